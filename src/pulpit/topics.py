@@ -1,0 +1,120 @@
+"""Topic patterns of AMQP: a trie that is prepared when a pattern is bound and walked when a key is matched.
+
+The rules (AMQP 0-9-1 section 3.1.3.3, with RabbitMQ's reading of the empty key):
+
+* keys and patterns are words separated by `.`; a whole pattern matches a whole key; letters' case counts;
+* `*` as a whole word stands for exactly one word, which may be empty;
+* `#` as a whole word stands for zero or more words;
+* `*` or `#` inside a longer word is an ordinary character;
+* the empty key has no word at all, so `#` and the empty pattern match it, and `*` does not.
+"""
+
+from collections.abc import Hashable, Iterator
+from typing import Final, Generic, TypeVar
+
+ANY_WORD: Final = "*"
+ANY_WORDS: Final = "#"
+
+T = TypeVar("T", bound=Hashable)
+
+
+def words(text: str) -> list[str]:
+    """Split a key or a pattern; the empty text has no words."""
+    return text.split(".") if text else []
+
+
+class _Node(Generic[T]):
+    """One position reached by the words of some pattern."""
+
+    __slots__ = ("absorbs", "children", "values")
+
+    def __init__(self, *, absorbs: bool) -> None:
+        self.absorbs: Final = absorbs  # reached by `#`, so every further word may stay here
+        self.children: dict[str, _Node[T]] = {}
+        self.values: set[T] = set()
+
+
+class TopicTrie(Generic[T]):
+    """Values bound to topic patterns, found again by key.
+
+    Matching costs what the matching part of the trie costs: patterns that do not match are never looked at, however
+    many there are, and several `#` in one pattern cannot make it blow up, because the walk keeps one set of positions.
+    """
+
+    __slots__ = ("_root",)
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node(absorbs=False)
+
+    def add(self, pattern: str, value: T) -> None:
+        """Bind `value` to `pattern`; binding it twice is the same as once."""
+        node = self._root
+        for word in words(pattern):
+            child = node.children.get(word)
+            if child is None:
+                child = node.children[word] = _Node(absorbs=word == ANY_WORDS)
+            node = child
+        node.values.add(value)
+
+    def remove(self, pattern: str, value: T) -> None:
+        """Take one binding away and prune the branch that it leaves empty; an unknown one is ignored."""
+        path = list(self._path(pattern))
+        if len(path) != len(words(pattern)):
+            return
+        node = path[-1][2] if path else self._root
+        node.values.discard(value)
+        for parent, word, child in reversed(path):
+            if child.values or child.children:
+                return
+            del parent.children[word]
+
+    def match(self, key: str) -> set[T]:
+        """All values with a pattern that matches `key`."""
+        positions = self._with_empty_runs({self._root})
+        for word in words(key):
+            positions = self._with_empty_runs(self._step(positions, word))
+            if not positions:
+                return set()
+        found: set[T] = set()
+        for node in positions:
+            found |= node.values
+        return found
+
+    def _path(self, pattern: str) -> Iterator[tuple[_Node[T], str, _Node[T]]]:
+        node = self._root
+        for word in words(pattern):
+            child = node.children.get(word)
+            if child is None:
+                return
+            yield node, word, child
+            node = child
+
+    @staticmethod
+    def _step(positions: set[_Node[T]], word: str) -> set[_Node[T]]:
+        """Every position that one more word of the key leads to."""
+        reached: set[_Node[T]] = set()
+        for node in positions:
+            if node.absorbs:
+                reached.add(node)
+            for name in (word, ANY_WORD):
+                child = node.children.get(name)
+                if child is not None and not child.absorbs:
+                    reached.add(child)
+        return reached
+
+    @staticmethod
+    def _with_empty_runs(positions: set[_Node[T]]) -> set[_Node[T]]:
+        """Add what `#` reaches by standing for no word."""
+        for node in list(positions):
+            child = node.children.get(ANY_WORDS)
+            while child is not None:
+                positions.add(child)
+                child = child.children.get(ANY_WORDS)
+        return positions
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether one pattern matches one key."""
+    trie: TopicTrie[bool] = TopicTrie()
+    trie.add(pattern, True)
+    return bool(trie.match(key))
