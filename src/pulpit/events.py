@@ -1,0 +1,130 @@
+"""What happened, as a value: the event, its types and its body (Pulp 2's `Event`, with a number and an id)."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pulpit.errors import InvalidValue
+from pulpit.topics import ANY_WORD, ANY_WORDS, matches, words
+
+SYNC_START: Final = "repo.sync.start"
+SYNC_FINISH: Final = "repo.sync.finish"
+PUBLISH_START: Final = "repo.publish.start"
+PUBLISH_FINISH: Final = "repo.publish.finish"
+
+EVENT_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
+"""Every type that Pulpit itself fires."""
+
+OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "event"})
+"""First words that belong to Pulpit: below them only the types of `EVENT_TYPES` exist."""
+
+SUBJECT_PREFIX: Final = "pulp.server."
+"""Put before the type to make the AMQP subject, as in Pulp 2."""
+
+MAX_TYPE_LENGTH: Final = 200
+"""Characters; with the prefix it stays below the 255 bytes of an AMQP short string."""
+
+_KNOWN: Final = ", ".join(sorted(EVENT_TYPES))
+_WILDCARDS: Final = frozenset({ANY_WORD, ANY_WORDS})
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One entry of the event log; the same on every attempt, to every listener, over every transport."""
+
+    number: int
+    """Position in the log, from 1, growing, unique."""
+    id: str
+    """UUIDv7: the message id by which a consumer drops duplicates."""
+    event_type: str
+    repo_id: str | None
+    repo_number: int | None
+    """Counts the repository's events from 1 without holes, so that a consumer sees a gap; null without repository."""
+    result: str | None
+    """`payload["result"]` of a finish event, to filter by."""
+    occurred_at: datetime
+    body: str
+    """The three keys of Pulp 2's message as compact JSON: `event_type`, `payload`, `call_report`."""
+
+    @property
+    def subject(self) -> str:
+        """The AMQP routing key, for example `pulp.server.repo.sync.finish`."""
+        return SUBJECT_PREFIX + self.event_type
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload, read from the body."""
+        payload: dict[str, Any] = json.loads(self.body)["payload"]
+        return payload
+
+
+def encode_body(event_type: str, payload: dict[str, Any], call_report: dict[str, Any] | None) -> str:
+    """Write the body that every notifier sends; the call report is null outside a task."""
+    body = {"event_type": event_type, "payload": payload, "call_report": call_report}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def check_event_type(event_type: str) -> None:
+    """Refuse what cannot be the type of an event.
+
+    Raises:
+        InvalidValue: the text is not dotted words of letters, digits, `_` and `-`, or claims a type of Pulpit's own
+            that does not exist.
+    """
+    complaint = _complaint(event_type)
+    if complaint:
+        raise InvalidValue("event_type", complaint)
+
+
+def check_event_types(patterns: object) -> list[str]:
+    """Answer the patterns of a listener, checked: known types, `*` for all, or AMQP patterns over types.
+
+    A pattern whose first word is Pulpit's own must match at least one type that exists; so a slip of the pen is
+    answered when it is made, not by silence later (Pulp 2 checked its four types and `*` the same way).
+
+    Raises:
+        InvalidValue: `event_types`, with the entry that is wrong.
+    """
+    if not isinstance(patterns, list | tuple) or not patterns:
+        raise InvalidValue("event_types", "it must be a list with at least one event type, or '*'.")
+    for pattern in patterns:
+        complaint = _pattern_complaint(pattern) if isinstance(pattern, str) else f"{pattern!r} is not text."
+        if complaint:
+            raise InvalidValue("event_types", complaint)
+    return list(patterns)
+
+
+def as_topic(pattern: str) -> str:
+    """Translate a listener's entry to an AMQP pattern: the lone `*` of Pulp 2 means everything."""
+    return ANY_WORDS if pattern == ANY_WORD else pattern
+
+
+def _pattern_complaint(pattern: str) -> str | None:
+    parts = words(pattern)
+    if not _WILDCARDS & set(parts):
+        return _complaint(pattern)
+    if pattern != ANY_WORD and not _well_formed([part for part in parts if part not in _WILDCARDS]):
+        return _ill_formed(pattern)
+    if parts[0] in OWN_ROOTS and not any(matches(pattern, known) for known in EVENT_TYPES):
+        return f"{pattern!r} matches none of {_KNOWN}."
+    return None
+
+
+def _complaint(event_type: str) -> str | None:
+    parts = event_type.split(".")
+    if len(event_type) > MAX_TYPE_LENGTH or not _well_formed(parts):
+        return _ill_formed(event_type)
+    if event_type not in EVENT_TYPES and (parts[0] in OWN_ROOTS or len(parts) == 1):
+        return f"{event_type!r} is unknown; the types are {_KNOWN}, and your own under another first word."
+    return None
+
+
+def _well_formed(parts: list[str]) -> bool:
+    return all(_WORD.match(part) for part in parts)
+
+
+def _ill_formed(text: str) -> str:
+    return f"{text[:MAX_TYPE_LENGTH]!r} is not words of letters, digits, '-' and '_' with dots between."

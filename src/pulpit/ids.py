@@ -1,0 +1,26 @@
+"""Identifiers that sort by the time at which they were made."""
+
+import os
+import time
+import uuid
+
+_OBJECT_ID_TICK_NS = 1_000_000_000 / 2**24
+
+
+def uuid7() -> str:
+    """Make a UUID of version 7 (RFC 9562 section 5.7): 48 bits of milliseconds, then random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def object_id() -> str:
+    """Make an id of the form that Pulp 2's clients know: 24 hexadecimal digits, in order of time as text too.
+
+    Four bytes of seconds, as there; three bytes of the second's fraction and five random ones after them.
+    """
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    fraction = int(nanoseconds / _OBJECT_ID_TICK_NS)
+    return f"{seconds:08x}{fraction:06x}{os.urandom(5).hex()}"

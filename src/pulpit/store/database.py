@@ -1,0 +1,142 @@
+"""Opens the database and hands out its transactions.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned is on the disk. A writing transaction takes the
+write lock at its first statement (`BEGIN IMMEDIATE`), so that it can never fail half-way for want of it.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pulpit.errors import ConfigurationError, StorageFull
+from pulpit.store.doorbell import Bell, Ringer
+from pulpit.store.migrations import upgrade
+
+LOCK_WAIT_MS: Final = 30_000
+"""How long a transaction waits for another one's write lock on SQLite, in milliseconds."""
+
+FILE_NAME: Final = "pulpit.db"
+
+_FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A transaction that writes; what it must wake is rung once it is committed."""
+
+    connection: Connection
+    wakes: set[Bell] = field(default_factory=set)
+
+
+class Database:
+    """One database, SQLite by default; safe to use from several threads and processes."""
+
+    def __init__(self, url: URL, ringer: Ringer) -> None:
+        self._engine: Final = _engine(url)
+        self._ringer: Final = ringer
+
+    @classmethod
+    def open(cls, data_dir: Path, ringer: Ringer, *, url: str = "") -> "Database":
+        """Open the configured database, or SQLite in the data folder, and bring its tables up to date.
+
+        Raises:
+            ConfigurationError: the URL cannot be read, or the database cannot be reached.
+        """
+        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), ringer)
+        try:
+            with database._engine.connect() as connection:
+                upgrade(connection)
+        except DBAPIError as error:
+            database.close()
+            raise ConfigurationError("[database] url", f"the database cannot be opened ({error.orig}).") from None
+        return database
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one file is the whole database."""
+        return self._engine.dialect.name == "sqlite"
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A snapshot to read from."""
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that is committed when the block ends, and never happened if it raises.
+
+        Raises:
+            StorageFull: the disk has no room; nothing was written.
+        """
+        try:
+            with self._engine.connect() as plain:
+                connection = plain.execution_options(pulpit_writes=True)
+                with connection.begin():
+                    transaction = Transaction(connection)
+                    yield transaction
+        except OperationalError as error:
+            if any(sign in str(error.orig) for sign in _FULL):
+                raise StorageFull("The disk of the database is full; make room and try again.") from error
+            raise
+        for bell in transaction.wakes:
+            self._ringer.ring(bell)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("[database] url", "it is not a URL such as postgresql://user@host/name.") from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername != "sqlite":
+        raise ConfigurationError("[database] url", f"{parsed.drivername} is unknown; use postgresql or sqlite.")
+    return parsed
+
+
+def _sqlite_url(path: Path) -> URL:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return URL.create("sqlite", database=str(path))
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return _postgresql(url)
+    engine = create_engine(url, connect_args={"isolation_level": None}, pool_size=8, max_overflow=32)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+    except ModuleNotFoundError:
+        raise ConfigurationError("[database] url", "PostgreSQL needs: pip install 'pulpit[postgresql]'.") from None
+
+
+def _prepare_sqlite(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = raw.cursor()
+    for pragma in (f"busy_timeout={LOCK_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("pulpit_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

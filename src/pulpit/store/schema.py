@@ -1,0 +1,206 @@
+"""Every table, said once; the migrations are proven equal to this by a test."""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+
+from pulpit.store.columns import Json, Serial, Time
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("event_type", String(200), nullable=False),
+    Column("repo_id", String(255)),
+    Column("repo_number", BigInteger),
+    Column("result", String(20)),
+    Column("occurred_at", Time, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+event_counters = Table(
+    "event_counters",
+    metadata,
+    Column("repo_id", String(255), primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+)
+
+listeners = Table(
+    "listeners",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("notifier_type_id", String(20), nullable=False),
+    Column("notifier_config", Json, nullable=False),
+    Column("event_types", Json, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("position", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("failing_since", Time),
+    Column("last_error", Text),
+    Column("last_error_at", Time),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("listener_id", String(24), ForeignKey("listeners.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("event_number", BigInteger, nullable=False),
+    Column("refused_at", Time, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("object_id", String(24), nullable=False, unique=True),
+    Column("display_name", Text),
+    Column("description", Text),
+    Column("notes", Json, nullable=False),
+    Column("scratchpad", Json, nullable=False),
+    Column("last_unit_added", Time),
+    Column("last_unit_removed", Time),
+    Column("created_at", Time, nullable=False),
+)
+
+importers = Table(
+    "importers",
+    metadata,
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("object_id", String(24), nullable=False, unique=True),
+    Column("importer_type_id", String(255), nullable=False),
+    Column("config", Json, nullable=False),
+    Column("scratchpad", Json),
+    Column("last_sync", Time),
+    Column("last_updated", Time, nullable=False),
+)
+
+distributors = Table(
+    "distributors",
+    metadata,
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("object_id", String(24), nullable=False, unique=True),
+    Column("distributor_type_id", String(255), nullable=False),
+    Column("auto_publish", Boolean, nullable=False),
+    Column("config", Json, nullable=False),
+    Column("scratchpad", Json),
+    Column("last_publish", Time),
+    Column("last_updated", Time, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Time, nullable=False),
+)
+
+units = Table(
+    "units",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("type_id", String(64), nullable=False),
+    Column("key_digest", String(64), nullable=False),
+    Column("key", Json, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Index("uq_units_type_id_key_digest", "type_id", "key_digest", unique=True),
+)
+
+unit_files = Table(
+    "unit_files",
+    metadata,
+    Column("unit_id", String(24), ForeignKey("units.id", ondelete="CASCADE"), primary_key=True),
+    Column("relative_path", Text, primary_key=True),
+    Column("sha256", String(64), ForeignKey("artifacts.sha256"), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("unit_id", String(24), ForeignKey("units.id"), primary_key=True, index=True),
+    Column("unit_type_id", String(64), nullable=False),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("object_id", String(24), primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("task_type", String(64), nullable=False),
+    Column("arguments", Json, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("resource", String(300)),
+    Column("state", String(20), nullable=False, index=True),
+    Column("principal_login", String(255)),
+    Column("parent_id", String(36)),
+    Column("worker_name", String(255)),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", Time, nullable=False),
+    Column("start_time", Time),
+    Column("finish_time", Time),
+    Column("progress_report", Json, nullable=False),
+    Column("result", Json),
+    Column("error", Json),
+    Column("spawned", Json, nullable=False),
+)
+Index(
+    "uq_tasks_running_resource",
+    tasks.c.resource,
+    unique=True,
+    sqlite_where=tasks.c.state == "running",
+    postgresql_where=tasks.c.state == "running",
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("repo_id", String(255), nullable=False),
+    Column("plugin_id", String(255), nullable=False),
+    Column("plugin_type_id", String(255), nullable=False),
+    Column("task_id", String(36), nullable=False, index=True),
+    Column("started", Time, nullable=False),
+    Column("completed", Time),
+    Column("result", String(20)),
+    Column("added_count", Integer),
+    Column("updated_count", Integer),
+    Column("removed_count", Integer),
+    Column("summary", Json),
+    Column("details", Json),
+    Column("error_message", Text),
+    Column("exception", Text),
+    Column("traceback", Json),
+    Index("ix_history_repo_id_kind", "repo_id", "kind", "id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("login", String(255), primary_key=True),
+    Column("object_id", String(24), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("created_at", Time, nullable=False),
+)
