@@ -1,0 +1,48 @@
+"""The only door into the event log.
+
+`fire()` writes one row in the transaction that changes the world. It knows no listener, opens no socket and waits for
+nobody: what the transaction commits will be delivered, what it rolls back never happened.
+"""
+
+from typing import Any
+
+from pulpit.clock import Clock
+from pulpit.events import Event, check_event_type, encode_body
+from pulpit.ids import uuid7
+from pulpit.store import event_log
+from pulpit.store.database import Transaction
+
+
+def fire(
+    tx: Transaction,
+    event_type: str,
+    payload: dict[str, Any],
+    *,
+    clock: Clock,
+    call_report: dict[str, Any] | None = None,
+    repo_id: str | None = None,
+) -> Event:
+    """Enter an event into the log as part of `tx`.
+
+    Args:
+        tx: the transaction that makes the event true.
+        event_type: a type of `events.EVENT_TYPES`, or one of somebody else's under another first word.
+        payload: any JSON object; `repo_id` and `result` in it are what listeners filter by.
+        clock: tells the time of the event.
+        call_report: the report of the task that fires, null outside a task (Pulp 2's third key).
+        repo_id: the repository whose counter the event draws from; by default the payload's.
+
+    Raises:
+        InvalidValue: the type is not one that can be fired.
+        StorageFull: raised by the transaction when the disk has no room; nothing was entered.
+    """
+    check_event_type(event_type)
+    new = event_log.NewEvent(
+        id=uuid7(),
+        event_type=event_type,
+        repo_id=repo_id or payload.get("repo_id"),
+        result=payload.get("result"),
+        occurred_at=clock(),
+        body=encode_body(event_type, payload, call_report),
+    )
+    return event_log.append(tx, new)

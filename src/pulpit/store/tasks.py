@@ -1,0 +1,188 @@
+"""Tasks: what is to be done, who does it and how it ended.
+
+Every change of state is one statement that names the state it starts from, so that two hands can never both make it: a
+worker that was declared dead finds its task no longer its own and can change nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pulpit.errors import MissingResource
+from pulpit.ids import object_id
+from pulpit.store.database import Transaction
+from pulpit.store.doorbell import Bell
+from pulpit.store.schema import tasks
+
+WAITING: Final = "waiting"
+RUNNING: Final = "running"
+FINISHED: Final = "finished"
+ERROR: Final = "error"
+CANCELED: Final = "canceled"
+SKIPPED: Final = "skipped"
+ENDED: Final = frozenset({FINISHED, ERROR, CANCELED, SKIPPED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTask:
+    """Work to be queued; tasks of one `resource` run one at a time, in order."""
+
+    task_type: str
+    arguments: dict[str, Any]
+    tags: list[str]
+    resource: str | None = None
+    principal_login: str | None = None
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A task as the table holds it; `object_id` sorts by creation."""
+
+    object_id: str
+    id: str
+    task_type: str
+    arguments: dict[str, Any]
+    tags: list[str]
+    resource: str | None
+    state: str
+    principal_login: str | None
+    parent_id: str | None
+    worker_name: str | None
+    cancel_requested: bool
+    created_at: datetime
+    start_time: datetime | None
+    finish_time: datetime | None
+    progress_report: dict[str, Any]
+    result: Any
+    error: dict[str, Any] | None
+    spawned: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """What is written when a task ends."""
+
+    state: str
+    progress_report: dict[str, Any] | None = None
+    """None leaves the last one that was written."""
+    result: Any = None
+    error: dict[str, Any] | None = None
+    spawned: list[str] = field(default_factory=list)
+
+
+def add(tx: Transaction, new: NewTask, *, now: datetime) -> Task:
+    """Queue a task."""
+    row = {name: getattr(new, name) for name in NewTask.__dataclass_fields__}
+    task_id = str(uuid.uuid4())
+    blank: dict[str, Any] = {"state": WAITING, "progress_report": {}, "spawned": []}
+    tx.connection.execute(insert(tasks).values(id=task_id, object_id=object_id(), created_at=now, **row, **blank))
+    tx.wakes.add(Bell.TASKS)
+    return get(tx.connection, task_id)
+
+
+def get(connection: Connection, task_id: str) -> Task:
+    """One task.
+
+    Raises:
+        MissingResource: there is none of that id.
+    """
+    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one_or_none()
+    if row is None:
+        raise MissingResource(resource_id=task_id)
+    return Task(**row)
+
+
+def search(
+    connection: Connection,
+    *,
+    states: Sequence[str] | None = None,
+    not_states: Sequence[str] = (),
+    tags: Sequence[str] = (),
+) -> list[Task]:
+    """Tasks in one of the states, in none of the others, and with all of the tags; oldest first."""
+    conditions: list[ColumnElement[bool]] = [tasks.c.tags.contains(f'"{tag}"', autoescape=True) for tag in tags]
+    if states is not None:
+        conditions.append(tasks.c.state.in_(states))
+    if not_states:
+        conditions.append(tasks.c.state.not_in(not_states))
+    wanted = select(tasks).where(*conditions).order_by(tasks.c.object_id)
+    found = [Task(**row) for row in connection.execute(wanted).mappings()]
+    return [task for task in found if set(tags) <= set(task.tags)]
+
+
+def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:
+    """Take the oldest waiting task whose resource nobody works on; `None` when there is none."""
+    busy = select(tasks.c.resource).where((tasks.c.state == RUNNING) & tasks.c.resource.is_not(None))
+    free = tasks.c.resource.is_(None) | tasks.c.resource.not_in(busy)
+    oldest = select(tasks.c.id).where((tasks.c.state == WAITING) & free).order_by(tasks.c.object_id).limit(1)
+    task_id = tx.connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
+    if task_id is None:
+        return None
+    mine = update(tasks).where((tasks.c.id == task_id) & (tasks.c.state == WAITING))
+    try:
+        with tx.connection.begin_nested():
+            taken = tx.connection.execute(mine.values(state=RUNNING, worker_name=worker_name, start_time=now))
+    except IntegrityError:  # on PostgreSQL another worker has just taken a task of the same resource
+        return None
+    return get(tx.connection, task_id) if taken.rowcount == 1 else None
+
+
+def report_progress(tx: Transaction, task_id: str, worker_name: str, progress_report: dict[str, Any]) -> None:
+    """Write how far a worker's own running task is."""
+    tx.connection.execute(_own(task_id, worker_name).values(progress_report=progress_report))
+
+
+def end(tx: Transaction, task_id: str, worker_name: str, ended: Ended, *, now: datetime) -> Task | None:
+    """End a worker's own running task; `None` if it is not the worker's any more, and nothing has changed."""
+    columns: dict[str, Any] = {"state": ended.state, "result": ended.result, "error": ended.error}
+    if ended.progress_report is not None:
+        columns["progress_report"] = ended.progress_report
+    done = tx.connection.execute(_own(task_id, worker_name).values(finish_time=now, spawned=ended.spawned, **columns))
+    if done.rowcount != 1:
+        return None
+    tx.wakes.add(Bell.TASKS)  # the next task of the same resource may now be taken
+    return get(tx.connection, task_id)
+
+
+def amend(tx: Transaction, task_id: str, **columns: Any) -> Task:
+    """Write columns of a task that has just ended in this transaction."""
+    tx.connection.execute(update(tasks).where(tasks.c.id == task_id).values(**columns))
+    return get(tx.connection, task_id)
+
+
+def cancel(tx: Transaction, task_id: str, *, now: datetime) -> None:
+    """Cancel a waiting task at once, ask the worker of a running one to stop, leave an ended one as it is.
+
+    Raises:
+        MissingResource: there is no such task.
+    """
+    get(tx.connection, task_id)
+    one = tasks.c.id == task_id
+    waiting = update(tasks).where(one & (tasks.c.state == WAITING))
+    tx.connection.execute(waiting.values(state=CANCELED, finish_time=now))
+    running = update(tasks).where(one & (tasks.c.state == RUNNING))
+    tx.connection.execute(running.values(cancel_requested=True))
+    tx.wakes.add(Bell.TASKS)
+
+
+def running_at(connection: Connection, worker_pattern: str) -> list[Task]:
+    """Running tasks of the workers whose name ends in the pattern."""
+    mine = (tasks.c.state == RUNNING) & tasks.c.worker_name.endswith(worker_pattern, autoescape=True)
+    return [Task(**row) for row in connection.execute(select(tasks).where(mine)).mappings()]
+
+
+def purge(tx: Transaction, states: Sequence[str]) -> int:
+    """Delete ended tasks in the given states and answer how many."""
+    done = tx.connection.execute(delete(tasks).where(tasks.c.state.in_(set(states) & ENDED)))
+    return done.rowcount
+
+
+def _own(task_id: str, worker_name: str) -> Any:
+    mine = (tasks.c.id == task_id) & (tasks.c.worker_name == worker_name) & (tasks.c.state == RUNNING)
+    return update(tasks).where(mine)

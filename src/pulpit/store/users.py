@@ -1,0 +1,83 @@
+"""Users and their hashed passwords."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pulpit.errors import DuplicateResource, MissingResource
+from pulpit.ids import object_id
+from pulpit.store.database import Transaction
+from pulpit.store.schema import users
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """Somebody who may log in; `role` is `admin` or `reader`."""
+
+    login: str
+    object_id: str
+    name: str
+    password_hash: str
+    role: str
+    created_at: datetime
+
+
+def add(tx: Transaction, login: str, *, name: str, password_hash: str, role: str, now: datetime) -> User:
+    """Create a user.
+
+    Raises:
+        DuplicateResource: the login is taken.
+    """
+    row = {"login": login, "name": name, "password_hash": password_hash, "role": role, "created_at": now}
+    try:
+        tx.connection.execute(insert(users).values(object_id=object_id(), **row))
+    except IntegrityError:
+        raise DuplicateResource(login) from None
+    return get(tx.connection, login)
+
+
+def find(connection: Connection, login: str) -> User | None:
+    """One user, or nobody."""
+    row = connection.execute(select(users).where(users.c.login == login)).mappings().one_or_none()
+    return None if row is None else User(**row)
+
+
+def get(connection: Connection, login: str) -> User:
+    """One user.
+
+    Raises:
+        MissingResource: nobody has that login.
+    """
+    user = find(connection, login)
+    if user is None:
+        raise MissingResource(user=login)
+    return user
+
+
+def every(connection: Connection) -> list[User]:
+    """All users, by login."""
+    return [User(**row) for row in connection.execute(select(users).order_by(users.c.login)).mappings()]
+
+
+def change(tx: Transaction, login: str, **columns: Any) -> User:
+    """Write columns of a user.
+
+    Raises:
+        MissingResource: nobody has that login.
+    """
+    get(tx.connection, login)
+    tx.connection.execute(update(users).where(users.c.login == login).values(**columns))
+    return get(tx.connection, login)
+
+
+def remove(tx: Transaction, login: str) -> None:
+    """Delete a user.
+
+    Raises:
+        MissingResource: nobody has that login.
+    """
+    get(tx.connection, login)
+    tx.connection.execute(delete(users).where(users.c.login == login))
