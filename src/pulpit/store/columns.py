@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Dialect, Integer, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,3 +41,7 @@ class Json(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - as above
         """Read JSON."""
         return None if value is None else json.loads(value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:  # noqa: ARG002 - the port's form
+        """Compare as the text that it is, so that LIKE can look inside."""
+        return self.impl_instance

@@ -1,0 +1,1 @@
+"""The queue, the worker processes that empty it, and the reports about both."""

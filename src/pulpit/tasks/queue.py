@@ -1,0 +1,120 @@
+"""What can be queued, with the tags and the reservation of each kind (Pulp 2's tags, word by word)."""
+
+from typing import Any, Final
+
+from pulpit.clock import Clock
+from pulpit.store import repositories, tasks
+from pulpit.store.database import Transaction
+from pulpit.store.tasks import NewTask, Task
+
+SYNC: Final = "pulp.server.managers.repo.sync.sync"
+PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
+DELETE_REPOSITORY: Final = "pulp.server.tasks.repository.delete"
+UPDATE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_update"
+REMOVE_ORPHANS: Final = "pulp.server.managers.content.orphan.delete_orphans"
+
+ORPHANS: Final = "pulp:content_unit:orphans"
+
+
+def sync(
+    tx: Transaction, repo_id: str, override_config: dict[str, Any] | None, *, login: str | None, clock: Clock
+) -> Task:
+    """Queue a sync.
+
+    Raises:
+        MissingResource: the repository or its importer does not exist; nothing is queued and no event fires.
+    """
+    repositories.importer(tx.connection, repo_id)
+    arguments = {"repo_id": repo_id, "override_config": override_config}
+    return _add(tx, SYNC, arguments, [repository_tag(repo_id), action_tag("sync")], login, clock)
+
+
+def publish(
+    tx: Transaction,
+    repo_id: str,
+    distributor_id: str,
+    override_config: dict[str, Any] | None,
+    *,
+    login: str | None,
+    clock: Clock,
+    parent_id: str | None = None,
+) -> Task:
+    """Queue a publish; `parent_id` names the sync that asked for it.
+
+    Raises:
+        MissingResource: the repository or the distributor does not exist.
+    """
+    repositories.distributor(tx.connection, repo_id, distributor_id)
+    arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "override_config": override_config}
+    tags = [repository_tag(repo_id), action_tag("publish")]
+    if parent_id is not None:
+        tags.append(action_tag("auto_publish"))
+    return _add(tx, PUBLISH, arguments, tags, login, clock, parent_id=parent_id)
+
+
+def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock: Clock) -> Task:
+    """Queue the deletion of a repository and of what it published.
+
+    Raises:
+        MissingResource: the repository does not exist.
+    """
+    repositories.get(tx.connection, repo_id)
+    tags = [repository_tag(repo_id), action_tag("delete")]
+    return _add(tx, DELETE_REPOSITORY, {"repo_id": repo_id}, tags, login, clock)
+
+
+def update_distributor(
+    tx: Transaction, repo_id: str, distributor_id: str, delta: dict[str, Any], *, login: str | None, clock: Clock
+) -> Task:
+    """Queue a change of a distributor's configuration; `delta` merges, null removes a key.
+
+    Raises:
+        MissingResource: the repository or the distributor does not exist.
+    """
+    repositories.distributor(tx.connection, repo_id, distributor_id)
+    tags = [repository_tag(repo_id), f"pulp:repository_distributor:{distributor_id}", action_tag("update_distributor")]
+    arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "delta": delta}
+    return _add(tx, UPDATE_DISTRIBUTOR, arguments, tags, login, clock)
+
+
+def remove_orphans(
+    tx: Transaction, type_id: str | None, unit_id: str | None, *, login: str | None, clock: Clock
+) -> Task:
+    """Queue the removal of units that no repository holds: all, those of one type, or one."""
+    arguments = {"type_id": type_id, "unit_id": unit_id}
+    new = NewTask(
+        task_type=REMOVE_ORPHANS, arguments=arguments, tags=[ORPHANS], resource=ORPHANS, principal_login=login
+    )
+    return tasks.add(tx, new, now=clock())
+
+
+def repository_tag(repo_id: str) -> str:
+    """The tag of everything that works on a repository; it is also what such tasks reserve."""
+    return f"pulp:repository:{repo_id}"
+
+
+def action_tag(action: str) -> str:
+    """The tag of everything that does this."""
+    return f"pulp:action:{action}"
+
+
+def _add(
+    tx: Transaction,
+    task_type: str,
+    arguments: dict[str, Any],
+    tags: list[str],
+    login: str | None,
+    clock: Clock,
+    *,
+    parent_id: str | None = None,
+) -> Task:
+    resource = repository_tag(arguments["repo_id"])
+    new = NewTask(
+        task_type=task_type,
+        arguments=arguments,
+        tags=tags,
+        resource=resource,
+        principal_login=login,
+        parent_id=parent_id,
+    )
+    return tasks.add(tx, new, now=clock())
