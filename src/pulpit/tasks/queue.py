@@ -1,5 +1,6 @@
 """What can be queued, with the tags and the reservation of each kind (Pulp 2's tags, word by word)."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from pulpit.clock import Clock
@@ -26,7 +27,7 @@ def sync(
     """
     repositories.importer(tx.connection, repo_id)
     arguments = {"repo_id": repo_id, "override_config": override_config}
-    return _add(tx, SYNC, arguments, [repository_tag(repo_id), action_tag("sync")], login, clock)
+    return _add(tx, clock, login, _on_repository(SYNC, arguments, [action_tag("sync")]))
 
 
 def publish(
@@ -46,10 +47,8 @@ def publish(
     """
     repositories.distributor(tx.connection, repo_id, distributor_id)
     arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "override_config": override_config}
-    tags = [repository_tag(repo_id), action_tag("publish")]
-    if parent_id is not None:
-        tags.append(action_tag("auto_publish"))
-    return _add(tx, PUBLISH, arguments, tags, login, clock, parent_id=parent_id)
+    tags = [action_tag("publish")] if parent_id is None else [action_tag("auto_publish"), action_tag("publish")]
+    return _add(tx, clock, login, replace(_on_repository(PUBLISH, arguments, tags), parent_id=parent_id))
 
 
 def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock: Clock) -> Task:
@@ -59,8 +58,7 @@ def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock
         MissingResource: the repository does not exist.
     """
     repositories.get(tx.connection, repo_id)
-    tags = [repository_tag(repo_id), action_tag("delete")]
-    return _add(tx, DELETE_REPOSITORY, {"repo_id": repo_id}, tags, login, clock)
+    return _add(tx, clock, login, _on_repository(DELETE_REPOSITORY, {"repo_id": repo_id}, [action_tag("delete")]))
 
 
 def update_distributor(
@@ -72,9 +70,9 @@ def update_distributor(
         MissingResource: the repository or the distributor does not exist.
     """
     repositories.distributor(tx.connection, repo_id, distributor_id)
-    tags = [repository_tag(repo_id), f"pulp:repository_distributor:{distributor_id}", action_tag("update_distributor")]
+    tags = [f"pulp:repository_distributor:{distributor_id}", action_tag("update_distributor")]
     arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "delta": delta}
-    return _add(tx, UPDATE_DISTRIBUTOR, arguments, tags, login, clock)
+    return _add(tx, clock, login, _on_repository(UPDATE_DISTRIBUTOR, arguments, tags))
 
 
 def remove_orphans(
@@ -98,23 +96,11 @@ def action_tag(action: str) -> str:
     return f"pulp:action:{action}"
 
 
-def _add(
-    tx: Transaction,
-    task_type: str,
-    arguments: dict[str, Any],
-    tags: list[str],
-    login: str | None,
-    clock: Clock,
-    *,
-    parent_id: str | None = None,
-) -> Task:
-    resource = repository_tag(arguments["repo_id"])
-    new = NewTask(
-        task_type=task_type,
-        arguments=arguments,
-        tags=tags,
-        resource=resource,
-        principal_login=login,
-        parent_id=parent_id,
-    )
-    return tasks.add(tx, new, now=clock())
+def _add(tx: Transaction, clock: Clock, login: str | None, new: NewTask) -> Task:
+    return tasks.add(tx, replace(new, principal_login=login), now=clock())
+
+
+def _on_repository(task_type: str, arguments: dict[str, Any], tags: list[str]) -> NewTask:
+    """A task that reserves the repository it works on."""
+    repository = repository_tag(arguments["repo_id"])
+    return NewTask(task_type=task_type, arguments=arguments, tags=[repository, *tags], resource=repository)
