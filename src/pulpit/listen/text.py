@@ -1,0 +1,119 @@
+"""A message as lines for a person or a program."""
+
+import base64
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+SEPARATOR: Final = "-" * 70
+
+_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What arrived, before anybody has judged it."""
+
+    subject: str
+    exchange: str
+    properties: Mapping[str, Any]
+    headers: Mapping[str, Any]
+    body: bytes
+    redelivered: bool = False
+
+
+def neutral(text: str, keep: str = "") -> str:
+    r"""Show characters that would steer a terminal as `\x1b` or `\u202e`, but for those in `keep`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(character, keep) for character in text)
+
+
+def _shown(character: str, keep: str) -> str:
+    if character in keep or unicodedata.category(character) not in _ESCAPED:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if character != "\\" else character
+
+
+def as_subject(message: Message) -> str:
+    """The one line of quiet mode."""
+    return neutral(message.subject)
+
+
+def as_text(message: Message) -> str:
+    """A separator, what is known of the message, an empty line, and the body; JSON is indented."""
+    known = {
+        "subject": message.subject,
+        "exchange": message.exchange,
+        **message.properties,
+        **{f"header {name}": value for name, value in message.headers.items()},
+    }
+    width = max(map(len, known)) + 1
+    lines = [f"{neutral(name) + ':':<{width}} {_one_line(value)}" for name, value in known.items()]
+    return "\n".join([SEPARATOR, *lines, "", _readable_body(message.body)])
+
+
+def as_json(message: Message) -> str:
+    """One JSON object in one line of plain ASCII; a body that is neither JSON nor text stands in `body_base64`."""
+    document: dict[str, Any] = {
+        "subject": message.subject,
+        "exchange": message.exchange,
+        "headers": plain(message.headers),
+        "properties": plain(message.properties),
+        "redelivered": message.redelivered,
+    }
+    parsed = parse_body(message.body)
+    if isinstance(parsed, bytes):
+        document["body_base64"] = base64.b64encode(parsed).decode("ascii")
+    else:
+        document["body"] = parsed
+    return json.dumps(document)
+
+
+def parse_body(body: bytes) -> Any:
+    """The body as JSON, else as text, else as it is."""
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def plain(value: Any) -> Any:
+    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5)."""
+    match value:
+        case Mapping():
+            return {str(name): plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case bytes() | bytearray():
+            return bytes(value).decode("utf-8", "backslashreplace")
+        case str() | int() | None:
+            return value
+        case date():
+            return value.isoformat()
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def _one_line(value: Any) -> str:
+    simple = plain(value)
+    return neutral(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
+
+
+def _readable_body(body: bytes) -> str:
+    parsed = parse_body(body)
+    if isinstance(parsed, bytes):
+        return repr(parsed)
+    text = parsed if isinstance(parsed, str) else json.dumps(parsed, indent=2, ensure_ascii=False)
+    return neutral(text, keep="\n\t")
