@@ -20,6 +20,7 @@ class Bell(Enum):
     """What there is to look for."""
 
     EVENTS = b"e"
+    LISTENERS = b"l"
     TASKS = b"t"
 
 

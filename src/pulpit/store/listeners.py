@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -13,6 +13,9 @@ from pulpit.store import event_log
 from pulpit.store.database import Transaction
 from pulpit.store.doorbell import Bell
 from pulpit.store.schema import listeners
+
+GIVE_UP_AFTER: Final = 3 * 24 * 3600
+"""Seconds for which an event is tried unless the listener says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,9 @@ class Listener:
     created_at: datetime
     revision: int
     """Grows with every change that an administrator makes, so that a running delivery notices."""
+    paused: bool
+    give_up_after: int
+    """Seconds for which one event is tried before it is a dead letter."""
     position: int
     """Every event up to this number is settled: delivered, refused into the dead letters, or not wanted."""
     attempts: int
@@ -36,14 +42,27 @@ class Listener:
 
 
 def add(
-    tx: Transaction, notifier_type_id: str, notifier_config: dict[str, Any], event_types: list[str], *, now: datetime
+    tx: Transaction,
+    notifier_type_id: str,
+    notifier_config: dict[str, Any],
+    event_types: list[str],
+    *,
+    now: datetime,
+    give_up_after: int = GIVE_UP_AFTER,
 ) -> Listener:
     """Create a listener that begins with the next event to be fired."""
-    row = {"notifier_type_id": notifier_type_id, "notifier_config": notifier_config, "event_types": event_types}
-    position = event_log.head(tx.connection)
     listener_id = object_id()
-    tx.connection.execute(insert(listeners).values(id=listener_id, created_at=now, position=position, **row))
-    tx.wakes.add(Bell.EVENTS)
+    new = insert(listeners).values(
+        id=listener_id,
+        notifier_type_id=notifier_type_id,
+        notifier_config=notifier_config,
+        event_types=event_types,
+        created_at=now,
+        give_up_after=give_up_after,
+        position=event_log.head(tx.connection),
+    )
+    tx.connection.execute(new)
+    tx.wakes.add(Bell.LISTENERS)
     return get(tx.connection, listener_id)
 
 
@@ -73,7 +92,7 @@ def change(tx: Transaction, listener_id: str, **columns: Any) -> Listener:
     get(tx.connection, listener_id)
     changed = update(listeners).where(listeners.c.id == listener_id)
     tx.connection.execute(changed.values(revision=listeners.c.revision + 1, **columns))
-    tx.wakes.add(Bell.EVENTS)
+    tx.wakes.add(Bell.LISTENERS)
     return get(tx.connection, listener_id)
 
 
@@ -85,7 +104,7 @@ def remove(tx: Transaction, listener_id: str) -> None:
     """
     get(tx.connection, listener_id)
     tx.connection.execute(delete(listeners).where(listeners.c.id == listener_id))
-    tx.wakes.add(Bell.EVENTS)
+    tx.wakes.add(Bell.LISTENERS)
 
 
 def revisions(connection: Connection) -> dict[str, int]:
@@ -95,10 +114,9 @@ def revisions(connection: Connection) -> dict[str, int]:
 
 
 def settle(tx: Transaction, listener_id: str, position: int) -> None:
-    """Record that everything up to `position` is settled and the listener is well."""
-    well = {"attempts": 0, "failing_since": None, "last_error": None, "last_error_at": None}
-    moved = update(listeners).where((listeners.c.id == listener_id) & (listeners.c.position <= position))
-    tx.connection.execute(moved.values(position=position, **well))
+    """Record that everything up to `position` is settled; a position never moves back by this."""
+    moved = update(listeners).where((listeners.c.id == listener_id) & (listeners.c.position < position))
+    tx.connection.execute(moved.values(position=position))
 
 
 def settle_many(tx: Transaction, listener_ids: Iterable[str], position: int) -> None:
@@ -108,6 +126,12 @@ def settle_many(tx: Transaction, listener_ids: Iterable[str], position: int) -> 
     rows = [{"idle_id": listener_id} for listener_id in listener_ids]
     if rows:
         tx.connection.execute(moved, rows)
+
+
+def recover(tx: Transaction, listener_id: str) -> None:
+    """Record that a listener takes events again."""
+    well = {"attempts": 0, "failing_since": None, "last_error": None, "last_error_at": None}
+    tx.connection.execute(update(listeners).where(listeners.c.id == listener_id).values(**well))
 
 
 def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> None:

@@ -43,6 +43,8 @@ listeners = Table(
     Column("event_types", Json, nullable=False),
     Column("created_at", Time, nullable=False),
     Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("give_up_after", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failing_since", Time),

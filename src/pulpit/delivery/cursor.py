@@ -1,0 +1,217 @@
+"""One listener's way through the log: read, hand over in order, settle, move on.
+
+    parked ──offer──▶ reading ──▶ under way ──outcomes──▶ settled ──▶ reading … ──nothing left──▶ parked
+                                      │ Retry
+                                      ▼
+                                   waiting ──▶ reading, from the first event that is not settled
+
+A cursor is parked when it has seen all that was announced; it then costs nothing at all. Several batches may be under
+way at a time, but only the oldest settles, so the position never passes an event whose fate is unknown.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import takewhile
+from typing import Final
+
+from pulpit import backoff
+from pulpit.clock import Clock
+from pulpit.delivery.ledger import Ledger
+from pulpit.delivery.notifiers.port import Delivered, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.reader import Batch, LogReader
+from pulpit.delivery.wishes import Wish, wish
+from pulpit.events import Event
+from pulpit.store.listeners import Listener
+
+Luck = Callable[[], float]
+"""Answers a random number from 0 up to 1."""
+
+_BURY_AT_ONCE: Final = 500
+_NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _UnderWay:
+    """A batch that the notifier is busy with."""
+
+    batch: Batch
+    task: asyncio.Task[Sequence[Outcome]]
+
+
+class Cursor:
+    """Carries one listener from its stored position to the head of the log, for ever."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        notifier: Notifier,
+        pace: Pace,
+        reader: LogReader,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        luck: Luck = random.random,
+    ) -> None:
+        self._listener: Final = listener
+        self._notifier: Final = notifier
+        self._pace: Final = pace
+        self._reader: Final = reader
+        self._ledger: Final = ledger
+        self._clock: Final = clock
+        self._luck: Final = luck
+        self._wish: Final[Wish] = wish(listener.event_types)
+        self._awake: Final = asyncio.Event()
+        self._under_way: deque[_UnderWay] = deque()
+        self._read_to = listener.position
+        self._failures = listener.attempts
+        self._failing_since = listener.failing_since
+        self._parked = False
+        self._awake.set()
+
+    @property
+    def parked(self) -> bool:
+        """Whether everything that was announced is settled."""
+        return self._parked
+
+    def offer(self, number: int) -> None:
+        """Announce a wanted event; a parked cursor has settled everything before it."""
+        if self._parked:
+            self._parked = False
+            self._read_to = number - 1
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        try:
+            while True:
+                await self._awake.wait()
+                trouble = await self._advance()
+                if trouble:
+                    await self._drop_under_way()
+                    await self._wait_after(trouble)
+        finally:
+            await self._drop_under_way()
+            await self._notifier.close()
+
+    async def _advance(self) -> Retry | None:
+        """One round: start what there is room for, then settle the oldest batch if it has ended."""
+        self._awake.clear()
+        await self._start_batches()
+        if not self._under_way:
+            self._park()
+            return None
+        oldest = self._under_way[0]
+        await self._until_done_or_awake(oldest.task)
+        if not oldest.task.done():
+            return None
+        trouble = await self._settle(oldest)
+        if not trouble:
+            self._under_way.popleft()
+        self._awake.set()
+        return trouble
+
+    async def _start_batches(self) -> None:
+        while len(self._under_way) < self._pace.overlap:
+            batch = await self._reader.next_batch(self._read_to, self._wish, self._pace.batch)
+            self._read_to = batch.scanned_to
+            if not batch.events:
+                return
+            task = asyncio.create_task(self._notifier.deliver(batch.events))
+            self._under_way.append(_UnderWay(batch=batch, task=task))
+
+    def _park(self) -> None:
+        """Rest, unless more was announced meanwhile; nothing is awaited here, so no announcement can fall between."""
+        if self._read_to >= self._reader.head:
+            self._parked = True
+        else:
+            self._awake.set()
+
+    async def _until_done_or_awake(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
+        if len(self._under_way) >= self._pace.overlap:
+            await asyncio.wait({task})
+            return
+        news = asyncio.create_task(self._awake.wait())
+        await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+
+    async def _settle(self, done: _UnderWay) -> Retry | None:
+        """Write down what became of a batch, in order, up to the first event that must be tried again."""
+        events, outcomes = done.batch.events, self._outcomes(done.task)
+        await self._note_recovery(outcomes)
+        for event, outcome in zip(events, outcomes, strict=False):
+            if isinstance(outcome, Retry):
+                return await self._postpone(event, outcome)
+            if isinstance(outcome, Refused):
+                await self._bury([event], outcome.reason)
+        if len(outcomes) < len(events):
+            return await self._postpone(events[len(outcomes)], _NOT_TRIED)
+        self._ledger.settle(self._listener.id, done.batch.scanned_to)
+        return None
+
+    def _outcomes(self, task: asyncio.Task[Sequence[Outcome]]) -> Sequence[Outcome]:
+        error = task.exception()
+        if error is None:
+            return task.result()
+        _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": self._listener.id})
+        return [Retry(reason=f"Internal error: {type(error).__name__}.")]
+
+    async def _note_recovery(self, outcomes: Sequence[Outcome]) -> None:
+        if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
+            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
+            self._failures, self._failing_since = 0, None
+            await self._ledger.recover(self._listener.id)
+
+    async def _postpone(self, event: Event, trouble: Retry) -> Retry:
+        """Go back to before an event that must be tried again, and put aside what has been tried for too long."""
+        self._read_to = event.number - 1
+        self._ledger.settle(self._listener.id, self._read_to)
+        while expired := await self._expired():
+            await self._bury(expired, f"Given up after {self._failures + 1} attempts: {trouble.reason}")
+            self._read_to = expired[-1].number
+        return trouble
+
+    async def _expired(self) -> list[Event]:
+        """The next events whose time is over: wanted, and the listener failing, for all of `give_up_after`."""
+        if self._failing_since is None:
+            return []
+        since, patience = self._failing_since, timedelta(seconds=self._listener.give_up_after)
+        latest = self._clock() - patience
+        batch = await self._reader.next_batch(self._read_to, self._wish, _BURY_AT_ONCE)
+        return list(takewhile(lambda event: max(since, event.occurred_at) <= latest, batch.events))
+
+    async def _bury(self, events: Sequence[Event], reason: str) -> None:
+        numbers = [event.number for event in events]
+        extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
+        _log.warning("%d events put aside as dead letters: %s", len(numbers), reason, extra=extra)
+        await self._ledger.bury(self._listener.id, numbers, reason, attempts=self._failures + 1)
+
+    async def _wait_after(self, trouble: Retry) -> None:
+        self._failures += 1
+        self._failing_since = self._failing_since or self._clock()
+        pause = trouble.after
+        if pause is None:
+            first, longest = self._pace.first_retry, self._pace.longest_retry
+            pause = backoff.delay(self._failures, first=first, longest=longest, luck=self._luck())
+        extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
+        _log.warning("delivery failed, next try in %.1f s: %s", pause.total_seconds(), trouble.reason, extra=extra)
+        await self._ledger.fail(self._listener.id, trouble.reason)
+        await asyncio.sleep(pause.total_seconds())
+        self._awake.set()
+
+    async def _drop_under_way(self) -> None:
+        """Abandon what is under way; it will be read again from the position."""
+        dropped = [each.task for each in self._under_way]
+        self._under_way.clear()
+        for task in dropped:
+            task.cancel()
+        for task in dropped:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task

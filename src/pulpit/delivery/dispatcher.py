@@ -1,0 +1,171 @@
+"""Announces new events to the listeners that want them, and keeps one cursor running for every listener.
+
+The dispatcher reads every new event once and asks one trie who wants it. Whoever does not is not touched, so a listener
+that wants nothing costs nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pulpit.clock import Clock
+from pulpit.delivery.cursor import Cursor
+from pulpit.delivery.ledger import Ledger
+from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.delivery.reader import READ_AT_ONCE, LogReader
+from pulpit.delivery.tail import Tail
+from pulpit.events import Event, as_topic
+from pulpit.store import event_log, listeners
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Bell
+from pulpit.store.listeners import Listener
+from pulpit.topics import TopicTrie
+
+POLL: Final = 1.0
+"""Seconds after which the log is looked at though no bell rang."""
+IDLE_NOTE: Final = 30.0
+"""Seconds between writing down the positions of listeners that want nothing."""
+RESTART_PAUSE: Final = 1.0
+"""Seconds before a cursor that failed by a bug is started again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """The running delivery engine."""
+
+    def __init__(self, database: Database, kinds: NotifierTypes, clock: Clock) -> None:
+        self._database: Final = database
+        self._kinds: Final = kinds
+        self._clock: Final = clock
+        self._ledger: Final = Ledger(database, clock)
+        self._cursors: Final[dict[str, tuple[Listener, Cursor, asyncio.Task[None]]]] = {}
+        self._known: dict[str, int] = {}
+        self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
+        self._events_rang: Final = asyncio.Event()
+        self._listeners_rang: Final = asyncio.Event()
+
+    @property
+    def answers(self) -> dict[Bell, Callable[[], None]]:
+        """What to do when a bell rings."""
+        return {Bell.EVENTS: self._events_rang.set, Bell.LISTENERS: self._listeners_rang.set}
+
+    async def run(self) -> None:
+        """Deliver until cancelled; then every settled position has been written."""
+        self._tail = Tail(await asyncio.to_thread(self._head))
+        self._reader = LogReader(self._database, self._tail)
+        ledger = asyncio.create_task(self._ledger.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._route())
+                group.create_task(self._follow_listeners())
+                group.create_task(self._note_idle())
+        finally:
+            await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
+            ledger.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ledger
+            await self._kinds.close()
+
+    async def _route(self) -> None:
+        while True:
+            self._events_rang.clear()
+            news = await asyncio.to_thread(self._read_news)
+            self._announce(news)
+            if len(news) < READ_AT_ONCE:
+                await _rang(self._events_rang)
+
+    def _announce(self, news: Sequence[Event]) -> None:
+        self._tail.extend(news)
+        takers: dict[str, set[str]] = {}
+        for event in news:
+            if event.event_type not in takers:
+                takers[event.event_type] = self._wanted_by.match(event.event_type)
+            for listener_id in takers[event.event_type]:
+                self._cursors[listener_id][1].offer(event.number)
+
+    async def _follow_listeners(self) -> None:
+        while True:
+            self._listeners_rang.clear()
+            known = await asyncio.to_thread(self._revisions)
+            if known != self._known:
+                await self._take_over(await asyncio.to_thread(self._every))
+            await _rang(self._listeners_rang)
+
+    async def _take_over(self, current: Sequence[Listener]) -> None:
+        """Stop the cursors of listeners that were changed or deleted, start those of new and changed ones."""
+        revisions = {listener.id: listener.revision for listener in current}
+        stale = [each for each in self._cursors if self._cursors[each][0].revision != revisions.get(each)]
+        await asyncio.gather(*(self._stop(listener_id) for listener_id in stale))
+        if stale:
+            await self._ledger.flush()
+            current = await asyncio.to_thread(self._every)
+        for listener in current:
+            if listener.id not in self._cursors and not listener.paused:
+                self._start(listener)
+        self._known = {listener.id: listener.revision for listener in current}
+
+    def _start(self, listener: Listener) -> None:
+        if listener.notifier_type_id not in self._kinds:
+            extra = {"action": "notifier_unknown", "listener": listener.id}
+            _log.error("no notifier of type %s here", listener.notifier_type_id, extra=extra)
+            return
+        kind = self._kinds[listener.notifier_type_id]
+        notifier = kind.open(listener.notifier_config)
+        cursor = Cursor(listener, notifier, kind.pace, self._reader, self._ledger, clock=self._clock)
+        task = asyncio.create_task(self._keep_going(listener, cursor))
+        self._cursors[listener.id] = (listener, cursor, task)
+        for pattern in listener.event_types:
+            self._wanted_by.add(as_topic(pattern), listener.id)
+
+    async def _keep_going(self, listener: Listener, cursor: Cursor) -> None:
+        """Run a cursor; a bug in one listener's delivery ends in the log and a fresh start, never with the others."""
+        try:
+            await cursor.run()
+        except Exception:  # noqa: BLE001 - whatever it was, it must not reach the other listeners
+            _log.exception("a delivery failed", extra={"action": "cursor_bug", "listener": listener.id})
+            await asyncio.sleep(RESTART_PAUSE)
+            self._forget(listener.id)
+            self._known.pop(listener.id, None)
+            self._listeners_rang.set()
+
+    async def _stop(self, listener_id: str) -> None:
+        task = self._forget(listener_id)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def _forget(self, listener_id: str) -> asyncio.Task[None]:
+        listener, _, task = self._cursors.pop(listener_id)
+        for pattern in listener.event_types:
+            self._wanted_by.remove(as_topic(pattern), listener_id)
+        return task
+
+    async def _note_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_NOTE)
+            idle = [listener_id for listener_id, (_, cursor, _) in self._cursors.items() if cursor.parked]
+            await self._ledger.idle(idle, self._tail.head)
+
+    def _head(self) -> int:
+        with self._database.read() as connection:
+            return event_log.head(connection)
+
+    def _read_news(self) -> Sequence[Event]:
+        with self._database.read() as connection:
+            return event_log.read_after(connection, self._tail.head, limit=READ_AT_ONCE)
+
+    def _revisions(self) -> dict[str, int]:
+        with self._database.read() as connection:
+            return listeners.revisions(connection)
+
+    def _every(self) -> list[Listener]:
+        with self._database.read() as connection:
+            return listeners.every(connection)
+
+
+async def _rang(bell: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(bell.wait(), POLL)

@@ -1,0 +1,248 @@
+"""An AMQP 0-9-1 connection as awaitables: pika's callbacks end here.
+
+One `Link` is one connection, made when it is needed and again when it was lost. Every user of it opens a
+`ConfirmChannel` of its own, because the broker answers a mistake by closing the channel, and only that.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.frame import Method
+from pika.spec import Basic, BasicProperties
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds until a broker must have answered a connection, a channel or a declaration."""
+HEARTBEAT: Final = 20
+"""Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
+
+
+class LinkLost(Exception):
+    """The broker cannot be used now; the text says why, without any secret."""
+
+    def __init__(self, reason: str, *, code: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class ConfirmChannel:
+    """A channel in confirm mode that knows the fate of every message it has published."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel: Final = channel
+        self._published = 0
+        self._settled_to = 0
+        self._early: set[int] = set()
+        self._nacked: set[int] = set()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._answers: set[asyncio.Future[Any]] = set()
+        self.lost: LinkLost | None = None
+        channel.add_on_close_callback(self._on_close)
+
+    async def confirm(self) -> None:
+        """Switch confirm mode on.
+
+        Raises:
+            LinkLost: the broker closed the channel or the connection instead.
+        """
+        await self._answer(lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done))
+
+    async def declare_exchange(self, name: str) -> None:
+        """Make a durable topic exchange, if there is none.
+
+        Raises:
+            LinkLost: with the reply code of the broker, 406 if one of that name has other properties.
+        """
+        await self._answer(
+            lambda done: self._channel.exchange_declare(name, exchange_type="topic", durable=True, callback=done)
+        )
+
+    def publish(self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes) -> int:
+        """Send one message and answer its delivery tag.
+
+        Raises:
+            LinkLost: the channel is closed.
+        """
+        if self.lost:
+            raise self.lost
+        try:
+            self._channel.basic_publish(exchange, routing_key, body, properties)
+        except AMQPError as error:
+            raise LinkLost(_sentence(error)) from None
+        self._published += 1
+        return self._published
+
+    async def settled(self, tag: int) -> None:
+        """Wait until every message up to a tag has been confirmed or refused, or the channel is lost."""
+        if self._settled_to >= tag or self.lost:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((tag, future))
+        await future
+
+    def confirmed(self, tag: int) -> bool:
+        """Whether the broker has taken responsibility for a message."""
+        return tag <= self._settled_to and tag not in self._nacked
+
+    def refused(self, tag: int) -> bool:
+        """Whether the broker has said that it could not take a message (`basic.nack`)."""
+        return tag in self._nacked
+
+    def close(self) -> None:
+        """Close the channel without waiting for it."""
+        with contextlib.suppress(AMQPError):
+            self._channel.close()
+
+    async def _answer(self, ask: Callable[[Callable[[Any], None]], object]) -> None:
+        if self.lost:
+            raise self.lost
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers.add(future)
+        try:
+            ask(lambda _frame: None if future.done() else future.set_result(None))
+            await asyncio.wait_for(future, CONNECT_TIMEOUT)
+        except TimeoutError:
+            raise LinkLost("The broker did not answer in time.") from None
+        except AMQPError as error:
+            raise LinkLost(_sentence(error)) from None
+        finally:
+            self._answers.discard(future)
+
+    def _on_confirm(self, frame: Method) -> None:
+        tag, multiple = frame.method.delivery_tag, frame.method.multiple
+        tags = range(self._settled_to + 1, tag + 1) if multiple else (tag,)
+        if isinstance(frame.method, Basic.Nack):
+            self._nacked.update(tags)
+        self._early.update(tags)
+        while self._settled_to + 1 in self._early:
+            self._settled_to += 1
+            self._early.discard(self._settled_to)
+        while self._waiting and self._waiting[0][0] <= self._settled_to:
+            _release(self._waiting.popleft()[1])
+
+    def _on_close(self, _channel: Channel, reason: Exception) -> None:
+        self.lost = LinkLost(_sentence(reason), code=getattr(reason, "reply_code", 0))
+        while self._waiting:
+            _release(self._waiting.popleft()[1])
+        for future in self._answers:
+            if not future.done():
+                future.set_exception(self.lost)
+
+
+class Link:
+    """One connection to a broker, shared by all who publish there."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._parameters: Final = pika.URLParameters(url)
+        self._parameters.heartbeat = HEARTBEAT
+        self._parameters.socket_timeout = self._parameters.stack_timeout = CONNECT_TIMEOUT
+        self._parameters.connection_attempts = 1
+        self._parameters.client_properties = {"product": "Pulpit", "connection_name": "pulpit events"}
+        if tls:
+            self._parameters.ssl_options = pika.SSLOptions(tls, self._parameters.host)
+        self._connection: AsyncioConnection | None = None
+        self._connecting: Final = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        """Host and port, for people."""
+        return f"{self._parameters.host}:{self._parameters.port}"
+
+    async def channel(self) -> ConfirmChannel:
+        """Open a channel in confirm mode, connecting first if need be.
+
+        Raises:
+            LinkLost: the broker cannot be reached, or says no.
+        """
+        connection = await self._connected()
+        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
+        try:
+            connection.channel(on_open_callback=lambda channel: _give(opened, channel))
+            channel = ConfirmChannel(await asyncio.wait_for(opened, CONNECT_TIMEOUT))
+        except TimeoutError:
+            self.abandon()
+            raise LinkLost(f"The broker at {self.address} opened no channel in time.") from None
+        except AMQPError as error:
+            raise LinkLost(_sentence(error)) from None
+        await channel.confirm()
+        return channel
+
+    def abandon(self) -> None:
+        """Give up a connection on which nothing moves; the next user makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection and not connection.is_closed:
+            with contextlib.suppress(AMQPError):
+                connection.close()
+
+    async def close(self) -> None:
+        """Say goodbye to the broker, for two seconds at most."""
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed:
+            return
+        closed = asyncio.Event()
+        connection.add_on_close_callback(lambda *_: closed.set())
+        with contextlib.suppress(AMQPError, TimeoutError):
+            connection.close()
+            await asyncio.wait_for(closed.wait(), 2)
+
+    async def _connected(self) -> AsyncioConnection:
+        async with self._connecting:
+            if self._connection is None or not self._connection.is_open:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> AsyncioConnection:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[AsyncioConnection] = loop.create_future()
+        connection = AsyncioConnection(
+            self._parameters,
+            on_open_callback=lambda made: _give(opened, made),
+            on_open_error_callback=lambda _made, error: _fail(opened, error),
+            on_close_callback=lambda _made, error: _fail(opened, error),
+            custom_ioloop=loop,
+        )
+        try:
+            return await asyncio.wait_for(opened, CONNECT_TIMEOUT + 1)
+        except (AMQPError, OSError, TimeoutError) as error:
+            with contextlib.suppress(AMQPError):
+                connection.close()
+            raise LinkLost(f"The broker at {self.address} cannot be used: {_sentence(error)}") from None
+
+
+def _release(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _give(future: "asyncio.Future[Any]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _sentence(error: BaseException) -> str:
+    """Say in words what pika says in nested exceptions."""
+    if isinstance(error, ProbableAuthenticationError):
+        return "the log-in was refused."
+    if isinstance(error, ProbableAccessDeniedError):
+        return "the user may not use this virtual host, or it does not exist."
+    if isinstance(error, ChannelClosedByBroker):
+        return f"the broker closed the channel: {error.reply_text} ({error.reply_code})."
+    if isinstance(error, TimeoutError):
+        return "no answer in time."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
+    inner = inner or getattr(error, "exception", None)
+    return _sentence(inner) if isinstance(inner, BaseException) else f"{type(error).__name__} {error}".strip()

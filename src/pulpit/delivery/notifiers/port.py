@@ -1,0 +1,121 @@
+"""What a way out must do: the port between the delivery engine and everything that opens sockets.
+
+A notifier never decides about time, order or giving up. It is handed events in order, tries each once, and says for
+each what came of it. Failure that can be foreseen is a value; an exception from `deliver` is a bug.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from pulpit.events import Event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivered:
+    """The far side has taken responsibility."""
+
+    answer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """It did not work and may heal; `after` is the far side's own wish, or `None`."""
+
+    reason: str
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """It did not work and never will for this event."""
+
+    reason: str
+
+
+Outcome = Delivered | Retry | Refused
+
+DELIVERED = Delivered()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How a kind of notifier likes to be used."""
+
+    batch: int
+    """Most events in one call."""
+    overlap: int
+    """Calls that may be under way at one time; they are begun in order and never after one has failed."""
+    first_retry: timedelta
+    longest_retry: timedelta
+
+
+class Notifier(Protocol):
+    """The way out of one listener."""
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Try the events in order.
+
+        Answers one outcome for each event in order, and may stop early: events without an outcome have not been tried,
+        or nobody can know what became of them, and are tried again. Nothing follows a `Retry`.
+        Must answer within a bounded time whatever the far side does, and can be cancelled at any moment.
+        """
+
+    async def close(self) -> None:
+        """Let go of every resource; never raises."""
+
+
+class NotifierType(Protocol):
+    """One kind of notifier: checks configurations and opens notifiers."""
+
+    @property
+    def pace(self) -> Pace:
+        """How it likes to be used."""
+
+    @property
+    def secret_keys(self) -> frozenset[str]:
+        """Keys of the configuration that are never shown again."""
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: `notifier_config`, and what is wrong with it.
+        """
+
+    def open(self, config: Mapping[str, Any]) -> Notifier:
+        """Make the notifier of one listener; it connects when it is first used."""
+
+    async def close(self) -> None:
+        """Let go of what its notifiers share; never raises."""
+
+
+class NotifierTypes:
+    """The kinds by their id, as the API needs them to check what it is given."""
+
+    def __init__(self, by_id: Mapping[str, NotifierType]) -> None:
+        self._by_id = by_id
+
+    def __contains__(self, type_id: object) -> bool:
+        return type_id in self._by_id
+
+    def __getitem__(self, type_id: str) -> NotifierType:
+        return self._by_id[type_id]
+
+    def check_config(self, type_id: str, config: Mapping[str, Any]) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: `notifier_config`, and what is wrong with it.
+        """
+        self._by_id[type_id].check_config(config)
+
+    def secret_keys(self, type_id: str) -> frozenset[str]:
+        """Keys that are never shown again; none for a kind that is unknown here."""
+        return self._by_id[type_id].secret_keys if type_id in self._by_id else frozenset()
+
+    async def close(self) -> None:
+        """Close every kind."""
+        for kind in self._by_id.values():
+            await kind.close()

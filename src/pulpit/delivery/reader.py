@@ -1,0 +1,58 @@
+"""Reads on in the log from any position: from memory near its end, from the database before."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pulpit.delivery.tail import Tail
+from pulpit.delivery.wishes import Wish
+from pulpit.events import Event
+from pulpit.store import event_log
+from pulpit.store.database import Database
+
+READ_AT_ONCE: Final = 500
+"""Rows in one look at the database."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Wanted events, and the position up to which the log has been looked through for them."""
+
+    events: Sequence[Event]
+    scanned_to: int
+
+
+class LogReader:
+    """The log as deliveries see it: up to the head that the dispatcher has announced, never beyond."""
+
+    def __init__(self, database: Database, tail: Tail) -> None:
+        self._database: Final = database
+        self._tail: Final = tail
+
+    @property
+    def head(self) -> int:
+        """The last event that has been announced."""
+        return self._tail.head
+
+    async def next_batch(self, position: int, wish: Wish, limit: int) -> Batch:
+        """Look on from a position until something is wanted or the head is reached."""
+        while position < self._tail.head:
+            seen = await self._after(position)
+            wanted = [event for event in seen if wish(event)][:limit]
+            if wanted:
+                through = wanted[-1].number if len(wanted) == limit else seen[-1].number
+                return Batch(events=wanted, scanned_to=through)
+            position = seen[-1].number if seen else self._tail.head
+        return Batch(events=(), scanned_to=position)
+
+    async def _after(self, position: int) -> Sequence[Event]:
+        if self._tail.covers(position):
+            return self._tail.after(position, READ_AT_ONCE)
+        head = self._tail.head
+        rows = await asyncio.to_thread(self._read, position)
+        return [event for event in rows if event.number <= head]
+
+    def _read(self, position: int) -> Sequence[Event]:
+        with self._database.read() as connection:
+            return event_log.read_after(connection, position, limit=READ_AT_ONCE)

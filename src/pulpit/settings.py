@@ -1,0 +1,254 @@
+"""The configuration: every key with its default, unit and meaning, said once.
+
+Values come, each overriding the one before, from the default, the file (`/etc/pulp/server.conf`, Pulp 2's INI), the
+environment and the command line. Unknown keys of the file are left alone and reported: a file of Pulp 2 has many.
+"""
+
+import configparser
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from pulpit.errors import ConfigurationError
+
+DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
+FILE_VARIABLE: Final = "PULP_SERVER_CONF"
+
+
+def _key(default: Any, meaning: str, *, unit: str = "", least: int | None = None, most: int | None = None) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "unit": unit, "least": least, "most": most})
+
+
+_PORT: Final[dict[str, Any]] = {"unit": "TCP port, 0 for any free one", "least": 0, "most": 65535}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """`[server]`: the REST API and the published repositories."""
+
+    host: str = _key("127.0.0.1", "Address to listen on; nothing beyond this machine unless you say so.")
+    port: int = _key(24880, "Port of the REST API and of the published repositories.", **_PORT)
+    data_dir: str = _key("", "Folder of everything that is kept; empty is the platform's place.", unit="path")
+    ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the server speaks HTTPS.", unit="path, PEM")
+    ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
+    log_level: str = _key("info", "Least severe messages to log: debug, info, warning or error.")
+    log_format: str = _key("text", "`text` for people, `json` for machines.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Database:
+    """`[database]`: where everything but package files is kept."""
+
+    url: str = _key("", "`postgresql://user:password@host/name`; empty is SQLite in the data folder.", unit="URL")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Messaging:
+    """`[messaging]`: the broker that amqp listeners publish to."""
+
+    url: str | None = _key(
+        None,
+        "Broker, such as `amqp://user:password@host/vhost`; without the key the embedded broker is used, "
+        "an empty value turns amqp listeners off.",
+        unit="URL",
+    )
+    topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
+    cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
+    clientcert: str = _key("", "Client certificate and key for `amqps://`.", unit="path, PEM")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Email:
+    """`[email]`: the mail server of email listeners."""
+
+    enabled: bool = _key(False, "Whether email listeners send at all.")
+    host: str = _key("localhost", "Mail server.")
+    port: int = _key(25, "Port of the mail server.", unit="TCP port", least=1, most=65535)
+    sender: str = _key("pulpit@localhost", "Sender of the messages; the key is `from`.", unit="mail address")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broker:
+    """`[broker]`: the embedded AMQP broker."""
+
+    enabled: bool = _key(True, "Whether it runs when `[messaging] url` is absent.")
+    host: str = _key("127.0.0.1", "Address to listen on.")
+    port: int = _key(5672, "Port to listen on.", **_PORT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tasks:
+    """`[tasks]`: the processes that sync and publish."""
+
+    workers: int = _key(2, "Worker processes, and so tasks at one time.", unit="processes", least=1, most=64)
+    stop_timeout: int = _key(
+        10, "How long a task may take to stop when it is cancelled.", unit="seconds", least=1, most=3600
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All sections."""
+
+    server: Server = field(default_factory=Server)
+    database: Database = field(default_factory=Database)
+    messaging: Messaging = field(default_factory=Messaging)
+    email: Email = field(default_factory=Email)
+    broker: Broker = field(default_factory=Broker)
+    tasks: Tasks = field(default_factory=Tasks)
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder: the configured one, else `/var/lib/pulpit` for root, else the user's own."""
+        return Path(self.server.data_dir) if self.server.data_dir else default_data_dir()
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the broker inside is the one that events go to."""
+        return self.messaging.url is None and self.broker.enabled
+
+
+SECTIONS: Final[Mapping[str, type]] = {
+    "server": Server,
+    "database": Database,
+    "messaging": Messaging,
+    "email": Email,
+    "broker": Broker,
+    "tasks": Tasks,
+}
+_FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
+_CHOICES: Final = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("text", "json")}
+_SCHEMES: Final = {("messaging", "url"): ("amqp", "amqps")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """One key as the file and the documentation know it."""
+
+    section: str
+    name: str
+    variable: str
+    field: Field[Any]
+
+
+def keys() -> list[Key]:
+    """Every key there is."""
+    return [
+        Key(section=section, name=_FILE_NAMES.get(one.name, one.name), variable=_variable(section, one.name), field=one)
+        for section, kind in SECTIONS.items()
+        for one in fields(kind)
+    ]
+
+
+def default_data_dir() -> Path:
+    """Where data is kept when nobody says."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/pulpit")
+    return Path(platformdirs.user_data_dir("pulpit", appauthor=False))
+
+
+def load(
+    config_file: Path | None, environment: Mapping[str, str], options: Mapping[tuple[str, str], str]
+) -> tuple[Settings, list[str]]:
+    """Read the configuration; the second part of the answer are sentences about what was left alone.
+
+    Args:
+        config_file: the file of `--config`; without it the one that the environment names, else Pulp 2's place, where
+            it may be absent.
+        environment: usually `os.environ`.
+        options: values of the command line by (section, key).
+
+    Raises:
+        ConfigurationError: a file that was asked for is not there or is no INI file, or a value cannot be used.
+    """
+    given, strangers = _read(config_file, environment)
+    known = keys()
+    given |= {(key.section, key.name): environment[key.variable] for key in known if key.variable in environment}
+    given |= options
+    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for key in known:
+        text = given.get((key.section, key.name))
+        if text is not None:
+            sections[key.section][key.field.name] = _value(key, _unquoted(text))
+    settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()})
+    _check_together(settings)
+    return settings, strangers
+
+
+def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    named = config_file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        if named:
+            raise ConfigurationError("--config", f"there is no file {path}.") from None
+        return {}, []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("--config", f"{path} cannot be read ({error}).") from None
+    except configparser.Error as error:
+        raise ConfigurationError("--config", " ".join(str(error).split()) + ".") from None
+    known = {(key.section, key.name) for key in keys()}
+    given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
+    strangers = [f"{path}: [{section}] {name} is unknown here and left alone" for section, name in given.keys() - known]
+    return {key: text for key, text in given.items() if key in known}, sorted(strangers)
+
+
+def _unquoted(text: str) -> str:
+    """Take off one pair of quotes, which Pulp 2's own file had around values."""
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _value(key: Key, text: str) -> Any:
+    name = f"[{key.section}] {key.name}"
+    if key.field.type is bool:
+        return _boolean(name, text)
+    if key.field.type is int:
+        return _integer(name, text, key.field.metadata["least"], key.field.metadata["most"])
+    choices = _CHOICES.get(key.name)
+    if choices and text not in choices:
+        raise ConfigurationError(name, f"it must be one of {', '.join(choices)}, not {text!r}.")
+    schemes = _SCHEMES.get((key.section, key.name))
+    if schemes and text and urlsplit(text).scheme not in schemes:
+        raise ConfigurationError(name, f"it must be a URL that begins with {' or '.join(s + '://' for s in schemes)}.")
+    return text
+
+
+def _boolean(name: str, text: str) -> bool:
+    try:
+        return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
+    except KeyError:
+        raise ConfigurationError(name, f"it must be true or false, not {text!r}.") from None
+
+
+def _integer(name: str, text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ConfigurationError(name, f"it must be a whole number, not {text!r}.") from None
+    if not least <= number <= most:
+        raise ConfigurationError(name, f"it must be from {least} to {most}, not {number}.")
+    return number
+
+
+def _check_together(settings: Settings) -> None:
+    server = settings.server
+    if bool(server.ssl_certificate) != bool(server.ssl_key):
+        missing = "ssl_key" if server.ssl_certificate else "ssl_certificate"
+        raise ConfigurationError(f"[server] {missing}", "a certificate and its key are needed together.")
+
+
+def _variable(section: str, name: str) -> str:
+    return f"PULPIT_{name}".upper() if section == "server" else f"PULPIT_{section}_{name}".upper()
+
+
+def default_of(one: Field[Any]) -> Any:
+    """The default of a key, for the documentation."""
+    return None if one.default is MISSING else one.default
