@@ -161,10 +161,10 @@ class Subscription:
         reason = None
         match cause:
             case AuthenticationError():
+                reason = "refuses the way of logging in"
+            case ProbableAuthenticationError() if "(403)" in str(cause) or self._doubted():
                 reason = "refuses the user name or password"
-            case ProbableAuthenticationError() if self._doubted():
-                reason = "closes the connection at log-in: user name or password are probably wrong"
-            case ProbableAccessDeniedError() if self._doubted():
+            case ProbableAccessDeniedError() if "(530)" in str(cause) or self._doubted():
                 reason = f"refuses the virtual host {self._parameters.virtual_host}"
             case ConnectionClosedByBroker() if cause.reply_code in _HOPELESS_CLOSES:
                 reason = f"closes the connection: {cause.reply_text}"

@@ -1,0 +1,59 @@
+"""Progress as bars on a terminal; a module of its own because rich takes longer to import than all the rest."""
+
+from collections.abc import Iterable
+from typing import Self
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from pulpit.admin.displays import amount
+from pulpit.admin.progress import ENDED, Step
+from pulpit.admin.render import clean
+
+
+class Bars:
+    """A bar per step, drawn by rich."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
+            TextColumn("{task.fields[word]}", markup=False),
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._ended: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, steps: Iterable[Step]) -> None:
+        """Move the bars; one that has ended stays as it is."""
+        for step in steps:
+            if step.key not in self._ended:
+                self._draw(step)
+            if step.stage in ENDED and step.key not in self._ended:
+                self._ended.add(step.key)
+                for failure in step.failures:
+                    self.line(f"  {failure}")
+
+    def _draw(self, step: Step) -> None:
+        if step.key not in self._bars:
+            self._bars[step.key] = self._progress.add_task("", total=None, amount="", word="")
+        ended = step.stage in ENDED
+        known = step.total > 0
+        self._progress.update(
+            self._bars[step.key],
+            description=clean(step.title),
+            total=step.total if known else 1 if ended else None,
+            completed=step.done if known else int(ended),
+            amount=amount(step),
+            word=step.stage.value if ended else "",
+        )
+
+    def line(self, text: str) -> None:
+        """Write it above the bars."""
+        self._progress.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The sections of the command line, one module each."""

@@ -1,0 +1,132 @@
+"""`repo`: what repositories of every type have in common."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.commands import tasks as task_commands
+from pulpit.admin.grammar import Group
+from pulpit.admin.server import path_of
+from pulpit.admin.session import Session, with_session
+
+SHOWN: Final = ("id", "display_name", "description", "content_unit_counts", "last_unit_added", "last_unit_removed")
+
+_ALWAYS_WITH_FIELDS: Final = "id"
+_SYNC_SHOWN: Final = ("repo_id", "result", "started", "completed", "added_count", "removed_count", "updated_count")
+_PUBLISH_SHOWN: Final = ("repo_id", "distributor_id", "result", "started", "completed")
+_WHY: Final = ("error_message",)
+_MORE: Final = ("summary", "details")
+
+REPO_ID: Final = click.option("--repo-id", required=True, help="The repository's id.")
+
+
+@click.group("repo", cls=Group)
+def repo() -> None:
+    """Repositories of every type."""
+
+
+def listing(wanted: Callable[[Mapping[str, Any]], bool]) -> Callable[..., None]:
+    """Make a `list` command that shows the repositories that are `wanted`."""
+
+    @click.option("--details", is_flag=True, help="Also show importers, distributors and notes.")
+    @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
+    @click.option("--repo-id", help="Only this repository.")
+    @with_session
+    def list_repositories(session: Session, /, *, details: bool, fields: str | None, repo_id: str | None) -> None:
+        """List repositories."""
+        query = {"importers": "True", "distributors": "True"} if details or fields else None
+        if repo_id:
+            found = [session.server.get(path_of("repositories", repo_id), query)]
+        else:
+            found = session.server.get(path_of("repositories"), query)
+        show(session, [item for item in found if wanted(item)], details=details, fields=fields)
+
+    return list_repositories
+
+
+def show(session: Session, found: list[Mapping[str, Any]], *, details: bool, fields: str | None) -> None:
+    """Show repositories with the keys asked for."""
+    if session.screen.as_json:
+        session.screen.data(found)
+    elif fields:
+        keys = {_ALWAYS_WITH_FIELDS, *(field.strip() for field in fields.split(","))}
+        session.screen.documents(_only(found, keys))
+    else:
+        session.screen.documents(found if details else _only(found, SHOWN))
+    if not found:
+        session.screen.say("There are no such repositories.")
+
+
+def _only(found: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> Iterable[dict[str, Any]]:
+    wanted = list(keys)
+    return ({key: item[key] for key in wanted if key in item} for item in found)
+
+
+repo.command("list")(listing(lambda _: True))
+
+
+@repo.group("history")
+def history() -> None:
+    """What was synced and published, and how it ended."""
+
+
+def _history_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--details", is_flag=True, help="Also show summary and details."),
+        click.option("--end-date", help="Only what began before this ISO 8601 time."),
+        click.option("--start-date", help="Only what began after this ISO 8601 time."),
+        click.option("--sort", type=click.Choice(["ascending", "descending"]), help="By time; newest first otherwise."),
+        click.option("--limit", type=click.IntRange(min=1), default=5, show_default=True, help="At most so many."),
+    ):
+        function = option(function)
+    return function
+
+
+@history.command("sync")
+@REPO_ID
+@_history_options
+@with_session
+def sync_history(session: Session, /, *, repo_id: str, details: bool, **query: Any) -> None:
+    """Show the syncs of a repository."""
+    _history(session, path_of("repositories", repo_id, "history", "sync"), _SYNC_SHOWN, query, details=details)
+
+
+@history.command("publish")
+@REPO_ID
+@click.option("--distributor-id", default="iso_distributor", show_default=True, help="The distributor's id.")
+@_history_options
+@with_session
+def publish_history(session: Session, /, *, repo_id: str, distributor_id: str, details: bool, **query: Any) -> None:
+    """Show the publishes of a repository."""
+    path = path_of("repositories", repo_id, "history", "publish", distributor_id)
+    _history(session, path, _PUBLISH_SHOWN, query, details=details)
+
+
+def _history(session: Session, path: str, shown: tuple[str, ...], query: dict[str, Any], *, details: bool) -> None:
+    found = session.server.get(path, {key: value for key, value in query.items() if value is not None})
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    for entry in found:
+        why = [key for key in _WHY if entry.get(key)]
+        session.screen.documents(_only([entry], [*shown, *why, *(_MORE if details else ())]))
+    if not found:
+        session.screen.say("Nothing has happened yet.")
+
+
+@repo.group("tasks")
+def tasks() -> None:
+    """The tasks of a repository."""
+
+
+@tasks.command("list")
+@REPO_ID
+@with_session
+def list_tasks(session: Session, /, *, repo_id: str) -> None:
+    """List the tasks of a repository, ended ones too."""
+    task_commands.show(session, session.server.get(path_of("tasks"), {"tag": f"pulp:repository:{repo_id}"}))
+
+
+for task_command in (task_commands.details, task_commands.cancel):
+    tasks.add_command(task_command)

@@ -1,0 +1,61 @@
+"""What can go wrong in the client, each with the exit code that Pulp 2's client gave it (those of BSD's sysexits.h).
+
+Failure
+├── WrongUse        64  the command line is incomplete or unknown
+├── WrongData       65  a value is refused, a name is unknown or taken, a certificate is for another host
+├── ServerTrouble   70  the server failed or said what nobody understands
+├── NoConnection    74  nobody answers at the address
+├── NotAllowed      77  credentials are missing, wrong or not enough
+├── WrongSettings   78  a configuration file or an address cannot be right
+└── WorkNotDone      1  the server did as told, and the task failed or was cancelled
+"""
+
+from typing import ClassVar
+
+from pulpit.errors import PulpitError
+
+
+class Failure(PulpitError):
+    """A failure's text is what is printed; it may have several lines."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class WrongUse(Failure):
+    """Look at the usage and write the command again."""
+
+    exit_code = 64
+
+
+class WrongData(Failure):
+    """Give other values."""
+
+    exit_code = 65
+
+
+class ServerTrouble(Failure):
+    """Look into the server's log."""
+
+    exit_code = 70
+
+
+class NoConnection(Failure):
+    """Start the server, or mend the network, and try again."""
+
+    exit_code = 74
+
+
+class NotAllowed(Failure):
+    """Log in as somebody else."""
+
+    exit_code = 77
+
+
+class WrongSettings(Failure):
+    """Mend the configuration."""
+
+    exit_code = 78
+
+
+class WorkNotDone(Failure):
+    """Look at the task."""

@@ -1,0 +1,125 @@
+"""How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.failures import WrongData
+from pulpit.admin.settings import secret_from
+
+CLEAR: Final = object()
+"""An option given as "": the key is to be removed (null on the wire)."""
+
+JSON_FLAG: Final = "pulpit.admin.json"
+
+
+class Command(click.Command):
+    """A command that names all missing options at once, and understands `--json`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember_json,
+                help="Print the server's answer as JSON.",
+            )
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for everything that is required before anything is converted; "" counts as missing."""
+        if not ctx.resilient_parsing:
+            given, _, order = self.make_parser(ctx).parse_args(list(args))
+            if not any(parameter.is_eager and parameter.name == "help" for parameter in order):
+                self._require(ctx, given)
+        return super().parse_args(ctx, args)
+
+    def _require(self, ctx: click.Context, given: dict[str, Any]) -> None:
+        missing = [
+            parameter.opts[-1]
+            for parameter in self.params
+            if parameter.required and not any(_as_list(given.get(parameter.name or "")))
+        ]
+        if missing:
+            raise click.UsageError("These options must be given: " + ", ".join(missing), ctx)
+
+
+class Group(click.Group):
+    """A section; its commands are of our kind, and naming none of them is wrong use."""
+
+    command_class = Command
+    group_class = type
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value] if isinstance(value, str) else []
+
+
+def _remember_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[JSON_FLAG] = True
+
+
+class Clearable(click.ParamType[Any]):
+    """Another type whose "" means that the value is to be taken away."""
+
+    def __init__(self, inner: click.ParamType[Any]) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Let the inner type judge everything but ""."""
+        return CLEAR if value == "" or value is CLEAR else self.inner.convert(value, param, ctx)
+
+
+class Content(click.ParamType[str]):
+    """A file whose text is the value, for certificates and keys."""
+
+    name = "file"
+    longest: Final = 1024 * 1024
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the file."""
+        try:
+            with Path(value).expanduser().open(encoding="utf-8") as file:
+                text = file.read(self.longest + 1)
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value} cannot be read: {error}", param, ctx)
+        if len(text) > self.longest:
+            self.fail(f"{value} is longer than {self.longest} characters", param, ctx)
+        return text
+
+
+TEXT: Final = Clearable(click.STRING)
+BOOLEAN: Final = Clearable(click.BOOL)
+COUNT: Final = Clearable(click.IntRange(min=1))
+PORT: Final = Clearable(click.IntRange(1, 65535))
+PEM: Final = Clearable(Content())
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The keys of the options that were used, with null for those that are to be cleared."""
+    return {key: None if value is CLEAR else value for key, value in options.items() if value is not None}
+
+
+def secret(value: Any, path: Path | None) -> Any:
+    """A secret from its option or else from its file."""
+    return secret_from(path) if value is None and path is not None else value
+
+
+def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
+    """Read `key=value` options; an empty value removes the note.
+
+    Raises:
+        WrongData: one has no `=` or no key.
+    """
+    notes: dict[str, str | None] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise WrongData(f"--note must look like key=value, not {pair!r}.")
+        notes[key] = value or None
+    return notes or None

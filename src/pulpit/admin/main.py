@@ -1,0 +1,91 @@
+"""The program: its general options, and how failures become texts and exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pulpit import __version__
+from pulpit.admin.commands import completion, event, iso, orphan, repo, status, tasks
+from pulpit.admin.failures import Failure, WrongData, WrongUse
+from pulpit.admin.grammar import JSON_FLAG, Group
+from pulpit.admin.render import clean_lines
+from pulpit.admin.session import Session
+from pulpit.admin.settings import Options
+from pulpit.errors import PulpitError
+
+_INTERRUPTED: Final = 130
+
+
+@click.group(
+    "pulp-admin", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--url", metavar="URL", help="The server's address (or PULPIT_URL).  [default: admin.conf, http://127.0.0.1:24880]"
+)
+@click.option("-u", "--username", metavar="USER", help="Who asks (or PULPIT_USERNAME).")
+@click.option(
+    "-p",
+    "--password",
+    metavar="PASSWORD",
+    help="Visible to others on this machine: better --password-file, PULPIT_PASSWORD, or being asked.",
+)
+@click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password.")
+@click.option("--config", type=click.Path(path_type=Path), help="An admin.conf to read after the usual ones.")
+@click.option("--ca-path", type=click.Path(path_type=Path), help="Authorities to trust for https: a file or folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answers as JSON; every command has it too.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+    """Manage a Pulp server: repositories, event listeners and tasks.
+
+    On the server's own machine no option is needed: the administrator's password is read from the file that the server
+    left in its data folder.
+    """
+    ctx.obj = Session(Options(**options))
+    if as_json:
+        ctx.meta[JSON_FLAG] = True
+
+
+for section in (event.event, iso.iso, repo.repo, tasks.tasks, orphan.orphan, status.status, completion.completion):
+    root.add_command(section)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run and give the exit code."""
+    try:
+        code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _wrong_command(error)
+    except PulpitError as error:
+        click.secho(clean_lines(str(error)), fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
+        return error.exit_code if isinstance(error, Failure) else 1
+    except BrokenPipeError:
+        _forget_output()
+        return 0
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_command(error: click.ClickException) -> int:
+    """Pulp 2 told an option that is missing or unknown (64) from one whose value is refused (65)."""
+    refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
+    error.show()
+    return WrongData.exit_code if refused else WrongUse.exit_code
+
+
+def _forget_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)

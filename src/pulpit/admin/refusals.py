@@ -1,0 +1,86 @@
+"""A refusing answer of the server as a failure of the command, by status and the keys that Pulp 2 put beside it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from pulpit.admin.failures import Failure, NotAllowed, ServerTrouble, WrongData
+
+_DEEPEST: Final = 10
+
+
+def refusal(status: int, body: Any, *, known_user: bool) -> Failure:
+    """Say what a status of 300 or more means."""
+    if not isinstance(body, dict):
+        return ServerTrouble(f"The server answered with status {status} and no reason.")
+    if status == 401:  # noqa: PLR2004 - HTTP's own figure
+        return NotAllowed(_not_allowed(body, known_user=known_user))
+    teller = _TELLERS.get(status)
+    return _internal(status, body) if teller is None else WrongData(teller(body))
+
+
+def descriptions(error: Any, depth: int = 0) -> Iterator[str]:
+    """The texts of a Pulp error and of those that it holds."""
+    if not isinstance(error, dict) or depth > _DEEPEST:
+        return
+    if error.get("description"):
+        yield str(error["description"])
+    for inner in error.get("sub_errors") or ():
+        yield from descriptions(inner, depth + 1)
+
+
+def _bad_request(body: dict[str, Any]) -> str:
+    told = list(descriptions(body.get("error")))
+    if told:
+        return "\n".join(told)
+    for key, words in (("property_names", "These values are not valid"), ("missing_property_names", "Still needed")):
+        if isinstance(body.get(key), list):
+            return f"{words}: {', '.join(map(str, body[key]))}"
+    return f"The server does not accept the request: {body.get('error_message') or 'it does not say why'}"
+
+
+def _not_found(body: dict[str, Any]) -> str:
+    resources = body.get("resources")
+    if not isinstance(resources, dict):
+        return f"The server does not have that: {body.get('error_message') or 'it does not say what'}"
+    lines = [f"  {name} ({kind})" for kind, name in resources.items()]
+    return "\n".join(["These do not exist on the server:", *lines])
+
+
+def _conflict(body: dict[str, Any]) -> str:
+    if body.get("resource_id"):
+        return f"There is one with this id already: {body['resource_id']}"
+    reasons = body.get("reasons")
+    if isinstance(reasons, list) and reasons:
+        return "\n".join(["Other work stands in the way:", *(f"  {_reason(reason)}" for reason in reasons)])
+    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "the server does not say which")]
+    return "A conflict: " + "\n".join(told)
+
+
+def _reason(reason: Any) -> str:
+    if not isinstance(reason, dict):
+        return str(reason)
+    return f"{reason.get('operation')}: {reason.get('resource_id')} ({reason.get('resource_type')})"
+
+
+def _not_allowed(body: dict[str, Any], *, known_user: bool) -> str:
+    if not known_user:
+        return (
+            "The server wants to know who asks. Give a user with -u and the password with -p, --password-file or"
+            " PULPIT_PASSWORD; on the server's own machine set PULPIT_DATA_DIR to the server's data folder."
+        )
+    if body.get("auth_error_code") == "permission_denied":
+        return "This user may not do that."
+    return "The server does not accept this user name and password."
+
+
+def _internal(status: int, body: dict[str, Any]) -> Failure:
+    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "it does not say why")]
+    request = f"{body.get('http_request_method') or 'request'} {body.get('_href') or ''}".strip()
+    return ServerTrouble(f"The server failed with status {status} at {request}: " + "\n".join(told))
+
+
+_TELLERS: Final[dict[int, Callable[[dict[str, Any]], str]]] = {
+    400: _bad_request,
+    404: _not_found,
+    409: _conflict,
+}

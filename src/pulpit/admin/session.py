@@ -1,0 +1,85 @@
+"""One run of the command: what was asked for in general, and the server and the screen that come of it."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from pulpit.admin.displays import Display, Lines, Silent
+from pulpit.admin.following import follow, spawned
+from pulpit.admin.grammar import JSON_FLAG
+from pulpit.admin.screen import Screen
+from pulpit.admin.server import Server
+from pulpit.admin.settings import Options, load
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Session:
+    """Made by the root command and handed to every other one."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    @cached_property
+    def server(self) -> Server:
+        """The server; nothing is read or asked for before a command needs it."""
+        return Server(load(self._options, os.environ, _ask))
+
+    @cached_property
+    def screen(self) -> Screen:
+        """Standard output."""
+        color = False if os.environ.get("NO_COLOR") else None
+        return Screen(as_json=bool(click.get_current_context().meta.get(JSON_FLAG)), color=color)
+
+    def follow(self, task_ids: list[str]) -> None:
+        """Stay with tasks; Ctrl-C leaves them running, as it did in Pulp 2.
+
+        Raises:
+            WorkNotDone: one of them failed.
+        """
+        try:
+            documents = follow(self.server, task_ids, _display(as_json=self.screen.as_json))
+        except KeyboardInterrupt:
+            running = ", ".join(task_ids)
+            self.screen.warn(f"\nNot following any more; the work goes on at the server (task {running}).")
+            return
+        if self.screen.as_json:
+            self.screen.data(documents)
+
+    def follow_report(self, report: Any, *, in_background: bool) -> None:
+        """Stay with the tasks of a call report, or only name them."""
+        task_ids = spawned(report)
+        if not in_background:
+            self.follow(task_ids)
+        elif self.screen.as_json:
+            self.screen.data(report)
+        else:
+            self.screen.say(f"The work goes on at the server (task {', '.join(task_ids) or 'unknown'}).")
+
+
+def with_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
+    """Give a command its session as the first argument."""
+    return click.pass_obj(function)
+
+
+def _display(*, as_json: bool) -> Display:
+    if as_json:
+        return Silent()
+    if not sys.stdout.isatty():
+        return Lines()
+    from pulpit.admin.bars import Bars  # noqa: PLC0415 - rich alone takes as long to import as everything else
+
+    return Bars()
+
+
+def _ask(user: str) -> str:
+    """Ask for a password at the terminal; otherwise take the first line of standard input."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+        return answer
+    return sys.stdin.readline(4096).rstrip("\r\n")

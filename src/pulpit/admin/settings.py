@@ -1,0 +1,215 @@
+"""Where the server is and who is asking, from options, environment, `admin.conf` and the server's data folder.
+
+Address:      --url, PULPIT_URL, [server] of the configuration files, http://127.0.0.1:24880
+Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; [auth]; `admin-password` in the data folder
+Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later one overrides an earlier one by key
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from configparser import ConfigParser, Error
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from pulpit.admin.failures import WrongSettings, WrongUse
+
+DEFAULT_URL: Final = "http://127.0.0.1:24880"
+DEFAULT_PREFIX: Final = "/pulp/api"
+SYSTEM_FILE: Final = Path("/etc/pulp/admin/admin.conf")
+PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
+ADMINISTRATOR: Final = "admin"
+
+_MAXIMUM_SECRET: Final = 4096
+_PULP2_PORT: Final = 443
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credentials:
+    """A user and the password, which no text made from this shows."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the command line says of it; None is "not said"."""
+
+    url: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
+    config: Path | None = None
+    ca_path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All that a connection needs."""
+
+    url: SplitResult
+    prefix: str = DEFAULT_PREFIX
+    verify: bool = True
+    ca_path: Path | None = None
+    credentials: Credentials | None = None
+    poll_seconds: float = 0.5
+
+
+def load(
+    options: Options, environment: Mapping[str, str], ask: Callable[[str], str], system_file: Path = SYSTEM_FILE
+) -> Settings:
+    """Bring all sources together; `ask` is called with the user's name if only that is known.
+
+    Raises:
+        WrongSettings: a file or an address cannot be right, or a file with a secret is open to others.
+        WrongUse: a password without a user.
+    """
+    files = [system_file, Path.home() / ".pulp" / "admin.conf"]
+    read = _read([path for path in files if path.is_file()] + ([options.config] if options.config else []))
+    url = _url(options.url or environment.get("PULPIT_URL") or _configured_url(read) or DEFAULT_URL)
+    return Settings(
+        url=url,
+        prefix="/" + read.get("server", "api_prefix", fallback=DEFAULT_PREFIX).strip("/"),
+        verify=_boolean(read, "server", "verify_ssl"),
+        ca_path=options.ca_path or _existing_path(read),
+        credentials=_credentials(options, environment, read, url, ask),
+        poll_seconds=_seconds(read),
+    )
+
+
+def _read(paths: list[Path]) -> ConfigParser:
+    read = ConfigParser(interpolation=None)
+    for path in paths:
+        try:
+            with path.open(encoding="utf-8") as file:
+                read.read_file(file)
+                mode = os.fstat(file.fileno()).st_mode
+        except PermissionError:
+            if path == SYSTEM_FILE:
+                continue
+            raise WrongSettings(f"{path} cannot be read.") from None
+        except (OSError, UnicodeDecodeError, Error) as error:
+            raise WrongSettings(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        if read.has_option("auth", "password") and mode & stat.S_IRWXO:
+            raise WrongSettings(f"{path} holds a password and can be read by others; run: chmod o-rwx {path}")
+    return read
+
+
+def _configured_url(read: ConfigParser) -> str | None:
+    if read.has_option("server", "url"):
+        return read.get("server", "url")
+    if not read.has_option("server", "host"):
+        return None
+    host = read.get("server", "host")
+    port = read.get("server", "port", fallback=str(_PULP2_PORT))
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def _url(text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise WrongSettings(f"The server's address must look like http://host:port or https://host:port, not {text!r}.")
+    if url.username is not None:
+        raise WrongSettings("The server's address must not hold a user; give it with -u.")
+    return url
+
+
+def _boolean(read: ConfigParser, section: str, key: str) -> bool:
+    try:
+        return read.getboolean(section, key, fallback=True)
+    except ValueError:
+        raise WrongSettings(f"[{section}] {key} must be true or false.") from None
+
+
+def _seconds(read: ConfigParser) -> float:
+    try:
+        seconds = read.getfloat("output", "poll_frequency_in_seconds", fallback=0.5)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour
+        raise WrongSettings("[output] poll_frequency_in_seconds must be a number above 0 and at most 3600.")
+    return seconds
+
+
+def _existing_path(read: ConfigParser) -> Path | None:
+    value = read.get("server", "ca_path", fallback="")
+    return Path(value).expanduser() if value else None
+
+
+def _credentials(
+    options: Options,
+    environment: Mapping[str, str],
+    read: ConfigParser,
+    url: SplitResult,
+    ask: Callable[[str], str],
+) -> Credentials | None:
+    password = options.password
+    if password is None and options.password_file is not None:
+        password = secret_from(options.password_file)
+    if password is None:
+        password = environment.get("PULPIT_PASSWORD")
+    user = options.username or environment.get("PULPIT_USERNAME")
+    if user is None and (options.password is not None or options.password_file is not None):
+        raise WrongUse("A password needs its user; give it with -u.")
+    if user is not None or password is not None:
+        user = user or ADMINISTRATOR
+        return Credentials(user=user, password=ask(user) if password is None else password)
+    if read.has_option("auth", "username") and read.has_option("auth", "password"):
+        return Credentials(user=read.get("auth", "username"), password=read.get("auth", "password"))
+    return _left_by_server(environment) if _is_this_machine(url.hostname or "") else None
+
+
+def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
+    """What the server left for us at its first start, if we may read it; it is shown to this machine alone."""
+    path = data_folder(environment) / PASSWORD_FILE
+    try:
+        return Credentials(user=ADMINISTRATOR, password=secret_from(path)) if path.is_file() else None
+    except PermissionError:
+        return None
+
+
+def data_folder(environment: Mapping[str, str]) -> Path:
+    """Where a server of the same user keeps its data."""
+    if environment.get("PULPIT_DATA_DIR"):
+        return Path(environment["PULPIT_DATA_DIR"]).expanduser()
+    if os.geteuid() == 0:
+        return Path("/var/lib/pulpit")
+    import platformdirs  # noqa: PLC0415 - most runs need not wait for it
+
+    return Path(platformdirs.user_data_dir("pulpit"))
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_from(path: Path) -> str:
+    """Read a password, the first line of a file that nobody else may read; `-` is standard input.
+
+    Raises:
+        WrongSettings: the file cannot be read or is open to others.
+    """
+    if str(path) == "-":
+        return sys.stdin.readline(_MAXIMUM_SECRET).rstrip("\r\n")
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            secret = file.readline(_MAXIMUM_SECRET).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise WrongSettings(f"{path} cannot be read: {reason}") from None
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise WrongSettings(f"{path} holds a password and can be read by others; run: chmod 600 {path}")
+    return secret
