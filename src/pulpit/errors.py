@@ -5,7 +5,9 @@
     ├── InvalidValue                400: send other values for the named properties
     │   └── MissingValue            400: send the named properties
     ├── UnsupportedValue            400: leave the named properties out
-    ├── MalformedRequest            400: the body is not the JSON that is asked for
+    ├── MalformedRequest            400: the body is not JSON
+    │   ├── WrongJsonType           400: the body is JSON, but not an object
+    │   └── RequestTooLarge         413: send less at once
     ├── MissingResource             404: nothing stands under that name
     ├── DuplicateResource           409: choose another name
     ├── ConflictingOperation        409: wait until the other work has ended
@@ -84,10 +86,23 @@ class UnsupportedValue(InvalidValue):
 
 
 class MalformedRequest(PulpitError):
-    """The request's body is not JSON, or not an object."""
+    """The request's body cannot be read as JSON."""
 
     status = 400
     code = "PLP1009"
+
+
+class WrongJsonType(MalformedRequest):
+    """The request's body is JSON, but not an object."""
+
+    code = "PLP1015"
+
+
+class RequestTooLarge(MalformedRequest):
+    """The request's body is longer than this resource takes."""
+
+    status = 413
+    code = "PLP0000"
 
 
 class MissingResource(PulpitError):

@@ -12,6 +12,7 @@ SYNC: Final = "pulp.server.managers.repo.sync.sync"
 PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
 DELETE_REPOSITORY: Final = "pulp.server.tasks.repository.delete"
 UPDATE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_update"
+REMOVE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_delete"
 REMOVE_ORPHANS: Final = "pulp.server.managers.content.orphan.delete_orphans"
 
 ORPHANS: Final = "pulp:content_unit:orphans"
@@ -73,6 +74,18 @@ def update_distributor(
     tags = [f"pulp:repository_distributor:{distributor_id}", action_tag("update_distributor")]
     arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "delta": delta}
     return _add(tx, clock, login, _on_repository(UPDATE_DISTRIBUTOR, arguments, tags))
+
+
+def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str, *, login: str | None, clock: Clock) -> Task:
+    """Queue the removal of a distributor and of what it published.
+
+    Raises:
+        MissingResource: the repository or the distributor does not exist.
+    """
+    repositories.distributor(tx.connection, repo_id, distributor_id)
+    tags = [f"pulp:repository_distributor:{distributor_id}", action_tag("remove_distributor")]
+    arguments = {"repo_id": repo_id, "distributor_id": distributor_id}
+    return _add(tx, clock, login, _on_repository(REMOVE_DISTRIBUTOR, arguments, tags))
 
 
 def remove_orphans(

@@ -1,0 +1,53 @@
+"""Puts the REST API together."""
+
+from typing import Final
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.security import HTTPBasic
+
+from pulpit import __version__
+from pulpit.api import failures
+from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
+from pulpit.api.services import Services
+from pulpit.api.v2 import actions, distributors, events, history, importers, repositories, status, tasks
+
+V2: Final = "/pulp/api/v2"
+OPENAPI: Final = f"{V2}/openapi.json"
+
+_RESOURCES: Final = (events, tasks, actions, history, importers, distributors, repositories)
+
+
+def create_app(services: Services) -> FastAPI:
+    """Make the ASGI application; it opens nothing by itself and may be made many times."""
+    app = FastAPI(
+        title="Pulpit",
+        version=__version__,
+        description="Pulp 2's REST API v2.",
+        openapi_url=OPENAPI,
+        docs_url=None,  # FastAPI's page would fetch its scripts from a foreign network
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+    )
+    app.state.services = services
+    failures.install(app)
+    _add_gates(app, services)
+    app.include_router(_api())
+    return app
+
+
+def _add_gates(app: FastAPI, services: Services) -> None:
+    """Build the gates from the inside out: the last one added is passed first."""
+    app.add_middleware(BoundBody)
+    app.add_middleware(Authenticate, doorkeeper=services.doorkeeper)
+    app.add_middleware(CollapseSlashes)
+
+
+def _api() -> APIRouter:
+    api = APIRouter(prefix=V2)
+    api.include_router(status.router)
+    # The gate has judged the credentials before; this makes the OpenAPI document say that they are needed.
+    described = [Depends(HTTPBasic(auto_error=False))]
+    for resource in _RESOURCES:
+        api.include_router(resource.router, dependencies=described)
+    return api

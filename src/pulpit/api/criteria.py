@@ -1,0 +1,320 @@
+"""Pulp 2's search criteria: the part of MongoDB's query language that its clients send, over plain documents.
+
+A filter is checked and compiled once (`parse`), then applied to documents as the API shows them. As in MongoDB, a
+condition on a list holds if it holds for the list or for one of its members, and null equals an absent key.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import regex
+
+from pulpit.errors import InvalidValue, UnsupportedValue
+
+Document = Mapping[str, Any]
+Condition = Callable[[Any], bool]
+
+MAX_PATTERN: Final = 1000
+"""Characters of a regular expression."""
+MAX_CLAUSES: Final = 1000
+"""Conditions in one filter."""
+MATCHING_TIME_S: Final = 2.0
+"""What the regular expressions of one search may take together."""
+
+_KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
+_ABSENT: Final = object()
+_DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
+_FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE}
+_FILTERS: Final = "filters"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Criteria:
+    """One search: which documents, in which order, which part of them, which of their keys."""
+
+    matches: Callable[[Document], bool]
+    sort: list[tuple[str, int]]
+    limit: int | None
+    skip: int
+    fields: list[str] | None
+
+    def select(self, documents: Iterable[Document]) -> list[Document]:
+        """The wanted documents in the wanted order, whole.
+
+        Raises:
+            InvalidValue: the regular expressions take too long.
+        """
+        found = [document for document in documents if self.matches(document)]
+        for path, direction in reversed(self.sort):
+            found.sort(key=lambda document: _order(first_value(document, path)), reverse=direction < 0)
+        end = None if self.limit is None else self.skip + self.limit
+        return found[self.skip : end]
+
+    def trimmed(self, document: Document, always: Iterable[str]) -> dict[str, Any]:
+        """The document with the wanted fields and those that are always there; a dotted field keeps its parents."""
+        if self.fields is None:
+            return dict(document)
+        trimmed: dict[str, Any] = {}
+        for path in (*self.fields, *always):
+            _copy_path(document, path.split("."), trimmed)
+        return trimmed
+
+
+def parse(criteria: object) -> Criteria:
+    """Read the `criteria` of a search body.
+
+    Raises:
+        UnsupportedValue: it has keys that are no criteria.
+        InvalidValue: the name of the part that cannot be understood.
+    """
+    if not isinstance(criteria, dict):
+        raise InvalidValue("criteria", "it must be an object.")
+    unknown = sorted(set(criteria) - _KEYS)
+    if unknown:
+        raise UnsupportedValue(unknown)
+    return Criteria(
+        matches=compile_filter(criteria.get(_FILTERS) or {}),
+        sort=read_sort(criteria.get("sort")),
+        limit=read_count("limit", criteria.get("limit")),
+        skip=read_count("skip", criteria.get("skip")) or 0,
+        fields=read_fields(criteria.get("fields")),
+    )
+
+
+def compile_filter(filters: object) -> Callable[[Document], bool]:
+    """Turn a filter into a test of one document.
+
+    Raises:
+        InvalidValue: `filters`, with what cannot be understood.
+    """
+    return _Compiler().filter(filters)
+
+
+def read_sort(sort: object) -> list[tuple[str, int]]:
+    """Read `[["id", "descending"], …]`.
+
+    Raises:
+        InvalidValue: `sort`.
+    """
+    if sort is None:
+        return []
+    if not isinstance(sort, list) or not all(_is_sort_entry(entry) for entry in sort):
+        raise InvalidValue("sort", 'it must be a list such as [["id", "ascending"]].')
+    return [(entry[0], _DIRECTIONS[entry[1]]) for entry in sort]
+
+
+def read_count(name: str, count: object) -> int | None:
+    """Read a limit or a skip.
+
+    Raises:
+        InvalidValue: the name; it is not a whole number from 0.
+    """
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise InvalidValue(name, "it must be a whole number from 0.")
+    return count
+
+
+def read_fields(fields: object) -> list[str] | None:
+    """Read a list of field names.
+
+    Raises:
+        InvalidValue: `fields`.
+    """
+    if fields is None:
+        return None
+    if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
+        raise InvalidValue("fields", "it must be a list of names.")
+    return fields
+
+
+def first_value(document: Any, path: str) -> Any:
+    """What stands under a dotted path; null when nothing does."""
+    found = _values(document, path.split("."))
+    return found[0] if found else None
+
+
+class _Compiler:
+    """Compiles one filter, counting its clauses and the time that its regular expressions take."""
+
+    def __init__(self) -> None:
+        self._clauses = 0
+        self._left_s = MATCHING_TIME_S
+
+    def filter(self, filters: object) -> Callable[[Document], bool]:
+        if not isinstance(filters, dict):
+            raise InvalidValue(_FILTERS, "a filter must be an object.")
+        tests = [self._clause(key, value) for key, value in filters.items()]
+        return lambda document: all(test(document) for test in tests)
+
+    def _clause(self, key: str, value: object) -> Callable[[Document], bool]:
+        self._clauses += 1
+        if self._clauses > MAX_CLAUSES:
+            raise InvalidValue(_FILTERS, f"it has more than {MAX_CLAUSES} conditions.")
+        if not key.startswith("$"):
+            return self._on_path(key, value)
+        if key not in ("$and", "$or", "$nor"):
+            raise InvalidValue(_FILTERS, f"{key} is unknown here.")
+        if not isinstance(value, list) or not value:
+            raise InvalidValue(_FILTERS, f"{key} needs a list of filters.")
+        return _junction(key, [self.filter(part) for part in value])
+
+    def _on_path(self, path: str, value: object) -> Callable[[Document], bool]:
+        words = path.split(".")
+        condition = self._condition(value)
+        return lambda document: condition(_values(document, words))
+
+    def _condition(self, value: object) -> Condition:
+        """A test of all values that stand under a path."""
+        if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
+            return _any_equals(value)
+        flags = value.get("$options", "")
+        tests = [self._operator(key, operand, flags) for key, operand in value.items() if key != "$options"]
+        return lambda found: all(test(found) for test in tests)
+
+    def _operator(self, name: str, operand: Any, flags: object) -> Condition:
+        if name in ("$in", "$nin", "$all"):
+            return self._of_list(name, operand)
+        if name in _COMPARISONS:
+            compare = _COMPARISONS[name]
+            return lambda found: any(_comparable(one, operand) and compare(one, operand) for one in _spread(found))
+        if name == "$not":
+            inner = self._condition(operand) if isinstance(operand, dict) else self._regex(operand, "")
+            return lambda found: not inner(found)
+        return self._regex(operand, flags) if name == "$regex" else _plain(name, operand)
+
+    def _of_list(self, name: str, operand: object) -> Condition:
+        if not isinstance(operand, list):
+            raise InvalidValue(_FILTERS, f"{name} needs a list.")
+        self._clauses += len(operand) // 100
+        tests = [_any_equals(member) for member in operand]
+        if name == "$in":
+            return lambda found: any(test(found) for test in tests)
+        if name == "$nin":
+            return lambda found: not any(test(found) for test in tests)
+        return lambda found: bool(tests) and all(test(found) for test in tests)
+
+    def _regex(self, pattern: object, flags: object) -> Condition:
+        if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
+            raise InvalidValue(_FILTERS, f"a regular expression is text of at most {MAX_PATTERN} characters.")
+        if not isinstance(flags, str) or set(flags) - set(_FLAGS):
+            raise InvalidValue(_FILTERS, "$options are letters of imsx.")
+        try:
+            compiled = regex.compile(pattern, sum(_FLAGS[letter] for letter in set(flags)))
+        except (regex.error, RecursionError, OverflowError) as error:
+            raise InvalidValue(_FILTERS, f"the regular expression {pattern!r} is wrong ({error}).") from None
+        return lambda found: any(isinstance(one, str) and self._search(compiled, one) for one in _spread(found))
+
+    def _search(self, compiled: "regex.Pattern[str]", text: str) -> bool:
+        began = time.monotonic()
+        try:
+            return compiled.search(text, timeout=max(self._left_s, 0.001)) is not None
+        except TimeoutError:
+            raise InvalidValue(_FILTERS, "its regular expressions take too long.") from None
+        finally:
+            self._left_s -= time.monotonic() - began
+
+
+def _junction(key: str, parts: list[Callable[[Document], bool]]) -> Callable[[Document], bool]:
+    if key == "$and":
+        return lambda document: all(part(document) for part in parts)
+    if key == "$or":
+        return lambda document: any(part(document) for part in parts)
+    return lambda document: not any(part(document) for part in parts)
+
+
+def _plain(name: str, operand: object) -> Condition:
+    if name in ("$eq", "$ne"):
+        equals = _any_equals(operand)
+        return equals if name == "$eq" else lambda found: not equals(found)
+    if name == "$exists":
+        return lambda found: bool(found) == bool(operand)
+    if name == "$size" and isinstance(operand, int):
+        return lambda found: any(isinstance(one, list) and len(one) == operand for one in found)
+    raise InvalidValue(_FILTERS, f"{name} is unknown here.")
+
+
+def _values(document: Any, words: list[str]) -> list[Any]:
+    """All that a path leads to; a list on the way is looked through member by member, or by a number."""
+    if not words:
+        return [document]
+    if isinstance(document, Mapping):
+        # A key may hold dots itself, as notes do: the longest one that fits is taken.
+        for length in range(len(words), 0, -1):
+            key = ".".join(words[:length])
+            if key in document:
+                return _values(document[key], words[length:])
+        return []
+    if isinstance(document, list):
+        if words[0].isdecimal() and int(words[0]) < len(document):
+            return _values(document[int(words[0])], words[1:])
+        return [value for member in document for value in _values(member, words)]
+    return []
+
+
+def _spread(found: list[Any]) -> Iterable[Any]:
+    for value in found:
+        yield value
+        if isinstance(value, list):
+            yield from value
+
+
+def _any_equals(wanted: Any) -> Condition:
+    if wanted is None:
+        return lambda found: not found or any(one is None for one in _spread(found))
+    return lambda found: any(_equal(one, wanted) for one in _spread(found))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _comparable(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return isinstance(one, bool) and isinstance(other, bool)
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    return numbers or (isinstance(one, str) and isinstance(other, str))
+
+
+_COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "$gt": lambda one, other: one > other,
+    "$gte": lambda one, other: one >= other,
+    "$lt": lambda one, other: one < other,
+    "$lte": lambda one, other: one <= other,
+}
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """A key that sorts values of any kinds: null, numbers, texts, the rest, as MongoDB does."""
+    if value is None:
+        return 0, 0
+    if isinstance(value, bool):
+        return 4, value
+    if isinstance(value, int | float):
+        return 1, value
+    return (2, value) if isinstance(value, str) else (3, str(value))
+
+
+def _is_sort_entry(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):  # noqa: PLR2004 - a pair
+        return False
+    return isinstance(entry[1], str | int) and not isinstance(entry[1], bool) and entry[1] in _DIRECTIONS
+
+
+def _copy_path(document: Any, words: list[str], into: dict[str, Any]) -> None:
+    if not isinstance(document, Mapping):
+        return
+    for length in range(len(words), 0, -1):
+        key = ".".join(words[:length])
+        if key not in document:
+            continue
+        rest = words[length:]
+        if rest and isinstance(document[key], Mapping):
+            child = into.setdefault(key, {})
+            _copy_path(document[key], rest, child)
+        else:
+            into[key] = document[key]
+        return

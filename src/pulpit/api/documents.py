@@ -1,0 +1,94 @@
+"""What the API shows of repositories, importers, distributors, listeners and users: Pulp 2's documents.
+
+All documents of one kind have the same keys: the original client takes the columns of a list from its first item.
+"""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from pulpit.api.masks import masked
+from pulpit.clock import iso
+from pulpit.store.listeners import Listener
+from pulpit.store.repositories import Distributor, Importer, Repository
+from pulpit.store.users import User
+
+V2: Final = "/pulp/api/v2"
+
+
+def listener(value: Listener, secret_keys: Collection[str]) -> dict[str, Any]:
+    """A listener with its secrets masked."""
+    return {
+        "id": value.id,
+        "notifier_type_id": value.notifier_type_id,
+        "notifier_config": masked(value.notifier_config, secret_keys),
+        "event_types": value.event_types,
+        "_href": f"{V2}/events/{value.id}/",
+        "_id": {"$oid": value.id},
+        "_ns": "event_listeners",
+    }
+
+
+def repository(value: Repository, unit_counts: dict[str, int]) -> dict[str, Any]:
+    """A repository without its importers and distributors."""
+    return {
+        "id": value.id,
+        "display_name": value.display_name,
+        "description": value.description,
+        "notes": value.notes,
+        "scratchpad": value.scratchpad,
+        "content_unit_counts": unit_counts,
+        "last_unit_added": iso(value.last_unit_added),
+        "last_unit_removed": iso(value.last_unit_removed),
+        "_href": f"{V2}/repositories/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repos",
+    }
+
+
+def importer(value: Importer, secret_keys: Collection[str]) -> dict[str, Any]:
+    """An importer with its secrets masked."""
+    return {
+        "id": value.id,
+        "importer_type_id": value.importer_type_id,
+        "repo_id": value.repo_id,
+        "config": masked(value.config, secret_keys),
+        "last_sync": iso(value.last_sync),
+        "last_updated": iso(value.last_updated),
+        "last_override_config": {},
+        "scratchpad": value.scratchpad,
+        "_href": f"{V2}/repositories/{value.repo_id}/importers/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repo_importers",
+    }
+
+
+def distributor(value: Distributor, secret_keys: Collection[str]) -> dict[str, Any]:
+    """A distributor with its secrets masked."""
+    return {
+        "id": value.id,
+        "distributor_type_id": value.distributor_type_id,
+        "repo_id": value.repo_id,
+        "auto_publish": value.auto_publish,
+        "config": masked(value.config, secret_keys),
+        "last_publish": iso(value.last_publish),
+        "last_updated": iso(value.last_updated),
+        "last_override_config": {},
+        "scratchpad": value.scratchpad,
+        "_href": f"{V2}/repositories/{value.repo_id}/distributors/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repo_distributors",
+    }
+
+
+def user(value: User) -> dict[str, Any]:
+    """A user without any trace of the password; Pulp 2's only fixed role is that of the administrator."""
+    return {
+        "login": value.login,
+        "name": value.name,
+        "roles": ["super-users"] if value.role == "admin" else [],
+        "role": value.role,
+        "_href": f"{V2}/users/{value.login}/",
+        "id": value.object_id,
+        "_id": {"$oid": value.object_id},
+        "_ns": "users",
+    }

@@ -1,0 +1,103 @@
+"""Turns every failure into the error body of Pulp 2's API."""
+
+import logging
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from pulpit.errors import InvalidValue, MalformedRequest, MissingValue, PulpitError
+
+_log: Final = logging.getLogger(__name__)
+_NOT_FOUND: Final = 404
+_UNAUTHORIZED: Final = 401
+
+
+class ServerFault(PulpitError):
+    """A bug or a broken machine; the log has the rest."""
+
+
+class Refused(PulpitError):
+    """HTTP itself forbids the request, such as a method that a resource does not have."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.http_status = status
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer failures this way."""
+    app.add_exception_handler(PulpitError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_fault)
+
+
+def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
+    """The body, with what a program may read both inside `error` and at the top."""
+    status = error.http_status if isinstance(error, Refused) else error.status
+    text = str(error)
+    described = {"code": error.code, "description": text, "data": error.data, "sub_errors": []}
+    return {
+        "http_status": status,
+        "http_request_method": method,
+        "_href": path,
+        "error_message": text,
+        "exception": None,
+        "traceback": None,
+        "error": described,
+        **error.data,
+    }
+
+
+def answer(error: PulpitError, method: str, path: str) -> Response:
+    """The whole response; a 401 also says how to log in."""
+    body = error_body(error, method, path)
+    headers = {"WWW-Authenticate": 'Basic realm="Pulpit", charset="UTF-8"'} if error.status == _UNAUTHORIZED else None
+    return JSONResponse(body, body["http_status"], headers)
+
+
+def _answer_ours(request: Request, error: Exception) -> Response:
+    if not isinstance(error, PulpitError):
+        return _answer_fault(request, error)
+    return answer(error, request.method, request.url.path)
+
+
+def _answer_validation(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return _answer_fault(request, error)
+    return _answer_ours(request, _as_ours(error))
+
+
+def _as_ours(error: RequestValidationError) -> PulpitError:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return MalformedRequest("The body is not JSON.")
+    names = sorted({_name(one["loc"]) for one in error.errors() if one["type"] == first["type"]})
+    if first["type"] == "missing":
+        return MissingValue(names)
+    return InvalidValue(names, f"{first['msg'].rstrip('.').lower()}.")
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The first word after `body`, `query` or `path`: the property as Pulp names it."""
+    return str(location[1] if len(location) > 1 else location[0])
+
+
+def _answer_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _answer_fault(request, error)
+    if error.status_code == _NOT_FOUND:
+        return JSONResponse(None, _NOT_FOUND)
+    refused = Refused(error.status_code, f"{error.detail}.")
+    response = answer(refused, request.method, request.url.path)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _answer_fault(request: Request, error: Exception) -> Response:
+    extra = {"action": "request_broke", "method": request.method, "path": request.url.path}
+    _log.error("A request broke: %s %s", request.method, request.url.path, exc_info=error, extra=extra)
+    return answer(ServerFault("The server failed at this; its log says why."), request.method, request.url.path)

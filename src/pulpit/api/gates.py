@@ -1,0 +1,172 @@
+"""What every request passes before it reaches an endpoint: one ASGI application around the next.
+
+`CollapseSlashes` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has a body read, and no endpoint
+sees a body that is too long, is not JSON, or holds text that a database cannot keep.
+"""
+
+import json
+from typing import Any, Final, Never
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pulpit.api.failures import answer
+from pulpit.api.login import Doorkeeper, check_may
+from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
+
+API: Final = "/pulp/api/"
+OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
+"""What may be asked without logging in."""
+UPLOADS: Final = "/pulp/api/v2/content/uploads/"
+MAX_BODY: Final = 2**20
+"""Bytes of a JSON body; the pieces of an upload have a limit of their own."""
+MAX_DEPTH: Final = 64
+"""Objects and lists inside one another."""
+USER: Final = "user"
+"""Key of the request's state under which the endpoints find who is asking."""
+
+_TOO_LONG: Final = f"The body is longer than {MAX_BODY} bytes."
+_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class CollapseSlashes:
+    """Reads `//` in a path as `/`: the original client asks for `…/history//sync/`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on with a path that has no empty words."""
+        if scope["type"] == "http" and "//" in scope["path"]:
+            path: str = scope["path"]
+            while "//" in path:
+                path = path.replace("//", "/")
+            scope = dict(scope, path=path, raw_path=path.encode())
+        await self._app(scope, receive, send)
+
+
+class Authenticate:
+    """Lets nobody into the API but those whom the doorkeeper knows, and who may do what they ask for."""
+
+    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper) -> None:
+        self._app: Final = app
+        self._doorkeeper: Final = doorkeeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on with the user in the state, or answer 401."""
+        if scope["type"] != "http" or not scope["path"].startswith(API) or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            scope = await self._admitted(scope)
+        except PulpitError as error:
+            await answer(error, scope["method"], scope["path"])(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _admitted(self, scope: Scope) -> Scope:
+        headers = Headers(scope=scope)
+        _check_origin(headers)
+        address = scope["client"][0] if scope.get("client") else ""
+        user = await self._doorkeeper.admit(headers.get("authorization", ""), address)
+        check_may(user, scope["method"], scope["path"])
+        return dict(scope, state={**scope.get("state", {}), USER: user})
+
+
+class BoundBody:
+    """Hands on bodies that are an object in JSON and not too long; no body counts as the empty object."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on the whole body once it was read and checked, or answer what is wrong with it."""
+        if scope["type"] != "http" or not _takes_json(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await _whole_body(receive) or b"{}"
+            check_json(body)
+        except PulpitError as error:
+            await answer(error, scope["method"], scope["path"])(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+def check_json(body: bytes) -> None:
+    """Refuse what is not an object in strict JSON, or holds what cannot be stored.
+
+    Raises:
+        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
+        WrongJsonType: it is JSON but no object.
+    """
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise MalformedRequest("The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise WrongJsonType("The body must be a JSON object.")
+    _check_value(value, 0)
+
+
+def _check_value(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} deep.")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key)
+            _check_value(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_value(inner, depth + 1)
+    elif isinstance(value, int | float) and not -(2.0**63) <= value < 2.0**63:
+        raise MalformedRequest("The body holds a number beyond 64 bits.")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise MalformedRequest("The body holds a character that is no text (NUL or half of a surrogate pair).")
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(name)
+
+
+def _takes_json(scope: Scope) -> bool:
+    path: str = scope["path"]
+    is_piece = scope["method"] == "PUT" and path.startswith(UPLOADS)
+    return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece
+
+
+def _check_origin(headers: Headers) -> None:
+    """Refuse what a page of another site makes a browser send; a browser adds the log-in that it remembers."""
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        raise PermissionDenied("Pages of other sites may not use this API.")
+
+
+async def _whole_body(receive: Receive) -> bytes:
+    pieces: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise MalformedRequest("The client went away.")
+        pieces.append(message.get("body", b""))
+        length += len(pieces[-1])
+        if length > MAX_BODY:
+            raise RequestTooLarge(_TOO_LONG)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again

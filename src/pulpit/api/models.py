@@ -1,0 +1,269 @@
+"""The bodies of the API as types: what FastAPI reads into, and what the OpenAPI document shows.
+
+Values whose check needs to know more than their type (event types, configurations) are read as they come and judged by
+the endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the description.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, SkipValidation, StrictBool, StrictInt, StrictStr
+
+AnyList = Annotated[list[str] | None, SkipValidation]
+AnyObject = Annotated[dict[str, Any] | None, SkipValidation]
+AnyText = Annotated[str | None, SkipValidation]
+Config = dict[str, Any]
+
+
+class ErrorDetail(BaseModel):
+    """Pulp's own error inside an error body."""
+
+    code: str
+    description: str
+    data: dict[str, Any]
+    sub_errors: list[Any]
+
+
+class ErrorBody(BaseModel):
+    """Every answer from 400 on; keys of `error.data` stand at the top too."""
+
+    http_status: int
+    http_request_method: str
+    href: str = Field(alias="_href")
+    error_message: str
+    exception: None
+    traceback: None
+    error: ErrorDetail
+
+
+class TaskReference(BaseModel):
+    """Where a task can be asked about."""
+
+    href: str = Field(alias="_href")
+    task_id: str
+
+
+class CallReport(BaseModel):
+    """The body of a 202: the tasks that were queued."""
+
+    result: Any = None
+    error: Any = None
+    spawned_tasks: list[TaskReference]
+
+
+class ObjectId(BaseModel):
+    """An id as MongoDB wrote it."""
+
+    oid: str = Field(alias="$oid")
+
+
+class TaskReport(BaseModel):
+    """A task."""
+
+    href: str = Field(alias="_href")
+    task_id: str
+    task_type: str
+    state: str
+    tags: list[str]
+    worker_name: str | None
+    queue: str | None = None
+    start_time: str | None
+    finish_time: str | None
+    progress_report: dict[str, Any]
+    result: Any
+    error: dict[str, Any] | None
+    exception: None
+    traceback: None
+    spawned_tasks: list[TaskReference]
+    id: str
+    object_id: ObjectId = Field(alias="_id")
+
+
+class SearchBody(BaseModel):
+    """A search; `importers` and `distributors` ask for those of repositories to be shown too."""
+
+    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
+    importers: bool = False
+    distributors: bool = False
+
+
+class NewListener(BaseModel):
+    """What makes a listener."""
+
+    notifier_type_id: AnyText = None
+    notifier_config: AnyObject = None
+    event_types: AnyList = None
+
+
+class ListenerChanges(BaseModel):
+    """What an update of a listener may change: the configuration key by key, the event types as a whole."""
+
+    notifier_config: AnyObject = None
+    event_types: AnyList = None
+
+
+class ListenerDocument(BaseModel):
+    """A listener."""
+
+    id: str
+    notifier_type_id: str
+    notifier_config: Config
+    event_types: list[str]
+    href: str = Field(alias="_href")
+    object_id: ObjectId = Field(alias="_id")
+
+
+class NewDistributor(BaseModel):
+    """What makes a distributor."""
+
+    distributor_type_id: StrictStr
+    distributor_id: StrictStr | None = None
+    distributor_config: Config | None = None
+    auto_publish: StrictBool = False
+
+
+class NewImporter(BaseModel):
+    """What makes an importer."""
+
+    importer_type_id: StrictStr
+    importer_config: Config | None = None
+
+
+class NewRepository(BaseModel):
+    """What makes a repository, with or without importer and distributors."""
+
+    id: StrictStr
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    notes: dict[str, Any] | None = None
+    importer_type_id: StrictStr | None = None
+    importer_config: Config | None = None
+    distributors: list[NewDistributor] | None = None
+
+
+class RepositoryDelta(BaseModel):
+    """What changes of a repository itself; an absent key stays, a null note is deleted."""
+
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    notes: dict[str, Any] | None = None
+
+
+class RepositoryChanges(BaseModel):
+    """An update of a repository, its importer and its distributors; configurations merge, null removes a key."""
+
+    delta: RepositoryDelta | None = None
+    importer_config: Config | None = None
+    distributor_configs: dict[str, Config] | None = None
+
+
+class ImporterChanges(BaseModel):
+    """An update of an importer."""
+
+    importer_config: Config
+
+
+class DistributorDelta(BaseModel):
+    """What of a distributor is no configuration."""
+
+    auto_publish: StrictBool | None = None
+
+
+class DistributorChanges(BaseModel):
+    """An update of a distributor."""
+
+    distributor_config: Config = Field(default_factory=dict)
+    delta: DistributorDelta | None = None
+
+
+class RepositoryDocument(BaseModel):
+    """A repository; importers and distributors only when they are asked for."""
+
+    id: str
+    display_name: str | None
+    description: str | None
+    notes: dict[str, Any]
+    scratchpad: dict[str, Any]
+    content_unit_counts: dict[str, int]
+    last_unit_added: str | None
+    last_unit_removed: str | None
+    href: str = Field(alias="_href")
+    object_id: ObjectId = Field(alias="_id")
+    importers: list[dict[str, Any]] = Field(default_factory=list)
+    distributors: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class SyncOrder(BaseModel):
+    """A sync."""
+
+    override_config: Config | None = None
+
+
+class PublishOrder(BaseModel):
+    """A publish by one distributor."""
+
+    id: StrictStr
+    override_config: Config | None = None
+
+
+class Connected(BaseModel):
+    """Whether a part can be reached."""
+
+    connected: bool
+
+
+class StatusDocument(BaseModel):
+    """How the server is."""
+
+    api_version: str
+    versions: dict[str, str]
+    database_connection: Connected
+    messaging_connection: Connected
+    known_workers: list[dict[str, str]]
+
+
+class NewUser(BaseModel):
+    """What makes a user; `role` is `admin` or `reader`."""
+
+    login: StrictStr
+    password: StrictStr
+    name: StrictStr | None = None
+    role: StrictStr = "reader"
+
+
+class UserDelta(BaseModel):
+    """What of a user changes."""
+
+    name: StrictStr | None = None
+    password: StrictStr | None = None
+    role: StrictStr | None = None
+    roles: list[StrictStr] | None = None
+
+
+class UserChanges(BaseModel):
+    """An update of a user."""
+
+    delta: UserDelta
+
+
+class ImportOrder(BaseModel):
+    """An import of uploaded content as a unit."""
+
+    upload_id: StrictStr
+    unit_type_id: StrictStr
+    unit_key: dict[str, Any] | None = None
+    unit_metadata: dict[str, Any] | None = None
+    override_config: Config | None = None
+
+
+class UploadStarted(BaseModel):
+    """An upload that waits for its bytes."""
+
+    upload_id: str
+    href: str = Field(alias="_href")
+
+
+class Counted(BaseModel):
+    """How many orphans of one type there are."""
+
+    count: StrictInt
+    href: str = Field(alias="_href")

@@ -1,0 +1,1 @@
+"""One module per resource of Pulp 2's REST API."""

@@ -1,0 +1,135 @@
+"""Distributors: how a repository's content is published."""
+
+import re
+import uuid
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
+
+from pulpit.api import documents
+from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
+from pulpit.api.masks import MASK, merged
+from pulpit.api.models import DistributorChanges, NewDistributor
+from pulpit.api.services import Services
+from pulpit.errors import InvalidValue
+from pulpit.store import repositories
+from pulpit.store.database import Transaction
+from pulpit.store.tasks import Task
+from pulpit.store.users import User
+from pulpit.tasks import queue
+
+router: Final = APIRouter(prefix="/repositories/{repo_id}/distributors", tags=["distributors"])
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
+_CONFIG: Final = "distributor_config"
+_RELATIVE_URL: Final = "relative_url"
+
+
+@router.get("/", operation_id="list_distributors", responses=answers(OK, list[dict[str, Any]], 404))
+def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
+    """List the distributors by id."""
+    with services.database.read() as connection:
+        repositories.get(connection, repo_id)
+        found = repositories.distributors_of(connection, repo_id)
+    types = services.content_types
+    return JSONResponse([documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in found])
+
+
+@router.post("/", operation_id="create_distributor", responses=answers(CREATED, dict[str, Any], 400, 404, 409))
+def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
+    """Give the repository another distributor."""
+    with services.database.write() as tx:
+        repositories.get(tx.connection, repo_id)
+        distributor_id = attach_distributor(tx, repo_id, body, services)
+        document = show(tx.connection, repo_id, distributor_id, services)
+    return JSONResponse(document, CREATED, {"Location": document["_href"]})
+
+
+@router.get("/{distributor_id}/", operation_id="read_distributor", responses=answers(OK, dict[str, Any], 404))
+def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
+    """Show one distributor."""
+    with services.database.read() as connection:
+        return JSONResponse(show(connection, repo_id, distributor_id, services))
+
+
+@router.put("/{distributor_id}/", operation_id="update_distributor", status_code=202, responses=QUEUED)
+def update_distributor(
+    repo_id: str, distributor_id: str, body: DistributorChanges, services: Provided, user: Asking
+) -> JSONResponse:
+    """Queue a change: the configuration key by key, null removes a key."""
+    with services.database.write() as tx:
+        return queued(queue_distributor_update(tx, repo_id, distributor_id, body, services=services, user=user))
+
+
+@router.delete("/{distributor_id}/", operation_id="delete_distributor", status_code=202, responses=QUEUED)
+def delete_distributor(repo_id: str, distributor_id: str, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the removal of a distributor and of what it published."""
+    with services.database.write() as tx:
+        task = queue.remove_distributor(tx, repo_id, distributor_id, login=user.login, clock=services.clock)
+    return queued(task)
+
+
+def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, services: Services) -> str:
+    """Attach a checked distributor and answer its id, which is made up when none is given.
+
+    Raises:
+        InvalidValue: the id, the type or the configuration cannot work.
+        DuplicateResource: the repository has one of that id.
+    """
+    distributor_id = new.distributor_id if new.distributor_id is not None else str(uuid.uuid4())
+    if not _ID.match(distributor_id):
+        raise InvalidValue("distributor_id", "it must be 1 to 255 letters, digits, '.', '-' and '_'.")
+    type_id = new.distributor_type_id
+    types = services.content_types
+    delta = _relative(new.distributor_config or {})
+    config = merged({}, delta, types.secret_keys(type_id), property_name=_CONFIG)
+    types.check_distributor_config(type_id, config)
+    repositories.add_distributor(
+        tx, repo_id, distributor_id, type_id, config, auto_publish=new.auto_publish, now=services.clock()
+    )
+    return distributor_id
+
+
+def queue_distributor_update(
+    tx: Transaction,
+    repo_id: str,
+    distributor_id: str,
+    changes: DistributorChanges,
+    *,
+    services: Services,
+    user: User,
+) -> Task:
+    """Queue the change of a distributor, once the whole that it leads to has been checked; `auto_publish` is at once.
+
+    Raises:
+        MissingResource: the repository or the distributor is absent.
+        InvalidValue: the configuration cannot work.
+    """
+    found = repositories.distributor(tx.connection, repo_id, distributor_id)
+    types = services.content_types
+    secrets = types.secret_keys(found.distributor_type_id)
+    delta = _relative(changes.distributor_config)
+    config = merged(found.config, delta, secrets, property_name=_CONFIG)
+    types.check_distributor_config(found.distributor_type_id, config)
+    if changes.delta is not None and changes.delta.auto_publish is not None:
+        repositories.change_distributor(tx, repo_id, distributor_id, auto_publish=changes.delta.auto_publish)
+    kept = {key: value for key, value in delta.items() if not (key in secrets and value == MASK)}
+    return queue.update_distributor(tx, repo_id, distributor_id, kept, login=user.login, clock=services.clock)
+
+
+def show(connection: Connection, repo_id: str, distributor_id: str, services: Services) -> dict[str, Any]:
+    """The distributor's document.
+
+    Raises:
+        MissingResource: the repository or the distributor is absent.
+    """
+    found = repositories.distributor(connection, repo_id, distributor_id)
+    return documents.distributor(found, services.content_types.secret_keys(found.distributor_type_id))
+
+
+def _relative(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with a relative URL that is one: the original client sends `/zoo` for a feed without a path."""
+    url = config.get(_RELATIVE_URL)
+    return {**config, _RELATIVE_URL: url.lstrip("/")} if isinstance(url, str) else config

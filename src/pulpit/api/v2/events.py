@@ -1,0 +1,89 @@
+"""Event listeners: who is told what, by which notifier (Pulp 2's listener manager, rule by rule)."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from pulpit.api import documents
+from pulpit.api.endpoints import CREATED, OK, Provided, answers
+from pulpit.api.masks import merged
+from pulpit.api.models import ListenerChanges, ListenerDocument, NewListener
+from pulpit.api.services import Services
+from pulpit.errors import InvalidValue
+from pulpit.events import check_event_types
+from pulpit.store import listeners
+from pulpit.store.listeners import Listener
+
+router: Final = APIRouter(prefix="/events", tags=["event listeners"])
+
+_CONFIG: Final = "notifier_config"
+
+
+@router.post("/", operation_id="create_listener", responses=answers(CREATED, ListenerDocument, 400))
+def create_listener(body: NewListener, services: Provided) -> JSONResponse:
+    """Make a listener that begins with the next event to be fired."""
+    event_types = check_event_types(body.event_types)
+    type_id = _known_type(body.notifier_type_id, services)
+    config = _config({}, body.notifier_config, type_id, services)
+    with services.database.write() as tx:
+        made = listeners.add(tx, type_id, config, event_types, now=services.clock())
+    document = _document(made, services)
+    return JSONResponse(document, CREATED, {"Location": document["_href"]})
+
+
+@router.get("/", operation_id="list_listeners", responses=answers(OK, list[ListenerDocument]))
+def list_listeners(services: Provided) -> JSONResponse:
+    """List all listeners, oldest first."""
+    with services.database.read() as connection:
+        found = listeners.every(connection)
+    return JSONResponse([_document(listener, services) for listener in found])
+
+
+@router.get("/{listener_id}/", operation_id="read_listener", responses=answers(OK, ListenerDocument, 404))
+def read_listener(listener_id: str, services: Provided) -> JSONResponse:
+    """Show one listener."""
+    with services.database.read() as connection:
+        return JSONResponse(_document(listeners.get(connection, listener_id), services))
+
+
+@router.put("/{listener_id}/", operation_id="update_listener", responses=answers(OK, ListenerDocument, 400, 404))
+def update_listener(listener_id: str, body: ListenerChanges, services: Provided) -> JSONResponse:
+    """Change the configuration key by key and the event types as a whole; the type of notifier stays."""
+    with services.database.write() as tx:
+        listener = listeners.get(tx.connection, listener_id)
+        columns: dict[str, Any] = {}
+        if body.event_types is not None:
+            columns["event_types"] = check_event_types(body.event_types)
+        if body.notifier_config is not None:
+            old = listener.notifier_config
+            columns[_CONFIG] = _config(old, body.notifier_config, listener.notifier_type_id, services)
+        changed = listeners.change(tx, listener_id, **columns) if columns else listener
+    return JSONResponse(_document(changed, services))
+
+
+@router.delete("/{listener_id}/", operation_id="delete_listener", responses=answers(OK, None, 404))
+def delete_listener(listener_id: str, services: Provided) -> JSONResponse:
+    """Delete a listener with its dead letters."""
+    with services.database.write() as tx:
+        listeners.remove(tx, listener_id)
+    return JSONResponse(None)
+
+
+def _known_type(type_id: object, services: Services) -> str:
+    if not isinstance(type_id, str) or type_id not in services.listener_types:
+        raise InvalidValue("notifier_type_id", "there is no such type of notifier.")
+    return type_id
+
+
+def _config(old: dict[str, Any], delta: object, type_id: str, services: Services) -> dict[str, Any]:
+    if delta is not None and not isinstance(delta, dict):
+        raise InvalidValue(_CONFIG, "it must be an object.")
+    config = merged(old, delta or {}, services.listener_types.secret_keys(type_id), property_name=_CONFIG)
+    if type_id in services.listener_types:
+        services.listener_types.check_config(type_id, config)
+    return config
+
+
+def _document(listener: Listener, services: Services) -> dict[str, Any]:
+    return documents.listener(listener, services.listener_types.secret_keys(listener.notifier_type_id))

@@ -1,0 +1,203 @@
+"""Repositories: create, show, find, change and delete them."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
+
+from pulpit.api import criteria, documents
+from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
+from pulpit.api.models import (
+    DistributorChanges,
+    NewRepository,
+    RepositoryChanges,
+    RepositoryDelta,
+    RepositoryDocument,
+    SearchBody,
+)
+from pulpit.api.services import Services
+from pulpit.api.v2.distributors import attach_distributor, queue_distributor_update
+from pulpit.api.v2.importers import attach_importer, change_importer
+from pulpit.errors import InvalidValue
+from pulpit.store import repositories
+from pulpit.store.database import Transaction
+from pulpit.store.repositories import Repository
+from pulpit.tasks import queue
+from pulpit.tasks.reports import accepted
+
+router: Final = APIRouter(prefix="/repositories", tags=["repositories"])
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\Z")
+_ALWAYS: Final = ("id", "_id", "_href")
+
+Flag = Annotated[str, Query(description="`true` in any case of letters", max_length=10)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What is shown of a repository beyond itself."""
+
+    importers: bool = False
+    distributors: bool = False
+
+
+NOTHING_MORE: Final = Parts()
+
+
+def _asked_parts(importers: Flag = "", distributors: Flag = "", details: Flag = "") -> Parts:
+    everything = _is_true(details)
+    return Parts(importers=everything or _is_true(importers), distributors=everything or _is_true(distributors))
+
+
+Asked = Annotated[Parts, Depends(_asked_parts)]
+
+
+@router.post("/", operation_id="create_repository", responses=answers(CREATED, RepositoryDocument, 400, 409))
+def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
+    """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
+    check_repository_id(body.id)
+    with services.database.write() as tx:
+        repositories.add(
+            tx,
+            body.id,
+            display_name=body.display_name if body.display_name is not None else body.id,
+            description=body.description,
+            notes=_merged_notes({}, body.notes or {}),
+            now=services.clock(),
+        )
+        _attach(tx, body, services)
+        [document] = show(tx.connection, services, repo_id=body.id)
+    return JSONResponse(document, CREATED, {"Location": document["_href"]})
+
+
+@router.get("/", operation_id="list_repositories", responses=answers(OK, list[RepositoryDocument]))
+def list_repositories(services: Provided, parts: Asked) -> JSONResponse:
+    """List all repositories by id."""
+    with services.database.read() as connection:
+        return JSONResponse(show(connection, services, parts=parts))
+
+
+@router.post("/search/", operation_id="search_repositories", responses=answers(OK, list[RepositoryDocument], 400))
+def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
+    """Find repositories by Pulp 2's criteria."""
+    wanted = criteria.parse(body.criteria)
+    parts = Parts(importers=body.importers, distributors=body.distributors)
+    with services.database.read() as connection:
+        found = show(connection, services, parts=parts)
+    always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
+    return JSONResponse([wanted.trimmed(document, always) for document in wanted.select(found)])
+
+
+@router.get("/{repo_id}/", operation_id="read_repository", responses=answers(OK, RepositoryDocument, 404))
+def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONResponse:
+    """Show one repository."""
+    with services.database.read() as connection:
+        [document] = show(connection, services, repo_id=repo_id, parts=parts)
+    return JSONResponse(document)
+
+
+@router.put(
+    "/{repo_id}/", operation_id="update_repository", responses=answers(OK, RepositoryDocument, 400, 404) | QUEUED
+)
+def update_repository(repo_id: str, body: RepositoryChanges, services: Provided, user: Asking) -> JSONResponse:
+    """Change a repository and its importer at once, its distributors by a task each."""
+    with services.database.write() as tx:
+        found = repositories.get(tx.connection, repo_id)
+        repositories.change(tx, repo_id, **_changes(found, body.delta or RepositoryDelta()))
+        if body.importer_config:
+            change_importer(tx, repo_id, None, body.importer_config, services)
+        spawned = [
+            queue_distributor_update(
+                tx, repo_id, distributor_id, DistributorChanges(distributor_config=config), services=services, user=user
+            )
+            for distributor_id, config in (body.distributor_configs or {}).items()
+        ]
+        [document] = show(tx.connection, services, repo_id=repo_id)
+    return queued(*spawned) if spawned else JSONResponse(accepted() | {"result": document})
+
+
+@router.delete("/{repo_id}/", operation_id="delete_repository", status_code=202, responses=QUEUED)
+def delete_repository(repo_id: str, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the deletion of a repository and of what it published."""
+    with services.database.write() as tx:
+        return queued(queue.delete_repository(tx, repo_id, login=user.login, clock=services.clock))
+
+
+def check_repository_id(repo_id: str) -> None:
+    """Refuse what cannot name a repository, which is also a folder of the published tree.
+
+    Raises:
+        InvalidValue: `id`.
+    """
+    if not _ID.match(repo_id):
+        raise InvalidValue("id", "it must be 1 to 255 letters, digits, '.', '-' and '_', and not begin with '.'.")
+
+
+def show(
+    connection: Connection,
+    services: Services,
+    *,
+    repo_id: str | None = None,
+    parts: Parts = NOTHING_MORE,
+) -> list[dict[str, Any]]:
+    """The documents of all repositories, or of one.
+
+    Raises:
+        MissingResource: that one does not exist.
+    """
+    found = repositories.every(connection) if repo_id is None else [repositories.get(connection, repo_id)]
+    counts = repositories.unit_counts(connection, repo_id)
+    shown = {value.id: documents.repository(value, counts.get(value.id, {})) for value in found}
+    if parts.importers:
+        _add_importers(connection, services, repo_id, shown)
+    if parts.distributors:
+        _add_distributors(connection, services, repo_id, shown)
+    return list(shown.values())
+
+
+def _add_importers(
+    connection: Connection, services: Services, repo_id: str | None, shown: dict[str, dict[str, Any]]
+) -> None:
+    for document in shown.values():
+        document["importers"] = []
+    for value in repositories.importers_of(connection, repo_id):
+        document = documents.importer(value, services.content_types.secret_keys(value.importer_type_id))
+        shown[value.repo_id]["importers"].append(document)
+
+
+def _add_distributors(
+    connection: Connection, services: Services, repo_id: str | None, shown: dict[str, dict[str, Any]]
+) -> None:
+    for document in shown.values():
+        document["distributors"] = []
+    for value in repositories.distributors_of(connection, repo_id):
+        document = documents.distributor(value, services.content_types.secret_keys(value.distributor_type_id))
+        shown[value.repo_id]["distributors"].append(document)
+
+
+def _attach(tx: Transaction, body: NewRepository, services: Services) -> None:
+    if body.importer_type_id is not None:
+        attach_importer(tx, body.id, body.importer_type_id, body.importer_config or {}, services)
+    for new in body.distributors or []:
+        attach_distributor(tx, body.id, new, services)
+
+
+def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
+    """The columns that a delta changes; a name or description that is given as null becomes null."""
+    columns: dict[str, Any] = {
+        name: getattr(delta, name) for name in ("display_name", "description") if name in delta.model_fields_set
+    }
+    if delta.notes is not None:
+        columns["notes"] = _merged_notes(found.notes, delta.notes)
+    return columns
+
+
+def _merged_notes(old: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {**old, **delta}.items() if value is not None}
+
+
+def _is_true(flag: str) -> bool:
+    return flag.lower() == "true"

@@ -1,0 +1,115 @@
+"""The REST API as tests use it: on a fresh database, with content types that accept what they are told to."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from pulpit.api.app import create_app
+from pulpit.api.login import ADMIN, READER, Doorkeeper
+from pulpit.api.passwords import hash_password
+from pulpit.api.services import Services, Worker
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.errors import InvalidValue
+from pulpit.store import users
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+
+PASSWORD = "correct horse"
+PASSWORD_HASH = hash_password(PASSWORD)
+V2 = "/pulp/api/v2"
+
+
+class PlainNotifierType:
+    """A kind of notifier that knows its keys and opens nothing."""
+
+    def __init__(self, keys: Collection[str], secret_keys: Collection[str] = ()) -> None:
+        self._keys = frozenset(keys)
+        self.secret_keys = frozenset(secret_keys)
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        unknown = sorted(set(config) - self._keys)
+        if unknown:
+            raise InvalidValue("notifier_config", f"{unknown[0]} is unknown.")
+
+
+class PlainContentTypes:
+    """Knows the two file plug-ins and refuses a feed that is no URL."""
+
+    unit_types = ("iso", "rpm")
+
+    def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
+        if importer_type_id not in ("iso_importer", "yum_importer"):
+            raise InvalidValue("importer_type_id")
+        if not str(config.get("feed", "http://")).startswith("http"):
+            raise InvalidValue("feed")
+
+    def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
+        if distributor_type_id not in ("iso_distributor", "yum_distributor", "export_distributor"):
+            raise InvalidValue("distributor_type_id")
+        if str(config.get("relative_url", "")).startswith("/"):
+            raise InvalidValue("relative_url")
+
+    def secret_keys(self, plugin_type_id: str) -> Collection[str]:
+        return ("proxy_password", "basic_auth_password") if plugin_type_id.endswith("importer") else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """A running API and what it stands on."""
+
+    client: TestClient
+    services: Services
+
+    @property
+    def database(self) -> Database:
+        return self.services.database
+
+
+def notifier_types() -> NotifierTypes:
+    """The three kinds of Pulp 2."""
+    types: dict[str, NotifierType] = {
+        "amqp": PlainNotifierType(["exchange"]),  # type: ignore[dict-item] # it is never opened
+        "http": PlainNotifierType(["url", "username", "password", "ca_path"], ["password"]),  # type: ignore[dict-item]
+        "email": PlainNotifierType(["subject", "addresses"]),  # type: ignore[dict-item]
+    }
+    return NotifierTypes(types)
+
+
+def basic(login: str, password: str = PASSWORD) -> dict[str, str]:
+    """The header that logs in."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()}
+
+
+@contextlib.contextmanager
+def services(data_dir: Path) -> Iterator[Services]:
+    """Services on a fresh database with an administrator and a reader."""
+    with Doorbell(data_dir) as doorbell, contextlib.closing(Database.open(data_dir, doorbell)) as database:
+        with database.write() as tx:
+            for login, role in (("admin", ADMIN), ("reader", READER)):
+                users.add(tx, login, name=login, password_hash=PASSWORD_HASH, role=role, now=system_clock())
+        yield Services(
+            database=database,
+            clock=system_clock,
+            doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
+            listener_types=notifier_types(),
+            content_types=PlainContentTypes(),
+            data_dir=data_dir,
+            messaging_connected=lambda: True,
+            workers=lambda: [Worker(name="worker-0@here", last_heartbeat=datetime(2031, 5, 4, 10, tzinfo=UTC))],
+        )
+
+
+@contextlib.contextmanager
+def running(data_dir: Path) -> Iterator[Api]:
+    """The API in this process, with a client that is logged in as the administrator."""
+    with services(data_dir) as provided, TestClient(create_app(provided), raise_server_exceptions=False) as client:
+        client.headers.update(basic("admin"))
+        yield Api(client=client, services=provided)
