@@ -91,6 +91,7 @@ class Cursor:
     async def run(self) -> None:
         """Deliver until cancelled."""
         try:
+            await self._notifier.prepare()
             while True:
                 await self._awake.wait()
                 trouble = await self._advance()

@@ -6,6 +6,7 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -101,6 +102,12 @@ class _Publisher:
         self._opening: Final = asyncio.Lock()
         self._failures = 0
 
+    async def prepare(self) -> None:
+        """Make the exchange, so that subscribers can bind to it before the first event."""
+        with contextlib.suppress(LinkLost):
+            async with self._opening:
+                await self._ready()
+
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Publish all, wait for the confirms, and say how far they came."""
         failures_before = self._failures
@@ -127,7 +134,7 @@ class _Publisher:
         try:
             for event in events:
                 tag = channel.publish(self._exchange, event.subject, properties(event), event.body.encode())
-                tags.append(tag)  # noqa: PERF401 - what was sent before the channel broke must be known
+                tags.append(tag)
             await asyncio.wait_for(channel.settled(tags[-1]), CONFIRM_TIMEOUT)
         except LinkLost as error:
             return self._outcomes(channel, tags, str(error))
@@ -169,6 +176,9 @@ class _Publisher:
 
 class _Nowhere:
     """Takes everything."""
+
+    async def prepare(self) -> None:
+        """Have nothing to prepare."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Say yes."""

@@ -54,6 +54,9 @@ class Pace:
 class Notifier(Protocol):
     """The way out of one listener."""
 
+    async def prepare(self) -> None:
+        """Get ready for the first event as far as that can be done in advance; trouble will show when it comes."""
+
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Try the events in order.
 

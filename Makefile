@@ -1,0 +1,62 @@
+# Everything that can be done with a checkout; `make` alone lists it. Nothing but python3 (3.11 or newer, with venv), make
+# and git is needed; each target installs what else it needs into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEELS := $(VENV)/demo-upstream
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+.PHONY: demo
+demo: $(VENV)/installed $(WHEELS)/done ## Show the main job: a sync fires four events and three subscribers print theirs
+	@$(BIN)/python playpen/demo.py $(WHEELS)
+
+.PHONY: test
+test: $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
+	@tests/install-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: serve
+serve: $(VENV)/installed ## Run the server (ARGS=... goes to `pulpit serve`)
+	@$(BIN)/pulpit serve $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/installed-test ## Measure everything that is claimed, against named peers in the same run
+	@tests/install-packages
+	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/installed-test ## Check style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: $(VENV)/installed-test ## Write the parts of docs/ that are made from the code
+	$(BIN)/python docs/generate.py
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/installed: pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) needs its venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { rm -rf $(VENV); echo "make: Python 3.11 or newer is needed; name one by PYTHON=..." >&2; exit 1; }
+	@echo "installing Pulpit into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql,test,lint]'
+	@touch $@
+
+$(WHEELS)/done: $(VENV)/installed
+	@echo "fetching wheels for the demo's upstream"
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(WHEELS) click pamqp pika rich platformdirs
+	@touch $@

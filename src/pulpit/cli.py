@@ -1,0 +1,59 @@
+"""The `pulpit` command: run the server, listen, fire."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pulpit import __version__
+from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.listen import command as listen_command
+from pulpit.settings import load
+
+EXIT_CONFIGURATION: Final = 78
+"""`EX_CONFIG` of sysexits.h: the configuration cannot work."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pulpit")
+def pulpit() -> None:
+    """A package-repository server whose every sync and publish becomes an event."""
+
+
+@pulpit.command()
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
+@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--host", help="Address of the REST API [default: 127.0.0.1].")
+@click.option("--port", help="Port of the REST API, 0 for any free one [default: 24880].")
+@click.option("--broker-port", help="Port of the embedded broker, 0 for any free one [default: 5672].")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [default: text].")
+def serve(config: Path | None, **options: str | None) -> None:
+    """Run the server: REST API, deliveries, embedded broker and workers.
+
+    Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
+    PULPIT_PORT, PULPIT_BROKER_PORT, …); docs/configuration.md lists them all. SIGTERM ends it cleanly.
+    """
+    from pulpit.serve import serve as run  # noqa: PLC0415 - the other commands need none of the server
+
+    keys = {"broker_port": ("broker", "port")}
+    given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}
+    settings, warnings = load(config, os.environ, given)
+    run(settings, warnings)
+
+
+pulpit.add_command(listen_command, "listen")
+
+
+def main() -> None:
+    """Run the command; an error that was foreseen is one sentence and an exit code."""
+    try:
+        pulpit()
+    except PulpitError as error:
+        click.echo(f"pulpit: {error}", err=True)
+        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The data folder: made private, locked by one server at a time, and named."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pulpit.errors import ConfigurationError
+
+OLD_WORKERS_GONE_WITHIN: Final = 10.0
+"""Seconds for which a new server waits for the workers of a dead one."""
+_KEY: Final = "[server] data_dir"
+_NAME_FILE: Final = "node"
+
+
+def prepare(data_dir: Path) -> None:
+    """Make the folder, for its owner alone; what is made in it later is private too.
+
+    Raises:
+        ConfigurationError: it cannot be made or is not the user's own.
+    """
+    os.umask(0o077)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data_dir.stat().st_uid != os.geteuid():
+            raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else.")
+        data_dir.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationError(_KEY, f"{data_dir} cannot be used ({error.strerror}).") from None
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Be the only server of this folder; the lock goes with the process, however it dies.
+
+    Raises:
+        ConfigurationError: another server runs here.
+    """
+    with _open(data_dir / "server.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(_KEY, f"another server is running in {data_dir}.") from None
+        _await_old_workers(data_dir)
+        yield
+
+
+@contextlib.contextmanager
+def worked_in(data_dir: Path) -> Iterator[None]:
+    """Be a worker in this folder, seen by a server that starts anew while this process has not ended yet."""
+    with _open(data_dir / "workers.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def node_name(data_dir: Path) -> str:
+    """The name of the server in this folder: the host's, and letters that stay the same over restarts."""
+    path = data_dir / _NAME_FILE
+    if not path.exists():
+        path.write_text(secrets.token_hex(3), encoding="ascii")
+    return f"{socket.gethostname()}-{path.read_text(encoding='ascii')}"
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _await_old_workers(data_dir: Path) -> None:
+    """A killed server's workers end by themselves; nothing of theirs may mingle with what starts now."""
+    deadline = time.monotonic() + OLD_WORKERS_GONE_WITHIN
+    with _open(data_dir / "workers.lock") as file:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() > deadline:
+                raise ConfigurationError(_KEY, f"a worker of an earlier server still runs in {data_dir}; end it first.")
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)

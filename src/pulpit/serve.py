@@ -1,0 +1,238 @@
+"""Composes the server: the one place that names concrete classes.
+
+    data folder ▶ database ▶ embedded broker ▶ dispatcher ▶ REST API ▶ ready ▶ workers
+
+Whatever is opened is closed in the opposite order by one exit stack, so a start that fails half-way leaves nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+
+from pulpit import datafolder, logs
+from pulpit.accounts import ensure_admin
+from pulpit.api.app import create_app
+from pulpit.api.login import Doorkeeper
+from pulpit.api.services import Services, Worker
+from pulpit.broker.config import BrokerConfig
+from pulpit.broker.server import Broker
+from pulpit.clock import system_clock
+from pulpit.contents import content_types
+from pulpit.delivery.dispatcher import Dispatcher
+from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.errors import ConfigurationError
+from pulpit.settings import Settings
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from pulpit.tasks.endings import sweep
+from pulpit.tasks.supervisor import Supervisor
+
+REST_PATIENCE: Final = 2
+"""Seconds that requests under way have to end when the server stops."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, warnings: list[str]) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: it cannot start; the text names the key.
+    """
+    logs.configure(settings.server.log_level, settings.server.log_format)
+    for warning in warnings:
+        _log.warning(warning, extra={"action": "setting_unknown"})
+    datafolder.prepare(settings.data_dir)
+    with datafolder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        node = datafolder.node_name(settings.data_dir)
+        listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
+        doorbell = stack.enter_context(Doorbell(settings.data_dir))
+        database = Database.open(settings.data_dir, doorbell, url=settings.database.url)
+        stack.callback(database.close)
+        password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
+        reason = "The server ended while this task ran."
+        await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
+        link = await _link(settings, stack)
+        kinds = _notifier_types(settings, link)
+        dispatcher = Dispatcher(database, kinds, system_clock)
+        supervisor = _supervisor(settings, database, node)
+        services = _services(settings, database, kinds, link, supervisor)
+        stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
+        await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
+        await stack.enter_async_context(_rest(settings, services, listening, stop))
+        _say_ready(settings, listening, password)
+        await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
+        await stop.wait()
+        _log.info("stopping", extra={"action": "server_stopping"})
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError("[server] host", f"{host!r} is no address here ({error.strerror}).") from None
+    with socket.socket(family, kind) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+            listening.listen(512)
+        except OSError as error:
+            sentence = f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port."
+            raise ConfigurationError("[server] port", sentence) from None
+        yield listening
+
+
+async def _link(settings: Settings, stack: contextlib.AsyncExitStack) -> Link | None:
+    """The way to the broker: the embedded one, which is started here, a configured one, or none."""
+    if settings.embedded_broker:
+        config = BrokerConfig(
+            host=settings.broker.host, port=settings.broker.port, data_dir=settings.data_dir / "broker"
+        )
+        broker = await stack.enter_async_context(Broker(config))
+        _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
+        return Link(f"amqp://guest:guest@127.0.0.1:{broker.port}/%2F")
+    if not settings.messaging.url:
+        return None
+    return Link(settings.messaging.url, _tls(settings) if settings.messaging.url.startswith("amqps") else None)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.messaging.cacert or None)
+    except OSError as error:
+        raise ConfigurationError("[messaging] cacert", f"it cannot be used ({error.strerror}).") from None
+    if settings.messaging.clientcert:
+        try:
+            context.load_cert_chain(settings.messaging.clientcert)
+        except OSError as error:
+            raise ConfigurationError("[messaging] clientcert", f"it cannot be used ({error.strerror}).") from None
+    return context
+
+
+def _notifier_types(settings: Settings, link: Link | None) -> NotifierTypes:
+    amqp: NotifierType = Amqp091(link, settings.messaging.topic_exchange) if link else Amqp091Disabled()
+    return NotifierTypes({"amqp": amqp})
+
+
+def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:
+    briefing: dict[str, Any] = {
+        "data_dir": str(settings.data_dir),
+        "database_url": settings.database.url,
+        "log_level": settings.server.log_level,
+        "log_format": settings.server.log_format,
+    }
+    return Supervisor(
+        database,
+        system_clock,
+        node=node,
+        count=settings.tasks.workers,
+        module="pulpit.worker",
+        briefing=briefing,
+        stop_timeout=settings.tasks.stop_timeout,
+    )
+
+
+def _services(
+    settings: Settings, database: Database, kinds: NotifierTypes, link: Link | None, supervisor: Supervisor
+) -> Services:
+    return Services(
+        database=database,
+        clock=system_clock,
+        doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
+        listener_types=kinds,
+        content_types=content_types(),
+        data_dir=settings.data_dir,
+        messaging_connected=lambda: link is not None,
+        workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
+    )
+
+
+class _Rest(uvicorn.Server):
+    """Uvicorn without a hand on the signals, which belong to the whole server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _rest(
+    settings: Settings, services: Services, listening: socket.socket, stop: asyncio.Event
+) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        create_app(services),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        ssl_certfile=settings.server.ssl_certificate or None,
+        ssl_keyfile=settings.server.ssl_key or None,
+        timeout_graceful_shutdown=REST_PATIENCE,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = _Rest(config)
+    try:
+        config.load()
+    except OSError as error:
+        sentence = f"it cannot be used ({error.strerror or error})."
+        raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
+    async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
+            await asyncio.sleep(0.005)
+        try:
+            yield
+        finally:
+            server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    name: str, work: Any, stop: asyncio.Event, *, cancel: bool = True
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a part of the server beside the others; if it ends by itself, the server stops."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(lambda _: stop.set())
+    try:
+        yield task
+    finally:
+        if cancel:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            _log.exception("a part of the server failed", extra={"action": "server_bug", "part": name})
+            raise
+
+
+def _say_ready(settings: Settings, listening: socket.socket, password: str | None) -> None:
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if settings.server.ssl_certificate else "http"
+    if password is not None:
+        where = Path(settings.data_dir) / "admin-password"
+        print(f"The administrator is admin, the password {password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
+    print(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - scripts wait for it

@@ -1,0 +1,116 @@
+"""How tasks end: the last state, the history record, the finish event and what follows, in one transaction.
+
+Whoever ends a task, the worker that did it or the server that found the worker dead, comes through here. The task must
+still be running at that worker, and a history record closes once; so a start has exactly one finish, whatever dies when.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pulpit.clock import Clock
+from pulpit.errors import PulpitError
+from pulpit.events import PUBLISH_FINISH, SYNC_FINISH
+from pulpit.fire import fire
+from pulpit.store import history, tasks
+from pulpit.store.database import Database, Transaction
+from pulpit.store.history import Ending
+from pulpit.store.tasks import Ended, Task
+from pulpit.tasks.reports import call_report, history_report
+
+FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
+
+FollowUps = Callable[[Transaction, Task], Sequence[Task]]
+"""Queues what must come after a task, in the transaction that ends it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """How a task ended."""
+
+    state: str
+    ending: Ending | None = None
+    """For the history record that the task has opened, if it has."""
+    result: Any = None
+    error: dict[str, Any] | None = None
+    progress_report: dict[str, Any] | None = None
+    follow_ups: FollowUps | None = None
+
+
+class _NotMineAnymoreError(Exception):
+    """Somebody else has ended the task; nothing of this ending may happen."""
+
+
+def end(database: Database, task: Task, verdict: Verdict, clock: Clock) -> bool:
+    """End a task that runs at `task.worker_name`; false if it was ended before, and then nothing is changed."""
+    try:
+        with database.write() as tx:
+            _end(tx, task, verdict, clock)
+    except _NotMineAnymoreError:
+        return False
+    return True
+
+
+def _end(tx: Transaction, task: Task, verdict: Verdict, clock: Clock) -> None:
+    now = clock()
+    followers = verdict.follow_ups(tx, task) if verdict.follow_ups else ()
+    ended = Ended(
+        state=verdict.state,
+        progress_report=verdict.progress_report,
+        result=verdict.result,
+        error=verdict.error,
+        spawned=[follower.id for follower in followers],
+    )
+    final = tasks.end(tx, task.id, task.worker_name or "", ended, now=now)
+    if final is None:
+        raise _NotMineAnymoreError
+    for record in history.open_records(tx.connection, task.id):
+        closed = history.close(tx, record.id, verdict.ending or Ending(result="error"), now=now)
+        if closed:
+            report = history_report(closed)
+            fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
+            tasks.amend(tx, task.id, result=report)
+
+
+def canceled(reason: str) -> Verdict:
+    """The verdict over a task that was told to stop."""
+    return Verdict(
+        state=tasks.CANCELED, ending=Ending(result="canceled", error_message=reason), error=error_report(reason)
+    )
+
+
+def lost(task: Task, reason: str) -> Verdict:
+    """The verdict over a task whose worker is gone."""
+    if task.cancel_requested:
+        return canceled(reason)
+    return Verdict(state=tasks.ERROR, ending=Ending(result="error", error_message=reason), error=error_report(reason))
+
+
+def failed(error: Exception, trace: Sequence[str]) -> Verdict:
+    """The verdict over a task that raised; only what nobody foresaw carries a traceback, for the log and the record."""
+    foreseen = isinstance(error, PulpitError)
+    sentence = str(error) if foreseen else f"Internal error: {type(error).__name__}: {error}"
+    ending = Ending(
+        result="error",
+        error_message=sentence,
+        exception=repr(error),
+        traceback=None if foreseen else list(trace),
+    )
+    code = error.code if isinstance(error, PulpitError) else PulpitError.code
+    data = error.data if isinstance(error, PulpitError) else {}
+    return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, code=code, data=data))
+
+
+def error_report(
+    description: str, *, code: str = PulpitError.code, data: dict[str, Any] | None = None, causes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """An error as task reports and REST answers hold it; the causes are drawn below it by every client."""
+    sub_errors = [error_report(cause) for cause in causes]
+    return {"code": code, "description": description, "data": data or {}, "sub_errors": sub_errors}
+
+
+def sweep(database: Database, worker_pattern: str, reason: str, clock: Clock) -> int:
+    """End every task that runs at dead workers, whose names end in the pattern, and answer how many."""
+    with database.read() as connection:
+        orphans = tasks.running_at(connection, worker_pattern)
+    return sum(end(database, task, lost(task, reason), clock) for task in orphans)

@@ -1,0 +1,159 @@
+"""What each kind of task does. A table says which function does which kind; a function answers the verdict."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pulpit.events import PUBLISH_START, SYNC_START
+from pulpit.fire import fire
+from pulpit.repositories.publish import PublishOutcome, publish, unpublish
+from pulpit.repositories.sync import SyncOutcome, sync
+from pulpit.repositories.workplace import Workplace
+from pulpit.store import history, repositories, tasks
+from pulpit.store.database import Transaction
+from pulpit.store.history import Ending
+from pulpit.store.tasks import Task
+from pulpit.tasks import queue
+from pulpit.tasks.endings import Verdict, error_report
+from pulpit.tasks.reports import call_report
+
+MOST_CAUSES: Final = 20
+"""Sub-errors of one task error; the details have them all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A running task and what it needs."""
+
+    task: Task
+    workplace: Workplace
+    report: Callable[[dict[str, Any]], None]
+    """Takes the whole progress report whenever it has changed."""
+
+
+Operation = Callable[[Work], Awaitable[Verdict]]
+
+
+async def run_sync(work: Work) -> Verdict:
+    """Sync a repository from its feed; when it succeeds, what publishes by itself is queued."""
+    arguments = work.task.arguments
+    await asyncio.to_thread(_begin_sync, work)
+    outcome = await sync(work.workplace, arguments["repo_id"], arguments["override_config"], work.report)
+    ending = Ending(
+        result=outcome.result,
+        added_count=outcome.added_count,
+        updated_count=outcome.updated_count,
+        removed_count=outcome.removed_count,
+        summary=outcome.summary,
+        details=outcome.details,
+        error_message=outcome.error_message,
+    )
+    return _verdict(outcome, ending, lambda tx, task: _queue_auto_publishes(tx, task, work.workplace))
+
+
+async def run_publish(work: Work) -> Verdict:
+    """Publish a repository by one of its distributors."""
+    arguments = work.task.arguments
+    await asyncio.to_thread(_begin_publish, work)
+    outcome = await publish(
+        work.workplace, arguments["repo_id"], arguments["distributor_id"], arguments["override_config"], work.report
+    )
+    ending = Ending(
+        result=outcome.result,
+        summary=outcome.summary,
+        details=outcome.details,
+        error_message=outcome.error_message,
+    )
+    return _verdict(outcome, ending, None)
+
+
+async def delete_repository(work: Work) -> Verdict:
+    """Take down what a repository published, then the repository."""
+    repo_id = work.task.arguments["repo_id"]
+    with work.workplace.database.read() as connection:
+        published = repositories.distributors_of(connection, repo_id)
+    for distributor in published:
+        await unpublish(work.workplace, repo_id, distributor.id)
+    with work.workplace.database.write() as tx:
+        repositories.remove(tx, repo_id)
+    return Verdict(state=tasks.FINISHED)
+
+
+async def update_distributor(work: Work) -> Verdict:
+    """Merge a change into a distributor's configuration."""
+    arguments = work.task.arguments
+    repo_id, distributor_id = arguments["repo_id"], arguments["distributor_id"]
+    with work.workplace.database.write() as tx:
+        current = repositories.distributor(tx.connection, repo_id, distributor_id)
+        config = merged(current.config, arguments["delta"])
+        now = work.workplace.clock()
+        repositories.change_distributor(tx, repo_id, distributor_id, config=config, last_updated=now)
+    return Verdict(state=tasks.FINISHED)
+
+
+def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply Pulp 2's delta: given keys overwrite, null removes, absent keys stay."""
+    both = {**config, **delta}
+    return {key: value for key, value in both.items() if value is not None}
+
+
+def _begin_sync(work: Work) -> None:
+    repo_id, now = work.task.arguments["repo_id"], work.workplace.clock()
+    with work.workplace.database.write() as tx:
+        importer = repositories.importer(tx.connection, repo_id)
+        _open_record(tx, work, history.SYNC, importer.id, importer.importer_type_id)
+        report = call_report(work.task)
+        fire(tx, SYNC_START, {"repo_id": repo_id}, clock=lambda: now, call_report=report)
+
+
+def _begin_publish(work: Work) -> None:
+    repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
+    payload = {"repo_id": repo_id, "distributor_id": distributor_id}
+    with work.workplace.database.write() as tx:
+        distributor = repositories.distributor(tx.connection, repo_id, distributor_id)
+        _open_record(tx, work, history.PUBLISH, distributor.id, distributor.distributor_type_id)
+        fire(tx, PUBLISH_START, payload, clock=work.workplace.clock, call_report=call_report(work.task))
+
+
+def _open_record(tx: Transaction, work: Work, kind: str, plugin_id: str, plugin_type_id: str) -> None:
+    history.begin(
+        tx,
+        kind,
+        repo_id=work.task.arguments["repo_id"],
+        plugin_id=plugin_id,
+        plugin_type_id=plugin_type_id,
+        task_id=work.task.id,
+        now=work.workplace.clock(),
+    )
+
+
+def _verdict(
+    outcome: SyncOutcome | PublishOutcome,
+    ending: Ending,
+    follow_ups: Callable[[Transaction, Task], Sequence[Task]] | None,
+) -> Verdict:
+    if outcome.result != "failed":
+        return Verdict(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
+    sentence = outcome.error_message or "It failed."
+    causes = outcome.causes[:MOST_CAUSES]
+    return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
+
+
+def _queue_auto_publishes(tx: Transaction, task: Task, workplace: Workplace) -> Sequence[Task]:
+    repo_id = task.arguments["repo_id"]
+    return [
+        queue.publish(
+            tx, repo_id, distributor.id, None, login=task.principal_login, clock=workplace.clock, parent_id=task.id
+        )
+        for distributor in repositories.distributors_of(tx.connection, repo_id)
+        if distributor.auto_publish
+    ]
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    queue.SYNC: run_sync,
+    queue.PUBLISH: run_publish,
+    queue.DELETE_REPOSITORY: delete_repository,
+    queue.UPDATE_DISTRIBUTOR: update_distributor,
+}

@@ -1,0 +1,162 @@
+"""Keeps the worker processes running, passes orders to them and ends what a dead one has left.
+
+A worker that dies takes one task with it, and that task gets its end at once. Its successor has another name, so that
+nothing the dead one still had in hand can ever be written.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pulpit.clock import Clock
+from pulpit.store import tasks
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Bell
+from pulpit.tasks.endings import sweep
+
+RESTART_PAUSE: Final = 1.0
+"""Seconds before the place of a dead worker is filled again."""
+STOP_PATIENCE: Final = 5.0
+"""Seconds that workers have to end their tasks when the server stops."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One running process."""
+
+    name: str
+    process: Process
+    told_to_cancel: set[str] = field(default_factory=set)
+
+    def tell(self, order: str) -> None:
+        if self.process.stdin and not self.process.stdin.is_closing():
+            self.process.stdin.write(f"{order}\n".encode())
+
+
+class Supervisor:
+    """The server's side of the worker processes."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        node: str,
+        count: int,
+        module: str,
+        briefing: dict[str, Any],
+        stop_timeout: float,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            database: where the tasks are.
+            clock: tells when a task ended.
+            node: this server's name, the part of its workers' names after the `@`.
+            count: how many workers.
+            module: what a worker runs (`python -m`).
+            briefing: the first line that a worker reads, as JSON; secrets go this way, never by the command line.
+            stop_timeout: seconds that a cancelled task has before its worker is killed.
+        """
+        self._database: Final = database
+        self._clock: Final = clock
+        self._node: Final = node
+        self._count: Final = count
+        self._module: Final = module
+        self._briefing: Final = briefing
+        self._stop_timeout: Final = stop_timeout
+        self._workers: Final[dict[str, _Worker]] = {}
+        self._rang: Final = asyncio.Event()
+
+    @property
+    def answers(self) -> dict[Bell, Callable[[], None]]:
+        """What to do when a bell rings."""
+        return {Bell.TASKS: self._rang.set}
+
+    @property
+    def names(self) -> list[str]:
+        """The workers that run."""
+        return sorted(self._workers)
+
+    async def run(self) -> None:
+        """Supervise until cancelled; then every worker is gone and every task of theirs has its end."""
+        places = [asyncio.create_task(self._keep(place)) for place in range(self._count)]
+        try:
+            while True:
+                self._rang.clear()
+                for worker in self._workers.values():
+                    worker.tell("wake")
+                await self._pass_cancellations()
+                await self._rang.wait()
+        finally:
+            for place in places:
+                place.cancel()
+            await asyncio.gather(*places, return_exceptions=True)
+
+    async def _keep(self, place: int) -> None:
+        """Fill one place for ever."""
+        while True:
+            name = f"worker-{place}.{secrets.token_hex(4)}@{self._node}"
+            worker = _Worker(name=name, process=await self._spawn(name))
+            self._workers[name] = worker
+            try:
+                code = await worker.process.wait()
+            except asyncio.CancelledError:
+                await self._dismiss(worker)
+                raise
+            finally:
+                del self._workers[name]
+            _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
+            reason = f"The worker {name} died ({_cause(code)}) while it did this task."
+            await asyncio.to_thread(sweep, self._database, name, reason, self._clock)
+            await asyncio.sleep(RESTART_PAUSE)
+
+    async def _spawn(self, name: str) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, stdin=PIPE, start_new_session=True
+        )
+        if process.stdin:
+            process.stdin.write(json.dumps({**self._briefing, "name": name}).encode() + b"\n")
+        return process
+
+    async def _dismiss(self, worker: _Worker) -> None:
+        worker.tell("stop")
+        try:
+            await asyncio.wait_for(worker.process.wait(), STOP_PATIENCE)
+        except TimeoutError:
+            worker.process.kill()
+            await worker.process.wait()
+        reason = "The server was stopped."
+        await asyncio.to_thread(sweep, self._database, worker.name, reason, self._clock)
+
+    async def _pass_cancellations(self) -> None:
+        for task in await asyncio.to_thread(self._running):
+            worker = self._workers.get(task.worker_name or "")
+            if worker and task.cancel_requested and task.id not in worker.told_to_cancel:
+                worker.told_to_cancel.add(task.id)
+                worker.tell(f"cancel {task.id}")
+                asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
+
+    def _insist(self, worker: _Worker, task_id: str) -> None:
+        """Kill a worker that has not let go of a cancelled task."""
+        if worker.name in self._workers and any(task.id == task_id for task in self._running()):
+            _log.error("worker does not stop", extra={"action": "worker_killed", "worker": worker.name})
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.kill()
+
+    def _running(self) -> list[tasks.Task]:
+        with self._database.read() as connection:
+            return tasks.running_at(connection, f"@{self._node}")
+
+
+def _cause(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,159 @@
+"""The inside of a worker process: takes one task after the other and does it.
+
+The server speaks to it over standard input, a line an order: `wake` (look for tasks), `cancel <task id>`, `stop` (end
+what runs as cancelled, then exit). When the line is cut, the server is dead and will start anew with other workers:
+the worker stops that instant, and the task that it held is ended by the next server.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, NoReturn
+
+from pulpit.clock import Clock
+from pulpit.errors import PulpitError, StorageFull
+from pulpit.repositories.workplace import Workplace
+from pulpit.store import tasks
+from pulpit.store.database import Database
+from pulpit.store.tasks import Task
+from pulpit.tasks.endings import Verdict, canceled, end, failed
+from pulpit.tasks.operations import Operation, Work
+
+POLL: Final = 5.0
+"""Seconds after which the queue is looked at though nobody called."""
+PROGRESS_EVERY: Final = 0.4
+"""Seconds between two writings of a progress report."""
+FULL_DISK_PAUSE: Final = 5.0
+"""Seconds between tries to end a task while the disk is full."""
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works until told to stop."""
+
+    def __init__(
+        self, name: str, database: Database, workplace: Workplace, operations: Mapping[str, Operation], clock: Clock
+    ) -> None:
+        self._name: Final = name
+        self._database: Final = database
+        self._workplace: Final = workplace
+        self._operations: Final = operations
+        self._clock: Final = clock
+        self._called: Final = asyncio.Event()
+        self._stopping = False
+        self._task_id = ""
+        self._running: asyncio.Task[Verdict] | None = None
+
+    async def run(self, orders: asyncio.StreamReader) -> None:
+        """Obey orders and do tasks until `stop`."""
+        listening = asyncio.create_task(self._obey(orders))
+        try:
+            while not self._stopping:
+                self._called.clear()
+                task = await asyncio.to_thread(self._claim)
+                if task:
+                    await self._perform(task)
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._called.wait(), POLL)
+        finally:
+            listening.cancel()
+
+    async def _obey(self, orders: asyncio.StreamReader) -> None:
+        while line := await orders.readline():
+            order, _, task_id = line.decode().strip().partition(" ")
+            self._stopping = self._stopping or order == "stop"
+            if self._running and (order == "stop" or (order == "cancel" and task_id == self._task_id)):
+                self._running.cancel()
+            self._called.set()
+        _vanish()
+
+    def _claim(self) -> Task | None:
+        with self._database.write() as tx:
+            return tasks.claim(tx, self._name, now=self._clock())
+
+    async def _perform(self, task: Task) -> None:
+        extra = {"action": "task_started", "task": task.id, "task_type": task.task_type}
+        _log.info("task started", extra=extra)
+        progress = _Progress(self._database, task)
+        verdict = await self._verdict(task, progress)
+        await self._end(task, verdict, progress)
+        _log.info(
+            "task ended: %s", verdict.state, extra={"action": "task_ended", "task": task.id, "state": verdict.state}
+        )
+
+    async def _verdict(self, task: Task, progress: "_Progress") -> Verdict:
+        work = Work(task=task, workplace=self._workplace, report=progress.take)
+        writing = asyncio.create_task(progress.write_now_and_then())
+        self._task_id = task.id
+        self._running = asyncio.create_task(_as_coroutine(self._operations[task.task_type], work))
+        if self._stopping:
+            self._running.cancel()
+        try:
+            return await self._running
+        except asyncio.CancelledError:
+            return canceled("The server was stopped." if self._stopping else "The task was cancelled.")
+        except PulpitError as error:
+            return failed(error, ())
+        except Exception as error:  # noqa: BLE001 - whatever it was becomes the task's error
+            _log.exception("task failed", extra={"action": "task_bug", "task": task.id})
+            return failed(error, traceback.format_exception(error))
+        finally:
+            self._running = None
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+
+    async def _end(self, task: Task, verdict: Verdict, progress: "_Progress") -> None:
+        complete = progress.complete(verdict)
+        while True:
+            try:
+                await asyncio.to_thread(end, self._database, task, complete, self._clock)
+            except StorageFull:
+                _log.warning("the disk is full; the task cannot end yet", extra={"action": "task_disk_full"})
+                await asyncio.sleep(FULL_DISK_PAUSE)
+            else:
+                return
+
+
+class _Progress:
+    """The latest progress report, written now and then."""
+
+    def __init__(self, database: Database, task: Task) -> None:
+        self._database: Final = database
+        self._task: Final = task
+        self._latest: dict[str, Any] | None = None
+        self._fresh = False
+
+    def take(self, report: dict[str, Any]) -> None:
+        self._latest = report
+        self._fresh = True
+
+    async def write_now_and_then(self) -> None:
+        while True:
+            if self._fresh and self._latest is not None:
+                self._fresh = False
+                with contextlib.suppress(StorageFull):  # the task itself will meet it
+                    await asyncio.to_thread(self._write, self._latest)
+            await asyncio.sleep(PROGRESS_EVERY)
+
+    def complete(self, verdict: Verdict) -> Verdict:
+        """Give the verdict the last report, so that it is written with the end."""
+        return replace(verdict, progress_report=self._latest)
+
+    def _write(self, report: dict[str, Any]) -> None:
+        with self._database.write() as tx:
+            tasks.report_progress(tx, self._task.id, self._task.worker_name or "", report)
+
+
+async def _as_coroutine(operation: Operation, work: Work) -> Verdict:
+    return await operation(work)
+
+
+def _vanish() -> NoReturn:
+    os._exit(os.EX_UNAVAILABLE)
