@@ -165,14 +165,14 @@ class Running:
 @contextlib.contextmanager
 def server(data_dir: Path, broker_port: int) -> Iterator[str]:
     """Run `pulpit serve` and answer its URL."""
-    options = ["--data-dir", data_dir, "--port", "0", "--broker-port", str(broker_port)]
+    options = ["--data-dir", str(data_dir), "--port", "0", "--broker-port", str(broker_port)]
     running = Running("pulpit serve", BIN / "pulpit", "serve", *options, env={"PULP_SERVER_CONF": os.devnull})
     try:
         started = time.monotonic()
         running.wait_for(lambda one: "ready: " in one.errors, "get ready")
         url = running.errors.partition("ready: ")[2].split()[0]
         say(
-            f"`pulpit serve` was ready at {url} in {time.monotonic() - started:.1f} s; its broker listens on port {broker_port}"
+            f"`pulpit serve` was ready at {url} in {time.monotonic() - started:.1f} s; its broker's port is {broker_port}"
         )
         yield url
     finally:
