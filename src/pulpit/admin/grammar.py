@@ -1,5 +1,6 @@
 """How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
 
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Look for everything that is required before anything is converted; "" counts as missing."""
         if not ctx.resilient_parsing:
-            given, _, order = self.make_parser(ctx).parse_args(list(args))
-            if not any(parameter.is_eager and parameter.name == "help" for parameter in order):
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+            if not any(given.get(parameter.name or "") for parameter in self.get_params(ctx) if parameter.is_eager):
                 self._require(ctx, given)
         return super().parse_args(ctx, args)
 
@@ -52,6 +53,23 @@ class Group(click.Group):
 
     command_class = Command
     group_class = type
+
+
+class Root(Group):
+    """The outermost section; it tells a closed pipe from every other failure before click ends the program for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise OutputGone from None
+        return result
+
+
+class OutputGone(Exception):
+    """Nobody reads standard output any more (`pulp-admin … | head`), which is a quiet end."""
 
 
 def _as_list(value: Any) -> list[Any]:

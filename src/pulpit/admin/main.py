@@ -11,7 +11,7 @@ import click
 from pulpit import __version__
 from pulpit.admin.commands import completion, event, iso, orphan, repo, status, tasks
 from pulpit.admin.failures import Failure, WrongData, WrongUse
-from pulpit.admin.grammar import JSON_FLAG, Group
+from pulpit.admin.grammar import JSON_FLAG, OutputGone, Root
 from pulpit.admin.render import clean_lines
 from pulpit.admin.session import Session
 from pulpit.admin.settings import Options
@@ -20,9 +20,7 @@ from pulpit.errors import PulpitError
 _INTERRUPTED: Final = 130
 
 
-@click.group(
-    "pulp-admin", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group("pulp-admin", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--url", metavar="URL", help="The server's address (or PULPIT_URL).  [default: admin.conf, http://127.0.0.1:24880]"
 )
@@ -63,13 +61,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run and give the exit code."""
     try:
         code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         return _wrong_command(error)
     except PulpitError as error:
         click.secho(clean_lines(str(error)), fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
         return error.exit_code if isinstance(error, Failure) else 1
-    except BrokenPipeError:
+    except OutputGone:
         _forget_output()
         return 0
     except (click.Abort, KeyboardInterrupt):

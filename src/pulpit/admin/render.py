@@ -45,9 +45,16 @@ def scalar(value: Any) -> str:
     return str(value)
 
 
-def document(content: Mapping[str, Any], indent: int = 0, *, hidden: bool = False) -> list[str]:
-    """One document's lines, without keys that begin with `_` unless `hidden` ones are wanted."""
-    shown = sorted((label(key) or key, value) for key, value in _visible(content, hidden=hidden))
+def unhidden(value: Any) -> Any:
+    """The same value with no `_` before any key, so that all of them are shown."""
+    if isinstance(value, Mapping):
+        return {str(key).lstrip("_"): unhidden(item) for key, item in value.items()}
+    return [unhidden(item) for item in value] if isinstance(value, list) else value
+
+
+def document(content: Mapping[str, Any], indent: int = 0) -> list[str]:
+    """One document's lines, without keys that begin with `_`."""
+    shown = sorted((label(key) or "?", value) for key, value in _visible(content))
     width = max((len(name) for name, _ in shown), default=0) + 3
     lines: list[str] = []
     for name, value in shown:
@@ -55,8 +62,8 @@ def document(content: Mapping[str, Any], indent: int = 0, *, hidden: bool = Fals
     return lines
 
 
-def _visible(content: Mapping[str, Any], *, hidden: bool) -> Iterator[tuple[str, Any]]:
-    return ((str(key), _Sortable(value)) for key, value in content.items() if hidden or not str(key).startswith("_"))
+def _visible(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(key), _Sortable(value)) for key, value in content.items() if not str(key).startswith("_"))
 
 
 class _Sortable:

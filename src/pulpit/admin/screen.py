@@ -36,7 +36,7 @@ class Screen:
         """The answer as indented JSON in plain ASCII."""
         click.echo(json.dumps(answer, indent=2))
 
-    def documents(self, items: Iterable[Mapping[str, Any]], *, hidden: bool = False) -> None:
+    def documents(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Each document, followed by two empty lines."""
         for item in items:
-            click.echo("\n".join([*render.document(item, hidden=hidden), "", ""]))
+            click.echo("\n".join([*render.document(item), "", ""]))

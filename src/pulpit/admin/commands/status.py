@@ -3,6 +3,7 @@
 import click
 
 from pulpit.admin.grammar import Command
+from pulpit.admin.render import unhidden
 from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
 
@@ -15,4 +16,4 @@ def status(session: Session) -> None:
     if session.screen.as_json:
         session.screen.data(answer)
     else:
-        session.screen.documents([answer or {}], hidden=True)
+        session.screen.documents([unhidden(answer or {})])

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.failures import WrongData, WrongUse
-from pulpit.admin.grammar import Group
+from pulpit.admin.grammar import Command, Group
 from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
 
@@ -42,7 +42,7 @@ def list_tasks(session: Session, /, *, everything: bool, states: str | None) -> 
     show(session, session.server.post(path_of("tasks", "search"), {"criteria": criteria}))
 
 
-@click.command("details")
+@click.command("details", cls=Command)
 @TASK_ID
 @with_session
 def details(session: Session, /, *, task_id: str) -> None:
@@ -55,7 +55,7 @@ def details(session: Session, /, *, task_id: str) -> None:
         session.screen.documents([{**summary(task), **more}])
 
 
-@click.command("cancel")
+@click.command("cancel", cls=Command)
 @TASK_ID
 @with_session
 def cancel(session: Session, /, *, task_id: str) -> None:

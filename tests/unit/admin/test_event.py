@@ -1,0 +1,117 @@
+"""`pulp-admin event listener` on the wire and on the screen."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.rest_wire import Reply, RestWire
+
+RunAdmin = Callable[..., int]
+Screen = pytest.CaptureFixture[str]
+
+LISTENER = {
+    "_href": "/pulp/api/v2/events/a1/",
+    "_id": {"$oid": "a1"},
+    "_ns": "event_listeners",
+    "id": "a1",
+    "notifier_type_id": "amqp",
+    "notifier_config": {"exchange": "pulp"},
+    "event_types": ["*"],
+    "lag": 0,
+}
+
+
+def test_create_sends_the_body_of_pulp2_and_prints_the_new_id(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    assert admin("event", "listener", "amqp", "create", "--event-type", "*", "--exchange", "pulp") == 0
+    assert wire.asked[0].body == {
+        "notifier_type_id": "amqp",
+        "notifier_config": {"exchange": "pulp"},
+        "event_types": ["*"],
+    }
+    assert capsys.readouterr().out == "Event listener created: a1\n"
+
+
+def test_create_answers_with_json_if_asked(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    assert admin("--json", "event", "listener", "amqp", "create", "--event-type", "*") == 0
+    assert json.loads(capsys.readouterr().out) == LISTENER
+    assert wire.asked[0].body["notifier_config"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (
+            ["amqp", "update", "--listener-id", "a1", "--exchange", ""],
+            {"notifier_config": {"exchange": ""}},
+        ),
+        (
+            ["amqp", "update", "--listener-id", "a1", "--event-type", "repo.sync.start", "--event-type", "repo.#"],
+            {"event_types": ["repo.sync.start", "repo.#"]},
+        ),
+        (
+            ["email", "update", "--listener-id", "a1", "--addresses", "a@x,b@x"],
+            {"notifier_config": {"addresses": ["a@x", "b@x"]}},
+        ),
+        (
+            ["http", "update", "--listener-id", "a1", "--url", "http://h/", "--ca-path", "/ca"],
+            {"notifier_config": {"url": "http://h/", "ca_path": "/ca"}},
+        ),
+    ],
+)
+def test_update_sends_only_what_was_given(
+    admin: RunAdmin, wire: RestWire, arguments: list[str], body: dict[str, Any]
+) -> None:
+    wire.on("PUT events/a1/", Reply(body=LISTENER))
+    assert admin("event", "listener", *arguments) == 0
+    assert wire.asked[0].body == body
+
+
+def test_update_with_nothing_asks_nobody_and_ends_with_0(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    assert admin("event", "listener", "http", "update", "--listener-id", "a1") == 0
+    assert wire.asked == []
+    assert "Nothing to change" in capsys.readouterr().err
+
+
+def test_a_secret_can_come_from_a_private_file(admin: RunAdmin, wire: RestWire, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("pw\n")
+    path.chmod(0o600)
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    command = ["event", "listener", "http", "create", "--event-type", "*", "--url", "http://h/", "--username", "u"]
+    assert admin(*command, "--password-file", str(path)) == 0
+    assert wire.asked[0].body["notifier_config"] == {"url": "http://h/", "username": "u", "password": "pw"}
+
+
+def test_list_shows_what_pulp2_showed(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("GET events/", Reply(body=[LISTENER, LISTENER]))
+    assert admin("event", "listener", "list") == 0
+    one = ["Event Types:       *", "Id:                a1", "Notifier Config:", "  Exchange:  pulp"]
+    one += ["Notifier Type Id:  amqp", "", ""]
+    assert capsys.readouterr().out.splitlines() == one * 2
+
+
+def test_list_with_details_shows_more_and_json_everything(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("GET events/", Reply(body=[LISTENER]))
+    assert admin("event", "listener", "list", "--details") == 0
+    shown = capsys.readouterr().out
+    assert "Lag: " in shown
+    assert "_href" not in shown
+    assert admin("event", "listener", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [LISTENER]
+
+
+def test_no_listeners_print_nothing(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("GET events/", Reply(body=[]))
+    assert admin("event", "listener", "list") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_delete_quotes_the_id(admin: RunAdmin, wire: RestWire) -> None:
+    wire.on("DELETE events/..%2Fx/", Reply())
+    assert admin("event", "listener", "delete", "--listener-id", "../x") == 0
+    assert wire.lines() == ["DELETE events/..%2Fx/"]
