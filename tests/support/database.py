@@ -1,0 +1,35 @@
+"""A fresh database in a folder of its own."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pulpit.clock import system_clock
+from pulpit.events import Event
+from pulpit.fire import fire
+from pulpit.store import event_log
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+
+
+@contextlib.contextmanager
+def fresh(folder: Path) -> Iterator[tuple[Database, Doorbell]]:
+    """Open the database of a data folder, with its bell."""
+    with Doorbell(folder) as doorbell:
+        database = Database.open(folder, doorbell)
+        try:
+            yield database, doorbell
+        finally:
+            database.close()
+
+
+def fire_one(database: Database, event_type: str = "repo.sync.start", repo_id: str = "zoo", **payload: object) -> Event:
+    """Fire an event in a transaction of its own."""
+    with database.write() as tx:
+        return fire(tx, event_type, {"repo_id": repo_id, **payload}, clock=system_clock)
+
+
+def log(database: Database) -> list[Event]:
+    """The whole log."""
+    with database.read() as connection:
+        return list(event_log.read_after(connection, 0, limit=100_000))
