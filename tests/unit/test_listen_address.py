@@ -1,0 +1,83 @@
+"""Where the subscriber finds its broker."""
+
+from pathlib import Path
+
+import pytest
+
+from pulpit.errors import ConfigurationError
+from pulpit.listen.address import Address, choose, parameters, parse
+
+
+def chosen(
+    url: str | None = None,
+    url_file: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    **environment: str,
+) -> Address:
+    return choose(url=url, url_file=url_file, host=host, port=port, environment=environment)
+
+
+def test_the_defaults_are_those_of_the_original() -> None:
+    assert chosen() == Address(host="localhost", port=5672)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://h", Address(host="h")),
+        ("amqp://h/", Address(host="h")),
+        ("amqps://h", Address(host="h", port=5671, tls=True)),
+        ("amqp://u%40x:p%2Fw@h:1/v%2Fh", Address(host="h", port=1, user="u@x", password="p/w", virtual_host="v/h")),
+        ("amqp://[::1]:9", Address(host="::1", port=9)),
+        ("amqp://", Address()),
+    ],
+)
+def test_urls_of_amqp_are_read(url: str, expected: Address) -> None:
+    assert parse(url, "--url") == expected
+
+
+@pytest.mark.parametrize("url", ["", "h:5672", "http://h", "amqp://h:x", "amqp://[::1", "amqp://u:geheim@h:99999"])
+def test_other_urls_are_refused_without_showing_them(url: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse(url, "--url")
+    assert str(raised.value).startswith("--url")
+    assert "geheim" not in str(raised.value)
+
+
+def test_the_option_goes_before_the_file_before_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("amqp://file\n")
+    path.chmod(0o600)
+    assert chosen(PULPIT_AMQP_URL="amqp://env").host == "env"
+    assert chosen(url_file=path, PULPIT_AMQP_URL="amqp://env").host == "file"
+    assert chosen(url="amqp://option", url_file=path, PULPIT_AMQP_URL="amqp://env").host == "option"
+
+
+def test_host_and_port_change_the_url_and_leave_its_credentials() -> None:
+    assert chosen(host="h", port=7, PULPIT_AMQP_URL="amqp://u:p@env/v") == Address(
+        host="h", port=7, user="u", password="p", virtual_host="v"
+    )
+
+
+def test_a_url_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("amqp://u:p@h")
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        chosen(url_file=path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        chosen(url_file=tmp_path / "absent")
+
+
+def test_the_password_is_in_no_text() -> None:
+    address = Address(password="geheim", user="u")
+    assert "geheim" not in f"{address} {address!r}"
+
+
+def test_tls_checks_the_name_and_a_wrong_ca_is_told(tmp_path: Path) -> None:
+    wanted = parameters(Address(host="h", tls=True), None)
+    assert wanted.ssl_options.server_hostname == "h"
+    assert wanted.ssl_options.context.check_hostname
+    with pytest.raises(ConfigurationError, match="--ca-path"):
+        parameters(Address(tls=True), tmp_path / "absent")
