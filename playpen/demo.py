@@ -171,9 +171,8 @@ def server(data_dir: Path, broker_port: int) -> Iterator[str]:
         started = time.monotonic()
         running.wait_for(lambda one: "ready: " in one.errors, "get ready")
         url = running.errors.partition("ready: ")[2].split()[0]
-        say(
-            f"`pulpit serve` was ready at {url} in {time.monotonic() - started:.1f} s; its broker's port is {broker_port}"
-        )
+        seconds = time.monotonic() - started
+        say(f"`pulpit serve` was ready at {url} in {seconds:.1f} s; its broker listens on port {broker_port}")
         yield url
     finally:
         running.end(signal.SIGTERM)

@@ -1,0 +1,308 @@
+"""The delivery engine with a notifier that does what its story says; everything else is real."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.delivery.dispatcher import Dispatcher
+from pulpit.delivery.notifiers.port import DELIVERED, NotifierTypes, Outcome, Pace, Refused, Retry
+from pulpit.events import Event
+from pulpit.store import dead_letters, listeners
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from pulpit.store.listeners import Listener
+from support.database import fire_one, fresh
+
+SOON: Final = timedelta(milliseconds=1)
+
+
+class Story:
+    """A notifier type whose notifiers answer what the test says and remember what they were handed."""
+
+    secret_keys: Final = frozenset[str]()
+
+    def __init__(self, *, batch: int = 3, overlap: int = 2) -> None:
+        self.pace = Pace(batch=batch, overlap=overlap, first_retry=SOON, longest_retry=SOON)
+        self.handed: list[tuple[str, int]] = []
+        self.answer: Callable[[Event], Outcome] = lambda _: DELIVERED
+        self.gate: asyncio.Event | None = None
+
+    def numbers(self, name: str = "one") -> list[int]:
+        return [number for who, number in self.handed if who == name]
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        pass
+
+    def open(self, config: Mapping[str, Any]) -> "Teller":
+        return Teller(self, config.get("name", "one"))
+
+    async def close(self) -> None:
+        pass
+
+
+class Teller:
+    def __init__(self, story: Story, name: str) -> None:
+        self._story, self._name = story, name
+
+    async def prepare(self) -> None:
+        pass
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        if self._story.gate:
+            await self._story.gate.wait()
+        outcomes: list[Outcome] = []
+        for event in events:
+            self._story.handed.append((self._name, event.number))
+            outcomes.append(self._story.answer(event))
+            if isinstance(outcomes[-1], Retry):
+                break
+        return outcomes
+
+    async def close(self) -> None:
+        pass
+
+
+class House:
+    """A database with a dispatcher that runs while a test's coroutine does."""
+
+    def __init__(self, database: Database, doorbell: Doorbell) -> None:
+        self.database, self._doorbell = database, doorbell
+        self.story = Story()
+        self.now: Callable[[], datetime] = system_clock
+
+    def listener(self, *event_types: str, name: str = "one", give_up_after: int = 3600) -> str:
+        with self.database.write() as tx:
+            types = list(event_types) or ["*"]
+            made = listeners.add(tx, "story", {"name": name}, types, now=self.now(), give_up_after=give_up_after)
+        return made.id
+
+    def state(self, listener_id: str) -> Listener:
+        with self.database.read() as connection:
+            return listeners.get(connection, listener_id)
+
+    def letters(self, listener_id: str) -> list[tuple[int, str]]:
+        with self.database.read() as connection:
+            return [(each.event_number, each.reason) for each in dead_letters.of_listener(connection, listener_id)]
+
+    @contextlib.asynccontextmanager
+    async def delivering(self) -> Any:
+        kinds = NotifierTypes({"story": self.story})
+        dispatcher = Dispatcher(self.database, kinds, lambda: self.now())  # noqa: PLW0108 - `now` changes in a test
+        with self._doorbell.answered(dispatcher.answers):
+            task = asyncio.create_task(dispatcher.run())
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what it waits for is in the database
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with fresh(tmp_path) as (database, doorbell):
+        yield House(database, doorbell)
+
+
+def test_what_was_fired_before_and_after_the_start_arrives_in_order(house: House) -> None:
+    async def story() -> None:
+        house.listener()
+        before = [fire_one(house.database).number for _ in range(5)]
+        async with house.delivering():
+            await until(lambda: house.story.numbers() == before)
+            after = [await asyncio.to_thread(lambda: fire_one(house.database).number) for _ in range(5)]
+            await until(lambda: house.story.numbers() == before + after)
+
+    asyncio.run(story())
+
+
+def test_a_listener_begins_with_the_next_event_and_gets_only_what_it_asked_for(house: House) -> None:
+    fire_one(house.database)
+    listener_id = house.listener("repo.*.finish")
+
+    async def story() -> None:
+        async with house.delivering():
+            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
+            finish = await asyncio.to_thread(fire_one, house.database, "repo.sync.finish")
+            await until(lambda: house.story.numbers() == [finish.number])
+
+    asyncio.run(story())
+    assert house.state(listener_id).position == 3
+
+
+def test_a_position_is_kept_over_a_restart_and_nothing_is_sent_twice(house: House) -> None:
+    listener_id = house.listener()
+
+    async def one_run(*, fired: int, in_all: int) -> None:
+        async with house.delivering():
+            for _ in range(fired):
+                await asyncio.to_thread(fire_one, house.database)
+            await until(lambda: len(house.story.handed) == in_all)
+
+    asyncio.run(one_run(fired=4, in_all=4))
+    assert house.state(listener_id).position == 4
+    asyncio.run(one_run(fired=8, in_all=12))
+    assert house.story.numbers() == list(range(1, 13))
+
+
+def test_a_failing_event_is_tried_again_before_anything_after_it(house: House) -> None:
+    failures = iter([True, True, False])
+    house.story = Story(batch=1, overlap=1)
+    house.story.answer = lambda event: (
+        Retry(reason="not now") if event.number == 2 and next(failures, False) else DELIVERED
+    )
+    listener_id = house.listener()
+
+    async def story() -> None:
+        for _ in range(4):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.story.numbers()[-1:] == [4])
+
+    asyncio.run(story())
+    assert house.story.numbers() == [1, 2, 2, 2, 3, 4]
+    state = house.state(listener_id)
+    assert (state.position, state.attempts, state.failing_since, state.last_error) == (4, 0, None, None)
+
+
+def test_a_failing_listener_shows_its_state_and_delays_itself_alone(house: House) -> None:
+    house.story.answer = lambda _: DELIVERED
+    broken = house.listener(name="broken")
+    house.listener(name="well")
+    original = Teller.deliver
+
+    async def story() -> None:
+        for _ in range(6):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: len(house.story.numbers("well")) == 6)
+            await until(lambda: house.state(broken).attempts >= 2)
+            state = house.state(broken)
+            assert state.last_error == "no route"
+            assert state.failing_since is not None
+            assert state.position == 0
+
+    async def deliver(self: Teller, events: Sequence[Event]) -> Sequence[Outcome]:
+        return [Retry(reason="no route")] if self._name == "broken" else await original(self, events)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Teller, "deliver", deliver)
+        asyncio.run(story())
+
+
+def test_a_refusal_becomes_a_dead_letter_with_its_reason_and_the_rest_goes_on(house: House) -> None:
+    house.story.answer = lambda event: Refused(reason="400 Bad Request") if event.number == 2 else DELIVERED
+    listener_id = house.listener()
+
+    async def story() -> None:
+        for _ in range(5):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: len(house.story.handed) == 5)
+            await until(lambda: house.letters(listener_id) == [(2, "400 Bad Request")])
+
+    asyncio.run(story())
+    assert house.state(listener_id).position == 5
+
+
+def test_what_fails_for_longer_than_give_up_after_becomes_dead_letters_in_order(house: House) -> None:
+    house.story.answer = lambda event: Retry(reason="down") if event.number <= 4 else DELIVERED
+    listener_id = house.listener(give_up_after=60)
+
+    async def story() -> None:
+        for _ in range(4):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.state(listener_id).attempts >= 2)
+            assert house.letters(listener_id) == []
+            house.now = lambda: system_clock() + timedelta(seconds=61)
+            await until(lambda: [number for number, _ in house.letters(listener_id)] == [1, 2, 3, 4])
+            fifth = await asyncio.to_thread(fire_one, house.database)
+            await until(lambda: fifth.number in house.story.numbers())
+
+    asyncio.run(story())
+    assert all("down" in reason for _, reason in house.letters(listener_id))
+
+
+def test_a_changed_listener_goes_on_with_its_new_wish_from_where_it_was(house: House) -> None:
+    listener_id = house.listener("repo.sync.start")
+
+    async def story() -> None:
+        async with house.delivering():
+            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
+            await until(lambda: house.story.numbers() == [1])
+            with house.database.write() as tx:
+                listeners.change(tx, listener_id, event_types=["repo.publish.#"])
+            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
+            third = await asyncio.to_thread(fire_one, house.database, "repo.publish.start")
+            await until(lambda: house.story.numbers() == [1, third.number])
+
+    asyncio.run(story())
+
+
+def test_a_deleted_listener_gets_nothing_more_even_while_it_fails(house: House) -> None:
+    house.story.answer = lambda _: Retry(reason="down")
+    listener_id = house.listener()
+
+    async def story() -> None:
+        fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.state(listener_id).attempts >= 1)
+            with house.database.write() as tx:
+                listeners.remove(tx, listener_id)
+            handed = -1
+            while handed != len(house.story.handed):
+                handed = len(house.story.handed)
+                await asyncio.sleep(0.1)
+
+    asyncio.run(story())
+
+
+def test_batches_overlap_and_settle_in_order(house: House) -> None:
+    house.story = Story(batch=2, overlap=2)
+    listener_id = house.listener()
+
+    async def story() -> None:
+        house.story.gate = asyncio.Event()
+        for _ in range(9):
+            fire_one(house.database)
+        async with house.delivering():
+            await asyncio.sleep(0.05)
+            assert house.state(listener_id).position == 0
+            house.story.gate.set()
+            await until(lambda: house.story.numbers() == list(range(1, 10)))
+
+    asyncio.run(story())
+    assert house.state(listener_id).position == 9
+
+
+def test_a_bug_in_a_notifier_is_a_failed_attempt_and_not_the_end(house: House) -> None:
+    bugs = iter([True])
+
+    def answer(_: Event) -> Outcome:
+        if next(bugs, False):
+            raise KeyError("a bug")
+        return DELIVERED
+
+    house.story.answer = answer
+    listener_id = house.listener()
+
+    async def story() -> None:
+        fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.story.numbers() == [1, 1])
+
+    asyncio.run(story())
+    assert house.state(listener_id).position == 1
