@@ -60,7 +60,15 @@ class OutputGone(PulpitError):
 )
 def command(**given: Any) -> None:
     """Print the messages that a topic exchange passes on, until interrupted."""
+    _accept_every_character()
     sys.exit(listen(**given))
+
+
+def _accept_every_character() -> None:
+    """A terminal that lacks a character shall show its number, not end us."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def listen(
@@ -169,7 +177,4 @@ def _forget_output() -> None:
 
 def main() -> None:
     """Run the command as a program of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     command(prog_name=Path(sys.argv[0]).name)

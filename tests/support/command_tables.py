@@ -1,0 +1,82 @@
+"""The options of the commands as tables of docs/commands.md.
+
+`python tests/support/command_tables.py` writes the tables of the page anew; a test holds page and code together.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pulpit.admin.main import root
+from pulpit.listen import command as listen
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
+_SECTION: Final = re.compile(
+    r"(?P<start><!-- options of: (?P<name>[^>]*) -->\n)(?P<table>.*?)(?P<end><!-- end -->\n)", re.DOTALL
+)
+
+
+def commands(
+    command: click.Command = root, path: tuple[str, ...] = ("pulp-admin",)
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that can be run, with its words."""
+    if not isinstance(command, click.Group):
+        yield " ".join(path), command
+        return
+    for name in sorted(command.commands):
+        yield from commands(command.commands[name], (*path, name))
+
+
+def tables() -> dict[str, str]:
+    """All tables by the command's words."""
+    return {
+        "pulp-admin": _table(root),
+        **{words: _table(command, leave_out=("--json",)) for words, command in commands()},
+        "listen.py": _table(listen),
+    }
+
+
+def on_page(text: str) -> dict[str, str]:
+    """The tables that a page has, by the command's words."""
+    return {found["name"]: found["table"] for found in _SECTION.finditer(text)}
+
+
+def _table(command: click.Command, leave_out: tuple[str, ...] = ()) -> str:
+    context = click.Context(command)
+    rows = [
+        f"| `{_names(parameter, context)}` | {_meaning(parameter)} |\n"
+        for parameter in command.params
+        if not set(leave_out) & set(parameter.opts)
+    ]
+    return "".join(["| option | meaning |\n|---|---|\n", *rows]) if rows else "No options but `--json`.\n"
+
+
+def _names(parameter: click.Parameter, context: click.Context) -> str:
+    names = ", ".join(parameter.opts) if isinstance(parameter, click.Option) else ""
+    takes_value = not (isinstance(parameter, click.Option) and parameter.is_flag)
+    return f"{names} {parameter.make_metavar(context) if takes_value else ''}".strip().replace("|", "\\|")
+
+
+def _meaning(parameter: click.Parameter) -> str:
+    if not isinstance(parameter, click.Option):
+        return "**Required.**"
+    default = f" [default: {parameter.default}]" if parameter.show_default and parameter.default else ""
+    text = ("**Required.** " if parameter.required else "") + (parameter.help or "").replace("  [", " [") + default
+    return text.replace("|", "\\|").replace("*", "\\*").replace("\\*\\*Required.\\*\\*", "**Required.**")
+
+
+def main() -> None:
+    """Write the page's tables anew."""
+    made = tables()
+    text = PAGE.read_text()
+    PAGE.write_text(_SECTION.sub(lambda found: f"{found['start']}{made.get(found['name'], '')}{found['end']}", text))
+    absent = made.keys() - on_page(text).keys()
+    sys.exit(f"not on the page: {sorted(absent)}" if absent else 0)
+
+
+if __name__ == "__main__":
+    main()
