@@ -1,0 +1,93 @@
+"""The queue's promises: one task a resource at a time, in order, and nobody ends what is not theirs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.errors import MissingResource
+from pulpit.store import tasks
+from pulpit.store.database import Database
+from pulpit.store.tasks import Ended, NewTask, Task
+from support.database import fresh
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with fresh(tmp_path) as (opened, _):
+        yield opened
+
+
+def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
+    new = NewTask(task_type="t", arguments={}, tags=[*tags], resource=resource)
+    with database.write() as tx:
+        return tasks.add(tx, new, now=system_clock())
+
+
+def claimed(database: Database, worker: str = "w") -> Task | None:
+    with database.write() as tx:
+        return tasks.claim(tx, worker, now=system_clock())
+
+
+def ended(database: Database, task: Task, worker: str = "w", state: str = tasks.FINISHED) -> Task | None:
+    with database.write() as tx:
+        return tasks.end(tx, task.id, worker, Ended(state=state), now=system_clock())
+
+
+def test_tasks_of_one_resource_run_one_at_a_time_and_in_order(database: Database) -> None:
+    first, second, other = queued(database, "zoo"), queued(database, "zoo"), queued(database, "farm")
+    free = queued(database)
+    taken = [claimed(database) for _ in range(4)]
+    assert [task.id if task else None for task in taken] == [first.id, other.id, free.id, None]
+    assert ended(database, first)
+    again = claimed(database)
+    assert again
+    assert again.id == second.id
+
+
+def test_only_the_worker_that_has_a_task_can_end_it_and_only_once(database: Database) -> None:
+    queued(database)
+    task = claimed(database, "one")
+    assert task
+    assert ended(database, task, "another") is None
+    assert ended(database, task, "one")
+    assert ended(database, task, "one", tasks.ERROR) is None
+    with database.read() as connection:
+        assert tasks.get(connection, task.id).state == tasks.FINISHED
+
+
+def test_cancelling_ends_a_waiting_task_and_asks_a_running_one(database: Database) -> None:
+    running, waiting = queued(database, "zoo"), queued(database, "zoo")
+    claimed(database)
+    with database.write() as tx:
+        for task in (running, waiting):
+            tasks.cancel(tx, task.id, now=system_clock())
+    with database.read() as connection:
+        one, other = tasks.get(connection, running.id), tasks.get(connection, waiting.id)
+    assert (one.state, one.cancel_requested) == (tasks.RUNNING, True)
+    assert (other.state, other.finish_time is None) == (tasks.CANCELED, False)
+    with pytest.raises(MissingResource), database.write() as tx:
+        tasks.cancel(tx, "no such task", now=system_clock())
+
+
+def test_searching_by_state_and_by_whole_tags(database: Database) -> None:
+    zoo = queued(database, None, "pulp:repository:zoo", "pulp:action:sync")
+    queued(database, None, "pulp:repository:zoo_2", "pulp:action:sync")
+    claimed(database)
+    with database.read() as connection:
+        assert [task.id for task in tasks.search(connection, tags=["pulp:repository:zoo"])] == [zoo.id]
+        assert [task.id for task in tasks.search(connection, states=[tasks.RUNNING])] == [zoo.id]
+        assert tasks.search(connection, tags=["pulp:repository:zoo", "pulp:action:publish"]) == []
+        assert len(tasks.search(connection, not_states=[tasks.RUNNING])) == 1
+        assert tasks.search(connection, tags=["%"]) == []
+
+
+def test_purging_takes_ended_tasks_alone(database: Database) -> None:
+    queued(database)
+    done = claimed(database)
+    assert done
+    ended(database, done)
+    queued(database)
+    with database.write() as tx:
+        assert tasks.purge(tx, [tasks.FINISHED, tasks.WAITING]) == 1

@@ -1,0 +1,114 @@
+"""Every start has exactly one finish, whoever ends the task and however often."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.errors import WorkFailed
+from pulpit.events import SYNC_START
+from pulpit.fire import fire
+from pulpit.store import history, tasks
+from pulpit.store.database import Database
+from pulpit.store.history import Ending
+from pulpit.store.tasks import NewTask, Task
+from pulpit.tasks.endings import Verdict, canceled, end, failed, sweep
+from pulpit.tasks.reports import call_report
+from support.database import fresh, log
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with fresh(tmp_path) as (opened, _):
+        yield opened
+
+
+def started_sync(database: Database, worker: str = "worker-0.aa@here") -> Task:
+    new = NewTask(task_type="sync", arguments={"repo_id": "zoo"}, tags=[], resource="pulp:repository:zoo")
+    with database.write() as tx:
+        tasks.add(tx, new, now=system_clock())
+        task = tasks.claim(tx, worker, now=system_clock())
+        assert task
+        history.begin(
+            tx,
+            history.SYNC,
+            repo_id="zoo",
+            plugin_id="iso_importer",
+            plugin_type_id="iso_importer",
+            task_id=task.id,
+            now=system_clock(),
+        )
+        fire(tx, SYNC_START, {"repo_id": "zoo"}, clock=system_clock, call_report=call_report(task))
+    return task
+
+
+def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_last_state(database: Database) -> None:
+    task = started_sync(database)
+    ending = Ending(result="success", added_count=3, updated_count=0, removed_count=1, summary={"a": 1})
+    assert end(database, task, Verdict(state=tasks.FINISHED, ending=ending), system_clock)
+    start, finish = log(database)
+    body = json.loads(finish.body)
+    assert (start.event_type, finish.event_type, finish.result) == ("repo.sync.start", "repo.sync.finish", "success")
+    assert body["payload"]["added_count"] == 3
+    assert body["payload"]["importer_id"] == "iso_importer"
+    assert body["payload"]["_ns"] == "repo_sync_results"
+    assert body["call_report"]["state"] == "finished"
+    assert body["call_report"]["finish_time"] is not None
+    with database.read() as connection:
+        assert tasks.get(connection, task.id).result == body["payload"]
+
+
+def test_a_second_ending_changes_nothing_and_fires_nothing(database: Database) -> None:
+    task = started_sync(database)
+    assert end(database, task, canceled("It was cancelled."), system_clock)
+    assert not end(database, task, failed(WorkFailed("late"), ()), system_clock)
+    assert [event.result for event in log(database)] == [None, "canceled"]
+
+
+def test_the_tasks_of_dead_workers_are_ended_as_errors_with_their_finish(database: Database) -> None:
+    task = started_sync(database)
+    assert sweep(database, "@elsewhere", "died", system_clock) == 0
+    assert sweep(database, "@here", "The worker died (signal 9).", system_clock) == 1
+    assert sweep(database, "@here", "again", system_clock) == 0
+    _, finish = log(database)
+    body = json.loads(finish.body)
+    assert (body["payload"]["result"], body["payload"]["added_count"]) == ("error", None)
+    assert body["payload"]["error_message"] == "The worker died (signal 9)."
+    assert body["call_report"]["state"] == "error"
+    with database.read() as connection:
+        assert tasks.get(connection, task.id).error == {
+            "code": "PLP0000",
+            "description": "The worker died (signal 9).",
+            "data": {},
+            "sub_errors": [],
+        }
+
+
+def test_a_cancelled_task_whose_worker_had_to_be_killed_is_canceled(database: Database) -> None:
+    task = started_sync(database)
+    with database.write() as tx:
+        tasks.cancel(tx, task.id, now=system_clock())
+    sweep(database, "@here", "killed", system_clock)
+    assert log(database)[-1].result == "canceled"
+
+
+def test_a_foreseen_failure_has_no_traceback_and_a_bug_has_one(database: Database) -> None:
+    started = [started_sync(database, "w1")]
+    end(database, started[0], failed(WorkFailed("The feed said 404."), ["trace"]), system_clock)
+    started.append(started_sync(database, "w2"))
+    end(database, started[1], failed(KeyError("x"), ["trace"]), system_clock)
+    records = [event.payload for event in log(database) if event.event_type == "repo.sync.finish"]
+    assert [record["traceback"] for record in records] == [None, ["trace"]]
+    assert records[0]["error_message"] == "The feed said 404."
+    assert records[1]["error_message"] == "Internal error: KeyError: 'x'"
+
+
+def test_a_task_that_began_nothing_ends_without_an_event(database: Database) -> None:
+    with database.write() as tx:
+        tasks.add(tx, NewTask(task_type="t", arguments={}, tags=[]), now=system_clock())
+        task = tasks.claim(tx, "w", now=system_clock())
+    assert task
+    assert end(database, task, failed(WorkFailed("no such repository"), ()), system_clock)
+    assert log(database) == []

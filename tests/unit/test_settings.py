@@ -1,0 +1,90 @@
+"""The configuration: what is understood, what is refused and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from pulpit.errors import ConfigurationError
+from pulpit.settings import keys, load
+
+
+def test_no_file_at_all_is_fine() -> None:
+    settings, warnings = load(None, {"PULP_SERVER_CONF": "/dev/null"}, {})
+    assert (settings.server.host, settings.server.port, settings.broker.port) == ("127.0.0.1", 24880, 5672)
+    assert settings.embedded_broker
+    assert warnings == []
+
+
+def test_a_file_of_pulp_2_is_understood_quotes_and_strange_keys_included(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    text = "[messaging]\nurl: amqp://u:p@h:5673/v\ntopic_exchange: 'pulp'\ncacert: /ca\n[oauth]\nenabled: false\n"
+    file.write_text(text + "[server]\nserver_name: here\n[email]\nfrom: a@b\nenabled: true\n")
+    settings, warnings = load(file, {}, {})
+    assert (settings.messaging.url, settings.messaging.topic_exchange) == ("amqp://u:p@h:5673/v", "pulp")
+    assert (settings.email.sender, settings.email.enabled) == ("a@b", True)
+    assert not settings.embedded_broker
+    assert [warning.partition(": ")[2] for warning in warnings] == [
+        "[oauth] enabled is unknown here and left alone",
+        "[server] server_name is unknown here and left alone",
+    ]
+
+
+def test_an_empty_url_turns_amqp_off_and_starts_no_broker(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text("[messaging]\nurl:\n")
+    settings, _ = load(file, {}, {})
+    assert settings.messaging.url == ""
+    assert not settings.embedded_broker
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text("[server]\nport: 1\nhost: a\ndata_dir: /a\n[broker]\nport: 4\n")
+    environment = {"PULPIT_PORT": "2", "PULPIT_HOST": "b", "PULPIT_BROKER_PORT": "5"}
+    settings, _ = load(file, environment, {("server", "port"): "3"})
+    assert (settings.server.port, settings.server.host, settings.broker.port) == (3, "b", 5)
+    assert settings.data_dir == Path("/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("[server]\nport: many\n", "[server] port", "whole number, not 'many'"),
+        ("[server]\nport: 70000\n", "[server] port", "from 0 to 65535"),
+        ("[tasks]\nworkers: 0\n", "[tasks] workers", "from 1 to 64"),
+        ("[email]\nenabled: perhaps\n", "[email] enabled", "true or false"),
+        ("[messaging]\nurl: tomato://x\n", "[messaging] url", "amqp://"),
+        ("[server]\nlog_format: xml\n", "[server] log_format", "text, json"),
+        ("[server]\nssl_key: /k\n", "[server] ssl_certificate", "needed together"),
+        ("port: 1\n", "--config", "no section headers"),
+        ("[server]\nport: 1\nport: 2\n", "--config", "already exists"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_key(tmp_path: Path, text: str, key: str, words: str) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load(file, {}, {})
+    assert caught.value.key == key
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_in_a_url_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text("[messaging]\nurl: http://u:hunter2@h\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(file, {}, {})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        load(tmp_path / "none", {}, {})
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        load(None, {"PULP_SERVER_CONF": str(tmp_path / "none")}, {})
+
+
+def test_every_key_says_what_it_means_and_numbers_have_a_unit() -> None:
+    for key in keys():
+        assert key.field.metadata["meaning"], key
+        assert key.field.type is not int or key.field.metadata["unit"], key
