@@ -16,8 +16,11 @@ from pulpit.api.login import ADMIN, READER, Doorkeeper
 from pulpit.api.passwords import hash_password
 from pulpit.api.services import Services, Worker
 from pulpit.clock import system_clock
+from pulpit.content.iso import Iso
+from pulpit.content.port import Config
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import InvalidValue
+from pulpit.repositories.workplace import by_plugin
 from pulpit.store import users
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
@@ -40,25 +43,27 @@ class PlainNotifierType:
             raise InvalidValue("notifier_config", f"{unknown[0]} is unknown.")
 
 
-class PlainContentTypes:
-    """Knows the two file plug-ins and refuses a feed that is no URL."""
+class Yum(Iso):
+    """Stands in for yum: other names, and no opinion about configurations but on the feed."""
 
-    unit_types = ("iso", "rpm")
+    importer_type_id = "yum_importer"  # type: ignore[misc] # a test double
+    distributor_type_id = "yum_distributor"  # type: ignore[misc]
+    unit_type_ids = ("rpm", "erratum")  # type: ignore[misc,assignment]
 
-    def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
-        if importer_type_id not in ("iso_importer", "yum_importer"):
-            raise InvalidValue("importer_type_id")
-        if not str(config.get("feed", "http://")).startswith("http"):
+    def check_importer_config(self, config: Config) -> None:
+        if not str(config.get("feed", "http:")).startswith("http"):
             raise InvalidValue("feed")
 
-    def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
-        if distributor_type_id not in ("iso_distributor", "yum_distributor", "export_distributor"):
-            raise InvalidValue("distributor_type_id")
+    def check_distributor_config(self, config: Config) -> None:
         if str(config.get("relative_url", "")).startswith("/"):
             raise InvalidValue("relative_url")
 
-    def secret_keys(self, plugin_type_id: str) -> Collection[str]:
-        return ("proxy_password", "basic_auth_password") if plugin_type_id.endswith("importer") else ()
+
+class Export(Yum):
+    """The second distributor of a yum repository, whose importer nobody asks for."""
+
+    importer_type_id = "export_importer"  # type: ignore[misc]
+    distributor_type_id = "export_distributor"  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def services(data_dir: Path) -> Iterator[Services]:
             clock=system_clock,
             doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
             listener_types=notifier_types(),
-            content_types=PlainContentTypes(),
+            content_types=by_plugin(Iso(), Yum(), Export()),
             data_dir=data_dir,
             messaging_connected=lambda: True,
             workers=lambda: [Worker(name="worker-0@here", last_heartbeat=datetime(2031, 5, 4, 10, tzinfo=UTC))],

@@ -9,12 +9,37 @@ from pulpit import __version__
 from pulpit.api import failures
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
-from pulpit.api.v2 import actions, distributors, events, history, importers, repositories, status, tasks
+from pulpit.api.v2 import (
+    actions,
+    distributors,
+    events,
+    history,
+    importers,
+    orphans,
+    repositories,
+    status,
+    tasks,
+    units,
+    uploads,
+    users,
+)
 
 V2: Final = "/pulp/api/v2"
 OPENAPI: Final = f"{V2}/openapi.json"
 
-_RESOURCES: Final = (events, tasks, actions, history, importers, distributors, repositories)
+_RESOURCES: Final = (
+    events,
+    tasks,
+    actions,
+    history,
+    importers,
+    distributors,
+    units,
+    uploads,
+    orphans,
+    users,
+    repositories,
+)
 
 
 def create_app(services: Services) -> FastAPI:

@@ -47,8 +47,7 @@ class Criteria:
             InvalidValue: the regular expressions take too long.
         """
         found = [document for document in documents if self.matches(document)]
-        for path, direction in reversed(self.sort):
-            found.sort(key=lambda document: _order(first_value(document, path)), reverse=direction < 0)
+        sort(found, self.sort)
         end = None if self.limit is None else self.skip + self.limit
         return found[self.skip : end]
 
@@ -129,6 +128,13 @@ def read_fields(fields: object) -> list[str] | None:
     if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
         raise InvalidValue("fields", "it must be a list of names.")
     return fields
+
+
+def sort(documents: list[Any], by: list[tuple[str, int]], *, part: str | None = None) -> None:
+    """Put documents in order by their own keys, or by those of a part of each; the first key counts most."""
+    for path, direction in reversed(by):
+        whole = path if part is None else f"{part}.{path}"
+        documents.sort(key=lambda document, whole=whole: _order(first_value(document, whole)), reverse=direction < 0)  # type: ignore[misc]
 
 
 def first_value(document: Any, path: str) -> Any:

@@ -192,6 +192,42 @@ class RepositoryDocument(BaseModel):
     distributors: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class UserDocument(BaseModel):
+    """A user."""
+
+    login: str
+    name: str
+    role: str
+    roles: list[str]
+    href: str = Field(alias="_href")
+    id: str
+
+
+class UnitSearchBody(BaseModel):
+    """A search for units: `type_ids`, and `filters`, `fields` and `sort` with the keys `unit` and `association`."""
+
+    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
+
+
+class CopyOrder(UnitSearchBody):
+    """A copy of units out of another repository."""
+
+    source_repo_id: StrictStr
+    override_config: Config | None = None
+
+
+class UnitDocument(BaseModel):
+    """A unit of a repository, under `metadata`, and when it came there."""
+
+    repo_id: str
+    unit_id: str
+    unit_type_id: str
+    created: str
+    updated: str
+    metadata: dict[str, Any]
+    object_id: ObjectId = Field(alias="_id")
+
+
 class SyncOrder(BaseModel):
     """A sync."""
 
@@ -260,6 +296,18 @@ class UploadStarted(BaseModel):
 
     upload_id: str
     href: str = Field(alias="_href")
+
+
+class UploadDocument(UploadStarted):
+    """An upload and how many bytes of it have come."""
+
+    size: int
+
+
+class UploadIds(BaseModel):
+    """All uploads."""
+
+    upload_ids: list[str]
 
 
 class Counted(BaseModel):

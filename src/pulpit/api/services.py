@@ -1,40 +1,17 @@
 """What the endpoints need from the rest of the house, handed in by the composition root."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
 
 from pulpit.api.login import Doorkeeper
+from pulpit.api.plugins import Plugins
+from pulpit.api.uploads import UploadLimits, Uploads
 from pulpit.clock import Clock
+from pulpit.content.port import ContentType
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.store.database import Database
-
-
-class ContentTypes(Protocol):
-    """The importers and distributors that a repository may have, and the units that they handle."""
-
-    @property
-    def unit_types(self) -> Collection[str]:
-        """The ids of all unit types."""
-
-    def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
-        """Refuse a whole configuration that cannot work.
-
-        Raises:
-            InvalidValue: `importer_type_id` when nobody knows the type, else with the name of what is wrong.
-        """
-
-    def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
-        """Refuse a whole configuration that cannot work.
-
-        Raises:
-            InvalidValue: `distributor_type_id` when nobody knows the type, else with the name of what is wrong.
-        """
-
-    def secret_keys(self, plugin_type_id: str) -> Collection[str]:
-        """The keys of an importer's or a distributor's configuration that are never shown again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +30,21 @@ class Services:
     clock: Clock
     doorkeeper: Doorkeeper
     listener_types: NotifierTypes
-    content_types: ContentTypes
+    content_types: Mapping[str, ContentType]
+    """By the type ids of their importers and distributors."""
     data_dir: Path
     """Uploads are kept below it."""
+    upload_limits: UploadLimits = field(default_factory=UploadLimits)
     messaging_connected: Callable[[], bool]
     """Whether events can be handed to the broker at this moment."""
     workers: Callable[[], list[Worker]]
+
+    @property
+    def plugins(self) -> Plugins:
+        """What checks the configurations of importers and distributors."""
+        return Plugins(self.content_types)
+
+    @property
+    def uploads(self) -> Uploads:
+        """The uploads of the data folder."""
+        return Uploads(self.data_dir, self.clock, self.upload_limits)

@@ -1,5 +1,6 @@
 """What can be queued, with the tags and the reservation of each kind (Pulp 2's tags, word by word)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
 DELETE_REPOSITORY: Final = "pulp.server.tasks.repository.delete"
 UPDATE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_update"
 REMOVE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_delete"
+IMPORT_UPLOAD: Final = "pulp.server.managers.content.upload.import_uploaded_unit"
+COPY_UNITS: Final = "pulp.server.managers.repo.unit_association.associate_from_repo"
+REMOVE_UNITS: Final = "pulp.server.managers.repo.unit_association.unassociate_by_criteria"
 REMOVE_ORPHANS: Final = "pulp.server.managers.content.orphan.delete_orphans"
 
 ORPHANS: Final = "pulp:content_unit:orphans"
@@ -86,6 +90,52 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str, *, lo
     tags = [f"pulp:repository_distributor:{distributor_id}", action_tag("remove_distributor")]
     arguments = {"repo_id": repo_id, "distributor_id": distributor_id}
     return _add(tx, clock, login, _on_repository(REMOVE_DISTRIBUTOR, arguments, tags))
+
+
+def import_upload(tx: Transaction, repo_id: str, unit: dict[str, Any], *, login: str | None, clock: Clock) -> Task:
+    """Queue the import of an uploaded file.
+
+    Args:
+        tx: the transaction in which the task comes to be.
+        repo_id: the repository that gets the unit.
+        unit: `unit_type_id`, `unit_key`, `unit_metadata`, `override_config`, and `path`: the file below the data
+            folder, which belongs to the task from now on and which it deletes however it ends.
+        login: who asked.
+        clock: tells the time.
+
+    Raises:
+        MissingResource: the repository or its importer does not exist.
+    """
+    repositories.importer(tx.connection, repo_id)
+    return _add(
+        tx, clock, login, _on_repository(IMPORT_UPLOAD, {"repo_id": repo_id, **unit}, [action_tag("import_upload")])
+    )
+
+
+def copy_units(
+    tx: Transaction, repo_id: str, source_repo_id: str, unit_ids: Sequence[str], *, login: str | None, clock: Clock
+) -> Task:
+    """Queue the copying of units, which were chosen before, into a repository.
+
+    Raises:
+        MissingResource: one of the repositories does not exist.
+    """
+    repositories.get(tx.connection, repo_id)
+    repositories.get(tx.connection, source_repo_id)
+    arguments = {"repo_id": repo_id, "source_repo_id": source_repo_id, "unit_ids": list(unit_ids)}
+    tags = [repository_tag(source_repo_id), action_tag("associate")]
+    return _add(tx, clock, login, _on_repository(COPY_UNITS, arguments, tags))
+
+
+def remove_units(tx: Transaction, repo_id: str, unit_ids: Sequence[str], *, login: str | None, clock: Clock) -> Task:
+    """Queue the removal of units, which were chosen before, from a repository.
+
+    Raises:
+        MissingResource: the repository does not exist.
+    """
+    repositories.get(tx.connection, repo_id)
+    arguments = {"repo_id": repo_id, "unit_ids": list(unit_ids)}
+    return _add(tx, clock, login, _on_repository(REMOVE_UNITS, arguments, [action_tag("unassociate")]))
 
 
 def remove_orphans(

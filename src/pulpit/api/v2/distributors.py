@@ -33,7 +33,7 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         found = repositories.distributors_of(connection, repo_id)
-    types = services.content_types
+    types = services.plugins
     return JSONResponse([documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in found])
 
 
@@ -82,7 +82,7 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
     if not _ID.match(distributor_id):
         raise InvalidValue("distributor_id", "it must be 1 to 255 letters, digits, '.', '-' and '_'.")
     type_id = new.distributor_type_id
-    types = services.content_types
+    types = services.plugins
     delta = _relative(new.distributor_config or {})
     config = merged({}, delta, types.secret_keys(type_id), property_name=_CONFIG)
     types.check_distributor_config(type_id, config)
@@ -108,7 +108,7 @@ def queue_distributor_update(
         InvalidValue: the configuration cannot work.
     """
     found = repositories.distributor(tx.connection, repo_id, distributor_id)
-    types = services.content_types
+    types = services.plugins
     secrets = types.secret_keys(found.distributor_type_id)
     delta = _relative(changes.distributor_config)
     config = merged(found.config, delta, secrets, property_name=_CONFIG)
@@ -126,7 +126,7 @@ def show(connection: Connection, repo_id: str, distributor_id: str, services: Se
         MissingResource: the repository or the distributor is absent.
     """
     found = repositories.distributor(connection, repo_id, distributor_id)
-    return documents.distributor(found, services.content_types.secret_keys(found.distributor_type_id))
+    return documents.distributor(found, services.plugins.secret_keys(found.distributor_type_id))
 
 
 def _relative(config: dict[str, Any]) -> dict[str, Any]:

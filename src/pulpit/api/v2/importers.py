@@ -26,7 +26,7 @@ def list_importers(repo_id: str, services: Provided) -> JSONResponse:
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         found = repositories.importers_of(connection, repo_id)
-    types = services.content_types
+    types = services.plugins
     return JSONResponse([documents.importer(one, types.secret_keys(one.importer_type_id)) for one in found])
 
 
@@ -72,7 +72,7 @@ def attach_importer(
     Raises:
         InvalidValue: the type is unknown or the configuration cannot work.
     """
-    types = services.content_types
+    types = services.plugins
     checked = merged({}, config, types.secret_keys(importer_type_id), property_name=_CONFIG)
     types.check_importer_config(importer_type_id, checked)
     repositories.add_importer(tx, repo_id, importer_type_id, checked, now=services.clock())
@@ -88,7 +88,7 @@ def change_importer(
         InvalidValue: the configuration cannot work.
     """
     found = repositories.importer(tx.connection, repo_id, importer_id)
-    types = services.content_types
+    types = services.plugins
     config = merged(found.config, delta, types.secret_keys(found.importer_type_id), property_name=_CONFIG)
     types.check_importer_config(found.importer_type_id, config)
     repositories.change_importer(tx, repo_id, config=config, last_updated=services.clock())
@@ -101,7 +101,7 @@ def show(connection: Connection, repo_id: str, importer_id: str | None, services
         MissingResource: the repository or the importer is absent.
     """
     found = repositories.importer(connection, repo_id, importer_id)
-    return documents.importer(found, services.content_types.secret_keys(found.importer_type_id))
+    return documents.importer(found, services.plugins.secret_keys(found.importer_type_id))
 
 
 def _done(result: dict[str, Any] | None) -> JSONResponse:

@@ -164,7 +164,7 @@ def _add_importers(
     for document in shown.values():
         document["importers"] = []
     for value in repositories.importers_of(connection, repo_id):
-        document = documents.importer(value, services.content_types.secret_keys(value.importer_type_id))
+        document = documents.importer(value, services.plugins.secret_keys(value.importer_type_id))
         shown[value.repo_id]["importers"].append(document)
 
 
@@ -174,7 +174,7 @@ def _add_distributors(
     for document in shown.values():
         document["distributors"] = []
     for value in repositories.distributors_of(connection, repo_id):
-        document = documents.distributor(value, services.content_types.secret_keys(value.distributor_type_id))
+        document = documents.distributor(value, services.plugins.secret_keys(value.distributor_type_id))
         shown[value.repo_id]["distributors"].append(document)
 
 
