@@ -1,0 +1,65 @@
+"""A TCP forwarder whose connections can be cut, to be the network that fails."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Wire:
+    """Forwards every connection to a port of this machine until it is cut."""
+
+    def __init__(self, port: int) -> None:
+        self._there = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def cut(self) -> None:
+        """Break all connections; new ones are welcome."""
+        for end in list(self._sockets):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+        for end in self._sockets:
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, _ = self._server.accept()
+                there = socket.create_connection(("127.0.0.1", self._there), 10)
+                there.settimeout(None)
+                self._sockets += [here, there]
+                for pair in ((here, there), (there, here)):
+                    thread = threading.Thread(target=self._forward, args=pair)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def cuttable(port: int) -> Iterator[Wire]:
+    """Forward to a port for the time of the block."""
+    wire = Wire(port)
+    try:
+        yield wire
+    finally:
+        wire.close()
