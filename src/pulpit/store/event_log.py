@@ -5,11 +5,11 @@ draws a number and holds it until it has committed, so no reader can ever step o
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, bindparam, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.events import Event
@@ -18,6 +18,20 @@ from pulpit.store.doorbell import Bell
 from pulpit.store.schema import event_counters, events
 
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085747)")
+
+# Statements are built once: building one costs more than running it.
+_APPEND: Final = insert(events).returning(events.c.number)
+_NEXT_OF_REPOSITORY: Final = {
+    name: dialect.insert(event_counters)
+    .values(repo_id=bindparam("repo_id"), last_number=1)
+    .on_conflict_do_update(index_elements=["repo_id"], set_={"last_number": event_counters.c.last_number + 1})
+    .returning(event_counters.c.last_number)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_HEAD: Final = select(func.max(events.c.number))
+_READ_AFTER: Final = (
+    select(events).where(events.c.number > bindparam("position")).order_by(events.c.number).limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,37 +48,32 @@ class NewEvent:
 
 def append(tx: Transaction, new: NewEvent) -> Event:
     """Write one event into the log; it exists when, and only when, the transaction is committed."""
-    if tx.connection.dialect.name == "postgresql":
+    dialect = tx.connection.dialect.name
+    if dialect == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
-    columns = asdict(new)
-    repo_number = None if new.repo_id is None else _next_repo_number(tx, new.repo_id)
-    entry = insert(events).values(repo_number=repo_number, **columns)
-    number = tx.connection.execute(entry.returning(events.c.number)).scalar_one()
+    repo_number = None
+    if new.repo_id is not None:
+        counted = tx.connection.execute(_NEXT_OF_REPOSITORY[dialect], {"repo_id": new.repo_id})
+        repo_number = counted.scalar_one()
+    row = {name: getattr(new, name) for name in NewEvent.__dataclass_fields__}
+    row["repo_number"] = repo_number
+    number = tx.connection.execute(_APPEND, row).scalar_one()
     tx.wakes.add(Bell.EVENTS)
-    return Event(number=number, repo_number=repo_number, **columns)
+    return Event(number=number, **row)
 
 
 def head(connection: Connection) -> int:
     """The highest number in the log, 0 when it has never held an event."""
-    highest: int | None = connection.execute(select(func.max(events.c.number))).scalar()
-    return highest or 0
+    return connection.execute(_HEAD).scalar() or 0
 
 
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
     """The next events after a position, at most `limit`, in order."""
-    wanted = select(events).where(events.c.number > number).order_by(events.c.number).limit(limit)
-    return [Event(**row) for row in connection.execute(wanted).mappings()]
+    rows = connection.execute(_READ_AFTER, {"position": number, "most": limit}).mappings()
+    return [Event(**row) for row in rows]
 
 
 def get(connection: Connection, number: int) -> Event | None:
     """One event, unless retention has removed it."""
     row = connection.execute(select(events).where(events.c.number == number)).mappings().one_or_none()
     return None if row is None else Event(**row)
-
-
-def _next_repo_number(tx: Transaction, repo_id: str) -> int:
-    dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    first = dialect.insert(event_counters).values(repo_id=repo_id, last_number=1)
-    following = {"last_number": event_counters.c.last_number + 1}
-    upsert = first.on_conflict_do_update(index_elements=["repo_id"], set_=following)
-    return int(tx.connection.execute(upsert.returning(event_counters.c.last_number)).scalar_one())
