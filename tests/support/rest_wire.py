@@ -17,8 +17,13 @@ class Asked:
 
     method: str
     path: str
-    body: Any
+    raw: bytes
     headers: dict[str, str]
+
+    @property
+    def body(self) -> Any:
+        """What came, as JSON."""
+        return json.loads(self.raw) if self.raw else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ def _handler(wire: RestWire) -> type[BaseHTTPRequestHandler]:
             asked = Asked(
                 method=self.command,
                 path=path,
-                body=json.loads(raw) if raw else None,
+                raw=raw,
                 headers=dict(self.headers.items()),
             )
             self._send(wire.reply(asked))

@@ -36,18 +36,36 @@ class Session:
         color = False if os.environ.get("NO_COLOR") else None
         return Screen(as_json=bool(click.get_current_context().meta.get(JSON_FLAG)), color=color)
 
-    def follow(self, task_ids: list[str]) -> None:
-        """Stay with tasks; Ctrl-C leaves them running, as it did in Pulp 2.
+    def display(self) -> Display:
+        """Where to draw progress."""
+        if self.screen.as_json:
+            return Silent()
+        if not sys.stdout.isatty():
+            return Lines()
+        from pulpit.admin.bars import Bars  # noqa: PLC0415 - rich alone takes as long to import as everything else
+
+        return Bars()
+
+    def watch(self, task_ids: list[str]) -> list[Any]:
+        """Stay with tasks and give their last documents; Ctrl-C leaves them running, as it did in Pulp 2.
 
         Raises:
             WorkNotDone: one of them failed.
         """
         try:
-            documents = follow(self.server, task_ids, _display(as_json=self.screen.as_json))
+            return follow(self.server, task_ids, self.display())
         except KeyboardInterrupt:
             running = ", ".join(task_ids)
             self.screen.warn(f"\nNot following any more; the work goes on at the server (task {running}).")
-            return
+            raise click.exceptions.Exit(0) from None
+
+    def follow(self, task_ids: list[str]) -> None:
+        """Watch tasks, and print what became of them if JSON is asked for.
+
+        Raises:
+            WorkNotDone: one of them failed.
+        """
+        documents = self.watch(task_ids)
         if self.screen.as_json:
             self.screen.data(documents)
 
@@ -65,16 +83,6 @@ class Session:
 def with_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     """Give a command its session as the first argument."""
     return click.pass_obj(function)
-
-
-def _display(*, as_json: bool) -> Display:
-    if as_json:
-        return Silent()
-    if not sys.stdout.isatty():
-        return Lines()
-    from pulpit.admin.bars import Bars  # noqa: PLC0415 - rich alone takes as long to import as everything else
-
-    return Bars()
 
 
 def _ask(user: str) -> str:

@@ -1,12 +1,15 @@
 """`pulp-admin iso repo`, `repo`, `tasks`, `orphan` and `status` on the wire and on the screen."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pulpit.admin import following
+from pulpit.admin.commands.uploads import PIECE
 from support.rest_wire import Reply, RestWire
 
 RunAdmin = Callable[..., int]
@@ -15,6 +18,7 @@ Screen = pytest.CaptureFixture[str]
 REPORT = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
 CREATE = ["iso", "repo", "create", "--repo-id", "wheels"]
 SYNC = ["iso", "repo", "sync", "run", "--repo-id", "wheels"]
+UPLOAD = ["iso", "repo", "uploads", "upload", "--repo-id", "wheels"]
 UPDATE = ["iso", "repo", "update", "--repo-id", "wheels"]
 
 
@@ -32,14 +36,31 @@ def nothing_runs(wire: RestWire) -> None:
 
 def test_create_sends_importer_and_distributor(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     wire.on("POST repositories/", Reply(status=201, body={"id": "wheels"}))
-    options = ["--feed", "http://f/", "--display-name", "W", "--remove-missing", "true", "--relative-url", "w"]
+    options = [
+        "--feed",
+        "http://f/",
+        "--basicauth-user",
+        "u",
+        "--display-name",
+        "W",
+        "--remove-missing",
+        "true",
+        "--relative-url",
+        "w",
+    ]
+    options += ["--basicauth-user", "u"]
     assert admin(*CREATE, *options, "--note", "team=rel", "--max-downloads", "4") == 0
     assert wire.asked[0].body == {
         "id": "wheels",
         "display_name": "W",
         "notes": {"_repo-type": "iso-repo", "team": "rel"},
         "importer_type_id": "iso_importer",
-        "importer_config": {"feed": "http://f/", "remove_missing": True, "max_downloads": 4},
+        "importer_config": {
+            "feed": "http://f/",
+            "basic_auth_username": "u",
+            "remove_missing": True,
+            "max_downloads": 4,
+        },
         "distributors": [
             {
                 "distributor_id": "iso_distributor",
@@ -201,6 +222,51 @@ def test_delete_follows_and_says_so(admin: RunAdmin, wire: RestWire, capsys: Scr
     wire.on("GET tasks/t1/", task("finished"))
     assert admin("iso", "repo", "delete", "--repo-id", "wheels") == 0
     assert capsys.readouterr().out == "Task succeeded\nRepository wheels deleted.\n"
+
+
+def test_upload_sends_pieces_imports_and_deletes(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, tmp_path: Path
+) -> None:
+    (tmp_path / "a.iso").write_bytes(b"x" * (PIECE + 1))
+    (tmp_path / "empty.iso").write_bytes(b"")
+    wire.on("GET repositories/wheels/", Reply(body={"id": "wheels"}))
+    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
+    for offset in (0, PIECE):
+        wire.on(f"PUT content/uploads/u/{offset}/", Reply())
+    wire.on("POST repositories/wheels/actions/import_upload/", Reply(status=202, body=REPORT))
+    wire.on("GET tasks/t1/", task("finished"))
+    wire.on("DELETE content/uploads/u/", Reply())
+    assert admin(*UPLOAD, "-f", str(tmp_path / "a.iso"), "-f", str(tmp_path / "empty.iso")) == 0
+    sent = [asked.raw for asked in wire.asked if asked.method == "PUT"]
+    assert sent == [b"x" * PIECE, b"x"]
+    imported = next(asked.body for asked in wire.asked if "import" in asked.path)
+    digest = hashlib.sha256(b"x" * (PIECE + 1)).hexdigest()
+    assert imported["unit_key"] == {"name": "a.iso", "size": PIECE + 1, "checksum": digest}
+    assert wire.lines().count("DELETE content/uploads/u/") == 2
+    assert "Sending a.iso (1.0 MB)... completed" in capsys.readouterr().out
+
+
+def test_one_failing_upload_does_not_stop_the_others(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(b"x")
+    wire.on("GET repositories/wheels/", Reply(body={"id": "wheels"}))
+    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
+    wire.on("PUT content/uploads/u/0/", Reply())
+    wire.on(
+        "POST repositories/wheels/actions/import_upload/",
+        Reply(status=409, body={"resource_id": "a"}),
+        Reply(status=202, body=REPORT),
+    )
+    wire.on("GET tasks/t1/", task("finished"))
+    wire.on("DELETE content/uploads/u/", Reply())
+    assert admin(*UPLOAD, "-d", str(tmp_path / "d")) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("a: ")
+    assert "Task succeeded" in told.out
+    assert admin(*UPLOAD) == 64
 
 
 def test_files_of_a_repository(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:

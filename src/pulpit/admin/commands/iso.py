@@ -8,6 +8,7 @@ import click
 
 from pulpit.admin.commands.event import NOTHING_TO_CHANGE
 from pulpit.admin.commands.repo import REPO_ID, listing
+from pulpit.admin.commands.uploads import uploads
 from pulpit.admin.following import spawned
 from pulpit.admin.grammar import BOOLEAN, COUNT, PEM, PORT, TEXT, Group, given, note_pairs, secret
 from pulpit.admin.server import path_of
@@ -39,6 +40,14 @@ _IMPORTER: Final = (
         "--proxy-pass", "proxy_password", type=TEXT, help="Password there, visible to others; better --proxy-pass-file."
     ),
     click.option("--proxy-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
+    click.option("--basicauth-user", "basic_auth_username", type=TEXT, help="User at the feed."),
+    click.option(
+        "--basicauth-pass",
+        "basic_auth_password",
+        type=TEXT,
+        help="Password there, visible to others; better --basicauth-pass-file.",
+    ),
+    click.option("--basicauth-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
     click.option("--max-downloads", type=COUNT, help="At most so many downloads at once."),
     click.option("--max-speed", type=COUNT, help="At most so many bytes a second in all."),
     click.option("--remove-missing", type=BOOLEAN, help="Remove files that the feed no longer has (true or false)."),
@@ -61,6 +70,8 @@ _IMPORTER_KEYS: Final = frozenset(
         "proxy_port",
         "proxy_username",
         "proxy_password",
+        "basic_auth_username",
+        "basic_auth_password",
         "max_downloads",
         "max_speed",
         "remove_missing",
@@ -136,6 +147,7 @@ def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **optio
 def _divided(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The options as those of the importer, of the distributor, and of the repository itself."""
     options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
+    options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
     used = given(**options)
     importer = {key: value for key, value in used.items() if key in _IMPORTER_KEYS}
     distributor = {key: value for key, value in used.items() if key in _DISTRIBUTOR_KEYS}
@@ -155,6 +167,9 @@ def delete(session: Session, /, *, repo_id: str, in_background: bool) -> None:
     session.follow_report(report, in_background=in_background)
     if not in_background:
         session.screen.say(f"Repository {repo_id} deleted.")
+
+
+repo.add_command(uploads)
 
 
 @repo.command("isos")
