@@ -139,8 +139,10 @@ associations = Table(
     Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
     Column("unit_id", String(24), ForeignKey("units.id"), primary_key=True, index=True),
     Column("unit_type_id", String(64), nullable=False),
+    Column("slot", Text),
     Column("created", Time, nullable=False),
     Column("updated", Time, nullable=False),
+    Index("uq_associations_slot", "repo_id", "unit_type_id", "slot", unique=True),
 )
 
 tasks = Table(

@@ -6,7 +6,6 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-
 def upgrade() -> None:
     """Make every table of the first release."""
     op.create_table(
@@ -149,6 +148,7 @@ def upgrade() -> None:
         sa.Column("repo_id", sa.String(length=255), nullable=False),
         sa.Column("unit_id", sa.String(length=24), nullable=False),
         sa.Column("unit_type_id", sa.String(length=64), nullable=False),
+        sa.Column("slot", sa.Text(), nullable=True),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("updated", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -158,6 +158,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("repo_id", "unit_id", name=op.f("pk_associations")),
     )
     op.create_index(op.f("ix_associations_unit_id"), "associations", ["unit_id"], unique=False)
+    op.create_index("uq_associations_slot", "associations", ["repo_id", "unit_type_id", "slot"], unique=True)
     op.create_table(
         "dead_letters",
         sa.Column("id", sa.String(length=24), nullable=False),
