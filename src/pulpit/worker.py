@@ -21,7 +21,11 @@ from pulpit.tasks.worker import Worker
 
 def main() -> None:
     """Read the briefing and work until told to stop."""
-    briefing = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined] # unbuffered: the orders follow
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:  # the orders follow the first line
+        line = unbuffered.readline()
+    if not line:
+        return  # the server died before it could say anything
+    briefing = json.loads(line)
     logs.configure(briefing["log_level"], briefing["log_format"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,7 +1,7 @@
 """How tasks end: the last state, the history record, the finish event and what follows, in one transaction.
 
 Whoever ends a task, the worker that did it or the server that found the worker dead, comes through here. The task must
-still be running at that worker, and a history record closes once; so a start has exactly one finish, whatever dies when.
+still be running at that worker, and a history record closes once: a start has exactly one finish, whatever dies when.
 """
 
 from collections.abc import Callable, Sequence

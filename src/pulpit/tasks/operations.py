@@ -136,7 +136,8 @@ def _verdict(
     if outcome.result != "failed":
         return Verdict(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
     sentence = outcome.error_message or "It failed."
-    causes = outcome.causes[:MOST_CAUSES]
+    errors = (outcome.details or {}).get("errors", ())
+    causes = [each["error"] for each in errors[:MOST_CAUSES]]
     return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
 
 

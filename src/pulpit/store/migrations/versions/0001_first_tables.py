@@ -6,6 +6,7 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+
 def upgrade() -> None:
     """Make every table of the first release."""
     op.create_table(

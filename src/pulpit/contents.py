@@ -1,0 +1,33 @@
+"""The content types of this installation: Pulpit's own, and those that other distributions add.
+
+A distribution adds one by an entry point of the group `pulpit.content_types` that names a class without arguments; see
+docs/content-types.md.
+"""
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Final
+
+from pulpit.content.iso import Iso
+from pulpit.content.port import ContentType
+from pulpit.repositories.workplace import by_plugin
+
+GROUP: Final = "pulpit.content_types"
+
+_log = logging.getLogger(__name__)
+
+
+def content_types() -> Mapping[str, ContentType]:
+    """Every content type, by the type id of its importer and of its distributor."""
+    return by_plugin(Iso(), *_plug_ins())
+
+
+def _plug_ins() -> list[ContentType]:
+    found: list[ContentType] = []
+    for entry in entry_points(group=GROUP):
+        try:
+            found.append(entry.load()())
+        except Exception:  # noqa: BLE001 - a broken plug-in must not keep the server from starting
+            _log.exception("a content type cannot be loaded", extra={"action": "plug_in_broken", "entry": entry.value})
+    return found
