@@ -5,7 +5,7 @@ each what came of it. Failure that can be foreseen is a value; an exception from
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ class Delivered:
     """The far side has taken responsibility."""
 
     answer: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Addresses of a listener with several that refused this event for good, with their reasons; the others have it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +27,16 @@ class Retry:
 
     reason: str
     after: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone(Retry):
+    """The far side asked never to be called again: the listener pauses before this event, until somebody resumes it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Later(Retry):
+    """Not tried, and no failure: the notifier itself wants to be asked again when `after` has passed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +73,7 @@ class Notifier(Protocol):
         """Try the events in order.
 
         Answers one outcome for each event in order, and may stop early: events without an outcome have not been tried,
-        or nobody can know what became of them, and are tried again. Nothing follows a `Retry`.
+        or nobody can know what became of them, and are tried again. Nothing follows a `Retry` of any kind.
         Must answer within a bounded time whatever the far side does, and can be cancelled at any moment.
         """
 
