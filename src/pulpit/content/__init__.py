@@ -1,0 +1,1 @@
+"""Content types: one file each behind the port."""

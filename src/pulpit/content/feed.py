@@ -1,0 +1,172 @@
+"""The configuration that every importer shares: where the feed is and how to reach it."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from pulpit.content.port import Config
+from pulpit.errors import InvalidValue, UnsupportedValue
+
+POLICIES: Final = ("immediate", "background", "on_demand")
+MOST_DOWNLOADS: Final = 100
+_MOST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """How to reach an upstream; PEM texts, speeds in bytes per second of one download."""
+
+    url: str
+    ssl_ca_cert: str | None
+    ssl_client_cert: str | None
+    ssl_client_key: str | None
+    ssl_validation: bool
+    proxy: str | None
+    proxy_username: str | None
+    proxy_password: str | None
+    username: str | None
+    password: str | None
+    max_speed: float | None
+    max_downloads: int | None
+
+    @classmethod
+    def of(cls, config: Config) -> "Feed | None":
+        """Read a checked configuration; `None` if it names no feed."""
+        if not config.get("feed"):
+            return None
+        host, port = config.get("proxy_host"), config.get("proxy_port")
+        proxy = host if host is None or "://" in host else f"http://{host}"
+        return cls(
+            url=config["feed"].rstrip("/") + "/",
+            proxy=f"{proxy.rstrip('/')}:{port}" if proxy and port else proxy,
+            ssl_validation=config.get("ssl_validation") is not False,
+            username=config.get("basic_auth_username"),
+            password=config.get("basic_auth_password"),
+            **{name: config.get(name) for name in _SAME_NAME},
+        )
+
+
+_SAME_NAME: Final = (
+    "ssl_ca_cert",
+    "ssl_client_cert",
+    "ssl_client_key",
+    "proxy_username",
+    "proxy_password",
+    "max_speed",
+    "max_downloads",
+)
+
+
+def beneath(url: str, relative_path: str) -> str:
+    """The URL of a path beneath a URL that ends in a slash."""
+    return url + quote(relative_path)
+
+
+def boolean(name: str, value: Any) -> None:
+    """Refuse anything but true and false."""
+    if not isinstance(value, bool):
+        raise InvalidValue(name, "it must be true or false.")
+
+
+def text(name: str, value: Any) -> None:
+    """Refuse anything but text on one line."""
+    if not isinstance(value, str) or any(ord(character) < ord(" ") for character in value):
+        raise InvalidValue(name, "it must be text on one line.")
+
+
+def pem(name: str, value: Any) -> None:
+    """Refuse anything but PEM."""
+    if not isinstance(value, str) or "-----BEGIN " not in value:
+        raise InvalidValue(name, "it must be the content of a PEM file.")
+
+
+def whole(least: int, most: int) -> Callable[[str, Any], None]:
+    """A check for a whole number between bounds."""
+
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise InvalidValue(name, f"it must be a whole number from {least} to {most}.")
+
+    return check
+
+
+def _speed(name: str, value: Any) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise InvalidValue(name, "it must be a number of bytes per second above 0.")
+
+
+def _url(name: str, value: Any) -> None:
+    text(name, value)
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment:
+        raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
+
+
+def _policy(name: str, value: Any) -> None:
+    if value not in POLICIES:
+        raise InvalidValue(name, f"it must be one of {', '.join(POLICIES)}.")
+
+
+CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
+    "feed": _url,
+    "validate": boolean,
+    "ssl_ca_cert": pem,
+    "ssl_client_cert": pem,
+    "ssl_client_key": pem,
+    "ssl_validation": boolean,
+    "proxy_host": text,
+    "proxy_port": whole(1, _MOST_PORT),
+    "proxy_username": text,
+    "proxy_password": text,
+    "basic_auth_username": text,
+    "basic_auth_password": text,
+    "max_downloads": whole(1, MOST_DOWNLOADS),
+    "max_speed": _speed,
+    "remove_missing": boolean,
+    "download_policy": _policy,
+    "force_full": boolean,
+}
+_NEEDS: Final = {
+    "ssl_client_key": "ssl_client_cert",
+    "proxy_port": "proxy_host",
+    "proxy_username": "proxy_host",
+    "proxy_password": "proxy_username",
+    "basic_auth_password": "basic_auth_username",
+}
+
+
+def check(config: Config, further: Mapping[str, Callable[[str, Any], None]] | None = None) -> None:
+    """Check an importer's configuration; a null value counts as absent.
+
+    Raises:
+        InvalidValue: a value cannot work.
+        UnsupportedValue: nobody knows the key.
+    """
+    check_keys(config, {**CHECKS, **(further or {})})
+    for name, needed in _NEEDS.items():
+        if config.get(name) is not None and config.get(needed) is None:
+            raise InvalidValue(name, f"it needs {needed} too.")
+
+
+def check_keys(config: Config, checks: Mapping[str, Callable[[str, Any], None]]) -> None:
+    """Check every value that is not null by its key's rule.
+
+    Raises:
+        InvalidValue: a value cannot work.
+        UnsupportedValue: nobody knows the key.
+    """
+    _refuse_unknown(config, checks.keys())
+    for name, value in config.items():
+        if value is not None:
+            checks[name](name, value)
+
+
+def _refuse_unknown(config: Config, known: Collection[str]) -> None:
+    unknown = sorted(config.keys() - set(known))
+    if unknown:
+        raise UnsupportedValue(unknown)

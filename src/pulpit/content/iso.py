@@ -1,0 +1,247 @@
+"""Content type `iso`: any files, listed upstream in a PULP_MANIFEST of lines `name,SHA-256,size`."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.content import feed, paths
+from pulpit.content.limits import Limits
+from pulpit.content.port import (
+    BadFeed,
+    Catalogue,
+    Checksum,
+    Config,
+    Document,
+    FileFailure,
+    Phase,
+    Progress,
+    StoredFile,
+    StoredUnit,
+    Tree,
+    Upstream,
+    WantedFile,
+    WantedUnit,
+)
+from pulpit.errors import InvalidValue
+
+UNIT_TYPE: Final = "iso"
+MANIFEST: Final = "PULP_MANIFEST"
+
+_BATCH: Final = 500
+_LONGEST_SIZE: Final = 16  # digits; more than any file system holds
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_KEY: Final = frozenset({"name", "checksum", "size"})
+_SYNC_STATES: Final = {
+    Phase.NOT_STARTED: "not_started",
+    Phase.METADATA: "manifest_in_progress",
+    Phase.CONTENT: "isos_in_progress",
+    Phase.METADATA_FAILED: "manifest_failed",
+    Phase.CONTENT_FAILED: "isos_failed",
+    Phase.CANCELLED: "cancelled",
+    Phase.COMPLETE: "complete",
+}
+_PUBLISH_STATES: Final = {
+    Phase.NOT_STARTED: "not_started",
+    Phase.CONTENT: "in_progress",
+    Phase.CONTENT_FAILED: "failed",
+    Phase.CANCELLED: "cancelled",
+    Phase.COMPLETE: "complete",
+}
+
+
+class Iso:
+    """Plain files."""
+
+    importer_type_id: Final = "iso_importer"
+    distributor_type_id: Final = "iso_distributor"
+    unit_type_ids: Final = (UNIT_TYPE,)
+    published_under: Final = "isos"
+
+    def check_importer_config(self, config: Config) -> None:
+        """Refuse a configuration that cannot work."""
+        feed.check(config)
+
+    def check_distributor_config(self, config: Config) -> None:
+        """Refuse a configuration that cannot work."""
+        feed.check_keys(config, _DISTRIBUTOR_KEYS)
+
+    def relative_url(self, repo_id: str, config: Config) -> str:
+        """The configured one, else the repository's id."""
+        return (config.get("relative_url") or "").strip("/") or repo_id
+
+    async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
+        """Fetch and read the manifest."""
+        del config
+        url = upstream.feed + MANIFEST
+        document = await upstream.fetch(url, most=upstream.limits.manifest_bytes, known=memory)
+        if document is None or (memory is not None and memory.get("sha256") == document.sha256):
+            return None
+        entries = parse_manifest(document.path, limits=upstream.limits)
+        return Catalogue(
+            unit_count=len(entries),
+            byte_count=sum(entry.size for entry in entries),
+            batches=_batches(entries, upstream.feed),
+            memory=_memory(document),
+        )
+
+    def uploaded(self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile) -> WantedUnit:
+        """The unit of an uploaded file; a key that names size or checksum must name the file's own."""
+        if type_id != UNIT_TYPE:
+            raise InvalidValue("unit_type_id", f"this repository holds units of type {UNIT_TYPE}.")
+        name = key.get("name")
+        found = {"name": name, "checksum": file.sha256, "size": file.size}
+        wrong = sorted(part for part in _KEY & key.keys() if key[part] != found[part])
+        if wrong:
+            raise InvalidValue(wrong, "the uploaded file has another.")
+        if not isinstance(name, str) or name_flaw(name):
+            raise InvalidValue("name", f"it {name_flaw(name) if isinstance(name, str) else 'must be text'}.")
+        return _unit(StoredFile(relative_path=name, sha256=file.sha256, size=file.size), "", metadata)
+
+    def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
+        """A repository holds one file of a name."""
+        del type_id
+        return str(key["name"])
+
+    def publish(self, units: Iterator[StoredUnit], tree: Tree, config: Config) -> None:
+        """Every file under its name, and the manifest of them."""
+        del config
+        with tree.write(MANIFEST) as manifest:
+            for unit in units:
+                for file in unit.files:
+                    tree.link(file.relative_path, file.sha256)
+                    manifest.write(manifest_line(file).encode())
+
+    def sync_report(self, progress: Progress) -> dict[str, Any]:
+        """Nine keys, times without a zone: the original client fails on anything else."""
+        return _report(progress, _SYNC_STATES) | {
+            "total_bytes": progress.bytes_total,
+            "finished_bytes": progress.bytes_done,
+            "num_isos": progress.units_total,
+            "num_isos_finished": progress.units_done,
+            "iso_error_messages": [_error(failure) for failure in progress.failures],
+        }
+
+    def publish_report(self, progress: Progress) -> dict[str, Any]:
+        """Four keys, as above."""
+        return _report(progress, _PUBLISH_STATES)
+
+
+def parse_manifest(path: Path, *, limits: Limits) -> list[StoredFile]:
+    """Read a manifest and refuse it whole if any line is not what it must be.
+
+    Raises:
+        BadFeed: a line cannot be read, a name must not be used, or two names cannot both be files.
+    """
+    entries: dict[str, StoredFile] = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                _add(entries, _entry(line, number, limits), number, limits)
+    collision = paths.beneath_another(entries)
+    if collision:
+        inner, outer = map(paths.shown, collision)
+        raise BadFeed(f"{MANIFEST} is refused: it names a file {outer!r} and a file {inner!r} in it.")
+    return list(entries.values())
+
+
+def manifest_line(file: StoredFile) -> str:
+    """A line of a manifest; a name that would be misread is quoted as CSV does."""
+    name = file.relative_path
+    if '"' in name or "," in name or name != name.strip():
+        name = '"' + name.replace('"', '""') + '"'
+    return f"{name},{file.sha256},{file.size}\n"
+
+
+def name_flaw(name: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
+    """What is wrong with a file's name, as the end of a sentence, or `None`."""
+    if name.split("/", maxsplit=1)[0] == MANIFEST:
+        return "is reserved for the manifest"
+    return paths.flaw(name, most_bytes=most_bytes)
+
+
+def _entry(line: bytes, number: int, limits: Limits) -> StoredFile:
+    try:
+        name, digest, size = _fields(line.decode())
+    except (ValueError, csv.Error):
+        raise BadFeed(f"{MANIFEST} is refused: line {number} is not `name,SHA-256,size`.") from None
+    reason = name_flaw(name, most_bytes=limits.name_bytes)
+    if reason:
+        raise BadFeed(f"{MANIFEST} is refused: the name {paths.shown(name)!r} in line {number} {reason}.")
+    if size > limits.file_bytes:
+        raise BadFeed(f"{MANIFEST} is refused: {paths.shown(name)!r} is larger than {limits.file_bytes} bytes.")
+    return StoredFile(relative_path=name, sha256=digest, size=size)
+
+
+def _fields(line: str) -> tuple[str, str, int]:
+    """Split a line; Pulp's own are CSV, those of shell scripts have a bare name, commas and all.
+
+    Raises:
+        ValueError: it has not three fields of the right form.
+    """
+    line = line.rstrip("\r\n")
+    name, digest, size = next(csv.reader([line], strict=True)) if line.startswith('"') else line.rsplit(",", 2)
+    digest, size = digest.strip().lower(), size.strip()
+    if not _SHA256.fullmatch(digest) or not (size.isascii() and size.isdigit()) or len(size) > _LONGEST_SIZE:
+        raise ValueError(line)
+    return name, digest, int(size)
+
+
+def _add(entries: dict[str, StoredFile], entry: StoredFile, number: int, limits: Limits) -> None:
+    known = entries.setdefault(entry.relative_path, entry)
+    if known != entry:
+        raise BadFeed(
+            f"{MANIFEST} is refused: line {number} names {paths.shown(entry.relative_path)!r} again, with another "
+            "checksum or size."
+        )
+    if len(entries) > limits.entries:
+        raise BadFeed(f"{MANIFEST} is refused: it names more than {limits.entries} files.")
+
+
+def _batches(entries: Sequence[StoredFile], url: str) -> Iterator[Sequence[WantedUnit]]:
+    for start in range(0, len(entries), _BATCH):
+        yield [_unit(entry, url, {}) for entry in entries[start : start + _BATCH]]
+
+
+def _unit(file: StoredFile, url: str, metadata: dict[str, Any]) -> WantedUnit:
+    name = file.relative_path
+    checksum = Checksum(algorithm="sha256", digest=file.sha256)
+    wanted = WantedFile(relative_path=name, urls=(feed.beneath(url, name),), checksum=checksum, size=file.size)
+    key = {"name": name, "checksum": file.sha256, "size": file.size}
+    return WantedUnit(type_id=UNIT_TYPE, key=key, metadata=metadata, files=(wanted,), slot=name)
+
+
+def _memory(document: Document) -> dict[str, Any]:
+    return {"sha256": document.sha256, "etag": document.etag, "last_modified": document.last_modified}
+
+
+def _report(progress: Progress, states: Mapping[Phase, str]) -> dict[str, Any]:
+    times = {states[phase]: f"{time:%Y-%m-%dT%H:%M:%S}" for phase, time in progress.phase_times.items()}
+    return {
+        "state": states[progress.phase],
+        "state_times": times,
+        "error_message": progress.error_message,
+        "traceback": None,
+    }
+
+
+def _error(failure: FileFailure) -> dict[str, str]:
+    return {"name": failure.name, "error": failure.error}
+
+
+def _relative_url(name: str, value: Any) -> None:
+    """Check where to publish; the original client begins it with a slash when the feed's path is empty."""
+    feed.text(name, value)
+    reason = paths.flaw(value.strip("/")) if value else None
+    if reason:
+        raise InvalidValue(name, f"it {reason}.")
+
+
+_DISTRIBUTOR_KEYS: Final = {
+    "serve_http": feed.boolean,
+    "serve_https": feed.boolean,
+    "relative_url": _relative_url,
+    "ssl_auth_ca_cert": feed.pem,
+    "force_full": feed.boolean,
+}

@@ -1,0 +1,57 @@
+"""Which relative paths may become files, said once for feeds, uploads, URLs and published trees."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from pulpit.content.limits import Limits
+
+SEGMENT_BYTES: Final = 255
+"""The longest name of one file or folder that Linux's file systems take."""
+
+_FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def flaw(path: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
+    """What is wrong with a relative path, as the end of a sentence, or `None`."""
+    if not path:
+        return "is empty"
+    if any(unicodedata.category(character) in _FORBIDDEN for character in path):
+        return "contains control characters"
+    if len(path.encode()) > most_bytes:
+        return f"is longer than {most_bytes} bytes"
+    return _segment_flaw(path)
+
+
+def _segment_flaw(path: str) -> str | None:
+    if path.startswith("/"):
+        return "is absolute"
+    segments = path.split("/")
+    if ".." in segments:
+        return "leads out of its folder"
+    if "" in segments or "." in segments:
+        return "has an empty part"
+    if max(len(segment.encode()) for segment in segments) > SEGMENT_BYTES:
+        return f"has a part of more than {SEGMENT_BYTES} bytes"
+    return None
+
+
+def beneath_another(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Two of the paths of which the second would have to be a folder for the first to be a file in it."""
+    every = set(paths)
+    for path in every:
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in every:
+                return path, parent
+            parent = parent.rpartition("/")[0]
+    return None
+
+
+def shown(text: str, most: int = 120) -> str:
+    """A stranger's text for a message: printable, on one line, cut when long."""
+    clean = "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
+        for character in text[: most + 1]
+    )
+    return clean if len(text) <= most else clean[:most] + "…"

@@ -1,0 +1,251 @@
+"""What a content type is: the port behind which files, yum, Python and plug-ins stand.
+
+A content type says how its configuration must look, reads an upstream into a catalogue of units, and lays out what is
+published. It opens no socket and no database and moves no published tree: `pulpit.repositories` does that, the same way
+for all, with the values of this module.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from pulpit.clock import Clock
+from pulpit.content.limits import Limits
+from pulpit.errors import WorkFailed
+
+Config = Mapping[str, Any]
+
+
+class BadFeed(WorkFailed):
+    """The upstream's list cannot be used: it is malformed, too large, or names what must not be named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checksum:
+    """What a file's bytes must hash to; `algorithm` as `hashlib` knows it, `digest` in lower-case hexadecimal."""
+
+    algorithm: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WantedFile:
+    """A file of a unit at the upstream; further `urls` are mirrors of the first."""
+
+    relative_path: str
+    urls: tuple[str, ...]
+    checksum: Checksum
+    size: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WantedUnit:
+    """A unit that the upstream has.
+
+    `key` is what makes it itself: two units of one type and key are one. Of the units of one type with one `slot`, a
+    repository holds a single one, and a new one takes the place of the old; `None` competes with nothing.
+    """
+
+    type_id: str
+    key: dict[str, Any]
+    metadata: dict[str, Any]
+    files: tuple[WantedFile, ...]
+    slot: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalogue:
+    """All that an upstream has; `batches` is read once, in a thread, and may be made as it is read."""
+
+    unit_count: int
+    byte_count: int
+    batches: Iterable[Sequence[WantedUnit]]
+    memory: dict[str, Any]
+    """What `read` is handed next time if this sync succeeds, so that it can tell an unchanged upstream; JSON."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """A file that is kept; its bytes stand under their SHA-256."""
+
+    relative_path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredUnit:
+    """A unit with all its files kept."""
+
+    id: str
+    type_id: str
+    key: dict[str, Any]
+    metadata: dict[str, Any]
+    files: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A fetched list; the file is gone when the sync ends."""
+
+    path: Path
+    url: str
+    sha256: str
+    size: int
+    etag: str | None
+    last_modified: str | None
+
+
+class Upstream(Protocol):
+    """The feed's server, as a content type may use it."""
+
+    @property
+    def feed(self) -> str:
+        """The configured URL, ending in a slash."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the upstream may cost."""
+
+    async def fetch(
+        self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None
+    ) -> Document | None:
+        """Fetch a list of at most `most` bytes; `None` if it is still the one of `known` (`etag`, `last_modified`).
+
+        Raises:
+            WorkFailed: it cannot be had; the text names the URL and says why.
+        """
+
+
+class Tree(Protocol):
+    """A tree that is being built, out of everybody's sight. Paths are relative and checked again."""
+
+    def link(self, relative_path: str, sha256: str) -> None:
+        """Place a kept file.
+
+        Raises:
+            WorkFailed: the path is taken, or lies beneath a file.
+        """
+
+    def write(self, relative_path: str) -> AbstractContextManager[BinaryIO]:
+        """Open a new file.
+
+        Raises:
+            WorkFailed: as above.
+        """
+
+
+class Phase(StrEnum):
+    """How far a sync or publish is; each goes on to one below it, the last four are ends."""
+
+    NOT_STARTED = "not_started"
+    METADATA = "metadata"
+    CONTENT = "content"
+    METADATA_FAILED = "metadata_failed"
+    CONTENT_FAILED = "content_failed"
+    CANCELLED = "cancelled"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileFailure:
+    """A file that could not be had, and why in one sentence."""
+
+    name: str
+    url: str
+    error: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far the work is, in words that fit every content type; each makes its own report of it."""
+
+    clock: Clock
+    phase: Phase = Phase.NOT_STARTED
+    phase_times: dict[Phase, datetime] = field(default_factory=dict)
+    error_message: str | None = None
+    units_total: int = 0
+    units_done: int = 0
+    bytes_total: int = 0
+    bytes_done: int = 0
+    failures: list[FileFailure] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.enter(self.phase)
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase."""
+        self.phase = phase
+        self.phase_times[phase] = self.clock()
+
+
+class ContentType(Protocol):
+    """A kind of repository."""
+
+    @property
+    def importer_type_id(self) -> str:
+        """The importer's type and id, as in Pulp 2: `iso_importer`."""
+
+    @property
+    def distributor_type_id(self) -> str:
+        """The distributor's type: `iso_distributor`."""
+
+    @property
+    def unit_type_ids(self) -> Sequence[str]:
+        """The types of its units."""
+
+    @property
+    def published_under(self) -> str:
+        """The first part of its published paths: `isos`."""
+
+    def check_importer_config(self, config: Config) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: the named keys must be given other values.
+        """
+
+    def check_distributor_config(self, config: Config) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: the named keys must be given other values.
+        """
+
+    def relative_url(self, repo_id: str, config: Config) -> str:
+        """Where a distributor of this configuration publishes, beneath `published_under`."""
+
+    async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
+        """Read what the upstream has; `None` if it is what `memory` says.
+
+        Raises:
+            BadFeed: the list cannot be used.
+            WorkFailed: it cannot be had.
+        """
+
+    def uploaded(self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile) -> WantedUnit:
+        """The unit that an uploaded file becomes; only the one file's `relative_path` counts.
+
+        Raises:
+            InvalidValue: key and file do not fit each other.
+        """
+
+    def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
+        """The slot of a unit; see `WantedUnit`."""
+
+    def publish(self, units: Iterator[StoredUnit], tree: Tree, config: Config) -> None:
+        """Lay out a tree; called in a thread.
+
+        Raises:
+            WorkFailed: the units do not fit into one tree.
+        """
+
+    def sync_report(self, progress: Progress) -> dict[str, Any]:
+        """A task's `progress_report` of a sync, without the importer's id around it."""
+
+    def publish_report(self, progress: Progress) -> Any:
+        """A task's `progress_report` of a publish, without the distributor's id around it."""

@@ -1,0 +1,1 @@
+"""What is done to repositories: sync, publish, and the storage beneath both."""

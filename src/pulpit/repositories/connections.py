@@ -1,0 +1,93 @@
+"""How an upstream is connected to: TLS, proxy and credentials out of a feed's configuration."""
+
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import aiohttp
+
+from pulpit import __version__
+from pulpit.content.feed import Feed
+from pulpit.content.limits import KIB, Limits
+from pulpit.errors import WorkFailed
+
+READ_BUFFER: Final = 512 * KIB
+
+
+def open_session(feed: Feed, limits: Limits) -> aiohttp.ClientSession:
+    """A session with a pool of connections, one for each download at a time.
+
+    Raises:
+        WorkFailed: a certificate or key of the configuration cannot be used.
+    """
+    connector = aiohttp.TCPConnector(limit=feed.max_downloads or limits.downloads, ssl=tls(feed))
+    timeout = aiohttp.ClientTimeout(
+        total=None, connect=None, sock_connect=limits.connect_timeout, sock_read=limits.stall_timeout
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        auth=_login(feed.username, feed.password),
+        auto_decompress=False,  # checksums are those of the bytes as they are kept
+        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"},
+        read_bufsize=READ_BUFFER,
+        trust_env=False,
+    )
+
+
+def proxy(feed: Feed) -> dict[str, Any]:
+    """The arguments of a request that name the proxy."""
+    if feed.proxy is None:
+        return {}
+    return {"proxy": feed.proxy, "proxy_auth": _login(feed.proxy_username, feed.proxy_password)}
+
+
+def tls(feed: Feed) -> ssl.SSLContext:
+    """What to trust, and what to show.
+
+    Raises:
+        WorkFailed: a PEM text cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cadata=feed.ssl_ca_cert)
+    except (ssl.SSLError, ValueError) as error:
+        raise WorkFailed(f"ssl_ca_cert cannot be used: {_reason(error)}.") from None
+    if not feed.ssl_validation:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if feed.ssl_client_cert:
+        _show(context, feed.ssl_client_cert, feed.ssl_client_key or "")
+    return context
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    with _in_memory(certificate + "\n" + key) as path:
+        try:
+            context.load_cert_chain(path, password=_no_password)
+        except (ssl.SSLError, ValueError) as error:
+            raise WorkFailed(f"ssl_client_cert and ssl_client_key cannot be used: {_reason(error)}.") from None
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[str]:
+    """A path to a text that never reaches a disk, for an interface that takes only paths."""
+    fd = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error)
+
+
+def _login(username: str | None, password: str | None) -> aiohttp.BasicAuth | None:
+    return None if username is None else aiohttp.BasicAuth(username, password or "", "utf-8")

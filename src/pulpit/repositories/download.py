@@ -1,0 +1,400 @@
+"""Downloads: many at a time, each gone on with where it broke off, verified before it counts.
+
+A failure is transient (the connection broke, nothing came for too long, the server says 5xx) and tried again after a
+pause, or final (404, another size, another checksum).
+"""
+
+import asyncio
+import hashlib
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from aiohttp import ClientResponse, hdrs
+
+from pulpit.backoff import delay
+from pulpit.content.feed import Feed
+from pulpit.content.limits import MIB, Limits
+from pulpit.content.paths import shown
+from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
+from pulpit.errors import WorkFailed
+from pulpit.repositories.connections import open_session, proxy
+from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
+from pulpit.repositories.threads import in_thread
+
+_OK: Final = 200
+_PARTIAL_CONTENT: Final = 206
+_NOT_MODIFIED: Final = 304
+_RANGE_NOT_SATISFIABLE: Final = 416
+_SERVER_ERROR: Final = 500
+_TRANSIENT: Final = frozenset({408, 425, 429})
+_WORTH_ANOTHER_TRY: Final = MIB
+"""A try that brought so many bytes does not count against the limit of tries."""
+
+OnBytes = Callable[[int], None]
+"""Told how many bytes came; a negative number when some of them are thrown away."""
+
+
+class DownloadFailed(WorkFailed):
+    """A URL could not be had; `transient` if another try may do better."""
+
+    def __init__(self, url: str, reason: str, *, transient: bool = False) -> None:
+        super().__init__(f"{public(url)} {reason}.")
+        self.url = public(url)
+        self.transient = transient
+
+
+class _WrongAfterResume(Exception):
+    """What was gone on with does not have the checksum; perhaps its beginning is to blame."""
+
+
+def public(url: str) -> str:
+    """A URL for people, without credentials."""
+    parts = urlsplit(url)
+    return shown(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), most=500)
+
+
+class Downloads:
+    """The connections to one upstream; it is the `Upstream` of the content port."""
+
+    def __init__(self, feed: Feed, storage: Storage, limits: Limits) -> None:
+        self._feed: Final = feed
+        self._storage: Final = storage
+        self._limits: Final = limits
+        self._session: Final = open_session(feed, limits)
+        self._documents: Final[list[Path]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+        for path in self._documents:
+            path.unlink(missing_ok=True)
+
+    @property
+    def feed(self) -> str:
+        """The configured URL."""
+        return self._feed.url
+
+    @property
+    def limits(self) -> Limits:
+        """What the upstream may cost."""
+        return self._limits
+
+    @property
+    def at_once(self) -> int:
+        """How many downloads run at one time."""
+        return self._feed.max_downloads or self._limits.downloads
+
+    async def fetch(
+        self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None
+    ) -> Document | None:
+        """Fetch a list, as the port says."""
+        tries = _Tries(self._limits)
+        while True:
+            try:
+                return await self._document(url, most, checksum, _conditions(known))
+            except DownloadFailed as error:
+                await tries.another(error, came=0)
+
+    async def file(self, wanted: WantedFile, on_bytes: OnBytes) -> StoredFile:
+        """Download a file into its place in the storage, or go on with a download that broke off.
+
+        Raises:
+            DownloadFailed: it cannot be had, or is not what it should be.
+            StorageFull: the disk has no room.
+        """
+        tries = _Tries(self._limits)
+        with (
+            disk_errors(f"the file {shown(wanted.relative_path)!r}"),
+            self._storage.partial(wanted.checksum) as partial,
+        ):
+            await in_thread(partial.resume, _algorithms(wanted)) if partial.size else partial.begin(_algorithms(wanted))
+            on_bytes(partial.size)
+            while True:
+                before = partial.size
+                try:
+                    await self._receive(wanted, tries.url(wanted), partial, on_bytes)
+                    return self._finish(wanted, partial)
+                except DownloadFailed as error:
+                    await tries.another(error, came=partial.size - before)
+
+    async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
+        """Bring a partial file to its end, from the start again if what was gone on with turns out wrong."""
+        try:
+            await self._receive_once(wanted, url, partial, on_bytes)
+        except _WrongAfterResume:
+            _restart(partial, wanted, on_bytes)
+            await self._receive_once(wanted, url, partial, on_bytes)
+
+    async def _receive_once(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
+        resumed = partial.size
+        if wanted.size is None or resumed < wanted.size or resumed == 0:
+            await self._transfer(wanted, url, partial, on_bytes)
+        flaw = _flaw(wanted, partial)
+        if flaw and resumed and partial.size >= resumed:
+            raise _WrongAfterResume
+        if flaw:
+            _restart(partial, wanted, on_bytes)
+            partial.path.unlink(missing_ok=True)
+            raise DownloadFailed(url, flaw)
+
+    async def _transfer(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
+        headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
+        async with self._answer(url, headers) as answer:
+            if partial.size and not _continues(answer, partial.size):
+                if answer.status == _RANGE_NOT_SATISFIABLE:
+                    raise _WrongAfterResume
+                _restart(partial, wanted, on_bytes)
+            most = self._limits.file_bytes if wanted.size is None else wanted.size
+            async for data in self._pieces(answer, url):
+                if partial.size + len(data) > most:
+                    on_bytes(most - partial.size)
+                    partial.write(data[: most - partial.size])
+                    _restart(partial, wanted, on_bytes)
+                    partial.path.unlink(missing_ok=True)
+                    raise DownloadFailed(url, f"is larger than the {most} bytes that it should have")
+                partial.write(data)
+                on_bytes(len(data))
+
+    def _finish(self, wanted: WantedFile, partial: Partial) -> StoredFile:
+        sha256 = partial.digest("sha256")
+        self._storage.place(partial, sha256)
+        return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
+
+    async def _document(
+        self, url: str, most: int, checksum: Checksum | None, conditions: dict[str, str]
+    ) -> Document | None:
+        async with self._answer(url, conditions) as answer:
+            if answer.status == _NOT_MODIFIED:
+                return None
+            path = self._storage.downloads / f"{os.urandom(16).hex()}.list"
+            self._documents.append(path)
+            with disk_errors(f"{public(url)}"):
+                sha256, found, size = await self._save(answer, url, path, most, checksum)
+            if checksum is not None and found != checksum.digest:
+                raise DownloadFailed(url, f"has another {checksum.algorithm} checksum than announced", transient=True)
+            return Document(
+                path=path,
+                url=str(answer.url),
+                sha256=sha256,
+                size=size,
+                etag=answer.headers.get(hdrs.ETAG),
+                last_modified=answer.headers.get(hdrs.LAST_MODIFIED),
+            )
+
+    async def _save(
+        self, answer: ClientResponse, url: str, path: Path, most: int, checksum: Checksum | None
+    ) -> tuple[str, str, int]:
+        sha256, further, size = hashlib.sha256(), hashlib.new(checksum.algorithm if checksum else "sha256"), 0
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
+            async for data in self._pieces(answer, url):
+                size += len(data)
+                if size > most:
+                    raise DownloadFailed(url, f"is larger than the {most} bytes that are read of a list")
+                sha256.update(data)
+                if checksum:
+                    further.update(data)
+                file.write(data)
+        return sha256.hexdigest(), further.hexdigest(), size
+
+    @asynccontextmanager
+    async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[ClientResponse]:
+        """An answer whose status promises something to read."""
+        with _Failures(url, self._limits):
+            answer = await self._ask(url, headers)
+        try:
+            _refuse_status(url, answer)
+            yield answer
+        finally:
+            answer.close() if answer.content.exception() or not answer.content.at_eof() else answer.release()
+
+    async def _ask(self, url: str, headers: dict[str, str]) -> ClientResponse:
+        async with asyncio.timeout(self._limits.answer_timeout):
+            answer = await self._session.get(
+                url, headers=headers, max_redirects=self._limits.redirects, **proxy(self._feed)
+            )
+        if answer.history and urlsplit(url).scheme == "https" and answer.url.scheme != "https":
+            answer.close()
+            raise DownloadFailed(url, f"redirects to {public(str(answer.url))}, which is not encrypted")
+        return answer
+
+    async def _pieces(self, answer: ClientResponse, url: str) -> AsyncIterator[bytes]:
+        """The body as it comes, not faster than allowed, and not slower than is worth waiting for."""
+        pace = _Pace(self._limits, self._feed.max_speed)
+        with _Failures(url, self._limits):
+            async for data in answer.content.iter_any():
+                yield data
+                if pace.too_slow(len(data)):
+                    raise DownloadFailed(url, f"came slower than {pace.least:.0f} bytes per second", transient=True)
+                if pace.most is not None:
+                    await asyncio.sleep(pace.ahead())
+
+
+class _Failures:
+    """Turns what the network does into `DownloadFailed`."""
+
+    def __init__(self, url: str, limits: Limits) -> None:
+        self._url: Final = url
+        self._limits: Final = limits
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        final = self._final(error)
+        if final:
+            raise DownloadFailed(self._url, final) from None
+        transient = self._transient(error)
+        if transient:
+            raise DownloadFailed(self._url, transient, transient=True) from None
+
+    def _final(self, error: BaseException | None) -> str:
+        reason = ""
+        match error:
+            case aiohttp.TooManyRedirects():
+                reason = f"redirects more than {self._limits.redirects} times"
+            case aiohttp.InvalidURL():
+                reason = "redirects to something that is no HTTP URL"
+            case aiohttp.ClientConnectorCertificateError():
+                reason = f"has a certificate that is not trusted ({shown(str(error.certificate_error))})"
+            case aiohttp.ClientHttpProxyError():
+                reason = f"could not be asked for: the proxy answered {error.status}"
+            case aiohttp.ClientSSLError():
+                reason = f"could not be reached over TLS ({shown(str(error))})"
+        return reason
+
+    def _transient(self, error: BaseException | None) -> str:
+        reason = ""
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                reason = f"could not be connected to within {self._limits.connect_timeout:g} seconds"
+            case aiohttp.SocketTimeoutError():
+                reason = f"stalled: nothing came for {self._limits.stall_timeout:g} seconds"
+            case TimeoutError():
+                reason = f"did not answer within {self._limits.answer_timeout:g} seconds"
+            case aiohttp.ClientConnectorError():
+                reason = f"could not be connected to ({shown(error.os_error.strerror or str(error.os_error))})"
+            case aiohttp.ClientPayloadError():
+                reason = "ended too early: the connection broke off"
+            case aiohttp.ClientError():
+                reason = f"answered what is not HTTP, or broke off ({shown(str(error)) or type(error).__name__})"
+        return reason
+
+
+class _Tries:
+    """Counts the tries of one download and pauses between them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits: Final = limits
+        self._failed = 0
+        self._asked = 0
+
+    def url(self, wanted: WantedFile) -> str:
+        """The next of a file's URLs."""
+        self._asked += 1
+        return wanted.urls[(self._asked - 1) % len(wanted.urls)]
+
+    async def another(self, error: DownloadFailed, *, came: int) -> None:
+        """Return when it is time for another try.
+
+        Raises:
+            DownloadFailed: there is no point in one.
+        """
+        self._failed = 1 if came >= _WORTH_ANOTHER_TRY else self._failed + 1
+        if not error.transient or self._failed >= self._limits.tries:
+            raise error
+        first, longest = timedelta(seconds=self._limits.first_pause), timedelta(seconds=self._limits.longest_pause)
+        pause = delay(self._failed, first=first, longest=longest, luck=random.random())  # noqa: S311 - no secret
+        await asyncio.sleep(pause.total_seconds())
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How fast a body comes."""
+
+    limits: Limits
+    most: float | None
+    began: float = 0.0
+    came: int = 0
+    window_began: float = 0.0
+    window_came: int = 0
+
+    def __post_init__(self) -> None:
+        self.began = self.window_began = time.monotonic()
+
+    @property
+    def least(self) -> float:
+        """The slowest that is worth waiting for, in bytes per second."""
+        return min(self.limits.slow_bytes_per_second, (self.most or float("inf")) / 2)
+
+    def too_slow(self, came: int) -> bool:
+        """Count bytes; true at the end of a window in which too few came."""
+        self.came += came
+        self.window_came += came
+        elapsed = time.monotonic() - self.window_began
+        if elapsed < self.limits.slow_window:
+            return False
+        slow = self.window_came < self.least * elapsed
+        self.window_began, self.window_came = time.monotonic(), 0
+        return slow
+
+    def ahead(self) -> float:
+        """How many seconds to wait so that it is not faster than allowed."""
+        return max(0.0, self.came / (self.most or float("inf")) - (time.monotonic() - self.began))
+
+
+def _refuse_status(url: str, answer: ClientResponse) -> None:
+    expected = {_OK}
+    asked = answer.request_info.headers
+    if hdrs.RANGE in asked:
+        expected |= {_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE}
+    if hdrs.IF_NONE_MATCH in asked or hdrs.IF_MODIFIED_SINCE in asked:
+        expected.add(_NOT_MODIFIED)
+    if answer.status not in expected:
+        transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
+        reason = shown(answer.reason or "")
+        raise DownloadFailed(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)
+
+
+def _continues(answer: ClientResponse, size: int) -> bool:
+    """Whether an answer goes on exactly where the partial file ends."""
+    return answer.status == _PARTIAL_CONTENT and answer.headers.get(hdrs.CONTENT_RANGE, "").startswith(f"bytes {size}-")
+
+
+def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
+    on_bytes(-partial.size)
+    partial.begin(_algorithms(wanted))
+
+
+def _flaw(wanted: WantedFile, partial: Partial) -> str:
+    if wanted.size is not None and partial.size != wanted.size:
+        return f"has {partial.size} bytes instead of {wanted.size}"
+    if partial.digest(wanted.checksum.algorithm) != wanted.checksum.digest:
+        return f"has another {wanted.checksum.algorithm} checksum than announced"
+    return ""
+
+
+def _algorithms(wanted: WantedFile) -> set[str]:
+    return {"sha256", wanted.checksum.algorithm}
+
+
+def _conditions(known: Mapping[str, Any] | None) -> dict[str, str]:
+    if known is None:
+        return {}
+    headers = {hdrs.IF_NONE_MATCH: known.get("etag"), hdrs.IF_MODIFIED_SINCE: known.get("last_modified")}
+    return {str(name): value for name, value in headers.items() if value}

@@ -1,0 +1,219 @@
+"""Publish: lay out a repository's content beside what readers see, then switch over at once."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection
+
+from pulpit.clock import iso_micro
+from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile, StoredUnit
+from pulpit.errors import InvalidValue, MissingResource, PulpitError
+from pulpit.repositories.storage import Storage, disk_errors
+from pulpit.repositories.threads import in_stoppable_thread, in_thread
+from pulpit.repositories.tree import NewTree, Shelf
+from pulpit.repositories.workplace import Workplace
+from pulpit.store import repositories, units
+from pulpit.store.repositories import Distributor
+from pulpit.store.units import Held
+
+Report = Callable[[dict[str, Any]], None]
+
+_NO_CONTENT: Final = frozenset({"force_full"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishOutcome:
+    """How a publish ended; `skipped` if the published tree is up to date."""
+
+    result: Literal["success", "failed", "skipped"]
+    summary: dict[str, Any] | None
+    details: dict[str, Any] | None
+    error_message: str | None
+
+
+async def publish(
+    workplace: Workplace, repo_id: str, distributor_id: str, override_config: dict[str, Any] | None, report: Report
+) -> PublishOutcome:
+    """Publish a repository; the last `report` comes right before the return.
+
+    Raises:
+        MissingResource: the repository or the distributor does not exist.
+    """
+    distributor = await in_thread(_distributor, workplace, repo_id, distributor_id)
+    config = {**distributor.config, **(override_config or {})}
+    run = _Run(workplace, distributor, config, report)
+    try:
+        if await in_thread(run.is_up_to_date):
+            return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
+        run.enter(Phase.CONTENT)
+        await in_stoppable_thread(run.everything)
+    except asyncio.CancelledError:
+        run.enter(Phase.CANCELLED)
+        raise
+    except PulpitError as error:
+        return run.failed(str(error))
+    return run.succeeded()
+
+
+async def unpublish(workplace: Workplace, repo_id: str, distributor_id: str) -> None:
+    """Take away what a distributor published; nothing happens if it does not exist."""
+    with suppress(MissingResource):
+        distributor = await in_thread(_distributor, workplace, repo_id, distributor_id)
+        await in_thread(_Run(workplace, distributor, distributor.config, lambda _: None).undo)
+
+
+def check_place(
+    connection: Connection, content_type: ContentType, repo_id: str, distributor_id: str | None, config: Config
+) -> None:
+    """Refuse a distributor's configuration that would publish where another does, or inside or around it.
+
+    Raises:
+        InvalidValue: `relative_url` is taken.
+    """
+    wanted = content_type.relative_url(repo_id, config)
+    for other in repositories.distributors_of(connection):
+        if other.distributor_type_id != content_type.distributor_type_id or (
+            (other.repo_id, other.id) == (repo_id, distributor_id)
+        ):
+            continue
+        taken = content_type.relative_url(other.repo_id, other.config)
+        if f"{wanted}/".startswith(f"{taken}/") or f"{taken}/".startswith(f"{wanted}/"):
+            raise InvalidValue("relative_url", f"{wanted!r} collides with {taken!r} of repository {other.repo_id}.")
+
+
+def _distributor(workplace: Workplace, repo_id: str, distributor_id: str) -> Distributor:
+    with workplace.database.read() as connection:
+        return repositories.distributor(connection, repo_id, distributor_id)
+
+
+class _Run:
+    """One publish."""
+
+    def __init__(self, workplace: Workplace, distributor: Distributor, config: dict[str, Any], report: Report) -> None:
+        self._workplace: Final = workplace
+        self._database: Final = workplace.database
+        self._distributor: Final = distributor
+        self._config: Final = config
+        self._report: Final = report
+        self._type: Final[ContentType] = workplace.content_type(distributor.distributor_type_id)
+        self._storage: Final = Storage(workplace.data_dir)
+        self._shelf: Final = Shelf(workplace.data_dir, distributor.object_id)
+        self._progress: Final = Progress(clock=workplace.clock)
+
+    def is_up_to_date(self) -> bool:
+        """Whether readers see what they should."""
+        self._type.check_distributor_config(self._config)
+        before = (self._distributor.scratchpad or {}).get("published")
+        if before is None or self._config.get("force_full"):
+            return False
+        tree = self._shelf.shown_at(before["place"])
+        with self._database.read() as connection:
+            same = before["place"] == self._place() and before["state"] == self._state(connection)
+        return same and tree is not None and tree.name == before["tree"]
+
+    def everything(self, stop: Event) -> None:
+        """Build a tree and show it."""
+        place, before = self._place(), self._before()
+        visible = self._shelf.shown_at(before or place)
+        self._shelf.sweep(visible)
+        with disk_errors("The published tree"):
+            tree = self._shelf.new()
+            try:
+                state = self._build(tree, stop)
+                self._shelf.flush()
+                self._switch(tree, place, before, state)
+            except BaseException:
+                self._shelf.sweep(self._shelf.shown_at(place), visible)
+                raise
+        self._shelf.sweep(tree, visible)
+
+    def _build(self, tree: Path, stop: Event) -> dict[str, Any]:
+        """Lay out one snapshot of the content, and answer what it is a snapshot of."""
+        with self._database.read() as connection:
+            state = self._state(connection)
+            held = units.held(connection, self._distributor.repo_id)
+            self._type.publish(self._counted(held), NewTree(tree, self._storage, stop), self._config)
+        return state
+
+    def _switch(self, tree: Path, place: str, before: str | None, state: dict[str, Any]) -> None:
+        published = {"place": place, "tree": tree.name, "state": state}
+        scratchpad = {**(self._distributor.scratchpad or {}), "published": published}
+        now = self._workplace.clock()
+        with self._database.write() as tx:
+            which = (self._distributor.repo_id, self._distributor.id)
+            repositories.change_distributor(tx, *which, last_publish=now, scratchpad=scratchpad)
+            self._shelf.show(tree, place)
+        if before not in (None, place):
+            self._shelf.hide(before)
+
+    def undo(self) -> None:
+        """Show nothing, and keep no tree."""
+        before = self._before()
+        if before is not None:
+            self._shelf.hide(before)
+        self._shelf.hide(self._place())
+        self._shelf.remove()
+        with self._database.write() as tx:
+            scratchpad = {**(self._distributor.scratchpad or {}), "published": None}
+            which = (self._distributor.repo_id, self._distributor.id)
+            repositories.change_distributor(tx, *which, scratchpad=scratchpad)
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase and say so."""
+        self._progress.enter(phase)
+        self._say()
+
+    def succeeded(self) -> PublishOutcome:
+        """End as success."""
+        self.enter(Phase.COMPLETE)
+        return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None)
+
+    def failed(self, sentence: str) -> PublishOutcome:
+        """End as failed."""
+        self._progress.error_message = sentence
+        self.enter(Phase.CONTENT_FAILED)
+        return PublishOutcome(result="failed", summary=self._summary(), details=None, error_message=sentence)
+
+    def _counted(self, held: Iterator[Held]) -> Iterator[StoredUnit]:
+        for one in held:
+            self._progress.units_done += 1
+            yield _stored(one)
+
+    def _place(self) -> str:
+        """Where readers come by, beneath the folder of everything published."""
+        return f"{self._type.published_under}/{self._type.relative_url(self._distributor.repo_id, self._config)}"
+
+    def _before(self) -> str | None:
+        """Where they came by until now."""
+        published = (self._distributor.scratchpad or {}).get("published")
+        return published["place"] if published else None
+
+    def _state(self, connection: Connection) -> dict[str, Any]:
+        """What a published tree depends on."""
+        repository = repositories.get(connection, self._distributor.repo_id)
+        relevant = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
+        digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+        changes = (repository.last_unit_added, repository.last_unit_removed)
+        return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
+
+    def _summary(self) -> dict[str, Any] | None:
+        summary = self._type.publish_report(self._progress)
+        return summary if isinstance(summary, dict) else {"steps": summary}
+
+    def _say(self) -> None:
+        self._report({self._distributor.id: self._type.publish_report(self._progress)})
+
+
+def _stored(held: Held) -> StoredUnit:
+    unit = held.unit
+    files = tuple(
+        StoredFile(relative_path=file.relative_path, sha256=file.sha256, size=file.size) for file in unit.files
+    )
+    return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files)

@@ -1,0 +1,348 @@
+"""Sync: make a repository hold what its upstream has.
+
+The upstream's catalogue is read batch by batch: what is not kept yet is downloaded, all files of the batch are made
+safe from a loss of power, then one transaction puts the units into the repository. So memory stays bounded, and
+whatever ends a sync early leaves whole batches behind. Files that cannot be had fail alone; the sync then ends as
+failed and removes nothing.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection
+
+from pulpit.clock import iso_micro
+from pulpit.content.feed import Feed
+from pulpit.content.limits import GIB
+from pulpit.content.port import (
+    Catalogue,
+    ContentType,
+    FileFailure,
+    Phase,
+    Progress,
+    StoredFile,
+    WantedFile,
+    WantedUnit,
+)
+from pulpit.errors import PulpitError, WorkFailed
+from pulpit.repositories.download import DownloadFailed, Downloads
+from pulpit.repositories.pool import in_parallel
+from pulpit.repositories.storage import Storage, disk_errors
+from pulpit.repositories.threads import in_thread
+from pulpit.repositories.workplace import Workplace
+from pulpit.store import repositories, units
+from pulpit.store.repositories import Importer
+from pulpit.store.units import Saved
+
+Report = Callable[[dict[str, Any]], None]
+
+_BATCH_BYTES: Final = 2 * GIB
+_REPORT_EVERY: Final = 0.2  # seconds, while bytes come
+_SECRETS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
+_COMMIT_TRIES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyncOutcome:
+    """How a sync ended; counts are of units."""
+
+    result: Literal["success", "failed"]
+    added_count: int
+    updated_count: int
+    removed_count: int
+    summary: dict[str, Any] | None
+    details: dict[str, Any] | None
+    error_message: str | None
+
+
+async def sync(
+    workplace: Workplace, repo_id: str, override_config: dict[str, Any] | None, report: Report
+) -> SyncOutcome:
+    """Sync a repository; `report` is called with the task's whole progress report whenever it changes.
+
+    Raises:
+        MissingResource: the repository or its importer does not exist.
+    """
+    importer = await in_thread(_importer, workplace, repo_id)
+    config = {**importer.config, **(override_config or {})}
+    run = _Run(workplace, importer, config, report)
+    try:
+        await run.everything()
+    except asyncio.CancelledError:
+        run.enter(Phase.CANCELLED)
+        raise
+    except PulpitError as error:
+        run.fail(str(error))
+    await in_thread(run.remember)
+    return run.outcome()
+
+
+def _importer(workplace: Workplace, repo_id: str) -> Importer:
+    with workplace.database.read() as connection:
+        return repositories.importer(connection, repo_id)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Planned:
+    """A unit of the feed, with those of its files that are kept already."""
+
+    unit: WantedUnit
+    files: dict[str, StoredFile] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[WantedFile]:
+        return [file for file in self.unit.files if file.relative_path not in self.files]
+
+    def stored(self) -> units.NewUnit:
+        files = tuple(
+            units.File(relative_path=file.relative_path, sha256=file.sha256, size=file.size)
+            for file in (self.files[wanted.relative_path] for wanted in self.unit.files)
+        )
+        unit = self.unit
+        return units.NewUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files, slot=unit.slot)
+
+
+class _Run:
+    """One sync."""
+
+    def __init__(self, workplace: Workplace, importer: Importer, config: dict[str, Any], report: Report) -> None:
+        self._workplace: Final = workplace
+        self._database: Final = workplace.database
+        self._importer: Final = importer
+        self._repo_id: Final = importer.repo_id
+        self._config: Final = config
+        self._report: Final = report
+        self._type: Final[ContentType] = workplace.content_type(importer.importer_type_id)
+        self._storage: Final = Storage(workplace.data_dir)
+        self._progress: Final = Progress(clock=workplace.clock)
+        self._memory: dict[str, Any] | None = None
+        self._total: Final = Saved()
+        self._removed = 0
+        self._failed_files = 0
+        self._failed_in_a_row = 0
+        self._reported_at = 0.0
+        self._say()
+
+    async def everything(self) -> None:
+        """Read the catalogue and take over what it lists."""
+        self._type.check_importer_config(self._config)
+        feed = Feed.of(self._config)
+        if feed is None:
+            raise WorkFailed(f"The repository {self._repo_id} has no feed to sync from.")
+        with disk_errors("The storage folder"):
+            self._storage.prepare()
+        self.enter(Phase.METADATA)
+        async with Downloads(feed, self._storage, self._workplace.limits) as downloads:
+            catalogue = await self._type.read(downloads, self._config, await in_thread(self._known))
+            if catalogue is None:
+                self._memory = self._importer.scratchpad
+                self.enter(Phase.COMPLETE)
+                return
+            self._progress.units_total, self._progress.bytes_total = catalogue.unit_count, catalogue.byte_count
+            self.enter(Phase.CONTENT)
+            await self._take_over(downloads, catalogue)
+
+    async def _take_over(self, downloads: Downloads, catalogue: Catalogue) -> None:
+        batches = _portions(catalogue.batches)
+        while batch := await in_thread(next, batches, None):
+            for attempt in range(_COMMIT_TRIES):
+                planned = await in_thread(self._plan, batch)
+                complete = await self._download(downloads, planned)
+                if await in_thread(self._commit, complete):
+                    break
+                if attempt == _COMMIT_TRIES - 1:
+                    raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
+                self._uncount(batch)
+        if self._failed_files:
+            raise WorkFailed(self._failure_sentence())
+        if self._config.get("remove_missing"):
+            self._removed = await in_thread(self._remove_missing)
+        self._memory = catalogue.memory
+        self.enter(Phase.COMPLETE)
+
+    def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
+        """See which files are kept already."""
+        identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
+        with self._database.read() as connection:
+            known = units.find(connection, set(identities.values()))
+            sha256s = {
+                file.checksum.digest for unit in batch for file in unit.files if file.checksum.algorithm == "sha256"
+            }
+            kept = units.kept(connection, sha256s)
+        planned = [_Planned(unit=unit) for unit in batch]
+        for index, plan in enumerate(planned):
+            old = known.get(identities[index])
+            hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
+            for file in plan.unit.files:
+                self._reuse(plan, file, hashes.get(file.relative_path), kept)
+        return planned
+
+    def _reuse(self, plan: _Planned, file: WantedFile, known: str | None, kept: Mapping[str, int]) -> None:
+        """Note a file that is kept; one that nobody committed is read again first."""
+        sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else known
+        if sha256 is None:
+            return
+        size = kept.get(sha256) if known is None else kept.get(sha256, file.size)
+        if size is not None and self._storage.has(sha256, size):
+            found: int | None = size
+        elif size is None:
+            found = self._storage.adopt(sha256)
+        else:
+            found = None
+        if found is not None and file.size in (None, found):
+            plan.files[file.relative_path] = StoredFile(relative_path=file.relative_path, sha256=sha256, size=found)
+
+    async def _download(self, downloads: Downloads, planned: list[_Planned]) -> list[_Planned]:
+        """Fetch what is missing; answer the units that have all of their files."""
+        waiting: dict[str, list[tuple[_Planned, WantedFile]]] = {}
+        for plan in planned:
+            self._progress.bytes_done += sum(file.size for file in plan.files.values())
+            for file in plan.missing:
+                waiting.setdefault(f"{file.checksum.algorithm}:{file.checksum.digest}", []).append((plan, file))
+        self._progress.units_done += sum(1 for plan in planned if not plan.missing)
+        await in_parallel(downloads.at_once, [self._one_file(downloads, group) for group in waiting.values()])
+        complete = [plan for plan in planned if not plan.missing]
+        fetched = {file.sha256 for plan in complete for file in plan.files.values()}
+        with disk_errors("The new files"):
+            await in_thread(self._storage.flush, fetched if waiting else ())
+        self._say()
+        return complete
+
+    async def _one_file(self, downloads: Downloads, group: list[tuple[_Planned, WantedFile]]) -> None:
+        _, wanted = group[0]
+        try:
+            stored = await downloads.file(wanted, self._bytes_came)
+        except DownloadFailed as error:
+            self._note_failure(wanted, error)
+            return
+        self._failed_in_a_row = 0
+        for plan, file in group:
+            path = file.relative_path
+            plan.files[path] = StoredFile(relative_path=path, sha256=stored.sha256, size=stored.size)
+            self._progress.units_done += not plan.missing
+        self._progress.bytes_done += stored.size * (len(group) - 1)
+        self._say()
+
+    def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
+        self._failed_files += 1
+        self._failed_in_a_row += 1
+        if len(self._progress.failures) < self._workplace.limits.reported_failures:
+            failure = FileFailure(name=wanted.relative_path, url=error.url, error=str(error))
+            self._progress.failures.append(failure)
+        self._say()
+        if self._failed_in_a_row >= self._workplace.limits.failures_in_a_row:
+            raise WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
+
+    def _commit(self, complete: list[_Planned]) -> bool:
+        """Put units into the repository; false if some of their files were removed meanwhile."""
+        with self._database.write() as tx:
+            units.lock_artifacts(tx)
+            batch = [plan.stored() for plan in complete]
+            if not all(self._storage.has(file.sha256, file.size) for unit in batch for file in unit.files):
+                return False
+            saved = units.save(tx, self._repo_id, batch, now=self._workplace.clock())
+        self._total.added += saved.added
+        self._total.updated += saved.updated
+        self._total.unit_ids |= saved.unit_ids
+        return True
+
+    def _uncount(self, batch: Sequence[WantedUnit]) -> None:
+        self._progress.units_done -= len(batch)
+        self._progress.bytes_done -= sum(file.size or 0 for unit in batch for file in unit.files)
+
+    def _remove_missing(self) -> int:
+        with self._database.write() as tx:
+            gone = units.held_ids(tx.connection, self._repo_id) - self._total.unit_ids
+            return units.let_go(tx, self._repo_id, gone, now=self._workplace.clock())
+
+    def _known(self) -> dict[str, Any] | None:
+        """What the content type remembered, if neither configuration nor content changed since."""
+        memory = (self._importer.scratchpad or {}).get("upstream")
+        if memory is None or self._config.get("force_full"):
+            return None
+        with self._database.read() as connection:
+            same = memory["state"] == self._state(connection)
+        return dict(memory["memory"]) if same else None
+
+    def remember(self) -> None:
+        """Write when the sync was, and what it found if it succeeded."""
+        now = self._workplace.clock()
+        with self._database.write() as tx:
+            scratchpad = {**(self._importer.scratchpad or {}), "upstream": None}
+            if self._progress.phase is Phase.COMPLETE:
+                scratchpad["upstream"] = self._upstream(tx.connection)
+            repositories.change_importer(tx, self._repo_id, last_sync=now, scratchpad=scratchpad)
+
+    def _upstream(self, connection: Connection) -> dict[str, Any] | None:
+        if self._memory is self._importer.scratchpad:
+            return (self._memory or {}).get("upstream")
+        return {"state": self._state(connection), "memory": self._memory}
+
+    def _state(self, connection: Connection) -> dict[str, Any]:
+        """What must not have changed for the memory to count."""
+        repository = repositories.get(connection, self._repo_id)
+        public = {key: value for key, value in self._config.items() if key not in _SECRETS and value is not None}
+        digest = hashlib.sha256(json.dumps(public, sort_keys=True).encode()).hexdigest()
+        changes = (repository.last_unit_added, repository.last_unit_removed)
+        return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
+
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase and say so."""
+        self._progress.enter(phase)
+        self._say()
+
+    def fail(self, sentence: str) -> None:
+        """End as failed."""
+        early = self._progress.phase in (Phase.NOT_STARTED, Phase.METADATA)
+        self._progress.error_message = sentence
+        self.enter(Phase.METADATA_FAILED if early else Phase.CONTENT_FAILED)
+
+    def outcome(self) -> SyncOutcome:
+        """How it ended."""
+        failures = [
+            {"name": failure.name, "url": failure.url, "error": failure.error} for failure in self._progress.failures
+        ]
+        return SyncOutcome(
+            result="success" if self._progress.phase is Phase.COMPLETE else "failed",
+            added_count=self._total.added,
+            updated_count=self._total.updated,
+            removed_count=self._removed,
+            summary=self._type.sync_report(self._progress),
+            details={"failed_count": self._failed_files, "errors": failures} if failures else None,
+            error_message=self._progress.error_message,
+        )
+
+    def _failure_sentence(self) -> str:
+        first = self._progress.failures[0].error
+        if self._failed_files == 1:
+            return first
+        return f"{self._failed_files} files could not be downloaded, the first one: {first}"
+
+    def _bytes_came(self, count: int) -> None:
+        self._progress.bytes_done += count
+        now = asyncio.get_running_loop().time()
+        if now - self._reported_at >= _REPORT_EVERY:
+            self._reported_at = now
+            self._say()
+
+    def _say(self) -> None:
+        self._report({self._importer.id: self._type.sync_report(self._progress)})
+
+
+def _portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUnit]]:
+    """Cut batches so that none is too much for one transaction, or too long a way for a sync to lose."""
+    for batch in batches:
+        portion: list[WantedUnit] = []
+        size = 0
+        for unit in batch:
+            portion.append(unit)
+            size += sum(file.size or 0 for file in unit.files)
+            if len(portion) >= units.MOST_AT_ONCE or size >= _BATCH_BYTES:
+                yield portion
+                portion, size = [], 0
+        if portion:
+            yield portion

@@ -1,0 +1,190 @@
+"""Published trees: built out of sight, shown by renaming one symbolic link.
+
+    published/isos/<relative URL>               the link that readers come by
+    published/trees/<distributor>/<tree>/       what it leads to; the one before it stays for those who read it
+
+Files of a tree are hard links to the storage, so a tree stays whole whatever happens there.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import BinaryIO, Final
+
+from pulpit.content.paths import flaw, shown
+from pulpit.errors import WorkFailed
+from pulpit.ids import object_id
+from pulpit.repositories.storage import FILE_MODE, FOLDER_MODE, Storage, flush_file_system, flush_folder, make_folders
+
+PUBLISHED: Final = "published"
+TREES: Final = "trees"
+_NO_HARD_LINK: Final = frozenset({errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP})
+
+
+class Stopped(Exception):
+    """The tree is not wanted any more."""
+
+
+class NewTree:
+    """A tree that is being built; it is the `Tree` of the content port."""
+
+    def __init__(self, root: Path, storage: Storage, stop: Event) -> None:
+        self._root: Final = root
+        self._storage: Final = storage
+        self._stop: Final = stop
+        self._folders: Final[set[str]] = {""}
+
+    def link(self, relative_path: str, sha256: str) -> None:
+        """Place a kept file."""
+        if self._stop.is_set():
+            raise Stopped
+        target = self._place(relative_path)
+        source = self._storage.path(sha256)
+        with _collisions(relative_path):
+            try:
+                os.link(source, target)
+            except FileNotFoundError:
+                raise WorkFailed(f"The file {shown(relative_path)!r} is gone from the storage; sync again.") from None
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINK:
+                    raise
+                _copy(source, target)
+
+    @contextmanager
+    def write(self, relative_path: str) -> Iterator[BinaryIO]:
+        """Open a new file."""
+        with _collisions(relative_path):
+            fd = os.open(self._place(relative_path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with os.fdopen(fd, "wb") as file:
+            yield file
+
+    def _place(self, relative_path: str) -> Path:
+        reason = flaw(relative_path)
+        if reason:
+            raise WorkFailed(f"The name {shown(relative_path)!r} {reason}; it cannot be published.")
+        parent = relative_path.rpartition("/")[0]
+        if parent not in self._folders:
+            with _collisions(relative_path):
+                make_folders(self._root, parent)
+            self._folders.add(parent)
+        return self._root / relative_path
+
+
+class Shelf:
+    """All trees of one distributor."""
+
+    def __init__(self, data_dir: Path, distributor_id: str) -> None:
+        self._data_dir: Final = data_dir
+        self._folder: Final = data_dir / PUBLISHED / TREES / distributor_id
+
+    def new(self) -> Path:
+        """A folder for another tree; whatever an interrupted publish left is swept away first, by `sweep`."""
+        make_folders(self._data_dir, str(self._folder.relative_to(self._data_dir)))
+        tree = self._folder / object_id()
+        tree.mkdir(mode=FOLDER_MODE)
+        return tree
+
+    def shown_at(self, place: str) -> Path | None:
+        """The tree that a published path leads to, if it is one of these."""
+        target = _target(self._link(place))
+        return target if target is not None and target.parent == self._folder and target.is_dir() else None
+
+    def show(self, tree: Path, place: str) -> None:
+        """Let a published path lead to the tree from now on.
+
+        Raises:
+            WorkFailed: the path belongs to somebody else.
+        """
+        link = self._link(place)
+        self._check_free(place)
+        fresh = tree.with_suffix(".link")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(os.path.relpath(tree, link.parent), target_is_directory=True)
+        try:
+            fresh.rename(link)
+        finally:
+            fresh.unlink(missing_ok=True)
+        flush_folder(link.parent)
+
+    def hide(self, place: str) -> None:
+        """Let a published path lead nowhere, if it leads to one of these trees."""
+        link = self._link(place)
+        target = _target(link)
+        if target is None or target.parent != self._folder:
+            return
+        link.unlink(missing_ok=True)
+        folder = link.parent
+        top = self._data_dir / PUBLISHED / place.split("/", maxsplit=1)[0]
+        while folder != top:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+            folder = folder.parent
+
+    def sweep(self, *keep: Path | None) -> None:
+        """Remove all trees but these, and what interrupted publishes left."""
+        with suppress(FileNotFoundError):
+            for entry in list(self._folder.iterdir()):
+                if entry in keep:
+                    continue
+                if entry.is_symlink():
+                    entry.unlink(missing_ok=True)
+                else:
+                    shutil.rmtree(entry, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove every tree."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def flush(self) -> None:
+        """Return when the trees are safe from a loss of power."""
+        flush_file_system(self._folder)
+
+    def _link(self, place: str) -> Path:
+        return self._data_dir / PUBLISHED / place
+
+    def _check_free(self, place: str) -> None:
+        link = self._link(place)
+        root = self._data_dir / PUBLISHED
+        for parent in reversed(link.relative_to(root).parents[:-1]):
+            if (root / parent).is_symlink():
+                raise WorkFailed(f"Another repository is published at {shown(str(parent))!r}, above {shown(place)!r}.")
+        make_folders(self._data_dir, str(link.parent.relative_to(self._data_dir)))
+        target = _target(link)
+        if target is not None and target.parent != self._folder and target.exists():
+            raise WorkFailed(f"Another repository is published at {shown(place)!r}.")
+        if target is None and link.is_dir():
+            try:
+                link.rmdir()
+            except OSError:
+                raise WorkFailed(f"Another repository is published beneath {shown(place)!r}.") from None
+
+
+def _target(link: Path) -> Path | None:
+    try:
+        return Path(os.path.normpath(link.parent / link.readlink()))
+    except OSError:
+        return None
+
+
+def _copy(source: Path, target: Path) -> None:
+    with (
+        source.open("rb") as old,
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as new,
+    ):
+        shutil.copyfileobj(old, new)
+
+
+@contextmanager
+def _collisions(relative_path: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise WorkFailed(
+            f"The file {shown(relative_path)!r} cannot be published: another file or folder has its place."
+        ) from None

@@ -1,0 +1,38 @@
+"""What the work on repositories is done with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pulpit.clock import Clock, system_clock
+from pulpit.content.limits import Limits
+from pulpit.content.port import ContentType
+from pulpit.errors import MissingResource
+from pulpit.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workplace:
+    """Database, data folder and content types; `content_types` finds one by the type id of importer or distributor."""
+
+    database: Database
+    data_dir: Path
+    content_types: Mapping[str, ContentType]
+    clock: Clock = system_clock
+    limits: Limits = field(default_factory=Limits)
+
+    def content_type(self, type_id: str) -> ContentType:
+        """The content type that an importer or distributor belongs to.
+
+        Raises:
+            MissingResource: it is not installed.
+        """
+        try:
+            return self.content_types[type_id]
+        except KeyError:
+            raise MissingResource(content_type=type_id) from None
+
+
+def by_plugin(*content_types: ContentType) -> dict[str, ContentType]:
+    """The mapping that a workplace wants."""
+    return {type_id: one for one in content_types for type_id in (one.importer_type_id, one.distributor_type_id)}

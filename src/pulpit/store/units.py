@@ -1,0 +1,262 @@
+"""Units, the files they consist of, and which repository holds which.
+
+Every function works on a bounded number of units; callers come in batches of at most `MOST_AT_ONCE`.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Insert, RowMapping, Table, delete, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pulpit.ids import object_id
+from pulpit.store.database import Transaction
+from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
+
+MOST_AT_ONCE: Final = 500
+_ARTIFACTS_LOCK: Final = 0x70756C70  # any number that nobody else uses
+_TICK: Final = timedelta(microseconds=1)
+
+Identity = tuple[str, str]
+"""A unit's type and the digest of its key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file of a unit."""
+
+    relative_path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewUnit:
+    """A unit whose files are all kept; `slot` as the content port explains it."""
+
+    type_id: str
+    key: dict[str, Any]
+    metadata: dict[str, Any]
+    files: tuple[File, ...]
+    slot: str | None
+
+    @property
+    def identity(self) -> Identity:
+        """What the table finds it by."""
+        return self.type_id, key_digest(self.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """A unit as the tables hold it."""
+
+    id: str
+    type_id: str
+    key: dict[str, Any]
+    metadata: dict[str, Any]
+    created_at: datetime
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A unit in a repository, and since when."""
+
+    unit: Unit
+    created: datetime
+    updated: datetime
+
+
+@dataclass(kw_only=True, slots=True)
+class Saved:
+    """What changed in a repository; `unit_ids` are all that were given, changed or not."""
+
+    added: int = 0
+    updated: int = 0
+    unit_ids: set[str] = field(default_factory=set)
+
+
+def key_digest(key: Mapping[str, Any]) -> str:
+    """Equal for equal keys, whatever their order."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def find(connection: Connection, identities: Collection[Identity]) -> dict[Identity, Unit]:
+    """Those of the units that exist, in whatever repository."""
+    digests = [digest for _, digest in identities]
+    rows = connection.execute(select(units).where(units.c.key_digest.in_(digests))).mappings().all()
+    files = files_of(connection, [row["id"] for row in rows])
+    found = {(row["type_id"], row["key_digest"]): _unit(row, files) for row in rows}
+    return {identity: unit for identity, unit in found.items() if identity in set(identities)}
+
+
+def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tuple[File, ...]]:
+    """The files of each unit."""
+    files: dict[str, tuple[File, ...]] = dict.fromkeys(unit_ids, ())
+    columns = unit_files.c
+    wanted = select(columns.unit_id, columns.relative_path, columns.sha256, columns.size)
+    for unit_id, path, sha256, size in connection.execute(wanted.where(columns.unit_id.in_(unit_ids))):
+        files[unit_id] += (File(relative_path=path, sha256=sha256, size=size),)
+    return files
+
+
+def kept(connection: Connection, sha256s: Collection[str]) -> dict[str, int]:
+    """The sizes of those files that the storage holds."""
+    wanted = select(artifacts.c.sha256, artifacts.c.size).where(artifacts.c.sha256.in_(sha256s))
+    return {row.sha256: row.size for row in connection.execute(wanted)}
+
+
+def held_ids(connection: Connection, repo_id: str) -> set[str]:
+    """The ids of all units of a repository."""
+    return set(connection.execute(select(associations.c.unit_id).where(associations.c.repo_id == repo_id)).scalars())
+
+
+def held(connection: Connection, repo_id: str, type_ids: Sequence[str] | None = None) -> Iterator[Held]:
+    """Every unit of a repository with its files, by id, read in portions; keep the transaction open meanwhile."""
+    columns = [associations.c.created, associations.c.updated, *units.c]
+    wanted = select(*columns).join(units, units.c.id == associations.c.unit_id)
+    wanted = wanted.where(associations.c.repo_id == repo_id).order_by(associations.c.unit_id).limit(MOST_AT_ONCE)
+    if type_ids is not None:
+        wanted = wanted.where(associations.c.unit_type_id.in_(type_ids))
+    last = ""
+    while rows := connection.execute(wanted.where(associations.c.unit_id > last)).mappings().all():
+        files = files_of(connection, [row["id"] for row in rows])
+        for row in rows:
+            yield Held(unit=_unit(row, files), created=row["created"], updated=row["updated"])
+        last = rows[-1]["id"]
+
+
+def lock_artifacts(tx: Transaction) -> None:
+    """Let nobody else save or remove files until the transaction ends; SQLite's write lock does so already."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ARTIFACTS_LOCK})
+
+
+def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: datetime) -> Saved:
+    """Put units into a repository, making those that are new; `lock_artifacts` first, and their files in place."""
+    if not batch:
+        return Saved()
+    _save_artifacts(tx, batch, now)
+    ids, changed = _save_units(tx, batch, now)
+    saved = Saved(unit_ids=set(ids.values()))
+    slots = {(unit.type_id, unit.slot): ids[unit.identity] for unit in batch if unit.slot is not None}
+    replaced = _clear_slots(tx, repo_id, slots)
+    there = select(associations.c.unit_id).where(
+        (associations.c.repo_id == repo_id) & associations.c.unit_id.in_(saved.unit_ids)
+    )
+    present = set(tx.connection.execute(there).scalars())
+    fresh = {ids[unit.identity]: unit for unit in batch if ids[unit.identity] not in present}
+    if fresh:
+        tx.connection.execute(insert(associations), [_association(repo_id, *item, now) for item in fresh.items()])
+    saved.added, saved.updated = len(fresh) - replaced, replaced + len(changed & present)
+    if fresh or changed:
+        _mark(tx, repo_id, "last_unit_added", now)
+    return saved
+
+
+def hold(tx: Transaction, repo_id: str, found: Sequence[Unit], slots: Sequence[str | None], *, now: datetime) -> Saved:
+    """Put units that exist into a repository."""
+    batch = [
+        NewUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=unit.files, slot=slot)
+        for unit, slot in zip(found, slots, strict=True)
+    ]
+    return save(tx, repo_id, batch, now=now)
+
+
+def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime) -> int:
+    """Take units out of a repository, and answer how many it held; they stay, perhaps as orphans."""
+    count = 0
+    every = sorted(unit_ids)
+    for start in range(0, len(every), MOST_AT_ONCE):
+        mine = associations.c.unit_id.in_(every[start : start + MOST_AT_ONCE])
+        gone = tx.connection.execute(delete(associations).where((associations.c.repo_id == repo_id) & mine))
+        count += gone.rowcount
+    if count:
+        _mark(tx, repo_id, "last_unit_removed", now)
+    return count
+
+
+def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> None:
+    sizes = {file.sha256: file.size for unit in batch for file in unit.files}
+    rows = [{"sha256": sha256, "size": size, "created_at": now} for sha256, size in sizes.items()]
+    if rows:
+        tx.connection.execute(_insert_new(tx, artifacts), rows)
+
+
+def _save_units(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> tuple[dict[Identity, str], set[str]]:
+    """Make what is missing; answer all ids, and those of units whose metadata is now another."""
+    wanted = {unit.identity: unit for unit in batch}
+    old = find(tx.connection, wanted.keys())
+    new = {identity: unit for identity, unit in wanted.items() if identity not in old}
+    if new:
+        tx.connection.execute(_insert_new(tx, units), [_unit_row(*item, now) for item in new.items()])
+    ids = {identity: unit.id for identity, unit in old.items()} | _ids(tx.connection, new.keys())
+    rows = [_file_row(ids[identity], file) for identity, unit in new.items() for file in unit.files]
+    if rows:
+        tx.connection.execute(_insert_new(tx, unit_files), rows)
+    changed = {
+        unit.id: wanted[identity] for identity, unit in old.items() if unit.metadata != wanted[identity].metadata
+    }
+    for unit_id, unit in changed.items():
+        tx.connection.execute(update(units).where(units.c.id == unit_id).values(metadata=unit.metadata))
+    return ids, set(changed)
+
+
+def _ids(connection: Connection, identities: Collection[Identity]) -> dict[Identity, str]:
+    if not identities:
+        return {}
+    wanted = select(units.c.type_id, units.c.key_digest, units.c.id)
+    rows = connection.execute(wanted.where(units.c.key_digest.in_([digest for _, digest in identities])))
+    found = {(type_id, digest): unit_id for type_id, digest, unit_id in rows}
+    return {identity: found[identity] for identity in identities}
+
+
+def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> int:
+    """Let go of other units in the slots, and answer how many there were."""
+    columns = associations.c
+    wanted = select(columns.unit_type_id, columns.slot, columns.unit_id)
+    mine = (columns.repo_id == repo_id) & columns.slot.in_([slot for _, slot in slots])
+    rows = tx.connection.execute(wanted.where(mine)).all() if slots else ()
+    others = [unit_id for type_id, slot, unit_id in rows if slots.get((type_id, slot), unit_id) != unit_id]
+    if others:
+        tx.connection.execute(delete(associations).where((columns.repo_id == repo_id) & columns.unit_id.in_(others)))
+    return len(others)
+
+
+def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
+    """Write when content changed last; two changes never carry one time, so that equal times mean equal content."""
+    this = repositories.c.id == repo_id
+    before = tx.connection.execute(select(repositories.c[column]).where(this)).scalar()
+    moment = now if before is None else max(now, before + _TICK)
+    tx.connection.execute(update(repositories).where(this).values({column: moment}))
+
+
+def _insert_new(tx: Transaction, table: Table) -> Insert:
+    """Insert rows but those that are there."""
+    if tx.connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def _unit_row(identity: Identity, unit: NewUnit, now: datetime) -> dict[str, Any]:
+    type_id, digest = identity
+    row = {"id": object_id(), "type_id": type_id, "key_digest": digest, "key": unit.key, "metadata": unit.metadata}
+    return row | {"created_at": now}
+
+
+def _file_row(unit_id: str, file: File) -> dict[str, Any]:
+    return {"unit_id": unit_id, "relative_path": file.relative_path, "sha256": file.sha256, "size": file.size}
+
+
+def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> dict[str, Any]:
+    row = {"repo_id": repo_id, "unit_id": unit_id, "unit_type_id": unit.type_id, "slot": unit.slot}
+    return row | {"created": now, "updated": now}
+
+
+def _unit(row: RowMapping, files: Mapping[str, tuple[File, ...]]) -> Unit:
+    columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at")}
+    return Unit(**columns, files=files[row["id"]])

@@ -1,0 +1,115 @@
+"""A repository of files that syncs from an upstream, without a server around it."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pulpit.clock import system_clock
+from pulpit.content.iso import Iso
+from pulpit.content.limits import Limits
+from pulpit.repositories.publish import PublishOutcome, publish
+from pulpit.repositories.sync import SyncOutcome, sync
+from pulpit.repositories.workplace import Workplace, by_plugin
+from pulpit.store import repositories, units
+from pulpit.store.repositories import Distributor, Importer, Repository
+from support import database
+
+IMPORTER = "iso_importer"
+DISTRIBUTOR = "iso_distributor"
+
+IMPATIENT = Limits(
+    connect_timeout=2.0,
+    answer_timeout=2.0,
+    stall_timeout=0.5,
+    slow_window=0.5,
+    slow_bytes_per_second=1000,
+    tries=2,
+    first_pause=0.01,
+    longest_pause=0.02,
+)
+
+
+@dataclass
+class Mirror:
+    """A workplace, with what its syncs and publishes reported."""
+
+    workplace: Workplace
+    reports: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.workplace.data_dir
+
+    def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
+        """Make a repository with importer and distributor."""
+        now = self.workplace.clock()
+        with self.workplace.database.write() as tx:
+            repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=now)
+            repositories.add_importer(tx, repo_id, IMPORTER, {"feed": feed, **(config or {})}, now=now)
+            repositories.add_distributor(tx, repo_id, DISTRIBUTOR, DISTRIBUTOR, distributor, auto_publish=True, now=now)
+
+    def configure(self, repo_id: str, **config: Any) -> None:
+        with self.workplace.database.write() as tx:
+            old = repositories.importer(tx.connection, repo_id).config
+            repositories.change_importer(tx, repo_id, config={**old, **config})
+
+    def sync(self, repo_id: str, override: dict[str, Any] | None = None) -> SyncOutcome:
+        return asyncio.run(sync(self.workplace, repo_id, override, self.reports.append))
+
+    def publish(self, repo_id: str, override: dict[str, Any] | None = None) -> PublishOutcome:
+        return asyncio.run(publish(self.workplace, repo_id, DISTRIBUTOR, override, self.reports.append))
+
+    def impatient(self, **limits: Any) -> "Mirror":
+        return Mirror(replace(self.workplace, limits=replace(IMPATIENT, **limits)))
+
+    def repository(self, repo_id: str) -> Repository:
+        with self.workplace.database.read() as connection:
+            return repositories.get(connection, repo_id)
+
+    def importer(self, repo_id: str) -> Importer:
+        with self.workplace.database.read() as connection:
+            return repositories.importer(connection, repo_id)
+
+    def distributor(self, repo_id: str) -> Distributor:
+        with self.workplace.database.read() as connection:
+            return repositories.distributor(connection, repo_id, DISTRIBUTOR)
+
+    def names(self, repo_id: str) -> list[str]:
+        """The names of the files that the repository holds."""
+        with self.workplace.database.read() as connection:
+            return sorted(str(one.unit.key["name"]) for one in units.held(connection, repo_id))
+
+    def published(self, place: str) -> dict[str, bytes]:
+        """All files of a published tree."""
+        root = self.data_dir / "published" / "isos" / place
+        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+    def stored(self) -> list[Path]:
+        """All files of the storage, each proven to be what its name says."""
+        files = [path for path in sorted((self.data_dir / "content").rglob("*")) if path.is_file()]
+        for path in files:
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+        return files
+
+    def leftovers(self) -> list[Path]:
+        """Unfinished downloads."""
+        return sorted((self.data_dir / "downloads").glob("*"))
+
+
+@contextlib.contextmanager
+def mirror(folder: Path, *, clock: Callable[[], Any] = system_clock, limits: Limits | None = None) -> Iterator[Mirror]:
+    """A workplace in a folder."""
+    with database.fresh(folder) as (opened, _):
+        yield Mirror(
+            Workplace(
+                database=opened,
+                data_dir=folder,
+                content_types=by_plugin(Iso()),
+                clock=clock,
+                limits=limits or Limits(first_pause=0.01, longest_pause=0.05),
+            )
+        )
