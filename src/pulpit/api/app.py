@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBasic
 
 from pulpit import __version__
-from pulpit.api import failures
+from pulpit.api import description, failures
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
 from pulpit.api.v2 import (
@@ -52,10 +52,10 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,  # FastAPI's page would fetch its scripts from a foreign network
         redoc_url=None,
         redirect_slashes=False,
-        strict_content_type=False,
     )
     app.state.services = services
     failures.install(app)
+    description.install(app)
     _add_gates(app, services)
     app.include_router(_api())
     return app

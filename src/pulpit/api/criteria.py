@@ -74,7 +74,7 @@ def parse(criteria: object) -> Criteria:
     if unknown:
         raise UnsupportedValue(unknown)
     return Criteria(
-        matches=compile_filter(criteria.get(_FILTERS) or {}),
+        matches=compile_filter({} if criteria.get(_FILTERS) is None else criteria[_FILTERS]),
         sort=read_sort(criteria.get("sort")),
         limit=read_count("limit", criteria.get("limit")),
         skip=read_count("skip", criteria.get("skip")) or 0,

@@ -91,7 +91,7 @@ class BoundBody:
         except PulpitError as error:
             await answer(error, scope["method"], scope["path"])(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(_as_json(scope), _replay(body, receive), send)
 
 
 def check_json(body: bytes) -> None:
@@ -161,6 +161,12 @@ async def _whole_body(receive: Receive) -> bytes:
             raise RequestTooLarge(_TOO_LONG)
         if not message.get("more_body", False):
             return b"".join(pieces)
+
+
+def _as_json(scope: Scope) -> Scope:
+    """The request with the content type that its body was found to have, whatever the client called it."""
+    others = [header for header in scope["headers"] if header[0] != b"content-type"]
+    return dict(scope, headers=[*others, (b"content-type", b"application/json")])
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

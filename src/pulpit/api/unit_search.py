@@ -1,7 +1,7 @@
 """Finds units of a repository by Pulp 2's criteria, which look at the unit and at its association separately.
 
-What SQL can do, it does: the types always, limit and skip when nothing else is asked. The rest is judged row by row, so
-memory holds what is found, not what is looked through.
+The database chooses by type; the rest is judged unit by unit as they are read, so memory holds what is found, not what
+is looked through.
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, UnsupportedValue
-from pulpit.store.schema import associations, units
+from pulpit.store import units
+from pulpit.store.units import Held
 
 Document = dict[str, Any]
 
@@ -69,31 +70,23 @@ def find_ids(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list
 
 
 def _matching(connection: Connection, repo_id: str, wanted: UnitCriteria) -> Iterator[Document]:
-    rows = connection.execution_options(yield_per=500).execute(_statement(repo_id, wanted.type_ids))
-    for row in rows.mappings():
-        document = _document(dict(row))
+    for one in units.held(connection, repo_id, wanted.type_ids):
+        document = _document(repo_id, one)
         if wanted.association.matches(document) and wanted.unit.matches(document["metadata"]):
             yield document
 
 
-def _statement(repo_id: str, type_ids: list[str] | None) -> Select[Any]:
-    columns = (associations.c.created, associations.c.updated, associations.c.repo_id)
-    of_unit = (units.c.id, units.c.type_id, units.c.key, units.c.metadata)
-    joined = select(*columns, *of_unit).join(units, units.c.id == associations.c.unit_id)
-    here = joined.where(associations.c.repo_id == repo_id).order_by(units.c.id)
-    return here if type_ids is None else here.where(associations.c.unit_type_id.in_(type_ids))
-
-
-def _document(row: dict[str, Any]) -> Document:
-    identity = {"_id": row["id"], "_content_type_id": row["type_id"]}
+def _document(repo_id: str, held: Held) -> Document:
+    unit = held.unit
+    identity = {"_id": unit.id, "_content_type_id": unit.type_id}
     return {
-        "_id": {"$oid": row["id"]},
-        "repo_id": row["repo_id"],
-        "unit_id": row["id"],
-        "unit_type_id": row["type_id"],
-        "created": iso(row["created"]),
-        "updated": iso(row["updated"]),
-        "metadata": {**row["metadata"], **row["key"], **identity},
+        "_id": {"$oid": unit.id},
+        "repo_id": repo_id,
+        "unit_id": unit.id,
+        "unit_type_id": unit.type_id,
+        "created": iso(held.created),
+        "updated": iso(held.updated),
+        "metadata": {**unit.metadata, **unit.key, **identity},
     }
 
 

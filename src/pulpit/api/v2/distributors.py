@@ -37,7 +37,9 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     return JSONResponse([documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in found])
 
 
-@router.post("/", operation_id="create_distributor", responses=answers(CREATED, dict[str, Any], 400, 404, 409))
+@router.post(
+    "/", operation_id="create_distributor", status_code=201, responses=answers(CREATED, dict[str, Any], 400, 404, 409)
+)
 def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
     """Give the repository another distributor."""
     with services.database.write() as tx:

@@ -20,7 +20,7 @@ router: Final = APIRouter(prefix="/events", tags=["event listeners"])
 _CONFIG: Final = "notifier_config"
 
 
-@router.post("/", operation_id="create_listener", responses=answers(CREATED, ListenerDocument, 400))
+@router.post("/", operation_id="create_listener", status_code=201, responses=answers(CREATED, ListenerDocument, 400))
 def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     """Make a listener that begins with the next event to be fired."""
     event_types = check_event_types(body.event_types)

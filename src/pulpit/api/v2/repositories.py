@@ -55,7 +55,9 @@ def _asked_parts(importers: Flag = "", distributors: Flag = "", details: Flag = 
 Asked = Annotated[Parts, Depends(_asked_parts)]
 
 
-@router.post("/", operation_id="create_repository", responses=answers(CREATED, RepositoryDocument, 400, 409))
+@router.post(
+    "/", operation_id="create_repository", status_code=201, responses=answers(CREATED, RepositoryDocument, 400, 409)
+)
 def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
     check_repository_id(body.id)

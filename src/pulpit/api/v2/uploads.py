@@ -20,7 +20,9 @@ router: Final = APIRouter(tags=["uploads"])
 _LONGEST_OFFSET: Final = 18
 
 
-@router.post("/content/uploads/", operation_id="begin_upload", responses=answers(CREATED, UploadStarted, 409))
+@router.post(
+    "/content/uploads/", operation_id="begin_upload", status_code=201, responses=answers(CREATED, UploadStarted, 409)
+)
 def begin_upload(services: Provided) -> JSONResponse:
     """Begin an upload."""
     document = _reference(services.uploads.begin())

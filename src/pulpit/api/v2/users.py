@@ -24,7 +24,7 @@ _LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,254}\Z")
 _LONGEST_NAME: Final = 1000
 
 
-@router.post("/", operation_id="create_user", responses=answers(CREATED, UserDocument, 400, 409))
+@router.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
     """Make a user, a reader unless another role is given."""
     if not _LOGIN.match(body.login):

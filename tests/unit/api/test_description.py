@@ -1,0 +1,46 @@
+"""Status, and the OpenAPI document."""
+
+from typing import Any
+
+import pytest
+
+from support.api import V2, Api
+
+
+def test_status_has_the_shape_of_pulp_2(api: Api) -> None:
+    document = api.client.get(f"{V2}/status/").json()
+    assert document["api_version"] == "2"
+    assert document["versions"]["platform_version"].startswith("2.")
+    assert document["database_connection"] == {"connected": True}
+    assert document["messaging_connection"] == {"connected": True}
+    assert document["known_workers"] == [
+        {"_id": "worker-0@here", "_ns": "workers", "last_heartbeat": "2031-05-04T10:00:00Z"}
+    ]
+
+
+@pytest.fixture
+def operations(api: Api) -> list[tuple[str, dict[str, Any]]]:
+    document = api.client.get(f"{V2}/openapi.json").json()
+    return [(path, one) for path, methods in document["paths"].items() for one in methods.values()]
+
+
+def test_every_operation_has_a_readable_id_of_its_own_and_a_sentence(
+    operations: list[tuple[str, dict[str, Any]]],
+) -> None:
+    ids = [operation["operationId"] for _, operation in operations]
+    assert len(set(ids)) == len(ids) > 40
+    assert all(one.islower() and not one.startswith("pulp") for one in ids)
+    assert all(operation["description"] for _, operation in operations)
+
+
+def test_the_description_knows_pulps_errors_and_not_fastapis(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    for path, operation in operations:
+        assert "422" not in operation["responses"], path
+        if not path.endswith("/status/"):
+            assert "401" in operation["responses"], path
+            assert operation["security"], path
+
+
+def test_there_is_no_page_that_needs_a_foreign_network(api: Api) -> None:
+    assert api.client.get("/docs").status_code == 404
+    assert api.client.get("/redoc").status_code == 404

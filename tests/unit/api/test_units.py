@@ -1,0 +1,160 @@
+"""Units of repositories and orphans, in the bodies that the original client sends."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pulpit.store import repositories, tasks, units
+from pulpit.store.units import File, NewUnit
+from support.api import V2, Api
+
+CREATED = datetime(2031, 5, 4, 10, tzinfo=UTC)
+ORPHANS = f"{V2}/content/orphans/"
+
+
+def new(name: str, size: int, type_id: str = "rpm") -> NewUnit:
+    file = File(relative_path=name, sha256=f"{size:064x}", size=size)
+    key = {"name": name, "checksum": file.sha256}
+    return NewUnit(type_id=type_id, key=key, metadata={"size": size}, files=(file,), slot=None)
+
+
+@pytest.fixture
+def zoo(api: Api) -> str:
+    api.client.post(f"{V2}/repositories/", json={"id": "zoo"})
+    with api.database.write() as tx:
+        units.lock_artifacts(tx)
+        batch = [new("bear", 3), new("ant", 1), new("cat", 2), new("readme", 4, "iso")]
+        units.save(tx, "zoo", batch, now=CREATED)
+    return f"{V2}/repositories/zoo/"
+
+
+def found(api: Api, zoo: str, **criteria: Any) -> Any:
+    answer = api.client.post(f"{zoo}search/units/", json={"criteria": criteria})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def names(documents: list[dict[str, Any]]) -> list[str]:
+    return [document["metadata"]["name"] for document in documents]
+
+
+def test_units_of_a_type_with_their_association(api: Api, zoo: str) -> None:
+    [document] = found(api, zoo, type_ids=["rpm"], filters={"unit": {"name": "bear"}})
+    unit_id = document["unit_id"]
+    assert document == {
+        "_id": {"$oid": unit_id},
+        "repo_id": "zoo",
+        "unit_id": unit_id,
+        "unit_type_id": "rpm",
+        "created": "2031-05-04T10:00:00Z",
+        "updated": "2031-05-04T10:00:00Z",
+        "metadata": {
+            "_id": unit_id,
+            "_content_type_id": "rpm",
+            "name": "bear",
+            "checksum": f"{3:064x}",
+            "size": 3,
+        },
+    }
+
+
+def test_filters_of_the_association_compare_times_as_text(api: Api, zoo: str) -> None:
+    for operator, bound, count in (("$gte", "2031-01-01T00:00:00", 4), ("$lte", "2031-01-01T00:00:00+00:00", 0)):
+        filters = {"unit": {}, "association": {"created": {operator: bound}}}
+        assert len(found(api, zoo, type_ids=["rpm", "iso"], filters=filters)) == count
+    both = {"$and": [{"created": {"$gte": "2031"}}, {"created": {"$lte": "2032"}}]}
+    assert len(found(api, zoo, filters={"unit": {}, "association": both})) == 4
+
+
+def test_sort_limit_skip_and_fields(api: Api, zoo: str) -> None:
+    documents = found(
+        api,
+        zoo,
+        type_ids=["rpm"],
+        filters={"unit": {}},
+        sort={"unit": [["name", "descending"]]},
+        limit=1,
+        skip=1,
+        fields={"unit": ["name"], "association": ["created"]},
+    )
+    assert names(documents) == ["bear"]
+    assert set(documents[0]["metadata"]) == {"name", "_id", "_content_type_id"}
+    assert "updated" not in documents[0]
+
+
+def test_sorted_by_the_association_first_where_that_is_asked(api: Api, zoo: str) -> None:
+    sort = {"association": [["unit_type_id", "ascending"]], "unit": [["size", "descending"]]}
+    assert names(found(api, zoo, filters={"unit": {}}, sort=sort)) == ["readme", "bear", "cat", "ant"]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "named"),
+    [
+        ({"filter": {}}, "filter"),
+        ({"filters": {"name": "bear"}}, "filters"),
+        ({"filters": {"unit": []}}, "filters"),
+        ({"fields": ["name"]}, "fields"),
+        ({"type_ids": 7}, "type_ids"),
+        ({"limit": "x"}, "limit"),
+        ([], "criteria"),
+    ],
+)
+def test_bad_criteria_are_named(api: Api, zoo: str, criteria: object, named: str) -> None:
+    answer = api.client.post(f"{zoo}search/units/", json={"criteria": criteria})
+    assert (answer.status_code, answer.json()["property_names"]) == (400, [named])
+
+
+def test_an_unknown_repository_has_no_units(api: Api) -> None:
+    answer = api.client.post(f"{V2}/repositories/nil/search/units/", json={"criteria": {"filters": {"unit": {}}}})
+    assert (answer.status_code, answer.json()["resources"]) == (404, {"repository": "nil"})
+
+
+def test_copy_and_remove_queue_the_units_that_were_chosen(api: Api, zoo: str) -> None:
+    api.client.post(f"{V2}/repositories/", json={"id": "copy"})
+    criteria = {"type_ids": ["rpm"], "filters": {"unit": {"name": {"$in": ["ant", "cat"]}}}}
+    chosen = [one["unit_id"] for one in found(api, zoo, **criteria)]
+    orders = (
+        (f"{V2}/repositories/copy/actions/associate/", {"source_repo_id": "zoo", "criteria": criteria}),
+        (f"{zoo}actions/unassociate/", {"criteria": criteria}),
+    )
+    for path, body in orders:
+        answer = api.client.post(path, json=body)
+        assert answer.status_code == 202
+        with api.database.read() as connection:
+            task = tasks.get(connection, answer.json()["spawned_tasks"][0]["task_id"])
+        assert task.arguments["unit_ids"] == chosen
+
+
+def test_orphans_are_counted_for_every_type_and_listed(api: Api, zoo: str) -> None:
+    assert api.client.get(ORPHANS).json()["rpm"] == {"count": 0, "_href": f"{ORPHANS}rpm/"}
+    with api.database.write() as tx:
+        repositories.remove(tx, "zoo")
+    assert {name: one["count"] for name, one in api.client.get(ORPHANS).json().items()} == {
+        "erratum": 0,
+        "iso": 1,
+        "rpm": 3,
+    }
+    assert zoo
+    [orphan] = api.client.get(f"{ORPHANS}iso/").json()
+    assert (orphan["name"], orphan["_content_type_id"]) == ("readme", "iso")
+    assert api.client.get(orphan["_href"]).json() == orphan
+    for path, arguments in (
+        ("", (None, None)),
+        ("iso/", ("iso", None)),
+        (f"iso/{orphan['_id']}/", ("iso", orphan["_id"])),
+    ):
+        answer = api.client.delete(ORPHANS + path)
+        assert answer.status_code == 202
+        with api.database.read() as connection:
+            task = tasks.get(connection, answer.json()["spawned_tasks"][0]["task_id"])
+        assert (task.arguments["type_id"], task.arguments["unit_id"]) == arguments
+        assert task.tags == ["pulp:content_unit:orphans"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_orphans_of_an_unknown_type_or_id_are_missing(api: Api, method: str) -> None:
+    answer = api.client.request(method, f"{ORPHANS}nil/")
+    assert (answer.status_code, answer.json()["resources"]) == (404, {"content_type_id": "nil"})
+    answer = api.client.request(method, f"{ORPHANS}rpm/nil/")
+    assert answer.json()["resources"] == {"content_type_id": "rpm", "content_unit_id": "nil"}

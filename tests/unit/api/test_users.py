@@ -1,0 +1,63 @@
+"""Users: made, changed, removed, and never without an administrator."""
+
+from typing import Any
+
+import pytest
+
+from support.api import V2, Api, basic
+
+USERS = f"{V2}/users/"
+JANE: dict[str, Any] = {"login": "jane", "password": "s3cret:", "name": "Jane"}
+
+
+def test_a_user_can_log_in_and_nobody_sees_the_password(api: Api) -> None:
+    made = api.client.post(USERS, json=JANE)
+    assert (made.status_code, made.json()["role"], made.json()["roles"]) == (201, "reader", [])
+    assert "s3cret" not in made.text + api.client.get(USERS).text
+    assert "password" not in made.text + api.client.get(USERS).text
+    assert api.client.get(made.json()["_href"], headers=basic("jane", "s3cret:")).json() == made.json()
+
+
+def test_a_changed_password_ends_the_old_one_at_once(api: Api) -> None:
+    href = api.client.post(USERS, json=JANE).json()["_href"]
+    assert api.client.get(USERS, headers=basic("jane", "s3cret:")).status_code == 200
+    answer = api.client.put(href, json={"delta": {"password": "new", "roles": ["super-users"]}})
+    assert (answer.status_code, answer.json()["role"]) == (200, "admin")
+    assert api.client.get(USERS, headers=basic("jane", "s3cret:")).status_code == 401
+    assert api.client.put(href, headers=basic("jane", "new"), json={"delta": {"name": "J"}}).json()["name"] == "J"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"login": "a:b"}, "login"),
+        ({"login": ""}, "login"),
+        ({"login": 7}, "login"),
+        ({"password": ""}, "password"),
+        ({"password": "x" * 1025}, "password"),
+        ({"role": "root"}, "role"),
+    ],
+)
+def test_what_cannot_be_a_user_is_refused(api: Api, change: dict[str, Any], named: str) -> None:
+    answer = api.client.post(USERS, json=JANE | change)
+    assert (answer.status_code, answer.json()["property_names"]) == (400, [named])
+
+
+def test_an_absent_password_is_missing_and_a_taken_login_a_conflict(api: Api) -> None:
+    assert api.client.post(USERS, json={"login": "jane"}).json()["missing_property_names"] == ["password"]
+    assert api.client.post(USERS, json=JANE | {"login": "reader"}).json()["resource_id"] == "reader"
+
+
+def test_the_last_administrator_stays(api: Api) -> None:
+    for answer in (
+        api.client.delete(f"{USERS}admin/"),
+        api.client.put(f"{USERS}admin/", json={"delta": {"role": "reader"}}),
+    ):
+        assert (answer.status_code, answer.json()["property_names"]) == (400, ["login"])
+    assert api.client.get(f"{USERS}admin/").json()["role"] == "admin"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_an_unknown_user_is_missing(api: Api, method: str) -> None:
+    answer = api.client.request(method, f"{USERS}nil/", json={"delta": {"name": "x"}})
+    assert (answer.status_code, answer.json()["resources"]) == (404, {"user": "nil"})
