@@ -152,7 +152,8 @@ class Subscription:
             if reason is not None:
                 raise Hopeless(reason) from None
         if "listening" in self._told:
-            self._told -= {"listening", "unreachable"}
+            self._told.discard("listening")
+            self._told.add("unreachable")  # one sentence for both
             self._tell(f"connection to {self._where} lost, trying again")
         else:
             self._tell_once("unreachable", f"cannot connect to {self._where} ({_in_words(error)}), trying again")
@@ -200,7 +201,7 @@ def _in_words(error: Exception) -> str:
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return str(error) or type(error).__name__
+    return "it broke off the log-in" if isinstance(error, AMQPError) else type(error).__name__
 
 
 def _message(method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> Message:
