@@ -1,4 +1,4 @@
-"""A real RabbitMQ (Debian's `rabbitmq-server`) of the test's own: own ports, own node name, own data folder, own epmd."""
+"""A real RabbitMQ (Debian's `rabbitmq-server`) of the test's own: own ports, own node, own data folder, own epmd."""
 
 import contextlib
 import os
@@ -18,6 +18,7 @@ from pika.exceptions import AMQPError
 from support.waiting import until
 
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_EPMD = shutil.which("epmd") or "epmd"
 
 
 def why_not() -> str | None:
@@ -39,6 +40,7 @@ class RabbitMQ:
         self._folder = folder
         self._node = f"test-{secrets.token_hex(4)}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
         (folder / "rabbitmq.conf").write_text(
@@ -47,8 +49,10 @@ class RabbitMQ:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        log = (self._folder / "out.log").open("ab")
-        with log:
+        with (self._folder / "out.log").open("ab") as log:
+            if self._epmd is None:
+                command = [_EPMD, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+                self._epmd = subprocess.Popen(command, stdout=log, stderr=log)
             self._process = subprocess.Popen(
                 [_SERVER], env=self._environment(), stdout=log, stderr=log, start_new_session=True, cwd=self._folder
             )
@@ -64,10 +68,9 @@ class RabbitMQ:
     def stop(self) -> None:
         """End the node and the epmd that it started."""
         self.kill()
-        epmd = shutil.which("epmd")
-        if epmd:
-            command = [epmd, "-port", str(self._epmd_port), "-kill"]
-            subprocess.run(command, capture_output=True, timeout=10, check=False)
+        if self._epmd:
+            self._epmd.kill()
+            self._epmd.wait(10)
 
     def _answers(self) -> bool:
         assert self._process
