@@ -1,0 +1,225 @@
+"""`listen.py` against real brokers: what the seed shows, and what must not go wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
+
+from support.brokers import Broker, embedded_broker, rabbitmq_broker
+from support.cutting import cuttable
+from support.listening import SCRIPT, Listening, listening
+from support.rabbitmq import needs_rabbitmq
+
+EVENTS = ["repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"]
+SUBJECTS = [f"pulp.server.{event}" for event in EVENTS]
+
+Listen = Callable[..., AbstractContextManager[Listening]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("rabbitmq", marks=[pytest.mark.needs_rabbitmq, needs_rabbitmq]), "embedded"],
+    name="broker",
+)
+def running_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    start = {"rabbitmq": rabbitmq_broker, "embedded": embedded_broker}[request.param]
+    with start(tmp_path_factory.mktemp(request.param)) as broker:
+        yield broker
+
+
+@pytest.fixture
+def listen(broker: Broker, tmp_path: Path) -> Listen:
+    return partial(listening, tmp_path, "-a", "127.0.0.1", "-p", str(broker.port))
+
+
+@pytest.fixture
+def exchange() -> str:
+    return f"pulp-{uuid.uuid4().hex}"
+
+
+@contextmanager
+def channel_at(broker: Broker) -> Iterator[BlockingChannel]:
+    connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.port))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+def fire(broker: Broker, exchange: str, *subjects: str, **properties: Any) -> None:
+    with channel_at(broker) as channel:
+        channel.exchange_declare(exchange, "topic", durable=True)
+        for subject in subjects:
+            body = {"event_type": subject.removeprefix("pulp.server."), "payload": {"repo_id": "r"}}
+            channel.basic_publish(exchange, subject, json.dumps(body).encode(), pika.BasicProperties(**properties))
+
+
+def make_exchange(broker: Broker, exchange: str) -> None:
+    fire(broker, exchange)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], SUBJECTS),
+        (["-s", ""], SUBJECTS),
+        (["-s", "pulp.server.repo.publish.*"], SUBJECTS[2:]),
+        (["-s", "pulp.server.repo.*.finish"], SUBJECTS[1::2]),
+    ],
+)
+def test_the_three_listings_of_the_seed(
+    broker: Broker, listen: Listen, exchange: str, options: list[str], expected: list[str]
+) -> None:
+    make_exchange(broker, exchange)
+    with listen("-e", exchange, "-q", "--count", str(len(expected)), *options) as listener:
+        listener.until_ready()
+        fire(broker, exchange, *SUBJECTS)
+        assert listener.code() == 0
+        assert listener.lines == expected
+
+
+def test_an_exchange_that_does_not_exist_yet_is_waited_for_and_not_made(
+    broker: Broker, listen: Listen, exchange: str
+) -> None:
+    with listen("-e", exchange, "-q") as listener:
+        listener.until_told("does not exist yet")
+        with channel_at(broker) as channel, pytest.raises(ChannelClosedByBroker):
+            channel.exchange_declare(exchange, passive=True)
+        make_exchange(broker, exchange)
+        listener.until_ready()
+        fire(broker, exchange, *SUBJECTS)
+        assert listener.until_printed(4) == SUBJECTS
+        assert listener.end() == 0
+        assert len(listener.told) == 2
+
+
+def test_nothing_stays_behind(broker: Broker, listen: Listen, exchange: str) -> None:
+    make_exchange(broker, exchange)
+    with listen("-e", exchange) as listener:
+        listener.until_ready()
+        assert listener.end() == 0
+    with channel_at(broker) as channel:
+        channel.confirm_delivery()
+        with pytest.raises(UnroutableError):
+            channel.basic_publish(exchange, "x", b"", mandatory=True)
+
+
+def test_a_durable_queue_collects_while_nobody_listens(broker: Broker, listen: Listen, exchange: str) -> None:
+    make_exchange(broker, exchange)
+    queue = f"{exchange}-kept"
+    with listen("-e", exchange, "-q", "--queue", queue, "--count", "1") as listener:
+        listener.until_ready()
+        fire(broker, exchange, *SUBJECTS)
+        assert listener.code() == 0
+        assert listener.lines == SUBJECTS[:1]
+    with listen("-e", exchange, "-q", "--queue", queue, "--count", "3") as listener:
+        assert listener.code() == 0
+        assert listener.lines == SUBJECTS[1:]
+    with channel_at(broker) as channel:
+        channel.queue_delete(queue)
+
+
+def test_a_broken_connection_is_made_again(broker: Broker, exchange: str, tmp_path: Path) -> None:
+    make_exchange(broker, exchange)
+    queue = f"{exchange}-kept"
+    with cuttable(broker.port) as wire:
+        address = ["-a", "127.0.0.1", "-p", str(wire.port)]
+        with listening(tmp_path, *address, "-e", exchange, "-q", "--queue", queue) as listener:
+            listener.until_ready()
+            fire(broker, exchange, *SUBJECTS[:2])
+            listener.until_printed(2)
+            wire.cut()
+            fire(broker, exchange, *SUBJECTS[2:])
+            listener.until_ready(2)
+            assert listener.until_printed(4) == SUBJECTS
+            assert listener.end() == 0
+            assert sum("lost" in line for line in listener.told) == 1
+    with channel_at(broker) as channel:
+        channel.queue_delete(queue)
+
+
+def test_json_is_one_object_a_line(broker: Broker, listen: Listen, exchange: str) -> None:
+    make_exchange(broker, exchange)
+    with listen("-e", exchange, "--json", "--count", "1") as listener:
+        listener.until_ready()
+        fire(broker, exchange, SUBJECTS[0], message_id="m1", content_type="application/json", headers={"n": 7})
+        assert listener.code() == 0
+        [line] = listener.lines
+    assert json.loads(line) == {
+        "subject": SUBJECTS[0],
+        "exchange": exchange,
+        "headers": {"n": 7},
+        "properties": {"content_type": "application/json", "message_id": "m1"},
+        "redelivered": False,
+        "body": {"event_type": EVENTS[0], "payload": {"repo_id": "r"}},
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_with_0_and_without_a_word(listen: Listen, number: int) -> None:
+    with listen() as listener:
+        listener.until_ready()
+        assert listener.end(number) == 0
+        assert len(listener.told) == 1
+
+
+def test_ctrl_c_ends_the_wait_for_a_broker_too(tmp_path: Path) -> None:
+    with listening(tmp_path, "-a", "127.0.0.1", "-p", "1") as listener:
+        listener.until_told("cannot connect")
+        assert listener.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["--count", "1"], 1)])
+def test_the_time_can_be_up(listen: Listen, options: list[str], code: int) -> None:
+    with listen("--timeout", "0.5", *options) as listener:
+        assert listener.code() == code
+
+
+def test_wrong_credentials_are_told_and_end_with_1(broker: Broker, tmp_path: Path) -> None:
+    with listening(tmp_path, "--url", f"amqp://guest:geheim@127.0.0.1:{broker.port}") as listener:
+        assert listener.code() == 1
+        [line] = listener.told
+        assert "refuses the user name or password" in line
+        assert "geheim" not in line
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256])
+def test_names_that_cannot_be_are_refused(listen: Listen, name: str) -> None:
+    with listen("-e", name) as listener:
+        assert listener.code() == 1
+        assert listener.told[0].startswith("--exchange: ")
+
+
+def test_a_queue_of_another_kind_is_told(broker: Broker, listen: Listen, exchange: str) -> None:
+    queue = f"{exchange}-other"
+    with channel_at(broker) as channel:
+        channel.queue_declare(queue, durable=False, exclusive=False)
+        with listen("--queue", queue) as listener:
+            assert listener.code() == 1
+            assert "refuses the subscription" in listener.told[0]
+        channel.queue_delete(queue)
+
+
+def test_a_closed_pipe_ends_it_quietly(broker: Broker, exchange: str) -> None:
+    make_exchange(broker, exchange)
+    command = [sys.executable, str(SCRIPT), "-a", "127.0.0.1", "-p", str(broker.port), "-e", exchange, "-q"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    assert process.stderr
+    process.stderr.readline()
+    process.stdout.close()
+    fire(broker, exchange, *SUBJECTS)
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
