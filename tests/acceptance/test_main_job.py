@@ -1,0 +1,112 @@
+"""The seed's scenario: a sync fires four events and every subscriber gets what it asked for, on either broker."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from support.server import Server
+from support.subscriber import subscribed
+from support.upstream import running
+
+FOUR = [
+    "pulp.server.repo.sync.start",
+    "pulp.server.repo.sync.finish",
+    "pulp.server.repo.publish.start",
+    "pulp.server.repo.publish.finish",
+]
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Server, str]) -> None:
+    server, broker = house
+    with (
+        running() as upstream,
+        subscribed(broker, "pulp", queue="all") as everything,
+        subscribed(broker, "pulp", "pulp.server.repo.publish.*", queue="publish") as publishes,
+        subscribed(broker, "pulp", "pulp.server.repo.*.finish", queue="finish") as finishes,
+    ):
+        upstream.put("a.iso", b"a" * 4096)
+        upstream.put("b.iso", b"b" * 10)
+        upstream.manifest()
+        server.listen("pulp")
+        server.create_iso("files", upstream.url)
+        task = server.ended(server.sync("files"))
+        everything.wait_for(4)
+        assert everything.subjects == FOUR
+        assert publishes.subjects == FOUR[2:]
+        assert finishes.subjects == [FOUR[1], FOUR[3]]
+    finish = everything.received[1]
+    assert finish.body["payload"] == task["result"]
+    assert (finish.body["payload"]["result"], finish.body["payload"]["added_count"]) == ("success", 2)
+    assert finish.body["call_report"]["state"] == "finished"
+    assert finish.properties.content_type == "application/json"
+    assert finish.properties.delivery_mode == 2
+    assert finish.properties.type == "repo.sync.finish"
+    assert finish.properties.app_id == "pulpit"
+    assert finish.properties.timestamp
+    headers = finish.properties.headers
+    assert (headers["pulpit-number"], headers["pulpit-repo-number"]) == (2, 2)
+    assert headers["qpid.subject"] == FOUR[1]
+    with urllib.request.urlopen(f"{server.url}/pulp/isos/files/a.iso", timeout=10) as answer:
+        assert answer.read() == b"a" * 4096
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("#", FOUR),
+        ("pulp.server.#", FOUR),
+        ("*.*.*.#", FOUR),
+        ("#.finish", [FOUR[1], FOUR[3]]),
+        ("*.server.#.start", [FOUR[0], FOUR[2]]),
+        ("pulp.server.repo.sync.start", FOUR[:1]),
+        ("pulp.server.repo.*", []),
+        ("pulp.serverx.#", []),
+    ],
+)
+def test_patterns_select_as_the_table_says_end_to_end(
+    shared: tuple[Server, str], pattern: str, expected: list[str]
+) -> None:
+    server, broker = shared
+    exchange = f"table-{abs(hash(pattern))}"
+    with (
+        subscribed(broker, exchange, pattern, queue=exchange) as some,
+        subscribed(broker, exchange, queue=f"{exchange}-all") as everything,
+    ):
+        server.listen(exchange)
+        server.call("POST", "/pulp/api/v2/repositories/files/actions/sync/", {"override_config": {"force_full": True}})
+        everything.wait_for(len(FOUR))
+        some.wait_for(len(expected))
+        assert some.subjects == expected
+
+
+def test_the_listing_of_the_announcement(house: tuple[Server, str]) -> None:
+    server, broker = house
+    port = broker.rpartition("@127.0.0.1:")[2].partition("/")[0]
+    command = [sys.executable, str(CHECKOUT / "playpen" / "listen.py"), "-e", "pulp", "-p", port]
+    with running() as upstream:
+        upstream.put("a.iso", b"a")
+        upstream.manifest()
+        server.listen("pulp")
+        server.create_iso("files", upstream.url)
+        listings = [
+            subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for options in (
+                ["-q", "--count", "4"],
+                ["-q", "--count", "2", "-s", "pulp.server.repo.publish.*"],
+                ["-q", "--count", "2", "-s", "pulp.server.repo.*.finish"],
+                ["--json", "--count", "1", "-s", "#.sync.finish"],
+            )
+        ]
+        for listing in listings:
+            assert listing.stderr
+            assert "listening" in listing.stderr.readline()
+        server.ended(server.sync("files"))
+        printed = [listing.communicate(timeout=30)[0].splitlines() for listing in listings]
+    assert [listing.returncode for listing in listings] == [0, 0, 0, 0]
+    assert printed[:3] == [FOUR, FOUR[2:], [FOUR[1], FOUR[3]]]
+    assert json.loads(printed[3][0])["body"]["payload"]["added_count"] == 1
