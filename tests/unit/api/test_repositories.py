@@ -68,6 +68,16 @@ def test_a_leading_slash_of_a_relative_url_is_taken_away(api: Api, zoo: dict[str
     assert config["relative_url"] == "pub/zoo/"
 
 
+def test_a_place_that_another_distributor_publishes_to_is_refused(api: Api, zoo: dict[str, Any]) -> None:
+    distributor = {"distributor_type_id": "yum_distributor", "distributor_config": {"relative_url": "pub/zoo/inside"}}
+    answer = api.client.post(REPOSITORIES, json={"id": "other", "distributors": [distributor]})
+    assert (answer.status_code, answer.json()["property_names"]) == (400, ["relative_url"])
+    answer = api.client.put(
+        zoo["_href"], json={"distributor_configs": {"yum_distributor": {"relative_url": "pub/zoo"}}}
+    )
+    assert answer.status_code == 202
+
+
 def test_a_taken_id_is_a_conflict_that_names_it(api: Api, zoo: dict[str, Any]) -> None:
     answer = api.client.post(REPOSITORIES, json={"id": zoo["id"]})
     assert (answer.status_code, answer.json()["resource_id"]) == (409, "zoo")

@@ -1,0 +1,111 @@
+"""The API over a real socket, spoken to as plainly as the original client does: one connection per request."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from pulpit.api.app import create_app
+from support.api import V2, basic, services
+
+DEADLINE_S = 10
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    with services(tmp_path) as provided:
+        config = uvicorn.Config(create_app(provided), host="127.0.0.1", port=0, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+        thread.start()
+        try:
+            yield "127.0.0.1", _port(server)
+        finally:
+            server.should_exit = True
+            thread.join(DEADLINE_S)
+
+
+def _port(server: uvicorn.Server) -> int:
+    deadline = time.monotonic() + DEADLINE_S
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+def ask(
+    address: tuple[str, int], method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    plain = {"Accept": "application/json", "Content-Type": "application/json", "Accept-Encoding": "identity"}
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+        connection.request(method, path, body, plain | basic("admin") | headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def test_a_listener_lives_and_dies_over_the_wire(address: tuple[str, int]) -> None:
+    body = b'{"notifier_type_id": "amqp", "notifier_config": {"exchange": "x"}, "event_types": ["repo.sync.start"]}'
+    status, headers, made = ask(address, "POST", f"{V2}/events/", body)
+    assert (status, headers["location"]) == (201, json.loads(made)["_href"])
+    assert ask(address, "PUT", headers["location"], b'{"event_types": ["*"]}')[0] == 200
+    status, _, listed = ask(address, "GET", f"{V2}/events/")
+    assert [one["event_types"] for one in json.loads(listed)] == [["*"]]
+    assert ask(address, "DELETE", headers["location"])[::2] == (200, b"null")
+
+
+def test_a_post_without_a_body_works(address: tuple[str, int]) -> None:
+    status, _, begun = ask(address, "POST", f"{V2}/content/uploads/")
+    assert status == 201
+    upload: dict[str, Any] = json.loads(begun)
+    piece = b"x" * 2**20
+    for number in range(3):
+        assert ask(address, "PUT", f"{upload['_href']}{number * 2**20}/", piece)[::2] == (200, b"null")
+    assert json.loads(ask(address, "GET", upload["_href"])[2])["size"] == 3 * 2**20
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(address: tuple[str, int]) -> None:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+        connection.putrequest("POST", f"{V2}/events/")
+        connection.putheader("Content-Length", str(10**12))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == 401
+        assert json.loads(answer.read())["auth_error_code"] == "authentication_failed"
+
+
+def test_a_body_without_end_is_cut_off(address: tuple[str, int]) -> None:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+        connection.putrequest("POST", f"{V2}/events/")
+        connection.putheader("Content-Length", str(10**12))
+        for name, value in basic("admin").items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        connection.send(b" " * (2**20 + 1))
+        assert connection.getresponse().status == 413
+
+
+@pytest.mark.parametrize("path", ["/pulp/api/v2/%2e%2e/status/", "/pulp/api/v2/repositories/..%2f..%2fetc/", "/%00"])
+def test_strange_paths_are_only_missing(address: tuple[str, int], path: str) -> None:
+    assert ask(address, "GET", path)[0] == 404
+
+
+def test_an_encoded_slash_does_not_smuggle_anybody_past_the_gate(address: tuple[str, int]) -> None:
+    for path in ("/pulp%2fapi/v2/events/", "//pulp/api/v2/events/", "/pulp//api/v2/events/", "/pulp/api%2fv2/events/"):
+        assert ask(address, "GET", path, Authorization="")[0] == 401
+
+
+def test_many_requests_with_one_password_are_quick(address: tuple[str, int]) -> None:
+    ask(address, "GET", f"{V2}/events/")
+    began = time.monotonic()
+    for _ in range(50):
+        assert ask(address, "GET", f"{V2}/events/")[0] == 200
+    assert time.monotonic() - began < 2
