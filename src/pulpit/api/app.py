@@ -1,4 +1,4 @@
-"""Puts the REST API together."""
+"""Puts everything that is served over HTTP together: the REST API, and the published trees beside it."""
 
 from typing import Final
 
@@ -23,6 +23,7 @@ from pulpit.api.v2 import (
     uploads,
     users,
 )
+from pulpit.repositories.serving import PublishedFiles
 
 V2: Final = "/pulp/api/v2"
 OPENAPI: Final = f"{V2}/openapi.json"
@@ -58,6 +59,8 @@ def create_app(services: Services) -> FastAPI:
     description.install(app)
     _add_gates(app, services)
     app.include_router(_api())
+    for kind in sorted({one.published_under for one in services.content_types.values()}):
+        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind))
     return app
 
 

@@ -44,3 +44,13 @@ def test_the_description_knows_pulps_errors_and_not_fastapis(operations: list[tu
 def test_there_is_no_page_that_needs_a_foreign_network(api: Api) -> None:
     assert api.client.get("/docs").status_code == 404
     assert api.client.get("/redoc").status_code == 404
+
+
+def test_published_files_are_served_beside_the_api_without_a_login(api: Api) -> None:
+    folder = api.services.data_dir / "published" / "isos" / "zoo"
+    folder.mkdir(parents=True)
+    (folder / "a.iso").write_bytes(b"abc")
+    del api.client.headers["Authorization"]
+    assert api.client.get("/pulp/isos/zoo/a.iso").content == b"abc"
+    assert api.client.get("/pulp/isos/zoo/a.iso", headers={"Range": "bytes=1-"}).content == b"bc"
+    assert api.client.get("/pulp/isos/nil").status_code == 404
