@@ -36,6 +36,11 @@ class Server:
     data_dir: str = _key("", "Folder of everything that is kept; empty is the platform's place.", unit="path")
     ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the server speaks HTTPS.", unit="path, PEM")
     ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
+    webhook_allow: str = _key(
+        "",
+        "Networks that http listeners may reach although they are not public, such as `127.0.0.0/8, 10.1.0.0/16`.",
+        unit="networks",
+    )
     log_level: str = _key("info", "Least severe messages to log: debug, info, warning or error.")
     log_format: str = _key("text", "`text` for people, `json` for machines.")
 
@@ -70,6 +75,12 @@ class Email:
     host: str = _key("localhost", "Mail server.")
     port: int = _key(25, "Port of the mail server.", unit="TCP port", least=1, most=65535)
     sender: str = _key("pulpit@localhost", "Sender of the messages; the key is `from`.", unit="mail address")
+    tls: str = _key("none", "`starttls`, `tls` from the first byte, or `none`.")
+    ca: str = _key("", "Authorities to trust for TLS; empty is the system's.", unit="path, PEM")
+    username: str = _key("", "User to log in as; empty is no login.")
+    password: str = _key("", "Password of the user.")
+    password_file: str = _key("", "File with the password, instead of `password`.", unit="path")
+    timeout: int = _key(30, "How long sending one message may take.", unit="seconds", least=1, most=600)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +133,11 @@ SECTIONS: Final[Mapping[str, type]] = {
     "tasks": Tasks,
 }
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
-_CHOICES: Final = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("text", "json")}
+_CHOICES: Final = {
+    "tls": ("none", "starttls", "tls"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+}
 _SCHEMES: Final = {("messaging", "url"): ("amqp", "amqps")}
 
 

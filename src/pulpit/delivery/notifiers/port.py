@@ -100,7 +100,7 @@ class NotifierType(Protocol):
         """
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
-        """Make the notifier of one listener; it connects when it is first used."""
+        """Make the notifier of one listener; it connects when it is first used, and nothing is raised here."""
 
     async def close(self) -> None:
         """Let go of what its notifiers share; never raises."""

@@ -1,0 +1,273 @@
+"""The http notifier: each event as a POST of its own, one after another, over connections that are kept.
+
+event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status ──▶ outcome        (http_answers.py)
+                                                │
+                                                └─ every socket passes the guard  (addresses.py)
+"""
+
+import asyncio
+import errno
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from pulpit import __version__
+from pulpit.clock import Clock
+from pulpit.delivery import cloud_events, signing
+from pulpit.delivery.notifiers import http_answers, http_config
+from pulpit.delivery.notifiers.addresses import Guard, Network, Resolver
+from pulpit.delivery.notifiers.http_config import Hook
+from pulpit.delivery.notifiers.misconfigured import Misconfigured
+from pulpit.delivery.notifiers.port import Notifier, Outcome, Pace, Refused, Retry
+from pulpit.errors import InvalidValue
+from pulpit.events import Event
+
+MOST_CONNECTIONS: Final = 500
+LONGEST_ANSWER: Final = 4096
+"""Bytes of an answer that are read."""
+ANSWER_TIMEOUT: Final = 5
+"""Seconds for the body of an answer; the status alone decides, so a body that never ends spoils nothing."""
+MOST_REDIRECTS: Final = 5
+_REPEATED: Final = frozenset({301, 302, 307, 308})
+"""Redirections after which the same POST is sent again; 303 asks for a GET, which would lose the event."""
+
+
+class Http:
+    """Posts events; listeners share the pool of connections."""
+
+    pace: Final = Pace(batch=8, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
+    secret_keys: Final = http_config.SECRET_KEYS
+
+    def __init__(self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit") -> None:
+        self._clock: Final = clock
+        self._guard: Final = Guard(allow)
+        self._source: Final = source
+        self._session: aiohttp.ClientSession | None = None
+        self._system_trust: ssl.SSLContext | None = None
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Refuse what cannot work, and an address that the operator did not allow.
+
+        Raises:
+            InvalidValue: `notifier_config`.
+        """
+        http_config.check(config, self._guard)
+
+    def open(self, config: Mapping[str, Any]) -> Notifier:
+        """Post to the listener's URL."""
+        try:
+            return _Poster(http_config.read(config), self)
+        except InvalidValue as error:
+            return Misconfigured(error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """What requests are made with; it is made by the first one."""
+        if self._session is None:
+            self._session = _session(self._guard)
+        return self._session
+
+    async def system_trust(self) -> ssl.SSLContext:
+        """The authorities of the system, read once for all listeners."""
+        if self._system_trust is None:
+            self._system_trust = await asyncio.to_thread(http_config.trust, "")
+        return self._system_trust
+
+    def headers(self, event: Event, hook: Hook) -> dict[str, str]:
+        """The headers of one attempt."""
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": f"Pulpit/{__version__}",
+            "pulpit-number": str(event.number),
+        }
+        if event.repo_number is not None:
+            headers["pulpit-repo-number"] = str(event.repo_number)
+        headers |= cloud_events.http_headers(event, self._source)
+        if hook.keys:
+            headers |= signing.headers(event.id, event.body.encode(), hook.keys, self._clock())
+        return headers
+
+    def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
+        """How long the receiver wants to be left alone."""
+        return http_answers.pause(response.headers.get("Retry-After"), self._clock())
+
+
+class _Poster:
+    """Posts the events of one listener."""
+
+    def __init__(self, hook: Hook, kind: Http) -> None:
+        self._hook: Final = hook
+        self._kind: Final = kind
+        self._trust: ssl.SSLContext | None = None
+
+    async def prepare(self) -> None:
+        """Have nothing to prepare: a receiver is not asked before there is an event."""
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Post one event after another until one must be tried again."""
+        outcomes: list[Outcome] = []
+        for event in events:
+            outcomes.append(await self._outcome(event))
+            if isinstance(outcomes[-1], Retry):
+                break
+        return outcomes
+
+    async def close(self) -> None:
+        """Have nothing to close: the connections are shared."""
+
+    async def _outcome(self, event: Event) -> Outcome:
+        try:
+            async with asyncio.timeout(self._hook.timeout):
+                trust = await self._trusted()
+                return await self._follow(event, trust)
+        except TimeoutError:
+            return Retry(reason=f"{_place(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return Retry(reason=f"The certificate of {_place(self._hook.url)} is not trusted: {why}.")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Retry(reason=self._without_secrets(complaint(error, self._hook)))
+
+    async def _trusted(self) -> ssl.SSLContext:
+        if not self._hook.ca_path:
+            return await self._kind.system_trust()
+        if self._trust is None:
+            self._trust = await asyncio.to_thread(http_config.trust, self._hook.ca_path)
+        return self._trust
+
+    async def _follow(self, event: Event, trust: ssl.SSLContext) -> Outcome:
+        """Post, and post again where the receiver sends to, if the listener wants that."""
+        url, headers = self._hook.url, self._kind.headers(event, self._hook)
+        own: Mapping[str, str] = self._hook.headers
+        for _ in range(MOST_REDIRECTS + 1):
+            async with await self._post(url, event.body.encode(), {**headers, **own}, trust) as response:
+                if not (self._hook.redirects and response.status in _REPEATED):
+                    return await self._judge(response, url)
+                target = _target(url, response.headers.get("Location", ""))
+            if isinstance(target, Refused):
+                return target
+            own = own if target.origin() == url.origin() else {}  # what is secret stays with the one it was given to
+            url = target
+        return Refused(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
+
+    async def _post(
+        self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext
+    ) -> aiohttp.ClientResponse:
+        """Send the request; once more if it went into a connection that was kept and is closed by now."""
+        trace = SimpleNamespace(reused=False)
+        try:
+            return await self._kind.session.post(
+                url, data=body, headers=headers, ssl=trust, allow_redirects=False, trace_request_ctx=trace
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not trace.reused:
+                raise
+        return await self._kind.session.post(url, data=body, headers=headers, ssl=trust, allow_redirects=False)
+
+    async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
+        text = self._without_secrets(http_answers.plain(await _beginning(response)))
+        phrase = http_answers.plain((response.reason or "")[: http_answers.QUOTED].encode())
+        after = self._kind.pause(response)
+        return http_answers.outcome_of(
+            response.status, self._without_secrets(phrase), text, receiver=_place(url), after=after
+        )
+
+    def _without_secrets(self, text: str) -> str:
+        """Blank out what a receiver may have sent back: some repeat the whole request."""
+        for secret in self._hook.hidden:
+            text = text.replace(secret, "*****")
+        return text
+
+
+def complaint(error: Exception, hook: Hook) -> str:
+    """One sentence about a request that got no answer."""
+    place = _place(hook.url)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _no_connection(error, place)
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return f"{place} answered something that is not HTTP."
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        return f"{place} closed the connection without an answer."
+    if isinstance(error, aiohttp.InvalidURL):
+        return f"The host of {place} is neither a name nor an address."
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError):
+        return f"ca_path {hook.ca_path} cannot be used ({error.strerror})."
+    return f"The request to {place} failed ({type(error).__name__})."
+
+
+def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
+    cause = error.os_error
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"The name of {place} cannot be resolved ({cause.strerror})."
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"TLS with {place} failed ({getattr(cause, 'reason', None) or cause.strerror})."
+    if cause.errno and cause.errno != errno.EACCES:  # EACCES is the guard's, which has a sentence of its own
+        return f"No connection to {place}: {os.strerror(cause.errno)}."
+    return f"No connection to {place}: {cause.strerror or cause}."
+
+
+def _session(guard: Guard) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guard.socket_for, ttl_dns_cache=10
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `deliver` bounds the whole
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trace_configs=[_noting_reuse()],
+    )
+
+
+def _noting_reuse() -> aiohttp.TraceConfig:
+    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        if context.trace_request_ctx:
+            context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(note)
+    return config
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of the body, as far as they come in time."""
+    body = b""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            while len(body) < LONGEST_ANSWER and (part := await response.content.read(LONGEST_ANSWER - len(body))):
+                body += part
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        response.close()
+    return body
+
+
+def _target(url: URL, location: str) -> URL | Refused:
+    place = _place(url)
+    try:
+        target = http_config.http_url(str(url.join(URL(location)))) if location else None
+    except ValueError as error:
+        return Refused(reason=f"{place} sends elsewhere with a Location that {error}.")
+    if target is None:
+        return Refused(reason=f"{place} sends elsewhere without a Location.")
+    if url.scheme == "https" and target.scheme == "http":
+        return Refused(reason=f"{place} sends from https to http, which is not followed.")
+    return target
+
+
+def _place(url: URL) -> str:
+    """The receiver without path and query, which may hold a token."""
+    return str(url.origin())

@@ -1,0 +1,231 @@
+"""What an http listener may be given, checked and read into one value."""
+
+import base64
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from yarl import URL
+
+from pulpit.delivery import signing
+from pulpit.delivery.notifiers.addresses import ForbiddenAddress, Guard
+from pulpit.errors import InvalidValue
+
+KEYS: Final = (
+    "url",
+    "username",
+    "password",
+    "ca_path",
+    "headers",
+    "secret",
+    "old_secret",
+    "timeout",
+    "redirects",
+)
+SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret"})
+"""`headers` is among them because tokens are what people put there."""
+
+DEFAULT_TIMEOUT: Final = 15
+LONGEST_TIMEOUT: Final = 60
+"""Seconds (Standard Webhooks advises 15 to 30)."""
+LONGEST_URL: Final = 2000
+MOST_HEADERS: Final = 32
+LONGEST_HEADER: Final = 4096
+LONGEST_LOGIN: Final = 1024
+
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
+_TEXT: Final = re.compile(r"[\x20-\x7e\t]*\Z")
+_FRAMING: Final = frozenset(
+    {"connection", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_RESERVED_ROOTS: Final = ("webhook-", "ce-", "pulpit-", "proxy-", "content-", "accept-encoding")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hook:
+    """Where an http listener's events go, and how."""
+
+    url: URL
+    headers: Mapping[str, str]
+    """The listener's own, with `Authorization` when it has a user and a password."""
+    keys: tuple[bytes, ...]
+    ca_path: str
+    timeout: int
+    redirects: bool
+    hidden: tuple[str, ...]
+    """Secrets as text, which must not stand in anything that is kept or logged."""
+
+
+def check(config: Mapping[str, Any], guard: Guard) -> None:
+    """Refuse what cannot work, and an address that the operator did not allow.
+
+    Raises:
+        InvalidValue: `notifier_config`.
+    """
+    hook = read(config)
+    try:
+        guard.check_literal(hook.url.host or "")
+        trust(hook.ca_path)
+    except ForbiddenAddress as error:
+        raise _invalid(f"url: {error.strerror}") from None
+    except OSError as error:
+        raise _invalid(f"ca_path cannot be used ({error.strerror})") from None
+
+
+def read(config: Mapping[str, Any]) -> Hook:
+    """Read a configuration.
+
+    Raises:
+        InvalidValue: `notifier_config`.
+    """
+    strangers = sorted(config.keys() - set(KEYS))
+    if strangers:
+        raise _invalid(f"an http listener has no {', '.join(strangers)}; it has {', '.join(KEYS)}")
+    headers = _headers(config.get("headers"))
+    login = _login(config)
+    if login:
+        if any(name.lower() == "authorization" for name in headers):
+            raise _invalid("headers: Authorization comes from username and password here; leave one of them out")
+        headers["Authorization"] = f"Basic {login}"
+    return Hook(
+        url=_url(config.get("url")),
+        headers=headers,
+        keys=_keys(config),
+        ca_path=_ca_path(config.get("ca_path")),
+        timeout=_timeout(config.get("timeout")),
+        redirects=_flag("redirects", config.get("redirects")),
+        hidden=_hidden(config, login),
+    )
+
+
+def trust(ca_path: str) -> ssl.SSLContext:
+    """Authorities to check certificates with: the system's, or those of a file or folder.
+
+    Raises:
+        OSError: the file or folder cannot be used.
+    """
+    if not ca_path:
+        return ssl.create_default_context()
+    if Path(ca_path).is_dir():
+        return ssl.create_default_context(capath=ca_path)
+    return ssl.create_default_context(cafile=ca_path)
+
+
+def http_url(text: str) -> URL:
+    """Read the URL of a receiver.
+
+    Raises:
+        ValueError: it cannot be used; the text says why and repeats nothing of it.
+    """
+    if not text.isprintable() or len(text) > LONGEST_URL:
+        raise ValueError(f"must be at most {LONGEST_URL} printable characters")
+    try:
+        url = URL(text)
+        host, _ = url.host, url.port
+        if host:
+            host.encode("idna" if not host.isascii() else "ascii")
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if url.scheme not in ("http", "https") or not host:
+        raise ValueError("must begin with http:// or https:// and a host")
+    if url.user is not None or url.password is not None:
+        raise ValueError("must not hold a user or password; give them as username and password")
+    return url.with_fragment(None)
+
+
+def _url(text: object) -> URL:
+    if not isinstance(text, str) or not text:
+        raise _invalid("url is missing: the address that events are posted to")
+    try:
+        return http_url(text)
+    except ValueError as error:
+        raise _invalid(f"url {error}") from None
+
+
+def _login(config: Mapping[str, Any]) -> str:
+    """Basic credentials; as in Pulp 2 they are sent when both user and password are there."""
+    user, password = (_text(key, config.get(key), LONGEST_LOGIN) for key in ("username", "password"))
+    if ":" in user:
+        raise _invalid("username must not contain a colon (RFC 7617)")
+    return base64.b64encode(f"{user}:{password}".encode()).decode() if user and password else ""
+
+
+def _headers(given: object) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or len(given) > MOST_HEADERS:
+        raise _invalid(f"headers must be an object of at most {MOST_HEADERS} names and values")
+    for name, text in given.items():
+        _check_header(name, text)
+    if len({name.lower() for name in given}) < len(given):
+        raise _invalid("headers holds one name twice")
+    return dict(given)
+
+
+def _check_header(name: object, text: object) -> None:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise _invalid(f"headers: {str(name)[:100]!r} is no name of a header")
+    if name.lower() in _FRAMING or name.lower().startswith(_RESERVED_ROOTS):
+        raise _invalid(f"headers: {name} is set by the server itself")
+    if not isinstance(text, str) or len(text) > LONGEST_HEADER or not _TEXT.match(text):
+        raise _invalid(f"headers: {name} must be at most {LONGEST_HEADER} printable ASCII characters in one line")
+
+
+def _keys(config: Mapping[str, Any]) -> tuple[bytes, ...]:
+    written = {key: _text(key, config.get(key), LONGEST_LOGIN) for key in ("secret", "old_secret")}
+    if written["old_secret"] and not written["secret"]:
+        raise _invalid("old_secret is only used beside a secret")
+    return tuple(_key(name, text) for name, text in written.items() if text)
+
+
+def _key(name: str, text: str) -> bytes:
+    try:
+        return signing.key_of(text)
+    except ValueError as error:
+        raise _invalid(f"{name} {error}") from None
+
+
+def _ca_path(given: object) -> str:
+    path = _text("ca_path", given, LONGEST_URL)
+    if path and not Path(path).is_absolute():
+        raise _invalid("ca_path must be an absolute path on the server")
+    return path
+
+
+def _timeout(given: object) -> int:
+    if given is None:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = int(given) if isinstance(given, int | str) else 0
+    except ValueError:
+        seconds = 0
+    if isinstance(given, bool) or not 1 <= seconds <= LONGEST_TIMEOUT:
+        raise _invalid(f"timeout must be from 1 to {LONGEST_TIMEOUT} seconds")
+    return seconds
+
+
+def _flag(key: str, given: object) -> bool:
+    if given is not None and not isinstance(given, bool):
+        raise _invalid(f"{key} must be true or false")
+    return bool(given)
+
+
+def _text(key: str, given: object, longest: int) -> str:
+    if given is None:
+        return ""
+    if not isinstance(given, str) or len(given) > longest or not given.isprintable():
+        raise _invalid(f"{key} must be at most {longest} printable characters")
+    return given
+
+
+def _hidden(config: Mapping[str, Any], login: str) -> tuple[str, ...]:
+    texts = [config.get("password"), config.get("secret"), config.get("old_secret"), login]
+    texts += (config.get("headers") or {}).values()
+    return tuple(sorted({text for text in texts if text}, key=len, reverse=True))
+
+
+def _invalid(reason: str) -> InvalidValue:
+    return InvalidValue("notifier_config", f"{reason}.")

@@ -1,0 +1,51 @@
+"""Signatures of web hooks as Standard Webhooks 1.0 defines them, scheme `v1` (HMAC-SHA256)."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+PREFIX: Final = "whsec_"
+SHORTEST: Final = 24
+LONGEST: Final = 64
+"""Bytes of a secret (Standard Webhooks, "Signature scheme")."""
+
+
+def new_secret() -> str:
+    """Make a secret of 32 random bytes, in the written form."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def key_of(secret: str) -> bytes:
+    """The key behind a written secret; the prefix and the padding may be missing.
+
+    Raises:
+        ValueError: the text is not base64 of 24 to 64 bytes; the message is fit for a person and does not repeat it.
+    """
+    text = secret.removeprefix(PREFIX).rstrip("=")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not SHORTEST <= len(key) <= LONGEST:
+        raise ValueError(
+            f"must be {PREFIX} and base64 of {SHORTEST} to {LONGEST} bytes, "
+            f"as `echo {PREFIX}$(openssl rand -base64 32)` writes it"
+        )
+    return key
+
+
+def headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
+    """The three headers of one attempt; each key signs, so that a receiver may know the old or the new one."""
+    timestamp = str(int(now.timestamp()))
+    signed = b".".join((message_id.encode(), timestamp.encode(), body))
+    signatures = (base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }

@@ -1,0 +1,154 @@
+"""What every kind of notifier does, whatever it opens (the contract of `pulpit.delivery.notifiers.port`)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.addresses import parse_networks
+from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
+from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
+from pulpit.errors import InvalidValue
+from support.happenings import event
+from support.sink import raw, sink
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A kind of notifier, with a far side that takes everything and one that never answers."""
+
+    kind: NotifierType
+    works: dict[str, Any]
+    hangs: dict[str, Any] | None
+
+
+Worlds = Callable[[], AbstractAsyncContextManager[World]]
+
+
+@contextlib.asynccontextmanager
+async def http() -> AsyncIterator[World]:
+    kind = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
+    async with sink() as far, raw(None, close=False) as silent:
+        try:
+            yield World(kind=kind, works={"url": far.url}, hangs={"url": silent, "timeout": 1})
+        finally:
+            await kind.close()
+
+
+@contextlib.asynccontextmanager
+async def amqp_disabled() -> AsyncIterator[World]:
+    yield World(kind=Amqp091Disabled(), works={}, hangs=None)
+
+
+@pytest.fixture(params=[http, amqp_disabled], ids=lambda param: param.__name__)
+def world(request: pytest.FixtureRequest) -> Worlds:
+    chosen: Worlds = request.param
+    return chosen
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_delivers_every_event_with_one_outcome_each(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            notifier = here.kind.open(here.works)
+            await notifier.prepare()
+            outcomes = await notifier.deliver([event(number) for number in range(1, 4)])
+            assert [type(one) for one in outcomes] == [Delivered] * 3
+            await notifier.close()
+
+    run(story)
+
+
+def test_a_far_side_that_hangs_is_a_retry_within_a_bounded_time(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            if here.hangs is None:
+                return
+            notifier = here.kind.open(here.hangs)
+            (outcome,) = await asyncio.wait_for(notifier.deliver([event(1), event(2)]), 20)
+            assert isinstance(outcome, Retry)
+            assert outcome.reason.endswith(".")
+            await notifier.close()
+
+    run(story)
+
+
+def test_can_be_cancelled_at_any_moment_and_used_again(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            notifier = here.kind.open(here.works)
+            for pause in (0.0, 0.001, 0.003, 0.01):
+                task = asyncio.create_task(_deliver(here, [1, 2]))
+                await asyncio.sleep(pause)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            outcomes = await notifier.deliver([event(3)])
+            assert [type(one) for one in outcomes] == [Delivered]
+            await notifier.close()
+
+    run(story)
+
+
+async def _deliver(here: World, numbers: list[int]) -> None:
+    notifier = here.kind.open(here.works)
+    try:
+        await notifier.deliver([event(number) for number in numbers])
+    finally:
+        await notifier.close()
+
+
+def test_closing_is_harmless_before_use_and_twice(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            notifier = here.kind.open(here.works)
+            await notifier.close()
+            await notifier.close()
+            await here.kind.close()
+            await here.kind.close()
+
+    run(story)
+
+
+def test_what_is_checked_and_accepted_can_be_opened_and_strange_keys_are_refused(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            here.kind.check_config(here.works)
+            with pytest.raises(InvalidValue) as caught:
+                here.kind.check_config({**here.works, "colour": "red"})
+            assert caught.value.property_names == ["notifier_config"]
+
+    run(story)
+
+
+def test_a_configuration_that_nobody_checked_is_still_opened(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            notifier = here.kind.open({"colour": "red", "url": 7, "addresses": 7})
+            (outcome,) = await notifier.deliver([event()])
+            assert isinstance(outcome, Delivered | Retry)
+            await notifier.close()
+
+    run(story)
+
+
+def test_paces_are_sane_and_secrets_are_keys(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            pace = here.kind.pace
+            assert pace.batch >= 1
+            assert pace.overlap >= 1
+            assert timedelta(0) < pace.first_retry <= pace.longest_retry
+            assert all(isinstance(key, str) for key in here.kind.secret_keys)
+
+    run(story)

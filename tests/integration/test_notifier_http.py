@@ -1,0 +1,435 @@
+"""The http notifier against real receivers on loopback."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from pulpit import __version__
+from pulpit.clock import system_clock
+from pulpit.delivery import signing
+from pulpit.delivery.notifiers.addresses import Network, parse_networks
+from pulpit.delivery.notifiers.http import LONGEST_ANSWER, Http
+from pulpit.delivery.notifiers.port import Delivered, Gone, Notifier, Outcome, Refused, Retry
+from support.happenings import event
+from support.sink import Call, Sink, raw, sink
+
+LOOPBACK = parse_networks("127.0.0.0/8, ::1")
+
+
+@contextlib.asynccontextmanager
+async def notifier(allow: Sequence[Network] = LOOPBACK, **config: Any) -> AsyncIterator[Notifier]:
+    kind = Http(system_clock, allow=allow, source="/pulpit/test")
+    one = kind.open(config)
+    try:
+        yield one
+    finally:
+        await one.close()
+        await kind.close()
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await story()
+
+    asyncio.run(bounded())
+
+
+async def outcome(url: str, allow: Sequence[Network] = LOOPBACK, **config: Any) -> Outcome:
+    async with notifier(allow, url=url, **config) as hook:
+        (one,) = await hook.deliver([event()])
+        return one
+
+
+def test_posts_the_body_with_all_headers() -> None:
+    async def story() -> None:
+        happened = event(7, repo_id="zoo & söhne", result="success")
+        async with sink() as far, notifier(url=f"{far.url}/hook?key=1") as hook:
+            assert await hook.deliver([happened]) == [Delivered(answer="200 OK")]
+        (call,) = far.calls
+        assert (call.method, call.path, call.body) == ("POST", "/hook?key=1", happened.body.encode())
+        wanted = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": f"Pulpit/{__version__}",
+            "ce-specversion": "1.0",
+            "ce-id": happened.id,
+            "ce-source": "/pulpit/test",
+            "ce-type": "repo.sync.finish",
+            "ce-time": "2026-05-04T12:00:00.250000Z",
+            "ce-subject": "zoo%20&%20s%C3%B6hne",
+            "pulpit-number": "7",
+            "pulpit-repo-number": "7",
+        }
+        assert {name: call.headers.get(name) for name in wanted} == wanted
+        assert "webhook-id" not in call.headers
+        assert "Authorization" not in call.headers
+
+    run(story)
+
+
+def test_signs_for_the_new_secret_and_the_old_one() -> None:
+    async def story() -> None:
+        new, old, happened = signing.new_secret(), signing.new_secret(), event()
+        async with sink() as far, notifier(url=far.url, secret=new, old_secret=old) as hook:
+            await hook.deliver([happened])
+        (call,) = far.calls
+        for secret in (new, old):
+            assert Webhook(secret).verify(call.body, dict(call.headers))["event_type"] == "repo.sync.finish"
+        assert call.headers["webhook-id"] == happened.id
+
+    run(story)
+
+
+def test_sends_credentials_and_headers_of_the_listener() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            await outcome(far.url, username="joe", password="s3cret", headers={"X-Team": "release", "user-agent": "me"})
+            await outcome(far.url, username="joe")
+        first, second = far.calls
+        assert first.headers["Authorization"] == "Basic am9lOnMzY3JldA=="
+        assert first.headers["X-Team"] == "release"
+        assert first.headers.getall("User-Agent") == ["me"]
+        assert "Authorization" not in second.headers
+
+    run(story)
+
+
+def test_goes_in_order_over_one_connection_and_stops_at_the_first_failure() -> None:
+    async def story() -> None:
+        def third_fails(call: Call) -> web.Response:
+            return web.Response(status=503 if call.headers["pulpit-number"] == "3" else 204)
+
+        async with sink() as far, notifier(url=far.url) as hook:
+            far.answer = third_fails
+            outcomes = await hook.deliver([event(number) for number in range(1, 6)])
+        assert [type(one) for one in outcomes] == [Delivered, Delivered, Retry]
+        assert [call.headers["pulpit-number"] for call in far.calls] == ["1", "2", "3"]
+        assert len({call.peer for call in far.calls}) == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, Delivered),
+        (201, Delivered),
+        (204, Delivered),
+        (302, Refused),
+        (304, Refused),
+        (400, Refused),
+        (401, Retry),
+        (403, Retry),
+        (404, Retry),
+        (407, Retry),
+        (408, Retry),
+        (409, Refused),
+        (410, Gone),
+        (422, Refused),
+        (425, Retry),
+        (429, Retry),
+        (500, Retry),
+        (503, Retry),
+    ],
+)
+def test_the_status_decides(status: int, kind: type[Outcome]) -> None:
+    async def story() -> None:
+        async with sink() as far:
+            far.says(status)
+            assert type(await outcome(far.url)) is kind
+
+    run(story)
+
+
+def test_waits_as_long_as_the_receiver_wishes() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            far.says(429, "slow down", {"Retry-After": "17"})
+            assert await outcome(far.url) == Retry(
+                reason=f"{far.url} answered 429 Too Many Requests: slow down", after=timedelta(seconds=17)
+            )
+
+    run(story)
+
+
+def test_an_answer_is_kept_in_part_and_in_plain_characters() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            far.says(200, "all\x1b[31m well\r\n" + "x" * 100_000)
+            done = await outcome(far.url)
+        assert isinstance(done, Delivered)
+        assert done.answer.startswith("200 OK\nall [31m well xxx")
+        assert len(done.answer) <= LONGEST_ANSWER + 10
+
+    run(story)
+
+
+def test_an_answer_that_never_ends_counts_by_its_status() -> None:
+    async def story() -> None:
+        endless = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nwell"
+        async with raw(endless, close=False) as url:
+            assert await outcome(url, timeout=10) == Delivered(answer="200 OK\nwell")
+
+    run(story)
+
+
+def test_a_receiver_that_repeats_the_request_gives_no_secret_away() -> None:
+    async def story() -> None:
+        secret = signing.new_secret()
+
+        def echo(call: Call) -> web.Response:
+            return web.Response(status=500, text=f"{dict(call.headers)} {secret} hunter22")
+
+        async with sink() as far:
+            far.answer = echo
+            config: dict[str, Any] = {
+                "secret": secret,
+                "username": "joe",
+                "password": "hunter22",
+                "headers": {"X-Token": "tok-123"},
+            }
+            failed = await outcome(f"{far.url}/?token=abc", **config)
+        assert isinstance(failed, Retry)
+        for hidden in (secret, "hunter22", "tok-123", "am9lOmh1bnRlcjIy", "token=abc"):
+            assert hidden not in failed.reason
+
+    run(story)
+
+
+def test_a_receiver_that_hangs_is_left_in_time() -> None:
+    async def story() -> None:
+        async with raw(None, close=False) as url:
+            assert await outcome(url, timeout=1) == Retry(reason=f"{url} did not answer within 1 seconds.")
+
+    run(story)
+
+
+def test_refused_connections_closed_ones_and_nonsense_are_retried() -> None:
+    async def story() -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+            assert await outcome(url) == Retry(reason=f"No connection to {url}: Connection refused.")
+        async with raw(None) as url:
+            assert await outcome(url) == Retry(reason=f"{url} closed the connection without an answer.")
+        async with raw(b"220 mail.example ESMTP\r\n") as url:
+            assert await outcome(url) == Retry(reason=f"{url} answered something that is not HTTP.")
+
+    run(story)
+
+
+def test_an_unknown_name_is_retried() -> None:
+    async def story() -> None:
+        failed = await outcome("http://nowhere.invalid/")
+        assert isinstance(failed, Retry)
+        assert failed.reason.startswith("The name of http://nowhere.invalid cannot be resolved (")
+
+    run(story)
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure() -> None:
+    async def story() -> None:
+        async with raw(b"HTTP/1.1 204 No Content\r\n\r\n") as url, notifier(url=url) as hook:
+            for number in (1, 2, 3):  # the receiver closes after each answer without saying so
+                assert await hook.deliver([event(number)]) == [Delivered(answer="204 No Content")]
+
+    run(story)
+
+
+# Redirects
+
+
+def redirecting(far: Sink, status: int, location: str) -> None:
+    def answer(call: Call) -> web.Response:
+        if call.path == "/old":
+            return web.Response(status=status, headers={"Location": location})
+        return web.Response(text="here")
+
+    far.answer = answer
+
+
+def test_redirects_are_not_followed_unless_wished() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, 307, "/new")
+            refused = await outcome(f"{far.url}/old")
+            assert isinstance(refused, Refused)
+            assert "it sends elsewhere, and this is not followed" in refused.reason
+            assert [call.path for call in far.calls] == ["/old"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_followed_redirect_repeats_the_post(status: int) -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, status, "/new")
+            assert await outcome(f"{far.url}/old", redirects=True) == Delivered(answer="200 OK\nhere")
+        first, second = far.calls
+        assert (second.method, second.path, second.body) == ("POST", "/new", first.body)
+
+    run(story)
+
+
+def test_see_other_is_never_taken_for_a_delivery() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, 303, "/new")
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+
+    run(story)
+
+
+def test_credentials_stay_with_the_one_they_were_given_to() -> None:
+    async def story() -> None:
+        async with sink() as far, sink() as stranger:
+            redirecting(far, 308, f"{stranger.url}/new")
+            config: dict[str, Any] = {
+                "username": "joe",
+                "password": "pw",
+                "headers": {"X-Token": "t"},
+                "redirects": True,
+            }
+            assert isinstance(await outcome(f"{far.url}/old", **config), Delivered)
+        assert "X-Token" in far.calls[0].headers
+        assert not {"X-Token", "Authorization"} & stranger.calls[0].headers.keys()
+
+    run(story)
+
+
+def test_a_circle_of_redirects_ends() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, 307, "/old")
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+            assert len(far.calls) == 6
+
+    run(story)
+
+
+@pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/x", "http://joe:pw@127.0.0.1/", "http://[::1", "//"])
+def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, 307, location)
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+
+    run(story)
+
+
+# The guard
+
+
+def forbidden(one: Outcome) -> bool:
+    return isinstance(one, Retry) and "is no public address" in one.reason and "webhook_allow" in one.reason
+
+
+def test_loopback_is_only_reached_when_allowed() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            port = far.url.rpartition(":")[2]
+            for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"):  # noqa: S104 - as a destination
+                assert forbidden(await outcome(f"http://{host}:{port}/", allow=())), host
+            for host in ("127.1", "2130706433", "0x7f.1", "0177.0.0.1"):  # other spellings of 127.0.0.1
+                assert isinstance(await outcome(f"http://{host}:{port}/", allow=()), Retry), host
+            assert far.calls == []
+
+    run(story)
+
+
+def test_a_redirect_does_not_lead_past_the_guard() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            redirecting(far, 307, "http://127.0.0.2:" + far.url.rpartition(":")[2] + "/new")
+            blocked = await outcome(f"{far.url}/old", allow=parse_networks("127.0.0.1"), redirects=True)
+            assert forbidden(blocked)
+            assert [call.path for call in far.calls] == ["/old"]
+
+    run(story)
+
+
+def test_a_name_that_changes_its_answer_does_not_lead_past_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["127.0.0.1", "127.0.0.2"])
+
+    def getaddrinfo(_: str, port: int, *__: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)  # the world's name servers, not the code under test
+
+    async def story() -> None:
+        async with sink() as far:
+            url = f"http://rebind.example:{far.url.rpartition(':')[2]}/"
+            only = parse_networks("127.0.0.1/32")
+            assert isinstance(await outcome(url, allow=only), Delivered)
+            assert forbidden(await outcome(url, allow=only))
+            assert len(far.calls) == 1
+
+    run(story)
+
+
+# TLS
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_side(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_a_certificate_of_the_given_authority_is_trusted_and_no_other(authority: trustme.CA, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+
+    async def story() -> None:
+        async with sink(server_side(authority, "localhost")) as far:
+            assert isinstance(await outcome(far.url, ca_path=str(path)), Delivered)
+            stranger = await outcome(far.url)
+            assert isinstance(stranger, Retry)
+            assert stranger.reason.startswith(f"The certificate of {far.url} is not trusted: ")
+        async with sink(server_side(authority, "other.example")) as far:
+            misnamed = await outcome(far.url, ca_path=str(path))
+            assert isinstance(misnamed, Retry)
+            assert "is not trusted: Hostname mismatch" in misnamed.reason
+
+    run(story)
+
+
+def test_tls_with_something_else_and_a_lost_ca_file_are_named(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with sink() as far:
+            url = far.url.replace("http:", "https:")
+            failed = await outcome(url)
+            assert isinstance(failed, Retry)
+            assert failed.reason.startswith(f"TLS with {url} failed (")
+            lost = await outcome(url, ca_path=str(tmp_path / "none.pem"))
+            assert isinstance(lost, Retry)
+            assert lost.reason == f"ca_path {tmp_path}/none.pem cannot be used (No such file or directory)."
+
+    run(story)
+
+
+def test_a_stored_configuration_that_cannot_be_used_says_so() -> None:
+    async def story() -> None:
+        async with notifier(url="gopher://x") as hook:
+            (failed,) = await hook.deliver([event()])
+        assert isinstance(failed, Retry)
+        assert "must begin with http:// or https://" in failed.reason
+
+    run(story)

@@ -1,0 +1,30 @@
+"""Events out of thin air, for tests that need no log."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pulpit.events import Event, encode_body
+from pulpit.ids import uuid7
+
+NOON = datetime(2026, 5, 4, 12, 0, 0, 250000, tzinfo=UTC)
+
+
+def event(
+    number: int = 1,
+    event_type: str = "repo.sync.finish",
+    repo_id: str | None = "zoo",
+    occurred_at: datetime = NOON,
+    **payload: Any,
+) -> Event:
+    """Make an event as the log would hand it out."""
+    known = {"repo_id": repo_id, **payload} if repo_id is not None else payload
+    return Event(
+        number=number,
+        id=uuid7(),
+        event_type=event_type,
+        repo_id=repo_id,
+        repo_number=None if repo_id is None else number,
+        result=payload.get("result"),
+        occurred_at=occurred_at,
+        body=encode_body(event_type, known, None),
+    )

@@ -1,0 +1,87 @@
+"""A receiver of web hooks on loopback that answers what its test says and keeps what came."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: CIMultiDict[str]
+    body: bytes
+    peer: object
+
+
+@dataclass(kw_only=True)
+class Sink:
+    """The receiver."""
+
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    answer: Callable[[Call], web.StreamResponse | Awaitable[web.StreamResponse]] = lambda _: web.Response()
+
+    def says(self, status: int, text: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Answer every request in one way from now on."""
+        self.answer = lambda _: web.Response(status=status, text=text, headers=headers)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        headers = CIMultiDict(request.headers)
+        call = Call(method=request.method, path=request.path_qs, headers=headers, body=body, peer=peer)
+        self.calls.append(call)
+        answer = self.answer(call)
+        return answer if isinstance(answer, web.StreamResponse) else await answer
+
+
+@contextlib.asynccontextmanager
+async def sink(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[Sink]:
+    """Run a receiver on a free port."""
+    receiver = Sink()
+    runner = web.ServerRunner(web.Server(receiver.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, 0, ssl_context=tls)
+        await site.start()
+        port = runner.addresses[0][1]
+        receiver.url = f"{'https' if tls else 'http'}://{host if tls is None else 'localhost'}:{port}"
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def raw(answer: bytes | None, *, close: bool = True) -> AsyncIterator[str]:
+    """Run something on a port that sends bytes (or nothing) whatever it is asked; yields its URL."""
+    talking: set[asyncio.Task[None]] = set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        talking.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            if answer is not None:
+                writer.write(answer)
+                await writer.drain()
+            if not close:
+                await asyncio.Event().wait()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in talking:
+            task.cancel()
+        await asyncio.gather(*talking, return_exceptions=True)
