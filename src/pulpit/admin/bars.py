@@ -11,7 +11,7 @@ from pulpit.admin.render import clean
 
 
 class Bars:
-    """A bar per step, drawn by rich."""
+    """A bar per step, drawn by rich; sentences stand below the bars when all is over."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -22,6 +22,7 @@ class Bars:
         )
         self._bars: dict[str, TaskID] = {}
         self._ended: set[str] = set()
+        self._lines: list[str] = []
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -29,6 +30,8 @@ class Bars:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        for line in self._lines:
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, steps: Iterable[Step]) -> None:
         """Move the bars; one that has ended stays as it is."""
@@ -55,5 +58,5 @@ class Bars:
         )
 
     def line(self, text: str) -> None:
-        """Write it above the bars."""
-        self._progress.console.print(clean(text), markup=False, highlight=False, soft_wrap=True)
+        """Keep it for the end."""
+        self._lines.append(clean(text))
