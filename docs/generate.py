@@ -1,0 +1,59 @@
+"""Writes docs/configuration.md from the settings, so that the page cannot drift from the code (`make docs`)."""
+
+from pathlib import Path
+from typing import Final
+
+from pulpit.settings import SECTIONS, Key, default_of, keys
+
+PAGE: Final = Path(__file__).parent / "configuration.md"
+HEAD: Final = """\
+# Configuration
+
+Pulpit needs none. What you want otherwise stands in `/etc/pulp/server.conf`, an INI file as Pulp 2 had it; another
+place is named by `pulpit serve --config FILE` or the environment variable `PULP_SERVER_CONF`. Each key is also an
+environment variable, and a variable beats the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`,
+`--broker-port`, `--log-format`) beats both. One pair of quotes around a value is taken off, and `true` may also be
+written `yes`, `on` or `1`. A value that cannot work ends the start with one sentence that names the key, and exit code
+78; an unknown key, of which a file of Pulp 2 has many, is logged and left alone.
+
+This page is made from the code by `make docs`.
+"""
+TABLE: Final = "\n| key | default | unit | meaning | variable |\n|---|---|---|---|---|\n"
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for section, kind in SECTIONS.items():
+        title = (kind.__doc__ or "").partition(": ")[2]
+        parts.append(f"\n## `[{section}]`\n\n{title[:1].upper()}{title[1:]}\n{TABLE}")
+        parts += [_row(key) for key in keys() if key.section == section]
+    return "".join(parts)
+
+
+def _row(key: Key) -> str:
+    meta = key.field.metadata
+    cells = [f"`{key.name}`", _default(key), _unit(key), meta["meaning"], f"`{key.variable}`"]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _default(key: Key) -> str:
+    value = default_of(key.field)
+    if value is None:
+        return "absent"
+    if value == "":
+        return "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _unit(key: Key) -> str:
+    meta = key.field.metadata
+    if key.field.type is bool:
+        return "true or false"
+    if key.field.type is int:
+        return f"{meta['unit']}, {meta['least']} to {meta['most']}"
+    return str(meta["unit"])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

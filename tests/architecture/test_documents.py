@@ -1,0 +1,52 @@
+"""The documents say what the code does: what can be compared is compared."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOCS = CHECKOUT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *CHECKOUT.glob("*.md")])
+
+
+def test_the_configuration_page_is_what_the_settings_say() -> None:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec
+    assert spec.loader
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (DOCS / "configuration.md").read_text(encoding="utf-8") == generate.page(), "run `make docs`"
+
+
+def test_the_flows_walk_through_names_that_exist() -> None:
+    source = {path: path.read_text(encoding="utf-8") for path in (CHECKOUT / "src").rglob("*.py")}
+    walked = re.findall(r"`([a-z_/0-9]+\.py):([A-Za-z_.]+)`", (DOCS / "flows.md").read_text(encoding="utf-8"))
+    assert walked
+    for file, name in walked:
+        text = source.get(CHECKOUT / "src" / "pulpit" / file)
+        assert text, f"{file} is gone"
+        for part in name.split("."):
+            assert re.search(rf"^\s*(async def|def|class) {part}\b|^\s*{part}\b.*=", text, re.MULTILINE), (file, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_layers_hold() -> None:
+    lint = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([lint], cwd=CHECKOUT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_command_of_the_readme_is_a_target() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z]+)", (CHECKOUT / "README.md").read_text(encoding="utf-8")))
+    assert {"demo", "test"} <= named <= targets
