@@ -1,0 +1,408 @@
+"""A channel: methods and content in, methods and content out.
+
+Content arrives as a method, a header and bodies; a frame that does not continue it is an error of the whole connection
+(AMQP 0-9-1, section 2.3.5.2). The two hot paths, publishing and delivering, work on bytes as they came; everything else
+comes in through the handlers.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from pulpit.broker.confirms import Confirms
+from pulpit.broker.consumer import Consumer
+from pulpit.broker.content import Publish
+from pulpit.broker.message import Entry, Message
+from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
+from pulpit.broker.properties import Properties, body_size, read_properties
+from pulpit.broker.publishing import check_message, hide_blind_copies, rewritten
+from pulpit.broker.queue import Queue
+from pulpit.broker.refusals import access_refused, not_found, precondition_failed, unexpected_frame
+from pulpit.broker.replies import PREFIX, ReplyDesk
+from pulpit.broker.virtualhost import VirtualHost
+
+_HEAD: Final = struct.Struct(">BHI")
+_DELIVERY: Final = struct.Struct(">Q?")
+_COUNT: Final = struct.Struct(">I")
+_GET_OK: Final = b"\x00\x3c\x00\x47"
+_PROPERTIES_START: Final = 12
+MAX_REMEMBERED: Final = 512
+"""Publish methods and property lists that a channel remembers decoded."""
+MAX_REMEMBERED_SIZE: Final = 256
+"""Bytes; longer ones hardly come twice."""
+
+
+class Link(Protocol):
+    """What a channel needs of its connection."""
+
+    user: str
+    frame_max: int
+    writable: bool
+    host: VirtualHost
+    replies: ReplyDesk
+    max_message_size: int
+    wants_cancel_notices: bool
+    published: int
+    delivered: int
+    max_queues: int
+
+    def owns(self, queue: Queue) -> None:
+        """Remember an exclusive queue, which goes with the connection."""
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the peer."""
+
+    def hold(self) -> None:
+        """Send nothing more until the store has written everything so far."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call once at the end of this turn."""
+
+    def publishes(self) -> None:
+        """The connection publishes, so it may be made to wait."""
+
+
+class Transaction:
+    """What a transactional channel did since the last commit."""
+
+    __slots__ = ("publishes", "rejections", "requeues", "settlements")
+
+    def __init__(self) -> None:
+        self.publishes: list[tuple[Publish, Message]] = []
+        self.settlements: list[Entry] = []
+        self.rejections: list[Entry] = []
+        self.requeues: list[Entry] = []
+
+
+class Channel:
+    """`unacknowledged` maps delivery tags to entries, in the order of the tags."""
+
+    def __init__(self, number: int, link: Link) -> None:
+        self.number: Final = number
+        self.link: Final = link
+        self.host: Final = link.host
+        self.consumers: dict[str, Consumer] = {}
+        self.unacknowledged: dict[int, Entry] = {}
+        self.flowing = True
+        self.prefetch = 0  # of consumers to come
+        self.global_prefetch = 0
+        self.held = 0  # deliveries to consumers that count against the global prefetch
+        self.confirms: Confirms | None = None
+        self.transaction: Transaction | None = None
+        self.last_queue = ""
+        self.reply_address: str | None = None
+        self.reply_tag = ""
+        self.closing = False
+        self._next_tag = 1
+        self._publish: Publish | None = None
+        self._header: bytes | None = None
+        self._missing = 0
+        self._fragments: list[bytes] = []
+        self._publishes: dict[bytes, Publish] = {}
+        self._properties: dict[bytes, Properties] = {}
+
+    # -- content in
+
+    @property
+    def expects_content(self) -> bool:
+        """Whether a publish is incomplete."""
+        return self._publish is not None
+
+    def begin_publish(self, payload: bytes) -> None:
+        """Take a basic.publish; its content follows."""
+        if self._publish is not None:
+            raise unexpected_frame("expected content, got a method frame instead")
+        publish = self._publishes.get(payload)
+        if publish is None:
+            publish = Publish(payload)
+            _remember(self._publishes, payload, publish)
+        self._publish = publish
+
+    def take_header(self, payload: bytes) -> None:
+        """Take the content header of a publish."""
+        if self._publish is None:
+            raise unexpected_frame("expected method frame, got non method frame instead")
+        if self._header is not None:
+            raise unexpected_frame("expected content body, got non content body frame instead")
+        self._missing = body_size(payload)
+        if self._missing > self.link.max_message_size:
+            size, self._publish = self._missing, None
+            raise precondition_failed(
+                f"message size {size} is larger than configured max size {self.link.max_message_size}"
+            )
+        self._header = payload
+        if not self._missing:
+            self._complete(b"")
+
+    def take_body(self, payload: bytes) -> None:
+        """Take a piece of the body; the last one makes the message."""
+        if self._header is None:
+            expected = "method" if self._publish is None else "content header"
+            raise unexpected_frame(f"expected {expected} frame, got a body frame instead")
+        missing = self._missing - len(payload)
+        if missing == 0:
+            if self._fragments:
+                self._fragments.append(payload)
+                payload = b"".join(self._fragments)
+                self._fragments = []
+            self._complete(payload)
+        elif missing > 0:
+            self._fragments.append(payload)
+            self._missing = missing
+        else:
+            raise unexpected_frame("the body is longer than its header said")
+
+    def _complete(self, body: bytes) -> None:
+        publish, header = self._publish, self._header
+        assert publish is not None and header is not None  # noqa: S101, PT018 - the states above see to it
+        self._publish = self._header = None
+        key = header[_PROPERTIES_START:]
+        properties = self._properties.get(key)
+        if properties is None:
+            properties = read_properties(header)
+            _remember(self._properties, key, properties)
+        message = Message(
+            exchange=publish.exchange,
+            routing_key=publish.routing_key,
+            address=publish.address,
+            header=header,
+            body=body,
+            properties=properties,
+        )
+        self.link.publishes()
+        check_message(publish, properties, user=self.link.user)
+        if properties.reply_to is not None:
+            rewritten(message, self.reply_address)
+        if self.transaction is None:
+            self.publish(publish, message)
+        else:
+            self.transaction.publishes.append((publish, message))
+
+    def publish(self, publish: Publish, message: Message) -> None:
+        """Route a message, return it if it must not get lost, and confirm it when it is safe."""
+        host = self.host
+        number = 0 if self.confirms is None else self.confirms.expect()
+        exchange = host.exchanges.get(publish.exchange)
+        if exchange is None:
+            raise not_found(f"no exchange '{publish.exchange}' in vhost '{host.name}'")
+        if exchange.internal:
+            raise access_to_internal(publish.exchange, host.name)
+        if not publish.exchange and publish.routing_key.startswith(PREFIX) and self._answer(publish, message):
+            self._confirm_now(number)
+            return
+        queues = host.route(exchange, message)
+        if not queues:
+            if publish.mandatory:
+                self._return(message, 312, "NO_ROUTE")
+            self._confirm_now(number)
+            return
+        if message.properties.has_copies:
+            hide_blind_copies(message)
+        accepted = host.publish(message, queues)
+        if self.confirms is None:
+            return
+        if not accepted:
+            self.confirms.refuse(number)
+        elif message.properties.persistent and host.store.has_unwritten and any(each.durable for each in queues):
+            host.store.confirm(self.confirms.confirm, number)
+        else:
+            self.confirms.confirm(number)
+
+    def _confirm_now(self, number: int) -> None:
+        if self.confirms is not None:
+            self.confirms.confirm(number)
+
+    def _answer(self, publish: Publish, message: Message) -> bool:
+        asker = self.link.replies.find(publish.routing_key)
+        if asker is not None:
+            asker.answer(message)
+        return asker is not None
+
+    def _return(self, message: Message, code: int, text: str) -> None:
+        method = commands.Basic.Return(code, text, message.exchange, message.routing_key)
+        self.link.send(method_frame(self.number, method) + self._content_frames(message))
+
+    # -- content out
+
+    def takes_deliveries(self) -> bool:
+        """Whether consumers of this channel may get another message now."""
+        return self.flowing and self.link.writable and (not self.global_prefetch or self.held < self.global_prefetch)
+
+    def deliver(self, consumer: Consumer, entry: Entry) -> None:
+        """Send basic.deliver with its content."""
+        tag = self._next_tag
+        self._next_tag = tag + 1
+        message = entry.message
+        start, address, header, body = consumer.start, message.address, message.header, message.body
+        head, number, link = _HEAD.pack, self.number, self.link
+        parts = [
+            head(FRAME_METHOD, number, len(start) + 9 + len(address)),
+            start,
+            _DELIVERY.pack(tag, entry.redelivered),
+            address,
+            FRAME_END,
+            head(FRAME_HEADER, number, len(header)),
+            header,
+            FRAME_END,
+        ]
+        if 0 < len(body) <= link.frame_max - FRAME_OVERHEAD:
+            parts += (head(FRAME_BODY, number, len(body)), body, FRAME_END)
+        elif body:
+            parts += self._body_frames(body)
+        link.delivered += 1
+        link.send(b"".join(parts))
+        if consumer.no_ack:
+            entry.queue.settle(entry)
+        else:
+            self.unacknowledged[tag] = entry
+            entry.tag = tag
+            entry.consumer = consumer
+            consumer.unacknowledged += 1
+            self.held += 1
+
+    def answer(self, message: Message) -> None:
+        """Deliver a direct reply to the one who asked."""
+        method = commands.Basic.Deliver(self.reply_tag, self._next_tag, False, message.exchange, message.routing_key)
+        self._next_tag += 1
+        self.link.send(method_frame(self.number, method) + self._content_frames(message))
+
+    def get_ok(self, entry: Entry, *, no_ack: bool, remaining: int) -> None:
+        """Answer basic.get with a message."""
+        tag = self._next_tag
+        self._next_tag += 1
+        message = entry.message
+        payload = _GET_OK + _DELIVERY.pack(tag, entry.redelivered) + message.address + _COUNT.pack(remaining)
+        self.link.delivered += 1
+        self.link.send(frame(FRAME_METHOD, self.number, payload) + self._content_frames(message))
+        if no_ack:
+            entry.queue.settle(entry)
+        else:
+            self.unacknowledged[tag] = entry
+            entry.tag = tag
+            entry.consumer = None
+
+    def _content_frames(self, message: Message) -> bytes:
+        return frame(FRAME_HEADER, self.number, message.header) + b"".join(self._body_frames(message.body))
+
+    def _body_frames(self, body: bytes) -> list[bytes]:
+        size = self.link.frame_max - FRAME_OVERHEAD
+        return [frame(FRAME_BODY, self.number, body[at : at + size]) for at in range(0, len(body), size)]
+
+    def reply(self, method: Frame) -> None:
+        """Send a method without content."""
+        self.link.send(method_frame(self.number, method))
+
+    def say(self, payload: bytes) -> None:
+        """Send a method that is encoded already."""
+        if not self.closing:
+            self.link.send(frame(FRAME_METHOD, self.number, payload))
+
+    # -- acknowledgements
+
+    def collect(self, tag: int, *, multiple: bool) -> list[Entry]:
+        """Take what a tag stands for out of the unacknowledged; the caller settles it."""
+        held = self.unacknowledged
+        if not multiple:
+            entry = held.pop(tag, None)
+            if entry is None:
+                raise precondition_failed(f"unknown delivery tag {tag}")
+            self._release(entry)
+            return [entry]
+        if tag and tag not in held:
+            raise precondition_failed(f"unknown delivery tag {tag}")
+        tags = [each for each in held if each <= tag] if tag else list(held)
+        entries = [held.pop(each) for each in tags]
+        for entry in entries:
+            self._release(entry)
+        return entries
+
+    def _release(self, entry: Entry) -> None:
+        if entry.consumer is not None:
+            entry.consumer.unacknowledged -= 1
+            self.held -= 1
+
+    def hold_again(self, entries: Iterable[Entry]) -> None:
+        """Undo `collect`; the entries keep the tags that they were delivered with."""
+        for entry in entries:
+            self.unacknowledged[entry.tag] = entry
+            if entry.consumer is not None:
+                entry.consumer.unacknowledged += 1
+                self.held += 1
+        self.unacknowledged = dict(sorted(self.unacknowledged.items()))
+
+    def acknowledge(self, entries: Iterable[Entry]) -> None:
+        """Settle entries that were collected."""
+        queues = set()
+        for entry in entries:
+            entry.queue.settle(entry)
+            queues.add(entry.queue)
+        self._drain(queues)
+
+    def reject(self, entries: Iterable[Entry]) -> None:
+        """Send entries to the dead letters."""
+        queues = set()
+        for entry in entries:
+            entry.queue.reject(entry)
+            queues.add(entry.queue)
+        self._drain(queues)
+
+    def requeue(self, entries: Iterable[Entry]) -> None:
+        """Put entries back into their queues."""
+        by_queue: dict[Queue, list[Entry]] = {}
+        for entry in entries:
+            by_queue.setdefault(entry.queue, []).append(entry)
+        for queue, members in by_queue.items():
+            queue.give_back(members)
+        self._drain(())
+
+    def _drain(self, queues: Iterable[Queue]) -> None:
+        if self.global_prefetch:
+            self.resume()
+            return
+        for queue in queues:
+            queue.drain()
+
+    def resume(self) -> None:
+        """Deliver again to all consumers, after whatever held them up."""
+        for queue in {consumer.queue for consumer in self.consumers.values()}:
+            queue.drain()
+
+    # -- consumers and the end
+
+    def cancelled(self, consumer: Consumer) -> None:
+        """A queue went away under a consumer."""
+        self.consumers.pop(consumer.tag, None)
+        if self.link.wants_cancel_notices and not self.closing:
+            self.reply(commands.Basic.Cancel(consumer.tag, True))
+
+    def close(self) -> None:
+        """End: consumers go first, so that nothing comes back to them, then the unacknowledged return."""
+        self.closing = True
+        self._publish = self._header = None
+        self._fragments = []
+        if self.reply_address is not None:
+            self.link.replies.leave(self.reply_address)
+        consumers, self.consumers = self.consumers, {}
+        for consumer in consumers.values():
+            consumer.queue.remove_consumer(consumer)
+        entries = list(self.unacknowledged.values())
+        if self.transaction is not None:
+            entries += self.transaction.settlements + self.transaction.rejections + self.transaction.requeues
+            self.transaction = None
+        self.unacknowledged = {}
+        self.requeue(entries)
+
+
+def access_to_internal(exchange: str, host: str) -> Exception:
+    """Nobody publishes to an internal exchange directly."""
+    return access_refused(f"cannot publish to internal exchange '{exchange}' in vhost '{host}'")
+
+
+def _remember(known: dict[bytes, Any], key: bytes, value: Any) -> None:
+    if len(key) <= MAX_REMEMBERED_SIZE:
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[key] = value

@@ -1,0 +1,70 @@
+"""How a broker is set up."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pulpit.broker.passwords import Password
+
+MEBIBYTE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all."""
+
+    password: Password
+    anywhere: bool = True
+    virtual_hosts: frozenset[str] | None = None
+
+
+def guest() -> Mapping[str, User]:
+    """The user guest with the password guest, who must come from this machine, as in RabbitMQ."""
+    return {"guest": User(password=Password("guest"), anywhere=False)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerConfig:
+    """Everything that can be set; sizes in bytes, times in seconds.
+
+    Attributes:
+        host: address to listen on; one beyond this machine needs users of your own and TLS.
+        port: TCP port; 0 takes a free one, which `Broker.port` then tells.
+        data_dir: folder of the broker's database; it is created. None keeps everything in memory, for tests.
+        users: who may log in. A client certificate (EXTERNAL) must bear the name of one of them.
+        virtual_hosts: names of the virtual hosts; the first one is the default.
+        ssl_context: speak TLS with this context; None speaks plain TCP.
+        memory_limit: bytes of messages in memory above which publishers must wait; backlogs go to the disk long before.
+        disk_free_limit: free bytes in `data_dir` below which publishers must wait.
+        max_message_size: bytes of one body.
+        max_connections: connections at once; a further one is closed before it can say anything.
+        max_connections_handshaking: connections at once that have not logged in yet.
+        max_queues: queues in one virtual host.
+        channel_max: channels of one connection.
+        frame_max: bytes of one frame, with its eight bytes around the payload.
+        heartbeat: seconds that are proposed to clients; 0 proposes none.
+        handshake_timeout: seconds from connecting to being logged in.
+        failed_login_delay: seconds before a refused log-in is answered; doubles per failure from one address, up to 16 times.
+        shutdown_timeout: seconds that clients get to answer the goodbye.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5672
+    data_dir: Path | None
+    users: Mapping[str, User] = field(default_factory=guest)
+    virtual_hosts: tuple[str, ...] = ("/",)
+    ssl_context: ssl.SSLContext | None = None
+    memory_limit: int = 256 * MEBIBYTE
+    disk_free_limit: int = 50 * MEBIBYTE
+    max_message_size: int = 128 * MEBIBYTE
+    max_connections: int = 4096
+    max_connections_handshaking: int = 256
+    max_queues: int = 100_000
+    channel_max: int = 2047
+    frame_max: int = 131_072
+    heartbeat: int = 60
+    handshake_timeout: float = 10.0
+    failed_login_delay: float = 0.25
+    shutdown_timeout: float = 1.0

@@ -1,0 +1,511 @@
+"""A connection: bytes in, bytes out.
+
+    header → start → login → tune → open → running ─┬→ closing → closed
+                                                    └→ closed
+Each state has a table of the methods that are legal in it; `running` hands methods of channels to the handlers. What is
+to be sent collects in `_out` until the rim fetches it at the end of a turn, so that many frames become one write.
+"""
+
+import logging
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from pulpit.broker.channel import Channel
+from pulpit.broker.content import PUBLISH
+from pulpit.broker.handlers.basic import fast_ack
+from pulpit.broker.handlers.table import HANDLERS
+from pulpit.broker.house import House
+from pulpit.broker.logins import EXTERNAL, MECHANISMS, Attempt
+from pulpit.broker.methods import (
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    HEARTBEAT,
+    method_frame,
+    method_ids,
+    read_method,
+)
+from pulpit.broker.queue import Queue
+from pulpit.broker.refusals import (
+    ChannelRefusal,
+    ConnectionRefusal,
+    Refusal,
+    access_refused,
+    channel_error,
+    command_invalid,
+    frame_error,
+    not_allowed,
+    unexpected_frame,
+)
+from pulpit.broker.timers import Timer
+from pulpit.broker.virtualhost import VirtualHost
+
+PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+FRAME_MIN: Final = 4096
+HANDSHAKE_FRAME_MAX: Final = 8192
+"""Bytes of a frame before anybody has logged in."""
+WRITE_LIMIT: Final = 256 * 1024
+"""Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
+_END: Final = 0xCE
+_HEAD: Final = struct.Struct(">BHI")
+_ACK: Final = b"\x00\x3c\x00\x50"
+_ACK_SIZE: Final = 13
+_log = logging.getLogger(__name__)
+
+
+class Connection:
+    """One client. `wake` asks the rim to call `take_output` soon; `finished` tells it to hang up after sending."""
+
+    def __init__(
+        self,
+        house: House,
+        *,
+        wake: Callable[[], None],
+        address: str,
+        local: bool,
+        certificate_name: str | None = None,
+        secure: bool = False,
+    ) -> None:
+        self.house: Final = house
+        self.address: Final = address
+        self.local: Final = local
+        self.certificate_name: Final = certificate_name
+        self.secure: Final = secure
+        self.state = "header"
+        self.finished = False
+        self.user = ""
+        self.client_properties: Mapping[str, Any] = {}
+        self.frame_max = house.config.frame_max
+        self.channel_max = house.config.channel_max
+        self.heartbeat = 0
+        self.host: VirtualHost = house.hosts[house.config.virtual_hosts[0]]
+        self.replies: Final = house.replies
+        self.max_message_size: Final = house.config.max_message_size
+        self.max_queues: Final = house.config.max_queues
+        self.wants_cancel_notices = False
+        self.wants_blocked_notices = False
+        self.channels: dict[int, Channel] = {}
+        self.owned: dict[Queue, None] = {}
+        self.writable = True
+        self.published = 0
+        self.delivered = 0
+        self.blocked = False
+        self.waiting_for_login = False
+        self._wake: Final = wake
+        self._rest = b""
+        self._frame_limit = HANDSHAKE_FRAME_MAX
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._peer_reads = True
+        self._awake = False
+        self._holds = 0
+        self._endings: list[Callable[[], None]] = []
+        self._heard = True
+        self._spoke = True
+        self._silence = 0
+        self._pulse: Timer | None = None
+
+    # -- bytes in
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as they came from the socket."""
+        self._heard = True
+        if self._rest:
+            data = self._rest + data
+        if self.state == "header":
+            data = self._read_header(data)
+        if self.waiting_for_login or self.state == "header":
+            self._rest = data
+            return
+        self._rest = self._read_frames(data)
+
+    def _read_header(self, data: bytes) -> bytes:
+        """Check the protocol header; anything else is answered with ours, and good-bye."""
+        if PROTOCOL_HEADER.startswith(data[: len(PROTOCOL_HEADER)]) and len(data) < len(PROTOCOL_HEADER):
+            return data
+        if not data.startswith(PROTOCOL_HEADER):
+            self.send(PROTOCOL_HEADER)
+            self._finish()
+            return b""
+        self.state = "start"
+        properties = self.house.server_properties
+        mechanisms = [*MECHANISMS, EXTERNAL] if self.certificate_name else list(MECHANISMS)
+        start = commands.Connection.Start(0, 9, properties, " ".join(mechanisms), "en_US")
+        self.send(method_frame(0, start))
+        return data[len(PROTOCOL_HEADER) :]
+
+    def _read_frames(self, data: bytes) -> bytes:
+        """Handle every complete frame; answers the incomplete rest."""
+        position, end = 0, len(data)
+        unpack = _HEAD.unpack_from
+        while end - position >= FRAME_OVERHEAD and self.state != "closed" and not self.waiting_for_login:
+            kind, number, size = unpack(data, position)
+            if size > self._frame_limit - FRAME_OVERHEAD:
+                self._fail(frame_error(f"a frame of {size} bytes where {self._frame_limit} are the limit"), 0, b"")
+                return b""
+            stop = position + 7 + size
+            if stop >= end:
+                break
+            if data[stop] != _END:
+                self._fail(frame_error("a frame does not end where it said"), 0, b"")
+                return b""
+            payload = data[position + 7 : stop]
+            position = stop + 1
+            self._guard(kind, number, payload)
+        return data[position:]
+
+    def _guard(self, kind: int, number: int, payload: bytes) -> None:
+        """Handle one frame, and turn what goes wrong into a close method."""
+        try:
+            self._handle(kind, number, payload)
+        except Refusal as refusal:
+            self._fail(refusal, number, payload if kind == FRAME_METHOD else PUBLISH)
+        except Exception:
+            _log.exception("A frame could not be handled", extra={"action": "broker_frame_failed"})
+            self._fail(ConnectionRefusal(541, "the broker made a mistake, see its log"), number, payload)
+
+    def _handle(self, kind: int, number: int, payload: bytes) -> None:
+        channel = self.channels.get(number)
+        if channel is not None and not channel.closing and self.state == "running":
+            if kind == FRAME_BODY:
+                channel.take_body(payload)
+                return
+            if kind == FRAME_HEADER:
+                channel.take_header(payload)
+                return
+            if kind == FRAME_METHOD:
+                start = payload[:4]
+                if start == PUBLISH:
+                    channel.begin_publish(payload)
+                    return
+                if start == _ACK and len(payload) == _ACK_SIZE and not channel.expects_content:
+                    fast_ack(channel, payload)
+                    return
+        self._handle_other(kind, number, payload)
+
+    def _handle_other(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == FRAME_HEARTBEAT:
+            if number:
+                raise frame_error("a heartbeat on a channel")
+        elif kind == FRAME_METHOD:
+            if self.state == "closing":
+                if payload[:4] in (b"\x00\x0a\x00\x33", b"\x00\x0a\x00\x32"):
+                    self._handle_method(0, read_method(payload))
+            elif number in self.channels and self.channels[number].closing:
+                self._handle_closing(number, payload)
+            else:
+                self._handle_method(number, read_method(payload))
+        elif kind not in (FRAME_HEADER, FRAME_BODY):
+            raise frame_error(f"unknown frame type {kind}")
+        elif self.state not in ("closing", "closed") and number not in self.channels:
+            raise (channel_error if number else unexpected_frame)("content where no channel is open")
+
+    def _handle_closing(self, number: int, payload: bytes) -> None:
+        """After channel.close was sent, only its answer counts, or the client's own close, which crossed it."""
+        if payload[:4] == b"\x00\x14\x00\x29":
+            del self.channels[number]
+        elif payload[:4] == b"\x00\x14\x00\x28":
+            self.send(method_frame(number, commands.Channel.CloseOk()))
+
+    def _handle_method(self, number: int, method: Frame) -> None:
+        if number == 0:
+            handler = _CONNECTION_METHODS[self.state].get(type(method))
+            if handler is None:
+                raise command_invalid(f"{method.name} is out of place")
+            handler(self, method)
+        elif self.state != "running":
+            raise command_invalid(f"{method.name} before the connection is open")
+        else:
+            self._handle_channel_method(number, method)
+
+    def _handle_channel_method(self, number: int, method: Frame) -> None:
+        channel = self.channels.get(number)
+        if isinstance(method, commands.Channel.Open):
+            self._open_channel(number, channel)
+        elif channel is None:
+            if not isinstance(method, commands.Channel.CloseOk):
+                raise channel_error("expected 'channel.open'")
+        elif isinstance(method, commands.Channel.Close):
+            channel.close()
+            del self.channels[number]
+            self.send(method_frame(number, commands.Channel.CloseOk()))
+        elif channel.expects_content:
+            raise unexpected_frame("expected content, got a method frame instead")
+        else:
+            handler = HANDLERS.get(type(method))
+            if handler is None:
+                raise command_invalid(f"{method.name} is nothing that a client sends")
+            handler(channel, method)
+
+    def _open_channel(self, number: int, channel: Channel | None) -> None:
+        if channel is not None:
+            raise channel_error("second 'channel.open' seen")
+        if self.channel_max and number > self.channel_max:
+            raise not_allowed(f"channel number {number} is above the negotiated channel_max ({self.channel_max})")
+        self.channels[number] = Channel(number, self)
+        self.send(method_frame(number, commands.Channel.OpenOk()))
+
+    # -- the connection's own methods
+
+    def _start_ok(self, method: commands.Connection.StartOk) -> None:
+        properties = method.client_properties
+        self.client_properties = properties
+        capabilities: Any = properties.get("capabilities")
+        capabilities = capabilities if isinstance(capabilities, dict) else {}
+        self.wants_cancel_notices = capabilities.get("consumer_cancel_notify") is True
+        self.wants_blocked_notices = capabilities.get("connection.blocked") is True
+        self.waiting_for_login = True
+        attempt = self._attempt(method.mechanism, method.response)  # type: ignore[arg-type]
+        self.house.logins.ask(attempt, self._logged_in)
+
+    def _attempt(self, mechanism: str, response: bytes) -> Attempt:
+        if mechanism == EXTERNAL and self.certificate_name:
+            user, password = self.certificate_name, None
+        elif mechanism in MECHANISMS:
+            user, password = MECHANISMS[mechanism](response)
+        else:
+            self.waiting_for_login = False
+            raise command_invalid(f"unknown authentication mechanism '{mechanism}'")
+        return Attempt(mechanism=mechanism, user=user, password=password, address=self.address, local=self.local)
+
+    def _logged_in(self, attempt: Attempt, *, welcome: bool) -> None:
+        """The door has answered."""
+        self.waiting_for_login = False
+        if self.state == "closed":
+            return
+        if welcome:
+            self.user = attempt.user
+            self.state = "tune"
+            config = self.house.config
+            self.send(method_frame(0, commands.Connection.Tune(config.channel_max, config.frame_max, config.heartbeat)))
+            rest, self._rest = self._rest, b""
+            self.receive(rest)
+            return
+        capabilities: Any = self.client_properties.get("capabilities")
+        if isinstance(capabilities, dict) and capabilities.get("authentication_failure_close") is True:
+            reason = (
+                f"Login was refused using authentication mechanism {attempt.mechanism}."
+                " For details see the broker logfile."
+            )
+            self._fail(ConnectionRefusal(403, reason), 0, b"")
+        else:
+            self._finish()
+
+    def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
+        config = self.house.config
+        self.channel_max = _negotiated("channel_max", 1, config.channel_max, method.channel_max)
+        self.frame_max = _negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
+        self._frame_limit = self.frame_max
+        self.heartbeat = method.heartbeat
+        self.state = "open"
+        if self.heartbeat:
+            self._pulse = self.house.timers.after(self.heartbeat / 2, self._beat)
+
+    def _open(self, method: commands.Connection.Open) -> None:
+        name = method.virtual_host
+        host = self.house.hosts.get(name)
+        if host is None:
+            raise not_allowed(f"vhost {name} not found")
+        if not self.house.logins.may_enter(self.user, name):
+            raise not_allowed(f"access to vhost '{name}' refused for user '{self.user}'")
+        self.host = host
+        self.state = "running"
+        self.house.connections[self] = None
+        self.send(method_frame(0, commands.Connection.OpenOk()))
+
+    def _client_closes(self, method: commands.Connection.Close) -> None:
+        self._drop_everything()
+        self.send(method_frame(0, commands.Connection.CloseOk()))
+        self._finish()
+
+    def _close_ok(self, method: commands.Connection.CloseOk) -> None:
+        self._finish()
+
+    def _update_secret(self, method: commands.Connection.UpdateSecret) -> None:
+        """Passwords do not run out here, so a new one changes nothing."""
+        self.send(method_frame(0, commands.Connection.UpdateSecretOk()))
+
+    # -- ends
+
+    def _fail(self, refusal: Refusal, number: int, payload: bytes) -> None:
+        """Close the channel or the connection with the reason and the method that caused it."""
+        class_id, method_id = method_ids(payload)
+        channel = self.channels.get(number)
+        if isinstance(refusal, ChannelRefusal) and channel is not None:
+            self.send(method_frame(number, commands.Channel.Close(refusal.code, refusal.text, class_id, method_id)))
+            channel.close()
+            return
+        if self.state in ("closing", "closed"):
+            self._finish()
+            return
+        if self.state == "header":
+            self._finish()
+            return
+        self._drop_everything()
+        self.send(method_frame(0, commands.Connection.Close(refusal.code, refusal.text, class_id, method_id)))
+        self.state = "closing"
+        self.house.timers.after(self.house.config.handshake_timeout, self.abort)
+
+    def shut(self, code: int, text: str) -> None:
+        """Close from the broker's side, in words."""
+        if self.state in ("start", "tune", "open", "running"):
+            self._fail(ConnectionRefusal(code, text), 0, b"")
+        elif self.state == "header":
+            self._finish()
+
+    def abort(self) -> None:
+        """Hang up without words."""
+        if self.state != "closed":
+            self._finish()
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        self.state = "closed"
+        self._drop_everything()
+
+    def _finish(self) -> None:
+        self.state = "closed"
+        self.finished = True
+        self._drop_everything()
+        self._call_wake()
+
+    def _drop_everything(self) -> None:
+        """Close the channels, then delete the queues that nobody else may use."""
+        self.house.connections.pop(self, None)
+        if self._pulse is not None and self.state != "closing":
+            self._pulse.cancel()
+            self._pulse = None
+        for channel in list(self.channels.values()):
+            if not channel.closing:
+                channel.close()
+        self.channels.clear()
+        for queue in list(self.owned):
+            queue.host.drop_queue(queue)
+        self.owned.clear()
+
+    # -- bytes out
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes; the rim fetches them at the end of the turn."""
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size > WRITE_LIMIT:
+            self.writable = False
+        if not self._awake:
+            self._call_wake()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call at the end of the turn, before output is fetched."""
+        self._endings.append(call)
+        if not self._awake:
+            self._call_wake()
+
+    def hold(self) -> None:
+        """Keep what follows until the store has written everything so far."""
+        self._holds += 1
+        self.house.store.after(self._release)
+
+    def _release(self) -> None:
+        self._holds -= 1
+        self._call_wake()
+
+    def take_output(self) -> bytes:
+        """What is to be written to the socket now."""
+        self._awake = False
+        endings, self._endings = self._endings, []
+        for call in endings:
+            call()
+        if self._holds and not self.finished:
+            return b""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out = []
+        self._out_size = 0
+        self._awake = False
+        if data:
+            self._spoke = True
+        if not self.writable and self._peer_reads:
+            self.writable = True
+            self.soon(self._resume)
+        return data
+
+    def peer_reads(self, *, reads: bool) -> None:
+        """The socket's buffer is full, or has room again."""
+        self._peer_reads = reads
+        if not reads:
+            self.writable = False
+        elif not self._holds:
+            self.writable = True
+            self._resume()
+
+    def _resume(self) -> None:
+        for channel in list(self.channels.values()):
+            channel.resume()
+
+    def _call_wake(self) -> None:
+        self._awake = True
+        self._wake()
+
+    # -- what channels ask of their connection
+
+    def owns(self, queue: Queue) -> None:
+        """Remember an exclusive queue."""
+        self.owned[queue] = None
+
+    def publishes(self) -> None:
+        """Count, and stop reading if memory or disk are short."""
+        self.published += 1
+        if self.house.alarm and not self.blocked:
+            self.blocked = True
+            if self.wants_blocked_notices:
+                self.send(method_frame(0, commands.Connection.Blocked(self.house.alarm)))
+
+    def unblock(self) -> None:
+        """Memory and disk suffice again."""
+        if self.blocked:
+            self.blocked = False
+            if self.wants_blocked_notices:
+                self.send(method_frame(0, commands.Connection.Unblocked()))
+
+    def _beat(self) -> None:
+        """Twice per heartbeat: speak if nothing was said, hang up if nothing was heard for two whole ones."""
+        if self.state == "closed":
+            return
+        self._pulse = self.house.timers.after(self.heartbeat / 2, self._beat)
+        if not self._spoke:
+            self.send(HEARTBEAT)
+        self._spoke = False
+        self._silence = 0 if self._heard or self.blocked else self._silence + 1
+        self._heard = False
+        if self._silence >= 4:  # noqa: PLR2004 - four halves
+            _log.info("A client was silent for too long", extra={"action": "broker_client_silent"})
+            self.abort()
+
+
+def _negotiated(name: str, least: int, ours: int, theirs: int) -> int:
+    """Take the client's wish if it is within bounds."""
+    if theirs and theirs < least:
+        raise not_allowed(f"negotiated {name} = {theirs} is lower than the minimum allowed value ({least})")
+    if ours and (not theirs or theirs > ours):
+        extra = " (no limit)" if not theirs else ""
+        raise not_allowed(f"negotiated {name} = {theirs}{extra} is higher than the maximum allowed value ({ours})")
+    return theirs
+
+
+_CLOSES: Final = {
+    commands.Connection.Close: Connection._client_closes,  # noqa: SLF001 - the table of this very class
+    commands.Connection.CloseOk: Connection._close_ok,  # noqa: SLF001 - the same
+}
+_CONNECTION_METHODS: Final[Mapping[str, Mapping[type[Frame], Callable[[Connection, Any], None]]]] = {
+    "start": {commands.Connection.StartOk: Connection._start_ok, **_CLOSES},  # noqa: SLF001 - the same
+    "tune": {commands.Connection.TuneOk: Connection._tune_ok, **_CLOSES},  # noqa: SLF001 - the same
+    "open": {commands.Connection.Open: Connection._open, **_CLOSES},  # noqa: SLF001 - the same
+    "running": {commands.Connection.UpdateSecret: Connection._update_secret, **_CLOSES},  # noqa: SLF001 - the same
+    "closing": {**_CLOSES},
+    "closed": {},
+}

@@ -1,0 +1,112 @@
+"""What a message becomes when it dies: new headers, and new routing keys."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pulpit.broker import properties, tables
+from pulpit.broker.message import Message
+from pulpit.broker.methods import short_string
+
+REJECTED: Final = "rejected"
+COPIES: Final = (b"CC", b"BCC")
+
+
+def dead_letter(
+    message: Message, *, queue: str, reason: str, exchange: str, key: str | None, seconds: int
+) -> tuple[Message, list[str]]:
+    """Make the message for the dead-letter exchange, and the keys under which it is routed.
+
+    Without a dead-letter routing key the message keeps its own, copies included; BCC is hidden from consumers.
+    """
+    before = message.properties
+    headers = before.raw_headers()
+    keys = [message.routing_key, *copy_keys(before.headers(), "CC")]
+    hidden = (b"BCC",) if key is None else COPIES
+    kept = [(name, value) for name, value in headers if name not in hidden]
+    death = _death(message, queue=queue, reason=reason, keys=keys, seconds=seconds)
+    after = properties.with_part(before, "headers", tables.join(_with_death(kept, death)))
+    if reason == "expired":
+        after = properties.with_part(after, "expiration", None)
+    if key is not None:
+        after.has_copies = False
+    routing_key = message.routing_key if key is None else key
+    dead = Message(
+        exchange=exchange,
+        routing_key=routing_key,
+        address=short_string(exchange) + short_string(routing_key),
+        header=properties.write_header(len(message.body), after),
+        body=message.body,
+        properties=after,
+    )
+    return dead, (keys + copy_keys(before.headers(), "BCC") if key is None else [key])
+
+
+def copy_keys(headers: Mapping[str, Any], name: str) -> list[str]:
+    """The further routing keys that a sender named in CC or BCC."""
+    value = headers.get(name)
+    return [key for key in value if isinstance(key, str)] if isinstance(value, list) else []
+
+
+def is_cycle(message: Message, queue: str) -> bool:
+    """Whether the message has died in this queue before without anybody having rejected it since."""
+    for death in _deaths(message.properties.headers()):
+        if death.get("reason") == REJECTED:
+            return False
+        if death.get("queue") == queue:
+            return True
+    return False
+
+
+def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    deaths = headers.get("x-death")
+    return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
+
+
+def _death(message: Message, *, queue: str, reason: str, keys: list[str], seconds: int) -> dict[str, bytes]:
+    """One entry of `x-death`, each value with its type."""
+    death = {
+        "count": tables.long(1),
+        "reason": tables.long_string(reason),
+        "queue": tables.long_string(queue),
+        "time": tables.timestamp(seconds),
+        "exchange": tables.long_string(message.exchange),
+        "routing-keys": tables.array(map(tables.long_string, keys)),
+    }
+    expiration = message.properties.expiration
+    if reason == "expired" and expiration is not None:
+        death["original-expiration"] = tables.long_string(expiration)
+    return death
+
+
+def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> list[tuple[bytes, bytes]]:
+    """Put the death in front of the others; the same queue and reason again only counts up."""
+    named = dict(headers)
+    others: list[dict[str, bytes]] = []
+    newest = death
+    for earlier in _raw_deaths(named.get(b"x-death")):
+        if earlier.get("queue") == death["queue"] and earlier.get("reason") == death["reason"]:
+            newest = earlier | {"count": tables.long(_count(earlier) + 1)}
+        else:
+            others.append(earlier)
+    values = (tables.nested([(name.encode(), value) for name, value in each.items()]) for each in (newest, *others))
+    if b"x-first-death-queue" not in named:
+        for name in ("exchange", "queue", "reason"):
+            named[b"x-first-death-" + name.encode()] = death[name]
+    named[b"x-death"] = tables.array(values)
+    return list(named.items())
+
+
+def _count(death: Mapping[str, bytes]) -> int:
+    count = tables.read_value(death["count"]) if "count" in death else 0
+    return count if isinstance(count, int) else 0
+
+
+def _raw_deaths(raw: bytes | None) -> list[dict[str, bytes]]:
+    """Cut an `x-death` header into its deaths; anything else that calls itself so counts as none."""
+    if raw is None or raw[:1] != b"A":
+        return []
+    return [
+        {name.decode("utf-8", "surrogateescape"): value for name, value in tables.split(item, 1)}
+        for item in tables.items(raw)
+        if item[:1] == b"F"
+    ]

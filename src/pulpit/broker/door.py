@@ -1,0 +1,72 @@
+"""The door: judges log-ins without holding up the loop, and slows down those who guess."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import Final
+
+from pulpit.broker.config import BrokerConfig
+from pulpit.broker.house import Answer
+from pulpit.broker.logins import Attempt
+
+MAX_ADDRESSES: Final = 4096
+"""Addresses whose failures are remembered; the oldest is forgotten first."""
+MAX_DOUBLINGS: Final = 4
+
+_log = logging.getLogger(__name__)
+
+
+class PasswordDoor:
+    """Compares with the configured users; a refusal waits longer with every failure from the same address."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._users: Final = config.users
+        self._delay: Final = config.failed_login_delay
+        self._failures: Final[OrderedDict[str, int]] = OrderedDict()
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+
+    def may_enter(self, user: str, host: str) -> bool:
+        """Whether the user may use the virtual host."""
+        allowed = self._users[user].virtual_hosts
+        return allowed is None or host in allowed
+
+    def ask(self, attempt: Attempt, answer: Answer) -> None:
+        """Judge at once if that is cheap, else on a thread."""
+        user = self._users.get(attempt.user)
+        if user is not None and not user.password.is_slow and self._fits(attempt):
+            self._failures.pop(attempt.address, None)
+            answer(attempt, welcome=True)
+            return
+        task = asyncio.get_running_loop().create_task(self._judge(attempt, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Forget who still waits."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _judge(self, attempt: Attempt, answer: Answer) -> None:
+        welcome = await asyncio.to_thread(self._fits, attempt)
+        if welcome:
+            self._failures.pop(attempt.address, None)
+        else:
+            _log.warning(
+                "A log-in was refused", extra={"action": "broker_login_refused", "mechanism": attempt.mechanism}
+            )
+            await asyncio.sleep(self._penalty(attempt.address))
+        answer(attempt, welcome=welcome)
+
+    def _fits(self, attempt: Attempt) -> bool:
+        user = self._users.get(attempt.user)
+        if user is None or not (user.anywhere or attempt.local):
+            return False
+        return attempt.password is None or user.password.fits(attempt.password)
+
+    def _penalty(self, address: str) -> float:
+        failures = self._failures.pop(address, 0) + 1
+        self._failures[address] = failures
+        while len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        return self._delay * float(2 ** min(failures - 1, MAX_DOUBLINGS))

@@ -1,0 +1,1 @@
+"""The exchange kinds, one file each."""

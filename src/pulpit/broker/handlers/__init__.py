@@ -1,0 +1,1 @@
+"""What each method of a channel does, one file per class of methods; `table` puts them together."""

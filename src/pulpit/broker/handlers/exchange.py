@@ -1,0 +1,132 @@
+"""exchange.*: declare, delete, bind, unbind."""
+
+from typing import Final
+
+from pamqp.commands import Exchange as Methods
+
+from pulpit.broker.channel import Channel
+from pulpit.broker.exchanges.exchange import KINDS, Exchange
+from pulpit.broker.handlers.lookup import (
+    exchange_title,
+    find_exchange,
+    refuse_default,
+    refuse_reserved,
+    require_same,
+    require_same_arguments,
+)
+from pulpit.broker.methods import Arguments
+from pulpit.broker.queue_arguments import type_name
+from pulpit.broker.refusals import command_invalid, precondition_failed
+
+ALTERNATE: Final = "alternate-exchange"
+
+
+def declare(channel: Channel, method: Methods.Declare) -> None:
+    """Create an exchange, or check that it is as described."""
+    name = _clean(method.exchange)
+    refuse_default(name)
+    if method.passive:
+        find_exchange(channel, name)
+    else:
+        _declare_actively(channel, name, method)
+    if not method.nowait:
+        channel.reply(Methods.DeclareOk())
+
+
+def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> None:
+    if method.exchange_type not in KINDS:
+        raise command_invalid(f"unknown exchange type '{method.exchange_type}'")
+    existing = channel.host.exchanges.get(name)
+    if existing is not None:
+        _require_equivalent(channel, existing, method)
+        return
+    refuse_reserved("exchange", name)
+    arguments = method.arguments
+    assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
+    exchange = Exchange(
+        name=name,
+        type=method.exchange_type,
+        durable=method.durable,
+        auto_delete=method.auto_delete,
+        internal=method.internal,
+        arguments=arguments.raw,
+        alternate=_alternate(channel, name, arguments),
+    )
+    channel.host.add_exchange(exchange)
+    if exchange.durable:
+        channel.link.hold()
+
+
+def _alternate(channel: Channel, name: str, arguments: Arguments) -> str | None:
+    alternate = arguments.get(ALTERNATE)
+    if alternate is not None and not isinstance(alternate, str):
+        raise precondition_failed(
+            f"invalid arg '{ALTERNATE}' for {exchange_title(channel, name)}: "
+            "{unacceptable_type," + type_name(alternate) + "}"
+        )
+    return alternate
+
+
+def _require_equivalent(channel: Channel, existing: Exchange, method: Methods.Declare) -> None:
+    title = exchange_title(channel, existing.name)
+    require_same(title, "type", method.exchange_type, existing.type)
+    require_same(title, "durable", method.durable, existing.durable)
+    require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
+    require_same(title, "internal", method.internal, existing.internal)
+    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
+    require_same_arguments(title, (ALTERNATE,), method.arguments.raw, existing.arguments)
+
+
+def delete(channel: Channel, method: Methods.Delete) -> None:
+    """Delete an exchange; one that does not exist is deleted already."""
+    name = _clean(method.exchange)
+    refuse_default(name)
+    refuse_reserved("exchange", name)
+    exchange = channel.host.exchanges.get(name)
+    if exchange is not None:
+        if method.if_unused and exchange.bindings:
+            raise precondition_failed(f"{exchange_title(channel, name)} in use")
+        channel.host.drop_exchange(exchange)
+        if exchange.durable:
+            channel.link.hold()
+    if not method.nowait:
+        channel.reply(Methods.DeleteOk())
+
+
+def bind(channel: Channel, method: Methods.Bind) -> None:
+    """Let an exchange get what another one routes to it."""
+    _refuse_defaults(method)
+    source = find_exchange(channel, method.source)
+    destination = find_exchange(channel, method.destination)
+    arguments = method.arguments
+    assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
+    problem = source.kind.check(arguments)
+    if problem is not None:
+        raise problem
+    key = (True, destination.name, method.routing_key, arguments.raw)
+    if channel.host.bind(source, key, destination, arguments):
+        channel.link.hold()
+    if not method.nowait:
+        channel.reply(Methods.BindOk())
+
+
+def unbind(channel: Channel, method: Methods.Unbind) -> None:
+    """Take such a binding away; one that is not there is away already."""
+    _refuse_defaults(method)
+    source = find_exchange(channel, method.source)
+    destination = find_exchange(channel, method.destination)
+    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
+    channel.host.unbind(source, (True, destination.name, method.routing_key, method.arguments.raw))
+    channel.link.hold()
+    if not method.nowait:
+        channel.reply(Methods.UnbindOk())
+
+
+def _refuse_defaults(method: Methods.Bind | Methods.Unbind) -> None:
+    refuse_default(method.source)
+    refuse_default(method.destination)
+
+
+def _clean(name: str) -> str:
+    """RabbitMQ drops line ends from names."""
+    return name.replace("\r", "").replace("\n", "")

@@ -1,0 +1,119 @@
+"""Finding what a method names, and refusing what RabbitMQ refuses about names."""
+
+import base64
+import os
+from typing import Final
+
+from pulpit.broker import tables
+from pulpit.broker.channel import Channel
+from pulpit.broker.exchanges.exchange import Exchange
+from pulpit.broker.queue import Queue
+from pulpit.broker.refusals import access_refused, not_found, precondition_failed, resource_locked
+
+RESERVED: Final = "amq."
+_UNNAMED_BYTES: Final = 16
+
+
+def invented_name(prefix: str) -> str:
+    """A name that nobody else has."""
+    return prefix + base64.urlsafe_b64encode(os.urandom(_UNNAMED_BYTES)).rstrip(b"=").decode()
+
+
+def queue_title(channel: Channel, name: str) -> str:
+    """What a queue is called in error texts."""
+    return f"queue '{name}' in vhost '{channel.host.name}'"
+
+
+def exchange_title(channel: Channel, name: str) -> str:
+    """What an exchange is called in error texts."""
+    return f"exchange '{name}' in vhost '{channel.host.name}'"
+
+
+def queue_name(channel: Channel, name: str) -> str:
+    """The name meant by a method; the empty one is the queue that the channel declared last."""
+    if name:
+        return name
+    if not channel.last_queue:
+        raise not_found("no previously declared queue")
+    return channel.last_queue
+
+
+def find_queue(channel: Channel, name: str) -> Queue:
+    """A queue that exists and is not another connection's own."""
+    name = queue_name(channel, name)
+    queue = channel.host.queues.get(name)
+    if queue is None:
+        raise not_found(f"no {queue_title(channel, name)}")
+    check_owner(channel, queue)
+    return queue
+
+
+def check_owner(channel: Channel, queue: Queue) -> None:
+    """Refuse the exclusive queue of another connection."""
+    if queue.owner is not None and queue.owner is not channel.link:
+        raise locked(channel, queue.name)
+
+
+def locked(channel: Channel, name: str) -> Exception:
+    """The refusal of a queue that is exclusive elsewhere."""
+    return resource_locked(
+        f"cannot obtain exclusive access to locked {queue_title(channel, name)}. It could be originally declared on"
+        " another connection or the exclusive property value does not match that of the original declaration."
+    )
+
+
+def find_exchange(channel: Channel, name: str) -> Exchange:
+    """An exchange that exists."""
+    exchange = channel.host.exchanges.get(name)
+    if exchange is None:
+        raise not_found(f"no {exchange_title(channel, name)}")
+    return exchange
+
+
+def refuse_default(name: str) -> None:
+    """Nothing may be done to the default exchange but publishing."""
+    if not name:
+        raise access_refused("operation not permitted on the default exchange")
+
+
+def refuse_reserved(kind: str, name: str) -> None:
+    """Names that begin like the broker's own are its own."""
+    if name.startswith(RESERVED):
+        raise access_refused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
+
+
+def require_same(title: str, argument: str, received: bool | str, current: bool | str) -> None:
+    """Refuse a redeclaration that differs in a property."""
+    if received != current:
+        raise precondition_failed(
+            f"inequivalent arg '{argument}' for {title}: received '{_word(received)}' but current is '{_word(current)}'"
+        )
+
+
+def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, current: bytes) -> None:
+    """Refuse a redeclaration that differs in one of these arguments."""
+    new, old = dict(tables.split(received)), dict(tables.split(current))
+    for name in names:
+        left, right = new.get(name.encode()), old.get(name.encode())
+        if left != right and not _equal(left, right):
+            raise precondition_failed(
+                f"inequivalent arg '{name}' for {title}: received {_described(left)} but current is {_described(right)}"
+            )
+
+
+def _equal(left: bytes | None, right: bytes | None) -> bool:
+    """Compare values; numbers of any width are alike."""
+    if left is None or right is None:
+        return left is right
+    one, other = tables.read_value(left), tables.read_value(right)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _word(value: bool | str) -> str:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _described(raw: bytes | None) -> str:
+    if raw is None:
+        return "none"
+    return f"the value '{tables.read_value(raw)}' of type '{tables.TYPE_NAMES[raw[0]]}'"

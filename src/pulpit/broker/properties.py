@@ -1,0 +1,154 @@
+"""The content header: what of a message's properties the broker itself must know.
+
+The header goes to consumers as it came; only these few values are picked out of it (AMQP 0-9-1, section 4.2.6.1).
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pulpit.broker import tables
+from pulpit.broker.methods import short_string
+from pulpit.broker.refusals import frame_error
+
+PERSISTENT: Final = 2
+_HEADER: Final = struct.Struct(">HHQH")
+_BASIC: Final = 60
+
+_LAYOUT: Final = (
+    ("content_type", 15, "shortstr"),
+    ("content_encoding", 14, "shortstr"),
+    ("headers", 13, "table"),
+    ("delivery_mode", 12, "octet"),
+    ("priority", 11, "octet"),
+    ("correlation_id", 10, "shortstr"),
+    ("reply_to", 9, "shortstr"),
+    ("expiration", 8, "shortstr"),
+    ("message_id", 7, "shortstr"),
+    ("timestamp", 6, "longlong"),
+    ("type", 5, "shortstr"),
+    ("user_id", 4, "shortstr"),
+    ("app_id", 3, "shortstr"),
+    ("cluster_id", 2, "shortstr"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Properties:
+    """Where each property of one header lies, and the values that steer the broker.
+
+    `flags` and `parts` (name to its bytes, in wire order) are enough to write the header again with one of them changed.
+    """
+
+    flags: int = 0
+    parts: dict[str, bytes]
+    persistent: bool = False
+    priority: int = 0
+    reply_to: str | None = None
+    expiration: str | None = None
+    user_id: str | None = None
+    has_copies: bool = False
+
+    def headers(self) -> tables.Table:
+        """Decode the headers; empty where there are none."""
+        raw = self.parts.get("headers")
+        return tables.read_table(raw)[0] if raw else {}
+
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as entries that can be passed on."""
+        raw = self.parts.get("headers")
+        return tables.split(raw) if raw else []
+
+
+def body_size(payload: bytes) -> int:
+    """Check that this is a header of the class basic, and say how many bytes will follow."""
+    if len(payload) < _HEADER.size:
+        raise frame_error("a content header is cut off")
+    class_id, _weight, size, _flags = _HEADER.unpack_from(payload)
+    if class_id != _BASIC:
+        raise frame_error(f"content of class {class_id} where class {_BASIC} was announced")
+    return int(size)
+
+
+def read_properties(payload: bytes) -> Properties:
+    """Read a whole content header."""
+    flags = _HEADER.unpack_from(payload)[3]
+    if flags & 1:
+        raise frame_error("a content header with more flags than there are properties")
+    values: dict[str, Any] = {}
+    parts: dict[str, bytes] = {}
+    offset = _HEADER.size
+    try:
+        for name, bit, kind in _LAYOUT:
+            if flags >> bit & 1:
+                start = offset
+                values[name], offset = _READERS[kind](payload, start)
+                parts[name] = payload[start:offset]
+    except (IndexError, struct.error, tables.BadTable) as error:
+        raise frame_error(f"a content header cannot be read: {error}") from error
+    return _steering(flags, parts, values)
+
+
+def _steering(flags: int, parts: dict[str, bytes], values: dict[str, Any]) -> Properties:
+    headers = values.get("headers") or {}
+    return Properties(
+        flags=flags,
+        parts=parts,
+        persistent=values.get("delivery_mode") == PERSISTENT,
+        priority=values.get("priority", 0),
+        reply_to=values.get("reply_to"),
+        expiration=values.get("expiration"),
+        user_id=values.get("user_id"),
+        has_copies="CC" in headers or "BCC" in headers,
+    )
+
+
+def write_header(size: int, properties: Properties) -> bytes:
+    """Write a content header from its parts, in the order of the specification."""
+    ordered = b"".join(properties.parts[name] for name, _, _ in _LAYOUT if name in properties.parts)
+    flags = sum(1 << bit for name, bit, _ in _LAYOUT if name in properties.parts)
+    return _HEADER.pack(_BASIC, 0, size, flags) + ordered
+
+
+def with_part(properties: Properties, name: str, raw: bytes | None) -> Properties:
+    """The same properties with one of them replaced, or left out for None; read `write_header` for the bytes."""
+    parts = dict(properties.parts)
+    if raw is None:
+        parts.pop(name, None)
+    else:
+        parts[name] = raw
+    return Properties(
+        flags=0,
+        parts=parts,
+        persistent=properties.persistent,
+        priority=properties.priority,
+        reply_to=properties.reply_to,
+        expiration=properties.expiration if "expiration" in parts else None,
+        user_id=properties.user_id,
+        has_copies=properties.has_copies,
+    )
+
+
+def with_reply_to(properties: Properties, reply_to: str) -> Properties:
+    """The same properties with another address for answers."""
+    changed = with_part(properties, "reply_to", short_string(reply_to))
+    changed.reply_to = reply_to
+    return changed
+
+
+def _short(payload: bytes, offset: int) -> tuple[str, int]:
+    stop = offset + 1 + payload[offset]
+    if stop > len(payload):
+        raise tables.BadTable("a string is cut off")
+    return payload[offset + 1 : stop].decode("utf-8", "surrogateescape"), stop
+
+
+def _octet(payload: bytes, offset: int) -> tuple[int, int]:
+    return payload[offset], offset + 1
+
+
+def _long_long(payload: bytes, offset: int) -> tuple[int, int]:
+    return struct.unpack_from(">Q", payload, offset)[0], offset + 8
+
+
+_READERS: Final = {"shortstr": _short, "octet": _octet, "longlong": _long_long, "table": tables.read_table}

@@ -1,0 +1,45 @@
+"""What a publisher may not say, and what the broker changes in a message before it is routed."""
+
+from pulpit.broker.content import Publish
+from pulpit.broker.message import Message
+from pulpit.broker import tables
+from pulpit.broker.properties import Properties, with_part, with_reply_to
+from pulpit.broker.queue_arguments import message_ttl
+from pulpit.broker.refusals import not_implemented, precondition_failed
+from pulpit.broker.replies import PSEUDO_QUEUE
+
+
+def check_message(publish: Publish, properties: Properties, *, user: str) -> None:
+    """Refuse what RabbitMQ refuses of a message's flags and properties."""
+    if publish.immediate:
+        raise not_implemented("immediate=true")
+    if properties.user_id is not None and properties.user_id != user:
+        raise precondition_failed(f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'")
+    if properties.expiration is not None and message_ttl(properties.expiration) is None:
+        raise precondition_failed(f"invalid expiration '{properties.expiration}': no number of milliseconds")
+    if properties.has_copies:
+        _check_copies(properties)
+
+
+def _check_copies(properties: Properties) -> None:
+    headers = properties.headers()
+    for name in ("CC", "BCC"):
+        if name in headers and not isinstance(headers[name], list):
+            raise precondition_failed(f"invalid sender-selected distribution: header '{name}' is no array")
+
+
+def rewritten(message: Message, reply_address: str | None) -> None:
+    """Replace the name of the pseudo-queue by the address of the asker."""
+    properties = message.properties
+    if properties.reply_to == PSEUDO_QUEUE:
+        if reply_address is None:
+            raise precondition_failed("fast reply consumer does not exist")
+        message.replace_properties(with_reply_to(properties, reply_address))
+
+
+def hide_blind_copies(message: Message) -> None:
+    """Take the BCC header out of a routed message, so that no receiver sees it."""
+    entries = message.properties.raw_headers()
+    kept = [(name, value) for name, value in entries if name != b"BCC"]
+    if len(kept) < len(entries):
+        message.replace_properties(with_part(message.properties, "headers", tables.join(kept)))

@@ -1,0 +1,89 @@
+"""Coming back: what stood in the store becomes exchanges, queues, bindings and counts again."""
+
+import sqlite3
+from typing import Any, Final
+
+from pulpit.broker import schema, tables
+from pulpit.broker.exchanges.exchange import Exchange
+from pulpit.broker.handlers.exchange import ALTERNATE
+from pulpit.broker.house import House
+from pulpit.broker.queue import Queue
+from pulpit.broker.queue_arguments import read_settings
+
+
+def prepare(connection: sqlite3.Connection) -> int:
+    """Make the tables, forget what was not to survive; answers the highest number that was ever given."""
+    for statement in schema.TABLES:
+        connection.execute(statement)
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.FORGET_NOT_DURABLE:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    return int(connection.execute(schema.LAST_ID).fetchone()[0])
+
+
+def recover(connection: sqlite3.Connection, house: House) -> None:
+    """Fill the virtual hosts; what belongs to one that is not configured any more stays in the store untouched."""
+    for row in connection.execute("SELECT * FROM exchange").fetchall():
+        _exchange(house, *row)
+    by_id: Final[dict[int, tuple[Queue, bool]]] = {}
+    for row in connection.execute("SELECT * FROM queue ORDER BY id").fetchall():
+        _queue(house, by_id, *row)
+    for row in connection.execute("SELECT * FROM binding").fetchall():
+        _binding(house, *row)
+    for queue_id, priority, count, size, _first, last in connection.execute(schema.COUNTS).fetchall():
+        if queue_id in by_id:
+            queue, touched = by_id[queue_id]
+            queue.recover(priority, count, size, last, redelivered=touched)
+
+
+def _exchange(house: House, host: str, name: str, kind: str, auto_delete: int, internal: int, arguments: bytes) -> None:
+    if host in house.hosts:
+        house.hosts[host].exchanges[name] = Exchange(
+            name=name,
+            type=kind,
+            durable=True,
+            auto_delete=bool(auto_delete),
+            internal=bool(internal),
+            arguments=arguments,
+            alternate=tables.read_table(arguments)[0].get(ALTERNATE),
+        )
+
+
+def _queue(
+    house: House,
+    by_id: dict[int, tuple[Queue, bool]],
+    queue_id: int,
+    host: str,
+    name: str,
+    auto_delete: int,
+    arguments: bytes,
+    touched: int,
+) -> None:
+    if host not in house.hosts:
+        return
+    queue = Queue(
+        id=queue_id,
+        name=name,
+        host=house.hosts[host],
+        durable=True,
+        auto_delete=bool(auto_delete),
+        owner=None,
+        arguments=arguments,
+        settings=read_settings(tables.read_table(arguments)[0]),
+    )
+    queue.touched = bool(touched)
+    house.hosts[host].restore_queue(queue)
+    by_id[queue_id] = (queue, bool(touched))
+
+
+def _binding(
+    house: House, host: str, source: str, to_exchange: int, destination: str, key: str, arguments: bytes
+) -> None:
+    there = house.hosts.get(host)
+    if there is None or source not in there.exchanges:
+        return
+    target: Any = there.exchanges.get(destination) if to_exchange else there.queues.get(destination)
+    if target is not None:
+        values, _ = tables.read_table(arguments)
+        there.restore_binding(there.exchanges[source], (bool(to_exchange), destination, key, arguments), target, values)

@@ -1,0 +1,90 @@
+"""What the broker refuses, with the reply codes of the specification (AMQP 0-9-1, section 1.5.2.5 "constants").
+
+    Refusal
+    ├── ChannelRefusal       soft: the channel is closed, the connection lives on
+    └── ConnectionRefusal    hard: the connection is closed
+
+Names and numbers come from pamqp, so there is no table of our own that could drift.
+"""
+
+from pamqp import exceptions
+
+MAX_TEXT = 255
+"""Bytes that fit into the reply text, which is a short string."""
+
+
+class Refusal(Exception):
+    """The peer asked for something that it cannot have; `code` and `text` go into the close method."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        name = exceptions.CLASS_MAPPING[code].name.replace("-", "_")
+        super().__init__(f"{name} - {reason}")
+        self.code = code
+
+    @property
+    def text(self) -> str:
+        """The reply text, cut to what a short string holds."""
+        return str(self).encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
+
+
+class ChannelRefusal(Refusal):
+    """Ends the channel on which it happened."""
+
+
+class ConnectionRefusal(Refusal):
+    """Ends the connection on which it happened."""
+
+
+def access_refused(reason: str) -> ChannelRefusal:
+    """403: the name or thing is not for this client."""
+    return ChannelRefusal(403, reason)
+
+
+def not_found(reason: str) -> ChannelRefusal:
+    """404: nothing stands under that name."""
+    return ChannelRefusal(404, reason)
+
+
+def resource_locked(reason: str) -> ChannelRefusal:
+    """405: it belongs to another connection."""
+    return ChannelRefusal(405, reason)
+
+
+def precondition_failed(reason: str) -> ChannelRefusal:
+    """406: it exists, but not in the way that was asked for."""
+    return ChannelRefusal(406, reason)
+
+
+def frame_error(reason: str) -> ConnectionRefusal:
+    """501: the bytes are no frame."""
+    return ConnectionRefusal(501, reason)
+
+
+def syntax_error(reason: str) -> ConnectionRefusal:
+    """502: a frame with values that cannot be."""
+    return ConnectionRefusal(502, reason)
+
+
+def command_invalid(reason: str) -> ConnectionRefusal:
+    """503: a method that does not fit here."""
+    return ConnectionRefusal(503, reason)
+
+
+def channel_error(reason: str) -> ConnectionRefusal:
+    """504: a channel that is not open, or is so already."""
+    return ConnectionRefusal(504, reason)
+
+
+def unexpected_frame(reason: str) -> ConnectionRefusal:
+    """505: content where none was announced, or a method in the middle of content."""
+    return ConnectionRefusal(505, reason)
+
+
+def not_allowed(reason: str) -> ConnectionRefusal:
+    """530: forbidden by limits or by the configuration."""
+    return ConnectionRefusal(530, reason)
+
+
+def not_implemented(reason: str) -> ConnectionRefusal:
+    """540: nobody offers that here."""
+    return ConnectionRefusal(540, reason)

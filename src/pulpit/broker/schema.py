@@ -1,0 +1,83 @@
+"""The tables of the broker's store (SQLite), and the statements that are run on them."""
+
+from typing import Final
+
+VERSION: Final = 1
+
+PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",
+)
+
+TABLES: Final = (
+    "CREATE TABLE IF NOT EXISTS exchange (vhost TEXT, name TEXT, type TEXT, auto_delete INTEGER, internal INTEGER,"
+    " arguments BLOB, PRIMARY KEY (vhost, name)) WITHOUT ROWID",
+    # `touched`: something may have been delivered, so after a crash everything in it counts as redelivered
+    "CREATE TABLE IF NOT EXISTS queue (id INTEGER PRIMARY KEY, vhost TEXT, name TEXT, auto_delete INTEGER,"
+    " arguments BLOB, touched INTEGER DEFAULT 0, UNIQUE (vhost, name))",
+    "CREATE TABLE IF NOT EXISTS binding (vhost TEXT, source TEXT, to_exchange INTEGER, destination TEXT, key TEXT,"
+    " arguments BLOB, PRIMARY KEY (vhost, source, to_exchange, destination, key, arguments)) WITHOUT ROWID",
+    # a message for one queue stands in its entry; one for several queues stands here once
+    "CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, uses INTEGER, address BLOB, header BLOB, body BLOB)",
+    "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, queue INTEGER, priority INTEGER, durable INTEGER,"
+    " redelivered INTEGER, expires_at INTEGER, message INTEGER, size INTEGER, address BLOB, header BLOB, body BLOB)",
+    "CREATE INDEX IF NOT EXISTS entry_in_queue ON entry (queue, priority, id, size)",
+    "CREATE INDEX IF NOT EXISTS entry_not_durable ON entry (id) WHERE durable = 0",
+)
+
+FORGET_NOT_DURABLE: Final = (
+    "DELETE FROM entry WHERE durable = 0 OR queue NOT IN (SELECT id FROM queue)",
+    "DELETE FROM message WHERE id NOT IN (SELECT message FROM entry WHERE message IS NOT NULL)",
+    "UPDATE message SET uses = (SELECT count(*) FROM entry WHERE entry.message = message.id)",
+)
+
+LOAD: Final = (
+    "SELECT e.id, e.redelivered, e.expires_at, e.message, e.size, coalesce(e.address, m.address),"
+    " coalesce(e.header, m.header), coalesce(e.body, m.body)"
+    " FROM entry e LEFT JOIN message m ON m.id = e.message"
+    " WHERE e.queue = ? AND e.priority = ? AND e.id > ? ORDER BY e.id LIMIT ?"
+)
+COUNTS: Final = "SELECT queue, priority, count(*), sum(size), min(id), max(id) FROM entry GROUP BY queue, priority"
+LAST_ID: Final = (
+    "SELECT max(coalesce((SELECT max(id) FROM entry), 0), coalesce((SELECT max(id) FROM message), 0),"
+    " coalesce((SELECT max(id) FROM queue), 0))"
+)
+
+ENTRY_COLUMNS: Final = 11
+INSERT_ENTRIES: Final = "INSERT INTO entry VALUES "
+MESSAGE_COLUMNS: Final = 5
+INSERT_MESSAGES: Final = "INSERT INTO message VALUES "
+USED_AGAIN: Final = " ON CONFLICT (id) DO UPDATE SET uses = uses + excluded.uses"
+
+DELETE_RANGE: Final = "DELETE FROM entry WHERE id BETWEEN ? AND ?"
+DELETE_LISTED: Final = "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))"
+USE_LESS: Final = (
+    "UPDATE message SET uses = uses - gone.n"
+    " FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS n FROM json_each(?)) AS gone"
+    " WHERE message.id = gone.id"
+)
+DELETE_UNUSED: Final = (
+    "DELETE FROM message WHERE uses <= 0 AND id IN (SELECT json_extract(value, '$[0]') FROM json_each(?))"
+)
+
+WIPE_USES: Final = (
+    "SELECT message, count(*) FROM entry WHERE queue = ? AND priority = ? AND id > ? AND id <= ?"
+    " AND message IS NOT NULL GROUP BY message"
+)
+WIPE: Final = "DELETE FROM entry WHERE queue = ? AND priority = ? AND id > ? AND id <= ?"
+
+SAVE_EXCHANGE: Final = "INSERT OR REPLACE INTO exchange VALUES (?, ?, ?, ?, ?, ?)"
+DELETE_EXCHANGE: Final = "DELETE FROM exchange WHERE vhost = ? AND name = ?"
+SAVE_QUEUE: Final = "INSERT OR REPLACE INTO queue VALUES (?, ?, ?, ?, ?, 0)"
+DELETE_QUEUE: Final = "DELETE FROM queue WHERE id = ?"
+TOUCH_QUEUE: Final = "UPDATE queue SET touched = 1 WHERE id = ?"
+SAVE_BINDING: Final = "INSERT OR REPLACE INTO binding VALUES (?, ?, ?, ?, ?, ?)"
+DELETE_BINDING: Final = (
+    "DELETE FROM binding WHERE vhost = ? AND source = ? AND to_exchange = ? AND destination = ? AND key = ?"
+    " AND arguments = ?"
+)
+MARK_REDELIVERED: Final = "UPDATE entry SET redelivered = 1 WHERE id IN (SELECT value FROM json_each(?))"
+UNTOUCH_ALL: Final = "UPDATE queue SET touched = 0"

@@ -1,0 +1,238 @@
+"""The broker at its rim: sockets, the clock of the loop, and the folder with the database."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pulpit.broker import schema
+from pulpit.broker.config import BrokerConfig
+from pulpit.broker.door import PasswordDoor
+from pulpit.broker.house import House
+from pulpit.broker.memory import Memory
+from pulpit.broker.recovery import prepare, recover
+from pulpit.broker.socket import Socket
+from pulpit.broker.status import BrokerStatus, read_status
+from pulpit.broker.store import Store
+from pulpit.broker.timers import Timer
+from pulpit.broker.writer import Batch, Done, Writer, open_database
+from pulpit.errors import ConfigurationError
+
+DATABASE: Final = "broker.db"
+CHECK_SECONDS: Final = 1.0
+"""Between two looks at memory and disk."""
+_log = logging.getLogger(__name__)
+
+
+class LoopTimers:
+    """The clock and the timers of an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Final = loop
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call once after some time."""
+        return self._loop.call_later(seconds, call)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call once when the work at hand is done."""
+        self._loop.call_soon(call)
+
+
+class NoWriter:
+    """Writes nothing, for a broker without a folder."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop: Final = loop
+
+    def submit(self, batch: Batch, done: Done) -> None:
+        """Be done soon."""
+        self._loop.call_soon(done, None)
+
+
+class Broker:
+    """`async with Broker(config) as broker:` listens on `broker.port` until the block ends."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self.config: Final = config
+        self.sockets: Final[set[Socket]] = set()
+        self.handshaking = 0
+        self._exits: Final = contextlib.AsyncExitStack()
+        self._house: House | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is really used."""
+        assert self._server is not None  # noqa: S101 - only while the broker runs
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def house(self) -> House:
+        """What the connections share."""
+        assert self._house is not None  # noqa: S101 - only while the broker runs
+        return self._house
+
+    def status(self) -> BrokerStatus:
+        """What there is, and how much of it, for people and for metrics."""
+        return read_status(self.house)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        timers = LoopTimers(loop)
+        memory = Memory(self.config.memory_limit)
+        door = PasswordDoor(self.config)
+        self._exits.push_async_callback(door.close)
+        reader, last_id, writer = self._open_store(loop)
+        store = Store(writer=writer, reader=reader, timers=timers, memory=memory, last_id=last_id)
+        house = House(
+            config=self.config,
+            store=store,
+            timers=timers,
+            logins=door,
+            version=version("pulpit"),
+            name=f"pulpit@{self.config.host}",
+        )
+        if reader is not None:
+            await asyncio.to_thread(recover, reader, house)
+        self._house = house
+        self._exits.push_async_callback(self._settle_store)
+        await self._listen(loop)
+        self._watch(loop)
+
+    def _open_store(self, loop: asyncio.AbstractEventLoop) -> tuple[sqlite3.Connection | None, int, Writer | NoWriter]:
+        if self.config.data_dir is None:
+            return None, 0, NoWriter(loop)
+        path = _database(self.config.data_dir)
+        try:
+            reader = open_database(path)
+            self._exits.callback(reader.close)
+            last_id = prepare(reader)
+        except sqlite3.Error as error:
+            raise ConfigurationError("[broker] data_dir", f"{path} cannot be opened as a database: {error}.") from error
+        writer = Writer(path, _poster(loop))
+        writer.start()
+        self._exits.push_async_callback(asyncio.to_thread, writer.stop)
+        return reader, last_id, writer
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        config = self.config
+        try:
+            self._server = await loop.create_server(
+                lambda: Socket(self), config.host, config.port, ssl=config.ssl_context, backlog=512
+            )
+        except OSError as error:
+            reason = f"nothing can listen on {config.host}:{config.port}: {os.strerror(error.errno or errno.EIO)}."
+            raise ConfigurationError("[broker] port", reason) from error
+        self._exits.push_async_callback(self._hang_up)
+
+    async def _hang_up(self) -> None:
+        """Say good-bye to every client, and hang up on those that do not answer in time."""
+        assert self._server is not None  # noqa: S101 - only called while the broker runs
+        self._server.close()
+        for each in list(self.sockets):
+            each.shut()
+        deadline = time.monotonic() + self.config.shutdown_timeout
+        while self.sockets and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        for each in list(self.sockets):
+            each.abort()
+        await asyncio.sleep(0)
+
+    async def _settle_store(self) -> None:
+        """Write the last words: what was given back is marked, and nothing else counts as delivered."""
+        house = self.house
+        again: list[int] = []
+        for host in house.hosts.values():
+            for queue in host.queues.values():
+                queue.close()
+                again += [entry.id for entry in queue.resident_entries() if entry.redelivered and entry.state > 0]
+        house.store.execute(schema.MARK_REDELIVERED, f"[{','.join(map(str, again))}]")
+        if not house.store.failing:
+            house.store.execute(schema.UNTOUCH_ALL)
+        written = asyncio.Event()
+        house.store.after(written.set)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(written.wait(), self.config.shutdown_timeout)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.house.store.on_change = self.check_alarms
+        task = loop.create_task(self._keep_watch())
+        self._exits.push_async_callback(_cancelled, task)
+
+    async def _keep_watch(self) -> None:
+        while True:
+            self.check_alarms()
+            await asyncio.sleep(CHECK_SECONDS)
+
+    def check_alarms(self) -> None:
+        """Stop publishers when memory or disk run short, and let them go on when there is room again."""
+        house = self.house
+        reason = self._shortage()
+        if reason == house.alarm:
+            return
+        house.alarm = reason
+        _log.warning("Resources: %s", reason or "sufficient again", extra={"action": "broker_alarm", "reason": reason})
+        if not reason:
+            for connection in list(house.connections):
+                connection.unblock()
+            for each in list(self.sockets):
+                each.consider_reading()
+
+    def _shortage(self) -> str:
+        store = self.house.store
+        if store.memory.is_exhausted:
+            return "low on memory"
+        if store.failing:
+            return "low on disk"
+        folder = self.config.data_dir
+        if folder is not None and shutil.disk_usage(folder).free < self.config.disk_free_limit:
+            return "low on disk"
+        return ""
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _poster(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
+    def post(call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+            loop.call_soon_threadsafe(call)
+
+    return post
+
+
+def _database(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError("[broker] data_dir", f"{folder} cannot be created: {error.strerror}.") from error
+    return folder / DATABASE

@@ -1,0 +1,199 @@
+"""The store: everything that must survive, written in batches by a thread of its own.
+
+What the loop wants written collects in a batch. When the thread is idle, it gets the batch and commits it while the
+next one collects; so under load many messages share one `fsync`, and alone a message waits for nobody. Batches commit
+in order. An entry that is settled before its batch is taken is never written at all.
+
+SQLite is handed whole rows in few long statements, because the interpreter's lock changes hands once per statement.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from pulpit.broker import schema
+from pulpit.broker.memory import Memory
+from pulpit.broker.message import Entry, Message
+from pulpit.broker.timers import Timers
+from pulpit.broker.writer import Batch, Done
+
+GONE: Final = -1
+RETRY_SECONDS: Final = 1.0
+"""Between two attempts to write when the disk refuses."""
+
+_log = logging.getLogger(__name__)
+
+
+class BatchWriter(Protocol):
+    """Who commits batches: a thread, or nobody in tests of the logic alone."""
+
+    def submit(self, batch: Batch, done: Done) -> None:
+        """Write, then call `done` on the loop."""
+
+
+class Store:
+    """The loop's side: nothing here waits for the disk, but `load`, which reads a piece of a backlog.
+
+    `entry.state` is the number of the batch that holds its row, 0 for an entry that has none, GONE for a settled one.
+    """
+
+    def __init__(
+        self,
+        *,
+        writer: BatchWriter,
+        reader: sqlite3.Connection | None,
+        timers: Timers,
+        memory: Memory,
+        last_id: int = 0,
+    ) -> None:
+        self._writer: Final = writer
+        self._reader: Final = reader
+        self._timers: Final = timers
+        self.memory: Final = memory
+        self.last_id = last_id
+        self.failing = False
+        self.on_change: Callable[[], None] = _nothing
+        self._batch = Batch(2)  # rows from before this start count as batch 1
+        self._in_flight: Batch | None = None
+        self._committed = 1
+        self._scheduled = False
+
+    def next_id(self) -> int:
+        """A number greater than all before."""
+        self.last_id += 1
+        return self.last_id
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether entries of this turn still have to be written."""
+        return bool(self._batch.entries)
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bodies that wait for the disk."""
+        return self._batch.size + (self._in_flight.size if self._in_flight else 0)
+
+    def insert(self, entry: Entry, *, durable: bool) -> None:
+        """Write an entry, once."""
+        if entry.state:
+            return
+        batch = self._batch
+        entry.state = batch.number
+        entry.durable = durable
+        batch.entries.append(entry)
+        batch.size += len(entry.message.body)
+        if not self._scheduled:
+            self._schedule()
+
+    def remove(self, entry: Entry) -> None:
+        """Delete a settled entry, if it was written."""
+        batch = self._batch
+        if 0 < entry.state < batch.number:
+            batch.deletes.append(entry.id)
+            if entry.message.id:
+                batch.uses[entry.message.id] += 1
+            if not self._scheduled:
+                self._schedule()
+        entry.state = GONE
+
+    def wipe(self, queue: int, priority: int, above: int, up_to: int) -> None:
+        """Delete what stands on the disk for a queue within these ids."""
+        self._batch.wipes.append((queue, priority, above, up_to))
+        self._schedule()
+
+    def execute(self, statement: str, *values: Any) -> None:
+        """Run a statement of the schema in the next commit."""
+        self._batch.statements.append((statement, values))
+        self._schedule()
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call when everything that was given so far is on the disk."""
+        self._batch.callbacks.append(callback)
+        self._schedule()
+
+    def confirm(self, confirmed: Callable[[int], None], tag: int) -> None:
+        """Call `confirmed(tag)` when everything that was given so far is on the disk."""
+        self._batch.confirms.append((confirmed, tag))
+
+    def is_written(self, entry: Entry) -> bool:
+        """Whether the entry's row is committed."""
+        return 0 < entry.state <= self._committed
+
+    def load(self, queue: int, priority: int, after: int, count: int, size: int) -> list[Entry]:
+        """Read the next entries of a queue, at most so many and not much more than so many bytes."""
+        assert self._reader is not None  # noqa: S101 - only a store without a disk has none, and never writes
+        entries: list[Entry] = []
+        rows = self._reader.execute(schema.LOAD, (queue, priority, after, count))
+        for row in rows:
+            entries.append(_entry(row, priority, self._committed))
+            size -= row[4]
+            if size <= 0:
+                break
+        rows.close()
+        return entries
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._timers.soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the batch to the writer, unless that is busy; then `_done` comes here again."""
+        if self._in_flight is not None:
+            return
+        self._scheduled = False
+        batch = self._batch
+        self._batch = Batch(batch.number + 1)
+        batch.entries = [entry for entry in batch.entries if entry.state != GONE]
+        self._in_flight = batch
+        if batch.is_empty:
+            self._done(None)
+        else:
+            self._writer.submit(batch, self._done)
+
+    def _done(self, error: Exception | None) -> None:
+        batch = self._in_flight
+        assert batch is not None  # noqa: S101 - only a batch in flight can end
+        if (error is not None) != self.failing:
+            self.failing = error is not None
+            self.on_change()
+        if error is not None:
+            self._timers.after(RETRY_SECONDS, lambda: self._writer.submit(batch, self._done))
+            return
+        self._in_flight = None
+        self._committed = batch.number
+        for confirmed, tag in batch.confirms:
+            confirmed(tag)
+        for callback in batch.callbacks:
+            callback()
+        if self._scheduled:
+            self._hand_over()
+
+
+def _entry(row: tuple[Any, ...], priority: int, batch: int) -> Entry:
+    entry_id, redelivered, expires_at, message_id, _, address, header, body = row
+    message = message_from(address, header, body)
+    message.id = message_id or 0
+    entry = Entry(id=entry_id, message=message, queue=None, priority=priority, expires_at=expires_at)
+    entry.redelivered = bool(redelivered)
+    entry.durable = True
+    entry.state = batch
+    return entry
+
+
+def message_from(address: bytes, header: bytes, body: bytes) -> Message:
+    """A message as the store keeps it; the address is two short strings."""
+    middle = 1 + address[0]
+    return Message(
+        exchange=address[1:middle].decode("utf-8", "surrogateescape"),
+        routing_key=address[middle + 1 :].decode("utf-8", "surrogateescape"),
+        address=address,
+        header=header,
+        body=body,
+        properties=None,
+    )
+
+
+def _nothing() -> None:
+    """Nobody listens yet."""

@@ -1,0 +1,183 @@
+"""The thread that writes batches into SQLite and commits them."""
+
+import json
+import logging
+import queue
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.broker import schema
+from pulpit.broker.message import Entry
+
+_log = logging.getLogger(__name__)
+
+_CHUNKS: Final = (256, 64, 16, 4, 1)
+"""Rows per statement, so that few different statements are prepared."""
+_RUN: Final = 8
+"""Consecutive numbers from which on a range is cheaper than a list."""
+
+
+class Batch:
+    """What is committed together; `number` counts batches from 1."""
+
+    __slots__ = ("callbacks", "confirms", "deletes", "entries", "number", "size", "statements", "uses", "wipes")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.size = 0  # bytes of bodies
+        self.entries: list[Entry] = []
+        self.deletes: list[int] = []
+        self.uses: Counter[int] = Counter()  # uses that end, by message
+        self.wipes: list[tuple[int, int, int, int]] = []
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+        self.callbacks: list[Callable[[], None]] = []
+        self.confirms: list[tuple[Callable[[int], None], int]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.entries or self.deletes or self.wipes or self.statements)
+
+
+Done = Callable[[Exception | None], None]
+
+
+class Writer:
+    """One thread, one connection; `post` brings a call back to the loop."""
+
+    def __init__(self, path: Path, post: Callable[[Callable[[], None]], None]) -> None:
+        self._path: Final = path
+        self._post: Final = post
+        self._work: queue.SimpleQueue[tuple[Batch, Done] | None] = queue.SimpleQueue()
+        self._thread: Final = threading.Thread(target=self._run, name="broker-store", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def submit(self, batch: Batch, done: Done) -> None:
+        """Write a batch; `done` is called on the loop with None, or with what went wrong."""
+        self._work.put((batch, done))
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection = open_database(self._path)
+        try:
+            while (job := self._work.get()) is not None:
+                batch, done = job
+                self._post(_Answer(done, _commit(connection, batch)))
+        finally:
+            connection.close()
+
+
+class _Answer:
+    """A finished batch on its way to the loop."""
+
+    __slots__ = ("_done", "_error")
+
+    def __init__(self, done: Done, error: Exception | None) -> None:
+        self._done = done
+        self._error = error
+
+    def __call__(self) -> None:
+        self._done(self._error)
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a connection in which nothing begins a transaction by itself."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    for pragma in schema.PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _write(connection, batch)
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _log.exception("The broker's store refused a batch", extra={"action": "broker_store_failed"})
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        return error
+    return None
+
+
+def _write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Insert before deleting and wiping, because a batch may wipe what it inserts."""
+    shared = Counter(entry.message for entry in batch.entries if entry.message.id)
+    rows = [(m.id, uses, m.address, m.header, m.body) for m, uses in shared.items()]
+    _insert(connection, schema.INSERT_MESSAGES, schema.MESSAGE_COLUMNS, rows, schema.USED_AGAIN)
+    _insert(connection, schema.INSERT_ENTRIES, schema.ENTRY_COLUMNS, [_row(entry) for entry in batch.entries], "")
+    _delete(connection, batch.deletes)
+    uses = batch.uses
+    for wipe in batch.wipes:
+        uses = uses + Counter(dict(connection.execute(schema.WIPE_USES, wipe).fetchall()))
+        connection.execute(schema.WIPE, wipe)
+    if uses:
+        counts = json.dumps(list(uses.items()))
+        connection.execute(schema.USE_LESS, (counts,))
+        connection.execute(schema.DELETE_UNUSED, (counts,))
+    for statement, values in batch.statements:
+        connection.execute(statement, values)
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    message = entry.message
+    own = (None, None, None) if message.id else (message.address, message.header, message.body)
+    return (
+        entry.id,
+        entry.queue.id,
+        entry.priority,
+        entry.durable,
+        entry.redelivered,
+        entry.expires_at,
+        message.id or None,
+        len(message.body),
+        *own,
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection, statement: str, columns: int, rows: Sequence[tuple[Any, ...]], suffix: str
+) -> None:
+    one = "(" + ",".join("?" * columns) + ")"
+    start = 0
+    for size in _CHUNKS:
+        while len(rows) - start >= size:
+            values = [value for row in rows[start : start + size] for value in row]
+            connection.execute(statement + ",".join([one] * size) + suffix, values)
+            start += size
+
+
+def _delete(connection: sqlite3.Connection, ids: list[int]) -> None:
+    lone: list[int] = []
+    for first, last in _runs(sorted(ids)):
+        if last - first >= _RUN:
+            connection.execute(schema.DELETE_RANGE, (first, last))
+        else:
+            lone.extend(range(first, last + 1))
+    if lone:
+        connection.execute(schema.DELETE_LISTED, (json.dumps(lone),))
+
+
+def _runs(ids: list[int]) -> Iterator[tuple[int, int]]:
+    """Join consecutive numbers to ranges."""
+    if not ids:
+        return
+    first = last = ids[0]
+    for number in ids[1:]:
+        if number != last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
