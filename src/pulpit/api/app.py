@@ -15,6 +15,7 @@ from pulpit.api.v2 import (
     events,
     history,
     importers,
+    login,
     orphans,
     repositories,
     status,
@@ -29,6 +30,7 @@ V2: Final = "/pulp/api/v2"
 OPENAPI: Final = f"{V2}/openapi.json"
 
 _RESOURCES: Final = (
+    login,
     events,
     tasks,
     actions,
@@ -67,7 +69,7 @@ def create_app(services: Services) -> FastAPI:
 def _add_gates(app: FastAPI, services: Services) -> None:
     """Build the gates from the inside out: the last one added is passed first."""
     app.add_middleware(BoundBody)
-    app.add_middleware(Authenticate, doorkeeper=services.doorkeeper)
+    app.add_middleware(Authenticate, doorkeeper=services.doorkeeper, certificates=services.certificates)
     app.add_middleware(CollapseSlashes)
 
 

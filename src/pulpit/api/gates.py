@@ -11,9 +11,12 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pulpit.api.certificates import ClientCertificates
 from pulpit.api.failures import answer
 from pulpit.api.login import Doorkeeper, check_may
+from pulpit.api.tls import CERTIFICATE
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
+from pulpit.store.users import User
 
 API: Final = "/pulp/api/"
 OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
@@ -49,8 +52,9 @@ class CollapseSlashes:
 class Authenticate:
     """Lets nobody into the API but those whom the doorkeeper knows, and who may do what they ask for."""
 
-    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper, certificates: ClientCertificates) -> None:
         self._app: Final = app
+        self._certificates: Final = certificates
         self._doorkeeper: Final = doorkeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,10 +72,17 @@ class Authenticate:
     async def _admitted(self, scope: Scope) -> Scope:
         headers = Headers(scope=scope)
         _check_origin(headers)
-        address = scope["client"][0] if scope.get("client") else ""
-        user = await self._doorkeeper.admit(headers.get("authorization", ""), address)
+        user = await self._user(scope, headers.get("authorization", ""))
         check_may(user, scope["method"], scope["path"])
         return dict(scope, state={**scope.get("state", {}), USER: user})
+
+    async def _user(self, scope: Scope, authorization: str) -> User:
+        """Who asks: a password counts before a certificate, as in the original client."""
+        certificate = scope.get("state", {}).get(CERTIFICATE)
+        if certificate is not None and not authorization:
+            return await self._doorkeeper.admit_certificate(certificate, self._certificates)
+        address = scope["client"][0] if scope.get("client") else ""
+        return await self._doorkeeper.admit(authorization, address)
 
 
 class BoundBody:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from pulpit.api.certificates import ClientCertificates
 from pulpit.api.passwords import VerifiedPasswords, hash_password, is_password
 from pulpit.clock import Clock
 from pulpit.errors import AuthenticationFailed, PermissionDenied
@@ -85,6 +86,15 @@ class Doorkeeper:
         async with guesser.turn:
             await self._sleep(guesser.wait_s)
             return await self._check(user, login, password, _network(address))
+
+    async def admit_certificate(self, der: bytes, certificates: ClientCertificates) -> User:
+        """Answer the user whom a client certificate names.
+
+        Raises:
+            BadCertificate: it is none of this server's, or does not count any more.
+        """
+        login = await asyncio.to_thread(certificates.login_of, der)
+        return certificates.check(der, await asyncio.to_thread(self._find, login))
 
     async def _check(self, user: User | None, login: str, password: str, network: str) -> User:
         # Unknown logins cost the same hash, so that the time does not tell who exists.

@@ -257,6 +257,13 @@ class StatusDocument(BaseModel):
     known_workers: list[dict[str, str]]
 
 
+class LoginDocument(BaseModel):
+    """A private key and a certificate, both as PEM."""
+
+    key: str
+    certificate: str
+
+
 class NewUser(BaseModel):
     """What makes a user; `role` is `admin` or `reader`."""
 

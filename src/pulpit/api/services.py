@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from pulpit.api.certificates import ClientCertificates
 from pulpit.api.login import Doorkeeper
 from pulpit.api.plugins import Plugins
 from pulpit.api.uploads import UploadLimits, Uploads
@@ -33,7 +34,7 @@ class Services:
     content_types: Mapping[str, ContentType]
     """By the type ids of their importers and distributors."""
     data_dir: Path
-    """Uploads are kept below it."""
+    """Uploads are kept below it, and the authority of client certificates."""
     upload_limits: UploadLimits = field(default_factory=UploadLimits)
     messaging_connected: Callable[[], bool]
     """Whether events can be handed to the broker at this moment."""
@@ -43,6 +44,11 @@ class Services:
     def plugins(self) -> Plugins:
         """What checks the configurations of importers and distributors."""
         return Plugins(self.content_types)
+
+    @property
+    def certificates(self) -> ClientCertificates:
+        """What stands for a login."""
+        return ClientCertificates(self.data_dir, self.clock)
 
     @property
     def uploads(self) -> Uploads:

@@ -1,0 +1,124 @@
+"""`login` of the original client: a certificate over TLS instead of a password."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+import uvicorn
+
+from pulpit.api.app import create_app
+from pulpit.api.services import Services
+from pulpit.api.tls import CertifiedHttp
+from pulpit.store import users
+from support.api import V2, basic, services
+
+DEADLINE_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    port: int
+    services: Services
+    folder: Path
+
+    def ask(
+        self, method: str, path: str, *, headers: dict[str, str], certificate: Path | None = None
+    ) -> tuple[int, str]:
+        context = ssl.create_default_context(cafile=str(self.folder / "server-ca.pem"))
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+        connection = http.client.HTTPSConnection("localhost", self.port, timeout=DEADLINE_S, context=context)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def log_in(self, login: str) -> Path:
+        """Do what the client does: put key and certificate into one file."""
+        status, body = self.ask("POST", f"{V2}/actions/login/", headers=basic(login))
+        assert status == 200
+        both = json.loads(body)
+        path = self.folder / f"{login}-cert.pem"
+        path.write_text(both["key"] + both["certificate"])
+        return path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "server-ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    with services(data_dir) as provided:
+        config = uvicorn.Config(
+            create_app(provided),
+            host="localhost",
+            port=0,
+            http=CertifiedHttp,
+            log_config=None,
+            lifespan="off",
+            ssl_certfile=tmp_path / "server.pem",
+            ssl_ca_certs=str(provided.certificates.authority_file()),
+            ssl_cert_reqs=ssl.CERT_OPTIONAL,
+        )
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=asyncio.run, args=(running.serve(),))
+        thread.start()
+        try:
+            yield Server(port=_port(running), services=provided, folder=tmp_path)
+        finally:
+            running.should_exit = True
+            thread.join(DEADLINE_S)
+
+
+def _port(running: uvicorn.Server) -> int:
+    deadline = time.monotonic() + DEADLINE_S
+    while not running.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    port: int = running.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+def test_the_certificate_does_instead_of_the_password(server: Server) -> None:
+    certificate = server.log_in("admin")
+    assert server.ask("GET", f"{V2}/events/", headers={}, certificate=certificate) == (200, "[]")
+    assert server.ask("GET", f"{V2}/events/", headers={})[0] == 401
+    assert (server.services.data_dir / "client-ca.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_certificate_has_its_users_rights_and_a_password_counts_more(server: Server) -> None:
+    certificate = server.log_in("reader")
+    status, body = server.ask("DELETE", f"{V2}/users/admin/", headers={}, certificate=certificate)
+    assert (status, json.loads(body)["auth_error_code"]) == (401, "permission_denied")
+    status, body = server.ask("GET", f"{V2}/events/", headers=basic("admin", "wrong"), certificate=certificate)
+    assert (status, json.loads(body)["auth_error_code"]) == (401, "invalid_username_or_password")
+
+
+@pytest.mark.parametrize("change", ["password", "deletion"])
+def test_the_certificate_ends_with_the_password_and_with_the_user(server: Server, change: str) -> None:
+    certificate = server.log_in("reader")
+    with server.services.database.write() as tx:
+        if change == "password":
+            users.change(tx, "reader", password_hash="scrypt$2$8$1$AA==$AA==")
+        else:
+            users.remove(tx, "reader")
+    status, body = server.ask("GET", f"{V2}/events/", headers={}, certificate=certificate)
+    assert (status, json.loads(body)["auth_error_code"]) == (401, "invalid_ssl_certificate")
+
+
+def test_a_certificate_of_somebody_else_is_not_even_connected(server: Server) -> None:
+    path = server.folder / "foreign.pem"
+    trustme.CA().issue_cert("admin").private_key_and_cert_chain_pem.write_to_path(path)
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        server.ask("GET", f"{V2}/events/", headers={}, certificate=path)
