@@ -219,7 +219,7 @@ class Downloads:
             _refuse_status(url, answer)
             yield answer
         finally:
-            answer.close() if answer.content.exception() or not answer.content.at_eof() else answer.release()
+            answer.release()
 
     async def _ask(self, url: str, headers: dict[str, str]) -> ClientResponse:
         async with asyncio.timeout(self._limits.answer_timeout):
@@ -268,7 +268,7 @@ class _Failures:
         match error:
             case aiohttp.TooManyRedirects():
                 reason = f"redirects more than {self._limits.redirects} times"
-            case aiohttp.InvalidURL():
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
                 reason = "redirects to something that is no HTTP URL"
             case aiohttp.ClientConnectorCertificateError():
                 reason = f"has a certificate that is not trusted ({shown(str(error.certificate_error))})"

@@ -17,7 +17,7 @@ from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
 from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.threads import in_stoppable_thread, in_thread
-from pulpit.repositories.tree import NewTree, Shelf
+from pulpit.repositories.tree import NewTree, Shelf, go_on
 from pulpit.repositories.workplace import Workplace
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor
@@ -128,6 +128,7 @@ class _Run:
             try:
                 state = self._build(tree, stop)
                 self._shelf.flush()
+                go_on(stop)
                 self._switch(tree, place, before, state)
             except BaseException:
                 self._shelf.sweep(self._shelf.shown_at(place), visible)

@@ -145,9 +145,10 @@ class Storage:
             flush_file_system(self.content)
             return
         for sha256 in sha256s:
-            _flush(self.path(sha256), os.O_RDONLY)
+            with suppress(FileNotFoundError):  # whoever counts on the file looks again
+                _flush(self.path(sha256), os.O_RDONLY)
         for folder in {self.path(sha256).parent for sha256 in sha256s} | {self.content}:
-            _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+            flush_folder(folder)
 
 
 def make_folders(root: Path, relative: str) -> Path:

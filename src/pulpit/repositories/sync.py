@@ -28,7 +28,7 @@ from pulpit.content.port import (
     WantedFile,
     WantedUnit,
 )
-from pulpit.errors import PulpitError, WorkFailed
+from pulpit.errors import PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.download import DownloadFailed, Downloads
 from pulpit.repositories.pool import in_parallel
 from pulpit.repositories.storage import Storage, disk_errors
@@ -77,7 +77,10 @@ async def sync(
         raise
     except PulpitError as error:
         run.fail(str(error))
-    await in_thread(run.remember)
+    try:
+        await in_thread(run.remember)
+    except StorageFull as error:
+        run.fail(str(error))
     return run.outcome()
 
 
@@ -120,6 +123,8 @@ class _Run:
         self._storage: Final = Storage(workplace.data_dir)
         self._progress: Final = Progress(clock=workplace.clock)
         self._memory: dict[str, Any] | None = None
+        self._fresh: Final[set[str]] = set()
+        self._given_up: WorkFailed | None = None
         self._total: Final = Saved()
         self._removed = 0
         self._failed_files = 0
@@ -139,7 +144,6 @@ class _Run:
         async with Downloads(feed, self._storage, self._workplace.limits) as downloads:
             catalogue = await self._type.read(downloads, self._config, await in_thread(self._known))
             if catalogue is None:
-                self._memory = self._importer.scratchpad
                 self.enter(Phase.COMPLETE)
                 return
             self._progress.units_total, self._progress.bytes_total = catalogue.unit_count, catalogue.byte_count
@@ -149,20 +153,26 @@ class _Run:
     async def _take_over(self, downloads: Downloads, catalogue: Catalogue) -> None:
         batches = _portions(catalogue.batches)
         while batch := await in_thread(next, batches, None):
-            for attempt in range(_COMMIT_TRIES):
-                planned = await in_thread(self._plan, batch)
-                complete = await self._download(downloads, planned)
-                if await in_thread(self._commit, complete):
-                    break
-                if attempt == _COMMIT_TRIES - 1:
-                    raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
-                self._uncount(batch)
+            await self._one_batch(downloads, batch)
+            if self._given_up is not None:
+                raise self._given_up
         if self._failed_files:
             raise WorkFailed(self._failure_sentence())
         if self._config.get("remove_missing"):
             self._removed = await in_thread(self._remove_missing)
         self._memory = catalogue.memory
         self.enter(Phase.COMPLETE)
+
+    async def _one_batch(self, downloads: Downloads, batch: Sequence[WantedUnit]) -> None:
+        for _ in range(_COMMIT_TRIES):
+            before = self._progress.units_done, self._progress.bytes_done, self._failed_files
+            planned = await in_thread(self._plan, batch)
+            await self._download(downloads, planned)
+            complete = [plan for plan in planned if not plan.missing]
+            if await in_thread(self._commit, complete):
+                return
+            self._progress.units_done, self._progress.bytes_done, self._failed_files = before
+        raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
 
     def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
         """See which files are kept already."""
@@ -191,13 +201,14 @@ class _Run:
             found: int | None = size
         elif size is None:
             found = self._storage.adopt(sha256)
+            self._fresh.update([sha256] if found is not None else ())
         else:
             found = None
         if found is not None and file.size in (None, found):
             plan.files[file.relative_path] = StoredFile(relative_path=file.relative_path, sha256=sha256, size=found)
 
-    async def _download(self, downloads: Downloads, planned: list[_Planned]) -> list[_Planned]:
-        """Fetch what is missing; answer the units that have all of their files."""
+    async def _download(self, downloads: Downloads, planned: list[_Planned]) -> None:
+        """Fetch what is missing and make it safe."""
         waiting: dict[str, list[tuple[_Planned, WantedFile]]] = {}
         for plan in planned:
             self._progress.bytes_done += sum(file.size for file in plan.files.values())
@@ -205,21 +216,22 @@ class _Run:
                 waiting.setdefault(f"{file.checksum.algorithm}:{file.checksum.digest}", []).append((plan, file))
         self._progress.units_done += sum(1 for plan in planned if not plan.missing)
         await in_parallel(downloads.at_once, [self._one_file(downloads, group) for group in waiting.values()])
-        complete = [plan for plan in planned if not plan.missing]
-        fetched = {file.sha256 for plan in complete for file in plan.files.values()}
         with disk_errors("The new files"):
-            await in_thread(self._storage.flush, fetched if waiting else ())
+            await in_thread(self._storage.flush, self._fresh)
+        self._fresh.clear()
         self._say()
-        return complete
 
     async def _one_file(self, downloads: Downloads, group: list[tuple[_Planned, WantedFile]]) -> None:
         _, wanted = group[0]
+        if self._given_up is not None:
+            return
         try:
             stored = await downloads.file(wanted, self._bytes_came)
         except DownloadFailed as error:
             self._note_failure(wanted, error)
             return
         self._failed_in_a_row = 0
+        self._fresh.add(stored.sha256)
         for plan, file in group:
             path = file.relative_path
             plan.files[path] = StoredFile(relative_path=path, sha256=stored.sha256, size=stored.size)
@@ -235,7 +247,7 @@ class _Run:
             self._progress.failures.append(failure)
         self._say()
         if self._failed_in_a_row >= self._workplace.limits.failures_in_a_row:
-            raise WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
+            self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
 
     def _commit(self, complete: list[_Planned]) -> bool:
         """Put units into the repository; false if some of their files were removed meanwhile."""
@@ -249,10 +261,6 @@ class _Run:
         self._total.updated += saved.updated
         self._total.unit_ids |= saved.unit_ids
         return True
-
-    def _uncount(self, batch: Sequence[WantedUnit]) -> None:
-        self._progress.units_done -= len(batch)
-        self._progress.bytes_done -= sum(file.size or 0 for unit in batch for file in unit.files)
 
     def _remove_missing(self) -> int:
         with self._database.write() as tx:
@@ -272,15 +280,12 @@ class _Run:
         """Write when the sync was, and what it found if it succeeded."""
         now = self._workplace.clock()
         with self._database.write() as tx:
-            scratchpad = {**(self._importer.scratchpad or {}), "upstream": None}
-            if self._progress.phase is Phase.COMPLETE:
-                scratchpad["upstream"] = self._upstream(tx.connection)
+            scratchpad = dict(self._importer.scratchpad or {})
+            if self._progress.phase is not Phase.COMPLETE:
+                scratchpad["upstream"] = None
+            elif self._memory is not None:
+                scratchpad["upstream"] = {"state": self._state(tx.connection), "memory": self._memory}
             repositories.change_importer(tx, self._repo_id, last_sync=now, scratchpad=scratchpad)
-
-    def _upstream(self, connection: Connection) -> dict[str, Any] | None:
-        if self._memory is self._importer.scratchpad:
-            return (self._memory or {}).get("upstream")
-        return {"state": self._state(connection), "memory": self._memory}
 
     def _state(self, connection: Connection) -> dict[str, Any]:
         """What must not have changed for the memory to count."""

@@ -29,6 +29,16 @@ class Stopped(Exception):
     """The tree is not wanted any more."""
 
 
+def go_on(stop: Event) -> None:
+    """Return unless it is time to stop.
+
+    Raises:
+        Stopped: it is.
+    """
+    if stop.is_set():
+        raise Stopped
+
+
 class NewTree:
     """A tree that is being built; it is the `Tree` of the content port."""
 
@@ -40,8 +50,7 @@ class NewTree:
 
     def link(self, relative_path: str, sha256: str) -> None:
         """Place a kept file."""
-        if self._stop.is_set():
-            raise Stopped
+        go_on(self._stop)
         target = self._place(relative_path)
         source = self._storage.path(sha256)
         with _collisions(relative_path):
