@@ -98,8 +98,8 @@ def _conclude(task_id: str, task: Mapping[str, Any], display: Display) -> None:
 
 
 def reasons_of(task: Mapping[str, Any]) -> list[str]:
-    """Why a task failed, in the server's words."""
-    told = list(descriptions(task.get("error")))
+    """Why a task failed, in the server's words, each once."""
+    told = list(dict.fromkeys(descriptions(task.get("error"))))
     if not told and task.get("exception"):
         told = [str(task["exception"])]
     result = task.get("result")

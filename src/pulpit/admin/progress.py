@@ -123,7 +123,7 @@ def _files(name: str, part: Mapping[str, Any], stage: Stage, failure: tuple[str,
         total=_number(part.get("total_bytes")),
         in_bytes=True,
         detail=f"{finished} of {files}" if files else "",
-        failures=(*_few(failures), *failure) if stage is Stage.FAILED else (),
+        failures=(_few(failures) or failure) if stage is Stage.FAILED else (),
     )
 
 
