@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from pulpit.errors import InvalidValue, MalformedRequest, MissingValue, PulpitError
@@ -17,6 +18,12 @@ _UNAUTHORIZED: Final = 401
 
 class ServerFault(PulpitError):
     """A bug or a broken machine; the log has the rest."""
+
+
+class Unavailable(PulpitError):
+    """The database does not answer; ask again later."""
+
+    status = 503
 
 
 class Refused(PulpitError):
@@ -32,6 +39,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PulpitError, _answer_ours)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(OperationalError, _answer_unavailable)
     app.add_exception_handler(Exception, _answer_fault)
 
 
@@ -95,6 +103,13 @@ def _answer_http(request: Request, error: Exception) -> Response:
     response = answer(refused, request.method, request.url.path)
     response.headers.update(error.headers or {})
     return response
+
+
+def _answer_unavailable(request: Request, error: Exception) -> Response:
+    extra = {"action": "database_unavailable", "method": request.method, "path": request.url.path}
+    _log.error("The database does not answer", exc_info=error, extra=extra)
+    unavailable = Unavailable("The database does not answer at this moment; try again later.")
+    return answer(unavailable, request.method, request.url.path)
 
 
 def _answer_fault(request: Request, error: Exception) -> Response:

@@ -1,9 +1,12 @@
 """What is not a proper request is answered with Pulp's error body, whatever it is."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
+from pulpit.api.app import create_app
 from pulpit.api.gates import MAX_BODY, check_json
 from pulpit.errors import MalformedRequest
 from support.api import V2, Api
@@ -82,14 +85,26 @@ def test_a_method_that_a_resource_does_not_have(api: Api) -> None:
     assert answer.headers["Allow"]
 
 
-def test_a_bug_is_500_with_the_standard_body_and_no_secret(api: Api) -> None:
+def test_a_broken_database_is_503_with_the_standard_body_and_no_secret(api: Api) -> None:
     with api.database.write() as tx:
         tx.connection.exec_driver_sql("DROP TABLE dead_letters")
         tx.connection.exec_driver_sql("DROP TABLE listeners")
     answer = api.client.get(EVENTS)
-    assert answer.status_code == 500
+    assert answer.status_code == 503
     assert set(answer.json()) == STANDARD
     assert "listeners" not in answer.text
+
+
+def test_a_bug_is_500_with_the_standard_body_and_no_secret(api: Api) -> None:
+    def broken() -> bool:
+        raise RuntimeError("hush")
+
+    services = replace(api.services, messaging_connected=broken)
+    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+        answer = client.get(f"{V2}/status/")
+    assert answer.status_code == 500
+    assert set(answer.json()) == STANDARD
+    assert "hush" not in answer.text
 
 
 def test_double_slashes_are_single_ones(api: Api) -> None:
