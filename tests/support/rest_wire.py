@@ -28,12 +28,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer; `raw` goes as it is, otherwise `body` goes as JSON."""
+    """One answer; `raw` goes as it is, otherwise `body` goes as JSON, and after `hang_up` nothing goes."""
 
     status: int = 200
     body: Any = None
     raw: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    hang_up: bool = False
 
 
 class RestWire:
@@ -92,6 +93,8 @@ def _handler(wire: RestWire) -> type[BaseHTTPRequestHandler]:
             self._send(wire.reply(asked))
 
         def _send(self, reply: Reply) -> None:
+            if reply.hang_up:
+                return
             content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(content)), **reply.headers}.items():

@@ -178,6 +178,14 @@ def test_ctrl_c_leaves_the_task_running(
     assert len(wire.asked) == 2
 
 
+def test_a_server_that_is_started_again_is_waited_for(admin: RunAdmin, wire: RestWire) -> None:
+    nothing_runs(wire)
+    wire.on("POST repositories/wheels/actions/sync/", Reply(status=202, body=REPORT))
+    wire.on("GET tasks/t1/", task("running"), Reply(hang_up=True), task("finished"))
+    assert admin(*SYNC) == 0
+    assert wire.lines().count("GET tasks/t1/") == 3
+
+
 def test_json_of_a_run_is_the_last_state_of_each_task(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     nothing_runs(wire)
     wire.on("POST repositories/wheels/actions/sync/", Reply(status=202, body=REPORT))

@@ -1,0 +1,25 @@
+"""What the server and its command must know alike, though neither imports the other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pulpit import accounts, settings
+from pulpit.admin import settings as admin
+
+
+@pytest.mark.parametrize("environment", [{}, {"PULPIT_DATA_DIR": "/somewhere"}])
+def test_they_mean_the_same_data_folder(environment: Mapping[str, str], tmp_path: Path) -> None:
+    empty = tmp_path / "server.conf"
+    empty.write_text("")
+    served, _ = settings.load(empty, environment, {})
+    assert served.data_dir == admin.data_folder(environment)
+
+
+def test_they_mean_the_same_port_and_file(tmp_path: Path) -> None:
+    empty = tmp_path / "server.conf"
+    empty.write_text("")
+    served, _ = settings.load(empty, {}, {})
+    assert f"http://{served.server.host}:{served.server.port}" == admin.DEFAULT_URL
+    assert accounts.PASSWORD_FILE == admin.PASSWORD_FILE
