@@ -13,11 +13,16 @@ import pytest
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
+from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
 from pulpit.errors import InvalidValue
+from pulpit.settings import Email as Settings
 from support.happenings import event
+from support.mailserver import mailserver
 from support.sink import raw, sink
+
+SLOW = "slow@example.com"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +48,28 @@ async def http() -> AsyncIterator[World]:
 
 
 @contextlib.asynccontextmanager
+async def email() -> AsyncIterator[World]:
+    async def hang() -> str | None:
+        await asyncio.sleep(30)
+        return None
+
+    async with mailserver() as far:
+        kind = Email(Settings(enabled=True, host="127.0.0.1", port=far.port, timeout=1), system_clock)
+        far.on_data = lambda: hang() if SLOW in far.asked else None
+        yield World(kind=kind, works={"addresses": ["joe@example.com"]}, hangs={"addresses": [SLOW]})
+
+
+@contextlib.asynccontextmanager
+async def email_disabled() -> AsyncIterator[World]:
+    yield World(kind=EmailDisabled(), works={"addresses": ["joe@example.com"]}, hangs=None)
+
+
+@contextlib.asynccontextmanager
 async def amqp_disabled() -> AsyncIterator[World]:
     yield World(kind=Amqp091Disabled(), works={}, hangs=None)
 
 
-@pytest.fixture(params=[http, amqp_disabled], ids=lambda param: param.__name__)
+@pytest.fixture(params=[http, email, email_disabled, amqp_disabled], ids=lambda param: param.__name__)
 def world(request: pytest.FixtureRequest) -> Worlds:
     chosen: Worlds = request.param
     return chosen

@@ -1,0 +1,101 @@
+"""What an email listener may be given, checked and read into one value."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from pulpit.errors import InvalidValue
+
+KEYS: Final = ("subject", "addresses", "digest")
+PLACEHOLDERS: Final = frozenset({"event_type", "repo_id", "result"})
+DEFAULT_SUBJECT: Final = "[pulp] {event_type} {repo_id} {result}"
+LONGEST_SUBJECT: Final = 200
+MOST_ADDRESSES: Final = 100
+LONGEST_ADDRESS: Final = 254
+"""Characters (RFC 5321 section 4.5.3.1, less the angle brackets)."""
+SHORTEST_DIGEST: Final = timedelta(minutes=1)
+LONGEST_DIGEST: Final = timedelta(days=1)
+
+_ADDRESS: Final = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*\Z"
+)
+_LONGEST_LOCAL_PART: Final = 64
+_SPAN: Final = re.compile(r"([0-9]{1,6})([smhd])\Z")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mailing:
+    """Who gets the events of an email listener, and how."""
+
+    subject: str
+    addresses: tuple[str, ...]
+    digest: timedelta | None
+    """How long events are gathered into one message; `None` sends each at once."""
+
+
+def read(config: Mapping[str, Any]) -> Mailing:
+    """Read a configuration.
+
+    Raises:
+        InvalidValue: `notifier_config`.
+    """
+    strangers = sorted(config.keys() - set(KEYS))
+    if strangers:
+        raise _invalid(f"an email listener has no {', '.join(strangers)}; it has {', '.join(KEYS)}")
+    return Mailing(
+        subject=_subject(config.get("subject")),
+        addresses=_addresses(config.get("addresses")),
+        digest=_digest(config.get("digest")),
+    )
+
+
+def is_address(text: object) -> bool:
+    """Whether a text is one plain mail address; nothing in it can end a header or an SMTP command."""
+    if not isinstance(text, str) or len(text) > LONGEST_ADDRESS or not _ADDRESS.match(text):
+        return False
+    return len(text.partition("@")[0]) <= _LONGEST_LOCAL_PART
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of the known `{placeholders}`; all other braces are text."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
+
+
+def _subject(given: object) -> str:
+    if given is None or given == "":
+        return DEFAULT_SUBJECT
+    if not isinstance(given, str) or len(given) > LONGEST_SUBJECT or not given.isprintable():
+        raise _invalid(f"subject must be at most {LONGEST_SUBJECT} printable characters in one line")
+    unknown = set(_PLACEHOLDER.findall(given)) - PLACEHOLDERS
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in sorted(PLACEHOLDERS))
+        raise _invalid(f"subject: {{{min(unknown)}}} is unknown; there are {known}")
+    return given
+
+
+def _addresses(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list | tuple) or not 1 <= len(given) <= MOST_ADDRESSES:
+        raise _invalid(f"addresses must be a list of 1 to {MOST_ADDRESSES} mail addresses")
+    for address in given:
+        if not is_address(address):
+            raise _invalid(f"addresses: {str(address)[:100]!r} is no mail address such as joe@example.com")
+    return tuple(dict.fromkeys(given))
+
+
+def _digest(given: object) -> timedelta | None:
+    if given is None or given == "":
+        return None
+    found = _SPAN.match(given) if isinstance(given, str) else None
+    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
+    if not SHORTEST_DIGEST <= span <= LONGEST_DIGEST:
+        raise _invalid("digest must be a time from 1m to 1d, such as 90s, 15m or 2h")
+    return span
+
+
+def _invalid(reason: str) -> InvalidValue:
+    return InvalidValue("notifier_config", f"{reason}.")

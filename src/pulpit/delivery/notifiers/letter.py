@@ -1,0 +1,166 @@
+"""The text of messages about events: what a person wants to know first, and the JSON as a file for programs.
+
+Everything of an event that gets into a header or the text is made printable and short first, so that no event, whoever
+fired it, can add a header, an address or a second message.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import Any, Final
+
+from pulpit.clock import iso
+from pulpit.delivery.notifiers.email_config import Mailing, filled
+from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
+
+LONGEST_VALUE: Final = 1000
+LONGEST_IN_SUBJECT: Final = 100
+MOST_ROWS: Final = 30
+MOST_PARAGRAPHS: Final = 20
+LARGEST_ATTACHMENT: Final = 1024 * 1024
+"""Bytes; what is longer stays in the event log alone."""
+SEVERAL: Final = "several"
+
+_OPERATIONS: Final = {SYNC_START: "Sync", SYNC_FINISH: "Sync", PUBLISH_START: "Publish", PUBLISH_FINISH: "Publish"}
+_BAD: Final = frozenset({"failed", "error"})
+_STARTS: Final = frozenset({SYNC_START, PUBLISH_START})
+_ENDINGS: Final = {
+    "success": "succeeded",
+    "failed": "FAILED",
+    "error": "FAILED",
+    "canceled": "was cancelled",
+    "skipped": "was skipped: nothing had changed",
+}
+_LABELS: Final = {
+    "error_message": "Error",
+    "exception": "Exception",
+    "result": "Result",
+    "repo_id": "Repository",
+    "importer_id": "Importer",
+    "distributor_id": "Distributor",
+    "added_count": "Added",
+    "updated_count": "Updated",
+    "removed_count": "Removed",
+    "started": "Started",
+    "completed": "Completed",
+}
+_LEFT_TO_THE_FILE: Final = frozenset(
+    {"_ns", "id", "importer_type_id", "distributor_type_id", "summary", "details", "traceback"}
+)
+_COUNTS: Final = frozenset({"added_count", "updated_count", "removed_count"})
+
+
+def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> EmailMessage:
+    """Write the message about one event, or the digest of several; the same events give the same message."""
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = subject(events, mailing.subject)
+    message["From"] = sender
+    message["To"] = [Address(addr_spec=address) for address in mailing.addresses]
+    message["Date"] = events[-1].occurred_at
+    message["Message-ID"] = _message_id(events, sender.domain)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation programs do not answer
+    message["Pulpit-Number"] = str(events[-1].number)
+    file = "\n".join(event.body for event in events).encode()
+    attached = len(file) <= LARGEST_ATTACHMENT
+    message.set_content(text(events, attached=attached), cte="quoted-printable")
+    if attached:
+        kind, name = ("json", "event.json") if len(events) == 1 else ("x-ndjson", "events.ndjson")
+        message.add_attachment(file, "application", kind, filename=name)
+        message.set_boundary(f"=_{events[0].id}_{events[-1].number}")  # `=_` is in no quoted-printable and no base64
+    return message
+
+
+def subject(events: Sequence[Event], template: str) -> str:
+    """Fill in the subject; what differs among the events of a digest is `several`."""
+    values = {
+        "event_type": _common([event.event_type for event in events]),
+        "repo_id": _common([event.repo_id or "" for event in events]),
+        "result": _common([event.result or "" for event in events]),
+    }
+    return plain(filled(template, values), 2 * LONGEST_VALUE)
+
+
+def text(events: Sequence[Event], *, attached: bool = True) -> str:
+    """Write the body."""
+    parts = [_paragraph(events[0])] if len(events) == 1 else _digest(events)
+    if not attached:
+        parts.append("The event is too large to be attached; the event log of the server has all of it.")
+    return "\n\n".join(parts) + "\n"
+
+
+def plain(value: object, longest: int = LONGEST_VALUE) -> str:
+    """Show a value in one line of printable characters of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)[: 4 * longest]).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def headline(event: Event) -> str:
+    """Say in one sentence what happened."""
+    of = f" of {plain(event.repo_id, LONGEST_IN_SUBJECT)}" if event.repo_id is not None else ""
+    if event.event_type not in _OPERATIONS:
+        return f"{event.event_type}{of}" + (f": {plain(event.result, LONGEST_IN_SUBJECT)}" if event.result else "")
+    what = f"{_OPERATIONS[event.event_type]}{of}"
+    if event.event_type in _STARTS:
+        return f"{what} has started."
+    return f"{what} {_ENDINGS.get(event.result or '', f'ended: {plain(event.result, LONGEST_IN_SUBJECT)}')}."
+
+
+def _digest(events: Sequence[Event]) -> list[str]:
+    """A line for each event, then what went wrong in full."""
+    bad = [event for event in events if event.result in _BAD]
+    lines = [f"  {iso(event.occurred_at)}  {headline(event)}" for event in events]
+    counted = f"{len(events)} events, {len(bad)} of them failed:"
+    return ["\n".join([counted, *lines]), *(_paragraph(event) for event in bad[:MOST_PARAGRAPHS])]
+
+
+def _paragraph(event: Event) -> str:
+    rows = list(_rows(event))
+    width = max(len(label) for label, _ in rows) + 2
+    return "\n".join([headline(event), "", *(f"{label + ':':<{width}}{value}" for label, value in rows)])
+
+
+def _rows(event: Event) -> Iterator[tuple[str, str]]:
+    """Labels and values in the order of interest."""
+    payload = event.payload
+    for key, label in _LABELS.items():
+        value = payload.get(key)
+        if value is not None:
+            yield label, "unknown" if key in _COUNTS and value == -1 else plain(value)
+    duration = _duration(payload)
+    if duration:
+        yield "Duration", duration
+    yield from _others(payload)
+    yield "Event", event.event_type
+    yield "Number", str(event.number)
+    yield "Id", event.id
+    yield "Time", iso(event.occurred_at) or ""
+
+
+def _others(payload: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What other systems put into their events, as far as it is short."""
+    keys = [key for key in payload if key not in _LABELS and key not in _LEFT_TO_THE_FILE]
+    for key in keys[:MOST_ROWS]:
+        if isinstance(payload[key], str | int | float):
+            yield plain(key, 40), plain(payload[key])
+
+
+def _duration(payload: Mapping[str, Any]) -> str:
+    try:
+        started, completed = (datetime.fromisoformat(payload[key]) for key in ("started", "completed"))
+        seconds = int((completed - started).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return ""
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return (f"{hours} h " if hours else "") + (f"{minutes} min " if minutes else "") + f"{seconds % 60} s"
+
+
+def _common(values: Sequence[str]) -> str:
+    return plain(values[0], LONGEST_IN_SUBJECT) if len(set(values)) == 1 else SEVERAL
+
+
+def _message_id(events: Sequence[Event], domain: str) -> str:
+    """Made of the events' ids, so that a second copy after a lost answer can be told as one."""
+    rest = f".{len(events)}.{events[-1].number}" if len(events) > 1 else ""
+    return f"<{events[0].id}{rest}@{domain}>"

@@ -1,0 +1,153 @@
+"""The line to the mail server: connects when the first message goes out, and says of each address what came of it."""
+
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Final
+
+import aiosmtplib
+
+from pulpit.delivery.notifiers.email_config import is_address
+from pulpit.errors import ConfigurationError
+from pulpit.settings import Email
+
+LONGEST_PASSWORD: Final = 1024
+GOODBYE_TIMEOUT: Final = 2.0
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """What the server said of one address that it did not take."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailServer:
+    """Where messages are handed over, and as whom."""
+
+    settings: Email
+    sender: Address
+    password: str
+    trust: ssl.SSLContext | None
+    hostname: str
+
+    @property
+    def place(self) -> str:
+        """Names the server in sentences."""
+        return f"The mail server {self.settings.host}:{self.settings.port}"
+
+
+def mail_server(settings: Email) -> MailServer:
+    """Check the configuration, and read the files that it names.
+
+    Raises:
+        ConfigurationError: a key of `[email]`.
+    """
+    if settings.username and settings.tls == "none" and settings.host not in ("localhost", "127.0.0.1", "::1"):
+        sentence = "a password would go over the network in the clear; set tls to starttls or tls."
+        raise ConfigurationError("[email] username", sentence)
+    own = socket.gethostname()
+    return MailServer(
+        settings=settings,
+        sender=_sender(settings.sender),
+        password=_password(settings),
+        trust=_trust(settings),
+        hostname=own if _HOSTNAME.match(own) else "localhost",
+    )
+
+
+class MailLine:
+    """One SMTP session."""
+
+    def __init__(self, server: MailServer) -> None:
+        self._server: Final = server
+        self._smtp: aiosmtplib.SMTP | None = None
+
+    async def send(self, message: EmailMessage, addresses: Sequence[str]) -> Mapping[str, Reply]:
+        """Hand over a message; answers the addresses that were not taken. All others have it when this returns.
+
+        Raises:
+            aiosmtplib.SMTPException: nobody has it.
+            OSError: nobody has it, or the answer was lost.
+        """
+        if self._smtp is None:
+            self._smtp = await self._connected()
+        try:
+            refused, _ = await self._smtp.sendmail(self._server.sender.addr_spec, addresses, bytes(message))
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return {one.recipient: Reply(code=one.code, text=one.message) for one in error.recipients}
+        return {address: Reply(code=reply.code, text=reply.message) for address, reply in refused.items()}
+
+    async def close(self) -> None:
+        """Say goodbye if there is somebody to say it to; never raises."""
+        if self._smtp is None:
+            return
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            if self._smtp.is_connected:
+                await self._smtp.quit(timeout=GOODBYE_TIMEOUT)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Drop the connection at once."""
+        if self._smtp is not None:
+            self._smtp.close()
+            self._smtp = None
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        server, settings = self._server, self._server.settings
+        smtp = aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            local_hostname=server.hostname,
+            timeout=settings.timeout,
+            use_tls=settings.tls == "tls",
+            start_tls=settings.tls == "starttls",
+            tls_context=server.trust,
+            username=settings.username or None,
+            password=server.password if settings.username else None,
+        )
+        try:
+            await smtp.connect()
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+
+def _sender(text: str) -> Address:
+    name, address = parseaddr(text)
+    if not is_address(address) or not text.isprintable():
+        raise ConfigurationError("[email] from", f"{text!r} is no mail address such as pulp@example.com.")
+    return Address(display_name=name, addr_spec=address)
+
+
+def _password(settings: Email) -> str:
+    if not settings.password_file:
+        return settings.password
+    if settings.password:
+        raise ConfigurationError("[email] password_file", "give either password or password_file.")
+    try:
+        with Path(settings.password_file).open(encoding="utf-8") as file:
+            return file.read(LONGEST_PASSWORD).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError("[email] password_file", f"it cannot be read ({reason}).") from None
+
+
+def _trust(settings: Email) -> ssl.SSLContext | None:
+    if settings.tls == "none":
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ca or None)
+    except OSError as error:
+        raise ConfigurationError("[email] ca", f"it cannot be used ({error.strerror}).") from None
