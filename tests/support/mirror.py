@@ -22,6 +22,7 @@ IMPORTER = "iso_importer"
 DISTRIBUTOR = "iso_distributor"
 
 IMPATIENT = Limits(
+    small_bytes=100,
     connect_timeout=2.0,
     answer_timeout=2.0,
     stall_timeout=0.5,

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,13 +218,17 @@ def _memory(document: Document) -> dict[str, Any]:
 
 
 def _report(progress: Progress, states: Mapping[Phase, str]) -> dict[str, Any]:
-    times = {states[phase]: f"{time:%Y-%m-%dT%H:%M:%S}" for phase, time in progress.phase_times.items()}
+    times = {states[phase]: _without_zone(time) for phase, time in progress.phase_times.items()}
     return {
         "state": states[progress.phase],
         "state_times": times,
         "error_message": progress.error_message,
         "traceback": None,
     }
+
+
+def _without_zone(time: datetime) -> str:
+    return time.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _error(failure: FileFailure) -> dict[str, str]:

@@ -117,6 +117,8 @@ class Downloads:
             StorageFull: the disk has no room.
         """
         tries = _Tries(self._limits)
+        if wanted.size is not None and wanted.size <= self._limits.small_bytes:
+            return await self._small_file(wanted, tries, on_bytes)
         with (
             disk_errors(f"the file {shown(wanted.relative_path)!r}"),
             self._storage.partial(wanted.checksum) as partial,
@@ -131,6 +133,31 @@ class Downloads:
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
+    async def _small_file(self, wanted: WantedFile, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
+        while True:
+            try:
+                content = await self._content(wanted, tries.url(wanted))
+                break
+            except DownloadFailed as error:
+                await tries.another(error, came=0)
+        sha256 = hashlib.sha256(content).hexdigest()
+        with disk_errors(f"the file {shown(wanted.relative_path)!r}"):
+            self._storage.keep(sha256, content)
+        on_bytes(len(content))
+        return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
+
+    async def _content(self, wanted: WantedFile, url: str) -> bytes:
+        """The whole content of a small file, verified."""
+        content = bytearray()
+        async with self._answer(url, {}) as answer:
+            async for data in self._pieces(answer, url):
+                content += data
+                _refuse_longer(wanted, url, len(content))
+        flaw = _flaw(wanted, len(content), hashlib.new(wanted.checksum.algorithm, content).hexdigest())
+        if flaw:
+            raise DownloadFailed(url, flaw)
+        return bytes(content)
+
     async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
         """Bring a partial file to its end, from the start again if what was gone on with turns out wrong."""
         try:
@@ -143,7 +170,7 @@ class Downloads:
         resumed = partial.size
         if wanted.size is None or resumed < wanted.size or resumed == 0:
             await self._transfer(wanted, url, partial, on_bytes)
-        flaw = _flaw(wanted, partial)
+        flaw = _flaw(wanted, partial.size, partial.digest(wanted.checksum.algorithm))
         if flaw and resumed and partial.size >= resumed:
             raise _WrongAfterResume
         if flaw:
@@ -381,10 +408,15 @@ def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
     partial.begin(_algorithms(wanted))
 
 
-def _flaw(wanted: WantedFile, partial: Partial) -> str:
-    if wanted.size is not None and partial.size != wanted.size:
-        return f"has {partial.size} bytes instead of {wanted.size}"
-    if partial.digest(wanted.checksum.algorithm) != wanted.checksum.digest:
+def _refuse_longer(wanted: WantedFile, url: str, size: int) -> None:
+    if wanted.size is not None and size > wanted.size:
+        raise DownloadFailed(url, f"is larger than the {wanted.size} bytes that it should have")
+
+
+def _flaw(wanted: WantedFile, size: int, digest: str) -> str:
+    if wanted.size is not None and size != wanted.size:
+        return f"has {size} bytes instead of {wanted.size}"
+    if digest != wanted.checksum.digest:
         return f"has another {wanted.checksum.algorithm} checksum than announced"
     return ""
 

@@ -128,14 +128,27 @@ class Storage:
         finally:
             os.close(fd)
 
+    def keep(self, sha256: str, content: bytes) -> None:
+        """Put a small file into its place."""
+        path = f"{self.downloads}/{os.urandom(16).hex()}.part"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.write(fd, content)
+        finally:
+            os.close(fd)
+        self._move(path, sha256)
+
     def place(self, partial: Partial, sha256: str) -> None:
         """Move a finished file to its place."""
-        target = self.path(sha256)
+        self._move(str(partial.path), sha256)
+
+    def _move(self, path: str, sha256: str) -> None:
+        target = f"{self.content}/{sha256[:2]}/{sha256}"
         try:
-            partial.path.rename(target)
+            os.rename(path, target)  # noqa: PTH104 - called for every file of a sync
         except FileNotFoundError:
-            target.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-            partial.path.rename(target)
+            self.path(sha256).parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            os.rename(path, target)  # noqa: PTH104 - as above
 
     def flush(self, sha256s: Collection[str]) -> None:
         """Return when the files are safe from a loss of power."""

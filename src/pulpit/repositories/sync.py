@@ -236,8 +236,7 @@ class _Run:
             path = file.relative_path
             plan.files[path] = StoredFile(relative_path=path, sha256=stored.sha256, size=stored.size)
             self._progress.units_done += not plan.missing
-        self._progress.bytes_done += stored.size * (len(group) - 1)
-        self._say()
+        self._bytes_came(stored.size * (len(group) - 1))
 
     def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
         self._failed_files += 1
