@@ -14,7 +14,14 @@ SYNC_FINISH: Final = "repo.sync.finish"
 PUBLISH_START: Final = "repo.publish.start"
 PUBLISH_FINISH: Final = "repo.publish.finish"
 
-EVENT_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
+LISTENER_FAILING: Final = "listener.failing"
+LISTENER_RECOVERED: Final = "listener.recovered"
+TEST: Final = "event.test"
+
+PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
+"""The types that Pulp 2 had."""
+
+EVENT_TYPES: Final = PULP_TYPES | {LISTENER_FAILING, LISTENER_RECOVERED, TEST}
 """Every type that Pulpit itself fires."""
 
 OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "event"})
@@ -97,8 +104,13 @@ def check_event_types(patterns: object) -> list[str]:
     return list(patterns)
 
 
+def star_covers(event_type: str) -> bool:
+    """Whether the lone `*` of a listener stands for a type: those that Pulp 2 had, and those of other systems."""
+    return event_type in PULP_TYPES or event_type.partition(".")[0] not in OWN_ROOTS
+
+
 def as_topic(pattern: str) -> str:
-    """Translate a listener's entry to an AMQP pattern: the lone `*` of Pulp 2 means everything."""
+    """The AMQP pattern that matches at least what a listener's entry asks for."""
     return ANY_WORDS if pattern == ANY_WORD else pattern
 
 

@@ -10,23 +10,24 @@ way at a time, but only the oldest settles, so the position never passes an even
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import takewhile
+from datetime import datetime, timedelta
+from itertools import groupby, takewhile
 from typing import Final
 
 from pulpit import backoff
 from pulpit.clock import Clock
 from pulpit.delivery.ledger import Ledger
-from pulpit.delivery.notifiers.port import Delivered, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.delivery.reader import Batch, LogReader
 from pulpit.delivery.wishes import Wish, wish
 from pulpit.events import Event
+from pulpit.store.dead_letters import NewDeadLetter
+from pulpit.store.deliveries import Delivery
 from pulpit.store.listeners import Listener
 
 Luck = Callable[[], float]
@@ -40,10 +41,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _UnderWay:
-    """A batch that the notifier is busy with."""
+    """A batch that the notifier is busy with, since a moment of the loop's clock and of the world's."""
 
     batch: Batch
     task: asyncio.Task[Sequence[Outcome]]
+    begun: float
+    begun_at: datetime
 
 
 class Cursor:
@@ -67,7 +70,7 @@ class Cursor:
         self._ledger: Final = ledger
         self._clock: Final = clock
         self._luck: Final = luck
-        self._wish: Final[Wish] = wish(listener.event_types)
+        self._wish: Final[Wish] = wish(listener)
         self._awake: Final = asyncio.Event()
         self._under_way: deque[_UnderWay] = deque()
         self._read_to = listener.position
@@ -126,7 +129,8 @@ class Cursor:
             if not batch.events:
                 return
             task = asyncio.create_task(self._notifier.deliver(batch.events))
-            self._under_way.append(_UnderWay(batch=batch, task=task))
+            begun = asyncio.get_running_loop().time()
+            self._under_way.append(_UnderWay(batch=batch, task=task, begun=begun, begun_at=self._clock()))
 
     def _park(self) -> None:
         """Rest, unless more was announced meanwhile; nothing is awaited here, so no announcement can fall between."""
@@ -146,15 +150,15 @@ class Cursor:
     async def _settle(self, done: _UnderWay) -> Retry | None:
         """Write down what became of a batch, in order, up to the first event that must be tried again."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
+        self._note(done, outcomes)
         await self._note_recovery(outcomes)
         for event, outcome in zip(events, outcomes, strict=False):
             if isinstance(outcome, Retry):
                 return await self._postpone(event, outcome)
-            if isinstance(outcome, Refused):
-                await self._bury([event], outcome.reason)
+            await self._bury(_letters(event, outcome))
         if len(outcomes) < len(events):
             return await self._postpone(events[len(outcomes)], _NOT_TRIED)
-        self._ledger.settle(self._listener.id, done.batch.scanned_to)
+        self._ledger.settle(self._listener, done.batch.scanned_to)
         return None
 
     def _outcomes(self, task: asyncio.Task[Sequence[Outcome]]) -> Sequence[Outcome]:
@@ -164,18 +168,37 @@ class Cursor:
         _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": self._listener.id})
         return [Retry(reason=f"Internal error: {type(error).__name__}.")]
 
+    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
+        """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
+        seconds = asyncio.get_running_loop().time() - done.begun
+        tried = [(e, o) for e, o in zip(done.batch.events, outcomes, strict=False) if not isinstance(o, Later)]
+        for (word, answer), run in groupby(tried, key=lambda pair: _described(pair[1])):
+            events = [event for event, _ in run]
+            attempt = Delivery(
+                listener_id=self._listener.id,
+                at=done.begun_at,
+                duration_ms=round(seconds * 1000 * len(events) / len(tried)),
+                outcome=word,
+                first_event=events[0].number,
+                last_event=events[-1].number,
+                event_count=len(events),
+                answer=answer,
+            )
+            self._ledger.note(attempt)
+
     async def _note_recovery(self, outcomes: Sequence[Outcome]) -> None:
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
-            await self._ledger.recover(self._listener.id)
+            await self._ledger.recover(self._listener)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
         """Go back to before an event that must be tried again, and put aside what has been tried for too long."""
         self._read_to = event.number - 1
-        self._ledger.settle(self._listener.id, self._read_to)
+        self._ledger.settle(self._listener, self._read_to)
+        reason = f"Given up after {self._failures + 1} attempts: {trouble.reason}"
         while expired := await self._expired():
-            await self._bury(expired, f"Given up after {self._failures + 1} attempts: {trouble.reason}")
+            await self._bury([NewDeadLetter(event_number=each.number, reason=reason) for each in expired])
             self._read_to = expired[-1].number
         return trouble
 
@@ -188,31 +211,63 @@ class Cursor:
         batch = await self._reader.next_batch(self._read_to, self._wish, _BURY_AT_ONCE)
         return list(takewhile(lambda event: max(since, event.occurred_at) <= latest, batch.events))
 
-    async def _bury(self, events: Sequence[Event], reason: str) -> None:
-        numbers = [event.number for event in events]
-        extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
-        _log.warning("%d events put aside as dead letters: %s", len(numbers), reason, extra=extra)
-        await self._ledger.bury(self._listener.id, numbers, reason, attempts=self._failures + 1)
+    async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:
+        if letters:
+            numbers = [letter.event_number for letter in letters]
+            extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
+            _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
+            await self._ledger.bury(self._listener, letters, attempts=self._failures + 1)
 
     async def _wait_after(self, trouble: Retry) -> None:
+        if isinstance(trouble, Gone):
+            extra = {"action": "listener_paused", "listener": self._listener.id}
+            _log.warning("listener paused: %s", trouble.reason, extra=extra)
+            await self._ledger.pause(self._listener, trouble.reason)
+            await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
+        if not isinstance(trouble, Later) and trouble is not _NOT_TRIED:
+            await self._note_failure(trouble)
+        await asyncio.sleep(self._pause(trouble).total_seconds())
+        self._awake.set()
+
+    async def _note_failure(self, trouble: Retry) -> None:
         self._failures += 1
         self._failing_since = self._failing_since or self._clock()
-        pause = trouble.after
-        if pause is None:
-            first, longest = self._pace.first_retry, self._pace.longest_retry
-            pause = backoff.delay(self._failures, first=first, longest=longest, luck=self._luck())
         extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
-        _log.warning("delivery failed, next try in %.1f s: %s", pause.total_seconds(), trouble.reason, extra=extra)
-        await self._ledger.fail(self._listener.id, trouble.reason)
-        await asyncio.sleep(pause.total_seconds())
-        self._awake.set()
+        _log.warning("delivery failed: %s", trouble.reason, extra=extra)
+        await self._ledger.fail(self._listener, trouble.reason)
+
+    def _pause(self, trouble: Retry) -> timedelta:
+        if trouble.after is not None:
+            return trouble.after
+        first, longest = self._pace.first_retry, self._pace.longest_retry
+        return backoff.delay(self._failures, first=first, longest=longest, luck=self._luck())
 
     async def _drop_under_way(self) -> None:
         """Abandon what is under way; it will be read again from the position."""
-        dropped = [each.task for each in self._under_way]
+        dropped = {each.task for each in self._under_way}
         self._under_way.clear()
         for task in dropped:
             task.cancel()
+        if dropped:
+            await asyncio.wait(dropped)
         for task in dropped:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+            _ = task.cancelled() or task.exception()  # seen, so that nobody complains
+
+
+def _letters(event: Event, outcome: Outcome) -> list[NewDeadLetter]:
+    """The dead letters that an outcome leaves: the event, or the addresses that refused it."""
+    if isinstance(outcome, Refused):
+        return [NewDeadLetter(event_number=event.number, reason=outcome.reason)]
+    if isinstance(outcome, Delivered):
+        refused = outcome.refused.items()
+        return [NewDeadLetter(event_number=event.number, reason=why, recipient=who) for who, why in refused]
+    return []
+
+
+def _described(outcome: Outcome) -> tuple[str, str]:
+    """An outcome in the words of the record of attempts."""
+    if isinstance(outcome, Delivered):
+        return "delivered", outcome.answer
+    return (
+        "gone" if isinstance(outcome, Gone) else "retry" if isinstance(outcome, Retry) else "refused"
+    ), outcome.reason

@@ -20,7 +20,7 @@ from pulpit.events import Event, as_topic
 from pulpit.store import event_log, listeners
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Bell
-from pulpit.store.listeners import Listener
+from pulpit.store.listeners import Listener, Move
 from pulpit.topics import TopicTrie
 
 POLL: Final = 1.0
@@ -52,6 +52,11 @@ class Dispatcher:
         """What to do when a bell rings."""
         return {Bell.EVENTS: self._events_rang.set, Bell.LISTENERS: self._listeners_rang.set}
 
+    def position(self, listener: Listener) -> int:
+        """How far a listener is at this moment; the stored position follows a little later."""
+        running = self._cursors.get(listener.id)
+        return self._tail.head if running and running[1].parked else listener.position
+
     async def run(self) -> None:
         """Deliver until cancelled; then every settled position has been written."""
         self._tail = Tail(await asyncio.to_thread(self._head))
@@ -65,8 +70,7 @@ class Dispatcher:
         finally:
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
             ledger.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ledger
+            await asyncio.wait({ledger})
             await self._kinds.close()
 
     async def _route(self) -> None:
@@ -134,8 +138,7 @@ class Dispatcher:
     async def _stop(self, listener_id: str) -> None:
         task = self._forget(listener_id)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})  # unlike `await task`, this cannot mistake the end of the task for an end of our own
 
     def _forget(self, listener_id: str) -> asyncio.Task[None]:
         listener, _, task = self._cursors.pop(listener_id)
@@ -146,8 +149,13 @@ class Dispatcher:
     async def _note_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_NOTE)
-            idle = [listener_id for listener_id, (_, cursor, _) in self._cursors.items() if cursor.parked]
-            await self._ledger.idle(idle, self._tail.head)
+            head = self._tail.head
+            idle = [
+                Move(listener_id=listener.id, epoch=listener.epoch, position=head)
+                for listener, cursor, _ in self._cursors.values()
+                if cursor.parked
+            ]
+            await self._ledger.idle(idle)
 
     def _head(self) -> int:
         with self._database.read() as connection:

@@ -1,14 +1,31 @@
 """Dead letters: events that a listener refused for good, or that could not be delivered in time, with the reason."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Delete, Update, delete, func, insert, select, update
 
+from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
+from pulpit.store.doorbell import Bell
 from pulpit.store.schema import dead_letters
+
+Some = TypeVar("Some", Update, Delete)
+
+MOST: Final = 1_000
+"""Dead letters in one answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDeadLetter:
+    """An event to put aside; `recipient` is the one address of several that did not get it."""
+
+    event_number: int
+    reason: str
+    recipient: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,23 +35,72 @@ class DeadLetter:
     id: str
     listener_id: str
     event_number: int
+    recipient: str | None
     refused_at: datetime
     attempts: int
     reason: str
+    send_again: bool
+    """Whether an operator has asked for another try."""
 
 
-def add(
-    tx: Transaction, listener_id: str, numbers: Iterable[int], *, reason: str, attempts: int, now: datetime
-) -> None:
+def add(tx: Transaction, listener_id: str, letters: Sequence[NewDeadLetter], *, attempts: int, now: datetime) -> None:
     """Put events of one listener aside, in one go."""
-    shared = {"listener_id": listener_id, "refused_at": now, "attempts": attempts, "reason": reason}
-    rows = [{"id": object_id(), "event_number": number, **shared} for number in numbers]
+    shared = {"listener_id": listener_id, "refused_at": now, "attempts": attempts}
+    rows = [{"id": object_id(), **asdict(letter), **shared} for letter in letters]
     if rows:
         tx.connection.execute(insert(dead_letters), rows)
 
 
-def of_listener(connection: Connection, listener_id: str) -> list[DeadLetter]:
+def of_listener(connection: Connection, listener_id: str, *, limit: int = MOST) -> list[DeadLetter]:
     """The dead letters of a listener in the order of their events."""
     wanted = select(dead_letters).where(dead_letters.c.listener_id == listener_id)
-    rows = connection.execute(wanted.order_by(dead_letters.c.event_number, dead_letters.c.id)).mappings()
-    return [DeadLetter(**row) for row in rows]
+    ordered = wanted.order_by(dead_letters.c.event_number, dead_letters.c.id).limit(limit)
+    return [DeadLetter(**row) for row in connection.execute(ordered).mappings()]
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many each listener has; those without are not in it."""
+    by_listener = select(dead_letters.c.listener_id, func.count()).group_by(dead_letters.c.listener_id)
+    return {row[0]: row[1] for row in connection.execute(by_listener)}
+
+
+def get(connection: Connection, listener_id: str, letter_id: str) -> DeadLetter:
+    """One dead letter.
+
+    Raises:
+        MissingResource: the listener has none of that id.
+    """
+    mine = (dead_letters.c.id == letter_id) & (dead_letters.c.listener_id == listener_id)
+    row = connection.execute(select(dead_letters).where(mine)).mappings().one_or_none()
+    if row is None:
+        raise MissingResource(dead_letter=letter_id)
+    return DeadLetter(**row)
+
+
+def send_again(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
+    """Ask for another try of some dead letters, or all, and answer of how many."""
+    tx.wakes.add(Bell.LISTENERS)
+    return tx.connection.execute(_some(update(dead_letters), listener_id, letter_ids).values(send_again=True)).rowcount
+
+
+def drop(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
+    """Delete some dead letters, or all, and answer how many."""
+    return tx.connection.execute(_some(delete(dead_letters), listener_id, letter_ids)).rowcount
+
+
+def to_send_again(connection: Connection, *, limit: int) -> list[DeadLetter]:
+    """The next dead letters of which another try was asked for."""
+    wanted = select(dead_letters).where(dead_letters.c.send_again).order_by(dead_letters.c.id).limit(limit)
+    return [DeadLetter(**row) for row in connection.execute(wanted).mappings()]
+
+
+def refused_again(tx: Transaction, letter: DeadLetter, reason: str, *, now: datetime) -> None:
+    """Record that the other try has failed too."""
+    one = update(dead_letters).where(dead_letters.c.id == letter.id)
+    values = {"send_again": False, "attempts": letter.attempts + 1, "reason": reason, "refused_at": now}
+    tx.connection.execute(one.values(**values))
+
+
+def _some(statement: Some, listener_id: str, letter_ids: Sequence[str] | None) -> Some:
+    mine = statement.where(dead_letters.c.listener_id == listener_id)
+    return mine if letter_ids is None else mine.where(dead_letters.c.id.in_(letter_ids))

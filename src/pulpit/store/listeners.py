@@ -19,6 +19,24 @@ GIVE_UP_AFTER: Final = 3 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """A listener is through up to a position."""
+
+    listener_id: str
+    epoch: int
+    position: int
+
+
+_SETTLE: Final = (
+    update(listeners)
+    .where(listeners.c.id == bindparam("of"))
+    .where(listeners.c.epoch == bindparam("in_epoch"))
+    .where(listeners.c.position < bindparam("to"))
+    .values(position=bindparam("to"))
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
     """One subscriber of the log: a filter, a notifier with its configuration, and a cursor."""
 
@@ -29,11 +47,22 @@ class Listener:
     created_at: datetime
     revision: int
     """Grows with every change that an administrator makes, so that a running delivery notices."""
-    paused: bool
+    repo_ids: list[str] | None
+    """Shell patterns of the repositories whose events are wanted; null is every event."""
+    results: list[str] | None
+    """Results of the finish events that are wanted; null is every event."""
     give_up_after: int
     """Seconds for which one event is tried before it is a dead letter."""
+    paused: bool
+    pause_reason: str | None
+    """Why Pulpit paused it by itself; null if a person did."""
     position: int
     """Every event up to this number is settled: delivered, refused into the dead letters, or not wanted."""
+    epoch: int
+    """Grows with every replay, so that a delivery of before cannot move the position that the replay has set."""
+    replay_to: int | None
+    """Up to this number only `replay_types` are wanted, by a replay of some types."""
+    replay_types: list[str] | None
     attempts: int
     """Failures in a row since the last delivery."""
     failing_since: datetime | None
@@ -49,6 +78,8 @@ def add(
     *,
     now: datetime,
     give_up_after: int = GIVE_UP_AFTER,
+    repo_ids: list[str] | None = None,
+    results: list[str] | None = None,
 ) -> Listener:
     """Create a listener that begins with the next event to be fired."""
     listener_id = object_id()
@@ -59,6 +90,8 @@ def add(
         event_types=event_types,
         created_at=now,
         give_up_after=give_up_after,
+        repo_ids=repo_ids,
+        results=results,
         position=event_log.head(tx.connection),
     )
     tx.connection.execute(new)
@@ -113,19 +146,42 @@ def revisions(connection: Connection) -> dict[str, int]:
     return {row.id: row.revision for row in rows}
 
 
-def settle(tx: Transaction, listener_id: str, position: int) -> None:
-    """Record that everything up to `position` is settled; a position never moves back by this."""
-    moved = update(listeners).where((listeners.c.id == listener_id) & (listeners.c.position < position))
-    tx.connection.execute(moved.values(position=position))
+def pause(tx: Transaction, listener_id: str, reason: str | None = None) -> Listener:
+    """Keep a listener where it is until it is resumed.
+
+    Raises:
+        MissingResource: there is no such listener.
+    """
+    return change(tx, listener_id, paused=True, pause_reason=reason)
 
 
-def settle_many(tx: Transaction, listener_ids: Iterable[str], position: int) -> None:
-    """Move idle listeners, who wanted nothing up to `position`, all at once."""
-    which = listeners.c.id == bindparam("idle_id")
-    moved = update(listeners).where(which & (listeners.c.position < position)).values(position=position)
-    rows = [{"idle_id": listener_id} for listener_id in listener_ids]
+def resume(tx: Transaction, listener_id: str) -> Listener:
+    """Let a listener go on from where it is.
+
+    Raises:
+        MissingResource: there is no such listener.
+    """
+    return change(tx, listener_id, paused=False, pause_reason=None)
+
+
+def replay(tx: Transaction, listener_id: str, number: int, event_types: list[str] | None) -> Listener:
+    """Send a listener back to before an event: what follows is delivered again, or only the types given.
+
+    Raises:
+        MissingResource: there is no such listener.
+    """
+    before = get(tx.connection, listener_id)
+    going = {"position": min(number - 1, before.position), "epoch": before.epoch + 1}
+    return change(
+        tx, listener_id, replay_types=event_types, replay_to=before.position if event_types else None, **going
+    )
+
+
+def settle(tx: Transaction, moves: Iterable[Move]) -> None:
+    """Record how far listeners are; a position never moves back by this, nor past a replay."""
+    rows = [{"of": move.listener_id, "in_epoch": move.epoch, "to": move.position} for move in moves]
     if rows:
-        tx.connection.execute(moved, rows)
+        tx.connection.execute(_SETTLE, rows)
 
 
 def recover(tx: Transaction, listener_id: str) -> None:
@@ -134,11 +190,10 @@ def recover(tx: Transaction, listener_id: str) -> None:
     tx.connection.execute(update(listeners).where(listeners.c.id == listener_id).values(**well))
 
 
-def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> None:
-    """Record one failed attempt; the position stays where it is."""
+def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> bool:
+    """Record one failed attempt and answer whether it is the first one; the position stays where it is."""
     row = listeners.c
-    failed = update(listeners).where(row.id == listener_id)
-    since = tx.connection.execute(select(row.failing_since).where(row.id == listener_id)).scalar()
-    tx.connection.execute(
-        failed.values(attempts=row.attempts + 1, failing_since=since or now, last_error=error, last_error_at=now)
-    )
+    one = update(listeners).where(row.id == listener_id)
+    tx.connection.execute(one.values(attempts=row.attempts + 1, last_error=error, last_error_at=now))
+    first = tx.connection.execute(one.where(row.failing_since.is_(None)).values(failing_since=now))
+    return first.rowcount == 1

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from pulpit.clock import Clock
-from pulpit.errors import PulpitError, StorageFull
+from pulpit.errors import PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.workplace import Workplace
 from pulpit.store import tasks
 from pulpit.store.database import Database
@@ -91,7 +91,7 @@ class Worker:
         work = Work(task=task, workplace=self._workplace, report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
-        self._running = asyncio.create_task(_as_coroutine(self._operations[task.task_type], work))
+        self._running = asyncio.create_task(self._operate(work))
         if self._stopping:
             self._running.cancel()
         try:
@@ -106,8 +106,13 @@ class Worker:
         finally:
             self._running = None
             writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
+            await asyncio.wait({writing})
+
+    async def _operate(self, work: Work) -> Verdict:
+        operation = self._operations.get(work.task.task_type)
+        if operation is None:
+            raise WorkFailed(f"This server does not know how to do {work.task.task_type}.")
+        return await operation(work)
 
     async def _end(self, task: Task, verdict: Verdict, progress: "_Progress") -> None:
         complete = progress.complete(verdict)
@@ -149,10 +154,6 @@ class _Progress:
     def _write(self, report: dict[str, Any]) -> None:
         with self._database.write() as tx:
             tasks.report_progress(tx, self._task.id, self._task.worker_name or "", report)
-
-
-async def _as_coroutine(operation: Operation, work: Work) -> Verdict:
-    return await operation(work)
 
 
 def _vanish() -> NoReturn:

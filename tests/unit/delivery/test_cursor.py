@@ -11,13 +11,23 @@ import pytest
 
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
-from pulpit.delivery.notifiers.port import DELIVERED, NotifierTypes, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.port import (
+    DELIVERED,
+    Delivered,
+    Gone,
+    Later,
+    NotifierTypes,
+    Outcome,
+    Pace,
+    Refused,
+    Retry,
+)
 from pulpit.events import Event
-from pulpit.store import dead_letters, listeners
+from pulpit.store import dead_letters, deliveries, listeners
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 from pulpit.store.listeners import Listener
-from support.database import fire_one, fresh
+from support.database import fire_one, fresh, log
 
 SOON: Final = timedelta(milliseconds=1)
 
@@ -100,8 +110,7 @@ class House:
                 yield
             finally:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait({task})
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -305,4 +314,144 @@ def test_a_bug_in_a_notifier_is_a_failed_attempt_and_not_the_end(house: House) -
             await until(lambda: house.story.numbers() == [1, 1])
 
     asyncio.run(story())
+    assert house.state(listener_id).position >= 1
+
+
+def test_a_receiver_that_is_gone_pauses_the_listener_before_the_event_until_it_is_resumed(house: House) -> None:
+    house.story.answer = lambda event: Gone(reason="410 Gone") if event.number == 2 else DELIVERED
+    listener_id = house.listener()
+
+    async def story() -> None:
+        for _ in range(3):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.state(listener_id).paused)
+            state = house.state(listener_id)
+            assert (state.pause_reason, state.position) == ("410 Gone", 1)
+            house.story.answer = lambda _: DELIVERED
+            with house.database.write() as tx:
+                listeners.resume(tx, listener_id)
+            await until(lambda: house.story.numbers()[-2:] == [2, 3])
+
+    asyncio.run(story())
+
+
+def test_waiting_for_later_is_no_failure(house: House) -> None:
+    waits = iter([True, True])
+    house.story.answer = lambda _: Later(reason="collecting", after=SOON) if next(waits, False) else DELIVERED
+    listener_id = house.listener()
+
+    async def story() -> None:
+        fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.story.numbers() == [1, 1, 1])
+
+    asyncio.run(story())
+    assert [event.event_type for event in log(house.database)] == ["repo.sync.start"]
     assert house.state(listener_id).position == 1
+
+
+def test_an_address_that_refuses_is_a_dead_letter_for_itself_alone(house: House) -> None:
+    house.story.answer = lambda _: Delivered(refused={"nobody@example.org": "550 unknown"})
+    listener_id = house.listener()
+
+    async def story() -> None:
+        fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: len(house.letters(listener_id)) == 1)
+
+    asyncio.run(story())
+    with house.database.read() as connection:
+        (letter,) = dead_letters.of_listener(connection, listener_id)
+    assert (letter.event_number, letter.recipient, letter.reason) == (1, "nobody@example.org", "550 unknown")
+
+
+def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_the_one_concerned(house: House) -> None:
+    failures = iter([True, True])
+    house.story.answer = lambda event: (
+        Retry(reason="down") if event.event_type == "repo.sync.start" and next(failures, False) else DELIVERED
+    )
+    failing = house.listener("repo.#", "listener.#", name="failing")
+    house.listener("listener.#", name="watching")
+
+    async def story() -> None:
+        fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: len(house.story.numbers("watching")) == 2)
+
+    asyncio.run(story())
+    told = [event for event in log(house.database) if event.event_type.startswith("listener.")]
+    assert [event.event_type for event in told] == ["listener.failing", "listener.recovered"]
+    assert {event.payload["listener_id"] for event in told} == {failing}
+    assert set(house.story.numbers("failing")) == {1}
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ({"repo_ids": ["fedora-*"]}, [1, 3]),
+        ({"repo_ids": ["fedora-*", "zoo"]}, [1, 2, 3]),
+        ({"results": ["failed"]}, [3]),
+        ({"repo_ids": ["zoo"], "results": ["failed"]}, []),
+    ],
+)
+def test_filters_beyond_the_type(house: House, wish: dict[str, list[str]], expected: list[int]) -> None:
+    with house.database.write() as tx:
+        listeners.add(tx, "story", {"name": "one"}, ["*"], now=system_clock(), **wish)  # type: ignore[arg-type]
+        listeners.add(tx, "story", {"name": "all"}, ["*"], now=system_clock())
+
+    async def story() -> None:
+        fire_one(house.database, "repo.sync.start", "fedora-40")
+        fire_one(house.database, "repo.sync.finish", "zoo", result="success")
+        fire_one(house.database, "repo.sync.finish", "fedora-41", result="failed")
+        fire_one(house.database, "build.image.done", "other")
+        async with house.delivering():
+            await until(lambda: len(house.story.numbers("all")) == 4)
+            await until(lambda: len(house.story.numbers()) == len(expected))
+
+    asyncio.run(story())
+    assert house.story.numbers() == expected
+
+
+@pytest.mark.parametrize(("types", "expected"), [(None, [2, 3, 4]), (["repo.publish.start"], [3])])
+def test_a_replay_delivers_again_from_a_number_and_the_running_cursor_cannot_undo_it(
+    house: House, types: list[str] | None, expected: list[int]
+) -> None:
+    listener_id = house.listener()
+
+    async def story() -> None:
+        for event_type in ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"):
+            fire_one(house.database, event_type)
+        async with house.delivering():
+            await until(lambda: house.story.numbers() == [1, 2, 3, 4])
+            with house.database.write() as tx:
+                listeners.replay(tx, listener_id, 2, types)
+            await until(lambda: len(house.story.numbers()) == 4 + len(expected))
+            fifth = await asyncio.to_thread(fire_one, house.database)
+            await until(lambda: house.story.numbers()[-1] == fifth.number)
+
+    asyncio.run(story())
+    assert house.story.numbers() == [1, 2, 3, 4, *expected, 5]
+    assert house.state(listener_id).position == 5
+
+
+def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:
+    answers: Iterator[Outcome] = iter([Delivered(answer="200"), Delivered(answer="200"), Retry(reason="down")])
+    house.story = Story(batch=1, overlap=1)
+    house.story.answer = lambda _: next(answers, DELIVERED)
+    listener_id = house.listener()
+
+    async def story() -> None:
+        for _ in range(3):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.story.numbers() == [1, 2, 3, 3])
+
+    asyncio.run(story())
+    with house.database.read() as connection:
+        found = deliveries.recent(connection, listener_id, limit=10)
+    assert [(one.outcome, one.first_event, one.last_event, one.event_count, one.answer) for one in reversed(found)] == [
+        ("delivered", 1, 2, 2, "200"),
+        ("retry", 3, 3, 1, "down"),
+        ("delivered", 3, 3, 1, ""),
+    ]

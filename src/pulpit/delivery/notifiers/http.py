@@ -24,13 +24,15 @@ from pulpit.delivery.notifiers import http_answers, http_config
 from pulpit.delivery.notifiers.addresses import Guard, Network, Resolver
 from pulpit.delivery.notifiers.http_config import Hook
 from pulpit.delivery.notifiers.misconfigured import Misconfigured
-from pulpit.delivery.notifiers.port import Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.port import Later, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 
 MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096
 """Bytes of an answer that are read."""
+LONGEST_CALL: Final = 30
+"""Seconds after which no further event of a call is begun, so that progress is written down with slow receivers too."""
 ANSWER_TIMEOUT: Final = 5
 """Seconds for the body of an answer; the status alone decides, so a body that never ends spoils nothing."""
 MOST_REDIRECTS: Final = 5
@@ -118,9 +120,12 @@ class _Poster:
         """Have nothing to prepare: a receiver is not asked before there is an event."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Post one event after another until one must be tried again."""
+        """Post one event after another until one must be tried again, or until the call has taken long enough."""
         outcomes: list[Outcome] = []
+        end = asyncio.get_running_loop().time() + LONGEST_CALL
         for event in events:
+            if outcomes and asyncio.get_running_loop().time() > end:
+                return [*outcomes, Later(reason="More follow.", after=timedelta(0))]
             outcomes.append(await self._outcome(event))
             if isinstance(outcomes[-1], Retry):
                 break

@@ -67,9 +67,15 @@ def upgrade() -> None:
         sa.Column("event_types", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("paused", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column("repo_ids", sa.Text(), nullable=True),
+        sa.Column("results", sa.Text(), nullable=True),
         sa.Column("give_up_after", sa.Integer(), nullable=False),
+        sa.Column("paused", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("replay_to", sa.BigInteger(), nullable=True),
+        sa.Column("replay_types", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
@@ -165,15 +171,35 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=24), nullable=False),
         sa.Column("listener_id", sa.String(length=24), nullable=False),
         sa.Column("event_number", sa.BigInteger(), nullable=False),
+        sa.Column("recipient", sa.Text(), nullable=True),
         sa.Column("refused_at", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("send_again", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.ForeignKeyConstraint(
             ["listener_id"], ["listeners.id"], name=op.f("fk_dead_letters_listener_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
     )
     op.create_index(op.f("ix_dead_letters_listener_id"), "dead_letters", ["listener_id"], unique=False)
+    op.create_table(
+        "deliveries",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("listener_id", sa.String(length=24), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("first_event", sa.BigInteger(), nullable=False),
+        sa.Column("last_event", sa.BigInteger(), nullable=False),
+        sa.Column("event_count", sa.Integer(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["listener_id"], ["listeners.id"], name=op.f("fk_deliveries_listener_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_deliveries")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_deliveries_listener_id_number", "deliveries", ["listener_id", "number"], unique=False)
     op.create_table(
         "distributors",
         sa.Column("repo_id", sa.String(length=255), nullable=False),
