@@ -1,5 +1,6 @@
 """How an upstream is connected to: TLS, proxy and credentials out of a feed's configuration."""
 
+import base64
 import os
 import ssl
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from pulpit import __version__
 from pulpit.content.feed import Feed
@@ -29,9 +31,8 @@ def open_session(feed: Feed, limits: Limits) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
-        auth=_login(feed.username, feed.password),
         auto_decompress=False,  # checksums are those of the bytes as they are kept
-        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"},
+        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity", **_login(feed)},
         read_bufsize=READ_BUFFER,
         trust_env=False,
     )
@@ -41,7 +42,10 @@ def proxy(feed: Feed) -> dict[str, Any]:
     """The arguments of a request that name the proxy."""
     if feed.proxy is None:
         return {}
-    return {"proxy": feed.proxy, "proxy_auth": _login(feed.proxy_username, feed.proxy_password)}
+    url = URL(feed.proxy)
+    if feed.proxy_username is not None:
+        url = url.with_user(feed.proxy_username).with_password(feed.proxy_password or "")
+    return {"proxy": url}
 
 
 def tls(feed: Feed) -> ssl.SSLContext:
@@ -89,5 +93,9 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error)
 
 
-def _login(username: str | None, password: str | None) -> aiohttp.BasicAuth | None:
-    return None if username is None else aiohttp.BasicAuth(username, password or "", "utf-8")
+def _login(feed: Feed) -> dict[str, str]:
+    """The header of RFC 7617; aiohttp does not send it on to another server."""
+    if feed.username is None:
+        return {}
+    credentials = f"{feed.username}:{feed.password or ''}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}

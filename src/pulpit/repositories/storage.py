@@ -128,6 +128,17 @@ class Storage:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def fresh(self) -> Iterator[Partial]:
+        """An unfinished file of no known checksum, for one writer; removed unless it was placed."""
+        path = self.downloads / f"{os.urandom(16).hex()}.part"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            yield Partial(path=path, fd=fd, size=0)
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
     def keep(self, sha256: str, content: bytes) -> None:
         """Put a small file into its place."""
         path = f"{self.downloads}/{os.urandom(16).hex()}.part"

@@ -1,0 +1,69 @@
+"""Removal of what no repository holds: units, their files, and what broken-off work left in the storage."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pulpit.repositories.storage import Storage
+from pulpit.repositories.threads import in_thread
+from pulpit.repositories.workplace import Workplace
+from pulpit.store import orphans, units
+
+DAY: Final = 86400
+_PARTIALS_FOR: Final = 7 * DAY
+_STRAYS_FOR: Final = DAY
+
+
+async def remove_orphans(
+    workplace: Workplace, type_id: str | None = None, unit_id: str | None = None
+) -> dict[str, int]:
+    """Remove all orphans, those of a type, or one, with their files; answers how many of each type.
+
+    A sync that counts on one of the files meanwhile notices when it commits, and fetches it again.
+    """
+    storage = Storage(workplace.data_dir)
+    removed: dict[str, int] = {}
+    while portion := await in_thread(_remove_units, workplace, type_id, unit_id):
+        for one, count in portion.items():
+            removed[one] = removed.get(one, 0) + count
+    while await in_thread(_remove_files, workplace, storage):
+        pass
+    await in_thread(_remove_strays, workplace, storage)
+    return removed
+
+
+def _remove_units(workplace: Workplace, type_id: str | None, unit_id: str | None) -> dict[str, int]:
+    with workplace.database.write() as tx:
+        units.lock_artifacts(tx)
+        return orphans.remove_some(tx, type_id, unit_id)
+
+
+def _remove_files(workplace: Workplace, storage: Storage) -> int:
+    """Remove files while nobody else can begin to count on them; published trees keep links of their own."""
+    with workplace.database.write() as tx:
+        units.lock_artifacts(tx)
+        gone = orphans.forget_unused_files(tx)
+        for sha256 in gone:
+            storage.path(sha256).unlink(missing_ok=True)
+    return len(gone)
+
+
+def _remove_strays(workplace: Workplace, storage: Storage) -> None:
+    """Remove files that were downloaded but never recorded, and downloads that nobody went on with."""
+    now = time.time()
+    for folder in storage.content.glob("??"):
+        names = [path.name for path in folder.iterdir()]
+        with workplace.database.write() as tx:
+            units.lock_artifacts(tx)
+            known = units.kept(tx.connection, names)
+            for name in set(names) - known.keys():
+                _remove_older(folder / name, now - _STRAYS_FOR)
+    for path in storage.downloads.glob("*"):
+        _remove_older(path, now - _PARTIALS_FOR)
+
+
+def _remove_older(path: Path, moment: float) -> None:
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime < moment:
+            path.unlink()

@@ -1,0 +1,141 @@
+"""Published trees over HTTP."""
+
+import http.client
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from pulpit.repositories.serving import PublishedFiles, media_type
+from support import upstream as serving
+from support.mirror import Mirror, mirror
+from support.waiting import until
+
+CONTENT = bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Mirror]:
+    with serving.running() as upstream, mirror(tmp_path) as one:
+        upstream.put("big.iso", CONTENT)
+        upstream.put("folder/<b> & 'c'.html", b"<script>alert(1)</script>")
+        upstream.manifest()
+        one.create("zoo", upstream.url)
+        assert one.sync("zoo").result == "success"
+        assert one.publish("zoo").result == "success"
+        yield one
+
+
+@pytest.fixture
+def port(here: Mirror) -> Iterator[int]:
+    app = Starlette(routes=[Mount("/pulp/isos", PublishedFiles(here.data_dir, "isos"))])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, what="the server")
+        yield int(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def ask(
+    port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, f"/pulp/isos{path}", headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def test_a_file_is_sent_whole_with_its_type(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/big.iso")
+
+    assert (status, body) == (200, CONTENT)
+    assert headers["content-type"] == "application/x-iso9660-image"
+    assert headers["content-length"] == str(len(CONTENT))
+    assert headers["accept-ranges"] == "bytes"
+
+
+def test_a_part_of_a_file_is_sent(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/big.iso", {"Range": "bytes=1000-1099"})
+
+    assert (status, body) == (206, CONTENT[1000:1100])
+    assert headers["content-range"] == f"bytes 1000-1099/{len(CONTENT)}"
+
+
+def test_a_file_that_the_client_has_is_not_sent_again(port: int) -> None:
+    _, headers, _ = ask(port, "/zoo/big.iso")
+
+    for condition in ({"If-None-Match": headers["etag"]}, {"If-Modified-Since": headers["last-modified"]}):
+        status, again, body = ask(port, "/zoo/big.iso", condition)
+        assert (status, body, again["etag"]) == (304, b"", headers["etag"])
+    assert ask(port, "/zoo/big.iso", {"If-None-Match": '"another"'})[0] == 200
+
+
+def test_a_later_date_is_no_sign_that_the_client_has_it(port: int) -> None:
+    assert ask(port, "/zoo/big.iso", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})[0] == 200
+
+
+def test_a_folder_is_listed_with_names_made_harmless(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/folder/")
+
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"&lt;b&gt; &amp; &#x27;c&#x27;.html" in body
+    assert b'href="./%3Cb%3E%20%26%20%27c%27.html"' in body
+
+
+def test_a_folder_without_its_slash_is_found(port: int) -> None:
+    status, headers, _ = ask(port, "/zoo")
+
+    assert (status, headers["location"]) == (301, "/pulp/isos/zoo/")
+
+
+def test_what_an_upstream_wrote_runs_nothing(port: int) -> None:
+    _, headers, body = ask(port, "/zoo/folder/%3Cb%3E%20%26%20%27c%27.html")
+
+    assert body == b"<script>alert(1)</script>"
+    assert headers["content-security-policy"] == "sandbox"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/zoo/nothing", "/zoo/%2e%2e/%2e%2e/pulpit.db", "/../pulpit.db", "/zoo/big.iso/"])
+def test_nothing_else_is_found(port: int, path: str) -> None:
+    assert ask(port, path)[0] == 404
+
+
+def test_head_and_other_methods(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/big.iso", method="HEAD")
+    assert (status, headers["content-length"], body) == (200, str(len(CONTENT)), b"")
+    assert ask(port, "/zoo/big.iso", method="PUT")[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("PULP_MANIFEST", "text/plain"),
+        ("a.tar.gz", "application/gzip"),
+        ("a.xml.zst", "application/zstd"),
+        ("a.rpm", "application/x-rpm"),
+        ("a.unknown", "application/octet-stream"),
+    ],
+)
+def test_types_of_files(name: str, expected: str) -> None:
+    assert media_type(name) == expected
+
+
+def test_one_pulpit_mirrors_another_and_sees_that_nothing_changed(port: int, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    with mirror(tmp_path / "second") as second:
+        second.create("copy", f"http://127.0.0.1:{port}/pulp/isos/zoo/")
+        assert second.sync("copy").added_count == 2
+        again = second.sync("copy")
+        assert (again.result, again.added_count) == ("success", 0)

@@ -1,0 +1,164 @@
+"""Uploads, copies, removals, and what becomes of units that nobody holds."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pulpit.errors import InvalidValue, MissingResource
+from pulpit.repositories.intake import copy_units, import_file, remove_units
+from pulpit.repositories.orphans import DAY, remove_orphans
+from pulpit.store import orphans
+from support import upstream as serving
+from support.mirror import Mirror, mirror
+from support.upstream import Upstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with serving.running() as one:
+        one.put("a.iso", b"content of a")
+        one.put("b.iso", b"content of b")
+        one.manifest()
+        yield one
+
+
+@pytest.fixture
+def here(tmp_path: Path, upstream: Upstream) -> Iterator[Mirror]:
+    with mirror(tmp_path) as one:
+        one.create("zoo", upstream.url)
+        one.create("farm", None)
+        assert one.sync("zoo").result == "success"
+        yield one
+
+
+def remove(here: Mirror, repo_id: str, name: str) -> None:
+    gone = asyncio.run(remove_units(here.workplace, repo_id, None, lambda held: held.unit.key["name"] == name))
+    assert [unit.key["name"] for unit in gone] == [name]
+
+
+def orphan_counts(here: Mirror) -> dict[str, int]:
+    with here.workplace.database.read() as connection:
+        return orphans.counts(connection)
+
+
+def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mirror) -> None:
+    here.publish("zoo")
+    remove(here, "zoo", "a.iso")
+    assert here.names("zoo") == ["b.iso"]
+    assert here.repository("zoo").last_unit_removed is not None
+    assert orphan_counts(here) == {"iso": 1}
+    assert len(here.stored()) == 2
+
+    assert asyncio.run(remove_orphans(here.workplace)) == {"iso": 1}
+
+    assert orphan_counts(here) == {}
+    assert len(here.stored()) == 1
+    assert here.published("zoo")["a.iso"] == b"content of a"
+    here.publish("zoo")
+    assert here.published("zoo").keys() == {"b.iso", "PULP_MANIFEST"}
+
+
+def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
+    remove(here, "zoo", "a.iso")
+    remove(here, "zoo", "b.iso")
+    with here.workplace.database.read() as connection:
+        listed = orphans.keys(connection, "iso")
+    assert [key["name"] for _, key in listed] == ["a.iso", "b.iso"]
+
+    assert asyncio.run(remove_orphans(here.workplace, "rpm")) == {}
+    assert asyncio.run(remove_orphans(here.workplace, "iso", listed[0][0])) == {"iso": 1}
+    assert asyncio.run(remove_orphans(here.workplace, "iso")) == {"iso": 1}
+
+
+def test_a_unit_that_was_removed_by_hand_comes_back_with_the_next_sync(here: Mirror) -> None:
+    remove(here, "zoo", "a.iso")
+
+    assert here.sync("zoo").added_count == 1
+
+
+def test_a_copied_unit_is_held_by_both_and_no_orphan(here: Mirror) -> None:
+    copied = asyncio.run(copy_units(here.workplace, "zoo", "farm", ["iso"], lambda _: True))
+
+    assert len(copied) == 2
+    assert here.names("farm") == ["a.iso", "b.iso"]
+    remove(here, "zoo", "a.iso")
+    assert orphan_counts(here) == {}
+    here.publish("farm")
+    assert here.published("farm")["a.iso"] == b"content of a"
+
+
+def test_an_uploaded_file_is_taken_in_and_replaces_one_of_its_name(here: Mirror, tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(b"another a")
+
+    unit = asyncio.run(import_file(here.workplace, "zoo", "iso", {"name": "a.iso"}, {}, upload))
+
+    assert unit.key["size"] == 9
+    assert here.names("zoo") == ["a.iso", "b.iso"]
+    here.publish("zoo")
+    assert here.published("zoo")["a.iso"] == b"another a"
+    assert upload.exists()
+    assert here.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "key", [{"name": "../a"}, {}, {"name": 5}, {"name": "a", "size": 1}, {"name": "a", "checksum": "0" * 64}]
+)
+def test_an_upload_that_is_not_what_it_says_is_refused(here: Mirror, tmp_path: Path, key: dict[str, object]) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(b"content")
+
+    with pytest.raises(InvalidValue):
+        asyncio.run(import_file(here.workplace, "zoo", "iso", key, {}, upload))
+    assert here.names("zoo") == ["a.iso", "b.iso"]
+
+
+def test_an_upload_into_nothing(here: Mirror, tmp_path: Path) -> None:
+    upload = tmp_path / "upload"
+    upload.write_bytes(b"content")
+
+    with pytest.raises(MissingResource):
+        asyncio.run(import_file(here.workplace, "nothing", "iso", {"name": "a"}, {}, upload))
+
+
+def test_strays_go_when_they_are_old(here: Mirror) -> None:
+    young, old = here.data_dir / "content" / "aa", here.data_dir / "content" / "bb"
+    for folder in (young, old):
+        folder.mkdir(exist_ok=True)
+        (folder / ("x" * 64)).write_bytes(b"stray")
+    long_ago = time.time() - 2 * DAY
+    os.utime(old / ("x" * 64), (long_ago, long_ago))
+
+    asyncio.run(remove_orphans(here.workplace))
+
+    assert (young / ("x" * 64)).exists()
+    assert not (old / ("x" * 64)).exists()
+
+
+def test_orphan_removal_beside_a_sync_takes_nothing_from_it(here: Mirror, upstream: Upstream) -> None:
+    opened, arrived = threading.Event(), threading.Event()
+    remove(here, "zoo", "a.iso")
+    upstream.put("slow", b"slow")
+    upstream.manifest()
+    upstream.misbehave("slow", serving.gate(b"slow", opened, arrived))
+
+    def remove_meanwhile() -> None:
+        arrived.wait(10)
+        asyncio.run(remove_orphans(here.workplace))  # the sync counts on the file of a.iso
+        opened.set()
+
+    beside = threading.Thread(target=remove_meanwhile)
+    beside.start()
+    outcome = here.sync("zoo")
+    beside.join()
+
+    assert (outcome.result, outcome.added_count) == ("success", 2)
+    assert here.names("zoo") == ["a.iso", "b.iso", "slow"]
+    assert len(here.stored()) == 3
+    here.publish("zoo")
+    assert here.published("zoo")["a.iso"] == b"content of a"
