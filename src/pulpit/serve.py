@@ -37,6 +37,7 @@ from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 from pulpit.tasks.endings import sweep
+from pulpit.tasks.leftovers import sweep_uploads
 from pulpit.tasks.supervisor import Supervisor
 
 REST_PATIENCE: Final = 2
@@ -72,6 +73,7 @@ async def _serve(settings: Settings) -> None:
         password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
         reason = "The server ended while this task ran."
         await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
+        await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
         link = await _link(settings, stack)
         kinds = _notifier_types(settings, link)
         dispatcher = Dispatcher(database, kinds, system_clock)

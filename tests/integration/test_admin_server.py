@@ -144,7 +144,6 @@ def test_ctrl_c_leaves_the_sync_running_and_cancel_ends_it(admin: Admin, feed: U
     assert "was cancelled" in told
 
 
-@pytest.mark.xfail(strict=False, reason="the worker has no operation for this task yet")
 def test_own_files_can_be_brought_in(admin: Admin, tmp_path: Path, repo_id: str) -> None:
     admin.run("iso", "repo", "create", "--repo-id", repo_id)
     for name, size in (("big.iso", 2_500_000), ("empty.iso", 0)):
@@ -173,7 +172,6 @@ def test_update_and_delete(admin: Admin, repo_id: str) -> None:
     admin.run("iso", "repo", "list", "--repo-id", repo_id, code=65)
 
 
-@pytest.mark.xfail(strict=False, reason="the worker has no operation for this task yet")
 def test_orphans_and_old_tasks_can_be_cleared_away(admin: Admin) -> None:
     admin.run("orphan", "remove", "--all")
     assert admin.run("orphan", "list").stdout.splitlines()[-3:] == ["Total:  0", "", ""]

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from pulpit.events import PUBLISH_START, SYNC_START
 from pulpit.fire import fire
+from pulpit.repositories.intake import copy_units, import_file, remove_units
+from pulpit.repositories.orphans import remove_orphans
 from pulpit.repositories.publish import PublishOutcome, publish, unpublish
 from pulpit.repositories.sync import SyncOutcome, sync
 from pulpit.repositories.workplace import Workplace
@@ -14,6 +16,7 @@ from pulpit.store import history, repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.history import Ending
 from pulpit.store.tasks import Task
+from pulpit.store.units import Unit
 from pulpit.tasks import queue
 from pulpit.tasks.endings import Verdict, error_report
 from pulpit.tasks.reports import call_report
@@ -92,6 +95,55 @@ async def update_distributor(work: Work) -> Verdict:
     return Verdict(state=tasks.FINISHED)
 
 
+async def remove_distributor(work: Work) -> Verdict:
+    """Take down what a distributor published, then the distributor."""
+    repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
+    await unpublish(work.workplace, repo_id, distributor_id)
+    with work.workplace.database.write() as tx:
+        repositories.remove_distributor(tx, repo_id, distributor_id)
+    return Verdict(state=tasks.FINISHED)
+
+
+async def import_upload(work: Work) -> Verdict:
+    """Make a unit of an uploaded file, which is this task's own and goes with it."""
+    arguments = work.task.arguments
+    path = work.workplace.data_dir / arguments["path"]
+    key, metadata = arguments["unit_key"], arguments["unit_metadata"]
+    try:
+        await import_file(work.workplace, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
+    finally:
+        path.unlink(missing_ok=True)
+    return Verdict(state=tasks.FINISHED, result={"success_flag": True, "summary": "", "details": {}})
+
+
+async def copy_chosen_units(work: Work) -> Verdict:
+    """Let a repository hold units of another."""
+    arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
+    source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
+    copied = await copy_units(work.workplace, source_id, target_id, None, lambda held: held.unit.id in wanted)
+    return Verdict(state=tasks.FINISHED, result=_successful(copied))
+
+
+async def remove_chosen_units(work: Work) -> Verdict:
+    """Take units out of a repository."""
+    wanted = frozenset(work.task.arguments["unit_ids"])
+    repo_id = work.task.arguments["repo_id"]
+    removed = await remove_units(work.workplace, repo_id, None, lambda held: held.unit.id in wanted)
+    return Verdict(state=tasks.FINISHED, result=_successful(removed))
+
+
+async def remove_unheld_units(work: Work) -> Verdict:
+    """Remove orphans; the result counts them by type."""
+    arguments = work.task.arguments
+    removed = await remove_orphans(work.workplace, arguments["type_id"], arguments["unit_id"])
+    return Verdict(state=tasks.FINISHED, result=removed)
+
+
+def _successful(found: Sequence[Unit]) -> dict[str, Any]:
+    """Pulp 2's result of copies and removals."""
+    return {"units_successful": [{"type_id": unit.type_id, "unit_key": unit.key} for unit in found]}
+
+
 def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     """Apply Pulp 2's delta: given keys overwrite, null removes, absent keys stay."""
     both = {**config, **delta}
@@ -157,4 +209,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     queue.PUBLISH: run_publish,
     queue.DELETE_REPOSITORY: delete_repository,
     queue.UPDATE_DISTRIBUTOR: update_distributor,
+    queue.REMOVE_DISTRIBUTOR: remove_distributor,
+    queue.IMPORT_UPLOAD: import_upload,
+    queue.COPY_UNITS: copy_chosen_units,
+    queue.REMOVE_UNITS: remove_chosen_units,
+    queue.REMOVE_ORPHANS: remove_unheld_units,
 }
