@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -341,3 +342,24 @@ def test_a_cancelled_sync_leaves_whole_batches_and_can_be_repeated(upstream: Ups
 
 def everything(top: Path) -> set[Path]:
     return {path for path in top.rglob("*") if not path.name.startswith("pulpit.db")}
+
+
+def test_a_disk_that_fills_up_is_said_and_harms_nothing(upstream: Upstream, here: Mirror) -> None:
+    upstream.put("small", GOOD)
+    upstream.manifest()
+    here.create("zoo", upstream.url)
+    assert here.sync("zoo").result == "success"
+    upstream.put("big", b"x" * 3_000_000)
+    upstream.manifest()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        outcome = here.sync("zoo")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert outcome.result == "failed"
+    assert outcome.error_message == "The disk is full: The file 'big' could not be written. Make room and try again."
+    assert here.names("zoo") == ["small"]
+    assert here.sync("zoo").result == "success"

@@ -120,7 +120,7 @@ class Downloads:
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
             return await self._small_file(wanted, tries, on_bytes)
         with (
-            disk_errors(f"the file {shown(wanted.relative_path)!r}"),
+            disk_errors(f"The file {shown(wanted.relative_path)!r}"),
             self._storage.partial(wanted.checksum) as partial,
         ):
             await in_thread(partial.resume, _algorithms(wanted)) if partial.size else partial.begin(_algorithms(wanted))
@@ -141,7 +141,7 @@ class Downloads:
             except DownloadFailed as error:
                 await tries.another(error, came=0)
         sha256 = hashlib.sha256(content).hexdigest()
-        with disk_errors(f"the file {shown(wanted.relative_path)!r}"):
+        with disk_errors(f"The file {shown(wanted.relative_path)!r}"):
             self._storage.keep(sha256, content)
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
