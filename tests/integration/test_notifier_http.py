@@ -349,6 +349,18 @@ def test_loopback_is_only_reached_when_allowed() -> None:
     run(story)
 
 
+def test_a_name_with_several_forbidden_addresses_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(_: str, port: int, *__: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("10.0.0.1", "10.0.0.2")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)  # the world's name servers, not the code under test
+
+    async def story() -> None:
+        assert forbidden(await outcome("http://inside.example/"))
+
+    run(story)
+
+
 def test_a_redirect_does_not_lead_past_the_guard() -> None:
     async def story() -> None:
         async with sink() as far:

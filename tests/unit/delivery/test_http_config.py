@@ -54,6 +54,8 @@ def test_accepts(config: dict[str, Any]) -> None:
         ({"url": "file:///etc/passwd"}, "http://"),
         ({"url": "http:///x"}, "http://"),
         ({"url": "http://a:99999/"}, "not a URL"),
+        ({"url": "http://a..b/"}, "not a URL"),
+        ({"url": f"http://{'a' * 70}.example/"}, "not a URL"),
         ({"url": "http://joe:pw@hooks.example/"}, "username and password"),
         ({"url": "http://hooks.example/\r\nX: y"}, "printable"),
         ({"url": "http://hooks.example/" + "x" * 3000}, "2000"),

@@ -6,7 +6,6 @@ event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status
 """
 
 import asyncio
-import errno
 import os
 import ssl
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from pulpit import __version__
 from pulpit.clock import Clock
 from pulpit.delivery import cloud_events, signing
 from pulpit.delivery.notifiers import http_answers, http_config
-from pulpit.delivery.notifiers.addresses import Guard, Network, Resolver
+from pulpit.delivery.notifiers.addresses import ForbiddenAddress, Guard, Network, Resolver
 from pulpit.delivery.notifiers.http_config import Hook
 from pulpit.delivery.notifiers.misconfigured import Misconfigured
 from pulpit.delivery.notifiers.port import Later, Notifier, Outcome, Pace, Refused, Retry
@@ -207,7 +206,7 @@ def complaint(error: Exception, hook: Hook) -> str:
         return f"{place} answered something that is not HTTP."
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return f"{place} closed the connection without an answer."
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
         return f"The host of {place} is neither a name nor an address."
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError):
         return f"ca_path {hook.ca_path} cannot be used ({error.strerror})."
@@ -220,9 +219,9 @@ def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
         return f"The name of {place} cannot be resolved ({cause.strerror})."
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return f"TLS with {place} failed ({getattr(cause, 'reason', None) or cause.strerror})."
-    if cause.errno and cause.errno != errno.EACCES:  # EACCES is the guard's, which has a sentence of its own
-        return f"No connection to {place}: {os.strerror(cause.errno)}."
-    return f"No connection to {place}: {cause.strerror or cause}."
+    if isinstance(cause, ForbiddenAddress):
+        return f"No connection to {place}: {cause.strerror}."
+    return f"No connection to {place}: {os.strerror(cause.errno) if cause.errno else cause}."
 
 
 def _session(guard: Guard) -> aiohttp.ClientSession:

@@ -68,7 +68,8 @@ def check(config: Mapping[str, Any], guard: Guard) -> None:
     hook = read(config)
     try:
         guard.check_literal(hook.url.host or "")
-        trust(hook.ca_path)
+        if hook.ca_path:
+            trust(hook.ca_path)
     except ForbiddenAddress as error:
         raise _invalid(f"url: {error.strerror}") from None
     except OSError as error:
@@ -126,7 +127,7 @@ def http_url(text: str) -> URL:
         url = URL(text)
         host, _ = url.host, url.port
         if host:
-            host.encode("idna" if not host.isascii() else "ascii")
+            host.encode("idna")
     except ValueError:
         raise ValueError("is not a URL") from None
     if url.scheme not in ("http", "https") or not host:
