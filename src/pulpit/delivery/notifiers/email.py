@@ -145,6 +145,9 @@ class _Mailer:
             line = MailLine(self._kind.server)
             try:
                 return await self._send_all(events, line)
+            except asyncio.CancelledError:
+                line.abandon()  # whoever cancels does not wait for goodbyes
+                raise
             finally:
                 await line.close()
 
