@@ -103,8 +103,10 @@ class Dispatcher:
         revisions = {listener.id: listener.revision for listener in current}
         stale = [each for each in self._cursors if self._cursors[each][0].revision != revisions.get(each)]
         await asyncio.gather(*(self._stop(listener_id) for listener_id in stale))
-        if stale:
+        replayed = [listener for listener in current if listener.replay_from is not None]
+        if stale or replayed:
             await self._ledger.flush()
+            await self._ledger.go_back(replayed)
             current = await asyncio.to_thread(self._every)
         for listener in current:
             if listener.id not in self._cursors and not listener.paused:
@@ -176,4 +178,5 @@ class Dispatcher:
 
 async def _rang(bell: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(bell.wait(), POLL)
+        async with asyncio.timeout(POLL):  # `wait_for` of Python 3.11 may swallow a cancellation
+            await bell.wait()

@@ -107,6 +107,15 @@ class Ledger:
         """Pause a listener whose far side wants no more."""
         await self._write(lambda tx: listeners.pause(tx, listener.id, reason))
 
+    async def go_back(self, replayed: Sequence[Listener]) -> None:
+        """Send listeners back that nobody delivers to now."""
+
+        def work(tx: Transaction) -> None:
+            for listener in replayed:
+                listeners.go_back(tx, listeners.get(tx.connection, listener.id))
+
+        await self._write(work)
+
     async def bury(self, listener: Listener, letters: Sequence[NewDeadLetter], *, attempts: int) -> None:
         """Put events aside as dead letters and the position behind them, in one transaction."""
         now = self._clock()

@@ -60,6 +60,8 @@ class Listener:
     """Every event up to this number is settled: delivered, refused into the dead letters, or not wanted."""
     epoch: int
     """Grows with every replay, so that a delivery of before cannot move the position that the replay has set."""
+    replay_from: int | None
+    """A replay that was asked for and has not begun."""
     replay_to: int | None
     """Up to this number only `replay_types` are wanted, by a replay of some types."""
     replay_types: list[str] | None
@@ -165,16 +167,24 @@ def resume(tx: Transaction, listener_id: str) -> Listener:
 
 
 def replay(tx: Transaction, listener_id: str, number: int, event_types: list[str] | None) -> Listener:
-    """Send a listener back to before an event: what follows is delivered again, or only the types given.
+    """Ask that a listener is sent back to before an event, for all that it wants or for the types given.
+
+    It happens when whoever delivers has stopped and written how far it was (`go_back`), a moment later.
 
     Raises:
         MissingResource: there is no such listener.
     """
-    before = get(tx.connection, listener_id)
-    going = {"position": min(number - 1, before.position), "epoch": before.epoch + 1}
-    return change(
-        tx, listener_id, replay_types=event_types, replay_to=before.position if event_types else None, **going
-    )
+    return change(tx, listener_id, replay_from=number, replay_types=event_types)
+
+
+def go_back(tx: Transaction, listener: Listener) -> None:
+    """Do what `replay` asked for; the stored position is exact, nobody delivers."""
+    if listener.replay_from is None:
+        return
+    back = min(listener.replay_from - 1, listener.position)
+    one = update(listeners).where(listeners.c.id == listener.id)
+    to = listener.position if listener.replay_types else None
+    tx.connection.execute(one.values(position=back, replay_to=to, replay_from=None, epoch=listener.epoch + 1))
 
 
 def settle(tx: Transaction, moves: Iterable[Move]) -> None:

@@ -50,6 +50,7 @@ listeners = Table(
     Column("pause_reason", Text),
     Column("position", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False, server_default=text("1")),
+    Column("replay_from", BigInteger),
     Column("replay_to", BigInteger),
     Column("replay_types", Json),
     Column("attempts", Integer, nullable=False, server_default=text("0")),

@@ -131,7 +131,8 @@ class Supervisor:
     async def _dismiss(self, worker: _Worker) -> None:
         worker.tell("stop")
         try:
-            await asyncio.wait_for(worker.process.wait(), STOP_PATIENCE)
+            async with asyncio.timeout(STOP_PATIENCE):
+                await worker.process.wait()
         except TimeoutError:
             worker.process.kill()
             await worker.process.wait()

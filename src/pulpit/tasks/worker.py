@@ -60,7 +60,8 @@ class Worker:
                     await self._perform(task)
                 else:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._called.wait(), POLL)
+                        async with asyncio.timeout(POLL):
+                            await self._called.wait()
         finally:
             listening.cancel()
 

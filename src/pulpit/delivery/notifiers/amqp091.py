@@ -135,7 +135,8 @@ class _Publisher:
             for event in events:
                 tag = channel.publish(self._exchange, event.subject, properties(event), event.body.encode())
                 tags.append(tag)
-            await asyncio.wait_for(channel.settled(tags[-1]), CONFIRM_TIMEOUT)
+            async with asyncio.timeout(CONFIRM_TIMEOUT):
+                await channel.settled(tags[-1])
         except LinkLost as error:
             return self._outcomes(channel, tags, str(error))
         except TimeoutError:

@@ -107,7 +107,8 @@ class ConfirmChannel:
         self._answers.add(future)
         try:
             ask(lambda _frame: None if future.done() else future.set_result(None))
-            await asyncio.wait_for(future, CONNECT_TIMEOUT)
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await future
         except TimeoutError:
             raise LinkLost("The broker did not answer in time.") from None
         except AMQPError as error:
@@ -165,7 +166,8 @@ class Link:
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         try:
             connection.channel(on_open_callback=lambda channel: _give(opened, channel))
-            channel = ConfirmChannel(await asyncio.wait_for(opened, CONNECT_TIMEOUT))
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                channel = ConfirmChannel(await opened)
         except TimeoutError:
             self.abandon()
             raise LinkLost(f"The broker at {self.address} opened no channel in time.") from None
@@ -190,7 +192,8 @@ class Link:
         connection.add_on_close_callback(lambda *_: closed.set())
         with contextlib.suppress(AMQPError, TimeoutError):
             connection.close()
-            await asyncio.wait_for(closed.wait(), 2)
+            async with asyncio.timeout(2):
+                await closed.wait()
 
     async def _connected(self) -> AsyncioConnection:
         async with self._connecting:
@@ -209,7 +212,8 @@ class Link:
             custom_ioloop=loop,
         )
         try:
-            return await asyncio.wait_for(opened, CONNECT_TIMEOUT + 1)
+            async with asyncio.timeout(CONNECT_TIMEOUT + 1):
+                return await opened
         except (AMQPError, OSError, TimeoutError) as error:
             with contextlib.suppress(AMQPError):
                 connection.close()

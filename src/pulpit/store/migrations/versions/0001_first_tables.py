@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("replay_from", sa.BigInteger(), nullable=True),
         sa.Column("replay_to", sa.BigInteger(), nullable=True),
         sa.Column("replay_types", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
