@@ -24,13 +24,17 @@ from pulpit.accounts import ensure_admin
 from pulpit.api.app import create_app
 from pulpit.api.login import Doorkeeper
 from pulpit.api.services import Services, Worker
+from pulpit.api.tls import CertifiedHttp
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.contents import content_types
 from pulpit.delivery.dispatcher import Dispatcher
+from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import ConfigurationError
 from pulpit.settings import Settings
@@ -75,7 +79,7 @@ async def _serve(settings: Settings) -> None:
         await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
         link = await _link(settings, stack)
-        kinds = _notifier_types(settings, link)
+        kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock)
         supervisor = _supervisor(settings, database, node)
         services = _services(settings, database, kinds, link, supervisor)
@@ -132,9 +136,11 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _notifier_types(settings: Settings, link: Link | None) -> NotifierTypes:
+def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:
     amqp: NotifierType = Amqp091(link, settings.messaging.topic_exchange) if link else Amqp091Disabled()
-    return NotifierTypes({"amqp": amqp})
+    http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=f"/pulpit/{node}")
+    email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
+    return NotifierTypes({"amqp": amqp, "http": http, "email": email})
 
 
 def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:
@@ -165,9 +171,22 @@ def _services(
         listener_types=kinds,
         content_types=content_types(),
         data_dir=settings.data_dir,
-        messaging_connected=lambda: link is not None,
+        messaging_connected=lambda: link is not None and link.connected,
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
     )
+
+
+def _https(settings: Settings, services: Services) -> dict[str, Any]:
+    """How uvicorn speaks TLS: with the configured certificate, and asking for those that `login` hands out."""
+    if not settings.server.ssl_certificate:
+        return {}
+    return {
+        "http": CertifiedHttp,
+        "ssl_certfile": settings.server.ssl_certificate,
+        "ssl_keyfile": settings.server.ssl_key,
+        "ssl_ca_certs": str(services.certificates.authority_file()),
+        "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+    }
 
 
 class _Rest(uvicorn.Server):
@@ -189,11 +208,9 @@ async def _rest(
         access_log=False,
         lifespan="off",
         server_header=False,
-        ssl_certfile=settings.server.ssl_certificate or None,
-        ssl_keyfile=settings.server.ssl_key or None,
         timeout_graceful_shutdown=REST_PATIENCE,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=64 * 1024,
+        **_https(settings, services),
     )
     server = _Rest(config)
     try:

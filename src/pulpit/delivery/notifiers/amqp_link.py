@@ -156,6 +156,11 @@ class Link:
         """Host and port, for people."""
         return f"{self._parameters.host}:{self._parameters.port}"
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is an open connection at this moment."""
+        return self._connection is not None and self._connection.is_open
+
     async def channel(self) -> ConfirmChannel:
         """Open a channel in confirm mode, connecting first if need be.
 
