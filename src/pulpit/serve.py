@@ -82,7 +82,7 @@ async def _serve(settings: Settings) -> None:
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock)
         supervisor = _supervisor(settings, database, node)
-        services = _services(settings, database, kinds, link, supervisor)
+        services = _services(settings, database, kinds, link, supervisor, dispatcher)
         stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
         await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         await stack.enter_async_context(_rest(settings, services, listening, stop))
@@ -149,6 +149,8 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         "database_url": settings.database.url,
         "log_level": settings.server.log_level,
         "log_format": settings.server.log_format,
+        "stall_timeout": settings.tasks.stall_timeout,
+        "download_tries": settings.tasks.download_tries,
     }
     return Supervisor(
         database,
@@ -162,7 +164,12 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
 
 
 def _services(
-    settings: Settings, database: Database, kinds: NotifierTypes, link: Link | None, supervisor: Supervisor
+    settings: Settings,
+    database: Database,
+    kinds: NotifierTypes,
+    link: Link | None,
+    supervisor: Supervisor,
+    dispatcher: Dispatcher,
 ) -> Services:
     return Services(
         database=database,
@@ -173,6 +180,7 @@ def _services(
         data_dir=settings.data_dir,
         messaging_connected=lambda: link is not None and link.connected,
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
+        position_of=dispatcher.position,
     )
 
 

@@ -100,6 +100,12 @@ class Tasks:
     stop_timeout: int = _key(
         10, "How long a task may take to stop when it is cancelled.", unit="seconds", least=1, most=3600
     )
+    stall_timeout: int = _key(
+        30, "How long an upstream may send nothing before a download is broken off.", unit="seconds", least=1, most=3600
+    )
+    download_tries: int = _key(
+        4, "How often a download is begun before it counts as failed.", unit="tries", least=1, most=100
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ import uvloop
 
 from pulpit import datafolder, logs
 from pulpit.clock import system_clock
+from pulpit.content.limits import Limits
 from pulpit.contents import content_types
 from pulpit.repositories.workplace import Workplace
 from pulpit.store.database import Database
@@ -37,7 +38,10 @@ async def _work(briefing: dict[str, Any]) -> None:
     datafolder.prepare(data_dir)
     with datafolder.worked_in(data_dir), Doorbell(data_dir) as doorbell:
         database = Database.open(data_dir, doorbell, url=briefing["database_url"])
-        workplace = Workplace(database=database, data_dir=data_dir, clock=system_clock, content_types=content_types())
+        limits = Limits(stall_timeout=briefing["stall_timeout"], tries=briefing["download_tries"])
+        workplace = Workplace(
+            database=database, data_dir=data_dir, clock=system_clock, content_types=content_types(), limits=limits
+        )
         worker = Worker(briefing["name"], database, workplace, OPERATIONS, system_clock)
         try:
             await worker.run(await _orders())

@@ -1,0 +1,94 @@
+"""Feeds that lie: each ends as a finish event that says why, and what was published stays as it was."""
+
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from support.server import Server, pulpit
+from support.subscriber import Subscriber, subscribed
+from support.upstream import Upstream, body, line, redirect, running, stall, status, truncated
+
+GOOD = b"good" * 1000
+NEXT = b"next" * 1000
+CONF = "[tasks]\nstall_timeout: 1\ndownload_tries: 2\n"
+
+
+@dataclass(frozen=True)
+class House:
+    """A server that has published one good file, and a subscriber of its events."""
+
+    server: Server
+    upstream: Upstream
+    subscriber: Subscriber
+
+    def published(self) -> dict[str, bytes]:
+        return {name: self._get(name) for name in ("PULP_MANIFEST", "good.iso")}
+
+    def _get(self, name: str) -> bytes:
+        with urllib.request.urlopen(f"{self.server.url}/pulp/isos/files/{name}", timeout=10) as answer:
+            content: bytes = answer.read()
+            return content
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("bad-feeds")
+    with (
+        running() as upstream,
+        pulpit(folder / "data", CONF) as server,
+        subscribed(server.amqp_url, "pulp") as subscriber,
+    ):
+        server.listen("pulp")
+        upstream.put("good.iso", GOOD)
+        upstream.manifest()
+        server.create_iso("files", upstream.url)
+        server.ended(server.sync("files"))
+        subscriber.wait_for(4)
+        yield House(server, upstream, subscriber)
+
+
+def lies(name: str, behaviour: Callable[[Upstream], None], words: str) -> object:
+    return pytest.param(behaviour, words, id=name)
+
+
+def misbehaving(name: str, how: Callable[[Upstream], None]) -> Callable[[Upstream], None]:
+    def prepare(upstream: Upstream) -> None:
+        upstream.put(name, NEXT)
+        upstream.manifest()
+        how(upstream)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        lies("checksum", misbehaving("bad.iso", lambda up: up.misbehave("bad.iso", body(b"evil" * 1000))), "checksum"),
+        lies("short", misbehaving("bad.iso", lambda up: up.misbehave("bad.iso", truncated(NEXT, 100))), "bad.iso"),
+        lies("404", misbehaving("bad.iso", lambda up: up.misbehave("bad.iso", status(404))), "404"),
+        lies("loop", misbehaving("bad.iso", lambda up: up.misbehave("bad.iso", redirect("/bad.iso"))), "redirect"),
+        lies("stall", misbehaving("bad.iso", lambda up: up.misbehave("bad.iso", stall(NEXT, 10))), "bad.iso"),
+        lies("traversal", lambda up: up.manifest(line("good.iso", GOOD), line("../../evil", b"x")), "evil"),
+        lies("absolute", lambda up: up.manifest(line("/etc/evil", b"x")), "evil"),
+        lies("collision", lambda up: up.manifest(line("a", b"x"), line("a/b", b"x")), "a/b"),
+        lies("no manifest", lambda up: up.misbehave("PULP_MANIFEST", status(404)), "PULP_MANIFEST"),
+    ],
+)
+def test_a_lying_feed_is_a_failed_finish_that_says_why_and_the_tree_stays(
+    house: House, prepare: Callable[[Upstream], None], words: str
+) -> None:
+    before, seen = house.published(), len(house.subscriber.subjects)
+    house.upstream.behaviours.clear()
+    prepare(house.upstream)
+    task = house.server.ended(house.server.sync("files"))
+    house.subscriber.wait_for(seen + 2)
+    start, finish = house.subscriber.received[seen:][:2]
+    assert (start.subject, finish.subject) == ("pulp.server.repo.sync.start", "pulp.server.repo.sync.finish")
+    assert finish.body["payload"]["result"] == "failed"
+    assert words in finish.body["payload"]["error_message"]
+    assert (task["state"], task["spawned_tasks"]) == ("error", [])
+    assert words in task["error"]["description"]
+    assert finish.body["call_report"]["state"] == "error"
+    assert house.published() == before
