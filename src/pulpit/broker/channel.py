@@ -111,10 +111,16 @@ class Channel:
         """Whether a publish is incomplete."""
         return self._publish is not None
 
+    def interrupted(self) -> Exception:
+        """What is wrong with a frame that does not go on with the content."""
+        if self._header is None:
+            return unexpected_frame("expected content header for class 60, got non content header frame instead")
+        return unexpected_frame("expected content body, got non content body frame instead")
+
     def begin_publish(self, payload: bytes) -> None:
         """Take a basic.publish; its content follows."""
         if self._publish is not None:
-            raise unexpected_frame("expected content, got a method frame instead")
+            raise self.interrupted()
         publish = self._publishes.get(payload)
         if publish is None:
             publish = Publish(payload)
@@ -126,7 +132,7 @@ class Channel:
         if self._publish is None:
             raise unexpected_frame("expected method frame, got non method frame instead")
         if self._header is not None:
-            raise unexpected_frame("expected content body, got non content body frame instead")
+            raise self.interrupted()
         self._missing = body_size(payload)
         if self._missing > self.link.max_message_size:
             size, self._publish = self._missing, None
@@ -140,8 +146,9 @@ class Channel:
     def take_body(self, payload: bytes) -> None:
         """Take a piece of the body; the last one makes the message."""
         if self._header is None:
-            expected = "method" if self._publish is None else "content header"
-            raise unexpected_frame(f"expected {expected} frame, got a body frame instead")
+            if self._publish is not None:
+                raise self.interrupted()
+            raise unexpected_frame("expected method frame, got non method frame instead")
         missing = self._missing - len(payload)
         if missing == 0:
             if self._fragments:

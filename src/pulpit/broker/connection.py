@@ -36,7 +36,6 @@ from pulpit.broker.refusals import (
     ChannelRefusal,
     ConnectionRefusal,
     Refusal,
-    access_refused,
     channel_error,
     command_invalid,
     frame_error,
@@ -47,11 +46,15 @@ from pulpit.broker.timers import Timer
 from pulpit.broker.virtualhost import VirtualHost
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
+"""Headers that are taken for 0-9-1, as RabbitMQ does: those of 0-9 and 0-8, whose clients get along with it."""
 FRAME_MIN: Final = 4096
 HANDSHAKE_FRAME_MAX: Final = 8192
 """Bytes of a frame before anybody has logged in."""
 WRITE_LIMIT: Final = 256 * 1024
 """Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
+UNEXPECTED_FRAME: Final = 505
+_CONTENT: Final = (FRAME_HEADER, FRAME_BODY)
 _END: Final = 0xCE
 _HEAD: Final = struct.Struct(">BHI")
 _ACK: Final = b"\x00\x3c\x00\x50"
@@ -127,9 +130,9 @@ class Connection:
 
     def _read_header(self, data: bytes) -> bytes:
         """Check the protocol header; anything else is answered with ours, and good-bye."""
-        if PROTOCOL_HEADER.startswith(data[: len(PROTOCOL_HEADER)]) and len(data) < len(PROTOCOL_HEADER):
+        if len(data) < len(PROTOCOL_HEADER) and b"AMQP".startswith(data[:4]):
             return data
-        if not data.startswith(PROTOCOL_HEADER):
+        if data[: len(PROTOCOL_HEADER)] not in SPOKEN:
             self.send(PROTOCOL_HEADER)
             self._finish()
             return b""
@@ -165,10 +168,18 @@ class Connection:
         try:
             self._handle(kind, number, payload)
         except Refusal as refusal:
-            self._fail(refusal, number, payload if kind == FRAME_METHOD else PUBLISH)
+            self._fail(refusal, number, self._cause(kind, number, payload, refusal))
         except Exception:
             _log.exception("A frame could not be handled", extra={"action": "broker_frame_failed"})
             self._fail(ConnectionRefusal(541, "the broker made a mistake, see its log"), number, payload)
+
+    def _cause(self, kind: int, number: int, payload: bytes, refusal: Refusal) -> bytes:
+        """The method to blame: the frame's own, or the publish whose content it was, or none."""
+        channel = self.channels.get(number)
+        in_content = channel is not None and channel.expects_content
+        if kind == FRAME_METHOD:
+            return PUBLISH if in_content and refusal.code == UNEXPECTED_FRAME else payload
+        return PUBLISH if in_content or (kind in _CONTENT and refusal.code != UNEXPECTED_FRAME) else b""
 
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         channel = self.channels.get(number)
@@ -192,7 +203,9 @@ class Connection:
     def _handle_other(self, kind: int, number: int, payload: bytes) -> None:
         if kind == FRAME_HEARTBEAT:
             if number:
-                raise frame_error("a heartbeat on a channel")
+                raise unexpected_frame("a heartbeat on a channel")
+            if payload:
+                raise frame_error("a heartbeat with a payload")
         elif kind == FRAME_METHOD:
             if self.state == "closing":
                 if payload[:4] in (b"\x00\x0a\x00\x33", b"\x00\x0a\x00\x32"):
@@ -204,7 +217,7 @@ class Connection:
         elif kind not in (FRAME_HEADER, FRAME_BODY):
             raise frame_error(f"unknown frame type {kind}")
         elif self.state not in ("closing", "closed") and number not in self.channels:
-            raise (channel_error if number else unexpected_frame)("content where no channel is open")
+            raise unexpected_frame("expected method frame, got non method frame instead")
 
     def _handle_closing(self, number: int, payload: bytes) -> None:
         """After channel.close was sent, only its answer counts, or the client's own close, which crossed it."""
@@ -217,7 +230,7 @@ class Connection:
         if number == 0:
             handler = _CONNECTION_METHODS[self.state].get(type(method))
             if handler is None:
-                raise command_invalid(f"{method.name} is out of place")
+                raise channel_error(f"unexpected method in connection state {self.state}")
             handler(self, method)
         elif self.state != "running":
             raise command_invalid(f"{method.name} before the connection is open")
@@ -236,18 +249,21 @@ class Connection:
             del self.channels[number]
             self.send(method_frame(number, commands.Channel.CloseOk()))
         elif channel.expects_content:
-            raise unexpected_frame("expected content, got a method frame instead")
+            raise channel.interrupted()
         else:
             handler = HANDLERS.get(type(method))
             if handler is None:
-                raise command_invalid(f"{method.name} is nothing that a client sends")
+                raise command_invalid("unimplemented method")
             handler(channel, method)
 
     def _open_channel(self, number: int, channel: Channel | None) -> None:
         if channel is not None:
             raise channel_error("second 'channel.open' seen")
-        if self.channel_max and number > self.channel_max:
-            raise not_allowed(f"channel number {number} is above the negotiated channel_max ({self.channel_max})")
+        if self.channel_max and len(self.channels) >= self.channel_max:
+            raise not_allowed(
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max"
+                f" ({self.channel_max})"
+            )
         self.channels[number] = Channel(number, self)
         self.send(method_frame(number, commands.Channel.OpenOk()))
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pulpit.broker.refusals import syntax_error
+from pulpit.broker.refusals import frame_error
 
 PUBLISH: Final = b"\x00\x3c\x00\x28"
 _ADDRESS_START: Final = 6
@@ -21,10 +21,12 @@ class Publish:
             middle = _ADDRESS_START + 1 + payload[_ADDRESS_START]
             end = middle + 1 + payload[middle]
             bits = payload[end]
+            self.exchange = payload[_ADDRESS_START + 1 : middle].decode()
+            self.routing_key = payload[middle + 1 : end].decode()
         except IndexError as error:
-            raise syntax_error("basic.publish is cut off") from error
-        self.exchange = payload[_ADDRESS_START + 1 : middle].decode("utf-8", "surrogateescape")
-        self.routing_key = payload[middle + 1 : end].decode("utf-8", "surrogateescape")
+            raise frame_error("basic.publish is cut off") from error
+        except UnicodeDecodeError as error:
+            raise frame_error("Malformed UTF-8 in shortstr") from error
         self.address = payload[_ADDRESS_START:end]
         self.mandatory = bool(bits & _MANDATORY)
         self.immediate = bool(bits & _IMMEDIATE)

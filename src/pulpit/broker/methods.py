@@ -1,7 +1,7 @@
 """Method frames: bytes to pamqp's method classes and back.
 
 pamqp's classes name the arguments and their types, so they are the specification here. Reading walks the bytes once and
-trusts nothing; names keep bytes that are no UTF-8 by surrogates, because RabbitMQ passes them on too.
+trusts nothing.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import Any, Final
 from pamqp import commands, encode
 from pamqp.base import Frame
 
-from pulpit.broker.refusals import frame_error, not_implemented, syntax_error
+from pulpit.broker.refusals import frame_error, not_implemented
 from pulpit.broker.tables import BadTable, read_table
 
 FRAME_METHOD: Final = 1
@@ -63,8 +63,10 @@ def read_method(payload: bytes) -> Frame:
     method = method_class.__new__(method_class)
     try:
         _read_arguments(method, arguments, payload)
+    except UnicodeDecodeError as error:
+        raise frame_error("Malformed UTF-8 in shortstr") from error
     except (BadTable, IndexError, struct.error) as error:
-        raise syntax_error(f"cannot read {method_class.name}: {error}") from error
+        raise frame_error(f"cannot decode the arguments of {method_class.name}: {error}") from error
     return method
 
 
@@ -85,7 +87,7 @@ def _read_arguments(method: Frame, arguments: list[tuple[str, str]], payload: by
 def _read_argument(kind: str, payload: bytes, offset: int) -> tuple[Any, int]:
     if kind == "shortstr":
         stop = offset + 1 + payload[offset]
-        return _cut(payload, offset + 1, stop).decode("utf-8", "surrogateescape"), stop
+        return _cut(payload, offset + 1, stop).decode(), stop
     if kind == "longstr":
         stop = offset + 4 + _INDEX.unpack_from(payload, offset)[0]
         return _cut(payload, offset + 4, stop), stop

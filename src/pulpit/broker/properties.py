@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pulpit.broker import tables
 from pulpit.broker.methods import short_string
-from pulpit.broker.refusals import frame_error
+from pulpit.broker.refusals import frame_error, unexpected_frame
 
 PERSISTENT: Final = 2
 _HEADER: Final = struct.Struct(">HHQH")
@@ -66,7 +66,7 @@ def body_size(payload: bytes) -> int:
         raise frame_error("a content header is cut off")
     class_id, _weight, size, _flags = _HEADER.unpack_from(payload)
     if class_id != _BASIC:
-        raise frame_error(f"content of class {class_id} where class {_BASIC} was announced")
+        raise unexpected_frame(f"expected content header for class 60, got one for class {class_id} instead")
     return int(size)
 
 

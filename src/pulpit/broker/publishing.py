@@ -1,10 +1,10 @@
 """What a publisher may not say, and what the broker changes in a message before it is routed."""
 
+from pulpit.broker import tables
 from pulpit.broker.content import Publish
 from pulpit.broker.message import Message
-from pulpit.broker import tables
 from pulpit.broker.properties import Properties, with_part, with_reply_to
-from pulpit.broker.queue_arguments import message_ttl
+from pulpit.broker.queue_arguments import expiration_problem
 from pulpit.broker.refusals import not_implemented, precondition_failed
 from pulpit.broker.replies import PSEUDO_QUEUE
 
@@ -15,17 +15,18 @@ def check_message(publish: Publish, properties: Properties, *, user: str) -> Non
         raise not_implemented("immediate=true")
     if properties.user_id is not None and properties.user_id != user:
         raise precondition_failed(f"user_id property set to '{properties.user_id}' but authenticated user was '{user}'")
-    if properties.expiration is not None and message_ttl(properties.expiration) is None:
-        raise precondition_failed(f"invalid expiration '{properties.expiration}': no number of milliseconds")
+    if properties.expiration is not None and (problem := expiration_problem(properties.expiration)):
+        raise precondition_failed(f"invalid expiration '{properties.expiration}': {problem}")
     if properties.has_copies:
         _check_copies(properties)
 
 
 def _check_copies(properties: Properties) -> None:
-    headers = properties.headers()
-    for name in ("CC", "BCC"):
-        if name in headers and not isinstance(headers[name], list):
-            raise precondition_failed(f"invalid sender-selected distribution: header '{name}' is no array")
+    for name, value in properties.raw_headers():
+        if name in (b"CC", b"BCC") and value[:1] != b"A":
+            kind = tables.TYPE_NAMES[value[0]]
+            problem = f'{{unacceptable_type_in_header,"{name.decode()}",{kind}}}'
+            raise precondition_failed(f"invalid message: {problem}")
 
 
 def rewritten(message: Message, reply_address: str | None) -> None:

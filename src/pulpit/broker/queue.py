@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.lane import Lane
 from pulpit.broker.message import OVERHEAD, Entry, Message
-from pulpit.broker.queue_arguments import QueueSettings, message_ttl
+from pulpit.broker.queue_arguments import QueueSettings
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer, Timers
 
@@ -270,8 +270,8 @@ class Queue:
         properties = message.properties
         ttl = self.settings.ttl
         if properties.expiration is not None:
-            own = message_ttl(properties.expiration)
-            ttl = own if ttl is None or (own is not None and own < ttl) else ttl
+            own = int(properties.expiration)
+            ttl = own if ttl is None else min(own, ttl)
         priority = 0
         if self.settings.max_priority is not None:
             priority = min(properties.priority, self.settings.max_priority)
@@ -309,12 +309,13 @@ class Queue:
         )
 
     def _drop_surplus(self) -> None:
-        """Drop from the head until the limits hold; the lowest priority is sacrificed first."""
+        """Drop from the head until the limits hold; as in RabbitMQ that is the most urgent message."""
         length, size = self.settings.max_length, self.settings.max_bytes
         if self.settings.overflow != "drop-head" or (length is None and size is None):
             return
         while (length is not None and len(self) > length) or (size is not None and self.ready_bytes > size):
-            lane = next(lane for lane in reversed(self._lanes.values()) if lane.first())
+            lane = self._first_lane()
+            assert lane is not None  # noqa: S101 - there is too much, so there is something
             self._discard(lane, "maxlen")
 
     def _discard(self, lane: Lane, reason: str) -> None:

@@ -1,15 +1,24 @@
 """What the arguments of queue.declare mean, and which values RabbitMQ refuses."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
+
+from pulpit.broker import tables
 
 MAX_EXPIRY: Final = 4_294_967_295
 """Milliseconds; the longest time that RabbitMQ's timers take."""
 MAX_PRIORITY: Final = 255
 OVERFLOWS: Final = ("drop-head", "reject-publish", "reject-publish-dlx")
+QUEUE_MODES: Final = ("default", "lazy")
+NOT_FOR_CLASSIC: Final = (
+    "x-delivery-limit",
+    "x-max-in-memory-bytes",
+    "x-max-in-memory-length",
+    "x-quorum-initial-group-size",
+)
+"""Arguments that a classic queue refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,94 +44,75 @@ class BadArgument(ValueError):
         self.name = name
 
 
-def type_name(value: Any) -> str:
-    """What RabbitMQ calls the type of a decoded value."""
-    for python_type, name in _TYPE_NAMES:
-        if isinstance(value, python_type):
-            return name
-    return "void"
-
-
-_TYPE_NAMES: Final = (
-    (bool, "bool"),
-    (int, "signedint"),
-    (str, "longstr"),
-    (bytes, "binary"),
-    (float, "double"),
-    (dict, "table"),
-    (list, "array"),
-    (datetime, "timestamp"),
-    (Decimal, "decimal"),
-)
-
-
 def is_integer(value: Any) -> bool:
     """Whether it is a number of the protocol; truth values are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _unacceptable(value: Any) -> str:
-    return "{unacceptable_type," + type_name(value) + "}"
+Check = Callable[[Any, str], str | None]
+"""Takes a value and the name of its type; answers what is wrong, as RabbitMQ prints it."""
 
 
-def _integer(value: Any) -> str | None:
-    return None if is_integer(value) else _unacceptable(value)
+def unacceptable(kind: str) -> str:
+    """How RabbitMQ prints that a type does not fit."""
+    return "{unacceptable_type," + kind + "}"
 
 
-def _not_negative(value: Any) -> str | None:
-    return _integer(value) or ("{value_negative," + str(value) + "}" if value < 0 else None)
+def _not_negative(value: Any, kind: str) -> str | None:
+    if not is_integer(value):
+        return f'"expected integer, got {kind}"'
+    return "{value_negative," + str(value) + "}" if value < 0 else None
 
 
-def _expiry(value: Any) -> str | None:
-    problem = _not_negative(value)
-    return problem or ("{value_too_big," + str(value) + "}" if value > MAX_EXPIRY else None)
+def _expiry(value: Any, kind: str) -> str | None:
+    problem = _not_negative(value, kind)
+    if problem is None and value == 0:
+        return "{value_zero,0}"
+    return problem or ("{value_too_large," + str(value) + "}" if value > MAX_EXPIRY else None)
 
 
-def _positive_expiry(value: Any) -> str | None:
-    return _expiry(value) or ("{value_zero,0}" if value == 0 else None)
-
-
-def _priority(value: Any) -> str | None:
-    problem = _not_negative(value)
+def _priority(value: Any, kind: str) -> str | None:
+    problem = _not_negative(value, kind)
     return problem or ("{max_value_exceeded," + str(value) + "}" if value > MAX_PRIORITY else None)
 
 
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, str | bytes) else _unacceptable(value)
+def _text(value: Any, kind: str) -> str | None:
+    return None if isinstance(value, str) else unacceptable(kind)
 
 
-def _truth(value: Any) -> str | None:
-    return None if isinstance(value, bool) else _unacceptable(value)
+def _truth(value: Any, kind: str) -> str | None:
+    return None if isinstance(value, bool) else unacceptable(kind)
 
 
-def _one_of(*allowed: str, complaint: str) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        problem = _text(value)
-        return problem or (None if value in allowed else "{" + complaint + ',<<"' + str(value) + '">>}')
-
-    return check
+def _overflow(value: Any, kind: str) -> str | None:
+    return _text(value, kind) or (None if value in OVERFLOWS else "invalid_overflow")
 
 
-CHECKS: Final[Mapping[str, Callable[[Any], str | None]]] = {
-    "x-expires": _positive_expiry,
-    "x-message-ttl": _expiry,
+def _mode(value: Any, kind: str) -> str | None:
+    return _text(value, kind) or (None if value in QUEUE_MODES else f"\"unsupported queue mode '{value}'\"")
+
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "x-expires": _expiry,
+    "x-message-ttl": _not_negative,
     "x-dead-letter-exchange": _text,
     "x-dead-letter-routing-key": _text,
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
     "x-max-priority": _priority,
-    "x-overflow": _one_of(*OVERFLOWS, complaint="invalid_overflow"),
-    "x-queue-mode": _one_of("default", "lazy", complaint="invalid_queue_mode"),
+    "x-overflow": _overflow,
+    "x-queue-mode": _mode,
     "x-single-active-consumer": _truth,
-    "x-delivery-limit": _not_negative,
 }
 
 
-def read_settings(arguments: Mapping[str, Any]) -> QueueSettings:
-    """Check the arguments and take out what they say; unknown ones are kept by the queue and mean nothing."""
+def read_settings(raw: bytes) -> QueueSettings:
+    """Check the arguments of a declaration and take out what they say; unknown ones mean nothing."""
+    arguments, _ = tables.read_table(raw)
+    kinds = tables.kinds(raw)
     for name, check in CHECKS.items():
         if name in arguments:
-            problem = check(arguments[name])
+            problem = check(arguments[name], kinds[name])
             if problem:
                 raise BadArgument(name, problem)
     if "x-dead-letter-routing-key" in arguments and "x-dead-letter-exchange" not in arguments:
@@ -140,8 +130,14 @@ def read_settings(arguments: Mapping[str, Any]) -> QueueSettings:
     )
 
 
-def message_ttl(expiration: str) -> int | None:
-    """Milliseconds of a message's `expiration`; None for text that is no such number."""
-    if not expiration.isascii() or not expiration.isdigit() or len(expiration) > len(str(MAX_EXPIRY)):
-        return None
-    return int(expiration) if int(expiration) <= MAX_EXPIRY else None
+def expiration_problem(expiration: str) -> str | None:
+    """What is wrong with a message's `expiration`, as RabbitMQ prints it; a text of milliseconds is right."""
+    number = re.match(r"[+-]?[0-9]{1,30}", expiration)
+    if number is None:
+        return "no_integer"
+    if number.end() < len(expiration):
+        return '{leftover_string,"' + expiration[number.end() :] + '"}'
+    value = int(number[0])
+    if value < 0:
+        return "{value_negative," + str(value) + "}"
+    return "{value_too_large," + str(value) + "}" if value > MAX_EXPIRY else None

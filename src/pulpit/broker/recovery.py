@@ -70,7 +70,7 @@ def _queue(
         auto_delete=bool(auto_delete),
         owner=None,
         arguments=arguments,
-        settings=read_settings(tables.read_table(arguments)[0]),
+        settings=read_settings(arguments),
     )
     queue.touched = bool(touched)
     house.hosts[host].restore_queue(queue)

@@ -27,7 +27,7 @@ TYPE_NAMES: Final[Mapping[int, str]] = {
     ord("l"): "long",
     ord("L"): "long",
     ord("f"): "float",
-    ord("d"): "double",
+    ord("d"): "float",
     ord("D"): "decimal",
     ord("S"): "longstr",
     ord("x"): "binary",
@@ -80,6 +80,11 @@ def split(data: bytes, offset: int = 0) -> list[tuple[bytes, bytes]]:
         entries.append((name, data[start:after]))
         start = after
     return entries
+
+
+def kinds(data: bytes) -> dict[str, str]:
+    """The names of the types of a table's values."""
+    return {name.decode("utf-8", "surrogateescape"): TYPE_NAMES[value[0]] for name, value in split(data)}
 
 
 def join(entries: Iterable[tuple[bytes, bytes]]) -> bytes:

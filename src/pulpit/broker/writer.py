@@ -104,7 +104,7 @@ def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
         connection.execute("BEGIN IMMEDIATE")
         _write(connection, batch)
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live and the batch be tried again
         _log.exception("The broker's store refused a batch", extra={"action": "broker_store_failed"})
         if connection.in_transaction:
             connection.execute("ROLLBACK")

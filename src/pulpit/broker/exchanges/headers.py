@@ -24,7 +24,9 @@ class Headers:
         if not isinstance(mode, str):
             return precondition_failed("Invalid x-match field type; expected longstr")
         if mode not in MODES:
-            return precondition_failed(f'Invalid x-match field value <<"{mode}">>; expected all or any')
+            return precondition_failed(
+                f'Invalid x-match field value <<"{mode}">>; expected all, any, all-with-x, or any-with-x'
+            )
         return None
 
     def add(self, binding: Binding) -> None:

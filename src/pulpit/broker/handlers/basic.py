@@ -5,13 +5,14 @@ from typing import Any
 
 from pamqp.commands import Basic as Methods
 
+from pulpit.broker import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_title
 from pulpit.broker.message import Entry
-from pulpit.broker.methods import Arguments, short_string
+from pulpit.broker.methods import short_string
 from pulpit.broker.queue import Queue
-from pulpit.broker.queue_arguments import is_integer, type_name
+from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
 from pulpit.broker.replies import PSEUDO_QUEUE
 from pulpit.broker.schema import TOUCH_QUEUE
@@ -67,7 +68,7 @@ def _priority(channel: Channel, queue: Queue, arguments: Any) -> int:
     if not is_integer(value):
         raise precondition_failed(
             f"invalid arg 'x-priority' for {queue_title(channel, queue.name)}: "
-            "{unacceptable_type," + type_name(value) + "}"
+            f'"expected integer, got {tables.kinds(arguments.raw)["x-priority"]}"'
         )
     return int(value)
 
@@ -108,8 +109,6 @@ def cancel(channel: Channel, method: Methods.Cancel) -> None:
 def get(channel: Channel, method: Methods.Get) -> None:
     """Deliver one message on request."""
     queue = find_queue(channel, method.queue)
-    if queue.exclusive_consumer:
-        raise access_refused(f"{queue_title(channel, queue.name)} in exclusive use")
     entry = queue.take()
     if entry is None:
         channel.reply(Methods.GetEmpty())

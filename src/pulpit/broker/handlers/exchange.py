@@ -4,9 +4,11 @@ from typing import Final
 
 from pamqp.commands import Exchange as Methods
 
+from pulpit.broker import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.exchanges.exchange import KINDS, Exchange
 from pulpit.broker.handlers.lookup import (
+    RESERVED,
     exchange_title,
     find_exchange,
     refuse_default,
@@ -15,8 +17,7 @@ from pulpit.broker.handlers.lookup import (
     require_same_arguments,
 )
 from pulpit.broker.methods import Arguments
-from pulpit.broker.queue_arguments import type_name
-from pulpit.broker.refusals import command_invalid, precondition_failed
+from pulpit.broker.refusals import access_refused, command_invalid, precondition_failed
 
 ALTERNATE: Final = "alternate-exchange"
 
@@ -60,10 +61,8 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> N
 def _alternate(channel: Channel, name: str, arguments: Arguments) -> str | None:
     alternate = arguments.get(ALTERNATE)
     if alternate is not None and not isinstance(alternate, str):
-        raise precondition_failed(
-            f"invalid arg '{ALTERNATE}' for {exchange_title(channel, name)}: "
-            "{unacceptable_type," + type_name(alternate) + "}"
-        )
+        kind = tables.kinds(arguments.raw)[ALTERNATE]
+        raise precondition_failed(f"invalid type '{kind}' for arg '{ALTERNATE}' in {exchange_title(channel, name)}")
     return alternate
 
 
@@ -81,7 +80,8 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
     """Delete an exchange; one that does not exist is deleted already."""
     name = _clean(method.exchange)
     refuse_default(name)
-    refuse_reserved("exchange", name)
+    if name.startswith(RESERVED):
+        raise access_refused(f"deletion of system {exchange_title(channel, name)} not allowed")
     exchange = channel.host.exchanges.get(name)
     if exchange is not None:
         if method.if_unused and exchange.bindings:
@@ -113,11 +113,11 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
 def unbind(channel: Channel, method: Methods.Unbind) -> None:
     """Take such a binding away; one that is not there is away already."""
     _refuse_defaults(method)
-    source = find_exchange(channel, method.source)
-    destination = find_exchange(channel, method.destination)
+    source = channel.host.exchanges.get(method.source)
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
-    channel.host.unbind(source, (True, destination.name, method.routing_key, method.arguments.raw))
-    channel.link.hold()
+    if source is not None:
+        channel.host.unbind(source, (True, method.destination, method.routing_key, method.arguments.raw))
+        channel.link.hold()
     if not method.nowait:
         channel.reply(Methods.UnbindOk())
 

@@ -96,8 +96,9 @@ def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, 
     for name in names:
         left, right = new.get(name.encode()), old.get(name.encode())
         if left != right and not _equal(left, right):
+            received, current = _described(left, beside=right), _described(right, beside=left)
             raise precondition_failed(
-                f"inequivalent arg '{name}' for {title}: received {_described(left)} but current is {_described(right)}"
+                f"inequivalent arg '{name}' for {title}: received {received} but current is {current}"
             )
 
 
@@ -109,11 +110,13 @@ def _equal(left: bytes | None, right: bytes | None) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _word(value: bool | str) -> str:
-    return str(value).lower() if isinstance(value, bool) else value
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _described(raw: bytes | None) -> str:
+def _described(raw: bytes | None, *, beside: bytes | None) -> str:
+    """RabbitMQ names the type only where the other side has no such argument."""
     if raw is None:
         return "none"
-    return f"the value '{tables.read_value(raw)}' of type '{tables.TYPE_NAMES[raw[0]]}'"
+    value = _word(tables.read_value(raw))
+    return f"'{value}'" if beside is not None else f"the value '{value}' of type '{tables.TYPE_NAMES[raw[0]]}'"

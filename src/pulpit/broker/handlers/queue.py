@@ -4,6 +4,7 @@ from typing import Final
 
 from pamqp.commands import Queue as Methods
 
+from pulpit.broker import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.handlers.lookup import (
     check_owner,
@@ -20,9 +21,9 @@ from pulpit.broker.handlers.lookup import (
 )
 from pulpit.broker.methods import Arguments
 from pulpit.broker.queue import Queue
-from pulpit.broker.queue_arguments import BadArgument, QueueSettings, read_settings, type_name
-from pulpit.broker.refusals import not_implemented, not_allowed, precondition_failed
-from pulpit.broker.replies import PREFIX, PSEUDO_QUEUE
+from pulpit.broker.queue_arguments import NOT_FOR_CLASSIC, BadArgument, QueueSettings, read_settings, unacceptable
+from pulpit.broker.refusals import not_found, not_implemented, precondition_failed
+from pulpit.broker.replies import PSEUDO_QUEUE
 
 COMPARED: Final = (
     "x-expires",
@@ -35,20 +36,27 @@ COMPARED: Final = (
     "x-overflow",
     "x-queue-mode",
     "x-single-active-consumer",
-    "x-queue-type",
 )
+QUORUM: Final = "quorum"
 
 
 def declare(channel: Channel, method: Methods.Declare) -> None:
     """Create a queue, or check that it is as described."""
     name = method.queue.replace("\r", "").replace("\n", "")
-    if method.passive and (name == PSEUDO_QUEUE or channel.link.replies.find(name)):
+    if name == PSEUDO_QUEUE or (method.passive and channel.link.replies.find(name)):
         _reply(channel, method, name, 0, 0)
         return
-    queue = find_queue(channel, name) if method.passive else _declare_actively(channel, name, method)
+    queue = _existing(channel, name) if method.passive else _declare_actively(channel, name, method)
     queue.used()
     channel.last_queue = queue.name
     _reply(channel, method, queue.name, len(queue), len(queue.consumers))
+
+
+def _existing(channel: Channel, name: str) -> Queue:
+    """Here alone the empty name is a name, which no queue has."""
+    if not name:
+        raise not_found(f"no {queue_title(channel, name)}")
+    return find_queue(channel, name)
 
 
 def _reply(channel: Channel, method: Methods.Declare, name: str, messages: int, consumers: int) -> None:
@@ -62,8 +70,6 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
     if existing is not None:
         _require_equivalent(channel, existing, method, method.arguments)
         return existing
-    if name == PSEUDO_QUEUE or name.startswith(PREFIX):
-        raise not_allowed("nobody may declare the queue of direct replies")
     refuse_reserved("queue", name)
     settings = _settings(channel, name, method, method.arguments)
     limit = channel.link.max_queues
@@ -71,7 +77,7 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
     queue = channel.host.add_queue(
         name=name or invented_name("amq.gen-"),
-        durable=method.durable,
+        durable=method.durable and not method.exclusive,
         auto_delete=method.auto_delete,
         owner=channel.link if method.exclusive else None,
         arguments=method.arguments.raw,
@@ -86,21 +92,31 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
 
 def _settings(channel: Channel, name: str, method: Methods.Declare, arguments: Arguments) -> QueueSettings:
     title = queue_title(channel, name)
-    _check_type(title, method, arguments.get("x-queue-type", "classic"))
+    _check_type(title, method, arguments)
+    if arguments.get("x-queue-type") != QUORUM:
+        for unfit in NOT_FOR_CLASSIC:
+            if unfit in arguments:
+                raise precondition_failed(f"invalid arg '{unfit}' for {title} of queue type rabbit_classic_queue")
+    exchange = arguments.get("x-dead-letter-exchange", "")
+    if not isinstance(exchange, str):
+        kind = tables.kinds(arguments.raw)["x-dead-letter-exchange"]
+        raise precondition_failed(f"invalid type '{kind}' for arg 'x-dead-letter-exchange' in {title}")
     try:
-        return read_settings(arguments)
+        return read_settings(arguments.raw)
     except BadArgument as error:
         raise precondition_failed(f"invalid arg '{error.name}' for {title}: {error}") from error
 
 
-def _check_type(title: str, method: Methods.Declare, kind: object) -> None:
+def _check_type(title: str, method: Methods.Declare, arguments: Arguments) -> None:
+    kind = arguments.get("x-queue-type", "classic")
     if not isinstance(kind, str):
-        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: {{unacceptable_type,{type_name(kind)}}}")
+        problem = unacceptable(tables.kinds(arguments.raw)["x-queue-type"])
+        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: {problem}")
     if kind == "stream":
         raise not_implemented("queues of type 'stream'")
-    if kind not in ("classic", "quorum"):
-        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: unknown queue type '{kind}'")
-    if kind == "quorum":
+    if kind not in ("classic", QUORUM):
+        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: \"unsupported queue type '{kind}'\"")
+    if kind == QUORUM:
         if not method.durable:
             raise precondition_failed(f"invalid property 'non-durable' for {title}")
         if method.exclusive:
@@ -109,11 +125,11 @@ def _check_type(title: str, method: Methods.Declare, kind: object) -> None:
 
 def _require_equivalent(channel: Channel, existing: Queue, method: Methods.Declare, arguments: Arguments) -> None:
     check_owner(channel, existing)
-    title = queue_title(channel, existing.name)
-    require_same(title, "durable", method.durable, existing.durable)
-    require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
     if method.exclusive != (existing.owner is not None):
         raise locked(channel, existing.name)
+    title = queue_title(channel, existing.name)
+    require_same(title, "durable", method.durable and not method.exclusive, existing.durable)
+    require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
     require_same_arguments(title, COMPARED, arguments.raw, existing.arguments)
 
 
@@ -121,8 +137,8 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
     """Bind a queue to an exchange."""
     key = _binding_key(channel, method.queue, method.routing_key)
     refuse_default(method.exchange)
-    queue = find_queue(channel, method.queue)
     exchange = find_exchange(channel, method.exchange)
+    queue = find_queue(channel, method.queue)
     arguments = method.arguments
     assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
     problem = exchange.kind.check(arguments)
@@ -138,11 +154,13 @@ def unbind(channel: Channel, method: Methods.Unbind) -> None:
     """Take a binding away; one that is not there is away already."""
     key = _binding_key(channel, method.queue, method.routing_key)
     refuse_default(method.exchange)
-    queue = find_queue(channel, method.queue)
-    exchange = find_exchange(channel, method.exchange)
+    queue = channel.host.queues.get(queue_name(channel, method.queue))
+    exchange = channel.host.exchanges.get(method.exchange)
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
-    channel.host.unbind(exchange, (False, queue.name, key, method.arguments.raw))
-    channel.link.hold()
+    if queue is not None and exchange is not None:
+        check_owner(channel, queue)
+        channel.host.unbind(exchange, (False, queue.name, key, method.arguments.raw))
+        channel.link.hold()
     channel.reply(Methods.UnbindOk())
 
 
@@ -168,7 +186,7 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
         if method.if_unused and queue.consumers:
             raise precondition_failed(f"{queue_title(channel, name)} in use")
         if method.if_empty and len(queue):
-            raise precondition_failed(f"{queue_title(channel, name)} is not empty")
+            raise precondition_failed(f"{queue_title(channel, name)} not empty")
         count = channel.host.drop_queue(queue)
         if queue.durable:
             channel.link.hold()

@@ -1,0 +1,27 @@
+"""Both brokers for the contract of the embedded one: it and a real RabbitMQ, started once for all modules."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.broker_process import BrokerProcess, broker_process
+from support.rabbitmq import RabbitMQ, rabbitmq, why_not
+
+
+@pytest.fixture(scope="session", params=["embedded", "rabbitmq"])
+def amqp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess | RabbitMQ]:
+    """A broker that speaks AMQP 0-9-1, with the user guest."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "embedded":
+        with broker_process(folder) as embedded:
+            yield embedded
+    else:
+        if reason := why_not():
+            pytest.skip(reason)
+        with rabbitmq(folder) as reference:
+            yield reference
+
+
+@pytest.fixture(scope="session")
+def port(amqp: BrokerProcess | RabbitMQ) -> int:
+    """Its port."""
+    return amqp.port

@@ -1,0 +1,89 @@
+"""The embedded broker alone, in a process of its own that can be killed."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from pulpit.broker.config import BrokerConfig
+from pulpit.broker.main import run
+from support.waiting import until
+
+
+class BrokerProcess:
+    """It can be killed and started again with what it had on disk, on the same port."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+        self.log = folder / "broker.log"
+        self._settings = json.dumps(settings | {"port": self.port, "data_dir": str(folder / "data")})
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with self.log.open("ab") as log:
+            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+            command = [sys.executable, __file__, self._settings]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        until(self._answers, what=f"the broker; see {self.log}", seconds=30)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        assert self._process
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """End it as `pulpit broker` is ended."""
+        assert self._process
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(10)
+
+    def _answers(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self.log.read_text()[-2000:]
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def broker_process(folder: Path, **settings: Any) -> Iterator[BrokerProcess]:
+    """Run the broker with its data in a folder; `settings` are those of `BrokerConfig` that JSON can say."""
+    broker = BrokerProcess(folder, **settings)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+def _main(text: str) -> None:
+    settings = json.loads(text)
+    settings["data_dir"] = Path(settings["data_dir"])
+    if "virtual_hosts" in settings:
+        settings["virtual_hosts"] = tuple(settings["virtual_hosts"])
+    uvloop.run(run(BrokerConfig(**settings)))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
