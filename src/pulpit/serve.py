@@ -82,7 +82,7 @@ async def _serve(settings: Settings) -> None:
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock)
         supervisor = _supervisor(settings, database, node)
-        services = _services(settings, database, kinds, link, supervisor, dispatcher)
+        services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
         await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         await stack.enter_async_context(_rest(settings, services, listening, stop))
@@ -167,6 +167,7 @@ def _services(
     settings: Settings,
     database: Database,
     kinds: NotifierTypes,
+    *,
     link: Link | None,
     supervisor: Supervisor,
     dispatcher: Dispatcher,

@@ -15,13 +15,19 @@ from pulpit.store.users import User
 V2: Final = "/pulp/api/v2"
 
 
-def listener(value: Listener, secret_keys: Collection[str]) -> dict[str, Any]:
-    """A listener with its secrets masked."""
+def listener(value: Listener, secret_keys: Collection[str], delivery: dict[str, Any]) -> dict[str, Any]:
+    """A listener with its secrets masked, and how its delivery goes; the original client hides keys with `_`."""
     return {
         "id": value.id,
         "notifier_type_id": value.notifier_type_id,
         "notifier_config": masked(value.notifier_config, secret_keys),
         "event_types": value.event_types,
+        "_filters": {
+            "repo_ids": value.repo_ids,
+            "results": value.results,
+            "give_up_after": value.give_up_after,
+        },
+        "_delivery": delivery,
         "_href": f"{V2}/events/{value.id}/",
         "_id": {"$oid": value.id},
         "_ns": "event_listeners",

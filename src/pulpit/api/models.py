@@ -86,7 +86,15 @@ class SearchBody(BaseModel):
     distributors: bool = False
 
 
-class NewListener(BaseModel):
+class ListenerFilterChanges(BaseModel):
+    """What narrows a listener; null or an empty list takes a filter away."""
+
+    repo_ids: AnyList = None
+    results: AnyList = None
+    give_up_after: Annotated[int | None, SkipValidation] = None
+
+
+class NewListener(ListenerFilterChanges):
     """What makes a listener."""
 
     notifier_type_id: AnyText = None
@@ -94,7 +102,7 @@ class NewListener(BaseModel):
     event_types: AnyList = None
 
 
-class ListenerChanges(BaseModel):
+class ListenerChanges(ListenerFilterChanges):
     """What an update of a listener may change: the configuration key by key, the event types as a whole."""
 
     notifier_config: AnyObject = None
@@ -108,6 +116,8 @@ class ListenerDocument(BaseModel):
     notifier_type_id: str
     notifier_config: Config
     event_types: list[str]
+    filters: dict[str, Any] = Field(alias="_filters")
+    delivery: dict[str, Any] = Field(alias="_delivery")
     href: str = Field(alias="_href")
     object_id: ObjectId = Field(alias="_id")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 
 from pulpit.api.certificates import ClientCertificates
@@ -13,6 +14,7 @@ from pulpit.clock import Clock
 from pulpit.content.port import ContentType
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.store.database import Database
+from pulpit.store.listeners import Listener
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class Services:
     messaging_connected: Callable[[], bool]
     """Whether events can be handed to the broker at this moment."""
     workers: Callable[[], list[Worker]]
+    position_of: Callable[[Listener], int] = attrgetter("position")
+    """How far a listener is at this moment; the stored position follows a little later."""
 
     @property
     def plugins(self) -> Plugins:

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from pulpit.fire import fire
+from pulpit.store import dead_letters, listeners
+from pulpit.store.dead_letters import NewDeadLetter
 from support.api import V2, Api
 
 EVENTS = f"{V2}/events/"
@@ -31,6 +34,19 @@ def test_create_answers_the_document_and_where_it_is(api: Api) -> None:
         "_id": {"$oid": document["id"]},
         "_ns": "event_listeners",
         "_href": f"{EVENTS}{document['id']}/",
+        "_filters": {"repo_ids": None, "results": None, "give_up_after": 259200},
+        "_delivery": {
+            "state": "active",
+            "pause_reason": None,
+            "position": 0,
+            "lag_events": 0,
+            "lag_seconds": 0.0,
+            "attempts": 0,
+            "failing_since": None,
+            "last_error": None,
+            "last_error_at": None,
+            "dead_letters": 0,
+        },
     }
     assert len(document["id"]) == 24
     assert int(document["id"], 16)
@@ -149,3 +165,52 @@ def test_secrets_are_masked_everywhere_and_a_mask_sent_back_keeps_them(api: Api)
 def test_a_mask_for_a_secret_that_was_never_given_is_refused(api: Api) -> None:
     answer = api.client.post(EVENTS, json=HOOK | {"notifier_config": {"url": "http://h/", "password": "*****"}})
     assert (answer.status_code, answer.json()["property_names"]) == (400, ["notifier_config"])
+
+
+def test_filters_are_taken_kept_and_taken_away(api: Api) -> None:
+    filters = {"repo_ids": ["fedora-*"], "results": ["failed"], "give_up_after": 60}
+    href = made(api, GOOD | filters)["_href"]
+    assert api.client.get(href).json()["_filters"] == filters
+    assert api.client.put(href, json={"repo_ids": []}).json()["_filters"] == filters | {"repo_ids": None}
+    cleared = {"repo_ids": None, "results": None, "give_up_after": 259200}
+    assert api.client.put(href, json={"results": None, "give_up_after": None}).json()["_filters"] == cleared
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("repo_ids", "zoo"),
+        ("repo_ids", [""]),
+        ("repo_ids", [7]),
+        ("repo_ids", ["x"] * 101),
+        ("results", ["no word"]),
+        ("results", {}),
+        ("give_up_after", 0),
+        ("give_up_after", True),
+        ("give_up_after", "1"),
+        ("give_up_after", 10**9),
+    ],
+)
+def test_filters_that_cannot_work_are_refused(api: Api, name: str, value: object) -> None:
+    href = made(api, GOOD)["_href"]
+    for answer in (api.client.post(EVENTS, json=GOOD | {name: value}), api.client.put(href, json={name: value})):
+        assert (answer.status_code, answer.json()["property_names"]) == (400, [name])
+
+
+def test_the_delivery_of_a_failing_listener_says_how_far_and_why(api: Api) -> None:
+    listener_id = made(api, GOOD)["id"]
+    with api.database.write() as tx:
+        for _ in range(2):
+            fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
+        listeners.fail(tx, listener_id, "It hurts.", now=api.services.clock())
+        letters = [NewDeadLetter(event_number=1, reason="No.")]
+        dead_letters.add(tx, listener_id, letters, attempts=1, now=api.services.clock())
+    shown = api.client.get(f"{EVENTS}{listener_id}/").json()["_delivery"]
+    assert (shown["state"], shown["last_error"], shown["attempts"]) == ("retrying", "It hurts.", 1)
+    assert (shown["position"], shown["lag_events"], shown["dead_letters"]) == (0, 2, 1)
+    assert shown["lag_seconds"] >= 0
+    assert shown["last_error_at"].endswith("Z")
+    with api.database.write() as tx:
+        listeners.pause(tx, listener_id, "410 Gone")
+    shown = api.client.get(f"{EVENTS}{listener_id}/").json()["_delivery"]
+    assert (shown["state"], shown["pause_reason"]) == ("paused", "410 Gone")

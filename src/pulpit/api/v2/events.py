@@ -1,12 +1,16 @@
 """Event listeners: who is told what, by which notifier (Pulp 2's listener manager, rule by rule)."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
 
 from pulpit.api import documents
+from pulpit.api.delivery_state import as_json, delivery_states
 from pulpit.api.endpoints import CREATED, OK, Provided, answers
+from pulpit.api.listener_filters import given_filters
 from pulpit.api.masks import merged
 from pulpit.api.models import ListenerChanges, ListenerDocument, NewListener
 from pulpit.api.services import Services
@@ -26,9 +30,10 @@ def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     event_types = check_event_types(body.event_types)
     type_id = _known_type(body.notifier_type_id, services)
     config = _config({}, body.notifier_config, type_id, services)
+    filters = given_filters(body)
     with services.database.write() as tx:
-        made = listeners.add(tx, type_id, config, event_types, now=services.clock())
-    document = _document(made, services)
+        made = listeners.add(tx, type_id, config, event_types, now=services.clock(), **filters)
+        [document] = _documents(tx.connection, [made], services)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
@@ -36,15 +41,15 @@ def create_listener(body: NewListener, services: Provided) -> JSONResponse:
 def list_listeners(services: Provided) -> JSONResponse:
     """List all listeners, oldest first."""
     with services.database.read() as connection:
-        found = listeners.every(connection)
-    return JSONResponse([_document(listener, services) for listener in found])
+        return JSONResponse(_documents(connection, listeners.every(connection), services))
 
 
 @router.get("/{listener_id}/", operation_id="read_listener", responses=answers(OK, ListenerDocument, 404))
 def read_listener(listener_id: str, services: Provided) -> JSONResponse:
     """Show one listener."""
     with services.database.read() as connection:
-        return JSONResponse(_document(listeners.get(connection, listener_id), services))
+        [document] = _documents(connection, [listeners.get(connection, listener_id)], services)
+    return JSONResponse(document)
 
 
 @router.put("/{listener_id}/", operation_id="update_listener", responses=answers(OK, ListenerDocument, 400, 404))
@@ -52,14 +57,15 @@ def update_listener(listener_id: str, body: ListenerChanges, services: Provided)
     """Change the configuration key by key and the event types as a whole; the type of notifier stays."""
     with services.database.write() as tx:
         listener = listeners.get(tx.connection, listener_id)
-        columns: dict[str, Any] = {}
+        columns = given_filters(body)
         if body.event_types is not None:
             columns["event_types"] = check_event_types(body.event_types)
         if body.notifier_config is not None:
             old = listener.notifier_config
             columns[_CONFIG] = _config(old, body.notifier_config, listener.notifier_type_id, services)
         changed = listeners.change(tx, listener_id, **columns) if columns else listener
-    return JSONResponse(_document(changed, services))
+        [document] = _documents(tx.connection, [changed], services)
+    return JSONResponse(document)
 
 
 @router.delete("/{listener_id}/", operation_id="delete_listener", responses=answers(OK, None, 404))
@@ -85,5 +91,10 @@ def _config(old: dict[str, Any], delta: object, type_id: str, services: Services
     return config
 
 
-def _document(listener: Listener, services: Services) -> dict[str, Any]:
-    return documents.listener(listener, services.listener_types.secret_keys(listener.notifier_type_id))
+def _documents(connection: Connection, found: Sequence[Listener], services: Services) -> list[dict[str, Any]]:
+    states = delivery_states(connection, found, services)
+    kinds = services.listener_types
+    return [
+        documents.listener(listener, kinds.secret_keys(listener.notifier_type_id), as_json(states[listener.id]))
+        for listener in found
+    ]
