@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from pulpit.admin.displays import amount
 from pulpit.admin.progress import ENDED, Step
-from pulpit.admin.render import clean
+from pulpit.client.render import clean
 
 
 class Bars:

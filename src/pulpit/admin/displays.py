@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import click
 
 from pulpit.admin.progress import ENDED, Step
-from pulpit.admin.render import clean
+from pulpit.client.render import clean
 
 
 class Display(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pulpit.admin.displays import Display
-from pulpit.admin.failures import NoConnection, ServerTrouble, WorkNotDone
 from pulpit.admin.progress import Step, steps
-from pulpit.admin.refusals import descriptions
-from pulpit.admin.server import Server, path_of
+from pulpit.client.failures import NoConnection, ServerTrouble, WorkNotDone
+from pulpit.client.refusals import descriptions
+from pulpit.client.server import Server, path_of
 
 ENDS: Final = frozenset({"finished", "error", "canceled", "skipped"})
 

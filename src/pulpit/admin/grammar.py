@@ -6,13 +6,16 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.failures import WrongData
-from pulpit.admin.settings import secret_from
+from pulpit.client.failures import WrongData
+from pulpit.client.output import OutputGone
+from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
 """An option given as "": the key is to be removed (null on the wire)."""
 
 JSON_FLAG: Final = "pulpit.admin.json"
+
+NOTHING_TO_CHANGE: Final = "Nothing to change was given; the server was not asked."
 
 
 class Command(click.Command):
@@ -66,10 +69,6 @@ class Root(Group):
         except BrokenPipeError:
             raise OutputGone from None
         return result
-
-
-class OutputGone(Exception):
-    """Nobody reads standard output any more (`pulp-admin … | head`), which is a quiet end."""
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -4,37 +4,26 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from pulpit import __version__
 from pulpit.admin.commands import completion, event, iso, orphan, repo, status, tasks
-from pulpit.admin.failures import Failure, WrongData, WrongUse
-from pulpit.admin.grammar import JSON_FLAG, OutputGone, Root
-from pulpit.admin.render import clean_lines
+from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
-from pulpit.admin.settings import Options
+from pulpit.client.connecting import connection_options
+from pulpit.client.failures import Failure, WrongData, WrongUse
+from pulpit.client.output import OutputGone, forget_output
+from pulpit.client.render import clean_lines
+from pulpit.client.settings import Options
 from pulpit.errors import PulpitError
 
 _INTERRUPTED: Final = 130
 
 
 @click.group("pulp-admin", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--url", metavar="URL", help="The server's address (or PULPIT_URL).  [default: admin.conf, http://127.0.0.1:24880]"
-)
-@click.option("-u", "--username", metavar="USER", help="Who asks (or PULPIT_USERNAME).")
-@click.option(
-    "-p",
-    "--password",
-    metavar="PASSWORD",
-    help="Visible to others on this machine: better --password-file, PULPIT_PASSWORD, or being asked.",
-)
-@click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password.")
-@click.option("--config", type=click.Path(path_type=Path), help="An admin.conf to read after the usual ones.")
-@click.option("--ca-path", type=click.Path(path_type=Path), help="Authorities to trust for https: a file or folder.")
+@connection_options
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers as JSON; every command has it too.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -71,7 +60,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.secho(clean_lines(str(error)), fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
         return error.exit_code if isinstance(error, Failure) else 1
     except OutputGone:
-        _forget_output()
+        forget_output()
         return 0
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
@@ -83,10 +72,3 @@ def _wrong_command(error: click.ClickException) -> int:
     refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
     error.show()
     return WrongData.exit_code if refused else WrongUse.exit_code
-
-
-def _forget_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)

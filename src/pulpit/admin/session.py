@@ -11,9 +11,10 @@ import click
 from pulpit.admin.displays import Display, Lines, Silent
 from pulpit.admin.following import follow, spawned
 from pulpit.admin.grammar import JSON_FLAG
-from pulpit.admin.screen import Screen
-from pulpit.admin.server import Server
-from pulpit.admin.settings import Options, load
+from pulpit.client.connecting import connect
+from pulpit.client.screen import Screen
+from pulpit.client.server import Server
+from pulpit.client.settings import Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +29,7 @@ class Session:
     @cached_property
     def server(self) -> Server:
         """The server; nothing is read or asked for before a command needs it."""
-        return Server(load(self._options, os.environ, _ask))
+        return connect(self._options)
 
     @cached_property
     def screen(self) -> Screen:
@@ -83,11 +84,3 @@ class Session:
 def with_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     """Give a command its session as the first argument."""
     return click.pass_obj(function)
-
-
-def _ask(user: str) -> str:
-    """Ask for a password at the terminal; otherwise take the first line of standard input."""
-    if sys.stdin.isatty():
-        answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
-        return answer
-    return sys.stdin.readline(4096).rstrip("\r\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pulpit import accounts, settings
-from pulpit.admin import settings as admin
+from pulpit.client import settings as client
 
 
 @pytest.mark.parametrize("environment", [{}, {"PULPIT_DATA_DIR": "/somewhere"}])
@@ -14,12 +14,12 @@ def test_they_mean_the_same_data_folder(environment: Mapping[str, str], tmp_path
     empty = tmp_path / "server.conf"
     empty.write_text("")
     served, _ = settings.load(empty, environment, {})
-    assert served.data_dir == admin.data_folder(environment)
+    assert served.data_dir == client.data_folder(environment)
 
 
 def test_they_mean_the_same_port_and_file(tmp_path: Path) -> None:
     empty = tmp_path / "server.conf"
     empty.write_text("")
     served, _ = settings.load(empty, {}, {})
-    assert f"http://{served.server.host}:{served.server.port}" == admin.DEFAULT_URL
-    assert accounts.PASSWORD_FILE == admin.PASSWORD_FILE
+    assert f"http://{served.server.host}:{served.server.port}" == client.DEFAULT_URL
+    assert accounts.PASSWORD_FILE == client.PASSWORD_FILE

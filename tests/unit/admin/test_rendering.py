@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pulpit.admin.displays import Lines, size
 from pulpit.admin.progress import Stage, Step, steps
-from pulpit.admin.render import WIDTH, clean, document, label
+from pulpit.client.render import WIDTH, clean, document, label
 
 
 def test_a_listener_is_aligned_alphabetical_and_without_hidden_keys() -> None:

@@ -3,8 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
-from pulpit.admin.failures import ServerTrouble
 from pulpit.admin.grammar import Command
+from pulpit.client.failures import ServerTrouble
 
 
 @click.command("completion", cls=Command)

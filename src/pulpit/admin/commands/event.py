@@ -7,15 +7,13 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from pulpit.admin.failures import WrongData
-from pulpit.admin.grammar import Group, given, secret
-from pulpit.admin.server import path_of
+from pulpit.admin.grammar import NOTHING_TO_CHANGE, Group, given, secret
 from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import WrongData
+from pulpit.client.server import path_of
 
 EVENT_TYPES: Final = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish", "*")
 SHOWN: Final = ("id", "event_types", "notifier_config", "notifier_type_id")
-
-NOTHING_TO_CHANGE: Final = "Nothing to change was given; the server was not asked."
 
 
 def _complete_event_type(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:

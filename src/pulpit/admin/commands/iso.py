@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.event import NOTHING_TO_CHANGE
 from pulpit.admin.commands.repo import REPO_ID, listing
 from pulpit.admin.commands.uploads import uploads
 from pulpit.admin.following import spawned
-from pulpit.admin.grammar import BOOLEAN, COUNT, PEM, PORT, TEXT, Group, given, note_pairs, secret
-from pulpit.admin.server import path_of
+from pulpit.admin.grammar import BOOLEAN, COUNT, NOTHING_TO_CHANGE, PEM, PORT, TEXT, Group, given, note_pairs, secret
 from pulpit.admin.session import Session, with_session
+from pulpit.client.server import path_of
 
 IMPORTER: Final = "iso_importer"
 DISTRIBUTOR: Final = "iso_distributor"

@@ -2,10 +2,10 @@
 
 import click
 
-from pulpit.admin.failures import WrongUse
 from pulpit.admin.grammar import Group
-from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import WrongUse
+from pulpit.client.server import path_of
 
 
 @click.group("orphan", cls=Group)

@@ -7,8 +7,8 @@ import click
 
 from pulpit.admin.commands import tasks as task_commands
 from pulpit.admin.grammar import Group
-from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
+from pulpit.client.server import path_of
 
 SHOWN: Final = ("id", "display_name", "description", "content_unit_counts", "last_unit_added", "last_unit_removed")
 

@@ -3,9 +3,9 @@
 import click
 
 from pulpit.admin.grammar import Command
-from pulpit.admin.render import unhidden
-from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
+from pulpit.client.render import unhidden
+from pulpit.client.server import path_of
 
 
 @click.command("status", cls=Command)

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.failures import WrongData, WrongUse
 from pulpit.admin.grammar import Command, Group
-from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import WrongData, WrongUse
+from pulpit.client.server import path_of
 
 FIELDS: Final = ("tags", "task_id", "state", "start_time", "finish_time", "worker_name")
 ACTIVE: Final = ("running", "waiting")

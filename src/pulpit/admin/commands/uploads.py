@@ -9,12 +9,12 @@ import click
 
 from pulpit.admin.commands.repo import REPO_ID
 from pulpit.admin.displays import Display
-from pulpit.admin.failures import Failure, ServerTrouble, WorkNotDone, WrongData, WrongUse
 from pulpit.admin.following import spawned
 from pulpit.admin.grammar import Group
 from pulpit.admin.progress import Stage, Step
-from pulpit.admin.server import path_of
 from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import Failure, ServerTrouble, WorkNotDone, WrongData, WrongUse
+from pulpit.client.server import path_of
 
 PIECE: Final = 1024 * 1024
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.admin.failures import WrongSettings, WrongUse
-from pulpit.admin.settings import DEFAULT_URL, Credentials, Options, Settings, load
+from pulpit.client.failures import WrongSettings, WrongUse
+from pulpit.client.settings import DEFAULT_URL, Credentials, Options, Settings, load
 
 
 @pytest.fixture(autouse=True)

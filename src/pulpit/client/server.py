@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from pulpit.admin.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
-from pulpit.admin.refusals import refusal
-from pulpit.admin.settings import Settings
+from pulpit.client.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
+from pulpit.client.refusals import refusal, trouble
+from pulpit.client.settings import Settings
 
 _SECONDS: Final = 60.0
 _MAXIMUM_ANSWER: Final = 256 * 1024 * 1024
 _HOST_MISMATCH: Final = 62  # X509_V_ERR_HOSTNAME_MISMATCH
 _ADDRESS_MISMATCH: Final = 64  # X509_V_ERR_IP_ADDRESS_MISMATCH
 _FIRST_REFUSAL: Final = 300
+_V1: Final = "/pulpit/v1/"
 
 Query = Mapping[str, Any]
 
@@ -34,6 +35,11 @@ class Answer:
 def path_of(*parts: str) -> str:
     """Join names to a path below `/v2`, each name quoted so that it stays one name."""
     return "/v2/" + "".join(f"{quote(part, safe='')}/" for part in parts)
+
+
+def v1_path(*parts: str) -> str:
+    """Join names to a path of what Pulp 2 never had; it stands at the root, not below the configured prefix."""
+    return _V1 + "/".join(quote(part, safe="") for part in parts)
 
 
 class Server:
@@ -59,17 +65,26 @@ class Server:
         """Remove."""
         return self.call("DELETE", path, query=query).body
 
-    def call(self, method: str, path: str, *, body: Any = None, query: Query | None = None) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Send one request; `bytes` go as they are, everything else as JSON.
 
         Raises:
-            Failure: whatever went wrong, by kind; see `pulpit.admin.failures`.
+            Failure: whatever went wrong, by kind; see `pulpit.client.failures`.
         """
-        target = self.settings.prefix + path + ("?" + urlencode(query, doseq=True) if query else "")
+        prefix = "" if path.startswith(_V1) else self.settings.prefix
+        target = prefix + path + ("?" + urlencode(query, doseq=True) if query else "")
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode("ascii")
         connection = self._connection()
         try:
-            connection.request(method, target, content, self._headers())
+            connection.request(method, target, content, {**self._headers(), **(headers or {})})
             response = connection.getresponse()
             raw = response.read(_MAXIMUM_ANSWER + 1)
         except (OSError, UnicodeError, http.client.HTTPException) as error:
@@ -115,9 +130,8 @@ class Server:
         except (ValueError, RecursionError):
             if response.status < _FIRST_REFUSAL:
                 raise ServerTrouble(f"{self._name} answered with something that is not JSON.") from None
-            raise ServerTrouble(
-                f"{self._name} answered with status {response.status} and no reason; is a Pulp server there?"
-            ) from None
+            sentence = f"{self._name} answered with status {response.status} and no reason; is a Pulp server there?"
+            raise trouble(response.status, sentence) from None
         if response.status >= _FIRST_REFUSAL:
             raise refusal(response.status, body, known_user=self.settings.credentials is not None)
         return Answer(status=response.status, body=body)

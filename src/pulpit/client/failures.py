@@ -4,6 +4,7 @@ Failure
 ├── WrongUse        64  the command line is incomplete or unknown
 ├── WrongData       65  a value is refused, a name is unknown or taken, a certificate is for another host
 ├── ServerTrouble   70  the server failed or said what nobody understands
+│   └── Busy        70  it cannot just now (502, 503, 504): the same request may do later
 ├── NoConnection    74  nobody answers at the address
 ├── NotAllowed      77  credentials are missing, wrong or not enough
 ├── WrongSettings   78  a configuration file or an address cannot be right
@@ -37,6 +38,10 @@ class ServerTrouble(Failure):
     """Look into the server's log."""
 
     exit_code = 70
+
+
+class Busy(ServerTrouble):
+    """Ask again in a while."""
 
 
 class NoConnection(Failure):

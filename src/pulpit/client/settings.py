@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from pulpit.admin.failures import WrongSettings, WrongUse
+from pulpit.client.failures import WrongSettings, WrongUse
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"

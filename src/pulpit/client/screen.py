@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pulpit.admin import render
+from pulpit.client import render
 
 
 class Screen:

@@ -3,19 +3,26 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from pulpit.admin.failures import Failure, NotAllowed, ServerTrouble, WrongData
+from pulpit.client.failures import Busy, Failure, NotAllowed, ServerTrouble, WrongData
 
 _DEEPEST: Final = 10
+_PASSING: Final = frozenset({502, 503, 504})
+"""Statuses that say "not now", of the server or of a proxy before it."""
 
 
 def refusal(status: int, body: Any, *, known_user: bool) -> Failure:
     """Say what a status of 300 or more means."""
     if not isinstance(body, dict):
-        return ServerTrouble(f"The server answered with status {status} and no reason.")
+        return trouble(status, f"The server answered with status {status} and no reason.")
     if status == 401:  # noqa: PLR2004 - HTTP's own figure
         return NotAllowed(_not_allowed(body, known_user=known_user))
     teller = _TELLERS.get(status)
     return _internal(status, body) if teller is None else WrongData(teller(body))
+
+
+def trouble(status: int, sentence: str) -> ServerTrouble:
+    """A failure of the server; a passing one is told from the others."""
+    return Busy(sentence) if status in _PASSING else ServerTrouble(sentence)
 
 
 def descriptions(error: Any, depth: int = 0) -> Iterator[str]:
@@ -76,11 +83,12 @@ def _not_allowed(body: dict[str, Any], *, known_user: bool) -> str:
 def _internal(status: int, body: dict[str, Any]) -> Failure:
     told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "it does not say why")]
     request = f"{body.get('http_request_method') or 'request'} {body.get('_href') or ''}".strip()
-    return ServerTrouble(f"The server failed with status {status} at {request}: " + "\n".join(told))
+    return trouble(status, f"The server failed with status {status} at {request}: " + "\n".join(told))
 
 
 _TELLERS: Final[dict[int, Callable[[dict[str, Any]], str]]] = {
     400: _bad_request,
     404: _not_found,
     409: _conflict,
+    413: _bad_request,
 }

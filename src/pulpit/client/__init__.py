@@ -1,0 +1,1 @@
+"""A Pulp server as seen from outside: its address, its answers, its failures, its log; spoken by HTTP alone."""

@@ -1,0 +1,123 @@
+"""The server's event log, read page by page, followed, or looked at from its end."""
+
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from pulpit.backoff import delay
+from pulpit.client.failures import Busy, NoConnection, ServerTrouble
+from pulpit.client.render import clean
+from pulpit.client.server import Query, Server, v1_path
+
+LARGEST_PAGE: Final = 1000
+"""Events in one answer, by the server's own rule."""
+FROM_NOW_ON: Final = -1
+"""`after` this number are only the events to come."""
+
+_PATIENCE_SECONDS: Final = 30
+"""How long one question waits at the server for an event."""
+_FIRST_PAUSE: Final = timedelta(seconds=0.2)
+_LONGEST_PAUSE: Final = timedelta(seconds=5)
+
+Event = Mapping[str, Any]
+Tell = Callable[[str], None]
+Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """One answer: some events, where to read on, and the log's last number."""
+
+    events: list[Event]
+    next: int
+    head: int
+
+
+def read(server: Server, after: int, narrowed: Query, *, limit: int = LARGEST_PAGE, wait: int = 0) -> Page:
+    """Ask for the events that follow a number; with `wait` an empty answer comes only after so many seconds.
+
+    Raises:
+        Failure: it is refused, or nobody answers.
+    """
+    bounds = {"after": after, "limit": min(limit, LARGEST_PAGE), **({"wait": wait} if wait else {})}
+    answer = server.get(v1_path("events"), {**bounds, **narrowed})
+    match answer:
+        case {"events": list() as events, "next": int() as following, "head": int() as head}:
+            return Page(events=events, next=following, head=head)
+    raise ServerTrouble("The server's answer is not a part of its log.")
+
+
+def first(server: Server, after: int, narrowed: Query, *, limit: int) -> list[Event]:
+    """The first matching events behind a number."""
+    found: list[Event] = []
+    while len(found) < limit:
+        page = read(server, after, narrowed, limit=limit - len(found))
+        found += page.events
+        if page.next <= after or page.next >= page.head:
+            break
+        after = page.next
+    return found
+
+
+def last(server: Server, narrowed: Query, *, limit: int) -> list[Event]:
+    """The last matching events, searched from the end in growing steps, so that a long log need not be read."""
+    end = read(server, FROM_NOW_ON, {}, limit=1).next
+    found: deque[Event] = deque(maxlen=limit)
+    step = limit
+    while end > 0 and len(found) < limit:
+        start = max(end - step, 0)
+        earlier = deque(_between(server, start, end, narrowed), maxlen=limit - len(found))
+        found.extendleft(reversed(earlier))
+        end, step = start, step * 2
+    return list(found)
+
+
+def _between(server: Server, start: int, end: int, narrowed: Query) -> Iterator[Event]:
+    while start < end:
+        page = read(server, start, narrowed)
+        yield from (event for event in page.events if event["number"] <= end)
+        if page.next <= start:
+            return
+        start = page.next
+
+
+def follow(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep = time.sleep) -> Iterator[Event]:
+    """Give events as they are fired, for ever; a server that is away is waited for, and nothing is missed."""
+    position = after
+    if after == FROM_NOW_ON:
+        position = _patiently(server, after, narrowed, tell, sleep, wait=0).next
+    tell(f"following the log after event {position}")
+    while True:
+        page = _patiently(server, position, narrowed, tell, sleep, wait=_PATIENCE_SECONDS)
+        yield from page.events
+        position = max(position, page.next)
+
+
+def _patiently(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep, *, wait: int) -> Page:
+    failures = 0
+    while True:
+        try:
+            return read(server, after, narrowed, wait=wait)
+        except (NoConnection, Busy) as failure:
+            failures += 1
+            if failures == 1:
+                tell(f"{failure} Trying again until it does.")
+        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, luck=random.random())  # noqa: S311 - no secret
+        sleep(pause.total_seconds())
+
+
+def as_line(event: Event) -> str:
+    """An event in one line for people: number, time, type, repository, result."""
+    parts = [f"{event.get('number'):>7}", event.get("occurred_at"), event.get("event_type")]
+    parts += [event.get("repo_id") or "-", event.get("result") or ""]
+    return clean("  ".join(str(part) for part in parts)).rstrip()
+
+
+def as_json(event: Event) -> str:
+    """An event in one line for programs, plain ASCII."""
+    return json.dumps(event, separators=(",", ":"))
