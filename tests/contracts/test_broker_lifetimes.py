@@ -29,7 +29,7 @@ def test_messages_expire_by_the_queues_ttl(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue(arguments={"x-message-ttl": 500})
         wire.publish(b"x", queue)
-        assert wire.ready(queue) == 1
+        until(lambda: wire.ready(queue) == 1)
         until(lambda: wire.ready(queue) == 0, seconds=5)
 
 

@@ -146,6 +146,11 @@ class Wire:
         _, channel, value = frame.unmarshal(data)
         return channel, value
 
+    def take_buffer(self) -> bytes:
+        """Bytes that were received but not read, for somebody who goes on reading the socket himself."""
+        data, self._buffer = self._buffer, b""
+        return data
+
     def expect(self, kind: type[M], seconds: float | None = None) -> M:
         """Read the next frame, which must be this method; a close is raised, heartbeats are skipped."""
         while True:
