@@ -1,0 +1,322 @@
+"""What an event costs, from `fire()` to the subscriber, each against a named peer in the same run.
+
+Rates are medians of interleaved rounds. 1 kB persistent messages, a RabbitMQ of the benchmark's own, one durable queue.
+"""
+
+import asyncio
+import contextlib
+import http.server
+import json
+import socket
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import uvloop
+
+import peers
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from pulpit.clock import system_clock
+from pulpit.delivery.dispatcher import Dispatcher
+from pulpit.delivery.notifiers.addresses import parse_networks
+from pulpit.delivery.notifiers.amqp091 import Amqp091
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.fire import fire
+from pulpit.store import listeners
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from support.database import fresh
+from support.rabbitmq import RabbitMQ, rabbitmq, why_not
+
+ROUNDS = 3
+EVENTS = 20_000
+BODY = "x" * 850
+"""Makes a body of about 1 kB."""
+
+
+def main() -> None:
+    cost_of_fire()
+    if why_not():
+        print(f"skipped, what needs RabbitMQ: {why_not()}")
+    else:
+        with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, rabbitmq(Path(folder, "r")) as broker:
+            uvloop.run(throughput(broker))
+            uvloop.run(latency(broker))
+            uvloop.run(many_listeners(broker))
+            uvloop.run(beside_a_hanging_receiver(broker))
+    uvloop.run(web_hooks())
+
+
+def cost_of_fire() -> None:
+    """One `fire()` in a transaction of its own, against one bare insert of the same durability, and with listeners."""
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder:
+        with fresh(Path(folder)) as (database, _):
+            none = per_second(lambda: fire_some(database, 1), 400)
+            with database.write() as tx:
+                for number in range(1_000):
+                    listeners.add(tx, "amqp", {"exchange": f"e{number}"}, ["*"], now=system_clock())
+            thousand = per_second(lambda: fire_some(database, 1), 400)
+            together = 5_000 / seconds(lambda: fire_some(database, 5_000))
+        with contextlib.closing(sqlite3.connect(Path(folder, "bare.db"), isolation_level=None)) as bare:
+            bare.execute("PRAGMA journal_mode=WAL")
+            bare.execute("PRAGMA synchronous=FULL")
+            bare.execute("CREATE TABLE e (n INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT)")
+            plain = per_second(lambda: bare.execute("INSERT INTO e(b) VALUES (?)", ("x" * 1000,)), 400)
+    line("fire(), one a transaction", none, "/s")
+    line("  the same with 1,000 listeners", thousand, "/s", thousand / none, "of that with none")
+    line("  one bare SQLite insert, synchronous=FULL", plain, "/s", none / plain, "is fire() of it")
+    line("fire(), many a transaction", together, "/s")
+
+
+async def throughput(broker: RabbitMQ) -> None:
+    """From the log to the last confirm, against bare pika and the C client with a window of 500."""
+    program = peers.librabbitmq()
+    rates: dict[str, list[float]] = {"pulpit": [], "pika": [], "c": []}
+    for _ in range(ROUNDS):
+        peers.bind_queue(broker.url)
+        rates["pika"].append(EVENTS / await peers.bare_pika(broker.url, EVENTS, b"x" * 1000))
+        peers.bind_queue(broker.url)
+        rates["pulpit"].append(EVENTS / await drain(broker.url, EVENTS))
+        peers.bind_queue(broker.url)
+        if program:
+            rates["c"].append(EVENTS / await asyncio.to_thread(peers.bare_c, program, broker.port, EVENTS, 1000))
+    pulpit, bare = statistics.median(rates["pulpit"]), statistics.median(rates["pika"])
+    line("log to confirm on RabbitMQ", pulpit, "/s")
+    line("  bare pika, window 500", bare, "/s", pulpit / bare, "is Pulpit of it")
+    if program:
+        c = statistics.median(rates["c"])
+        line("  librabbitmq (C), window 500", c, "/s", pulpit / c, "is Pulpit of it")
+    else:
+        print("  librabbitmq (C): skipped, no gcc or no librabbitmq-dev here")
+
+
+async def drain(url: str, count: int) -> float:
+    """Fire first, then start the dispatcher and wait for the last confirm."""
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+        with database.write() as tx:
+            made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
+        fire_some(database, count)
+        started = time.perf_counter()
+        async with delivering(database, doorbell, url) as dispatcher:
+            while dispatcher.position(made) < count:  # noqa: ASYNC110 - a benchmark may poll
+                await asyncio.sleep(0.002)
+            return time.perf_counter() - started
+
+
+async def latency(broker: RabbitMQ) -> None:
+    """From `fire()` returning until the subscriber has the message, against bare publish to consume."""
+    bare = await asyncio.to_thread(bare_latency, broker.url, 200)
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+        with database.write() as tx:
+            listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
+        peers.bind_queue(broker.url)
+        async with delivering(database, doorbell, broker.url):
+            await asyncio.sleep(0.5)
+            ours = await asyncio.to_thread(fired_latency, broker.url, database, 200)
+    for name, index in (("p50", 0.5), ("p99", 0.99)):
+        mine, theirs = (sorted(times)[int(len(times) * index)] * 1000 for times in (ours, bare))
+        line(f"fire() to subscriber, {name}", mine, "ms")
+        line("  bare pika publish to consume", theirs, "ms", mine / theirs, "times as long")
+
+
+def bare_latency(url: str, count: int) -> list[float]:
+    with pika.BlockingConnection(pika.URLParameters(url)) as sending:
+        channel = sending.channel()
+        properties = pika.BasicProperties(delivery_mode=2)
+        return measured_latency(url, count, lambda: channel.basic_publish(peers.EXCHANGE, "a", b"x" * 1000, properties))
+
+
+def fired_latency(url: str, database: Database, count: int) -> list[float]:
+    return measured_latency(url, count, lambda: fire_some(database, 1))
+
+
+def measured_latency(url: str, count: int, send: Callable[[], object]) -> list[float]:
+    peers_times: list[float] = []
+    arrived = threading.Event()
+    ready = threading.Event()
+    done = threading.Event()
+
+    def consume() -> None:
+        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+            channel = connection.channel()
+            channel.queue_purge(peers.QUEUE)
+            channel.basic_consume(peers.QUEUE, lambda *_: arrived.set(), auto_ack=True)
+            ready.set()
+            while not done.is_set():
+                connection.process_data_events(0.05)
+
+    consumer = threading.Thread(target=consume)
+    peers.bind_queue(url)
+    consumer.start()
+    ready.wait(10)
+    for _ in range(count):
+        arrived.clear()
+        send()
+        started = time.perf_counter()
+        if not arrived.wait(10):
+            raise TimeoutError("a message did not arrive")
+        peers_times.append(time.perf_counter() - started)
+        time.sleep(0.005)
+    done.set()
+    consumer.join()
+    return peers_times
+
+
+async def many_listeners(broker: RabbitMQ) -> None:
+    """One listener, and a thousand of which one matches."""
+    times = {}
+    for count in (1, 1_000):
+        with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+            with database.write() as tx:
+                made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["repo.sync.start"], now=system_clock())
+                for number in range(count - 1):
+                    types = [f"other.type{number}"]
+                    listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, types, now=system_clock())
+            fire_some(database, 5_000)
+            peers.bind_queue(broker.url)
+            started = time.perf_counter()
+            async with delivering(database, doorbell, broker.url) as dispatcher:
+                while dispatcher.position(made) < 5_000:  # noqa: ASYNC110 - a benchmark may poll
+                    await asyncio.sleep(0.002)
+                await asyncio.sleep(2)  # everybody has caught up
+                started = time.perf_counter()
+                await asyncio.to_thread(fire_some, database, 5_000)
+                while dispatcher.position(made) < 10_000:  # noqa: ASYNC110 - a benchmark may poll
+                    await asyncio.sleep(0.002)
+                times[count] = time.perf_counter() - started
+    line("5,000 events fired and delivered, 1 listener", times[1], "s")
+    line("  1,000 listeners of which one matches", times[1_000], "s", times[1_000] / times[1], "times as long")
+
+
+async def beside_a_hanging_receiver(broker: RabbitMQ) -> None:
+    """An amqp listener alone, and beside 50 web hooks whose receiver takes connections and never answers."""
+    times = {}
+    with hanging() as url:
+        for hooks in (0, 50):
+            with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, bell):
+                with database.write() as tx:
+                    made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
+                    for _ in range(hooks):
+                        listeners.add(tx, "http", {"url": url}, ["*"], now=system_clock())
+                peers.bind_queue(broker.url)
+                async with delivering(database, bell, broker.url) as dispatcher:
+                    await asyncio.to_thread(fire_some, database, 1)
+                    await asyncio.sleep(2)  # every hook hangs at its first event
+                    started = time.perf_counter()
+                    await asyncio.to_thread(fire_some, database, 5_000)
+                    while dispatcher.position(made) < 5_001:  # noqa: ASYNC110 - a benchmark may poll
+                        await asyncio.sleep(0.002)
+                    times[hooks] = time.perf_counter() - started
+    line("5,000 events to an amqp listener alone", times[0], "s")
+    line("  beside 50 receivers that hang", times[50], "s", times[50] / times[0], "times as long")
+
+
+async def web_hooks() -> None:
+    """Posts to a sink on loopback, one listener, in order."""
+    with (
+        sink() as url,
+        tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder,
+        fresh(Path(folder)) as (database, doorbell),
+    ):
+        with database.write() as tx:
+            made = listeners.add(tx, "http", {"url": url}, ["*"], now=system_clock())
+        fire_some(database, 3_000)
+        started = time.perf_counter()
+        async with delivering(database, doorbell, "amqp://127.0.0.1:1") as dispatcher:
+            while dispatcher.position(made) < 3_000:  # noqa: ASYNC110 - a benchmark may poll
+                await asyncio.sleep(0.002)
+        line("web hooks to a Python sink, one listener, in order", 3_000 / (time.perf_counter() - started), "/s")
+
+
+@contextlib.asynccontextmanager
+async def delivering(database: Database, doorbell: Doorbell, url: str) -> AsyncIterator[Dispatcher]:
+    """Run a dispatcher."""
+    http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
+    kinds = NotifierTypes({"amqp": Amqp091(Link(url), "amq.topic"), "http": http})
+    dispatcher = Dispatcher(database, kinds, system_clock)
+    with doorbell.answered(dispatcher.answers):
+        task = asyncio.create_task(dispatcher.run())
+        await asyncio.sleep(0)
+        try:
+            yield dispatcher
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """A receiver that accepts and says nothing."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(200)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """A receiver that answers 204."""
+
+    class Sink(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response_only(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+def fire_some(database: Database, count: int) -> None:
+    """Fire in transactions of at most 500."""
+    for start in range(0, count, 500):
+        with database.write() as tx:
+            for _ in range(start, min(count, start + 500)):
+                fire(tx, "repo.sync.start", {"repo_id": "zoo", "filler": BODY}, clock=system_clock)
+
+
+def per_second(work: Callable[[], object], count: int) -> float:
+    rates = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for _ in range(count):
+            work()
+        rates.append(count / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def line(title: str, value: float, unit: str, ratio: float | None = None, meaning: str = "") -> None:
+    """Print a figure and its ratio."""
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    print(f"{title:<52}{shown:>10} {unit:<3}" + (f"   {ratio:.2f} {meaning}" if ratio is not None else ""), flush=True)
+
+
+if __name__ == "__main__":
+    main()
