@@ -11,8 +11,8 @@ from pulpit.broker.house import House
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""
-MAX_UNWRITTEN: Final = 32 * 1024 * 1024
-"""Bytes that wait for the disk before publishers are made to wait too."""
+UNWRITTEN_SHARE: Final = 8
+"""Publishers wait when an eighth of the memory limit waits for the disk."""
 SEND_BUFFER: Final = 256 * 1024
 
 
@@ -143,7 +143,7 @@ class Socket(asyncio.Protocol):
         store = self._broker.house.store
         if store.memory.is_exhausted and not self._broker.house.alarm:
             self._broker.check_alarms()
-        if store.unwritten_bytes > MAX_UNWRITTEN and not self._store_full:
+        if store.unwritten_bytes > store.memory.limit // UNWRITTEN_SHARE and not self._store_full:
             self._store_full = True
             store.after(self._store_has_room)
         self.consider_reading()
