@@ -1,5 +1,6 @@
 """What the acceptance tests share: brokers and an upstream."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 from support.server import Server, pulpit
 from support.upstream import running
+
+# What pika says of brokers that a test kills is no news.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])

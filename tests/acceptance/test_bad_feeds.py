@@ -84,7 +84,7 @@ def test_a_lying_feed_is_a_failed_finish_that_says_why_and_the_tree_stays(
     prepare(house.upstream)
     task = house.server.ended(house.server.sync("files"))
     house.subscriber.wait_for(seen + 2)
-    start, finish = house.subscriber.received[seen:][:2]
+    start, finish = house.subscriber.arrived[seen:][:2]
     assert (start.subject, finish.subject) == ("pulp.server.repo.sync.start", "pulp.server.repo.sync.finish")
     assert finish.body["payload"]["result"] == "failed"
     assert words in finish.body["payload"]["error_message"]

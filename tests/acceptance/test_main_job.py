@@ -39,7 +39,7 @@ def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Serve
         assert everything.subjects == FOUR
         assert publishes.subjects == FOUR[2:]
         assert finishes.subjects == [FOUR[1], FOUR[3]]
-    finish = everything.received[1]
+    finish = everything.arrived[1]
     assert finish.body["payload"] == task["result"]
     assert (finish.body["payload"]["result"], finish.body["payload"]["added_count"]) == ("success", 2)
     assert finish.body["call_report"]["state"] == "finished"

@@ -37,21 +37,32 @@ class Subscriber:
         self._thread = threading.Thread(target=self._run)
 
     @property
+    def arrived(self) -> list[Received]:
+        """Every message once, in the order of the first arrivals."""
+        first: dict[str | None, Received] = {}
+        for one in list(self.received):
+            first.setdefault(one.properties.message_id, one)
+        return list(first.values())
+
+    @property
     def subjects(self) -> list[str]:
-        """What came, once each, in the order of the first arrivals."""
-        first = {one.properties.message_id: one.subject for one in reversed(self.received)}
-        order = list(dict.fromkeys(one.properties.message_id for one in self.received))
-        return [first[message_id] for message_id in order]
+        """The subjects of the first arrivals, in order."""
+        return [one.subject for one in self.arrived]
 
     @property
     def numbers(self) -> list[int]:
         """The log numbers of the first arrivals, in order."""
-        return list(dict.fromkeys(one.properties.headers["pulpit-number"] for one in self.received))
+        return [one.properties.headers["pulpit-number"] for one in self.arrived]
+
+    @property
+    def repo_numbers(self) -> list[int]:
+        """The repository's own numbers of the first arrivals, in order."""
+        return [one.properties.headers["pulpit-repo-number"] for one in self.arrived]
 
     def wait_for(self, count: int, *, seconds: float = 30) -> list[Received]:
         """Wait for so many different messages."""
-        until(lambda: len(self.subjects) >= count, what=f"{count} messages, having {self.subjects}", seconds=seconds)
-        return self.received
+        until(lambda: len(self.arrived) >= count, what=f"{count} messages, having {self.subjects}", seconds=seconds)
+        return self.arrived
 
     def start(self) -> None:
         """Bind the queue and read on, over broken connections too."""
