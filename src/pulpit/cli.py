@@ -8,7 +8,12 @@ from typing import Final
 import click
 
 from pulpit import __version__
+from pulpit.client.failures import Failure
+from pulpit.client.output import OutputGone, forget_output
+from pulpit.client.render import clean_lines
 from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.feed.fire import fire
+from pulpit.feed.tail import tail
 from pulpit.listen import command as listen_command
 from pulpit.settings import load
 
@@ -44,12 +49,19 @@ def serve(config: Path | None, **options: str | None) -> None:
 
 
 pulpit.add_command(listen_command, "listen")
+pulpit.add_command(fire)
+pulpit.add_command(tail)
 
 
 def main() -> None:
     """Run the command; an error that was foreseen is one sentence and an exit code."""
     try:
         pulpit()
+    except OutputGone:
+        forget_output()
+    except Failure as failure:
+        click.echo(f"pulpit: {clean_lines(str(failure))}", err=True)
+        sys.exit(failure.exit_code)
     except PulpitError as error:
         click.echo(f"pulpit: {error}", err=True)
         sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)

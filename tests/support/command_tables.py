@@ -12,6 +12,8 @@ from typing import Final
 import click
 
 from pulpit.admin.main import root
+from pulpit.feed.fire import fire
+from pulpit.feed.tail import tail
 from pulpit.listen import command as listen
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -37,6 +39,8 @@ def tables() -> dict[str, str]:
         "pulp-admin": _table(root),
         **{words: _table(command, leave_out=("--json",)) for words, command in commands()},
         "listen.py": _table(listen),
+        "pulpit fire": _table(fire),
+        "pulpit tail": _table(tail),
     }
 
 

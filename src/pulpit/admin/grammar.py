@@ -122,9 +122,9 @@ def given(**options: Any) -> dict[str, Any]:
     return {key: None if value is CLEAR else value for key, value in options.items() if value is not None}
 
 
-def secret(value: Any, path: Path | None) -> Any:
+def secret(value: Any, path: Path | str | None) -> Any:
     """A secret from its option or else from its file."""
-    return secret_from(path) if value is None and path is not None else value
+    return secret_from(Path(path)) if value is None and path is not None else value
 
 
 def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:

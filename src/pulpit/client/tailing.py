@@ -37,7 +37,7 @@ def narrowing_options(function: Decorated) -> Decorated:
 
 
 def tail_options(function: Decorated) -> Decorated:
-    """Give a command all options of `show`."""
+    """Give a command all options of `follow_log`."""
     return _with(_TAIL, function)
 
 
@@ -52,7 +52,9 @@ def narrowed(**filters: tuple[str, ...]) -> Query:
     return {key: list(values) for key, values in filters.items() if values}
 
 
-def show(server: Server, *, after: int | None, count: int | None, as_json: bool, **filters: tuple[str, ...]) -> None:
+def follow_log(
+    server: Server, *, after: int | None, count: int | None, as_json: bool, **filters: tuple[str, ...]
+) -> None:
     """Print events until Ctrl-C, which is the usual end, or until there were `count`.
 
     Raises:

@@ -20,7 +20,19 @@ LISTENER = {
     "notifier_type_id": "amqp",
     "notifier_config": {"exchange": "pulp"},
     "event_types": ["*"],
-    "lag": 0,
+    "_filters": {"repo_ids": ["fedora-*"], "results": None, "give_up_after": 259200},
+    "_delivery": {
+        "state": "retrying",
+        "pause_reason": None,
+        "position": 41,
+        "lag_events": 3,
+        "lag_seconds": 12.5,
+        "attempts": 4,
+        "failing_since": "2026-05-04T12:00:00.000000Z",
+        "last_error": "No connection.",
+        "last_error_at": "2026-05-04T12:00:07.000000Z",
+        "dead_letters": 2,
+    },
 }
 
 
@@ -61,6 +73,26 @@ def test_create_answers_with_json_if_asked(admin: RunAdmin, wire: RestWire, caps
             ["http", "update", "--listener-id", "a1", "--url", "http://h/", "--ca-path", "/ca"],
             {"notifier_config": {"url": "http://h/", "ca_path": "/ca"}},
         ),
+        (
+            ["http", "update", "--listener-id", "a1", "--header", "X-A=1", "--header", "X-B=c=d", "--timeout", "5"],
+            {"notifier_config": {"headers": {"X-A": "1", "X-B": "c=d"}, "timeout": 5}},
+        ),
+        (
+            ["http", "update", "--listener-id", "a1", "--header", "", "--old-secret-file", "", "--redirects", "true"],
+            {"notifier_config": {"headers": None, "old_secret": None, "redirects": True}},
+        ),
+        (
+            ["email", "update", "--listener-id", "a1", "--digest", "15m", "--give-up-after", "12h"],
+            {"notifier_config": {"digest": "15m"}, "give_up_after": 43200},
+        ),
+        (
+            ["amqp", "update", "--listener-id", "a1", "--repo-id", "fedora-*", "--repo-id", "zoo"],
+            {"repo_ids": ["fedora-*", "zoo"]},
+        ),
+        (
+            ["amqp", "update", "--listener-id", "a1", "--repo-id", "", "--result", "", "--give-up-after", ""],
+            {"repo_ids": [], "results": [], "give_up_after": None},
+        ),
     ],
 )
 def test_update_sends_only_what_was_given(
@@ -95,12 +127,55 @@ def test_list_shows_what_pulp2_showed(admin: RunAdmin, wire: RestWire, capsys: S
     assert capsys.readouterr().out.splitlines() == one * 2
 
 
-def test_list_with_details_shows_more_and_json_everything(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+def test_filters_and_patience_are_given_at_creation(admin: RunAdmin, wire: RestWire) -> None:
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    filters = ["--repo-id", "fedora-*", "--result", "failed", "--result", "error", "--give-up-after", "90s"]
+    assert admin("event", "listener", "amqp", "create", "--event-type", "*", *filters) == 0
+    body = wire.asked[0].body
+    assert (body["repo_ids"], body["results"], body["give_up_after"]) == (["fedora-*"], ["failed", "error"], 90)
+
+
+def test_a_listener_that_signs_reads_both_secrets_from_files(admin: RunAdmin, wire: RestWire, tmp_path: Path) -> None:
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(f"whsec_{name}\n")
+        (tmp_path / name).chmod(0o600)
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    secrets = ["--secret-file", str(tmp_path / "new"), "--old-secret-file", str(tmp_path / "old")]
+    assert admin("event", "listener", "http", "create", "--event-type", "*", "--url", "http://h/", *secrets) == 0
+    config = wire.asked[0].body["notifier_config"]
+    assert config == {"url": "http://h/", "secret": "whsec_new", "old_secret": "whsec_old"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--give-up-after", "3"], ["--give-up-after", "0d"], ["--header", "x"], ["--timeout", "0"]]
+)
+def test_what_cannot_be_right_is_refused_here(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, wrong: list[str]
+) -> None:
+    assert admin("event", "listener", "http", "create", "--event-type", "*", "--url", "http://h/", *wrong) == 65
+    assert wire.asked == []
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_list_with_details_tells_how_the_delivery_goes(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     wire.on("GET events/", Reply(body=[LISTENER]))
     assert admin("event", "listener", "list", "--details") == 0
     shown = capsys.readouterr().out
-    assert "Lag: " in shown
+    for line in (
+        "  Dead Letters:  2",
+        "  Lag:           3 events, 12 seconds",
+        "  Last Error:    No connection. (2026-05-04T12:00:07.000000Z)",
+        "  State:         retrying since 2026-05-04T12:00:00.000000Z, 4 attempts",
+        "  Give Up After:  3d",
+        "  Repo Ids:       fedora-*",
+        "  Results:        all",
+    ):
+        assert line in shown.splitlines()
     assert "_href" not in shown
+
+
+def test_json_shows_everything(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("GET events/", Reply(body=[LISTENER]))
     assert admin("event", "listener", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out) == [LISTENER]
 

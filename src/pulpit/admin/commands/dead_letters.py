@@ -1,0 +1,87 @@
+"""`event deadletters`: events that a listener did not get, and what is to become of them."""
+
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.commands.listener import LISTENER_ID
+from pulpit.admin.grammar import Group
+from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import WrongUse
+from pulpit.client.server import v1_path
+
+_SHOWN: Final = ("id", "event_number", "recipient", "refused_at", "attempts", "reason", "send_again")
+
+_ID: Final = click.option("--id", "ids", multiple=True, help="A dead letter's id, as `list` shows it; may be repeated.")
+_ALL: Final = click.option("--all", "everything", is_flag=True, help="All dead letters of the listener.")
+
+
+@click.group("deadletters", cls=Group)
+def dead_letters() -> None:
+    """Events that a listener refused, or that could not be delivered in time."""
+
+
+@dead_letters.command("list")
+@LISTENER_ID
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@with_session
+def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
+    """List the dead letters of a listener in the order of their events."""
+    found = session.server.get(v1_path("listeners", listener_id, "dead-letters"), {"limit": limit})
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    letters = found["dead_letters"]
+    session.screen.documents({key: letter.get(key) for key in _SHOWN if letter.get(key)} for letter in letters)
+    if not letters:
+        session.screen.say("There are no dead letters.")
+    elif found["total"] > len(letters):
+        session.screen.say(f"{found['total'] - len(letters)} more are not shown.")
+
+
+@dead_letters.command("show")
+@LISTENER_ID
+@click.option("--id", "letter_id", required=True, help="The dead letter's id, as `list` shows it.")
+@with_session
+def show(session: Session, /, *, listener_id: str, letter_id: str) -> None:
+    """Show one dead letter with its event."""
+    letter = session.server.get(v1_path("listeners", listener_id, "dead-letters", letter_id))
+    if session.screen.as_json:
+        session.screen.data(letter)
+    else:
+        session.screen.documents([letter])
+
+
+@dead_letters.command("send-again")
+@LISTENER_ID
+@_ID
+@_ALL
+@with_session
+def send_again(session: Session, /, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
+    """Try dead letters once more; those that are delivered are gone."""
+    _one_choice(ids, everything=everything)
+    body: dict[str, Any] = {"all": True} if everything else {"ids": list(ids)}
+    answer = session.server.post(v1_path("listeners", listener_id, "dead-letters", "send-again"), body)
+    session.screen.succeeded(f"Sending {_letters(answer['count'])} again.", answer)
+
+
+@dead_letters.command("drop")
+@LISTENER_ID
+@_ID
+@_ALL
+@with_session
+def drop(session: Session, /, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
+    """Throw dead letters away; the events stay in the log."""
+    _one_choice(ids, everything=everything)
+    query: dict[str, Any] = {"all": "true"} if everything else {"id": list(ids)}
+    answer = session.server.delete(v1_path("listeners", listener_id, "dead-letters"), query)
+    session.screen.succeeded(f"{_letters(answer['count'])} dropped.", answer)
+
+
+def _one_choice(ids: tuple[str, ...], *, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise WrongUse("Give either --id or --all.")
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"

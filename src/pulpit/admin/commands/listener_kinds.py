@@ -1,0 +1,222 @@
+"""`event listener amqp|email|http create` and `update`: what each kind of listener can be told."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from pulpit.admin.commands.listener import LISTENER_ID
+from pulpit.admin.grammar import BOOLEAN, CLEAR, COUNT, NOTHING_TO_CHANGE, TEXT, Clearable, Group, given, secret
+from pulpit.admin.session import Session, with_session
+from pulpit.client.durations import Duration
+from pulpit.client.failures import WrongData
+from pulpit.client.server import path_of
+
+EVENT_TYPES: Final = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish", "*")
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _complete_event_type(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in EVENT_TYPES if name.startswith(begun)]
+
+
+def _event_type(*, required: bool) -> Decorator:
+    return click.option(
+        "--event-type",
+        "event_types",
+        multiple=True,
+        required=required,
+        shell_complete=_complete_event_type,
+        help=f"One of {', '.join(EVENT_TYPES)} (all), or a pattern such as repo.*.finish. May be repeated.",
+    )
+
+
+_FILTERS: Final = (
+    click.option(
+        "--repo-id", "repo_ids", multiple=True, metavar="PATTERN", help="Only of such repositories; may be repeated."
+    ),
+    click.option("--result", "results", multiple=True, help="Only with this result, such as failed; may be repeated."),
+    click.option(
+        "--give-up-after",
+        type=Clearable(Duration()),
+        help="Put an event aside as a dead letter when it was tried for so long, such as 12h; 3d otherwise.",
+    ),
+)
+_AMQP: Final = (click.option("--exchange", help='Topic exchange; without it, or with "", the server\'s own choice.'),)
+_DIGEST: Final = click.option("--digest", type=TEXT, metavar="DURATION", help="Gather events for so long, 1m to 1d.")
+_HTTP: Final = (
+    click.option("--username", help="User for the receiver's Basic authentication."),
+    click.option("--password", help="Its password, visible to others on this machine; better --password-file."),
+    click.option("--password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with that password."),
+    click.option("--ca-path", help="Authorities to trust for https, a path on the server."),
+    click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A further header; may be repeated."),
+    click.option("--secret", type=TEXT, help="Signs the requests, visible to others here; better --secret-file."),
+    click.option("--secret-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with that secret."),
+    click.option(
+        "--old-secret-file", type=TEXT, metavar="PATH", help="File with the last secret, which then signs too."
+    ),
+    click.option("--timeout", type=COUNT, help="Seconds for one request, 1 to 60; 15 otherwise."),
+    click.option("--redirects", type=BOOLEAN, help="Follow redirections (true or false)."),
+)
+
+
+def _all(*options: Decorator) -> Decorator:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _subject(*, required: bool) -> Decorator:
+    text = "Subject of the messages, with {event_type}, {repo_id} and {result} if you like."
+    return click.option("--subject", required=required, help=text)
+
+
+def _addresses(*, required: bool) -> Decorator:
+    return click.option("--addresses", required=required, help="Recipients, separated by commas.")
+
+
+def _url(*, required: bool) -> Decorator:
+    return click.option("--url", required=required, help="Where to POST the events to.")
+
+
+@click.group("amqp", cls=Group)
+def amqp() -> None:
+    """Listeners that publish to an AMQP broker."""
+
+
+@click.group("email", cls=Group)
+def email() -> None:
+    """Listeners that send e-mail."""
+
+
+@click.group("http", cls=Group)
+def http() -> None:
+    """Listeners that call a URL."""
+
+
+@amqp.command("create")
+@_all(_event_type(required=True), *_AMQP, *_FILTERS)
+@with_session
+def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) -> None:
+    """Create an AMQP listener."""
+    _create(session, "amqp", given(exchange=exchange or None), **options)
+
+
+@amqp.command("update")
+@_all(LISTENER_ID, _event_type(required=False), *_AMQP, *_FILTERS)
+@with_session
+def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, **options: Any) -> None:
+    """Change an AMQP listener."""
+    _update(session, listener_id, given(exchange=exchange), **options)
+
+
+@email.command("create")
+@_all(_event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, *_FILTERS)
+@with_session
+def create_email(session: Session, /, *, subject: str, addresses: str, digest: Any, **options: Any) -> None:
+    """Create an e-mail listener."""
+    _create(session, "email", given(subject=subject, addresses=_recipients(addresses), digest=digest), **options)
+
+
+@email.command("update")
+@_all(
+    LISTENER_ID,
+    _event_type(required=False),
+    _subject(required=False),
+    _addresses(required=False),
+    _DIGEST,
+    *_FILTERS,
+)
+@with_session
+def update_email(
+    session: Session, /, *, listener_id: str, subject: str | None, addresses: str | None, digest: Any, **options: Any
+) -> None:
+    """Change an e-mail listener."""
+    config = given(subject=subject, addresses=_recipients(addresses), digest=digest)
+    _update(session, listener_id, config, **options)
+
+
+@http.command("create")
+@_all(_event_type(required=True), _url(required=True), *_HTTP, *_FILTERS)
+@with_session
+def create_http(session: Session, /, **options: Any) -> None:
+    """Create an HTTP listener."""
+    _create(session, "http", _http_config(options), **options)
+
+
+@http.command("update")
+@_all(LISTENER_ID, _event_type(required=False), _url(required=False), *_HTTP, *_FILTERS)
+@with_session
+def update_http(session: Session, /, *, listener_id: str, **options: Any) -> None:
+    """Change an HTTP listener; --header replaces all further headers."""
+    _update(session, listener_id, _http_config(options), **options)
+
+
+def _http_config(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the receiver's options out and give its configuration."""
+    config = {key: options.pop(key) for key in ("url", "username", "ca_path", "timeout", "redirects")}
+    for key in ("password", "secret"):
+        config[key] = _secret(options.pop(key), options.pop(f"{key}_file"))
+    config["old_secret"] = _secret(None, options.pop("old_secret_file"))
+    return given(**config, headers=_headers(options.pop("headers")))
+
+
+def _secret(value: Any, path: Any) -> Any:
+    return secret(value, path) if path is not CLEAR else CLEAR
+
+
+def _headers(pairs: tuple[str, ...]) -> Any:
+    """Read `NAME=VALUE` options; a lone "" takes all headers away."""
+    if pairs == ("",):
+        return CLEAR
+    headers = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise WrongData("--header must look like NAME=VALUE.")
+        headers[name] = value
+    return headers or None
+
+
+def _recipients(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise WrongData("--addresses must name at least one recipient.")
+    return found
+
+
+def _wishes(repo_ids: tuple[str, ...], results: tuple[str, ...], give_up_after: Any) -> dict[str, Any]:
+    """The filters that were given; those given as "" are taken away."""
+    lists = {"repo_ids": repo_ids, "results": results}
+    named = {key: [value for value in values if value] for key, values in lists.items() if values}
+    return {**named, **given(give_up_after=give_up_after)}
+
+
+def _create(session: Session, kind: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any) -> None:
+    body = {"notifier_type_id": kind, "notifier_config": config, "event_types": list(event_types), **_wishes(**filters)}
+    answer = session.server.post(path_of("events"), body)
+    name = answer.get("id") if isinstance(answer, dict) else None
+    session.screen.succeeded(f"Event listener created: {name}" if name else "Event listener created.", answer)
+
+
+def _update(
+    session: Session, listener_id: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any
+) -> None:
+    """Send what was given; with nothing given Pulp 2 said so and ended with 0, and so does this."""
+    body = _wishes(**filters)
+    if config:
+        body["notifier_config"] = config
+    if event_types:
+        body["event_types"] = list(event_types)
+    if not body:
+        session.screen.warn(NOTHING_TO_CHANGE)
+        return
+    answer = session.server.put(path_of("events", listener_id), body)
+    session.screen.succeeded("Event listener updated.", answer)

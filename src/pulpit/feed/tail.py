@@ -1,0 +1,24 @@
+"""`pulpit tail`: the log of a server, as it grows, for whoever cannot be called by it."""
+
+from typing import Any
+
+import click
+
+from pulpit.client.connecting import connect, connection_options
+from pulpit.client.settings import Options
+from pulpit.client.tailing import follow_log, tail_options
+
+_TAIL = frozenset({"after", "count", "event_type", "repo_id", "result"})
+
+
+@click.command("tail")
+@tail_options
+@click.option("--json", "as_json", is_flag=True, help="Show each event as one JSON object on one line.")
+@connection_options
+def tail(*, as_json: bool, **options: Any) -> None:
+    """Print events as they are fired, one line each, until Ctrl-C.
+
+    A server that is away is waited for; nothing that its log still has is missed.
+    """
+    wished = {name: options.pop(name) for name in _TAIL}
+    follow_log(connect(Options(**options)), as_json=as_json, **wished)
