@@ -47,6 +47,8 @@ class BrokerConfig:
         heartbeat: seconds that are proposed to clients; 0 proposes none.
         handshake_timeout: seconds from connecting to being logged in.
         failed_login_delay: seconds before a refused log-in is answered; doubles per failure from one address, up to 16 times.
+        product: what clients are told under `product`. Several decide by it how to set a prefetch and which extensions to
+            use, so it names the dialect; `platform` and `information` say what really runs.
         shutdown_timeout: seconds that clients get to answer the goodbye.
     """
 
@@ -67,4 +69,5 @@ class BrokerConfig:
     heartbeat: int = 60
     handshake_timeout: float = 10.0
     failed_login_delay: float = 0.25
+    product: str = "RabbitMQ"
     shutdown_timeout: float = 1.0

@@ -82,6 +82,7 @@ class Connection:
         self.secure: Final = secure
         self.state = "header"
         self.finished = False
+        self.peer_closes = False
         self.user = ""
         self.client_properties: Mapping[str, Any] = {}
         self.frame_max = house.config.frame_max
@@ -338,6 +339,7 @@ class Connection:
     def _client_closes(self, method: commands.Connection.Close) -> None:
         self._drop_everything()
         self.send(method_frame(0, commands.Connection.CloseOk()))
+        self.peer_closes = True
         self._finish()
 
     def _close_ok(self, method: commands.Connection.CloseOk) -> None:

@@ -60,9 +60,8 @@ class House:
             "capabilities": dict.fromkeys(CAPABILITIES, True),
             "cluster_name": name,
             "copyright": "Copyright (c) the authors of Pulpit",
-            "information": "Licensed under the GPL, version 3 or later",
-            "platform": "Python",
-            "product": "Pulpit",
-            "pulpit_version": version,
+            "information": f"The embedded broker of Pulpit {version}, which speaks the dialect of RabbitMQ {DIALECT}",
+            "platform": f"Pulpit {version}",
+            "product": config.product,
             "version": DIALECT,
         }

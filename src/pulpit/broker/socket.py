@@ -13,6 +13,8 @@ MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""
 UNWRITTEN_SHARE: Final = 8
 """Publishers wait when an eighth of the memory limit waits for the disk."""
+LINGER_SECONDS: Final = 2.0
+"""That a peer gets to close its socket after it has said good-bye."""
 SEND_BUFFER: Final = 256 * 1024
 
 
@@ -130,8 +132,23 @@ class Socket(asyncio.Protocol):
             transport.write(data)
         if connection.finished:
             self._connection = None
+            self._say_goodbye(transport, waits=connection.peer_closes)
+
+    def _say_goodbye(self, transport: asyncio.Transport, *, waits: bool) -> None:
+        """Read on for a while: closing with bytes unread resets the connection, and our last words may get lost.
+
+        A peer that said good-bye closes its socket itself; the others are told by the end of our sending half.
+        """
+        if not self._reading:
+            self._reading = True
+            transport.resume_reading()
+        if waits:
+            self._loop.call_later(LINGER_SECONDS, transport.close)
+        elif transport.can_write_eof():
+            transport.write_eof()
+        else:
             transport.close()
-            self._loop.call_later(self._broker.config.shutdown_timeout, transport.abort)
+        self._loop.call_later(LINGER_SECONDS + self._broker.config.shutdown_timeout, transport.abort)
 
     # -- protection
 
