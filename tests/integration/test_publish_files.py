@@ -249,9 +249,9 @@ def test_a_place_that_is_taken_is_refused_beforehand(upstream: Upstream, here: M
     with here.workplace.database.read() as connection:
         for taken in ("a/b", "a", "a/b/c", "/a/b/"):
             with pytest.raises(InvalidValue):
-                check_place(connection, Iso(), "two", None, {"relative_url": taken})
-        check_place(connection, Iso(), "two", None, {"relative_url": "a/bc"})
-        check_place(connection, Iso(), "one", DISTRIBUTOR, {"relative_url": "a/b"})
+                check_place(connection, Iso(), "two", (DISTRIBUTOR, "other"), {"relative_url": taken})
+        check_place(connection, Iso(), "two", (DISTRIBUTOR, "other"), {"relative_url": "a/bc"})
+        check_place(connection, Iso(), "one", (DISTRIBUTOR, DISTRIBUTOR), {"relative_url": "a/b"})
 
 
 def test_unpublish_leaves_nothing(upstream: Upstream, here: Mirror) -> None:

@@ -47,7 +47,7 @@ class Yum(Iso):
     """Stands in for yum: other names, and no opinion about configurations but on the feed."""
 
     importer_type_id = "yum_importer"  # type: ignore[misc] # a test double
-    distributor_type_id = "yum_distributor"  # type: ignore[misc]
+    distributor_type_ids = ("yum_distributor", "export_distributor")  # type: ignore[misc,assignment]
     unit_type_ids = ("rpm", "erratum")  # type: ignore[misc,assignment]
 
     def check_importer_config(self, config: Config) -> None:
@@ -57,13 +57,6 @@ class Yum(Iso):
     def check_distributor_config(self, config: Config) -> None:
         if str(config.get("relative_url", "")).startswith("/"):
             raise InvalidValue("relative_url")
-
-
-class Export(Yum):
-    """The second distributor of a yum repository, whose importer nobody asks for."""
-
-    importer_type_id = "export_importer"  # type: ignore[misc]
-    distributor_type_id = "export_distributor"  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +98,7 @@ def services(data_dir: Path) -> Iterator[Services]:
             clock=system_clock,
             doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
             listener_types=notifier_types(),
-            content_types=by_plugin(Iso(), Yum(), Export()),
+            content_types=by_plugin(Iso(), Yum()),
             data_dir=data_dir,
             messaging_connected=lambda: True,
             workers=lambda: [Worker(name="worker-0@here", last_heartbeat=datetime(2031, 5, 4, 10, tzinfo=UTC))],

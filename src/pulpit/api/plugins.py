@@ -39,7 +39,7 @@ class Plugins:
             InvalidValue: `distributor_type_id` when nobody knows the type, else with the name of what is wrong.
         """
         found = self._by_type.get(distributor_type_id)
-        if found is None or found.distributor_type_id != distributor_type_id:
+        if found is None or distributor_type_id not in found.distributor_type_ids:
             raise InvalidValue("distributor_type_id", f"there is no distributor {distributor_type_id!r}.")
         found.check_distributor_config(config)
 

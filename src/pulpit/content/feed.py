@@ -38,7 +38,7 @@ class Feed:
         host, port = config.get("proxy_host"), config.get("proxy_port")
         proxy = host if host is None or "://" in host else f"http://{host}"
         return cls(
-            url=config["feed"].rstrip("/") + "/",
+            url=config["feed"] if "?" in config["feed"] else config["feed"].rstrip("/") + "/",
             proxy=f"{proxy.rstrip('/')}:{port}" if proxy and port else proxy,
             ssl_validation=config.get("ssl_validation") is not False,
             username=config.get("basic_auth_username"),
@@ -96,14 +96,21 @@ def _speed(name: str, value: Any) -> None:
         raise InvalidValue(name, "it must be a number of bytes per second above 0.")
 
 
-def _url(name: str, value: Any) -> None:
+def url(name: str, value: Any) -> None:
+    """Refuse anything but an HTTP URL; one with a query is that of a list of mirrors."""
     text(name, value)
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
-    if not usable or parts.query or parts.fragment:
+    if not usable or parts.fragment:
+        raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
+
+
+def _url(name: str, value: Any) -> None:
+    url(name, value)
+    if "?" in value:
         raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
 
 

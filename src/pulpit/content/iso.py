@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from pulpit.content.port import (
     Catalogue,
     Checksum,
     Config,
+    Content,
     Document,
     FileFailure,
     Phase,
@@ -56,7 +57,7 @@ class Iso:
     """Plain files."""
 
     importer_type_id: Final = "iso_importer"
-    distributor_type_id: Final = "iso_distributor"
+    distributor_type_ids: Final = ("iso_distributor",)
     unit_type_ids: Final = (UNIT_TYPE,)
     published_under: Final = "isos"
 
@@ -87,8 +88,21 @@ class Iso:
             memory=_memory(document),
         )
 
-    def uploaded(self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile) -> WantedUnit:
+    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+        """Nothing: size and checksum are all that is known of a file."""
+        del unit, path, config
+        return None
+
+    def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
+        """Nothing."""
+        del held, config
+        return ()
+
+    def uploaded(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
+    ) -> WantedUnit:
         """The unit of an uploaded file; a key that names size or checksum must name the file's own."""
+        del path
         if type_id != UNIT_TYPE:
             raise InvalidValue("unit_type_id", f"this repository holds units of type {UNIT_TYPE}.")
         name = key.get("name")
@@ -105,11 +119,11 @@ class Iso:
         del type_id
         return str(key["name"])
 
-    def publish(self, units: Iterator[StoredUnit], tree: Tree, config: Config) -> None:
+    def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Every file under its name, and the manifest of them."""
         del config
         with tree.write(MANIFEST) as manifest:
-            for unit in units:
+            for unit in content.of(UNIT_TYPE):
                 for file in unit.files:
                     tree.link(file.relative_path, file.sha256)
                     manifest.write(manifest_line(file).encode())

@@ -5,19 +5,21 @@ published. It opens no socket and no database and moves no published tree: `pulp
 for all, with the values of this module.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from pulpit.clock import Clock
 from pulpit.content.limits import Limits
 from pulpit.errors import WorkFailed
+from pulpit.ids import object_id
 
 Config = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class BadFeed(WorkFailed):
@@ -47,7 +49,9 @@ class WantedUnit:
     """A unit that the upstream has.
 
     `key` is what makes it itself: two units of one type and key are one. Of the units of one type with one `slot`, a
-    repository holds a single one, and a new one takes the place of the old; `None` competes with nothing.
+    repository holds a single one, and a new one takes the place of the old; `None` competes with nothing. Two units of
+    one catalogue must not have one slot. `detail` is what the content type needs to publish the unit and nobody
+    searches.
     """
 
     type_id: str
@@ -55,6 +59,7 @@ class WantedUnit:
     metadata: dict[str, Any]
     files: tuple[WantedFile, ...]
     slot: str | None = None
+    detail: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +71,8 @@ class Catalogue:
     batches: Iterable[Sequence[WantedUnit]]
     memory: dict[str, Any]
     """What `read` is handed next time if this sync succeeds, so that it can tell an unchanged upstream; JSON."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Units by type, for content types that report them so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +93,7 @@ class StoredUnit:
     key: dict[str, Any]
     metadata: dict[str, Any]
     files: tuple[StoredFile, ...]
+    detail: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +128,12 @@ class Upstream(Protocol):
             WorkFailed: it cannot be had; the text names the URL and says why.
         """
 
+    def scratch(self) -> Path:
+        """A path for a file that is gone when the sync ends; nothing is there yet."""
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread."""
+
 
 class Tree(Protocol):
     """A tree that is being built, out of everybody's sight. Paths are relative and checked again."""
@@ -137,6 +151,31 @@ class Tree(Protocol):
         Raises:
             WorkFailed: as above.
         """
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a written file another name.
+
+        Raises:
+            WorkFailed: as above.
+        """
+
+    def checksum(self, sha256: str, algorithm: str) -> str:
+        """Another checksum of a kept file, which is read for it.
+
+        Raises:
+            WorkFailed: it is gone.
+        """
+
+
+class Content(Protocol):
+    """What a repository holds, as one snapshot."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many units of each type; a type without any may be absent."""
+
+    def of(self, *type_ids: str) -> Iterator[StoredUnit]:
+        """The units of these types, type by type, read as they are taken."""
 
 
 class Phase(StrEnum):
@@ -165,6 +204,8 @@ class Progress:
     """How far the work is, in words that fit every content type; each makes its own report of it."""
 
     clock: Clock
+    id: str = field(default_factory=object_id)
+    """Made up; for reports whose parts must have names that nothing else has."""
     phase: Phase = Phase.NOT_STARTED
     phase_times: dict[Phase, datetime] = field(default_factory=dict)
     error_message: str | None = None
@@ -172,6 +213,9 @@ class Progress:
     units_done: int = 0
     bytes_total: int = 0
     bytes_done: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
+    """Units by type, where the content type counts them so."""
+    done: dict[str, int] = field(default_factory=dict)
     failures: list[FileFailure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -182,6 +226,11 @@ class Progress:
         self.phase = phase
         self.phase_times[phase] = self.clock()
 
+    def unit_done(self, type_id: str) -> None:
+        """Count a unit."""
+        self.units_done += 1
+        self.done[type_id] = self.done.get(type_id, 0) + 1
+
 
 class ContentType(Protocol):
     """A kind of repository."""
@@ -191,8 +240,11 @@ class ContentType(Protocol):
         """The importer's type and id, as in Pulp 2: `iso_importer`."""
 
     @property
-    def distributor_type_id(self) -> str:
-        """The distributor's type: `iso_distributor`."""
+    def distributor_type_ids(self) -> Sequence[str]:
+        """The types of its distributors, the one that publishes first: `iso_distributor`.
+
+        Those behind it are taken along for clients that always create them; they publish nothing.
+        """
 
     @property
     def unit_type_ids(self) -> Sequence[str]:
@@ -227,8 +279,16 @@ class ContentType(Protocol):
             WorkFailed: it cannot be had.
         """
 
-    def uploaded(self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile) -> WantedUnit:
-        """The unit that an uploaded file becomes; only the one file's `relative_path` counts.
+    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+        """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in a thread."""
+
+    def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
+        """The ids of units that a repository should let go after a sync; `held` is read only if it is taken."""
+
+    def uploaded(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
+    ) -> WantedUnit:
+        """The unit that an uploaded file becomes, which can be read at `path`; of files only `relative_path` counts.
 
         Raises:
             InvalidValue: key and file do not fit each other.
@@ -237,7 +297,7 @@ class ContentType(Protocol):
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """The slot of a unit; see `WantedUnit`."""
 
-    def publish(self, units: Iterator[StoredUnit], tree: Tree, config: Config) -> None:
+    def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Lay out a tree; called in a thread.
 
         Raises:

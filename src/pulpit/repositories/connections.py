@@ -32,7 +32,7 @@ def open_session(feed: Feed, limits: Limits) -> aiohttp.ClientSession:
         connector=connector,
         timeout=timeout,
         auto_decompress=False,  # checksums are those of the bytes as they are kept
-        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity", **_login(feed)},
+        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"},
         read_bufsize=READ_BUFFER,
         trust_env=False,
     )
@@ -93,9 +93,9 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error)
 
 
-def _login(feed: Feed) -> dict[str, str]:
-    """The header of RFC 7617; aiohttp does not send it on to another server."""
-    if feed.username is None:
+def login(feed: Feed, url: str) -> dict[str, str]:
+    """The header of RFC 7617, for the feed's own server alone; aiohttp does not send it on to another one."""
+    if feed.username is None or URL(url).origin() != URL(feed.url).origin():
         return {}
     credentials = f"{feed.username}:{feed.password or ''}".encode()
     return {"Authorization": f"Basic {base64.b64encode(credentials).decode()}"}

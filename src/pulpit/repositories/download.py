@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -27,7 +27,7 @@ from pulpit.content.limits import MIB, Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
 from pulpit.errors import WorkFailed
-from pulpit.repositories.connections import open_session, proxy
+from pulpit.repositories.connections import login, open_session, proxy
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 
@@ -39,6 +39,8 @@ _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _WORTH_ANOTHER_TRY: Final = MIB
 """A try that brought so many bytes does not count against the limit of tries."""
+
+T = TypeVar("T")
 
 OnBytes = Callable[[int], None]
 """Told how many bytes came; a negative number when some of them are thrown away."""
@@ -97,6 +99,16 @@ class Downloads:
     def at_once(self) -> int:
         """How many downloads run at one time."""
         return self._feed.max_downloads or self._limits.downloads
+
+    def scratch(self) -> Path:
+        """A path for a file that is gone when the sync ends."""
+        path = self._storage.downloads / f"{os.urandom(16).hex()}.list"
+        self._documents.append(path)
+        return path
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread."""
+        return await in_thread(work)
 
     async def fetch(
         self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None
@@ -207,8 +219,7 @@ class Downloads:
         async with self._answer(url, conditions) as answer:
             if answer.status == _NOT_MODIFIED:
                 return None
-            path = self._storage.downloads / f"{os.urandom(16).hex()}.list"
-            self._documents.append(path)
+            path = self.scratch()
             with disk_errors(f"{public(url)}"):
                 sha256, found, size = await self._save(answer, url, path, most, checksum)
             if checksum is not None and found != checksum.digest:
@@ -251,7 +262,7 @@ class Downloads:
     async def _ask(self, url: str, headers: dict[str, str]) -> ClientResponse:
         async with asyncio.timeout(self._limits.answer_timeout):
             answer = await self._session.get(
-                url, headers=headers, max_redirects=self._limits.redirects, **proxy(self._feed)
+                url, headers=headers | login(self._feed, url), max_redirects=self._limits.redirects, **proxy(self._feed)
             )
         if answer.history and urlsplit(url).scheme == "https" and answer.url.scheme != "https":
             answer.close()

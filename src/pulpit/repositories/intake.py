@@ -73,10 +73,17 @@ def _import(
     with disk_errors("The uploaded file"):
         storage.prepare()
         file = _take(storage, path)
-    wanted = content_type.uploaded(type_id, key, metadata, file)
+    wanted = content_type.uploaded(type_id, key, metadata, file, path)
     name = wanted.files[0].relative_path
     kept = units.File(relative_path=name, sha256=file.sha256, size=file.size)
-    new = NewUnit(type_id=type_id, key=wanted.key, metadata=wanted.metadata, files=(kept,), slot=wanted.slot)
+    new = NewUnit(
+        type_id=wanted.type_id,
+        key=wanted.key,
+        metadata=wanted.metadata,
+        files=(kept,),
+        slot=wanted.slot,
+        detail=wanted.detail,
+    )
     with workplace.database.write() as tx:
         units.lock_artifacts(tx)
         if not storage.has(file.sha256, file.size):
@@ -84,7 +91,7 @@ def _import(
         saved = units.save(tx, repo_id, [new], now=workplace.clock())
     stored = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
     unit_id = next(iter(saved.unit_ids))
-    return StoredUnit(id=unit_id, type_id=type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
+    return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
 
 
 def _take(storage: Storage, path: Path) -> StoredFile:

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from pulpit.store.units import Held
 
 Report = Callable[[dict[str, Any]], None]
 
+_REPORT_EVERY: Final = 0.5  # seconds
 _NO_CONTENT: Final = frozenset({"force_full"})
 
 
@@ -50,7 +52,7 @@ async def publish(
     config = {**distributor.config, **(override_config or {})}
     run = _Run(workplace, distributor, config, report)
     try:
-        if await in_thread(run.is_up_to_date):
+        if not run.publishes or await in_thread(run.is_up_to_date):
             return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
         run.enter(Phase.CONTENT)
         await in_stoppable_thread(run.everything)
@@ -70,18 +72,20 @@ async def unpublish(workplace: Workplace, repo_id: str, distributor_id: str) -> 
 
 
 def check_place(
-    connection: Connection, content_type: ContentType, repo_id: str, distributor_id: str | None, config: Config
+    connection: Connection, content_type: ContentType, repo_id: str, distributor: tuple[str, str], config: Config
 ) -> None:
-    """Refuse a distributor's configuration that would publish where another does, or inside or around it.
+    """Refuse the configuration of a distributor (type, id) that would publish where another does, or in or around it.
 
     Raises:
         InvalidValue: `relative_url` is taken.
     """
+    type_id, distributor_id = distributor
+    publishing = content_type.distributor_type_ids[0]
+    if type_id != publishing:
+        return
     wanted = content_type.relative_url(repo_id, config)
     for other in repositories.distributors_of(connection):
-        if other.distributor_type_id != content_type.distributor_type_id or (
-            (other.repo_id, other.id) == (repo_id, distributor_id)
-        ):
+        if other.distributor_type_id != publishing or ((other.repo_id, other.id) == (repo_id, distributor_id)):
             continue
         taken = content_type.relative_url(other.repo_id, other.config)
         if f"{wanted}/".startswith(f"{taken}/") or f"{taken}/".startswith(f"{wanted}/"):
@@ -106,6 +110,12 @@ class _Run:
         self._storage: Final = Storage(workplace.data_dir)
         self._shelf: Final = Shelf(workplace.data_dir, distributor.object_id)
         self._progress: Final = Progress(clock=workplace.clock)
+        self._said_at = time.monotonic()
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the distributor is of the type that lays out trees."""
+        return self._distributor.distributor_type_id == self._type.distributor_type_ids[0]
 
     def is_up_to_date(self) -> bool:
         """Whether readers see what they should."""
@@ -139,8 +149,10 @@ class _Run:
         """Lay out one snapshot of the content, and answer what it is a snapshot of."""
         with self._database.read() as connection:
             state = self._state(connection)
-            held = units.held(connection, self._distributor.repo_id)
-            self._type.publish(self._counted(held), NewTree(tree, self._storage, stop), self._config)
+            content = _Content(connection, self._distributor.repo_id, self._counted)
+            self._progress.totals = dict(content.counts)
+            self._progress.units_total = sum(content.counts.values())
+            self._type.publish(content, NewTree(tree, self._storage, stop), self._config)
         return state
 
     def _switch(self, tree: Path, place: str, before: str | None, state: dict[str, Any]) -> None:
@@ -184,8 +196,12 @@ class _Run:
 
     def _counted(self, held: Iterator[Held]) -> Iterator[StoredUnit]:
         for one in held:
-            self._progress.units_done += 1
-            yield _stored(one)
+            yield stored(one)
+            self._progress.unit_done(one.unit.type_id)
+            now = time.monotonic()
+            if now - self._said_at >= _REPORT_EVERY:
+                self._said_at = now
+                self._say()
 
     def _place(self) -> str:
         """Where readers come by, beneath the folder of everything published."""
@@ -212,9 +228,29 @@ class _Run:
         self._report({self._distributor.id: self._type.publish_report(self._progress)})
 
 
-def _stored(held: Held) -> StoredUnit:
+class _Content:
+    """What a repository holds; it is the `Content` of the port."""
+
+    def __init__(
+        self, connection: Connection, repo_id: str, counted: Callable[[Iterator[Held]], Iterator[StoredUnit]]
+    ) -> None:
+        self._connection: Final = connection
+        self._repo_id: Final = repo_id
+        self._counted: Final = counted
+        self.counts: Final[Mapping[str, int]] = repositories.unit_counts(connection, repo_id).get(repo_id, {})
+
+    def of(self, *type_ids: str) -> Iterator[StoredUnit]:
+        """The units of these types."""
+        for type_id in type_ids:
+            yield from self._counted(units.held(self._connection, self._repo_id, [type_id], with_detail=True))
+
+
+def stored(held: Held) -> StoredUnit:
+    """A unit out of the tables as content types know it."""
     unit = held.unit
     files = tuple(
         StoredFile(relative_path=file.relative_path, sha256=file.sha256, size=file.size) for file in unit.files
     )
-    return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files)
+    return StoredUnit(
+        id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files, detail=unit.detail
+    )

@@ -29,8 +29,9 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import PulpitError, StorageFull, WorkFailed
-from pulpit.repositories.download import DownloadFailed, Downloads
+from pulpit.repositories.download import DownloadFailed, Downloads, public
 from pulpit.repositories.pool import in_parallel
+from pulpit.repositories.publish import stored
 from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
@@ -106,7 +107,14 @@ class _Planned:
             for file in (self.files[wanted.relative_path] for wanted in self.unit.files)
         )
         unit = self.unit
-        return units.NewUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files, slot=unit.slot)
+        return units.NewUnit(
+            type_id=unit.type_id,
+            key=unit.key,
+            metadata=unit.metadata,
+            files=files,
+            slot=unit.slot,
+            detail=unit.detail,
+        )
 
 
 class _Run:
@@ -147,6 +155,7 @@ class _Run:
                 self.enter(Phase.COMPLETE)
                 return
             self._progress.units_total, self._progress.bytes_total = catalogue.unit_count, catalogue.byte_count
+            self._progress.totals = dict(catalogue.counts)
             self.enter(Phase.CONTENT)
             await self._take_over(downloads, catalogue)
 
@@ -160,18 +169,21 @@ class _Run:
             raise WorkFailed(self._failure_sentence())
         if self._config.get("remove_missing"):
             self._removed = await in_thread(self._remove_missing)
+        self._removed += await in_thread(self._remove_surplus)
         self._memory = catalogue.memory
         self.enter(Phase.COMPLETE)
 
     async def _one_batch(self, downloads: Downloads, batch: Sequence[WantedUnit]) -> None:
         for _ in range(_COMMIT_TRIES):
             before = self._progress.units_done, self._progress.bytes_done, self._failed_files
+            done = dict(self._progress.done)
             planned = await in_thread(self._plan, batch)
             await self._download(downloads, planned)
-            complete = [plan for plan in planned if not plan.missing]
+            complete = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
             if await in_thread(self._commit, complete):
                 return
             self._progress.units_done, self._progress.bytes_done, self._failed_files = before
+            self._progress.done = done
         raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
 
     def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
@@ -214,7 +226,8 @@ class _Run:
             self._progress.bytes_done += sum(file.size for file in plan.files.values())
             for file in plan.missing:
                 waiting.setdefault(f"{file.checksum.algorithm}:{file.checksum.digest}", []).append((plan, file))
-        self._progress.units_done += sum(1 for plan in planned if not plan.missing)
+            if not plan.missing:
+                self._progress.unit_done(plan.unit.type_id)
         await in_parallel(downloads.at_once, [self._one_file(downloads, group) for group in waiting.values()])
         with disk_errors("The new files"):
             await in_thread(self._storage.flush, self._fresh)
@@ -235,15 +248,32 @@ class _Run:
         for plan, file in group:
             path = file.relative_path
             plan.files[path] = StoredFile(relative_path=path, sha256=stored.sha256, size=stored.size)
-            self._progress.units_done += not plan.missing
+            if not plan.missing:
+                self._progress.unit_done(plan.unit.type_id)
         self._bytes_came(stored.size * (len(group) - 1))
 
-    def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
+    def _examined(self, complete: list[_Planned]) -> list[_Planned]:
+        """Those units whose files the content type takes."""
+        taken = []
+        for plan in complete:
+            for wanted in plan.unit.files:
+                path = self._storage.path(plan.files[wanted.relative_path].sha256)
+                flaw = self._type.flaw(plan.unit, path, self._config)
+                if flaw:
+                    self._count_failure(wanted, public(wanted.urls[0]), f"{public(wanted.urls[0])} {flaw}.")
+                    break
+            else:
+                taken.append(plan)
+        return taken
+
+    def _count_failure(self, wanted: WantedFile, url: str, error: str) -> None:
         self._failed_files += 1
-        self._failed_in_a_row += 1
         if len(self._progress.failures) < self._workplace.limits.reported_failures:
-            failure = FileFailure(name=wanted.relative_path, url=error.url, error=str(error))
-            self._progress.failures.append(failure)
+            self._progress.failures.append(FileFailure(name=wanted.relative_path, url=url, error=error))
+
+    def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
+        self._count_failure(wanted, error.url, str(error))
+        self._failed_in_a_row += 1
         self._say()
         if self._failed_in_a_row >= self._workplace.limits.failures_in_a_row:
             self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
@@ -265,6 +295,16 @@ class _Run:
         with self._database.write() as tx:
             gone = units.held_ids(tx.connection, self._repo_id) - self._total.unit_ids
             return units.let_go(tx, self._repo_id, gone, now=self._workplace.clock())
+
+    def _remove_surplus(self) -> int:
+        """Let go of what the content type does not want any more."""
+        with self._database.read() as connection:
+            held = (stored(one) for one in units.held(connection, self._repo_id))
+            surplus = self._type.surplus(held, self._config)
+        if not surplus:
+            return 0
+        with self._database.write() as tx:
+            return units.let_go(tx, self._repo_id, surplus, now=self._workplace.clock())
 
     def _known(self) -> dict[str, Any] | None:
         """What the content type remembered, if neither configuration nor content changed since."""

@@ -7,6 +7,7 @@ Files of a tree are hard links to the storage, so a tree stays whole whatever ha
 """
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -70,6 +71,22 @@ class NewTree:
             fd = os.open(self._place(relative_path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         with os.fdopen(fd, "wb") as file:
             yield file
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a written file another name."""
+        target = self._place(new)
+        with _collisions(new):
+            os.link(self._root / old, target)
+        (self._root / old).unlink()
+
+    def checksum(self, sha256: str, algorithm: str) -> str:
+        """Another checksum of a kept file."""
+        go_on(self._stop)
+        try:
+            with self._storage.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, algorithm).hexdigest()
+        except FileNotFoundError:
+            raise WorkFailed(f"The file {sha256} is gone from the storage; sync again.") from None
 
     def _place(self, relative_path: str) -> Path:
         reason = flaw(relative_path)

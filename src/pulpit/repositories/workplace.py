@@ -35,4 +35,4 @@ class Workplace:
 
 def by_plugin(*content_types: ContentType) -> dict[str, ContentType]:
     """The mapping that a workplace wants."""
-    return {type_id: one for one in content_types for type_id in (one.importer_type_id, one.distributor_type_id)}
+    return {type_id: one for one in content_types for type_id in (one.importer_type_id, *one.distributor_type_ids)}

@@ -1,6 +1,19 @@
 """Every table, said once; the migrations are proven equal to this by a test."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 from pulpit.store.columns import Json, Serial, Time
 
@@ -145,6 +158,7 @@ units = Table(
     Column("key_digest", String(64), nullable=False),
     Column("key", Json, nullable=False),
     Column("metadata", Json, nullable=False),
+    Column("detail", LargeBinary),
     Column("created_at", Time, nullable=False),
     Index("uq_units_type_id_key_digest", "type_id", "key_digest", unique=True),
 )
@@ -232,4 +246,13 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     Column("role", String(20), nullable=False),
     Column("created_at", Time, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("answer", Json, nullable=False),
+    Column("created_at", Time, nullable=False, index=True),
 )

@@ -20,6 +20,7 @@ from pulpit.store.schema import artifacts, associations, repositories, unit_file
 MOST_AT_ONCE: Final = 500
 _ARTIFACTS_LOCK: Final = 0x70756C70  # any number that nobody else uses
 _TICK: Final = timedelta(microseconds=1)
+_COLUMNS: Final = [column for column in units.c if column.name != "detail"]
 
 Identity = tuple[str, str]
 """A unit's type and the digest of its key."""
@@ -43,6 +44,8 @@ class NewUnit:
     metadata: dict[str, Any]
     files: tuple[File, ...]
     slot: str | None
+    detail: bytes | None = None
+    """What is needed to publish it and never searched; `None` leaves it as it is."""
 
     @property
     def identity(self) -> Identity:
@@ -60,6 +63,8 @@ class Unit:
     metadata: dict[str, Any]
     created_at: datetime
     files: tuple[File, ...]
+    detail: bytes = b""
+    """Empty unless it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +93,7 @@ def key_digest(key: Mapping[str, Any]) -> str:
 def find(connection: Connection, identities: Collection[Identity]) -> dict[Identity, Unit]:
     """Those of the units that exist, in whatever repository."""
     digests = [digest for _, digest in identities]
-    rows = connection.execute(select(units).where(units.c.key_digest.in_(digests))).mappings().all()
+    rows = connection.execute(select(*_COLUMNS).where(units.c.key_digest.in_(digests))).mappings().all()
     files = files_of(connection, [row["id"] for row in rows])
     found = {(row["type_id"], row["key_digest"]): _unit(row, files) for row in rows}
     return {identity: unit for identity, unit in found.items() if identity in set(identities)}
@@ -115,9 +120,12 @@ def held_ids(connection: Connection, repo_id: str) -> set[str]:
     return set(connection.execute(select(associations.c.unit_id).where(associations.c.repo_id == repo_id)).scalars())
 
 
-def held(connection: Connection, repo_id: str, type_ids: Sequence[str] | None = None) -> Iterator[Held]:
+def held(
+    connection: Connection, repo_id: str, type_ids: Sequence[str] | None = None, *, with_detail: bool = False
+) -> Iterator[Held]:
     """Every unit of a repository with its files, by id, read in portions; keep the transaction open meanwhile."""
-    columns = [associations.c.created, associations.c.updated, *units.c]
+    detail = [units.c.detail] if with_detail else []
+    columns = [associations.c.created, associations.c.updated, *_COLUMNS, *detail]
     wanted = select(*columns).join(units, units.c.id == associations.c.unit_id)
     wanted = wanted.where(associations.c.repo_id == repo_id).order_by(associations.c.unit_id).limit(MOST_AT_ONCE)
     if type_ids is not None:
@@ -198,12 +206,28 @@ def _save_units(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> tup
     rows = [_file_row(ids[identity], file) for identity, unit in new.items() for file in unit.files]
     if rows:
         tx.connection.execute(_insert_new(tx, unit_files), rows)
-    changed = {
-        unit.id: wanted[identity] for identity, unit in old.items() if unit.metadata != wanted[identity].metadata
-    }
-    for unit_id, unit in changed.items():
-        tx.connection.execute(update(units).where(units.c.id == unit_id).values(metadata=unit.metadata))
-    return ids, set(changed)
+    return ids, _change_units(tx, {unit.id: (unit, wanted[identity]) for identity, unit in old.items()})
+
+
+def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> set[str]:
+    """Write what is now another in units, given as they are and as they should be; answer their ids."""
+    changed = set()
+    details = _details(tx.connection, [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None])
+    for unit_id, (old, new) in pairs.items():
+        values: dict[str, Any] = {} if old.metadata == new.metadata else {"metadata": new.metadata}
+        if new.detail is not None and new.detail != details[unit_id]:
+            values["detail"] = new.detail
+        if values:
+            tx.connection.execute(update(units).where(units.c.id == unit_id).values(values))
+            changed.add(unit_id)
+    return changed
+
+
+def _details(connection: Connection, unit_ids: Sequence[str]) -> dict[str, bytes]:
+    if not unit_ids:
+        return {}
+    rows = connection.execute(select(units.c.id, units.c.detail).where(units.c.id.in_(unit_ids)))
+    return {unit_id: detail or b"" for unit_id, detail in rows}
 
 
 def _ids(connection: Connection, identities: Collection[Identity]) -> dict[Identity, str]:
@@ -245,7 +269,7 @@ def _insert_new(tx: Transaction, table: Table) -> Insert:
 def _unit_row(identity: Identity, unit: NewUnit, now: datetime) -> dict[str, Any]:
     type_id, digest = identity
     row = {"id": object_id(), "type_id": type_id, "key_digest": digest, "key": unit.key, "metadata": unit.metadata}
-    return row | {"created_at": now}
+    return row | {"created_at": now, "detail": unit.detail or None}
 
 
 def _file_row(unit_id: str, file: File) -> dict[str, Any]:
@@ -259,4 +283,4 @@ def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> di
 
 def _unit(row: RowMapping, files: Mapping[str, tuple[File, ...]]) -> Unit:
     columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at")}
-    return Unit(**columns, files=files[row["id"]])
+    return Unit(**columns, files=files[row["id"]], detail=row.get("detail") or b"")

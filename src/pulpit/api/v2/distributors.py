@@ -89,7 +89,7 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
     delta = _relative(new.distributor_config or {})
     config = merged({}, delta, types.secret_keys(type_id), property_name=_CONFIG)
     types.check_distributor_config(type_id, config)
-    check_place(tx.connection, services.content_types[type_id], repo_id, distributor_id, config)
+    check_place(tx.connection, services.content_types[type_id], repo_id, (type_id, distributor_id), config)
     repositories.add_distributor(
         tx, repo_id, distributor_id, type_id, config, auto_publish=new.auto_publish, now=services.clock()
     )
@@ -118,7 +118,7 @@ def queue_distributor_update(
     config = merged(found.config, delta, secrets, property_name=_CONFIG)
     types.check_distributor_config(found.distributor_type_id, config)
     content_type = services.content_types[found.distributor_type_id]
-    check_place(tx.connection, content_type, repo_id, distributor_id, config)
+    check_place(tx.connection, content_type, repo_id, (found.distributor_type_id, distributor_id), config)
     if changes.delta is not None and changes.delta.auto_publish is not None:
         repositories.change_distributor(tx, repo_id, distributor_id, auto_publish=changes.delta.auto_publish)
     kept = {key: value for key, value in delta.items() if not (key in secrets and value == MASK)}

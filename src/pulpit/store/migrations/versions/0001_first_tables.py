@@ -60,6 +60,15 @@ def upgrade() -> None:
     op.create_index("ix_history_repo_id_kind", "history", ["repo_id", "kind", "id"], unique=False)
     op.create_index(op.f("ix_history_task_id"), "history", ["task_id"], unique=False)
     op.create_table(
+        "idempotency_keys",
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("request_digest", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_idempotency_keys")),
+    )
+    op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False)
+    op.create_table(
         "listeners",
         sa.Column("id", sa.String(length=24), nullable=False),
         sa.Column("notifier_type_id", sa.String(length=20), nullable=False),
@@ -136,6 +145,7 @@ def upgrade() -> None:
         sa.Column("key_digest", sa.String(length=64), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_units")),
     )
