@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,9 +83,10 @@ async def _serve(settings: Settings) -> None:
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock)
         supervisor = _supervisor(settings, database, node)
-        services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
-        await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
+        delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
+        services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
+        services = replace(services, delivering=lambda: not delivering.done())
         await stack.enter_async_context(_rest(settings, services, listening, stop))
         _say_ready(settings, listening, password)
         await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
@@ -182,6 +184,7 @@ def _services(
         messaging_connected=lambda: link is not None and link.connected,
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
+        news=dispatcher.news,
     )
 
 
@@ -233,6 +236,7 @@ async def _rest(
         try:
             yield
         finally:
+            services.news.end()  # those who wait for events would keep the server from ending
             server.should_exit = True
 
 

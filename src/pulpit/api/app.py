@@ -1,14 +1,18 @@
 """Puts everything that is served over HTTP together: the REST API, and the published trees beside it."""
 
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBasic
 
 from pulpit import __version__
-from pulpit.api import description, failures
+from pulpit.api import description, failures, health, metrics
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
+from pulpit.api.v1 import dead_letters, listeners
+from pulpit.api.v1 import events as event_log
 from pulpit.api.v2 import (
     actions,
     distributors,
@@ -27,7 +31,7 @@ from pulpit.api.v2 import (
 from pulpit.repositories.serving import PublishedFiles
 
 V2: Final = "/pulp/api/v2"
-OPENAPI: Final = f"{V2}/openapi.json"
+V1: Final = "/pulpit/v1"
 
 _RESOURCES: Final = (
     login,
@@ -43,6 +47,8 @@ _RESOURCES: Final = (
     users,
     repositories,
 )
+_OWN: Final = (listeners, dead_letters, event_log)
+_BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events from elsewhere."
 
 
 def create_app(services: Services) -> FastAPI:
@@ -50,17 +56,18 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(
         title="Pulpit",
         version=__version__,
-        description="Pulp 2's REST API v2.",
-        openapi_url=OPENAPI,
+        openapi_url=None,  # there are two documents, one for each API
         docs_url=None,  # FastAPI's page would fetch its scripts from a foreign network
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.services = services
     failures.install(app)
-    description.install(app)
     _add_gates(app, services)
-    app.include_router(_api())
+    app.include_router(metrics.router)
+    app.include_router(health.router)
+    description.install(app, _api(V2, _RESOURCES, status.router), "Pulp 2's REST API v2.")
+    description.install(app, _api(V1, _OWN), _BEYOND)
     for kind in sorted({one.published_under for one in services.content_types.values()}):
         app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind))
     return app
@@ -73,11 +80,12 @@ def _add_gates(app: FastAPI, services: Services) -> None:
     app.add_middleware(CollapseSlashes)
 
 
-def _api() -> APIRouter:
-    api = APIRouter(prefix=V2)
-    api.include_router(status.router)
+def _api(prefix: str, resources: Iterable[ModuleType], *open_to_all: APIRouter) -> APIRouter:
+    api = APIRouter(prefix=prefix)
+    for router in open_to_all:
+        api.include_router(router)
     # The gate has judged the credentials before; this makes the OpenAPI document say that they are needed.
     described = [Depends(HTTPBasic(auto_error=False))]
-    for resource in _RESOURCES:
+    for resource in resources:
         api.include_router(resource.router, dependencies=described)
     return api

@@ -1,27 +1,37 @@
-"""The OpenAPI document: FastAPI's, made true where it would tell of answers that are never given."""
+"""The OpenAPI documents, one for each API: FastAPI's, made true where it would tell of answers that are never given."""
 
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+
+from pulpit import __version__
 
 _NEVER = "422"
 _ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
-def install(app: FastAPI) -> None:
-    """Have the application describe itself; the document is made when it is first asked for."""
+def install(app: FastAPI, api: APIRouter, about: str) -> None:
+    """Serve the API, and its description beside it; the document is made when it is first asked for."""
 
-    def describe() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _described(app)
-        return app.openapi_schema
+    @cache
+    def described() -> dict[str, Any]:
+        return describe(api, about)
 
-    app.openapi = describe  # type: ignore[method-assign] # the way that FastAPI documents
+    @app.get(f"{api.prefix}/openapi.json", include_in_schema=False)
+    def read_description() -> JSONResponse:
+        return JSONResponse(described())
+
+    app.include_router(api)
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+def describe(api: APIRouter, about: str) -> dict[str, Any]:
+    """The document of one API."""
+    alone = FastAPI()
+    alone.include_router(api)
+    document = get_openapi(title="Pulpit", version=__version__, description=about, routes=alone.routes)
     for methods in document["paths"].values():
         for operation in methods.values():
             operation["responses"].pop(_NEVER, None)

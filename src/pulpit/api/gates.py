@@ -18,10 +18,13 @@ from pulpit.api.tls import CERTIFICATE
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
 from pulpit.store.users import User
 
-API: Final = "/pulp/api/"
+API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics")
+"""Where everything begins that needs a log-in."""
 OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
 """What may be asked without logging in."""
 UPLOADS: Final = "/pulp/api/v2/content/uploads/"
+FIRING: Final = "/pulpit/v1/events"
+"""Takes bodies that are long, or lists, or lines, and judges them itself."""
 MAX_BODY: Final = 2**20
 """Bytes of a JSON body; the pieces of an upload have a limit of their own."""
 MAX_DEPTH: Final = 64
@@ -29,7 +32,6 @@ MAX_DEPTH: Final = 64
 USER: Final = "user"
 """Key of the request's state under which the endpoints find who is asking."""
 
-_TOO_LONG: Final = f"The body is longer than {MAX_BODY} bytes."
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -97,7 +99,7 @@ class BoundBody:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _whole_body(receive) or b"{}"
+            body = await whole_body(receive, MAX_BODY) or b"{}"
             check_json(body)
         except PulpitError as error:
             await answer(error, scope["method"], scope["path"])(scope, receive, send)
@@ -112,13 +114,22 @@ def check_json(body: bytes) -> None:
         MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
         WrongJsonType: it is JSON but no object.
     """
+    if not isinstance(strict_json(body), dict):
+        raise WrongJsonType("The body must be a JSON object.")
+
+
+def strict_json(body: bytes) -> Any:
+    """Read JSON that can be stored.
+
+    Raises:
+        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
+    """
     try:
         value = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise MalformedRequest("The body is not JSON.") from None
-    if not isinstance(value, dict):
-        raise WrongJsonType("The body must be a JSON object.")
     _check_value(value, 0)
+    return value
 
 
 def _check_value(value: Any, depth: int) -> None:
@@ -149,7 +160,7 @@ def _no_constant(name: str) -> Never:
 def _takes_json(scope: Scope) -> bool:
     path: str = scope["path"]
     is_piece = scope["method"] == "PUT" and path.startswith(UPLOADS)
-    return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece
+    return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece and path != FIRING
 
 
 def _check_origin(headers: Headers) -> None:
@@ -159,7 +170,13 @@ def _check_origin(headers: Headers) -> None:
         raise PermissionDenied("Pages of other sites may not use this API.")
 
 
-async def _whole_body(receive: Receive) -> bytes:
+async def whole_body(receive: Receive, longest: int) -> bytes:
+    """Read a body to its end.
+
+    Raises:
+        RequestTooLarge: it has more bytes than that.
+        MalformedRequest: the client went away.
+    """
     pieces: list[bytes] = []
     length = 0
     while True:
@@ -168,8 +185,8 @@ async def _whole_body(receive: Receive) -> bytes:
             raise MalformedRequest("The client went away.")
         pieces.append(message.get("body", b""))
         length += len(pieces[-1])
-        if length > MAX_BODY:
-            raise RequestTooLarge(_TOO_LONG)
+        if length > longest:
+            raise RequestTooLarge(f"The body is longer than {longest} bytes.")
         if not message.get("more_body", False):
             return b"".join(pieces)
 

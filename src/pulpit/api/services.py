@@ -1,10 +1,12 @@
 """What the endpoints need from the rest of the house, handed in by the composition root."""
 
+from asyncio import Semaphore
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
 from pulpit.api.certificates import ClientCertificates
 from pulpit.api.login import Doorkeeper
@@ -12,9 +14,14 @@ from pulpit.api.plugins import Plugins
 from pulpit.api.uploads import UploadLimits, Uploads
 from pulpit.clock import Clock
 from pulpit.content.port import ContentType
+from pulpit.delivery.news import News
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
+
+MOST_WAITING: Final = 100
+MOST_TRIALS: Final = 8
+MOST_FIRING: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +50,16 @@ class Services:
     workers: Callable[[], list[Worker]]
     position_of: Callable[[Listener], int] = attrgetter("position")
     """How far a listener is at this moment; the stored position follows a little later."""
+    delivering: Callable[[], bool] = lambda: True
+    """Whether the delivery engine runs."""
+    news: News = field(default_factory=News)
+    """Word of new events."""
+    waiting: Semaphore = field(default_factory=lambda: Semaphore(MOST_WAITING))
+    """Places of those who wait for events."""
+    trials: Semaphore = field(default_factory=lambda: Semaphore(MOST_TRIALS))
+    """Places of tests of listeners that are under way."""
+    firing: Semaphore = field(default_factory=lambda: Semaphore(MOST_FIRING))
+    """Places of requests that bring events."""
 
     @property
     def plugins(self) -> Plugins:

@@ -13,8 +13,10 @@ from typing import Final
 from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor
 from pulpit.delivery.ledger import Ledger
+from pulpit.delivery.news import News
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.delivery.reader import READ_AT_ONCE, LogReader
+from pulpit.delivery.redrive import Redriver
 from pulpit.delivery.tail import Tail
 from pulpit.events import Event, as_topic
 from pulpit.store import event_log, listeners
@@ -46,16 +48,23 @@ class Dispatcher:
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_rang: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
+        self._redriver: Final = Redriver(database, kinds, clock)
+        self.news: Final = News()
+        """Rung when events have been announced."""
 
     @property
     def answers(self) -> dict[Bell, Callable[[], None]]:
         """What to do when a bell rings."""
-        return {Bell.EVENTS: self._events_rang.set, Bell.LISTENERS: self._listeners_rang.set}
+        return {Bell.EVENTS: self._events_rang.set, Bell.LISTENERS: self._listeners_changed}
 
     def position(self, listener: Listener) -> int:
         """How far a listener is at this moment; the stored position follows a little later."""
         running = self._cursors.get(listener.id)
         return self._tail.head if running and running[1].parked else listener.position
+
+    def _listeners_changed(self) -> None:
+        self._listeners_rang.set()
+        self._redriver.ring()
 
     async def run(self) -> None:
         """Deliver until cancelled; then every settled position has been written."""
@@ -67,6 +76,7 @@ class Dispatcher:
                 group.create_task(self._route())
                 group.create_task(self._follow_listeners())
                 group.create_task(self._note_idle())
+                group.create_task(self._redriver.run())
         finally:
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
             ledger.cancel()
@@ -89,6 +99,8 @@ class Dispatcher:
                 takers[event.event_type] = self._wanted_by.match(event.event_type)
             for listener_id in takers[event.event_type]:
                 self._cursors[listener_id][1].offer(event.number)
+        if news:
+            self.news.ring()
 
     async def _follow_listeners(self) -> None:
         while True:

@@ -1,6 +1,6 @@
 """Dead letters: events that a listener refused for good, or that could not be delivered in time, with the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, TypeVar
@@ -88,10 +88,11 @@ def drop(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) ->
     return tx.connection.execute(_some(delete(dead_letters), listener_id, letter_ids)).rowcount
 
 
-def to_send_again(connection: Connection, *, limit: int) -> list[DeadLetter]:
-    """The next dead letters of which another try was asked for."""
-    wanted = select(dead_letters).where(dead_letters.c.send_again).order_by(dead_letters.c.id).limit(limit)
-    return [DeadLetter(**row) for row in connection.execute(wanted).mappings()]
+def to_send_again(connection: Connection, *, limit: int, besides: Collection[str] = ()) -> list[DeadLetter]:
+    """The next dead letters of which another try was asked for, but for some listeners."""
+    wanted = select(dead_letters).where(dead_letters.c.send_again & dead_letters.c.listener_id.not_in(besides))
+    ordered = wanted.order_by(dead_letters.c.id).limit(limit)
+    return [DeadLetter(**row) for row in connection.execute(ordered).mappings()]
 
 
 def refused_again(tx: Transaction, letter: DeadLetter, reason: str, *, now: datetime) -> None:

@@ -5,12 +5,13 @@ worker that was declared dead finds its task no longer its own and can change no
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pulpit.errors import MissingResource
@@ -114,6 +115,12 @@ def search(
     wanted = select(tasks).where(*conditions).order_by(tasks.c.object_id)
     found = [Task(**row) for row in connection.execute(wanted).mappings()]
     return [task for task in found if set(tags) <= set(task.tags)]
+
+
+def counts(connection: Connection) -> Counter[str]:
+    """How many tasks there are in each state."""
+    rows = connection.execute(select(tasks.c.state, func.count()).group_by(tasks.c.state))
+    return Counter({row[0]: row[1] for row in rows})
 
 
 def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:

@@ -74,6 +74,9 @@ class Teller:
                 break
         return outcomes
 
+    def describe(self, event: Event) -> dict[str, Any]:
+        return {"number": event.number}
+
     async def close(self) -> None:
         pass
 

@@ -4,11 +4,10 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from pulpit import __version__
 from pulpit.api.endpoints import Provided
+from pulpit.api.health import database_answers
 from pulpit.api.models import StatusDocument
 from pulpit.api.services import Services
 from pulpit.clock import iso
@@ -33,16 +32,7 @@ def _document(services: Services) -> dict[str, Any]:
     return {
         "api_version": "2",
         "versions": {"platform_version": PLATFORM_VERSION, "pulpit_version": __version__},
-        "database_connection": {"connected": _database_answers(services)},
+        "database_connection": {"connected": database_answers(services)},
         "messaging_connection": {"connected": services.messaging_connected()},
         "known_workers": workers,
     }
-
-
-def _database_answers(services: Services) -> bool:
-    try:
-        with services.database.read() as connection:
-            connection.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        return False
-    return True

@@ -124,6 +124,16 @@ class _Publisher:
             self._failures += 1
         return outcomes
 
+    def describe(self, event: Event) -> dict[str, Any]:
+        """The message and where it is published."""
+        return {
+            "broker": self._link.address,
+            "exchange": self._exchange,
+            "routing_key": event.subject,
+            "properties": {name: value for name, value in vars(properties(event)).items() if value is not None},
+            "body": event.body,
+        }
+
     async def close(self) -> None:
         """Close the channel."""
         if self._channel:
@@ -184,6 +194,10 @@ class _Nowhere:
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Say yes."""
         return [DELIVERED] * len(events)
+
+    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
+        """Say that nothing is sent."""
+        return {}
 
     async def close(self) -> None:
         """Have nothing to close."""

@@ -151,6 +151,17 @@ class _Mailer:
             finally:
                 await line.close()
 
+    def describe(self, event: Event) -> dict[str, Any]:
+        """The message as the mail server gets it, and to whom."""
+        message = letter.compose([event], self._mailing, self._kind.server.sender)
+        return {
+            "server": self._kind.server.place,
+            "from": self._kind.server.sender.addr_spec,
+            "to": list(self._mailing.addresses),
+            "subject": letter.subject([event], self._mailing.subject),
+            "message": message.as_bytes().decode("utf-8", "replace"),
+        }
+
     async def close(self) -> None:
         """Have nothing to close."""
 
@@ -229,6 +240,10 @@ class _Nowhere:
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Say yes."""
         return [DELIVERED] * len(events)
+
+    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
+        """Say that nothing is sent."""
+        return {}
 
     async def close(self) -> None:
         """Have nothing to close."""

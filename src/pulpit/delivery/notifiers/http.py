@@ -130,6 +130,17 @@ class _Poster:
                 break
         return outcomes
 
+    def describe(self, event: Event) -> dict[str, Any]:
+        """The request; the listener's own headers are shown by their names alone, as they may be tokens."""
+        own = dict.fromkeys(self._hook.headers, "*****")
+        url = self._without_secrets(str(self._hook.url.with_user(None)))
+        return {
+            "method": "POST",
+            "url": url,
+            "headers": self._kind.headers(event, self._hook) | own,
+            "body": event.body,
+        }
+
     async def close(self) -> None:
         """Have nothing to close: the connections are shared."""
 

@@ -1,7 +1,7 @@
 """What a listener gets whose stored configuration cannot be used: it fails with the reason until somebody mends it."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from pulpit.delivery.notifiers.port import Outcome, Retry
 from pulpit.errors import InvalidValue
@@ -20,6 +20,10 @@ class Misconfigured:
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:  # noqa: ARG002 - the port's form
         """Say what is wrong."""
         return [Retry(reason=self._reason)]
+
+    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
+        """Say that nothing would be sent."""
+        return {}
 
     async def close(self) -> None:
         """Have nothing to close."""

@@ -77,6 +77,9 @@ class Notifier(Protocol):
         Must answer within a bounded time whatever the far side does, and can be cancelled at any moment.
         """
 
+    def describe(self, event: Event) -> dict[str, Any]:
+        """What `deliver` would send for an event, as JSON values for an operator to read, without secrets."""
+
     async def close(self) -> None:
         """Let go of every resource; never raises."""
 

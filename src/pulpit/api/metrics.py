@@ -1,0 +1,96 @@
+"""Numbers for Prometheus, read from the database when they are asked for; nothing is counted in memory."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from pulpit import __version__
+from pulpit.api.delivery_state import STATES, DeliveryState, delivery_states
+from pulpit.api.endpoints import Provided
+from pulpit.api.services import MOST_WAITING, Services
+from pulpit.store import event_log, listeners, tasks
+from pulpit.store.listeners import Listener
+
+router: Final = APIRouter(include_in_schema=False)
+
+_OF_LISTENER: Final = ("listener", "notifier")
+_TASK_STATES: Final = (tasks.WAITING, tasks.RUNNING, *sorted(tasks.ENDED))
+
+
+@router.get("/metrics")
+def read_metrics(services: Provided) -> Response:
+    """Tell how the server is, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Server(services))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Server(Collector):
+    """Everything there is to measure, at one moment."""
+
+    def __init__(self, services: Services) -> None:
+        self._services: Final = services
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing in advance: the registry need not compare names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the database once."""
+        with self._services.database.read() as connection:
+            head = event_log.head(connection)
+            found = listeners.every(connection)
+            states = delivery_states(connection, found, self._services)
+            by_state = tasks.counts(connection)
+        yield InfoMetricFamily("pulpit", "The server.", value={"version": __version__})
+        yield CounterMetricFamily("pulpit_events", "Events that were entered into the log.", value=head)
+        yield from _of_listeners(found, states)
+        yield _tasks(by_state)
+        yield from self._of_server()
+
+    def _of_server(self) -> Iterator[Metric]:
+        services = self._services
+        yield GaugeMetricFamily("pulpit_workers", "Worker processes.", value=len(services.workers()))
+        delivering, connected = services.delivering(), services.messaging_connected()
+        yield GaugeMetricFamily("pulpit_delivering", "1 while the delivery engine runs.", value=delivering)
+        yield GaugeMetricFamily("pulpit_broker_connected", "1 while the broker can be reached.", value=connected)
+        waiting = MOST_WAITING - services.waiting._value  # noqa: SLF001 - a semaphore has no other way to tell
+        yield GaugeMetricFamily("pulpit_feed_waiting", "Requests and streams that wait for events.", value=waiting)
+
+
+def _of_listeners(found: Iterable[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "pulpit_listener_state", "1 for the state that the listener is in.", labels=[*_OF_LISTENER, "state"]
+    )
+    families = {
+        "position": _gauge("position", "Number of the last event that is settled."),
+        "lag_events": _gauge("lag_events", "Events in the log behind the position, wanted or not."),
+        "lag_seconds": _gauge("lag_seconds", "Age of the first event behind the position."),
+        "attempts": _gauge("failures", "Failed attempts in a row."),
+        "dead_letters": _gauge("dead_letters", "Events that were put aside."),
+    }
+    for listener in found:
+        labels, now = [listener.id, listener.notifier_type_id], states[listener.id]
+        for word in STATES:
+            state.add_metric([*labels, word], float(now.state == word))
+        for name, family in families.items():
+            family.add_metric(labels, getattr(now, name))
+    yield state
+    yield from families.values()
+
+
+def _gauge(name: str, meaning: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"pulpit_listener_{name}", meaning, labels=_OF_LISTENER)
+
+
+def _tasks(by_state: Counter[str]) -> Metric:
+    family = GaugeMetricFamily("pulpit_tasks", "Tasks that the server knows, by state.", labels=["state"])
+    for state in _TASK_STATES:
+        family.add_metric([state], by_state[state])
+    return family

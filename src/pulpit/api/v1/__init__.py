@@ -1,0 +1,1 @@
+"""Pulpit's own API, one module for each resource: what Pulp 2 never had."""

@@ -1,0 +1,126 @@
+"""Events from elsewhere: read from a request, judged, and entered all or none."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from pulpit.api.gates import strict_json
+from pulpit.api.services import Services
+from pulpit.api.v1.shapes import NewEventShape
+from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge
+from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
+from pulpit.fire import fire
+from pulpit.store import idempotency
+from pulpit.store.database import Transaction
+
+MOST_AT_ONCE: Final = 10_000
+LONGEST_BODY: Final = 16 * 2**20
+LONGEST_PAYLOAD: Final = 2**20
+"""Bytes of one event's payload."""
+LONGEST_REPOSITORY: Final = 255
+LONGEST_RESULT: Final = 20
+LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fired:
+    """The numbers that events got, now or when the same request came before."""
+
+    numbers: Sequence[int]
+    before: bool
+
+
+def read_events(body: bytes, media_type: str) -> list[NewEventShape]:
+    """Read one event, a list, or lines of events, and judge each.
+
+    Raises:
+        MalformedRequest: the body, or a line of it, is not JSON.
+        InvalidValue: an event cannot be fired; the text says which.
+        RequestTooLarge: there are too many.
+    """
+    values = _lines(body) if media_type in LINES else _values(body)
+    if len(values) > MOST_AT_ONCE:
+        raise RequestTooLarge(f"There are {len(values)} events; send at most {MOST_AT_ONCE} at once.")
+    if not values:
+        raise InvalidValue("body", "there is no event in it.")
+    return [_event(number, value) for number, value in enumerate(values, 1)]
+
+
+def fire_events(services: Services, events: Sequence[NewEventShape], key: str | None, digest: str) -> Fired:
+    """Enter all events in one transaction, once for each idempotency key.
+
+    Raises:
+        ConflictingOperation: the key was used for another request.
+        StorageFull: the disk has no room; nothing was entered.
+    """
+    with services.database.write() as tx:
+        before = idempotency.begin(tx, key, digest, now=services.clock()) if key else None
+        if before:
+            if before.request_digest != digest:
+                raise ConflictingOperation("This Idempotency-Key was used for another request.")
+            return Fired(numbers=before.answer, before=True)
+        numbers = [_fire(tx, services, event) for event in events]
+        if key:
+            idempotency.finish(tx, key, numbers)
+    return Fired(numbers=numbers, before=False)
+
+
+def digest_of(body: bytes, media_type: str, login: str) -> str:
+    """What tells one request from another under the same key."""
+    return hashlib.sha256(json.dumps([login, media_type in LINES]).encode() + body).hexdigest()
+
+
+def _fire(tx: Transaction, services: Services, event: NewEventShape) -> int:
+    return fire(tx, event.event_type, event.payload, clock=services.clock, repo_id=event.repo_id).number
+
+
+def _lines(body: bytes) -> list[Any]:
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > MOST_AT_ONCE:
+        raise RequestTooLarge(f"There are {len(lines)} events; send at most {MOST_AT_ONCE} at once.")
+    values: list[Any] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(strict_json(line))
+        except MalformedRequest as error:
+            raise MalformedRequest(f"Event {number}: {str(error).replace('The body', 'the line')}") from None
+    return values
+
+
+def _values(body: bytes) -> list[Any]:
+    value = strict_json(body)
+    return value if isinstance(value, list) else [value]
+
+
+def _event(number: int, value: Any) -> NewEventShape:
+    try:
+        event = NewEventShape.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "body"
+        raise InvalidValue(name, f"event {number}: {first['msg'].rstrip('.').lower()}.") from None
+    complaint = _complaint(event)
+    if complaint:
+        raise InvalidValue(complaint[0], f"event {number}: {complaint[1]}")
+    return event
+
+
+def _complaint(event: NewEventShape) -> tuple[str, str] | None:
+    """The property that is wrong, and why."""
+    try:
+        check_event_type(event.event_type)
+    except InvalidValue as error:
+        return "event_type", str(error).partition(": ")[2]
+    if event.event_type not in PULP_TYPES and event.event_type.partition(".")[0] in OWN_ROOTS:
+        return "event_type", f"{event.event_type} is fired by Pulpit alone."
+    if len(json.dumps(event.payload, ensure_ascii=False).encode()) > LONGEST_PAYLOAD:
+        return "payload", f"it has more than {LONGEST_PAYLOAD} bytes."
+    for name, longest in (("repo_id", LONGEST_REPOSITORY), ("result", LONGEST_RESULT)):
+        text = event.payload.get(name)
+        if text is not None and not (isinstance(text, str) and len(text) <= longest):
+            return "payload", f"its {name}, by which listeners filter, must be text of at most {longest} characters."
+    return None

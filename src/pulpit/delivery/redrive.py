@@ -1,0 +1,189 @@
+"""Sends dead letters again that an operator has marked, beside the cursors and out of their order.
+
+    marked ──▶ delivered: gone │ refused: the new reason, no mark │ to be tried again: still marked, after a pause
+
+Listeners do not wait for one another, a listener that fails is left alone for a growing time, and a paused one until it
+is resumed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from pulpit import backoff
+from pulpit.clock import Clock
+from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Refused, Retry
+from pulpit.delivery.outcome_words import described
+from pulpit.delivery.single import config_for_one, deliver_one
+from pulpit.errors import StorageFull
+from pulpit.events import Event
+from pulpit.store import dead_letters, deliveries, event_log, listeners
+from pulpit.store.database import Database, Transaction
+from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
+from pulpit.store.deliveries import Delivery
+from pulpit.store.listeners import Listener
+
+LOOK_EVERY: Final = 30.0
+"""Seconds after which marked letters are looked for though no bell rang."""
+AT_ONCE: Final = 200
+"""Letters of one round."""
+PATIENCE: Final = 60.0
+"""Seconds that one letter may take."""
+SHORTEST_PAUSE: Final = 0.1
+"""Seconds between two rounds in which there was nothing more to do at once."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rest:
+    """How long a failing listener is left alone, by the loop's clock."""
+
+    failures: int
+    until: float
+
+
+class Redriver:
+    """Takes care of marked dead letters until cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        kinds: NotifierTypes,
+        clock: Clock,
+        *,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._database: Final = database
+        self._kinds: Final = kinds
+        self._clock: Final = clock
+        self._luck: Final = luck
+        self._rang: Final = asyncio.Event()
+        self._resting: Final[dict[str, _Rest]] = {}
+
+    def ring(self) -> None:
+        """Hint that letters were marked, or that a listener changed."""
+        self._rang.set()
+
+    async def run(self) -> None:
+        """Send marked letters again."""
+        while True:
+            self._rang.clear()
+            if not await self._round():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._rang.wait(), self._pause())
+
+    async def _round(self) -> bool:
+        """Send the letters that are due, and answer whether there may be more at once."""
+        now = asyncio.get_running_loop().time()
+        resting = {listener_id for listener_id, rest in self._resting.items() if rest.until > now}
+        portions = await asyncio.to_thread(self._read, resting)
+        async with asyncio.TaskGroup() as group:
+            for listener, letters in portions:
+                group.create_task(self._serve(listener, letters))
+        return sum(len(letters) for _, letters in portions) == AT_ONCE
+
+    async def _serve(self, listener: Listener, letters: Sequence[DeadLetter]) -> None:
+        """Send letters of one listener, address by address in the order of their events, until one must wait."""
+        ordered = sorted(letters, key=lambda letter: (letter.recipient or "", letter.event_number))
+        try:
+            for recipient, some in groupby(ordered, key=lambda letter: letter.recipient):
+                if not await self._send_all(listener, recipient, some):
+                    return
+        except StorageFull:
+            _log.warning("the disk is full; dead letters wait", extra={"action": "redrive_disk_full"})
+            self._rest(listener)
+        except Exception:  # noqa: BLE001 - whatever it was, it must not reach the other listeners
+            _log.exception("a dead letter's way failed", extra={"action": "redrive_bug", "listener": listener.id})
+            self._rest(listener)
+        else:
+            self._resting.pop(listener.id, None)
+
+    async def _send_all(self, listener: Listener, recipient: str | None, letters: Iterable[DeadLetter]) -> bool:
+        kind = self._kinds[listener.notifier_type_id]
+        notifier = kind.open(config_for_one(listener.notifier_config, recipient))
+        try:
+            for letter in letters:
+                outcome = await self._send(listener, notifier, letter)
+                if isinstance(outcome, Retry):
+                    self._rest(listener)
+                    return False
+        finally:
+            await notifier.close()
+        return True
+
+    async def _send(self, listener: Listener, notifier: Notifier, letter: DeadLetter) -> Outcome:
+        """Send one letter and write down what came of it."""
+        begun_at, begun = self._clock(), asyncio.get_running_loop().time()
+        event = await asyncio.to_thread(self._event, letter.event_number)
+        if event is None:
+            outcome: Outcome = Refused(reason=f"The log does not hold event {letter.event_number} any more.")
+        else:
+            outcome = await deliver_one(notifier, event, patience=PATIENCE)
+        word, said = described(outcome)
+        attempt = Delivery(
+            listener_id=listener.id,
+            at=begun_at,
+            duration_ms=round((asyncio.get_running_loop().time() - begun) * 1000),
+            outcome=word,
+            first_event=letter.event_number,
+            last_event=letter.event_number,
+            event_count=1,
+            answer=said,
+        )
+        extra = {"action": "dead_letter_sent_again", "listener": listener.id, "outcome": word}
+        _log.info("dead letter sent again: %s", word, extra=extra)
+        await asyncio.to_thread(self._settle, letter, outcome, attempt)
+        return outcome
+
+    def _settle(self, letter: DeadLetter, outcome: Outcome, attempt: Delivery) -> None:
+        with self._database.write() as tx:
+            if letter.listener_id not in listeners.revisions(tx.connection):
+                return  # it was deleted meanwhile, and its letters with it
+            deliveries.add(tx, [attempt])
+            if isinstance(outcome, Refused):
+                dead_letters.refused_again(tx, letter, outcome.reason, now=self._clock())
+            elif isinstance(outcome, Delivered):
+                dead_letters.drop(tx, letter.listener_id, [letter.id])
+                self._add_refused(tx, letter, outcome)
+
+    def _add_refused(self, tx: Transaction, letter: DeadLetter, outcome: Delivered) -> None:
+        """Put the event aside anew for those of several addresses that refused it while others took it."""
+        refused = outcome.refused.items()
+        fresh = [NewDeadLetter(event_number=letter.event_number, reason=why, recipient=who) for who, why in refused]
+        dead_letters.add(tx, letter.listener_id, fresh, attempts=letter.attempts + 1, now=self._clock())
+
+    def _rest(self, listener: Listener) -> None:
+        pace = self._kinds[listener.notifier_type_id].pace
+        before = self._resting.get(listener.id)
+        failures = before.failures + 1 if before else 1
+        pause = backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, luck=self._luck())
+        until = asyncio.get_running_loop().time() + pause.total_seconds()
+        self._resting[listener.id] = _Rest(failures=failures, until=until)
+
+    def _pause(self) -> float:
+        """Seconds until something may be due though no bell rings."""
+        now = asyncio.get_running_loop().time()
+        pauses = [max(SHORTEST_PAUSE, rest.until - now) for rest in self._resting.values()]
+        return min([LOOK_EVERY, *pauses])
+
+    def _read(self, resting: set[str]) -> list[tuple[Listener, list[DeadLetter]]]:
+        """The letters that are due, by listener; nothing is due for listeners that rest, pause or are unknown here."""
+        with self._database.read() as connection:
+            known = {each.id: each for each in listeners.every(connection)}
+            for gone in self._resting.keys() - known.keys():
+                del self._resting[gone]
+            quiet = {each.id for each in known.values() if each.paused or each.notifier_type_id not in self._kinds}
+            found = dead_letters.to_send_again(connection, limit=AT_ONCE, besides=quiet | resting)
+        found.sort(key=lambda letter: letter.listener_id)
+        portions = groupby(found, key=lambda letter: letter.listener_id)
+        return [(known[listener_id], list(letters)) for listener_id, letters in portions if listener_id in known]
+
+    def _event(self, number: int) -> Event | None:
+        with self._database.read() as connection:
+            return event_log.get(connection, number)
