@@ -1,11 +1,15 @@
-"""Writes docs/configuration.md from the settings, so that the page cannot drift from the code (`make docs`)."""
+"""Writes docs/configuration.md and docs/asyncapi.json, so that they cannot drift from the code (`make docs`)."""
 
+import json
 from pathlib import Path
 from typing import Final
 
+from pulpit import __version__
+from pulpit.catalogue import asyncapi
 from pulpit.settings import SECTIONS, Key, default_of, keys
 
 PAGE: Final = Path(__file__).parent / "configuration.md"
+ASYNCAPI: Final = Path(__file__).parent / "asyncapi.json"
 HEAD: Final = """\
 # Configuration
 
@@ -55,5 +59,11 @@ def _unit(key: Key) -> str:
     return str(meta["unit"])
 
 
+def asyncapi_text() -> str:
+    """The AsyncAPI document as it stands in docs/."""
+    return json.dumps(asyncapi(__version__), indent=1, sort_keys=True) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    ASYNCAPI.write_text(asyncapi_text(), encoding="utf-8")

@@ -14,6 +14,10 @@ SYNC_FINISH: Final = "repo.sync.finish"
 PUBLISH_START: Final = "repo.publish.start"
 PUBLISH_FINISH: Final = "repo.publish.finish"
 
+REPO_CREATE: Final = "repo.create"
+REPO_UPDATE: Final = "repo.update"
+REPO_DELETE: Final = "repo.delete"
+TASK_STATES: Final = ("waiting", "running", "finished", "error", "canceled")
 LISTENER_FAILING: Final = "listener.failing"
 LISTENER_RECOVERED: Final = "listener.recovered"
 TEST: Final = "event.test"
@@ -21,7 +25,11 @@ TEST: Final = "event.test"
 PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
 """The types that Pulp 2 had."""
 
-EVENT_TYPES: Final = PULP_TYPES | {LISTENER_FAILING, LISTENER_RECOVERED, TEST}
+EVENT_TYPES: Final = (
+    PULP_TYPES
+    | {REPO_CREATE, REPO_UPDATE, REPO_DELETE, LISTENER_FAILING, LISTENER_RECOVERED, TEST}
+    | {f"tasks.{state}" for state in TASK_STATES}
+)
 """Every type that Pulpit itself fires."""
 
 OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "event"})
@@ -49,7 +57,7 @@ class Event:
     event_type: str
     repo_id: str | None
     repo_number: int | None
-    """Counts the repository's events from 1 without holes, so that a consumer sees a gap; null without repository."""
+    """Counts those events of a repository that a listener's `*` covers, from 1 without holes; null for others."""
     result: str | None
     """`payload["result"]` of a finish event, to filter by."""
     occurred_at: datetime

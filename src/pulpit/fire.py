@@ -7,7 +7,7 @@ nobody: what the transaction commits will be delivered, what it rolls back never
 from typing import Any
 
 from pulpit.clock import Clock
-from pulpit.events import Event, check_event_type, encode_body
+from pulpit.events import Event, check_event_type, encode_body, star_covers
 from pulpit.ids import uuid7
 from pulpit.store import event_log
 from pulpit.store.database import Transaction
@@ -30,7 +30,7 @@ def fire(
         payload: any JSON object; `repo_id` and `result` in it are what listeners filter by.
         clock: tells the time of the event.
         call_report: the report of the task that fires, null outside a task (Pulp 2's third key).
-        repo_id: the repository whose counter the event draws from; by default the payload's.
+        repo_id: the repository that the event is about; by default the payload's.
 
     Raises:
         InvalidValue: the type is not one that can be fired.
@@ -45,4 +45,4 @@ def fire(
         occurred_at=clock(),
         body=encode_body(event_type, payload, call_report),
     )
-    return event_log.append(tx, new)
+    return event_log.append(tx, new, counted=star_covers(event_type))

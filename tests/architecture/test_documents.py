@@ -5,21 +5,39 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from pulpit.events import EVENT_TYPES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *CHECKOUT.glob("*.md")])
 
 
-def test_the_configuration_page_is_what_the_settings_say() -> None:
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """What `make docs` runs."""
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec
     assert spec.loader
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_configuration_page_is_what_the_settings_say(generate: ModuleType) -> None:
     assert (DOCS / "configuration.md").read_text(encoding="utf-8") == generate.page(), "run `make docs`"
+
+
+def test_the_asyncapi_document_is_what_the_catalogue_says(generate: ModuleType) -> None:
+    assert (DOCS / "asyncapi.json").read_text(encoding="utf-8") == generate.asyncapi_text(), "run `make docs`"
+
+
+def test_every_event_type_is_described() -> None:
+    described = (DOCS / "events.md").read_text(encoding="utf-8")
+    assert [event_type for event_type in sorted(EVENT_TYPES) if f"`{event_type}`" not in described] == []
 
 
 def test_the_flows_walk_through_names_that_exist() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pulpit.clock import system_clock
-from pulpit.events import Event
+from pulpit.events import Event, star_covers
 from pulpit.fire import fire
 from pulpit.store import event_log
 from pulpit.store.database import Database
@@ -27,6 +27,11 @@ def fire_one(database: Database, event_type: str = "repo.sync.start", repo_id: s
     """Fire an event in a transaction of its own."""
     with database.write() as tx:
         return fire(tx, event_type, {"repo_id": repo_id, **payload}, clock=system_clock)
+
+
+def told(database: Database) -> list[Event]:
+    """The events of the log that a listener's `*` covers."""
+    return [event for event in log(database) if star_covers(event.event_type)]
 
 
 def log(database: Database) -> list[Event]:

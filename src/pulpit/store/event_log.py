@@ -46,15 +46,18 @@ class NewEvent:
     body: str
 
 
-def append(tx: Transaction, new: NewEvent) -> Event:
-    """Write one event into the log; it exists when, and only when, the transaction is committed."""
+def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
+    """Write one event into the log; it exists when, and only when, the transaction is committed.
+
+    A counted event draws the next number of its repository.
+    """
     dialect = tx.connection.dialect.name
     if dialect == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
     repo_number = None
-    if new.repo_id is not None:
-        counted = tx.connection.execute(_NEXT_OF_REPOSITORY[dialect], {"repo_id": new.repo_id})
-        repo_number = counted.scalar_one()
+    if counted and new.repo_id is not None:
+        drawn = tx.connection.execute(_NEXT_OF_REPOSITORY[dialect], {"repo_id": new.repo_id})
+        repo_number = drawn.scalar_one()
     row = {name: getattr(new, name) for name in NewEvent.__dataclass_fields__}
     row["repo_number"] = repo_number
     number = tx.connection.execute(_APPEND, row).scalar_one()

@@ -16,6 +16,7 @@ from pulpit.store import history, tasks
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.tasks import Ended, Task
+from pulpit.tasks.queue import announce
 from pulpit.tasks.reports import call_report, history_report
 
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
@@ -70,6 +71,7 @@ def _end(tx: Transaction, task: Task, verdict: Verdict, clock: Clock) -> None:
             report = history_report(closed)
             fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
             tasks.amend(tx, task.id, result=report)
+    announce(tx, final, clock)
 
 
 def canceled(reason: str) -> Verdict:

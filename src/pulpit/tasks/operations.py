@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pulpit.events import PUBLISH_START, SYNC_START
+from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
 from pulpit.fire import fire
 from pulpit.repositories.intake import copy_units, import_file, remove_units
 from pulpit.repositories.orphans import remove_orphans
@@ -80,6 +80,7 @@ async def delete_repository(work: Work) -> Verdict:
         await unpublish(work.workplace, repo_id, distributor.id)
     with work.workplace.database.write() as tx:
         repositories.remove(tx, repo_id)
+        fire(tx, REPO_DELETE, {"repo_id": repo_id}, clock=work.workplace.clock, call_report=call_report(work.task))
     return Verdict(state=tasks.FINISHED)
 
 
@@ -92,6 +93,8 @@ async def update_distributor(work: Work) -> Verdict:
         config = merged(current.config, arguments["delta"])
         now = work.workplace.clock()
         repositories.change_distributor(tx, repo_id, distributor_id, config=config, last_updated=now)
+        payload = {"repo_id": repo_id, "changed": [f"distributors.{distributor_id}"]}
+        fire(tx, REPO_UPDATE, payload, clock=work.workplace.clock, call_report=call_report(work.task))
     return Verdict(state=tasks.FINISHED)
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pulpit.clock import Clock
+from pulpit.fire import fire
 from pulpit.store import repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.tasks import NewTask, Task
+from pulpit.tasks.reports import call_report, task_event
 
 SYNC: Final = "pulp.server.managers.repo.sync.sync"
 PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
@@ -159,8 +161,28 @@ def action_tag(action: str) -> str:
     return f"pulp:action:{action}"
 
 
+def cancel(tx: Transaction, task_id: str, *, clock: Clock) -> None:
+    """Cancel a waiting task at once, ask the worker of a running one to stop, leave an ended one as it is.
+
+    Raises:
+        MissingResource: there is no such task.
+    """
+    before = tasks.get(tx.connection, task_id)
+    tasks.cancel(tx, task_id, now=clock())
+    after = tasks.get(tx.connection, task_id)
+    if after.state != before.state:
+        announce(tx, after, clock)
+
+
+def announce(tx: Transaction, task: Task, clock: Clock) -> None:
+    """Fire the event of the state that a task has just come into."""
+    fire(tx, f"tasks.{task.state}", task_event(task), clock=clock, call_report=call_report(task))
+
+
 def _add(tx: Transaction, clock: Clock, login: str | None, new: NewTask) -> Task:
-    return tasks.add(tx, replace(new, principal_login=login), now=clock())
+    task = tasks.add(tx, replace(new, principal_login=login), now=clock())
+    announce(tx, task, clock)
+    return task
 
 
 def _on_repository(task_type: str, arguments: dict[str, Any], tags: list[str]) -> NewTask:

@@ -67,6 +67,17 @@ def call_report(task: Task) -> dict[str, Any]:
     }
 
 
+def task_event(task: Task) -> dict[str, Any]:
+    """The payload of an event about a task's state."""
+    return {
+        "task_id": task.id,
+        "task_type": task.task_type,
+        "state": task.state,
+        "tags": task.tags,
+        "repo_id": task.arguments.get("repo_id"),
+    }
+
+
 def history_report(record: Record) -> dict[str, Any]:
     """A history record as the API lists it, as a task's result and as the payload of a finish event."""
     word = _PLUGIN_WORD[record.kind]

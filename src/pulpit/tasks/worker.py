@@ -22,6 +22,7 @@ from pulpit.store.database import Database
 from pulpit.store.tasks import Task
 from pulpit.tasks.endings import Verdict, canceled, end, failed
 from pulpit.tasks.operations import Operation, Work
+from pulpit.tasks.queue import announce
 
 POLL: Final = 5.0
 """Seconds after which the queue is looked at though nobody called."""
@@ -76,7 +77,10 @@ class Worker:
 
     def _claim(self) -> Task | None:
         with self._database.write() as tx:
-            return tasks.claim(tx, self._name, now=self._clock())
+            task = tasks.claim(tx, self._name, now=self._clock())
+            if task:
+                announce(tx, task, self._clock)
+            return task
 
     async def _perform(self, task: Task) -> None:
         extra = {"action": "task_started", "task": task.id, "task_type": task.task_type}

@@ -16,7 +16,8 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import NewTask, Task
 from pulpit.tasks.endings import Verdict, canceled, end, failed, sweep
 from pulpit.tasks.reports import call_report
-from support.database import fresh, log
+from support.catalogue import check
+from support.database import fresh, log, told
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_l
     task = started_sync(database)
     ending = Ending(result="success", added_count=3, updated_count=0, removed_count=1, summary={"a": 1})
     assert end(database, task, Verdict(state=tasks.FINISHED, ending=ending), system_clock)
-    start, finish = log(database)
+    start, finish = told(database)
     body = json.loads(finish.body)
     assert (start.event_type, finish.event_type, finish.result) == ("repo.sync.start", "repo.sync.finish", "success")
     assert body["payload"]["added_count"] == 3
@@ -60,11 +61,22 @@ def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_l
         assert tasks.get(connection, task.id).result == body["payload"]
 
 
+def test_every_event_of_a_task_keeps_the_contract(database: Database) -> None:
+    for verdict in (
+        Verdict(state=tasks.FINISHED, ending=Ending(result="success", added_count=1, updated_count=0, removed_count=0)),
+        canceled("It was cancelled."),
+        failed(KeyError("x"), ["trace"]),
+    ):
+        end(database, started_sync(database), verdict, system_clock)
+    for event in log(database):
+        check(event)
+
+
 def test_a_second_ending_changes_nothing_and_fires_nothing(database: Database) -> None:
     task = started_sync(database)
     assert end(database, task, canceled("It was cancelled."), system_clock)
     assert not end(database, task, failed(WorkFailed("late"), ()), system_clock)
-    assert [event.result for event in log(database)] == [None, "canceled"]
+    assert [event.result for event in told(database)] == [None, "canceled"]
 
 
 def test_the_tasks_of_dead_workers_are_ended_as_errors_with_their_finish(database: Database) -> None:
@@ -72,7 +84,7 @@ def test_the_tasks_of_dead_workers_are_ended_as_errors_with_their_finish(databas
     assert sweep(database, "@elsewhere", "died", system_clock) == 0
     assert sweep(database, "@here", "The worker died (signal 9).", system_clock) == 1
     assert sweep(database, "@here", "again", system_clock) == 0
-    _, finish = log(database)
+    _, finish = told(database)
     body = json.loads(finish.body)
     assert (body["payload"]["result"], body["payload"]["added_count"]) == ("error", None)
     assert body["payload"]["error_message"] == "The worker died (signal 9)."
@@ -91,7 +103,7 @@ def test_a_cancelled_task_whose_worker_had_to_be_killed_is_canceled(database: Da
     with database.write() as tx:
         tasks.cancel(tx, task.id, now=system_clock())
     sweep(database, "@here", "killed", system_clock)
-    assert log(database)[-1].result == "canceled"
+    assert told(database)[-1].result == "canceled"
 
 
 def test_a_foreseen_failure_has_no_traceback_and_a_bug_has_one(database: Database) -> None:
@@ -99,7 +111,7 @@ def test_a_foreseen_failure_has_no_traceback_and_a_bug_has_one(database: Databas
     end(database, started[0], failed(WorkFailed("The feed said 404."), ["trace"]), system_clock)
     started.append(started_sync(database, "w2"))
     end(database, started[1], failed(KeyError("x"), ["trace"]), system_clock)
-    records = [event.payload for event in log(database) if event.event_type == "repo.sync.finish"]
+    records = [event.payload for event in told(database) if event.event_type == "repo.sync.finish"]
     assert [record["traceback"] for record in records] == [None, ["trace"]]
     assert records[0]["error_message"] == "The feed said 404."
     assert records[1]["error_message"] == "Internal error: KeyError: 'x'"
@@ -111,4 +123,4 @@ def test_a_task_that_began_nothing_ends_without_an_event(database: Database) -> 
         task = tasks.claim(tx, "w", now=system_clock())
     assert task
     assert end(database, task, failed(WorkFailed("no such repository"), ()), system_clock)
-    assert log(database) == []
+    assert [event.event_type for event in log(database)] == ["tasks.error"]

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import documents
+from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import ACCEPTED, OK, QUEUED, Provided, answers
 from pulpit.api.masks import merged
 from pulpit.api.models import ImporterChanges, NewImporter
@@ -36,6 +37,7 @@ def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSON
     with services.database.write() as tx:
         repositories.get(tx.connection, repo_id)
         repositories.remove_importer(tx, repo_id)
+        repository_changed(tx, repo_id, ["importer"], services)
         attach_importer(tx, repo_id, body.importer_type_id, body.importer_config or {}, services)
         return _done(show(tx.connection, repo_id, None, services))
 
@@ -92,6 +94,7 @@ def change_importer(
     config = merged(found.config, delta, types.secret_keys(found.importer_type_id), property_name=_CONFIG)
     types.check_importer_config(found.importer_type_id, config)
     repositories.change_importer(tx, repo_id, config=config, last_updated=services.clock())
+    repository_changed(tx, repo_id, ["importer"], services)
 
 
 def show(connection: Connection, repo_id: str, importer_id: str | None, services: Services) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria, documents
+from pulpit.api.announcing import repository_changed, repository_created
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.models import (
     DistributorChanges,
@@ -61,16 +62,19 @@ Asked = Annotated[Parts, Depends(_asked_parts)]
 def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
     check_repository_id(body.id)
+    display_name = body.display_name if body.display_name is not None else body.id
+    notes = _merged_notes({}, body.notes or {})
     with services.database.write() as tx:
         repositories.add(
             tx,
             body.id,
-            display_name=body.display_name if body.display_name is not None else body.id,
+            display_name=display_name,
             description=body.description,
-            notes=_merged_notes({}, body.notes or {}),
+            notes=notes,
             now=services.clock(),
         )
         _attach(tx, body, services)
+        repository_created(tx, body.id, display_name=display_name, notes=notes, services=services)
         [document] = show(tx.connection, services, repo_id=body.id)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
@@ -108,7 +112,9 @@ def update_repository(repo_id: str, body: RepositoryChanges, services: Provided,
     """Change a repository and its importer at once, its distributors by a task each."""
     with services.database.write() as tx:
         found = repositories.get(tx.connection, repo_id)
-        repositories.change(tx, repo_id, **_changes(found, body.delta or RepositoryDelta()))
+        changes = _changes(found, body.delta or RepositoryDelta())
+        repositories.change(tx, repo_id, **changes)
+        repository_changed(tx, repo_id, list(changes), services)
         if body.importer_config:
             change_importer(tx, repo_id, None, body.importer_config, services)
         spawned = [

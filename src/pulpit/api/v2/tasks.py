@@ -12,6 +12,7 @@ from pulpit.api.models import SearchBody, TaskReport
 from pulpit.api.services import Services
 from pulpit.errors import InvalidValue, PulpitError
 from pulpit.store import tasks
+from pulpit.tasks import queue
 from pulpit.tasks.reports import task_report
 
 router: Final = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -67,7 +68,7 @@ def read_task(task_id: str, services: Provided) -> JSONResponse:
 def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     """Cancel a task, not those that it spawned; one that has ended stays as it is."""
     with services.database.write() as tx:
-        tasks.cancel(tx, task_id, now=services.clock())
+        queue.cancel(tx, task_id, clock=services.clock)
     return JSONResponse(None)
 
 

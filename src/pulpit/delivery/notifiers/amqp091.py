@@ -207,7 +207,9 @@ def properties(event: Event) -> BasicProperties:
     """The basic properties of an event's message; they are the same on every attempt."""
     headers: dict[str, Any] = {"qpid.subject": event.subject, "pulpit-number": event.number}
     if event.repo_id is not None:
-        headers |= {"pulpit-repo-id": event.repo_id, "pulpit-repo-number": event.repo_number}
+        headers["pulpit-repo-id"] = event.repo_id
+    if event.repo_number is not None:
+        headers["pulpit-repo-number"] = event.repo_number
     return BasicProperties(
         content_type="application/json",
         content_encoding="utf-8",

@@ -1,0 +1,161 @@
+"""The contract of Pulpit's own events: a JSON Schema (2020-12) for the body of every type, and an AsyncAPI document.
+
+A consumer may rely on what is required here; keys may be added, never taken away within a version. A version is part of
+the schema's `$id`; a change that breaks somebody makes a new one.
+"""
+
+from typing import Any, Final
+
+from pulpit import events
+from pulpit.events import EVENT_TYPES, SUBJECT_PREFIX
+
+VERSION: Final = 1
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+_TEXT_OR_NULL: Final[dict[str, Any]] = {"type": ["string", "null"]}
+_COUNT: Final[dict[str, Any]] = {"type": ["integer", "null"]}
+_TIME: Final[dict[str, Any]] = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+_TIME_OR_NULL: Final[dict[str, Any]] = {**_TIME, "type": ["string", "null"]}
+_TEXTS_OR_NULL: Final[dict[str, Any]] = {"type": ["array", "null"], "items": _TEXT}
+_ANYTHING: Final[dict[str, Any]] = {}
+
+_FINISH: Final[dict[str, Any]] = {
+    "repo_id": _TEXT,
+    "started": _TIME,
+    "completed": _TIME,
+    "summary": _ANYTHING,
+    "details": _ANYTHING,
+    "error_message": _TEXT_OR_NULL,
+    "exception": _TEXT_OR_NULL,
+    "traceback": _TEXTS_OR_NULL,
+    "id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
+}
+_TASK: Final[dict[str, Any]] = {
+    "task_id": _TEXT,
+    "task_type": _TEXT,
+    "state": _TEXT,
+    "tags": {"type": "array", "items": _TEXT},
+    "repo_id": _TEXT_OR_NULL,
+}
+_REPOSITORY: Final[dict[str, Any]] = {"repo_id": _TEXT, "display_name": _TEXT_OR_NULL, "notes": {"type": "object"}}
+_LISTENER: Final[dict[str, Any]] = {"listener_id": _TEXT, "notifier_type_id": _TEXT}
+
+_MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    events.SYNC_START: ("A sync has begun.", {"repo_id": _TEXT}),
+    events.SYNC_FINISH: (
+        "A sync has ended, however it ended.",
+        _FINISH
+        | {
+            "importer_id": _TEXT,
+            "importer_type_id": _TEXT,
+            "result": {"enum": ["success", "failed", "error", "canceled"]},
+            "added_count": _COUNT,
+            "updated_count": _COUNT,
+            "removed_count": _COUNT,
+            "_ns": {"const": "repo_sync_results"},
+        },
+    ),
+    events.PUBLISH_START: ("A publish has begun.", {"repo_id": _TEXT, "distributor_id": _TEXT}),
+    events.PUBLISH_FINISH: (
+        "A publish has ended, however it ended.",
+        _FINISH
+        | {
+            "distributor_id": _TEXT,
+            "distributor_type_id": _TEXT,
+            "result": {"enum": ["success", "failed", "skipped", "error", "canceled"]},
+            "_ns": {"const": "repo_publish_results"},
+        },
+    ),
+    events.REPO_CREATE: ("A repository was made.", _REPOSITORY),
+    events.REPO_UPDATE: (
+        "A repository, its importer or a distributor was changed; `changed` names what, never to which value.",
+        {"repo_id": _TEXT, "changed": {"type": "array", "items": _TEXT}},
+    ),
+    events.REPO_DELETE: ("A repository was deleted, with what it had published.", {"repo_id": _TEXT}),
+    **{f"tasks.{state}": (f"A task is now {state}.", _TASK) for state in events.TASK_STATES},
+    events.LISTENER_FAILING: (
+        "A listener does not take events any more; they wait for it. Told to the other listeners that ask for it.",
+        _LISTENER | {"reason": _TEXT},
+    ),
+    events.LISTENER_RECOVERED: ("A listener takes events again.", _LISTENER),
+    events.TEST: ("An operator tries a listener out; it is in no log and has the number 0.", {"listener_id": _TEXT}),
+}
+
+
+def schema(event_type: str) -> dict[str, Any]:
+    """The schema of a type's body.
+
+    Raises:
+        KeyError: the type is not one of Pulpit's own.
+    """
+    meaning, payload = _MEANINGS[event_type]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:pulpit:event:{event_type}:{VERSION}",
+        "title": event_type,
+        "description": meaning,
+        "type": "object",
+        "required": ["event_type", "payload", "call_report"],
+        "additionalProperties": False,
+        "properties": {
+            "event_type": {"const": event_type},
+            "payload": {"type": "object", "required": sorted(payload), "properties": payload},
+            "call_report": _CALL_REPORT,
+        },
+    }
+
+
+def asyncapi(version: str) -> dict[str, Any]:
+    """The AMQP side as an AsyncAPI 3 document: one channel, an exchange, with one message for every type."""
+    types = sorted(EVENT_TYPES)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Pulpit events", "version": version, "license": {"name": "GPL-3.0-or-later"}},
+        "defaultContentType": "application/json",
+        "channels": {
+            "events": {
+                "address": SUBJECT_PREFIX + "{event_type}",
+                "description": "A durable topic exchange, named by the listener; the address is the routing key.",
+                "parameters": {"event_type": {"enum": types}},
+                "messages": {name: _message(name) for name in types},
+                "bindings": {"amqp": {"is": "routingKey", "exchange": {"type": "topic", "durable": True}}},
+            }
+        },
+        "operations": {
+            "receive": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/events"},
+                "summary": "Pulpit sends; bind a queue with a topic pattern to receive.",
+            }
+        },
+    }
+
+
+def _message(event_type: str) -> dict[str, Any]:
+    return {
+        "name": event_type,
+        "summary": _MEANINGS[event_type][0],
+        "headers": {"type": "object", "properties": _HEADERS},
+        "payload": {"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema(event_type)},
+    }
+
+
+_CALL_REPORT: Final[dict[str, Any]] = {
+    "type": ["object", "null"],
+    "required": ["task_id", "state", "tags", "start_time", "finish_time", "progress_report", "principal_login"],
+    "properties": {
+        "task_id": _TEXT,
+        "task_type": _TEXT,
+        "state": _TEXT,
+        "tags": {"type": "array", "items": _TEXT},
+        "start_time": _TIME_OR_NULL,
+        "finish_time": _TIME_OR_NULL,
+        "progress_report": {"type": "object"},
+        "principal_login": _TEXT_OR_NULL,
+    },
+}
+_HEADERS: Final[dict[str, Any]] = {
+    "qpid.subject": {**_TEXT, "description": "The routing key again, as in Pulp 2."},
+    "pulpit-number": {"type": "integer", "description": "Position in the log."},
+    "pulpit-repo-id": {**_TEXT, "description": "The repository, if the event is about one."},
+    "pulpit-repo-number": {"type": "integer", "description": "Counts a repository's events without holes."},
+}
