@@ -28,6 +28,7 @@ from pulpit.store.doorbell import Doorbell
 PASSWORD = "correct horse"
 PASSWORD_HASH = hash_password(PASSWORD)
 V2 = "/pulp/api/v2"
+V1 = "/pulpit/v1"
 
 
 class PlainNotifierType:

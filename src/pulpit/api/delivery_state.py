@@ -24,6 +24,8 @@ class DeliveryState(BaseModel):
     state: str
     pause_reason: str | None
     position: int
+    replay_from: int | None
+    """Where a replay that was asked for will begin; null once it has."""
     lag_events: int
     lag_seconds: float
     attempts: int
@@ -53,6 +55,7 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
             state=_word(listener),
             pause_reason=listener.pause_reason,
             position=position,
+            replay_from=listener.replay_from,
             lag_events=max(0, head - position),
             lag_seconds=round(lag, 3),
             attempts=listener.attempts,

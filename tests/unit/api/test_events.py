@@ -39,6 +39,7 @@ def test_create_answers_the_document_and_where_it_is(api: Api) -> None:
             "state": "active",
             "pause_reason": None,
             "position": 0,
+            "replay_from": None,
             "lag_events": 0,
             "lag_seconds": 0.0,
             "attempts": 0,

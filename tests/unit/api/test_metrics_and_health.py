@@ -1,0 +1,50 @@
+"""Numbers for Prometheus, and whether the server is well."""
+
+from dataclasses import replace
+
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from pulpit.api.app import create_app
+from pulpit.fire import fire
+from pulpit.store import listeners
+from support.api import Api
+
+
+def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
+    with api.database.write() as tx:
+        listener = listeners.add(tx, "amqp", {}, ["*"], now=api.services.clock())
+        for _ in range(3):
+            fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
+        listeners.fail(tx, listener.id, "No.", now=api.services.clock())
+    answer = api.client.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["pulpit_events_total",] == 3
+    assert samples["pulpit_listener_lag_events", *sorted([listener.id, "amqp"])] == 3
+    assert samples["pulpit_listener_failures", *sorted([listener.id, "amqp"])] == 1
+    assert samples["pulpit_listener_state", *sorted([listener.id, "amqp", "retrying"])] == 1
+    assert samples["pulpit_listener_state", *sorted([listener.id, "amqp", "active"])] == 0
+    assert samples["pulpit_tasks", "waiting"] == 0
+    assert samples["pulpit_workers",] == 1
+    assert samples["pulpit_delivering",] == 1
+
+
+def test_metrics_need_a_login_and_health_does_not(api: Api) -> None:
+    del api.client.headers["Authorization"]
+    assert api.client.get("/metrics").status_code == 401
+    assert api.client.get("/health/live").json() == {"status": "live"}
+    assert api.client.get("/health/ready").json() == {"status": "ready", "database": True, "delivery": True}
+
+
+def test_a_server_that_delivers_nothing_is_alive_and_not_ready(api: Api) -> None:
+    services = replace(api.services, delivering=lambda: False)
+    with TestClient(create_app(services)) as client:
+        assert client.get("/health/live").status_code == 200
+        answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "database": True, "delivery": False}
