@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import documents
+from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.masks import MASK, merged
 from pulpit.api.models import DistributorChanges, NewDistributor
@@ -46,6 +47,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
     with services.database.write() as tx:
         repositories.get(tx.connection, repo_id)
         distributor_id = attach_distributor(tx, repo_id, body, services)
+        repository_changed(tx, repo_id, [f"distributors.{distributor_id}"], services)
         document = show(tx.connection, repo_id, distributor_id, services)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 

@@ -63,6 +63,7 @@ def delete_importer(repo_id: str, importer_id: str, services: Provided) -> JSONR
     with services.database.write() as tx:
         repositories.importer(tx.connection, repo_id, importer_id)
         repositories.remove_importer(tx, repo_id)
+        repository_changed(tx, repo_id, ["importer"], services)
     return _done(None)
 
 

@@ -1,0 +1,107 @@
+"""Whatever changes something through the API fires an event, or stands here with the reason why not."""
+
+from typing import Any, Final, cast
+
+import pytest
+from fastapi import FastAPI
+
+from support.api import V2, Api
+from support.catalogue import check
+from support.database import log
+
+TASK: Final = "it queues a task, which is announced by tasks.*"
+ASKS: Final = "it only asks"
+PEOPLE: Final = "users and log-ins are nobody's business on a message bus"
+BITS: Final = "the bits of an upload are nothing until they are imported"
+DELIVERY: Final = "it is about delivery itself; to announce it would be to answer an echo"
+
+FIRES: Final[dict[str, list[str]]] = {
+    "create_repository": ["repo.create"],
+    "update_repository": ["repo.update"],
+    "create_importer": ["repo.update"],
+    "update_importer": ["repo.update"],
+    "delete_importer": ["repo.update"],
+    "create_distributor": ["repo.update"],
+    "cancel_task": ["tasks.canceled"],
+    "fire_events": ["build.image.done"],
+}
+SILENT: Final = {
+    "sync_repository": TASK,
+    "publish_repository": TASK,
+    "delete_repository": TASK,
+    "update_distributor": TASK,
+    "delete_distributor": TASK,
+    "import_upload": TASK,
+    "copy_units": TASK,
+    "remove_units": TASK,
+    "remove_orphan": TASK,
+    "remove_orphans": TASK,
+    "remove_orphans_of_type": TASK,
+    "search_repositories": ASKS,
+    "search_tasks": ASKS,
+    "search_units": ASKS,
+    "log_in": PEOPLE,
+    "create_user": PEOPLE,
+    "update_user": PEOPLE,
+    "delete_user": PEOPLE,
+    "begin_upload": BITS,
+    "write_upload": BITS,
+    "delete_upload": BITS,
+    "purge_tasks": "ended tasks have been announced when they ended",
+    "create_listener": DELIVERY,
+    "update_listener": DELIVERY,
+    "delete_listener": DELIVERY,
+    "pause_listener": DELIVERY,
+    "resume_listener": DELIVERY,
+    "replay_listener": DELIVERY,
+    "test_listener": DELIVERY,
+    "drop_dead_letters": DELIVERY,
+    "send_dead_letters_again": DELIVERY,
+}
+REPO: Final = f"{V2}/repositories/zoo/"
+CALLS: Final[list[tuple[str, str, str, Any]]] = [
+    ("create_repository", "POST", f"{V2}/repositories/", {"id": "zoo"}),
+    ("update_repository", "PUT", REPO, {"delta": {"description": "d"}}),
+    ("create_importer", "POST", f"{REPO}importers/", {"importer_type_id": "iso_importer", "importer_config": {}}),
+    ("update_importer", "PUT", f"{REPO}importers/iso_importer/", {"importer_config": {"feed": "http://f/"}}),
+    ("delete_importer", "DELETE", f"{REPO}importers/iso_importer/", None),
+    (
+        "create_distributor",
+        "POST",
+        f"{REPO}distributors/",
+        {"distributor_type_id": "iso_distributor", "distributor_config": {}},
+    ),
+    ("fire_events", "POST", "/pulpit/v1/events", {"event_type": "build.image.done", "payload": {}}),
+]
+
+
+def operations(app: FastAPI) -> set[str]:
+    changing = ("post", "put", "delete", "patch")
+    paths = app.openapi()["paths"].values()
+    return {operation["operationId"] for path in paths for verb, operation in path.items() if verb in changing}
+
+
+def test_no_operation_is_forgotten(api: Api) -> None:
+    assert operations(cast("FastAPI", api.client.app)) == FIRES.keys() | SILENT.keys()
+
+
+def test_what_should_fire_does_and_keeps_the_contract(api: Api) -> None:
+    database = api.services.database
+    for name, verb, path, body in CALLS:
+        before = len(log(database))
+        answer = api.client.request(verb, path, json=body, auth=("admin", "correct horse"))
+        assert answer.status_code < 300, (name, answer.text)
+        fired = log(database)[before:]
+        assert [event.event_type for event in fired] == FIRES[name], name
+        for event in fired:
+            check(event)
+    assert {name for name, *_ in CALLS} | {"cancel_task"} == FIRES.keys()
+
+
+@pytest.mark.parametrize("secret", ["hunter2"])
+def test_a_change_is_announced_without_its_values(api: Api, secret: str) -> None:
+    for _, verb, path, body in CALLS[:3]:
+        api.client.request(verb, path, json=body, auth=("admin", "correct horse"))
+    delta = {"importer_config": {"basic_auth_password": secret, "feed": f"http://u:{secret}@f/"}}
+    api.client.put(f"{REPO}importers/iso_importer/", json=delta, auth=("admin", "correct horse"))
+    assert all(secret not in event.body for event in log(api.services.database))
