@@ -1,0 +1,50 @@
+"""A receiver of webhooks in threads, for tests that run a whole server beside it."""
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Hook:
+    """What came, and what is answered."""
+
+    url: str = ""
+    status: int = 200
+    came: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def types(self) -> list[str]:
+        """The types of the events that came."""
+        return [body["event_type"] for body in self.came]
+
+
+@contextlib.contextmanager
+def hook() -> Iterator[Hook]:
+    """Receive until the end of the block."""
+    receiver = Hook()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.came.append(json.loads(body))
+            self.send_response(receiver.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver.url = f"http://127.0.0.1:{server.server_port}/hook?token=open"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join(10)
