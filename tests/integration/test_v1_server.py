@@ -141,3 +141,126 @@ def test_dead_letters_are_sent_again_until_they_are_taken(server: Server, receiv
     assert receiver.types == ["ci.letters"] * 4
     attempts = server.call("GET", f"{V1}/listeners/{listener_id}/deliveries")["deliveries"]
     assert sorted(each["outcome"] for each in attempts) == ["delivered", "refused", "refused", "retry"]
+
+
+def test_letters_of_a_paused_listener_wait_until_it_is_resumed(server: Server, receiver: Hook) -> None:
+    receiver.status = 400
+    listener_id = http_listener(server, receiver.url, "ci.paused")
+    fire(server, "ci.paused")
+    until(lambda: letters(server, listener_id), what="a dead letter")
+    receiver.status = 200
+    server.call("POST", f"{V1}/listeners/{listener_id}/pause", {"reason": "Maintenance."})
+    server.call("POST", f"{V1}/listeners/{listener_id}/dead-letters/send-again", {"all": True})
+    other = http_listener(server, receiver.url, "ci.other")
+    fire(server, "ci.other")
+    until(lambda: "ci.other" in receiver.types, what="the other listener's event")
+    assert receiver.types == ["ci.paused", "ci.other"]
+    server.call("POST", f"{V1}/listeners/{listener_id}/resume")
+    until(lambda: not letters(server, listener_id), what="the letter to be gone")
+    assert receiver.types == ["ci.paused", "ci.other", "ci.paused"]
+    server.call("DELETE", f"{API}/events/{other}/")
+
+
+def test_a_replay_delivers_again(server: Server, receiver: Hook) -> None:
+    listener_id = http_listener(server, receiver.url, "ci.replayed.#")
+    first, _ = fire(server, "ci.replayed.one", "ci.replayed.two")
+    until(lambda: len(receiver.came) == 2, what="two events")
+    order = {"number": first, "event_types": ["ci.replayed.two"]}
+    server.call("POST", f"{V1}/listeners/{listener_id}/replay", order)
+    until(lambda: len(receiver.came) == 3, what="the replay")
+    assert receiver.types == ["ci.replayed.one", "ci.replayed.two", "ci.replayed.two"]
+
+
+def test_a_waiting_request_is_answered_by_the_next_event_that_it_wants(server: Server) -> None:
+    path = f"{V1}/events?after={head(server)}&wait=15&event_type=ci.wanted"
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(server.call, "GET", path)
+        fire(server, "ci.other")
+        fired = time.monotonic()
+        [number] = fire(server, "ci.wanted")
+        page = asking.result(20)
+    assert time.monotonic() - fired < 5
+    assert [event["number"] for event in page["events"]] == [number]
+    assert page["next"] == number
+
+
+def test_a_stream_follows_the_log_and_goes_on_where_it_was(server: Server) -> None:
+    before = head(server)
+    connection, answer = stream(server, f"{V1}/events?after={before}&event_type=ci.streamed")
+    with closing(connection), closing(answer):
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        _, *numbers = fire(server, "ci.other", "ci.streamed", "ci.streamed")
+        first, second = message(answer), message(answer)
+    assert [first["id"], second["id"]] == [str(number) for number in numbers]
+    assert first["event"] == "ci.streamed"
+    assert json.loads(first["data"]) == server.call("GET", f"{V1}/events/{numbers[0]}")
+    again, answer = stream(server, f"{V1}/events?event_type=ci.streamed", **{"Last-Event-ID": first["id"]})
+    with closing(again), closing(answer):
+        assert message(answer) == second
+
+
+def test_a_stream_ends_when_the_server_stops_and_keeps_it_from_nothing(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data", "[messaging]\nurl =\n") as server:
+        connection, answer = stream(server, f"{V1}/events")
+        waiting = threading.Thread(target=server.call, args=("GET", f"{V1}/events?wait=60"))
+        waiting.start()
+        with closing(connection), closing(answer):
+            answer.readline()
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert answer.read() == b"\n"
+        waiting.join(20)
+        assert time.monotonic() - begun < 10
+
+
+def test_more_who_wait_than_there_are_places_are_told(server: Server) -> None:
+    waiting = [stream(server, f"{V1}/events?after=-1") for _ in range(100)]
+    try:
+        for _, answer in waiting:
+            assert answer.status == 200
+            answer.readline()
+        until(lambda: _status(server, f"{V1}/events?after=-1&wait=1") == 503, what="the places to be taken")
+    finally:
+        for connection, answer in waiting:
+            answer.close()
+            connection.close()
+    fire(server, "ci.other")
+    until(lambda: _status(server, f"{V1}/events?after=-1&wait=0.01") == 200, what="places to be free", seconds=40)
+
+
+def test_a_full_disk_is_507_and_enters_nothing(server: Server) -> None:
+    before = head(server)
+    batch = [{"event_type": "ci.big", "payload": {"text": "x" * 20_000}}] * 300
+    largest = max(path.stat().st_size for path in server.data_dir.iterdir() if path.is_file())
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (largest + 100_000, hard))
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            server.call("POST", f"{V1}/events", batch)
+        with refusal.value:
+            assert refusal.value.code == 507
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert head(server) == before
+    assert server.call("POST", f"{V1}/events", batch)["count"] == 300
+
+
+def test_a_running_server_is_live_ready_and_measured(server: Server) -> None:
+    for path in ("/health/live", "/health/ready"):
+        with urllib.request.urlopen(f"{server.url}{path}", timeout=10) as answer:
+            assert answer.status == 200
+    token = base64.b64encode(f"admin:{server.password}".encode()).decode()
+    request = urllib.request.Request(f"{server.url}/metrics", headers={"Authorization": f"Basic {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        told = answer.read().decode()
+    assert f"pulpit_events_total {float(head(server))}" in told
+    assert "pulpit_delivering 1.0" in told
+
+
+def _status(server: Server, path: str) -> int:
+    try:
+        server.call("GET", path)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
