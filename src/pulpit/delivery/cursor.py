@@ -23,6 +23,7 @@ from pulpit import backoff
 from pulpit.clock import Clock
 from pulpit.delivery.ledger import Ledger
 from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.outcome_words import described
 from pulpit.delivery.reader import Batch, LogReader
 from pulpit.delivery.wishes import Wish, wish
 from pulpit.events import Event
@@ -172,7 +173,7 @@ class Cursor:
         """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
         seconds = asyncio.get_running_loop().time() - done.begun
         tried = [(e, o) for e, o in zip(done.batch.events, outcomes, strict=False) if not isinstance(o, Later)]
-        for (word, answer), run in groupby(tried, key=lambda pair: _described(pair[1])):
+        for (word, answer), run in groupby(tried, key=lambda pair: described(pair[1])):
             events = [event for event, _ in run]
             attempt = Delivery(
                 listener_id=self._listener.id,
@@ -262,12 +263,3 @@ def _letters(event: Event, outcome: Outcome) -> list[NewDeadLetter]:
         refused = outcome.refused.items()
         return [NewDeadLetter(event_number=event.number, reason=why, recipient=who) for who, why in refused]
     return []
-
-
-def _described(outcome: Outcome) -> tuple[str, str]:
-    """An outcome in the words of the record of attempts."""
-    if isinstance(outcome, Delivered):
-        return "delivered", outcome.answer
-    return (
-        "gone" if isinstance(outcome, Gone) else "retry" if isinstance(outcome, Retry) else "refused"
-    ), outcome.reason
