@@ -1,26 +1,25 @@
 """A channel: methods and content in, methods and content out.
 
-Content arrives as a method, a header and bodies; a frame that does not continue it is an error of the whole connection
-(AMQP 0-9-1, section 2.3.5.2). The two hot paths, publishing and delivering, work on bytes as they came; everything else
-comes in through the handlers.
+The two hot paths, publishing and delivering, work on bytes as they came; everything else comes in through the handlers.
 """
 
 import struct
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from pamqp import commands
 from pamqp.base import Frame
 
 from pulpit.broker.confirms import Confirms
 from pulpit.broker.consumer import Consumer
-from pulpit.broker.content import Publish
+from pulpit.broker.content import Content, Publish, remember
 from pulpit.broker.message import Entry, Message
 from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
-from pulpit.broker.properties import Properties, body_size, read_properties
+from pulpit.broker.outbox import Outbox
+from pulpit.broker.properties import Properties, read_properties
 from pulpit.broker.publishing import check_message, hide_blind_copies, rewritten
 from pulpit.broker.queue import Queue
-from pulpit.broker.refusals import access_refused, not_found, precondition_failed, unexpected_frame
+from pulpit.broker.refusals import access_refused, not_found, precondition_failed
 from pulpit.broker.replies import PREFIX, ReplyDesk
 from pulpit.broker.virtualhost import VirtualHost
 
@@ -29,10 +28,6 @@ _DELIVERY: Final = struct.Struct(">Q?")
 _COUNT: Final = struct.Struct(">I")
 _GET_OK: Final = b"\x00\x3c\x00\x47"
 _PROPERTIES_START: Final = 12
-MAX_REMEMBERED: Final = 512
-"""Publish methods and property lists that a channel remembers decoded."""
-MAX_REMEMBERED_SIZE: Final = 256
-"""Bytes; longer ones hardly come twice."""
 
 
 class Link(Protocol):
@@ -40,26 +35,28 @@ class Link(Protocol):
 
     user: str
     frame_max: int
-    writable: bool
     host: VirtualHost
-    replies: ReplyDesk
-    max_message_size: int
     wants_cancel_notices: bool
-    published: int
     delivered: int
-    max_queues: int
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where frames for the peer go."""
+
+    @property
+    def replies(self) -> ReplyDesk:
+        """Who waits for direct replies."""
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of one body."""
+
+    @property
+    def max_queues(self) -> int:
+        """Queues in one virtual host."""
 
     def owns(self, queue: Queue) -> None:
         """Remember an exclusive queue, which goes with the connection."""
-
-    def send(self, data: bytes) -> None:
-        """Queue bytes for the peer."""
-
-    def hold(self) -> None:
-        """Send nothing more until the store has written everything so far."""
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call once at the end of this turn."""
 
     def publishes(self) -> None:
         """The connection publishes, so it may be made to wait."""
@@ -84,6 +81,7 @@ class Channel:
         self.number: Final = number
         self.link: Final = link
         self.host: Final = link.host
+        self.outbox: Final = link.outbox
         self.consumers: dict[str, Consumer] = {}
         self.unacknowledged: dict[int, Entry] = {}
         self.flowing = True
@@ -97,80 +95,31 @@ class Channel:
         self.reply_tag = ""
         self.closing = False
         self._next_tag = 1
-        self._publish: Publish | None = None
-        self._header: bytes | None = None
-        self._missing = 0
-        self._fragments: list[bytes] = []
-        self._publishes: dict[bytes, Publish] = {}
+        self.content: Final = Content(link.max_message_size)
         self._properties: dict[bytes, Properties] = {}
 
     # -- content in
 
-    @property
-    def expects_content(self) -> bool:
-        """Whether a publish is incomplete."""
-        return self._publish is not None
-
-    def interrupted(self) -> Exception:
-        """What is wrong with a frame that does not go on with the content."""
-        if self._header is None:
-            return unexpected_frame("expected content header for class 60, got non content header frame instead")
-        return unexpected_frame("expected content body, got non content body frame instead")
-
-    def begin_publish(self, payload: bytes) -> None:
-        """Take a basic.publish; its content follows."""
-        if self._publish is not None:
-            raise self.interrupted()
-        publish = self._publishes.get(payload)
-        if publish is None:
-            publish = Publish(payload)
-            _remember(self._publishes, payload, publish)
-        self._publish = publish
-
     def take_header(self, payload: bytes) -> None:
         """Take the content header of a publish."""
-        if self._publish is None:
-            raise unexpected_frame("expected method frame, got non method frame instead")
-        if self._header is not None:
-            raise self.interrupted()
-        self._missing = body_size(payload)
-        if self._missing > self.link.max_message_size:
-            size, self._publish = self._missing, None
-            raise precondition_failed(
-                f"message size {size} is larger than configured max size {self.link.max_message_size}"
-            )
-        self._header = payload
-        if not self._missing:
+        if self.content.take_header(payload):
             self._complete(b"")
 
     def take_body(self, payload: bytes) -> None:
-        """Take a piece of the body; the last one makes the message."""
-        if self._header is None:
-            if self._publish is not None:
-                raise self.interrupted()
-            raise unexpected_frame("expected method frame, got non method frame instead")
-        missing = self._missing - len(payload)
-        if missing == 0:
-            if self._fragments:
-                self._fragments.append(payload)
-                payload = b"".join(self._fragments)
-                self._fragments = []
-            self._complete(payload)
-        elif missing > 0:
-            self._fragments.append(payload)
-            self._missing = missing
-        else:
-            raise unexpected_frame("the body is longer than its header said")
+        """Take a piece of a body; the last one makes the message."""
+        body = self.content.take_body(payload)
+        if body is not None:
+            self._complete(body)
 
     def _complete(self, body: bytes) -> None:
-        publish, header = self._publish, self._header
-        assert publish is not None and header is not None  # noqa: S101, PT018 - the states above see to it
-        self._publish = self._header = None
+        publish, header = self.content.publish, self.content.header
+        assert publish is not None and header is not None  # noqa: S101, PT018 - there is a body, so there are both
+        self.content.publish = self.content.header = None
         key = header[_PROPERTIES_START:]
         properties = self._properties.get(key)
         if properties is None:
             properties = read_properties(header)
-            _remember(self._properties, key, properties)
+            remember(self._properties, key, properties)
         message = Message(
             exchange=publish.exchange,
             routing_key=publish.routing_key,
@@ -230,13 +179,13 @@ class Channel:
 
     def _return(self, message: Message, code: int, text: str) -> None:
         method = commands.Basic.Return(code, text, message.exchange, message.routing_key)
-        self.link.send(method_frame(self.number, method) + self._content_frames(message))
+        self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
 
     # -- content out
 
     def takes_deliveries(self) -> bool:
         """Whether consumers of this channel may get another message now."""
-        return self.flowing and self.link.writable and (not self.global_prefetch or self.held < self.global_prefetch)
+        return self.flowing and self.outbox.writable and (not self.global_prefetch or self.held < self.global_prefetch)
 
     def deliver(self, consumer: Consumer, entry: Entry) -> None:
         """Send basic.deliver with its content."""
@@ -260,7 +209,7 @@ class Channel:
         elif body:
             parts += self._body_frames(body)
         link.delivered += 1
-        link.send(b"".join(parts))
+        self.outbox.send(b"".join(parts))
         if consumer.no_ack:
             entry.queue.settle(entry)
         else:
@@ -274,7 +223,7 @@ class Channel:
         """Deliver a direct reply to the one who asked."""
         method = commands.Basic.Deliver(self.reply_tag, self._next_tag, False, message.exchange, message.routing_key)
         self._next_tag += 1
-        self.link.send(method_frame(self.number, method) + self._content_frames(message))
+        self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
 
     def get_ok(self, entry: Entry, *, no_ack: bool, remaining: int) -> None:
         """Answer basic.get with a message."""
@@ -283,7 +232,7 @@ class Channel:
         message = entry.message
         payload = _GET_OK + _DELIVERY.pack(tag, entry.redelivered) + message.address + _COUNT.pack(remaining)
         self.link.delivered += 1
-        self.link.send(frame(FRAME_METHOD, self.number, payload) + self._content_frames(message))
+        self.outbox.send(frame(FRAME_METHOD, self.number, payload) + self._content_frames(message))
         if no_ack:
             entry.queue.settle(entry)
         else:
@@ -300,12 +249,12 @@ class Channel:
 
     def reply(self, method: Frame) -> None:
         """Send a method without content."""
-        self.link.send(method_frame(self.number, method))
+        self.outbox.send(method_frame(self.number, method))
 
     def say(self, payload: bytes) -> None:
         """Send a method that is encoded already."""
         if not self.closing:
-            self.link.send(frame(FRAME_METHOD, self.number, payload))
+            self.outbox.send(frame(FRAME_METHOD, self.number, payload))
 
     # -- acknowledgements
 
@@ -388,8 +337,7 @@ class Channel:
     def close(self) -> None:
         """End: consumers go first, so that nothing comes back to them, then the unacknowledged return."""
         self.closing = True
-        self._publish = self._header = None
-        self._fragments = []
+        self.content.forget()
         if self.reply_address is not None:
             self.link.replies.leave(self.reply_address)
         consumers, self.consumers = self.consumers, {}
@@ -406,10 +354,3 @@ class Channel:
 def access_to_internal(exchange: str, host: str) -> Exception:
     """Nobody publishes to an internal exchange directly."""
     return access_refused(f"cannot publish to internal exchange '{exchange}' in vhost '{host}'")
-
-
-def _remember(known: dict[bytes, Any], key: bytes, value: Any) -> None:
-    if len(key) <= MAX_REMEMBERED_SIZE:
-        if len(known) >= MAX_REMEMBERED:
-            known.clear()
-        known[key] = value

@@ -7,7 +7,6 @@ to be sent collects in `_out` until the rim fetches it at the end of a turn, so 
 """
 
 import logging
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from pamqp.base import Frame
 
 from pulpit.broker.channel import Channel
 from pulpit.broker.content import PUBLISH
+from pulpit.broker.framing import FrameReader
 from pulpit.broker.handlers.basic import fast_ack
 from pulpit.broker.handlers.table import HANDLERS
 from pulpit.broker.house import House
@@ -25,12 +25,12 @@ from pulpit.broker.methods import (
     FRAME_HEADER,
     FRAME_HEARTBEAT,
     FRAME_METHOD,
-    FRAME_OVERHEAD,
-    HEARTBEAT,
     method_frame,
     method_ids,
     read_method,
 )
+from pulpit.broker.outbox import Outbox
+from pulpit.broker.pulse import Pulse
 from pulpit.broker.queue import Queue
 from pulpit.broker.refusals import (
     ChannelRefusal,
@@ -42,21 +42,16 @@ from pulpit.broker.refusals import (
     not_allowed,
     unexpected_frame,
 )
-from pulpit.broker.timers import Timer
+from pulpit.broker.tuning import FRAME_MIN, negotiated
 from pulpit.broker.virtualhost import VirtualHost
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
 """Headers that are taken for 0-9-1, as RabbitMQ does: those of 0-9 and 0-8, whose clients get along with it."""
-FRAME_MIN: Final = 4096
 HANDSHAKE_FRAME_MAX: Final = 8192
 """Bytes of a frame before anybody has logged in."""
-WRITE_LIMIT: Final = 256 * 1024
-"""Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
 UNEXPECTED_FRAME: Final = 505
 _CONTENT: Final = (FRAME_HEADER, FRAME_BODY)
-_END: Final = 0xCE
-_HEAD: Final = struct.Struct(">BHI")
 _ACK: Final = b"\x00\x3c\x00\x50"
 _ACK_SIZE: Final = 13
 _log = logging.getLogger(__name__)
@@ -80,6 +75,7 @@ class Connection:
         self.local: Final = local
         self.certificate_name: Final = certificate_name
         self.secure: Final = secure
+        self.outbox: Final = Outbox(wake=wake, store=house.store, on_writable=self._resume)
         self.state = "header"
         self.finished = False
         self.peer_closes = False
@@ -96,73 +92,50 @@ class Connection:
         self.wants_blocked_notices = False
         self.channels: dict[int, Channel] = {}
         self.owned: dict[Queue, None] = {}
-        self.writable = True
         self.published = 0
         self.delivered = 0
         self.blocked = False
         self.waiting_for_login = False
-        self._wake: Final = wake
-        self._rest = b""
-        self._frame_limit = HANDSHAKE_FRAME_MAX
-        self._out: list[bytes] = []
-        self._out_size = 0
-        self._peer_reads = True
-        self._awake = False
-        self._holds = 0
-        self._endings: list[Callable[[], None]] = []
-        self._heard = True
-        self._spoke = True
-        self._silence = 0
-        self._pulse: Timer | None = None
+        self._greeting = b""  # bytes before the first frame, or while a log-in is judged
+        self._frames: Final = FrameReader(HANDSHAKE_FRAME_MAX)
+        self._pulse: Final = Pulse(
+            timers=house.timers, outbox=self.outbox, lost=self._silent, excused=lambda: self.blocked
+        )
 
     # -- bytes in
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
-        self._heard = True
-        if self._rest:
-            data = self._rest + data
+        self._pulse.heard = True
         if self.state == "header":
-            data = self._read_header(data)
-        if self.waiting_for_login or self.state == "header":
-            self._rest = data
+            data = self._read_header(self._greeting + data)
+        if self.state == "header" or self.waiting_for_login:
+            self._greeting = data if self.state == "header" else self._greeting + data
+            if len(self._greeting) > HANDSHAKE_FRAME_MAX:
+                self.abort()
             return
-        self._rest = self._read_frames(data)
+        try:
+            for kind, number, payload in self._frames.feed(data):
+                self._guard(kind, number, payload)
+                if self.state == "closed" or self.waiting_for_login:
+                    break
+        except Refusal as refusal:
+            self._fail(refusal, 0, b"")
 
     def _read_header(self, data: bytes) -> bytes:
         """Check the protocol header; anything else is answered with ours, and good-bye."""
         if len(data) < len(PROTOCOL_HEADER) and b"AMQP".startswith(data[:4]):
             return data
         if data[: len(PROTOCOL_HEADER)] not in SPOKEN:
-            self.send(PROTOCOL_HEADER)
+            self.outbox.send(PROTOCOL_HEADER)
             self._finish()
             return b""
         self.state = "start"
-        properties = self.house.server_properties
+        self._greeting = b""
         mechanisms = [*MECHANISMS, EXTERNAL] if self.certificate_name else list(MECHANISMS)
-        start = commands.Connection.Start(0, 9, properties, " ".join(mechanisms), "en_US")
-        self.send(method_frame(0, start))
+        start = commands.Connection.Start(0, 9, dict(self.house.server_properties), " ".join(mechanisms), "en_US")
+        self.outbox.send(method_frame(0, start))
         return data[len(PROTOCOL_HEADER) :]
-
-    def _read_frames(self, data: bytes) -> bytes:
-        """Handle every complete frame; answers the incomplete rest."""
-        position, end = 0, len(data)
-        unpack = _HEAD.unpack_from
-        while end - position >= FRAME_OVERHEAD and self.state != "closed" and not self.waiting_for_login:
-            kind, number, size = unpack(data, position)
-            if size > self._frame_limit - FRAME_OVERHEAD:
-                self._fail(frame_error(f"a frame of {size} bytes where {self._frame_limit} are the limit"), 0, b"")
-                return b""
-            stop = position + 7 + size
-            if stop >= end:
-                break
-            if data[stop] != _END:
-                self._fail(frame_error("a frame does not end where it said"), 0, b"")
-                return b""
-            payload = data[position + 7 : stop]
-            position = stop + 1
-            self._guard(kind, number, payload)
-        return data[position:]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
         """Handle one frame, and turn what goes wrong into a close method."""
@@ -170,14 +143,14 @@ class Connection:
             self._handle(kind, number, payload)
         except Refusal as refusal:
             self._fail(refusal, number, self._cause(kind, number, payload, refusal))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a mistake of ours may end one connection, not the broker
             _log.exception("A frame could not be handled", extra={"action": "broker_frame_failed"})
             self._fail(ConnectionRefusal(541, "the broker made a mistake, see its log"), number, payload)
 
     def _cause(self, kind: int, number: int, payload: bytes, refusal: Refusal) -> bytes:
         """The method to blame: the frame's own, or the publish whose content it was, or none."""
         channel = self.channels.get(number)
-        in_content = channel is not None and channel.expects_content
+        in_content = channel is not None and channel.content.publish is not None
         if kind == FRAME_METHOD:
             return PUBLISH if in_content and refusal.code == UNEXPECTED_FRAME else payload
         return PUBLISH if in_content or (kind in _CONTENT and refusal.code != UNEXPECTED_FRAME) else b""
@@ -194,9 +167,9 @@ class Connection:
             if kind == FRAME_METHOD:
                 start = payload[:4]
                 if start == PUBLISH:
-                    channel.begin_publish(payload)
+                    channel.content.begin(payload)
                     return
-                if start == _ACK and len(payload) == _ACK_SIZE and not channel.expects_content:
+                if start == _ACK and len(payload) == _ACK_SIZE and channel.content.publish is None:
                     fast_ack(channel, payload)
                     return
         self._handle_other(kind, number, payload)
@@ -225,7 +198,7 @@ class Connection:
         if payload[:4] == b"\x00\x14\x00\x29":
             del self.channels[number]
         elif payload[:4] == b"\x00\x14\x00\x28":
-            self.send(method_frame(number, commands.Channel.CloseOk()))
+            self.outbox.send(method_frame(number, commands.Channel.CloseOk()))
 
     def _handle_method(self, number: int, method: Frame) -> None:
         if number == 0:
@@ -248,9 +221,9 @@ class Connection:
         elif isinstance(method, commands.Channel.Close):
             channel.close()
             del self.channels[number]
-            self.send(method_frame(number, commands.Channel.CloseOk()))
-        elif channel.expects_content:
-            raise channel.interrupted()
+            self.outbox.send(method_frame(number, commands.Channel.CloseOk()))
+        elif channel.content.publish is not None:
+            raise channel.content.interrupted()
         else:
             handler = HANDLERS.get(type(method))
             if handler is None:
@@ -266,7 +239,7 @@ class Connection:
                 f" ({self.channel_max})"
             )
         self.channels[number] = Channel(number, self)
-        self.send(method_frame(number, commands.Channel.OpenOk()))
+        self.outbox.send(method_frame(number, commands.Channel.OpenOk()))
 
     # -- the connection's own methods
 
@@ -300,8 +273,10 @@ class Connection:
             self.user = attempt.user
             self.state = "tune"
             config = self.house.config
-            self.send(method_frame(0, commands.Connection.Tune(config.channel_max, config.frame_max, config.heartbeat)))
-            rest, self._rest = self._rest, b""
+            self.outbox.send(
+                method_frame(0, commands.Connection.Tune(config.channel_max, config.frame_max, config.heartbeat))
+            )
+            rest, self._greeting = self._greeting, b""
             self.receive(rest)
             return
         capabilities: Any = self.client_properties.get("capabilities")
@@ -316,13 +291,12 @@ class Connection:
 
     def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
         config = self.house.config
-        self.channel_max = _negotiated("channel_max", 1, config.channel_max, method.channel_max)
-        self.frame_max = _negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
-        self._frame_limit = self.frame_max
+        self.channel_max = negotiated("channel_max", 1, config.channel_max, method.channel_max)
+        self.frame_max = negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
+        self._frames.limit = self.frame_max
         self.heartbeat = method.heartbeat
         self.state = "open"
-        if self.heartbeat:
-            self._pulse = self.house.timers.after(self.heartbeat / 2, self._beat)
+        self._pulse.start(self.heartbeat)
 
     def _open(self, method: commands.Connection.Open) -> None:
         name = method.virtual_host
@@ -334,20 +308,20 @@ class Connection:
         self.host = host
         self.state = "running"
         self.house.connections[self] = None
-        self.send(method_frame(0, commands.Connection.OpenOk()))
+        self.outbox.send(method_frame(0, commands.Connection.OpenOk()))
 
-    def _client_closes(self, method: commands.Connection.Close) -> None:
+    def _client_closes(self, _method: commands.Connection.Close) -> None:
         self._drop_everything()
-        self.send(method_frame(0, commands.Connection.CloseOk()))
+        self.outbox.send(method_frame(0, commands.Connection.CloseOk()))
         self.peer_closes = True
         self._finish()
 
-    def _close_ok(self, method: commands.Connection.CloseOk) -> None:
+    def _close_ok(self, _method: commands.Connection.CloseOk) -> None:
         self._finish()
 
-    def _update_secret(self, method: commands.Connection.UpdateSecret) -> None:
+    def _update_secret(self, _method: commands.Connection.UpdateSecret) -> None:
         """Passwords do not run out here, so a new one changes nothing."""
-        self.send(method_frame(0, commands.Connection.UpdateSecretOk()))
+        self.outbox.send(method_frame(0, commands.Connection.UpdateSecretOk()))
 
     # -- ends
 
@@ -356,7 +330,9 @@ class Connection:
         class_id, method_id = method_ids(payload)
         channel = self.channels.get(number)
         if isinstance(refusal, ChannelRefusal) and channel is not None:
-            self.send(method_frame(number, commands.Channel.Close(refusal.code, refusal.text, class_id, method_id)))
+            self.outbox.send(
+                method_frame(number, commands.Channel.Close(refusal.code, refusal.text, class_id, method_id))
+            )
             channel.close()
             return
         if self.state in ("closing", "closed"):
@@ -366,7 +342,7 @@ class Connection:
             self._finish()
             return
         self._drop_everything()
-        self.send(method_frame(0, commands.Connection.Close(refusal.code, refusal.text, class_id, method_id)))
+        self.outbox.send(method_frame(0, commands.Connection.Close(refusal.code, refusal.text, class_id, method_id)))
         self.state = "closing"
         self.house.timers.after(self.house.config.handshake_timeout, self.abort)
 
@@ -382,6 +358,10 @@ class Connection:
         if self.state != "closed":
             self._finish()
 
+    def _silent(self) -> None:
+        _log.info("A client was silent for too long", extra={"action": "broker_client_silent"})
+        self.abort()
+
     def lost(self) -> None:
         """The socket is gone."""
         self.state = "closed"
@@ -391,14 +371,12 @@ class Connection:
         self.state = "closed"
         self.finished = True
         self._drop_everything()
-        self._call_wake()
+        self.outbox.wake()
 
     def _drop_everything(self) -> None:
         """Close the channels, then delete the queues that nobody else may use."""
         self.house.connections.pop(self, None)
-        if self._pulse is not None and self.state != "closing":
-            self._pulse.cancel()
-            self._pulse = None
+        self._pulse.stop()
         for channel in list(self.channels.values()):
             if not channel.closing:
                 channel.close()
@@ -409,65 +387,13 @@ class Connection:
 
     # -- bytes out
 
-    def send(self, data: bytes) -> None:
-        """Queue bytes; the rim fetches them at the end of the turn."""
-        self._out.append(data)
-        self._out_size += len(data)
-        if self._out_size > WRITE_LIMIT:
-            self.writable = False
-        if not self._awake:
-            self._call_wake()
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call at the end of the turn, before output is fetched."""
-        self._endings.append(call)
-        if not self._awake:
-            self._call_wake()
-
-    def hold(self) -> None:
-        """Keep what follows until the store has written everything so far."""
-        self._holds += 1
-        self.house.store.after(self._release)
-
-    def _release(self) -> None:
-        self._holds -= 1
-        self._call_wake()
-
     def take_output(self) -> bytes:
         """What is to be written to the socket now."""
-        self._awake = False
-        endings, self._endings = self._endings, []
-        for call in endings:
-            call()
-        if self._holds and not self.finished:
-            return b""
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out = []
-        self._out_size = 0
-        self._awake = False
-        if data:
-            self._spoke = True
-        if not self.writable and self._peer_reads:
-            self.writable = True
-            self.soon(self._resume)
-        return data
-
-    def peer_reads(self, *, reads: bool) -> None:
-        """The socket's buffer is full, or has room again."""
-        self._peer_reads = reads
-        if not reads:
-            self.writable = False
-        elif not self._holds:
-            self.writable = True
-            self._resume()
+        return self.outbox.take(at_once=self.finished)
 
     def _resume(self) -> None:
         for channel in list(self.channels.values()):
             channel.resume()
-
-    def _call_wake(self) -> None:
-        self._awake = True
-        self._wake()
 
     # -- what channels ask of their connection
 
@@ -481,49 +407,26 @@ class Connection:
         if self.house.alarm and not self.blocked:
             self.blocked = True
             if self.wants_blocked_notices:
-                self.send(method_frame(0, commands.Connection.Blocked(self.house.alarm)))
+                self.outbox.send(method_frame(0, commands.Connection.Blocked(self.house.alarm)))
 
     def unblock(self) -> None:
         """Memory and disk suffice again."""
         if self.blocked:
             self.blocked = False
             if self.wants_blocked_notices:
-                self.send(method_frame(0, commands.Connection.Unblocked()))
-
-    def _beat(self) -> None:
-        """Twice per heartbeat: speak if nothing was said, hang up if nothing was heard for two whole ones."""
-        if self.state == "closed":
-            return
-        self._pulse = self.house.timers.after(self.heartbeat / 2, self._beat)
-        if not self._spoke:
-            self.send(HEARTBEAT)
-        self._spoke = False
-        self._silence = 0 if self._heard or self.blocked else self._silence + 1
-        self._heard = False
-        if self._silence >= 4:  # noqa: PLR2004 - four halves
-            _log.info("A client was silent for too long", extra={"action": "broker_client_silent"})
-            self.abort()
+                self.outbox.send(method_frame(0, commands.Connection.Unblocked()))
 
 
-def _negotiated(name: str, least: int, ours: int, theirs: int) -> int:
-    """Take the client's wish if it is within bounds."""
-    if theirs and theirs < least:
-        raise not_allowed(f"negotiated {name} = {theirs} is lower than the minimum allowed value ({least})")
-    if ours and (not theirs or theirs > ours):
-        extra = " (no limit)" if not theirs else ""
-        raise not_allowed(f"negotiated {name} = {theirs}{extra} is higher than the maximum allowed value ({ours})")
-    return theirs
-
-
-_CLOSES: Final = {
+_Handler = Callable[[Connection, Any], None]
+_CLOSES: Final[Mapping[type[Frame], _Handler]] = {
     commands.Connection.Close: Connection._client_closes,  # noqa: SLF001 - the table of this very class
     commands.Connection.CloseOk: Connection._close_ok,  # noqa: SLF001 - the same
 }
-_CONNECTION_METHODS: Final[Mapping[str, Mapping[type[Frame], Callable[[Connection, Any], None]]]] = {
-    "start": {commands.Connection.StartOk: Connection._start_ok, **_CLOSES},  # noqa: SLF001 - the same
-    "tune": {commands.Connection.TuneOk: Connection._tune_ok, **_CLOSES},  # noqa: SLF001 - the same
-    "open": {commands.Connection.Open: Connection._open, **_CLOSES},  # noqa: SLF001 - the same
-    "running": {commands.Connection.UpdateSecret: Connection._update_secret, **_CLOSES},  # noqa: SLF001 - the same
-    "closing": {**_CLOSES},
+_CONNECTION_METHODS: Final[Mapping[str, Mapping[type[Frame], _Handler]]] = {
+    "start": {**_CLOSES, commands.Connection.StartOk: Connection._start_ok},  # noqa: SLF001 - the same
+    "tune": {**_CLOSES, commands.Connection.TuneOk: Connection._tune_ok},  # noqa: SLF001 - the same
+    "open": {**_CLOSES, commands.Connection.Open: Connection._open},  # noqa: SLF001 - the same
+    "running": {**_CLOSES, commands.Connection.UpdateSecret: Connection._update_secret},  # noqa: SLF001 - the same
+    "closing": _CLOSES,
     "closed": {},
 }

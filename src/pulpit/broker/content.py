@@ -1,9 +1,18 @@
-"""basic.publish and the content that follows it."""
+"""basic.publish and the content that follows it.
 
-from typing import Final
+A frame that does not continue the content is an error of the whole connection (AMQP 0-9-1, section 2.3.5.2).
+"""
 
-from pulpit.broker.refusals import frame_error
+from typing import Final, TypeVar
 
+from pulpit.broker.properties import body_size
+from pulpit.broker.refusals import Refusal, frame_error, precondition_failed, unexpected_frame
+
+T = TypeVar("T")
+MAX_REMEMBERED: Final = 512
+"""Publish methods, or property lists, that a channel remembers decoded."""
+MAX_REMEMBERED_SIZE: Final = 256
+"""Bytes; longer ones hardly come twice."""
 PUBLISH: Final = b"\x00\x3c\x00\x28"
 _ADDRESS_START: Final = 6
 """Behind the method's number and the reserved short."""
@@ -30,3 +39,78 @@ class Publish:
         self.address = payload[_ADDRESS_START:end]
         self.mandatory = bool(bits & _MANDATORY)
         self.immediate = bool(bits & _IMMEDIATE)
+
+
+class Content:
+    """Puts one message after the other together; `publish` is None between two of them."""
+
+    __slots__ = ("_fragments", "_known", "_max_size", "_missing", "header", "publish")
+
+    def __init__(self, max_size: int) -> None:
+        self.publish: Publish | None = None
+        self.header: bytes | None = None
+        self._missing = 0
+        self._fragments: list[bytes] = []
+        self._known: dict[bytes, Publish] = {}
+        self._max_size: Final = max_size
+
+    def interrupted(self) -> Refusal:
+        """What is wrong with a frame that does not go on with the content."""
+        if self.publish is None:
+            return unexpected_frame("expected method frame, got non method frame instead")
+        if self.header is None:
+            return unexpected_frame("expected content header for class 60, got non content header frame instead")
+        return unexpected_frame("expected content body, got non content body frame instead")
+
+    def begin(self, payload: bytes) -> None:
+        """Take a basic.publish; its content follows."""
+        if self.publish is not None:
+            raise self.interrupted()
+        publish = self._known.get(payload)
+        if publish is None:
+            publish = Publish(payload)
+            remember(self._known, payload, publish)
+        self.publish = publish
+
+    def take_header(self, payload: bytes) -> bool:
+        """Take the content header; True when nothing will follow."""
+        if self.publish is None or self.header is not None:
+            raise self.interrupted()
+        self._missing = body_size(payload)
+        if self._missing > self._max_size:
+            self.publish = None
+            raise precondition_failed(
+                f"message size {self._missing} is larger than configured max size {self._max_size}"
+            )
+        self.header = payload
+        return not self._missing
+
+    def take_body(self, payload: bytes) -> bytes | None:
+        """Take a piece of the body; answers the whole body when this was the last piece."""
+        if self.header is None:
+            raise self.interrupted()
+        self._missing -= len(payload)
+        if self._missing < 0:
+            raise unexpected_frame("the body is longer than its header said")
+        if self._missing:
+            self._fragments.append(payload)
+            return None
+        if not self._fragments:
+            return payload
+        self._fragments.append(payload)
+        body = b"".join(self._fragments)
+        self._fragments = []
+        return body
+
+    def forget(self) -> None:
+        """Drop what has come of an unfinished message."""
+        self.publish = self.header = None
+        self._fragments = []
+
+
+def remember(known: dict[bytes, T], key: bytes, value: T) -> None:
+    """Keep what was decoded, if it is short enough to come again."""
+    if len(key) <= MAX_REMEMBERED_SIZE:
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[key] = value

@@ -5,7 +5,8 @@ trusts nothing.
 """
 
 import struct
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from pamqp import commands, encode
 from pamqp.base import Frame
@@ -31,9 +32,11 @@ _NUMBERS: Final = {
     "longlong": struct.Struct(">Q"),
     "timestamp": struct.Struct(">Q"),
 }
+_CLASSES: Final[Mapping[int, type[Frame]]] = {
+    index: cast("type[Frame]", method) for index, method in commands.INDEX_MAPPING.items()
+}
 _PLANS: Final = {
-    index: (method, [(name, method.amqp_type(name)) for name in method.__slots__])
-    for index, method in commands.INDEX_MAPPING.items()
+    index: (method, [(name, method.amqp_type(name)) for name in method.__slots__]) for index, method in _CLASSES.items()
 }
 
 
@@ -58,9 +61,10 @@ def read_method(payload: bytes) -> Frame:
         raise frame_error("a method frame without a method")
     plan = _PLANS.get(_INDEX.unpack_from(payload)[0])
     if plan is None:
-        raise not_implemented("unknown method {}.{}".format(*method_ids(payload)))
+        class_id, method_id = method_ids(payload)
+        raise not_implemented(f"unknown method {class_id}.{method_id}")
     method_class, arguments = plan
-    method = method_class.__new__(method_class)
+    method = method_class.__new__(method_class)  # their own constructors check what RabbitMQ allows
     try:
         _read_arguments(method, arguments, payload)
     except UnicodeDecodeError as error:

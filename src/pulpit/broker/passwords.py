@@ -12,7 +12,7 @@ _MEMORY: Final = 64 * 1024 * 1024
 
 
 class Password:
-    """What a user must say; text that begins with `scrypt$` is a hash `scrypt$N$r$p$salt$key`, salt and key in base64."""
+    """What a user must say, plain or hashed: `scrypt$N$r$p$salt$key`, salt and key in base64."""
 
     __slots__ = ("_secret",)
 

@@ -4,6 +4,7 @@ The header goes to consumers as it came; only these few values are picked out of
 """
 
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ _LAYOUT: Final = (
 class Properties:
     """Where each property of one header lies, and the values that steer the broker.
 
-    `flags` and `parts` (name to its bytes, in wire order) are enough to write the header again with one of them changed.
+    `parts` (name to its bytes, in wire order) is enough to write the header again with one of them changed.
     """
 
     flags: int = 0
@@ -151,4 +152,9 @@ def _long_long(payload: bytes, offset: int) -> tuple[int, int]:
     return struct.unpack_from(">Q", payload, offset)[0], offset + 8
 
 
-_READERS: Final = {"shortstr": _short, "octet": _octet, "longlong": _long_long, "table": tables.read_table}
+_READERS: Final[Mapping[str, Callable[[bytes, int], tuple[Any, int]]]] = {
+    "shortstr": _short,
+    "octet": _octet,
+    "longlong": _long_long,
+    "table": tables.read_table,
+}

@@ -14,14 +14,22 @@ from pulpit.broker.timers import Timer, Timers
 class Host(Protocol):
     """What a queue needs of the virtual host that it stands in."""
 
-    name: str
-    store: Store
-    timers: Timers
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def store(self) -> Store:
+        """Where durable things are written."""
+
+    @property
+    def timers(self) -> Timers:
+        """Its clock."""
 
     def dead_letter(self, queue: "Queue", entry: Entry, reason: str) -> None:
         """Publish to the dead-letter exchange of the queue, if it has one."""
 
-    def drop_queue(self, queue: "Queue") -> None:
+    def drop_queue(self, queue: "Queue") -> int:
         """Delete a queue that has outlived its use."""
 
 

@@ -50,7 +50,7 @@ def _exchange(house: House, host: str, name: str, kind: str, auto_delete: int, i
         )
 
 
-def _queue(
+def _queue(  # noqa: PLR0917 - the columns of the row
     house: House,
     by_id: dict[int, tuple[Queue, bool]],
     queue_id: int,
@@ -77,7 +77,7 @@ def _queue(
     by_id[queue_id] = (queue, bool(touched))
 
 
-def _binding(
+def _binding(  # noqa: PLR0917 - the columns of the row
     house: House, host: str, source: str, to_exchange: int, destination: str, key: str, arguments: bytes
 ) -> None:
     there = house.hosts.get(host)

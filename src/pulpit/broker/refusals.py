@@ -17,7 +17,7 @@ class Refusal(Exception):
     """The peer asked for something that it cannot have; `code` and `text` go into the close method."""
 
     def __init__(self, code: int, reason: str) -> None:
-        name = exceptions.CLASS_MAPPING[code].name.replace("-", "_")
+        name = str(vars(exceptions.CLASS_MAPPING[code])["name"]).replace("-", "_")
         super().__init__(f"{name} - {reason}")
         self.code = code
 

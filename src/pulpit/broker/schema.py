@@ -13,17 +13,25 @@ PRAGMAS: Final = (
 )
 
 TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS exchange (vhost TEXT, name TEXT, type TEXT, auto_delete INTEGER, internal INTEGER,"
-    " arguments BLOB, PRIMARY KEY (vhost, name)) WITHOUT ROWID",
+    (
+        "CREATE TABLE IF NOT EXISTS exchange (vhost TEXT, name TEXT, type TEXT, auto_delete INTEGER, internal INTEGER,"
+        " arguments BLOB, PRIMARY KEY (vhost, name)) WITHOUT ROWID"
+    ),
     # `touched`: something may have been delivered, so after a crash everything in it counts as redelivered
-    "CREATE TABLE IF NOT EXISTS queue (id INTEGER PRIMARY KEY, vhost TEXT, name TEXT, auto_delete INTEGER,"
-    " arguments BLOB, touched INTEGER DEFAULT 0, UNIQUE (vhost, name))",
-    "CREATE TABLE IF NOT EXISTS binding (vhost TEXT, source TEXT, to_exchange INTEGER, destination TEXT, key TEXT,"
-    " arguments BLOB, PRIMARY KEY (vhost, source, to_exchange, destination, key, arguments)) WITHOUT ROWID",
+    (
+        "CREATE TABLE IF NOT EXISTS queue (id INTEGER PRIMARY KEY, vhost TEXT, name TEXT, auto_delete INTEGER,"
+        " arguments BLOB, touched INTEGER DEFAULT 0, UNIQUE (vhost, name))"
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS binding (vhost TEXT, source TEXT, to_exchange INTEGER, destination TEXT, key TEXT,"
+        " arguments BLOB, PRIMARY KEY (vhost, source, to_exchange, destination, key, arguments)) WITHOUT ROWID"
+    ),
     # a message for one queue stands in its entry; one for several queues stands here once
     "CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, uses INTEGER, address BLOB, header BLOB, body BLOB)",
-    "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, queue INTEGER, priority INTEGER, durable INTEGER,"
-    " redelivered INTEGER, expires_at INTEGER, message INTEGER, size INTEGER, address BLOB, header BLOB, body BLOB)",
+    (
+        "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, queue INTEGER, priority INTEGER, durable INTEGER,"
+        " redelivered INTEGER, expires_at INTEGER, message INTEGER, size INTEGER, address BLOB, header BLOB, body BLOB)"
+    ),
     "CREATE INDEX IF NOT EXISTS entry_in_queue ON entry (queue, priority, id, size)",
     "CREATE INDEX IF NOT EXISTS entry_not_durable ON entry (id) WHERE durable = 0",
 )

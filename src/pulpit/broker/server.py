@@ -58,7 +58,7 @@ class NoWriter:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
 
-    def submit(self, batch: Batch, done: Done) -> None:
+    def submit(self, batch: Batch, done: Done) -> None:  # noqa: ARG002 - nothing of it is kept
         """Be done soon."""
         self._loop.call_soon(done, None)
 
@@ -159,7 +159,7 @@ class Broker:
         for each in list(self.sockets):
             each.shut()
         deadline = time.monotonic() + self.config.shutdown_timeout
-        while self.sockets and time.monotonic() < deadline:
+        while self.sockets and time.monotonic() < deadline:  # noqa: ASYNC110 - one look in 10 ms, once in a life
             await asyncio.sleep(0.01)
         for each in list(self.sockets):
             each.abort()

@@ -21,9 +21,15 @@ SEND_BUFFER: Final = 256 * 1024
 class Rim(Protocol):
     """What a socket needs of the broker."""
 
-    config: BrokerConfig
     handshaking: int
-    sockets: "set[Socket]"
+
+    @property
+    def config(self) -> BrokerConfig:
+        """Its limits."""
+
+    @property
+    def sockets(self) -> "set[Socket]":
+        """All of them."""
 
     @property
     def house(self) -> House:
@@ -91,7 +97,7 @@ class Socket(asyncio.Protocol):
         """The peer will say nothing more; hang up."""
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's word
         """The socket is gone."""
         self._shaken()
         self._broker.sockets.discard(self)
@@ -103,13 +109,13 @@ class Socket(asyncio.Protocol):
         """The peer does not read as fast as it is written to."""
         self._writing_paused = True
         if self._connection is not None:
-            self._connection.peer_reads(reads=False)
+            self._connection.outbox.peer_reads(reads=False)
 
     def resume_writing(self) -> None:
         """There is room again."""
         self._writing_paused = False
         if self._connection is not None:
-            self._connection.peer_reads(reads=True)
+            self._connection.outbox.peer_reads(reads=True)
             self.consider_reading()
 
     # -- output

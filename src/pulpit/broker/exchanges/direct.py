@@ -15,7 +15,7 @@ class Direct:
     def __init__(self) -> None:
         self._by_key: dict[str, list[Binding]] = {}
 
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
         """Any arguments will do."""
         return None
 
@@ -30,6 +30,6 @@ class Direct:
         if not bindings:
             del self._by_key[binding.key]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:  # noqa: ARG002 - the port's
         """Everything filed under the key."""
         return [binding.destination for binding in self._by_key.get(key, ())]

@@ -15,7 +15,7 @@ class Fanout:
     def __init__(self) -> None:
         self._bindings: dict[Binding, None] = {}
 
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
         """Any arguments will do."""
         return None
 
@@ -27,6 +27,6 @@ class Fanout:
         """Let it go."""
         del self._bindings[binding]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:  # noqa: ARG002 - the port's
         """All of them."""
         return [binding.destination for binding in self._bindings]

@@ -44,7 +44,7 @@ class Headers:
         """Let it go."""
         del self._demands[binding]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:  # noqa: ARG002 - the port's
         """Look at each binding in turn."""
         return [binding.destination for binding, demand in self._demands.items() if _fits(headers, *demand)]
 

@@ -16,7 +16,7 @@ class Topic:
     def __init__(self) -> None:
         self._trie: TopicTrie[Binding] = TopicTrie()
 
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
         """Any arguments will do."""
         return None
 
@@ -28,6 +28,6 @@ class Topic:
         """Cut the pattern out."""
         self._trie.remove(binding.key, binding)
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:  # noqa: ARG002 - the port's
         """Walk the trie along the key."""
         return [binding.destination for binding in self._trie.match(key)]

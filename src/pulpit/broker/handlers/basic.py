@@ -90,12 +90,12 @@ def touch(channel: Channel, queue: Queue) -> None:
     if not queue.touched:
         queue.touched = True
         queue.host.store.execute(TOUCH_QUEUE, queue.id)
-        channel.link.hold()
+        channel.outbox.hold()
 
 
 def cancel(channel: Channel, method: Methods.Cancel) -> None:
     """Stop a consumer; what it holds stays unacknowledged."""
-    tag = method.consumer_tag
+    tag = str(method.consumer_tag)
     consumer = channel.consumers.pop(tag, None)
     if consumer is not None:
         consumer.queue.remove_consumer(consumer)
@@ -133,7 +133,7 @@ def nack(channel: Channel, method: Methods.Nack) -> None:
 
 def reject(channel: Channel, method: Methods.Reject) -> None:
     """Refuse one message."""
-    _refuse(channel, channel.collect(method.delivery_tag, multiple=False), requeue=method.requeue)
+    _refuse(channel, channel.collect(int(method.delivery_tag or 0), multiple=False), requeue=method.requeue)
 
 
 def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:

@@ -23,12 +23,12 @@ def confirm_select(channel: Channel, method: commands.Confirm.Select) -> None:
     if channel.transaction is not None:
         raise precondition_failed("cannot switch from tx to confirm mode")
     if channel.confirms is None:
-        channel.confirms = Confirms(say=channel.say, soon=channel.link.soon)
+        channel.confirms = Confirms(say=channel.say, soon=channel.outbox.soon)
     if not method.nowait:
         channel.reply(commands.Confirm.SelectOk())
 
 
-def tx_select(channel: Channel, method: commands.Tx.Select) -> None:
+def tx_select(channel: Channel, _method: commands.Tx.Select) -> None:
     """Collect publishes and acknowledgements from now on."""
     if channel.confirms is not None:
         raise precondition_failed("cannot switch from confirm to tx mode")
@@ -37,7 +37,7 @@ def tx_select(channel: Channel, method: commands.Tx.Select) -> None:
     channel.reply(commands.Tx.SelectOk())
 
 
-def tx_commit(channel: Channel, method: commands.Tx.Commit) -> None:
+def tx_commit(channel: Channel, _method: commands.Tx.Commit) -> None:
     """Do what was collected; the answer waits for the disk."""
     transaction = _transaction(channel)
     channel.transaction = Transaction()
@@ -46,11 +46,11 @@ def tx_commit(channel: Channel, method: commands.Tx.Commit) -> None:
     channel.acknowledge(transaction.settlements)
     channel.reject(transaction.rejections)
     channel.requeue(transaction.requeues)
-    channel.link.hold()
+    channel.outbox.hold()
     channel.reply(commands.Tx.CommitOk())
 
 
-def tx_rollback(channel: Channel, method: commands.Tx.Rollback) -> None:
+def tx_rollback(channel: Channel, _method: commands.Tx.Rollback) -> None:
     """Forget the publishes; what was acknowledged is unacknowledged again."""
     transaction = _transaction(channel)
     channel.transaction = Transaction()

@@ -55,7 +55,7 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> N
     )
     channel.host.add_exchange(exchange)
     if exchange.durable:
-        channel.link.hold()
+        channel.outbox.hold()
 
 
 def _alternate(channel: Channel, name: str, arguments: Arguments) -> str | None:
@@ -88,7 +88,7 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
             raise precondition_failed(f"{exchange_title(channel, name)} in use")
         channel.host.drop_exchange(exchange)
         if exchange.durable:
-            channel.link.hold()
+            channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.DeleteOk())
 
@@ -105,7 +105,7 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
         raise problem
     key = (True, destination.name, method.routing_key, arguments.raw)
     if channel.host.bind(source, key, destination, arguments):
-        channel.link.hold()
+        channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.BindOk())
 
@@ -117,7 +117,7 @@ def unbind(channel: Channel, method: Methods.Unbind) -> None:
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if source is not None:
         channel.host.unbind(source, (True, method.destination, method.routing_key, method.arguments.raw))
-        channel.link.hold()
+        channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.UnbindOk())
 

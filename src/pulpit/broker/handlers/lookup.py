@@ -96,10 +96,8 @@ def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, 
     for name in names:
         left, right = new.get(name.encode()), old.get(name.encode())
         if left != right and not _equal(left, right):
-            received, current = _described(left, beside=right), _described(right, beside=left)
-            raise precondition_failed(
-                f"inequivalent arg '{name}' for {title}: received {received} but current is {current}"
-            )
+            sent, known = _described(left, beside=right), _described(right, beside=left)
+            raise precondition_failed(f"inequivalent arg '{name}' for {title}: received {sent} but current is {known}")
 
 
 def _equal(left: bytes | None, right: bytes | None) -> bool:

@@ -86,7 +86,7 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
     if queue.owner is not None:
         channel.link.owns(queue)
     elif queue.durable:
-        channel.link.hold()
+        channel.outbox.hold()
     return queue
 
 
@@ -145,7 +145,7 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
     if problem is not None:
         raise problem
     if channel.host.bind(exchange, (False, queue.name, key, arguments.raw), queue, arguments):
-        channel.link.hold()
+        channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.BindOk())
 
@@ -160,7 +160,7 @@ def unbind(channel: Channel, method: Methods.Unbind) -> None:
     if queue is not None and exchange is not None:
         check_owner(channel, queue)
         channel.host.unbind(exchange, (False, queue.name, key, method.arguments.raw))
-        channel.link.hold()
+        channel.outbox.hold()
     channel.reply(Methods.UnbindOk())
 
 
@@ -189,6 +189,6 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
             raise precondition_failed(f"{queue_title(channel, name)} not empty")
         count = channel.host.drop_queue(queue)
         if queue.durable:
-            channel.link.hold()
+            channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.DeleteOk(count))

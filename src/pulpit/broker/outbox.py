@@ -1,0 +1,100 @@
+"""What a connection has to say: collected during a turn, fetched by the rim at its end, held while the disk is busy."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pulpit.broker.store import Store
+
+WRITE_LIMIT: Final = 256 * 1024
+"""Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
+
+
+class Outbox:
+    """`wake` asks the rim to call `take` soon; `writable` says whether deliveries may go on.
+
+    `on_writable` is called when they may again.
+    """
+
+    __slots__ = (
+        "_awake",
+        "_endings",
+        "_holds",
+        "_parts",
+        "_peer_reads",
+        "_size",
+        "_store",
+        "_wake",
+        "on_writable",
+        "spoke",
+        "writable",
+    )
+
+    def __init__(self, *, wake: Callable[[], None], store: Store, on_writable: Callable[[], None]) -> None:
+        self.writable = True
+        self.spoke = True  # since the last heartbeat
+        self.on_writable = on_writable
+        self._wake: Final = wake
+        self._store: Final = store
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._endings: list[Callable[[], None]] = []
+        self._holds = 0
+        self._awake = False
+        self._peer_reads = True
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the peer."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > WRITE_LIMIT:
+            self.writable = False
+        if not self._awake:
+            self.wake()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call at the end of the turn, before output is fetched."""
+        self._endings.append(call)
+        if not self._awake:
+            self.wake()
+
+    def hold(self) -> None:
+        """Keep back what was not fetched yet, until the store has written everything so far."""
+        self._holds += 1
+        self._store.after(self._release)
+
+    def wake(self) -> None:
+        """Ask the rim to come."""
+        self._awake = True
+        self._wake()
+
+    def take(self, *, at_once: bool) -> bytes:
+        """What is to be written to the socket now; `at_once` ignores holds, for last words."""
+        self._awake = False
+        while self._endings:
+            endings, self._endings = self._endings, []
+            for call in endings:
+                call()
+        if self._holds and not at_once:
+            return b""
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._size = 0
+        self._awake = False
+        self.spoke = self.spoke or bool(data)
+        if not self.writable and self._peer_reads:
+            self.writable = True
+            self.soon(self.on_writable)
+        return data
+
+    def peer_reads(self, *, reads: bool) -> None:
+        """The socket's buffer is full, or has room again."""
+        self._peer_reads = reads
+        if not reads:
+            self.writable = False
+        elif self._size <= WRITE_LIMIT:
+            self.writable = True
+            self.on_writable()
+
+    def _release(self) -> None:
+        self._holds -= 1
+        self.wake()
