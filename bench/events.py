@@ -243,7 +243,7 @@ async def web_hooks() -> None:
 async def delivering(database: Database, doorbell: Doorbell, url: str) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher."""
     http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
-    kinds = NotifierTypes({"amqp": Amqp091(Link(url), "amq.topic"), "http": http})
+    kinds = NotifierTypes({"amqp": Amqp091(Link([url]), "amq.topic"), "http": http})
     dispatcher = Dispatcher(database, kinds, system_clock)
     with doorbell.answered(dispatcher.answers):
         task = asyncio.create_task(dispatcher.run())

@@ -61,6 +61,8 @@ class Event:
     result: str | None
     """`payload["result"]` of a finish event, to filter by."""
     occurred_at: datetime
+    traceparent: str
+    """W3C Trace Context: the trace is the task's, or the event's own outside a task."""
     body: str
     """The three keys of Pulp 2's message as compact JSON: `event_type`, `payload`, `call_report`."""
 
@@ -80,6 +82,12 @@ def encode_body(event_type: str, payload: dict[str, Any], call_report: dict[str,
     """Write the body that every notifier sends; the call report is null outside a task."""
     body = {"event_type": event_type, "payload": payload, "call_report": call_report}
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def own_trace(event_id: str, call_report: dict[str, Any] | None) -> str:
+    """Make a trace of the task, so that all its events are one, and a span of the event (W3C Trace Context)."""
+    trace = str(call_report["task_id"]) if call_report else event_id
+    return f"00-{trace.replace('-', '')}-{event_id.replace('-', '')[-16:]}-01"
 
 
 def check_event_type(event_type: str) -> None:

@@ -7,7 +7,7 @@ nobody: what the transaction commits will be delivered, what it rolls back never
 from typing import Any
 
 from pulpit.clock import Clock
-from pulpit.events import Event, check_event_type, encode_body, star_covers
+from pulpit.events import Event, check_event_type, encode_body, own_trace, star_covers
 from pulpit.ids import uuid7
 from pulpit.store import event_log
 from pulpit.store.database import Transaction
@@ -21,6 +21,7 @@ def fire(
     clock: Clock,
     call_report: dict[str, Any] | None = None,
     repo_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Event:
     """Enter an event into the log as part of `tx`.
 
@@ -32,17 +33,21 @@ def fire(
         call_report: the report of the task that fires, null outside a task (Pulp 2's third key).
         repo_id: the repository that the event is about; by default the payload's.
 
+        traceparent: the trace that somebody else has begun (W3C Trace Context); by default the task is the trace.
+
     Raises:
         InvalidValue: the type is not one that can be fired.
         StorageFull: raised by the transaction when the disk has no room; nothing was entered.
     """
     check_event_type(event_type)
+    event_id = uuid7()
     new = event_log.NewEvent(
-        id=uuid7(),
+        id=event_id,
         event_type=event_type,
         repo_id=repo_id or payload.get("repo_id"),
         result=payload.get("result"),
         occurred_at=clock(),
+        traceparent=traceparent or own_trace(event_id, call_report),
         body=encode_body(event_type, payload, call_report),
     )
     return event_log.append(tx, new, counted=star_covers(event_type))

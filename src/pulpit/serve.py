@@ -119,10 +119,11 @@ async def _link(settings: Settings, stack: contextlib.AsyncExitStack) -> Link | 
         )
         broker = await stack.enter_async_context(Broker(config))
         _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
-        return Link(f"amqp://guest:guest@127.0.0.1:{broker.port}/%2F")
+        return Link([f"amqp://guest:guest@127.0.0.1:{broker.port}/%2F"])
     if not settings.messaging.url:
         return None
-    return Link(settings.messaging.url, _tls(settings) if settings.messaging.url.startswith("amqps") else None)
+    urls = [url.strip() for url in settings.messaging.url.split(",")]
+    return Link(urls, _tls(settings) if any(url.startswith("amqps") for url in urls) else None)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
@@ -139,8 +140,10 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 
 
 def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:
-    amqp: NotifierType = Amqp091(link, settings.messaging.topic_exchange) if link else Amqp091Disabled()
-    http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=f"/pulpit/{node}")
+    source = f"/pulpit/{node}"
+    exchange = settings.messaging.topic_exchange
+    amqp: NotifierType = Amqp091(link, exchange, source=source) if link else Amqp091Disabled()
+    http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
 

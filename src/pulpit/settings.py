@@ -58,8 +58,8 @@ class Messaging:
 
     url: str | None = _key(
         None,
-        "Broker, such as `amqp://user:password@host/vhost`; without the key the embedded broker is used, "
-        "an empty value turns amqp listeners off.",
+        "Broker, such as `amqp://user:password@host/vhost`, or several with commas between, of which the next is tried "
+        "when one cannot be used; absent is the embedded broker, an empty value turns amqp listeners off.",
         unit="URL",
     )
     topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
@@ -237,7 +237,7 @@ def _value(key: Key, text: str) -> Any:
     if choices and text not in choices:
         raise ConfigurationError(name, f"it must be one of {', '.join(choices)}, not {text!r}.")
     schemes = _SCHEMES.get((key.section, key.name))
-    if schemes and text and urlsplit(text).scheme not in schemes:
+    if schemes and text and any(urlsplit(one.strip()).scheme not in schemes for one in text.split(",")):
         raise ConfigurationError(name, f"it must be a URL that begins with {' or '.join(s + '://' for s in schemes)}.")
     return text
 

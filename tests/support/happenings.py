@@ -26,5 +26,6 @@ def event(
         repo_number=None if repo_id is None else number,
         result=payload.get("result"),
         occurred_at=occurred_at,
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         body=encode_body(event_type, known, None),
     )

@@ -72,6 +72,11 @@ class RabbitMQ:
             self._epmd.kill()
             self._epmd.wait(10)
 
+    def control(self, *words: str) -> None:
+        """Run `rabbitmqctl`."""
+        command = [str(_SERVER.with_name("rabbitmqctl")), "--node", self._node, *words]
+        subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=60)
+
     def _answers(self) -> bool:
         assert self._process
         assert self._process.poll() is None, (self._folder / "out.log").read_text()[-2000:]

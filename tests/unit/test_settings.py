@@ -29,6 +29,15 @@ def test_a_file_of_pulp_2_is_understood_quotes_and_strange_keys_included(tmp_pat
     ]
 
 
+def test_several_brokers_may_be_named(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text("[messaging]\nurl: amqp://one, amqps://two\n")
+    assert load(file, {}, {})[0].messaging.url == "amqp://one, amqps://two"
+    file.write_text("[messaging]\nurl: amqp://one, http://two\n")
+    with pytest.raises(ConfigurationError, match="amqp://"):
+        load(file, {}, {})
+
+
 def test_an_empty_url_turns_amqp_off_and_starts_no_broker(tmp_path: Path) -> None:
     file = tmp_path / "server.conf"
     file.write_text("[messaging]\nurl:\n")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pulpit.clock import Clock
 from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Retry
 from pulpit.delivery.outcome_words import described
-from pulpit.events import TEST, Event, encode_body
+from pulpit.events import TEST, Event, encode_body, own_trace
 from pulpit.ids import uuid7
 from pulpit.store.listeners import Listener
 
@@ -41,14 +41,16 @@ def config_for_one(config: Mapping[str, Any], recipient: str | None) -> dict[str
 
 def test_event(listener: Listener, clock: Clock) -> Event:
     """An event that is in no log; its number is 0."""
+    event_id = uuid7()
     return Event(
         number=0,
-        id=uuid7(),
+        id=event_id,
         event_type=TEST,
         repo_id=None,
         repo_number=None,
         result=None,
         occurred_at=clock(),
+        traceparent=own_trace(event_id, None),
         body=encode_body(TEST, {"listener_id": listener.id}, None),
     )
 

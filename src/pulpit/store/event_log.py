@@ -43,6 +43,7 @@ class NewEvent:
     repo_id: str | None
     result: str | None
     occurred_at: datetime
+    traceparent: str
     body: str
 
 

@@ -36,6 +36,7 @@ events = Table(
     Column("repo_number", BigInteger),
     Column("result", String(20)),
     Column("occurred_at", Time, nullable=False),
+    Column("traceparent", String(55), nullable=False),
     Column("body", Text, nullable=False),
     sqlite_autoincrement=True,
 )

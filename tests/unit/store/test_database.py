@@ -70,7 +70,10 @@ def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, D
         for number in range(100_000):
             row = {"id": f"{number:036}", "body": "x" * 1000}
             tx.connection.execute(
-                sa.text("INSERT INTO events(id, event_type, occurred_at, body) VALUES (:id, 'a.b', 0, :body)"), row
+                sa.text(
+                    "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALUES (:id, 'a.b', 0, '', :body)"
+                ),
+                row,
             )
     assert len(log(database)) == 1
 

@@ -7,12 +7,14 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from pika.spec import BasicProperties
 
+from pulpit.delivery.cloud_events import attributes
 from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Retry
 from pulpit.errors import InvalidValue
@@ -24,7 +26,14 @@ APP_ID: Final = "pulpit"
 PERSISTENT: Final = 2
 PRECONDITION_FAILED: Final = 406
 LONGEST_NAME: Final = 127
-"""Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`)."""
+"""Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
+LONGEST_KEY: Final = 255
+"""Bytes of a routing key (AMQP 0-9-1, a short string)."""
+KEYS: Final = ("exchange", "routing_key", "require_route")
+PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
+"""What a template for routing keys may hold, in braces."""
+NOTHING: Final = "_"
+"""Stands for what an event does not have, so that the number of words stays the same."""
 
 
 class Amqp091:
@@ -33,12 +42,13 @@ class Amqp091:
     pace: Final = Pace(batch=250, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
     secret_keys: Final = frozenset[str]()
 
-    def __init__(self, link: Link, default_exchange: str) -> None:
+    def __init__(self, link: Link, default_exchange: str, *, source: str = "/pulpit") -> None:
         self._link: Final = link
         self._default_exchange: Final = default_exchange
+        self._source: Final = source
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept `exchange`, a name or nothing.
+        """Accept `exchange`, `routing_key` and `require_route`.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -47,7 +57,7 @@ class Amqp091:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
-        return _Publisher(self._link, config.get("exchange") or self._default_exchange)
+        return _Publisher(self._link, config.get("exchange") or self._default_exchange, config, self._source)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -77,27 +87,39 @@ class Amqp091Disabled:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse unknown keys and names that AMQP does not allow.
+    """Refuse unknown keys and values that AMQP does not allow.
 
     Raises:
         InvalidValue: `notifier_config`.
     """
-    strangers = sorted(config.keys() - {"exchange"})
+    strangers = sorted(config.keys() - KEYS)
     if strangers:
-        raise InvalidValue("notifier_config", f"an amqp listener has no {', '.join(strangers)}; it has exchange.")
-    exchange = config.get("exchange")
-    if exchange is not None and not isinstance(exchange, str):
-        raise InvalidValue("notifier_config", "exchange must be the name of an exchange.")
-    if exchange and (len(exchange.encode()) > LONGEST_NAME or not exchange.isprintable()):
-        raise InvalidValue("notifier_config", f"exchange must be at most {LONGEST_NAME} bytes of printable characters.")
+        raise InvalidValue("notifier_config", f"an amqp listener has no {', '.join(strangers)}, but {', '.join(KEYS)}.")
+    for key in ("exchange", "routing_key"):
+        text = config.get(key)
+        if text is not None and not isinstance(text, str):
+            raise InvalidValue("notifier_config", f"{key} must be text.")
+        if text and (len(text.encode()) > LONGEST_NAME or not text.isprintable()):
+            raise InvalidValue(
+                "notifier_config", f"{key} must be at most {LONGEST_NAME} bytes of printable characters."
+            )
+    unknown = [name for name in re.findall(r"{([^}]*)}", config.get("routing_key") or "") if name not in PLACEHOLDERS]
+    if unknown:
+        names = ", ".join(PLACEHOLDERS)
+        raise InvalidValue("notifier_config", f"routing_key has no {unknown[0]!r} to fill in; there are {names}.")
+    if not isinstance(config.get("require_route", False), bool):
+        raise InvalidValue("notifier_config", "require_route must be true or false.")
 
 
 class _Publisher:
     """Publishes the events of one listener."""
 
-    def __init__(self, link: Link, exchange: str) -> None:
+    def __init__(self, link: Link, exchange: str, config: Mapping[str, Any], source: str) -> None:
         self._link: Final = link
         self._exchange: Final = exchange
+        self._template: Final[str | None] = config.get("routing_key") or None
+        self._require_route: Final = bool(config.get("require_route"))
+        self._source: Final = source
         self._channel: ConfirmChannel | None = None
         self._opening: Final = asyncio.Lock()
         self._failures = 0
@@ -117,6 +139,9 @@ class _Publisher:
         except LinkLost as error:
             self._failures += 1
             return [Retry(reason=str(error))]
+        if blocked := self._blocked():
+            self._failures += 1
+            return [Retry(reason=blocked)]
         if self._failures != failures_before:
             return []  # an earlier call failed while this one waited: to go on would overtake it
         outcomes = await self._publish(channel, events)
@@ -129,8 +154,10 @@ class _Publisher:
         return {
             "broker": self._link.address,
             "exchange": self._exchange,
-            "routing_key": event.subject,
-            "properties": {name: value for name, value in vars(properties(event)).items() if value is not None},
+            "routing_key": self._routing_key(event),
+            "properties": {
+                name: value for name, value in vars(properties(event, self._source)).items() if value is not None
+            },
             "body": event.body,
         }
 
@@ -141,27 +168,49 @@ class _Publisher:
 
     async def _publish(self, channel: ConfirmChannel, events: Sequence[Event]) -> Sequence[Outcome]:
         tags: list[int] = []
+        reason = f"The broker at {self._link.address} confirmed nothing in time."
         try:
             for event in events:
-                tag = channel.publish(self._exchange, event.subject, properties(event), event.body.encode())
-                tags.append(tag)
+                tags.append(self._send(channel, event))  # noqa: PERF401 - what was sent before a break must be known
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])
+            reason = str(channel.lost)
         except LinkLost as error:
-            return self._outcomes(channel, tags, str(error))
+            reason = str(error)
         except TimeoutError:
-            self._channel = None
-            self._link.abandon()
-            return self._outcomes(channel, tags, f"The broker at {self._link.address} confirmed nothing in time.")
-        return self._outcomes(channel, tags, str(channel.lost))
+            if self._link.blocked is None:
+                self._channel = None
+                self._link.abandon()
+        return self._outcomes(channel, zip(tags, events, strict=False), self._blocked() or reason)
 
-    def _outcomes(self, channel: ConfirmChannel, tags: Sequence[int], reason: str) -> Sequence[Outcome]:
+    def _send(self, channel: ConfirmChannel, event: Event) -> int:
+        message = properties(event, self._source)
+        body, mandatory = event.body.encode(), self._require_route
+        return channel.publish(self._exchange, self._routing_key(event), message, body, mandatory=mandatory)
+
+    def _routing_key(self, event: Event) -> str:
+        if self._template is None:
+            return event.subject
+        key = self._template
+        for name in PLACEHOLDERS:
+            key = key.replace(f"{{{name}}}", getattr(event, name) or NOTHING)
+        return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+
+    def _blocked(self) -> str | None:
+        blocked = self._link.blocked
+        return None if blocked is None else f"The broker at {self._link.address} takes no messages now: {blocked}."
+
+    def _outcomes(
+        self, channel: ConfirmChannel, published: Iterable[tuple[int, Event]], reason: str
+    ) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
-        for tag in tags:
+        for tag, event in published:
             if not channel.confirmed(tag):
                 refusal = "The broker refused the message (basic.nack)."
-                outcomes.append(Retry(reason=refusal if channel.refused(tag) else reason))
-                return outcomes
+                return [*outcomes, Retry(reason=refusal if channel.refused(tag) else reason)]
+            if self._require_route and channel.came_back(event.id):
+                unrouted = f"No queue is bound to {self._exchange} for {self._routing_key(event)}."
+                return [*outcomes, Retry(reason=unrouted)]
             outcomes.append(DELIVERED)
         return outcomes or [Retry(reason=reason)]
 
@@ -203,13 +252,21 @@ class _Nowhere:
         """Have nothing to close."""
 
 
-def properties(event: Event) -> BasicProperties:
-    """The basic properties of an event's message; they are the same on every attempt."""
-    headers: dict[str, Any] = {"qpid.subject": event.subject, "pulpit-number": event.number}
+def properties(event: Event, source: str) -> BasicProperties:
+    """The basic properties of an event's message; they are the same on every attempt.
+
+    CloudEvents has a binding for AMQP 1.0 alone; here its attributes are headers with the prefix that it uses there.
+    """
+    headers: dict[str, Any] = {
+        "qpid.subject": event.subject,
+        "pulpit-number": event.number,
+        "traceparent": event.traceparent,
+    }
     if event.repo_id is not None:
         headers["pulpit-repo-id"] = event.repo_id
     if event.repo_number is not None:
         headers["pulpit-repo-number"] = event.repo_number
+    headers |= {f"cloudEvents:{name}": text for name, text in attributes(event, source).items()}
     return BasicProperties(
         content_type="application/json",
         content_encoding="utf-8",

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pika
@@ -41,10 +41,12 @@ class ConfirmChannel:
         self._settled_to = 0
         self._early: set[int] = set()
         self._nacked: set[int] = set()
+        self._returned: set[str] = set()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._answers: set[asyncio.Future[Any]] = set()
         self.lost: LinkLost | None = None
         channel.add_on_close_callback(self._on_close)
+        channel.add_on_return_callback(self._on_return)
 
     async def confirm(self) -> None:
         """Switch confirm mode on.
@@ -64,8 +66,10 @@ class ConfirmChannel:
             lambda done: self._channel.exchange_declare(name, exchange_type="topic", durable=True, callback=done)
         )
 
-    def publish(self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes) -> int:
-        """Send one message and answer its delivery tag.
+    def publish(
+        self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes, *, mandatory: bool = False
+    ) -> int:
+        """Send one message and answer its delivery tag; a mandatory one comes back if no queue takes it.
 
         Raises:
             LinkLost: the channel is closed.
@@ -73,7 +77,7 @@ class ConfirmChannel:
         if self.lost:
             raise self.lost
         try:
-            self._channel.basic_publish(exchange, routing_key, body, properties)
+            self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
         except AMQPError as error:
             raise LinkLost(_sentence(error)) from None
         self._published += 1
@@ -94,6 +98,12 @@ class ConfirmChannel:
     def refused(self, tag: int) -> bool:
         """Whether the broker has said that it could not take a message (`basic.nack`)."""
         return tag in self._nacked
+
+    def came_back(self, message_id: str) -> bool:
+        """Whether a mandatory message was returned because no queue took it; asking forgets it."""
+        returned = message_id in self._returned
+        self._returned.discard(message_id)
+        return returned
 
     def close(self) -> None:
         """Close the channel without waiting for it."""
@@ -128,6 +138,9 @@ class ConfirmChannel:
         while self._waiting and self._waiting[0][0] <= self._settled_to:
             _release(self._waiting.popleft()[1])
 
+    def _on_return(self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
+        self._returned.add(properties.message_id or "")
+
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
         self.lost = LinkLost(_sentence(reason), code=getattr(reason, "reply_code", 0))
         while self._waiting:
@@ -138,23 +151,20 @@ class ConfirmChannel:
 
 
 class Link:
-    """One connection to a broker, shared by all who publish there."""
+    """One connection, shared by all who publish there; of several brokers the next is tried when one cannot be used."""
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
-        self._parameters: Final = pika.URLParameters(url)
-        self._parameters.heartbeat = HEARTBEAT
-        self._parameters.socket_timeout = self._parameters.stack_timeout = CONNECT_TIMEOUT
-        self._parameters.connection_attempts = 1
-        self._parameters.client_properties = {"product": "Pulpit", "connection_name": "pulpit events"}
-        if tls:
-            self._parameters.ssl_options = pika.SSLOptions(tls, self._parameters.host)
+    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None = None) -> None:
+        self._brokers: Final = [_parameters(url, tls) for url in urls]
+        self._turn = 0
         self._connection: AsyncioConnection | None = None
         self._connecting: Final = asyncio.Lock()
+        self.blocked: str | None = None
+        """Why the broker takes nothing from publishers at this moment, in its own words."""
 
     @property
     def address(self) -> str:
-        """Host and port, for people."""
-        return f"{self._parameters.host}:{self._parameters.port}"
+        """Host and port of the broker whose turn it is, for people."""
+        return f"{self._broker.host}:{self._broker.port}"
 
     @property
     def connected(self) -> bool:
@@ -184,6 +194,7 @@ class Link:
     def abandon(self) -> None:
         """Give up a connection on which nothing moves; the next user makes a new one."""
         connection, self._connection = self._connection, None
+        self._turn += 1
         if connection and not connection.is_closed:
             with contextlib.suppress(AMQPError):
                 connection.close()
@@ -200,6 +211,10 @@ class Link:
             async with asyncio.timeout(2):
                 await closed.wait()
 
+    @property
+    def _broker(self) -> pika.ConnectionParameters:
+        return self._brokers[self._turn % len(self._brokers)]
+
     async def _connected(self) -> AsyncioConnection:
         async with self._connecting:
             if self._connection is None or not self._connection.is_open:
@@ -210,19 +225,41 @@ class Link:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[AsyncioConnection] = loop.create_future()
         connection = AsyncioConnection(
-            self._parameters,
+            self._broker,
             on_open_callback=lambda made: _give(opened, made),
             on_open_error_callback=lambda _made, error: _fail(opened, error),
             on_close_callback=lambda _made, error: _fail(opened, error),
             custom_ioloop=loop,
         )
+        self.blocked = None
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT + 1):
                 return await opened
         except (AMQPError, OSError, TimeoutError) as error:
             with contextlib.suppress(AMQPError):
                 connection.close()
-            raise LinkLost(f"The broker at {self.address} cannot be used: {_sentence(error)}") from None
+            failed = LinkLost(f"The broker at {self.address} cannot be used: {_sentence(error)}")
+            self._turn += 1
+            raise failed from None
+
+    def _on_blocked(self, _connection: object, frame: Method) -> None:
+        self.blocked = str(frame.method.reason)
+
+    def _on_unblocked(self, _connection: object, _frame: Method) -> None:
+        self.blocked = None
+
+
+def _parameters(url: str, tls: ssl.SSLContext | None) -> pika.ConnectionParameters:
+    parameters = pika.URLParameters(url)
+    parameters.heartbeat = HEARTBEAT
+    parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT
+    parameters.connection_attempts = 1
+    parameters.client_properties = {"product": "Pulpit", "connection_name": "pulpit events"}
+    if tls and url.startswith("amqps"):
+        parameters.ssl_options = pika.SSLOptions(tls, parameters.host)
+    return parameters
 
 
 def _release(future: "asyncio.Future[None]") -> None:
@@ -252,6 +289,6 @@ def _sentence(error: BaseException) -> str:
         return "no answer in time."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}."
-    inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
-    inner = inner or getattr(error, "exception", None)
-    return _sentence(inner) if isinstance(inner, BaseException) else f"{type(error).__name__} {error}".strip()
+    causes = [*error.args, *getattr(error, "exceptions", ()), getattr(error, "exception", None)]
+    inner = next((cause for cause in reversed(causes) if isinstance(cause, BaseException)), None)
+    return _sentence(inner) if inner else f"{type(error).__name__} {error}".strip()

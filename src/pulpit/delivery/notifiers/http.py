@@ -97,6 +97,7 @@ class Http:
         }
         if event.repo_number is not None:
             headers["pulpit-repo-number"] = str(event.repo_number)
+        headers["traceparent"] = event.traceparent
         headers |= cloud_events.http_headers(event, self._source)
         if hook.keys:
             headers |= signing.headers(event.id, event.body.encode(), hook.keys, self._clock())

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("repo_number", sa.BigInteger(), nullable=True),
         sa.Column("result", sa.String(length=20), nullable=True),
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
+        sa.Column("traceparent", sa.String(length=55), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_events")),
         sa.UniqueConstraint("id", name=op.f("uq_events_id")),

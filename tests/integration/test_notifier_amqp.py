@@ -1,0 +1,200 @@
+"""The amqp notifier against a real RabbitMQ: what it makes, what it says, and what it does when things go wrong."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from pulpit.delivery.notifiers.amqp091 import Amqp091
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
+from pulpit.errors import InvalidValue
+from support.happenings import event
+from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.server import free_port
+
+pytestmark = needs_rabbitmq
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def notifier(config: Mapping[str, Any], *urls: str) -> AsyncIterator[Notifier]:
+    kind = Amqp091(Link(urls), "amq.topic", source="/pulpit/test")
+    kind.check_config(config)
+    opened = kind.open(config)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+        await kind.close()
+
+
+def deliver(config: Mapping[str, Any], *urls: str, count: int = 3) -> Sequence[Outcome]:
+    async def story() -> Sequence[Outcome]:
+        async with notifier(config, *urls) as opened:
+            return await opened.deliver([event(number) for number in range(1, count + 1)])
+
+    return asyncio.run(story())
+
+
+@contextlib.contextmanager
+def channel(broker: RabbitMQ) -> Iterator[Any]:
+    with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
+        yield connection.channel()
+
+
+def test_the_exchange_is_durable_of_type_topic_and_there_before_the_first_event(broker: RabbitMQ) -> None:
+    async def story() -> None:
+        async with notifier({"exchange": "early"}, broker.url) as opened:
+            await opened.prepare()
+            with channel(broker) as ours:
+                ours.exchange_declare("early", "topic", durable=True)
+
+    asyncio.run(story())
+
+
+def test_a_message_says_everything_about_its_event(broker: RabbitMQ) -> None:
+    with channel(broker) as ours:
+        ours.exchange_declare("whole", "topic", durable=True)
+        ours.queue_declare("whole")
+        ours.queue_bind("whole", "whole", "pulp.server.repo.*.finish")
+        assert deliver({"exchange": "whole"}, broker.url, count=1) == [DELIVERED]
+        method, properties, body = ours.basic_get("whole", auto_ack=True)
+    fired = event()
+    assert method.routing_key == "pulp.server.repo.sync.finish"
+    assert body.decode() == fired.body
+    assert (properties.type, properties.app_id, properties.delivery_mode) == ("repo.sync.finish", "pulpit", 2)
+    headers = properties.headers
+    assert (headers["pulpit-number"], headers["pulpit-repo-id"], headers["pulpit-repo-number"]) == (1, "zoo", 1)
+    assert headers["traceparent"] == fired.traceparent
+    assert headers["cloudEvents:id"] == properties.message_id
+    assert {headers["cloudEvents:specversion"], headers["cloudEvents:source"]} == {"1.0", "/pulpit/test"}
+    assert (headers["cloudEvents:type"], headers["cloudEvents:subject"]) == ("repo.sync.finish", "zoo")
+
+
+@pytest.mark.parametrize(
+    ("template", "key"),
+    [
+        ("pulp.server.{event_type}.{repo_id}", "pulp.server.repo.sync.finish.zoo"),
+        ("{repo_id}.{result}", "zoo._"),
+        ("fixed", "fixed"),
+    ],
+)
+def test_a_routing_key_of_ones_own(broker: RabbitMQ, template: str, key: str) -> None:
+    with channel(broker) as ours:
+        queue = ours.queue_declare("", exclusive=True).method.queue
+        ours.queue_bind(queue, "amq.topic", key)
+        assert deliver({"routing_key": template}, broker.url, count=1) == [DELIVERED]
+        assert ours.basic_get(queue, auto_ack=True)[0].routing_key == key
+
+
+def test_without_a_queue_an_event_is_delivered_unless_a_route_is_required(broker: RabbitMQ) -> None:
+    assert deliver({"exchange": "lonely"}, broker.url) == [DELIVERED] * 3
+    (outcome,) = deliver({"exchange": "lonely", "require_route": True}, broker.url)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason == "No queue is bound to lonely for pulp.server.repo.sync.finish."
+    with channel(broker) as ours:
+        queue = ours.queue_declare("", exclusive=True).method.queue
+        ours.queue_bind(queue, "lonely", "#")
+        assert deliver({"exchange": "lonely", "require_route": True}, broker.url) == [DELIVERED] * 3
+
+
+def test_an_exchange_of_another_type_is_a_clear_error_and_another_durability_is_none(broker: RabbitMQ) -> None:
+    with channel(broker) as ours:
+        ours.exchange_declare("wrong", "fanout", durable=True)
+        ours.exchange_declare("fleeting", "topic", durable=False)
+    (outcome,) = deliver({"exchange": "wrong"}, broker.url)
+    assert isinstance(outcome, Retry)
+    assert "The exchange wrong exists and is no topic exchange" in outcome.reason
+    assert deliver({"exchange": "fleeting"}, broker.url) == [DELIVERED] * 3
+
+
+def test_an_exchange_of_the_broker_is_never_declared(broker: RabbitMQ) -> None:
+    (outcome,) = deliver({"exchange": "amq.nonsense"}, broker.url)
+    assert isinstance(outcome, Retry)
+    assert "no exchange 'amq.nonsense'" in outcome.reason
+
+
+def test_an_exchange_that_was_deleted_is_made_again(broker: RabbitMQ) -> None:
+    async def story() -> None:
+        async with notifier({"exchange": "deleted"}, broker.url) as opened:
+            assert await opened.deliver([event()]) == [DELIVERED]
+            with channel(broker) as ours:
+                ours.exchange_delete("deleted")
+            (outcome,) = await opened.deliver([event()])
+            assert isinstance(outcome, Retry)
+            assert "no exchange 'deleted'" in outcome.reason
+            assert await opened.deliver([event()]) == [DELIVERED]
+
+    asyncio.run(story())
+
+
+def test_of_several_brokers_the_next_is_tried(broker: RabbitMQ) -> None:
+    async def story() -> None:
+        nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F"
+        async with notifier({}, nobody, broker.url) as opened:
+            (outcome,) = await opened.deliver([event()])
+            assert isinstance(outcome, Retry)
+            assert "cannot be used: Connection refused." in outcome.reason
+            assert await opened.deliver([event()]) == [DELIVERED]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("user", "words"), [("guest:wrong", "the log-in was refused"), ("guest:guest", "virtual host")]
+)
+def test_a_log_in_that_fails_is_said_without_the_password(broker: RabbitMQ, user: str, words: str) -> None:
+    host = "%2F" if "wrong" in user else "nowhere"
+    (outcome,) = deliver({}, f"amqp://{user}@127.0.0.1:{broker.port}/{host}")
+    assert isinstance(outcome, Retry)
+    assert words in outcome.reason
+    assert "wrong" not in outcome.reason
+
+
+def test_a_broker_that_blocks_publishers_delays_and_says_why(tmp_path: Path) -> None:
+    with rabbitmq(tmp_path / "blocking") as broker:
+
+        async def story() -> None:
+            async with notifier({}, broker.url) as opened:
+                assert await opened.deliver([event()]) == [DELIVERED]
+                await asyncio.to_thread(broker.control, "set_vm_memory_high_watermark", "0.0000001")
+                sending = asyncio.create_task(opened.deliver([event(2)]))
+                done, _ = await asyncio.wait({sending}, timeout=5)
+                assert not done
+                (outcome,) = await opened.deliver([event(2)])
+                assert isinstance(outcome, Retry)
+                assert "takes no messages now" in outcome.reason
+                await asyncio.to_thread(broker.control, "set_vm_memory_high_watermark", "0.5")
+                assert await asyncio.wait_for(sending, 20) == [DELIVERED]
+                assert await opened.deliver([event(3)]) == [DELIVERED]
+
+        asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"exchnage": "pulp"},
+        {"exchange": 3},
+        {"exchange": "x" * 128},
+        {"exchange": "a\nb"},
+        {"routing_key": "{repo}"},
+        {"require_route": "yes"},
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused_when_it_is_given(config: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Amqp091(Link(["amqp://127.0.0.1"]), "amq.topic").check_config(config)
+    assert caught.value.property_names == ["notifier_config"]
