@@ -73,6 +73,7 @@ def body_size(payload: bytes) -> int:
 
 def read_properties(payload: bytes) -> Properties:
     """Read a whole content header."""
+    body_size(payload)
     flags = _HEADER.unpack_from(payload)[3]
     if flags & 1:
         raise frame_error("a content header with more flags than there are properties")

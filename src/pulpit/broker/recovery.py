@@ -37,7 +37,9 @@ def recover(connection: sqlite3.Connection, house: House) -> None:
             queue.recover(priority, count, size, last, redelivered=touched)
 
 
-def _exchange(house: House, host: str, name: str, kind: str, auto_delete: int, internal: int, arguments: bytes) -> None:
+def _exchange(  # noqa: PLR0917 - the columns of the row
+    house: House, host: str, name: str, kind: str, auto_delete: int, internal: int, arguments: bytes
+) -> None:
     if host in house.hosts:
         house.hosts[host].exchanges[name] = Exchange(
             name=name,

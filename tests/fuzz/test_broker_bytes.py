@@ -1,0 +1,166 @@
+"""Bytes from strangers: the frame reader, the field tables, the properties, the methods and a whole connection."""
+
+import contextlib
+import itertools
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands, encode, frame
+from pulpit.broker import tables
+from pulpit.broker.content import Publish
+from pulpit.broker.framing import FrameReader
+from pulpit.broker.methods import method_frame, read_method
+from pulpit.broker.properties import read_properties, write_header
+from pulpit.broker.refusals import ConnectionRefusal, Refusal
+from support.broker_box import Box, BoxClient
+
+FRAMES = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=60)), max_size=8)
+TEXT = st.text(max_size=20)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def written(frames: list[tuple[int, int, bytes]]) -> bytes:
+    return b"".join(
+        struct.pack(">BHI", kind, number, len(payload)) + payload + b"\xce" for kind, number, payload in frames
+    )
+
+
+@given(FRAMES, st.lists(st.integers(0, 400), max_size=6))
+def test_frames_are_the_same_however_they_are_cut(frames: list[tuple[int, int, bytes]], cuts: list[int]) -> None:
+    data = written(frames)
+    reader = FrameReader(4096)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    seen = [each for start, stop in itertools.pairwise(edges) for each in reader.feed(data[start:stop])]
+    assert seen == frames
+
+
+@given(FRAMES, st.integers(1, 8))
+def test_whoever_stops_early_gets_the_others_later(frames: list[tuple[int, int, bytes]], count: int) -> None:
+    reader = FrameReader(4096)
+    first = list(itertools.islice(reader.feed(written(frames)), count))
+    assert first + list(reader.feed(b"")) == frames
+
+
+@given(st.lists(st.binary(max_size=50), max_size=10))
+def test_garbage_is_refused_or_waited_for(pieces: list[bytes]) -> None:
+    reader = FrameReader(64)
+    with contextlib.suppress(ConnectionRefusal):
+        for piece in pieces:
+            for _, _, payload in reader.feed(piece):
+                assert len(payload) <= 64 - 8
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_table_or_no_table(data: bytes) -> None:
+    for read in (tables.read_table, tables.read_entries, tables.split):
+        with contextlib.suppress(tables.BadTable):
+            read(data)
+
+
+@given(st.dictionaries(st.text(max_size=10), VALUES, max_size=6))
+def test_what_pamqp_writes_is_read(table: dict[str, Any]) -> None:
+    raw = encode.field_table(table)
+    values, end = tables.read_table(raw)
+    assert (values, end) == (table, len(raw))
+    assert tables.join(tables.split(raw)) == raw
+    assert {name.decode(): tables.read_value(value) for name, value in tables.split(raw)} == table
+
+
+@pytest.mark.parametrize("kind", [b"F", b"A"])
+def test_a_table_nested_a_thousand_deep_is_refused(kind: bytes) -> None:
+    inner = b""
+    for _ in range(1000):
+        inner = (b"\x01a" if kind == b"F" else b"") + kind + struct.pack(">I", len(inner)) + inner
+    raw = inner if kind == b"F" else b"\x01a" + inner
+    with pytest.raises(tables.BadTable, match="deeper"):
+        tables.read_table(struct.pack(">I", len(raw)) + raw)
+
+
+@given(st.sampled_from(sorted(commands.INDEX_MAPPING)), st.binary(max_size=80))
+def test_any_arguments_are_read_or_refused(index: int, data: bytes) -> None:
+    try:
+        method = read_method(struct.pack(">I", index) + data)
+    except Refusal:
+        return
+    with contextlib.suppress(
+        TypeError, ValueError, struct.error
+    ):  # values that were read need not be writable by pamqp
+        assert read_method(method_frame(1, method)[7:-1]).index == index
+
+
+@given(st.binary(max_size=80))
+def test_any_publish_is_read_or_refused(data: bytes) -> None:
+    with contextlib.suppress(Refusal):
+        publish = Publish(b"\x00\x3c\x00\x28\x00\x00" + data)
+        assert len(publish.address) == 2 + publish.address[0] + publish.address[1 + publish.address[0]]
+
+
+@given(st.binary(max_size=100))
+def test_any_properties_are_read_or_refused(data: bytes) -> None:
+    with contextlib.suppress(Refusal):
+        properties = read_properties(struct.pack(">HHQ", 60, 0, 5) + data)
+        again = read_properties(write_header(5, properties))
+        assert again.parts == properties.parts
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6), st.booleans())
+def test_a_connection_survives_garbage(pieces: list[bytes], greeted: bool) -> None:
+    box = Box()
+    client = BoxClient(box, greeted=greeted)
+    for piece in pieces:
+        client.raw(piece)
+    other = box.client()
+    other.send(commands.Queue.Declare(0, "works"))
+    assert any(isinstance(value, commands.Queue.DeclareOk) for _, value in other.read())
+    assert len(box.house.connections) <= 2
+
+
+@given(FRAMES)
+def test_a_connection_survives_strange_frames(frames: list[tuple[int, int, bytes]]) -> None:
+    box = Box()
+    client = box.client()
+    client.raw(written([(1 + kind % 3, number % 3, payload) for kind, number, payload in frames]))
+    client.read()
+    assert client.connection.state in ("running", "closing", "closed")
+
+
+METHODS = [
+    commands.Basic.Ack(1, True),
+    commands.Basic.Nack(1),
+    commands.Basic.Get(0, "q"),
+    commands.Basic.Consume(0, "q"),
+    commands.Basic.Recover(True),
+    commands.Basic.Qos(0, 1),
+    commands.Channel.Open(),
+    commands.Channel.Close(200, "", 0, 0),
+    commands.Channel.CloseOk(),
+    commands.Confirm.Select(),
+    commands.Queue.Declare(0, "q"),
+    commands.Queue.Delete(0, "q"),
+    commands.Queue.Bind(0, "q", "amq.topic", "#"),
+    commands.Tx.Select(),
+    commands.Tx.Commit(),
+    commands.Tx.Rollback(),
+    commands.Connection.Close(200, "", 0, 0),
+    commands.Basic.Publish(0, "", "q"),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(METHODS), st.integers(0, 2)), max_size=20))
+def test_no_order_of_methods_is_a_mistake_of_the_broker(steps: list[tuple[Any, int]]) -> None:
+    client = Box().client()
+    for method, channel in steps:
+        client.send(method, channel)
+    said = [value for _, value in client.read()]
+    assert not [each for each in said if getattr(each, "reply_code", 0) == 541]
+
+
+def test_the_ground_is_known() -> None:
+    assert frame.marshal(commands.Basic.Qos(), 1) == method_frame(1, commands.Basic.Qos())
