@@ -21,7 +21,7 @@ from pulpit.store.listeners import Listener
 
 MOST_WAITING: Final = 100
 MOST_TRIALS: Final = 8
-MOST_FIRING: Final = 4
+MOST_FIRING: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -165,6 +165,15 @@ def test_a_key_of_a_refused_request_is_free_again(api: Api) -> None:
     assert api.client.post(EVENTS, json=NEW, headers=key).status_code == 201
 
 
+def test_a_trace_goes_on_and_what_is_none_is_passed_over(api: Api) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for header in (trace, "00-x", f"00-{'0' * 32}-00f067aa0ba902b7-01"):
+        assert api.client.post(EVENTS, json=NEW, headers={"traceparent": header}).status_code == 201
+    first, *others = log(api)["events"]
+    assert first["traceparent"] == trace
+    assert all(event["id"].replace("-", "") in event["traceparent"] for event in others)
+
+
 def test_readers_read_and_enter_nothing(api: Api) -> None:
     api.client.headers.update(basic("reader"))
     assert api.client.get(EVENTS).status_code == 200

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
 from pulpit.api.gates import whole_body
 from pulpit.api.v1.feed import Narrowing, check_place, read_feed, stream
-from pulpit.api.v1.firing import LONGEST_BODY, MOST_AT_ONCE, digest_of, fire_events, read_events
+from pulpit.api.v1.firing import LONGEST_BODY, MOST_AT_ONCE, digest_of, fire_events, read_events, read_trace
 from pulpit.api.v1.shapes import EventShape, EventsShape, NewEventShape, NumbersShape, event_shape
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.events import check_event_types
@@ -86,6 +86,7 @@ async def fire_from_elsewhere(
     services: Provided,
     user: Asking,
     idempotency_key: Annotated[str | None, Header()] = None,
+    traceparent: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Enter one event, a list of them, or one on each line; all are entered, in order, or none."""
     key = _checked_key(idempotency_key)
@@ -94,7 +95,7 @@ async def fire_from_elsewhere(
     async with services.firing:
         events = await to_thread.run_sync(read_events, body, media_type)
         digest = digest_of(body, media_type, user.login)
-        fired = await to_thread.run_sync(fire_events, services, events, key, digest)
+        fired = await to_thread.run_sync(fire_events, services, events, key, digest, read_trace(traceparent))
     headers = {"Idempotency-Replayed": "true"} if fired.before else None
     return JSONResponse({"count": len(fired.numbers), "numbers": list(fired.numbers)}, CREATED, headers)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,7 @@ LONGEST_PAYLOAD: Final = 2**20
 """Bytes of one event's payload."""
 LONGEST_REPOSITORY: Final = 255
 LONGEST_RESULT: Final = 20
+_TRACE: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}\Z")
 LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
@@ -50,7 +52,15 @@ def read_events(body: bytes, media_type: str) -> list[NewEventShape]:
     return [_event(number, value) for number, value in enumerate(values, 1)]
 
 
-def fire_events(services: Services, events: Sequence[NewEventShape], key: str | None, digest: str) -> Fired:
+def read_trace(header: str | None) -> str | None:
+    """The trace that a request belongs to; a header that is none is passed over (W3C Trace Context, section 2.2)."""
+    found = _TRACE.match(header or "")
+    return header if found and found["trace"].strip("0") and found["parent"].strip("0") else None
+
+
+def fire_events(
+    services: Services, events: Sequence[NewEventShape], key: str | None, digest: str, trace: str | None
+) -> Fired:
     """Enter all events in one transaction, once for each idempotency key.
 
     Raises:
@@ -63,7 +73,7 @@ def fire_events(services: Services, events: Sequence[NewEventShape], key: str | 
             if before.request_digest != digest:
                 raise ConflictingOperation("This Idempotency-Key was used for another request.")
             return Fired(numbers=before.answer, before=True)
-        numbers = [_fire(tx, services, event) for event in events]
+        numbers = [_fire(tx, services, event, trace) for event in events]
         if key:
             idempotency.finish(tx, key, numbers)
     return Fired(numbers=numbers, before=False)
@@ -74,8 +84,9 @@ def digest_of(body: bytes, media_type: str, login: str) -> str:
     return hashlib.sha256(json.dumps([login, media_type in LINES]).encode() + body).hexdigest()
 
 
-def _fire(tx: Transaction, services: Services, event: NewEventShape) -> int:
-    return fire(tx, event.event_type, event.payload, clock=services.clock, repo_id=event.repo_id).number
+def _fire(tx: Transaction, services: Services, event: NewEventShape, trace: str | None) -> int:
+    clock, repo_id = services.clock, event.repo_id
+    return fire(tx, event.event_type, event.payload, clock=clock, repo_id=repo_id, traceparent=trace).number
 
 
 def _lines(body: bytes) -> list[Any]:

@@ -91,6 +91,7 @@ class EventShape(Shape):
     repo_number: int | None
     result: str | None
     occurred_at: datetime
+    traceparent: str
     payload: dict[str, Any]
     call_report: dict[str, Any] | None
 
@@ -167,6 +168,7 @@ def event_shape(event: Event) -> EventShape:
         repo_number=event.repo_number,
         result=event.result,
         occurred_at=event.occurred_at,
+        traceparent=event.traceparent,
         **parts(event),
     )
 
