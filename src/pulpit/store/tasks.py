@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
@@ -26,6 +25,7 @@ FINISHED: Final = "finished"
 ERROR: Final = "error"
 CANCELED: Final = "canceled"
 SKIPPED: Final = "skipped"
+_POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085748)")
 ENDED: Final = frozenset({FINISHED, ERROR, CANCELED, SKIPPED})
 
 
@@ -124,20 +124,21 @@ def counts(connection: Connection) -> Counter[str]:
 
 
 def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:
-    """Take the oldest waiting task whose resource nobody works on; `None` when there is none."""
+    """Take the oldest waiting task whose resource nobody works on; `None` when there is none.
+
+    Claims come one after another, on SQLite by its write lock and on PostgreSQL by an advisory one: to skip what another
+    claim holds would be to take the tasks of a resource out of their order.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(_POSTGRESQL_LOCK)
     busy = select(tasks.c.resource).where((tasks.c.state == RUNNING) & tasks.c.resource.is_not(None))
     free = tasks.c.resource.is_(None) | tasks.c.resource.not_in(busy)
     oldest = select(tasks.c.id).where((tasks.c.state == WAITING) & free).order_by(tasks.c.object_id).limit(1)
-    task_id = tx.connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
-    if task_id is None:
-        return None
-    mine = update(tasks).where((tasks.c.id == task_id) & (tasks.c.state == WAITING))
-    try:
-        with tx.connection.begin_nested():
-            taken = tx.connection.execute(mine.values(state=RUNNING, worker_name=worker_name, start_time=now))
-    except IntegrityError:  # on PostgreSQL another worker has just taken a task of the same resource
-        return None
-    return get(tx.connection, task_id) if taken.rowcount == 1 else None
+    mine = update(tasks).where((tasks.c.id == oldest.scalar_subquery()) & (tasks.c.state == WAITING))
+    taken = tx.connection.execute(
+        mine.values(state=RUNNING, worker_name=worker_name, start_time=now).returning(tasks.c.id)
+    ).scalar()
+    return None if taken is None else get(tx.connection, taken)
 
 
 def report_progress(tx: Transaction, task_id: str, worker_name: str, progress_report: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The queue's promises: one task a resource at a time, in order, and nobody ends what is not theirs."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import threading
+import time
 
 import pytest
 
@@ -10,13 +10,6 @@ from pulpit.errors import MissingResource
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import Ended, NewTask, Task
-from support.database import fresh
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with fresh(tmp_path) as (opened, _):
-        yield opened
 
 
 def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
@@ -91,3 +84,35 @@ def test_purging_takes_ended_tasks_alone(database: Database) -> None:
     queued(database)
     with database.write() as tx:
         assert tasks.purge(tx, [tasks.FINISHED, tasks.WAITING]) == 1
+
+
+def test_many_workers_never_take_one_task_twice_nor_one_resource_at_a_time(database: Database) -> None:
+    for number in range(12):
+        queued(database, f"resource-{number % 3}")
+    taken: list[Task] = []
+    busy: set[str | None] = set()
+    lock = threading.Lock()
+
+    def work(name: str) -> None:
+        deadline = time.monotonic() + 20
+        while len(taken) < 12 and time.monotonic() < deadline:
+            task = claimed(database, name)
+            if task is None:
+                continue
+            with lock:
+                assert task.resource not in busy
+                busy.add(task.resource)
+                taken.append(task)
+            with lock:
+                busy.discard(task.resource)
+            ended(database, task, name)
+
+    workers = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len({task.id for task in taken}) == len(taken) == 12
+    for number in range(3):
+        of_one = [task.object_id for task in taken if task.resource == f"resource-{number}"]
+        assert of_one == sorted(of_one)

@@ -1,0 +1,31 @@
+"""The databases that the store must behave the same on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from support.postgresql import PostgreSQL, postgresql, why_not
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[PostgreSQL]:
+    """One PostgreSQL for all tests."""
+    if why_not():
+        pytest.skip(why_not() or "")
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of either kind."""
+    url = "" if request.param == "sqlite" else request.getfixturevalue("cluster").fresh()
+    with Doorbell(tmp_path) as doorbell:
+        opened = Database.open(tmp_path, doorbell, url=url)
+        try:
+            yield opened
+        finally:
+            opened.close()

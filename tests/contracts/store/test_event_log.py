@@ -1,0 +1,97 @@
+"""The log: numbered without surprises, part of the transaction, read on from anywhere."""
+
+import json
+import threading
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.errors import InvalidValue
+from pulpit.fire import fire
+from pulpit.store import event_log
+from pulpit.store.database import Database
+from support.database import fire_one, log
+
+
+def test_events_are_numbered_in_order_and_per_repository_without_holes(database: Database) -> None:
+    for repo_id in ("zoo", "zoo", "farm", "zoo"):
+        fire_one(database, repo_id=repo_id)
+    found = log(database)
+    assert [event.number for event in found] == [1, 2, 3, 4]
+    assert [(event.repo_id, event.repo_number) for event in found] == [("zoo", 1), ("zoo", 2), ("farm", 1), ("zoo", 3)]
+    assert len({event.id for event in found}) == 4
+    assert [event.id for event in found] == sorted(event.id for event in found)
+
+
+def test_what_is_rolled_back_never_happened_and_leaves_no_hole_in_the_repository(database: Database) -> None:
+    fire_one(database)
+    with pytest.raises(ZeroDivisionError), database.write() as tx:
+        fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+        raise ZeroDivisionError
+    fire_one(database)
+    assert [event.repo_number for event in log(database)] == [1, 2]
+
+
+def test_the_body_has_the_three_keys_of_pulp_2(database: Database) -> None:
+    event = fire_one(database, "repo.sync.finish", result="failed", summary={"ä": 1})
+    (kept,) = log(database)
+    assert kept == event
+    payload = {"repo_id": "zoo", "result": "failed", "summary": {"ä": 1}}
+    assert json.loads(kept.body) == {"event_type": "repo.sync.finish", "payload": payload, "call_report": None}
+    assert (kept.subject, kept.result, kept.payload) == ("pulp.server.repo.sync.finish", "failed", payload)
+
+
+@pytest.mark.parametrize("event_type", ["", "build", "repo.sync.began", "a..b", "a b.c", "a.*", "x." + "y" * 200])
+def test_a_type_that_nobody_knows_is_refused(database: Database, event_type: str) -> None:
+    with pytest.raises(InvalidValue, match="event_type"):
+        fire_one(database, event_type)
+
+
+def test_somebody_elses_type_is_welcome(database: Database) -> None:
+    assert fire_one(database, "build.image.done").number == 1
+
+
+def test_reading_goes_on_from_any_position(database: Database) -> None:
+    with database.read() as connection:
+        assert event_log.head(connection) == 0
+    for _ in range(7):
+        fire_one(database)
+    with database.read() as connection:
+        assert event_log.head(connection) == 7
+        assert [event.number for event in event_log.read_after(connection, 3, limit=2)] == [4, 5]
+        assert event_log.read_after(connection, 7, limit=2) == []
+        assert event_log.get(connection, 8) is None
+
+
+def test_many_threads_fire_and_no_number_is_lost(database: Database) -> None:
+    threads = [threading.Thread(target=lambda: [fire_one(database) for _ in range(20)]) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = log(database)
+    assert [event.number for event in found] == list(range(1, 121))
+    assert [event.repo_number for event in found] == list(range(1, 121))
+
+
+def test_a_reader_never_steps_over_an_event_that_is_still_to_be_committed(database: Database) -> None:
+    """A transaction that has drawn a number and is slow: nobody may see a higher one before it has ended."""
+    drawn, commit = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        with database.write() as tx:
+            fire(tx, "repo.sync.start", {"repo_id": "slow"}, clock=system_clock)
+            drawn.set()
+            commit.wait(10)
+
+    threads = [threading.Thread(target=slow), threading.Thread(target=lambda: fire_one(database, repo_id="quick"))]
+    threads[0].start()
+    assert drawn.wait(10)
+    threads[1].start()
+    threads[1].join(0.3)
+    seen_before = log(database)
+    commit.set()
+    for thread in threads:
+        thread.join()
+    assert seen_before == []
+    assert [event.repo_id for event in log(database)] == ["slow", "quick"]

@@ -1,0 +1,102 @@
+"""A real PostgreSQL of the test's own, on a port and a folder of its own; root runs it as Debian's user for it."""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from support.server import free_port
+from support.waiting import until
+
+_USER = "postgres"
+
+
+def _programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return found[-1].parent if found else None
+
+
+def why_not() -> str | None:
+    """Why PostgreSQL cannot run here, as a skip reason; `None` if it can."""
+    if _programs() is None:
+        return "Debian's package postgresql is not installed (as root on Debian, `make test` installs it)"
+    if os.geteuid() == 0 and not any(user.pw_name == _USER for user in pwd.getpwall()):
+        return f"PostgreSQL does not run as root, and there is no user {_USER}"
+    return None
+
+
+class PostgreSQL:
+    """A running cluster that hands out empty databases."""
+
+    def __init__(self, port: int, password: str) -> None:
+        self._port = port
+        self._password = password
+
+    def url(self, database: str = "postgres") -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
+
+    def fresh(self) -> str:
+        """Make an empty database and answer its URL."""
+        name = f"t{secrets.token_hex(6)}"
+        engine = sa.create_engine(
+            self.url().replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self.url(name)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a cluster."""
+    programs = _programs()
+    assert programs
+    folder = Path(tempfile.mkdtemp(prefix="pulpit-postgresql-"))
+    password, port = secrets.token_hex(8), free_port()
+    (folder / "password").write_text(password)
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(_USER)
+        for path in (folder, folder / "password"):
+            os.chown(path, user.pw_uid, user.pw_gid)
+    options = ["-U", _USER, "-A", "scram-sha-256", f"--pwfile={folder}/password", "--no-sync", "-E", "UTF8"]
+    _run([str(programs / "initdb"), "-D", str(folder / "data"), *options], folder)
+    command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-c", "fsync=off"]
+    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(_lent(command), stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    running = PostgreSQL(port, password)
+    try:
+        until(lambda: _answers(running), what="PostgreSQL", seconds=30)
+        yield running
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(running: PostgreSQL) -> bool:
+    with contextlib.suppress(sa.exc.OperationalError):
+        running.fresh()
+        return True
+    return False
+
+
+def _run(command: list[str], folder: Path) -> None:
+    subprocess.run(_lent(command), check=True, capture_output=True, timeout=60, cwd=folder)
+
+
+def _lent(command: list[str]) -> list[str]:
+    """Run as Debian's user, where we are root."""
+    if os.geteuid() != 0:
+        return command
+    return ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", *command]
