@@ -88,7 +88,10 @@ class Box:
         self.timers = HandTimers()
         config = BrokerConfig(data_dir=None, **settings)
         store = Store(
-            writer=Forgetful(self.timers), reader=None, timers=self.timers, memory=Memory(config.memory_limit)
+            writer=Forgetful(self.timers),
+            reader=None,
+            timers=self.timers,
+            memory=Memory(config.memory_limit, has_disk=False),
         )
         self.house = House(
             config=config, store=store, timers=self.timers, logins=OpenDoor(), version="test", name="box"

@@ -11,19 +11,25 @@ SMALL_QUEUE: Final = 256 * 1024
 
 
 class Memory:
-    """Counts bytes of messages that are held; `limit` is where publishers are stopped."""
+    """Counts bytes of messages that are held; `limit` is where publishers are stopped.
 
-    __slots__ = ("_queue_limit", "_short_limit", "limit", "used")
+    `has_disk` says that messages can be kept elsewhere.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_has_disk", "_queue_limit", "_short_limit", "limit", "used")
+
+    def __init__(self, limit: int, *, has_disk: bool) -> None:
         self.limit: Final = limit
+        self._has_disk: Final = has_disk
         self.used = 0
         self._queue_limit: Final = max(limit // QUEUE_SHARE, SMALL_QUEUE)
         self._short_limit: Final = int(limit * SHORT_SHARE)
 
     def is_short_for(self, resident: int) -> bool:
         """Whether a queue that holds so many bytes should keep further messages on the disk only."""
-        return resident > self._queue_limit or (resident > SMALL_QUEUE and self.used > self._short_limit)
+        if resident <= SMALL_QUEUE or not self._has_disk:
+            return False
+        return resident > self._queue_limit or self.used > self._short_limit
 
     @property
     def is_exhausted(self) -> bool:

@@ -20,7 +20,7 @@ from pulpit.broker.door import PasswordDoor
 from pulpit.broker.house import House
 from pulpit.broker.memory import Memory
 from pulpit.broker.recovery import prepare, recover
-from pulpit.broker.socket import Socket
+from pulpit.broker.socket import Socket, is_local
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer
@@ -104,9 +104,10 @@ class Broker:
         await self._exits.aclose()
 
     async def _start(self) -> None:
+        self._check_exposure()
         loop = asyncio.get_running_loop()
         timers = LoopTimers(loop)
-        memory = Memory(self.config.memory_limit)
+        memory = Memory(self.config.memory_limit, has_disk=self.config.data_dir is not None)
         door = PasswordDoor(self.config)
         self._exits.push_async_callback(door.close)
         reader, last_id, writer = self._open_store(loop)
@@ -140,6 +141,15 @@ class Broker:
         writer.start()
         self._exits.push_async_callback(asyncio.to_thread, writer.stop)
         return reader, last_id, writer
+
+    def _check_exposure(self) -> None:
+        """Beyond this machine only with TLS and without the user that everybody knows."""
+        config = self.config
+        if is_local(config.host) or config.host == "localhost":
+            return
+        if config.ssl_context is None or "guest" in config.users and config.users["guest"].password.fits("guest"):
+            reason = f"{config.host} can be reached from other machines, which needs TLS and users of your own."
+            raise ConfigurationError("[broker] host", reason)
 
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         config = self.config

@@ -75,7 +75,7 @@ class Socket(asyncio.Protocol):
             self._broker.house,
             wake=self._plan_flush,
             address=address,
-            local=_is_local(address),
+            local=is_local(address),
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
         )
@@ -212,7 +212,8 @@ class Socket(asyncio.Protocol):
             self._handshake = None
 
 
-def _is_local(address: str) -> bool:
+def is_local(address: str) -> bool:
+    """Whether an address is one of this machine alone."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

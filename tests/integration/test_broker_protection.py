@@ -1,0 +1,214 @@
+"""What strangers cannot do: use up memory, disk or connections, guess passwords fast, or hold up other clients."""
+
+import base64
+import hashlib
+import os
+import socket
+import ssl
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import trustme
+from pamqp import commands
+from pulpit.broker.config import User
+from pulpit.broker.passwords import Password
+from pulpit.errors import ConfigurationError
+from support.amqp import HELLO, Gone, Wire, refused
+from support.broker_thread import broker_thread
+from support.waiting import until
+
+
+def test_a_slow_reader_holds_nobody_up_and_costs_little() -> None:
+    with broker_thread(memory_limit=64 * 1024 * 1024) as broker, Wire(broker.port) as slow, Wire(broker.port) as fast:
+        slow.exchange("news", "fanout")
+        for wire in (slow, fast):
+            queue = wire.queue(arguments={"x-max-length": 200})
+            wire.bind(queue, "news")
+            wire.consume(queue, no_ack=True)
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with Wire(broker.port) as publisher:
+            for _ in range(600):
+                publisher.publish(bytes(100_000), exchange="news")
+                assert len(fast.content().body) == 100_000
+        unsent = broker.ask(
+            lambda each: max(socket._transport.get_write_buffer_size() for socket in each.sockets if socket._transport)
+        )
+        assert unsent < 8 * 1024 * 1024
+
+
+def test_publishers_are_blocked_while_memory_is_short() -> None:
+    with broker_thread(memory_limit=2 * 1024 * 1024) as broker, Wire(broker.port) as wire, Wire(broker.port) as other:
+        queue = other.queue(exclusive=False)
+        wire.call(commands.Confirm.Select())
+        sender = threading.Thread(target=_send, args=(wire, queue, 100))
+        sender.start()
+        until(lambda: broker.ask(lambda each: each.status().alarm) == "low on memory")
+        until(lambda: any(isinstance(wire.read()[1], commands.Connection.Blocked) for _ in range(200)))
+        assert other.ready(queue) < 100
+        while other.get(queue) is not None or sender.is_alive():
+            pass
+        sender.join()
+        until(lambda: any(isinstance(wire.read()[1], commands.Connection.Unblocked) for _ in range(200)))
+
+
+def _send(wire: Wire, queue: str, count: int) -> None:
+    for _ in range(count):
+        wire.publish(bytes(100_000), queue)
+
+
+def test_publishers_are_blocked_while_the_disk_is_full(tmp_path: Path) -> None:
+    with broker_thread(data_dir=tmp_path, disk_free_limit=2**60) as broker, Wire(broker.port) as wire:
+        until(lambda: broker.ask(lambda each: each.status().alarm) == "low on disk")
+        wire.publish(b"x", "q")
+        assert wire.expect(commands.Connection.Blocked).reason == "low on disk"
+
+
+def test_a_connection_too_many_is_sent_away() -> None:
+    with broker_thread(max_connections=2) as broker, Wire(broker.port), Wire(broker.port):
+        with pytest.raises((Gone, ConnectionError)):
+            Wire(broker.port)
+
+
+def test_those_who_do_not_log_in_are_sent_away() -> None:
+    with broker_thread(handshake_timeout=0.2) as broker:
+        for said in (b"", HELLO[:4], HELLO, HELLO + struct.pack(">BHI", 1, 0, 100)):
+            with Wire(broker.port, opened=False) as wire:
+                wire.raw(said)
+                with pytest.raises(Gone):
+                    while True:
+                        wire.read(5)
+        until(lambda: broker.ask(lambda each: (each.handshaking, len(each.sockets))) == (0, 0))
+
+
+def test_queues_are_limited() -> None:
+    with broker_thread(max_queues=2) as broker, Wire(broker.port) as wire:
+        wire.queue()
+        wire.queue()
+        with refused(406, "queue limit (2) is reached"):
+            wire.queue()
+
+
+def test_messages_are_limited() -> None:
+    with broker_thread(max_message_size=1000) as broker, Wire(broker.port) as wire:
+        queue = wire.queue()
+        wire.publish(bytes(1000), queue)
+        assert wire.ready(queue) == 1
+        wire.publish(bytes(1001), queue)
+        with refused(406, "message size 1001 is larger than configured max size 1000", cause=(60, 40)):
+            wire.expect(commands.Basic.Ack)
+        wire.send(commands.Channel.CloseOk())
+        wire.open(1)
+
+
+def test_frames_before_the_login_are_short() -> None:
+    with broker_thread() as broker, Wire(broker.port, opened=False) as wire:
+        wire.raw(HELLO + struct.pack(">BHI", 1, 0, 100_000) + bytes(1000))
+        wire.expect(commands.Connection.Start)
+        with refused(501, hard=True):
+            wire.expect(commands.Connection.Tune)
+
+
+def test_a_table_nested_a_thousand_deep_ends_one_connection_only() -> None:
+    inner = b""
+    for _ in range(1000):
+        inner = b"\x01aF" + struct.pack(">I", len(inner)) + inner
+    arguments = struct.pack(">I", len(inner)) + inner
+    payload = struct.pack(">HHHB", 50, 10, 0, 0) + b"\x02" + arguments
+    with broker_thread() as broker, Wire(broker.port) as good, Wire(broker.port) as wire:
+        wire.raw(struct.pack(">BHI", 1, 1, len(payload)) + payload + b"\xce")
+        with refused(501, "nest deeper", hard=True):
+            wire.expect(commands.Queue.DeclareOk)
+        assert good.queue()
+
+
+def test_failed_logins_slow_down() -> None:
+    with broker_thread(failed_login_delay=0.1) as broker:
+        times = []
+        for _ in range(3):
+            begin = time.monotonic()
+            with refused(403, "ACCESS_REFUSED", hard=True):
+                Wire(broker.port, password="wrong")
+            times.append(time.monotonic() - begin)
+        assert times[0] >= 0.1
+        assert times[2] >= 0.4
+        with Wire(broker.port) as wire:
+            assert wire.queue()
+
+
+def hashed(password: str) -> str:
+    salt = os.urandom(16)
+    key = hashlib.scrypt(password.encode(), salt=salt, n=2**10, r=8, p=1, dklen=32)
+    return f"scrypt$1024$8$1${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}"
+
+
+def test_users_have_hashed_passwords_and_virtual_hosts() -> None:
+    users = {"ann": User(password=Password(hashed("secret")), virtual_hosts=frozenset({"blue"}))}
+    with broker_thread(users=users, virtual_hosts=("/", "blue"), failed_login_delay=0.01) as broker:
+        with Wire(broker.port, user="ann", password="secret", vhost="blue") as wire:
+            assert wire.queue()
+        with refused(530, "access to vhost '/' refused for user 'ann'", hard=True):
+            Wire(broker.port, user="ann", password="secret")
+        for user, password in (("ann", "wrong"), ("ann", ""), ("bob", "secret"), ("guest", "guest")):
+            with refused(403, hard=True):
+                Wire(broker.port, user=user, password=password, vhost="blue")
+    assert "secret" not in repr(users)
+
+
+def test_virtual_hosts_share_nothing() -> None:
+    with broker_thread(virtual_hosts=("/", "blue")) as broker, Wire(broker.port) as one:
+        one.declare("q", exclusive=False)
+        with Wire(broker.port, vhost="blue") as two, refused(404, "no queue 'q' in vhost 'blue'"):
+            two.declare("q", passive=True)
+
+
+def test_a_certificate_logs_in(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    authority.issue_cert("client@example.org", common_name="ann").configure_cert(client)
+    users = {"ann": User(password=Password("never used"))}
+    with broker_thread(ssl_context=server, users=users) as broker, Wire(broker.port, opened=False) as wire:
+        wire.socket = client.wrap_socket(wire.socket, server_hostname="127.0.0.1")
+        wire.raw(HELLO)
+        start = wire.expect(commands.Connection.Start)
+        assert "EXTERNAL" in start.mechanisms.split()
+        wire.send(commands.Connection.StartOk({}, "EXTERNAL", ""), 0)
+        wire.expect(commands.Connection.Tune)
+        wire.send(commands.Connection.TuneOk(2047, 131072, 0), 0)
+        wire.send(commands.Connection.Open("/"), 0)
+        wire.expect(commands.Connection.OpenOk)
+        (seen,) = broker.ask(lambda each: each.status().connections)
+        assert (seen.user, seen.secure) == ("ann", True)
+
+
+def test_beyond_this_machine_the_broker_wants_users_and_tls() -> None:
+    with pytest.raises(ConfigurationError, match="TLS"), broker_thread(host="0.0.0.0"):  # noqa: S104 - that is the point
+        pass
+
+
+def test_the_status_tells_what_there_is() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire:
+        name = wire.queue(arguments={"x-max-length": 10})
+        wire.bind(name, "amq.topic", "a.#")
+        for _ in range(3):
+            wire.publish(b"12345", name)
+        wire.consume(name, "mine")
+        wire.send(commands.Basic.Cancel("mine"))
+        held = wire.content()
+        assert held.body == b"12345"
+        status = broker.ask(lambda each: each.status())
+        (queue,) = status.queues
+        assert (queue.name, queue.messages_ready + queue.messages_unacknowledged) == (name, 3)
+        assert (queue.published, queue.arguments) == (3, {"x-max-length": 10})
+        assert any((each.source, each.routing_key) == ("amq.topic", "a.#") for each in status.bindings)
+        assert {each.name for each in status.exchanges} >= {"", "amq.direct", "amq.topic"}
+        (connection,) = status.connections
+        assert (connection.user, connection.vhost, connection.channels) == ("guest", "/", 1)
+        assert status.memory_used > 0
