@@ -11,6 +11,7 @@ from typing import Final
 
 from pulpit.content.iso import Iso
 from pulpit.content.port import ContentType
+from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.workplace import by_plugin
 
 GROUP: Final = "pulpit.content_types"
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 def content_types() -> Mapping[str, ContentType]:
     """Every content type, by the type id of its importer and of its distributor."""
-    return by_plugin(Iso(), *_plug_ins())
+    return by_plugin(Iso(), Yum(), *_plug_ins())
 
 
 def _plug_ins() -> list[ContentType]:

@@ -1,0 +1,1 @@
+"""Content type `rpm`: yum repositories, read and written with createrepo_c."""

@@ -1,0 +1,97 @@
+"""Large XML, one child of the root at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from xml.etree.ElementTree import Element, TreeBuilder, tostring  # what is parsed here is parsed by expat, guarded
+from xml.parsers import expat
+
+from pulpit.content.limits import MIB
+from pulpit.content.paths import shown
+from pulpit.content.port import BadFeed
+
+MOST_ELEMENT: Final = 64 * MIB
+"""Characters in one child of the root."""
+MOST_DEPTH: Final = 64
+_PIECE: Final = 256 * 1024
+
+
+def children(path: Path, root: str, name: str) -> Iterator[Element]:
+    """The children of the root element, each as soon as it is whole.
+
+    Raises:
+        BadFeed: it is no XML, another document than it should be, or too much of it.
+    """
+    reader = _Reader(root, name)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield from reader.feed(piece)
+    yield from reader.feed(b"", last=True)
+
+
+def written(element: Element) -> str:
+    """The element as XML, without what follows it."""
+    element.tail = None
+    return tostring(element, encoding="unicode")
+
+
+class _Reader:
+    def __init__(self, root: str, name: str) -> None:
+        self._root: Final = root
+        self._name: Final = name
+        self._depth = 0
+        self._size = 0
+        self._builder = TreeBuilder()
+        self._whole: list[Element] = []
+        self._parser: Final = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._text
+        self._parser.StartDoctypeDeclHandler = self._doctype
+        self._parser.EntityDeclHandler = self._entity
+
+    def feed(self, piece: bytes, *, last: bool = False) -> list[Element]:
+        try:
+            self._parser.Parse(piece, last)
+        except expat.ExpatError as error:
+            raise BadFeed(f"{self._name} is refused: it is not well-formed XML ({error}).") from None
+        whole, self._whole = self._whole, []
+        return whole
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            if tag.rpartition(":")[2] != self._root:
+                raise BadFeed(f"{self._name} is refused: it is <{shown(tag)}> instead of <{self._root}>.")
+            return
+        if self._depth > MOST_DEPTH:
+            raise BadFeed(f"{self._name} is refused: its elements are nested more than {MOST_DEPTH} deep.")
+        self._grow(len(tag) + sum(len(key) + len(value) for key, value in attributes.items()))
+        self._builder.start(tag, attributes)
+
+    def _end(self, tag: str) -> None:
+        self._depth -= 1
+        if self._depth:
+            self._builder.end(tag)
+        if self._depth == 1:
+            self._whole.append(self._builder.close())
+            self._builder = TreeBuilder()
+            self._size = 0
+
+    def _text(self, text: str) -> None:
+        if self._depth > 1:
+            self._grow(len(text))
+            self._builder.data(text)
+
+    def _grow(self, size: int) -> None:
+        self._size += size + 1
+        if self._size > MOST_ELEMENT:
+            raise BadFeed(f"{self._name} is refused: one of its elements is larger than {MOST_ELEMENT} characters.")
+
+    def _doctype(self, _name: str, _system: str | None, _public: str | None, has_internal_subset: int) -> None:
+        if has_internal_subset:
+            raise BadFeed(f"{self._name} is refused: it has a document type with declarations.")
+
+    def _entity(self, *_: object) -> None:
+        raise BadFeed(f"{self._name} is refused: it declares entities.")

@@ -1,0 +1,155 @@
+"""Where a repository's lists are: at the feed itself, or at mirrors that a mirrorlist or metalink names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import Element
+
+from pulpit.content import feed
+from pulpit.content.limits import MIB
+from pulpit.content.port import BadFeed, Checksum, Document, Upstream
+from pulpit.content.rpm import elements, repomd
+from pulpit.content.rpm.snippets import local
+from pulpit.errors import WorkFailed
+
+MOST_MIRRORS: Final = 8
+_MOST_BYTES: Final = MIB
+_LIST: Final = re.compile(r"(mirrorlist|metalink)[^/]*$|\.(meta4|metalink|mirrors|txt)$", re.IGNORECASE)
+_STRENGTH: Final = ("sha512", "sha384", "sha256", "sha1", "md5")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The URLs of one repository, best first, and what its `repomd.xml` must be where that is known."""
+
+    urls: tuple[str, ...]
+    checksum: Checksum | None = None
+
+    def first(self, url: str | None) -> "Source":
+        """The same with one of the URLs before the others, if it is one of them."""
+        if url not in self.urls:
+            return self
+        others = (other for other in self.urls if other != url)
+        return Source(urls=(str(url), *others), checksum=self.checksum)
+
+    def only(self, url: str) -> "Source":
+        """One of the URLs alone."""
+        return Source(urls=(url,), checksum=self.checksum)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A list, and at which of the URLs it was."""
+
+    url: str
+    document: Document
+
+
+async def source(upstream: Upstream) -> Source:
+    """Find the mirrors of a feed that is a list of them; any other feed is its own only one.
+
+    Raises:
+        WorkFailed: the list cannot be had.
+        BadFeed: it names no mirror that can be used.
+    """
+    url = upstream.feed if "?" in upstream.feed else upstream.feed.rstrip("/")
+    if "?" not in url and not _LIST.search(urlsplit(url).path):
+        return Source(urls=(upstream.feed,))
+    document = await upstream.fetch(url, most=_MOST_BYTES)
+    if document is None:
+        raise BadFeed("The list of mirrors was answered with nothing.")
+    path = document.path
+    return await upstream.aside(lambda: parse(path))
+
+
+def parse(path: Path) -> Source:
+    """Read a mirrorlist (a URL on each line) or a metalink.
+
+    Raises:
+        BadFeed: it names no mirror that can be used.
+    """
+    content = path.read_bytes()
+    found = _metalink(path) if content.lstrip().startswith(b"<") else _mirrorlist(content)
+    if not found.urls:
+        raise BadFeed("The list of mirrors is refused: it names none that is reached by http or https.")
+    return Source(urls=found.urls[:MOST_MIRRORS], checksum=found.checksum)
+
+
+async def fetch(
+    upstream: Upstream,
+    where: Source,
+    path: str,
+    *,
+    most: int,
+    checksum: Checksum | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> Found | None:
+    """Fetch a list from the first mirror that has it; `None` if it is still the one of `known`.
+
+    Raises:
+        WorkFailed: none has it; the text is about the last one.
+    """
+    problem = WorkFailed("There is no mirror.")
+    for url in where.urls:
+        mine = known if known is not None and known.get("url") in {url, None} else None
+        try:
+            document = await upstream.fetch(feed.beneath(url, path), most=most, checksum=checksum, known=mine)
+        except WorkFailed as error:
+            problem = error
+        else:
+            return Found(url=url, document=document) if document is not None else None
+    raise problem
+
+
+def _mirrorlist(content: bytes) -> Source:
+    lines = (line.strip() for line in content.decode(errors="replace").splitlines())
+    urls = [line for line in lines if line and not line.startswith("#")]
+    return Source(urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls]))
+
+
+def _metalink(path: Path) -> Source:
+    """The main `repomd.xml` of a metalink; those of yesterday, which it names too, are not taken."""
+    for files in elements.children(path, "metalink", "The metalink"):
+        for file in files.iter():
+            if local(file.tag) == "file" and file.get("name") == "repomd.xml":
+                return Source(urls=_urls(file), checksum=_checksum(file))
+    raise BadFeed("The metalink is refused: it names no repomd.xml.")
+
+
+def _urls(file: Element) -> tuple[str, ...]:
+    found = [one for one in file.iter() if local(one.tag) == "url" and one.text]
+    found.sort(key=lambda one: -_number(one.get("preference")))
+    ends = [(one.text or "").strip() for one in found]
+    return _usable([url.removesuffix(f"/{repomd.NAME}") for url in ends if url.endswith(f"/{repomd.NAME}")])
+
+
+def _checksum(file: Element) -> Checksum | None:
+    """The strongest one of the file itself, not of its alternates."""
+    for part in file:
+        if local(part.tag) == "verification":
+            hashes = {(one.get("type") or "").lower().replace("-", ""): one.text or "" for one in part}
+            for kind in _STRENGTH:
+                if kind in hashes:
+                    return repomd.checksum(kind, hashes[kind], "The metalink")
+    return None
+
+
+def _usable(urls: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{url}/" for url in urls if _is_http(url)))
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
+        )
+    except ValueError:
+        return False
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() else 0

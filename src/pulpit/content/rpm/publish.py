@@ -1,0 +1,173 @@
+"""A published yum repository: links to the packages, and lists of them that are written anew."""
+
+import gzip
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO, Final
+
+from pulpit.content.port import Config, Content, StoredUnit, Tree
+from pulpit.content.rpm import comps, modules, packages, repomd, updateinfo
+from pulpit.content.rpm.packages import RPM, SRPM
+from pulpit.content.rpm.repomd import Written
+from pulpit.content.rpm.reports import FILE
+from pulpit.content.rpm.snippets import text_of
+
+KEY_FILE: Final = "RPM-GPG-KEY"
+_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_HEADS: Final = {
+    "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
+    "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
+    "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
+}
+_TAILS: Final = {"primary": "</metadata>\n", "filelists": "</filelists>\n", "other": "</otherdata>\n"}
+_LEVEL: Final = 6
+
+
+def lay_out(content: Content, tree: Tree, config: Config, moment: int) -> None:
+    """Lay out the whole repository; `moment` (seconds) becomes its revision."""
+    _Publishing(content, tree, config).everything(moment)
+
+
+class _Publishing:
+    def __init__(self, content: Content, tree: Tree, config: Config) -> None:
+        self._content: Final = content
+        self._tree: Final = tree
+        self._kind: Final = config.get("checksum_type") or "sha256"
+        self._packages_kind: Final[str | None] = config.get("checksum_type")
+        self._skipped: Final = frozenset(config.get("skip") or ())
+        self._key: Final[str | None] = config.get("gpgkey")
+        self._written: Final[list[Written]] = []
+        self._taken: Final[set[str]] = set()
+
+    def everything(self, moment: int) -> None:
+        self._packages()
+        if "erratum" not in self._skipped:
+            self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], (f"{_XML}<updates>\n", "</updates>\n"))
+        self._list("modules", "modules.yaml", modules.TYPES, ("", ""), _document)
+        self._list("group", "comps.xml", comps.TYPES, (comps.HEAD, "</comps>\n"))
+        for unit in self._content.of(FILE):
+            self._file(unit)
+        if self._key:
+            with self._tree.write(KEY_FILE) as file:
+                file.write(self._key.encode())
+        with self._tree.write(repomd.NAME) as file:
+            file.write(repomd.document(moment, self._written).encode())
+
+    def _packages(self) -> None:
+        types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]
+        count = sum(self._content.counts.get(type_id, 0) for type_id in types)
+        with ExitStack() as stack:
+            lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
+            for name, head in _HEADS.items():
+                lists[name](f'{_XML}{head} packages="{count}">\n')
+            for unit in self._content.of(*types):
+                self._package(unit, lists)
+            for name, tail in _TAILS.items():
+                lists[name](tail)
+
+    def _package(self, unit: StoredUnit, lists: dict[str, Callable[[str], None]]) -> None:
+        (file,) = unit.files
+        location = self._location(unit, file.relative_path)
+        self._tree.link(location, file.sha256)
+        placed = packages.placed(packages.entries(unit), unit, location, self._other_checksum(unit, file.sha256))
+        lists["primary"](placed.primary)
+        lists["filelists"](placed.filelists)
+        lists["other"](placed.other)
+
+    def _location(self, unit: StoredUnit, name: str) -> str:
+        """`Packages/b/bear-4.1-1.noarch.rpm`, and a folder of its own for a second package of one file name."""
+        location = f"Packages/{name[0].lower()}/{name}"
+        if location in self._taken:
+            location = f"Packages/{name[0].lower()}/{unit.id}/{name}"
+        self._taken.add(location)
+        return location
+
+    def _other_checksum(self, unit: StoredUnit, sha256: str) -> tuple[str, str] | None:
+        """Type and digest in place of those that the package came with, if others are wanted."""
+        kind = self._packages_kind
+        if kind is None or repomd.ALGORITHMS[kind] == unit.key["checksumtype"]:
+            return None
+        algorithm = repomd.ALGORITHMS[kind]
+        return kind, sha256 if algorithm == "sha256" else self._tree.checksum(sha256, algorithm)
+
+    def _list(
+        self,
+        kind: str,
+        name: str,
+        type_ids: Any,
+        ends: tuple[str, str],
+        piece: Callable[[str], str] = lambda text: f"{text}\n",
+    ) -> None:
+        """A list of pieces that are as they came; none without any."""
+        if not any(self._content.counts.get(type_id) for type_id in type_ids):
+            return
+        with self._new_list(kind, name) as write:
+            write(ends[0])
+            for unit in self._content.of(*type_ids):
+                write(piece(text_of(unit)))
+            write(ends[1])
+
+    def _file(self, unit: StoredUnit) -> None:
+        """A list that is none of ours, as it came."""
+        (file,) = unit.files
+        path = f"repodata/{file.sha256}-{file.relative_path}"
+        self._tree.link(path, file.sha256)
+        algorithm = repomd.ALGORITHMS[self._kind]
+        digest = file.sha256 if algorithm == "sha256" else self._tree.checksum(file.sha256, algorithm)
+        kind = unit.key["data_type"]
+        self._written.append(Written(type=kind, path=path, algorithm=self._kind, digest=digest, size=file.size))
+
+    @contextmanager
+    def _new_list(self, kind: str, name: str) -> Iterator[Callable[[str], None]]:
+        """Yields what writes text to a packed list, which gets its checksum into its name in the end."""
+        draft = f"repodata/{name}.gz"
+        algorithm = repomd.ALGORITHMS[self._kind]
+        with self._tree.write(draft) as file:
+            packed = _Counted(file, algorithm)
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=packed, mtime=0) as packing:
+                plain = _Counted(packing, algorithm)
+                yield plain.text
+        digest = packed.digest()
+        path = f"repodata/{digest}-{name}.gz"
+        self._tree.rename(draft, path)
+        self._written.append(
+            Written(
+                type=kind,
+                path=path,
+                algorithm=self._kind,
+                digest=digest,
+                size=packed.size,
+                open_digest=plain.digest(),
+                open_size=plain.size,
+            )
+        )
+
+
+class _Counted:
+    """Passes bytes on and knows their number and checksum."""
+
+    def __init__(self, target: BinaryIO | gzip.GzipFile, algorithm: str) -> None:
+        self._target: Final = target
+        self._hash: Final = hashlib.new(algorithm)
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        self._target.write(data)
+        return len(data)
+
+    def text(self, text: str) -> None:
+        self.write(text.encode())
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _document(text: str) -> str:
+    """A YAML document between its marks."""
+    return f"---\n{text.rstrip()}\n...\n"

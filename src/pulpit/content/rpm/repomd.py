@@ -1,0 +1,159 @@
+"""`repomd.xml`: the list of a repository's lists."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape, quoteattr
+
+from pulpit.content import paths
+from pulpit.content.limits import MIB
+from pulpit.content.port import BadFeed, Checksum
+from pulpit.content.rpm import elements
+
+NAME: Final = "repodata/repomd.xml"
+MOST_BYTES: Final = 4 * MIB
+_MOST_RECORDS: Final = 200
+_SAFE_TYPE: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}\Z")
+ALGORITHMS: Final[Mapping[str, str]] = {
+    "md5": "md5",
+    "sha": "sha1",
+    "sha1": "sha1",
+    "sha224": "sha224",
+    "sha256": "sha256",
+    "sha384": "sha384",
+    "sha512": "sha512",
+}
+"""Checksum types as the metadata name them, and as `hashlib` does."""
+DIGITS: Final[Mapping[str, int]] = {
+    "md5": 32,
+    "sha1": 40,
+    "sha224": 56,
+    "sha256": 64,
+    "sha384": 96,
+    "sha512": 128,
+}
+_HEX: Final = re.compile("[0-9a-f]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One list."""
+
+    type: str
+    path: str
+    checksum: Checksum
+    size: int | None
+    open_size: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A list that was written, as `repomd.xml` speaks of it."""
+
+    type: str
+    path: str
+    algorithm: str
+    digest: str
+    size: int
+    open_digest: str | None = None
+    open_size: int | None = None
+
+
+def parse(path: Path) -> dict[str, Record]:
+    """The lists by type; of two with one type the first counts.
+
+    Raises:
+        BadFeed: it cannot be used.
+    """
+    records: dict[str, Record] = {}
+    for element in elements.children(path, "repomd", "repomd.xml"):
+        if _local(element.tag) == "data":
+            record = _record(element)
+            records.setdefault(record.type, record)
+        if len(records) > _MOST_RECORDS:
+            raise BadFeed(f"repomd.xml is refused: it names more than {_MOST_RECORDS} lists.")
+    if "primary" not in records:
+        raise BadFeed("repomd.xml is refused: it names no primary list.")
+    return records
+
+
+def checksum(kind: str, digest: str, subject: str) -> Checksum:
+    """A checksum out of metadata.
+
+    Raises:
+        BadFeed: it is none.
+    """
+    algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
+    if algorithm is None:
+        raise BadFeed(f"{subject} is refused: its checksum type {paths.shown(kind)!r} is unknown.")
+    if len(digest) != DIGITS[algorithm] or not _HEX.fullmatch(digest):
+        raise BadFeed(f"{subject} is refused: its checksum is no {algorithm}.")
+    return Checksum(algorithm=algorithm, digest=digest)
+
+
+def href_flaw(href: str, base: str | None, most_bytes: int) -> str | None:
+    """What is wrong with a location, as the end of a sentence, or `None`."""
+    if base:
+        return f"lies elsewhere, at {paths.shown(base)!r}"
+    return paths.flaw(href, most_bytes=most_bytes)
+
+
+def document(revision: int, written: Iterable[Written]) -> str:
+    """The XML of a `repomd.xml`."""
+    data = "".join(_data(one, revision) for one in written)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="http://linux.duke.edu/metadata/rpm">\n'
+        f"  <revision>{revision}</revision>\n{data}</repomd>\n"
+    )
+
+
+def _data(one: Written, timestamp: int) -> str:
+    opened = ""
+    if one.open_digest is not None:
+        opened = f'    <open-checksum type="{one.algorithm}">{one.open_digest}</open-checksum>\n'
+        opened += f"    <open-size>{one.open_size}</open-size>\n"
+    return (
+        f"  <data type={quoteattr(one.type)}>\n"
+        f'    <checksum type="{one.algorithm}">{escape(one.digest)}</checksum>\n'
+        f"    <location href={quoteattr(one.path)}/>\n"
+        f"    <timestamp>{timestamp}</timestamp>\n    <size>{one.size}</size>\n{opened}  </data>\n"
+    )
+
+
+def _record(data: Element) -> Record:
+    kind = data.get("type") or ""
+    subject = f"The list {paths.shown(kind)!r} of repomd.xml"
+    if not _SAFE_TYPE.match(kind):
+        raise BadFeed(f"{subject} is refused: its type is no plain word.")
+    found = {_local(child.tag): child for child in data}
+    location, stated = found.get("location"), found.get("checksum")
+    if location is None or stated is None:
+        raise BadFeed(f"{subject} is refused: it has no location or no checksum.")
+    href = location.get("href") or ""
+    reason = href_flaw(href, location.get("xml:base"), 1024)
+    if reason:
+        raise BadFeed(f"{subject} is refused: its location {paths.shown(href)!r} {reason}.")
+    return Record(
+        type=kind,
+        path=href,
+        checksum=checksum(stated.get("type") or "", stated.text or "", subject),
+        size=_size(found.get("size"), subject),
+        open_size=_size(found.get("open-size"), subject),
+    )
+
+
+def _size(element: Element | None, subject: str) -> int | None:
+    text = (element.text or "").strip() if element is not None else ""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 16:  # noqa: PLR2004 - more than any disk
+        raise BadFeed(f"{subject} is refused: its size is no number.")
+    return int(text)
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition(":")[2]

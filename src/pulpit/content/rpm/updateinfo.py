@@ -1,0 +1,68 @@
+"""Errata: one unit for each update of `updateinfo.xml`."""
+
+from typing import Any, Final
+from xml.etree.ElementTree import Element
+
+from pulpit.content.port import WantedUnit
+from pulpit.content.rpm.snippets import checked_id, local, snippet_unit
+
+ERRATUM: Final = "erratum"
+ROOT: Final = "updates"
+TAG: Final = "update"
+_TEXTS: Final = ("title", "release", "rights", "pushcount", "severity", "summary", "description", "solution")
+_FROM: Final = "from"
+
+
+def unit(element: Element, list_name: str) -> WantedUnit:
+    """The erratum of an `update` element, which is kept whole for publishing.
+
+    Raises:
+        BadFeed: its id is missing, or is no text on one line.
+    """
+    found = {local(child.tag): child for child in element}
+    errata_id = checked_id(_text(found.get("id")), list_name)
+    metadata: dict[str, Any] = {name: _text(found.get(name)) for name in _TEXTS}
+    metadata |= {
+        "id": errata_id,
+        "from": element.get(_FROM),
+        "from_str": element.get(_FROM),
+        "status": element.get("status"),
+        "type": element.get("type"),
+        "version": element.get("version"),
+        "issued": _date(found.get("issued")),
+        "updated": _date(found.get("updated")),
+        "reboot_suggested": "reboot_suggested" in found,
+        "references": [dict(one.attrib) for one in found.get("references", ())],
+        "pkglist": [_collection(one) for one in found.get("pkglist", ())],
+    }
+    return snippet_unit(ERRATUM, "errata_id", errata_id, element, metadata)
+
+
+def _collection(element: Element) -> dict[str, Any]:
+    found: dict[str, Any] = {"short": element.get("short"), "name": None, "module": None, "packages": []}
+    for child in element:
+        match local(child.tag):
+            case "name":
+                found["name"] = _text(child)
+            case "module":
+                found["module"] = dict(child.attrib)
+            case "package":
+                found["packages"].append(_package(child))
+    return found
+
+
+def _package(element: Element) -> dict[str, Any]:
+    package: dict[str, Any] = {
+        name: element.get(name) for name in ("name", "epoch", "version", "release", "arch", "src")
+    }
+    parts = {local(child.tag): child for child in element}
+    sums = [text for child in element if local(child.tag) == "sum" for text in (child.get("type"), _text(child))]
+    return package | {"filename": _text(parts.get("filename")), "sum": sums}
+
+
+def _text(element: Element | None) -> str | None:
+    return element.text.strip() if element is not None and element.text else None
+
+
+def _date(element: Element | None) -> str | None:
+    return element.get("date") if element is not None else None

@@ -1,0 +1,304 @@
+"""Syncing real packages from yum upstreams in every packing, and what their units say."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import upstream as serving
+from support import yum
+from support.upstream import Upstream
+from support.yum import COMPS, MODULES, PACKINGS, REPOMD, UPDATEINFO, YumMirror, listed, packages, serve
+
+pytestmark = pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=str(yum.tools("rpmbuild")))
+
+
+@pytest.fixture(scope="module")
+def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("rpms")
+    return [
+        yum.build(folder, "bear", "4.1"),
+        yum.build(folder, "bear", "4.2"),
+        yum.build(folder, "bear", "4.10"),
+        yum.build(folder, "camel", "1.0", further="Requires: bear >= 4.1\nRecommends: honey\n"),
+        yum.build(folder, "bear", "4.1", source=True),
+    ]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with serving.running() as one:
+        yield one
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[YumMirror]:
+    with yum.yum_mirror(tmp_path) as one:
+        yield one
+
+
+def everything(rpms: list[Path], packing: str = ".gz") -> dict[str, bytes]:
+    return listed(packages(rpms), packing, updateinfo=UPDATEINFO, group=COMPS, modules=MODULES, productid="a\nb\n")
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_kind_of_unit_comes_in_every_packing(
+    packing: str, rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms, packing), rpms)
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert here.nevras("zoo") == [
+        "bear-4.1-1.noarch",
+        "bear-4.1-1.src",
+        "bear-4.10-1.noarch",
+        "bear-4.2-1.noarch",
+        "camel-1.0-1.noarch",
+    ]
+    assert {one.unit.type_id for one in here.held("zoo")} == {
+        "rpm",
+        "srpm",
+        "erratum",
+        "modulemd",
+        "modulemd_defaults",
+        "package_group",
+        "package_category",
+        "package_environment",
+        "package_langpacks",
+        "yum_repo_metadata_file",
+    }
+    assert len(here.stored()) == 6
+    assert here.leftovers() == []
+
+
+def test_a_package_says_what_the_original_client_shows(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+
+    (camel,) = (one.unit for one in here.held("zoo", "rpm") if one.unit.key["name"] == "camel")
+
+    assert {key: camel.key[key] for key in ("name", "epoch", "version", "release", "arch", "checksumtype")} == {
+        "name": "camel",
+        "epoch": "0",
+        "version": "1.0",
+        "release": "1",
+        "arch": "noarch",
+        "checksumtype": "sha256",
+    }
+    assert camel.metadata["filename"] == "camel-1.0-1.noarch.rpm"
+    assert camel.metadata["size"] == camel.files[0].size
+    assert camel.metadata["license"] == "GPL-3.0-or-later"
+    assert camel.metadata["version_sort_index"] == "01-1.01-0"
+    assert {"name": "bear", "flags": "GE", "epoch": "0", "version": "4.1", "release": None} in camel.metadata[
+        "requires"
+    ]
+    assert camel.metadata["recommends"] == [
+        {"name": "honey", "flags": None, "epoch": None, "version": None, "release": None}
+    ]
+
+
+def test_errata_groups_and_modules_can_be_searched(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+
+    def metadata(type_id: str) -> dict[str, Any]:
+        (held,) = here.held("zoo", type_id)
+        return {**held.unit.metadata, **held.unit.key}
+
+    erratum = metadata("erratum")
+    assert (erratum["errata_id"], erratum["title"], erratum["type"]) == ("ZOO-2024:1", "Bears & more", "security")
+    assert erratum["pkglist"][0]["packages"][0]["filename"] == "bear-4.2-1.noarch.rpm"
+    assert erratum["references"][0]["title"] == "the fence"
+    group = metadata("package_group")
+    assert (group["package_group_id"], group["name"], group["translated_name"]) == (
+        "animals",
+        "Animals",
+        {"de": "Tiere"},
+    )
+    assert (group["mandatory_package_names"], group["optional_package_names"]) == (["bear"], ["camel"])
+    assert metadata("package_environment")["group_ids"] == ["animals"]
+    module = metadata("modulemd")
+    assert (module["name"], module["stream"], module["version"]) == ("zoo", "1.10", "20240101")
+    assert module["artifacts"] == ["camel-0:1.0-1.noarch"]
+
+
+def test_an_unchanged_upstream_costs_one_conditional_request(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+    upstream.forget()
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "success"
+    assert upstream.paths() == [REPOMD]
+    assert "If-None-Match" in upstream.asked[0][1]
+    assert outcome.summary is not None
+    assert outcome.summary["content"]["state"] == "SKIPPED"
+
+
+def test_only_the_newest_are_kept_if_nothing_old_is_wanted(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+    here.configure("zoo", retain_old_count=0)
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.removed_count) == ("success", 2)
+    assert here.nevras("zoo") == ["bear-4.1-1.src", "bear-4.10-1.noarch", "camel-1.0-1.noarch"]
+
+
+def test_old_packages_are_not_even_downloaded(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url, {"retain_old_count": 1, "type_skip_list": ["srpm", "erratum"]})
+
+    assert here.sync("zoo").result == "success"
+
+    assert here.nevras("zoo") == ["bear-4.10-1.noarch", "bear-4.2-1.noarch", "camel-1.0-1.noarch"]
+    assert here.held("zoo", "erratum") == []
+    assert "bear-4.1-1.noarch.rpm" not in upstream.paths()
+
+
+def test_what_the_upstream_dropped_is_removed_if_asked_for(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url, {"remove_missing": True})
+    here.sync("zoo")
+    serve(upstream, listed(packages(rpms[:1])))
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "success"
+    assert here.nevras("zoo") == ["bear-4.1-1.noarch"]
+    assert len(here.held("zoo")) == 1
+
+
+def test_a_changed_group_takes_the_place_of_the_old_one(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+    serve(upstream, listed(packages(rpms), group=COMPS.replace(">Animals<", ">Beasts<")))
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.added_count, outcome.updated_count, outcome.removed_count) == (0, 1, 0)
+    assert [one.unit.metadata["name"] for one in here.held("zoo", "package_group")] == ["Beasts"]
+
+
+def test_reports_have_the_seven_parts_and_go_forward(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url)
+    here.sync("zoo")
+
+    parts = ["metadata", "content", "distribution", "modules", "errata", "comps", "purge_duplicates"]
+    order = ["NOT_STARTED", "IN_PROGRESS", "SKIPPED", "FINISHED"]
+    for part in parts:
+        states = [order.index(report["yum_importer"][part]["state"]) for report in here.reports]
+        assert states == sorted(states)
+    last = here.reports[-1]["yum_importer"]
+    assert sorted(last) == sorted(parts)
+    assert last["content"]["details"] == {"rpm_total": 5, "rpm_done": 5, "drpm_total": 0, "drpm_done": 0}
+    assert (last["content"]["size_left"], last["content"]["items_left"]) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["mirrorlist", "metalink"])
+def test_mirrors_are_tried_one_after_the_other(
+    kind: str, rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    files = everything(rpms)
+    serve(upstream, files, rpms, under="good/")
+    dead, good = f"{upstream.url}dead/", f"{upstream.url}good/"
+    upstream.put("mirrorlist", f"# mirrors\n{dead}\n{good}\nftp://elsewhere/\n".encode())
+    upstream.put("metalink", metalink(files[REPOMD], dead, good))
+    here.create("zoo", f"{upstream.url}{kind}")
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert len(here.nevras("zoo")) == 5
+    upstream.forget()
+    assert here.sync("zoo").result == "success"
+    assert upstream.paths() == [kind, f"good/{REPOMD}"]
+
+
+def test_a_mirror_that_is_not_what_the_metalink_says_is_refused(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms), rpms, under="stale/")
+    upstream.put("metalink", metalink(b"the repomd of today", f"{upstream.url}stale/"))
+    here.create("zoo", f"{upstream.url}metalink")
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "checksum" in str(outcome.error_message)
+
+
+def metalink(repomd: bytes, *mirrors: str) -> bytes:
+    urls = "".join(
+        f'<url protocol="http" preference="{100 - number}">{mirror}{REPOMD}</url>'
+        for number, mirror in enumerate(mirrors)
+    )
+    return (
+        '<?xml version="1.0"?><metalink version="3.0" xmlns="http://www.metalinker.org/"><files>'
+        f'<file name="repomd.xml"><size>{len(repomd)}</size><verification>'
+        f'<hash type="md5">{hashlib.md5(repomd, usedforsecurity=False).hexdigest()}</hash>'
+        f'<hash type="sha256">{hashlib.sha256(repomd).hexdigest()}</hash></verification>'
+        f"<resources>{urls}</resources></file></files></metalink>"
+    ).encode()
+
+
+def test_a_signed_repomd_is_taken_and_another_refused(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if shutil.which("gpg") is None or shutil.which("gpgv") is None:
+        pytest.skip("not installed: gpg, gpgv")
+    home = tmp_path_factory.mktemp("gpg")
+    home.chmod(0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
+    subprocess.run([*gpg, "--quick-gen-key", "keeper@example.org", "rsa2048", "sign"], check=True, timeout=60)
+    key = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True, text=True, timeout=60).stdout
+    files = everything(rpms)
+    repomd = home / "repomd.xml"
+    repomd.write_bytes(files[REPOMD])
+    subprocess.run([*gpg, "--armor", "--detach-sign", str(repomd)], check=True, timeout=60)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+    serve(upstream, files, rpms)
+    upstream.put(f"{REPOMD}.asc", (home / "repomd.xml.asc").read_bytes())
+    here.create("zoo", upstream.url, {"repo_gpgcheck": True, "gpgkey": key})
+
+    assert here.sync("zoo").result == "success"
+
+    serve(upstream, listed(packages(rpms[:1])))
+    outcome = here.sync("zoo")
+    assert outcome.result == "failed"
+    assert outcome.error_message == "repomd.xml is refused: none of the keys of gpgkey signed it."
+    assert len(here.nevras("zoo")) == 5
+
+
+def test_packages_must_be_signed_if_asked_for(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url, {"require_signature": True})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert here.nevras("zoo") == []
+    assert outcome.details is not None
+    assert outcome.details["failed_count"] == 5
+    assert "is not signed" in outcome.details["errors"][0]["error"]

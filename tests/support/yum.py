@@ -1,0 +1,247 @@
+"""Yum upstreams of real packages: built by rpmbuild, listed with createrepo_c, in every packing."""
+
+import asyncio
+import bz2
+import contextlib
+import gzip
+import hashlib
+import lzma
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import createrepo_c as cr
+import zstandard
+
+from pulpit.content.iso import Iso
+from pulpit.content.limits import Limits
+from pulpit.content.rpm.yum import Yum
+from pulpit.repositories.publish import PublishOutcome, publish
+from pulpit.repositories.workplace import Workplace, by_plugin
+from pulpit.store import repositories, units
+from pulpit.store.repositories import Distributor
+from pulpit.store.units import Held
+from support import database
+from support.mirror import Mirror
+from support.upstream import Upstream
+
+IMPORTER = "yum_importer"
+DISTRIBUTOR = "yum_distributor"
+REPOMD = "repodata/repomd.xml"
+
+PACKINGS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+
+SPEC = """\
+Name: {name}
+Version: {version}
+Release: {release}
+Summary: A {name}
+License: GPL-3.0-or-later
+BuildArch: noarch
+{further}
+%description
+The {name}, nothing but the {name}.
+%install
+mkdir -p %{{buildroot}}/usr/share/zoo
+echo "{name} {version}" > %{{buildroot}}/usr/share/zoo/{name}
+%files
+/usr/share/zoo/{name}
+%changelog
+* Mon Jan 01 2024 Keeper <keeper@example.org> - {version}-{release}
+- it grew
+"""
+
+COMPS = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">
+<comps>
+  <group><id>animals</id><name>Animals</name><name xml:lang="de">Tiere</name><description>All of them</description>
+    <default>true</default><uservisible>true</uservisible>
+    <packagelist><packagereq type="mandatory">bear</packagereq>
+      <packagereq type="optional">camel</packagereq></packagelist>
+  </group>
+  <category><id>nature</id><name>Nature</name><grouplist><groupid>animals</groupid></grouplist></category>
+  <environment><id>zoo-environment</id><name>A whole zoo</name><description>d</description>
+    <display_order>5</display_order><grouplist><groupid>animals</groupid></grouplist><optionlist/></environment>
+  <langpacks><match install="bear-%s" name="bear"/></langpacks>
+</comps>
+"""
+UPDATEINFO = """<?xml version="1.0" encoding="UTF-8"?>
+<updates>
+  <update from="keeper@example.org" status="final" type="security" version="1">
+    <id>ZOO-2024:1</id><title>Bears &amp; more</title><issued date="2024-01-02 03:04:05"/><severity>Important</severity>
+    <description>The bear escaped.</description>
+    <references><reference href="https://example.org/1" id="1" type="bugzilla" title="the fence"/></references>
+    <pkglist><collection short="zoo"><name>zoo</name>
+      <package name="bear" version="4.2" release="1" epoch="0" arch="noarch" src="bear-4.2-1.src.rpm">
+        <filename>bear-4.2-1.noarch.rpm</filename></package>
+    </collection></pkglist>
+  </update>
+</updates>
+"""
+MODULES = """\
+---
+document: modulemd
+version: 2
+data:
+  name: zoo
+  stream: "1.10"
+  version: 20240101
+  context: deadbeef
+  arch: noarch
+  summary: A zoo
+  description: A zoo of two
+  license: {module: [MIT]}
+  profiles:
+    default: {rpms: [camel]}
+  artifacts:
+    rpms: [camel-0:1.0-1.noarch]
+...
+---
+document: modulemd-defaults
+version: 1
+data:
+  module: zoo
+  stream: "1.10"
+  profiles:
+    "1.10": [default]
+...
+"""
+
+
+def tools(*names: str) -> str | None:
+    """Which of these programs are missing, as a reason to skip."""
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def build(
+    folder: Path, name: str, version: str, release: str = "1", further: str = "", *, source: bool = False
+) -> Path:
+    """Build a package, or its source package."""
+    spec = folder / f"{name}-{version}.spec"
+    spec.write_text(SPEC.format(name=name, version=version, release=release, further=further))
+    command = ["rpmbuild", "--quiet", "--define", f"_topdir {folder}/top", "--define", "_build_id_links none"]
+    subprocess.run(
+        [*command, "-bs" if source else "-bb", str(spec)], check=True, capture_output=True, cwd=folder, timeout=60
+    )
+    arch = "src" if source else "noarch"
+    (built,) = folder.glob(f"top/*RPMS/**/{name}-{version}-{release}.{arch}.rpm")
+    return built
+
+
+def packages(rpms: Sequence[Path]) -> list[Any]:
+    """What createrepo_c reads of the files."""
+    return [cr.package_from_rpm(str(rpm), location_href=rpm.name) for rpm in rpms]
+
+
+def listed(found: Sequence[Any], packing: str = ".gz", **further: str) -> dict[str, bytes]:
+    """The files of `repodata/`: the three lists of these packages, and others of given texts."""
+    heads = {
+        "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" '
+        'xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
+        "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
+        "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
+    }
+    dumps = {"primary": cr.xml_dump_primary, "filelists": cr.xml_dump_filelists, "other": cr.xml_dump_other}
+    texts = {}
+    for kind, head in heads.items():
+        tail = head.split()[0][1:]
+        body = "".join(dumps[kind](one) for one in found)
+        texts[kind] = f'<?xml version="1.0" encoding="UTF-8"?>\n{head} packages="{len(found)}">\n{body}</{tail}>\n'
+    return repodata({**texts, **further}, packing)
+
+
+def repodata(texts: Mapping[str, str | bytes], packing: str = ".gz") -> dict[str, bytes]:
+    """Packed lists of these texts, and the `repomd.xml` that names them."""
+    files, records = {}, ""
+    for kind, text in texts.items():
+        plain = text.encode() if isinstance(text, str) else text
+        packed = PACKINGS[packing](plain)
+        path = f"repodata/{kind}.{'yaml' if kind == 'modules' else 'xml'}{packing}"
+        files[path] = packed
+        records += record(kind, path, packed, plain)
+    files[REPOMD] = repomd(records)
+    return files
+
+
+def record(kind: str, path: str, packed: bytes, plain: bytes) -> str:
+    """An entry of `repomd.xml`."""
+    return (
+        f'<data type="{kind}"><checksum type="sha256">{hashlib.sha256(packed).hexdigest()}</checksum>'
+        f'<open-checksum type="sha256">{hashlib.sha256(plain).hexdigest()}</open-checksum>'
+        f'<location href="{path}"/><timestamp>1</timestamp><size>{len(packed)}</size>'
+        f"<open-size>{len(plain)}</open-size></data>\n"
+    )
+
+
+def repomd(records: str) -> bytes:
+    """A `repomd.xml` of these entries."""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<repomd xmlns="http://linux.duke.edu/metadata/repo">'
+        f"<revision>1</revision>\n{records}</repomd>\n"
+    ).encode()
+
+
+def serve(upstream: Upstream, files: Mapping[str, bytes], rpms: Sequence[Path] = (), *, under: str = "") -> None:
+    """Put lists and packages on an upstream."""
+    for path, content in files.items():
+        upstream.put(under + path, content)
+    for rpm in rpms:
+        upstream.put(under + rpm.name, rpm.read_bytes())
+
+
+class YumMirror(Mirror):
+    """A repository of packages that syncs from an upstream, without a server around it."""
+
+    def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
+        now = self.workplace.clock()
+        self.workplace.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
+        with self.workplace.database.write() as tx:
+            repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=now)
+            repositories.add_importer(tx, repo_id, IMPORTER, {"feed": feed, **(config or {})}, now=now)
+            for kind in (DISTRIBUTOR, "export_distributor"):
+                repositories.add_distributor(tx, repo_id, kind, kind, distributor, auto_publish=True, now=now)
+
+    def publish(
+        self, repo_id: str, override: dict[str, Any] | None = None, distributor_id: str = DISTRIBUTOR
+    ) -> PublishOutcome:
+        return asyncio.run(publish(self.workplace, repo_id, distributor_id, override, self.reports.append))
+
+    def distributor(self, repo_id: str) -> Distributor:
+        with self.workplace.database.read() as connection:
+            return repositories.distributor(connection, repo_id, DISTRIBUTOR)
+
+    def held(self, repo_id: str, *type_ids: str) -> list[Held]:
+        with self.workplace.database.read() as connection:
+            return list(units.held(connection, repo_id, type_ids or None))
+
+    def nevras(self, repo_id: str) -> list[str]:
+        """The packages that the repository holds."""
+        keys = [one.unit.key for one in self.held(repo_id, "rpm", "srpm")]
+        return sorted(f"{key['name']}-{key['version']}-{key['release']}.{key['arch']}" for key in keys)
+
+    def root(self, place: str) -> Path:
+        """The folder of a published tree."""
+        return self.data_dir / "published" / "repos" / place
+
+    def published(self, place: str) -> dict[str, bytes]:
+        root = self.root(place)
+        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@contextlib.contextmanager
+def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror]:
+    """A workplace in a folder."""
+    with database.fresh(folder) as (opened, _):
+        limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
+        yield YumMirror(
+            Workplace(database=opened, data_dir=folder, content_types=by_plugin(Iso(), Yum()), limits=limits)
+        )
