@@ -27,8 +27,8 @@ def begin(tx: Transaction, key: str, request_digest: str, *, now: datetime) -> A
     tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEPT_FOR))
     row = {"key": key, "request_digest": request_digest, "answer": [], "created_at": now}
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    taken = tx.connection.execute(dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing())
-    if taken.rowcount == 1:
+    take = dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    if tx.connection.execute(take).scalar() is not None:
         return None
     wanted = select(idempotency_keys.c.request_digest, idempotency_keys.c.answer)
     found = tx.connection.execute(wanted.where(idempotency_keys.c.key == key)).one()
