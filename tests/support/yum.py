@@ -240,6 +240,7 @@ class YumMirror(Mirror):
 @contextlib.contextmanager
 def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror]:
     """A workplace in a folder."""
+    folder.mkdir(exist_ok=True)
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
         yield YumMirror(

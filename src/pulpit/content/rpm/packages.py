@@ -24,7 +24,7 @@ MOST_XML: Final = 64 * MIB
 """Bytes that one package may take in all lists together."""
 
 _BATCH: Final = 500
-_PLACE: Final = "\ue000"
+_PLACE: Final = "@"
 """Stands in a kept entry for the location, which each published tree gives."""
 _LOCATION: Final = f'<location href="{_PLACE}"/>'
 _FLAGS: Final = frozenset({"EQ", "LT", "LE", "GT", "GE"})

@@ -1,0 +1,232 @@
+"""Published yum repositories, read by the people that they are for: dnf installs, lists, and mirrors them."""
+
+import asyncio
+import functools
+import gzip
+import hashlib
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import createrepo_c as cr
+import pytest
+
+from pulpit.repositories.intake import import_file
+from support import upstream as serving
+from support import yum
+from support.upstream import Upstream
+from support.yum import COMPS, MODULES, UPDATEINFO, YumMirror, listed, packages, serve
+
+REASON = yum.tools("rpmbuild")
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+needs_dnf = pytest.mark.skipif(yum.tools("dnf") is not None, reason=str(yum.tools("dnf")))
+
+
+@pytest.fixture(scope="module")
+def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("rpms")
+    return [
+        yum.build(folder, "bear", "4.1"),
+        yum.build(folder, "bear", "4.2"),
+        yum.build(folder, "camel", "1.0", further="Requires: bear >= 4.1\n"),
+    ]
+
+
+@pytest.fixture
+def here(tmp_path: Path, rpms: list[Path]) -> Iterator[YumMirror]:
+    """A mirror that is synced and not yet published."""
+    with serving.running() as upstream, yum.yum_mirror(tmp_path / "data") as one:
+        lists = listed(packages(rpms), updateinfo=UPDATEINFO, group=COMPS, modules=MODULES, productid="the product\n")
+        serve(upstream, lists, rpms)
+        one.create("zoo", upstream.url)
+        assert one.sync("zoo").result == "success"
+        yield one
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def url(here: YumMirror) -> Iterator[str]:
+    """The published tree on a web server."""
+    assert here.publish("zoo").result == "success"
+    handler = functools.partial(Quiet, directory=str(here.root("zoo").resolve()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def dnf(folder: Path, url: str, *arguments: str) -> str:
+    """Ask dnf, which sees nothing of this machine but the program itself."""
+    command = [
+        "dnf",
+        "-q",
+        "-y",
+        f"--installroot={folder}/root",
+        f"--setopt=cachedir={folder}/cache",
+        f"--setopt=logdir={folder}/log",
+        f"--setopt=persistdir={folder}/persist",
+        "--setopt=reposdir=/nonexistent",
+        "--setopt=gpgcheck=0",
+        "--setopt=skip_if_unavailable=0",
+        f"--repofrompath=zoo,{url}",
+        "--repo=zoo",
+        "--releasever=1",
+        "--noplugins",
+    ]
+    (folder / "log").mkdir(exist_ok=True)
+    ended = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@needs_dnf
+def test_dnf_installs_a_package_with_what_it_requires(url: str, tmp_path: Path) -> None:
+    dnf(tmp_path, url, "--forcearch=x86_64", "install", "camel")
+
+    assert (tmp_path / "root/usr/share/zoo/camel").read_text() == "camel 1.0\n"
+    assert (tmp_path / "root/usr/share/zoo/bear").read_text() == "bear 4.2\n"
+
+
+@needs_dnf
+def test_dnf_lists_updates_errata_groups_and_modules(url: str, tmp_path: Path) -> None:
+    dnf(tmp_path, url, "--forcearch=x86_64", "install", "bear-4.1")
+
+    assert "4.2-1" in dnf(tmp_path, url, "list", "--available", "bear", "--showduplicates")
+    assert "bear" in dnf(tmp_path, url, "list", "--upgrades")
+    assert "ZOO-2024:1" in dnf(tmp_path, url, "updateinfo", "list")
+    assert "Animals" in dnf(tmp_path, url, "group", "list", "--hidden")
+    assert "A whole zoo" in dnf(tmp_path, url, "group", "list", "--hidden")
+    assert "1.10" in dnf(tmp_path, url, "module", "list")
+    assert "it grew" in dnf(tmp_path, url, "repoquery", "--changelog", "bear-4.2")
+    assert "/usr/share/zoo/bear" in dnf(tmp_path, url, "repoquery", "--list", "bear-4.2")
+
+
+@needs_dnf
+def test_dnf_reposync_mirrors_it(url: str, rpms: list[Path], tmp_path: Path) -> None:
+    command = ["dnf", "-q", f"--installroot={tmp_path}/root", f"--setopt=cachedir={tmp_path}/cache"]
+    command += [f"--setopt=logdir={tmp_path}/log", f"--setopt=persistdir={tmp_path}/persist"]
+    command += ["--setopt=reposdir=/nonexistent", f"--repofrompath=zoo,{url}", "--repo=zoo", "--releasever=1"]
+    command += ["reposync", "--download-metadata", "-p", f"{tmp_path}/copy", "--norepopath"]
+    (tmp_path / "log").mkdir()
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    if "No such command" in ended.stderr and ended.returncode:
+        pytest.skip("dnf has no reposync (Debian: dnf-plugins-core)")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").rglob("*.rpm")}
+    assert copied == {rpm.name: rpm.read_bytes() for rpm in rpms}
+
+
+def test_everything_of_the_upstream_is_in_the_published_lists(here: YumMirror) -> None:
+    assert here.publish("zoo").result == "success"
+
+    lists = read_lists(here.root("zoo"))
+
+    assert sorted(lists) == ["filelists", "group", "modules", "other", "primary", "productid", "updateinfo"]
+    assert lists["productid"] == b"the product\n"
+    assert b"The bear escaped." in lists["updateinfo"]
+    assert b'install="bear-%s"' in lists["group"]
+    assert b'stream: "1.10"' in lists["modules"]
+    assert [element.text for element in ET.fromstring(lists["group"]).iterfind("group/id")] == ["animals"]
+    assert b"it grew" in lists["other"]
+
+
+@pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512"])
+def test_the_checksum_type_can_be_chosen(kind: str, here: YumMirror, rpms: list[Path]) -> None:
+    assert here.publish("zoo", {"checksum_type": kind}).result == "success"
+
+    found = packages_of(here.root("zoo"))
+
+    expected = {hashlib.new(kind, rpm.read_bytes()).hexdigest() for rpm in rpms}
+    assert {package.pkgId for package in found} == expected
+    assert {package.checksum_type for package in found} == {kind}
+    assert all((here.root("zoo") / package.location_href).is_file() for package in found)
+
+
+def packages_of(root: Path) -> list[Any]:
+    """What createrepo_c reads of a published tree: it fails if the three lists do not agree."""
+    repomd = cr.Repomd(str(root / "repodata/repomd.xml"))
+    files = [str(root / repomd[kind].location_href) for kind in ("primary", "filelists", "other")]
+    return list(cr.PackageIterator(*files))
+
+
+def read_lists(root: Path) -> dict[str, bytes]:
+    """The opened lists, each proven to be what `repomd.xml` says of it."""
+    lists = {}
+    for record in cr.Repomd(str(root / "repodata/repomd.xml")):
+        content = (root / record.location_href).read_bytes()
+        assert hashlib.new(record.checksum_type, content).hexdigest() == record.checksum
+        assert len(content) == record.size
+        if record.location_href.endswith(".gz"):
+            content = gzip.decompress(content)
+            if record.checksum_open:
+                assert hashlib.new(record.checksum_open_type, content).hexdigest() == record.checksum_open
+                assert len(content) == record.size_open
+        lists[record.type] = content
+    return lists
+
+
+def test_steps_are_reported_as_the_original_client_draws_them(here: YumMirror) -> None:
+    here.reports.clear()
+    here.publish("zoo")
+
+    (steps,) = (report["yum_distributor"] for report in here.reports[-1:])
+    assert [step["step_type"] for step in steps] == [
+        "rpms",
+        "errata",
+        "modules",
+        "comps",
+        "metadata",
+        "close_repo_metadata",
+    ]
+    assert {step["state"] for step in steps} == {"FINISHED"}
+    assert (steps[0]["items_total"], steps[0]["num_processed"]) == (3, 3)
+    ids = {tuple(step["step_id"] for step in report["yum_distributor"]) for report in here.reports}
+    assert len(ids) == 1
+
+
+def test_the_export_distributor_is_there_and_publishes_nothing(here: YumMirror) -> None:
+    outcome = here.publish("zoo", distributor_id="export_distributor")
+
+    assert outcome.result == "skipped"
+    assert not here.root("zoo").exists()
+
+
+def test_nothing_changed_is_not_published_again(here: YumMirror) -> None:
+    here.publish("zoo")
+
+    assert here.publish("zoo").result == "skipped"
+    assert here.publish("zoo", {"force_full": True}).result == "success"
+
+
+def test_packages_of_one_file_name_both_find_a_place(here: YumMirror, tmp_path: Path, rpms: list[Path]) -> None:
+    (tmp_path / "other").mkdir()
+    epoch = yum.build(tmp_path / "other", "bear", "4.1", further="Epoch: 1\n")
+    with serving.running() as upstream:
+        serve(upstream, listed(packages([epoch])), [epoch])
+        here.configure("zoo", feed=upstream.url)
+        assert here.sync("zoo").result == "success"
+
+    assert here.publish("zoo").result == "success"
+
+    assert sum(name.endswith("/bear-4.1-1.noarch.rpm") for name in here.published("zoo")) == 2
+    assert len(packages_of(here.root("zoo"))) == len(rpms) + 1
+
+
+def test_an_uploaded_package_is_published(here: YumMirror, tmp_path: Path, rpms: list[Path]) -> None:
+    (tmp_path / "other").mkdir()
+    honey = yum.build(tmp_path / "other", "honey", "1.0")
+    asyncio.run(import_file(here.workplace, "zoo", "rpm", {}, {}, honey))
+
+    assert here.publish("zoo").result == "success"
+
+    assert "Packages/h/honey-1.0-1.noarch.rpm" in here.published("zoo")
+    assert len(packages_of(here.root("zoo"))) == len(rpms) + 1
