@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import select
-import socket
 import statistics
 import struct
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from pamqp import body, commands, frame, header
+
 from support.amqp import Wire
 from support.broker_process import broker_process
 from support.rabbitmq import rabbitmq, why_not
@@ -162,8 +162,8 @@ def fan_out(port: int, seconds: float) -> float:
 
 def routing(port: int, seconds: float, bindings: int) -> float:
     """Confirmed publishes a second through a topic exchange with bindings of which one matches each key."""
-    with Wire(port) as wire:
-        exchange = f"routing-{bindings}-{os.getpid()}"
+    with Wire(port, seconds=60) as wire:
+        exchange = f"routing-{bindings}-{time.monotonic_ns()}"
         wire.exchange(exchange, "topic", auto_delete=True)
         queue = wire.queue(arguments={"x-max-length": 1000})
         for start in range(0, bindings, 1000):
@@ -175,7 +175,9 @@ def routing(port: int, seconds: float, bindings: int) -> float:
             wire.raw(b"".join(parts))
             wire.declare(queue, passive=True)
         keys = [f"repository.{number * 7919 % bindings}.sync.finish" for number in range(1000)]
-        return publish_confirmed(port, seconds, 1, exchange, keys)
+        rate = publish_confirmed(port, seconds, 1, exchange, keys)
+        wire.call(commands.Queue.Delete(0, queue), answer=commands.Queue.DeleteOk)  # so that nobody tidies up later
+        return rate
 
 
 Line = tuple[str, Callable[[int, float], float], bool]

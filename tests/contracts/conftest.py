@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+
 from support.broker_process import BrokerProcess, broker_process
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 
 
 @pytest.fixture(scope="session", params=["embedded", "rabbitmq"])
-def amqp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess | RabbitMQ]:
+def amqp(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrokerProcess | RabbitMQ]:
     """A broker that speaks AMQP 0-9-1, with the user guest."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":

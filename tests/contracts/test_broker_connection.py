@@ -5,6 +5,7 @@ import struct
 
 import pytest
 from pamqp import body, commands, frame, header, heartbeat
+
 from support.amqp import HELLO, Closed, Gone, Wire, refused
 
 
@@ -95,7 +96,7 @@ def test_a_smaller_frame_max_is_honoured(port: int) -> None:
         wire.send(commands.Basic.Get(0, queue, True))
         wire.expect(commands.Basic.GetOk)
         wire.read()
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 10_000:
             sizes.append(len(wire.read()[1].value))
         assert max(sizes) == 4096 - 8

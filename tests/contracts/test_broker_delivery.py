@@ -1,7 +1,10 @@
 """Publishing and consuming: contents, acknowledgements, order, prefetch, consumers, confirms, transactions, replies."""
 
+from typing import Any
+
 import pytest
 from pamqp import commands
+
 from support.amqp import Content, Wire, refused
 from support.waiting import until
 
@@ -11,7 +14,7 @@ def bodies(wire: Wire, count: int) -> list[bytes]:
 
 
 def test_a_message_arrives_as_it_was_sent(port: int) -> None:
-    properties = {
+    properties: dict[str, Any] = {
         "content_type": "text/plain",
         "content_encoding": "utf-8",
         "headers": {"text": "ü", "number": 5, "nested": {"list": [1, "two", None]}, "flag": True},

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pamqp import commands
+
 from support.amqp import Wire, refused
 
 _numbers = itertools.count()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pamqp import commands
+
 from support.amqp import Content, Wire, refused
 from support.waiting import until
 
@@ -205,7 +206,7 @@ def test_urgent_messages_overtake(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue(arguments={"x-max-priority": 5})
         for body, priority in ((b"0", None), (b"1", 1), (b"5", 5), (b"9", 9), (b"1b", 1)):
-            wire.publish(body, queue, **({} if priority is None else {"priority": priority}))
+            wire.publish(body, queue, priority=priority)
         assert wire.drain(queue) == [b"5", b"9", b"1", b"1b", b"0"]
 
 

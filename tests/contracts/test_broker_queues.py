@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pamqp import commands
+
 from support.amqp import Wire, refused
 from support.waiting import until
 
@@ -102,12 +103,12 @@ def test_reserved_names_are_refused(port: int) -> None:
         (
             {"arguments": {"x-message-ttl": 5000}},
             {},
-            "inequivalent arg 'x-message-ttl' for queue 'NAME' in vhost '/': received none but current is the value '5000'",
+            "inequivalent arg 'x-message-ttl' for queue 'NAME' in vhost '/': received none but current is the value",
         ),
         (
             {},
             {"arguments": {"x-dead-letter-exchange": "dead"}},
-            "inequivalent arg 'x-dead-letter-exchange' for queue 'NAME' in vhost '/': received the value 'dead' of type 'longstr' but current is none",
+            "inequivalent arg 'x-dead-letter-exchange' for queue 'NAME' in vhost '/': received the value 'dead'",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, encode, frame
+
 from pulpit.broker import tables
 from pulpit.broker.content import Publish
 from pulpit.broker.framing import FrameReader

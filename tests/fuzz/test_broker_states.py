@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pamqp import commands, header
+
 from support.broker_box import Box, BoxClient
 
 QUEUES = ("red", "green")

@@ -1,5 +1,6 @@
-"""Clients that other people wrote, of several makes: each declares, binds, publishes with confirms, consumes, acknowledges,
-and runs into an error.
+"""Clients that other people wrote, of several makes.
+
+Each declares, binds, publishes with confirms, consumes, acknowledges, and runs into an error.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import amqp
@@ -16,6 +18,7 @@ import pika
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
+
 from support.broker_process import BrokerProcess, broker_process
 
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -77,7 +80,7 @@ def test_py_amqp(broker: BrokerProcess) -> None:
         queue = channel.queue_declare(exclusive=True).queue
         channel.queue_bind(queue, "events", "repo.#")
         channel.basic_publish_confirm(amqp.Message("hello", delivery_mode=2), "events", "repo.sync")
-        seen = []
+        seen: list[amqp.Message] = []
         channel.basic_consume(queue, callback=seen.append)
         connection.drain_events(timeout=10)
         assert [message.body for message in seen] == ["hello"]
@@ -87,17 +90,23 @@ def test_py_amqp(broker: BrokerProcess) -> None:
 
 
 def test_kombu(broker: BrokerProcess) -> None:
-    with kombu.Connection(broker.url, transport_options={"confirm_publish": True}) as connection:
-        exchange = kombu.Exchange("events", "topic", durable=True)
-        queue = kombu.Queue("kombu", exchange, routing_key="repo.#", auto_delete=True)
+    make: Any = kombu  # it has no types
+    with make.Connection(broker.url, transport_options={"confirm_publish": True}) as connection:
+        exchange = make.Exchange("events", "topic", durable=True)
+        queue = make.Queue("kombu", exchange, routing_key="repo.#", auto_delete=True)
         seen: list[object] = []
-        with connection.Consumer([queue], callbacks=[lambda body, message: (seen.append(body), message.ack())]):
+
+        def take(body: object, message: Any) -> None:
+            seen.append(body)
+            message.ack()
+
+        with connection.Consumer([queue], callbacks=[take]):
             connection.Producer().publish({"a": 1}, exchange=exchange, routing_key="repo.sync")
             while not seen:  # it may have come while the publisher waited for its confirm
                 connection.drain_events(timeout=10)
         assert seen == [{"a": 1}]
         with pytest.raises(amqp.NotFound):
-            kombu.Queue("none", channel=connection.channel()).queue_declare(passive=True)
+            make.Queue("none", channel=connection.channel()).queue_declare(passive=True)
 
 
 def run(command: list[str], *, folder: Path | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -158,7 +167,12 @@ def test_amqp091_of_go(broker: BrokerProcess, tmp_path: Path) -> None:
 def test_garbage_and_half_frames_harm_nobody_else(broker: BrokerProcess) -> None:
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         channel = connection.channel()
-        for data in (b"GET / HTTP/1.0\r\n\r\n", b"AMQP\x00\x00\x09\x01\x01\x00\x00\xff\xff\xff\xff", b"AM", bytes(1000)):
+        for data in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"AMQP\x00\x00\x09\x01\x01\x00\x00\xff\xff\xff\xff",
+            b"AM",
+            bytes(1000),
+        ):
             with socket.create_connection(("127.0.0.1", broker.port), timeout=10) as rude:
                 rude.sendall(data)
                 assert channel.queue_declare("", exclusive=True).method.queue

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pamqp import commands
+
 from support.amqp import Gone, Wire, refused
 from support.broker_process import BrokerProcess, broker_process
 from support.waiting import until
@@ -44,7 +45,7 @@ def publish_until_gone(wire: Wire, queue: str, first: int, confirmed: set[int], 
 
 
 def test_confirmed_messages_survive_kill_9(tmp_path: Path) -> None:
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311 - moments to kill at
     with running(tmp_path) as broker:
         with Wire(broker.port) as wire:
             wire.declare("kept", exclusive=False, durable=True)
@@ -219,5 +220,3 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
             second.start()
             until(lambda: second._answers() and False, seconds=5)
         second.kill()
-
-

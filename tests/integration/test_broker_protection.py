@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 from pamqp import commands
+
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from pulpit.errors import ConfigurationError
@@ -67,9 +68,9 @@ def test_publishers_are_blocked_while_the_disk_is_full(tmp_path: Path) -> None:
 
 
 def test_a_connection_too_many_is_sent_away() -> None:
-    with broker_thread(max_connections=2) as broker, Wire(broker.port), Wire(broker.port):
-        with pytest.raises((Gone, ConnectionError)):
-            Wire(broker.port)
+    gone = pytest.raises((Gone, ConnectionError))
+    with broker_thread(max_connections=2) as broker, Wire(broker.port), Wire(broker.port), gone:
+        Wire(broker.port)
 
 
 def test_those_who_do_not_log_in_are_sent_away() -> None:
@@ -164,7 +165,7 @@ def test_virtual_hosts_share_nothing() -> None:
             two.declare("q", passive=True)
 
 
-def test_a_certificate_logs_in(tmp_path: Path) -> None:
+def test_a_certificate_logs_in() -> None:
     authority = trustme.CA()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.verify_mode = ssl.CERT_REQUIRED
@@ -212,3 +213,48 @@ def test_the_status_tells_what_there_is() -> None:
         (connection,) = status.connections
         assert (connection.user, connection.vhost, connection.channels) == ("guest", "/", 1)
         assert status.memory_used > 0
+
+
+def test_a_quorum_queue_is_a_durable_one() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire:
+        wire.declare("q", exclusive=False, durable=True, arguments={"x-queue-type": "quorum"})
+        (queue,) = broker.ask(lambda each: each.status().queues)
+        assert queue.durable
+        with refused(406, "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'"):
+            wire.declare("q", exclusive=False, durable=True)
+
+
+def test_streams_are_refused() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire, refused(540, "stream", hard=True):
+        wire.declare("q", exclusive=False, durable=True, arguments={"x-queue-type": "stream"})
+
+
+def test_tuning_beyond_the_limits_says_why() -> None:
+    with broker_thread() as broker:
+        for settings, text in (
+            ({"frame_max": 1024}, "negotiated frame_max = 1024 is lower than the minimum allowed value (4096)"),
+            ({"frame_max": 200_000}, "negotiated frame_max = 200000 is higher than the maximum allowed value (131072)"),
+            (
+                {"channel_max": 0},
+                "negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)",
+            ),
+        ):
+            with refused(530, text, hard=True, cause=(10, 31)):
+                Wire(broker.port, **settings)
+
+
+def test_an_unknown_method_is_named() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire:
+        wire.raw(struct.pack(">BHIHH", 1, 1, 4, 60, 999) + b"\xce")
+        with refused(540, "unknown method 60.999", hard=True, cause=(60, 999)):
+            wire.expect(commands.Basic.QosOk)
+
+
+def test_the_broker_says_what_really_runs() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire:
+        properties = wire.start.server_properties
+        assert properties["product"] == "RabbitMQ"
+        assert str(properties["platform"]).startswith("Pulpit ")
+        assert "Pulpit" in str(properties["information"])
+    with broker_thread(product="Pulpit") as broker, Wire(broker.port) as wire:
+        assert wire.start.server_properties["product"] == "Pulpit"

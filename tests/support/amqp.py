@@ -55,7 +55,7 @@ class Wire:
         port: int,
         *,
         user: str = "guest",
-        password: str = "guest",
+        password: str = "guest",  # noqa: S107 - the one that everybody knows
         vhost: str = "/",
         frame_max: int = 131072,
         channel_max: int = 2047,
@@ -73,24 +73,17 @@ class Wire:
         if opened:
             with contextlib.ExitStack() as stack:
                 stack.callback(self.socket.close)
-                self._shake_hands(user, password, vhost, channel_max, heartbeat, capabilities)
+                self._shake_hands(f"\0{user}\0{password}", vhost, channel_max, heartbeat, capabilities)
                 if channel:
                     self.open(1)
                 stack.pop_all()
 
     def _shake_hands(
-        self,
-        user: str,
-        password: str,
-        vhost: str,
-        channel_max: int,
-        heartbeat: int,
-        capabilities: dict[str, Any] | None,
+        self, secret: str, vhost: str, channel_max: int, heartbeat: int, capabilities: dict[str, Any] | None
     ) -> None:
         self.raw(HELLO)
         self.start = self.expect(commands.Connection.Start)
-        properties = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
-        secret = f"\0{user}\0{password}"
+        properties: dict[str, Any] = {"capabilities": CAPABILITIES if capabilities is None else capabilities}
         self.send(commands.Connection.StartOk(properties, "PLAIN", secret), 0)
         self.tune = self.expect(commands.Connection.Tune)
         self.send(commands.Connection.TuneOk(channel_max, self.frame_max, heartbeat), 0)
@@ -159,8 +152,7 @@ class Wire:
                 raise Closed(value)
             if isinstance(value, kind):
                 return value
-            if not isinstance(value, heartbeat.Heartbeat):
-                raise AssertionError(f"expected {kind.name}, got {value!r}")
+            assert isinstance(value, heartbeat.Heartbeat), f"expected {kind.name}, got {value!r}"
 
     def call(self, method: Any, channel: int = 1, *, answer: type[M] | None = None) -> Any:
         """Send a method and answer what comes back."""
@@ -263,14 +255,15 @@ class Wire:
 @contextlib.contextmanager
 def refused(code: int, text: str = "", *, hard: bool = False, cause: tuple[int, int] | None = None) -> Iterator[None]:
     """The block must end with this close."""
+    closed: Closed | None = None
     try:
         yield
-    except Closed as closed:
-        assert (closed.code, closed.hard) == (code, hard), closed
-        assert text in closed.text, closed
-        assert cause is None or closed.cause == cause, closed.cause
-    else:
-        raise AssertionError(f"nothing was refused, {code} was expected")
+    except Closed as error:
+        closed = error
+    assert closed is not None, f"nothing was refused, {code} was expected"
+    assert (closed.code, closed.hard) == (code, hard), closed
+    assert text in closed.text, closed
+    assert cause is None or closed.cause == cause, closed.cause
 
 
 def _complete(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The embedded broker without sockets, threads and real time: bytes in, bytes out, and a clock that is turned by hand."""
+"""The embedded broker without sockets, threads and real time: bytes in, bytes out, and a clock turned by hand."""
 
 import heapq
 import itertools
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pamqp import body, commands, frame, header
+
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection import Connection
 from pulpit.broker.house import Answer, House
@@ -67,7 +68,7 @@ class Forgetful:
     def __init__(self, timers: HandTimers) -> None:
         self._timers = timers
 
-    def submit(self, batch: Batch, done: Done) -> None:
+    def submit(self, batch: Batch, done: Done) -> None:  # noqa: ARG002 - forgotten at once
         self._timers.soon(lambda: done(None))
 
 
@@ -77,7 +78,7 @@ class OpenDoor:
     def ask(self, attempt: Attempt, answer: Answer) -> None:
         answer(attempt, welcome=True)
 
-    def may_enter(self, user: str, host: str) -> bool:
+    def may_enter(self, user: str, host: str) -> bool:  # noqa: ARG002 - the port's
         return True
 
 
@@ -112,7 +113,7 @@ class BoxClient:
         self._rest = b""
         if greeted:
             self.raw(b"AMQP\x00\x00\x09\x01")
-            capabilities = {"capabilities": {"consumer_cancel_notify": True}}
+            capabilities: dict[str, Any] = {"capabilities": {"consumer_cancel_notify": True}}
             self.send(commands.Connection.StartOk(capabilities, "PLAIN", "\0guest\0guest"), 0)
             self.send(commands.Connection.TuneOk(2047, 131072, 0), 0)
             self.send(commands.Connection.Open("/"), 0)
@@ -131,7 +132,7 @@ class BoxClient:
     def publish(self, payload: bytes, key: str, *, exchange: str = "", channel: int = 1, **properties: Any) -> None:
         """Publish one message."""
         head = header.ContentHeader(0, len(payload), commands.Basic.Properties(**properties))
-        parts = [commands.Basic.Publish(0, exchange, key), head]
+        parts: list[Any] = [commands.Basic.Publish(0, exchange, key), head]
         pieces = [body.ContentBody(payload)] if payload else []
         self.raw(b"".join(frame.marshal(part, channel) for part in [*parts, *pieces]))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.main import run
 from support.waiting import until

@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.logins import Attempt
+from pulpit.broker.rates import Rates
 from pulpit.broker.replies import ReplyDesk
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timers
@@ -56,6 +57,7 @@ class House:
         self.hosts: Final = {each: VirtualHost(name=each, store=store, timers=timers) for each in config.virtual_hosts}
         self.connections: dict[Any, None] = {}
         self.alarm = ""
+        self.rates: Final = Rates()
         self.server_properties: Final[Mapping[str, Any]] = {
             "capabilities": dict.fromkeys(CAPABILITIES, True),
             "cluster_name": name,

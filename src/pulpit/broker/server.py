@@ -29,7 +29,7 @@ from pulpit.errors import ConfigurationError
 
 DATABASE: Final = "broker.db"
 CHECK_SECONDS: Final = 1.0
-"""Between two looks at memory and disk."""
+"""Between two looks at memory, disk and rates."""
 _log = logging.getLogger(__name__)
 
 
@@ -147,7 +147,7 @@ class Broker:
         config = self.config
         if is_local(config.host) or config.host == "localhost":
             return
-        if config.ssl_context is None or "guest" in config.users and config.users["guest"].password.fits("guest"):
+        if config.ssl_context is None or ("guest" in config.users and config.users["guest"].password.fits("guest")):
             reason = f"{config.host} can be reached from other machines, which needs TLS and users of your own."
             raise ConfigurationError("[broker] host", reason)
 
@@ -197,8 +197,11 @@ class Broker:
         self._exits.push_async_callback(_cancelled, task)
 
     async def _keep_watch(self) -> None:
+        house = self.house
         while True:
             self.check_alarms()
+            queues = [queue for host in house.hosts.values() for queue in host.queues.values()]
+            house.rates.look(queues, house.timers.now())
             await asyncio.sleep(CHECK_SECONDS)
 
     def check_alarms(self) -> None:

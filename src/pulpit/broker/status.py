@@ -9,7 +9,10 @@ from pulpit.broker.house import House
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueStatus:
-    """One queue; `published`, `delivered` and `acknowledged` count since the broker started."""
+    """One queue; `published`, `delivered` and `acknowledged` count since the broker started.
+
+    The rates are messages a second, within the last second.
+    """
 
     vhost: str
     name: str
@@ -25,6 +28,9 @@ class QueueStatus:
     published: int
     delivered: int
     acknowledged: int
+    publish_rate: float
+    deliver_rate: float
+    acknowledge_rate: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +129,9 @@ def _queues(house: House) -> list[QueueStatus]:
             published=queue.published,
             delivered=queue.delivered,
             acknowledged=queue.acknowledged,
+            publish_rate=house.rates.of(queue)[0],
+            deliver_rate=house.rates.of(queue)[1],
+            acknowledge_rate=house.rates.of(queue)[2],
         )
         for host in house.hosts.values()
         for queue in host.queues.values()

@@ -1,6 +1,7 @@
 """queue.*: declare, bind, unbind, purge, delete."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pamqp.commands import Queue as Methods
 
@@ -130,7 +131,13 @@ def _require_equivalent(channel: Channel, existing: Queue, method: Methods.Decla
     title = queue_title(channel, existing.name)
     require_same(title, "durable", method.durable and not method.exclusive, existing.durable)
     require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
+    require_same(title, "x-queue-type", _type(arguments), _type(tables.read_table(existing.arguments)[0]))
     require_same_arguments(title, COMPARED, arguments.raw, existing.arguments)
+
+
+def _type(arguments: Mapping[str, Any]) -> str:
+    """A queue that does not say what it is is a classic one."""
+    return str(arguments.get("x-queue-type", "classic"))
 
 
 def bind(channel: Channel, method: Methods.Bind) -> None:
