@@ -14,6 +14,7 @@
     ├── AuthenticationFailed        401: log in with other credentials
     ├── PermissionDenied            401: log in as somebody with more rights (Pulp 2 never said 403)
     ├── StorageFull                 507: make room, then ask again; nothing was accepted
+    ├── DatabaseUnavailable         503: ask again in a moment; nothing was accepted
     └── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
 
 The codes (`PLP0009`, …) and HTTP statuses are those of Pulp 2, so that an error becomes a response without a table.
@@ -168,6 +169,12 @@ class StorageFull(PulpitError):
     """The disk has no room for what was asked; nothing of it was done."""
 
     status = 507
+
+
+class DatabaseUnavailable(PulpitError):
+    """The database does not answer now, or not in time; nothing was done."""
+
+    status = 503
 
 
 class WorkFailed(PulpitError):

@@ -81,7 +81,7 @@ async def _serve(settings: Settings) -> None:
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
         link = await _link(settings, stack)
         kinds = _notifier_types(settings, link, node)
-        dispatcher = Dispatcher(database, kinds, system_clock)
+        dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
         stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))

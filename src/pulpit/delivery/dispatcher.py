@@ -12,6 +12,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor
+from pulpit.delivery.leases import Leases
 from pulpit.delivery.ledger import Ledger
 from pulpit.delivery.news import News
 from pulpit.delivery.notifiers.port import NotifierTypes
@@ -23,6 +24,7 @@ from pulpit.store import event_log, listeners
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Bell
 from pulpit.store.listeners import Listener, Move
+from pulpit.store.patience import patiently
 from pulpit.topics import TopicTrie
 
 POLL: Final = 1.0
@@ -38,7 +40,8 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """The running delivery engine."""
 
-    def __init__(self, database: Database, kinds: NotifierTypes, clock: Clock) -> None:
+    def __init__(self, database: Database, kinds: NotifierTypes, clock: Clock, *, node: str = "") -> None:
+        """Prepare; `node` is this server's name where several share the database."""
         self._database: Final = database
         self._kinds: Final = kinds
         self._clock: Final = clock
@@ -49,6 +52,7 @@ class Dispatcher:
         self._events_rang: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
         self._redriver: Final = Redriver(database, kinds, clock)
+        self._leases: Final = Leases(database, node, clock, self._listeners_rang.set)
         self.news: Final = News()
         """Rung when events have been announced."""
 
@@ -68,7 +72,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver until cancelled; then every settled position has been written."""
-        self._tail = Tail(await asyncio.to_thread(self._head))
+        self._tail = Tail(await patiently(self._head))
         self._reader = LogReader(self._database, self._tail)
         ledger = asyncio.create_task(self._ledger.run())
         try:
@@ -77,16 +81,18 @@ class Dispatcher:
                 group.create_task(self._follow_listeners())
                 group.create_task(self._note_idle())
                 group.create_task(self._redriver.run())
+                group.create_task(self._leases.run())
         finally:
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
             ledger.cancel()
             await asyncio.wait({ledger})
             await self._kinds.close()
+            await asyncio.to_thread(self._leases.leave)
 
     async def _route(self) -> None:
         while True:
             self._events_rang.clear()
-            news = await asyncio.to_thread(self._read_news)
+            news = await patiently(self._read_news)
             self._announce(news)
             if len(news) < READ_AT_ONCE:
                 await _rang(self._events_rang)
@@ -105,9 +111,9 @@ class Dispatcher:
     async def _follow_listeners(self) -> None:
         while True:
             self._listeners_rang.clear()
-            known = await asyncio.to_thread(self._revisions)
+            known = await patiently(self._revisions)
             if known != self._known:
-                await self._take_over(await asyncio.to_thread(self._every))
+                await self._take_over(await patiently(self._every))
             await _rang(self._listeners_rang)
 
     async def _take_over(self, current: Sequence[Listener]) -> None:
@@ -119,7 +125,7 @@ class Dispatcher:
         if stale or replayed:
             await self._ledger.flush()
             await self._ledger.go_back(replayed)
-            current = await asyncio.to_thread(self._every)
+            current = await patiently(self._every)
         for listener in current:
             if listener.id not in self._cursors and not listener.paused:
                 self._start(listener)
@@ -181,11 +187,12 @@ class Dispatcher:
 
     def _revisions(self) -> dict[str, int]:
         with self._database.read() as connection:
-            return listeners.revisions(connection)
+            known = listeners.revisions(connection)
+        return {listener_id: revision for listener_id, revision in known.items() if self._leases.has(listener_id)}
 
     def _every(self) -> list[Listener]:
         with self._database.read() as connection:
-            return listeners.every(connection)
+            return [listener for listener in listeners.every(connection) if self._leases.has(listener.id)]
 
 
 async def _rang(bell: asyncio.Event) -> None:

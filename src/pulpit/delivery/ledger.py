@@ -5,13 +5,11 @@ wait a moment for company; what puts an event aside for good may not.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from pulpit.clock import Clock
-from pulpit.errors import StorageFull
 from pulpit.events import LISTENER_FAILING, LISTENER_RECOVERED
 from pulpit.fire import fire
 from pulpit.store import dead_letters, deliveries, listeners
@@ -19,15 +17,12 @@ from pulpit.store.database import Database, Transaction
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.deliveries import Delivery
 from pulpit.store.listeners import Listener, Move
+from pulpit.store.patience import patiently
 
 PATIENCE: Final = 0.2
 """Seconds for which a position may wait to be written."""
-FULL_DISK_PAUSE: Final = 5.0
-"""Seconds between tries to write while the disk is full."""
 FORGET_EVERY: Final = 100
 """Attempts of a listener after which its oldest ones are forgotten."""
-
-_log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -138,14 +133,7 @@ class Ledger:
         self._written[listener_id] = written
 
     async def _write(self, work: Callable[[Transaction], object]) -> None:
-        while True:
-            try:
-                await asyncio.to_thread(self._commit, work)
-            except StorageFull:
-                _log.warning("the disk is full; positions wait", extra={"action": "ledger_disk_full"})
-                await asyncio.sleep(FULL_DISK_PAUSE)
-            else:
-                return
+        await patiently(lambda: self._commit(work))
 
     def _commit(self, work: Callable[[Transaction], object]) -> None:
         with self._database.write() as tx:

@@ -1,6 +1,5 @@
 """Reads on in the log from any position: from memory near its end, from the database before."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +9,7 @@ from pulpit.delivery.wishes import Wish
 from pulpit.events import Event
 from pulpit.store import event_log
 from pulpit.store.database import Database
+from pulpit.store.patience import patiently
 
 READ_AT_ONCE: Final = 500
 """Rows in one look at the database."""
@@ -50,7 +50,7 @@ class LogReader:
         if self._tail.covers(position):
             return self._tail.after(position, READ_AT_ONCE)
         head = self._tail.head
-        rows = await asyncio.to_thread(self._read, position)
+        rows = await patiently(lambda: self._read(position))
         return [event for event in rows if event.number <= head]
 
     def _read(self, position: int) -> Sequence[Event]:

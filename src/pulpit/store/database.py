@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pulpit.errors import ConfigurationError, StorageFull
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.store.doorbell import Bell, Ringer
 from pulpit.store.migrations import upgrade
 
@@ -67,8 +67,12 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A snapshot to read from."""
-        with self._engine.connect() as connection, connection.begin():
+        """A snapshot to read from.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        with _in_words(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
@@ -77,23 +81,31 @@ class Database:
 
         Raises:
             StorageFull: the disk has no room; nothing was written.
+            DatabaseUnavailable: the database does not answer; nothing was written that we know of.
         """
-        try:
-            with self._engine.connect() as plain:
-                connection = plain.execution_options(pulpit_writes=True)
-                with connection.begin():
-                    transaction = Transaction(connection)
-                    yield transaction
-        except OperationalError as error:
-            if any(sign in str(error.orig) for sign in _FULL):
-                raise StorageFull("The disk of the database is full; make room and try again.") from error
-            raise
+        with _in_words(), self._engine.connect() as plain:
+            connection = plain.execution_options(pulpit_writes=True)
+            with connection.begin():
+                transaction = Transaction(connection)
+                yield transaction
         for bell in transaction.wakes:
             self._ringer.ring(bell)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Turn what a database says when it cannot go on into an error of the house."""
+    try:
+        yield
+    except OperationalError as error:
+        if any(sign in str(error.orig) for sign in _FULL):
+            raise StorageFull("The disk of the database is full; make room and try again.") from error
+        first_line = str(error.orig).partition("\n")[0]
+        raise DatabaseUnavailable(f"The database cannot be used now ({first_line}); try again.") from error
 
 
 def _parse(url: str) -> URL:

@@ -70,6 +70,9 @@ class Listener:
     failing_since: datetime | None
     last_error: str | None
     last_error_at: datetime | None
+    lease_owner: str | None
+    """The server that delivers, where several share a database; null where one is alone."""
+    lease_until: datetime | None
 
 
 def add(

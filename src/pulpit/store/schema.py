@@ -71,6 +71,15 @@ listeners = Table(
     Column("failing_since", Time),
     Column("last_error", Text),
     Column("last_error_at", Time),
+    Column("lease_owner", String(255)),
+    Column("lease_until", Time),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("node", String(255), primary_key=True),
+    Column("seen_at", Time, nullable=False),
 )
 
 dead_letters = Table(

@@ -126,8 +126,8 @@ def counts(connection: Connection) -> Counter[str]:
 def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:
     """Take the oldest waiting task whose resource nobody works on; `None` when there is none.
 
-    Claims come one after another, on SQLite by its write lock and on PostgreSQL by an advisory one: to skip what another
-    claim holds would be to take the tasks of a resource out of their order.
+    Claims come one after another, on SQLite by its write lock and on PostgreSQL by an advisory one: to skip what
+    another claim holds would be to take the tasks of a resource out of their order.
     """
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)

@@ -11,18 +11,21 @@ import logging
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pulpit.clock import Clock
-from pulpit.store import tasks
+from pulpit.store import leases, tasks
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Bell
+from pulpit.store.patience import patiently
 from pulpit.tasks.endings import sweep
 
 RESTART_PAUSE: Final = 1.0
 """Seconds before the place of a dead worker is filled again."""
+LOOK_AROUND: Final = 20.0
+"""Seconds between looks at the other servers, where several share a database."""
 STOP_PATIENCE: Final = 5.0
 """Seconds that workers have to end their tasks when the server stops."""
 
@@ -96,7 +99,10 @@ class Supervisor:
                 for worker in self._workers.values():
                     worker.tell("wake")
                 await self._pass_cancellations()
-                await self._rang.wait()
+                await self._bury_silent_servers()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AROUND):
+                        await self._rang.wait()
         finally:
             for place in places:
                 place.cancel()
@@ -117,7 +123,7 @@ class Supervisor:
                 del self._workers[name]
             _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
             reason = f"The worker {name} died ({_cause(code)}) while it did this task."
-            await asyncio.to_thread(sweep, self._database, name, reason, self._clock)
+            await self._sweep(name, reason)
             await asyncio.sleep(RESTART_PAUSE)
 
     async def _spawn(self, name: str) -> Process:
@@ -136,16 +142,29 @@ class Supervisor:
         except TimeoutError:
             worker.process.kill()
             await worker.process.wait()
-        reason = "The server was stopped."
-        await asyncio.to_thread(sweep, self._database, worker.name, reason, self._clock)
+        await self._sweep(worker.name, "The server was stopped.")
 
     async def _pass_cancellations(self) -> None:
-        for task in await asyncio.to_thread(self._running):
+        for task in await patiently(self._running):
             worker = self._workers.get(task.worker_name or "")
             if worker and task.cancel_requested and task.id not in worker.told_to_cancel:
                 worker.told_to_cancel.add(task.id)
                 worker.tell(f"cancel {task.id}")
                 asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
+
+    async def _sweep(self, worker_pattern: str, reason: str) -> None:
+        await patiently(lambda: sweep(self._database, worker_pattern, reason, self._clock))
+
+    async def _bury_silent_servers(self) -> None:
+        """End what servers have left that share the database and are dead."""
+        if not self._database.is_sqlite:
+            for node in await patiently(self._silent):
+                reason = f"The server {node} died while this task ran."
+                await self._sweep(f"@{node}", reason)
+
+    def _silent(self) -> Sequence[str]:
+        with self._database.write() as tx:
+            return leases.bury_silent(tx, now=self._clock())
 
     def _insist(self, worker: _Worker, task_id: str) -> None:
         """Kill a worker that has not let go of a cancelled task."""

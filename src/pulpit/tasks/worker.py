@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 from pulpit.clock import Clock
-from pulpit.errors import PulpitError, StorageFull, WorkFailed
+from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.workplace import Workplace
 from pulpit.store import tasks
 from pulpit.store.database import Database
+from pulpit.store.patience import patiently
 from pulpit.store.tasks import Task
 from pulpit.tasks.endings import Verdict, canceled, end, failed
 from pulpit.tasks.operations import Operation, Work
@@ -28,8 +29,6 @@ POLL: Final = 5.0
 """Seconds after which the queue is looked at though nobody called."""
 PROGRESS_EVERY: Final = 0.4
 """Seconds between two writings of a progress report."""
-FULL_DISK_PAUSE: Final = 5.0
-"""Seconds between tries to end a task while the disk is full."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class Worker:
         try:
             while not self._stopping:
                 self._called.clear()
-                task = await asyncio.to_thread(self._claim)
+                task = await patiently(self._claim)
                 if task:
                     await self._perform(task)
                 else:
@@ -121,14 +120,7 @@ class Worker:
 
     async def _end(self, task: Task, verdict: Verdict, progress: "_Progress") -> None:
         complete = progress.complete(verdict)
-        while True:
-            try:
-                await asyncio.to_thread(end, self._database, task, complete, self._clock)
-            except StorageFull:
-                _log.warning("the disk is full; the task cannot end yet", extra={"action": "task_disk_full"})
-                await asyncio.sleep(FULL_DISK_PAUSE)
-            else:
-                return
+        await patiently(lambda: end(self._database, task, complete, self._clock))
 
 
 class _Progress:
@@ -148,7 +140,7 @@ class _Progress:
         while True:
             if self._fresh and self._latest is not None:
                 self._fresh = False
-                with contextlib.suppress(StorageFull):  # the task itself will meet it
+                with contextlib.suppress(StorageFull, DatabaseUnavailable):  # the task itself will meet it
                     await asyncio.to_thread(self._write, self._latest)
             await asyncio.sleep(PROGRESS_EVERY)
 

@@ -91,6 +91,8 @@ def upgrade() -> None:
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_error_at", sa.BigInteger(), nullable=True),
+        sa.Column("lease_owner", sa.String(length=255), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_listeners")),
     )
     op.create_table(
@@ -106,6 +108,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("object_id", name=op.f("uq_repositories_object_id")),
+    )
+    op.create_table(
+        "servers",
+        sa.Column("node", sa.String(length=255), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("node", name=op.f("pk_servers")),
     )
     op.create_table(
         "tasks",
