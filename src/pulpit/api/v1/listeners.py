@@ -48,10 +48,10 @@ def read_listener(listener_id: str, services: Provided) -> ListenerShape:
 
 
 @router.post("/{listener_id}/pause", operation_id="pause_listener", responses=CHANGED)
-def pause(listener_id: str, body: PauseOrder, services: Provided) -> ListenerShape:
+def pause(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerShape:
     """Keep a listener where it is; what it misses meanwhile waits in the log."""
     with services.database.write() as tx:
-        return _shape(tx.connection, listeners.pause(tx, listener_id, body.reason), services)
+        return _shape(tx.connection, listeners.pause(tx, listener_id, body.reason if body else None), services)
 
 
 @router.post("/{listener_id}/resume", operation_id="resume_listener", responses=CHANGED)
@@ -83,7 +83,9 @@ async def test(listener_id: str, services: Provided) -> TrialShape:
     return TrialShape.model_validate(trial)
 
 
-@router.get("/{listener_id}/deliveries", operation_id="list_deliveries", responses=answers(OK, DeliveriesShape, 404))
+@router.get(
+    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=answers(OK, DeliveriesShape, 400, 404)
+)
 def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesShape:
     """List what was tried lately, newest first."""
     with services.database.read() as connection:

@@ -2,12 +2,15 @@
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
 from pulpit.api.delivery_state import DeliveryState, ListenerFilters
-from pulpit.events import Event
+from pulpit.events import MAX_TYPE_LENGTH, Event
+
+_TYPE: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
+"""The form of types for the description; `check_event_type` judges them, with a sentence of its own."""
 
 
 class Shape(BaseModel):
@@ -114,7 +117,7 @@ class NumbersShape(Shape):
 class NewEventShape(Order):
     """An event from elsewhere."""
 
-    event_type: StrictStr
+    event_type: StrictStr = Field(json_schema_extra={"pattern": _TYPE, "maxLength": MAX_TYPE_LENGTH})
     repo_id: StrictStr | None = Field(default=None, min_length=1, max_length=255)
     payload: dict[str, Any] = Field(default_factory=dict)
 
@@ -148,7 +151,7 @@ class DeadLettersShape(Shape):
 class LettersOrder(Order):
     """Some dead letters, or all."""
 
-    ids: list[StrictStr] | None = Field(default=None, max_length=1000)
+    ids: list[StrictStr] | None = Field(default=None, min_length=1, max_length=1000)
     all: StrictBool = False
 
 
