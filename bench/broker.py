@@ -176,6 +176,7 @@ def routing(port: int, seconds: float, bindings: int) -> float:
             wire.declare(queue, passive=True)
         keys = [f"repository.{number * 7919 % bindings}.sync.finish" for number in range(1000)]
         rate = publish_confirmed(port, seconds, 1, exchange, keys)
+        assert wire.ready(queue) == 1000, "the messages did not arrive"
         wire.call(commands.Queue.Delete(0, queue), answer=commands.Queue.DeleteOk)  # so that nobody tidies up later
         return rate
 

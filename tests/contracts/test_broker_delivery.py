@@ -481,3 +481,21 @@ def test_asking_needs_a_consumer_that_does_not_acknowledge(port: int) -> None:
     with Wire(port) as wire, refused(406, "reply consumer already set", cause=(60, 20)):
         wire.consume("amq.rabbitmq.reply-to", no_ack=True)
         wire.consume("amq.rabbitmq.reply-to", no_ack=True)
+
+
+def test_a_global_prefetch_does_not_hold_back_those_who_do_not_acknowledge(port: int) -> None:
+    with Wire(port) as wire:
+        queue = wire.queue()
+        wire.call(commands.Basic.Qos(0, 1, True), answer=commands.Basic.QosOk)
+        wire.consume(queue, no_ack=True)
+        for _ in range(5):
+            wire.publish(b"x", queue)
+        assert bodies(wire, 5) == [b"x"] * 5
+
+
+def test_a_publish_to_a_missing_exchange_is_refused_before_the_commit(port: int) -> None:
+    with Wire(port) as wire:
+        wire.call(commands.Tx.Select(), answer=commands.Tx.SelectOk)
+        wire.publish(b"x", "k", exchange="none")
+        with refused(404, "no exchange 'none' in vhost '/'", cause=(60, 40)):
+            wire.expect(commands.Basic.Ack)

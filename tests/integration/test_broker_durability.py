@@ -220,3 +220,10 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
             second.start()
             until(lambda: second._answers() and False, seconds=5)
         second.kill()
+
+
+def test_a_folder_serves_one_broker_at_a_time(tmp_path: Path) -> None:
+    with running(tmp_path):
+        second = BrokerProcess(tmp_path)
+        with pytest.raises(AssertionError, match="is used by another broker"):
+            second.start()

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -229,18 +230,17 @@ def test_streams_are_refused() -> None:
         wire.declare("q", exclusive=False, durable=True, arguments={"x-queue-type": "stream"})
 
 
-def test_tuning_beyond_the_limits_says_why() -> None:
-    with broker_thread() as broker:
-        for settings, text in (
-            ({"frame_max": 1024}, "negotiated frame_max = 1024 is lower than the minimum allowed value (4096)"),
-            ({"frame_max": 200_000}, "negotiated frame_max = 200000 is higher than the maximum allowed value (131072)"),
-            (
-                {"channel_max": 0},
-                "negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)",
-            ),
-        ):
-            with refused(530, text, hard=True, cause=(10, 31)):
-                Wire(broker.port, **settings)
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"frame_max": 1024}, "negotiated frame_max = 1024 is lower than the minimum allowed value (4096)"),
+        ({"frame_max": 200_000}, "negotiated frame_max = 200000 is higher than the maximum allowed value (131072)"),
+        ({"channel_max": 0}, "negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)"),
+    ],
+)
+def test_tuning_beyond_the_limits_says_why(settings: Any, text: str) -> None:
+    with broker_thread() as broker, refused(530, text, hard=True, cause=(10, 31)):
+        Wire(broker.port, **settings)
 
 
 def test_an_unknown_method_is_named() -> None:

@@ -13,6 +13,7 @@ from pamqp.base import Frame
 from pulpit.broker.confirms import Confirms
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.content import Content, Publish, remember
+from pulpit.broker.exchanges.exchange import Exchange
 from pulpit.broker.message import Entry, Message
 from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
 from pulpit.broker.outbox import Outbox
@@ -68,7 +69,7 @@ class Transaction:
     __slots__ = ("publishes", "rejections", "requeues", "settlements")
 
     def __init__(self) -> None:
-        self.publishes: list[tuple[Publish, Message]] = []
+        self.publishes: list[tuple[Publish, Message, Exchange]] = []
         self.settlements: list[Entry] = []
         self.rejections: list[Entry] = []
         self.requeues: list[Entry] = []
@@ -84,7 +85,6 @@ class Channel:
         self.outbox: Final = link.outbox
         self.consumers: dict[str, Consumer] = {}
         self.unacknowledged: dict[int, Entry] = {}
-        self.flowing = True
         self.prefetch = 0  # of consumers to come
         self.global_prefetch = 0
         self.held = 0  # deliveries to consumers that count against the global prefetch
@@ -129,23 +129,27 @@ class Channel:
             properties=properties,
         )
         self.link.publishes()
+        exchange = self._exchange(publish.exchange)
         check_message(publish, properties, user=self.link.user)
         if properties.reply_to is not None:
             rewritten(message, self.reply_address)
         if self.transaction is None:
-            self.publish(publish, message)
+            self.publish(publish, message, exchange)
         else:
-            self.transaction.publishes.append((publish, message))
+            self.transaction.publishes.append((publish, message, exchange))
 
-    def publish(self, publish: Publish, message: Message) -> None:
+    def _exchange(self, name: str) -> Exchange:
+        exchange = self.host.exchanges.get(name)
+        if exchange is None:
+            raise not_found(f"no exchange '{name}' in vhost '{self.host.name}'")
+        if exchange.internal:
+            raise access_refused(f"cannot publish to internal exchange '{name}' in vhost '{self.host.name}'")
+        return exchange
+
+    def publish(self, publish: Publish, message: Message, exchange: Exchange) -> None:
         """Route a message, return it if it must not get lost, and confirm it when it is safe."""
         host = self.host
         number = 0 if self.confirms is None else self.confirms.expect()
-        exchange = host.exchanges.get(publish.exchange)
-        if exchange is None:
-            raise not_found(f"no exchange '{publish.exchange}' in vhost '{host.name}'")
-        if exchange.internal:
-            raise access_to_internal(publish.exchange, host.name)
         if not publish.exchange and publish.routing_key.startswith(PREFIX) and self._answer(publish, message):
             self._confirm_now(number)
             return
@@ -183,9 +187,11 @@ class Channel:
 
     # -- content out
 
-    def takes_deliveries(self) -> bool:
-        """Whether consumers of this channel may get another message now."""
-        return self.flowing and self.outbox.writable and (not self.global_prefetch or self.held < self.global_prefetch)
+    def takes_deliveries(self, *, counted: bool) -> bool:
+        """Whether consumers of this channel may get another message now; the global prefetch limits counted ones."""
+        if not self.outbox.writable:
+            return False
+        return not (counted and self.global_prefetch and self.held >= self.global_prefetch)
 
     def deliver(self, consumer: Consumer, entry: Entry) -> None:
         """Send basic.deliver with its content."""
@@ -349,8 +355,3 @@ class Channel:
             self.transaction = None
         self.unacknowledged = {}
         self.requeue(entries)
-
-
-def access_to_internal(exchange: str, host: str) -> Exception:
-    """Nobody publishes to an internal exchange directly."""
-    return access_refused(f"cannot publish to internal exchange '{exchange}' in vhost '{host}'")

@@ -8,8 +8,11 @@ from pulpit.broker.message import Entry
 class Outlet(Protocol):
     """The channel behind a consumer."""
 
-    def takes_deliveries(self) -> bool:
-        """Whether the channel may be given another message now: flow, global prefetch and a peer that reads."""
+    def takes_deliveries(self, *, counted: bool) -> bool:
+        """Whether the channel may be given another message now: a peer that reads, and the global prefetch.
+
+        What is not acknowledged is not `counted`.
+        """
 
     def deliver(self, consumer: "Consumer", entry: Entry) -> None:
         """Send the message and, unless the consumer does not acknowledge, remember it."""
@@ -50,4 +53,6 @@ class Consumer:
 
     def can_take(self) -> bool:
         """Whether it has room for one more message."""
-        return (not self.prefetch or self.unacknowledged < self.prefetch) and self.outlet.takes_deliveries()
+        return (not self.prefetch or self.unacknowledged < self.prefetch) and self.outlet.takes_deliveries(
+            counted=not self.no_ack
+        )

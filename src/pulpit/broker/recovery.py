@@ -1,7 +1,8 @@
 """Coming back: what stood in the store becomes exchanges, queues, bindings and counts again."""
 
 import sqlite3
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 from pulpit.broker import schema, tables
 from pulpit.broker.exchanges.exchange import Exchange
@@ -11,27 +12,44 @@ from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import read_settings
 
 
-def prepare(connection: sqlite3.Connection) -> int:
-    """Make the tables, forget what was not to survive; answers the highest number that was ever given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """The rows of the store that become things in memory; messages stay where they are."""
+
+    last_id: int
+    exchanges: list[tuple[Any, ...]]
+    queues: list[tuple[Any, ...]]
+    bindings: list[tuple[Any, ...]]
+    counts: list[tuple[Any, ...]]
+
+
+def prepare(connection: sqlite3.Connection) -> Stored:
+    """Make the tables, forget what was not to survive, and read the rest; a long backlog makes this take seconds."""
     for statement in schema.TABLES:
         connection.execute(statement)
     connection.execute("BEGIN IMMEDIATE")
     for statement in schema.FORGET_NOT_DURABLE:
         connection.execute(statement)
     connection.execute("COMMIT")
-    return int(connection.execute(schema.LAST_ID).fetchone()[0])
+    return Stored(
+        last_id=int(connection.execute(schema.LAST_ID).fetchone()[0]),
+        exchanges=connection.execute("SELECT * FROM exchange").fetchall(),
+        queues=connection.execute("SELECT * FROM queue ORDER BY id").fetchall(),
+        bindings=connection.execute("SELECT * FROM binding").fetchall(),
+        counts=connection.execute(schema.COUNTS).fetchall(),
+    )
 
 
-def recover(connection: sqlite3.Connection, house: House) -> None:
+def recover(stored: Stored, house: House) -> None:
     """Fill the virtual hosts; what belongs to one that is not configured any more stays in the store untouched."""
-    for row in connection.execute("SELECT * FROM exchange").fetchall():
+    for row in stored.exchanges:
         _exchange(house, *row)
-    by_id: Final[dict[int, tuple[Queue, bool]]] = {}
-    for row in connection.execute("SELECT * FROM queue ORDER BY id").fetchall():
+    by_id: dict[int, tuple[Queue, bool]] = {}
+    for row in stored.queues:
         _queue(house, by_id, *row)
-    for row in connection.execute("SELECT * FROM binding").fetchall():
+    for row in stored.bindings:
         _binding(house, *row)
-    for queue_id, priority, count, size, _first, last in connection.execute(schema.COUNTS).fetchall():
+    for queue_id, priority, count, size, last in stored.counts:
         if queue_id in by_id:
             queue, touched = by_id[queue_id]
             queue.recover(priority, count, size, last, redelivered=touched)

@@ -33,13 +33,19 @@ TABLES: Final = (
         " redelivered INTEGER, expires_at INTEGER, message INTEGER, size INTEGER, address BLOB, header BLOB, body BLOB)"
     ),
     "CREATE INDEX IF NOT EXISTS entry_in_queue ON entry (queue, priority, id, size)",
+    "CREATE INDEX IF NOT EXISTS entry_of_message ON entry (message) WHERE message IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS entry_not_durable ON entry (id) WHERE durable = 0",
 )
 
+# each of them walks an index, never the bodies
 FORGET_NOT_DURABLE: Final = (
-    "DELETE FROM entry WHERE durable = 0 OR queue NOT IN (SELECT id FROM queue)",
+    "DELETE FROM entry WHERE durable = 0",
+    "DELETE FROM entry WHERE queue IN (SELECT DISTINCT queue FROM entry EXCEPT SELECT id FROM queue)",
     "DELETE FROM message WHERE id NOT IN (SELECT message FROM entry WHERE message IS NOT NULL)",
-    "UPDATE message SET uses = (SELECT count(*) FROM entry WHERE entry.message = message.id)",
+    (
+        "UPDATE message SET uses = (SELECT count(*) FROM entry WHERE entry.message = message.id)"
+        " WHERE uses <> (SELECT count(*) FROM entry WHERE entry.message = message.id)"
+    ),
 )
 
 LOAD: Final = (
@@ -48,7 +54,7 @@ LOAD: Final = (
     " FROM entry e LEFT JOIN message m ON m.id = e.message"
     " WHERE e.queue = ? AND e.priority = ? AND e.id > ? ORDER BY e.id LIMIT ?"
 )
-COUNTS: Final = "SELECT queue, priority, count(*), sum(size), min(id), max(id) FROM entry GROUP BY queue, priority"
+COUNTS: Final = "SELECT queue, priority, count(*), sum(size), max(id) FROM entry GROUP BY queue, priority"
 LAST_ID: Final = (
     "SELECT max(coalesce((SELECT max(id) FROM entry), 0), coalesce((SELECT max(id) FROM message), 0),"
     " coalesce((SELECT max(id) FROM queue), 0))"

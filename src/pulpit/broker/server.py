@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -19,7 +20,7 @@ from pulpit.broker.config import BrokerConfig
 from pulpit.broker.door import PasswordDoor
 from pulpit.broker.house import House
 from pulpit.broker.memory import Memory
-from pulpit.broker.recovery import prepare, recover
+from pulpit.broker.recovery import Stored, prepare, recover
 from pulpit.broker.socket import Socket, is_local
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
@@ -28,6 +29,7 @@ from pulpit.broker.writer import Batch, Done, Writer, open_database
 from pulpit.errors import ConfigurationError
 
 DATABASE: Final = "broker.db"
+LOCK: Final = "broker.lock"
 CHECK_SECONDS: Final = 1.0
 """Between two looks at memory, disk and rates."""
 _log = logging.getLogger(__name__)
@@ -110,8 +112,10 @@ class Broker:
         memory = Memory(self.config.memory_limit, has_disk=self.config.data_dir is not None)
         door = PasswordDoor(self.config)
         self._exits.push_async_callback(door.close)
-        reader, last_id, writer = self._open_store(loop)
-        store = Store(writer=writer, reader=reader, timers=timers, memory=memory, last_id=last_id)
+        reader, stored, writer = await self._open_store(loop)
+        store = Store(
+            writer=writer, reader=reader, timers=timers, memory=memory, last_id=stored.last_id if stored else 0
+        )
         house = House(
             config=self.config,
             store=store,
@@ -120,27 +124,30 @@ class Broker:
             version=version("pulpit"),
             name=f"pulpit@{self.config.host}",
         )
-        if reader is not None:
-            await asyncio.to_thread(recover, reader, house)
+        if stored is not None:
+            recover(stored, house)
         self._house = house
         self._exits.push_async_callback(self._settle_store)
         await self._listen(loop)
         self._watch(loop)
 
-    def _open_store(self, loop: asyncio.AbstractEventLoop) -> tuple[sqlite3.Connection | None, int, Writer | NoWriter]:
+    async def _open_store(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> tuple[sqlite3.Connection | None, Stored | None, Writer | NoWriter]:
         if self.config.data_dir is None:
-            return None, 0, NoWriter(loop)
+            return None, None, NoWriter(loop)
         path = _database(self.config.data_dir)
+        self._exits.callback(os.close, _locked(self.config.data_dir))
         try:
             reader = open_database(path)
             self._exits.callback(reader.close)
-            last_id = prepare(reader)
+            stored = await asyncio.to_thread(prepare, reader)
         except sqlite3.Error as error:
             raise ConfigurationError("[broker] data_dir", f"{path} cannot be opened as a database: {error}.") from error
         writer = Writer(path, _poster(loop))
         writer.start()
         self._exits.push_async_callback(asyncio.to_thread, writer.stop)
-        return reader, last_id, writer
+        return reader, stored, writer
 
     def _check_exposure(self) -> None:
         """Beyond this machine only with TLS and without the user that everybody knows."""
@@ -249,3 +256,14 @@ def _database(folder: Path) -> Path:
     except OSError as error:
         raise ConfigurationError("[broker] data_dir", f"{folder} cannot be created: {error.strerror}.") from error
     return folder / DATABASE
+
+
+def _locked(folder: Path) -> int:
+    """Keep a second broker out of the folder; answers the open file that holds the lock."""
+    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ConfigurationError("[broker] data_dir", f"{folder} is used by another broker.") from error
+    return lock

@@ -195,7 +195,10 @@ class Socket(asyncio.Protocol):
             self._connection.shut(320, "broker forced connection closure with reason 'shutdown'")
 
     def abort(self) -> None:
-        """Hang up."""
+        """Hang up; what the peer held is given back at once."""
+        if self._connection is not None:
+            self._connection.lost()
+            self._connection = None
         if self._transport is not None:
             self._transport.abort()
 

@@ -41,8 +41,8 @@ def tx_commit(channel: Channel, _method: commands.Tx.Commit) -> None:
     """Do what was collected; the answer waits for the disk."""
     transaction = _transaction(channel)
     channel.transaction = Transaction()
-    for publish, message in transaction.publishes:
-        channel.publish(publish, message)
+    for publish, message, exchange in transaction.publishes:
+        channel.publish(publish, message, exchange)
     channel.acknowledge(transaction.settlements)
     channel.reject(transaction.rejections)
     channel.requeue(transaction.requeues)
