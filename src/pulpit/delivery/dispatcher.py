@@ -138,7 +138,8 @@ class Dispatcher:
             return
         kind = self._kinds[listener.notifier_type_id]
         notifier = kind.open(listener.notifier_config)
-        cursor = Cursor(listener, notifier, kind.pace, self._reader, self._ledger, clock=self._clock)
+        pace = self._kinds.pace(listener.notifier_type_id, listener.notifier_config)
+        cursor = Cursor(listener, notifier, pace, self._reader, self._ledger, clock=self._clock)
         task = asyncio.create_task(self._keep_going(listener, cursor))
         self._cursors[listener.id] = (listener, cursor, task)
         for pattern in listener.event_types:

@@ -42,6 +42,7 @@ class Story:
         self.handed: list[tuple[str, int]] = []
         self.answer: Callable[[Event], Outcome] = lambda _: DELIVERED
         self.gate: asyncio.Event | None = None
+        self.waiting = 0
 
     def numbers(self, name: str = "one") -> list[int]:
         return [number for who, number in self.handed if who == name]
@@ -65,6 +66,7 @@ class Teller:
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         if self._story.gate:
+            self._story.waiting += 1
             await self._story.gate.wait()
         outcomes: list[Outcome] = []
         for event in events:
@@ -437,6 +439,24 @@ def test_a_replay_delivers_again_from_a_number_and_the_running_cursor_cannot_und
 
     asyncio.run(story())
     assert house.story.numbers() == [1, 2, 3, 4, *expected, 5]
+
+
+def test_a_listener_that_gives_up_order_has_several_events_under_way(house: House) -> None:
+    house.story = Story(batch=8, overlap=1)
+    with house.database.write() as tx:
+        made = listeners.add(tx, "story", {"concurrency": 4}, ["*"], now=system_clock())
+
+    async def story() -> None:
+        house.story.gate = asyncio.Event()
+        for _ in range(9):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.story.waiting == 4)
+            house.story.gate.set()
+            await until(lambda: house.state(made.id).position == 9)
+
+    asyncio.run(story())
+    assert sorted(house.story.numbers()) == list(range(1, 10))
 
 
 def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:

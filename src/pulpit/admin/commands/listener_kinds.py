@@ -58,6 +58,7 @@ _HTTP: Final = (
         "--old-secret-file", type=TEXT, metavar="PATH", help="File with the last secret, which then signs too."
     ),
     click.option("--timeout", type=COUNT, help="Seconds for one request, 1 to 60; 15 otherwise."),
+    click.option("--concurrency", type=COUNT, help="Requests at a time, 1 to 64; above 1 gives up order."),
     click.option("--redirects", type=BOOLEAN, help="Follow redirections (true or false)."),
 )
 
@@ -159,7 +160,7 @@ def update_http(session: Session, /, *, listener_id: str, **options: Any) -> Non
 
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:
     """Take the receiver's options out and give its configuration."""
-    config = {key: options.pop(key) for key in ("url", "username", "ca_path", "timeout", "redirects")}
+    config = {key: options.pop(key) for key in ("url", "username", "ca_path", "timeout", "concurrency", "redirects")}
     for key in ("password", "secret"):
         config[key] = _secret(options.pop(key), options.pop(f"{key}_file"))
     config["old_secret"] = _secret(None, options.pop("old_secret_file"))

@@ -24,6 +24,7 @@ KEYS: Final = (
     "old_secret",
     "timeout",
     "redirects",
+    "concurrency",
 )
 SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret"})
 """`headers` is among them because tokens are what people put there."""
@@ -31,6 +32,8 @@ SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret"})
 DEFAULT_TIMEOUT: Final = 15
 LONGEST_TIMEOUT: Final = 60
 """Seconds (Standard Webhooks advises 15 to 30)."""
+MOST_AT_ONCE: Final = 64
+"""Requests of one listener at a time, for those who give up order."""
 LONGEST_URL: Final = 2000
 MOST_HEADERS: Final = 32
 LONGEST_HEADER: Final = 4096
@@ -91,12 +94,13 @@ def read(config: Mapping[str, Any]) -> Hook:
         if any(name.lower() == "authorization" for name in headers):
             raise _invalid("headers: Authorization comes from username and password here; leave one of them out")
         headers["Authorization"] = f"Basic {login}"
+    _whole("concurrency", config.get("concurrency"), otherwise=1, most=MOST_AT_ONCE)
     return Hook(
         url=_url(config.get("url")),
         headers=headers,
         keys=_keys(config),
         ca_path=_ca_path(config.get("ca_path")),
-        timeout=_timeout(config.get("timeout")),
+        timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
         redirects=_flag("redirects", config.get("redirects")),
         hidden=_hidden(config, login),
     )
@@ -196,16 +200,16 @@ def _ca_path(given: object) -> str:
     return path
 
 
-def _timeout(given: object) -> int:
+def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:
     if given is None:
-        return DEFAULT_TIMEOUT
+        return otherwise
     try:
-        seconds = int(given) if isinstance(given, int | str) else 0
+        number = int(given) if isinstance(given, int | str) else 0
     except ValueError:
-        seconds = 0
-    if isinstance(given, bool) or not 1 <= seconds <= LONGEST_TIMEOUT:
-        raise _invalid(f"timeout must be from 1 to {LONGEST_TIMEOUT} seconds")
-    return seconds
+        number = 0
+    if isinstance(given, bool) or not 1 <= number <= most:
+        raise _invalid(f"{key} must be a whole number from 1 to {most}")
+    return number
 
 
 def _flag(key: str, given: object) -> bool:

@@ -5,7 +5,7 @@ each what came of it. Failure that can be foreseen is a value; an exception from
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -128,6 +128,12 @@ class NotifierTypes:
             InvalidValue: `notifier_config`, and what is wrong with it.
         """
         self._by_id[type_id].check_config(config)
+
+    def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
+        """How a listener is to be used; one with `concurrency` gives up order for several calls at a time."""
+        pace = self._by_id[type_id].pace
+        several = int(config.get("concurrency") or 1)
+        return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
     def secret_keys(self, type_id: str) -> frozenset[str]:
         """Keys that are never shown again; none for a kind that is unknown here."""
