@@ -44,7 +44,15 @@ _FILTERS: Final = (
         help="Put an event aside as a dead letter when it was tried for so long, such as 12h; 3d otherwise.",
     ),
 )
-_AMQP: Final = (click.option("--exchange", help='Topic exchange; without it, or with "", the server\'s own choice.'),)
+_AMQP: Final = (
+    click.option("--exchange", help='Topic exchange; without it, or with "", the server\'s own choice.'),
+    click.option(
+        "--routing-key",
+        metavar="TEMPLATE",
+        help="Subject of the messages, such as pulp.server.{event_type}.{repo_id}; {result} can be filled in too.",
+    ),
+    click.option("--require-route", type=BOOLEAN, help="Try again what no queue takes (true or false)."),
+)
 _DIGEST: Final = click.option("--digest", type=TEXT, metavar="DURATION", help="Gather events for so long, 1m to 1d.")
 _HTTP: Final = (
     click.option("--username", help="User for the receiver's Basic authentication."),
@@ -105,7 +113,7 @@ def http() -> None:
 @with_session
 def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) -> None:
     """Create an AMQP listener."""
-    _create(session, "amqp", given(exchange=exchange or None), **options)
+    _create(session, "amqp", given(exchange=exchange or None, **_routing(options)), **options)
 
 
 @amqp.command("update")
@@ -113,7 +121,7 @@ def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) ->
 @with_session
 def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, **options: Any) -> None:
     """Change an AMQP listener."""
-    _update(session, listener_id, given(exchange=exchange), **options)
+    _update(session, listener_id, given(exchange=exchange, **_routing(options)), **options)
 
 
 @email.command("create")
@@ -156,6 +164,11 @@ def create_http(session: Session, /, **options: Any) -> None:
 def update_http(session: Session, /, *, listener_id: str, **options: Any) -> None:
     """Change an HTTP listener; --header replaces all further headers."""
     _update(session, listener_id, _http_config(options), **options)
+
+
+def _routing(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out that say how messages are routed."""
+    return {key: options.pop(key) for key in ("routing_key", "require_route")}
 
 
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:
