@@ -29,6 +29,7 @@ from pulpit.store.listeners import Listener
 router: Final = APIRouter(prefix="/listeners", tags=["listeners"])
 
 CHANGED: Final = answers(OK, ListenerShape, 400, 404)
+ATTEMPTS: Final = answers(OK, DeliveriesShape, 400, 404)
 
 Limit = Annotated[int, Query(ge=1, le=deliveries.KEPT)]
 

@@ -79,7 +79,7 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_repositories", responses=answers(OK, list[RepositoryDocument]))
+@router.get("/", operation_id="list_repositories", responses=answers(OK, list[RepositoryDocument], 400))
 def list_repositories(services: Provided, parts: Asked) -> JSONResponse:
     """List all repositories by id."""
     with services.database.read() as connection:
@@ -97,7 +97,7 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, always) for document in wanted.select(found)])
 
 
-@router.get("/{repo_id}/", operation_id="read_repository", responses=answers(OK, RepositoryDocument, 404))
+@router.get("/{repo_id}/", operation_id="read_repository", responses=answers(OK, RepositoryDocument, 400, 404))
 def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONResponse:
     """Show one repository."""
     with services.database.read() as connection:

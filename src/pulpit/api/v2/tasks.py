@@ -50,7 +50,7 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
-@router.get("/", operation_id="list_tasks", responses=answers(OK, list[TaskReport]))
+@router.get("/", operation_id="list_tasks", responses=answers(OK, list[TaskReport], 400))
 def list_tasks(services: Provided, tag: Tags = None) -> JSONResponse:
     """List the tasks that have all of the tags, oldest first."""
     with services.database.read() as connection:

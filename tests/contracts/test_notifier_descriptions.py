@@ -1,0 +1,65 @@
+"""Every notifier can say what it would send: JSON for an operator to read, without secrets, opening nothing."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.port import NotifierType
+from pulpit.settings import Email as EmailSettings
+from support.happenings import event
+
+HUSH = "hush-hush"
+HOOK = {
+    "url": "https://user.example.com/hook",
+    "username": "me",
+    "password": HUSH,
+    "headers": {"X-Token": HUSH},
+    "secret": "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNoLWh1c2g=",
+}
+MAIL = {"addresses": ["a@example.com", "b@example.com"], "subject": "{event_type} of {repo_id}", "digest": "15m"}
+
+
+def _amqp() -> NotifierType:
+    return Amqp091(Link(f"amqp://guest:{HUSH}@127.0.0.1:1/%2F"), "amq.topic", "/pulpit/test")
+
+
+KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]] = [
+    ("amqp", _amqp, {"exchange": "pulp"}, {"broker", "exchange", "routing_key", "properties", "body"}),
+    ("amqp off", Amqp091Disabled, {}, set()),
+    ("http", lambda: Http(system_clock), HOOK, {"method", "url", "headers", "body"}),
+    ("http misconfigured", lambda: Http(system_clock), {}, set()),
+    ("email", lambda: Email(EmailSettings(), system_clock), MAIL, {"server", "from", "to", "subject", "message"}),
+    ("email off", EmailDisabled, MAIL, set()),
+]
+
+
+@pytest.mark.parametrize(("make", "config", "keys"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS])
+def test_what_would_be_sent_is_said(
+    make: Callable[[], NotifierType], config: Mapping[str, Any], keys: set[str]
+) -> None:
+    async def story() -> dict[str, Any]:
+        kind = make()
+        notifier = kind.open(config)
+        try:
+            return notifier.describe(event(7, result="success"))
+        finally:
+            await notifier.close()
+            await kind.close()
+
+    described = asyncio.run(story())
+    assert set(described) == keys
+    assert HUSH not in json.dumps(described)
+
+
+def test_a_letter_is_shown_whole() -> None:
+    described = Email(EmailSettings(), system_clock).open(MAIL).describe(event(7, result="success"))
+    assert (described["to"], described["subject"]) == (MAIL["addresses"], "repo.sync.finish of zoo")
+    assert "Subject: repo.sync.finish of zoo" in described["message"]

@@ -1,0 +1,44 @@
+"""Both OpenAPI documents are true: requests made from them are answered as they say, and never by a 5xx."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.server import API, Server, pulpit
+
+PROGRAM = Path(sys.executable).with_name("schemathesis")
+CHECKS = "not_a_server_error,response_schema_conformance,status_code_conformance,content_type_conformance"
+EXAMPLES = os.environ.get("PULPIT_OPENAPI_EXAMPLES", "5")
+WAITING = "read_events"
+"""It would wait as long as it is told to; tests of its own ask it random questions."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pulpit(tmp_path_factory.mktemp("server") / "data") as running:
+        running.listen("pulp", "ci.#")
+        running.create_iso("zoo", "http://127.0.0.1:1/")
+        yield running
+
+
+@pytest.mark.parametrize("document", [f"{API}/openapi.json", "/pulpit/v1/openapi.json"])
+def test_requests_made_from_the_description_are_answered_as_described(
+    server: Server, document: str, tmp_path: Path
+) -> None:
+    command = [
+        str(PROGRAM),
+        "run",
+        f"{server.url}{document}",
+        "--url",
+        server.url,
+        "--auth",
+        f"admin:{server.password}",
+    ]
+    command += ["--checks", CHECKS, "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing"]
+    command += ["--generation-deterministic", "--no-color", "--exclude-operation-id", WAITING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
