@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import createrepo_c as cr
 import pytest
@@ -18,7 +17,6 @@ import pytest
 from pulpit.repositories.intake import import_file
 from support import upstream as serving
 from support import yum
-from support.upstream import Upstream
 from support.yum import COMPS, MODULES, UPDATEINFO, YumMirror, listed, packages, serve
 
 REASON = yum.tools("rpmbuild")
@@ -135,7 +133,7 @@ def test_everything_of_the_upstream_is_in_the_published_lists(here: YumMirror) -
     assert b"The bear escaped." in lists["updateinfo"]
     assert b'install="bear-%s"' in lists["group"]
     assert b'stream: "1.10"' in lists["modules"]
-    assert [element.text for element in ET.fromstring(lists["group"]).iterfind("group/id")] == ["animals"]
+    assert lists["group"].count(b"<id>animals</id>") == 1
     assert b"it grew" in lists["other"]
 
 

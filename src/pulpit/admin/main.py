@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit import __version__
-from pulpit.admin.commands import completion, event, iso, orphan, repo, status, tasks
+from pulpit.admin.commands import completion, event, iso, orphan, repo, rpm, status, tasks
 from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
 from pulpit.client.connecting import connection_options
@@ -38,7 +38,16 @@ def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         ctx.meta[JSON_FLAG] = True
 
 
-for section in (event.event, iso.iso, repo.repo, tasks.tasks, orphan.orphan, status.status, completion.completion):
+for section in (
+    event.event,
+    iso.iso,
+    rpm.rpm,
+    repo.repo,
+    tasks.tasks,
+    orphan.orphan,
+    status.status,
+    completion.completion,
+):
     root.add_command(section)
 
 
