@@ -28,7 +28,7 @@ MAIL = {"addresses": ["a@example.com", "b@example.com"], "subject": "{event_type
 
 
 def _amqp() -> NotifierType:
-    return Amqp091(Link(f"amqp://guest:{HUSH}@127.0.0.1:1/%2F"), "amq.topic", "/pulpit/test")
+    return Amqp091(Link(f"amqp://guest:{HUSH}@127.0.0.1:1/%2F"), "amq.topic", source="/pulpit/test")
 
 
 KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]] = [
