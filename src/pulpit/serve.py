@@ -14,6 +14,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
 from pulpit.settings import Settings
 from pulpit.store.database import Database
@@ -87,6 +89,7 @@ async def _serve(settings: Settings) -> None:
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done())
+        await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         await stack.enter_async_context(_rest(settings, services, listening, stop))
         _say_ready(settings, listening, password)
         await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
@@ -146,6 +149,15 @@ def _notifier_types(settings: Settings, link: Link | None, node: str) -> Notifie
     http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
+
+
+def _retention(settings: Settings) -> Retention:
+    server = settings.server
+    return Retention(
+        age=timedelta(days=server.keep_events_days) if server.keep_events_days else None,
+        count=server.keep_events_count or None,
+        past_cursors=not server.keep_events_for_listeners,
+    )
 
 
 def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:

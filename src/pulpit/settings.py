@@ -41,6 +41,15 @@ class Server:
         "Networks that http listeners may reach although they are not public, such as `127.0.0.0/8, 10.1.0.0/16`.",
         unit="networks",
     )
+    keep_events_days: int = _key(
+        90, "How long events stay in the log; 0 is for ever.", unit="days", least=0, most=36_500
+    )
+    keep_events_count: int = _key(
+        0, "How many events stay in the log at most; 0 is any number.", unit="events", least=0, most=1_000_000_000
+    )
+    keep_events_for_listeners: bool = _key(
+        True, "Whether an event stays, however old, until every listener has had it or put it aside."
+    )
     log_level: str = _key("info", "Least severe messages to log: debug, info, warning or error.")
     log_format: str = _key("text", "`text` for people, `json` for machines.")
 

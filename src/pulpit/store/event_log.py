@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.events import Event
 from pulpit.store.database import Transaction
 from pulpit.store.doorbell import Bell
-from pulpit.store.schema import event_counters, events
+from pulpit.store.schema import dead_letters, event_counters, events, listeners
 
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085747)")
 
@@ -81,3 +81,31 @@ def get(connection: Connection, number: int) -> Event | None:
     """One event, unless retention has removed it."""
     row = connection.execute(select(events).where(events.c.number == number)).mappings().one_or_none()
     return None if row is None else Event(**row)
+
+
+def forget(tx: Transaction, *, older_than: datetime | None, beyond: int | None, past_cursors: bool, limit: int) -> int:
+    """Delete the oldest events that need not be kept, at most `limit`, and answer how many.
+
+    Kept in any case are the newest event, what stands in dead letters, and, unless `past_cursors`, what a listener has
+    still to be given.
+
+    Args:
+        tx: the transaction.
+        older_than: events from before this moment go; `None` lets age not count.
+        beyond: events go until this many are left; `None` lets number not count.
+        past_cursors: go on although a listener has not had them.
+        limit: most events in one call.
+    """
+    number = events.c.number
+    rules = [events.c.occurred_at < older_than] if older_than else []
+    if beyond:
+        newest = select(number).order_by(number.desc()).offset(beyond).limit(1)
+        rules.append(number <= (tx.connection.execute(newest).scalar() or 0))
+    if not rules:
+        return 0
+    bounds = [number < head(tx.connection), number.not_in(select(dead_letters.c.event_number))]
+    slowest = None if past_cursors else tx.connection.execute(select(func.min(listeners.c.position))).scalar()
+    if slowest is not None:
+        bounds.append(number <= slowest)
+    old = select(number).where(or_(*rules), *bounds).order_by(number).limit(limit)
+    return tx.connection.execute(delete(events).where(number.in_(old))).rowcount

@@ -2,14 +2,18 @@
 
 import json
 import threading
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from pulpit.clock import system_clock
 from pulpit.errors import InvalidValue
 from pulpit.fire import fire
-from pulpit.store import event_log
+from pulpit.store import dead_letters, event_log, listeners
 from pulpit.store.database import Database
+from pulpit.store.dead_letters import NewDeadLetter
+from pulpit.store.listeners import Move
 from support.database import fire_one, log
 
 
@@ -95,3 +99,30 @@ def test_a_reader_never_steps_over_an_event_that_is_still_to_be_committed(databa
         thread.join()
     assert seen_before == []
     assert [event.repo_id for event in log(database)] == ["slow", "quick"]
+
+
+def forget(database: Database, **rules: Any) -> list[int]:
+    wanted: dict[str, Any] = {"older_than": None, "beyond": None, "past_cursors": False, "limit": 100, **rules}
+    with database.write() as tx:
+        event_log.forget(tx, **wanted)
+    return [event.number for event in log(database)]
+
+
+def test_old_events_are_forgotten_but_never_what_somebody_still_needs(database: Database) -> None:
+    with database.write() as tx:
+        slow = listeners.add(tx, "amqp", {}, ["*"], now=system_clock())
+    for _ in range(10):
+        fire_one(database)
+    tomorrow = system_clock() + timedelta(days=1)
+    assert forget(database) == list(range(1, 11))
+    assert forget(database, older_than=system_clock() - timedelta(days=1)) == list(range(1, 11))
+    assert forget(database, older_than=tomorrow) == list(range(1, 11)), "the listener has had none of them"
+    with database.write() as tx:
+        listeners.settle(tx, [Move(listener_id=slow.id, epoch=1, position=6)])
+        letter = NewDeadLetter(event_number=2, reason="no")
+        dead_letters.add(tx, slow.id, [letter], attempts=1, now=system_clock())
+    assert forget(database, older_than=tomorrow, limit=2) == [2, *range(4, 11)]
+    assert forget(database, beyond=5) == [2, *range(6, 11)]
+    assert forget(database, older_than=tomorrow) == [2, *range(7, 11)]
+    assert forget(database, older_than=tomorrow, past_cursors=True) == [2, 10], "the newest stays"
+    assert fire_one(database).number == 11
