@@ -28,7 +28,7 @@ def wait_for(wire: Wire, queue: str) -> Content:
 
 def test_messages_expire_by_the_queues_ttl(port: int) -> None:
     with Wire(port) as wire:
-        queue = wire.queue(arguments={"x-message-ttl": 500})
+        queue = wire.queue(arguments={"x-message-ttl": 1000})
         wire.publish(b"x", queue)
         until(lambda: wire.ready(queue) == 1)
         until(lambda: wire.ready(queue) == 0, seconds=5)
@@ -37,9 +37,10 @@ def test_messages_expire_by_the_queues_ttl(port: int) -> None:
 def test_messages_expire_by_their_own_ttl(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue()
-        wire.publish(b"short", queue, expiration="100")
+        wire.publish(b"short", queue, expiration="1000")
         wire.publish(b"long", queue, expiration="60000")
-        until(lambda: wire.ready(queue) == 1, seconds=5)
+        until(lambda: wire.ready(queue) == 2)
+        until(lambda: wire.ready(queue) == 1)
         assert wire.drain(queue) == [b"long"]
 
 

@@ -164,6 +164,26 @@ def test_amqp091_of_go(broker: BrokerProcess, tmp_path: Path) -> None:
     assert "all as expected" in succeed([program, broker.url])
 
 
+_JARS = [Path("/usr/share/java/amqp-client.jar"), Path("/usr/share/java/slf4j-api.jar")]
+
+
+@pytest.mark.skipif(
+    not shutil.which("javac") or not all(jar.exists() for jar in _JARS),
+    reason="a JDK and Debian's packages librabbitmq-client-java and libslf4j-java are not installed",
+)
+def test_amqp_client_of_java(broker: BrokerProcess) -> None:
+    classes = ":".join(map(str, _JARS))
+    assert "all as expected" in succeed(["java", "-cp", classes, str(CLIENTS / "java" / "Talk.java"), broker.url])
+
+
+@pytest.mark.skipif(
+    not shutil.which("ruby") or run(["ruby", "-e", "require 'bunny'"]).returncode != 0,
+    reason="Debian's package ruby-bunny is not installed",
+)
+def test_bunny_of_ruby(broker: BrokerProcess) -> None:
+    assert "all as expected" in succeed(["ruby", str(CLIENTS / "ruby" / "talk.rb"), broker.url])
+
+
 def test_garbage_and_half_frames_harm_nobody_else(broker: BrokerProcess) -> None:
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
         channel = connection.channel()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
-from pamqp import commands
+from pamqp import body, commands, frame, header
 
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
@@ -103,6 +103,21 @@ def test_messages_are_limited() -> None:
             wire.expect(commands.Basic.Ack)
         wire.send(commands.Channel.CloseOk())
         wire.open(1)
+
+
+def test_unfinished_messages_are_limited() -> None:
+    with broker_thread(max_message_size=1_000_000) as broker:
+        with Wire(broker.port) as wire:
+            for channel in range(1, 20):
+                if channel > 1:
+                    wire.send(commands.Channel.Open(), channel)
+                head = header.ContentHeader(0, 900_000, commands.Basic.Properties())
+                parts: list[Any] = [commands.Basic.Publish(0, "", "q"), head, body.ContentBody(bytes(100_000))]
+                wire.raw(b"".join(frame.marshal(part, channel) for part in parts))
+            with refused(506, "RESOURCE_ERROR", hard=True):
+                for _ in range(20):
+                    wire.expect(commands.Channel.OpenOk)
+        until(lambda: broker.ask(lambda each: each.status().memory_used) == 0)
 
 
 def test_frames_before_the_login_are_short() -> None:

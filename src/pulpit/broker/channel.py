@@ -5,6 +5,7 @@ The two hot paths, publishing and delivering, work on bytes as they came; everyt
 
 import struct
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final, Protocol
 
 from pamqp import commands
@@ -12,7 +13,7 @@ from pamqp.base import Frame
 
 from pulpit.broker.confirms import Confirms
 from pulpit.broker.consumer import Consumer
-from pulpit.broker.content import Content, Publish, remember
+from pulpit.broker.content import Budget, Content, Publish, remember
 from pulpit.broker.exchanges.exchange import Exchange
 from pulpit.broker.message import Entry, Message
 from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
@@ -51,6 +52,10 @@ class Link(Protocol):
     @property
     def max_message_size(self) -> int:
         """Bytes of one body."""
+
+    @property
+    def unfinished(self) -> Budget:
+        """What messages may take that have not come whole."""
 
     @property
     def max_queues(self) -> int:
@@ -95,7 +100,7 @@ class Channel:
         self.reply_tag = ""
         self.closing = False
         self._next_tag = 1
-        self.content: Final = Content(link.max_message_size)
+        self.content: Final = Content(link.max_message_size, link.unfinished)
         self._properties: dict[bytes, Properties] = {}
 
     # -- content in
@@ -275,7 +280,7 @@ class Channel:
             return [entry]
         if tag and tag not in held:
             raise precondition_failed(f"unknown delivery tag {tag}")
-        tags = [each for each in held if each <= tag] if tag else list(held)
+        tags = list(takewhile(lambda each: each <= tag, held)) if tag else list(held)
         entries = [held.pop(each) for each in tags]
         for entry in entries:
             self._release(entry)

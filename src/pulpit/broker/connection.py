@@ -14,7 +14,7 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from pulpit.broker.channel import Channel
-from pulpit.broker.content import PUBLISH
+from pulpit.broker.content import PUBLISH, Budget
 from pulpit.broker.framing import FrameReader
 from pulpit.broker.handlers.basic import fast_ack
 from pulpit.broker.handlers.table import HANDLERS
@@ -88,6 +88,7 @@ class Connection:
         self.replies: Final = house.replies
         self.max_message_size: Final = house.config.max_message_size
         self.max_queues: Final = house.config.max_queues
+        self.unfinished: Final = Budget(house.config.max_message_size, house.store.memory)
         self.wants_cancel_notices = False
         self.wants_blocked_notices = False
         self.channels: dict[int, Channel] = {}

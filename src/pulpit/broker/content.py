@@ -5,8 +5,9 @@ A frame that does not continue the content is an error of the whole connection (
 
 from typing import Final, TypeVar
 
+from pulpit.broker.memory import Memory
 from pulpit.broker.properties import body_size
-from pulpit.broker.refusals import Refusal, frame_error, precondition_failed, unexpected_frame
+from pulpit.broker.refusals import ConnectionRefusal, Refusal, frame_error, precondition_failed, unexpected_frame
 
 T = TypeVar("T")
 MAX_REMEMBERED: Final = 512
@@ -41,12 +42,37 @@ class Publish:
         self.immediate = bool(bits & _IMMEDIATE)
 
 
+class Budget:
+    """Bytes that one connection may leave lying in messages that have not come whole; they count as memory."""
+
+    __slots__ = ("_limit", "_memory", "_used")
+
+    def __init__(self, limit: int, memory: Memory) -> None:
+        self._limit: Final = limit
+        self._memory: Final = memory
+        self._used = 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more."""
+        self._used += size
+        self._memory.used += size
+        if self._used > self._limit:
+            raise ConnectionRefusal(506, f"unfinished messages hold more than {self._limit} bytes")
+
+    def give(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._used -= size
+        self._memory.used -= size
+
+
 class Content:
     """Puts one message after the other together; `publish` is None between two of them."""
 
-    __slots__ = ("_fragments", "_known", "_max_size", "_missing", "header", "publish")
+    __slots__ = ("_budget", "_fragments", "_held", "_known", "_max_size", "_missing", "header", "publish")
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, budget: Budget) -> None:
+        self._budget: Final = budget
+        self._held = 0
         self.publish: Publish | None = None
         self.header: bytes | None = None
         self._missing = 0
@@ -94,17 +120,24 @@ class Content:
             raise unexpected_frame("the body is longer than its header said")
         if self._missing:
             self._fragments.append(payload)
+            self._held += len(payload)
+            self._budget.take(len(payload))
             return None
         if not self._fragments:
             return payload
         self._fragments.append(payload)
         body = b"".join(self._fragments)
-        self._fragments = []
+        self._drop_fragments()
         return body
 
     def forget(self) -> None:
         """Drop what has come of an unfinished message."""
         self.publish = self.header = None
+        self._drop_fragments()
+
+    def _drop_fragments(self) -> None:
+        self._budget.give(self._held)
+        self._held = 0
         self._fragments = []
 
 
