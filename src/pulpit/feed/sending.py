@@ -43,7 +43,8 @@ class Sending:
             self._send_whole(batch)
         except WrongData as refusal:
             if len(batch) == 1:
-                raise WrongData(f"Line {batch[0].number} is refused: {refusal}") from None
+                reason = str(refusal).replace("event 1: ", "", 1)  # the server counts within the batch
+                raise WrongData(f"Line {batch[0].number} is refused: {reason}") from None
             middle = len(batch) // 2
             self.send(batch[:middle])
             self.send(batch[middle:])
