@@ -48,6 +48,38 @@ def serve(config: Path | None, **options: str | None) -> None:
     run(settings, warnings)
 
 
+@pulpit.group(invoke_without_command=True)
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
+@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
+@click.option("--port", help="Port to listen on, 0 for any free one [default: 5672].")
+@click.pass_context
+def broker(
+    context: click.Context, config: Path | None, data_dir: str | None, host: str | None, port: str | None
+) -> None:
+    """Run the broker alone, or with a command below look into the one of a running server.
+
+    Its settings are those of [broker] in the configuration file. SIGTERM ends it cleanly.
+    """
+    if context.invoked_subcommand:
+        return
+    from pulpit.brokering import run_broker  # noqa: PLC0415 - the other commands need none of the broker
+
+    given = {("server", "data_dir"): data_dir, ("broker", "host"): host, ("broker", "port"): port}
+    settings, _ = load(config, os.environ, {key: text for key, text in given.items() if text is not None})
+    run_broker(settings)
+
+
+@broker.command("hash")
+def hash_password() -> None:
+    """Hash a password, read from the terminal or standard input, for `[broker] users_file`."""
+    from pulpit.api.passwords import hash_password as hashed  # noqa: PLC0415 - as above
+
+    asked = sys.stdin.isatty()
+    password = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else sys.stdin.readline()
+    click.echo(hashed(password.rstrip("\n")))
+
+
 pulpit.add_command(listen_command, "listen")
 pulpit.add_command(fire)
 pulpit.add_command(tail)

@@ -17,17 +17,17 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import uvicorn
 import uvloop
 
-from pulpit import datafolder, logs
+from pulpit import brokering, datafolder, logs
 from pulpit.accounts import ensure_admin
 from pulpit.api.app import create_app
 from pulpit.api.login import Doorkeeper
 from pulpit.api.services import Services, Worker
 from pulpit.api.tls import CertifiedHttp
-from pulpit.broker.config import BrokerConfig
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.contents import content_types
@@ -117,12 +117,13 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 async def _link(settings: Settings, stack: contextlib.AsyncExitStack) -> Link | None:
     """The way to the broker: the embedded one, which is started here, a configured one, or none."""
     if settings.embedded_broker:
-        config = BrokerConfig(
-            host=settings.broker.host, port=settings.broker.port, data_dir=settings.data_dir / "broker"
-        )
+        config, password = brokering.with_own_user(brokering.broker_config(settings))
         broker = await stack.enter_async_context(Broker(config))
         _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
-        return Link([f"amqp://guest:guest@127.0.0.1:{broker.port}/%2F"])
+        trust, host = brokering.own_trust(settings), quote(config.virtual_hosts[0], safe="")
+        scheme = "amqps" if trust else "amqp"
+        own = f"{scheme}://{brokering.OWN_LOGIN}:{password}@127.0.0.1:{broker.port}/{host}"
+        return Link([own], trust)
     if not settings.messaging.url:
         return None
     urls = [url.strip() for url in settings.messaging.url.split(",")]

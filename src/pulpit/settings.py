@@ -97,8 +97,27 @@ class Broker:
     """`[broker]`: the embedded AMQP broker."""
 
     enabled: bool = _key(True, "Whether it runs when `[messaging] url` is absent.")
-    host: str = _key("127.0.0.1", "Address to listen on.")
+    host: str = _key("127.0.0.1", "Address to listen on; one beyond this machine needs users of your own and TLS.")
     port: int = _key(5672, "Port to listen on.", **_PORT)
+    users_file: str = _key(
+        "",
+        "Users, a line `login:password` each, the password plain or hashed by `pulpit broker hash`; empty is "
+        "guest with the password guest, from this machine only.",
+        unit="path, mode 0600",
+    )
+    virtual_hosts: str = _key("/", "Virtual hosts, with commas between; the first one is Pulpit's.", unit="names")
+    ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the broker speaks TLS.", unit="path, PEM")
+    ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
+    ssl_ca: str = _key("", "Authorities of client certificates (EXTERNAL); empty asks for none.", unit="path, PEM")
+    memory_limit: int = _key(
+        256, "Messages in memory above which publishers must wait.", unit="MiB", least=16, most=1_048_576
+    )
+    disk_free_limit: int = _key(
+        50, "Free room on the disk below which publishers must wait.", unit="MiB", least=1, most=1_048_576
+    )
+    max_message_size: int = _key(128, "Largest body of a message.", unit="MiB", least=1, most=2048)
+    max_connections: int = _key(4096, "Connections at one time.", unit="connections", least=1, most=65_536)
+    max_queues: int = _key(100_000, "Queues in one virtual host.", unit="queues", least=1, most=10_000_000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,10 +288,10 @@ def _integer(name: str, text: str, least: int, most: int) -> int:
 
 
 def _check_together(settings: Settings) -> None:
-    server = settings.server
-    if bool(server.ssl_certificate) != bool(server.ssl_key):
-        missing = "ssl_key" if server.ssl_certificate else "ssl_certificate"
-        raise ConfigurationError(f"[server] {missing}", "a certificate and its key are needed together.")
+    for name, section in (("server", settings.server), ("broker", settings.broker)):
+        if bool(section.ssl_certificate) != bool(section.ssl_key):
+            missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"
+            raise ConfigurationError(f"[{name}] {missing}", "a certificate and its key are needed together.")
 
 
 def _variable(section: str, name: str) -> str:
