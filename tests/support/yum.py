@@ -215,6 +215,10 @@ class YumMirror(Mirror):
     ) -> PublishOutcome:
         return asyncio.run(publish(self.workplace, repo_id, distributor_id, override, self.reports.append))
 
+    def impatient_too(self) -> "YumMirror":
+        """The same with short patience."""
+        return YumMirror(self.impatient().workplace)
+
     def distributor(self, repo_id: str) -> Distributor:
         with self.workplace.database.read() as connection:
             return repositories.distributor(connection, repo_id, DISTRIBUTOR)

@@ -36,6 +36,8 @@ _MAGIC: Final = {
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zst",
 }
+_ENTRY_TAGS: Final = re.compile(rb"<(/?)package[\s/>]")
+_HIDING: Final = ((b"<![CDATA[", b"]]>"), (b"<!--", b"-->"), (b"<?", b"?>"))
 _ENCODING: Final = re.compile(rb"""\A<\?xml[^>]*?encoding\s*=\s*["']([^"']*)["']""")
 _PROLOG_PARTS: Final = re.compile(rb"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[<>]*>", re.DOTALL)
 _PLAIN: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin1"})
@@ -130,6 +132,47 @@ _OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
     "zst": _zst,
     "": lambda packed: packed,
 }
+
+
+def refuse_endless_entries(path: Path, name: str, most: int) -> None:
+    """Refuse a list of packages in which one takes more than so many bytes, for each is held in memory as a whole.
+
+    Only the plain end of an entry counts: one in a comment, a section or an instruction ends nothing, and an entry in
+    another is refused.
+
+    Raises:
+        BadFeed: it is such.
+    """
+    run, hidden, inside = 0, False, False
+    for data in _whole_tags(path, most):
+        run += len(data)
+        marks = [(data.rfind(begin), data.rfind(end)) for begin, end in _HIDING]
+        plain = not hidden and all(begun < 0 for begun, _ in marks)
+        hidden = any(begun > ended or (hidden and ended < 0) for begun, ended in marks)
+        for tag in _ENTRY_TAGS.finditer(data):
+            begins = not tag[1]
+            if begins and inside:
+                raise BadFeed(f"{name} is refused: it has a package in a package.")
+            inside = begins
+            if plain and not begins:
+                run = len(data) - tag.end()
+        if run > most:
+            raise BadFeed(f"{name} is refused: one of its packages takes more than {most} bytes.")
+
+
+def _whole_tags(path: Path, most: int) -> Iterator[bytes]:
+    """The content in pieces that end before a tag."""
+    rest = b""
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            rest += piece
+            cut = rest.rfind(b"<")
+            if cut > 0:
+                yield rest[:cut]
+                rest = rest[cut:]
+            elif len(rest) > most:
+                break
+    yield rest
 
 
 def refuse_declarations(path: Path, name: str) -> None:

@@ -186,6 +186,7 @@ async def _open(upstream: Upstream, where: Source, record: Record) -> Path:
         source.unlink()
         if record.type.partition("_")[0] in {"primary", "filelists", "other"}:
             unpack.refuse_declarations(target, name)
+            unpack.refuse_endless_entries(target, name, packages.MOST_XML)
 
     await upstream.aside(work)
     return target
