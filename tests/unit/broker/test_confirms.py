@@ -1,0 +1,56 @@
+"""Publisher confirms: few frames, and never one too early."""
+
+import struct
+from collections.abc import Callable
+
+from pulpit.broker.confirms import Confirms
+
+
+class Turn:
+    """Collects what is said, and ends turns."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, int, bool]] = []
+        self._soon: list[Callable[[], None]] = []
+        self.confirms = Confirms(say=self._say, soon=self._soon.append)
+
+    def _say(self, payload: bytes) -> None:
+        _, method, number, multiple = struct.unpack(">HHQ?", payload)
+        self.said.append((method, number, multiple))
+
+    def end(self) -> list[tuple[int, int, bool]]:
+        calls, self._soon[:] = list(self._soon), []
+        for call in calls:
+            call()
+        said, self.said = self.said, []
+        return said
+
+
+ACK, NACK = 80, 120
+
+
+def test_one_ack_covers_a_turn() -> None:
+    turn = Turn()
+    for _ in range(5):
+        turn.confirms.confirm(turn.confirms.expect())
+    assert turn.end() == [(ACK, 5, True)]
+
+
+def test_an_ack_does_not_reach_over_one_that_still_waits() -> None:
+    turn = Turn()
+    numbers = [turn.confirms.expect() for _ in range(5)]
+    for number in (1, 2, 4, 5):
+        turn.confirms.confirm(number)
+    assert turn.end() == [(ACK, 2, True), (ACK, 4, False), (ACK, 5, False)]
+    turn.confirms.confirm(numbers[2])
+    assert turn.end() == [(ACK, 3, False)]
+
+
+def test_a_refused_publish_is_said_before_an_ack_that_covers_it() -> None:
+    turn = Turn()
+    for _ in range(3):
+        turn.confirms.expect()
+    turn.confirms.confirm(1)
+    turn.confirms.refuse(2)
+    turn.confirms.confirm(3)
+    assert turn.end() == [(NACK, 2, False), (ACK, 3, True)]

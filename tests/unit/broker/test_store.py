@@ -1,0 +1,128 @@
+"""The store: batches in order, nothing confirmed too early, and a disk that refuses for a while."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pulpit.broker import schema
+from pulpit.broker.memory import Memory
+from pulpit.broker.message import Entry
+from pulpit.broker.recovery import prepare
+from pulpit.broker.store import Store, message_from
+from pulpit.broker.writer import Batch, Done, Writer, open_database
+from support.broker_box import HandTimers
+from support.waiting import until
+
+
+class Queue:
+    """As much of a queue as the store looks at."""
+
+    id = 7
+
+
+class Reluctant:
+    """A writer that does nothing before it is told how it went."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Batch, Done]] = []
+
+    def submit(self, batch: Batch, done: Done) -> None:
+        self.waiting.append((batch, done))
+
+    def finish(self, error: Exception | None = None) -> Batch:
+        batch, done = self.waiting.pop(0)
+        done(error)
+        return batch
+
+
+@pytest.fixture
+def timers() -> HandTimers:
+    return HandTimers()
+
+
+def entry(store: Store, body: bytes = b"body") -> Entry:
+    message = message_from(b"\x02ex\x03key", b"header", body)
+    return Entry(id=store.next_id(), message=message, queue=Queue(), priority=0, expires_at=None)
+
+
+def made(timers: HandTimers, writer: Any) -> Store:
+    return Store(writer=writer, reader=None, timers=timers, memory=Memory(10**6, has_disk=True))
+
+
+def test_a_confirm_waits_for_its_batch(timers: HandTimers) -> None:
+    writer = Reluctant()
+    store = made(timers, writer)
+    confirmed: list[int] = []
+    store.insert(entry(store), durable=True)
+    store.confirm(confirmed.append, 1)
+    timers.settle()
+    store.insert(entry(store), durable=True)
+    store.confirm(confirmed.append, 2)
+    timers.settle()
+    assert (confirmed, len(writer.waiting)) == ([], 1)
+    writer.finish()
+    assert confirmed == [1]
+    writer.finish()
+    assert confirmed == [1, 2]
+
+
+def test_what_is_settled_early_is_never_written(timers: HandTimers) -> None:
+    writer = Reluctant()
+    store = made(timers, writer)
+    gone, kept = entry(store), entry(store)
+    store.insert(gone, durable=True)
+    store.insert(kept, durable=True)
+    store.remove(gone)
+    timers.settle()
+    batch = writer.finish()
+    assert (batch.entries, batch.deletes) == ([kept], [])
+
+
+def test_a_refused_batch_is_tried_again_and_confirms_nothing_meanwhile(timers: HandTimers) -> None:
+    writer = Reluctant()
+    store = made(timers, writer)
+    confirmed: list[int] = []
+    store.insert(entry(store), durable=True)
+    store.confirm(confirmed.append, 1)
+    timers.settle()
+    first = writer.finish(OSError("no space"))
+    assert (store.failing, confirmed) == (True, [])
+    timers.pass_time(2000)
+    assert writer.finish() is first
+    assert (store.failing, confirmed) == (False, [1])
+
+
+def test_messages_come_back_from_sqlite(tmp_path: Path, timers: HandTimers) -> None:
+    reader = open_database(tmp_path / "broker.db")
+    prepare(reader)
+    done: list[Exception | None] = []
+    writer = Writer(tmp_path / "broker.db", lambda call: call())
+    writer.start()
+    store = Store(writer=writer, reader=reader, timers=timers, memory=Memory(10**6, has_disk=True))
+    entries = [entry(store, b"%d" % number) for number in range(700)]
+    shared = entry(store, b"shared")
+    shared.message.id = store.next_id()
+    for each in [*entries, shared]:
+        store.insert(each, durable=True)
+    store.execute(schema.SAVE_QUEUE, 7, "/", "q", 0, b"\0\0\0\0")
+    store.after(lambda: done.append(None))
+    timers.settle()
+    until(lambda: done)
+    for each in entries[:650]:
+        store.remove(each)
+    store.after(lambda: done.append(None))
+    timers.settle()
+    until(lambda: len(done) == 2)
+    loaded = store.load(7, 0, 0, 256, 10**6)
+    assert [each.message.body for each in loaded] == [*(b"%d" % number for number in range(650, 700)), b"shared"]
+    assert (loaded[0].message.exchange, loaded[0].message.routing_key) == ("ex", "key")
+    assert len(store.load(7, 0, 0, 256, 5)) == 2
+    store.wipe(7, 0, 0, store.last_id)
+    store.after(lambda: done.append(None))
+    timers.settle()
+    until(lambda: len(done) == 3)
+    assert store.load(7, 0, 0, 256, 10**6) == []
+    assert reader.execute("SELECT count(*) FROM message").fetchone() == (0,)
+    writer.stop()
+    reader.close()
