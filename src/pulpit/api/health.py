@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pulpit.api.endpoints import OK, Provided
 from pulpit.api.services import Services
+from pulpit.errors import DatabaseUnavailable
 
 router: Final = APIRouter(prefix="/health", include_in_schema=False)
 
@@ -35,6 +36,6 @@ def database_answers(services: Services) -> bool:
     try:
         with services.database.read() as connection:
             connection.execute(text("SELECT 1"))
-    except SQLAlchemyError:
+    except (SQLAlchemyError, DatabaseUnavailable):
         return False
     return True

@@ -51,8 +51,8 @@ class Dispatcher:
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_rang: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
-        self._redriver: Final = Redriver(database, kinds, clock)
         self._leases: Final = Leases(database, node, clock, self._listeners_rang.set)
+        self._redriver: Final = Redriver(database, kinds, clock, mine=self._leases.has)
         self.news: Final = News()
         """Rung when events have been announced."""
 

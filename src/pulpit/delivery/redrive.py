@@ -20,13 +20,13 @@ from pulpit.clock import Clock
 from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Refused, Retry
 from pulpit.delivery.outcome_words import described
 from pulpit.delivery.single import config_for_one, deliver_one
-from pulpit.errors import StorageFull
 from pulpit.events import Event
 from pulpit.store import dead_letters, deliveries, event_log, listeners
 from pulpit.store.database import Database, Transaction
 from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
 from pulpit.store.deliveries import Delivery
 from pulpit.store.listeners import Listener
+from pulpit.store.patience import patiently
 
 LOOK_EVERY: Final = 30.0
 """Seconds after which marked letters are looked for though no bell rang."""
@@ -57,11 +57,13 @@ class Redriver:
         kinds: NotifierTypes,
         clock: Clock,
         *,
+        mine: Callable[[str], bool] = lambda _: True,
         luck: Callable[[], float] = random.random,
     ) -> None:
         self._database: Final = database
         self._kinds: Final = kinds
         self._clock: Final = clock
+        self._mine: Final = mine
         self._luck: Final = luck
         self._rang: Final = asyncio.Event()
         self._resting: Final[dict[str, _Rest]] = {}
@@ -82,7 +84,7 @@ class Redriver:
         """Send the letters that are due, and answer whether there may be more at once."""
         now = asyncio.get_running_loop().time()
         resting = {listener_id for listener_id, rest in self._resting.items() if rest.until > now}
-        portions = await asyncio.to_thread(self._read, resting)
+        portions = await patiently(lambda: self._read(resting))
         async with asyncio.TaskGroup() as group:
             for listener, letters in portions:
                 group.create_task(self._serve(listener, letters))
@@ -95,9 +97,6 @@ class Redriver:
             for recipient, some in groupby(ordered, key=lambda letter: letter.recipient):
                 if not await self._send_all(listener, recipient, some):
                     return
-        except StorageFull:
-            _log.warning("the disk is full; dead letters wait", extra={"action": "redrive_disk_full"})
-            self._rest(listener)
         except Exception:  # noqa: BLE001 - whatever it was, it must not reach the other listeners
             _log.exception("a dead letter's way failed", extra={"action": "redrive_bug", "listener": listener.id})
             self._rest(listener)
@@ -120,7 +119,7 @@ class Redriver:
     async def _send(self, listener: Listener, notifier: Notifier, letter: DeadLetter) -> Outcome:
         """Send one letter and write down what came of it."""
         begun_at, begun = self._clock(), asyncio.get_running_loop().time()
-        event = await asyncio.to_thread(self._event, letter.event_number)
+        event = await patiently(lambda: self._event(letter.event_number))
         if event is None:
             outcome: Outcome = Refused(reason=f"The log does not hold event {letter.event_number} any more.")
         else:
@@ -138,7 +137,7 @@ class Redriver:
         )
         extra = {"action": "dead_letter_sent_again", "listener": listener.id, "outcome": word}
         _log.info("dead letter sent again: %s", word, extra=extra)
-        await asyncio.to_thread(self._settle, letter, outcome, attempt)
+        await patiently(lambda: self._settle(letter, outcome, attempt))
         return outcome
 
     def _settle(self, letter: DeadLetter, outcome: Outcome, attempt: Delivery) -> None:
@@ -178,11 +177,15 @@ class Redriver:
             known = {each.id: each for each in listeners.every(connection)}
             for gone in self._resting.keys() - known.keys():
                 del self._resting[gone]
-            quiet = {each.id for each in known.values() if each.paused or each.notifier_type_id not in self._kinds}
+            quiet = {each.id for each in known.values() if not self._serves(each)}
             found = dead_letters.to_send_again(connection, limit=AT_ONCE, besides=quiet | resting)
         found.sort(key=lambda letter: letter.listener_id)
         portions = groupby(found, key=lambda letter: letter.listener_id)
         return [(known[listener_id], list(letters)) for listener_id, letters in portions if listener_id in known]
+
+    def _serves(self, listener: Listener) -> bool:
+        """Whether anything may be sent to a listener now, and by this server of several."""
+        return not listener.paused and listener.notifier_type_id in self._kinds and self._mine(listener.id)
 
     def _event(self, number: int) -> Event | None:
         with self._database.read() as connection:
