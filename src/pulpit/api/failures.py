@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from pulpit.errors import InvalidValue, MalformedRequest, MissingValue, PulpitError
+from pulpit.errors import DatabaseUnavailable, InvalidValue, MalformedRequest, MissingValue, PulpitError
 
 _log: Final = logging.getLogger(__name__)
+_AWAY: Final = "The database does not answer at this moment; try again later."
 _NOT_FOUND: Final = 404
 _UNAUTHORIZED: Final = 401
 
@@ -61,7 +62,11 @@ def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
 
 
 def answer(error: PulpitError, method: str, path: str) -> Response:
-    """The whole response; a 401 also says how to log in."""
+    """The whole response; a 401 also says how to log in, and what a database says stays in the log."""
+    if isinstance(error, DatabaseUnavailable):
+        extra = {"action": "database_unavailable", "method": method, "path": path}
+        _log.error("The database does not answer", exc_info=error, extra=extra)
+        error = Unavailable(_AWAY)
     body = error_body(error, method, path)
     headers = {"WWW-Authenticate": 'Basic realm="Pulpit", charset="UTF-8"'} if error.status == _UNAUTHORIZED else None
     return JSONResponse(body, body["http_status"], headers)
@@ -108,8 +113,7 @@ def _answer_http(request: Request, error: Exception) -> Response:
 def _answer_unavailable(request: Request, error: Exception) -> Response:
     extra = {"action": "database_unavailable", "method": request.method, "path": request.url.path}
     _log.error("The database does not answer", exc_info=error, extra=extra)
-    unavailable = Unavailable("The database does not answer at this moment; try again later.")
-    return answer(unavailable, request.method, request.url.path)
+    return answer(Unavailable(_AWAY), request.method, request.url.path)
 
 
 def _answer_fault(request: Request, error: Exception) -> Response:
