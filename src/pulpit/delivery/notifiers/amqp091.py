@@ -16,6 +16,7 @@ from pika.spec import BasicProperties
 
 from pulpit.delivery.cloud_events import attributes
 from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
+from pulpit.delivery.notifiers.nowhere import Nowhere
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
@@ -80,7 +81,7 @@ class Amqp091Disabled:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
         """Take every event and send none."""
-        return _Nowhere()
+        return Nowhere()
 
     async def close(self) -> None:
         """Have nothing to close."""
@@ -232,24 +233,6 @@ class _Publisher:
                 raise LinkLost(f"The exchange {self._exchange} exists and is no topic exchange: {error}") from None
             return await self._link.channel()  # it differs in durability or the like, and is used as it is
         return channel
-
-
-class _Nowhere:
-    """Takes everything."""
-
-    async def prepare(self) -> None:
-        """Have nothing to prepare."""
-
-    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Say yes."""
-        return [DELIVERED] * len(events)
-
-    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
-        """Say that nothing is sent."""
-        return {}
-
-    async def close(self) -> None:
-        """Have nothing to close."""
 
 
 def properties(event: Event, source: str) -> BasicProperties:

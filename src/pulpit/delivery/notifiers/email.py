@@ -22,7 +22,8 @@ from pulpit.delivery.notifiers import email_config, letter
 from pulpit.delivery.notifiers.email_config import Mailing
 from pulpit.delivery.notifiers.mail_line import MailLine, MailServer, Reply, mail_server
 from pulpit.delivery.notifiers.misconfigured import Misconfigured
-from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Later, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.nowhere import Nowhere
+from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.settings import Email as EmailSettings
@@ -96,7 +97,7 @@ class EmailDisabled:
         if not self._said:
             _log.debug("[email] enabled is false: nothing is sent", extra={"action": "email_disabled"})
             self._said = True
-        return _Nowhere()
+        return Nowhere()
 
     async def close(self) -> None:
         """Have nothing to close."""
@@ -229,24 +230,6 @@ class _Mailer:
         if not group.touched:
             self._unfinished = None
         return Retry(reason=complaint(error, self._kind.server))
-
-
-class _Nowhere:
-    """Takes everything."""
-
-    async def prepare(self) -> None:
-        """Have nothing to prepare."""
-
-    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Say yes."""
-        return [DELIVERED] * len(events)
-
-    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
-        """Say that nothing is sent."""
-        return {}
-
-    async def close(self) -> None:
-        """Have nothing to close."""
 
 
 def complaint(error: Exception, server: MailServer) -> str:

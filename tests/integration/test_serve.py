@@ -1,0 +1,157 @@
+"""The server as a process: how it starts, what it leaves on the disk, how it ends, and what it says when it cannot."""
+
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pika
+import pytest
+import trustme
+
+from support.server import free_port, pulpit
+from support.waiting import until
+
+CONFIGURATION_ERROR = 78
+
+
+def run(*options: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pulpit.cli", *options]
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    environment["PULP_SERVER_CONF"] = os.devnull
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+
+
+def refused(*options: str) -> str:
+    """The one sentence of a start that cannot be."""
+    done = run(*options)
+    assert done.returncode == CONFIGURATION_ERROR, done.stderr
+    (sentence,) = [line for line in done.stderr.splitlines() if not line[:4].isdigit()]
+    assert sentence.startswith("pulpit: ")
+    return sentence
+
+
+def test_what_is_kept_is_kept_from_others_and_the_password_is_shown_once(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        shown = [line for line in server.said if server.password in line]
+        assert len(shown) == 1
+        server.stop()
+        server.start()
+        assert [line for line in server.said if server.password in line] == shown
+        data_dir = server.data_dir
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+    for path in data_dir.rglob("*"):
+        assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0 or path.is_symlink(), path
+    kept = b"".join(path.read_bytes() for path in data_dir.glob("pulpit.db*"))
+    assert server.password.encode() not in kept
+
+
+def test_sigterm_ends_it_cleanly_within_seconds(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("option", ["--port", "--broker-port"])
+def test_a_port_that_is_taken_is_one_sentence_that_names_the_key(tmp_path: Path, option: str) -> None:
+    ports = {"--port": "0", "--broker-port": "0"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports[option] = str(taken.getsockname()[1])
+        words = [word for pair in ports.items() for word in pair]
+        sentence = refused("serve", "--data-dir", str(tmp_path / "data"), *words)
+    section = "server" if option == "--port" else "broker"
+    assert f"[{section}] port" in sentence
+    assert ports[option] in sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "many"], "[server] port: it must be a whole number"),
+        (["--host", "nowhere.invalid"], "[server] host"),
+        (["--config", "none.conf"], "there is no file none.conf"),
+        (["--data-dir", "/dev/null/data"], "[server] data_dir"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_the_key(tmp_path: Path, options: list[str], words: str) -> None:
+    given = options if "--data-dir" in options else ["--data-dir", str(tmp_path / "data"), *options]
+    assert words in refused("serve", "--broker-port", "0", *given)
+
+
+def test_a_second_server_in_one_folder_is_refused(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        options = ["--data-dir", str(server.data_dir), "--port", "0", "--broker-port", "0"]
+        assert "another server is running" in refused("serve", *options)
+
+
+def test_the_broker_with_users_and_tls_serves_them_and_the_server_itself(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = tmp_path / "broker.pem"
+    authority.issue_cert("broker.example.org").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    users = tmp_path / "users"
+    users.write_text(f"# who may\nann:{run_hash('secret')}\n")
+    users.chmod(0o600)
+    conf = f"[broker]\nusers_file: {users}\nssl_certificate: {certificate}\nssl_key: {certificate}\n"
+    with pulpit(tmp_path / "data", conf) as server:
+        listener = server.listen("pulp")
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        parameters = pika.ConnectionParameters(
+            "127.0.0.1",
+            server.broker_port,
+            credentials=pika.PlainCredentials("ann", "secret"),
+            ssl_options=pika.SSLOptions(context, "broker.example.org"),
+        )
+        with pika.BlockingConnection(parameters) as connection:
+            channel = connection.channel()
+            until(lambda: server.call("GET", "/pulp/api/v2/status/")["messaging_connection"]["connected"])
+            channel.exchange_declare("pulp", passive=True)
+        assert server.call("GET", f"/pulp/api/v2/events/{listener}/")["_delivery"]["last_error"] is None
+
+
+def run_hash(password: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pulpit.cli", "broker", "hash"],
+        input=password,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_users_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("ann:secret\n")
+    users.chmod(0o644)
+    conf = tmp_path / "conf"
+    conf.write_text(f"[broker]\nusers_file: {users}\n")
+    options = ["--config", str(conf), "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    assert "chmod 600" in refused("serve", *options)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_broker_alone(tmp_path: Path) -> None:
+    port = free_port()
+    options = ["--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    broker = subprocess.Popen([sys.executable, "-m", "pulpit.cli", "broker", *options], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: answers(port), what="the broker")
+        with pika.BlockingConnection(pika.URLParameters(f"amqp://guest:guest@127.0.0.1:{port}/%2F")) as connection:
+            connection.channel().queue_declare("mine", durable=True)
+    finally:
+        broker.send_signal(signal.SIGTERM)
+        assert broker.wait(10) == 0
