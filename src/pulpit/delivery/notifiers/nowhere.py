@@ -1,4 +1,4 @@
-"""The way to nowhere: what a kind of notifier opens that is switched off in the configuration (Pulp 2's silent no-op)."""
+"""The way to nowhere: what a kind of notifier opens that the configuration switches off (Pulp 2's silent no-op)."""
 
 from collections.abc import Sequence
 from typing import Any
