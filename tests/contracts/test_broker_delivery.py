@@ -216,6 +216,18 @@ def test_recover_puts_everything_back(port: int) -> None:
         assert wire.drain(queue) == [b"0", b"1", b"2"]
 
 
+def test_recover_is_answered_before_it_delivers_again(port: int) -> None:
+    with Wire(port) as wire:
+        queue = wire.queue()
+        wire.consume(queue)
+        wire.publish(b"x", queue)
+        assert bodies(wire, 1) == [b"x"]
+        wire.send(commands.Basic.Recover(True))
+        wire.expect(commands.Basic.RecoverOk)
+        again = wire.content()
+        assert (again.method.delivery_tag, again.method.redelivered) == (2, True)
+
+
 def test_recover_to_the_same_consumer_is_refused(port: int) -> None:
     with Wire(port) as wire, refused(540, "NOT_IMPLEMENTED - requeue=false", hard=True):
         wire.call(commands.Basic.Recover(False))
@@ -325,6 +337,13 @@ def test_a_cancelled_consumer_gets_nothing_more_but_may_still_acknowledge(port: 
 def test_cancelling_an_unknown_consumer_is_no_error(port: int) -> None:
     with Wire(port) as wire:
         assert wire.call(commands.Basic.Cancel("none"), answer=commands.Basic.CancelOk).consumer_tag == "none"
+
+
+def test_an_exclusive_consumer_does_not_fit_to_a_single_active_one(port: int) -> None:
+    with Wire(port) as wire:
+        queue = wire.queue(arguments={"x-single-active-consumer": True})
+        with refused(403, "in exclusive use", cause=(60, 20)):
+            wire.consume(queue, exclusive=True)
 
 
 def test_only_one_consumer_is_active_where_that_was_asked_for(port: int) -> None:

@@ -167,6 +167,17 @@ def test_a_full_queue_drops_its_oldest(port: int) -> None:
         assert (content.body, headers["x-death"][0]["reason"]) == (b"0", "maxlen")
 
 
+def test_a_dead_letter_never_expires_by_its_own_ttl(port: int) -> None:
+    with Wire(port) as wire:
+        queue, dead = with_dead_letters(wire, **{"x-max-length": 1})
+        wire.publish(b"1", queue, expiration="60000")
+        wire.publish(b"2", queue)
+        content = wait_for(wire, dead)
+        headers: Any = content.properties.headers
+        assert content.properties.expiration in {None, ""}
+        assert headers["x-death"][0]["original-expiration"] == "60000"
+
+
 def test_a_queue_may_be_limited_in_bytes(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue(arguments={"x-max-length-bytes": 10})

@@ -340,10 +340,10 @@ class Channel:
     # -- consumers and the end
 
     def cancelled(self, consumer: Consumer) -> None:
-        """A queue went away under a consumer."""
+        """A queue went away under a consumer; who deleted it hears first that it is deleted."""
         self.consumers.pop(consumer.tag, None)
-        if self.link.wants_cancel_notices and not self.closing:
-            self.reply(commands.Basic.Cancel(consumer.tag, True))
+        if self.link.wants_cancel_notices:
+            self.outbox.soon(lambda: None if self.closing else self.reply(commands.Basic.Cancel(consumer.tag, True)))
 
     def close(self) -> None:
         """End: consumers go first, so that nothing comes back to them, then the unacknowledged return."""

@@ -25,8 +25,7 @@ def dead_letter(
     kept = [(name, value) for name, value in headers if name not in hidden]
     death = _death(message, queue=queue, reason=reason, keys=keys, seconds=seconds)
     after = properties.with_part(before, "headers", tables.join(_with_death(kept, death)))
-    if reason == "expired":
-        after = properties.with_part(after, "expiration", None)
+    after = properties.with_part(after, "expiration", None)
     if key is not None:
         after.has_copies = False
     routing_key = message.routing_key if key is None else key
@@ -73,7 +72,7 @@ def _death(message: Message, *, queue: str, reason: str, keys: list[str], second
         "routing-keys": tables.array(map(tables.long_string, keys)),
     }
     expiration = message.properties.expiration
-    if reason == "expired" and expiration is not None:
+    if expiration is not None:
         death["original-expiration"] = tables.long_string(expiration)
     return death
 

@@ -43,7 +43,8 @@ def consume(channel: Channel, method: Methods.Consume) -> None:
         return
     queue = find_queue(channel, method.queue)
     priority = _priority(channel, queue, method.arguments)
-    if queue.exclusive_consumer or (method.exclusive and queue.consumers):
+    alone = method.exclusive and (queue.consumers or queue.settings.single_active_consumer)
+    if queue.exclusive_consumer or alone:
         raise access_refused(f"{queue_title(channel, queue.name)} in exclusive use")
     consumer = Consumer(
         tag=tag,
@@ -146,20 +147,21 @@ def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:
 
 
 def recover(channel: Channel, method: Methods.Recover) -> None:
-    """Put everything unacknowledged back."""
-    _recover(channel, requeue=method.requeue)
+    """Put everything unacknowledged back; the answer comes before what is delivered again."""
+    _require_requeue(requeue=method.requeue)
     channel.reply(Methods.RecoverOk())
+    channel.requeue(channel.collect(0, multiple=True))
 
 
 def recover_async(channel: Channel, method: Methods.RecoverAsync) -> None:
     """The same, without an answer."""
-    _recover(channel, requeue=method.requeue)
+    _require_requeue(requeue=method.requeue)
+    channel.requeue(channel.collect(0, multiple=True))
 
 
-def _recover(channel: Channel, *, requeue: bool) -> None:
+def _require_requeue(*, requeue: bool) -> None:
     if not requeue:
         raise not_implemented("requeue=false")
-    channel.requeue(channel.collect(0, multiple=True))
 
 
 def fast_ack(channel: Channel, payload: bytes) -> None:
