@@ -7,6 +7,8 @@ from typing import Final
 _ACK: Final = b"\x00\x3c\x00\x50"
 _NACK: Final = b"\x00\x3c\x00\x78"
 _ANSWER: Final = struct.Struct(">Q?")
+_REFUSAL: Final = struct.Struct(">QB")
+_REQUEUE: Final = 2  # means nothing to a publisher, but RabbitMQ sets it
 _LAST_PUBLISHED: Final = 0
 
 
@@ -50,7 +52,7 @@ class Confirms:
         self._confirmed, self._refused = [], []
         for number in refused:
             del self._waiting[number]
-            self._say(_NACK + _ANSWER.pack(number, False))
+            self._say(_NACK + _REFUSAL.pack(number, _REQUEUE))
         for number in confirmed:
             del self._waiting[number]
         oldest = next(iter(self._waiting), self.published + 1)

@@ -15,8 +15,8 @@ class Turn:
         self.confirms = Confirms(say=self._say, soon=self._soon.append)
 
     def _say(self, payload: bytes) -> None:
-        _, method, number, multiple = struct.unpack(">HHQ?", payload)
-        self.said.append((method, number, multiple))
+        _, method, number, bits = struct.unpack(">HHQB", payload)
+        self.said.append((method, number, bool(bits & 1)))
 
     def end(self) -> list[tuple[int, int, bool]]:
         calls, self._soon[:] = list(self._soon), []
