@@ -295,8 +295,7 @@ class Queue:
         lane = self._lanes.get(priority)
         if lane is None:
             lane = Lane(queue=self, priority=priority, store=self.host.store)
-            self._lanes[priority] = lane
-            self._lanes = dict(sorted(self._lanes.items(), reverse=True))
+            self._lanes = dict(sorted({**self._lanes, priority: lane}.items(), reverse=True))
         return lane
 
     def _first_lane(self) -> Lane | None:

@@ -95,7 +95,7 @@ class BrokerStatus:
 
 
 def read_status(house: House) -> BrokerStatus:
-    """Take a picture of the broker."""
+    """Take a picture of the broker; from any thread, because what changes meanwhile is copied before it is walked."""
     queues = _queues(house)
     return BrokerStatus(
         memory_used=house.store.memory.used,
@@ -133,8 +133,8 @@ def _queues(house: House) -> list[QueueStatus]:
             deliver_rate=house.rates.of(queue)[1],
             acknowledge_rate=house.rates.of(queue)[2],
         )
-        for host in house.hosts.values()
-        for queue in host.queues.values()
+        for host in list(house.hosts.values())
+        for queue in list(host.queues.values())
     ]
 
 
@@ -149,8 +149,8 @@ def _exchanges(house: House) -> list[ExchangeStatus]:
             internal=exchange.internal,
             arguments=tables.read_table(exchange.arguments)[0],
         )
-        for host in house.hosts.values()
-        for exchange in host.exchanges.values()
+        for host in list(house.hosts.values())
+        for exchange in list(host.exchanges.values())
     ]
 
 
@@ -164,9 +164,9 @@ def _bindings(house: House) -> list[BindingStatus]:
             routing_key=key,
             arguments=tables.read_table(arguments)[0],
         )
-        for host in house.hosts.values()
-        for exchange in host.exchanges.values()
-        for to_exchange, destination, key, arguments in exchange.bindings
+        for host in list(house.hosts.values())
+        for exchange in list(host.exchanges.values())
+        for to_exchange, destination, key, arguments in list(exchange.bindings)
     ]
 
 
@@ -180,12 +180,12 @@ def _connections(house: House) -> list[ConnectionStatus]:
             blocked=connection.blocked,
             product=str(connection.client_properties.get("product", "")),
             channels=len(connection.channels),
-            consumers=sum(len(channel.consumers) for channel in connection.channels.values()),
-            unacknowledged=sum(len(channel.unacknowledged) for channel in connection.channels.values()),
+            consumers=sum(len(channel.consumers) for channel in list(connection.channels.values())),
+            unacknowledged=sum(len(channel.unacknowledged) for channel in list(connection.channels.values())),
             published=connection.published,
             delivered=connection.delivered,
             frame_max=connection.frame_max,
             heartbeat=connection.heartbeat,
         )
-        for connection in house.connections
+        for connection in list(house.connections)
     ]
