@@ -216,7 +216,7 @@ def _iterate(lists: Lists) -> Iterator[Any]:
             if not package.epoch:
                 package.epoch = "0"
             yield package
-    except cr.CreaterepoCError as error:
+    except (cr.CreaterepoCError, UnicodeDecodeError) as error:
         raise BadFeed(f"The lists of packages are refused: {paths.shown(str(error), 300)}") from None
 
 

@@ -1,0 +1,112 @@
+"""A yum repository through the whole server: made as the original client makes it, synced, and served to dnf."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import upstream as serving
+from support import yum
+from support.server import Server, pulpit
+from support.yum import COMPS, UPDATEINFO, listed, packages, serve
+
+REASON = yum.tools("rpmbuild", "dnf")
+pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a repository that was created as the original client does and synced once."""
+    folder = tmp_path_factory.mktemp("yum")
+    rpms = [yum.build(folder, "bear", "4.1"), yum.build(folder, "camel", "1.0", further="Requires: bear\n")]
+    with serving.running() as upstream, pulpit(folder / "data") as one:
+        serve(upstream, listed(packages(rpms), updateinfo=UPDATEINFO, group=COMPS), rpms)
+        one.call("POST", "/pulp/api/v2/repositories/", original_body("zoo", upstream.url))
+        task = one.ended(one.sync("zoo"))
+        assert task["state"] == "finished", task
+        for spawned in task["spawned_tasks"]:
+            assert one.ended(spawned["task_id"])["state"] == "finished"
+        yield one
+
+
+def original_body(repo_id: str, feed: str) -> dict[str, Any]:
+    config = {"http": False, "https": True, "relative_url": f"/{repo_id}"}
+    return {
+        "id": repo_id,
+        "display_name": None,
+        "description": None,
+        "notes": {"_repo-type": "rpm-repo"},
+        "importer_type_id": "yum_importer",
+        "importer_config": {"feed": feed, "type_skip_list": ["drpm"], "retain_old_count": 1},
+        "distributors": [
+            {
+                "distributor_id": kind,
+                "distributor_type_id": kind,
+                "auto_publish": kind == "yum_distributor",
+                "distributor_config": config,
+            }
+            for kind in ("yum_distributor", "export_distributor")
+        ],
+    }
+
+
+def test_the_task_reports_seven_parts_and_then_steps(server: Server) -> None:
+    synced = server.task(server.sync("zoo"))["task_id"]
+    report = server.ended(synced)["progress_report"]["yum_importer"]
+
+    assert sorted(report) == [
+        "comps",
+        "content",
+        "distribution",
+        "errata",
+        "metadata",
+        "modules",
+        "purge_duplicates",
+    ]
+
+
+def test_units_are_counted_and_found_by_version(server: Server) -> None:
+    repository = server.call("GET", "/pulp/api/v2/repositories/zoo/")
+    assert repository["content_unit_counts"] == {
+        "rpm": 2,
+        "erratum": 1,
+        "package_group": 1,
+        "package_category": 1,
+        "package_environment": 1,
+        "package_langpacks": 1,
+    }
+    criteria = {"type_ids": ["rpm"], "filters": {"unit": {"version_sort_index": {"$gt": "01-4.01-0"}}}}
+    (found,) = server.call("POST", "/pulp/api/v2/repositories/zoo/search/units/", {"criteria": criteria})
+    assert (found["metadata"]["name"], found["metadata"]["epoch"]) == ("bear", "0")
+    assert "detail" not in found["metadata"]
+
+
+def test_dnf_installs_from_the_server(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    folders = {"installroot": "root", "setopt=cachedir": "cache", "setopt=logdir": "log", "setopt=persistdir": "lib"}
+    command = ["dnf", "-q", "-y", *(f"--{option}={tmp_path}/{name}" for option, name in folders.items())]
+    command += ["--setopt=reposdir=/nonexistent", "--setopt=gpgcheck=0", "--releasever=1", "--noplugins"]
+    command += [f"--repofrompath=zoo,{server.url}/pulp/repos/zoo/", "--repo=zoo", "--forcearch=x86_64"]
+
+    ended = subprocess.run([*command, "install", "camel"], capture_output=True, text=True, timeout=100, check=False)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (tmp_path / "root/usr/share/zoo/bear").read_text() == "bear 4.1\n"
+
+
+def test_our_own_command_manages_it(server: Server) -> None:
+    def run(*arguments: str) -> str:
+        program = str(Path(sys.executable).with_name("pulp-admin"))
+        command = [program, "--url", server.url, "--username", "admin", "--password", server.password, *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return str(ended.stdout)
+
+    assert "zoo" in run("rpm", "repo", "list")
+    assert "camel-1.0-1.noarch.rpm" in run("rpm", "repo", "content", "rpm", "--repo-id", "zoo")
+    assert "ZOO-2024:1" in run("rpm", "repo", "content", "errata", "--repo-id", "zoo")
+    assert "Downloading repository content" in run("rpm", "repo", "sync", "run", "--repo-id", "zoo", "--force-full")
+    assert "Publishing RPMs" in run("rpm", "repo", "publish", "run", "--repo-id", "zoo", "--force-full")

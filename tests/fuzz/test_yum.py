@@ -1,0 +1,135 @@
+"""Anything at all as a yum list: it is read, or refused in one sentence; nothing else happens."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pulpit.content.limits import Limits
+from pulpit.content.port import BadFeed
+from pulpit.content.rpm import comps, elements, feeds, modules, packages, repomd, signatures, unpack, updateinfo
+from pulpit.content.rpm.packages import Lists
+from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
+from support.yum import repomd as repomd_of
+
+GENTLE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+METALINK = b"""<metalink version="3.0"><files><file name="repomd.xml"><verification><hash type="sha256">00</hash>
+</verification><resources><url preference="9">http://m/repodata/repomd.xml</url></resources></file></files></metalink>"""
+PRIMARY = (
+    '<metadata packages="1"><package type="rpm"><name>bear</name><arch>noarch</arch>'
+    '<version epoch="0" ver="1" rel="1"/><checksum type="sha256" pkgid="YES">' + "0" * 64 + "</checksum>"
+    '<size package="9"/><location href="bear.rpm"/><format/></package></metadata>'
+).encode()
+
+
+def spoiled(*seeds: bytes) -> st.SearchStrategy[bytes]:
+    """One of the seeds with a few places changed, or anything."""
+    return st.one_of(st.binary(max_size=200), *(_changed(seed) for seed in seeds))
+
+
+def _changed(seed: bytes) -> st.SearchStrategy[bytes]:
+    change = st.tuples(st.integers(0, len(seed)), st.integers(0, 20), st.binary(max_size=20))
+
+    def apply(changes: list[tuple[int, int, bytes]]) -> bytes:
+        data = seed
+        for place, gone, new in changes:
+            data = data[:place] + new + data[place + gone :]
+        return data
+
+    return st.lists(change, min_size=1, max_size=4).map(apply)
+
+
+@GENTLE
+@given(content=spoiled(repomd_of(record("primary", "repodata/p.xml", b"", b""))))
+def test_any_repomd(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    with contextlib.suppress(BadFeed):
+        for one in repomd.parse(path).values():
+            assert not one.path.startswith("/")
+            assert ".." not in one.path.split("/")
+
+
+@GENTLE
+@given(content=spoiled(COMPS.encode(), UPDATEINFO.encode()))
+def test_any_comps_and_updateinfo(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    with contextlib.suppress(BadFeed):
+        for element in elements.children(path, comps.ROOT, "comps"):
+            comps.unit(element, "comps")
+    with contextlib.suppress(BadFeed):
+        for element in elements.children(path, updateinfo.ROOT, "updateinfo"):
+            updateinfo.unit(element, "updateinfo")
+
+
+@GENTLE
+@given(content=spoiled(MODULES.encode()))
+def test_any_modules(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    with contextlib.suppress(BadFeed):
+        for text in modules.documents(path, "modules"):
+            modules.unit(text, "modules")
+
+
+@GENTLE
+@given(content=spoiled(PRIMARY))
+def test_any_primary(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    with contextlib.suppress(BadFeed):
+        unpack.refuse_declarations(path, "primary")
+        unpack.refuse_endless_entries(path, "primary", packages.MOST_XML)
+        found = packages.survey(Lists(primary=path, filelists=None, other=None), {}, Limits())
+        lists = Lists(primary=path, filelists=None, other=None)
+        for batch in packages.batches(lists, found.taken, ["http://x/"]):
+            for unit in batch:
+                assert "/" not in unit.files[0].relative_path
+
+
+@GENTLE
+@given(content=spoiled(METALINK, b"# list\nhttp://a/\nhttps://b/x\n"))
+def test_any_list_of_mirrors(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    with contextlib.suppress(BadFeed):
+        assert all(url.startswith(("http://", "https://")) for url in feeds.parse(path).urls)
+
+
+@GENTLE
+@given(content=spoiled(*(packing(UPDATEINFO.encode()) for packing in PACKINGS.values())))
+def test_anything_packed(content: bytes, tmp_path: Path) -> None:
+    source, target = tmp_path / "packed", tmp_path / "plain"
+    source.write_bytes(content)
+    target.unlink(missing_ok=True)
+    with contextlib.suppress(BadFeed):
+        unpack.unpack(source, target, "The list", open_size=None)
+
+
+@GENTLE
+@given(content=st.binary(max_size=400))
+def test_any_signature_header(content: bytes) -> None:
+    head = b"\0" * 96 + b"\x8e\xad\xe8\x01" + b"\0" * 4
+    for file in (io.BytesIO(content), io.BytesIO(head + content)):
+        assert all(isinstance(signer, str) for signer in signatures.signers_of(file))
+
+
+@GENTLE
+@given(packet=st.binary(max_size=200))
+def test_any_signature_packet(packet: bytes) -> None:
+    index = (268).to_bytes(4) + (7).to_bytes(4) + (0).to_bytes(4) + len(packet).to_bytes(4)
+    header = b"\x8e\xad\xe8\x01" + b"\0" * 4 + (1).to_bytes(4) + len(packet).to_bytes(4)
+
+    found = list(signatures.signers_of(io.BytesIO(b"\0" * 96 + header + index + packet)))
+
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize("href", ["..", "a/../../b", "/a", "a\nb", "", "a//b"])
+def test_no_location_leads_out(href: str) -> None:
+    assert repomd.href_flaw(href, None, 1024)
