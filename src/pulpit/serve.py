@@ -12,8 +12,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +47,7 @@ from pulpit.tasks.endings import sweep
 from pulpit.tasks.leftovers import sweep_uploads
 from pulpit.tasks.supervisor import Supervisor
 
+_EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
 REST_PATIENCE: Final = 2
 """Seconds that requests under way have to end when the server stops."""
 
@@ -81,14 +82,15 @@ async def _serve(settings: Settings) -> None:
         reason = "The server ended while this task ran."
         await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
-        link = await _link(settings, stack)
+        embedded = await _broker(settings, stack)
+        link = _link(settings, embedded)
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
         stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
-        services = replace(services, delivering=lambda: not delivering.done())
+        services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         await stack.enter_async_context(_rest(settings, services, listening, stop))
         _say_ready(settings, listening, password)
@@ -114,16 +116,27 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-async def _link(settings: Settings, stack: contextlib.AsyncExitStack) -> Link | None:
-    """The way to the broker: the embedded one, which is started here, a configured one, or none."""
-    if settings.embedded_broker:
-        config, password = brokering.with_own_user(brokering.broker_config(settings))
-        broker = await stack.enter_async_context(Broker(config))
-        _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
-        trust, host = brokering.own_trust(settings), quote(config.virtual_hosts[0], safe="")
-        scheme = "amqps" if trust else "amqp"
-        own = f"{scheme}://{brokering.OWN_LOGIN}:{password}@127.0.0.1:{broker.port}/{host}"
-        return Link([own], trust)
+async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Broker, str] | None:
+    """Start the embedded broker, if it is wanted, and answer it with the URL by which the server itself reaches it."""
+    if not settings.embedded_broker:
+        return None
+    config, password = brokering.with_own_user(brokering.broker_config(settings))
+    broker = await stack.enter_async_context(Broker(config))
+    _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
+    scheme = "amqps" if config.ssl_context else "amqp"
+    host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
+    place = f"{f'[{host}]' if ':' in host else host}:{broker.port}/{quote(config.virtual_hosts[0], safe='')}"
+    return broker, f"{scheme}://{brokering.OWN_LOGIN}:{password}@{place}"
+
+
+def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, Any]] | None:
+    return None if embedded is None else lambda: asdict(embedded[0].status())
+
+
+def _link(settings: Settings, embedded: tuple[Broker, str] | None) -> Link | None:
+    """The way to the broker: the embedded one, a configured one, or none."""
+    if embedded:
+        return Link([embedded[1]], brokering.own_trust(settings))
     if not settings.messaging.url:
         return None
     urls = [url.strip() for url in settings.messaging.url.split(",")]

@@ -1,5 +1,7 @@
 """The server as a process: how it starts, what it leaves on the disk, how it ends, and what it says when it cannot."""
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -8,13 +10,15 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pika
 import pytest
 import trustme
 
-from support.server import free_port, pulpit
+from support.server import Server, free_port, pulpit
 from support.waiting import until
 
 CONFIGURATION_ERROR = 78
@@ -115,6 +119,39 @@ def test_the_broker_with_users_and_tls_serves_them_and_the_server_itself(tmp_pat
             until(lambda: server.call("GET", "/pulp/api/v2/status/")["messaging_connection"]["connected"])
             channel.exchange_declare("pulp", passive=True)
         assert server.call("GET", f"/pulp/api/v2/events/{listener}/")["_delivery"]["last_error"] is None
+
+
+def test_the_broker_can_be_looked_into(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        server.listen("pulp")
+        with pika.BlockingConnection(pika.URLParameters(server.amqp_url)) as connection:
+            channel = connection.channel()
+            channel.queue_declare("mine\x1b[2J", durable=True)
+            channel.queue_bind("mine\x1b[2J", "amq.topic", "a.#")
+            channel.basic_publish("amq.topic", "a.b", b"x")
+            until(lambda: look(server, "status")["published"] == 1, what="the message to be counted")
+            (queue,) = look(server, "queues")
+            assert (queue["messages_ready"], queue["consumers"]) == (1, 0)
+            assert {"amq.topic", "pulp"} <= {exchange["name"] for exchange in look(server, "exchanges")}
+            assert [binding["routing_key"] for binding in look(server, "bindings") if binding["source"]] == ["a.#"]
+            assert {client["user"] for client in look(server, "connections")} == {"guest", "pulpit"}
+            table = run("broker", "queues", *asking(server)).stdout
+        assert "\x1b" not in table
+        assert table.splitlines()[0].split("  ")[0] == "vhost"
+        token = base64.b64encode(f"admin:{server.password}".encode()).decode()
+        request = urllib.request.Request(f"{server.url}/metrics", headers={"Authorization": f"Basic {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert b"pulpit_broker_published_total 1.0" in answer.read()
+
+
+def look(server: Server, part: str) -> Any:
+    done = run("broker", part, "--json", *asking(server))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def asking(server: Server) -> list[str]:
+    return ["--url", server.url, "-u", "admin", "--password-file", str(server.data_dir / "admin-password")]
 
 
 def run_hash(password: str) -> str:

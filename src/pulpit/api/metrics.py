@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry
@@ -20,6 +20,23 @@ from pulpit.store.listeners import Listener
 router: Final = APIRouter(include_in_schema=False)
 
 _OF_LISTENER: Final = ("listener", "notifier")
+MOST_QUEUES: Final = 1_000
+"""Queues that are told about one by one; the totals are of all."""
+_OF_BROKER: Final = {
+    "memory_used": "Bytes of messages in memory.",
+    "memory_limit": "Bytes above which publishers wait.",
+    "unwritten_bytes": "Bytes that are on their way to the disk.",
+}
+_OF_BROKER_EVER: Final = {
+    "published": "Messages that queues took.",
+    "delivered": "Messages that were given to consumers.",
+    "acknowledged": "Messages that consumers acknowledged.",
+}
+_OF_QUEUE: Final = {
+    "messages_ready": "Messages that wait.",
+    "messages_unacknowledged": "Messages that were delivered and not acknowledged.",
+    "consumers": "Consumers.",
+}
 _TASK_STATES: Final = (tasks.WAITING, tasks.RUNNING, *sorted(tasks.ENDED))
 
 
@@ -60,8 +77,23 @@ class _Server(Collector):
         delivering, connected = services.delivering(), services.messaging_connected()
         yield GaugeMetricFamily("pulpit_delivering", "1 while the delivery engine runs.", value=delivering)
         yield GaugeMetricFamily("pulpit_broker_connected", "1 while the broker can be reached.", value=connected)
+        if services.broker_status is not None:
+            yield from _of_broker(services.broker_status())
         waiting = MOST_WAITING - services.waiting._value  # noqa: SLF001 - a semaphore has no other way to tell
         yield GaugeMetricFamily("pulpit_feed_waiting", "Requests and streams that wait for events.", value=waiting)
+
+
+def _of_broker(broker: dict[str, Any]) -> Iterator[Metric]:
+    for name, meaning in _OF_BROKER.items():
+        yield GaugeMetricFamily(f"pulpit_broker_{name}", meaning, value=broker[name])
+    for name, meaning in _OF_BROKER_EVER.items():
+        yield CounterMetricFamily(f"pulpit_broker_{name}", meaning, value=broker[name])
+    for name, meaning in _OF_QUEUE.items():
+        family = GaugeMetricFamily(f"pulpit_broker_queue_{name}", meaning, labels=("vhost", "queue"))
+        for queue in broker["queues"][:MOST_QUEUES]:
+            family.add_metric([queue["vhost"], queue["name"]], queue[name])
+        yield family
+    yield GaugeMetricFamily("pulpit_broker_connections", "Clients.", value=len(broker["connections"]))
 
 
 def _of_listeners(found: Iterable[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pulpit.api.certificates import ClientCertificates
 from pulpit.api.login import Doorkeeper
@@ -52,6 +52,8 @@ class Services:
     """How far a listener is at this moment; the stored position follows a little later."""
     delivering: Callable[[], bool] = lambda: True
     """Whether the delivery engine runs."""
+    broker_status: Callable[[], dict[str, Any]] | None = None
+    """What the embedded broker looks like; none where there is none."""
     news: News = field(default_factory=News)
     """Word of new events."""
     waiting: Semaphore = field(default_factory=lambda: Semaphore(MOST_WAITING))

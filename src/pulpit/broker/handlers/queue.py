@@ -60,9 +60,16 @@ def _existing(channel: Channel, name: str) -> Queue:
     return find_queue(channel, name)
 
 
+class _DeclareOk(Methods.DeclareOk):
+    """As the codec's, for any name: RabbitMQ lets queues be named beyond the letters of the specification."""
+
+    def validate(self) -> None:
+        """Accept what was accepted before."""
+
+
 def _reply(channel: Channel, method: Methods.Declare, name: str, messages: int, consumers: int) -> None:
     if not method.nowait:
-        channel.reply(Methods.DeclareOk(name, messages, consumers))
+        channel.reply(_DeclareOk(name, messages, consumers))
 
 
 def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Queue:
