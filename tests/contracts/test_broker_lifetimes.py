@@ -61,10 +61,8 @@ def test_a_ttl_of_zero_is_now_or_never(port: int) -> None:
         assert wire.content().body == b"now"
 
 
-@pytest.mark.parametrize("expiration", ["soon", "-1", "1.5", "99999999999999", ""])
+@pytest.mark.parametrize("expiration", ["soon", "-1", "1.5", "99999999999999"])
 def test_a_wrong_expiration_is_refused(port: int, expiration: str) -> None:
-    if not expiration:
-        pytest.skip("the client's library cannot send an empty property")
     with Wire(port) as wire, refused(406, f"invalid expiration '{expiration}'", cause=(60, 40)):
         wire.publish(b"x", wire.queue(), expiration=expiration)
         wire.expect(commands.Basic.Ack)

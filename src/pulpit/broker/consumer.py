@@ -25,11 +25,9 @@ class Consumer:
     """`prefetch` is how many unacknowledged messages it may hold; 0 is no limit."""
 
     __slots__ = (
-        "arguments",
         "exclusive",
         "no_ack",
         "outlet",
-        "owner",
         "prefetch",
         "priority",
         "queue",

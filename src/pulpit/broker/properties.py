@@ -41,7 +41,6 @@ class Properties:
     `parts` (name to its bytes, in wire order) is enough to write the header again with one of them changed.
     """
 
-    flags: int = 0
     parts: dict[str, bytes]
     persistent: bool = False
     priority: int = 0
@@ -88,13 +87,12 @@ def read_properties(payload: bytes) -> Properties:
                 parts[name] = payload[start:offset]
     except (IndexError, struct.error, tables.BadTable) as error:
         raise frame_error(f"a content header cannot be read: {error}") from error
-    return _steering(flags, parts, values)
+    return _steering(parts, values)
 
 
-def _steering(flags: int, parts: dict[str, bytes], values: dict[str, Any]) -> Properties:
+def _steering(parts: dict[str, bytes], values: dict[str, Any]) -> Properties:
     headers = values.get("headers") or {}
     return Properties(
-        flags=flags,
         parts=parts,
         persistent=values.get("delivery_mode") == PERSISTENT,
         priority=values.get("priority", 0),
@@ -120,7 +118,6 @@ def with_part(properties: Properties, name: str, raw: bytes | None) -> Propertie
     else:
         parts[name] = raw
     return Properties(
-        flags=0,
         parts=parts,
         persistent=properties.persistent,
         priority=properties.priority,
