@@ -11,7 +11,7 @@ from pulpit import __version__
 from pulpit.api import description, failures, health, metrics
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
-from pulpit.api.v1 import broker, dead_letters, listeners
+from pulpit.api.v1 import broker, dead_letters, listeners, schemas
 from pulpit.api.v1 import events as event_log
 from pulpit.api.v2 import (
     actions,
@@ -47,7 +47,7 @@ _RESOURCES: Final = (
     users,
     repositories,
 )
-_OWN: Final = (listeners, dead_letters, event_log, broker)
+_OWN: Final = (listeners, dead_letters, event_log, schemas, broker)
 _BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events from elsewhere."
 
 
