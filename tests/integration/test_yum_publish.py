@@ -1,9 +1,12 @@
 """Published yum repositories, read by the people that they are for: dnf installs, lists, and mirrors them."""
 
 import asyncio
+import bz2
+import contextlib
 import functools
 import gzip
 import hashlib
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -147,6 +150,22 @@ def test_the_checksum_type_can_be_chosen(kind: str, here: YumMirror, rpms: list[
     assert {package.pkgId for package in found} == expected
     assert {package.checksum_type for package in found} == {kind}
     assert all((here.root("zoo") / package.location_href).is_file() for package in found)
+
+
+def test_databases_for_yum_of_old_say_the_same(here: YumMirror, tmp_path: Path) -> None:
+    assert here.publish("zoo", {"generate_sqlite": True}).result == "success"
+
+    root = here.root("zoo")
+    repomd = cr.Repomd(str(root / "repodata/repomd.xml"))
+    for kind in ("primary", "filelists", "other"):
+        path = tmp_path / f"{kind}.sqlite"
+        path.write_bytes(bz2.decompress((root / repomd[f"{kind}_db"].location_href).read_bytes()))
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT count(*) FROM packages").fetchall() == [(3,)]
+            assert database.execute("SELECT checksum FROM db_info").fetchall() == [(repomd[kind].checksum,)]
+    with contextlib.closing(sqlite3.connect(tmp_path / "primary.sqlite")) as database:
+        (href,) = database.execute("SELECT location_href FROM packages WHERE name = 'camel'").fetchone()
+        assert (root / href).is_file()
 
 
 def packages_of(root: Path) -> list[Any]:

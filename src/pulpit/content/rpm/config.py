@@ -41,12 +41,6 @@ def _public_keys(name: str, value: Any) -> None:
         raise InvalidValue(name, "it must be the content of a file of OpenPGP public keys.")
 
 
-def _not_yet(name: str, value: Any) -> None:
-    feed.boolean(name, value)
-    if value:
-        raise InvalidValue(name, "only false can be had: yum and dnf read the XML lists.")
-
-
 _IMPORTER: Final[dict[str, Callable[[str, Any], None]]] = {
     "feed": feed.url,
     "type_skip_list": _types,
@@ -63,8 +57,8 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "skip": _types,
     "checksum_type": _checksum_type,
     "updateinfo_checksum_type": _checksum_type,
-    "generate_sqlite": _not_yet,
-    "repoview": _not_yet,
+    "generate_sqlite": feed.boolean,
+    "repoview": feed.boolean,
     "gpgkey": _public_keys,
     "https_ca": feed.pem,
     "auth_ca": feed.pem,

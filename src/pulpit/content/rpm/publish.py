@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, Final
 
 from pulpit.content.port import Config, Content, StoredUnit, Tree
-from pulpit.content.rpm import comps, modules, packages, repomd, updateinfo
-from pulpit.content.rpm.packages import RPM, SRPM
+from pulpit.content.rpm import comps, modules, packages, repomd, sqlite, updateinfo
+from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import Written
 from pulpit.content.rpm.reports import FILE
 from pulpit.content.rpm.snippets import text_of
@@ -37,6 +37,7 @@ class _Publishing:
         self._packages_kind: Final[str | None] = config.get("checksum_type")
         self._skipped: Final = frozenset(config.get("skip") or ())
         self._key: Final[str | None] = config.get("gpgkey")
+        self._with_sqlite: Final = bool(config.get("generate_sqlite"))
         self._written: Final[list[Written]] = []
         self._taken: Final[set[str]] = set()
 
@@ -57,16 +58,33 @@ class _Publishing:
     def _packages(self) -> None:
         types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]
         count = sum(self._content.counts.get(type_id, 0) for type_id in types)
-        with ExitStack() as stack:
-            lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
-            for name, head in _HEADS.items():
-                lists[name](f'{_XML}{head} packages="{count}">\n')
-            for unit in self._content.of(*types):
-                self._package(unit, lists)
-            for name, tail in _TAILS.items():
-                lists[name](tail)
+        with ExitStack() as outer:
+            databases = outer.enter_context(sqlite.databases()) if self._with_sqlite else None
+            with ExitStack() as stack:
+                lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
+                for name, head in _HEADS.items():
+                    lists[name](f'{_XML}{head} packages="{count}">\n')
+                for unit in self._content.of(*types):
+                    placed = self._package(unit, lists)
+                    if databases:
+                        databases.add(placed)
+                for name, tail in _TAILS.items():
+                    lists[name](tail)
+            if databases:
+                self._databases(databases)
 
-    def _package(self, unit: StoredUnit, lists: dict[str, Callable[[str], None]]) -> None:
+    def _databases(self, databases: sqlite.Databases) -> None:
+        for xml in tuple(self._written):
+            path = databases.finish(xml.type, xml.digest)
+            draft, algorithm = f"repodata/{xml.type}.sqlite.bz2", repomd.ALGORITHMS[self._kind]
+            with self._tree.write(draft) as file:
+                packed = _Counted(file, algorithm)
+                sqlite.pack(path, packed)
+            with path.open("rb") as plain:
+                open_digest = hashlib.file_digest(plain, algorithm).hexdigest()
+            self._finished(f"{xml.type}_db", draft, packed, open_digest, path.stat().st_size)
+
+    def _package(self, unit: StoredUnit, lists: dict[str, Callable[[str], None]]) -> Entries:
         (file,) = unit.files
         location = self._location(unit, file.relative_path)
         self._tree.link(location, file.sha256)
@@ -74,6 +92,7 @@ class _Publishing:
         lists["primary"](placed.primary)
         lists["filelists"](placed.filelists)
         lists["other"](placed.other)
+        return placed
 
     def _location(self, unit: StoredUnit, name: str) -> str:
         """`Packages/b/bear-4.1-1.noarch.rpm`, and a folder of its own for a second package of one file name."""
@@ -128,8 +147,12 @@ class _Publishing:
             with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=packed, mtime=0) as packing:
                 plain = _Counted(packing, algorithm)
                 yield plain.text
+        self._finished(kind, draft, packed, plain.digest(), plain.size)
+
+    def _finished(self, kind: str, draft: str, packed: "_Counted", open_digest: str, open_size: int) -> None:
+        """Name a list by its checksum, and put it on the list of lists."""
         digest = packed.digest()
-        path = f"repodata/{digest}-{name}.gz"
+        path = f"repodata/{digest}-{draft.rpartition('/')[2]}"
         self._tree.rename(draft, path)
         self._written.append(
             Written(
@@ -138,8 +161,8 @@ class _Publishing:
                 algorithm=self._kind,
                 digest=digest,
                 size=packed.size,
-                open_digest=plain.digest(),
-                open_size=plain.size,
+                open_digest=open_digest,
+                open_size=open_size,
             )
         )
 

@@ -1,0 +1,67 @@
+"""The SQLite forms of the lists, which yum of old reads instead of XML."""
+
+import bz2
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import createrepo_c as cr
+
+from pulpit.content.limits import MIB
+from pulpit.content.rpm.packages import Entries
+
+_KINDS: Final = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
+
+
+class Target(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Write all of them."""
+
+
+class Databases:
+    """Three databases that grow package by package."""
+
+    def __init__(self, folder: Path, opened: Mapping[str, Any]) -> None:
+        self._folder: Final = folder
+        self._opened: Final = opened
+
+    def add(self, entries: Entries) -> None:
+        """Add a package as it stands in the published lists."""
+        found: list[Any] = []
+        cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
+        (package,) = found
+
+        def same(*_: object) -> Any:
+            return package
+
+        cr.xml_parse_filelists_snippet(entries.filelists, newpkgcb=same)
+        cr.xml_parse_other_snippet(entries.other, newpkgcb=same)
+        for database in self._opened.values():
+            database.add_pkg(package)
+
+    def finish(self, kind: str, list_digest: str) -> Path:
+        """End one of them with the checksum of the XML list that it stands for, and answer its path."""
+        self._opened[kind].dbinfo_update(list_digest)
+        self._opened[kind].close()
+        return self._folder / f"{kind}.sqlite"
+
+
+@contextmanager
+def databases() -> Iterator[Databases]:
+    """New databases, which are gone in the end."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulpit-sqlite-")))
+        yield Databases(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in _KINDS.items()})
+
+
+def pack(source: Path, target: Target) -> None:
+    """Write a database packed by bzip2, as yum expects it."""
+    packer = bz2.BZ2Compressor()
+    with source.open("rb") as plain:
+        while piece := plain.read(MIB):
+            target.write(packer.compress(piece))
+    target.write(packer.flush())
