@@ -115,7 +115,7 @@ class Server:
         return context
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "pulp-admin"}
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "pulpit"}
         credentials = self.settings.credentials
         if credentials is not None:
             pair = f"{credentials.user}:{credentials.password}".encode()

@@ -12,14 +12,16 @@ from pulpit.admin.session import Session, with_session
 from pulpit.client.durations import Duration
 from pulpit.client.failures import WrongData
 from pulpit.client.server import path_of
+from pulpit.events import EVENT_TYPES, PULP_TYPES, TEST
 
-EVENT_TYPES: Final = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish", "*")
+WISHES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
+"""What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _complete_event_type(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in EVENT_TYPES if name.startswith(begun)]
+    return [CompletionItem(name) for name in WISHES if name.startswith(begun)]
 
 
 def _event_type(*, required: bool) -> Decorator:
@@ -29,7 +31,8 @@ def _event_type(*, required: bool) -> Decorator:
         multiple=True,
         required=required,
         shell_complete=_complete_event_type,
-        help=f"One of {', '.join(EVENT_TYPES)} (all), or a pattern such as repo.*.finish. May be repeated.",
+        help=f"One of {', '.join(sorted(PULP_TYPES))}, * (all of these and of other systems), another type, or a pattern "
+        "such as repo.*.finish; # is everything. May be repeated.",
     )
 
 
