@@ -358,4 +358,4 @@ def test_event_types_are_completed(admin: RunAdmin, capsys: Screen, monkeypatch:
     monkeypatch.setenv("COMP_CWORD", "6")
     with pytest.raises(SystemExit):
         admin()
-    assert capsys.readouterr().out.split() == ["plain,repo.sync.start", "plain,repo.sync.finish"]
+    assert capsys.readouterr().out.split() == ["plain,repo.sync.finish", "plain,repo.sync.start"]

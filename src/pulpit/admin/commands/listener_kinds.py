@@ -31,8 +31,8 @@ def _event_type(*, required: bool) -> Decorator:
         multiple=True,
         required=required,
         shell_complete=_complete_event_type,
-        help=f"One of {', '.join(sorted(PULP_TYPES))}, * (all of these and of other systems), another type, or a pattern "
-        "such as repo.*.finish; # is everything. May be repeated.",
+        help=f"One of {', '.join(sorted(PULP_TYPES))}, * (all of these and of other systems), another type, or a "
+        "pattern such as repo.*.finish; # is everything. May be repeated.",
     )
 
 
