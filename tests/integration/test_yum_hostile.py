@@ -1,5 +1,6 @@
 """Yum upstreams that lie, swell, and lead astray: each ends as a clear failure, and readers see the old tree."""
 
+import asyncio
 import gzip
 import io
 import tarfile
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.content.limits import MIB
+from pulpit.content.feed import Feed
+from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import BadFeed
 from pulpit.content.rpm import elements, modules, unpack
+from pulpit.errors import StorageFull
+from pulpit.repositories.download import Downloads
+from pulpit.repositories.storage import Storage
 from support import upstream as serving
 from support import yum
 from support.upstream import Upstream
@@ -345,6 +350,23 @@ def test_a_package_in_a_package_is_refused(
     serve(upstream, repodata({"primary": primary(nested)}))
 
     assert "a package in a package" in refused(here, published, tmp_path)
+
+
+def test_a_full_disk_is_told_in_a_sentence(upstream: Upstream, tmp_path: Path) -> None:
+    def fill() -> None:
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+
+    async def work() -> None:
+        feed = Feed.of({"feed": upstream.url})
+        assert feed is not None
+        storage = Storage(tmp_path)
+        storage.prepare()
+        async with Downloads(feed, storage, Limits()) as downloads:
+            await downloads.aside(fill)
+
+    with pytest.raises(StorageFull, match="The disk is full"):
+        asyncio.run(work())
 
 
 def test_a_list_that_is_an_archive_is_refused(tmp_path: Path) -> None:

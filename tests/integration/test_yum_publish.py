@@ -17,6 +17,7 @@ from typing import Any
 import createrepo_c as cr
 import pytest
 
+from pulpit.errors import InvalidValue
 from pulpit.repositories.intake import import_file
 from support import upstream as serving
 from support import yum
@@ -173,6 +174,22 @@ def packages_of(root: Path) -> list[Any]:
     repomd = cr.Repomd(str(root / "repodata/repomd.xml"))
     files = [str(root / repomd[kind].location_href) for kind in ("primary", "filelists", "other")]
     return list(cr.PackageIterator(*files))
+
+
+def test_an_upload_is_judged_as_a_download_is(here: YumMirror, rpms: list[Path]) -> None:
+    here.configure("zoo", require_signature=True)
+
+    with pytest.raises(InvalidValue, match="not signed"):
+        asyncio.run(import_file(here.workplace, "zoo", "rpm", {}, {}, rpms[0]))
+
+
+@pytest.mark.parametrize("content", [b"", b"no package", b"\xed\xab\xee\xdb" + b"\0" * 200])
+def test_an_upload_that_is_no_package_is_refused(content: bytes, here: YumMirror, tmp_path: Path) -> None:
+    path = tmp_path / "bear.rpm"
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidValue, match="no RPM package"):
+        asyncio.run(import_file(here.workplace, "zoo", "rpm", {}, {}, path))
 
 
 def read_lists(root: Path) -> dict[str, bytes]:

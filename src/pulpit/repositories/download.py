@@ -107,8 +107,9 @@ class Downloads:
         return path
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread."""
-        return await in_thread(work)
+        """Do blocking work in a thread; what the disk refuses becomes a sentence."""
+        with disk_errors("A list of the feed"):
+            return await in_thread(work)
 
     async def fetch(
         self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None

@@ -74,6 +74,9 @@ def _import(
         storage.prepare()
         file = _take(storage, path)
     wanted = content_type.uploaded(type_id, key, metadata, file, path)
+    flaw = content_type.flaw(wanted, path, _config_of(workplace, repo_id))
+    if flaw:
+        raise InvalidValue("upload_id", f"the uploaded file {flaw}.")
     name = wanted.files[0].relative_path
     kept = units.File(relative_path=name, sha256=file.sha256, size=file.size)
     new = NewUnit(
@@ -135,6 +138,11 @@ def _remove(workplace: Workplace, repo_id: str, type_ids: Sequence[str] | None, 
 def _chosen(connection: Connection, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:
     repositories.get(connection, repo_id)
     return [one.unit for one in units.held(connection, repo_id, type_ids) if chosen(one)]
+
+
+def _config_of(workplace: Workplace, repo_id: str) -> dict[str, Any]:
+    with workplace.database.read() as connection:
+        return repositories.importer(connection, repo_id).config
 
 
 def _type_of(workplace: Workplace, repo_id: str) -> ContentType:

@@ -113,7 +113,7 @@ def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: 
     """
     try:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
-    except cr.CreaterepoCError:
+    except (cr.CreaterepoCError, OSError, UnicodeDecodeError):
         raise InvalidValue("upload_id", "the uploaded file is no RPM package.") from None
     package.location_href = canonical_name(package)
     try:
@@ -216,7 +216,7 @@ def _iterate(lists: Lists) -> Iterator[Any]:
             if not package.epoch:
                 package.epoch = "0"
             yield package
-    except (cr.CreaterepoCError, UnicodeDecodeError) as error:
+    except (cr.CreaterepoCError, OSError, UnicodeDecodeError) as error:
         raise BadFeed(f"The lists of packages are refused: {paths.shown(str(error), 300)}") from None
 
 

@@ -3,14 +3,16 @@
 import bz2
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import createrepo_c as cr
 
+from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.rpm.packages import Entries
+from pulpit.errors import WorkFailed
 
 _KINDS: Final = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
 
@@ -52,10 +54,17 @@ class Databases:
 
 @contextmanager
 def databases() -> Iterator[Databases]:
-    """New databases, which are gone in the end."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pulpit-sqlite-")))
-        yield Databases(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in _KINDS.items()})
+    """New databases, which are gone in the end.
+
+    Raises:
+        WorkFailed: they cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="pulpit-sqlite-") as name:
+        folder = Path(name)
+        try:
+            yield Databases(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in _KINDS.items()})
+        except cr.CreaterepoCError as error:
+            raise WorkFailed(f"The SQLite lists could not be written: {paths.shown(str(error))}.") from None
 
 
 def pack(source: Path, target: Target) -> None:
