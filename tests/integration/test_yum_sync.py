@@ -217,6 +217,29 @@ def test_reports_have_the_seven_parts_and_go_forward(rpms: list[Path], upstream:
     assert (last["content"]["size_left"], last["content"]["items_left"]) == (0, 0)
 
 
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha512"])
+def test_packages_are_verified_by_whatever_checksum_the_upstream_has(
+    kind: str, rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    found = packages(rpms)
+    for one, rpm in zip(found, rpms, strict=True):
+        one.pkgId, one.checksum_type = hashlib.new(kind, rpm.read_bytes()).hexdigest(), kind
+    serve(upstream, listed(found), rpms)
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "success"
+    assert {one.unit.key["checksumtype"] for one in here.held("zoo", "rpm")} == {kind}
+
+    upstream.forget()
+    assert here.sync("zoo", {"force_full": True}).result == "success"
+    assert not [path for path in upstream.paths() if path.endswith(".rpm")]
+    assert here.publish("zoo", {"checksum_type": "sha256"}).result == "success"
+
+    upstream.put("camel-1.0-1.noarch.rpm", b"x" * rpms[3].stat().st_size)
+    here.create("other", upstream.url, {"force_full": True})
+    assert here.sync("other").result == "success"  # it is kept already
+
+
 @pytest.mark.parametrize("kind", ["mirrorlist", "metalink"])
 def test_mirrors_are_tried_one_after_the_other(
     kind: str, rpms: list[Path], upstream: Upstream, here: YumMirror
