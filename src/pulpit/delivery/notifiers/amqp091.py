@@ -12,10 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from pika.spec import BasicProperties
-
-from pulpit.delivery.cloud_events import attributes
 from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
+from pulpit.delivery.notifiers.amqp_message import properties
 from pulpit.delivery.notifiers.nowhere import Nowhere
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Retry
 from pulpit.errors import InvalidValue
@@ -23,8 +21,6 @@ from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
-APP_ID: Final = "pulpit"
-PERSISTENT: Final = 2
 PRECONDITION_FAILED: Final = 406
 LONGEST_NAME: Final = 127
 """Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
@@ -40,7 +36,7 @@ NOTHING: Final = "_"
 class Amqp091:
     """Publishes to one broker; listeners share the connection and have a channel each."""
 
-    pace: Final = Pace(batch=250, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+    pace: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
     secret_keys: Final = frozenset[str]()
 
     def __init__(self, link: Link, default_exchange: str, *, source: str = "/pulpit") -> None:
@@ -171,8 +167,9 @@ class _Publisher:
         tags: list[int] = []
         reason = f"The broker at {self._link.address} confirmed nothing in time."
         try:
-            for event in events:
-                tags.append(self._send(channel, event))  # noqa: PERF401 - what was sent before a break must be known
+            with channel.corked():
+                for event in events:
+                    tags.append(self._send(channel, event))  # noqa: PERF401 - what was sent before a break must be known
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])
             reason = str(channel.lost)
@@ -233,30 +230,3 @@ class _Publisher:
                 raise LinkLost(f"The exchange {self._exchange} exists and is no topic exchange: {error}") from None
             return await self._link.channel()  # it differs in durability or the like, and is used as it is
         return channel
-
-
-def properties(event: Event, source: str) -> BasicProperties:
-    """The basic properties of an event's message; they are the same on every attempt.
-
-    CloudEvents has a binding for AMQP 1.0 alone; here its attributes are headers with the prefix that it uses there.
-    """
-    headers: dict[str, Any] = {
-        "qpid.subject": event.subject,
-        "pulpit-number": event.number,
-        "traceparent": event.traceparent,
-    }
-    if event.repo_id is not None:
-        headers["pulpit-repo-id"] = event.repo_id
-    if event.repo_number is not None:
-        headers["pulpit-repo-number"] = event.repo_number
-    headers |= {f"cloudEvents:{name}": text for name, text in attributes(event, source).items()}
-    return BasicProperties(
-        content_type="application/json",
-        content_encoding="utf-8",
-        delivery_mode=PERSISTENT,
-        message_id=event.id,
-        timestamp=int(event.occurred_at.timestamp()),
-        type=event.event_type,
-        app_id=APP_ID,
-        headers=headers,
-    )
