@@ -41,7 +41,7 @@ def test_known_types_wildcards_and_other_peoples_types_are_accepted(patterns: li
         [""],
         ["repo-sync-started"],
         ["repo.sync.finsh"],
-        ["repo.*"],
+        ["repo.*.*.*"],
         ["repo.*.end"],
         ["*x.#"],
         ["a b.#"],
