@@ -26,7 +26,7 @@ def run(name: str) -> bool:
     """Run one in a process of its own."""
     print(f"\n== {name} ==", flush=True)
     started = time.monotonic()
-    done = subprocess.run([sys.executable, HERE / f"{name}.py"], check=False)
+    done = subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False, cwd=HERE.parent)
     print(f"({time.monotonic() - started:.0f} s)", flush=True)
     return done.returncode == 0
 
