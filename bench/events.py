@@ -21,10 +21,9 @@ from typing import Any
 import pika
 import uvloop
 
-import peers
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from bench import peers
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.addresses import parse_networks

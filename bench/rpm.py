@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.sync import AT_ONCE, Cost, cpu_of, served, tool
-
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
