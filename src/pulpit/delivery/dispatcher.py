@@ -19,6 +19,7 @@ from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.delivery.reader import READ_AT_ONCE, LogReader
 from pulpit.delivery.redrive import Redriver
 from pulpit.delivery.tail import Tail
+from pulpit.errors import DatabaseUnavailable, StorageFull
 from pulpit.events import Event, as_topic
 from pulpit.store import event_log, listeners
 from pulpit.store.database import Database
@@ -31,6 +32,8 @@ POLL: Final = 1.0
 """Seconds after which the log is looked at though no bell rang."""
 IDLE_NOTE: Final = 30.0
 """Seconds between writing down the positions of listeners that want nothing."""
+LAST_WORDS: Final = 3.0
+"""Seconds that a stopping server waits for the database to take the last positions."""
 RESTART_PAUSE: Final = 1.0
 """Seconds before a cursor that failed by a bug is started again."""
 
@@ -83,11 +86,15 @@ class Dispatcher:
                 group.create_task(self._redriver.run())
                 group.create_task(self._leases.run())
         finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._write_idle()
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
             ledger.cancel()
-            await asyncio.wait({ledger})
+            await asyncio.wait({ledger}, timeout=LAST_WORDS)
             await self._kinds.close()
-            await asyncio.to_thread(self._leases.leave)
+            with contextlib.suppress(StorageFull, DatabaseUnavailable):
+                await asyncio.to_thread(self._leases.leave)
 
     async def _route(self) -> None:
         while True:
@@ -170,13 +177,16 @@ class Dispatcher:
     async def _note_idle(self) -> None:
         while True:
             await asyncio.sleep(IDLE_NOTE)
-            head = self._tail.head
-            idle = [
-                Move(listener_id=listener.id, epoch=listener.epoch, position=head)
-                for listener, cursor, _ in self._cursors.values()
-                if cursor.parked
-            ]
-            await self._ledger.idle(idle)
+            await self._write_idle()
+
+    async def _write_idle(self) -> None:
+        head = self._tail.head
+        idle = [
+            Move(listener_id=listener.id, epoch=listener.epoch, position=head)
+            for listener, cursor, _ in self._cursors.values()
+            if cursor.parked
+        ]
+        await self._ledger.idle(idle)
 
     def _head(self) -> int:
         with self._database.read() as connection:

@@ -1,5 +1,7 @@
 """Reads on in the log from any position: from memory near its end, from the database before."""
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +15,9 @@ from pulpit.store.patience import patiently
 
 READ_AT_ONCE: Final = 500
 """Rows in one look at the database."""
+
+KEPT: Final = 8
+"""Looks that are kept for others who come to the same position."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +34,8 @@ class LogReader:
     def __init__(self, database: Database, tail: Tail) -> None:
         self._database: Final = database
         self._tail: Final = tail
+        self._readings: Final[dict[int, asyncio.Future[Sequence[Event]]]] = {}
+        self._recent: Final[OrderedDict[int, Sequence[Event]]] = OrderedDict()
 
     @property
     def head(self) -> int:
@@ -50,8 +57,25 @@ class LogReader:
         if self._tail.covers(position):
             return self._tail.after(position, READ_AT_ONCE)
         head = self._tail.head
-        rows = await patiently(lambda: self._read(position))
-        return [event for event in rows if event.number <= head]
+        return [event for event in await self._shared(position) if event.number <= head]
+
+    async def _shared(self, position: int) -> Sequence[Event]:
+        """Read once for all who ask at one position: after a restart a thousand listeners may stand at the same one."""
+        known = self._recent.get(position)
+        if known is not None:
+            return known
+        reading = self._readings.get(position)
+        if reading is None:
+            reading = self._readings[position] = asyncio.ensure_future(patiently(lambda: self._read(position)))
+            reading.add_done_callback(lambda done: self._keep(position, done))
+        return await asyncio.shield(reading)
+
+    def _keep(self, position: int, done: asyncio.Future[Sequence[Event]]) -> None:
+        del self._readings[position]
+        if not done.cancelled() and not done.exception() and done.result():
+            self._recent[position] = done.result()
+            while len(self._recent) > KEPT:
+                self._recent.popitem(last=False)
 
     def _read(self, position: int) -> Sequence[Event]:
         with self._database.read() as connection:
