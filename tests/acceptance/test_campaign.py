@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from support.chaos import Blow, Running, blows, seeded, started, stopped
+from support.ports import free_port
 from support.rabbitmq import RabbitMQ
-from support.server import ENDED, Server, free_port, pulpit
+from support.server import ENDED, Server, pulpit
 from support.subscriber import Subscriber, subscribed
 from support.upstream import running
 from support.waiting import until

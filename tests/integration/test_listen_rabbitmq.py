@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from support.listening import listening
+from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
-from support.server import free_port
 
 pytestmark = [pytest.mark.needs_rabbitmq, needs_rabbitmq]
 

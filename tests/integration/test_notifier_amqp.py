@@ -15,8 +15,8 @@ from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue
 from support.happenings import event
+from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
-from support.server import free_port
 
 pytestmark = needs_rabbitmq
 logging.getLogger("pika").setLevel(logging.CRITICAL)

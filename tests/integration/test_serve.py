@@ -18,7 +18,8 @@ import pika
 import pytest
 import trustme
 
-from support.server import Server, free_port, pulpit
+from support.ports import free_port
+from support.server import Server, pulpit
 from support.waiting import until
 
 CONFIGURATION_ERROR = 78

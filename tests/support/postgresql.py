@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from support.server import free_port
+from support.ports import free_port
 from support.waiting import until
 
 _USER = "postgres"

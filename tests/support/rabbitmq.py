@@ -6,7 +6,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import pika
 import pytest
 from pika.exceptions import AMQPError
 
+from support.ports import free_port
 from support.waiting import until
 
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -35,7 +35,7 @@ class RabbitMQ:
     """One node; it can be killed and started again with what it had on disk."""
 
     def __init__(self, folder: Path, plugins: Sequence[str] = ()) -> None:
-        self.port, self._dist_port, self._epmd_port = _free_ports(3)
+        self.port, self._dist_port, self._epmd_port = (free_port() for _ in range(3))
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         self._folder = folder
         self._node = f"test-{secrets.token_hex(4)}@localhost"
@@ -116,11 +116,3 @@ def rabbitmq(folder: Path, plugins: Sequence[str] = ()) -> Iterator[RabbitMQ]:
         yield broker
     finally:
         broker.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

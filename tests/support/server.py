@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,18 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from support.ports import free_port
 from support.waiting import until
 
 API = "/pulp/api/v2"
 ENDED = ("finished", "error", "canceled", "skipped")
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Server:

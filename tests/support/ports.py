@@ -1,0 +1,22 @@
+"""TCP ports for servers that a test will kill and start again.
+
+They lie below the range from which the kernel takes the ports of outgoing connections: otherwise, while a server is
+down, one of the clients that try to reach it may be given its port.
+"""
+
+import random
+import socket
+
+_FIRST, _LAST = 12_000, 32_000
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody uses now."""
+    while True:
+        port = random.randint(_FIRST, _LAST)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
