@@ -19,6 +19,8 @@ from pulpit.store.migrations import HEAD
 from pulpit.store.schema import metadata
 from support.database import fire_one, fresh, log
 
+ENTRY = "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALUES (:id, 'a.b', 0, '', :body)"
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[tuple[Database, Doorbell]]:
@@ -69,8 +71,7 @@ def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, D
         tx.connection.execute(sa.text(f"PRAGMA max_page_count = {pages}"))
         for number in range(100_000):
             row = {"id": f"{number:036}", "body": "x" * 1000}
-            columns = "(id, event_type, occurred_at, traceparent, body)"
-            tx.connection.execute(sa.text(f"INSERT INTO events{columns} VALUES (:id, 'a.b', 0, '', :body)"), row)
+            tx.connection.execute(sa.text(ENTRY), row)
     assert len(log(database)) == 1
 
 
