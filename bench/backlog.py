@@ -100,7 +100,7 @@ def watch(server: Server, listener: str, count: int) -> Drain:
 
 def lag(server: Server, listener: str) -> int:
     """Events that the listener has not had."""
-    behind: int = server.call("GET", f"/pulp/api/v2/events/{listener}/")["_delivery"]["lag"]
+    behind: int = server.call("GET", f"/pulp/api/v2/events/{listener}/")["_delivery"]["lag_events"]
     return behind
 
 
