@@ -260,7 +260,7 @@ def test_a_changed_listener_goes_on_with_its_new_wish_from_where_it_was(house: H
             await until(lambda: house.story.numbers() == [1])
             with house.database.write() as tx:
                 listeners.change(tx, listener_id, event_types=["repo.publish.#"])
-            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
+            await asyncio.to_thread(fire_one, house.database, "repo.sync.finish")
             third = await asyncio.to_thread(fire_one, house.database, "repo.publish.start")
             await until(lambda: house.story.numbers() == [1, third.number])
 
