@@ -22,7 +22,7 @@ from urllib.parse import quote
 import uvicorn
 import uvloop
 
-from pulpit import brokering, datafolder, logs
+from pulpit import brokering, datafolder, logs, messaging
 from pulpit.accounts import ensure_admin
 from pulpit.api.app import create_app
 from pulpit.api.login import Doorkeeper
@@ -137,23 +137,10 @@ def _link(settings: Settings, embedded: tuple[Broker, str] | None) -> Link | Non
     """The way to the broker: the embedded one, a configured one, or none."""
     if embedded:
         return Link([embedded[1]], brokering.own_trust(settings))
-    if not settings.messaging.url:
+    urls = messaging.broker_urls(settings.messaging)
+    if not urls:
         return None
-    urls = [url.strip() for url in settings.messaging.url.split(",")]
-    return Link(urls, _tls(settings) if any(url.startswith("amqps") for url in urls) else None)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.messaging.cacert or None)
-    except OSError as error:
-        raise ConfigurationError("[messaging] cacert", f"it cannot be used ({error.strerror}).") from None
-    if settings.messaging.clientcert:
-        try:
-            context.load_cert_chain(settings.messaging.clientcert)
-        except OSError as error:
-            raise ConfigurationError("[messaging] clientcert", f"it cannot be used ({error.strerror}).") from None
-    return context
+    return Link(urls, messaging.trust(settings.messaging) if any(map(messaging.is_encrypted, urls)) else None)
 
 
 def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:

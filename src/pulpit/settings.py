@@ -74,6 +74,9 @@ class Messaging:
     topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
     cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
     clientcert: str = _key("", "Client certificate and key for `amqps://`.", unit="path, PEM")
+    allow_plain_without_tls: bool = _key(
+        False, "Whether the password may travel unencrypted to a broker on another machine."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,10 @@ def chosen(
     url_file: Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    allow_plain: bool = True,
     **environment: str,
 ) -> Address:
-    return choose(url=url, url_file=url_file, host=host, port=port, environment=environment)
+    return choose(url=url, url_file=url_file, host=host, port=port, environment=environment, allow_plain=allow_plain)
 
 
 def test_the_defaults_are_those_of_the_original() -> None:
@@ -81,3 +82,20 @@ def test_tls_checks_the_name_and_a_wrong_ca_is_told(tmp_path: Path) -> None:
     assert wanted.ssl_options.context.check_hostname
     with pytest.raises(ConfigurationError, match="--ca-path"):
         parameters(Address(tls=True), tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [
+        ("--url", {"url": "amqp://u:geheim@broker"}),
+        ("--address", {"host": "broker"}),
+        ("PULPIT_AMQP_URL", {"PULPIT_AMQP_URL": "amqp://u:geheim@broker"}),
+    ],
+)
+def test_a_password_does_not_travel_unencrypted_unless_that_is_allowed(source: str, given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="--allow-plain-without-tls") as refused:
+        chosen(**given, allow_plain=False)  # type: ignore[arg-type] # options by name
+    assert refused.value.key == source
+    assert "geheim" not in str(refused.value)
+    assert chosen(**given, allow_plain=True).host == "broker"  # type: ignore[arg-type] # options by name
+    assert chosen(url="amqps://broker", allow_plain=False).tls

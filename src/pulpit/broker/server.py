@@ -21,11 +21,12 @@ from pulpit.broker.door import PasswordDoor
 from pulpit.broker.house import House
 from pulpit.broker.memory import Memory
 from pulpit.broker.recovery import Stored, prepare, recover
-from pulpit.broker.socket import Socket, is_local
+from pulpit.broker.socket import Socket
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer
 from pulpit.broker.writer import Batch, Done, Writer, open_database
+from pulpit.cleartext import is_loopback
 from pulpit.errors import ConfigurationError
 
 DATABASE: Final = "broker.db"
@@ -152,7 +153,7 @@ class Broker:
     def _check_exposure(self) -> None:
         """Beyond this machine only with TLS and without the user that everybody knows."""
         config = self.config
-        if is_local(config.host) or config.host == "localhost":
+        if is_loopback(config.host):
             return
         if config.ssl_context is None or ("guest" in config.users and config.users["guest"].password.fits("guest")):
             reason = f"{config.host} can be reached from other machines, which needs TLS and users of your own."

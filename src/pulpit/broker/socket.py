@@ -1,13 +1,13 @@
 """One socket: moves bytes between asyncio and a connection, and slows the peer down where that protects others."""
 
 import asyncio
-import ipaddress
 import ssl
 from typing import Any, Final, Protocol, cast
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection import Connection
 from pulpit.broker.house import House
+from pulpit.cleartext import is_loopback
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""
@@ -75,7 +75,7 @@ class Socket(asyncio.Protocol):
             self._broker.house,
             wake=self._plan_flush,
             address=address,
-            local=is_local(address),
+            local=address == "" or is_loopback(address),  # a socket without addresses is on this machine
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
         )
@@ -213,14 +213,6 @@ class Socket(asyncio.Protocol):
         if self._handshake is not None:
             self._handshake.cancel()
             self._handshake = None
-
-
-def is_local(address: str) -> bool:
-    """Whether an address is one of this machine alone."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == ""  # a socket without addresses is on this machine
 
 
 def _certificate_name(transport: asyncio.Transport) -> str | None:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 from configparser import ConfigParser, Error
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from pulpit.cleartext import is_loopback
 from pulpit.client.failures import WrongSettings, WrongUse
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
@@ -165,7 +165,7 @@ def _credentials(
         return Credentials(user=user, password=ask(user) if password is None else password)
     if read.has_option("auth", "username") and read.has_option("auth", "password"):
         return Credentials(user=read.get("auth", "username"), password=read.get("auth", "password"))
-    return _left_by_server(environment) if _is_this_machine(url.hostname or "") else None
+    return _left_by_server(environment) if is_loopback(url.hostname or "") else None
 
 
 def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
@@ -186,13 +186,6 @@ def data_folder(environment: Mapping[str, str]) -> Path:
     import platformdirs  # noqa: PLC0415 - most runs need not wait for it
 
     return Path(platformdirs.user_data_dir("pulpit"))
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def secret_from(path: Path) -> str:

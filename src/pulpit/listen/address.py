@@ -9,12 +9,14 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import pika
 
+from pulpit.cleartext import check_password_is_safe
 from pulpit.errors import ConfigurationError
 from pulpit.listen.text import neutral
 
 DEFAULT_HOST: Final = "localhost"
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
 URL_VARIABLE: Final = "PULPIT_AMQP_URL"
+ALLOW_PLAIN: Final = "--allow-plain-without-tls"
 
 _MAXIMUM_URL_FILE: Final = 4096
 _CONNECT_SECONDS: Final = 10.0
@@ -65,22 +67,35 @@ def _credentials(parts: SplitResult) -> dict[str, str]:
 
 
 def choose(
-    *, url: str | None, url_file: Path | None, host: str | None, port: int | None, environment: Mapping[str, str]
+    *,
+    url: str | None,
+    url_file: Path | None,
+    host: str | None,
+    port: int | None,
+    environment: Mapping[str, str],
+    allow_plain: bool = False,
 ) -> Address:
     """Take the URL from the option, else the file, else the environment; host and port given alone change that one.
 
     Raises:
-        ConfigurationError: what was given is no AMQP URL, or the file cannot be read or is open to others.
+        ConfigurationError: what was given is no AMQP URL, or the file cannot be read or is open to others, or the
+            password would travel unencrypted to another machine and `allow_plain` does not permit it.
     """
+    source, address = _named(url, url_file, environment)
+    address = replace(address, host=host or address.host, port=port or address.port)
+    source = "--address" if host else source
+    check_password_is_safe(source, address.host, tls=address.tls, allowed=allow_plain, permission=ALLOW_PLAIN)
+    return address
+
+
+def _named(url: str | None, url_file: Path | None, environment: Mapping[str, str]) -> tuple[str, Address]:
     if url is not None:
-        address = parse(url, "--url")
-    elif url_file is not None:
-        address = parse(_private_line(url_file), "--url-file")
-    elif environment.get(URL_VARIABLE):
-        address = parse(environment[URL_VARIABLE], URL_VARIABLE)
-    else:
-        address = Address()
-    return replace(address, host=host or address.host, port=port or address.port)
+        return "--url", parse(url, "--url")
+    if url_file is not None:
+        return "--url-file", parse(_private_line(url_file), "--url-file")
+    if environment.get(URL_VARIABLE):
+        return URL_VARIABLE, parse(environment[URL_VARIABLE], URL_VARIABLE)
+    return "--address", Address()
 
 
 def _private_line(path: Path) -> str:

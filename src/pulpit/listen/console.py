@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from pulpit.errors import ConfigurationError, PulpitError
-from pulpit.listen.address import URL_VARIABLE, choose, parameters
+from pulpit.listen.address import ALLOW_PLAIN, URL_VARIABLE, choose, parameters
 from pulpit.listen.subscription import EVERYTHING, Handle, Subscription, Wish
 from pulpit.listen.text import Message, as_json, as_subject, as_text, neutral
 
@@ -52,6 +52,7 @@ class OutputGone(PulpitError):
 )
 @click.option("--url-file", type=click.Path(path_type=Path), help="File (mode 0600) whose first line is such a URL.")
 @click.option("--ca-path", type=click.Path(path_type=Path), help="Certificate authorities to trust for amqps.")
+@click.option(ALLOW_PLAIN, "allow_plain", is_flag=True, help="Let the password travel unencrypted to another machine.")
 @click.option("--json", "as_json_lines", is_flag=True, help="Show each message as one JSON object on one line.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
 @click.option("--queue", metavar="NAME", help="Use a durable queue that stays and collects while nobody listens.")
@@ -81,6 +82,7 @@ def listen(
     url: str | None,
     url_file: Path | None,
     ca_path: Path | None,
+    allow_plain: bool,
     as_json_lines: bool,
     count: int | None,
     queue: str | None,
@@ -91,7 +93,9 @@ def listen(
     show = as_json if as_json_lines else as_subject if quiet else as_text
     try:
         _check_names(exchange=exchange, subject=subject, queue=queue or "")
-        chosen = choose(url=url, url_file=url_file, host=address, port=port, environment=os.environ)
+        chosen = choose(
+            url=url, url_file=url_file, host=address, port=port, environment=os.environ, allow_plain=allow_plain
+        )
         wish = Wish(exchange=exchange, subject=subject or EVERYTHING, queue=queue, at_most=count)
         subscription = Subscription(parameters(chosen, ca_path), str(chosen), wish, _tell)
         with _endings(timeout, at_timeout=0 if count is None else _FAILED):
