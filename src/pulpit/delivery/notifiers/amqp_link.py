@@ -8,15 +8,20 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
+
+from pulpit.amqp091.asking import Ask, Asking, open_channel
+from pulpit.amqp091.connecting import abort, connect, leave
+from pulpit.amqp091.futures import give
+from pulpit.amqp091.words import sentence
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a broker must have answered a connection, a channel or a declaration."""
@@ -66,7 +71,7 @@ class ConfirmChannel:
         self._nacked: set[int] = set()
         self._returned: set[str] = set()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._answers: set[asyncio.Future[Any]] = set()
+        self._asking: Final = Asking(channel)
         self.lost: LinkLost | None = None
         channel.add_on_close_callback(self._on_close)
         channel.add_on_return_callback(self._on_return)
@@ -107,7 +112,7 @@ class ConfirmChannel:
         try:
             self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
         except AMQPError as error:
-            raise LinkLost(_sentence(error)) from None
+            raise LinkLost(sentence(error)) from None
         self._published += 1
         return self._published
 
@@ -138,21 +143,15 @@ class ConfirmChannel:
         with contextlib.suppress(AMQPError):
             self._channel.close()
 
-    async def _answer(self, ask: Callable[[Callable[[Any], None]], object]) -> None:
+    async def _answer(self, ask: Ask) -> None:
         if self.lost:
             raise self.lost
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answers.add(future)
         try:
-            ask(lambda _frame: None if future.done() else future.set_result(None))
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await future
+            await self._asking.answer(ask, seconds=CONNECT_TIMEOUT)
         except TimeoutError:
             raise LinkLost("The broker did not answer in time.") from None
         except AMQPError as error:
-            raise LinkLost(_sentence(error)) from None
-        finally:
-            self._answers.discard(future)
+            raise _lost(error) from None
 
     def _on_confirm(self, frame: Method) -> None:
         tag, multiple = frame.method.delivery_tag, frame.method.multiple
@@ -164,18 +163,15 @@ class ConfirmChannel:
             self._settled_to += 1
             self._early.discard(self._settled_to)
         while self._waiting and self._waiting[0][0] <= self._settled_to:
-            _release(self._waiting.popleft()[1])
+            give(self._waiting.popleft()[1])
 
     def _on_return(self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
         self._returned.add(properties.message_id or "")
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
-        self.lost = LinkLost(_sentence(reason), code=getattr(reason, "reply_code", 0))
+        self.lost = _lost(reason)
         while self._waiting:
-            _release(self._waiting.popleft()[1])
-        for future in self._answers:
-            if not future.done():
-                future.set_exception(self.lost)
+            give(self._waiting.popleft()[1])
 
 
 class Link:
@@ -206,16 +202,13 @@ class Link:
             LinkLost: the broker cannot be reached, or says no.
         """
         connection = await self._connected()
-        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         try:
-            connection.channel(on_open_callback=lambda channel: _give(opened, channel))
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                channel = ConfirmChannel(await opened)
+            channel = ConfirmChannel(await open_channel(connection, seconds=CONNECT_TIMEOUT))
         except TimeoutError:
             self.abandon()
             raise LinkLost(f"The broker at {self.address} opened no channel in time.") from None
         except AMQPError as error:
-            raise LinkLost(_sentence(error)) from None
+            raise LinkLost(sentence(error)) from None
         await channel.confirm()
         return channel
 
@@ -223,21 +216,14 @@ class Link:
         """Give up a connection on which nothing moves; the next user makes a new one."""
         connection, self._connection = self._connection, None
         self._turn += 1
-        if connection and not connection.is_closed:
-            with contextlib.suppress(AMQPError):
-                connection.close()
+        if connection:
+            abort(connection)
 
     async def close(self) -> None:
         """Say goodbye to the broker, for two seconds at most."""
         connection, self._connection = self._connection, None
-        if connection is None or connection.is_closed:
-            return
-        closed = asyncio.Event()
-        connection.add_on_close_callback(lambda *_: closed.set())
-        with contextlib.suppress(AMQPError, TimeoutError):
-            connection.close()
-            async with asyncio.timeout(2):
-                await closed.wait()
+        if connection:
+            await leave(connection)
 
     @property
     def _broker(self) -> pika.ConnectionParameters:
@@ -250,27 +236,17 @@ class Link:
             return self._connection
 
     async def _connect(self) -> AsyncioConnection:
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[AsyncioConnection] = loop.create_future()
-        connection = _Connection(
-            self._broker,
-            on_open_callback=lambda made: _give(opened, made),
-            on_open_error_callback=lambda _made, error: _fail(opened, error),
-            on_close_callback=lambda _made, error: _fail(opened, error),
-            custom_ioloop=loop,
-        )
         self.blocked = None
-        connection.add_on_connection_blocked_callback(self._on_blocked)
-        connection.add_on_connection_unblocked_callback(self._on_unblocked)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT + 1):
-                return await opened
+            return await connect(_Connection, self._broker, seconds=CONNECT_TIMEOUT + 1, prepare=self._watch_for_blocks)
         except (AMQPError, OSError, TimeoutError) as error:
-            with contextlib.suppress(AMQPError):
-                connection.close()
-            failed = LinkLost(f"The broker at {self.address} cannot be used: {_sentence(error)}")
+            failed = LinkLost(f"The broker at {self.address} cannot be used: {sentence(error)}")
             self._turn += 1
             raise failed from None
+
+    def _watch_for_blocks(self, connection: AsyncioConnection) -> None:
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
 
     def _on_blocked(self, _connection: object, frame: Method) -> None:
         self.blocked = str(frame.method.reason)
@@ -290,33 +266,5 @@ def _parameters(url: str, tls: ssl.SSLContext | None) -> pika.ConnectionParamete
     return parameters
 
 
-def _release(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _give(future: "asyncio.Future[Any]", result: object) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _sentence(error: BaseException) -> str:
-    """Say in words what pika says in nested exceptions."""
-    if isinstance(error, ProbableAuthenticationError):
-        return "the log-in was refused."
-    if isinstance(error, ProbableAccessDeniedError):
-        return "the user may not use this virtual host, or it does not exist."
-    if isinstance(error, ChannelClosedByBroker):
-        return f"the broker closed the channel: {error.reply_text} ({error.reply_code})."
-    if isinstance(error, TimeoutError):
-        return "no answer in time."
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}."
-    causes = [*error.args, *getattr(error, "exceptions", ()), getattr(error, "exception", None)]
-    inner = next((cause for cause in reversed(causes) if isinstance(cause, BaseException)), None)
-    return _sentence(inner) if inner else f"{type(error).__name__} {error}".strip()
+def _lost(error: Exception) -> LinkLost:
+    return LinkLost(sentence(error), code=getattr(error, "reply_code", 0))
