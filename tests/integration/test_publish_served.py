@@ -23,6 +23,9 @@ def here(tmp_path: Path) -> Iterator[Mirror]:
     with serving.running() as upstream, mirror(tmp_path) as one:
         upstream.put("big.iso", CONTENT)
         upstream.put("folder/<b> & 'c'.html", b"<script>alert(1)</script>")
+        upstream.put("paged/index.html", b"for people")
+        upstream.put("paged/index.v1_json", b"{}")
+        upstream.put("unpaged/index.html", b"a file like any other")
         upstream.manifest()
         one.create("zoo", upstream.url)
         assert one.sync("zoo").result == "success"
@@ -93,10 +96,29 @@ def test_a_folder_is_listed_with_names_made_harmless(port: int) -> None:
     assert b'href="./%3Cb%3E%20%26%20%27c%27.html"' in body
 
 
+def test_a_page_in_two_forms_is_sent_as_the_client_likes_it(port: int) -> None:
+    json = "application/vnd.pypi.simple.v1+json"
+
+    plain, liked, named = ask(port, "/zoo/paged/"), ask(port, "/zoo/paged/", {"Accept": json}), json.replace("+", "%2B")
+
+    assert (plain[0], plain[1]["content-type"], plain[2]) == (200, "text/html; charset=utf-8", b"for people")
+    assert (liked[0], liked[1]["content-type"], liked[2]) == (200, json, b"{}")
+    assert ask(port, f"/zoo/paged/?format={named}", {"Accept": "text/html"})[2] == b"{}"
+    assert ask(port, "/zoo/paged/?format=xml")[0] == 406
+    again = ask(port, "/zoo/paged/", {"Accept": json, "If-None-Match": liked[1]["etag"]})
+    assert [answer[1]["vary"] for answer in (plain, liked, again)] == ["Accept"] * 3
+    assert (again[0], again[2]) == (304, b"")
+
+
+def test_a_page_in_one_form_is_a_file_of_its_folder(port: int) -> None:
+    assert b"Index of" in ask(port, "/zoo/unpaged/")[2]
+
+
 def test_a_folder_without_its_slash_is_found(port: int) -> None:
     status, headers, _ = ask(port, "/zoo")
 
     assert (status, headers["location"]) == (301, "/pulp/isos/zoo/")
+    assert ask(port, "/zoo?format=x")[1]["location"] == "/pulp/isos/zoo/?format=x"
 
 
 def test_what_an_upstream_wrote_runs_nothing(port: int) -> None:
@@ -136,6 +158,6 @@ def test_one_pulpit_mirrors_another_and_sees_that_nothing_changed(port: int, tmp
     (tmp_path / "second").mkdir()
     with mirror(tmp_path / "second") as second:
         second.create("copy", f"http://127.0.0.1:{port}/pulp/isos/zoo/")
-        assert second.sync("copy").added_count == 2
+        assert second.sync("copy").added_count == 5
         again = second.sync("copy")
         assert (again.result, again.added_count) == ("success", 0)

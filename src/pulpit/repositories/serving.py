@@ -11,10 +11,11 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from pulpit.repositories import pages
 from pulpit.repositories.published import Entry, PublishedFile, PublishedFolder, locate
 
 _PIECE: Final = 1 << 18
@@ -28,7 +29,9 @@ _PACKED: Final = {
 }
 _TYPES: Final = {
     ".iso": "application/x-iso9660-image",
+    ".metadata": "application/octet-stream",
     ".rpm": "application/x-rpm",
+    ".v1_json": pages.JSON,
     ".whl": "application/zip",
     ".zst": "application/zstd",
 }
@@ -57,9 +60,10 @@ class PublishedFiles:
             case PublishedFile() if not path.endswith("/"):
                 return await run_in_threadpool(_file, found, Headers(scope=scope))
             case PublishedFolder() if path.endswith("/"):
-                return HTMLResponse(await run_in_threadpool(_listing, found, scope["path"]))
+                return await run_in_threadpool(_folder, found, scope)
             case PublishedFolder():
-                return RedirectResponse(quote(scope["path"]) + "/", 301)
+                query = scope.get("query_string", b"").decode("latin-1")
+                return RedirectResponse(quote(scope["path"]) + "/" + (f"?{query}" if query else ""), 301)
         return PlainTextResponse("There is nothing published at this address.\n", 404)
 
 
@@ -74,12 +78,25 @@ def media_type(name: str) -> str:
     return kind or ("text/plain" if name.isupper() else "application/octet-stream")
 
 
-def _file(found: PublishedFile, asked: Headers) -> Response:
+def _folder(found: PublishedFolder, scope: Scope) -> Response:
+    """The page that a folder holds in several forms, else a listing."""
+    if not pages.is_paged(found.path):
+        return HTMLResponse(_listing(found, scope["path"]))
+    asked, form = Headers(scope=scope), QueryParams(scope.get("query_string", b"")).get("format")
+    kind = pages.preferred(asked.get("accept", "")) if form is None else pages.named(form)
+    if kind is None:
+        return PlainTextResponse(f"There is no such format here; {pages.JSON} is one.\n", 406)
+    response = _file(PublishedFile(path=pages.file_of(found.path, kind)), asked, kind)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _file(found: PublishedFile, asked: Headers, kind: str | None = None) -> Response:
     try:
         stat = found.path.stat()
     except FileNotFoundError:
         return PlainTextResponse("There is nothing published at this address any more.\n", 404)
-    response = _Sent(found.path, media_type=media_type(found.path.name), stat_result=stat)
+    response = _Sent(found.path, media_type=kind or media_type(found.path.name), stat_result=stat)
     response.headers["ETag"] = _etag(stat)
     response.headers["Cache-Control"] = "no-cache"
     if not _has_it(asked, response.headers["ETag"], response.headers["Last-Modified"]):
