@@ -93,6 +93,11 @@ class Iso:
         del unit, path, config
         return None
 
+    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
+        """As the list has it."""
+        del paths
+        return unit
+
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Nothing."""
         del held, config

@@ -26,6 +26,10 @@ class BadFeed(WorkFailed):
     """The upstream's list cannot be used: it is malformed, too large, or names what must not be named."""
 
 
+class NotThere(WorkFailed):
+    """The upstream says that there is nothing at a URL."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checksum:
     """What a file's bytes must hash to; `algorithm` as `hashlib` knows it, `digest` in lower-case hexadecimal."""
@@ -51,7 +55,8 @@ class WantedUnit:
     `key` is what makes it itself: two units of one type and key are one. Of the units of one type with one `slot`, a
     repository holds a single one, and a new one takes the place of the old; `None` competes with nothing. Two units of
     one catalogue must not have one slot. `detail` is what the content type needs to publish the unit and nobody
-    searches.
+    searches. One that is wanted `only_if_held` is passed over by a repository that does not hold it: the upstream has
+    withdrawn it.
     """
 
     type_id: str
@@ -60,6 +65,7 @@ class WantedUnit:
     files: tuple[WantedFile, ...]
     slot: str | None = None
     detail: bytes = b""
+    only_if_held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +104,7 @@ class StoredUnit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A fetched list; the file is gone when the sync ends."""
+    """A fetched list; the file is gone when the sync ends. `url` is where redirects led to."""
 
     path: Path
     url: str
@@ -106,6 +112,8 @@ class Document:
     size: int
     etag: str | None
     last_modified: str | None
+    media_type: str = ""
+    """Without parameters, in lower case."""
 
 
 class Upstream(Protocol):
@@ -120,11 +128,20 @@ class Upstream(Protocol):
         """What the upstream may cost."""
 
     async def fetch(
-        self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        *,
+        most: int,
+        checksum: Checksum | None = None,
+        known: Mapping[str, Any] | None = None,
+        accept: str | None = None,
     ) -> Document | None:
         """Fetch a list of at most `most` bytes; `None` if it is still the one of `known` (`etag`, `last_modified`).
 
+        `accept` is the header of this name.
+
         Raises:
+            NotThere: the server says that there is nothing at the URL.
             WorkFailed: it cannot be had; the text names the URL and says why.
         """
 
@@ -282,6 +299,9 @@ class ContentType(Protocol):
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in a thread."""
 
+    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
+        """The unit with what only its files tell, which came whole and are taken; called in a thread."""
+
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """The ids of units that a repository should let go after a sync; `held` is read only if it is taken."""
 
@@ -304,7 +324,7 @@ class ContentType(Protocol):
             WorkFailed: the units do not fit into one tree.
         """
 
-    def sync_report(self, progress: Progress) -> dict[str, Any]:
+    def sync_report(self, progress: Progress) -> Any:
         """A task's `progress_report` of a sync, without the importer's id around it."""
 
     def publish_report(self, progress: Progress) -> Any:

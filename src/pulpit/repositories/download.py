@@ -25,7 +25,7 @@ from pulpit.backoff import delay
 from pulpit.content.feed import Feed
 from pulpit.content.limits import MIB, Limits
 from pulpit.content.paths import shown
-from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
+from pulpit.content.port import Checksum, Document, NotThere, StoredFile, WantedFile
 from pulpit.errors import WorkFailed
 from pulpit.repositories.connections import login, open_session, proxy
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
@@ -35,6 +35,7 @@ _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
 _NOT_MODIFIED: Final = 304
 _RANGE_NOT_SATISFIABLE: Final = 416
+_ABSENT: Final = frozenset({404, 410})
 _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _WORTH_ANOTHER_TRY: Final = MIB
@@ -53,6 +54,10 @@ class DownloadFailed(WorkFailed):
         super().__init__(f"{public(url)} {reason}.")
         self.url = public(url)
         self.transient = transient
+
+
+class Absent(DownloadFailed, NotThere):
+    """There is nothing at a URL."""
 
 
 class _WrongAfterResume(Exception):
@@ -112,13 +117,19 @@ class Downloads:
             return await in_thread(work)
 
     async def fetch(
-        self, url: str, *, most: int, checksum: Checksum | None = None, known: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        *,
+        most: int,
+        checksum: Checksum | None = None,
+        known: Mapping[str, Any] | None = None,
+        accept: str | None = None,
     ) -> Document | None:
         """Fetch a list, as the port says."""
-        tries = _Tries(self._limits)
+        tries, headers = _Tries(self._limits), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
         while True:
             try:
-                return await self._document(url, most, checksum, _conditions(known))
+                return await self._document(url, most, checksum, headers)
             except DownloadFailed as error:
                 await tries.another(error, came=0)
 
@@ -215,9 +226,9 @@ class Downloads:
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
 
     async def _document(
-        self, url: str, most: int, checksum: Checksum | None, conditions: dict[str, str]
+        self, url: str, most: int, checksum: Checksum | None, headers: dict[str, str]
     ) -> Document | None:
-        async with self._answer(url, conditions) as answer:
+        async with self._answer(url, headers) as answer:
             if answer.status == _NOT_MODIFIED:
                 return None
             path = self.scratch()
@@ -232,6 +243,7 @@ class Downloads:
                 size=size,
                 etag=answer.headers.get(hdrs.ETAG),
                 last_modified=answer.headers.get(hdrs.LAST_MODIFIED),
+                media_type=answer.content_type.lower(),
             )
 
     async def _save(
@@ -406,8 +418,9 @@ def _refuse_status(url: str, answer: ClientResponse) -> None:
         expected.add(_NOT_MODIFIED)
     if answer.status not in expected:
         transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
+        failure = Absent if answer.status in _ABSENT else DownloadFailed
         reason = shown(answer.reason or "")
-        raise DownloadFailed(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)
+        raise failure(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)
 
 
 def _continues(answer: ClientResponse, size: int) -> bool:

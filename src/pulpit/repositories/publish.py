@@ -221,11 +221,15 @@ class _Run:
         return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
 
     def _summary(self) -> dict[str, Any] | None:
-        summary = self._type.publish_report(self._progress)
-        return summary if isinstance(summary, dict) else {"steps": summary}
+        return summary_of(self._type.publish_report(self._progress))
 
     def _say(self) -> None:
         self._report({self._distributor.id: self._type.publish_report(self._progress)})
+
+
+def summary_of(report: Any) -> dict[str, Any]:
+    """A report as history and events carry it: an object."""
+    return report if isinstance(report, dict) else {"steps": report}
 
 
 class _Content:

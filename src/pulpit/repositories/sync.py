@@ -31,7 +31,7 @@ from pulpit.content.port import (
 from pulpit.errors import PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.download import DownloadFailed, Downloads, public
 from pulpit.repositories.pool import in_parallel
-from pulpit.repositories.publish import stored
+from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
@@ -188,8 +188,9 @@ class _Run:
 
     def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
         """See which files are kept already."""
-        identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
         with self._database.read() as connection:
+            batch = self._wanted(connection, batch)
+            identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
             known = units.find(connection, set(identities.values()))
             sha256s = {
                 file.checksum.digest for unit in batch for file in unit.files if file.checksum.algorithm == "sha256"
@@ -202,6 +203,16 @@ class _Run:
             for file in plan.unit.files:
                 self._reuse(plan, file, hashes.get(file.relative_path), kept)
         return planned
+
+    def _wanted(self, connection: Connection, batch: Sequence[WantedUnit]) -> Sequence[WantedUnit]:
+        """The batch without what is wanted only by those who hold it, if this repository does not."""
+        identities = {(unit.type_id, units.key_digest(unit.key)) for unit in batch if unit.only_if_held}
+        if not identities:
+            return batch
+        known = units.find(connection, identities)
+        held = units.held_of(connection, self._repo_id, [unit.id for unit in known.values()])
+        mine = {identity for identity, unit in known.items() if unit.id in held}
+        return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
 
     def _reuse(self, plan: _Planned, file: WantedFile, known: str | None, kept: Mapping[str, int]) -> None:
         """Note a file that is kept; one that nobody committed is read again first."""
@@ -256,13 +267,14 @@ class _Run:
         """Those units whose files the content type takes."""
         taken = []
         for plan in complete:
-            for wanted in plan.unit.files:
-                path = self._storage.path(plan.files[wanted.relative_path].sha256)
+            paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
+            for wanted, path in zip(plan.unit.files, paths, strict=True):
                 flaw = self._type.flaw(plan.unit, path, self._config)
                 if flaw:
                     self._count_failure(wanted, public(wanted.urls[0]), f"{public(wanted.urls[0])} {flaw}.")
                     break
             else:
+                plan.unit = self._type.described(plan.unit, paths)
                 taken.append(plan)
         return taken
 
@@ -355,7 +367,7 @@ class _Run:
             added_count=self._total.added,
             updated_count=self._total.updated,
             removed_count=self._removed,
-            summary=self._type.sync_report(self._progress),
+            summary=summary_of(self._type.sync_report(self._progress)),
             details={"failed_count": self._failed_files, "errors": failures} if failures else None,
             error_message=self._progress.error_message,
         )

@@ -120,6 +120,12 @@ def held_ids(connection: Connection, repo_id: str) -> set[str]:
     return set(connection.execute(select(associations.c.unit_id).where(associations.c.repo_id == repo_id)).scalars())
 
 
+def held_of(connection: Connection, repo_id: str, unit_ids: Collection[str]) -> set[str]:
+    """Those of the units that a repository holds."""
+    mine = (associations.c.repo_id == repo_id) & associations.c.unit_id.in_(unit_ids)
+    return set(connection.execute(select(associations.c.unit_id).where(mine)).scalars())
+
+
 def held(
     connection: Connection, repo_id: str, type_ids: Sequence[str] | None = None, *, with_detail: bool = False
 ) -> Iterator[Held]:
@@ -153,10 +159,7 @@ def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: dateti
     saved = Saved(unit_ids=set(ids.values()))
     slots = {(unit.type_id, unit.slot): ids[unit.identity] for unit in batch if unit.slot is not None}
     replaced = _clear_slots(tx, repo_id, slots)
-    there = select(associations.c.unit_id).where(
-        (associations.c.repo_id == repo_id) & associations.c.unit_id.in_(saved.unit_ids)
-    )
-    present = set(tx.connection.execute(there).scalars())
+    present = held_of(tx.connection, repo_id, saved.unit_ids)
     fresh = {ids[unit.identity]: unit for unit in batch if ids[unit.identity] not in present}
     if fresh:
         tx.connection.execute(insert(associations), [_association(repo_id, *item, now) for item in fresh.items()])

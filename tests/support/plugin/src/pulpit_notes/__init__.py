@@ -75,6 +75,11 @@ class Notes:
             return "is no text"
         return None
 
+    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
+        """As the list has it."""
+        del paths
+        return unit
+
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Keep everything."""
         del held, config
