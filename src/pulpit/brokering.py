@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,15 +10,15 @@ from typing import Final
 import uvloop
 
 from pulpit import datafolder, logs
-from pulpit.broker.config import MEBIBYTE, BrokerConfig, User, guest
+from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
 from pulpit.broker.main import run
 from pulpit.broker.passwords import Password
+from pulpit.broker.roster import Roster
 from pulpit.errors import ConfigurationError
 from pulpit.settings import Settings
 
 OWN_LOGIN: Final = "pulpit"
 """The user by which the server itself publishes; its password lives and dies with the process."""
-_OTHERS_MAY_READ: Final = 0o077
 
 
 def broker_config(settings: Settings) -> BrokerConfig:
@@ -33,8 +32,8 @@ def broker_config(settings: Settings) -> BrokerConfig:
         host=section.host,
         port=section.port,
         data_dir=settings.data_dir / "broker",
-        users=_users(Path(section.users_file)) if section.users_file else guest(),
-        virtual_hosts=tuple(name.strip() for name in section.virtual_hosts.split(",")),
+        users=roster(settings).read(),
+        virtual_hosts=_virtual_hosts(settings),
         ssl_context=_tls(settings) if section.ssl_certificate else None,
         memory_limit=section.memory_limit * MEBIBYTE,
         disk_free_limit=section.disk_free_limit * MEBIBYTE,
@@ -73,24 +72,18 @@ def run_broker(settings: Settings) -> None:
         runner.run(run(broker_config(settings)))
 
 
-def _users(path: Path) -> Mapping[str, User]:
-    key = "[broker] users_file"
-    try:
-        if path.stat().st_mode & _OTHERS_MAY_READ:
-            raise ConfigurationError(key, f"others can read {path}; say chmod 600.")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigurationError(key, f"{path} cannot be read ({error.strerror}).") from None
-    users: dict[str, User] = {}
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
-            login, colon, password = line.strip().partition(":")
-            if not login or not colon or not password:
-                raise ConfigurationError(key, f"line {number} of {path} is not login:password.")
-            users[login] = User(password=Password(password))
-    if not users:
-        raise ConfigurationError(key, f"there is no user in {path}.")
-    return users
+def roster(settings: Settings) -> Roster:
+    """The files that say who may log in and what they may do."""
+    section = settings.broker
+    return Roster(
+        users_file=Path(section.users_file) if section.users_file else None,
+        permissions_file=Path(section.permissions_file) if section.permissions_file else None,
+        virtual_hosts=_virtual_hosts(settings),
+    )
+
+
+def _virtual_hosts(settings: Settings) -> tuple[str, ...]:
+    return tuple(name.strip() for name in settings.broker.virtual_hosts.split(","))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -108,6 +108,11 @@ class Broker:
         "guest with the password guest, from this machine only.",
         unit="path, mode 0600",
     )
+    permissions_file: str = _key(
+        "",
+        "What users may do, a line `user operations kind name` each; empty is everything. See [the broker](broker.md).",
+        unit="path",
+    )
     virtual_hosts: str = _key("/", "Virtual hosts, with commas between; the first one is Pulpit's.", unit="names")
     ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the broker speaks TLS.", unit="path, PEM")
     ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")

@@ -118,3 +118,32 @@ def matches(pattern: str, key: str) -> bool:
     trie: TopicTrie[bool] = TopicTrie()
     trie.add(pattern, True)
     return bool(trie.match(key))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether a pattern matches every key that another one matches; a key without wildcards is a pattern too.
+
+    A yes is certain. A no may be one to a pattern that says the same in an unusual way: `*.#` for `#.*`.
+    """
+    wide, narrow = words(pattern), words(other)
+    reached = {0}  # how many of the words of `wide` may be used up
+    for word in narrow:
+        reached = {
+            at if wide[at] == ANY_WORDS else at + 1
+            for at in _past_empty_runs(wide, reached)
+            if at < len(wide) and _takes(wide[at], word)
+        }
+    return len(wide) in _past_empty_runs(wide, reached)
+
+
+def _takes(wide: str, narrow: str) -> bool:
+    return wide in (ANY_WORDS, narrow) or (wide == ANY_WORD and narrow != ANY_WORDS)
+
+
+def _past_empty_runs(wide: list[str], reached: set[int]) -> set[int]:
+    """Add what is reached by letting `#` stand for no word."""
+    found = set(reached)
+    for at in range(len(wide)):
+        if at in found and wide[at] == ANY_WORDS:
+            found.add(at + 1)
+    return found

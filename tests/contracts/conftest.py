@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.broker_process import BrokerProcess, broker_process
+from support.people import definitions, write_people
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 
 
@@ -12,15 +13,16 @@ from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 def amqp(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BrokerProcess | RabbitMQ]:
-    """A broker that speaks AMQP 0-9-1, with the user guest."""
+    """A broker that speaks AMQP 0-9-1, with the user guest and the people with few rights."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":
-        with broker_process(folder) as embedded:
+        with broker_process(folder, **write_people(folder)) as embedded:
             yield embedded
     else:
         if reason := why_not():
             pytest.skip(reason)
         with rabbitmq(folder) as reference:
+            reference.control("import_definitions", str(definitions(folder)))
             yield reference
 
 

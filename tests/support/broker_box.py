@@ -12,6 +12,7 @@ from pulpit.broker.connection import Connection
 from pulpit.broker.house import Answer, House
 from pulpit.broker.logins import Attempt
 from pulpit.broker.memory import Memory
+from pulpit.broker.permissions import AllRights, Rights
 from pulpit.broker.store import Store
 from pulpit.broker.writer import Batch, Done
 
@@ -78,8 +79,8 @@ class OpenDoor:
     def ask(self, attempt: Attempt, answer: Answer) -> None:
         answer(attempt, welcome=True)
 
-    def may_enter(self, user: str, host: str) -> bool:  # noqa: ARG002 - the port's
-        return True
+    def rights(self, user: str, host: str) -> Rights:  # noqa: ARG002 - the port's
+        return AllRights()
 
 
 class Box:

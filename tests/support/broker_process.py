@@ -15,6 +15,7 @@ import uvloop
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.main import run
+from pulpit.broker.roster import Roster
 from support.waiting import until
 
 
@@ -69,7 +70,10 @@ class BrokerProcess:
 
 @contextlib.contextmanager
 def broker_process(folder: Path, **settings: Any) -> Iterator[BrokerProcess]:
-    """Run the broker with its data in a folder; `settings` are those of `BrokerConfig` that JSON can say."""
+    """Run the broker with its data in a folder.
+
+    `settings` are those of `BrokerConfig` that JSON can say, and the files of users and permissions.
+    """
     broker = BrokerProcess(folder, **settings)
     broker.start()
     try:
@@ -83,6 +87,9 @@ def _main(text: str) -> None:
     settings["data_dir"] = Path(settings["data_dir"])
     if "virtual_hosts" in settings:
         settings["virtual_hosts"] = tuple(settings["virtual_hosts"])
+    if "users_file" in settings:
+        users, permissions = (Path(settings.pop(name)) for name in ("users_file", "permissions_file"))
+        settings["users"] = Roster(users_file=users, permissions_file=permissions).read()
     uvloop.run(run(BrokerConfig(**settings)))
 
 

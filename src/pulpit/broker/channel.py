@@ -18,8 +18,9 @@ from pulpit.broker.exchanges.exchange import Exchange
 from pulpit.broker.message import Entry, Message
 from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
 from pulpit.broker.outbox import Outbox
+from pulpit.broker.permissions import EXCHANGE, WRITE, Rights
 from pulpit.broker.properties import Properties, read_properties
-from pulpit.broker.publishing import check_message, hide_blind_copies, rewritten
+from pulpit.broker.publishing import check_message, further_keys, hide_blind_copies, rewritten
 from pulpit.broker.queue import Queue
 from pulpit.broker.refusals import access_refused, not_found, precondition_failed
 from pulpit.broker.replies import PREFIX, ReplyDesk
@@ -36,6 +37,7 @@ class Link(Protocol):
     """What a channel needs of its connection."""
 
     user: str
+    rights: Rights
     frame_max: int
     host: VirtualHost
     wants_cancel_notices: bool
@@ -134,6 +136,8 @@ class Channel:
             properties=properties,
         )
         self.link.publishes()
+        if not publish.permitted or properties.has_copies:
+            self._require_permission(publish, properties)
         exchange = self._exchange(publish.exchange)
         check_message(publish, properties, user=self.link.user)
         if properties.reply_to is not None:
@@ -142,6 +146,12 @@ class Channel:
             self.publish(publish, message, exchange)
         else:
             self.transaction.publishes.append((publish, message, exchange))
+
+    def _require_permission(self, publish: Publish, properties: Properties) -> None:
+        """Ask whether the user may publish this, under the keys of the copies too."""
+        for key in (publish.routing_key, *further_keys(properties)):
+            self.link.rights.require(WRITE, EXCHANGE, publish.exchange, key)
+        publish.permitted = True
 
     def _exchange(self, name: str) -> Exchange:
         exchange = self.host.exchanges.get(name)

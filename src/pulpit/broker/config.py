@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.broker.passwords import Password
+from pulpit.broker.permissions import Grant
 
 MEBIBYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class User:
-    """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all."""
+    """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all.
+
+    `grants` are all that the user may do, None without any restriction.
+    """
 
     password: Password
     anywhere: bool = True
     virtual_hosts: frozenset[str] | None = None
+    grants: tuple[Grant, ...] | None = None
 
 
 def guest() -> Mapping[str, User]:

@@ -30,6 +30,7 @@ from pulpit.broker.methods import (
     read_method,
 )
 from pulpit.broker.outbox import Outbox
+from pulpit.broker.permissions import GrantedRights, Rights
 from pulpit.broker.pulse import Pulse
 from pulpit.broker.queue import Queue
 from pulpit.broker.refusals import (
@@ -85,6 +86,7 @@ class Connection:
         self.channel_max = house.config.channel_max
         self.heartbeat = 0
         self.host: VirtualHost = house.hosts[house.config.virtual_hosts[0]]
+        self.rights: Rights = GrantedRights(user="", host="", grants=())
         self.replies: Final = house.replies
         self.max_message_size: Final = house.config.max_message_size
         self.max_queues: Final = house.config.max_queues
@@ -304,9 +306,10 @@ class Connection:
         host = self.house.hosts.get(name)
         if host is None:
             raise not_allowed(f"vhost {name} not found")
-        if not self.house.logins.may_enter(self.user, name):
+        rights = self.house.logins.rights(self.user, name)
+        if rights is None:
             raise not_allowed(f"access to vhost '{name}' refused for user '{self.user}'")
-        self.host = host
+        self.host, self.rights = host, rights
         self.state = "running"
         self.house.connections[self] = None
         self.outbox.send(method_frame(0, commands.Connection.OpenOk()))

@@ -22,9 +22,12 @@ _IMMEDIATE: Final = 2
 
 
 class Publish:
-    """One decoded basic.publish; `address` are the exchange and the key as they came, ready for basic.deliver."""
+    """One decoded basic.publish; `address` are the exchange and the key as they came, ready for basic.deliver.
 
-    __slots__ = ("address", "exchange", "immediate", "mandatory", "routing_key")
+    `permitted` remembers that the user of the channel may do this.
+    """
+
+    __slots__ = ("address", "exchange", "immediate", "mandatory", "permitted", "routing_key")
 
     def __init__(self, payload: bytes) -> None:
         try:
@@ -40,6 +43,7 @@ class Publish:
         self.address = payload[_ADDRESS_START:end]
         self.mandatory = bool(bits & _MANDATORY)
         self.immediate = bool(bits & _IMMEDIATE)
+        self.permitted = False
 
 
 class Budget:

@@ -8,6 +8,7 @@ from typing import Final
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.house import Answer
 from pulpit.broker.logins import Attempt
+from pulpit.broker.permissions import AllRights, GrantedRights, Rights
 
 MAX_ADDRESSES: Final = 4096
 """Addresses whose failures are remembered; the oldest is forgotten first."""
@@ -25,10 +26,15 @@ class PasswordDoor:
         self._failures: Final[OrderedDict[str, int]] = OrderedDict()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
 
-    def may_enter(self, user: str, host: str) -> bool:
-        """Whether the user may use the virtual host."""
-        allowed = self._users[user].virtual_hosts
-        return allowed is None or host in allowed
+    def rights(self, user: str, host: str) -> Rights | None:
+        """What the user may do there; None when that is nothing at all."""
+        known = self._users.get(user)
+        if known is None or not (known.virtual_hosts is None or host in known.virtual_hosts):
+            return None
+        if known.grants is None:
+            return AllRights()
+        grants = [grant for grant in known.grants if grant.host in (None, host)]
+        return GrantedRights(user=user, host=host, grants=grants) if grants else None
 
     def ask(self, attempt: Attempt, answer: Answer) -> None:
         """Judge at once if that is cheap, else on a thread."""

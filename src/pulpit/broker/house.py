@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.logins import Attempt
+from pulpit.broker.permissions import Rights
 from pulpit.broker.rates import Rates
 from pulpit.broker.replies import ReplyDesk
 from pulpit.broker.store import Store
@@ -39,8 +40,8 @@ class Door(Protocol):
     def ask(self, attempt: Attempt, answer: Answer) -> None:
         """Judge, then call the answer once."""
 
-    def may_enter(self, user: str, host: str) -> bool:
-        """Whether a user may use a virtual host."""
+    def rights(self, user: str, host: str) -> Rights | None:
+        """What a user may do in a virtual host, None if not even enter it."""
 
 
 class House:

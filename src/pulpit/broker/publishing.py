@@ -2,6 +2,7 @@
 
 from pulpit.broker import tables
 from pulpit.broker.content import Publish
+from pulpit.broker.dead_letters import copy_keys
 from pulpit.broker.message import Message
 from pulpit.broker.properties import Properties, with_part, with_reply_to
 from pulpit.broker.queue_arguments import expiration_problem
@@ -27,6 +28,14 @@ def _check_copies(properties: Properties) -> None:
             kind = tables.TYPE_NAMES[value[0]]
             problem = f'{{unacceptable_type_in_header,"{name.decode()}",{kind}}}'
             raise precondition_failed(f"invalid message: {problem}")
+
+
+def further_keys(properties: Properties) -> list[str]:
+    """The routing keys of CC and BCC."""
+    if not properties.has_copies:
+        return []
+    headers = properties.headers()
+    return copy_keys(headers, "CC") + copy_keys(headers, "BCC")
 
 
 def rewritten(message: Message, reply_address: str | None) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pulpit.broker import schema
-from pulpit.broker.dead_letters import REJECTED, copy_keys, dead_letter, is_cycle
+from pulpit.broker.dead_letters import REJECTED, dead_letter, is_cycle
 from pulpit.broker.exchanges.exchange import BindingKey, Exchange
 from pulpit.broker.message import Entry, Message
+from pulpit.broker.publishing import further_keys
 from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import QueueSettings
 from pulpit.broker.store import Store
@@ -51,8 +52,7 @@ class VirtualHost:
             return found
         headers = message.properties.headers
         keys = [message.routing_key]
-        if message.properties.has_copies:
-            keys += copy_keys(headers(), "CC") + copy_keys(headers(), "BCC")
+        keys += further_keys(message.properties)
         return self.route_keys(exchange, keys, headers)
 
     def route_keys(

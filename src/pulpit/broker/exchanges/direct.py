@@ -11,6 +11,7 @@ class Direct:
     """A dictionary from key to bindings."""
 
     by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._by_key: dict[str, list[Binding]] = {}

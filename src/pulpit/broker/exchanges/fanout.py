@@ -11,6 +11,7 @@ class Fanout:
     """Bindings in the order in which they were made."""
 
     by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._bindings: dict[Binding, None] = {}

@@ -14,6 +14,7 @@ class Headers:
     """Bindings with what each of them demands; `x-match` says whether all or any of it must hold."""
 
     by_headers: ClassVar[bool] = True
+    ignores_keys: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._demands: dict[Binding, tuple[bool, list[tuple[str, Any]]]] = {}

@@ -28,10 +28,12 @@ class Kind(Protocol):
     """The bindings of one exchange, arranged so that matching is cheap.
 
     `match` answers the destinations of all matching bindings; one may come several times. It has no side effect.
-    `by_headers` says whether the answer depends on more than the key, so that it must not be remembered.
+    `by_headers` says whether the answer depends on more than the key, so that it must not be remembered,
+    `ignores_keys` whether it does not depend on the key at all.
     """
 
     by_headers: ClassVar[bool]
+    ignores_keys: ClassVar[bool]
 
     def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
         """What is wrong with the arguments of a new binding, if anything."""

@@ -12,6 +12,7 @@ class Topic:
     """A trie of patterns; bindings that do not match cost nothing."""
 
     by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._trie: TopicTrie[Binding] = TopicTrie()

@@ -8,9 +8,10 @@ from pamqp.commands import Basic as Methods
 from pulpit.broker import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.consumer import Consumer
-from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_title
+from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_name, queue_title
 from pulpit.broker.message import Entry
 from pulpit.broker.methods import short_string
+from pulpit.broker.permissions import QUEUE, READ
 from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
@@ -41,7 +42,7 @@ def consume(channel: Channel, method: Methods.Consume) -> None:
     if method.queue == PSEUDO_QUEUE:
         _ask(channel, method, tag)
         return
-    queue = find_queue(channel, method.queue)
+    queue = _readable(channel, method.queue)
     priority = _priority(channel, queue, method.arguments)
     alone = method.exclusive and (queue.consumers or queue.settings.single_active_consumer)
     if queue.exclusive_consumer or alone:
@@ -62,6 +63,13 @@ def consume(channel: Channel, method: Methods.Consume) -> None:
         channel.reply(Methods.ConsumeOk(tag))
     queue.add_consumer(consumer)
     queue.drain()
+
+
+def _readable(channel: Channel, name: str) -> Queue:
+    """A queue that the user may take messages from."""
+    name = queue_name(channel, name)
+    channel.link.rights.require(READ, QUEUE, name)
+    return find_queue(channel, name)
 
 
 def _priority(channel: Channel, queue: Queue, arguments: Any) -> int:
@@ -109,7 +117,7 @@ def cancel(channel: Channel, method: Methods.Cancel) -> None:
 
 def get(channel: Channel, method: Methods.Get) -> None:
     """Deliver one message on request."""
-    queue = find_queue(channel, method.queue)
+    queue = _readable(channel, method.queue)
     entry = queue.take()
     if entry is None:
         channel.reply(Methods.GetEmpty())

@@ -13,10 +13,12 @@ from pulpit.broker.handlers.lookup import (
     find_exchange,
     refuse_default,
     refuse_reserved,
+    require_binding,
     require_same,
     require_same_arguments,
 )
 from pulpit.broker.methods import Arguments
+from pulpit.broker.permissions import CONFIGURE, EXCHANGE, READ, WRITE
 from pulpit.broker.refusals import access_refused, command_invalid, precondition_failed
 
 ALTERNATE: Final = "alternate-exchange"
@@ -37,6 +39,7 @@ def declare(channel: Channel, method: Methods.Declare) -> None:
 def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> None:
     if method.exchange_type not in KINDS:
         raise command_invalid(f"unknown exchange type '{method.exchange_type}'")
+    channel.link.rights.require(CONFIGURE, EXCHANGE, name)
     existing = channel.host.exchanges.get(name)
     if existing is not None:
         _require_equivalent(channel, existing, method)
@@ -44,6 +47,7 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> N
     refuse_reserved("exchange", name)
     arguments = method.arguments
     assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
+    alternate = _alternate(channel, name, arguments)
     exchange = Exchange(
         name=name,
         type=method.exchange_type,
@@ -51,7 +55,7 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> N
         auto_delete=method.auto_delete,
         internal=method.internal,
         arguments=arguments.raw,
-        alternate=_alternate(channel, name, arguments),
+        alternate=alternate,
     )
     channel.host.add_exchange(exchange)
     if exchange.durable:
@@ -63,6 +67,9 @@ def _alternate(channel: Channel, name: str, arguments: Arguments) -> str | None:
     if alternate is not None and not isinstance(alternate, str):
         kind = tables.kinds(arguments.raw)[ALTERNATE]
         raise precondition_failed(f"invalid type '{kind}' for arg '{ALTERNATE}' in {exchange_title(channel, name)}")
+    if alternate is not None:
+        channel.link.rights.require(READ, EXCHANGE, name)
+        channel.link.rights.require(WRITE, EXCHANGE, alternate)
     return alternate
 
 
@@ -82,6 +89,7 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
     refuse_default(name)
     if name.startswith(RESERVED):
         raise access_refused(f"deletion of system {exchange_title(channel, name)} not allowed")
+    channel.link.rights.require(CONFIGURE, EXCHANGE, name)
     exchange = channel.host.exchanges.get(name)
     if exchange is not None:
         if method.if_unused and exchange.bindings:
@@ -95,7 +103,7 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
 
 def bind(channel: Channel, method: Methods.Bind) -> None:
     """Let an exchange get what another one routes to it."""
-    _refuse_defaults(method)
+    require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = find_exchange(channel, method.source)
     destination = find_exchange(channel, method.destination)
     arguments = method.arguments
@@ -112,7 +120,7 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
 
 def unbind(channel: Channel, method: Methods.Unbind) -> None:
     """Take such a binding away; one that is not there is away already."""
-    _refuse_defaults(method)
+    require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = channel.host.exchanges.get(method.source)
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if source is not None:
@@ -120,11 +128,6 @@ def unbind(channel: Channel, method: Methods.Unbind) -> None:
         channel.outbox.hold()
     if not method.nowait:
         channel.reply(Methods.UnbindOk())
-
-
-def _refuse_defaults(method: Methods.Bind | Methods.Unbind) -> None:
-    refuse_default(method.source)
-    refuse_default(method.destination)
 
 
 def _clean(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from pulpit.broker import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.exchanges.exchange import Exchange
+from pulpit.broker.permissions import EXCHANGE, READ, WRITE
 from pulpit.broker.queue import Queue
 from pulpit.broker.refusals import access_refused, not_found, precondition_failed, resource_locked
 
@@ -60,6 +61,20 @@ def locked(channel: Channel, name: str) -> Exception:
         f"cannot obtain exclusive access to locked {queue_title(channel, name)}. It could be originally declared on"
         " another connection or the exclusive property value does not match that of the original declaration."
     )
+
+
+def require_binding(channel: Channel, kind: str, destination: str, source: str, key: str) -> None:
+    """Refuse a user who may not bind: that takes write on the destination and read on the source.
+
+    Where the binding key does not decide what is passed on, a right that is limited to keys is none.
+    """
+    rights = channel.link.rights
+    rights.require(WRITE, kind, destination)
+    for name in (source, destination) if kind == EXCHANGE else (source,):
+        refuse_default(name)
+    exchange = channel.host.exchanges.get(source)
+    decides = exchange is None or not exchange.kind.ignores_keys
+    rights.require(READ, EXCHANGE, source, key if decides else None)
 
 
 def find_exchange(channel: Channel, name: str) -> Exchange:

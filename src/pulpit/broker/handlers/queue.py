@@ -15,12 +15,13 @@ from pulpit.broker.handlers.lookup import (
     locked,
     queue_name,
     queue_title,
-    refuse_default,
     refuse_reserved,
+    require_binding,
     require_same,
     require_same_arguments,
 )
 from pulpit.broker.methods import Arguments
+from pulpit.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
 from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import NOT_FOR_CLASSIC, BadArgument, QueueSettings, read_settings, unacceptable
 from pulpit.broker.refusals import not_found, not_implemented, precondition_failed
@@ -73,18 +74,21 @@ def _reply(channel: Channel, method: Methods.Declare, name: str, messages: int, 
 
 
 def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Queue:
-    existing = channel.host.queues.get(name) if name else None
+    name, wished = name or invented_name("amq.gen-"), name
+    channel.link.rights.require(CONFIGURE, QUEUE, name)
+    existing = channel.host.queues.get(name)
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if existing is not None:
         _require_equivalent(channel, existing, method, method.arguments)
         return existing
-    refuse_reserved("queue", name)
-    settings = _settings(channel, name, method, method.arguments)
+    refuse_reserved("queue", wished)
+    settings = _settings(channel, wished, method, method.arguments)
     limit = channel.link.max_queues
     if limit and len(channel.host.queues) >= limit:
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
+    _require_dead_letters(channel, name, settings)
     queue = channel.host.add_queue(
-        name=name or invented_name("amq.gen-"),
+        name=name,
         durable=method.durable and not method.exclusive,
         auto_delete=method.auto_delete,
         owner=channel.link if method.exclusive else None,
@@ -96,6 +100,14 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
     elif queue.durable:
         channel.outbox.hold()
     return queue
+
+
+def _require_dead_letters(channel: Channel, name: str, settings: QueueSettings) -> None:
+    """A queue publishes what dies in it, so whoever declares it must be allowed to read it and to publish there."""
+    if settings.dead_letter_exchange is not None:
+        rights = channel.link.rights
+        rights.require(READ, QUEUE, name)
+        rights.require(WRITE, EXCHANGE, settings.dead_letter_exchange, settings.dead_letter_key)
 
 
 def _settings(channel: Channel, name: str, method: Methods.Declare, arguments: Arguments) -> QueueSettings:
@@ -150,7 +162,7 @@ def _type(arguments: Mapping[str, Any]) -> str:
 def bind(channel: Channel, method: Methods.Bind) -> None:
     """Bind a queue to an exchange."""
     key = _binding_key(channel, method.queue, method.routing_key)
-    refuse_default(method.exchange)
+    require_binding(channel, QUEUE, queue_name(channel, method.queue), method.exchange, key)
     exchange = find_exchange(channel, method.exchange)
     queue = find_queue(channel, method.queue)
     arguments = method.arguments
@@ -167,8 +179,9 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
 def unbind(channel: Channel, method: Methods.Unbind) -> None:
     """Take a binding away; one that is not there is away already."""
     key = _binding_key(channel, method.queue, method.routing_key)
-    refuse_default(method.exchange)
-    queue = channel.host.queues.get(queue_name(channel, method.queue))
+    name = queue_name(channel, method.queue)
+    require_binding(channel, QUEUE, name, method.exchange, key)
+    queue = channel.host.queues.get(name)
     exchange = channel.host.exchanges.get(method.exchange)
     assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if queue is not None and exchange is not None:
@@ -185,7 +198,9 @@ def _binding_key(channel: Channel, queue: str, key: str) -> str:
 
 def purge(channel: Channel, method: Methods.Purge) -> None:
     """Throw away what is ready."""
-    count = find_queue(channel, method.queue).purge()
+    name = queue_name(channel, method.queue)
+    channel.link.rights.require(READ, QUEUE, name)
+    count = find_queue(channel, name).purge()
     if not method.nowait:
         channel.reply(Methods.PurgeOk(count))
 
@@ -193,6 +208,7 @@ def purge(channel: Channel, method: Methods.Purge) -> None:
 def delete(channel: Channel, method: Methods.Delete) -> None:
     """Delete a queue; one that does not exist is deleted already."""
     name = queue_name(channel, method.queue)
+    channel.link.rights.require(CONFIGURE, QUEUE, name)
     queue = channel.host.queues.get(name)
     count = 0
     if queue is not None:

@@ -1,0 +1,151 @@
+"""Who may log in and what they may do, from two files: a line `login:password` a user, and a line a permission.
+
+    # who      may                    what      named       and only
+    ci         write                  exchange  ci          key=ci.#
+    scanner    read                   exchange  pulp
+    scanner    configure,write,read   queue     scanner.*   vhost=blue
+    admin      all                    *         *
+
+Words are separated by blanks; quotes hold a name with blanks together. Without a file of permissions every user may do
+everything; with one, nobody may do what it does not say.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pulpit.broker.config import User, guest
+from pulpit.broker.passwords import Password
+from pulpit.broker.permissions import KINDS, OPERATIONS, Grant
+from pulpit.errors import ConfigurationError
+from pulpit.privatefile import read_secret, read_trusted
+
+T = TypeVar("T")
+USERS_KEY: Final = "[broker] users_file"
+PERMISSIONS_KEY: Final = "[broker] permissions_file"
+ANY: Final = "*"
+ALL: Final = "all"
+LIMITS: Final[Mapping[str, str]] = {"key": "key", "vhost": "host"}
+"""What may be added to a permission, and the property of a grant that it becomes."""
+_WORDS: Final = 4
+
+
+class BadLine(ValueError):
+    """A line cannot be understood; the text says why and repeats nothing of a password."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roster:
+    """The two files; without one of users there is the user guest alone."""
+
+    users_file: Path | None = None
+    permissions_file: Path | None = None
+    virtual_hosts: tuple[str, ...] = ("/",)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that there are."""
+        return tuple(path for path in (self.users_file, self.permissions_file) if path is not None)
+
+    def read(self) -> Mapping[str, User]:
+        """Read both files anew.
+
+        Raises:
+            ConfigurationError: one of them cannot be read, is open to others, or has a wrong line; its number is told.
+        """
+        users = guest() if self.users_file is None else _users(self.users_file)
+        if self.permissions_file is None:
+            return users
+        grants = _grants(self.permissions_file, users, self.virtual_hosts)
+        return {login: replace(user, grants=grants[login]) for login, user in users.items()}
+
+
+def user_line(line: str) -> tuple[str, User]:
+    """Read `login:password`.
+
+    Raises:
+        BadLine: it is none.
+    """
+    login, colon, password = line.partition(":")
+    if not login or not colon or not password:
+        raise BadLine("is not login:password.")
+    try:
+        return login, User(password=Password(password))
+    except ValueError as error:
+        raise BadLine(f"has a hashed password that cannot be used: {error}.") from None
+
+
+def permission_line(line: str) -> tuple[str, Grant]:
+    """Read one permission and whom it is given to.
+
+    Raises:
+        BadLine: it is none.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise BadLine(f"cannot be split into words ({str(error).lower()}).") from None
+    if len(words) < _WORDS:
+        raise BadLine("is not: user, operations, exchange or queue, name.")
+    who, operations, kind, name, *limits = words
+    return who, Grant(operations=_operations(operations), kinds=_kinds(kind), name=name, **_limits(limits))
+
+
+def _operations(word: str) -> frozenset[str]:
+    if word == ALL:
+        return OPERATIONS
+    names = frozenset(word.split(","))
+    if not names <= OPERATIONS:
+        raise BadLine(f"has {word!r} where configure, write, read or all stands.")
+    return names
+
+
+def _kinds(word: str) -> frozenset[str]:
+    if word != ANY and word not in KINDS:
+        raise BadLine(f"has {word!r} where exchange, queue or {ANY} stands.")
+    return KINDS if word == ANY else frozenset({word})
+
+
+def _limits(words: Iterable[str]) -> dict[str, str]:
+    limits: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in LIMITS or LIMITS[name] in limits:
+            raise BadLine(f"has {word!r} at its end, where key=… or vhost=… may stand once.")
+        limits[LIMITS[name]] = value
+    return limits
+
+
+def _users(path: Path) -> Mapping[str, User]:
+    users: dict[str, User] = {}
+    for line, (login, user) in _lines(read_secret(path, USERS_KEY), path, USERS_KEY, user_line):
+        if login in users:
+            raise ConfigurationError(USERS_KEY, f"line {line} of {path} names {login!r} again.")
+        users[login] = user
+    if not users:
+        raise ConfigurationError(USERS_KEY, f"there is no user in {path}.")
+    return users
+
+
+def _grants(path: Path, users: Iterable[str], hosts: Iterable[str]) -> Mapping[str, tuple[Grant, ...]]:
+    """What each user may do; a name that nobody bears is refused, so that no slip of the pen goes unnoticed."""
+    grants: dict[str, list[Grant]] = {login: [] for login in users}
+    for line, (who, grant) in _lines(read_trusted(path, PERMISSIONS_KEY), path, PERMISSIONS_KEY, permission_line):
+        if who != ANY and who not in grants:
+            raise ConfigurationError(PERMISSIONS_KEY, f"line {line} of {path} names {who!r}, who is no user.")
+        if grant.host is not None and grant.host not in hosts:
+            raise ConfigurationError(PERMISSIONS_KEY, f"line {line} of {path} names no virtual host: {grant.host!r}.")
+        for each in grants if who == ANY else (who,):
+            grants[each].append(grant)
+    return {login: tuple(given) for login, given in grants.items()}
+
+
+def _lines(text: str, path: Path, key: str, read: Callable[[str], T]) -> Iterator[tuple[int, T]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield number, read(line.strip())
+            except BadLine as error:
+                raise ConfigurationError(key, f"line {number} of {path} {error}") from None
