@@ -44,7 +44,9 @@ def places(here: Mirror) -> list[str]:
 
 
 def trees(here: Mirror) -> list[Path]:
-    return sorted((here.data_dir / "published" / "trees").glob("*/*"))
+    """All that is there but the inventories of trees."""
+    found = sorted((here.data_dir / "published" / "trees").glob("*/*"))
+    return [path for path in found if path.suffix != ".files" or not path.with_suffix("").is_dir()]
 
 
 def test_it_lays_out_the_files_and_a_manifest(upstream: Upstream, here: Mirror) -> None:

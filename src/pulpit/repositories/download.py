@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from pulpit.errors import WorkFailed
 from pulpit.repositories.connections import login, open_session, proxy
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
+from pulpit.repositories.workroom import workroom
 
 _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
@@ -78,17 +79,18 @@ class Downloads:
         self._storage: Final = storage
         self._limits: Final = limits
         self._session: Final = open_session(feed, limits)
-        self._documents: Final[list[Path]] = []
+        self._rooms: Final = ExitStack()
+        self._room = storage.downloads
 
     async def __aenter__(self) -> Self:
+        self._room = self._rooms.enter_context(workroom(self._storage.downloads))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
-        for path in self._documents:
-            path.unlink(missing_ok=True)
+        self._rooms.close()
 
     @property
     def feed(self) -> str:
@@ -107,9 +109,7 @@ class Downloads:
 
     def scratch(self) -> Path:
         """A path for a file that is gone when the sync ends."""
-        path = self._storage.downloads / f"{os.urandom(16).hex()}.list"
-        self._documents.append(path)
-        return path
+        return self._room / f"{os.urandom(16).hex()}.list"
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread; what the disk refuses becomes a sentence."""
@@ -166,7 +166,7 @@ class Downloads:
                 await tries.another(error, came=0)
         sha256 = hashlib.sha256(content).hexdigest()
         with disk_errors(f"The file {shown(wanted.relative_path)!r}"):
-            self._storage.keep(sha256, content)
+            self._storage.keep(sha256, content, self._room)
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
@@ -222,7 +222,7 @@ class Downloads:
 
     def _finish(self, wanted: WantedFile, partial: Partial) -> StoredFile:
         sha256 = partial.digest("sha256")
-        self._storage.place(partial, sha256)
+        self._storage.place(partial.path, sha256)
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
 
     async def _document(

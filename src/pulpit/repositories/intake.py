@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 from pulpit.content.port import ContentType, StoredFile, StoredUnit
 from pulpit.errors import InvalidValue, WorkFailed
-from pulpit.repositories.storage import Storage, disk_errors
+from pulpit.repositories.storage import FILE_MODE, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.workroom import workroom
 from pulpit.store import repositories, units
 from pulpit.store.units import Held, NewUnit, Unit
 
@@ -100,13 +101,17 @@ def _import(
 def _take(storage: Storage, path: Path) -> StoredFile:
     """Copy a file into the storage."""
     running, size = hashlib.sha256(), 0
-    with path.open("rb") as source, storage.fresh() as partial:
-        while piece := source.read(_PIECE):
-            running.update(piece)
-            size += len(piece)
-            partial.write(piece)
-        os.fsync(partial.fd)
-        storage.place(partial, running.hexdigest())
+    with path.open("rb") as source, workroom(storage.downloads) as room:
+        copy = room / "copy"
+        fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(fd, "wb") as target:
+            while piece := source.read(_PIECE):
+                running.update(piece)
+                size += len(piece)
+                target.write(piece)
+            target.flush()
+            os.fsync(fd)
+        storage.place(copy, running.hexdigest())
     storage.flush([running.hexdigest()])
     return StoredFile(relative_path=path.name, sha256=running.hexdigest(), size=size)
 

@@ -8,11 +8,14 @@ from typing import Final
 from pulpit.repositories.storage import Storage
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.workroom import sweep
 from pulpit.store import orphans, units
 
 DAY: Final = 86400
-_PARTIALS_FOR: Final = 7 * DAY
-_STRAYS_FOR: Final = DAY
+PARTIALS_FOR: Final = 7 * DAY
+"""Seconds for which an unfinished download waits to be gone on with."""
+STRAYS_FOR: Final = DAY
+"""Seconds for which a file that the database does not know may still be recorded."""
 
 
 async def remove_orphans(
@@ -58,9 +61,10 @@ def _remove_strays(workplace: Workplace, storage: Storage) -> None:
             units.lock_artifacts(tx)
             known = units.kept(tx.connection, names)
             for name in set(names) - known.keys():
-                _remove_older(folder / name, now - _STRAYS_FOR)
-    for path in storage.downloads.glob("*"):
-        _remove_older(path, now - _PARTIALS_FOR)
+                _remove_older(folder / name, now - STRAYS_FOR)
+    sweep(storage.downloads)
+    for path in storage.downloads.glob("*.part"):
+        _remove_older(path, now - PARTIALS_FOR)
 
 
 def _remove_older(path: Path, moment: float) -> None:

@@ -132,7 +132,7 @@ class _Run:
         """Build a tree and show it."""
         place, before = self._place(), self._before()
         visible = self._shelf.shown_at(before or place)
-        self._shelf.sweep(visible)
+        self._shelf.sweep(visible)  # whatever a killed publish left was put right before this one could begin
         with disk_errors("The published tree"):
             tree = self._shelf.new()
             try:
@@ -152,7 +152,9 @@ class _Run:
             content = _Content(connection, self._distributor.repo_id, self._counted)
             self._progress.totals = dict(content.counts)
             self._progress.units_total = sum(content.counts.values())
-            self._type.publish(content, NewTree(tree, self._storage, stop), self._config)
+            new = NewTree(tree, self._storage, stop)
+            self._type.publish(content, new, self._config)
+        new.finish()
         return state
 
     def _switch(self, tree: Path, place: str, before: str | None, state: dict[str, Any]) -> None:
@@ -172,11 +174,11 @@ class _Run:
         if before is not None:
             self._shelf.hide(before)
         self._shelf.hide(self._place())
-        self._shelf.remove()
         with self._database.write() as tx:
             scratchpad = {**(self._distributor.scratchpad or {}), "published": None}
             which = (self._distributor.repo_id, self._distributor.id)
             repositories.change_distributor(tx, *which, scratchpad=scratchpad)
+        self._shelf.remove()
 
     def enter(self, phase: Phase) -> None:
         """Go on to a phase and say so."""

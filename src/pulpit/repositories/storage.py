@@ -2,6 +2,7 @@
 
     content/ab/abcdef…       whole, verified files
     downloads/<name>.part    unfinished ones, named after what they are to become, so that they can be gone on with
+    downloads/<name>.work/   what one piece of work needs and nobody can go on with (`workroom`)
 
 A file in `content` counts when the database says so. One that it does not know (its download was not yet committed when
 the power went) is read again before it is used.
@@ -61,8 +62,7 @@ class Partial:
         for running in self.hashes.values():
             running.update(view)
         self.size += len(view)
-        while view:
-            view = view[os.write(self.fd, view) :]
+        _write_all(self.fd, view)
 
     def begin(self, algorithms: Collection[str]) -> None:
         """Throw away what there is."""
@@ -128,30 +128,19 @@ class Storage:
         finally:
             os.close(fd)
 
-    @contextmanager
-    def fresh(self) -> Iterator[Partial]:
-        """An unfinished file of no known checksum, for one writer; removed unless it was placed."""
-        path = self.downloads / f"{os.urandom(16).hex()}.part"
+    def keep(self, sha256: str, content: bytes, room: Path) -> None:
+        """Put a small file into its place, by way of a workroom."""
+        path = f"{room}/{os.urandom(16).hex()}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
-            yield Partial(path=path, fd=fd, size=0)
-        finally:
-            os.close(fd)
-            path.unlink(missing_ok=True)
-
-    def keep(self, sha256: str, content: bytes) -> None:
-        """Put a small file into its place."""
-        path = f"{self.downloads}/{os.urandom(16).hex()}.part"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        try:
-            os.write(fd, content)
+            _write_all(fd, memoryview(content))
         finally:
             os.close(fd)
         self._move(path, sha256)
 
-    def place(self, partial: Partial, sha256: str) -> None:
+    def place(self, path: Path, sha256: str) -> None:
         """Move a finished file to its place."""
-        self._move(str(partial.path), sha256)
+        self._move(str(path), sha256)
 
     def _move(self, path: str, sha256: str) -> None:
         target = f"{self.content}/{sha256[:2]}/{sha256}"
@@ -199,6 +188,12 @@ def flush_file_system(folder: Path) -> None:
 def flush_folder(folder: Path) -> None:
     """Make the names in a folder safe from a loss of power."""
     _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _write_all(fd: int, view: memoryview) -> None:
+    """Write every byte: a disk that has room for some of them takes those and says nothing."""
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _flush(path: Path, flags: int) -> None:

@@ -2,6 +2,7 @@
 
     published/isos/<relative URL>               the link that readers come by
     published/trees/<distributor>/<tree>/       what it leads to; the one before it stays for those who read it
+    published/trees/<distributor>/<tree>.files  its inventory, written last: a tree without one is not whole
 
 Files of a tree are hard links to the storage, so a tree stays whole whatever happens there.
 """
@@ -19,6 +20,8 @@ from typing import BinaryIO, Final
 from pulpit.content.paths import flaw, shown
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
+from pulpit.repositories import inventory
+from pulpit.repositories.inventory import Line
 from pulpit.repositories.storage import FILE_MODE, FOLDER_MODE, Storage, flush_file_system, flush_folder, make_folders
 
 PUBLISHED: Final = "published"
@@ -48,6 +51,8 @@ class NewTree:
         self._storage: Final = storage
         self._stop: Final = stop
         self._folders: Final[set[str]] = {""}
+        self._linked: Final[dict[str, str]] = {}
+        self._written: Final[set[str]] = set()
 
     def link(self, relative_path: str, sha256: str) -> None:
         """Place a kept file."""
@@ -63,12 +68,14 @@ class NewTree:
                 if error.errno not in _NO_HARD_LINK:
                     raise
                 _copy(source, target)
+        self._linked[relative_path] = sha256
 
     @contextmanager
     def write(self, relative_path: str) -> Iterator[BinaryIO]:
         """Open a new file."""
         with _collisions(relative_path):
             fd = os.open(self._place(relative_path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        self._written.add(relative_path)
         with os.fdopen(fd, "wb") as file:
             yield file
 
@@ -78,6 +85,21 @@ class NewTree:
         with _collisions(new):
             os.link(self._root / old, target)
         (self._root / old).unlink()
+        self._written.remove(old)
+        self._written.add(new)
+
+    def finish(self) -> None:
+        """Write the inventory; nothing may be added any more."""
+        inventory.write(self._root, self._lines())
+
+    def _lines(self) -> Iterator[Line]:
+        for path, sha256 in self._linked.items():
+            yield Line(relative_path=path, sha256=sha256, size=(self._root / path).stat().st_size)
+        for path in self._written:
+            go_on(self._stop)
+            with (self._root / path).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                yield Line(relative_path=path, sha256=digest, size=os.fstat(file.fileno()).st_size)
 
     def checksum(self, sha256: str, algorithm: str) -> str:
         """Another checksum of a kept file."""
@@ -117,7 +139,7 @@ class Shelf:
     def shown_at(self, place: str) -> Path | None:
         """The tree that a published path leads to, if it is one of these."""
         target = _target(self._link(place))
-        return target if target is not None and target.parent == self._folder and target.is_dir() else None
+        return target if target is not None and self.owns(target) and target.is_dir() else None
 
     def show(self, tree: Path, place: str) -> None:
         """Let a published path lead to the tree from now on.
@@ -154,14 +176,37 @@ class Shelf:
 
     def sweep(self, *keep: Path | None) -> None:
         """Remove all trees but these, and what interrupted publishes left."""
+        kept = {*keep, *(inventory.beside(tree) for tree in keep if tree)}
         with suppress(FileNotFoundError):
             for entry in list(self._folder.iterdir()):
-                if entry in keep:
+                if entry in kept:
                     continue
-                if entry.is_symlink():
-                    entry.unlink(missing_ok=True)
-                else:
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+
+    def owns(self, tree: Path) -> bool:
+        """Whether a path is that of one of these trees, there or not."""
+        return tree.parent == self._folder
+
+    def tree(self, name: str) -> Path:
+        """Where the tree of a name stands, or would."""
+        return self._folder / name
+
+    def whole(self) -> list[Path]:
+        """The trees that have an inventory, the oldest first: names sort by time."""
+        with suppress(FileNotFoundError):
+            return sorted(tree for tree in self._folder.iterdir() if inventory.beside(tree).exists())
+        return []
+
+    def unfinished(self) -> list[Path]:
+        """What a publish under way has begun, or a killed one has left."""
+        whole = self.whole()
+        known = {*whole, *map(inventory.beside, whole)}
+        with suppress(FileNotFoundError):
+            return sorted(entry for entry in self._folder.iterdir() if entry not in known)
+        return []
 
     def remove(self) -> None:
         """Remove every tree."""
@@ -189,6 +234,18 @@ class Shelf:
                 link.rmdir()
             except OSError:
                 raise WorkFailed(f"Another repository is published beneath {shown(place)!r}.") from None
+
+
+def links(data_dir: Path) -> Iterator[tuple[str, Path | None]]:
+    """Every published path with the tree that its link leads to."""
+    root = data_dir / PUBLISHED
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        if here == root and TREES in names:
+            names.remove(TREES)
+        for path in sorted(here / name for name in (*names, *files)):
+            if path.is_symlink():
+                yield str(path.relative_to(root)), _target(path)
 
 
 def _target(link: Path) -> Path | None:

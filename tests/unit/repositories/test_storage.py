@@ -32,7 +32,7 @@ def test_a_partial_file_is_gone_on_with(storage: Storage) -> None:
         partial.write(CONTENT[3:])
         assert partial.digest("sha256") == SHA256
         assert partial.digest("md5") == hashlib.md5(CONTENT).hexdigest()  # noqa: S324 - upstreams announce it
-        storage.place(partial, SHA256)
+        storage.place(partial.path, SHA256)
 
     assert storage.has(SHA256, len(CONTENT))
     assert storage.path(SHA256).read_bytes() == CONTENT
@@ -45,13 +45,13 @@ def test_two_downloads_of_one_file_do_not_meet(storage: Storage) -> None:
         for partial in (first, second):
             partial.begin({"sha256"})
             partial.write(CONTENT)
-            storage.place(partial, SHA256)
+            storage.place(partial.path, SHA256)
 
     assert storage.path(SHA256).read_bytes() == CONTENT
 
 
 def test_a_file_that_nobody_recorded_is_read_again_before_it_counts(storage: Storage) -> None:
-    storage.keep(SHA256, CONTENT)
+    storage.keep(SHA256, CONTENT, storage.downloads)
     assert storage.adopt(SHA256) == len(CONTENT)
 
     storage.path(SHA256).write_bytes(b"garbage")
@@ -64,7 +64,7 @@ def test_a_file_that_nobody_recorded_is_read_again_before_it_counts(storage: Sto
 def test_any_number_of_files_is_flushed(storage: Storage, count: int) -> None:
     names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
     for number, name in enumerate(names):
-        storage.keep(name, str(number).encode())
+        storage.keep(name, str(number).encode(), storage.downloads)
 
     storage.flush(names)
 

@@ -1,0 +1,82 @@
+"""What killed work has begun is undone, so that database, storage and published trees agree again.
+
+The database is right: a published path leads again to the tree that it names, and to nothing if it names none. Both are
+whole: a tree is flushed before anything leads to it, and stays until another one is shown. Call it when nobody works on
+the repositories: when the server starts, or before the task of a dead worker gets its end and the next one may begin.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from pulpit.errors import PulpitError
+from pulpit.repositories import tree, workroom
+from pulpit.repositories.storage import Storage
+from pulpit.repositories.tree import Shelf
+from pulpit.store import repositories
+from pulpit.store.database import Database
+from pulpit.store.repositories import Distributor
+
+_log = logging.getLogger(__name__)
+
+
+def recover(database: Database, data_dir: Path, repo_id: str | None = None) -> None:
+    """Undo what was left of one repository's work, or of everybody's; what the disk refuses is logged and left."""
+    try:
+        with database.read() as connection:
+            _recover(connection, data_dir, repo_id)
+    except (OSError, PulpitError):
+        _log.exception("what killed work left could not be put right", extra={"action": "recovery_failed"})
+
+
+def _recover(connection: Connection, data_dir: Path, repo_id: str | None) -> None:
+    workroom.sweep(Storage(data_dir).downloads)
+    found = repositories.distributors_of(connection, repo_id)
+    shown = list(tree.links(data_dir))
+    for distributor in found:
+        settle(data_dir, distributor, shown)
+    if repo_id is None:
+        _forget_unknown(data_dir, found, shown)
+
+
+def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, Path | None]]) -> None:
+    """Let what readers see of a distributor be what the database says; `shown` are all published paths."""
+    shelf = Shelf(data_dir, distributor.object_id)
+    published = (distributor.scratchpad or {}).get("published")
+    right = shelf.tree(published["tree"]) if published else None
+    for place, target in shown:
+        if target is not None and shelf.owns(target) and (published is None or place != published["place"]):
+            shelf.hide(place)
+    if right is not None and right in shelf.whole() and shelf.shown_at(published["place"]) != right:
+        shelf.show(right, published["place"])
+        _say("published path led back", place=published["place"], tree=right.name)
+    if right is None or right.is_dir():
+        shelf.sweep(right, _before(shelf, right))
+
+
+def _before(shelf: Shelf, right: Path | None) -> Path | None:
+    """The tree that was shown before, which somebody may still read."""
+    older = [one for one in shelf.whole() if right is not None and one.name < right.name]
+    return older[-1] if older else None
+
+
+def _forget_unknown(
+    data_dir: Path, known: Iterable[Distributor], shown: Iterable[tuple[str, Path | None]]
+) -> None:
+    """Remove what distributors published that do not exist any more."""
+    folder = data_dir / tree.PUBLISHED / tree.TREES
+    names = {distributor.object_id for distributor in known}
+    for place, target in shown:
+        if target is None or target.parent.parent != folder or target.parent.name not in names:
+            _say("published path of nobody removed", place=place)
+            (data_dir / tree.PUBLISHED / place).unlink(missing_ok=True)
+    for shelf in sorted(folder.glob("*")):
+        if shelf.name not in names:
+            shutil.rmtree(shelf, ignore_errors=True)
+
+
+def _say(what: str, **facts: str) -> None:
+    _log.warning(what, extra={"action": "recovered", **facts})
