@@ -50,6 +50,30 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def check_own(data_dir: Path) -> None:
+    """Refuse a folder that is not there or is somebody else's: what root leaves in it the server could not open.
+
+    Raises:
+        ConfigurationError: the folder cannot be looked into.
+    """
+    try:
+        owner = data_dir.stat().st_uid
+    except OSError as error:
+        raise ConfigurationError(_KEY, f"{data_dir} cannot be used ({error.strerror}).") from None
+    if owner != os.geteuid():
+        raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else; do this as its user.")
+
+
+def is_served(data_dir: Path) -> bool:
+    """Whether a server runs in this folder."""
+    with _open(data_dir / "server.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def worked_in(data_dir: Path) -> Iterator[None]:
     """Be a worker in this folder, seen by a server that starts anew while this process has not ended yet."""

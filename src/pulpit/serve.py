@@ -40,6 +40,7 @@ from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
+from pulpit.repositories.recovery import recover, recover_one
 from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
@@ -79,6 +80,7 @@ async def _serve(settings: Settings) -> None:
         database = Database.open(settings.data_dir, doorbell, url=settings.database.url)
         stack.callback(database.close)
         password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
+        await asyncio.to_thread(recover, database, settings.data_dir)
         reason = "The server ended while this task ran."
         await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
@@ -178,6 +180,7 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         module="pulpit.worker",
         briefing=briefing,
         stop_timeout=settings.tasks.stop_timeout,
+        recover=lambda task: recover_one(database, settings.data_dir, task.arguments.get("repo_id")),
     )
 
 

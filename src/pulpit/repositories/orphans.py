@@ -32,7 +32,7 @@ async def remove_orphans(
             removed[one] = removed.get(one, 0) + count
     while await in_thread(_remove_files, workplace, storage):
         pass
-    await in_thread(_remove_strays, workplace, storage)
+    await in_thread(remove_strays, workplace, storage)
     return removed
 
 
@@ -52,7 +52,7 @@ def _remove_files(workplace: Workplace, storage: Storage) -> int:
     return len(gone)
 
 
-def _remove_strays(workplace: Workplace, storage: Storage) -> None:
+def remove_strays(workplace: Workplace, storage: Storage) -> None:
     """Remove files that were downloaded but never recorded, and downloads that nobody went on with."""
     now = time.time()
     for folder in storage.content.glob("??"):

@@ -158,6 +158,7 @@ class _Run:
         return state
 
     def _switch(self, tree: Path, place: str, before: str | None, state: dict[str, Any]) -> None:
+        """Write down and show the tree in one transaction; of a broken one `recovery` believes what was committed."""
         published = {"place": place, "tree": tree.name, "state": state}
         scratchpad = {**(self._distributor.scratchpad or {}), "published": published}
         now = self._workplace.clock()
@@ -165,19 +166,17 @@ class _Run:
             which = (self._distributor.repo_id, self._distributor.id)
             repositories.change_distributor(tx, *which, last_publish=now, scratchpad=scratchpad)
             self._shelf.show(tree, place)
-        if before not in (None, place):
-            self._shelf.hide(before)
+            if before not in (None, place):
+                self._shelf.hide(before)
 
     def undo(self) -> None:
         """Show nothing, and keep no tree."""
-        before = self._before()
-        if before is not None:
-            self._shelf.hide(before)
-        self._shelf.hide(self._place())
         with self._database.write() as tx:
             scratchpad = {**(self._distributor.scratchpad or {}), "published": None}
             which = (self._distributor.repo_id, self._distributor.id)
             repositories.change_distributor(tx, *which, scratchpad=scratchpad)
+            for place in {self._before() or self._place(), self._place()}:
+                self._shelf.hide(place)
         self._shelf.remove()
 
     def enter(self, phase: Phase) -> None:

@@ -7,10 +7,9 @@ the repositories: when the server starts, or before the task of a dead worker ge
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from sqlalchemy import Connection
 
 from pulpit.errors import PulpitError
 from pulpit.repositories import tree, workroom
@@ -23,23 +22,25 @@ from pulpit.store.repositories import Distributor
 _log = logging.getLogger(__name__)
 
 
-def recover(database: Database, data_dir: Path, repo_id: str | None = None) -> None:
-    """Undo what was left of one repository's work, or of everybody's; what the disk refuses is logged and left."""
-    try:
-        with database.read() as connection:
-            _recover(connection, data_dir, repo_id)
-    except (OSError, PulpitError):
-        _log.exception("what killed work left could not be put right", extra={"action": "recovery_failed"})
-
-
-def _recover(connection: Connection, data_dir: Path, repo_id: str | None) -> None:
-    workroom.sweep(Storage(data_dir).downloads)
-    found = repositories.distributors_of(connection, repo_id)
-    shown = list(tree.links(data_dir))
-    for distributor in found:
-        settle(data_dir, distributor, shown)
-    if repo_id is None:
+def recover(database: Database, data_dir: Path) -> None:
+    """Undo what was left of everybody's work; what the disk refuses is logged and left."""
+    with _logged():
+        workroom.sweep(Storage(data_dir).downloads)
+        found = _distributors(database, None)
+        shown = list(tree.links(data_dir))
+        for distributor in found:
+            settle(data_dir, distributor, shown)
         _forget_unknown(data_dir, found, shown)
+
+
+def recover_one(database: Database, data_dir: Path, repo_id: str | None) -> None:
+    """The same for the work on one repository, or on none, while others go on."""
+    with _logged():
+        workroom.sweep(Storage(data_dir).downloads)
+        if repo_id is not None:
+            shown = list(tree.links(data_dir))
+            for distributor in _distributors(database, repo_id):
+                settle(data_dir, distributor, shown)
 
 
 def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, Path | None]]) -> None:
@@ -50,11 +51,24 @@ def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, 
     for place, target in shown:
         if target is not None and shelf.owns(target) and (published is None or place != published["place"]):
             shelf.hide(place)
-    if right is not None and right in shelf.whole() and shelf.shown_at(published["place"]) != right:
-        shelf.show(right, published["place"])
-        _say("published path led back", place=published["place"], tree=right.name)
+    if published and right in shelf.whole() and shelf.shown_at(published["place"]) != right:
+        shelf.show(shelf.tree(published["tree"]), published["place"])
+        _say("published path led back", place=published["place"], tree=published["tree"])
     if right is None or right.is_dir():
         shelf.sweep(right, _before(shelf, right))
+
+
+def _distributors(database: Database, repo_id: str | None) -> Sequence[Distributor]:
+    with database.read() as connection:
+        return repositories.distributors_of(connection, repo_id)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, PulpitError):
+        _log.exception("what killed work left could not be put right", extra={"action": "recovery_failed"})
 
 
 def _before(shelf: Shelf, right: Path | None) -> Path | None:
@@ -63,9 +77,7 @@ def _before(shelf: Shelf, right: Path | None) -> Path | None:
     return older[-1] if older else None
 
 
-def _forget_unknown(
-    data_dir: Path, known: Iterable[Distributor], shown: Iterable[tuple[str, Path | None]]
-) -> None:
+def _forget_unknown(data_dir: Path, known: Iterable[Distributor], shown: Iterable[tuple[str, Path | None]]) -> None:
     """Remove what distributors published that do not exist any more."""
     folder = data_dir / tree.PUBLISHED / tree.TREES
     names = {distributor.object_id for distributor in known}

@@ -1,6 +1,6 @@
 """A folder of its own for each piece of work, so that what a dead process left can be told from what is in use.
 
-    downloads/<name>.work/      locked while somebody works in it, removed when the work is done
+downloads/<name>.work/      locked while somebody works in it, removed when the work is done
 """
 
 import fcntl

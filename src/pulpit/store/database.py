@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.store.doorbell import Bell, Ringer
-from pulpit.store.migrations import upgrade
+from pulpit.store.migrations import is_current, upgrade
 
 LOCK_WAIT_MS: Final = 30_000
 """How long a transaction waits for another one's write lock on SQLite, in milliseconds."""
@@ -58,6 +58,27 @@ class Database:
         except DBAPIError as error:
             database.close()
             raise ConfigurationError("[database] url", f"the database cannot be opened ({error.orig}).") from None
+        return database
+
+    @classmethod
+    def look_into(cls, data_dir: Path, ringer: Ringer, *, url: str = "") -> "Database":
+        """Open a database as it is, without bringing it up to date.
+
+        Raises:
+            ConfigurationError: there is none, it is of another version, or it cannot be reached.
+        """
+        if not url and not (data_dir / FILE_NAME).is_file():
+            raise ConfigurationError("[server] data_dir", f"there is no database in {data_dir}.")
+        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), ringer)
+        try:
+            with database._engine.connect() as connection:
+                current = is_current(connection)
+        except DBAPIError as error:
+            database.close()
+            raise ConfigurationError("[database] url", f"the database cannot be opened ({error.orig}).") from None
+        if not current:
+            database.close()
+            raise ConfigurationError("[database] url", "its tables are of another version; start the server once.")
         return database
 
     @property

@@ -65,13 +65,28 @@ def _end(tx: Transaction, task: Task, verdict: Verdict, clock: Clock) -> None:
     final = tasks.end(tx, task.id, task.worker_name or "", ended, now=now)
     if final is None:
         raise _NotMineAnymoreError
-    for record in history.open_records(tx.connection, task.id):
-        closed = history.close(tx, record.id, verdict.ending or Ending(result="error"), now=now)
+    _close_records(tx, final, verdict.ending, clock)
+    announce(tx, final, clock)
+
+
+def _close_records(tx: Transaction, final: Task, ending: Ending | None, clock: Clock) -> None:
+    """Close what the task has opened, and fire the finish of each."""
+    for record in history.open_records(tx.connection, final.id):
+        closed = history.close(tx, record.id, ending or Ending(result="error"), now=final.finish_time or clock())
         if closed:
             report = history_report(closed)
             fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
-            tasks.amend(tx, task.id, result=report)
-    announce(tx, final, clock)
+            tasks.amend(tx, final.id, result=report)
+
+
+def close_forgotten(database: Database, task_id: str, clock: Clock) -> None:
+    """Close what a task that has ended left open: no way leads there, but one leads back.
+
+    Raises:
+        MissingResource: the task is not known any more.
+    """
+    with database.write() as tx:
+        _close_records(tx, tasks.get(tx.connection, task_id), None, clock)
 
 
 def canceled(reason: str) -> Verdict:
@@ -103,6 +118,10 @@ def failed(error: Exception, trace: Sequence[str]) -> Verdict:
     return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, code=code, data=data))
 
 
+def _as_it_is(_: Task) -> None:
+    """Nothing is to be put right."""
+
+
 def error_report(
     description: str, *, code: str = PulpitError.code, data: dict[str, Any] | None = None, causes: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -111,8 +130,17 @@ def error_report(
     return {"code": code, "description": description, "data": data or {}, "sub_errors": sub_errors}
 
 
-def sweep(database: Database, worker_pattern: str, reason: str, clock: Clock) -> int:
-    """End every task that runs at dead workers, whose names end in the pattern, and answer how many."""
+def sweep(
+    database: Database, worker_pattern: str, reason: str, clock: Clock, recover: Callable[[Task], None] = _as_it_is
+) -> int:
+    """End every task that runs at dead workers, whose names end in the pattern, and answer how many.
+
+    `recover` puts right what a task left; it comes before the end, which lets the next task of the repository begin.
+    """
     with database.read() as connection:
         orphans = tasks.running_at(connection, worker_pattern)
-    return sum(end(database, task, lost(task, reason), clock) for task in orphans)
+    count = 0
+    for task in orphans:
+        recover(task)
+        count += end(database, task, lost(task, reason), clock)
+    return count

@@ -58,6 +58,7 @@ class Supervisor:
         module: str,
         briefing: dict[str, Any],
         stop_timeout: float,
+        recover: Callable[[tasks.Task], None],
     ) -> None:
         """Prepare.
 
@@ -69,6 +70,7 @@ class Supervisor:
             module: what a worker runs (`python -m`).
             briefing: the first line that a worker reads, as JSON; secrets go this way, never by the command line.
             stop_timeout: seconds that a cancelled task has before its worker is killed.
+            recover: puts right what a task of a dead worker left.
         """
         self._database: Final = database
         self._clock: Final = clock
@@ -77,6 +79,7 @@ class Supervisor:
         self._module: Final = module
         self._briefing: Final = briefing
         self._stop_timeout: Final = stop_timeout
+        self._recover: Final = recover
         self._workers: Final[dict[str, _Worker]] = {}
         self._rang: Final = asyncio.Event()
 
@@ -123,7 +126,7 @@ class Supervisor:
                 del self._workers[name]
             _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
             reason = f"The worker {name} died ({_cause(code)}) while it did this task."
-            await self._sweep(name, reason)
+            await self._sweep(name, reason, self._recover)
             await asyncio.sleep(RESTART_PAUSE)
 
     async def _spawn(self, name: str) -> Process:
@@ -142,7 +145,7 @@ class Supervisor:
         except TimeoutError:
             worker.process.kill()
             await worker.process.wait()
-        await self._sweep(worker.name, "The server was stopped.")
+        await self._sweep(worker.name, "The server was stopped.", self._recover)
 
     async def _pass_cancellations(self) -> None:
         for task in await patiently(self._running):
@@ -152,15 +155,15 @@ class Supervisor:
                 worker.tell(f"cancel {task.id}")
                 asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
 
-    async def _sweep(self, worker_pattern: str, reason: str) -> None:
-        await patiently(lambda: sweep(self._database, worker_pattern, reason, self._clock))
+    async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
+        await patiently(lambda: sweep(self._database, worker_pattern, reason, self._clock, recover))
 
     async def _bury_silent_servers(self) -> None:
         """End what servers have left that share the database and are dead."""
         if not self._database.is_sqlite:
             for node in await patiently(self._silent):
                 reason = f"The server {node} died while this task ran."
-                await self._sweep(f"@{node}", reason)
+                await self._sweep(f"@{node}", reason, lambda _: None)  # their data folder is not ours
 
     def _silent(self) -> Sequence[str]:
         with self._database.write() as tx:

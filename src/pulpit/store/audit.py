@@ -1,0 +1,207 @@
+"""What must hold between the tables, asked for row by row: every statement answers the rows that break a rule.
+
+They only look. What may be read in one snapshot is; files are asked for folder by folder, so that nothing holds a
+snapshot for long.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, text
+
+from pulpit.store.repositories import Distributor
+from pulpit.store.schema import (
+    artifacts,
+    associations,
+    dead_letters,
+    distributors,
+    event_counters,
+    events,
+    history,
+    listeners,
+    tasks,
+    unit_files,
+    units,
+)
+from pulpit.store.tasks import ENDED, RUNNING
+from pulpit.store.units import File
+
+MOST: Final = 1000
+"""Rows of one rule that are answered; whoever breaks a rule so often will read no more."""
+_PORTION: Final = 1000
+
+Rows = Sequence[Any]
+"""Rows with the columns that the statement names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A file that the database counts on; `used` if a unit consists of it."""
+
+    sha256: str
+    size: int
+    used: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """Where a kept file is a part of a unit; `repo_id` is none if no repository holds the unit."""
+
+    repo_id: str | None
+    relative_path: str
+
+
+def damage(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with its own file; PostgreSQL is not asked."""
+    if connection.dialect.name != "sqlite":
+        return []
+    found = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check"))]
+    return [] if found == ["ok"] else found
+
+
+def broken_references(connection: Connection) -> list[tuple[str, str]]:
+    """Table of a row that refers to nothing, and the table where it should be; PostgreSQL lets none come to be."""
+    if connection.dialect.name != "sqlite":
+        return []
+    rows = connection.execute(text("PRAGMA foreign_key_check")).fetchmany(MOST)
+    return [(row[0], row[2]) for row in rows]
+
+
+def kept_beneath(connection: Connection, prefix: str) -> list[Kept]:
+    """The files whose SHA-256 begins so."""
+    columns = artifacts.c
+    used = exists().where(unit_files.c.sha256 == columns.sha256)
+    wanted = select(columns.sha256, columns.size, used.label("used"))
+    rows = connection.execute(wanted.where((columns.sha256 >= prefix) & (columns.sha256 < f"{prefix}g")))
+    return [Kept(sha256=row.sha256, size=row.size, used=bool(row.used)) for row in rows]
+
+
+def uses(connection: Connection, sha256: str) -> list[Use]:
+    """Which units consist of a file, and who holds them."""
+    joined = unit_files.outerjoin(associations, associations.c.unit_id == unit_files.c.unit_id)
+    wanted = select(associations.c.repo_id, unit_files.c.relative_path).select_from(joined)
+    rows = connection.execute(wanted.where(unit_files.c.sha256 == sha256).limit(MOST))
+    return [Use(repo_id=row.repo_id, relative_path=row.relative_path) for row in rows]
+
+
+def sizes_apart(connection: Connection) -> list[tuple[str, File, int]]:
+    """Unit, file and recorded size, where a unit's file and the kept one have two sizes."""
+    columns = unit_files.c
+    joined = unit_files.join(artifacts, artifacts.c.sha256 == columns.sha256)
+    wanted = select(
+        columns.unit_id, columns.relative_path, columns.sha256, columns.size, artifacts.c.size.label("kept")
+    )
+    rows = connection.execute(wanted.select_from(joined).where(columns.size != artifacts.c.size).limit(MOST))
+    return [
+        (row.unit_id, File(relative_path=row.relative_path, sha256=row.sha256, size=row.size), row.kept) for row in rows
+    ]
+
+
+def types_apart(connection: Connection) -> Rows:
+    """`repo_id`, `unit_id`, `unit_type_id`, `type_id` of units that a repository counts under another type."""
+    columns = associations.c
+    wanted = select(columns.repo_id, columns.unit_id, columns.unit_type_id, units.c.type_id)
+    wanted = wanted.join(units, units.c.id == columns.unit_id).where(units.c.type_id != columns.unit_type_id)
+    return connection.execute(wanted.limit(MOST)).all()
+
+
+def records_left_open(connection: Connection) -> Rows:
+    """`kind`, `repo_id`, `task_id`, `known` (whether the task still is) of open records whose task does not run."""
+    columns = history.c
+    joined = history.outerjoin(tasks, tasks.c.id == columns.task_id)
+    wanted = select(columns.kind, columns.repo_id, columns.task_id, tasks.c.id.is_not(None).label("known"))
+    over = columns.completed.is_(None) & or_(tasks.c.id.is_(None), tasks.c.state.in_(ENDED))
+    return connection.execute(wanted.select_from(joined).where(over).limit(MOST)).all()
+
+
+def open_records(connection: Connection) -> Rows:
+    """`kind`, `task_id` of the records that have no end yet."""
+    columns = history.c
+    return connection.execute(select(columns.kind, columns.task_id).where(columns.completed.is_(None))).all()
+
+
+def running(connection: Connection) -> Rows:
+    """`id`, `task_type`, `arguments` of the tasks that run."""
+    wanted = select(tasks.c.id, tasks.c.task_type, tasks.c.arguments).where(tasks.c.state == RUNNING)
+    return connection.execute(wanted).all()
+
+
+def surely_kept_from(connection: Connection, *, older_than: datetime | None, beyond: int | None) -> int:
+    """The number from which on retention has removed nothing: whatever is missing above it was lost."""
+    floor = 0
+    if older_than is not None:
+        aged = select(func.max(events.c.number)).where(events.c.occurred_at < older_than)
+        floor = connection.execute(aged).scalar() or 0
+    if beyond:
+        newest = select(events.c.number).order_by(events.c.number.desc()).offset(beyond - 1).limit(1)
+        floor = max(floor, connection.execute(newest).scalar() or 0)
+    return floor
+
+
+def gaps(connection: Connection, floor: int) -> Rows:
+    """`repo_id`, `before`, `after` (numbers of the repository), `number` where a repository's numbers do not go on.
+
+    A dead letter may be all that retention left of its time, so what follows one is not judged.
+    """
+    columns = events.c
+    by_repository: dict[str, Any] = {"partition_by": columns.repo_id, "order_by": columns.number}
+    pairs = select(
+        columns.repo_id,
+        columns.number,
+        columns.repo_number.label("after"),
+        func.lag(columns.repo_number).over(**by_repository).label("before"),
+        func.lag(columns.number).over(**by_repository).label("from_number"),
+    ).where(columns.repo_number.is_not(None))
+    one = pairs.subquery()
+    buried = exists().where(dead_letters.c.event_number == one.c.from_number)
+    wrong = (one.c.after != one.c.before + 1) & (one.c.from_number > floor) & ~buried
+    doubled = one.c.after <= one.c.before
+    wanted = select(one.c.repo_id, one.c.before, one.c.after, one.c.number).where(or_(wrong, doubled))
+    return connection.execute(wanted.order_by(one.c.number).limit(MOST)).all()
+
+
+def counters_behind(connection: Connection) -> Rows:
+    """`repo_id`, `highest`, `last_number` of repositories whose counter would give a number twice."""
+    columns = events.c
+    highest = select(columns.repo_id, func.max(columns.repo_number).label("highest")).group_by(columns.repo_id)
+    one = highest.where(columns.repo_number.is_not(None)).subquery()
+    joined = one.outerjoin(event_counters, event_counters.c.repo_id == one.c.repo_id)
+    wanted = select(one.c.repo_id, one.c.highest, event_counters.c.last_number).select_from(joined)
+    behind = or_(event_counters.c.last_number.is_(None), event_counters.c.last_number < one.c.highest)
+    return connection.execute(wanted.where(behind).limit(MOST)).all()
+
+
+def bodies(connection: Connection, event_types: Sequence[str], floor: int) -> Iterator[tuple[int, str, str]]:
+    """Number, type and body of the events of these types above a number, in order, read in portions."""
+    columns = events.c
+    wanted = select(columns.number, columns.event_type, columns.body).where(columns.event_type.in_(event_types))
+    while rows := connection.execute(_portion(wanted, columns.number, floor)).all():
+        for row in rows:
+            yield row.number, row.event_type, row.body
+        floor = rows[-1].number
+
+
+def positions_beyond(connection: Connection, head: int) -> list[tuple[str, int]]:
+    """Listeners that stand behind the end of the log, and where."""
+    rows = connection.execute(select(listeners.c.id, listeners.c.position).where(listeners.c.position > head))
+    return [(row.id, row.position) for row in rows]
+
+
+def letters_without_event(connection: Connection) -> list[tuple[str, int]]:
+    """Dead letters whose event is not in the log, and its number."""
+    gone = ~exists().where(events.c.number == dead_letters.c.event_number)
+    rows = connection.execute(select(dead_letters.c.id, dead_letters.c.event_number).where(gone).limit(MOST))
+    return [(row.id, row.event_number) for row in rows]
+
+
+def distributor_at_rest(connection: Connection, object_id: str) -> Distributor | None:
+    """A distributor as it is when no transaction that shows a tree is open; call it in one that writes."""
+    wanted = select(distributors).where(distributors.c.object_id == object_id).with_for_update()
+    row = connection.execute(wanted).mappings().one_or_none()
+    return None if row is None else Distributor(**row)
+
+
+def _portion(wanted: Select[Any], number: ColumnElement[int], after: int) -> Select[Any]:
+    return wanted.where(number > after).order_by(number).limit(_PORTION)
