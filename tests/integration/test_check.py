@@ -19,7 +19,7 @@ from pulpit.checks.scene import Scene
 from pulpit.clock import system_clock
 from pulpit.datafolder import locked
 from pulpit.fire import fire
-from pulpit.store import audit, history, listeners, tasks
+from pulpit.store import audit, dead_letters, history, listeners, tasks
 from support import database
 from support import upstream as serving
 from support.mirror import Mirror, mirror
@@ -332,11 +332,8 @@ def test_a_listener_beyond_the_log_is_found_and_put_at_its_end(here: Mirror) -> 
 def test_a_dead_letter_of_no_event_is_found(here: Mirror) -> None:
     with here.workplace.database.write() as tx:
         one = listeners.add(tx, "http", {}, ["*"], now=here.workplace.clock())
-    execute(
-        here,
-        "INSERT INTO dead_letters (id, listener_id, event_number, refused_at, attempts, reason) "
-        f"VALUES ('x', '{one.id}', 7, 1, 1, 'no')",
-    )
+        letter = dead_letters.NewDeadLetter(event_number=7, reason="no")
+        dead_letters.add(tx, one.id, [letter], attempts=1, now=here.workplace.clock())
 
     assert rules(look(here)) == ["books.letter"]
 

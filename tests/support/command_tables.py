@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from pulpit.admin.main import root
+from pulpit.cli import check
 from pulpit.feed.fire import fire
 from pulpit.feed.tail import tail
 from pulpit.listen import command as listen
@@ -39,6 +40,7 @@ def tables() -> dict[str, str]:
         "pulp-admin": _table(root),
         **{words: _table(command, leave_out=("--json",)) for words, command in commands()},
         "listen.py": _table(listen),
+        "pulpit check": _table(check),
         "pulpit fire": _table(fire),
         "pulpit tail": _table(tail),
     }
