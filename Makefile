@@ -16,8 +16,7 @@ demo: $(VENV)/installed $(WHEELS)/done ## Show the main job: a sync fires four e
 	@$(BIN)/python playpen/demo.py $(WHEELS)
 
 .PHONY: test
-test: $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
-	@tests/install-packages
+test: packages $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: serve
@@ -25,9 +24,12 @@ serve: $(VENV)/installed ## Run the server (ARGS=... goes to `pulpit serve`)
 	@$(BIN)/pulpit serve $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/installed-test ## Measure everything that is claimed, against named peers in the same run
-	@tests/install-packages
+bench: packages $(VENV)/installed-test ## Measure everything that is claimed, against named peers in the same run
 	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: packages
+packages:
+	@tests/install-packages
 
 .PHONY: lint
 lint: $(VENV)/installed-test ## Check style, types and the import contract
@@ -54,6 +56,7 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "installing what the tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql,test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[amqp10]' 2>$(VENV)/amqp10.log || echo "AMQP 1.0 cannot be built here (gcc and Python's headers are needed, see $(VENV)/amqp10.log); its tests will be skipped"
 	@touch $@
 
 $(WHEELS)/done: $(VENV)/installed

@@ -1,0 +1,85 @@
+"""What crosses the engine's border as values: conditions, outcomes and termini, with nothing of Proton in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
+"""What a connection begins with after the log-in (section 2.2)."""
+NOT_FOUND: Final = "amqp:not-found"
+NOT_ALLOWED: Final = "amqp:not-allowed"
+UNAUTHORIZED: Final = "amqp:unauthorized-access"
+DECODE_ERROR: Final = "amqp:decode-error"
+INTERNAL_ERROR: Final = "amqp:internal-error"
+RESOURCE_LIMIT: Final = "amqp:resource-limit-exceeded"
+PRECONDITION_FAILED: Final = "amqp:precondition-failed"
+TOO_LARGE: Final = "amqp:link:message-size-exceeded"
+FORCED: Final = "amqp:connection:forced"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Why something ended or was refused: a symbol of the specification (section 2.8.14) and words of the peer."""
+
+    name: str
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.description} ({self.name})" if self.description else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The receiver has taken responsibility."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The receiver did not take it and will not; nothing is wrong with the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The receiver finds the message itself wrong."""
+
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Modified:
+    """Like released, with a word about what was tried."""
+
+    failed: bool = False
+    undeliverable: bool = False
+
+
+Outcome = Accepted | Released | Rejected | Modified
+
+ACCEPTED: Final = Accepted()
+RELEASED: Final = Released()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terminus:
+    """One end of a link: a source or a target (sections 3.5.3 and 3.5.4)."""
+
+    address: str | None = None
+    dynamic: bool = False
+    durability: int = 0
+    """0 none, 1 its configuration, 2 its unsettled state too."""
+    expiry: str = "session-end"
+    """`link-detach`, `session-end`, `connection-close` or `never`."""
+    timeout: int = 0
+    """Seconds until an expired terminus is forgotten."""
+    copies: bool | None = None
+    """Of a source: whether every receiver gets each message (`copy`) or only one (`move`); `None` is the node's way."""
+    capabilities: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Of a dynamic node: what is asked of the node that is made."""
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    """Of a source: filters by name; a value is a `codec.Described`."""
+    coordinator: bool = False
+    """Of a target: it coordinates transactions."""
+
+
+NOWHERE: Final = Terminus()
