@@ -77,6 +77,17 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         _LISTENER | {"reason": _TEXT},
     ),
     events.LISTENER_RECOVERED: ("A listener takes events again.", _LISTENER),
+    events.SCHEDULE_DISABLED: (
+        "A schedule has failed so often in a row that it does not run any more until somebody enables it again.",
+        {
+            "schedule_id": _TEXT,
+            "repo_id": _TEXT,
+            "resource": _TEXT,
+            "schedule": _TEXT,
+            "consecutive_failures": {"type": "integer"},
+            "reason": _TEXT,
+        },
+    ),
     events.TEST: ("An operator tries a listener out; it is in no log and has the number 0.", {"listener_id": _TEXT}),
 }
 

@@ -20,6 +20,7 @@ REPO_DELETE: Final = "repo.delete"
 TASK_STATES: Final = ("waiting", "running", "finished", "error", "canceled")
 LISTENER_FAILING: Final = "listener.failing"
 LISTENER_RECOVERED: Final = "listener.recovered"
+SCHEDULE_DISABLED: Final = "schedule.disabled"
 TEST: Final = "event.test"
 
 PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
@@ -27,12 +28,12 @@ PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_F
 
 EVENT_TYPES: Final = (
     PULP_TYPES
-    | {REPO_CREATE, REPO_UPDATE, REPO_DELETE, LISTENER_FAILING, LISTENER_RECOVERED, TEST}
+    | {REPO_CREATE, REPO_UPDATE, REPO_DELETE, LISTENER_FAILING, LISTENER_RECOVERED, SCHEDULE_DISABLED, TEST}
     | {f"tasks.{state}" for state in TASK_STATES}
 )
 """Every type that Pulpit itself fires."""
 
-OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "event"})
+OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "schedule", "event"})
 """First words that belong to Pulpit: below them only the types of `EVENT_TYPES` exist."""
 
 SUBJECT_PREFIX: Final = "pulp.server."

@@ -46,6 +46,7 @@ from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 from pulpit.tasks.endings import sweep
 from pulpit.tasks.leftovers import sweep_uploads
+from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
@@ -89,7 +90,8 @@ async def _serve(settings: Settings) -> None:
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
-        stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers}))
+        scheduler = Scheduler(database, system_clock)
+        stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers, **scheduler.answers}))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
@@ -97,6 +99,7 @@ async def _serve(settings: Settings) -> None:
         await stack.enter_async_context(_rest(settings, services, listening, stop))
         _say_ready(settings, listening, password)
         await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
+        await stack.enter_async_context(_running("scheduler", scheduler.run(), stop))
         await stop.wait()
         _log.info("stopping", extra={"action": "server_stopping"})
 

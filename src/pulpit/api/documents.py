@@ -7,12 +7,21 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from pulpit.api.masks import masked
+from pulpit.api.plugins import SECRET_KEYS
 from pulpit.clock import iso
 from pulpit.store.listeners import Listener
 from pulpit.store.repositories import Distributor, Importer, Repository
+from pulpit.store.schedules import PUBLISH, SYNC, Schedule
 from pulpit.store.users import User
+from pulpit.tasks.schedules import resource
 
 V2: Final = "/pulp/api/v2"
+
+_SCHEDULED_TASKS: Final = {
+    SYNC: "pulp.server.tasks.repository.sync_with_auto_publish",
+    PUBLISH: "pulp.server.tasks.repository.publish",
+}
+"""Pulp 2's names; nothing here reads them."""
 
 
 def listener(value: Listener, secret_keys: Collection[str], delivery: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +92,32 @@ def distributor(value: Distributor, secret_keys: Collection[str]) -> dict[str, A
         "_href": f"{V2}/repositories/{value.repo_id}/distributors/{value.id}/",
         "_id": {"$oid": value.object_id},
         "_ns": "repo_distributors",
+    }
+
+
+def schedule(value: Schedule) -> dict[str, Any]:
+    """A schedule; `last_run` is what the original client looks for, and `last_run_at` what it was sent."""
+    kind, args = (
+        ("importers", [value.repo_id]) if value.action == SYNC else ("distributors", [value.repo_id, value.plugin_id])
+    )
+    return {
+        "_id": value.id,
+        "_href": f"{V2}/repositories/{value.repo_id}/{kind}/{value.plugin_id}/schedules/{value.action}/{value.id}/",
+        "schedule": value.schedule,
+        "enabled": value.enabled,
+        "failure_threshold": value.failure_threshold,
+        "consecutive_failures": value.consecutive_failures,
+        "first_run": iso(value.first_run),
+        "last_run": iso(value.last_run_at),
+        "last_run_at": iso(value.last_run_at),
+        "next_run": iso(value.next_run),
+        "remaining_runs": value.remaining_runs,
+        "total_run_count": value.total_run_count,
+        "last_updated": value.last_updated.timestamp(),
+        "args": args,
+        "kwargs": {"overrides": masked(value.override_config, SECRET_KEYS)},
+        "resource": resource(value),
+        "task": _SCHEDULED_TASKS[value.action],
     }
 
 

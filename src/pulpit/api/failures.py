@@ -9,7 +9,14 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from pulpit.errors import DatabaseUnavailable, InvalidValue, MalformedRequest, MissingValue, PulpitError
+from pulpit.errors import (
+    DatabaseUnavailable,
+    InvalidValue,
+    MalformedRequest,
+    MissingValue,
+    PulpitError,
+    UnsupportedValue,
+)
 
 _log: Final = logging.getLogger(__name__)
 _AWAY: Final = "The database does not answer at this moment; try again later."
@@ -91,6 +98,8 @@ def _as_ours(error: RequestValidationError) -> PulpitError:
     names = sorted({_name(one["loc"]) for one in error.errors() if one["type"] == first["type"]})
     if first["type"] == "missing":
         return MissingValue(names)
+    if first["type"] == "extra_forbidden":
+        return UnsupportedValue(names)
     return InvalidValue(names, f"{first['msg'].rstrip('.').lower()}.")
 
 

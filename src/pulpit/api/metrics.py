@@ -14,8 +14,9 @@ from pulpit import __version__
 from pulpit.api.delivery_state import STATES, DeliveryState, delivery_states
 from pulpit.api.endpoints import Provided
 from pulpit.api.services import MOST_WAITING, Services
-from pulpit.store import event_log, listeners, tasks
+from pulpit.store import event_log, listeners, schedules, tasks
 from pulpit.store.listeners import Listener
+from pulpit.store.schedules import Schedule
 
 router: Final = APIRouter(include_in_schema=False)
 
@@ -65,10 +66,12 @@ class _Server(Collector):
             found = listeners.every(connection)
             states = delivery_states(connection, found, self._services)
             by_state = tasks.counts(connection)
+            scheduled = schedules.every(connection)
         yield InfoMetricFamily("pulpit", "The server.", value={"version": __version__})
         yield CounterMetricFamily("pulpit_events", "Events that were entered into the log.", value=head)
         yield from _of_listeners(found, states)
         yield _tasks(by_state)
+        yield from _schedules(scheduled)
         yield from self._of_server()
 
     def _of_server(self) -> Iterator[Metric]:
@@ -126,3 +129,13 @@ def _tasks(by_state: Counter[str]) -> Metric:
     for state in _TASK_STATES:
         family.add_metric([state], by_state[state])
     return family
+
+
+def _schedules(found: Iterable[Schedule]) -> Iterator[Metric]:
+    labels = ("schedule", "repository", "action")
+    enabled = GaugeMetricFamily("pulpit_schedule_enabled", "1 while the schedule runs.", labels=labels)
+    failures = GaugeMetricFamily("pulpit_schedule_failures", "Failed runs in a row.", labels=labels)
+    for one in found:
+        enabled.add_metric([one.id, one.repo_id, one.action], float(one.enabled))
+        failures.add_metric([one.id, one.repo_id, one.action], one.consecutive_failures)
+    yield from (enabled, failures)

@@ -6,7 +6,7 @@ the endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the descri
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, SkipValidation, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
 AnyList = Annotated[list[str] | None, SkipValidation]
 AnyObject = Annotated[dict[str, Any] | None, SkipValidation]
@@ -170,6 +170,48 @@ class ImporterChanges(BaseModel):
     """An update of an importer."""
 
     importer_config: Config
+
+
+class NewSchedule(BaseModel):
+    """What makes a schedule; other keys are refused, as Pulp 2 did."""
+
+    model_config = ConfigDict(extra="forbid")
+    schedule: StrictStr
+    override_config: Config | None = None
+    failure_threshold: StrictInt | None = None
+    enabled: StrictBool = True
+
+
+class ScheduleChanges(BaseModel):
+    """An update of a schedule; an absent key stays."""
+
+    model_config = ConfigDict(extra="forbid")
+    schedule: StrictStr | None = None
+    override_config: Config | None = None
+    failure_threshold: StrictInt | None = None
+    enabled: StrictBool | None = None
+
+
+class ScheduleDocument(BaseModel):
+    """A schedule."""
+
+    id: str = Field(alias="_id")
+    href: str = Field(alias="_href")
+    schedule: str
+    enabled: bool
+    failure_threshold: int | None
+    consecutive_failures: int
+    first_run: str
+    last_run: str | None
+    last_run_at: str | None
+    next_run: str
+    remaining_runs: int | None
+    total_run_count: int
+    last_updated: float
+    args: list[str]
+    kwargs: dict[str, Any]
+    resource: str
+    task: str
 
 
 class DistributorDelta(BaseModel):

@@ -22,6 +22,7 @@ class Bell(Enum):
     EVENTS = b"e"
     LISTENERS = b"l"
     TASKS = b"t"
+    SCHEDULES = b"s"
 
 
 class Ringer(Protocol):

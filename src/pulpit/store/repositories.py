@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from pulpit.errors import DuplicateResource, MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
-from pulpit.store.schema import associations, distributors, importers, repositories
+from pulpit.store.schema import associations, distributors, importers, repositories, schedules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,21 +200,24 @@ def change_distributor(tx: Transaction, repo_id: str, distributor_id: str, **col
 
 
 def remove_importer(tx: Transaction, repo_id: str) -> None:
-    """Detach the importer, if there is one."""
+    """Detach the importer with its schedules, if there is one."""
+    tx.connection.execute(delete(schedules).where((schedules.c.repo_id == repo_id) & (schedules.c.action == "sync")))
     tx.connection.execute(delete(importers).where(importers.c.repo_id == repo_id))
 
 
 def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> None:
-    """Detach a distributor, if there is one."""
+    """Detach a distributor with its schedules, if there is one."""
+    its = (schedules.c.repo_id == repo_id) & (schedules.c.action == "publish")
+    tx.connection.execute(delete(schedules).where(its & (schedules.c.plugin_id == distributor_id)))
     tx.connection.execute(
         delete(distributors).where((distributors.c.repo_id == repo_id) & (distributors.c.id == distributor_id))
     )
 
 
 def remove(tx: Transaction, repo_id: str) -> None:
-    """Delete a repository with its importer, distributors and associations; its units stay, as orphans."""
+    """Delete a repository with its importer, distributors, schedules and associations; its units stay, as orphans."""
     tx.connection.execute(delete(associations).where(associations.c.repo_id == repo_id))
-    for table in (importers, distributors):
+    for table in (schedules, importers, distributors):
         tx.connection.execute(delete(table).where(table.c.repo_id == repo_id))
     tx.connection.execute(delete(repositories).where(repositories.c.id == repo_id))
 

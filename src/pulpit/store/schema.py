@@ -215,6 +215,7 @@ tasks = Table(
     Column("result", Json),
     Column("error", Json),
     Column("spawned", Json, nullable=False),
+    Column("schedule_id", String(24)),
 )
 Index(
     "uq_tasks_running_resource",
@@ -222,6 +223,30 @@ Index(
     unique=True,
     sqlite_where=tasks.c.state == "running",
     postgresql_where=tasks.c.state == "running",
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("plugin_id", String(255), nullable=False),
+    Column("schedule", String(100), nullable=False),
+    Column("override_config", Json, nullable=False),
+    Column("principal_login", String(255)),
+    Column("enabled", Boolean, nullable=False),
+    Column("failure_threshold", Integer),
+    Column("consecutive_failures", Integer, nullable=False, server_default=text("0")),
+    Column("first_run", Time, nullable=False),
+    Column("next_run", Time, nullable=False),
+    Column("remaining_runs", Integer),
+    Column("total_run_count", Integer, nullable=False, server_default=text("0")),
+    Column("last_run_at", Time),
+    Column("last_task_id", String(36)),
+    Column("last_updated", Time, nullable=False),
+    Index("ix_schedules_repo_id_action", "repo_id", "action"),
+    Index("ix_schedules_enabled_next_run", "enabled", "next_run"),
 )
 
 history = Table(

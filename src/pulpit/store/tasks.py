@@ -39,6 +39,8 @@ class NewTask:
     resource: str | None = None
     principal_login: str | None = None
     parent_id: str | None = None
+    schedule_id: str | None = None
+    """The schedule whose slot it is, if it is one's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,7 @@ class Task:
     result: Any
     error: dict[str, Any] | None
     spawned: list[str]
+    schedule_id: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import Ended, Task
 from pulpit.tasks.queue import announce
 from pulpit.tasks.reports import call_report, history_report
+from pulpit.tasks.schedules import note_end
 
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
 
@@ -66,6 +67,7 @@ def _end(tx: Transaction, task: Task, verdict: Verdict, clock: Clock) -> None:
     if final is None:
         raise _NotMineAnymoreError
     _close_records(tx, final, verdict.ending, clock)
+    note_end(tx, final, clock)
     announce(tx, final, clock)
 
 

@@ -25,16 +25,23 @@ ORPHANS: Final = "pulp:content_unit:orphans"
 
 
 def sync(
-    tx: Transaction, repo_id: str, override_config: dict[str, Any] | None, *, login: str | None, clock: Clock
+    tx: Transaction,
+    repo_id: str,
+    override_config: dict[str, Any] | None,
+    *,
+    login: str | None,
+    clock: Clock,
+    schedule_id: str | None = None,
 ) -> Task:
-    """Queue a sync.
+    """Queue a sync; `schedule_id` names the schedule whose slot it is.
 
     Raises:
         MissingResource: the repository or its importer does not exist; nothing is queued and no event fires.
     """
     repositories.importer(tx.connection, repo_id)
     arguments = {"repo_id": repo_id, "override_config": override_config}
-    return _add(tx, clock, login, _on_repository(SYNC, arguments, [action_tag("sync")]))
+    new = _on_repository(SYNC, arguments, [action_tag("sync")])
+    return _add(tx, clock, login, replace(new, schedule_id=schedule_id))
 
 
 def publish(
@@ -46,8 +53,9 @@ def publish(
     login: str | None,
     clock: Clock,
     parent_id: str | None = None,
+    schedule_id: str | None = None,
 ) -> Task:
-    """Queue a publish; `parent_id` names the sync that asked for it.
+    """Queue a publish; `parent_id` names the sync that asked for it, `schedule_id` the schedule whose slot it is.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
@@ -55,7 +63,8 @@ def publish(
     repositories.distributor(tx.connection, repo_id, distributor_id)
     arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "override_config": override_config}
     tags = [action_tag("publish")] if parent_id is None else [action_tag("auto_publish"), action_tag("publish")]
-    return _add(tx, clock, login, replace(_on_repository(PUBLISH, arguments, tags), parent_id=parent_id))
+    new = replace(_on_repository(PUBLISH, arguments, tags), parent_id=parent_id, schedule_id=schedule_id)
+    return _add(tx, clock, login, new)
 
 
 def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock: Clock) -> Task:

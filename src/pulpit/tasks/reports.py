@@ -58,7 +58,7 @@ def call_report(task: Task) -> dict[str, Any]:
         "call_request_group_id": None,
         "call_request_tags": task.tags,
         "task_group_id": None,
-        "schedule_id": None,
+        "schedule_id": task.schedule_id,
         "principal_login": task.principal_login,
         "response": "accepted",
         "reasons": [],

@@ -22,6 +22,12 @@ FIRES: Final[dict[str, list[str]]] = {
     "update_importer": ["repo.update"],
     "delete_importer": ["repo.update"],
     "create_distributor": ["repo.update"],
+    "create_sync_schedule": ["repo.update"],
+    "update_sync_schedule": ["repo.update"],
+    "delete_sync_schedule": ["repo.update"],
+    "create_publish_schedule": ["repo.update"],
+    "update_publish_schedule": ["repo.update"],
+    "delete_publish_schedule": ["repo.update"],
     "cancel_task": ["tasks.canceled"],
     "fire_events": ["build.image.done"],
 }
@@ -59,18 +65,27 @@ SILENT: Final = {
     "send_dead_letters_again": DELIVERY,
 }
 REPO: Final = f"{V2}/repositories/zoo/"
+SYNCS: Final = f"{REPO}importers/iso_importer/schedules/sync/"
+PUBLISHES: Final = f"{REPO}distributors/d/schedules/publish/"
+MADE: Final = "what the call before has made"
 CALLS: Final[list[tuple[str, str, str, Any]]] = [
     ("create_repository", "POST", f"{V2}/repositories/", {"id": "zoo"}),
     ("update_repository", "PUT", REPO, {"delta": {"description": "d"}}),
     ("create_importer", "POST", f"{REPO}importers/", {"importer_type_id": "iso_importer", "importer_config": {}}),
     ("update_importer", "PUT", f"{REPO}importers/iso_importer/", {"importer_config": {"feed": "http://f/"}}),
+    ("create_sync_schedule", "POST", SYNCS, {"schedule": "PT6H"}),
+    ("update_sync_schedule", "PUT", MADE, {"enabled": False}),
+    ("delete_sync_schedule", "DELETE", MADE, None),
     ("delete_importer", "DELETE", f"{REPO}importers/iso_importer/", None),
     (
         "create_distributor",
         "POST",
         f"{REPO}distributors/",
-        {"distributor_type_id": "iso_distributor", "distributor_config": {}},
+        {"distributor_id": "d", "distributor_type_id": "iso_distributor", "distributor_config": {}},
     ),
+    ("create_publish_schedule", "POST", PUBLISHES, {"schedule": "PT6H"}),
+    ("update_publish_schedule", "PUT", MADE, {"enabled": False}),
+    ("delete_publish_schedule", "DELETE", MADE, None),
     ("fire_events", "POST", "/pulpit/v1/events", {"event_type": "build.image.done", "payload": {}}),
 ]
 
@@ -86,10 +101,12 @@ def test_no_operation_is_forgotten(api: Api) -> None:
 
 
 def test_what_should_fire_does_and_keeps_the_contract(api: Api) -> None:
-    database = api.services.database
+    database, made = api.services.database, ""
     for name, verb, path, body in CALLS:
         before = len(log(database))
-        answer = api.client.request(verb, path, json=body, auth=("admin", "correct horse"))
+        where = made if path == MADE else path
+        answer = api.client.request(verb, where, json=body, auth=("admin", "correct horse"))
+        made = answer.headers.get("Location", made)
         assert answer.status_code < 300, (name, answer.text)
         fired = log(database)[before:]
         assert [event.event_type for event in fired] == FIRES[name], name

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from pulpit.errors import ConfigurationError, StorageFull
-from pulpit.store.database import Database
+from pulpit.store import tasks
+from pulpit.store.database import FILE_NAME, Database
 from pulpit.store.doorbell import Bell, Doorbell
 from pulpit.store.migrations import HEAD
 from pulpit.store.schema import metadata
 from support.database import fire_one, fresh, log
 
+OLD_TASK = """
+INSERT INTO tasks(object_id, id, task_type, arguments, tags, state, created_at, progress_report, spawned)
+VALUES ('o', 't', 'sync', '{}', '[]', 'finished', 0, '{}', '[]')
+"""
 ENTRY = "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALUES (:id, 'a.b', 0, '', :body)"
 
 
@@ -30,6 +36,22 @@ def house(tmp_path: Path) -> Iterator[tuple[Database, Doorbell]]:
 
 def test_migrations_lead_to_the_schema(house: tuple[Database, Doorbell]) -> None:
     with house[0].read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / FILE_NAME}")
+    config = Config()
+    config.set_main_option("script_location", "pulpit.store:migrations")
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text(OLD_TASK))
+        connection.commit()
+    engine.dispose()
+    with fresh(tmp_path) as (database, _), database.read() as connection:
+        assert tasks.get(connection, "t").schedule_id is None
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 

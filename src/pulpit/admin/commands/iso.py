@@ -118,5 +118,5 @@ def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int |
         session.screen.documents(item["metadata"] for item in found)
 
 
-repo.add_command(sync_group())
+repo.add_command(sync_group(IMPORTER))
 repo.add_command(publish_group(DISTRIBUTOR))

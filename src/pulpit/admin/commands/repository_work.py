@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.commands.repo import REPO_ID
+from pulpit.admin.commands.schedules import schedules_group
 from pulpit.admin.grammar import Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
@@ -14,8 +15,8 @@ _ENDED: Final = ["finished", "error", "canceled", "skipped"]
 _FORCE_FULL: Final = click.option("--force-full", is_flag=True, help="Do all the work, also where nothing changed.")
 
 
-def sync_group() -> click.Group:
-    """The section `sync`."""
+def sync_group(importer_id: str) -> click.Group:
+    """The section `sync`, for the importer of this id."""
 
     @click.group("sync", cls=Group, help="Fetch what the feed has.")
     def sync() -> None:
@@ -36,6 +37,7 @@ def sync_group() -> click.Group:
     def sync_status(session: Session, /, *, repo_id: str) -> None:
         _status(session, repo_id, "sync")
 
+    sync.add_command(schedules_group("sync", "importers", importer_id))
     return sync
 
 
@@ -61,6 +63,7 @@ def publish_group(distributor_id: str) -> click.Group:
     def publish_status(session: Session, /, *, repo_id: str) -> None:
         _status(session, repo_id, "publish")
 
+    publish.add_command(schedules_group("publish", "distributors", distributor_id))
     return publish
 
 

@@ -161,7 +161,7 @@ def _json(text: str) -> Any:
 
 
 repo.add_command(delete_command())
-repo.add_command(sync_group())
+repo.add_command(sync_group(IMPORTER))
 repo.add_command(publish_group(DISTRIBUTOR))
 
 

@@ -1,0 +1,166 @@
+"""Schedules: when an importer syncs, or a distributor publishes, by itself; the same resource below either."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
+
+from pulpit import intervals
+from pulpit.api import documents
+from pulpit.api.announcing import repository_changed
+from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
+from pulpit.api.masks import MASK, merged
+from pulpit.api.models import NewSchedule, ScheduleChanges, ScheduleDocument
+from pulpit.api.plugins import SECRET_KEYS
+from pulpit.api.services import Services
+from pulpit.errors import InvalidValue, MissingResource
+from pulpit.store import repositories, schedules
+from pulpit.store.database import Transaction
+from pulpit.store.schedules import Schedule
+from pulpit.tasks.schedules import coming_slot, first_slot
+
+_MOST: Final = 2**31 - 1
+
+
+class _Schedules:
+    """The schedules of one kind of plugin; `find` refuses a repository or plugin that is not there."""
+
+    def __init__(self, action: str, find: Callable[[Connection, str, str], object]) -> None:
+        self._action: Final = action
+        self._find: Final = find
+
+    def router(self, plugins: str) -> APIRouter:
+        """The routes, below the name of the plugins in a URL."""
+        action = self._action
+        made = APIRouter(prefix=f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}")
+        made.get("/", operation_id=f"list_{action}_schedules", responses=answers(OK, list[ScheduleDocument], 404))(
+            self.list_all
+        )
+        made.post(
+            "/",
+            operation_id=f"create_{action}_schedule",
+            status_code=CREATED,
+            responses=answers(CREATED, ScheduleDocument, 400, 404),
+        )(self.create)
+        one = "/{schedule_id}/"
+        made.get(one, operation_id=f"read_{action}_schedule", responses=answers(OK, ScheduleDocument, 404))(self.read)
+        made.put(one, operation_id=f"update_{action}_schedule", responses=answers(OK, ScheduleDocument, 400, 404))(
+            self.update
+        )
+        made.delete(one, operation_id=f"delete_{action}_schedule", responses=answers(OK, None, 404))(self.delete)
+        return made
+
+    def list_all(self, repo_id: str, plugin_id: str, services: Provided) -> JSONResponse:
+        """List the schedules, oldest first."""
+        with services.database.read() as connection:
+            self._find(connection, repo_id, plugin_id)
+            found = schedules.of_plugin(connection, repo_id, self._action, plugin_id)
+        return JSONResponse([documents.schedule(one) for one in found])
+
+    def create(self, repo_id: str, plugin_id: str, body: NewSchedule, services: Provided, user: Asking) -> JSONResponse:
+        """Make a schedule; without a start, or with one that is over, it runs for the first time at once."""
+        interval = intervals.parse(body.schedule)
+        _check_threshold(body.failure_threshold)
+        now = services.clock()
+        first = first_slot(interval, now=now)
+        new = schedules.NewSchedule(
+            repo_id=repo_id,
+            action=self._action,
+            plugin_id=plugin_id,
+            schedule=body.schedule,
+            override_config=_override({}, body.override_config or {}),
+            principal_login=user.login,
+            enabled=body.enabled,
+            failure_threshold=body.failure_threshold,
+            first_run=first,
+            next_run=coming_slot(interval, first, total_run_count=0, now=now),
+            remaining_runs=interval.runs,
+        )
+        with services.database.write() as tx:
+            self._find(tx.connection, repo_id, plugin_id)
+            document = documents.schedule(schedules.add(tx, new, now=now))
+            self._announce(tx, repo_id, plugin_id, services)
+        return JSONResponse(document, CREATED, {"Location": document["_href"]})
+
+    def read(self, repo_id: str, plugin_id: str, schedule_id: str, services: Provided) -> JSONResponse:
+        """Show one schedule."""
+        with services.database.read() as connection:
+            return JSONResponse(documents.schedule(self._get(connection, repo_id, plugin_id, schedule_id)))
+
+    def update(
+        self, repo_id: str, plugin_id: str, schedule_id: str, body: ScheduleChanges, services: Provided
+    ) -> JSONResponse:
+        """Change what is given; a schedule that is enabled again begins with a clean count of failures."""
+        _check_threshold(body.failure_threshold)
+        with services.database.write() as tx:
+            found = self._get(tx.connection, repo_id, plugin_id, schedule_id)
+            now = services.clock()
+            changed = schedules.change(tx, found.id, last_updated=now, **_changes(found, body, now))
+            self._announce(tx, repo_id, plugin_id, services)
+        return JSONResponse(documents.schedule(changed))
+
+    def delete(self, repo_id: str, plugin_id: str, schedule_id: str, services: Provided) -> JSONResponse:
+        """Delete a schedule; a task that it queued goes on."""
+        with services.database.write() as tx:
+            schedules.remove(tx, self._get(tx.connection, repo_id, plugin_id, schedule_id).id)
+            self._announce(tx, repo_id, plugin_id, services)
+        return JSONResponse(None)
+
+    def _announce(self, tx: Transaction, repo_id: str, plugin_id: str, services: Services) -> None:
+        owner = "importer" if self._action == schedules.SYNC else f"distributors.{plugin_id}"
+        repository_changed(tx, repo_id, [f"{owner}.schedules"], services)
+
+    def _get(self, connection: Connection, repo_id: str, plugin_id: str, schedule_id: str) -> Schedule:
+        self._find(connection, repo_id, plugin_id)
+        found = schedules.get(connection, schedule_id)
+        if (found.repo_id, found.action, found.plugin_id) != (repo_id, self._action, plugin_id):
+            raise MissingResource(schedule_id=schedule_id)
+        return found
+
+
+def _check_threshold(threshold: int | None) -> None:
+    if threshold is not None and not 0 < threshold <= _MOST:
+        raise InvalidValue("failure_threshold", f"it must be a whole number from 1 to {_MOST}.")
+
+
+def _override(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new configuration in place of the old one, but for secrets that come back as stars."""
+    kept = {key: value for key, value in old.items() if new.get(key) == MASK}
+    return merged(kept, new, SECRET_KEYS, property_name="override_config")
+
+
+def _changes(found: Schedule, body: ScheduleChanges, now: datetime) -> dict[str, Any]:
+    """The columns that an update changes; a null threshold takes it away, other nulls leave things as they are."""
+    columns: dict[str, Any] = {}
+    if "failure_threshold" in body.model_fields_set:
+        columns["failure_threshold"] = body.failure_threshold
+    if body.override_config is not None:
+        columns["override_config"] = _override(found.override_config, body.override_config)
+    if body.enabled is not None:
+        columns["enabled"] = body.enabled
+    if body.schedule is not None:
+        interval = intervals.parse(body.schedule)
+        columns |= {"schedule": body.schedule, "remaining_runs": interval.runs}
+        columns["first_run"] = first_slot(interval, now=now)
+    return columns | _consequences(found, columns, now)
+
+
+def _consequences(found: Schedule, columns: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """What else follows from a new interval, and from enabling a schedule that was disabled."""
+    begins_again = columns.get("enabled", False) and not found.enabled
+    if begins_again and columns.get("remaining_runs", found.remaining_runs) == 0:
+        raise InvalidValue("enabled", "all its runs are used up; give it a new schedule too.")
+    if not begins_again and "schedule" not in columns:
+        return {}
+    interval = intervals.parse(columns.get("schedule", found.schedule))
+    first = columns.get("first_run", found.first_run)
+    following = {"next_run": coming_slot(interval, first, total_run_count=found.total_run_count, now=now)}
+    return following | ({"consecutive_failures": 0} if begins_again else {})
+
+
+router: Final = APIRouter(tags=["schedules"])
+router.include_router(_Schedules(schedules.SYNC, repositories.importer).router("importers"))
+router.include_router(_Schedules(schedules.PUBLISH, repositories.distributor).router("distributors"))

@@ -1,0 +1,129 @@
+"""ISO 8601 intervals as schedules have them: `[Rn/][start/]Pperiod`, such as `R5/2031-01-31T03:00:00Z/P1M`.
+
+The slots of an interval are the first one and what lies once, twice, … the period behind it. Each is reckoned from the
+first and not from the one before: the last of January is followed by the last of February and that by the 31st of
+March. Everything is in UTC, so no clock change moves a slot.
+"""
+
+import bisect
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pulpit.errors import InvalidValue
+
+LONGEST_TEXT: Final = 100
+"""Characters of an interval."""
+SHORTEST: Final = timedelta(seconds=1)
+LONGEST: Final = timedelta(days=36_525)
+"""A period of a hundred years; anything above is a slip of the pen, and dates have an end."""
+MOST_RUNS: Final = 10**9
+
+_YEARS: Final = range(1970, 3000)
+_SHORTEST_MONTH: Final = timedelta(days=28)
+_COMMON_MONTH: Final = timedelta(days=30)
+_NUMBER: Final = r"(\d{1,9}(?:[.,]\d{1,6})?)"
+_PERIOD: Final = re.compile(
+    rf"P(?=[\dT])(?:(\d{{1,4}})Y)?(?:(\d{{1,4}})M)?(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
+    rf"(?:T(?=\d)(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?\Z",
+    re.ASCII,
+)
+_RUNS: Final = re.compile(r"R(\d{0,10})\Z", re.ASCII)
+_UNITS: Final = ("weeks", "days", "hours", "minutes", "seconds")
+_FORM: Final = "it must look like PT6H, P1D, 2031-01-01T03:00:00Z/P1D or R5/2031-01-01T03:00:00Z/P1M"
+_MOST_PARTS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """When something is to be done again and again."""
+
+    runs: int | None
+    """How many times in all; without end if it is null."""
+    start: datetime | None
+    """The first slot, if it is given; aware, in UTC."""
+    months: int
+    """The part of the period that is counted by the calendar."""
+    span: timedelta
+    """The rest of it."""
+
+    def slot(self, first: datetime, number: int) -> datetime:
+        """The slot that lies so many periods behind the first."""
+        return _months_later(first, self.months * number) + self.span * number
+
+    def next_slot(self, first: datetime, after: datetime) -> datetime:
+        """The earliest slot that is later than a moment."""
+        if after < first:
+            return first
+        shortest = _SHORTEST_MONTH * self.months + self.span
+        candidates = range(1, (after - first) // shortest + 2)
+        passed = bisect.bisect_right(candidates, after, key=lambda number: self.slot(first, number))
+        return self.slot(first, passed + 1)
+
+
+def parse(text: str) -> Interval:
+    """Read an interval.
+
+    Raises:
+        InvalidValue: `schedule`, with what is wrong with it.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise _wrong(f"it has more than {LONGEST_TEXT} characters.")
+    parts = text.split("/")
+    runs = _runs(parts.pop(0)) if parts[0].startswith("R") and len(parts) > 1 else None
+    if not 0 < len(parts) < _MOST_PARTS:
+        raise _wrong(f"{_FORM}.")
+    months, span = _period(parts[-1])
+    start = _start(parts[0]) if len(parts) > 1 else None
+    if months and start is None:
+        raise _wrong("a period of months or years needs a start, such as 2031-01-01T03:00:00Z/P1M.")
+    return Interval(runs=runs, start=start, months=months, span=span)
+
+
+def _runs(text: str) -> int | None:
+    found = _RUNS.match(text)
+    if not found or not 0 < int(found[1] or 1) <= MOST_RUNS:
+        raise _wrong(f"the number of runs must be R1 to R{MOST_RUNS}, not {text!r}.")
+    return int(found[1]) if found[1] else None
+
+
+def _start(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _wrong(f"the start must look like 2031-01-01T03:00:00Z, not {text!r}.") from None
+    if moment.year not in _YEARS:
+        raise _wrong(f"the start must lie between the years {_YEARS[0]} and {_YEARS[-1]}.")
+    return moment
+
+
+def _period(text: str) -> tuple[int, timedelta]:
+    found = _PERIOD.match(text)
+    if not found:
+        raise _wrong(f"{_FORM}.")
+    years, months, *amounts = found.groups()
+    by_calendar = int(years or 0) * 12 + int(months or 0)
+    numbers = [float((amount or "0").replace(",", ".")) for amount in amounts]
+    try:
+        span = timedelta(**dict(zip(_UNITS, numbers, strict=True)))
+    except OverflowError:
+        span = timedelta.max
+    if span > LONGEST or not SHORTEST <= span + _COMMON_MONTH * by_calendar <= LONGEST:
+        raise _wrong("the period must last a second at least and a hundred years at most.")
+    return by_calendar, span
+
+
+def _months_later(moment: datetime, months: int) -> datetime:
+    """The same day of a later month, or its last one where there is no such day."""
+    if not months:
+        return moment
+    years, month = divmod(moment.month - 1 + months, 12)
+    year = moment.year + years
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def _wrong(reason: str) -> InvalidValue:
+    return InvalidValue("schedule", reason)

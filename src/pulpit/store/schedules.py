@@ -1,0 +1,146 @@
+"""Schedules: which sync or publish is to be queued when, and how the last ones went.
+
+The slot that comes next is a column, and meeting it moves it on, in the transaction that queues the task. So a slot is
+met once, whatever dies when and however many servers look.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, insert, select, text, update
+
+from pulpit.errors import MissingResource
+from pulpit.ids import object_id
+from pulpit.store.database import Transaction
+from pulpit.store.doorbell import Bell
+from pulpit.store.schema import schedules
+
+SYNC: Final = "sync"
+PUBLISH: Final = "publish"
+
+_POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085750)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewSchedule:
+    """What makes a schedule; `plugin_id` is the importer that syncs or the distributor that publishes."""
+
+    repo_id: str
+    action: str
+    plugin_id: str
+    schedule: str
+    override_config: dict[str, Any]
+    principal_login: str | None
+    enabled: bool
+    failure_threshold: int | None
+    first_run: datetime
+    next_run: datetime
+    remaining_runs: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule(NewSchedule):
+    """A schedule as the table holds it; `first_run` is the slot that all others are reckoned from."""
+
+    id: str
+    consecutive_failures: int
+    total_run_count: int
+    last_run_at: datetime | None
+    last_task_id: str | None
+    last_updated: datetime
+
+
+def add(tx: Transaction, new: NewSchedule, *, now: datetime) -> Schedule:
+    """Make a schedule."""
+    row = {name: getattr(new, name) for name in NewSchedule.__dataclass_fields__}
+    schedule_id = object_id()
+    tx.connection.execute(insert(schedules).values(id=schedule_id, last_updated=now, **row))
+    tx.wakes.add(Bell.SCHEDULES)
+    return get(tx.connection, schedule_id)
+
+
+def get(connection: Connection, schedule_id: str) -> Schedule:
+    """One schedule.
+
+    Raises:
+        MissingResource: there is none of that id.
+    """
+    row = connection.execute(select(schedules).where(schedules.c.id == schedule_id)).mappings().one_or_none()
+    if row is None:
+        raise MissingResource(schedule_id=schedule_id)
+    return Schedule(**row)
+
+
+def of_plugin(connection: Connection, repo_id: str, action: str, plugin_id: str) -> list[Schedule]:
+    """The schedules by which a repository's importer syncs or its distributor publishes, oldest first."""
+    columns = schedules.c
+    mine = (columns.repo_id == repo_id) & (columns.action == action) & (columns.plugin_id == plugin_id)
+    return [
+        Schedule(**row) for row in connection.execute(select(schedules).where(mine).order_by(columns.id)).mappings()
+    ]
+
+
+def every(connection: Connection) -> list[Schedule]:
+    """All schedules, oldest first."""
+    return [Schedule(**row) for row in connection.execute(select(schedules).order_by(schedules.c.id)).mappings()]
+
+
+def change(tx: Transaction, schedule_id: str, **columns: Any) -> Schedule:
+    """Write columns of a schedule."""
+    tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(**columns))
+    tx.wakes.add(Bell.SCHEDULES)
+    return get(tx.connection, schedule_id)
+
+
+def remove(tx: Transaction, schedule_id: str) -> None:
+    """Delete a schedule; a task that it queued goes on."""
+    tx.connection.execute(delete(schedules).where(schedules.c.id == schedule_id))
+
+
+def next_slot(connection: Connection) -> datetime | None:
+    """When the next slot of any enabled schedule comes, or has come."""
+    earliest: datetime | None = connection.execute(select(func.min(schedules.c.next_run)).where(_enabled())).scalar()
+    return earliest
+
+
+def due(tx: Transaction, *, now: datetime, limit: int) -> Sequence[Schedule]:
+    """Enabled schedules whose slot has come, the longest overdue first; on PostgreSQL one server at a time asks."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(_POSTGRESQL_LOCK)
+    wanted = select(schedules).where(_enabled() & (schedules.c.next_run <= now))
+    found = tx.connection.execute(wanted.order_by(schedules.c.next_run, schedules.c.id).limit(limit))
+    return [Schedule(**row) for row in found.mappings()]
+
+
+def met(tx: Transaction, schedule: Schedule, task_id: str, *, next_run: datetime, now: datetime) -> None:
+    """Note that a slot became a task; the last of a limited number disables the schedule."""
+    left = None if schedule.remaining_runs is None else schedule.remaining_runs - 1
+    columns: dict[str, Any] = {"next_run": next_run, "last_run_at": now, "last_task_id": task_id}
+    columns |= {"total_run_count": schedule.total_run_count + 1, "remaining_runs": left, "enabled": left != 0}
+    tx.connection.execute(update(schedules).where(schedules.c.id == schedule.id).values(**columns))
+
+
+def skip(tx: Transaction, schedule_id: str, *, next_run: datetime) -> None:
+    """Let a slot go by."""
+    tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(next_run=next_run))
+
+
+def succeed(tx: Transaction, schedule_id: str) -> None:
+    """Forget the failures of a schedule whose task went well."""
+    tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(consecutive_failures=0))
+
+
+def fail(tx: Transaction, schedule_id: str) -> Schedule | None:
+    """Count a failure; answer the schedule if this one has disabled it."""
+    columns = schedules.c
+    one = update(schedules).where(columns.id == schedule_id)
+    tx.connection.execute(one.values(consecutive_failures=columns.consecutive_failures + 1))
+    too_many = _enabled() & (columns.consecutive_failures >= columns.failure_threshold)
+    disabled = tx.connection.execute(one.where(too_many).values(enabled=False))
+    return get(tx.connection, schedule_id) if disabled.rowcount else None
+
+
+def _enabled() -> Any:
+    return schedules.c.enabled.is_(True)

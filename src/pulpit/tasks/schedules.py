@@ -1,0 +1,166 @@
+"""Queues syncs and publishes when their time has come, and watches how they end.
+
+A slot that nobody could meet in time, because no server ran, is met once, late, however many of its kind went by. One
+that comes while the task of the last one is still waiting or running goes by, so nothing piles up.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from pulpit import intervals
+from pulpit.clock import Clock
+from pulpit.errors import MissingResource
+from pulpit.events import SCHEDULE_DISABLED
+from pulpit.fire import fire
+from pulpit.store import schedules, tasks
+from pulpit.store.database import Database, Transaction
+from pulpit.store.doorbell import Bell
+from pulpit.store.patience import patiently
+from pulpit.store.schedules import Schedule
+from pulpit.store.tasks import Task
+from pulpit.tasks import queue
+from pulpit.tasks.reports import call_report
+
+LOOK_AROUND: Final = 20.0
+"""Seconds after which the schedules are looked at though nobody called: the clock may be set, or another server of the
+same database may have been given a new one."""
+AT_ONCE: Final = 100
+"""Schedules in one transaction."""
+
+_log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Meets every slot when it comes."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database: Final = database
+        self._clock: Final = clock
+        self._rang: Final = asyncio.Event()
+
+    @property
+    def answers(self) -> dict[Bell, Callable[[], None]]:
+        """What to do when a bell rings."""
+        return {Bell.SCHEDULES: self._rang.set}
+
+    async def run(self) -> None:
+        """Meet slots until cancelled."""
+        while True:
+            self._rang.clear()
+            coming = await patiently(lambda: meet_slots(self._database, self._clock))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(coming)):
+                    await self._rang.wait()
+
+    def _pause(self, coming: datetime | None) -> float:
+        return LOOK_AROUND if coming is None else min(LOOK_AROUND, max((coming - self._clock()).total_seconds(), 0))
+
+
+def meet_slots(database: Database, clock: Clock) -> datetime | None:
+    """Queue the task of every slot that has come, and answer when the next one will, if one will."""
+    while True:
+        with database.read() as connection:
+            coming = schedules.next_slot(connection)
+        if coming is None or coming > clock():
+            return coming
+        with database.write() as tx:
+            now = clock()
+            outcomes = [(one, _meet(tx, one, now)) for one in schedules.due(tx, now=now, limit=AT_ONCE)]
+        for schedule, outcome in outcomes:
+            extra = {"action": f"schedule_{outcome}", "schedule": schedule.id, "repository": schedule.repo_id}
+            _log.info("a slot of a schedule: %s", outcome, extra=extra)
+
+
+def first_slot(interval: intervals.Interval, *, now: datetime) -> datetime:
+    """The slot that all others of an interval are reckoned from: its start, or this second."""
+    return interval.start or now.replace(microsecond=0)
+
+
+def coming_slot(interval: intervals.Interval, first: datetime, *, total_run_count: int, now: datetime) -> datetime:
+    """When a schedule that was just made or changed runs next: as in Pulp 2 at once, if it never did and might have."""
+    if total_run_count == 0:
+        return max(first, now)
+    return interval.next_slot(first, now)
+
+
+def note_end(tx: Transaction, task: Task, clock: Clock) -> None:
+    """Tell the schedule of a task that has just ended how it went; too many failures in a row disable it."""
+    if task.schedule_id is None:
+        return
+    if task.state == tasks.FINISHED:
+        schedules.succeed(tx, task.schedule_id)
+    elif task.state == tasks.ERROR:
+        disabled = schedules.fail(tx, task.schedule_id)
+        if disabled:
+            _announce_disabled(tx, disabled, task, clock)
+
+
+def resource(schedule: Schedule) -> str:
+    """What a schedule works with, as Pulp 2 wrote it."""
+    kind = "importer" if schedule.action == schedules.SYNC else "distributor"
+    return f"pulp:{kind}:{schedule.repo_id}:{schedule.plugin_id}"
+
+
+def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
+    """Queue the task of a slot, or let it go by; the answer is one word for the log."""
+    following = intervals.parse(schedule.schedule).next_slot(schedule.first_run, now)
+    if _under_way(tx, schedule.last_task_id):
+        schedules.skip(tx, schedule.id, next_run=following)
+        return "skipped"
+    task = _QUEUED_BY[schedule.action](tx, schedule, lambda: now)
+    schedules.met(tx, schedule, task.id, next_run=following, now=now)
+    return "met"
+
+
+def _under_way(tx: Transaction, task_id: str | None) -> bool:
+    try:
+        return task_id is not None and tasks.get(tx.connection, task_id).state not in tasks.ENDED
+    except MissingResource:  # it was purged
+        return False
+
+
+def _sync(tx: Transaction, schedule: Schedule, clock: Clock) -> Task:
+    return queue.sync(
+        tx,
+        schedule.repo_id,
+        schedule.override_config or None,
+        login=schedule.principal_login,
+        clock=clock,
+        schedule_id=schedule.id,
+    )
+
+
+def _publish(tx: Transaction, schedule: Schedule, clock: Clock) -> Task:
+    return queue.publish(
+        tx,
+        schedule.repo_id,
+        schedule.plugin_id,
+        schedule.override_config or None,
+        login=schedule.principal_login,
+        clock=clock,
+        schedule_id=schedule.id,
+    )
+
+
+def _announce_disabled(tx: Transaction, schedule: Schedule, task: Task, clock: Clock) -> None:
+    payload: dict[str, Any] = {
+        "schedule_id": schedule.id,
+        "repo_id": schedule.repo_id,
+        "resource": resource(schedule),
+        "schedule": schedule.schedule,
+        "consecutive_failures": schedule.consecutive_failures,
+        "reason": (task.error or {}).get("description", ""),
+    }
+    fire(tx, SCHEDULE_DISABLED, payload, clock=clock, call_report=call_report(task))
+    extra = {"action": "schedule_disabled", "schedule": schedule.id, "repository": schedule.repo_id}
+    _log.warning("a schedule has failed too often and is disabled", extra=extra)
+
+
+_QUEUED_BY: Final[Mapping[str, Callable[[Transaction, Schedule, Clock], Task]]] = {
+    schedules.SYNC: _sync,
+    schedules.PUBLISH: _publish,
+}

@@ -1,0 +1,226 @@
+"""What a schedule promises: each slot once, none too often, and no more after too many failures."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pulpit import intervals
+from pulpit.store import repositories, schedules, tasks
+from pulpit.store.database import Database
+from pulpit.store.schedules import NewSchedule, Schedule
+from pulpit.store.tasks import Task
+from pulpit.tasks import queue
+from pulpit.tasks.endings import Verdict, canceled, end, error_report
+from pulpit.tasks.schedules import coming_slot, first_slot, meet_slots
+from support.catalogue import check
+from support.database import log
+
+NOON = datetime(2031, 5, 4, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def clock_at(moment: datetime) -> Callable[[], datetime]:
+    return lambda: moment
+
+
+def add_repository(database: Database, repo_id: str = "zoo") -> None:
+    with database.write() as tx:
+        repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=NOON)
+        repositories.add_importer(tx, repo_id, "iso_importer", {}, now=NOON)
+        repositories.add_distributor(
+            tx, repo_id, "iso_distributor", "iso_distributor", {}, auto_publish=False, now=NOON
+        )
+
+
+def add_schedule(
+    database: Database, interval: str = "PT1H", *, repo_id: str = "zoo", action: str = "sync", **more: Any
+) -> Schedule:
+    parsed = intervals.parse(interval)
+    first = first_slot(parsed, now=NOON)
+    given: dict[str, Any] = {
+        "repo_id": repo_id,
+        "action": action,
+        "plugin_id": "iso_importer" if action == "sync" else "iso_distributor",
+        "schedule": interval,
+        "override_config": {},
+        "principal_login": "admin",
+        "enabled": True,
+        "failure_threshold": None,
+        "first_run": first,
+        "next_run": coming_slot(parsed, first, total_run_count=0, now=NOON),
+        "remaining_runs": parsed.runs,
+    }
+    with database.write() as tx:
+        return schedules.add(tx, NewSchedule(**{**given, **more}), now=NOON)
+
+
+def look(database: Database, schedule: Schedule) -> Schedule:
+    with database.read() as connection:
+        return schedules.get(connection, schedule.id)
+
+
+def queued(database: Database) -> list[Task]:
+    with database.read() as connection:
+        return tasks.search(connection)
+
+
+def run_the_task(database: Database, state: str, at: datetime) -> None:
+    with database.write() as tx:
+        task = tasks.claim(tx, "worker-0@here", now=at)
+    assert task
+    error = error_report("The feed is gone.") if state == tasks.ERROR else None
+    verdict = canceled("stop") if state == tasks.CANCELED else Verdict(state=state, error=error)
+    assert end(database, task, verdict, clock_at(at))
+
+
+def test_a_schedule_without_a_start_runs_at_once_and_then_after_each_period(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database)
+    assert meet_slots(database, clock_at(NOON)) == NOON + HOUR
+    [task] = queued(database)
+    assert (task.task_type, task.schedule_id, task.principal_login) == (queue.SYNC, schedule.id, "admin")
+    met = look(database, schedule)
+    assert (met.total_run_count, met.last_run_at, met.next_run) == (1, NOON, NOON + HOUR)
+
+
+def test_a_start_in_the_future_is_waited_for(database: Database) -> None:
+    add_repository(database)
+    add_schedule(database, "2031-05-05T03:00:00Z/P1D")
+    three = datetime(2031, 5, 5, 3, tzinfo=UTC)
+    assert meet_slots(database, clock_at(three - timedelta(seconds=1))) == three
+    assert queued(database) == []
+    assert meet_slots(database, clock_at(three)) == three + timedelta(days=1)
+    assert len(queued(database)) == 1
+
+
+def test_slots_that_nobody_could_meet_are_met_once_and_the_grid_stays(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database)
+    late = NOON + timedelta(days=3, minutes=20)
+    assert meet_slots(database, clock_at(late)) == NOON + timedelta(days=3, hours=1)
+    assert len(queued(database)) == 1
+    assert look(database, schedule).total_run_count == 1
+
+
+def test_a_slot_goes_by_while_the_last_task_is_queued_or_running(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database)
+    meet_slots(database, clock_at(NOON))
+    assert meet_slots(database, clock_at(NOON + HOUR)) == NOON + 2 * HOUR
+    with database.write() as tx:
+        tasks.claim(tx, "worker-0@here", now=NOON)
+    assert meet_slots(database, clock_at(NOON + 2 * HOUR)) == NOON + 3 * HOUR
+    assert len(queued(database)) == 1
+    assert look(database, schedule).total_run_count == 1
+
+
+def test_a_task_that_was_purged_does_not_stand_in_the_way(database: Database) -> None:
+    add_repository(database)
+    add_schedule(database)
+    meet_slots(database, clock_at(NOON))
+    run_the_task(database, tasks.FINISHED, NOON)
+    with database.write() as tx:
+        tasks.purge(tx, [tasks.FINISHED])
+    meet_slots(database, clock_at(NOON + HOUR))
+    assert len(queued(database)) == 1
+
+
+def test_a_limited_number_of_runs_is_used_up(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database, "R2/PT1H")
+    for number in range(4):
+        moment = NOON + number * HOUR
+        meet_slots(database, clock_at(moment))
+        if number < 2:
+            run_the_task(database, tasks.FINISHED, moment)
+    used_up = look(database, schedule)
+    assert (used_up.remaining_runs, used_up.enabled, used_up.total_run_count) == (0, False, 2)
+    assert len(queued(database)) == 2
+    assert meet_slots(database, clock_at(NOON)) is None
+
+
+def test_failures_in_a_row_disable_it_and_say_so(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database, failure_threshold=2)
+    states = [tasks.ERROR, tasks.FINISHED, tasks.ERROR, tasks.CANCELED, tasks.ERROR]
+    counts = []
+    for number, state in enumerate(states):
+        moment = NOON + number * HOUR
+        meet_slots(database, clock_at(moment))
+        run_the_task(database, state, moment)
+        counts.append(look(database, schedule).consecutive_failures)
+    assert counts == [1, 0, 1, 1, 2]
+    assert not look(database, schedule).enabled
+    [told] = [event for event in log(database) if event.event_type == "schedule.disabled"]
+    check(told)
+    body = json.loads(told.body)
+    assert body["payload"] == {
+        "schedule_id": schedule.id,
+        "repo_id": "zoo",
+        "resource": "pulp:importer:zoo:iso_importer",
+        "schedule": "PT1H",
+        "consecutive_failures": 2,
+        "reason": "The feed is gone.",
+    }
+    assert body["call_report"]["schedule_id"] == schedule.id
+    assert meet_slots(database, clock_at(NOON + 99 * HOUR)) is None
+
+
+def test_without_a_threshold_failures_are_counted_and_nothing_else(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database)
+    for number in range(5):
+        meet_slots(database, clock_at(NOON + number * HOUR))
+        run_the_task(database, tasks.ERROR, NOON + number * HOUR)
+    assert (look(database, schedule).consecutive_failures, look(database, schedule).enabled) == (5, True)
+
+
+def test_a_publish_is_queued_by_its_distributor(database: Database) -> None:
+    add_repository(database)
+    add_schedule(database, action="publish", override_config={"force_full": True})
+    meet_slots(database, clock_at(NOON))
+    [task] = queued(database)
+    assert task.task_type == queue.PUBLISH
+    assert task.arguments["distributor_id"] == "iso_distributor"
+    assert task.arguments["override_config"] == {"force_full": True}
+
+
+@pytest.mark.parametrize("what", ["importer", "distributor", "repository"])
+def test_schedules_go_with_what_they_work_with(database: Database, what: str) -> None:
+    add_repository(database)
+    sync, publish = add_schedule(database), add_schedule(database, action="publish")
+    with database.write() as tx:
+        if what == "importer":
+            repositories.remove_importer(tx, "zoo")
+        elif what == "distributor":
+            repositories.remove_distributor(tx, "zoo", "iso_distributor")
+        else:
+            repositories.remove(tx, "zoo")
+    with database.read() as connection:
+        left = [one.id for one in schedules.every(connection)]
+    assert left == {"importer": [publish.id], "distributor": [sync.id], "repository": []}[what]
+
+
+def test_a_task_that_outlives_its_schedule_ends_as_any_other(database: Database) -> None:
+    add_repository(database)
+    schedule = add_schedule(database, failure_threshold=1)
+    meet_slots(database, clock_at(NOON))
+    with database.write() as tx:
+        schedules.remove(tx, schedule.id)
+    run_the_task(database, tasks.ERROR, NOON)
+
+
+def test_several_servers_meet_each_slot_once(database: Database) -> None:
+    for number in range(30):
+        add_repository(database, f"zoo-{number}")
+        add_schedule(database, repo_id=f"zoo-{number}")
+    servers = [threading.Thread(target=meet_slots, args=(database, clock_at(NOON))) for _ in range(4)]
+    for server in servers:
+        server.start()
+    for server in servers:
+        server.join()
+    assert sorted(task.arguments["repo_id"] for task in queued(database)) == sorted(f"zoo-{n}" for n in range(30))
