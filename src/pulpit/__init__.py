@@ -1,5 +1,34 @@
-"""Pulpit: a package-repository server whose every sync and publish becomes an event that reaches every listener."""
+"""Pulpit: a package-repository server whose every sync and publish becomes an event that reaches every listener.
 
-from typing import Final
+For programs that subscribe, `pulpit.subscribe` and what belongs to it stand here. They are loaded at their first use
+(PEP 562): every command imports this package, and few of them speak AMQP.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pulpit.errors import ConfigurationError
+    from pulpit.subscriber.event import Event
+    from pulpit.subscriber.gaps import Gap
+    from pulpit.subscriber.source import SubscriptionRefused
+    from pulpit.subscriber.subscribing import subscribe
+    from pulpit.subscriber.subscription import Subscription
 
 __version__: Final = "0.1.0"
+__all__ = ["ConfigurationError", "Event", "Gap", "Subscription", "SubscriptionRefused", "__version__", "subscribe"]
+
+_PLACES: Final = {
+    "ConfigurationError": "pulpit.errors",
+    "Event": "pulpit.subscriber.event",
+    "Gap": "pulpit.subscriber.gaps",
+    "Subscription": "pulpit.subscriber.subscription",
+    "SubscriptionRefused": "pulpit.subscriber.source",
+    "subscribe": "pulpit.subscriber.subscribing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,6 +42,7 @@ class ConfigurationError(PulpitError):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key}: {reason}")
         self.key = key
+        self.reason = reason
 
 
 class InvalidValue(PulpitError):

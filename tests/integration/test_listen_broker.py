@@ -1,9 +1,11 @@
 """`listen.py` against real brokers: what the seed shows, and what must not go wrong."""
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
+import termios
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +22,7 @@ from support.brokers import Broker, embedded_broker, rabbitmq_broker
 from support.cutting import cuttable
 from support.listening import SCRIPT, Listening, listening
 from support.rabbitmq import needs_rabbitmq
+from support.waiting import until
 
 EVENTS = ["repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"]
 SUBJECTS = [f"pulp.server.{event}" for event in EVENTS]
@@ -223,3 +226,72 @@ def test_a_closed_pipe_ends_it_quietly(broker: Broker, exchange: str) -> None:
     assert process.wait(20) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_ctrl_c_ends_it_while_nobody_takes_its_output(broker: Broker, exchange: str) -> None:
+    make_exchange(broker, exchange)
+    command = [sys.executable, str(SCRIPT), "-a", "127.0.0.1", "-p", str(broker.port), "-e", exchange, "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stderr.readline()
+        room = fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        fire(broker, exchange, *["x" * 250] * (2 * room // 250))
+        until(lambda: unread(process) > room - 500, what="listen.py to fill its output")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def unread(process: "subprocess.Popen[bytes]") -> int:
+    """How many bytes of a process's output nobody has read."""
+    assert process.stdout
+    return int.from_bytes(fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_of_several_brokers_the_next_is_tried(broker: Broker, exchange: str, tmp_path: Path) -> None:
+    make_exchange(broker, exchange)
+    urls = f"amqp://127.0.0.1:1,amqp://127.0.0.1:{broker.port}"
+    with listening(tmp_path, "--url", urls, "-e", exchange, "-q", "--count", "1") as listener:
+        listener.until_ready()
+        fire(broker, exchange, SUBJECTS[0])
+        assert listener.code() == 0
+        assert listener.told[0].startswith("cannot connect to amqp://127.0.0.1:1 ")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (["--url", "amqp://127.0.0.1:{port}", "--queue-type", "quorum"], "quorum"),
+        (["--url", "amqp://127.0.0.1:{port},amqp://127.0.0.1:1"], "quorum"),
+        (["--url", "amqp://127.0.0.1:{port},amqp://127.0.0.1:1", "--queue-type", "classic"], "classic"),
+        (["--url", "amqp://127.0.0.1:{port}"], "classic"),
+    ],
+)
+def test_a_durable_queue_at_several_brokers_is_a_quorum_queue(
+    broker: Broker, exchange: str, tmp_path: Path, options: list[str], kind: str
+) -> None:
+    make_exchange(broker, exchange)
+    queue = f"{exchange}-kept"
+    where = [option.format(port=broker.port) for option in options]
+    with listening(tmp_path, *where, "-e", exchange, "-q", "--queue", queue, "--count", "1") as listener:
+        listener.until_ready()
+        fire(broker, exchange, SUBJECTS[0], delivery_mode=2)
+        assert listener.code() == 0
+    with channel_at(broker) as channel:
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+        channel.queue_delete(queue)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--queue-type", "quorum"], "--queue-type: is that of a durable queue"),
+        (["--queue", ""], "--queue: must have a name"),
+        (["--url", "amqps://localhost", "--ca-path", "/nowhere"], "--ca-path: /nowhere holds no certificates"),
+        (["--url", "amqp://localhost,"], "--url: must begin with"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(tmp_path: Path, options: list[str], words: str) -> None:
+    with listening(tmp_path, *options) as listener:
+        assert listener.code() == 1
+        assert listener.told[0].startswith(words)

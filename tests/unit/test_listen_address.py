@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pulpit.errors import ConfigurationError
-from pulpit.listen.address import Address, choose, parameters, parse
+from pulpit.listen.address import choose
+from pulpit.subscriber.address import Address, parse, parse_all
+from pulpit.subscriber.sources import parameters, trust
 
 
 def chosen(
@@ -16,7 +18,8 @@ def chosen(
     allow_plain: bool = True,
     **environment: str,
 ) -> Address:
-    return choose(url=url, url_file=url_file, host=host, port=port, environment=environment, allow_plain=allow_plain)
+    [only] = choose(url=url, url_file=url_file, host=host, port=port, environment=environment, allow_plain=allow_plain)
+    return only
 
 
 def test_the_defaults_are_those_of_the_original() -> None:
@@ -77,11 +80,37 @@ def test_the_password_is_in_no_text() -> None:
 
 
 def test_tls_checks_the_name_and_a_wrong_ca_is_told(tmp_path: Path) -> None:
-    wanted = parameters(Address(host="h", tls=True), None)
+    wanted = parameters(Address(host="h", tls=True), trust(None), "test")
     assert wanted.ssl_options.server_hostname == "h"
     assert wanted.ssl_options.context.check_hostname
-    with pytest.raises(ConfigurationError, match="--ca-path"):
-        parameters(Address(tls=True), tmp_path / "absent")
+    with pytest.raises(ConfigurationError, match=r"ca_path: .*absent holds no certificates"):
+        trust(tmp_path / "absent")
+
+
+def test_several_urls_stand_with_commas_between_and_are_all_changed_by_host_and_port() -> None:
+    several = "amqp://u:p@a/v, amqps://b,amqp://localhost:7"
+    assert [str(one) for one in parse_all(several, "--url")] == [
+        "amqp://a:5672",
+        "amqps://b:5671",
+        "amqp://localhost:7",
+    ]
+    addresses = choose(url=several, url_file=None, host=None, port=9, environment={}, allow_plain=True)
+    assert [(one.host, one.port, one.tls) for one in addresses] == [
+        ("a", 9, False),
+        ("b", 9, True),
+        ("localhost", 9, False),
+    ]
+
+
+@pytest.mark.parametrize("urls", ["", "amqp://a,", "amqp://a,http://b", []])
+def test_each_of_several_urls_must_be_one(urls: str | list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^--url: "):
+        parse_all(urls, "--url")
+
+
+def test_no_password_of_several_travels_unencrypted() -> None:
+    with pytest.raises(ConfigurationError, match="travel to b unencrypted"):
+        choose(url="amqps://a,amqp://b", url_file=None, host=None, port=None, environment={})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.listen.text import SEPARATOR, Message, as_json, as_subject, as_text, neutral
+from pulpit.listen.text import SEPARATOR, as_json, as_subject, as_text
+from pulpit.subscriber.message import Message, neutral
 
 SYNC_START = "pulp.server.repo.sync.start"
 

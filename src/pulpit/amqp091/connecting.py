@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.exceptions import AMQPError
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPConnectionError, AMQPError
 
 from pulpit.amqp091.futures import fail, give
 
@@ -50,6 +51,9 @@ async def connect(
     try:
         async with asyncio.timeout(seconds):
             return await opened
+    except AMQPConnectorException as error:  # pika keeps these out of its own tree
+        abort(connection)
+        raise AMQPConnectionError(error) from None
     except BaseException:
         abort(connection)
         raise

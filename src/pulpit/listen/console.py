@@ -1,10 +1,9 @@
 """The command: its options, its signals, its exit codes."""
 
+import asyncio
 import logging
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -14,22 +13,17 @@ from typing import Any, Final
 import click
 
 from pulpit.errors import ConfigurationError, PulpitError
-from pulpit.listen.address import ALLOW_PLAIN, URL_VARIABLE, choose, parameters
-from pulpit.listen.subscription import EVERYTHING, Handle, Subscription, Wish
-from pulpit.listen.text import Message, as_json, as_subject, as_text, neutral
+from pulpit.listen.address import ALLOW_PLAIN, URL_VARIABLE, choose
+from pulpit.listen.endings import Ended, Endings
+from pulpit.listen.text import as_json, as_subject, as_text
+from pulpit.subscriber.message import Message, neutral
+from pulpit.subscriber.subscribing import make
+from pulpit.subscriber.subscription import Subscription
+from pulpit.subscriber.wish import EVERYTHING, PREFETCH, QUEUE_TYPES, QueueType, Wish
 
 _FAILED: Final = 1
 
-
-_SECONDS_TO_CLOSE: Final = 2.0
-
-
-class Ended(BaseException):
-    """A signal asks for the end, with this exit code; no `except Exception` on the way shall hold it."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+Show = Callable[[Message], str]
 
 
 class OutputGone(PulpitError):
@@ -47,8 +41,8 @@ class OutputGone(PulpitError):
 @click.option(
     "--url",
     metavar="URL",
-    help=f"Broker as amqp[s]://user:password@host:port/vhost. Others on this machine can see it: to hide a password"
-    f" use --url-file or the environment variable {URL_VARIABLE}.",
+    help=f"Broker as amqp[s]://user:password@host:port/vhost, or several with commas between, tried in turn. Others on"
+    f" this machine can see it: to hide a password use --url-file or the environment variable {URL_VARIABLE}.",
 )
 @click.option("--url-file", type=click.Path(path_type=Path), help="File (mode 0600) whose first line is such a URL.")
 @click.option("--ca-path", type=click.Path(path_type=Path), help="Certificate authorities to trust for amqps.")
@@ -56,6 +50,11 @@ class OutputGone(PulpitError):
 @click.option("--json", "as_json_lines", is_flag=True, help="Show each message as one JSON object on one line.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
 @click.option("--queue", metavar="NAME", help="Use a durable queue that stays and collects while nobody listens.")
+@click.option(
+    "--queue-type",
+    type=click.Choice(QUEUE_TYPES),
+    help="Kind of that queue.  [default: quorum with several brokers, else the broker's own]",
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0.001), metavar="SECONDS", help="End after so long; 1 if --count is not met."
 )
@@ -86,21 +85,27 @@ def listen(
     as_json_lines: bool,
     count: int | None,
     queue: str | None,
+    queue_type: QueueType | None,
     timeout: float | None,
 ) -> int:
     """Do what the options say and give the exit code."""
     logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # what matters of it is told in our own sentences
     show = as_json if as_json_lines else as_subject if quiet else as_text
     try:
-        _check_names(exchange=exchange, subject=subject, queue=queue or "")
-        chosen = choose(
+        addresses = choose(
             url=url, url_file=url_file, host=address, port=port, environment=os.environ, allow_plain=allow_plain
         )
-        wish = Wish(exchange=exchange, subject=subject or EVERYTHING, queue=queue, at_most=count)
-        subscription = Subscription(parameters(chosen, ca_path), str(chosen), wish, _tell)
-        with _endings(timeout, at_timeout=0 if count is None else _FAILED):
-            subscription.follow(_printer(show, count), time.sleep)
+        prefetch = min(count or PREFETCH, PREFETCH)
+        with _named_as_options():
+            wish = Wish(
+                exchange=exchange, subject=subject or EVERYTHING, queue=queue, queue_type=queue_type, prefetch=prefetch
+            )
+            subscription = make(addresses, wish, ca_path=ca_path, on_news=_tell_news, name="pulpit listen", remember=0)
+        with Endings(timeout, at_timeout=0 if count is None else _FAILED) as endings:
+            asyncio.run(endings.until_ended(_print(subscription, show, count, endings)))
     except Ended as ended:
+        if ended.while_writing:
+            _forget_output()
         return ended.code
     except OutputGone:
         _forget_output()
@@ -110,61 +115,39 @@ def listen(
     return 0
 
 
-def _check_names(**names: str) -> None:
-    """Refuse what cannot be said in AMQP: a short string has 255 bytes (AMQP 0-9-1 section 4.2.5.3)."""
-    for option, name in names.items():
-        if len(name.encode("utf-8", "surrogateescape")) > 255:  # noqa: PLR2004 - the figure is the specification's
-            raise ConfigurationError(f"--{option}", "must not be longer than 255 bytes")
-    if not names["exchange"]:
-        raise ConfigurationError("--exchange", "must name an exchange; nobody can subscribe to the nameless one")
-
-
-def _printer(show: Callable[[Message], str], count: int | None) -> Handle:
-    left = count
-
-    def handle(message: Message) -> bool:
-        nonlocal left
-        try:
-            sys.stdout.write(show(message) + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise OutputGone from None
-        except OSError as error:
-            raise PulpitError(f"the output cannot be written: {error.strerror}") from None
-        left = None if left is None else left - 1
-        return left != 0
-
-    return handle
-
-
 @contextmanager
-def _endings(timeout: float | None, *, at_timeout: int) -> Iterator[None]:
-    """While this lasts, Ctrl-C and SIGTERM end the work with 0, and the clock, if asked, with `at_timeout`.
-
-    The first of them leaves two seconds for a polite end of the connection.
-    """
-    code: int | None = None
-
-    def end(number: int, _: object) -> None:
-        nonlocal code
-        code = code if code is not None else at_timeout if number == signal.SIGALRM else 0
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_CLOSE)
-        raise Ended(code)
-
-    before = {number: signal.signal(number, end) for number in _signals_heard()}
-    signal.setitimer(signal.ITIMER_REAL, timeout or 0)
+def _named_as_options() -> Iterator[None]:
+    """Give what cannot be used the name that it has on the command line."""
     try:
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--{error.key.replace('_', '-')}", error.reason) from None
 
 
-def _signals_heard() -> list[signal.Signals]:
-    """Those that end the work; a shell that starts this in its background has Ctrl-C ignored, and it stays so."""
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    return [signal.SIGTERM, signal.SIGALRM, *([] if ignored else [signal.SIGINT])]
+async def _print(subscription: Subscription, show: Show, count: int | None, endings: Endings) -> None:
+    """Print each message, which is acknowledged after that."""
+    printed = 0
+    async with subscription:
+        async for event in subscription:
+            with endings.at_once():  # a reader that takes nothing may hold this up for ever
+                _write(show(event))
+            printed += 1
+            if printed == count:
+                return
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputGone from None
+    except OSError as error:
+        raise PulpitError(f"the output cannot be written: {error.strerror}") from None
+
+
+def _tell_news(_level: int, sentence: str) -> None:
+    _tell(sentence)
 
 
 def _tell(sentence: str) -> None:

@@ -3,40 +3,13 @@
 import base64
 import json
 import math
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
+from pulpit.subscriber.message import Message, neutral, parse_body
+
 SEPARATOR: Final = "-" * 70
-
-_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    """What arrived, before anybody has judged it."""
-
-    subject: str
-    exchange: str
-    properties: Mapping[str, Any]
-    headers: Mapping[str, Any]
-    body: bytes
-    redelivered: bool = False
-
-
-def neutral(text: str, keep: str = "") -> str:
-    r"""Show characters that would steer a terminal as `\x1b` or `\u202e`, but for those in `keep`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(character, keep) for character in text)
-
-
-def _shown(character: str, keep: str) -> str:
-    if character in keep or unicodedata.category(character) not in _ESCAPED:
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if character != "\\" else character
 
 
 def as_subject(message: Message) -> str:
@@ -72,22 +45,6 @@ def as_json(message: Message) -> str:
     else:
         document["body"] = parsed
     return json.dumps(document)
-
-
-def parse_body(body: bytes) -> Any:
-    """The body as JSON, else as text, else as it is."""
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def plain(value: Any) -> Any:

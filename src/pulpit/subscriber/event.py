@@ -1,0 +1,83 @@
+"""An event as a subscriber sees it: the message, read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pulpit.subscriber.message import Message, parse_body
+
+NUMBER: Final = "pulpit-number"
+REPO_ID: Final = "pulpit-repo-id"
+REPO_NUMBER: Final = "pulpit-repo-number"
+TIME: Final = "cloudEvents:time"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event(Message):
+    """One event.
+
+    A message of somebody else on the same exchange is one too, with what can be known of it: its `event_type` is the
+    property `type` or empty, its payload empty, and its body as it came.
+    """
+
+    event_type: str
+    """For example `repo.sync.finish`."""
+    payload: Mapping[str, Any]
+    call_report: Mapping[str, Any] | None
+    """The report of the task that fired it; null outside a task."""
+    id: str
+    """The same on every attempt and over every listener; empty if the sender gave none."""
+    number: int | None
+    """Position in the log; 0 for the event of a test."""
+    repo_id: str | None
+    repo_number: int | None
+    """Counts those events of the repository that a listener's `*` covers, without holes."""
+    occurred_at: datetime | None
+    """When it happened, UTC."""
+
+
+def read(message: Message) -> Event:
+    """Read a message; nothing that a stranger may send makes this fail."""
+    parsed = parse_body(message.body)
+    body = parsed if isinstance(parsed, dict) and isinstance(parsed.get("event_type"), str) else {}
+    headers = message.headers
+    return Event(
+        **{one.name: getattr(message, one.name) for one in fields(Message)},
+        event_type=body.get("event_type") or _text(message.properties.get("type")) or "",
+        payload=_object(body.get("payload")) or {},
+        call_report=_object(body.get("call_report")),
+        id=_text(message.properties.get("message_id")) or "",
+        number=_count(headers.get(NUMBER)),
+        repo_id=_text(headers.get(REPO_ID)),
+        repo_number=_count(headers.get(REPO_NUMBER)),
+        occurred_at=_moment(headers.get(TIME)) or _seconds(message.properties.get("timestamp")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or isinstance(value, bytes) else str(value)
+
+
+def _object(value: Any) -> Mapping[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _moment(value: Any) -> datetime | None:
+    """A time of CloudEvents, which is one of RFC 3339 and so has an offset."""
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _seconds(value: Any) -> datetime | None:
+    try:
+        return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,113 @@
+"""What is missing of a repository's events, by the counter that each carries.
+
+The counter of a repository has no holes in what a listener's `*` covers. So whoever gets all of that, and sees a number
+above the next one, misses those between: they may still come (a dead letter that is sent again, a message that the
+broker refused at first), or they are lost on the way between broker and subscriber.
+
+The log's number proves nothing of the kind: what a listener does not ask for has a number too.
+"""
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pulpit.events import SUBJECT_PREFIX
+from pulpit.topics import matches, words
+
+_MOST_REPOSITORIES: Final = 100_000
+_MOST_GAPS: Final = 1000
+_ANY: Final = "\0"
+"""A word that no pattern names, so only wildcards match it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Gap:
+    """Events of one repository that have not come: the first and the last of their numbers."""
+
+    repo_id: str
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """How many events that are."""
+        return self.last - self.first + 1
+
+
+@dataclass(slots=True)
+class _Count:
+    """One repository: its highest number, and what is missing below it in order, the newest `_MOST_GAPS`."""
+
+    highest: int
+    missing: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Gaps:
+    """Follows the counters of up to 100,000 repositories; of those above, the longest silent is forgotten."""
+
+    def __init__(self, last_numbers: Mapping[str, int]) -> None:
+        self._counts: OrderedDict[str, _Count] = OrderedDict(
+            (repo_id, _Count(number)) for repo_id, number in last_numbers.items()
+        )
+
+    def note(self, repo_id: str, number: int) -> Gap | None:
+        """Take the number of an event that has come, and answer what it shows to be missing.
+
+        The first number of a repository shows nothing: what was before it is not known. A number from the past is one
+        that was missing, or is seen again.
+        """
+        count = self._counts.get(repo_id)
+        if count is None:
+            self._begin(repo_id, number)
+            return None
+        self._counts.move_to_end(repo_id)
+        if number <= count.highest:
+            _fill(count.missing, number)
+            return None
+        expected, count.highest = count.highest + 1, number
+        if number == expected:
+            return None
+        count.missing.append((expected, number - 1))
+        del count.missing[:-_MOST_GAPS]
+        return Gap(repo_id=repo_id, first=expected, last=number - 1)
+
+    @property
+    def last_numbers(self) -> dict[str, int]:
+        """The highest number of each repository, with which another subscription can go on."""
+        return {repo_id: count.highest for repo_id, count in self._counts.items()}
+
+    @property
+    def open(self) -> tuple[Gap, ...]:
+        """What is missing still, by repository and number."""
+        return tuple(
+            Gap(repo_id=repo_id, first=first, last=last)
+            for repo_id, count in sorted(self._counts.items())
+            for first, last in count.missing
+        )
+
+    def _begin(self, repo_id: str, number: int) -> None:
+        self._counts[repo_id] = _Count(number)
+        if len(self._counts) > _MOST_REPOSITORIES:
+            self._counts.popitem(last=False)
+
+
+def _fill(missing: list[tuple[int, int]], number: int) -> None:
+    """Take a number out of the ranges that are missing."""
+    at = bisect_left(missing, (number + 1,)) - 1
+    if at < 0 or missing[at][1] < number:
+        return
+    first, last = missing[at]
+    missing[at : at + 1] = [part for part in ((first, number - 1), (number + 1, last)) if part[0] <= part[1]]
+
+
+def leaves_nothing_out(pattern: str) -> bool:
+    """Whether a subscriber with this pattern gets every event, whatever its type: `#`, `pulp.server.#` and their like.
+
+    Types have two words or more; one that is longer than the pattern, made of words that it does not name, is the
+    hardest to match, and the shorter ones must match too.
+    """
+    return all(
+        matches(pattern, SUBJECT_PREFIX + ".".join([_ANY] * count)) for count in range(2, len(words(pattern)) + 3)
+    )

@@ -1,0 +1,146 @@
+"""The subscription that a program iterates over."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from pulpit.errors import ConfigurationError
+from pulpit.subscriber.duplicates import Handled
+from pulpit.subscriber.event import Event, read
+from pulpit.subscriber.following import Following
+from pulpit.subscriber.gaps import Gap, Gaps, leaves_nothing_out
+from pulpit.subscriber.source import Delivery, Verdict
+
+OnGap = Callable[[Gap], None]
+
+
+class Subscription:
+    """Events, one after the other: `async with … as events: async for event in events: …`.
+
+    An event counts as done, and the broker forgets it, when the next one is asked for, or when the `async with` block
+    is left without an exception; with one it comes again. With `acknowledge="explicit"` it is done when it is given to
+    `acknowledge`. One task iterates; any may acknowledge.
+    """
+
+    def __init__(
+        self, following: Following, *, automatic: bool, remember: int, gaps: Gaps | None, on_gap: OnGap | None
+    ) -> None:
+        self._following: Final = following
+        self._automatic: Final = automatic
+        self._handled: Final = Handled(remember)
+        self._hands: Final = _Hands(merge=remember > 0)
+        self._gaps: Final = gaps
+        self._on_gap: Final = on_gap
+        self._last: Event | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._following.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._settle_last()
+        await self._following.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        self._settle_last()
+        while True:
+            delivery = await self._following.next()
+            event = read(delivery.message)
+            if event.id in self._handled:
+                delivery.line.settle(delivery, Verdict.ACCEPTED)
+            elif not self._hands.join(event.id, delivery):
+                self._hands.take(event, delivery)
+                self._last = event
+                self._count(event)
+                return event
+
+    def acknowledge(self, event: Event) -> None:
+        """Say that an event is done. Saying it twice is saying it once."""
+        for delivery in self._hands.drop(event):
+            delivery.line.settle(delivery, Verdict.ACCEPTED)
+            self._handled.add(event.id)
+
+    def release(self, event: Event) -> None:
+        """Give an event back into its queue: it comes again, here or to another reader, without a pause."""
+        for delivery in self._hands.drop(event):
+            delivery.line.settle(delivery, Verdict.RELEASED)
+
+    @property
+    def missing(self) -> tuple[Gap, ...]:
+        """What was missing and has not come since; empty without `on_gap`."""
+        return self._gaps.open if self._gaps else ()
+
+    @property
+    def last_numbers(self) -> dict[str, int]:
+        """The highest number that has come of each repository; empty without `on_gap`."""
+        return self._gaps.last_numbers if self._gaps else {}
+
+    def _settle_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None and self._automatic:
+            self.acknowledge(last)
+
+    def _count(self, event: Event) -> None:
+        if self._gaps is None or self._on_gap is None or event.repo_id is None or not event.repo_number:
+            return
+        gap = self._gaps.note(event.repo_id, event.repo_number)
+        if gap is not None:
+            self._on_gap(gap)
+
+
+class _Hands:
+    """Events that were handed out and are not done, each with its deliveries.
+
+    After a lost connection the broker hands out again what it had no word of. Such a second copy of an event that
+    somebody is at work on joins the first: it is not handed out, and is settled with it.
+    """
+
+    def __init__(self, *, merge: bool) -> None:
+        self._merge: Final = merge
+        self._deliveries: dict[int, tuple[Event, list[Delivery]]] = {}
+        self._by_id: dict[str, list[Delivery]] = {}
+
+    def take(self, event: Event, delivery: Delivery) -> None:
+        """Put an event into somebody's hands."""
+        deliveries = [delivery]
+        self._deliveries[id(event)] = event, deliveries
+        if event.id and self._merge:
+            self._by_id[event.id] = deliveries
+
+    def join(self, event_id: str, delivery: Delivery) -> bool:
+        """Add a delivery to the event that has this id, if it is in somebody's hands."""
+        deliveries = self._by_id.get(event_id)
+        if deliveries is None:
+            return False
+        deliveries.append(delivery)
+        return True
+
+    def drop(self, event: Event) -> list[Delivery]:
+        """Take an event out of the hands, and answer what there is to settle: nothing, if it was not in them."""
+        known = self._deliveries.pop(id(event), None)
+        if known is None or known[0] is not event:
+            return []
+        self._by_id.pop(event.id, None)
+        return known[1]
+
+
+def counting(on_gap: OnGap | None, subject: str, last_numbers: Mapping[str, int]) -> Gaps | None:
+    """What follows the counters, if somebody wants to hear of gaps.
+
+    Raises:
+        ConfigurationError: the subject leaves events out, so that a number that does not come proves nothing.
+    """
+    if on_gap is None:
+        return None
+    if not leaves_nothing_out(subject):
+        reason = (
+            f"the subject {subject} leaves events out, so a missing number proves nothing; subscribe to # for this."
+        )
+        raise ConfigurationError("on_gap", reason)
+    return Gaps(last_numbers)
