@@ -1,37 +1,45 @@
-"""The way to a broker outside, from `[messaging]`: its addresses, and whom to trust there."""
+"""The way to a broker outside, from `[messaging]`: its addresses with their secrets, and whom to trust there."""
 
 import ssl
+from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pulpit.cleartext import check_password_is_safe
 from pulpit.errors import ConfigurationError
-from pulpit.settings import Messaging
+from pulpit.privatefile import first_line, read_secret
+from pulpit.settings import Messaging, check_broker_urls
+from pulpit.tls import CertificateFiles, trust_authorities
 
 _ENCRYPTED: Final = ("amqps",)
+_URL: Final = "[messaging] url"
+_URL_FILE: Final = "[messaging] url_file"
+_PASSWORD_FILE: Final = "[messaging] password_file"  # noqa: S105 - the name of a key
 
 
 def broker_urls(section: Messaging) -> list[str]:
-    """The brokers in the order in which they are tried.
+    """The brokers in the order in which they are tried, each with user and password, wherever those are kept.
 
     Raises:
-        ConfigurationError: a password would travel unencrypted to another machine.
+        ConfigurationError: an address or a file cannot be used, or a password would travel unencrypted to another
+            machine.
     """
-    urls = [url.strip() for url in (section.url or "").split(",") if url.strip()]
+    source, text = _addresses(section)
+    password = first_line(read_secret(Path(section.password_file), _PASSWORD_FILE)) if section.password_file else None
+    urls = [_with_login(_parsed(one.strip(), source), section, password) for one in text.split(",") if one.strip()]
     for url in urls:
-        check_password_is_safe(
-            "[messaging] url",
-            urlsplit(url).hostname or "localhost",
-            tls=is_encrypted(url),
-            allowed=section.allow_plain_without_tls,
-            permission="[messaging] allow_plain_without_tls",
-        )
-    return urls
+        _check_password(url, source, section)
+    return [url.geturl() for url in urls]
 
 
 def is_encrypted(url: str) -> bool:
     """Whether a URL asks for TLS."""
     return urlsplit(url).scheme in _ENCRYPTED
+
+
+def by_certificate(url: str, section: Messaging) -> bool:
+    """Whether the log-in is by client certificate (SASL EXTERNAL): there is one, and the URL names no user."""
+    return bool(section.clientcert) and is_encrypted(url) and urlsplit(url).username is None
 
 
 def trust(section: Messaging) -> ssl.SSLContext:
@@ -40,13 +48,53 @@ def trust(section: Messaging) -> ssl.SSLContext:
     Raises:
         ConfigurationError: a file that the section names cannot be used.
     """
-    try:
-        context = ssl.create_default_context(cafile=section.cacert or None)
-    except OSError as error:
-        raise ConfigurationError("[messaging] cacert", f"it cannot be used ({error.strerror}).") from None
+    context = ssl.create_default_context() if not section.cacert else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if section.cacert:
+        trust_authorities(Path(section.cacert), "[messaging] cacert", context)
     if section.clientcert:
-        try:
-            context.load_cert_chain(section.clientcert)
-        except OSError as error:
-            raise ConfigurationError("[messaging] clientcert", f"it cannot be used ({error.strerror}).") from None
+        path = Path(section.clientcert)
+        CertificateFiles(certificate=path, key=path, source="[messaging] clientcert").load(context)
     return context
+
+
+def _addresses(section: Messaging) -> tuple[str, str]:
+    """The key that the addresses come from, and the addresses."""
+    if not section.url_file:
+        return _URL, section.url or ""
+    text = first_line(read_secret(Path(section.url_file), _URL_FILE))
+    check_broker_urls(_URL_FILE, text)
+    return _URL_FILE, text
+
+
+def _parsed(url: str, source: str) -> SplitResult:
+    """Cut a URL into its parts; what is wrong is told without it, because it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        reason = "an address cannot be read; in a user or password write / as %2F, : as %3A, @ as %40 and , as %2C."
+        raise ConfigurationError(source, reason)
+    return parts
+
+
+def _with_login(url: SplitResult, section: Messaging, password: str | None) -> SplitResult:
+    """Put the user and the password of their own keys where the URL says nothing."""
+    user, _, host = url.netloc.rpartition("@")
+    if not user and section.username:
+        user = quote(section.username, safe="")
+    if user and ":" not in user and password is not None:
+        user = f"{user}:{quote(password, safe='')}"
+    return url._replace(netloc=f"{user}@{host}") if user else url
+
+
+def _check_password(url: SplitResult, source: str, section: Messaging) -> None:
+    check_password_is_safe(
+        source,
+        url.hostname or "localhost",
+        tls=url.scheme in _ENCRYPTED,
+        allowed=section.allow_plain_without_tls,
+        permission="[messaging] allow_plain_without_tls",
+    )

@@ -142,10 +142,12 @@ def _link(settings: Settings, embedded: tuple[Broker, str] | None) -> Link | Non
     """The way to the broker: the embedded one, a configured one, or none."""
     if embedded:
         return Link([embedded[1]], brokering.own_trust(settings))
-    urls = messaging.broker_urls(settings.messaging)
+    section = settings.messaging
+    urls = messaging.broker_urls(section)
     if not urls:
         return None
-    return Link(urls, messaging.trust(settings.messaging) if any(map(messaging.is_encrypted, urls)) else None)
+    tls = messaging.trust(section) if any(map(messaging.is_encrypted, urls)) else None
+    return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
 
 
 def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -71,9 +70,18 @@ class Messaging:
         "when one cannot be used; absent is the embedded broker, an empty value turns amqp listeners off.",
         unit="URL",
     )
+    url_file: str = _key("", "File whose first line is such a URL, instead of `url`.", unit="path, mode 0600")
+    username: str = _key("", "User for brokers whose URL names none.")
+    password_file: str = _key(
+        "", "File whose first line is the password, for users without one.", unit="path, mode 0600"
+    )
     topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
     cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
-    clientcert: str = _key("", "Client certificate and key for `amqps://`.", unit="path, PEM")
+    clientcert: str = _key(
+        "",
+        "Client certificate and its key for `amqps://`; without a user it is also the log-in (EXTERNAL).",
+        unit="path, PEM, mode 0600",
+    )
     allow_plain_without_tls: bool = _key(
         False, "Whether the password may travel unencrypted to a broker on another machine."
     )
@@ -163,7 +171,7 @@ class Settings:
     @property
     def embedded_broker(self) -> bool:
         """Whether the broker inside is the one that events go to."""
-        return self.messaging.url is None and self.broker.enabled
+        return self.messaging.url is None and not self.messaging.url_file and self.broker.enabled
 
 
 SECTIONS: Final[Mapping[str, type]] = {
@@ -180,7 +188,7 @@ _CHOICES: Final = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
 }
-_SCHEMES: Final = {("messaging", "url"): ("amqp", "amqps")}
+_BROKER_SCHEMES: Final = ("amqp", "amqps")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,10 +280,21 @@ def _value(key: Key, text: str) -> Any:
     choices = _CHOICES.get(key.name)
     if choices and text not in choices:
         raise ConfigurationError(name, f"it must be one of {', '.join(choices)}, not {text!r}.")
-    schemes = _SCHEMES.get((key.section, key.name))
-    if schemes and text and any(urlsplit(one.strip()).scheme not in schemes for one in text.split(",")):
-        raise ConfigurationError(name, f"it must be a URL that begins with {' or '.join(s + '://' for s in schemes)}.")
+    if (key.section, key.name) == ("messaging", "url"):
+        check_broker_urls(name, text)
     return text
+
+
+def check_broker_urls(source: str, text: str) -> None:
+    """Refuse what are no addresses of brokers, with commas between; nothing at all is fine.
+
+    Raises:
+        ConfigurationError: one begins in another way; the text, which may hold a password, is not told.
+    """
+    for one in text.split(",") if text else ():
+        if one.strip().partition("://")[0].lower() not in _BROKER_SCHEMES:
+            ways = " or ".join(f"{scheme}://" for scheme in _BROKER_SCHEMES)
+            raise ConfigurationError(source, f"it must be a URL that begins with {ways}.")
 
 
 def _boolean(name: str, text: str) -> bool:
@@ -296,6 +315,8 @@ def _integer(name: str, text: str, least: int, most: int) -> int:
 
 
 def _check_together(settings: Settings) -> None:
+    if settings.messaging.url and settings.messaging.url_file:
+        raise ConfigurationError("[messaging] url_file", "there is a url too; keep one of them.")
     for name, section in (("server", settings.server), ("broker", settings.broker)):
         if bool(section.ssl_certificate) != bool(section.ssl_key):
             missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"

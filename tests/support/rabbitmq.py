@@ -34,7 +34,7 @@ needs_rabbitmq = pytest.mark.skipif(why_not() is not None, reason=why_not() or "
 class RabbitMQ:
     """One node; it can be killed and started again with what it had on disk."""
 
-    def __init__(self, folder: Path, plugins: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, plugins: Sequence[str] = (), settings: str = "") -> None:
         self.port, self._dist_port, self._epmd_port = (free_port() for _ in range(3))
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         self._folder = folder
@@ -44,7 +44,7 @@ class RabbitMQ:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
         (folder / "rabbitmq.conf").write_text(
-            "vm_memory_high_watermark.relative = 0.3\ndisk_free_limit.absolute = 50MB\n"
+            "vm_memory_high_watermark.relative = 0.3\ndisk_free_limit.absolute = 50MB\n" + settings
         )
 
     def start(self) -> None:
@@ -108,9 +108,9 @@ class RabbitMQ:
 
 
 @contextlib.contextmanager
-def rabbitmq(folder: Path, plugins: Sequence[str] = ()) -> Iterator[RabbitMQ]:
-    """Run one node with its data in a folder."""
-    broker = RabbitMQ(folder, plugins)
+def rabbitmq(folder: Path, plugins: Sequence[str] = (), settings: str = "") -> Iterator[RabbitMQ]:
+    """Run one node with its data in a folder; `settings` are further lines of its rabbitmq.conf."""
+    broker = RabbitMQ(folder, plugins, settings)
     broker.start()
     try:
         yield broker

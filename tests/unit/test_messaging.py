@@ -1,9 +1,12 @@
 """The way to a broker outside, as the configuration describes it."""
 
+from pathlib import Path
+
+import pika
 import pytest
 
 from pulpit.errors import ConfigurationError
-from pulpit.messaging import broker_urls
+from pulpit.messaging import broker_urls, by_certificate, trust
 from pulpit.settings import Messaging
 
 SECRET = "hunter2"
@@ -25,3 +28,73 @@ def test_a_password_that_would_travel_unencrypted_is_refused_by_name_of_the_key(
 
 def test_it_travels_where_the_key_allows_it() -> None:
     assert broker_urls(Messaging(url="amqp://two", allow_plain_without_tls=True)) == ["amqp://two"]
+
+
+def private(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_the_address_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    section = Messaging(url_file=private(tmp_path / "url", f"amqps://u:{SECRET}@one, amqp://localhost\nmore\n"))
+    assert broker_urls(section) == [f"amqps://u:{SECRET}@one", "amqp://localhost"]
+    with pytest.raises(ConfigurationError, match="must be a URL that begins with amqp") as refused:
+        broker_urls(Messaging(url_file=private(tmp_path / "url", f"{SECRET}\n")))
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password"),
+    [
+        ("amqps://one", "bob", "p/w:@,#%"),
+        ("amqps://ann@one:1/vhost", "ann", "p/w:@,#%"),
+        ("amqps://ann:own@one", "ann", "own"),
+    ],
+)
+def test_user_and_password_of_their_own_keys_fill_what_the_url_leaves_open(
+    tmp_path: Path, url: str, user: str, password: str
+) -> None:
+    secret = private(tmp_path / "password", "p/w:@,#%\n")
+    (found,) = broker_urls(Messaging(url=url, username="bob", password_file=secret))
+    parameters = pika.URLParameters(found)
+    assert (parameters.credentials.username, parameters.credentials.password) == (user, password)
+    assert parameters.host == "one"
+
+
+def test_a_file_with_a_secret_must_be_closed_to_others(tmp_path: Path) -> None:
+    secret = Path(private(tmp_path / "password", SECRET))
+    secret.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="chmod 600") as refused:
+        broker_urls(Messaging(url="amqps://one", username="u", password_file=str(secret)))
+    assert refused.value.key == "[messaging] password_file"
+    with pytest.raises(ConfigurationError, match=r"url_file: .* cannot be read"):
+        broker_urls(Messaging(url_file=str(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize(
+    "url", [f"amqps://u:{SECRET}/x@one", f"amqps://u:{SECRET}@one:x", "amqps://u@[::1", "amqp://h:0"]
+)
+def test_an_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="%2F") as refused:
+        broker_urls(Messaging(url=url))
+    assert SECRET not in str(refused.value)
+
+
+def test_a_certificate_is_the_log_in_where_the_url_names_nobody() -> None:
+    section = Messaging(clientcert="/c")
+    assert by_certificate("amqps://one", section)
+    assert not by_certificate("amqps://ann@one", section)
+    assert not by_certificate("amqp://localhost", section)
+    assert not by_certificate("amqps://one", Messaging())
+
+
+@pytest.mark.parametrize("key", ["cacert", "clientcert"])
+def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -> None:
+    for text, words in ((None, "cannot be read"), ("nothing", "holds no certificate")):
+        path = tmp_path / "pem"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(ConfigurationError, match=words) as refused:
+            trust(Messaging(cacert=str(path)) if key == "cacert" else Messaging(clientcert=str(path)))
+        assert refused.value.key == f"[messaging] {key}"

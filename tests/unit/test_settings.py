@@ -63,6 +63,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
         ("[tasks]\nworkers: 0\n", "[tasks] workers", "from 1 to 64"),
         ("[email]\nenabled: perhaps\n", "[email] enabled", "true or false"),
         ("[messaging]\nurl: tomato://x\n", "[messaging] url", "amqp://"),
+        ("[messaging]\nurl: amqp://localhost\nurl_file: /f\n", "[messaging] url_file", "keep one"),
         ("[server]\nlog_format: xml\n", "[server] log_format", "text, json"),
         ("[server]\nssl_key: /k\n", "[server] ssl_certificate", "needed together"),
         ("port: 1\n", "--config", "no section headers"),

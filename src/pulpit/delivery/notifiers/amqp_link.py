@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
+from pika.credentials import ExternalCredentials
 from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
@@ -175,10 +176,15 @@ class ConfirmChannel:
 
 
 class Link:
-    """One connection, shared by all who publish there; of several brokers the next is tried when one cannot be used."""
+    """One connection, shared by all who publish there; of several brokers the next is tried when one cannot be used.
 
-    def __init__(self, urls: Sequence[str], tls: ssl.SSLContext | None = None) -> None:
-        self._brokers: Final = [_parameters(url, tls) for url in urls]
+    At those that are `certified` the client certificate of `tls` is the log-in.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], tls: ssl.SSLContext | None = None, *, certified: Container[str] = ()
+    ) -> None:
+        self._brokers: Final = [_parameters(url, tls, certified=url in certified) for url in urls]
         self._turn = 0
         self._connection: AsyncioConnection | None = None
         self._connecting: Final = asyncio.Lock()
@@ -255,7 +261,7 @@ class Link:
         self.blocked = None
 
 
-def _parameters(url: str, tls: ssl.SSLContext | None) -> pika.ConnectionParameters:
+def _parameters(url: str, tls: ssl.SSLContext | None, *, certified: bool) -> pika.ConnectionParameters:
     parameters = pika.URLParameters(url)
     parameters.heartbeat = HEARTBEAT
     parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT
@@ -263,6 +269,8 @@ def _parameters(url: str, tls: ssl.SSLContext | None) -> pika.ConnectionParamete
     parameters.client_properties = {"product": "Pulpit", "connection_name": "pulpit events"}
     if tls and url.startswith("amqps"):
         parameters.ssl_options = pika.SSLOptions(tls, parameters.host)
+    if certified:
+        parameters.credentials = ExternalCredentials()
     return parameters
 
 

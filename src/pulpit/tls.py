@@ -1,0 +1,128 @@
+"""TLS: certificates, keys and authorities in files, what is wrong with them or with a peer, in one sentence.
+
+A certificate lives shorter than a server, so a context takes a new one over while it is used: handshakes that begin
+later see the new one, connections that stand go on with the old one.
+"""
+
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pulpit.errors import ConfigurationError
+
+_ROOT: Final = 0
+_LONGEST: Final = 4 * 1024 * 1024
+_BEGINS: Final = "-----BEGIN "
+_CERTIFICATE: Final = _BEGINS + "CERTIFICATE-----"
+_KEY: Final = "PRIVATE KEY-----"
+_REASONS: Final[Mapping[str, str]] = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS.",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS.",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a client certificate.",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate.",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks another version of TLS.",
+    "UNSUPPORTED_PROTOCOL": "it speaks another version of TLS.",
+    "UNEXPECTED_EOF_WHILE_READING": "it broke off TLS.",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the handshake; it may want a client certificate.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertificateFiles:
+    """A certificate chain and its private key, which may stand in the same file; `source` names the keys for people."""
+
+    certificate: Path
+    key: Path
+    source: str
+
+    def check(self) -> None:
+        """Look whether the files can be used.
+
+        Raises:
+            ConfigurationError: they cannot be read, others can read the key, or the two do not belong together.
+        """
+        self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Give them to a context, for every handshake from now on.
+
+        Raises:
+            ConfigurationError: as above; the context is as it was if it is not a new one.
+        """
+        self._require(self.certificate, _CERTIFICATE, "certificate")
+        self._require(self.key, _KEY, "private key")
+        self._require_private()
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=self._refuse_to_ask)
+        except ssl.SSLError as error:
+            raise ConfigurationError(self.source, self._reason(error)) from None
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Give them to a context that is in use, or leave it as it is.
+
+        Raises:
+            ConfigurationError: they cannot be used now.
+        """
+        self.check()
+        self.load(context)
+
+    def _require(self, path: Path, mark: str, what: str) -> None:
+        if mark not in read_pem(path, self.source):
+            raise ConfigurationError(self.source, f"{path} holds no {what} in PEM.")
+
+    def _require_private(self) -> None:
+        """A key is for its owner alone; root may let a group read it, as distributions do."""
+        found = self.key.stat()
+        allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == _ROOT else 0)
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & ~allowed:
+            raise ConfigurationError(self.source, f"others can read the key in {self.key}; run: chmod 600 {self.key}")
+
+    def _refuse_to_ask(self) -> str:
+        raise ConfigurationError(self.source, f"the key in {self.key} is locked by a passphrase; store it without one.")
+
+    def _reason(self, error: ssl.SSLError) -> str:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return f"the key in {self.key} is not the one of the certificate in {self.certificate}."
+        return f"{self.certificate} and {self.key} cannot be used ({error.reason or error})."
+
+
+def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
+    """Let a context trust the authorities in a file too.
+
+    Raises:
+        ConfigurationError: it holds none, or cannot be read.
+    """
+    if _CERTIFICATE not in read_pem(authorities, source):
+        raise ConfigurationError(source, f"{authorities} holds no certificate in PEM.")
+    try:
+        context.load_verify_locations(authorities)
+    except ssl.SSLError as error:
+        raise ConfigurationError(source, f"{authorities} cannot be used ({error.reason or error}).") from None
+
+
+def in_words(error: ssl.SSLError) -> str:
+    """What is wrong with a peer, for a person."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message.rstrip('.')}."
+    return reason_in(str(error)) or f"TLS failed ({error.strerror or error})."
+
+
+def reason_in(text: str) -> str | None:
+    """What OpenSSL's word for a reason means, where all that is left of an error is its text."""
+    return next((words for reason, words in _REASONS.items() if reason in text), None)
+
+
+def read_pem(path: Path, source: str) -> str:
+    """Read a file that should hold PEM.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.read(_LONGEST)
+    except OSError as error:
+        raise ConfigurationError(source, f"{path} cannot be read ({error.strerror}).") from None

@@ -1,0 +1,150 @@
+"""Events to a broker over TLS: what is checked and how it is told, certificates that log in, and nothing lost."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from pulpit.broker.config import User
+from pulpit.broker.passwords import Password
+from pulpit.delivery.notifiers.amqp091 import Amqp091
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
+from pulpit.messaging import broker_urls, by_certificate, trust
+from pulpit.settings import Messaging
+from support.authority import Authority
+from support.broker_thread import broker_thread
+from support.happenings import event
+from support.ports import free_port
+from support.rabbitmq import needs_rabbitmq, rabbitmq
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+@contextlib.asynccontextmanager
+async def notifier(section: Messaging) -> AsyncIterator[Notifier]:
+    """As the server opens it."""
+    urls = broker_urls(section)
+    link = Link(urls, trust(section), certified=[url for url in urls if by_certificate(url, section)])
+    kind = Amqp091(link, "amq.topic", source="/pulpit/test")
+    opened = kind.open({})
+    try:
+        yield opened
+    finally:
+        await opened.close()
+        await kind.close()
+
+
+def deliver(section: Messaging) -> Sequence[Outcome]:
+    async def story() -> Sequence[Outcome]:
+        async with notifier(section) as opened:
+            return await opened.deliver([event(1)])
+
+    return asyncio.run(story())
+
+
+def broken(authority: Authority, other: Authority) -> dict[str, Path]:
+    return {
+        "certificate has expired": authority.issue("expired", expired=True),
+        "Hostname mismatch": authority.issue("elsewhere", "broker.example.com"),
+        "unable to get local issuer certificate": other.issue("stranger"),
+    }
+
+
+@pytest.mark.parametrize("words", ["certificate has expired", "mismatch", "unable to get local issuer certificate"])
+def test_a_certificate_that_is_not_right_delays_in_a_sentence_and_loses_nothing(
+    authority: Authority, tmp_path: Path, words: str
+) -> None:
+    wrong = next(path for why, path in broken(authority, Authority(tmp_path / "other")).items() if words in why)
+    port = free_port()
+    section = Messaging(url=f"amqps://127.0.0.1:{port}/%2F", cacert=str(authority.file))
+    context = authority.server(wrong)
+
+    async def story() -> None:
+        async with notifier(section) as opened:
+            (outcome,) = await opened.deliver([event(1)])
+            assert isinstance(outcome, Retry)
+            assert outcome.reason.startswith(
+                f"The broker at 127.0.0.1:{port} cannot be used: its certificate is not trusted: "
+            )
+            assert words in outcome.reason
+            context.load_cert_chain(authority.issue("right"))
+            assert list(await opened.deliver([event(1)])) == [DELIVERED]
+
+    with broker_thread(port=port, ssl_context=context):
+        asyncio.run(story())
+
+
+def test_a_broker_without_tls_is_told_as_such(authority: Authority) -> None:
+    with broker_thread() as broker:
+        section = Messaging(url=f"amqps://127.0.0.1:{broker.port}/%2F", cacert=str(authority.file))
+        (outcome,) = deliver(section)
+    assert isinstance(outcome, Retry)
+    assert "TLS" in outcome.reason
+
+
+def test_a_certificate_logs_in_to_the_embedded_broker(authority: Authority) -> None:
+    context = authority.server(authority.issue("server"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    users = {"robot": User(password=Password("never used"))}
+    mine = authority.issue("client", "robot@example.com", common_name="robot")
+    with broker_thread(ssl_context=context, users=users) as broker:
+        url = f"amqps://localhost:{broker.port}/%2F"
+        assert list(deliver(Messaging(url=url, cacert=str(authority.file), clientcert=str(mine)))) == [DELIVERED]
+        (refused,) = deliver(Messaging(url=url, cacert=str(authority.file)))
+    assert isinstance(refused, Retry)
+    assert "the log-in was refused" in refused.reason
+
+
+@pytest.fixture
+def broker_that_asks(authority: Authority, tmp_path: Path) -> Iterator[int]:
+    """A RabbitMQ that lets those in who show a certificate."""
+    port, server = free_port(), authority.issue("server")
+    settings = f"""\
+listeners.ssl.default = 127.0.0.1:{port}
+ssl_options.cacertfile = {authority.file}
+ssl_options.certfile = {server}
+ssl_options.keyfile = {server}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+auth_mechanisms.1 = EXTERNAL
+auth_mechanisms.2 = PLAIN
+ssl_cert_login_from = common_name
+"""
+    with rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_auth_mechanism_ssl"], settings) as broker:
+        broker.control("add_user", "robot", "never used")
+        broker.control("set_permissions", "robot", ".*", ".*", ".*")
+        yield port
+
+
+@needs_rabbitmq
+def test_a_certificate_logs_in_to_rabbitmq(authority: Authority, broker_that_asks: int) -> None:
+    url = f"amqps://localhost:{broker_that_asks}/%2F"
+    known = authority.issue("client", "robot@example.com", common_name="robot")
+    unknown = authority.issue("other", "nobody@example.com", common_name="nobody")
+    base: dict[str, Any] = {"url": url, "cacert": str(authority.file)}
+    assert list(deliver(Messaging(**base, clientcert=str(known)))) == [DELIVERED]
+    with_password = Messaging(**base | {"url": url.replace("//", "//guest:guest@")}, clientcert=str(unknown))
+    assert list(deliver(with_password)) == [DELIVERED]
+    for section in (Messaging(**base, clientcert=str(unknown)), Messaging(**base)):
+        (outcome,) = deliver(section)
+        assert isinstance(outcome, Retry)
+        assert "the log-in was refused" in outcome.reason or "it wants a client certificate" in outcome.reason
+    with pytest.raises(pika.exceptions.AMQPConnectionError):  # nobody is let in without one
+        pika.BlockingConnection(
+            pika.ConnectionParameters(
+                "localhost", broker_that_asks, ssl_options=pika.SSLOptions(authority.client(), "localhost")
+            )
+        )
