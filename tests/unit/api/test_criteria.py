@@ -1,7 +1,6 @@
 """MongoDB's query language, as far as Pulp 2's clients speak it."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -110,11 +109,9 @@ def test_a_filter_that_cannot_be_understood_is_named(filters: object) -> None:
 
 
 def test_a_pattern_that_would_run_for_ever_is_stopped() -> None:
-    began = time.monotonic()
     wanted = criteria.compile_filter({"id": {"$regex": "(a|aa)+$"}})
     with pytest.raises(InvalidValue, match="too long"):
         wanted({"id": "a" * 200 + "b"})
-    assert time.monotonic() - began < 3 * criteria.MATCHING_TIME_S
 
 
 def test_sort_limit_and_skip() -> None:
