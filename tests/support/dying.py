@@ -1,0 +1,66 @@
+"""A process that does one piece of work on a repository and kills itself at its n-th transaction that writes.
+
+Run as a script: data folder, repository, what to do, n, and whether to die `before` or `after` the commit. It dies by
+SIGKILL, or ends well if the work has fewer transactions.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pulpit.content.iso import Iso
+from pulpit.content.limits import Limits
+from pulpit.repositories.publish import publish, unpublish
+from pulpit.repositories.sync import sync
+from pulpit.repositories.workplace import Workplace, by_plugin
+from pulpit.store.database import Database, Transaction
+from pulpit.store.doorbell import Doorbell
+
+DISTRIBUTOR = "iso_distributor"
+WORK: dict[str, Callable[[Workplace, str], Awaitable[Any]]] = {
+    "sync": lambda workplace, repo_id: sync(workplace, repo_id, None, lambda _: None),
+    "publish": lambda workplace, repo_id: publish(workplace, repo_id, DISTRIBUTOR, None, lambda _: None),
+    "unpublish": lambda workplace, repo_id: unpublish(workplace, repo_id, DISTRIBUTOR),
+}
+
+
+class DyingDatabase(Database):
+    """Its n-th transaction is the last."""
+
+    last = 0
+    after_commit = False
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
+        self.last -= 1
+        with super().write() as tx:
+            yield tx
+            if self.last == 0 and not self.after_commit:
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.last == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(data_dir: Path, repo_id: str, what: str, last: int, when: str) -> None:
+    with Doorbell(data_dir) as doorbell:
+        database = DyingDatabase.open(data_dir, doorbell)
+        assert isinstance(database, DyingDatabase)
+        database.last, database.after_commit = last, when == "after"
+        workplace = Workplace(
+            database=database, data_dir=data_dir, content_types=by_plugin(Iso()), limits=Limits(first_pause=0.01)
+        )
+        asyncio.run(_do(WORK[what], workplace, repo_id))
+        database.close()
+
+
+async def _do(work: Callable[[Workplace, str], Awaitable[Any]], workplace: Workplace, repo_id: str) -> None:
+    await work(workplace, repo_id)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
