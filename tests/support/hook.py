@@ -16,6 +16,8 @@ class Hook:
     url: str = ""
     status: int = 200
     came: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """Method and path of what came without a body."""
 
     @property
     def types(self) -> list[str]:
@@ -32,6 +34,13 @@ def hook() -> Iterator[Hook]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.came.append(json.loads(body))
+            self._answer()
+
+        def do_PURGE(self) -> None:
+            receiver.asked.append(f"{self.command} {self.path}")
+            self._answer()
+
+        def _answer(self) -> None:
             self.send_response(receiver.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
