@@ -7,7 +7,6 @@ packages: it is the limit, for it verifies, records and flushes nothing. Pulpit'
 """
 
 import argparse
-import asyncio
 import contextlib
 import os
 import resource
@@ -19,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import uvloop
 
 from bench.sync import AT_ONCE, Cost, cpu_of, served, tool
 from pulpit.content.rpm.yum import Yum
@@ -138,7 +139,7 @@ def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
             repositories.add_importer(tx, "bench", "yum_importer", config, now=now)
             yum = "yum_distributor"
             repositories.add_distributor(tx, "bench", yum, yum, {}, auto_publish=False, now=now)
-        return asyncio.run(work(workplace))
+        return uvloop.run(work(workplace))
 
 
 async def work(workplace: Workplace) -> tuple[Cost, ...]:

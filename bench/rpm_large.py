@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import createrepo_c as cr
+import uvloop
 
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.publish import publish
@@ -50,7 +51,7 @@ def main() -> None:
         generator.start()
         generator.join()
         assert generator.exitcode == 0
-        asyncio.run(measure(folder, arguments.packages))
+        uvloop.run(measure(folder, arguments.packages))
 
 
 def generate(folder: Path, count: int) -> None:

@@ -6,7 +6,6 @@
 """
 
 import argparse
-import asyncio
 import contextlib
 import hashlib
 import os
@@ -20,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import uvloop
 
 from pulpit.content.iso import Iso
 from pulpit.repositories.sync import sync
@@ -137,7 +138,7 @@ def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)
             config = {"feed": url, "max_downloads": AT_ONCE}
             repositories.add_importer(tx, "bench", "iso_importer", config, now=now)
-        return asyncio.run(twice(workplace))
+        return uvloop.run(twice(workplace))
 
 
 async def twice(workplace: Workplace) -> tuple[Cost, ...]:

@@ -89,6 +89,7 @@ class Storage:
 
     def __init__(self, data_dir: Path) -> None:
         self.content: Final = data_dir / "content"
+        self._content: Final = str(self.content)  # joined by hand where it is done for every file of a sync
         self.downloads: Final = data_dir / "downloads"
 
     def prepare(self) -> None:
@@ -100,18 +101,21 @@ class Storage:
         """Where a file stands, or would."""
         return self.content / sha256[:2] / sha256
 
+    def _place(self, sha256: str) -> str:
+        return f"{self._content}/{sha256[:2]}/{sha256}"
+
     def has(self, sha256: str, size: int) -> bool:
         """Whether a file stands in its place with its size."""
         try:
-            return os.stat(self.path(sha256)).st_size == size  # noqa: PTH116 - called for every file of a sync
+            return os.stat(self._place(sha256)).st_size == size  # noqa: PTH116 - called for every file of a sync
         except FileNotFoundError:
             return False
 
     def adopt(self, sha256: str) -> int | None:
         """The size of a file that stands in its place and really is what it should be; another is removed."""
-        path = self.path(sha256)
+        path = Path(self._place(sha256))
         with suppress(FileNotFoundError):
-            with path.open("rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123 - as above
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found == sha256:
                 return path.stat().st_size
@@ -143,7 +147,7 @@ class Storage:
         self._move(str(path), sha256)
 
     def _move(self, path: str, sha256: str) -> None:
-        target = f"{self.content}/{sha256[:2]}/{sha256}"
+        target = self._place(sha256)
         try:
             os.rename(path, target)  # noqa: PTH104 - called for every file of a sync
         except FileNotFoundError:

@@ -20,6 +20,7 @@ from pulpit.store.schema import artifacts, associations, repositories, unit_file
 MOST_AT_ONCE: Final = 500
 _ARTIFACTS_LOCK: Final = 0x70756C70  # any number that nobody else uses
 _TICK: Final = timedelta(microseconds=1)
+_in_order: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _COLUMNS: Final = [column for column in units.c if column.name != "detail"]
 
 Identity = tuple[str, str]
@@ -46,11 +47,6 @@ class NewUnit:
     slot: str | None
     detail: bytes | None = None
     """What is needed to publish it and never searched; `None` leaves it as it is."""
-
-    @property
-    def identity(self) -> Identity:
-        """What the table finds it by."""
-        return self.type_id, key_digest(self.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,21 +83,24 @@ class Saved:
 
 def key_digest(key: Mapping[str, Any]) -> str:
     """Equal for equal keys, whatever their order."""
-    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_in_order(key).encode()).hexdigest()
 
 
 def find(connection: Connection, identities: Collection[Identity]) -> dict[Identity, Unit]:
     """Those of the units that exist, in whatever repository."""
-    digests = [digest for _, digest in identities]
+    wanted, digests = set(identities), [digest for _, digest in identities]
     rows = connection.execute(select(*_COLUMNS).where(units.c.key_digest.in_(digests))).mappings().all()
-    files = files_of(connection, [row["id"] for row in rows])
-    found = {(row["type_id"], row["key_digest"]): _unit(row, files) for row in rows}
-    return {identity: unit for identity, unit in found.items() if identity in set(identities)}
+    mine = {(row["type_id"], row["key_digest"]): row for row in rows}
+    mine = {identity: row for identity, row in mine.items() if identity in wanted}
+    files = files_of(connection, [row["id"] for row in mine.values()])
+    return {identity: _unit(row, files) for identity, row in mine.items()}
 
 
 def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tuple[File, ...]]:
     """The files of each unit."""
     files: dict[str, tuple[File, ...]] = dict.fromkeys(unit_ids, ())
+    if not files:
+        return files
     columns = unit_files.c
     wanted = select(columns.unit_id, columns.relative_path, columns.sha256, columns.size)
     for unit_id, path, sha256, size in connection.execute(wanted.where(columns.unit_id.in_(unit_ids))):
@@ -155,12 +154,13 @@ def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: dateti
     if not batch:
         return Saved()
     _save_artifacts(tx, batch, now)
-    ids, changed = _save_units(tx, batch, now)
+    wanted = {(unit.type_id, key_digest(unit.key)): unit for unit in batch}
+    ids, changed = _save_units(tx, wanted, now)
     saved = Saved(unit_ids=set(ids.values()))
-    slots = {(unit.type_id, unit.slot): ids[unit.identity] for unit in batch if unit.slot is not None}
+    slots = {(unit.type_id, unit.slot): ids[identity] for identity, unit in wanted.items() if unit.slot is not None}
     replaced = _clear_slots(tx, repo_id, slots)
     present = held_of(tx.connection, repo_id, saved.unit_ids)
-    fresh = {ids[unit.identity]: unit for unit in batch if ids[unit.identity] not in present}
+    fresh = {ids[identity]: unit for identity, unit in wanted.items() if ids[identity] not in present}
     if fresh:
         tx.connection.execute(insert(associations), [_association(repo_id, *item, now) for item in fresh.items()])
     saved.added, saved.updated = len(fresh) - replaced, replaced + len(changed & present)
@@ -198,17 +198,18 @@ def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) ->
         tx.connection.execute(_insert_new(tx, artifacts), rows)
 
 
-def _save_units(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> tuple[dict[Identity, str], set[str]]:
+def _save_units(
+    tx: Transaction, wanted: Mapping[Identity, NewUnit], now: datetime
+) -> tuple[dict[Identity, str], set[str]]:
     """Make what is missing; answer all ids, and those of units whose metadata is now another."""
-    wanted = {unit.identity: unit for unit in batch}
     old = find(tx.connection, wanted.keys())
-    new = {identity: unit for identity, unit in wanted.items() if identity not in old}
+    new = {identity: _unit_row(identity, unit, now) for identity, unit in wanted.items() if identity not in old}
     if new:
-        tx.connection.execute(_insert_new(tx, units), [_unit_row(*item, now) for item in new.items()])
-    ids = {identity: unit.id for identity, unit in old.items()} | _ids(tx.connection, new.keys())
-    rows = [_file_row(ids[identity], file) for identity, unit in new.items() for file in unit.files]
+        tx.connection.execute(insert(units), list(new.values()))
+    rows = [_file_row(row["id"], file) for identity, row in new.items() for file in wanted[identity].files]
     if rows:
-        tx.connection.execute(_insert_new(tx, unit_files), rows)
+        tx.connection.execute(insert(unit_files), rows)
+    ids = {identity: unit.id for identity, unit in old.items()} | {key: str(row["id"]) for key, row in new.items()}
     return ids, _change_units(tx, {unit.id: (unit, wanted[identity]) for identity, unit in old.items()})
 
 
@@ -231,15 +232,6 @@ def _details(connection: Connection, unit_ids: Sequence[str]) -> dict[str, bytes
         return {}
     rows = connection.execute(select(units.c.id, units.c.detail).where(units.c.id.in_(unit_ids)))
     return {unit_id: detail or b"" for unit_id, detail in rows}
-
-
-def _ids(connection: Connection, identities: Collection[Identity]) -> dict[Identity, str]:
-    if not identities:
-        return {}
-    wanted = select(units.c.type_id, units.c.key_digest, units.c.id)
-    rows = connection.execute(wanted.where(units.c.key_digest.in_([digest for _, digest in identities])))
-    found = {(type_id, digest): unit_id for type_id, digest, unit_id in rows}
-    return {identity: found[identity] for identity in identities}
 
 
 def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> int:
