@@ -16,15 +16,12 @@ from pulpit.content.limits import KIB, Limits
 from pulpit.errors import WorkFailed
 
 READ_BUFFER: Final = 512 * KIB
+HEADERS: Final = {"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"}
 
 
-def open_session(feed: Feed, limits: Limits) -> aiohttp.ClientSession:
-    """A session with a pool of connections, one for each download at a time.
-
-    Raises:
-        WorkFailed: a certificate or key of the configuration cannot be used.
-    """
-    connector = aiohttp.TCPConnector(limit=feed.max_downloads or limits.downloads, ssl=tls(feed))
+def open_session(feed: Feed, limits: Limits, trust: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    """A session with a pool of connections, one for each download at a time; `trust` as `tls` answers it."""
+    connector = aiohttp.TCPConnector(limit=feed.max_downloads or limits.downloads, ssl=trust)
     timeout = aiohttp.ClientTimeout(
         total=None, connect=None, sock_connect=limits.connect_timeout, sock_read=limits.stall_timeout
     )
@@ -32,7 +29,7 @@ def open_session(feed: Feed, limits: Limits) -> aiohttp.ClientSession:
         connector=connector,
         timeout=timeout,
         auto_decompress=False,  # checksums are those of the bytes as they are kept
-        headers={"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"},
+        headers=HEADERS,
         read_bufsize=READ_BUFFER,
         trust_env=False,
     )

@@ -27,7 +27,8 @@ from pulpit.content.limits import MIB, Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import Checksum, Document, NotThere, StoredFile, WantedFile
 from pulpit.errors import WorkFailed
-from pulpit.repositories.connections import login, open_session, proxy
+from pulpit.repositories.connections import HEADERS, login, open_session, proxy, tls
+from pulpit.repositories.express import Express
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workroom import workroom
@@ -78,7 +79,10 @@ class Downloads:
         self._feed: Final = feed
         self._storage: Final = storage
         self._limits: Final = limits
-        self._session: Final = open_session(feed, limits)
+        trust = tls(feed)
+        self._session: Final = open_session(feed, limits, trust)
+        plain = feed.proxy is None and feed.max_speed is None
+        self._express: Final = Express(limits, HEADERS, trust) if plain else None
         self._rooms: Final = ExitStack()
         self._room = storage.downloads
 
@@ -89,6 +93,8 @@ class Downloads:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._express is not None:
+            self._express.close()
         await self._session.close()
         self._rooms.close()
 
@@ -142,7 +148,7 @@ class Downloads:
         """
         tries = _Tries(self._limits)
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
-            return await self._small_file(wanted, tries, on_bytes)
+            return await self._small_file(wanted, wanted.size, tries, on_bytes)
         with (
             disk_errors(f"The file {shown(wanted.relative_path)!r}"),
             self._storage.partial(wanted.checksum) as partial,
@@ -157,30 +163,32 @@ class Downloads:
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
-    async def _small_file(self, wanted: WantedFile, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
+    async def _small_file(self, wanted: WantedFile, size: int, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
         while True:
+            url = tries.url(wanted)
             try:
-                content = await self._content(wanted, tries.url(wanted))
+                content = await self._content(wanted, size, url)
+                sha256 = _verified(wanted, url, content)
                 break
             except DownloadFailed as error:
                 await tries.another(error, came=0)
-        sha256 = hashlib.sha256(content).hexdigest()
         with disk_errors(f"The file {shown(wanted.relative_path)!r}"):
             self._storage.keep(sha256, content, self._room)
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
-    async def _content(self, wanted: WantedFile, url: str) -> bytes:
-        """The whole content of a small file, verified."""
-        content = bytearray()
+    async def _content(self, wanted: WantedFile, size: int, url: str) -> bytes:
+        """The whole content of a small file."""
+        if self._express is not None:
+            content = await self._express.content(url, size, login(self._feed, url))
+            if content is not None:
+                return content
+        came = bytearray()
         async with self._answer(url, {}) as answer:
             async for data in self._pieces(answer, url):
-                content += data
-                _refuse_longer(wanted, url, len(content))
-        flaw = _flaw(wanted, len(content), hashlib.new(wanted.checksum.algorithm, content).hexdigest())
-        if flaw:
-            raise DownloadFailed(url, flaw)
-        return bytes(content)
+                came += data
+                _refuse_longer(wanted, url, len(came))
+        return bytes(came)
 
     async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
         """Bring a partial file to its end, from the start again if what was gone on with turns out wrong."""
@@ -436,6 +444,17 @@ def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
 def _refuse_longer(wanted: WantedFile, url: str, size: int) -> None:
     if wanted.size is not None and size > wanted.size:
         raise DownloadFailed(url, f"is larger than the {wanted.size} bytes that it should have")
+
+
+def _verified(wanted: WantedFile, url: str, content: bytes) -> str:
+    """The SHA-256 of a content that is what it should be."""
+    sha256 = digest = hashlib.sha256(content).hexdigest()
+    if wanted.checksum.algorithm != "sha256":
+        digest = hashlib.new(wanted.checksum.algorithm, content).hexdigest()
+    flaw = _flaw(wanted, len(content), digest)
+    if flaw:
+        raise DownloadFailed(url, flaw)
+    return sha256
 
 
 def _flaw(wanted: WantedFile, size: int, digest: str) -> str:

@@ -1,0 +1,174 @@
+"""The short way for small files: plain answers come by it, and whatever is not plain comes in the general way."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulpit.content.limits import Limits
+from pulpit.repositories.express import Express, Promise, _Line
+from support.mirror import Mirror, mirror
+from support.upstream import Answering, Behaviour, Upstream, redirect, running
+
+FILES = {f"{number:02}.bin": b"%d" % number * 50 for number in range(20)}
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with running() as upstream:
+        for name, content in FILES.items():
+            upstream.put(name, content)
+        upstream.manifest()
+        yield upstream
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Mirror]:
+    with mirror(tmp_path, limits=Limits(first_pause=0.01, longest_pause=0.05, answer_timeout=5.0)) as here:
+        yield here
+
+
+def chunked(content: bytes) -> Behaviour:
+    def behave(answering: Answering) -> None:
+        answering.send_response(200)
+        answering.send_header("Transfer-Encoding", "chunked")
+        answering.end_headers()
+        answering.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
+
+    return behave
+
+
+def closing(content: bytes) -> Behaviour:
+    return lambda answering: answering.answer(200, content, {"Connection": "close"})
+
+
+def old(content: bytes) -> Behaviour:
+    def behave(answering: Answering) -> None:
+        answering.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+        answering.hang_up()
+
+    return behave
+
+
+def in_pieces(content: bytes) -> Behaviour:
+    def behave(answering: Answering) -> None:
+        answering.begin(len(content))
+        for byte in content:
+            answering.wfile.write(bytes([byte]))
+
+    return behave
+
+
+ODD: dict[str, Callable[[bytes], Behaviour]] = {
+    "chunked": chunked,
+    "closing": closing,
+    "HTTP/1.0": old,
+    "in pieces": in_pieces,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_servers_that_answer_in_their_own_way_are_mirrored_too(upstream: Upstream, here: Mirror, kind: str) -> None:
+    for name, content in FILES.items():
+        upstream.misbehave(name, ODD[kind](content))
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.added_count) == ("success", len(FILES))
+    assert len(here.stored()) == len(FILES)
+
+
+def test_a_redirect_is_followed_in_the_general_way(upstream: Upstream, here: Mirror) -> None:
+    upstream.files["elsewhere"] = FILES["03.bin"]
+    upstream.misbehave("03.bin", redirect("/elsewhere"))
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "success"
+    assert "elsewhere" in upstream.paths()
+
+
+def test_a_good_server_is_asked_for_every_file_once_over_few_connections(upstream: Upstream, here: Mirror) -> None:
+    here.create("zoo", upstream.url, {"max_downloads": 3})
+    ports: set[int] = set()
+
+    def noting(name: str) -> Behaviour:
+        def behave(answering: BaseHTTPRequestHandler) -> None:
+            ports.add(answering.client_address[1])
+            upstream_answer(answering, name)
+
+        return behave
+
+    def upstream_answer(answering: BaseHTTPRequestHandler, name: str) -> None:
+        assert isinstance(answering, Answering)
+        answering.serve(name)
+
+    for name in FILES:
+        upstream.misbehave(name, noting(name))
+
+    assert here.sync("zoo").result == "success"
+    assert sorted(path for path in upstream.paths() if path in FILES) == sorted(FILES)
+    assert len(ports) <= 3
+
+
+def test_a_server_that_hangs_is_left_to_the_general_way(upstream: Upstream, here: Mirror) -> None:
+    def hang(answering: Answering) -> None:
+        answering.upstream.released.wait(10)
+        answering.hang_up()
+
+    upstream.misbehave("05.bin", hang)
+    impatient = here.impatient(answer_timeout=0.3)
+    impatient.create("zoo", upstream.url)
+
+    outcome = impatient.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "did not answer within" in str(outcome.error_message)
+
+
+@pytest.mark.parametrize(
+    ("head", "promise"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12", Promise(12, True)),
+        (b"HTTP/1.1 200\r\ncontent-length:12\r\nConnection: CLOSE", Promise(12, False)),
+        (b"HTTP/1.1 206 Partial\r\nContent-Length: 12", None),
+        (b"HTTP/1.1 2000 OK\r\nContent-Length: 12", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 12", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: +12", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nTransfer-Encoding: chunked", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Encoding: gzip", None),
+        (b"HTTP/1.1 200 OK", None),
+        (b"SSH-2.0-x", None),
+    ],
+)
+def test_only_plain_heads_promise_something(head: bytes, promise: Promise | None) -> None:
+    assert Promise.of(head) == promise
+
+
+@given(st.lists(st.binary(max_size=80)), st.integers(0, 100))
+def test_whatever_comes_a_body_has_the_wanted_size(pieces: list[bytes], size: int) -> None:
+    async def fed() -> bytes | None:
+        line = _Line()
+        line.connection_made(Mock())
+        answer = line.ask(b"", size)
+        for piece in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *pieces):
+            line.data_received(piece)
+        line.connection_lost(None)
+        return await answer
+
+    body = asyncio.run(fed())
+
+    assert body is None or body == b"".join(pieces)[:size]
+
+
+def test_what_is_no_request_line_is_not_sent() -> None:
+    async def asked(url: str) -> bytes | None:
+        return await Express(Limits(), {}, tls=True).content(url, 3, {})
+
+    for url in ("http://127.0.0.1:9/a b", "http://127.0.0.1:9/a\r\nX: y", "http://user@127.0.0.1:9/a"):
+        assert asyncio.run(asked(url)) is None
