@@ -1,6 +1,6 @@
 """Memory and time of the metadata of many packages: generated lists, synced and published.
 
-    python bench/rpm_large.py [--packages N] [--folder FOLDER]
+    python -m bench.rpm_large [--packages N] [--folder FOLDER]
 
 The packages themselves are a few bytes each and stand in the storage beforehand, so that what is measured is what the
 lists cost. Peak memory is that of this process, which does what a worker does; the generator runs in one of its own.
@@ -21,6 +21,7 @@ from typing import Any
 import createrepo_c as cr
 import uvloop
 
+from bench.sync import Cost, cpu_of
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
@@ -111,23 +112,23 @@ async def measure(folder: Path, count: int) -> None:
     with Doorbell(folder) as doorbell, contextlib.closing(Database.open(folder, doorbell)) as database:
         workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Yum()))
         with database.write() as tx:
-            now = workplace.clock()
-            repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)
-            repositories.add_importer(tx, "bench", "yum_importer", {"feed": feed}, now=now)
+            moment = workplace.clock()
+            repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=moment)
+            repositories.add_importer(tx, "bench", "yum_importer", {"feed": feed}, now=moment)
             yum = "yum_distributor"
-            repositories.add_distributor(tx, "bench", yum, yum, {}, auto_publish=False, now=now)
+            repositories.add_distributor(tx, "bench", yum, yum, {}, auto_publish=False, now=moment)
         reports: list[Any] = []
-        began = time.perf_counter()
+        began = now()
         outcome = await sync(workplace, "bench", None, reports.append)
         assert outcome.result == "success", outcome.error_message
         assert outcome.added_count == count
         say(f"sync of {count:,} packages", began, f"{len(reports)} reports, peak {peak()} MiB")
-        began = time.perf_counter()
+        began = now()
         again = await sync(workplace, "bench", None, reports.append)
         assert again.result == "success"
         say("sync without a change", began, "")
         reports.clear()
-        began = time.perf_counter()
+        began = now()
         published = await publish(workplace, "bench", "yum_distributor", None, reports.append)
         assert published.result == "success", published.error_message
         say("publish", began, f"{len(reports)} reports, peak {peak()} MiB")
@@ -155,8 +156,13 @@ async def answer(folder: Path, reader: asyncio.StreamReader, writer: asyncio.Str
     writer.close()
 
 
-def say(what: str, began: float, more: str) -> None:
-    print(f"{what:<26} {time.perf_counter() - began:7.3f} s  {more}")
+def now() -> Cost:
+    return Cost(wall=time.perf_counter(), cpu=cpu_of(resource.RUSAGE_SELF))
+
+
+def say(what: str, began: Cost, more: str) -> None:
+    ended = now()
+    print(f"{what:<26} {ended.wall - began.wall:7.3f} s wall {ended.cpu - began.cpu:7.3f} s CPU  {more}")
 
 
 def peak() -> int:

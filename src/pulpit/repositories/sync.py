@@ -9,7 +9,8 @@ failed and removes nothing.
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -160,11 +161,11 @@ class _Run:
             await self._take_over(downloads, catalogue)
 
     async def _take_over(self, downloads: Downloads, catalogue: Catalogue) -> None:
-        batches = _portions(catalogue.batches)
-        while batch := await in_thread(next, batches, None):
-            await self._one_batch(downloads, batch)
-            if self._given_up is not None:
-                raise self._given_up
+        async with _ahead(_portions(catalogue.batches)) as batches:
+            async for batch in batches:
+                await self._one_batch(downloads, batch)
+                if self._given_up is not None:
+                    raise self._given_up
         if self._failed_files:
             raise WorkFailed(self._failure_sentence())
         if self._config.get("remove_missing"):
@@ -387,6 +388,24 @@ class _Run:
 
     def _say(self) -> None:
         self._report({self._importer.id: self._type.sync_report(self._progress)})
+
+
+@asynccontextmanager
+async def _ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncIterator[list[WantedUnit]]]:
+    """The batches, each read in a thread while the one before it is worked on; no thread runs on when the block ends."""
+    coming = asyncio.create_task(in_thread(next, batches, None))
+
+    async def each() -> AsyncIterator[list[WantedUnit]]:
+        nonlocal coming
+        while (batch := await coming) is not None:
+            coming = asyncio.create_task(in_thread(next, batches, None))
+            yield batch
+
+    try:
+        yield each()
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 def _portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUnit]]:
