@@ -392,7 +392,7 @@ class _Run:
 
 @asynccontextmanager
 async def _ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncIterator[list[WantedUnit]]]:
-    """The batches, each read in a thread while the one before it is worked on; no thread runs on when the block ends."""
+    """The batches, each read in a thread while the one before it is worked on; no thread goes on after the block."""
     coming = asyncio.create_task(in_thread(next, batches, None))
 
     async def each() -> AsyncIterator[list[WantedUnit]]:
