@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import ssl
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,12 @@ from pulpit import datafolder, logs
 from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
 from pulpit.broker.main import run
 from pulpit.broker.passwords import Password
-from pulpit.broker.roster import Roster
+from pulpit.broker.roster import USERS_KEY, Roster
+from pulpit.broker.server import Broker
 from pulpit.errors import ConfigurationError
+from pulpit.renewal import Watched
 from pulpit.settings import Settings
+from pulpit.tls import CertificateFiles, trust_authorities
 
 OWN_LOGIN: Final = "pulpit"
 """The user by which the server itself publishes; its password lives and dies with the process."""
@@ -44,9 +48,15 @@ def broker_config(settings: Settings) -> BrokerConfig:
 
 
 def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
-    """Add the server's own user and answer its password, which nobody else ever sees."""
+    """Add the server's own user and answer its password, which nobody else ever sees.
+
+    Raises:
+        ConfigurationError: somebody else has that name.
+    """
+    if OWN_LOGIN in config.users:
+        raise ConfigurationError(USERS_KEY, f"the name {OWN_LOGIN} is the server's own; choose another.")
     password = secrets.token_urlsafe(24)
-    own = User(password=Password(password))
+    own = User(password=Password(password), by_certificate=False)
     return replace(config, users={**config.users, OWN_LOGIN: own}), password
 
 
@@ -60,6 +70,32 @@ def own_trust(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = None) -> list[Watched]:
+    """The files that the broker reads again when they change: users, permissions, certificate and key.
+
+    `own` is how the server itself checks its broker, and is renewed with the certificate.
+    """
+    people, found = roster(settings), []
+    if people.files:
+        found.append(Watched("broker users", people.files, lambda: broker.admit(_people(people, broker))))
+    if broker.config.ssl_context is not None:
+        pair, context = _certificate(settings), broker.config.ssl_context
+
+        def renew() -> None:
+            pair.renew(context)
+            if own is not None:
+                trust_authorities(pair.certificate, pair.source, own)
+
+        found.append(Watched("broker certificate", (pair.certificate, pair.key), renew))
+    return found
+
+
+def _people(people: Roster, broker: Broker) -> Mapping[str, User]:
+    """The users of the files, and the server's own."""
+    own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
+    return {**people.read(), **own}
+
+
 def run_broker(settings: Settings) -> None:
     """Run the broker alone until SIGTERM or SIGINT.
 
@@ -69,7 +105,7 @@ def run_broker(settings: Settings) -> None:
     logs.configure(settings.server.log_level, settings.server.log_format)
     datafolder.prepare(settings.data_dir)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(broker_config(settings)))
+        runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
 
 
 def roster(settings: Settings) -> Roster:
@@ -86,15 +122,17 @@ def _virtual_hosts(settings: Settings) -> tuple[str, ...]:
     return tuple(name.strip() for name in settings.broker.virtual_hosts.split(","))
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _certificate(settings: Settings) -> CertificateFiles:
     section = settings.broker
+    source = "[broker] ssl_certificate, ssl_key"
+    return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(section.ssl_certificate, section.ssl_key)
-        if section.ssl_ca:
-            context.load_verify_locations(section.ssl_ca)
-            context.verify_mode = ssl.CERT_OPTIONAL
-    except OSError as error:
-        sentence = f"the files cannot be used ({error.strerror or error})."
-        raise ConfigurationError("[broker] ssl_certificate, ssl_key, ssl_ca", sentence) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _certificate(settings).load(context)
+    if settings.broker.ssl_ca:
+        trust_authorities(Path(settings.broker.ssl_ca), "[broker] ssl_ca", context)
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context

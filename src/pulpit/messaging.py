@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from pulpit.cleartext import check_password_is_safe
 from pulpit.errors import ConfigurationError
 from pulpit.privatefile import first_line, read_secret
+from pulpit.renewal import Watched
 from pulpit.settings import Messaging, check_broker_urls
 from pulpit.tls import CertificateFiles, trust_authorities
 
@@ -42,20 +43,38 @@ def by_certificate(url: str, section: Messaging) -> bool:
     return bool(section.clientcert) and is_encrypted(url) and urlsplit(url).username is None
 
 
-def trust(section: Messaging) -> ssl.SSLContext:
-    """How brokers are checked, by authority and host name, and the certificate that is shown to them.
+def trust(section: Messaging) -> ssl.SSLContext | None:
+    """How brokers are checked, by authority and host name, and the certificate that is shown; None without TLS.
 
     Raises:
         ConfigurationError: a file that the section names cannot be used.
     """
+    if not any(map(is_encrypted, broker_urls(section))):
+        return None
     context = ssl.create_default_context() if not section.cacert else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if section.cacert:
         trust_authorities(Path(section.cacert), "[messaging] cacert", context)
     if section.clientcert:
-        path = Path(section.clientcert)
-        CertificateFiles(certificate=path, key=path, source="[messaging] clientcert").load(context)
+        _client_certificate(section).load(context)
     return context
+
+
+def watched(section: Messaging, context: ssl.SSLContext) -> list[Watched]:
+    """The files of `trust` that are read again when they change; an authority is added, and none is taken away."""
+    found = []
+    if section.cacert:
+        path = Path(section.cacert)
+        found.append(Watched("cacert", [path], lambda: trust_authorities(path, "[messaging] cacert", context)))
+    if section.clientcert:
+        pair = _client_certificate(section)
+        found.append(Watched("clientcert", [pair.certificate], lambda: pair.renew(context)))
+    return found
+
+
+def _client_certificate(section: Messaging) -> CertificateFiles:
+    path = Path(section.clientcert)
+    return CertificateFiles(certificate=path, key=path, source="[messaging] clientcert")
 
 
 def _addresses(section: Messaging) -> tuple[str, str]:

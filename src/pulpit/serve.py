@@ -40,6 +40,7 @@ from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
+from pulpit.renewal import Watched, keep_fresh
 from pulpit.repositories.recovery import recover, recover_one
 from pulpit.settings import Settings
 from pulpit.store.database import Database
@@ -48,6 +49,7 @@ from pulpit.tasks.endings import sweep
 from pulpit.tasks.leftovers import sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
+from pulpit.tls import CertificateFiles
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
 REST_PATIENCE: Final = 2
@@ -86,7 +88,8 @@ async def _serve(settings: Settings) -> None:
         await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
         embedded = await _broker(settings, stack)
-        link = _link(settings, embedded)
+        outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
+        link = _link(settings, embedded, outgoing)
         kinds = _notifier_types(settings, link, node)
         dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
@@ -96,7 +99,9 @@ async def _serve(settings: Settings) -> None:
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
-        await stack.enter_async_context(_rest(settings, services, listening, stop))
+        incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
+        files = _watched(settings, embedded, incoming, outgoing)
+        await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
         _say_ready(settings, listening, password)
         await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
         await stack.enter_async_context(_running("scheduler", scheduler.run(), stop))
@@ -138,16 +143,37 @@ def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, An
     return None if embedded is None else lambda: asdict(embedded[0].status())
 
 
-def _link(settings: Settings, embedded: tuple[Broker, str] | None) -> Link | None:
+def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> Link | None:
     """The way to the broker: the embedded one, a configured one, or none."""
     if embedded:
-        return Link([embedded[1]], brokering.own_trust(settings))
+        return Link([embedded[1]], tls)
     section = settings.messaging
     urls = messaging.broker_urls(section)
     if not urls:
         return None
-    tls = messaging.trust(section) if any(map(messaging.is_encrypted, urls)) else None
     return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
+
+
+def _watched(
+    settings: Settings,
+    embedded: tuple[Broker, str] | None,
+    incoming: ssl.SSLContext | None,
+    outgoing: ssl.SSLContext | None,
+) -> list[Watched]:
+    """The files that are read again when they change."""
+    found = brokering.watched(settings, embedded[0], outgoing) if embedded else []
+    if outgoing is not None and not embedded:
+        found += messaging.watched(settings.messaging, outgoing)
+    if incoming is not None:
+        pair = _certificate(settings)
+        found.append(Watched("certificate", (pair.certificate, pair.key), lambda: pair.renew(incoming)))
+    return found
+
+
+def _certificate(settings: Settings) -> CertificateFiles:
+    section = settings.server
+    source = "[server] ssl_certificate, ssl_key"
+    return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
 
 
 def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:
@@ -216,6 +242,7 @@ def _https(settings: Settings, services: Services) -> dict[str, Any]:
     """How uvicorn speaks TLS: with the configured certificate, and asking for those that `login` hands out."""
     if not settings.server.ssl_certificate:
         return {}
+    _certificate(settings).check()
     return {
         "http": CertifiedHttp,
         "ssl_certfile": settings.server.ssl_certificate,
@@ -237,7 +264,8 @@ class _Rest(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def _rest(
     settings: Settings, services: Services, listening: socket.socket, stop: asyncio.Event
-) -> AsyncIterator[None]:
+) -> AsyncIterator[ssl.SSLContext | None]:
+    """Answer requests until the block ends; what is handed out is how TLS is spoken, if it is."""
     config = uvicorn.Config(
         create_app(services),
         log_config=None,
@@ -254,11 +282,13 @@ async def _rest(
     except OSError as error:
         sentence = f"it cannot be used ({error.strerror or error})."
         raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
+    if config.ssl:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
             await asyncio.sleep(0.005)
         try:
-            yield
+            yield config.ssl
         finally:
             services.news.end()  # those who wait for events would keep the server from ending
             server.should_exit = True

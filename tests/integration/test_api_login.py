@@ -57,6 +57,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "server-ca.pem")
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    (tmp_path / "server.pem").chmod(0o600)
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     with services(data_dir) as provided:

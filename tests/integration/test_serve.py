@@ -101,6 +101,7 @@ def test_the_broker_with_users_and_tls_serves_them_and_the_server_itself(tmp_pat
     authority = trustme.CA()
     certificate = tmp_path / "broker.pem"
     authority.issue_cert("broker.example.org").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    certificate.chmod(0o600)
     users = tmp_path / "users"
     users.write_text(f"# who may\nann:{run_hash('secret')}\n")
     users.chmod(0o600)

@@ -16,11 +16,13 @@ MEBIBYTE: Final = 1024 * 1024
 class User:
     """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all.
 
+    `by_certificate` says whether a client certificate with the user's name will do instead of the password, and
     `grants` are all that the user may do, None without any restriction.
     """
 
     password: Password
     anywhere: bool = True
+    by_certificate: bool = True
     virtual_hosts: frozenset[str] | None = None
     grants: tuple[Grant, ...] | None = None
 

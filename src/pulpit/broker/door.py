@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
-from pulpit.broker.config import BrokerConfig
+from pulpit.broker.config import BrokerConfig, User
 from pulpit.broker.house import Answer
 from pulpit.broker.logins import Attempt
 from pulpit.broker.permissions import AllRights, GrantedRights, Rights
@@ -21,7 +22,7 @@ class PasswordDoor:
     """Compares with the configured users; a refusal waits longer with every failure from the same address."""
 
     def __init__(self, config: BrokerConfig) -> None:
-        self._users: Final = config.users
+        self._users = config.users
         self._delay: Final = config.failed_login_delay
         self._failures: Final[OrderedDict[str, int]] = OrderedDict()
         self._tasks: Final[set[asyncio.Task[None]]] = set()
@@ -47,6 +48,11 @@ class PasswordDoor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def admit(self, users: Mapping[str, User]) -> frozenset[str]:
+        """Judge by these users from now on, and answer who of the earlier ones is gone or changed."""
+        before, self._users = self._users, users
+        return frozenset(login for login, user in before.items() if users.get(login) != user)
+
     async def close(self) -> None:
         """Forget who still waits."""
         for task in list(self._tasks):
@@ -54,10 +60,12 @@ class PasswordDoor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _judge(self, attempt: Attempt, answer: Answer) -> None:
+        user = self._users.get(attempt.user)
         welcome = await asyncio.to_thread(self._fits, attempt)
-        if welcome:
+        if welcome and self._users.get(attempt.user) == user:
             self._failures.pop(attempt.address, None)
         else:
+            welcome = False
             _log.warning(
                 "A log-in was refused", extra={"action": "broker_login_refused", "mechanism": attempt.mechanism}
             )
@@ -68,7 +76,7 @@ class PasswordDoor:
         user = self._users.get(attempt.user)
         if user is None or not (user.anywhere or attempt.local):
             return False
-        return attempt.password is None or user.password.fits(attempt.password)
+        return user.by_certificate if attempt.password is None else user.password.fits(attempt.password)
 
     def _penalty(self, address: str) -> float:
         failures = self._failures.pop(address, 0) + 1

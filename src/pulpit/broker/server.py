@@ -9,14 +9,14 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from pulpit.broker import schema
-from pulpit.broker.config import BrokerConfig
+from pulpit.broker.config import BrokerConfig, User
 from pulpit.broker.door import PasswordDoor
 from pulpit.broker.house import House
 from pulpit.broker.memory import Memory
@@ -73,6 +73,7 @@ class Broker:
         self.config: Final = config
         self.sockets: Final[set[Socket]] = set()
         self.handshaking = 0
+        self._door: Final = PasswordDoor(config)
         self._exits: Final = contextlib.AsyncExitStack()
         self._house: House | None = None
         self._server: asyncio.Server | None = None
@@ -88,6 +89,17 @@ class Broker:
         """What the connections share."""
         assert self._house is not None  # noqa: S101 - only while the broker runs
         return self._house
+
+    def admit(self, users: Mapping[str, User]) -> None:
+        """Let these users in from now on; connections of those who are gone or changed are closed.
+
+        Raises:
+            ConfigurationError: they must not be let in where the broker listens.
+        """
+        check_exposure(self.config.host, users, encrypted=self.config.ssl_context is not None)
+        changed = self._door.admit(users)
+        for each in list(self.sockets):
+            each.dismiss(changed)
 
     def status(self) -> BrokerStatus:
         """What there is, and how much of it, for people and for metrics."""
@@ -107,12 +119,11 @@ class Broker:
         await self._exits.aclose()
 
     async def _start(self) -> None:
-        self._check_exposure()
+        check_exposure(self.config.host, self.config.users, encrypted=self.config.ssl_context is not None)
         loop = asyncio.get_running_loop()
         timers = LoopTimers(loop)
         memory = Memory(self.config.memory_limit, has_disk=self.config.data_dir is not None)
-        door = PasswordDoor(self.config)
-        self._exits.push_async_callback(door.close)
+        self._exits.push_async_callback(self._door.close)
         reader, stored, writer = await self._open_store(loop)
         store = Store(
             writer=writer, reader=reader, timers=timers, memory=memory, last_id=stored.last_id if stored else 0
@@ -121,7 +132,7 @@ class Broker:
             config=self.config,
             store=store,
             timers=timers,
-            logins=door,
+            logins=self._door,
             version=version("pulpit"),
             name=f"pulpit@{self.config.host}",
         )
@@ -149,15 +160,6 @@ class Broker:
         writer.start()
         self._exits.push_async_callback(asyncio.to_thread, writer.stop)
         return reader, stored, writer
-
-    def _check_exposure(self) -> None:
-        """Beyond this machine only with TLS and without the user that everybody knows."""
-        config = self.config
-        if is_loopback(config.host):
-            return
-        if config.ssl_context is None or ("guest" in config.users and config.users["guest"].password.fits("guest")):
-            reason = f"{config.host} can be reached from other machines, which needs TLS and users of your own."
-            raise ConfigurationError("[broker] host", reason)
 
     async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         config = self.config
@@ -236,6 +238,18 @@ class Broker:
         if folder is not None and shutil.disk_usage(folder).free < self.config.disk_free_limit:
             return "low on disk"
         return ""
+
+
+def check_exposure(host: str, users: Mapping[str, User], *, encrypted: bool) -> None:
+    """Listen beyond this machine only with TLS and without the user that everybody knows.
+
+    Raises:
+        ConfigurationError: that is not so.
+    """
+    known = "guest" in users and users["guest"].password.fits("guest")
+    if not is_loopback(host) and (known or not encrypted):
+        reason = f"{host or 'every address'} can be reached from other machines, which needs TLS and users of your own."
+        raise ConfigurationError("[broker] host", reason)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

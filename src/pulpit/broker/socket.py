@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Container
 from typing import Any, Final, Protocol, cast
 
 from pulpit.broker.config import BrokerConfig
@@ -193,6 +194,13 @@ class Socket(asyncio.Protocol):
         """Close with good manners."""
         if self._connection is not None:
             self._connection.shut(320, "broker forced connection closure with reason 'shutdown'")
+
+    def dismiss(self, users: Container[str]) -> None:
+        """Close with good manners if it is one of these users, who may come back under new terms."""
+        connection = self._connection
+        if connection is not None and connection.user in users:
+            connection.shut(320, f"the password or the rights of user '{connection.user}' have changed")
+            self._flush()
 
     def abort(self) -> None:
         """Hang up; what the peer held is given back at once."""
