@@ -11,6 +11,7 @@ from typing import Final
 
 from pulpit.content.iso import Iso
 from pulpit.content.port import ContentType
+from pulpit.content.python.python import Python
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.workplace import by_plugin
 
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 def content_types() -> Mapping[str, ContentType]:
     """Every content type, by the type id of its importer and of its distributor."""
-    return by_plugin(Iso(), Yum(), *_plug_ins())
+    return by_plugin(Iso(), Yum(), Python(), *_plug_ins())
 
 
 def _plug_ins() -> list[ContentType]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso
@@ -38,6 +38,9 @@ IMPATIENT = Limits(
 class Mirror:
     """A workplace, with what its syncs and publishes reported."""
 
+    importer_type: ClassVar[str] = IMPORTER
+    distributor_type: ClassVar[str] = DISTRIBUTOR
+    kind: ClassVar[str] = "isos"
     workplace: Workplace
     reports: list[dict[str, Any]] = field(default_factory=list)
 
@@ -50,8 +53,9 @@ class Mirror:
         now = self.workplace.clock()
         with self.workplace.database.write() as tx:
             repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=now)
-            repositories.add_importer(tx, repo_id, IMPORTER, {"feed": feed, **(config or {})}, now=now)
-            repositories.add_distributor(tx, repo_id, DISTRIBUTOR, DISTRIBUTOR, distributor, auto_publish=True, now=now)
+            repositories.add_importer(tx, repo_id, self.importer_type, {"feed": feed, **(config or {})}, now=now)
+            kind = self.distributor_type
+            repositories.add_distributor(tx, repo_id, kind, kind, distributor, auto_publish=True, now=now)
 
     def configure(self, repo_id: str, **config: Any) -> None:
         with self.workplace.database.write() as tx:
@@ -62,7 +66,7 @@ class Mirror:
         return asyncio.run(sync(self.workplace, repo_id, override, self.reports.append))
 
     def publish(self, repo_id: str, override: dict[str, Any] | None = None) -> PublishOutcome:
-        return asyncio.run(publish(self.workplace, repo_id, DISTRIBUTOR, override, self.reports.append))
+        return asyncio.run(publish(self.workplace, repo_id, self.distributor_type, override, self.reports.append))
 
     def impatient(self, **limits: Any) -> "Mirror":
         return Mirror(replace(self.workplace, limits=replace(IMPATIENT, **limits)))
@@ -77,7 +81,7 @@ class Mirror:
 
     def distributor(self, repo_id: str) -> Distributor:
         with self.workplace.database.read() as connection:
-            return repositories.distributor(connection, repo_id, DISTRIBUTOR)
+            return repositories.distributor(connection, repo_id, self.distributor_type)
 
     def names(self, repo_id: str) -> list[str]:
         """The names of the files that the repository holds."""
@@ -86,7 +90,7 @@ class Mirror:
 
     def published(self, place: str) -> dict[str, bytes]:
         """All files of a published tree."""
-        root = self.data_dir / "published" / "isos" / place
+        root = self.data_dir / "published" / self.kind / place
         return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
     def stored(self) -> list[Path]:

@@ -18,11 +18,12 @@ Behaviour = Callable[["Answering"], None]
 
 
 class Upstream:
-    """Files by path, misbehaviour by path, and what was asked."""
+    """Files by path, their media types where they matter, misbehaviour by path, and what was asked."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.behaviours: dict[str, Behaviour] = {}
+        self.kinds: dict[str, str] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.released = threading.Event()
         self.supports_ranges = True
@@ -94,6 +95,8 @@ class Answering(BaseHTTPRequestHandler):
             return
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         headers = {"ETag": etag, "Last-Modified": self.upstream.modified(path)}
+        if path in self.upstream.kinds:
+            headers["Content-Type"] = self.upstream.kinds[path]
         if self.upstream.supports_conditions and self.headers.get("If-None-Match") == etag:
             self.answer(304, b"", headers)
             return

@@ -5,7 +5,7 @@ published. It opens no socket and no database and moves no published tree: `pulp
 for all, with the values of this module.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -147,6 +147,13 @@ class Upstream(Protocol):
 
     def scratch(self) -> Path:
         """A path for a file that is gone when the sync ends; nothing is there yet."""
+
+    async def together(self, work: Sequence[Coroutine[None, None, None]]) -> None:
+        """Do all of the work, as much at once as there may be downloads; the first failure ends the rest.
+
+        Raises:
+            BaseException: what the work raised.
+        """
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread."""
@@ -299,8 +306,11 @@ class ContentType(Protocol):
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in a thread."""
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
-        """The unit with what only its files tell, which came whole and are taken; called in a thread."""
+    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+        """The unit with what only its files tell, which came whole and are taken; called in a thread.
+
+        `known` is the metadata of a unit that is kept already: what is in files does not change.
+        """
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """The ids of units that a repository should let go after a sync; `held` is read only if it is taken."""

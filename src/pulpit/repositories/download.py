@@ -9,7 +9,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +29,7 @@ from pulpit.content.port import Checksum, Document, NotThere, StoredFile, Wanted
 from pulpit.errors import WorkFailed
 from pulpit.repositories.connections import HEADERS, login, open_session, proxy, tls
 from pulpit.repositories.express import Express
+from pulpit.repositories.pool import in_parallel
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workroom import workroom
@@ -116,6 +117,10 @@ class Downloads:
     def scratch(self) -> Path:
         """A path for a file that is gone when the sync ends."""
         return self._room / f"{os.urandom(16).hex()}.list"
+
+    async def together(self, work: Sequence[Coroutine[None, None, None]]) -> None:
+        """Do all of the work, so much at once as there are connections."""
+        await in_parallel(self.at_once, work)
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread; what the disk refuses becomes a sentence."""

@@ -93,9 +93,10 @@ def _importer(workplace: Workplace, repo_id: str) -> Importer:
 
 @dataclass(kw_only=True, slots=True)
 class _Planned:
-    """A unit of the feed, with those of its files that are kept already."""
+    """A unit of the feed, with the metadata and those of its files that are kept already."""
 
     unit: WantedUnit
+    known: dict[str, Any] | None = None
     files: dict[str, StoredFile] = field(default_factory=dict)
 
     @property
@@ -114,7 +115,7 @@ class _Planned:
             metadata=unit.metadata,
             files=files,
             slot=unit.slot,
-            detail=unit.detail,
+            detail=unit.detail or None,
         )
 
 
@@ -200,6 +201,7 @@ class _Run:
         planned = [_Planned(unit=unit) for unit in batch]
         for index, plan in enumerate(planned):
             old = known.get(identities[index])
+            plan.known = old.metadata if old else None
             hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
             for file in plan.unit.files:
                 self._reuse(plan, file, hashes.get(file.relative_path), kept)
@@ -275,7 +277,7 @@ class _Run:
                     self._count_failure(wanted, public(wanted.urls[0]), f"{public(wanted.urls[0])} {flaw}.")
                     break
             else:
-                plan.unit = self._type.described(plan.unit, paths)
+                plan.unit = self._type.described(plan.unit, paths, plan.known)
                 taken.append(plan)
         return taken
 

@@ -112,9 +112,9 @@ class Yum:
             return None
         return signatures.package_flaw(path, config.get("allowed_keys") or ())
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
+    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
         """As the list has it."""
-        del paths
+        del paths, known
         return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:

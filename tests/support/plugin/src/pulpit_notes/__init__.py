@@ -75,9 +75,9 @@ class Notes:
             return "is no text"
         return None
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path]) -> WantedUnit:
+    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
         """As the list has it."""
-        del paths
+        del paths, known
         return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:

@@ -1,0 +1,133 @@
+"""A published index: pages in both forms, and below `packages/` the files, where Pulp 2 had them."""
+
+import hashlib
+import html
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from packaging.version import Version
+
+from pulpit.content.port import Content, StoredUnit, Tree
+from pulpit.content.python import packages
+
+API_VERSION: Final = "1.1"
+_PAGES: Final = ("index.html", "index.v1_json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    """A file as its project's page shows it; `metadata` is the SHA-256 of the core metadata beside it."""
+
+    filename: str
+    place: str
+    version: str
+    sha256: str
+    size: int
+    requires_python: str | None
+    yanked: str | None
+    upload_time: str | None
+    metadata: str | None
+
+
+def lay_out(content: Content, tree: Tree) -> None:
+    """Lay out the whole index."""
+    projects: dict[str, list[_Listed]] = {}
+    for unit in content.of(packages.PACKAGE):
+        projects.setdefault(unit.metadata["name"], []).append(_placed(unit, tree))
+    _write(tree, "simple/", _root_html(sorted(projects)), _root_json(sorted(projects)))
+    for name, found in projects.items():
+        found.sort(key=lambda one: (Version(one.version), one.filename))
+        _write(tree, f"simple/{name}/", _project_html(name, found), _project_json(name, found))
+
+
+def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
+    """Put a file into the tree, and the metadata of a wheel beside it (PEP 658)."""
+    (file,) = unit.files
+    name, known = unit.metadata["name"], unit.metadata
+    place = f"packages/source/{name[0]}/{name}/{file.relative_path}"
+    tree.link(place, file.sha256)
+    return _Listed(
+        filename=file.relative_path,
+        place=place,
+        version=known["version"],
+        sha256=file.sha256,
+        size=file.size,
+        requires_python=known.get("requires_python"),
+        yanked=(known.get("yanked_reason") or "") if known.get("yanked") else None,
+        upload_time=known.get("upload_time"),
+        metadata=_metadata_beside(unit, tree, place),
+    )
+
+
+def _metadata_beside(unit: StoredUnit, tree: Tree, place: str) -> str | None:
+    content = packages.core_metadata(unit)
+    if content is None:
+        return None
+    with tree.write(f"{place}.metadata") as file:
+        file.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(tree: Tree, folder: str, *forms: str) -> None:
+    for name, text in zip(_PAGES, forms, strict=True):
+        with tree.write(folder + name) as file:
+            file.write(text.encode())
+
+
+def _root_html(names: Iterable[str]) -> str:
+    return _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in names])
+
+
+def _root_json(names: Iterable[str]) -> str:
+    return _json({"projects": [{"name": name} for name in names]})
+
+
+def _project_html(name: str, found: Iterable[_Listed]) -> str:
+    return _page(f"Links for {name}", [_link(one) for one in found])
+
+
+def _link(one: _Listed) -> str:
+    digest = f"sha256={one.metadata}" if one.metadata else None
+    attributes = {
+        "href": f"../../{one.place}#sha256={one.sha256}",
+        "data-requires-python": one.requires_python,
+        "data-yanked": one.yanked,
+        "data-core-metadata": digest,
+        "data-dist-info-metadata": digest,
+    }
+    written = "".join(f' {name}="{html.escape(text)}"' for name, text in attributes.items() if text is not None)
+    return f"<a{written}>{html.escape(one.filename)}</a><br>"
+
+
+def _page(title: str, lines: Sequence[str]) -> str:
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="pypi:repository-version" content="{API_VERSION}"><title>{title}</title></head>\n'
+        f"<body><h1>{title}</h1>\n" + "".join(f"{line}\n" for line in lines) + "</body></html>\n"
+    )
+
+
+def _project_json(name: str, found: Sequence[_Listed]) -> str:
+    versions = list(dict.fromkeys(one.version for one in found))
+    return _json({"name": name, "versions": versions, "files": [_file(one) for one in found]})
+
+
+def _file(one: _Listed) -> dict[str, Any]:
+    digest: bool | dict[str, str] = {"sha256": one.metadata} if one.metadata else False
+    optional = {"requires-python": one.requires_python, "upload-time": one.upload_time}
+    return {
+        "filename": one.filename,
+        "url": f"../../{one.place}",
+        "hashes": {"sha256": one.sha256},
+        "size": one.size,
+        "yanked": False if one.yanked is None else one.yanked or True,
+        "core-metadata": digest,
+        "dist-info-metadata": digest,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def _json(page: dict[str, Any]) -> str:
+    return json.dumps({"meta": {"api-version": API_VERSION}, **page}, ensure_ascii=False, separators=(",", ":"))
