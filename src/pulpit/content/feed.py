@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+from pulpit.content import paths
 from pulpit.content.port import Config
 from pulpit.errors import InvalidValue, UnsupportedValue
 
@@ -112,6 +113,14 @@ def _url(name: str, value: Any) -> None:
     url(name, value)
     if "?" in value:
         raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
+
+
+def relative_url(name: str, value: Any) -> None:
+    """Refuse what is no place to publish at; the original client begins one with a slash when the feed's path is empty."""
+    text(name, value)
+    reason = paths.flaw(value.strip("/")) if value else None
+    if reason:
+        raise InvalidValue(name, f"it {reason}.")
 
 
 def _policy(name: str, value: Any) -> None:

@@ -254,18 +254,10 @@ def _error(failure: FileFailure) -> dict[str, str]:
     return {"name": failure.name, "error": failure.error}
 
 
-def _relative_url(name: str, value: Any) -> None:
-    """Check where to publish; the original client begins it with a slash when the feed's path is empty."""
-    feed.text(name, value)
-    reason = paths.flaw(value.strip("/")) if value else None
-    if reason:
-        raise InvalidValue(name, f"it {reason}.")
-
-
 _DISTRIBUTOR_KEYS: Final = {
     "serve_http": feed.boolean,
     "serve_https": feed.boolean,
-    "relative_url": _relative_url,
+    "relative_url": feed.relative_url,
     "ssl_auth_ca_cert": feed.pem,
     "force_full": feed.boolean,
 }

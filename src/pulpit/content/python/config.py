@@ -108,13 +108,6 @@ def versions(value: Any) -> Sequence[Version]:
     return [Version(one) for one in items(value)]
 
 
-def _relative_url(name: str, value: Any) -> None:
-    feed.text(name, value)
-    reason = paths.flaw(value.strip("/")) if value else None
-    if reason:
-        raise InvalidValue(name, f"it {reason}.")
-
-
 _Checks = Mapping[str, Callable[[str, Any], None]]
 
 _IMPORTER: Final[_Checks] = {
@@ -129,7 +122,7 @@ _IMPORTER: Final[_Checks] = {
     "retain_old_count": feed.whole(0, _MOST_RETAINED),
 }
 _DISTRIBUTOR: Final[_Checks] = {
-    "relative_url": _relative_url,
+    "relative_url": feed.relative_url,
     "force_full": feed.boolean,
 }
 

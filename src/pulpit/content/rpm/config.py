@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from pulpit.content import feed, paths
+from pulpit.content import feed
 from pulpit.content.port import Config
 from pulpit.errors import InvalidValue
 
@@ -29,13 +29,6 @@ def _checksum_type(name: str, value: Any) -> None:
         raise InvalidValue(name, f"it must be one of {', '.join(CHECKSUM_TYPES)}.")
 
 
-def _relative_url(name: str, value: Any) -> None:
-    feed.text(name, value)
-    reason = paths.flaw(value.strip("/")) if value else None
-    if reason:
-        raise InvalidValue(name, f"it {reason}.")
-
-
 def _public_keys(name: str, value: Any) -> None:
     if not isinstance(value, str) or "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in value:
         raise InvalidValue(name, "it must be the content of a file of OpenPGP public keys.")
@@ -53,7 +46,7 @@ _IMPORTER: Final[dict[str, Callable[[str, Any], None]]] = {
 _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "http": feed.boolean,
     "https": feed.boolean,
-    "relative_url": _relative_url,
+    "relative_url": feed.relative_url,
     "skip": _types,
     "checksum_type": _checksum_type,
     "updateinfo_checksum_type": _checksum_type,
