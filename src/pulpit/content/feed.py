@@ -116,7 +116,7 @@ def _url(name: str, value: Any) -> None:
 
 
 def relative_url(name: str, value: Any) -> None:
-    """Refuse what is no place to publish at; the original client begins one with a slash when the feed's path is empty."""
+    """Refuse what is no place to publish at; the slash that the original client may begin one with is nothing."""
     text(name, value)
     reason = paths.flaw(value.strip("/")) if value else None
     if reason:
