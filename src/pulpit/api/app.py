@@ -15,13 +15,16 @@ from pulpit.api.v1 import broker, dead_letters, listeners, schemas
 from pulpit.api.v1 import events as event_log
 from pulpit.api.v2 import (
     actions,
+    content_units,
     distributors,
     events,
     history,
     importers,
     login,
     orphans,
+    plugins,
     repositories,
+    roles,
     schedules,
     status,
     tasks,
@@ -46,7 +49,10 @@ _RESOURCES: Final = (
     units,
     uploads,
     orphans,
+    content_units,
+    plugins,
     users,
+    roles,
     repositories,
 )
 _OWN: Final = (listeners, dead_letters, event_log, schemas, broker)

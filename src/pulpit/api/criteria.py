@@ -23,6 +23,9 @@ MAX_CLAUSES: Final = 1000
 MATCHING_TIME_S: Final = 2.0
 """What the regular expressions of one search may take together."""
 
+MOST_WORDS: Final = 20
+"""Of a condition that a database is asked to narrow a search by; a statement may not grow without end."""
+
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
@@ -89,6 +92,19 @@ def compile_filter(filters: object) -> Callable[[Document], bool]:
         InvalidValue: `filters`, with what cannot be understood.
     """
     return _Compiler().filter(filters)
+
+
+def words(condition: object, operator: str) -> list[str] | None:
+    """The few words that a condition on one key allows (or, by another operator, forbids), if it is as plain as that.
+
+    They narrow what a database has to read; the criteria judge what it found.
+    """
+    if isinstance(condition, str):
+        return [condition] if operator in ("$in", "$all") else None
+    found = condition.get(operator) if isinstance(condition, dict) else None
+    if not isinstance(found, list) or len(found) > MOST_WORDS:
+        return None
+    return found if all(isinstance(word, str) for word in found) else None
 
 
 def read_sort(sort: object) -> list[tuple[str, int]]:

@@ -16,6 +16,8 @@ from pulpit.store.users import User
 from pulpit.tasks.schedules import resource
 
 V2: Final = "/pulp/api/v2"
+SUPER_USERS: Final = "super-users"
+"""Pulp 2's role of those who may do everything."""
 
 _SCHEDULED_TASKS: Final = {
     SYNC: "pulp.server.tasks.repository.sync_with_auto_publish",
@@ -126,7 +128,7 @@ def user(value: User) -> dict[str, Any]:
     return {
         "login": value.login,
         "name": value.name,
-        "roles": ["super-users"] if value.role == "admin" else [],
+        "roles": [SUPER_USERS] if value.role == "admin" else [],
         "role": value.role,
         "_href": f"{V2}/users/{value.login}/",
         "id": value.object_id,

@@ -150,13 +150,14 @@ def read_basic(authorization: str) -> tuple[str, str]:
 
 
 def check_may(user: User, method: str, path: str) -> None:
-    """Refuse what the user's role does not allow: a reader may read and search.
+    """Refuse what the user's role does not allow: a reader may read and search, and change their own name and password.
 
     Raises:
         PermissionDenied: an administrator must do this.
     """
+    own = method == "PUT" and path.endswith(f"/v2/users/{user.login}/")
     reads = method in ("GET", "HEAD") or (method == "POST" and path.endswith(("/search/", "/search/units/", "/login/")))
-    if user.role != ADMIN and not reads:
+    if user.role != ADMIN and not reads and not own:
         raise PermissionDenied(f"The user {user.login} may only read; this needs an administrator.")
 
 

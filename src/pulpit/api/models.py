@@ -86,6 +86,13 @@ class SearchBody(BaseModel):
     distributors: bool = False
 
 
+class ContentSearchBody(BaseModel):
+    """A search among the units of a type; `include_repos` asks which repositories hold each."""
+
+    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
+    include_repos: bool = False
+
+
 class ListenerFilterChanges(BaseModel):
     """What narrows a listener; null or an empty list takes a filter away."""
 
@@ -323,6 +330,12 @@ class NewUser(BaseModel):
     password: StrictStr
     name: StrictStr | None = None
     role: StrictStr = "reader"
+
+
+class RoleMember(BaseModel):
+    """Who is to have a role."""
+
+    login: StrictStr
 
 
 class UserDelta(BaseModel):

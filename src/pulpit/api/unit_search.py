@@ -16,7 +16,7 @@ from pulpit.api.criteria import Criteria
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, UnsupportedValue
 from pulpit.store import units
-from pulpit.store.units import Held
+from pulpit.store.units import Held, Unit
 
 Document = dict[str, Any]
 
@@ -78,7 +78,6 @@ def _matching(connection: Connection, repo_id: str, wanted: UnitCriteria) -> Ite
 
 def _document(repo_id: str, held: Held) -> Document:
     unit = held.unit
-    identity = {"_id": unit.id, "_content_type_id": unit.type_id}
     return {
         "_id": {"$oid": unit.id},
         "repo_id": repo_id,
@@ -86,8 +85,13 @@ def _document(repo_id: str, held: Held) -> Document:
         "unit_type_id": unit.type_id,
         "created": iso(held.created),
         "updated": iso(held.updated),
-        "metadata": {**unit.metadata, **unit.key, **identity},
+        "metadata": unit_document(unit),
     }
+
+
+def unit_document(unit: Unit) -> Document:
+    """What a unit itself is: its description, its key, and who it is."""
+    return {**unit.metadata, **unit.key, "_id": unit.id, "_content_type_id": unit.type_id}
 
 
 def _sorted(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Document]:

@@ -27,6 +27,7 @@ CANCELED: Final = "canceled"
 SKIPPED: Final = "skipped"
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085748)")
 ENDED: Final = frozenset({FINISHED, ERROR, CANCELED, SKIPPED})
+STATES: Final = (WAITING, RUNNING, FINISHED, ERROR, CANCELED, SKIPPED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Insert, RowMapping, Table, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
 from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
@@ -141,6 +142,41 @@ def held(
         for row in rows:
             yield Held(unit=_unit(row, files), created=row["created"], updated=row["updated"])
         last = rows[-1]["id"]
+
+
+def of_type(connection: Connection, type_id: str) -> Iterator[Unit]:
+    """Every unit of a type, held or not, by id, read in portions; keep the transaction open meanwhile."""
+    wanted = select(*_COLUMNS).where(units.c.type_id == type_id).order_by(units.c.id).limit(MOST_AT_ONCE)
+    last = ""
+    while rows := connection.execute(wanted.where(units.c.id > last)).mappings().all():
+        files = files_of(connection, [row["id"] for row in rows])
+        yield from (_unit(row, files) for row in rows)
+        last = rows[-1]["id"]
+
+
+def get(connection: Connection, type_id: str, unit_id: str) -> Unit:
+    """One unit.
+
+    Raises:
+        MissingResource: there is none of that type and id.
+    """
+    wanted = select(*_COLUMNS).where((units.c.type_id == type_id) & (units.c.id == unit_id))
+    row = connection.execute(wanted).mappings().one_or_none()
+    if row is None:
+        raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
+    return _unit(row, files_of(connection, [unit_id]))
+
+
+def holders(connection: Connection, unit_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The repositories that hold each of the units; a unit that none holds is absent."""
+    found: dict[str, list[str]] = {}
+    columns = associations.c
+    for start in range(0, len(unit_ids), MOST_AT_ONCE):
+        some = columns.unit_id.in_(unit_ids[start : start + MOST_AT_ONCE])
+        wanted = select(columns.unit_id, columns.repo_id).where(some).order_by(columns.repo_id)
+        for unit_id, repo_id in connection.execute(wanted):
+            found.setdefault(unit_id, []).append(repo_id)
+    return found
 
 
 def lock_artifacts(tx: Transaction) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pulpit.errors import DuplicateResource, MissingResource
+from pulpit.errors import DuplicateResource, InvalidValue, MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
 from pulpit.store.schema import users
@@ -71,6 +71,16 @@ def change(tx: Transaction, login: str, **columns: Any) -> User:
     get(tx.connection, login)
     tx.connection.execute(update(users).where(users.c.login == login).values(**columns))
     return get(tx.connection, login)
+
+
+def check_administrated(tx: Transaction) -> None:
+    """Refuse a change that leaves nobody who may do everything.
+
+    Raises:
+        InvalidValue: `login`.
+    """
+    if not any(user.role == "admin" for user in every(tx.connection)):
+        raise InvalidValue("login", "the last administrator must stay one.")
 
 
 def remove(tx: Transaction, login: str) -> None:

@@ -32,6 +32,16 @@ def test_the_look_up_before_a_sync_finds_what_is_not_over(api: Api) -> None:
     assert [report["task_id"] for report in search(api, filters=filters)] == [waiting.id]
 
 
+@pytest.mark.parametrize(
+    "state",
+    ["waiting", {"$in": ["waiting", "odd"]}, {"$nin": ["canceled"]}, {"$nin": ["canceled"], "$in": ["waiting"]}],
+)
+def test_a_plain_condition_on_states_is_looked_up_by_the_database(api: Api, state: Any) -> None:
+    waiting, over = queued(api), queued(api)
+    api.client.delete(f"{TASKS}{over.id}/")
+    assert [report["task_id"] for report in search(api, filters={"state": state})] == [waiting.id]
+
+
 def test_a_null_filter_matches_tasks_without_the_key_and_id_is_always_there(api: Api) -> None:
     first, second = queued(api, *SYNC_TAGS), queued(api)
     fields = ["tags", "task_id", "state", "start_time", "finish_time", "worker_name"]

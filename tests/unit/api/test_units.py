@@ -158,3 +158,47 @@ def test_orphans_of_an_unknown_type_or_id_are_missing(api: Api, method: str) -> 
     assert (answer.status_code, answer.json()["resources"]) == (404, {"content_type_id": "nil"})
     answer = api.client.request(method, f"{ORPHANS}rpm/nil/")
     assert answer.json()["resources"] == {"content_type_id": "rpm", "content_unit_id": "nil"}
+
+
+def test_units_of_a_type_wherever_they_are(api: Api, zoo: str) -> None:
+    api.client.post(f"{V2}/repositories/", json={"id": "farm"})
+    everything = api.client.get(f"{V2}/content/units/rpm/").json()
+    assert sorted(unit["name"] for unit in everything) == ["ant", "bear", "cat"]
+    assert {tuple(unit["repository_memberships"]) for unit in everything} == {("zoo",)}
+    assert api.client.get(everything[0]["_href"]).json() == everything[0]
+    assert zoo
+
+
+def test_units_of_a_type_are_found_by_criteria(api: Api, zoo: str) -> None:
+    with api.database.write() as tx:
+        repositories.remove(tx, "zoo")
+    criteria = {"filters": {"name": {"$in": ["bear", "ant"]}}, "sort": [["name", "descending"]], "fields": ["name"]}
+    body = {"criteria": criteria, "include_repos": True}
+    found = api.client.post(f"{V2}/content/units/rpm/search/", json=body).json()
+    assert [(unit["name"], unit["repository_memberships"]) for unit in found] == [("bear", []), ("ant", [])]
+    assert set(found[0]) == {"name", "_id", "_content_type_id", "_href", "repository_memberships"}
+    plain = api.client.post(f"{V2}/content/units/rpm/search/", json={"criteria": criteria}).json()
+    assert "repository_memberships" not in plain[0]
+    assert zoo
+
+
+@pytest.mark.parametrize("path", ["content/units/nil/", "plugins/types/nil/", "content/types/nil/"])
+def test_a_type_that_nobody_installed_is_named(api: Api, path: str) -> None:
+    answer = api.client.get(f"{V2}/{path}")
+    assert (answer.status_code, answer.json()["resources"]) == (404, {"content_type_id": "nil"})
+
+
+def test_a_unit_that_is_not_there_is_named(api: Api) -> None:
+    answer = api.client.get(f"{V2}/content/units/rpm/nil/")
+    assert answer.json()["resources"] == {"content_type_id": "rpm", "content_unit_id": "nil"}
+
+
+def test_what_is_installed_is_listed_with_its_types_of_units(api: Api) -> None:
+    assert [one["id"] for one in api.client.get(f"{V2}/plugins/types/").json()] == ["erratum", "iso", "rpm"]
+    [iso, yum] = api.client.get(f"{V2}/plugins/importers/").json()
+    assert (iso["id"], iso["types"]) == ("iso_importer", ["iso"])
+    assert api.client.get(yum["_href"]).json() == yum
+    distributors = api.client.get(f"{V2}/plugins/distributors/").json()
+    assert [one["id"] for one in distributors] == ["export_distributor", "iso_distributor", "yum_distributor"]
+    assert api.client.get(f"{V2}/plugins/distributors/iso_importer/").status_code == 404
+    assert api.client.get(f"{V2}/plugins/importers/iso_distributor/").status_code == 404

@@ -61,3 +61,56 @@ def test_the_last_administrator_stays(api: Api) -> None:
 def test_an_unknown_user_is_missing(api: Api, method: str) -> None:
     answer = api.client.request(method, f"{USERS}nil/", json={"delta": {"name": "x"}})
     assert (answer.status_code, answer.json()["resources"]) == (404, {"user": "nil"})
+
+
+def test_users_are_found_by_criteria(api: Api) -> None:
+    api.client.post(USERS, json=JANE)
+    criteria = {"filters": {"login": {"$regex": "^j"}}, "fields": ["name"]}
+    [found] = api.client.post(f"{USERS}search/", json={"criteria": criteria}).json()
+    assert set(found) == {"name", "login", "id", "_id", "_href"}
+    assert found["name"] == "Jane"
+
+
+def test_a_reader_changes_the_own_password_and_nothing_that_gives_rights(api: Api) -> None:
+    href = api.client.post(USERS, json=JANE).json()["_href"]
+    jane = basic("jane", "s3cret:")
+    answer = api.client.put(href, headers=jane, json={"delta": {"role": "admin"}})
+    assert (answer.status_code, answer.json()["auth_error_code"]) == (401, "permission_denied")
+    assert api.client.put(f"{USERS}admin/", headers=jane, json={"delta": {"password": "x"}}).status_code == 401
+    assert api.client.delete(href, headers=jane).status_code == 401
+    assert api.client.put(href, headers=jane, json={"delta": {"password": "new"}}).status_code == 200
+    assert api.client.get(href, headers=basic("jane", "new")).status_code == 200
+
+
+def test_the_role_of_administrators_is_given_and_taken(api: Api) -> None:
+    members = f"{V2}/roles/super-users/users/"
+    api.client.post(USERS, json=JANE)
+    assert api.client.post(members, json={"login": "jane"}).json() is None
+    assert api.client.get(f"{V2}/roles/super-users/").json()["users"] == ["admin", "jane"]
+    assert api.client.delete(f"{members}jane/").status_code == 200
+    assert api.client.get(members).json() == ["admin"]
+    answer = api.client.delete(f"{members}admin/")
+    assert (answer.status_code, answer.json()["property_names"]) == (400, ["login"])
+    assert api.client.get(members).json() == ["admin"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "resources"),
+    [
+        ("GET", "roles/nil/", {"role": "nil"}),
+        ("POST", "roles/nil/users/", {"role": "nil"}),
+        ("POST", "roles/super-users/users/", {"user": "nil"}),
+        ("DELETE", "roles/super-users/users/nil/", {"user": "nil"}),
+    ],
+)
+def test_a_role_or_a_user_that_is_not_there_is_named(
+    api: Api, method: str, path: str, resources: dict[str, str]
+) -> None:
+    answer = api.client.request(method, f"{V2}/{path}", json={"login": "nil"})
+    assert (answer.status_code, answer.json()["resources"]) == (404, resources)
+
+
+def test_permissions_say_what_everybody_may_do(api: Api) -> None:
+    [shown] = api.client.get(f"{V2}/permissions/", params={"resource": "/v2/tasks/"}).json()
+    assert shown["resource"] == "/v2/tasks/"
+    assert shown["users"] == {"admin": ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"], "reader": ["READ"]}

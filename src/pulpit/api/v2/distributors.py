@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api import documents
+from pulpit.api import criteria, documents
 from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.masks import MASK, merged
-from pulpit.api.models import DistributorChanges, NewDistributor
+from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
 from pulpit.api.services import Services
 from pulpit.errors import InvalidValue
 from pulpit.repositories.publish import check_place
@@ -22,14 +22,17 @@ from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks import queue
 
-router: Final = APIRouter(prefix="/repositories/{repo_id}/distributors", tags=["distributors"])
+router: Final = APIRouter(tags=["distributors"])
+
+_OF_REPOSITORY: Final = "/repositories/{repo_id}/distributors"
+_ALWAYS: Final = ("id", "repo_id", "_id", "_href")
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
 _CONFIG: Final = "distributor_config"
 _RELATIVE_URL: Final = "relative_url"
 
 
-@router.get("/", operation_id="list_distributors", responses=answers(OK, list[dict[str, Any]], 404))
+@router.get(_OF_REPOSITORY + "/", operation_id="list_distributors", responses=answers(OK, list[dict[str, Any]], 404))
 def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     """List the distributors by id."""
     with services.database.read() as connection:
@@ -40,7 +43,10 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
 
 
 @router.post(
-    "/", operation_id="create_distributor", status_code=201, responses=answers(CREATED, dict[str, Any], 400, 404, 409)
+    _OF_REPOSITORY + "/",
+    operation_id="create_distributor",
+    status_code=201,
+    responses=answers(CREATED, dict[str, Any], 400, 404, 409),
 )
 def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
     """Give the repository another distributor."""
@@ -52,14 +58,16 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/{distributor_id}/", operation_id="read_distributor", responses=answers(OK, dict[str, Any], 404))
+@router.get(
+    _OF_REPOSITORY + "/{distributor_id}/", operation_id="read_distributor", responses=answers(OK, dict[str, Any], 404)
+)
 def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Show one distributor."""
     with services.database.read() as connection:
         return JSONResponse(show(connection, repo_id, distributor_id, services))
 
 
-@router.put("/{distributor_id}/", operation_id="update_distributor", status_code=202, responses=QUEUED)
+@router.put(_OF_REPOSITORY + "/{distributor_id}/", operation_id="update_distributor", status_code=202, responses=QUEUED)
 def update_distributor(
     repo_id: str, distributor_id: str, body: DistributorChanges, services: Provided, user: Asking
 ) -> JSONResponse:
@@ -68,7 +76,9 @@ def update_distributor(
         return queued(queue_distributor_update(tx, repo_id, distributor_id, body, services=services, user=user))
 
 
-@router.delete("/{distributor_id}/", operation_id="delete_distributor", status_code=202, responses=QUEUED)
+@router.delete(
+    _OF_REPOSITORY + "/{distributor_id}/", operation_id="delete_distributor", status_code=202, responses=QUEUED
+)
 def delete_distributor(repo_id: str, distributor_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of a distributor and of what it published."""
     with services.database.write() as tx:
@@ -135,6 +145,18 @@ def show(connection: Connection, repo_id: str, distributor_id: str, services: Se
     """
     found = repositories.distributor(connection, repo_id, distributor_id)
     return documents.distributor(found, services.plugins.secret_keys(found.distributor_type_id))
+
+
+@router.post(
+    "/distributors/search/", operation_id="search_distributors", responses=answers(OK, list[dict[str, Any]], 400)
+)
+def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
+    """Find distributors of all repositories by Pulp 2's criteria."""
+    wanted, types = criteria.parse(body.criteria), services.plugins
+    with services.database.read() as connection:
+        everyone = repositories.distributors_of(connection)
+    documented = (documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in everyone)
+    return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in wanted.select(documented)])
 
 
 def _relative(config: dict[str, Any]) -> dict[str, Any]:

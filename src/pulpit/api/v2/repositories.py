@@ -1,5 +1,6 @@
 """Repositories: create, show, find, change and delete them."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -22,7 +23,7 @@ from pulpit.api.models import (
 from pulpit.api.services import Services
 from pulpit.api.v2.distributors import attach_distributor, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer
-from pulpit.errors import InvalidValue
+from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repositories
 from pulpit.store.database import Transaction
 from pulpit.store.repositories import Repository
@@ -92,7 +93,7 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     wanted = criteria.parse(body.criteria)
     parts = Parts(importers=body.importers, distributors=body.distributors)
     with services.database.read() as connection:
-        found = show(connection, services, parts=parts)
+        found = _candidates(connection, services, body.criteria.get("filters"), parts)
     always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
     return JSONResponse([wanted.trimmed(document, always) for document in wanted.select(found)])
 
@@ -164,6 +165,18 @@ def show(
     if parts.distributors:
         _add_distributors(connection, services, repo_id, shown)
     return list(shown.values())
+
+
+def _candidates(connection: Connection, services: Services, filters: object, parts: Parts) -> list[dict[str, Any]]:
+    """What a search has to look through: the repositories that it names, or all."""
+    ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
+    if ids is None:
+        return show(connection, services, parts=parts)
+    found = []
+    for repo_id in sorted(set(ids)):
+        with contextlib.suppress(MissingResource):
+            found += show(connection, services, repo_id=repo_id, parts=parts)
+    return found
 
 
 def _add_importers(

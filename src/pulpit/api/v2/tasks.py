@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
+from pulpit.api.criteria import words
 from pulpit.api.endpoints import NO_CONTENT, OK, Provided, answers
 from pulpit.api.models import SearchBody, TaskReport
 from pulpit.api.services import Services
@@ -21,9 +22,7 @@ PURGEABLE: Final = frozenset({tasks.FINISHED, tasks.ERROR, tasks.SKIPPED})
 _ALWAYS: Final = ("id", "_id", "_href")
 """Shown whatever `fields` says: the original client sorts what it finds by `id`."""
 
-_MOST_WORDS: Final = 20
-"""Above it a condition is left to the criteria alone; a statement may not grow without end."""
-Tags = Annotated[list[str] | None, Query(max_length=_MOST_WORDS)]
+Tags = Annotated[list[str] | None, Query(max_length=criteria.MOST_WORDS)]
 
 
 class UnpurgeableState(InvalidValue):
@@ -98,13 +97,8 @@ def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:
     """What the database can look for itself: plain states and tags at the top of a filter."""
     if not isinstance(filters, dict):
         return None, []
-    return _words(filters.get("state"), "$in"), _words(filters.get("tags"), "$all") or []
-
-
-def _words(condition: object, operator: str) -> list[str] | None:
-    if isinstance(condition, str):
-        return [condition]
-    words = condition.get(operator) if isinstance(condition, dict) else None
-    if not isinstance(words, list) or len(words) > _MOST_WORDS:
-        return None
-    return words if all(isinstance(word, str) for word in words) else None
+    states = words(filters.get("state"), "$in")
+    unwanted = words(filters.get("state"), "$nin")
+    if states is None and unwanted is not None:
+        states = [state for state in tasks.STATES if state not in unwanted]
+    return states, words(filters.get("tags"), "$all") or []

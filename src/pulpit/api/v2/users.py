@@ -6,22 +6,21 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from pulpit.api import documents
-from pulpit.api.endpoints import CREATED, OK, Provided, answers
+from pulpit.api import criteria, documents
+from pulpit.api.documents import SUPER_USERS
+from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
 from pulpit.api.login import ADMIN, READER, ROLES
-from pulpit.api.models import NewUser, UserChanges, UserDelta, UserDocument
+from pulpit.api.models import NewUser, SearchBody, UserChanges, UserDelta, UserDocument
 from pulpit.api.passwords import MAX_LENGTH, hash_password
-from pulpit.errors import InvalidValue
+from pulpit.errors import InvalidValue, PermissionDenied
 from pulpit.store import users
-from pulpit.store.database import Transaction
+from pulpit.store.users import check_administrated
 
 router: Final = APIRouter(prefix="/users", tags=["users"])
 
-SUPER_USERS: Final = "super-users"
-"""Pulp 2's role of those who may do everything."""
-
 _LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,254}\Z")
 _LONGEST_NAME: Final = 1000
+_ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
 @router.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
@@ -43,6 +42,15 @@ def list_users(services: Provided) -> JSONResponse:
         return JSONResponse([documents.user(user) for user in users.every(connection)])
 
 
+@router.post("/search/", operation_id="search_users", responses=answers(OK, list[dict[str, Any]], 400))
+def search_users(body: SearchBody, services: Provided) -> JSONResponse:
+    """Find users by Pulp 2's criteria."""
+    wanted = criteria.parse(body.criteria)
+    with services.database.read() as connection:
+        found = wanted.select(documents.user(user) for user in users.every(connection))
+    return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
+
+
 @router.get("/{login}/", operation_id="read_user", responses=answers(OK, UserDocument, 404))
 def read_user(login: str, services: Provided) -> JSONResponse:
     """Show one user."""
@@ -51,12 +59,14 @@ def read_user(login: str, services: Provided) -> JSONResponse:
 
 
 @router.put("/{login}/", operation_id="update_user", responses=answers(OK, UserDocument, 400, 404))
-def update_user(login: str, body: UserChanges, services: Provided) -> JSONResponse:
+def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change name, password or role; whoever is logged in with the old password is not any more."""
     columns = _checked(body.delta)
+    if user.role != ADMIN and columns.get("role", user.role) != user.role:
+        raise PermissionDenied("Only an administrator gives roles.")
     with services.database.write() as tx:
         changed = users.change(tx, login, **columns) if columns else users.get(tx.connection, login)
-        _check_administrated(tx)
+        check_administrated(tx)
     return JSONResponse(documents.user(changed))
 
 
@@ -65,7 +75,7 @@ def delete_user(login: str, services: Provided) -> JSONResponse:
     """Delete a user, but never the last administrator."""
     with services.database.write() as tx:
         users.remove(tx, login)
-        _check_administrated(tx)
+        check_administrated(tx)
     return JSONResponse(None)
 
 
@@ -95,8 +105,3 @@ def _role(delta: UserDelta) -> str | None:
     if delta.role is not None and delta.role not in ROLES:
         raise InvalidValue("role", f"it must be one of {', '.join(sorted(ROLES))}.")
     return delta.role
-
-
-def _check_administrated(tx: Transaction) -> None:
-    if not any(user.role == ADMIN for user in users.every(tx.connection)):
-        raise InvalidValue("login", "the last administrator must stay one.")

@@ -1,0 +1,95 @@
+"""What is installed: the types of units, importers and distributors."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from pulpit.api.documents import V2
+from pulpit.api.endpoints import OK, Provided, answers
+from pulpit.api.services import Services
+from pulpit.errors import MissingResource
+
+router: Final = APIRouter(tags=["plug-ins"])
+
+Document = dict[str, Any]
+_LIST: Final = answers(OK, list[Document])
+_ONE: Final = answers(OK, Document, 404)
+
+
+@router.get("/plugins/types/", operation_id="list_types", responses=_LIST)
+@router.get("/content/types/", operation_id="list_content_types", responses=_LIST)
+def list_types(services: Provided) -> JSONResponse:
+    """List the types of units by id."""
+    return JSONResponse([_type(type_id) for type_id in services.plugins.unit_types])
+
+
+@router.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)
+@router.get("/content/types/{type_id}/", operation_id="read_content_type", responses=_ONE)
+def read_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of units."""
+    if type_id not in services.plugins.unit_types:
+        raise MissingResource(content_type_id=type_id)
+    return JSONResponse(_type(type_id))
+
+
+@router.get("/plugins/importers/", operation_id="list_importer_types", responses=_LIST)
+def list_importer_types(services: Provided) -> JSONResponse:
+    """List the types of importers by id."""
+    return JSONResponse(list(_importers(services).values()))
+
+
+@router.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
+def read_importer_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of importers."""
+    found = _importers(services).get(type_id)
+    if found is None:
+        raise MissingResource(importer_type_id=type_id)
+    return JSONResponse(found)
+
+
+@router.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
+def list_distributor_types(services: Provided) -> JSONResponse:
+    """List the types of distributors by id."""
+    return JSONResponse(list(_distributors(services).values()))
+
+
+@router.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
+def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of distributors."""
+    found = _distributors(services).get(type_id)
+    if found is None:
+        raise MissingResource(distributor_type_id=type_id)
+    return JSONResponse(found)
+
+
+def _type(type_id: str) -> Document:
+    return {
+        "id": type_id,
+        "display_name": type_id,
+        "description": "",
+        "referenced_types": [],
+        "_href": f"{V2}/plugins/types/{type_id}/",
+        "_ns": "content_types",
+    }
+
+
+def _importers(services: Services) -> dict[str, Document]:
+    return {
+        type_id: _plugin("importers", type_id, one.unit_type_ids)
+        for type_id, one in sorted(services.content_types.items())
+        if type_id == one.importer_type_id
+    }
+
+
+def _distributors(services: Services) -> dict[str, Document]:
+    return {
+        type_id: _plugin("distributors", type_id, one.unit_type_ids)
+        for type_id, one in sorted(services.content_types.items())
+        if type_id in one.distributor_type_ids
+    }
+
+
+def _plugin(kind: str, type_id: str, types: Any) -> Document:
+    href = f"{V2}/plugins/{kind}/{type_id}/"
+    return {"id": type_id, "display_name": type_id, "types": sorted(types), "_href": href}
