@@ -1,18 +1,22 @@
 """Hostile bytes and hostile orders of calls for AMQP 1.0: nothing crashes, everything ends in an event or an error."""
 
 import contextlib
+import random
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulpit.amqp10 import codec, message
 from pulpit.amqp10.codec import DecodeError, Described, Ulong
 from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import Broken, Closed
+from pulpit.amqp10.events import Arrived, Attached, Broken, Closed
+from pulpit.amqp10.links import Ended, Link, Receiver, Sender, Session
 from pulpit.amqp10.sasl import SASL_HEADER, ClientLogin, Credentials, LoginFailed, ServerLogin
-from pulpit.amqp10.words import AMQP_HEADER
-from support.amqp10 import needs_amqp10
+from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, Condition, Modified, Rejected, Terminus
+from support.amqp10 import Pair, needs_amqp10
 
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary() | st.floats(allow_nan=False)
@@ -53,7 +57,7 @@ frames = st.builds(_frame, st.integers(0x10, 0x19), st.lists(values, max_size=14
 
 
 @needs_amqp10
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(frames | st.binary(max_size=60), max_size=12), st.booleans())
 def test_any_frames_are_taken_or_break_the_connection(sent: list[bytes], server: bool) -> None:
     engine = Engine(Setup(container="c"), server=server)
@@ -69,3 +73,91 @@ def test_any_frames_are_taken_or_break_the_connection(sent: list[bytes], server:
     assert len(ends) <= 1
     assert engine.over
     engine.free()
+
+
+@needs_amqp10
+@pytest.mark.parametrize("seed", range(25))
+def test_any_order_of_calls_on_both_sides_leaves_the_process_alive(seed: int) -> None:
+    luck = random.Random(seed)  # noqa: S311 - it must come out the same again
+    pair = Pair(largest_message=5000).open()
+    kept: list[Any] = [pair.client.begin()]
+    for _ in range(400):
+        side = luck.choice((pair.client, pair.server))
+        one = luck.choice(kept)
+        with contextlib.suppress(Ended):
+            luck.choice(_ACTS)(luck, side, one, kept)
+        if luck.random() < 0.5:
+            for event in [event for events in pair.talk() for event in events]:
+                _answer(luck, event, kept)
+        kept = kept[-50:]
+    pair.free()
+    for one in kept:
+        assert not one.alive
+
+
+def _answer(luck: random.Random, event: Any, kept: list[Any]) -> None:
+    with contextlib.suppress(Ended):
+        match event:
+            case Attached(link=link, asked=True):
+                kept.append(link)
+                link.attach(source=Terminus(address="s"), target=Terminus(address="t")) if luck.random() < 0.8 else (
+                    link.refuse(Condition("amqp:not-found"))
+                )
+                if isinstance(link, Receiver):
+                    link.grant(luck.randrange(5))
+            case Arrived(link=link, number=number):
+                link.settle(number, luck.choice(_OUTCOMES))
+
+
+_OUTCOMES = (ACCEPTED, RELEASED, Rejected(Condition("a:b", "c")), Rejected(), Modified(failed=True))
+
+
+def _begin(_luck: random.Random, side: Engine, _one: Any, kept: list[Any]) -> None:
+    kept.append(side.begin())
+
+
+def _link(luck: random.Random, side: Engine, one: Any, kept: list[Any]) -> None:
+    session = one if isinstance(one, Session) else one.session
+    link = (side.sender if luck.random() < 0.5 else side.receiver)(
+        side.begin() if luck.random() < 0.2 else session, "x"
+    )
+    kept.append(link)
+    if luck.random() < 0.9:
+        link.attach(source=Terminus(address="q"), target=Terminus(address="t"))
+
+
+def _send(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+    if isinstance(one, Sender):
+        one.send(b"x" * luck.choice((0, 1, 100, 4000, 100_000)), settled=luck.random() < 0.3)
+
+
+def _flow(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+    if isinstance(one, Receiver):
+        one.grant(luck.randrange(5)) if luck.random() < 0.7 else one.drain()
+    elif isinstance(one, Sender) and one.draining:
+        one.drained()
+
+
+def _settle(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+    if isinstance(one, Receiver):
+        one.settle(luck.randrange(20), luck.choice(_OUTCOMES))
+
+
+def _end(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+    if luck.random() < 0.2:
+        one.detach(Condition("a:b")) if isinstance(one, Link) else one.end()
+
+
+def _look(_luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+    if isinstance(one, Link):
+        _ = one.source, one.target, one.properties, one.largest_message, one.settles_first
+
+
+def _tear(luck: random.Random, side: Engine, _one: Any, _kept: list[Any]) -> None:
+    if luck.random() < 0.02:
+        luck.choice((side.free, side.close, side.receive_end, lambda: side.receive(luck.randbytes(20))))()
+
+
+_ACTS: tuple[Callable[[random.Random, Engine, Any, list[Any]], None], ...] = (
+    _begin, _link, _link, _send, _send, _send, _flow, _flow, _settle, _end, _look, _tear,
+)  # fmt: skip

@@ -37,7 +37,7 @@ from pulpit.amqp10.events import (
     SessionBegun,
     SessionEnded,
 )
-from pulpit.amqp10.links import Link, Receiver, Sender, Session
+from pulpit.amqp10.links import Ended, Link, Receiver, Sender, Session
 from pulpit.amqp10.words import AMQP_HEADER, TOO_LARGE, Condition
 
 LARGEST_FRAME: Final = 65_536
@@ -82,7 +82,7 @@ class Engine:
         self._links: dict[Any, Link] = {}
         self._told: deque[Event] = deque()
         self._over = False
-        self._greeted: bytes | None = b"" if server else None
+        self._greeted: bytes | None = b""
         if server:
             pn.pn_transport_set_server(self._transport)
         pn.pn_transport_set_max_frame(self._transport, setup.largest_frame)
@@ -105,11 +105,26 @@ class Engine:
             taken = pn.pn_transport_push(self._transport, view[:room]) if room > 0 else 0
             self._collect()
             if taken <= 0:
-                self._break()  # Proton takes nothing any more, and does not always say why
                 break
             view = view[taken:]
         if self._free.alive and pn.pn_transport_capacity(self._transport) < 0:
+            self._break()  # Proton takes nothing any more, and does not always say why
+
+    def _greeting(self, data: bytes) -> bytes:
+        """Hold the peer's first bytes back until they are the protocol's header.
+
+        Proton as a server would also take the header of SASL and let anybody in, which is decided elsewhere.
+        """
+        if self._greeted is None:
+            return data
+        self._greeted += data
+        if not (self._greeted.startswith(AMQP_HEADER) or AMQP_HEADER.startswith(self._greeted)):
             self._break()
+            return b""
+        if len(self._greeted) < len(AMQP_HEADER):
+            return b""
+        data, self._greeted = self._greeted, None
+        return data
 
     def receive_end(self) -> None:
         """Take that the peer sends nothing more."""
@@ -181,7 +196,7 @@ class Engine:
         Raises:
             Ended: the session is over.
         """
-        link = Sender(self._pn.pn_sender(session.pointer(), name), session, name)
+        link = Sender(self._pn.pn_sender(self._own(session), name), session, name)
         self._links[link.pointer()] = link
         return link
 
@@ -191,7 +206,7 @@ class Engine:
         Raises:
             Ended: the session is over.
         """
-        link = Receiver(self._pn.pn_receiver(session.pointer(), name), session, name)
+        link = Receiver(self._pn.pn_receiver(self._own(session), name), session, name)
         self._links[link.pointer()] = link
         return link
 
@@ -200,21 +215,11 @@ class Engine:
         self._end()
         self._free()
 
-    def _greeting(self, data: bytes) -> bytes:
-        """Hold a client's first bytes back until they are the protocol's header.
-
-        Proton as a server would also take the header of SASL and let anybody in, which is decided elsewhere.
-        """
-        if self._greeted is None:
-            return data
-        self._greeted += data
-        if not (self._greeted.startswith(AMQP_HEADER) or AMQP_HEADER.startswith(self._greeted)):
-            self._break()
-            return b""
-        if len(self._greeted) < len(AMQP_HEADER):
-            return b""
-        data, self._greeted = self._greeted, None
-        return data
+    def _own(self, session: Session) -> Any:
+        pointer = session.pointer()
+        if self._sessions.get(pointer) is not session:
+            raise Ended("The session is another connection's.")
+        return pointer
 
     # Events of Proton -------------------------------------------------------------------------------------------------
 
@@ -255,10 +260,19 @@ class Engine:
             self._tell(Broken(condition=condition or Condition("amqp:connection:framing-error")))
 
     def _on_session_begun(self, event: Any) -> None:
-        pointer = self._pn.pn_event_session(event)
+        """Answer a session, unless the peer has ended it meanwhile.
+
+        Then Proton has forgotten what it would answer, and would begin one of its own, which a peer of the same make
+        answers in the same way, for ever.
+        """
+        pn = self._pn
+        pointer = pn.pn_event_session(event)
         if pointer not in self._sessions:
+            if pn.pn_session_state(pointer) & pn.PN_REMOTE_CLOSED:
+                pn.pn_session_free(pointer)
+                return
             self._sessions[pointer] = Session(pointer)
-            self._pn.pn_session_open(pointer)
+            pn.pn_session_open(pointer)
         self._tell(SessionBegun(session=self._sessions[pointer]))
 
     def _on_session_ended(self, event: Any) -> None:

@@ -53,8 +53,10 @@ def put(data: Any, value: Any) -> None:
 
 
 def get(data: Any) -> Any:
-    """Read the value of a `pn_data_t`; what cannot be read is none."""
+    """Read the value of a `pn_data_t`, which Proton may not have made; what cannot be read is none."""
     pn = load()
+    if pn.isnull(data):
+        return None
     size = pn.pn_data_encoded_size(data)
     if not 0 < size <= _LARGEST_DATA:
         return None

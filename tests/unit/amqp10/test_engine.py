@@ -270,3 +270,22 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(monkeypatch: pytest.Mon
             Engine(Setup(container="c"))
     finally:
         proton.load.cache_clear()
+
+
+def test_a_session_that_begins_and_ends_at_once_is_not_answered_for_ever() -> None:
+    pair = Pair().open()
+    session = pair.client.begin()
+    pair.client.sender(session, "x").attach(target=Terminus(address="a"))
+    session.end()
+    assert pair.talk() == ([], [])
+    assert pair.sending()[0].alive
+    pair.free()
+
+
+def test_a_session_of_another_connection_carries_no_link() -> None:
+    pair = Pair().open()
+    session = pair.client.begin()
+    for prepare in (pair.server.sender, pair.server.receiver):
+        with pytest.raises(Ended, match="another connection"):
+            prepare(session, "x")
+    pair.free()
