@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -43,7 +44,7 @@ def build(
     folder: Path, name: str, version: str, *, requires_python: str = ">=3.8", dependencies: Sequence[str] = ()
 ) -> list[Path]:
     """A wheel and an sdist of a module that prints its name and version."""
-    source, module = folder / f"{name}-{version}", name.replace(".", "_").lower()
+    source, module = folder / f"{name}-{version}", re.sub("[-.]", "_", name).lower()
     source.mkdir(parents=True)
     text = PROJECT.format(
         name=name,

@@ -127,6 +127,13 @@ def secret(value: Any, path: Path | str | None) -> Any:
     return secret_from(Path(path)) if value is None and path is not None else value
 
 
+def listed(value: Any) -> Any:
+    """Names between commas as a list; nothing but commas takes the value away, as "" does."""
+    if not isinstance(value, str):
+        return value
+    return [name.strip() for name in value.split(",") if name.strip()] or CLEAR
+
+
 def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
     """Read `key=value` options; an empty value removes the note.
 

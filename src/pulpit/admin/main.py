@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit import __version__
-from pulpit.admin.commands import completion, event, iso, orphan, repo, rpm, status, tasks
+from pulpit.admin.commands import completion, event, iso, orphan, python, repo, rpm, status, tasks
 from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
 from pulpit.client.connecting import connection_options
@@ -42,6 +42,7 @@ for section in (
     event.event,
     iso.iso,
     rpm.rpm,
+    python.python,
     repo.repo,
     tasks.tasks,
     orphan.orphan,

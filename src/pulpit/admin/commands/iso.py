@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.repo import REPO_ID, listing
+from pulpit.admin.commands.repo import REPO_ID
+from pulpit.admin.commands.repository_kinds import Kind
 from pulpit.admin.commands.repository_options import (
     IMPORTER_KEYS,
     IMPORTER_OPTIONS,
@@ -13,15 +14,14 @@ from pulpit.admin.commands.repository_options import (
     with_options,
 )
 from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
-from pulpit.admin.commands.uploads import uploads
-from pulpit.admin.following import spawned
-from pulpit.admin.grammar import BOOLEAN, NOTHING_TO_CHANGE, PEM, TEXT, Group, given, note_pairs
+from pulpit.admin.commands.uploads import uploads_group
+from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
 
-IMPORTER: Final = "iso_importer"
-DISTRIBUTOR: Final = "iso_distributor"
-NOTE: Final = {"_repo-type": "iso-repo"}
+KIND: Final = Kind(
+    importer="iso_importer", distributor="iso_distributor", distributor_id="iso_distributor", note="iso-repo"
+)
 
 _FEED: Final = click.option(
     "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
@@ -52,24 +52,7 @@ def repo() -> None:
 @with_session
 def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
     """Create a repository; every sync of it is followed by a publish."""
-    importer, distributor, delta = divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS)
-    body = {
-        "id": repo_id,
-        **delta,
-        "notes": {**(note_pairs(notes) or {}), **NOTE},
-        "importer_type_id": IMPORTER,
-        "importer_config": importer,
-        "distributors": [
-            {
-                "distributor_id": DISTRIBUTOR,
-                "distributor_type_id": DISTRIBUTOR,
-                "auto_publish": True,
-                "distributor_config": distributor,
-            }
-        ],
-    }
-    answer = session.server.post(path_of("repositories"), body)
-    session.screen.succeeded(f"Repository {repo_id} created.", answer)
+    KIND.create(session, repo_id, notes, divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS))
 
 
 @repo.command("update")
@@ -78,27 +61,16 @@ def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **optio
 @with_session
 def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
     """Change a repository; an option given as "" is taken away."""
-    importer, distributor, delta = divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS)
-    delta |= given(notes=note_pairs(notes))
-    if not (importer or distributor or delta):
-        session.screen.warn(NOTHING_TO_CHANGE)
-        return
-    body = {
-        "delta": delta,
-        "importer_config": importer,
-        "distributor_configs": {DISTRIBUTOR: distributor} if distributor else {},
-    }
-    answer = session.server.call("PUT", path_of("repositories", repo_id), body=body)
-    if answer.status == 202:  # noqa: PLR2004 - HTTP's "accepted"
-        session.follow(spawned(answer.body))
-    session.screen.succeeded(f"Repository {repo_id} updated.", answer.body)
+    KIND.update(session, repo_id, notes, divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS))
 
 
-repo.command("list")(listing(lambda item: (item.get("notes") or {}).get("_repo-type") == NOTE["_repo-type"]))
+def _key(name: str, size: int, sha256: str) -> dict[str, Any]:
+    return {"name": name, "size": size, "checksum": sha256}
 
 
+repo.add_command(KIND.list_command())
 repo.add_command(delete_command())
-repo.add_command(uploads)
+repo.add_command(uploads_group("iso", _key))
 
 
 @repo.command("isos")
@@ -118,5 +90,5 @@ def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int |
         session.screen.documents(item["metadata"] for item in found)
 
 
-repo.add_command(sync_group(IMPORTER))
-repo.add_command(publish_group(DISTRIBUTOR))
+repo.add_command(sync_group(KIND.importer))
+repo.add_command(publish_group(KIND.distributor_id))

@@ -1,7 +1,8 @@
-"""`iso repo uploads`: files of one's own for a repository."""
+"""`uploads`: files of one's own for a repository."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -17,29 +18,50 @@ from pulpit.client.failures import Failure, ServerTrouble, WorkNotDone, WrongDat
 from pulpit.client.server import path_of
 
 PIECE: Final = 1024 * 1024
+_PATH: Final = click.Path(path_type=Path)
 
 
-@click.group("uploads", cls=Group)
-def uploads() -> None:
-    """Bring files of your own into a repository."""
+KeyOf = Callable[[str, int, str], dict[str, Any]]
+"""Makes a unit's key of a file's name, size and SHA-256."""
 
 
-@uploads.command("upload")
-@REPO_ID
-@click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A file; may be repeated.")
-@click.option("-d", "--dir", "folder", type=click.Path(path_type=Path), help="A folder whose files are all sent.")
-@click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has taken the files in.")
-@with_session
-def upload(
-    session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
-) -> None:
-    """Send files; each goes into the repository under its own name, and a failure of one does not stop the others."""
-    paths = [*files, *_inside(folder)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    repo_id: str
+    type_id: str
+    key_of: KeyOf
+
+
+def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
+    """The section `uploads`, for units of this type."""
+
+    @click.group("uploads", cls=Group, help="Bring files of your own into a repository.")
+    def uploads() -> None:
+        """Hold the commands."""
+
+    @uploads.command(
+        "upload", help="Send files; each goes in under its own name, and a failure of one does not stop the others."
+    )
+    @REPO_ID
+    @click.option("-f", "--file", "files", multiple=True, type=_PATH, help="A file; may be repeated.")
+    @click.option("-d", "--dir", "folder", type=_PATH, help="A folder whose files are all sent.")
+    @click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has taken the files in.")
+    @with_session
+    def upload(
+        session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
+    ) -> None:
+        target = _Target(repo_id=repo_id, type_id=type_id, key_of=key_of)
+        _upload(session, target, [*files, *_inside(folder)], in_background=in_background)
+
+    return uploads
+
+
+def _upload(session: Session, target: _Target, paths: list[Path], *, in_background: bool) -> None:
     if not paths:
         raise WrongUse("Give at least one --file, or a --dir that has files.")
-    session.server.get(path_of("repositories", repo_id))
+    session.server.get(path_of("repositories", target.repo_id))
     outcomes: list[Any] = []
-    failures = list(_send_all(session, repo_id, paths, outcomes, in_background=in_background))
+    failures = list(_send_all(session, target, paths, outcomes, in_background=in_background))
     if session.screen.as_json:
         session.screen.data(outcomes)
     if failures:
@@ -54,29 +76,30 @@ def _inside(folder: Path | None) -> list[Path]:
 
 
 def _send_all(
-    session: Session, repo_id: str, paths: list[Path], outcomes: list[Any], *, in_background: bool
+    session: Session, target: _Target, paths: list[Path], outcomes: list[Any], *, in_background: bool
 ) -> Iterator[str]:
     """Send one after the other and give the failures that concern a single file."""
     for path in paths:
         try:
-            outcomes += _send(session, repo_id, path, in_background=in_background)
+            outcomes += _send(session, target, path, in_background=in_background)
         except (WrongData, WorkNotDone) as failure:
             yield f"{path.name}: {failure}"
 
 
-def _send(session: Session, repo_id: str, path: Path, *, in_background: bool) -> list[Any]:
+def _send(session: Session, target: _Target, path: Path, *, in_background: bool) -> list[Any]:
     """Begin an upload, send the bytes, import them, and delete the upload in any case, as Pulp 2's client did."""
     upload_id = str(_field(session.server.post(path_of("content", "uploads")), "upload_id"))
     try:
-        key = _send_bytes(session, upload_id, path)
-        body = {"upload_id": upload_id, "unit_type_id": "iso", "unit_key": key, "unit_metadata": {}}
-        report = session.server.post(path_of("repositories", repo_id, "actions", "import_upload"), body)
+        key = target.key_of(path.name, *_send_bytes(session, upload_id, path))
+        body = {"upload_id": upload_id, "unit_type_id": target.type_id, "unit_key": key, "unit_metadata": {}}
+        report = session.server.post(path_of("repositories", target.repo_id, "actions", "import_upload"), body)
         return [report] if in_background else session.watch(spawned(report))
     finally:
         _discard(session, upload_id)
 
 
-def _send_bytes(session: Session, upload_id: str, path: Path) -> dict[str, Any]:
+def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
+    """Send a file piece by piece; answers its size and SHA-256."""
     digest, sent = hashlib.sha256(), 0
     try:
         with path.open("rb") as file, session.display() as display:
@@ -89,7 +112,7 @@ def _send_bytes(session: Session, upload_id: str, path: Path) -> dict[str, Any]:
             _show(display, path.name, sent, total, Stage.DONE)
     except OSError as error:
         raise WrongData(f"it cannot be read: {error.strerror}") from None
-    return {"name": path.name, "size": sent, "checksum": digest.hexdigest()}
+    return sent, digest.hexdigest()
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
