@@ -1,6 +1,5 @@
 """What each kind of task does. A table says which function does which kind; a function answers the verdict."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +10,7 @@ from pulpit.repositories.intake import copy_units, import_file, remove_units
 from pulpit.repositories.orphans import remove_orphans
 from pulpit.repositories.publish import PublishOutcome, publish, unpublish
 from pulpit.repositories.sync import SyncOutcome, sync
+from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
 from pulpit.store import history, repositories, tasks
 from pulpit.store.database import Transaction
@@ -41,7 +41,7 @@ Operation = Callable[[Work], Awaitable[Verdict]]
 async def run_sync(work: Work) -> Verdict:
     """Sync a repository from its feed; when it succeeds, what publishes by itself is queued."""
     arguments = work.task.arguments
-    await asyncio.to_thread(_begin_sync, work)
+    await in_thread(_begin_sync, work)  # a start that is under way is waited for, or its finish would come first
     outcome = await sync(work.workplace, arguments["repo_id"], arguments["override_config"], work.report)
     ending = Ending(
         result=outcome.result,
@@ -58,7 +58,7 @@ async def run_sync(work: Work) -> Verdict:
 async def run_publish(work: Work) -> Verdict:
     """Publish a repository by one of its distributors."""
     arguments = work.task.arguments
-    await asyncio.to_thread(_begin_publish, work)
+    await in_thread(_begin_publish, work)
     outcome = await publish(
         work.workplace, arguments["repo_id"], arguments["distributor_id"], arguments["override_config"], work.report
     )

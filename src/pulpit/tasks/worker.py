@@ -47,6 +47,8 @@ class Worker:
         self._called: Final = asyncio.Event()
         self._stopping = False
         self._task_id = ""
+        self._unwanted = ""
+        """The task that an order to cancel named last; it may come before the task has begun here."""
         self._running: asyncio.Task[Verdict] | None = None
 
     async def run(self, orders: asyncio.StreamReader) -> None:
@@ -69,10 +71,15 @@ class Worker:
         while line := await orders.readline():
             order, _, task_id = line.decode().strip().partition(" ")
             self._stopping = self._stopping or order == "stop"
-            if self._running and (order == "stop" or (order == "cancel" and task_id == self._task_id)):
+            self._unwanted = task_id if order == "cancel" else self._unwanted
+            if self._running and self._must_stop:
                 self._running.cancel()
             self._called.set()
         _vanish()
+
+    @property
+    def _must_stop(self) -> bool:
+        return self._stopping or self._unwanted == self._task_id
 
     def _claim(self) -> Task | None:
         with self._database.write() as tx:
@@ -96,7 +103,7 @@ class Worker:
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
         self._running = asyncio.create_task(self._operate(work))
-        if self._stopping:
+        if self._must_stop:
             self._running.cancel()
         try:
             return await self._running
