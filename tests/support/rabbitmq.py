@@ -72,10 +72,11 @@ class RabbitMQ:
             self._epmd.kill()
             self._epmd.wait(10)
 
-    def control(self, *words: str) -> None:
-        """Run `rabbitmqctl`."""
-        command = [str(_SERVER.with_name("rabbitmqctl")), "--node", self._node, *words]
-        subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=60)
+    def control(self, *words: str) -> str:
+        """Run `rabbitmqctl` and answer what it prints."""
+        command = [str(_SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self._node, *words]
+        done = subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=60, text=True)
+        return done.stdout
 
     def _answers(self) -> bool:
         assert self._process

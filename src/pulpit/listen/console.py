@@ -41,8 +41,9 @@ class OutputGone(PulpitError):
 @click.option(
     "--url",
     metavar="URL",
-    help=f"Broker as amqp[s]://user:password@host:port/vhost, or several with commas between, tried in turn. Others on"
-    f" this machine can see it: to hide a password use --url-file or the environment variable {URL_VARIABLE}.",
+    help=f"Broker as amqp[s]://user:password@host:port/vhost, or amqp[s]+10:// for AMQP 1.0; several, with commas"
+    f" between, are tried in turn. Others on this machine can see it: to hide a password use --url-file or the"
+    f" environment variable {URL_VARIABLE}.",
 )
 @click.option("--url-file", type=click.Path(path_type=Path), help="File (mode 0600) whose first line is such a URL.")
 @click.option("--ca-path", type=click.Path(path_type=Path), help="Certificate authorities to trust for amqps.")
@@ -121,7 +122,8 @@ def _named_as_options() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise ConfigurationError(f"--{error.key.replace('_', '-')}", error.reason) from None
+        name = f"--{error.key.replace('_', '-')}" if error.key.isidentifier() else error.key
+        raise ConfigurationError(name, error.reason) from None
 
 
 async def _print(subscription: Subscription, show: Show, count: int | None, endings: Endings) -> None:

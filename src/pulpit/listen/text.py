@@ -2,12 +2,9 @@
 
 import base64
 import json
-import math
-from collections.abc import Mapping
-from datetime import date
 from typing import Any, Final
 
-from pulpit.subscriber.message import Message, neutral, parse_body
+from pulpit.subscriber.message import Message, neutral, parse_body, plain
 
 SEPARATOR: Final = "-" * 70
 
@@ -45,22 +42,6 @@ def as_json(message: Message) -> str:
     else:
         document["body"] = parsed
     return json.dumps(document)
-
-
-def plain(value: Any) -> Any:
-    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5)."""
-    match value:
-        case Mapping():
-            return {str(name): plain(item) for name, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case bytes() | bytearray():
-            return bytes(value).decode("utf-8", "backslashreplace")
-        case str() | int() | None:
-            return value
-        case date():
-            return value.isoformat()
-    return value if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
 def _one_line(value: Any) -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pulpit.amqp10 import address as address10
 from pulpit.errors import ConfigurationError
 from pulpit.subscriber.message import neutral
 
 DEFAULT_HOST: Final = "localhost"
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
+SCHEMES: Final = (*PORTS, *address10.SCHEMES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +23,15 @@ class Address:
     tls: bool = False
     virtual_host: str = "/"
     user: str = "guest"
+    """Nobody in particular if it is empty, which AMQP 1.0 knows."""
     password: str = field(default="guest", repr=False)
+    speaks_10: bool = False
+    """Whether AMQP 1.0 is spoken there, and not 0-9-1."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return neutral(f"{'amqps' if self.tls else 'amqp'}://{host}:{self.port}")
+        scheme = ("amqps" if self.tls else "amqp") + ("+10" if self.speaks_10 else "")
+        return neutral(f"{scheme}://{host}:{self.port}")
 
 
 def parse_all(urls: str | Sequence[str], source: str) -> tuple[Address, ...]:
@@ -41,7 +47,9 @@ def parse_all(urls: str | Sequence[str], source: str) -> tuple[Address, ...]:
 
 
 def parse(url: str, source: str) -> Address:
-    """Read `amqp[s]://[user[:password]@]host[:port][/virtual host]`.
+    """Read `amqp[s]://[user[:password]@]host[:port][/virtual host]`, or `amqp[s]+10://…` for AMQP 1.0.
+
+    Pulp 2's `tcp://`, `ssl://` and `qpid://` mean AMQP 1.0 too.
 
     Raises:
         ConfigurationError: the URL is none of that; `source` is named, the URL itself (it may hold a password) is not.
@@ -51,8 +59,10 @@ def parse(url: str, source: str) -> Address:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(source, f"is no URL ({error})") from None
+    if parts.scheme in address10.SCHEMES:
+        return _of_10(address10.parse(url, source))
     if parts.scheme not in PORTS:
-        raise ConfigurationError(source, "must begin with amqp:// or amqps://")
+        raise ConfigurationError(source, f"must begin with {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
     return Address(
         host=parts.hostname or DEFAULT_HOST,
         port=PORTS[parts.scheme] if port is None else port,
@@ -62,6 +72,18 @@ def parse(url: str, source: str) -> Address:
     )
 
 
-def _credentials(parts: SplitResult) -> dict[str, str]:
+def _of_10(named: address10.Address) -> Address:
+    return Address(
+        host=named.host,
+        port=named.port,
+        tls=named.tls,
+        virtual_host=named.virtual_host or "/",
+        user=named.user or "",
+        password=named.password,
+        speaks_10=True,
+    )
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
     given = {"user": parts.username, "password": parts.password}
     return {name: unquote(value) for name, value in given.items() if value is not None}

@@ -8,9 +8,10 @@ with the connection.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from ssl import SSLCertVerificationError
+from types import MappingProxyType
 from typing import Any, Final
 
 import pika
@@ -42,8 +43,10 @@ EXCHANGE_PAUSE: Final = 0.2
 """Seconds between two questions for an exchange that does not exist yet."""
 
 _CONNECT_SECONDS: Final = 30.0
+_UNREAD_MILLISECONDS: Final = 60_000
 _DOUBTS_ALLOWED: Final = 3
 _NOT_FOUND: Final = 404
+NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
 _HOPELESS_CLOSES: Final = frozenset({402, 403, 530})
 _PROPERTIES: Final = (
     "content_type",
@@ -90,10 +93,30 @@ class Amqp091Source:
         self._doubts = 0
         return line
 
+    async def declare(self, wish: Wish, tell: Tell) -> str:
+        """Make and bind the queue for somebody who receives from it in another way; answers its name.
+
+        One that does not stay goes when its reader does, or after a minute if none comes.
+
+        Raises:
+            Interrupted: it is not to be had now.
+            SubscriptionRefused: as in `open`.
+        """
+        try:
+            connection = await connect(AsyncioConnection, self._parameters, seconds=_CONNECT_SECONDS)
+            try:
+                channel, asking = await _channel_with_exchange(connection, wish.exchange, tell)
+                expiry = {} if wish.stays else {"x-expires": _UNREAD_MILLISECONDS}
+                return await _bound_queue(channel, asking, wish, exclusive=False, more=expiry)
+            finally:
+                await leave(connection)
+        except (AMQPError, OSError, TimeoutError) as error:
+            raise self._judged(error) from None
+
     async def _subscribed(self, connection: AsyncioConnection, wish: Wish, tell: Tell) -> Line:
         try:
             channel, asking = await _channel_with_exchange(connection, wish.exchange, tell)
-            queue = await _bound_queue(channel, asking, wish)
+            queue = await _bound_queue(channel, asking, wish, exclusive=not wish.stays)
             line = _Line(connection, channel, Inbox(keeps=wish.stays), self._where)
             await line.consume(queue, asking)
         except BaseException:
@@ -202,16 +225,18 @@ def _ask_for_exchange(channel: Channel, exchange: str, done: Callable[[Any], Non
     channel.exchange_declare(exchange, passive=True, callback=done)
 
 
-async def _bound_queue(channel: Channel, asking: Asking, wish: Wish) -> str:
+async def _bound_queue(
+    channel: Channel, asking: Asking, wish: Wish, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE
+) -> str:
     stays = wish.stays
     declared = await _ask(
         asking,
         lambda done: channel.queue_declare(
             wish.queue or "",
             durable=stays,
-            exclusive=not stays,
+            exclusive=exclusive,
             auto_delete=not stays,
-            arguments=dict(wish.queue_arguments),
+            arguments={**wish.queue_arguments, **more},
             callback=done,
         ),
     )

@@ -1,9 +1,11 @@
 """A message as it arrived, and what became of it."""
 
 import json
+import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 _ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -35,6 +37,22 @@ def parse_body(body: bytes) -> Any:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         return body
+
+
+def plain(value: Any) -> Any:
+    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1)."""
+    match value:
+        case Mapping():
+            return {str(name): plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case bytes() | bytearray():
+            return bytes(value).decode("utf-8", "backslashreplace")
+        case str() | int() | None:
+            return value
+        case date():
+            return value.isoformat()
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
 
 
 def neutral(text: str, keep: str = "") -> str:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pulpit.errors import PulpitError
 from pulpit.subscriber.message import Message
@@ -52,7 +52,7 @@ class Delivery:
 
     message: Message
     line: "Line"
-    tag: int
+    tag: Any
 
 
 class Line(Protocol):

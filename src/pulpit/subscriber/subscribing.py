@@ -50,8 +50,8 @@ def subscribe(
     From then on it is kept up: a connection that is lost is made again, at the next broker if need be.
 
     Args:
-        url: `amqp[s]://user:password@host:port/vhost`; several, as a sequence or with commas between, are the nodes of
-            a cluster, tried in turn.
+        url: `amqp[s]://user:password@host:port/vhost`, or `amqp[s]+10://…` for AMQP 1.0 (extra `amqp10`); several, as a
+            sequence or with commas between, are the nodes of a cluster, tried in turn.
         exchange: name of the topic exchange.
         subject: pattern of subjects: `*` stands for one word, `#` for any number.
         queue: name of a durable queue, which collects while nobody listens; without one a queue of its own is made,
@@ -69,8 +69,8 @@ def subscribe(
         name: what the broker shows as the connection's name.
 
     Raises:
-        ConfigurationError: an argument cannot be used; the text says which. Entering and iterating raise
-            `SubscriptionRefused` when the broker says no for good.
+        ConfigurationError: an argument cannot be used, or the extra is not installed; the text says which. Entering and
+            iterating raise `SubscriptionRefused` when the broker says no for good.
     """
     addresses = parse_all(url, "url")
     for address in addresses:
