@@ -116,7 +116,7 @@ def test_anything_packed(content: bytes, tmp_path: Path) -> None:
 def test_any_signature_header(content: bytes) -> None:
     head = b"\0" * 96 + b"\x8e\xad\xe8\x01" + b"\0" * 4
     for file in (io.BytesIO(content), io.BytesIO(head + content)):
-        assert all(isinstance(signer, str) for signer in signatures.signers_of(file))
+        assert all(one.signer for one in signatures.signatures(file))
 
 
 @GENTLE
@@ -125,7 +125,7 @@ def test_any_signature_packet(packet: bytes) -> None:
     index = (268).to_bytes(4) + (7).to_bytes(4) + (0).to_bytes(4) + len(packet).to_bytes(4)
     header = b"\x8e\xad\xe8\x01" + b"\0" * 4 + (1).to_bytes(4) + len(packet).to_bytes(4)
 
-    found = list(signatures.signers_of(io.BytesIO(b"\0" * 96 + header + index + packet)))
+    found = list(signatures.signatures(io.BytesIO(b"\0" * 96 + header + index + packet)))
 
     assert len(found) <= 1
 

@@ -1,10 +1,7 @@
 """Syncing real packages from yum upstreams in every packing, and what their units say."""
 
 import hashlib
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -285,101 +282,3 @@ def metalink(repomd: bytes, *mirrors: str) -> bytes:
         f'<hash type="sha256">{hashlib.sha256(repomd).hexdigest()}</hash></verification>'
         f"<resources>{urls}</resources></file></files></metalink>"
     ).encode()
-
-
-@dataclass
-class Keeper:
-    """Who signs; `armoured` are his public keys."""
-
-    home: Path
-    armoured: str
-    fingerprint: str
-
-    def sign_list(self, content: bytes) -> bytes:
-        path = self.home / "list"
-        path.write_bytes(content)
-        self.gpg("--yes", "--armor", "--detach-sign", str(path))
-        return path.with_name("list.asc").read_bytes()
-
-    def sign_package(self, rpm: Path, folder: Path) -> Path:
-        signed = Path(shutil.copy(rpm, folder))
-        names = [
-            "--define",
-            f"__gpg {shutil.which('gpg')}",
-            "--define",
-            f"_gpg_name {self.fingerprint}",
-            "--define",
-            f"_gpg_path {self.home}",
-        ]
-        subprocess.run(["rpmsign", *names, "--addsign", str(signed)], check=True, capture_output=True, timeout=60)
-        return signed
-
-    def gpg(self, *arguments: str) -> str:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--passphrase", "", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-@pytest.fixture(scope="module")
-def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
-    missing = yum.tools("gpg", "gpgv", "gpgconf", "rpmsign")
-    if missing:
-        pytest.skip(missing)
-    home = tmp_path_factory.mktemp("gpg")
-    home.chmod(0o700)
-    one = Keeper(home, "", "")
-    one.gpg("--quick-gen-key", "keeper@example.org", "rsa2048", "sign")
-    one.armoured = one.gpg("--armor", "--export")
-    listing = one.gpg("--with-colons", "--list-keys")
-    one.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
-    yield one
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
-
-
-def test_a_signed_repomd_is_taken_and_another_refused(
-    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper
-) -> None:
-    files = everything(rpms)
-    serve(upstream, files, rpms)
-    upstream.put(f"{REPOMD}.asc", keeper.sign_list(files[REPOMD]))
-    here.create("zoo", upstream.url, {"repo_gpgcheck": True, "gpgkey": keeper.armoured})
-
-    assert here.sync("zoo").result == "success"
-
-    serve(upstream, listed(packages(rpms[:1])))
-    outcome = here.sync("zoo")
-    assert outcome.result == "failed"
-    assert outcome.error_message == "repomd.xml is refused: none of the keys of gpgkey signed it."
-    assert len(here.nevras("zoo")) == 5
-
-
-def test_only_packages_of_the_allowed_keys_are_taken(
-    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, tmp_path: Path
-) -> None:
-    (tmp_path / "signed").mkdir()
-    signed = keeper.sign_package(rpms[0], tmp_path / "signed")
-    serve(upstream, listed(packages([signed, rpms[3]])), [signed, rpms[3]])
-    here.create("zoo", upstream.url, {"require_signature": True, "allowed_keys": [keeper.fingerprint[-8:]]})
-
-    outcome = here.sync("zoo")
-
-    assert outcome.result == "failed"
-    assert here.nevras("zoo") == ["bear-4.1-1.noarch"]
-    assert "camel-1.0-1.noarch.rpm is not signed" in str(outcome.error_message)
-
-    here.configure("zoo", allowed_keys=["0123abcd"])
-    refused = here.sync("zoo", {"force_full": True})
-    assert refused.details is not None
-    assert any("none of the allowed keys" in error["error"] for error in refused.details["errors"])
-
-
-def test_packages_must_be_signed_if_asked_for(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
-    serve(upstream, everything(rpms), rpms)
-    here.create("zoo", upstream.url, {"require_signature": True})
-
-    outcome = here.sync("zoo")
-
-    assert outcome.result == "failed"
-    assert here.nevras("zoo") == []
-    assert outcome.details is not None
-    assert outcome.details["failed_count"] == 5
-    assert "is not signed" in outcome.details["errors"][0]["error"]

@@ -304,10 +304,10 @@ class ContentType(Protocol):
         """
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
-        """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in a thread."""
+        """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in threads."""
 
     def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
-        """The unit with what only its files tell, which came whole and are taken; called in a thread.
+        """The unit with what only its files tell, which came whole and are taken; called in threads.
 
         `known` is the metadata of a unit that is kept already: what is in files does not change.
         """

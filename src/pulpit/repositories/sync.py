@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -46,6 +47,8 @@ _BATCH_BYTES: Final = 2 * GIB
 _REPORT_EVERY: Final = 0.2  # seconds, while bytes come
 _SECRETS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
 _COMMIT_TRIES: Final = 3
+_EXAMINERS: Final = 4
+_EXAMINED: Final = 100  # units that one of them looks at, one after the other
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,19 +270,28 @@ class _Run:
         self._bytes_came(stored.size * (len(group) - 1))
 
     def _examined(self, complete: list[_Planned]) -> list[_Planned]:
-        """Those units whose files the content type takes."""
-        taken = []
-        for plan in complete:
-            paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
-            for wanted, path in zip(plan.unit.files, paths, strict=True):
-                flaw = self._type.flaw(plan.unit, path, self._config)
-                if flaw:
-                    self._count_failure(wanted, public(wanted.urls[0]), f"{public(wanted.urls[0])} {flaw}.")
-                    break
-            else:
-                plan.unit = self._type.described(plan.unit, paths, plan.known)
-                taken.append(plan)
-        return taken
+        """Those units whose files the content type takes; some at a time, as it may ask other programs."""
+        portions = [complete[start : start + _EXAMINED] for start in range(0, len(complete), _EXAMINED)]
+        with ThreadPoolExecutor(_EXAMINERS) as pool:
+            flaws = [flaw for portion in pool.map(self._flaws, portions) for flaw in portion]
+        for flaw in flaws:
+            if flaw is not None:
+                self._count_failure(*flaw)
+        return [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
+
+    def _flaws(self, portion: list[_Planned]) -> list[tuple[WantedFile, str, str] | None]:
+        """For each unit a file that is not taken, its URL and why; `None` where all are."""
+        return [self._flaw(plan) for plan in portion]
+
+    def _flaw(self, plan: _Planned) -> tuple[WantedFile, str, str] | None:
+        paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
+        for wanted, path in zip(plan.unit.files, paths, strict=True):
+            flaw = self._type.flaw(plan.unit, path, self._config)
+            if flaw:
+                url = public(wanted.urls[0])
+                return wanted, url, f"{url} {flaw}."
+        plan.unit = self._type.described(plan.unit, paths, plan.known)
+        return None
 
     def _count_failure(self, wanted: WantedFile, url: str, error: str) -> None:
         self._failed_files += 1

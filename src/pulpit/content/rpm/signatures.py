@@ -1,158 +1,173 @@
-"""Signatures: of `repomd.xml` by gpgv, and whose key signed a package, read from its header.
+"""Signatures of packages: who made them, and that they are right, by gpgv over just the bytes that were signed.
 
-What is read of a package is who claims to have signed it; that its bytes are those of the signed list makes it so.
+A package is a lead, a signature header, the header, and the payload. A signature covers either the header alone, which
+names the payload's checksum, or header and payload (RPM's file format, version 4; packages of version 6 keep all their
+signatures as text in one entry).
 """
 
 import base64
 import binascii
-import shutil
+import hashlib
+import os
 import struct
-import subprocess
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Self
 
-from pulpit.content.limits import KIB
-from pulpit.content.port import BadFeed
-from pulpit.errors import WorkFailed
-
-MOST_SIGNATURE: Final = 256 * KIB
-_TIMEOUT: Final = 30.0
-_BEGIN: Final = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-_END: Final = "-----END PGP PUBLIC KEY BLOCK-----"
+from pulpit.content.limits import KIB, MIB
+from pulpit.content.rpm import openpgp
 
 _LEAD: Final = 96
-_HEADER_MAGIC: Final = b"\x8e\xad\xe8\x01"
-_INDEX: Final = struct.Struct(">IIII")
-_MOST_ENTRIES: Final = 1024
-_MOST_STORE: Final = 4096 * KIB
-_SIGNATURE_TAGS: Final = frozenset({267, 268, 1002, 1005})  # DSAHEADER, RSAHEADER, PGP, GPG
-_SIGNATURE_PACKET: Final = 2
-_ISSUERS: Final = {16: 1, 33: 2}
-"""Subpackets that name the signer, and where in them: a key id, and a version with a fingerprint."""
+_MAGIC: Final = b"\x8e\xad\xe8\x01"
+_HEAD: Final = struct.Struct(">8xII")
+_ENTRY: Final = struct.Struct(">IIII")
+_MOST_ENTRIES: Final = 65_536
+_MOST_STORE: Final = 64 * MIB
+_MOST_SIGNATURES: Final = 4096 * KIB
+_PIECE: Final = MIB
+
+_OF_HEADER: Final = frozenset({267, 268})  # DSAHEADER, RSAHEADER
+_OF_ALL: Final = frozenset({1002, 1005})  # PGP, GPG
+_AS_TEXT: Final = 278  # OPENPGP, of the header
+_PAYLOAD_DIGEST: Final = 5092
+_PAYLOAD_ALGORITHM: Final = 5093
+_ALGORITHMS: Final = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
+"""As OpenPGP numbers them (RFC 9580, section 9.5)."""
 
 
-def check_repomd(document: Path, signature: Path, public_keys: str, keyring: Path) -> None:
-    """Refuse a `repomd.xml` that none of the keys signed; `keyring` is a path to write the keys to.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signature:
+    """A signature in a package; `signer` is the key id or fingerprint that it names."""
 
-    Raises:
-        BadFeed: it was not.
-        WorkFailed: there is no gpgv to ask.
-    """
-    program = shutil.which("gpgv")
-    if program is None:
-        raise WorkFailed("repo_gpgcheck needs the program gpgv (Debian: apt install gpgv).")
-    keyring.write_bytes(_dearmored(public_keys))
-    command = [program, "--homedir", str(keyring.parent), "--keyring", str(keyring), str(signature), str(document)]
-    try:
-        ended = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603 - our own words
-    except subprocess.TimeoutExpired:
-        raise WorkFailed("gpgv did not end in time.") from None
-    if ended.returncode != 0:
-        raise BadFeed("repomd.xml is refused: none of the keys of gpgkey signed it.")
+    packet: bytes
+    signer: str
+    covers_payload: bool
 
 
-def _dearmored(text: str) -> bytes:
-    """The binary keys of armoured ones (RFC 9580, section 6)."""
-    keys = b""
-    for block in text.split(_BEGIN)[1:]:
-        _, _, body = block.partition(_END)[0].replace("\r\n", "\n").partition("\n\n")
-        lines = [line for line in body.split() if not line.startswith("=")]
-        try:
-            keys += base64.b64decode("".join(lines), validate=True)
-        except binascii.Error:
-            raise WorkFailed("gpgkey cannot be used: it is no armoured OpenPGP key.") from None
-    return keys
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header of a package: where it begins and ends in the file, and what is in it by tag."""
+
+    start: int
+    end: int
+    index: bytes
+    store: bytes
+
+    @classmethod
+    def read(cls, file: BinaryIO, start: int, most_store: int = _MOST_STORE) -> Self | None:
+        """Read the header that begins at a place; `None` if there is none that could be."""
+        file.seek(start)
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size or not head.startswith(_MAGIC):
+            return None
+        count, size = _HEAD.unpack(head)
+        if count > _MOST_ENTRIES or size > most_store:
+            return None
+        index, store = file.read(count * _ENTRY.size), file.read(size)
+        if len(index) < count * _ENTRY.size or len(store) < size:
+            return None
+        return cls(start, start + _HEAD.size + len(index) + size, index, store)
+
+    def entries(self) -> Iterator[tuple[int, int, int]]:
+        """Tag, place in the store, and count of every entry."""
+        for tag, _kind, offset, count in _ENTRY.iter_unpack(self.index):
+            yield tag, offset, count
+
+    def texts(self, tag: int) -> list[str]:
+        """The texts of an entry."""
+        found: list[str] = []
+        for offset, count in ((offset, count) for one, offset, count in self.entries() if one == tag):
+            found += [text.decode("ascii", "replace") for text in self.store[offset:].split(b"\0", count)[:count]]
+        return found
+
+    def number(self, tag: int) -> int | None:
+        """The number of an entry of 32 bits."""
+        places = [offset for one, offset, _ in self.entries() if one == tag]
+        if len(places) != 1 or places[0] + 4 > len(self.store):
+            return None
+        return int.from_bytes(self.store[places[0] : places[0] + 4])
 
 
-def package_flaw(path: Path, allowed: Collection[str]) -> str | None:
+def flaw(path: Path, allowed: Collection[str], public_keys: str | None, *, required: bool) -> str | None:
     """Why a package's signature is not enough, as the end of a sentence, or `None`.
 
-    `allowed` are the ends of key ids or fingerprints; without any, every signature is enough.
+    `allowed` are the ends of key ids or fingerprints; without any, every signer is. With `public_keys` a signature must
+    be right and made by one of them; without, what it says of its signer is believed.
+
+    Raises:
+        WorkFailed: there is no gpgv to ask.
     """
     with path.open("rb") as file:
-        signers = set(signers_of(file))
+        found = list(signatures(file))
+        if not found:
+            return "is not signed" if required else None
+        if public_keys is None:
+            signers = {one.signer for one in found}
+        else:
+            signers = _verified(file, found, openpgp.dearmored(public_keys))
     if not signers:
-        return "is not signed"
-    wanted = tuple(one.lower().removeprefix("0x") for one in allowed)
+        return "has no signature that is right and made by one of the keys of gpgkey"
+    wanted = [one.lower().removeprefix("0x") for one in allowed]
     if wanted and not any(_same(signer, one) for signer in signers for one in wanted):
         return f"is signed by {', '.join(sorted(signers))}, which is none of the allowed keys"
     return None
 
 
-def signers_of(file: BinaryIO) -> Iterator[str]:
-    """The key ids (or fingerprints) in a package's signature header, in hexadecimal; none if it is no package."""
-    file.seek(_LEAD)
-    head = file.read(16)
-    if len(head) < 16 or head[:4] != _HEADER_MAGIC:  # noqa: PLR2004 - the size of a header's head
+def signatures(file: BinaryIO) -> Iterator[Signature]:
+    """The signatures in a package; none if it is no package."""
+    header = Header.read(file, _LEAD, _MOST_SIGNATURES)
+    if header is None:
         return
-    count, size = struct.unpack(">II", head[8:])
-    if count > _MOST_ENTRIES or size > _MOST_STORE:
-        return
-    index, store = file.read(count * _INDEX.size), file.read(size)
-    if len(index) < count * _INDEX.size:
-        return
-    for tag, _kind, offset, length in _INDEX.iter_unpack(index):
-        if tag in _SIGNATURE_TAGS:
-            signer = _signer(store[offset : offset + length])
+    for tag, offset, length in header.entries():
+        if tag in _OF_HEADER | _OF_ALL:
+            packets = [header.store[offset : offset + length]]
+        else:
+            packets = [_decoded(text) for text in header.texts(tag)] if tag == _AS_TEXT else []
+        for packet in packets:
+            signer = openpgp.signer(packet)
             if signer:
-                yield signer
+                yield Signature(packet=packet, signer=signer, covers_payload=tag in _OF_ALL)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _verified(file: BinaryIO, found: Collection[Signature], keys: bytes) -> set[str]:
+    """The fingerprints of the keys that signed header and payload."""
+    outer = Header.read(file, _LEAD, _MOST_SIGNATURES)
+    header = Header.read(file, outer.end + -outer.end % 8) if outer else None
+    if header is None:
+        return set()
+    file.seek(header.start)
+    signed = file.read(header.end - header.start)
+    signers = set[str]()
+    for one in found:
+        if one.covers_payload:
+            file.seek(header.start)
+            os.lseek(file.fileno(), header.start, os.SEEK_SET)
+            signers |= openpgp.signers(one.packet, file, keys)
+        elif _payload_is_right(file, header):
+            signers |= openpgp.signers(one.packet, signed, keys)
+    return signers
+
+
+def _payload_is_right(file: BinaryIO, header: Header) -> bool:
+    """Whether the payload is the one that the header names; one that it does not name is none that is signed."""
+    digests, number = header.texts(_PAYLOAD_DIGEST), header.number(_PAYLOAD_ALGORITHM)
+    algorithm = _ALGORITHMS.get(8 if number is None else number)
+    if len(digests) != 1 or algorithm is None:
+        return False
+    file.seek(header.end)
+    running = hashlib.new(algorithm, usedforsecurity=False)
+    while piece := file.read(_PIECE):
+        running.update(piece)
+    return running.hexdigest() == digests[0].lower()
 
 
 def _same(signer: str, wanted: str) -> bool:
     return signer.endswith(wanted) or wanted.endswith(signer)
-
-
-def _signer(packet: bytes) -> str | None:
-    """Whose signature an OpenPGP packet is (RFC 9580, section 5.2)."""
-    body = _body(packet)
-    try:
-        if body[0] == 3:  # noqa: PLR2004 - the version
-            return body[7:15].hex() or None
-        return _issuer(body) if body[0] == 4 else None  # noqa: PLR2004 - the version
-    except (IndexError, struct.error):
-        return None
-
-
-def _body(packet: bytes) -> bytes:
-    if len(packet) < 3 or not packet[0] & 0x80:  # noqa: PLR2004 - tag, length and something
-        return b""
-    if packet[0] & 0x40:
-        if packet[0] & 0x3F != _SIGNATURE_PACKET:
-            return b""
-        return packet[1 + _length_octets(packet[1]) :]
-    if (packet[0] >> 2) & 0x0F != _SIGNATURE_PACKET:
-        return b""
-    return packet[1 + (1, 2, 4, 0)[packet[0] & 3] :]
-
-
-def _length_octets(first: int) -> int:
-    if first < 192:  # noqa: PLR2004 - RFC 9580, section 4.2.1
-        return 1
-    return 2 if first < 255 else 5  # noqa: PLR2004 - as above
-
-
-def _issuer(body: bytes) -> str | None:
-    """The issuer in the subpackets of a version 4 signature, those that are hashed first."""
-    position = 4
-    for _ in ("hashed", "not hashed"):
-        (length,) = struct.unpack_from(">H", body, position)
-        found = _in_subpackets(body[position + 2 : position + 2 + length])
-        if found:
-            return found
-        position += 2 + length
-    return None
-
-
-def _in_subpackets(area: bytes) -> str | None:
-    position = 0
-    while position < len(area):
-        octets = _length_octets(area[position])
-        length = int.from_bytes(area[position : position + octets].lstrip(b"\xff"))
-        if octets == 2:  # noqa: PLR2004 - as above
-            length = ((area[position] - 192) << 8) + area[position + 1] + 192
-        content = area[position + octets : position + octets + length]
-        if content and content[0] & 0x7F in _ISSUERS:
-            return content[_ISSUERS[content[0] & 0x7F] :].hex()
-        position += octets + max(length, 1)
-    return None

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 from pulpit.clock import Clock, system_clock
 from pulpit.content import feed
+from pulpit.content.limits import KIB
 from pulpit.content.port import (
     BadFeed,
     Catalogue,
@@ -27,6 +28,7 @@ from pulpit.content.rpm import (
     elements,
     feeds,
     modules,
+    openpgp,
     packages,
     publish,
     repomd,
@@ -45,6 +47,7 @@ from pulpit.content.rpm.repomd import Record
 from pulpit.errors import InvalidValue
 
 _BATCH: Final = 500
+_MOST_SIGNATURE: Final = 256 * KIB
 _OWN: Final = frozenset({"primary", "filelists", "other", "updateinfo", "group", "modules"})
 _DERIVED: Final = ("_db", "_zck", "_gz", "_xz", "-ext", "delta", "deltainfo")
 """Ends of the names of lists that say again what others say, or belong to what is not mirrored."""
@@ -107,10 +110,11 @@ class Yum:
         return await upstream.aside(lambda: _catalogue(upstream, config, where, records, lists, found))
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
-        """Whether the package is signed, and by whom, if that is asked for."""
-        if unit.type_id not in {packages.RPM, packages.SRPM} or not config.get("require_signature"):
+        """Whether the package is signed as it should be, if that is asked for."""
+        required, allowed = bool(config.get("require_signature")), config.get("allowed_keys") or ()
+        if unit.type_id not in {packages.RPM, packages.SRPM} or not (required or allowed):
             return None
-        return signatures.package_flaw(path, config.get("allowed_keys") or ())
+        return signatures.flaw(path, allowed, config.get("gpgkey"), required=required)
 
     def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
         """As the list has it."""
@@ -155,11 +159,16 @@ class Yum:
 
 async def _check_signature(upstream: Upstream, where: Source, found: Found, public_keys: str) -> None:
     name = f"{repomd.NAME}.asc"
-    signature = await feeds.fetch(upstream, where.only(found.url), name, most=signatures.MOST_SIGNATURE)
+    signature = await feeds.fetch(upstream, where.only(found.url), name, most=_MOST_SIGNATURE)
     if signature is None:
         raise BadFeed("repomd.xml.asc was answered with nothing.")
-    document, proof, keyring = found.document.path, signature.document.path, upstream.scratch()
-    await upstream.aside(lambda: signatures.check_repomd(document, proof, public_keys, keyring))
+    document, proof = found.document.path, signature.document.path
+
+    def signers() -> set[str]:
+        return openpgp.signers(proof.read_bytes(), document.read_bytes(), openpgp.dearmored(public_keys))
+
+    if not await upstream.aside(signers):
+        raise BadFeed("repomd.xml is refused: none of the keys of gpgkey signed it.")
 
 
 async def _open_lists(upstream: Upstream, where: Source, records: Mapping[str, Record]) -> _Opened:

@@ -1,0 +1,261 @@
+"""Signatures: of the list of lists, and of packages, each right, missing, of another key, or of other bytes."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pulpit.content.rpm import signatures
+from support import yum
+from support.upstream import Upstream, running
+from support.yum import REPOMD, YumMirror, build, listed, packages, serve, yum_mirror
+
+
+@pytest.fixture(scope="module")
+def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A bear and a camel, not signed."""
+    missing = yum.tools("rpmbuild")
+    if missing:
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("rpms")
+    return [build(folder, "bear", "4.1"), build(folder, "camel", "1.0")]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with running() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[YumMirror]:
+    with yum_mirror(tmp_path / "data") as here:
+        yield here
+
+
+@dataclass
+class Keeper:
+    """Who signs; `armoured` are his public keys."""
+
+    home: Path
+    armoured: str
+    fingerprint: str
+
+    def sign_list(self, content: bytes) -> bytes:
+        path = self.home / "list"
+        path.write_bytes(content)
+        self.gpg("--yes", "--armor", "--detach-sign", str(path))
+        return path.with_name("list.asc").read_bytes()
+
+    def sign_package(self, rpm: Path, folder: Path, *options: str) -> Path:
+        folder.mkdir(exist_ok=True)
+        signed = Path(shutil.copy(rpm, folder))
+        names = [
+            "--define",
+            f"__gpg {shutil.which('gpg')}",
+            "--define",
+            f"_gpg_name {self.fingerprint}",
+            "--define",
+            f"_gpg_path {self.home}",
+        ]
+        command = ["rpmsign", *names, *options, "--addsign", str(signed)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return signed
+
+    def gpg(self, *arguments: str) -> str:
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--passphrase", "", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    with somebody(tmp_path_factory.mktemp("keeper"), "rsa2048") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
+    with somebody(tmp_path_factory.mktemp("stranger"), "ed25519") as one:
+        yield one
+
+
+@contextmanager
+def somebody(home: Path, algorithm: str) -> Iterator[Keeper]:
+    missing = yum.tools("gpg", "gpgv", "gpgconf", "rpmsign")
+    if missing:
+        pytest.skip(missing)
+    home.chmod(0o700)
+    one = Keeper(home, "", "")
+    one.gpg("--quick-gen-key", "keeper@example.org", algorithm, "sign")
+    one.armoured = one.gpg("--armor", "--export")
+    listing = one.gpg("--with-colons", "--list-keys")
+    one.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+    yield one
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+
+
+def test_a_signed_repomd_is_taken_and_another_refused(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper
+) -> None:
+    files = listed(packages(rpms))
+    serve(upstream, files, rpms)
+    upstream.put(f"{REPOMD}.asc", keeper.sign_list(files[REPOMD]))
+    here.create("zoo", upstream.url, {"repo_gpgcheck": True, "gpgkey": keeper.armoured})
+
+    assert here.sync("zoo").result == "success"
+
+    serve(upstream, listed(packages(rpms[:1])))
+    outcome = here.sync("zoo")
+    assert outcome.result == "failed"
+    assert outcome.error_message == "repomd.xml is refused: none of the keys of gpgkey signed it."
+    assert len(here.nevras("zoo")) == 2
+
+
+def test_only_packages_of_the_allowed_keys_are_taken(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, tmp_path: Path
+) -> None:
+    signed = keeper.sign_package(rpms[0], tmp_path / "signed")
+    serve(upstream, listed(packages([signed, rpms[1]])), [signed, rpms[1]])
+    here.create("zoo", upstream.url, {"require_signature": True, "allowed_keys": [keeper.fingerprint[-8:]]})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert here.nevras("zoo") == ["bear-4.1-1.noarch"]
+    assert "camel-1.0-1.noarch.rpm is not signed" in str(outcome.error_message)
+
+    here.configure("zoo", allowed_keys=["0123abcd"])
+    refused = here.sync("zoo", {"force_full": True})
+    assert refused.details is not None
+    assert any("none of the allowed keys" in error["error"] for error in refused.details["errors"])
+
+
+def test_packages_must_be_signed_if_asked_for(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, listed(packages(rpms)), rpms)
+    here.create("zoo", upstream.url, {"require_signature": True})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert here.nevras("zoo") == []
+    assert outcome.details is not None
+    assert outcome.details["failed_count"] == 2
+    assert "is not signed" in outcome.details["errors"][0]["error"]
+
+
+def altered(rpm: Path, change: Callable[[bytes], bytes]) -> Path:
+    """The package with other bytes, signature and all."""
+    content = rpm.read_bytes()
+    assert change(content) != content
+    rpm.write_bytes(change(content))
+    return rpm
+
+
+TAMPERINGS: dict[str, Callable[[bytes], bytes]] = {
+    "header": lambda content: content.replace(b"nothing but the", b"nothing and the"),
+    "payload": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--rpmv3",)], ids=["header", "header and payload"])
+def test_a_package_that_one_of_the_keys_signed_is_taken(  # noqa: PLR0917 - fixtures
+    rpms: list[Path],
+    upstream: Upstream,
+    here: YumMirror,
+    keeper: Keeper,
+    stranger: Keeper,
+    tmp_path: Path,
+    options: tuple[str, ...],
+) -> None:
+    signed = [
+        keeper.sign_package(rpms[0], tmp_path / "a", *options),
+        stranger.sign_package(rpms[1], tmp_path / "b", *options),
+    ]
+    serve(upstream, listed(packages(signed)), signed)
+    keys = keeper.armoured + stranger.armoured
+    here.create("zoo", upstream.url, {"require_signature": True, "gpgkey": keys})
+
+    assert here.sync("zoo").result == "success"
+
+    here.configure("zoo", allowed_keys=[keeper.fingerprint])
+    refused = here.sync("zoo", {"force_full": True})
+    assert f"{stranger.fingerprint.lower()}, which is none of the allowed keys" in str(refused.error_message)
+
+
+@pytest.mark.parametrize("options", [(), ("--rpmv3",)], ids=["header", "header and payload"])
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+def test_a_package_that_was_tampered_with_is_refused_though_the_list_agrees(  # noqa: PLR0917 - fixtures
+    rpms: list[Path],
+    upstream: Upstream,
+    here: YumMirror,
+    keeper: Keeper,
+    tmp_path: Path,
+    tampering: str,
+    options: tuple[str, ...],
+) -> None:
+    bear = altered(keeper.sign_package(rpms[0], tmp_path / "a", *options), TAMPERINGS[tampering])
+    camel = keeper.sign_package(rpms[1], tmp_path / "a", *options)
+    serve(upstream, listed(packages([bear, camel])), [bear, camel])
+    here.create("zoo", upstream.url, {"require_signature": True, "gpgkey": keeper.armoured})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "bear-4.1-1.noarch.rpm has no signature that is right" in str(outcome.error_message)
+    assert here.nevras("zoo") == ["camel-1.0-1.noarch"]
+
+
+def test_a_package_of_another_key_is_refused(  # noqa: PLR0917 - fixtures
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, stranger: Keeper, tmp_path: Path
+) -> None:
+    bear = stranger.sign_package(rpms[0], tmp_path / "a")
+    serve(upstream, listed(packages([bear])), [bear])
+    here.create("zoo", upstream.url, {"require_signature": True, "gpgkey": keeper.armoured})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "made by one of the keys of gpgkey" in str(outcome.error_message)
+    assert here.nevras("zoo") == []
+
+
+def test_a_signature_that_names_an_allowed_key_and_is_none_of_it_is_refused(
+    rpms: list[Path], keeper: Keeper, stranger: Keeper, tmp_path: Path
+) -> None:
+    bear = stranger.sign_package(rpms[0], tmp_path / "a")
+
+    reason = signatures.flaw(bear, [stranger.fingerprint], keeper.armoured, required=True)
+
+    assert reason == "has no signature that is right and made by one of the keys of gpgkey"
+
+
+def test_unsigned_packages_pass_where_only_the_signers_are_limited(
+    rpms: list[Path], keeper: Keeper, tmp_path: Path
+) -> None:
+    bear = keeper.sign_package(rpms[0], tmp_path / "a")
+
+    assert signatures.flaw(rpms[0], ["0123abcd"], None, required=False) is None
+    assert "none of the allowed keys" in str(signatures.flaw(bear, ["0123abcd"], None, required=False))
+
+
+def test_a_server_without_gpgv_says_what_to_install(  # noqa: PLR0917 - fixtures
+    rpms: list[Path],
+    upstream: Upstream,
+    here: YumMirror,
+    keeper: Keeper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bear = keeper.sign_package(rpms[0], tmp_path / "a")
+    serve(upstream, listed(packages([bear])), [bear])
+    here.create("zoo", upstream.url, {"require_signature": True, "gpgkey": keeper.armoured})
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "the program gpgv, which is missing (Debian: apt install gpgv)" in str(outcome.error_message)
