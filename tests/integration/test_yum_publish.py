@@ -214,6 +214,7 @@ def test_steps_are_reported_as_the_original_client_draws_them(here: YumMirror) -
 
     (steps,) = (report["yum_distributor"] for report in here.reports[-1:])
     assert [step["step_type"] for step in steps] == [
+        "distribution",
         "rpms",
         "errata",
         "modules",

@@ -30,6 +30,10 @@ class NotThere(WorkFailed):
     """The upstream says that there is nothing at a URL."""
 
 
+class NotForUs(WorkFailed):
+    """The upstream lets us not have what is at a URL; object stores say so too of what is not there."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checksum:
     """What a file's bytes must hash to; `algorithm` as `hashlib` knows it, `digest` in lower-case hexadecimal."""
@@ -79,6 +83,8 @@ class Catalogue:
     """What `read` is handed next time if this sync succeeds, so that it can tell an unchanged upstream; JSON."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Units by type, for content types that report them so."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Files by type of their unit, for types of which one unit has many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +148,7 @@ class Upstream(Protocol):
 
         Raises:
             NotThere: the server says that there is nothing at the URL.
+            NotForUs: the server says that we must not have it.
             WorkFailed: it cannot be had; the text names the URL and says why.
         """
 
@@ -240,6 +247,9 @@ class Progress:
     totals: dict[str, int] = field(default_factory=dict)
     """Units by type, where the content type counts them so."""
     done: dict[str, int] = field(default_factory=dict)
+    files_total: dict[str, int] = field(default_factory=dict)
+    """Files by type of their unit, where the content type counts them so."""
+    files_done: dict[str, int] = field(default_factory=dict)
     failures: list[FileFailure] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -254,6 +264,11 @@ class Progress:
         """Count a unit."""
         self.units_done += 1
         self.done[type_id] = self.done.get(type_id, 0) + 1
+
+    def files_came(self, type_id: str, count: int) -> None:
+        """Count files of a unit of that type, if they are counted."""
+        if type_id in self.files_total:
+            self.files_done[type_id] = self.files_done.get(type_id, 0) + count
 
 
 class ContentType(Protocol):

@@ -25,7 +25,7 @@ from pulpit.backoff import delay
 from pulpit.content.feed import Feed
 from pulpit.content.limits import MIB, Limits
 from pulpit.content.paths import shown
-from pulpit.content.port import Checksum, Document, NotThere, StoredFile, WantedFile
+from pulpit.content.port import Checksum, Document, NotForUs, NotThere, StoredFile, WantedFile
 from pulpit.errors import WorkFailed
 from pulpit.repositories.connections import HEADERS, login, open_session, proxy, tls
 from pulpit.repositories.express import Express
@@ -38,6 +38,7 @@ _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
 _NOT_MODIFIED: Final = 304
 _RANGE_NOT_SATISFIABLE: Final = 416
+_FORBIDDEN: Final = 403
 _ABSENT: Final = frozenset({404, 410})
 _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
@@ -61,6 +62,10 @@ class DownloadFailed(WorkFailed):
 
 class Absent(DownloadFailed, NotThere):
     """There is nothing at a URL."""
+
+
+class Forbidden(DownloadFailed, NotForUs):
+    """We must not have what is at a URL."""
 
 
 class _WrongAfterResume(Exception):
@@ -432,6 +437,7 @@ def _refuse_status(url: str, answer: ClientResponse) -> None:
     if answer.status not in expected:
         transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
         failure = Absent if answer.status in _ABSENT else DownloadFailed
+        failure = Forbidden if answer.status == _FORBIDDEN else failure
         reason = shown(answer.reason or "")
         raise failure(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)
 

@@ -161,6 +161,7 @@ class _Run:
                 return
             self._progress.units_total, self._progress.bytes_total = catalogue.unit_count, catalogue.byte_count
             self._progress.totals = dict(catalogue.counts)
+            self._progress.files_total = dict(catalogue.files)
             self.enter(Phase.CONTENT)
             await self._take_over(downloads, catalogue)
 
@@ -181,14 +182,14 @@ class _Run:
     async def _one_batch(self, downloads: Downloads, batch: Sequence[WantedUnit]) -> None:
         for _ in range(_COMMIT_TRIES):
             before = self._progress.units_done, self._progress.bytes_done, self._failed_files
-            done = dict(self._progress.done)
+            done, files_done = dict(self._progress.done), dict(self._progress.files_done)
             planned = await in_thread(self._plan, batch)
             await self._download(downloads, planned)
             complete = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
             if await in_thread(self._commit, complete):
                 return
             self._progress.units_done, self._progress.bytes_done, self._failed_files = before
-            self._progress.done = done
+            self._progress.done, self._progress.files_done = done, files_done
         raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
 
     def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
@@ -241,6 +242,7 @@ class _Run:
         waiting: dict[str, list[tuple[_Planned, WantedFile]]] = {}
         for plan in planned:
             self._progress.bytes_done += sum(file.size for file in plan.files.values())
+            self._progress.files_came(plan.unit.type_id, len(plan.files))
             for file in plan.missing:
                 waiting.setdefault(f"{file.checksum.algorithm}:{file.checksum.digest}", []).append((plan, file))
             if not plan.missing:
@@ -265,6 +267,7 @@ class _Run:
         for plan, file in group:
             path = file.relative_path
             plan.files[path] = StoredFile(relative_path=path, sha256=stored.sha256, size=stored.size)
+            self._progress.files_came(plan.unit.type_id, 1)
             if not plan.missing:
                 self._progress.unit_done(plan.unit.type_id)
         self._bytes_came(stored.size * (len(group) - 1))

@@ -109,6 +109,7 @@ def content() -> None:
 
 
 _PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "filename", "size", "license", "checksum")
+_TREE: Final = ("distribution_id", "family", "variant", "version", "arch", "timestamp", "files")
 for _name, _types, _shown, _summary in (
     ("rpm", ["rpm"], _PACKAGE, "List the packages."),
     ("srpm", ["srpm"], _PACKAGE, "List the source packages."),
@@ -116,6 +117,7 @@ for _name, _types, _shown, _summary in (
     ("group", ["package_group"], ("package_group_id", "name", "description"), "List the groups of packages."),
     ("category", ["package_category"], ("package_category_id", "name", "packagegroupids"), "List the categories."),
     ("environment", ["package_environment"], ("package_environment_id", "name", "group_ids"), "List the environments."),
+    ("distribution", ["distribution"], _TREE, "List the installation trees."),
     ("modulemd", ["modulemd"], ("name", "stream", "version", "context", "arch", "artifacts"), "List the modules."),
 ):
     content.add_command(units_command(_name, _types, _shown, _summary))

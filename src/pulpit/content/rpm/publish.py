@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, Final
 
 from pulpit.content.port import Config, Content, StoredUnit, Tree
-from pulpit.content.rpm import comps, modules, packages, repomd, sqlite, updateinfo
+from pulpit.content.rpm import comps, modules, packages, repomd, sqlite, treeinfo, updateinfo
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import Written
 from pulpit.content.rpm.reports import FILE
@@ -42,6 +42,9 @@ class _Publishing:
         self._taken: Final[set[str]] = set()
 
     def everything(self, moment: int) -> None:
+        if treeinfo.DISTRIBUTION not in self._skipped:
+            for unit in self._content.of(treeinfo.DISTRIBUTION):
+                self._installation_tree(unit)
         self._packages()
         if "erratum" not in self._skipped:
             self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], (f"{_XML}<updates>\n", "</updates>\n"))
@@ -54,6 +57,14 @@ class _Publishing:
                 file.write(self._key.encode())
         with self._tree.write(repomd.NAME) as file:
             file.write(repomd.document(moment, self._written).encode())
+
+    def _installation_tree(self, unit: StoredUnit) -> None:
+        """The files of installers, each where its list says."""
+        for file in unit.files:
+            self._tree.link(file.relative_path, file.sha256)
+        name, text = treeinfo.published(unit)
+        with self._tree.write(name) as target:
+            target.write(text.encode())
 
     def _packages(self) -> None:
         types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]

@@ -6,6 +6,7 @@ from pulpit.content import steps
 from pulpit.content.port import FileFailure, Phase, Progress
 from pulpit.content.rpm import comps, modules
 from pulpit.content.rpm.packages import RPM, SRPM
+from pulpit.content.rpm.treeinfo import DISTRIBUTION
 from pulpit.content.rpm.updateinfo import ERRATUM
 from pulpit.content.steps import Step
 
@@ -14,6 +15,7 @@ FILE: Final = "yum_repo_metadata_file"
 _PACKAGES: Final = (RPM, SRPM, FILE)
 _SYNC_PARTS: Final = (
     ("content", _PACKAGES),
+    ("distribution", (DISTRIBUTION,)),
     ("modules", modules.TYPES),
     ("errata", (ERRATUM,)),
     ("comps", comps.TYPES),
@@ -21,6 +23,7 @@ _SYNC_PARTS: Final = (
 )
 """In the order in which units come."""
 _PUBLISH_STEPS: Final = (
+    Step(type="distribution", description="Publishing Distribution files", type_ids=(DISTRIBUTION,)),
     Step(type="rpms", description="Publishing RPMs", type_ids=(RPM, SRPM)),
     Step(type="errata", description="Publishing Errata", type_ids=(ERRATUM,)),
     Step(type="modules", description="Publishing Modules", type_ids=modules.TYPES),
@@ -37,12 +40,7 @@ def sync_report(progress: Progress) -> dict[str, Any]:
     report: dict[str, Any] = {name: {"state": state} for name, state in states.items()}
     report["metadata"] = _metadata(progress)
     report["content"] = {"state": states["content"], **_content(progress)}
-    report["distribution"] = {
-        "state": steps.SKIPPED if progress.phase is Phase.COMPLETE else steps.NOT_STARTED,
-        "items_total": 0,
-        "items_left": 0,
-        "error_details": [],
-    }
+    report["distribution"] = _distribution(progress, states["distribution"])
     if states["content"] == steps.FAILED:
         report["content"]["error"] = progress.error_message
     return report
@@ -68,6 +66,15 @@ def _content(progress: Progress) -> dict[str, Any]:
         "error_details": [_error(failure) for failure in progress.failures],
         "details": {"rpm_total": total, "rpm_done": done, "drpm_total": 0, "drpm_done": 0},
     }
+
+
+def _distribution(progress: Progress, state: str) -> dict[str, Any]:
+    """Counted by file, for a tree is one unit of many; where there is none, nothing is drawn."""
+    total = steps.count(progress.files_total, (DISTRIBUTION,))
+    if not total:
+        state = steps.SKIPPED if progress.phase is Phase.COMPLETE else steps.NOT_STARTED
+    left = total - steps.count(progress.files_done, (DISTRIBUTION,))
+    return {"state": state, "items_total": total, "items_left": left, "error_details": []}
 
 
 def _error(failure: FileFailure) -> dict[str, Any]:

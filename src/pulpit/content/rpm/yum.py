@@ -35,6 +35,7 @@ from pulpit.content.rpm import (
     reports,
     signatures,
     snippets,
+    treeinfo,
     unpack,
     updateinfo,
 )
@@ -75,6 +76,7 @@ class Yum:
         *modules.TYPES,
         *comps.TYPES,
         reports.FILE,
+        treeinfo.DISTRIBUTION,
     )
     published_under: Final = "repos"
 
@@ -107,7 +109,9 @@ class Yum:
         path = found.document.path
         records = await upstream.aside(lambda: repomd.parse(path))
         lists = await _open_lists(upstream, where, records)
-        return await upstream.aside(lambda: _catalogue(upstream, config, where, records, lists, found))
+        skipped = treeinfo.DISTRIBUTION in (config.get("type_skip_list") or ())
+        tree = None if skipped else await treeinfo.read(upstream, where)
+        return await upstream.aside(lambda: _catalogue(upstream, config, where, records, lists, found, tree))
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Whether the package is signed as it should be, if that is asked for."""
@@ -142,6 +146,8 @@ class Yum:
         """What a repository holds once: a version of a package, an erratum, a group and so on of an id."""
         if type_id in {packages.RPM, packages.SRPM}:
             return packages.slot(key)
+        if type_id == treeinfo.DISTRIBUTION:
+            return treeinfo.SLOT
         return snippets.slot(key)
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
@@ -207,7 +213,13 @@ async def _open(upstream: Upstream, where: Source, record: Record) -> Path:
 
 
 def _catalogue(  # noqa: PLR0917 - all that was found out so far
-    upstream: Upstream, config: Config, where: Source, records: Mapping[str, Record], opened: _Opened, found: Found
+    upstream: Upstream,
+    config: Config,
+    where: Source,
+    records: Mapping[str, Record],
+    opened: _Opened,
+    found: Found,
+    tree: WantedUnit | None,
 ) -> Catalogue:
     survey = packages.survey(opened.lists, config, upstream.limits)
     parts: list[Callable[[], Iterator[WantedUnit]]] = [lambda: _modules(opened.modules), lambda: _groups(opened.group)]
@@ -216,11 +228,13 @@ def _catalogue(  # noqa: PLR0917 - all that was found out so far
     counts: Counter[str] = survey.counts + Counter(unit.type_id for part in parts for unit in part())
     files = [_file_unit(record, where) for record in records.values() if _is_kept(record.type)]
     counts += Counter({reports.FILE: len(files)})
+    trees = [] if tree is None else [tree]
+    counts += Counter({treeinfo.DISTRIBUTION: len(trees)})
     document = found.document
     return Catalogue(
         unit_count=counts.total(),
         byte_count=survey.byte_count + sum(file.size or 0 for unit in files for file in unit.files),
-        batches=_batches(opened, survey, where, files, parts),
+        batches=_batches(opened, survey, where, [files, trees], parts),
         memory={
             "url": found.url,
             "sha256": document.sha256,
@@ -228,6 +242,7 @@ def _catalogue(  # noqa: PLR0917 - all that was found out so far
             "last_modified": document.last_modified,
         },
         counts=counts,
+        files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
     )
 
 
@@ -235,13 +250,12 @@ def _batches(
     opened: _Opened,
     survey: Survey,
     where: Source,
-    files: Sequence[WantedUnit],
+    few: Sequence[Sequence[WantedUnit]],
     parts: Sequence[Callable[[], Iterator[WantedUnit]]],
 ) -> Iterator[Sequence[WantedUnit]]:
     """Packages first, in the order of the report."""
     yield from packages.batches(opened.lists, survey.taken, where.urls)
-    if files:
-        yield files
+    yield from filter(None, few)
     for part in parts:
         batch = []
         for unit in part():

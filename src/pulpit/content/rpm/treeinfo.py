@@ -1,0 +1,139 @@
+"""Installation trees: the boot images and installers that `.treeinfo` names beside a repository's packages.
+
+Pulp 2 calls such a tree a distribution. A repository holds one of them.
+"""
+
+import configparser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.content import feed, paths
+from pulpit.content.limits import MIB, Limits
+from pulpit.content.port import BadFeed, Checksum, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
+from pulpit.content.rpm import feeds, repomd
+from pulpit.content.rpm.feeds import Source
+from pulpit.content.rpm.snippets import text_of, text_unit
+
+DISTRIBUTION: Final = "distribution"
+SLOT: Final = DISTRIBUTION
+NAMES: Final = (".treeinfo", "treeinfo")
+
+_MOST_BYTES: Final = MIB
+_MOST_FILES: Final = 10_000
+_LONGEST_WORD: Final = 255
+_LISTS: Final = "repodata/"
+"""What is beneath it is published anew, so its checksums are left out."""
+_NAMED: Final = {
+    "family": (("general", "family"), ("release", "name")),
+    "variant": (("general", "variant"), ("tree", "variants")),
+    "version": (("general", "version"), ("release", "version")),
+    "arch": (("general", "arch"), ("tree", "arch")),
+}
+"""Where each word stands, in files of the old form first, whose sections the new form has too."""
+
+
+async def read(upstream: Upstream, where: Source) -> WantedUnit | None:
+    """The tree of a repository, if it has one.
+
+    Raises:
+        BadFeed: its list cannot be used.
+        WorkFailed: nobody knows whether it has one.
+    """
+    for name in NAMES:
+        try:
+            found = await feeds.fetch(upstream, where, name, most=_MOST_BYTES)
+        except (NotThere, NotForUs):
+            continue
+        text = _text(found.document.path) if found else None
+        if text is not None:
+            return unit(text, name, where.urls, upstream.limits)
+    return None
+
+
+def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> WantedUnit:
+    """The unit of a tree; `urls` are those of the repository and its mirrors.
+
+    Raises:
+        BadFeed: the list cannot be used.
+    """
+    sections = _sections(text)
+    words = {word: _word(sections, places) for word, places in _NAMED.items()}
+    files = _files(sections.get("checksums", {}), urls, limits)
+    made = text_unit(
+        DISTRIBUTION,
+        {"distribution_id": "-".join(["ks", *filter(None, words.values())]), **words},
+        text,
+        {
+            "treeinfo": name,
+            "timestamp": _word(sections, (("general", "timestamp"), ("tree", "build_timestamp"))) or None,
+            "packagedir": _word(sections, (("general", "packagedir"),)),
+            "files": [_listed(file) for file in files],
+        },
+    )
+    return WantedUnit(
+        type_id=DISTRIBUTION, key=made.key, metadata=made.metadata, files=files, slot=SLOT, detail=made.detail
+    )
+
+
+def published(unit: StoredUnit) -> tuple[str, str]:
+    """Name and text of the list as it is published: without the checksums of lists that are written anew."""
+    kept = (line for line in text_of(unit).splitlines(keepends=True) if not line.startswith(_LISTS))
+    return str(unit.metadata["treeinfo"]), "".join(kept)
+
+
+def _text(path: Path) -> str | None:
+    """The text of a list; `None` for what is none, such as a page that says in HTML that nothing is there."""
+    content = path.read_bytes()
+    if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"[", b"#", b";")):
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadFeed("treeinfo is refused: it is no UTF-8.") from None
+
+
+def _sections(text: str) -> Mapping[str, Mapping[str, str]]:
+    parser = configparser.RawConfigParser(delimiters=("=",), strict=False, empty_lines_in_values=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # paths keep their case
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise BadFeed(f"treeinfo is refused: it is no INI file ({paths.shown(str(error))}).") from None
+    return {name: dict(parser.items(name)) for name in parser.sections()}
+
+
+def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str, str]]) -> str:
+    found = next((sections[section][key] for section, key in places if sections.get(section, {}).get(key)), "")
+    if len(found) > _LONGEST_WORD or not found.isprintable():
+        raise BadFeed(f"treeinfo is refused: {paths.shown(found)!r} is too long or no text.")
+    return found
+
+
+def _files(checksums: Mapping[str, str], urls: Sequence[str], limits: Limits) -> tuple[WantedFile, ...]:
+    """Every file whose checksum is known; another one could not be told from a wrong one."""
+    wanted = {path: stated for path, stated in checksums.items() if not path.startswith(_LISTS)}
+    if len(wanted) > _MOST_FILES:
+        raise BadFeed(f"treeinfo is refused: it names more than {_MOST_FILES} files.")
+    for path in wanted:
+        reason = "is its own" if path in NAMES else paths.flaw(path, most_bytes=limits.name_bytes)
+        if reason:
+            raise BadFeed(f"treeinfo is refused: the name {paths.shown(path)!r} {reason}.")
+    collision = paths.beneath_another(wanted)
+    if collision:
+        inner, outer = map(paths.shown, collision)
+        raise BadFeed(f"treeinfo is refused: it names a file {outer!r} and a file {inner!r} in it.")
+    return tuple(_file(path, stated, urls) for path, stated in wanted.items())
+
+
+def _file(path: str, stated: str, urls: Sequence[str]) -> WantedFile:
+    kind, _, digest = stated.rpartition(":")
+    checksum = repomd.checksum(kind, digest, f"The file {paths.shown(path)!r} of treeinfo")
+    return WantedFile(
+        relative_path=path, urls=tuple(feed.beneath(url, path) for url in urls), checksum=checksum, size=None
+    )
+
+
+def _listed(file: WantedFile) -> dict[str, Any]:
+    checksum: Checksum = file.checksum
+    return {"relativepath": file.relative_path, "checksum": checksum.digest, "checksumtype": checksum.algorithm}
