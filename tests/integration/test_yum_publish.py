@@ -223,7 +223,7 @@ def test_steps_are_reported_as_the_original_client_draws_them(here: YumMirror) -
         "close_repo_metadata",
     ]
     assert {step["state"] for step in steps} == {"FINISHED"}
-    assert (steps[0]["items_total"], steps[0]["num_processed"]) == (3, 3)
+    assert (steps[1]["items_total"], steps[1]["num_processed"]) == (3, 3)
     ids = {tuple(step["step_id"] for step in report["yum_distributor"]) for report in here.reports}
     assert len(ids) == 1
 
