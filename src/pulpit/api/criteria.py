@@ -4,6 +4,8 @@ A filter is checked and compiled once (`parse`), then applied to documents as th
 condition on a list holds if it holds for the list or for one of its members, and null equals an absent key.
 """
 
+import math
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ Condition = Callable[[Any], bool]
 
 MAX_PATTERN: Final = 1000
 """Characters of a regular expression."""
+MAX_SIZE: Final = 500_000
+"""Characters of all regular expressions of one search, each times the repeats that it counts (`{9}`): the module writes
+counted repeats out, so a short pattern may grow beyond any memory."""
 MAX_CLAUSES: Final = 1000
 """Conditions in one filter."""
 MATCHING_TIME_S: Final = 2.0
@@ -31,6 +36,9 @@ _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
 _FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE}
 _FILTERS: Final = "filters"
+_COUNT: Final = re.compile(r"\{\s*(\d+)")
+_UNBOUNDED: Final = re.compile(r"\(\?(?:R|&|P>|[-+]?\d)|\{\s*(?:\d+\s*<=?\s*)?\d*\s*[eids]\s*[<}:,+]")
+"""Calls of groups, and matches with errors, which MongoDB does not have: their memory and time keep to no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +173,7 @@ class _Compiler:
     def __init__(self) -> None:
         self._clauses = 0
         self._left_s = MATCHING_TIME_S
+        self._left_size = MAX_SIZE
 
     def filter(self, filters: object) -> Callable[[Document], bool]:
         if not isinstance(filters, dict):
@@ -224,8 +233,11 @@ class _Compiler:
             raise InvalidValue(_FILTERS, f"a regular expression is text of at most {MAX_PATTERN} characters.")
         if not isinstance(flags, str) or set(flags) - set(_FLAGS):
             raise InvalidValue(_FILTERS, "$options are letters of imsx.")
+        self._left_size -= _size(pattern)
+        if self._left_size < 0 or _UNBOUNDED.search(pattern):
+            raise InvalidValue(_FILTERS, "its regular expressions are too large.")
         try:
-            compiled = regex.compile(pattern, sum(_FLAGS[letter] for letter in set(flags)))
+            compiled = regex.compile(pattern, sum(_FLAGS[letter] for letter in set(flags)), cache_pattern=False)
         except (regex.error, RecursionError, OverflowError) as error:
             raise InvalidValue(_FILTERS, f"the regular expression {pattern!r} is wrong ({error}).") from None
         return lambda found: any(isinstance(one, str) and self._search(compiled, one) for one in _spread(found))
@@ -238,6 +250,11 @@ class _Compiler:
             raise InvalidValue(_FILTERS, "its regular expressions take too long.") from None
         finally:
             self._left_s -= time.monotonic() - began
+
+
+def _size(pattern: str) -> int:
+    """How large a pattern may get when its counted repeats are written out, whatever stands within what."""
+    return len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern))
 
 
 def _junction(key: str, parts: list[Callable[[Document], bool]]) -> Callable[[Document], bool]:

@@ -180,3 +180,36 @@ def test_whatever_comes_is_either_answered_or_refused(filters: object, document:
     except (InvalidValue, UnsupportedValue):
         return
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?:(?:(?:a{500}){500}){500}){500}",
+        "(?:a?){99999999}",
+        "(?:a ){ 99999999 }",
+        f"a{{{'9' * 900}}}",
+        "(?R)?a(?R)?",
+        "(?<n>a)(?&n)*b",
+        "(?P<n>a)(?P>n)*b",
+        "(a)(?1)*b",
+        f"(?b)(?:{'ab' * 50}){{e}}",
+        "(?:abc){s<=2,i<=1}",
+    ],
+)
+def test_a_regular_expression_that_would_take_all_memory_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidValue, match="too large"):
+        criteria.compile_filter({"id": {"$regex": pattern}})
+
+
+def test_many_regular_expressions_are_no_way_around() -> None:
+    clauses = [{"id": {"$regex": f"(?:a?{number:03}){{9999}}"}} for number in range(100)]
+    with pytest.raises(InvalidValue, match="too large"):
+        criteria.compile_filter({"$or": clauses})
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", r"^zoo-\d{4,}", "a{b}", "{}", "{name}"]
+)
+def test_ordinary_repeats_are_understood(pattern: str) -> None:
+    criteria.compile_filter({"id": {"$regex": pattern}})
