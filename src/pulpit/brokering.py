@@ -10,7 +10,7 @@ from typing import Final
 
 import uvloop
 
-from pulpit import datafolder, logs
+from pulpit import datafolder, logs, openfiles
 from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
 from pulpit.broker.main import run
 from pulpit.broker.passwords import Password
@@ -104,6 +104,7 @@ def run_broker(settings: Settings) -> None:
     """
     logs.configure(settings.server.log_level, settings.server.log_format)
     datafolder.prepare(settings.data_dir)
+    openfiles.raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
 

@@ -22,12 +22,13 @@ from urllib.parse import quote
 import uvicorn
 import uvloop
 
-from pulpit import brokering, datafolder, logs, messaging
+from pulpit import brokering, datafolder, logs, messaging, openfiles
 from pulpit.accounts import ensure_admin
 from pulpit.api.app import create_app
 from pulpit.api.login import Doorkeeper
 from pulpit.api.services import Services, Worker
 from pulpit.api.tls import CertifiedHttp
+from pulpit.api.wire import BoundedHttp
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.contents import content_types
@@ -68,6 +69,7 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     for warning in warnings:
         _log.warning(warning, extra={"action": "setting_unknown"})
     datafolder.prepare(settings.data_dir)
+    openfiles.raise_limit()
     with datafolder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
@@ -238,10 +240,10 @@ def _services(
     )
 
 
-def _https(settings: Settings, services: Services) -> dict[str, Any]:
-    """How uvicorn speaks TLS: with the configured certificate, and asking for those that `login` hands out."""
+def _http(settings: Settings, services: Services) -> dict[str, Any]:
+    """How uvicorn speaks HTTP; with TLS by the configured certificate, and asking for those that `login` hands out."""
     if not settings.server.ssl_certificate:
-        return {}
+        return {"http": BoundedHttp}
     _certificate(settings).check()
     return {
         "http": CertifiedHttp,
@@ -274,7 +276,7 @@ async def _rest(
         server_header=False,
         timeout_graceful_shutdown=REST_PATIENCE,
         timeout_keep_alive=30,
-        **_https(settings, services),
+        **_http(settings, services),
     )
     server = _Rest(config)
     try:

@@ -3,14 +3,14 @@
 import asyncio
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from pulpit.api.wire import BoundedHttp
 
 CERTIFICATE: Final = "client_certificate"
 """Key of the request's state that holds the certificate (DER), if the client showed one that TLS accepted."""
 
 
-class CertifiedHttp(HttpToolsProtocol):
-    """Uvicorn's HTTP; to be given as `http` together with `ssl_ca_certs` and `ssl_cert_reqs=CERT_OPTIONAL`."""
+class CertifiedHttp(BoundedHttp):
+    """HTTP over TLS; to be given as `http` together with `ssl_ca_certs` and `ssl_cert_reqs=CERT_OPTIONAL`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
         """Remember the certificate for all requests of the connection."""

@@ -209,7 +209,8 @@ def test_many_regular_expressions_are_no_way_around() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", r"^zoo-\d{4,}", "a{b}", "{}", "{name}"]
+    "pattern",
+    [r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", r"^zoo-\d{4,}", "a{b}", "{}", "{name}"],
 )
 def test_ordinary_repeats_are_understood(pattern: str) -> None:
     criteria.compile_filter({"id": {"$regex": pattern}})

@@ -1,0 +1,128 @@
+"""What the HTTP server takes from peers that nobody knows: bounded heads and times, no second request in a body."""
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from pulpit.api.app import create_app
+from pulpit.api.wire import MAX_HEAD, BoundedHttp
+from support.api import services
+from support.waiting import until
+
+STATUS = b"GET /pulp/api/v2/status/ HTTP/1.1\r\nHost: x\r\n"
+
+
+class Impatient(BoundedHttp):
+    head_seconds = 0.4
+    most_connections = 8
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    with services(tmp_path) as provided, socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(create_app(provided), http=Impatient, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+        thread.start()
+        until(lambda: server.started, what="the server")
+        yield int(listening.getsockname()[1])
+        server.should_exit = True
+        thread.join(10)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def answer(port: int, *pieces: bytes) -> bytes:
+    """All that comes back for these bytes until the server hangs up or says nothing more."""
+    said = b""
+    with connect(port) as peer, contextlib.suppress(OSError):
+        for piece in pieces:
+            peer.sendall(piece)
+        peer.settimeout(2)
+        while data := peer.recv(65536):
+            said += data
+    return said
+
+
+def test_a_head_of_ordinary_length_is_taken_in_any_pieces(port: int) -> None:
+    long = b"X-Long: " + b"a" * (MAX_HEAD // 2) + b"\r\n"
+    assert answer(port, STATUS, long, b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"GET /" + b"a" * 4096, STATUS + b"X-Long: " + b"a" * 4096, STATUS + b"X: y\r\n" * 1000],
+    ids=["path", "header", "headers"],
+)
+def test_a_head_without_end_is_cut_off(port: int, endless: bytes) -> None:
+    said = answer(port, endless, *[endless[-4096:]] * 512)
+    assert b"200 OK" not in said
+    assert said[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 400", b"")  # a reset may eat the words
+
+
+@pytest.mark.parametrize("beginning", [b"", b"G", STATUS + b"X-Slow: "])
+def test_a_peer_that_does_not_come_to_the_point_is_hung_up_on(port: int, beginning: bytes) -> None:
+    began = time.monotonic()
+    with connect(port) as peer, contextlib.suppress(ConnectionResetError):
+        peer.sendall(beginning)
+        assert peer.recv(100) == b""
+    assert time.monotonic() - began < 8
+
+
+def test_trickling_is_no_way_around(port: int) -> None:
+    with connect(port) as peer, pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
+        peer.sendall(STATUS)
+        for _ in range(100):
+            peer.sendall(b"X: y\r\n")
+            time.sleep(0.05)
+
+
+def test_the_time_counts_for_every_head_anew(port: int) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        for _ in range(3):
+            connection.request("GET", "/pulp/api/v2/status/")
+            with connection.getresponse() as given:
+                assert (given.status, bool(given.read())) == (200, True)
+            time.sleep(0.3)
+
+
+def test_more_connections_than_allowed_are_closed(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(connect(port))
+        assert answer(port, STATUS + b"\r\n") == b""
+    until(lambda: b"200 OK" in answer(port, STATUS + b"Connection: close\r\n\r\n"), what="room again")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: +5\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+    ],
+)
+def test_a_body_whose_end_is_in_doubt_hides_no_second_request(port: int, framing: bytes) -> None:
+    head = b"POST /pulp/api/v2/status/ HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n"
+    said = answer(port, head + b"0\r\n\r\n" + STATUS + b"\r\n")
+    assert b"HTTP/1.1 200" not in said
+    assert said.count(b"HTTP/1.1 ") <= 1
+
+
+def test_nobody_unknown_has_a_body_read(port: int) -> None:
+    for path in (b"/pulp/api/v2/status/", b"/pulp/api/v2/repositories/"):
+        said = answer(port, b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        assert said[9:12] in (b"401", b"405")
