@@ -204,6 +204,7 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         "log_format": settings.server.log_format,
         "stall_timeout": settings.tasks.stall_timeout,
         "download_tries": settings.tasks.download_tries,
+        "least_speed": settings.tasks.least_speed,
     }
     return Supervisor(
         database,

@@ -147,6 +147,13 @@ class Tasks:
     stall_timeout: int = _key(
         30, "How long an upstream may send nothing before a download is broken off.", unit="seconds", least=1, most=3600
     )
+    least_speed: int = _key(
+        500,
+        "Slower than this over a minute, a download is broken off (or than half of `max_speed`, where that is less).",
+        unit="bytes per second",
+        least=1,
+        most=1_000_000_000,
+    )
     download_tries: int = _key(
         4, "How often a download is begun before it counts as failed.", unit="tries", least=1, most=100
     )

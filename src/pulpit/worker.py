@@ -38,7 +38,11 @@ async def _work(briefing: dict[str, Any]) -> None:
     datafolder.prepare(data_dir)
     with datafolder.worked_in(data_dir), Doorbell(data_dir) as doorbell:
         database = Database.open(data_dir, doorbell, url=briefing["database_url"])
-        limits = Limits(stall_timeout=briefing["stall_timeout"], tries=briefing["download_tries"])
+        limits = Limits(
+            stall_timeout=briefing["stall_timeout"],
+            slow_bytes_per_second=briefing["least_speed"],
+            tries=briefing["download_tries"],
+        )
         workplace = Workplace(
             database=database, data_dir=data_dir, clock=system_clock, content_types=content_types(), limits=limits
         )

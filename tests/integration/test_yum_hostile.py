@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import io
 import tarfile
 import zipfile
@@ -19,7 +20,7 @@ from pulpit.repositories.download import Downloads
 from pulpit.repositories.storage import Storage
 from support import upstream as serving
 from support import yum
-from support.upstream import Upstream
+from support.upstream import Behaviour, Upstream
 from support.yum import COMPS, PACKINGS, REPOMD, UPDATEINFO, YumMirror, repodata, serve
 
 DIGEST = "0" * 64
@@ -142,6 +143,71 @@ def test_a_package_that_is_not_what_the_list_says_is_refused(
     upstream.put("bear.rpm", PACKAGE)
 
     assert "checksum" in refused(here, published, tmp_path)
+
+
+PLACES = ("repodata/repomd.xml", "repodata/primary.xml.gz", "bear.rpm")
+
+
+def dripping_head(answering: serving.Answering) -> None:
+    """Begin an answer, and go on with a byte now and then."""
+    for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 1000:
+        answering.wfile.write(bytes([byte]))
+        if answering.upstream.released.wait(0.1):
+            break
+    answering.hang_up()
+
+
+MISBEHAVIOURS: dict[str, tuple[Callable[[Upstream, str], Behaviour], str]] = {
+    "redirects without end": (
+        lambda upstream, path: serving.redirect(upstream.url + path),
+        "redirects more than 5 times",
+    ),
+    "redirects to a file": (
+        lambda *_: serving.redirect("file:///etc/passwd"),
+        "redirects to something that is no HTTP URL",
+    ),
+    "nothing": (lambda *_: serving.status(404), "was answered with 404"),
+    "a stall": (lambda upstream, path: serving.stall(upstream.files[path], 3), "stalled: nothing came for 0.5 seconds"),
+    "a drip": (
+        lambda upstream, path: serving.drip(upstream.files[path], pause=0.1),
+        "came slower than 1000 bytes per second",
+    ),
+    "a head that drips": (lambda *_: dripping_head, "did not answer within 2 seconds"),
+    "a hang-up": (lambda upstream, path: serving.truncated(upstream.files[path], 3), "ended too early"),
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOURS)
+@pytest.mark.parametrize("where", PLACES)
+def test_a_server_that_does_not_hand_a_file_over_is_told_by_name(  # noqa: PLR0917 - fixtures
+    where: str, what: str, upstream: Upstream, here: YumMirror, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(PACKAGE).hexdigest()
+    serve(upstream, repodata({"primary": primary(package(digest=digest, size=str(len(PACKAGE))))}))
+    upstream.put("bear.rpm", PACKAGE)
+    make, reason = MISBEHAVIOURS[what]
+    upstream.misbehave(where, make(upstream, where))
+
+    assert refused(here, published, tmp_path).startswith(f"{upstream.url}{where} {reason}")
+
+
+def test_an_upstream_that_changes_between_its_lists_fails_and_is_healed_by_the_next_sync(
+    upstream: Upstream, here: YumMirror, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(PACKAGE).hexdigest()
+    upstream.put("bear.rpm", PACKAGE)
+    serve(upstream, repodata({"primary": primary(package(digest=digest, size=str(len(PACKAGE))))}))
+    newer = repodata({"primary": primary(package(name="camel", digest=digest, size=str(len(PACKAGE))))})
+
+    def change(answering: serving.Answering) -> None:
+        serve(upstream, newer)
+        answering.serve("repodata/primary.xml.gz")
+
+    upstream.misbehave("repodata/primary.xml.gz", change)
+
+    assert "has another sha256 checksum than announced" in refused(here, published, tmp_path)
+    assert here.sync("zoo").result == "success"
+    assert here.nevras("zoo") == ["camel-1-1.noarch"]
 
 
 @pytest.mark.parametrize("kind", ["primary", "filelists", "other", "updateinfo", "group"])

@@ -37,7 +37,7 @@ IMPORTER_OPTIONS: Final = (
     ),
     click.option("--basicauth-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
     click.option("--max-downloads", type=COUNT, help="At most so many downloads at once."),
-    click.option("--max-speed", type=COUNT, help="At most so many bytes a second in all."),
+    click.option("--max-speed", type=COUNT, help="At most so many bytes a second in each download."),
     click.option("--remove-missing", type=BOOLEAN, help="Remove files that the feed no longer has (true or false)."),
 )
 IMPORTER_KEYS: Final = frozenset(
