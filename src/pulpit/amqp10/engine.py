@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pulpit.amqp10 import proton
+from pulpit.amqp10.codec import Symbol, Symbols
 from pulpit.amqp10.events import (
     Arrived,
     Attached,
@@ -61,6 +62,8 @@ class Setup:
     largest_frame: int = LARGEST_FRAME
     largest_message: int = LARGEST_MESSAGE
     most_sessions: int = MOST_SESSIONS
+    capabilities: tuple[str, ...] = ()
+    """Extensions that this side offers."""
 
 
 class Engine:
@@ -81,6 +84,7 @@ class Engine:
         self._sessions: dict[Any, Session] = {}
         self._links: dict[Any, Link] = {}
         self._told: deque[Event] = deque()
+        self._unfinished: dict[Receiver, None] = {}
         self._over = False
         self._greeted: bytes | None = b""
         if server:
@@ -92,6 +96,8 @@ class Engine:
         pn.pn_connection_set_container(self._connection, setup.container)
         pn.pn_connection_set_hostname(self._connection, setup.hostname or None)
         proton.put(pn.pn_connection_properties(self._connection), proton.symbol_map(setup.properties))
+        offered = Symbols(map(Symbol, setup.capabilities)) or None
+        proton.put(pn.pn_connection_offered_capabilities(self._connection), offered)
         pn.pn_transport_bind(self._transport, self._connection)
         self._handlers: Final = self._handlers_of(pn)
 
@@ -159,6 +165,17 @@ class Engine:
         """What has happened since the last call, each thing once."""
         while self._told:
             yield self._told.popleft()
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of messages that have not come whole."""
+        self._unfinished = {link: None for link in self._unfinished if link.unfinished}
+        return sum(link.unfinished for link in self._unfinished)
+
+    def excuse_silence(self) -> None:
+        """Judge a silent peer no more, once it was told for how long it may be: whoever uses the engine does that."""
+        if self._free.alive:
+            self._pn.pn_transport_set_idle_timeout(self._transport, 0)
 
     @property
     def over(self) -> bool:
@@ -344,6 +361,8 @@ class Engine:
             limit = self._setup.largest_message
             if link.alive:
                 link.detach(Condition(TOO_LARGE, f"A message here has at most {limit} bytes."))
+        if link.unfinished:
+            self._unfinished[link] = None
 
     def _end(self) -> None:
         self._over = True

@@ -35,6 +35,15 @@ class Session:
             raise Ended("The session is over.")
         return self._pointer
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that wait for the peer's window.
+
+        Raises:
+            Ended: it is over.
+        """
+        return int(self._pn.pn_session_outgoing_bytes(self.pointer()))
+
     def end(self, condition: Condition | None = None) -> None:
         """End it, and every link of it.
 
@@ -142,7 +151,8 @@ class Link:
         self._pointer = None
 
     def _settle_mode(self) -> int:
-        return int(self._pn.PN_SND_MIXED)
+        """What the peer asked for; it is `mixed` where the peer was not heard yet."""
+        return int(self._pn.pn_link_remote_snd_settle_mode(self._pointer))
 
 
 class Sender(Link):
@@ -220,6 +230,11 @@ class Receiver(Link):
         self._arrived = 0
         self._unsettled: dict[int, Any] = {}
         self._partial = bytearray()
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of a message that has not come whole."""
+        return len(self._partial)
 
     @property
     def credit(self) -> int:

@@ -289,3 +289,36 @@ def test_a_session_of_another_connection_carries_no_link() -> None:
         with pytest.raises(Ended, match="another connection"):
             prepare(session, "x")
     pair.free()
+
+
+def test_what_is_not_sent_and_what_has_not_come_whole_is_counted() -> None:
+    pair = Pair().open()
+    sender, receiver = pair.sending()
+    sender.send(b"x" * 300_000)
+    assert sender.session.unsent == 300_000
+    data = pair.client.take_output()
+    pair.server.receive(data[:100_000])
+    assert 60_000 < pair.server.unfinished <= 100_000
+    assert receiver.unfinished == pair.server.unfinished
+    pair.server.receive(data[100_000:])
+    assert pair.server.unfinished == 0
+    assert sender.session.unsent == 0
+    pair.free()
+
+
+def test_a_link_without_properties_has_none() -> None:
+    pair = Pair().open()
+    sender, receiver = pair.sending()
+    assert sender.properties == receiver.properties == {}
+    pair.free()
+
+
+def test_a_server_whose_silence_is_excused_is_waited_for() -> None:
+    pair = Pair(idle_timeout=2)
+    pair.client.open()
+    pair.client.tick(1)
+    pair.client.take_output()
+    pair.client.excuse_silence()
+    assert pair.client.tick(100) is None
+    assert not pair.client.over
+    pair.free()
