@@ -61,6 +61,8 @@ _log = logging.getLogger(__name__)
 class Connection:
     """One client. `wake` asks the rim to call `take_output` soon; `finished` tells it to hang up after sending."""
 
+    dialect: Final = "AMQP 0-9-1"
+
     def __init__(
         self,
         house: House,
@@ -72,11 +74,11 @@ class Connection:
         secure: bool = False,
     ) -> None:
         self.house: Final = house
-        self.address: Final = address
+        self.address = address
         self.local: Final = local
         self.certificate_name: Final = certificate_name
-        self.secure: Final = secure
-        self.outbox: Final = Outbox(wake=wake, store=house.store, on_writable=self._resume)
+        self.secure = secure
+        self.outbox = Outbox(wake=wake, store=house.store, on_writable=self._resume)
         self.state = "header"
         self.finished = False
         self.peer_closes = False
@@ -399,7 +401,14 @@ class Connection:
         for channel in list(self.channels.values()):
             channel.resume()
 
-    # -- what channels ask of their connection
+    # -- what channels and the status ask of their connection
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Channels, consumers and unacknowledged messages."""
+        channels = list(self.channels.values())
+        consumers = sum(len(channel.consumers) for channel in channels)
+        return len(channels), consumers, sum(len(channel.unacknowledged) for channel in channels)
 
     def owns(self, queue: Queue) -> None:
         """Remember an exclusive queue."""

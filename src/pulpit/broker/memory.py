@@ -9,6 +9,9 @@ SHORT_SHARE: Final = 0.5
 SMALL_QUEUE: Final = 256 * 1024
 """Bytes that a queue may always hold in memory."""
 
+OVERRUN: Final = 1.5
+"""Above this share of the limit even those are stopped who use up what they had leave for."""
+
 
 class Memory:
     """Counts bytes of messages that are held; `limit` is where publishers are stopped.
@@ -35,3 +38,8 @@ class Memory:
     def is_exhausted(self) -> bool:
         """Whether publishers must wait."""
         return self.used > self.limit
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether publishers that were asked to wait went on all the same, so that nothing may be read from them."""
+        return self.used > self.limit * OVERRUN

@@ -7,6 +7,7 @@ from pulpit.broker.consumer import Consumer
 from pulpit.broker.lane import Lane
 from pulpit.broker.message import OVERHEAD, Entry, Message
 from pulpit.broker.queue_arguments import QueueSettings
+from pulpit.broker.schema import TOUCH_QUEUE
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer, Timers
 
@@ -104,11 +105,17 @@ class Queue:
             self._watch_expiry()
         return True
 
-    def give_back(self, entries: Iterable[Entry]) -> None:
-        """Put unacknowledged entries back to their places, to be delivered again."""
+    def give_back(self, entries: Iterable[Entry], *, failed: bool = True) -> None:
+        """Put unacknowledged entries back to their places, to be delivered again; `failed` if somebody tried them."""
+        if self.deleted:
+            for entry in entries:
+                self.unacknowledged -= 1
+                self._forget(entry)
+            return
         by_lane: dict[int, list[Entry]] = {}
         for entry in entries:
             entry.redelivered = True
+            entry.failures += failed
             entry.consumer = None
             self.unacknowledged -= 1
             self.ready_bytes += len(entry.message.body)
@@ -120,6 +127,14 @@ class Queue:
         self._watch_expiry()
 
     # -- what goes out
+
+    def touch(self) -> bool:
+        """Write down that messages may be delivered; True if that must be on the disk before the first one is."""
+        if self.touched:
+            return False
+        self.touched = True
+        self.host.store.execute(TOUCH_QUEUE, self.id)
+        return True
 
     def take(self) -> Entry | None:
         """Take the next message for basic.get; it counts as unacknowledged."""
@@ -249,6 +264,7 @@ class Queue:
         self._account(entry, 1)
         if entry.id <= self.recovered_up_to:
             entry.redelivered = True
+            entry.failures = 1
 
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
         """Find entries on the disk when the broker starts."""

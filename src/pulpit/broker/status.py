@@ -60,8 +60,9 @@ class BindingStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionStatus:
-    """One client; `product` is what it calls itself."""
+    """One client; `product` is what it calls itself. In AMQP 1.0 sessions count as channels."""
 
+    dialect: str
     address: str
     user: str
     vhost: str
@@ -173,19 +174,21 @@ def _bindings(house: House) -> list[BindingStatus]:
 def _connections(house: House) -> list[ConnectionStatus]:
     return [
         ConnectionStatus(
+            dialect=connection.dialect,
             address=connection.address,
             user=connection.user,
             vhost=connection.host.name,
             secure=connection.secure,
             blocked=connection.blocked,
             product=str(connection.client_properties.get("product", "")),
-            channels=len(connection.channels),
-            consumers=sum(len(channel.consumers) for channel in list(connection.channels.values())),
-            unacknowledged=sum(len(channel.unacknowledged) for channel in list(connection.channels.values())),
+            channels=channels,
+            consumers=consumers,
+            unacknowledged=unacknowledged,
             published=connection.published,
             delivered=connection.delivered,
             frame_max=connection.frame_max,
             heartbeat=connection.heartbeat,
         )
         for connection in list(house.connections)
+        for channels, consumers, unacknowledged in (connection.counts,)
     ]

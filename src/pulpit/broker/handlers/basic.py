@@ -16,7 +16,6 @@ from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
 from pulpit.broker.replies import PSEUDO_QUEUE
-from pulpit.broker.schema import TOUCH_QUEUE
 
 _DELIVER = b"\x00\x3c\x00\x3c"
 
@@ -96,9 +95,7 @@ def _ask(channel: Channel, method: Methods.Consume, tag: str) -> None:
 
 def touch(channel: Channel, queue: Queue) -> None:
     """Write down that messages may be delivered, before the first one is."""
-    if not queue.touched:
-        queue.touched = True
-        queue.host.store.execute(TOUCH_QUEUE, queue.id)
+    if queue.touch():
         channel.outbox.hold()
 
 

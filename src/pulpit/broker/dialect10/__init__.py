@@ -1,0 +1,13 @@
+"""AMQP 1.0 in front of the same virtual hosts: what that dialect calls sessions, links, termini and outcomes.
+
+    connection   bytes in, bytes out; log-in, limits, ends
+    receiving    links on which clients send: credit, messages, outcomes
+    sending      links on which clients receive: consumers of queues
+    nodes        what an address names, found or created
+    addresses    the forms that addresses have
+    arrival      a message of AMQP 1.0 as the broker keeps it
+    departure    a message of the broker as AMQP 1.0
+    refusals     conditions instead of reply codes
+
+The protocol itself (frames, sessions, flow) is Apache Qpid Proton's, in `pulpit.amqp10.engine`.
+"""
