@@ -12,6 +12,7 @@ from pulpit.content.limits import Limits
 from pulpit.content.port import BadFeed
 from pulpit.content.rpm import comps, elements, feeds, modules, packages, repomd, signatures, unpack, updateinfo
 from pulpit.content.rpm.packages import Lists
+from support.spoiling import spoiled
 from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
 from support.yum import repomd as repomd_of
 
@@ -24,23 +25,6 @@ PRIMARY = (
     '<version epoch="0" ver="1" rel="1"/><checksum type="sha256" pkgid="YES">' + "0" * 64 + "</checksum>"
     '<size package="9"/><location href="bear.rpm"/><format/></package></metadata>'
 ).encode()
-
-
-def spoiled(*seeds: bytes) -> st.SearchStrategy[bytes]:
-    """One of the seeds with a few places changed, or anything."""
-    return st.one_of(st.binary(max_size=200), *(_changed(seed) for seed in seeds))
-
-
-def _changed(seed: bytes) -> st.SearchStrategy[bytes]:
-    change = st.tuples(st.integers(0, len(seed)), st.integers(0, 20), st.binary(max_size=20))
-
-    def apply(changes: list[tuple[int, int, bytes]]) -> bytes:
-        data = seed
-        for place, gone, new in changes:
-            data = data[:place] + new + data[place + gone :]
-        return data
-
-    return st.lists(change, min_size=1, max_size=4).map(apply)
 
 
 @GENTLE

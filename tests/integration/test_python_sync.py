@@ -3,6 +3,7 @@
 import hashlib
 import html
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from support import python
 from support import upstream as serving
-from support.python import PythonMirror, build, pypiserver
+from support.python import PythonMirror, build, pypiserver, simple_repository_server
 from support.upstream import Upstream
 
 BEARS = [
@@ -290,3 +291,49 @@ def test_json_is_asked_for_and_preferred(upstream: Upstream, here: PythonMirror)
     here.publish("zoo")
     (file,) = here.page("zoo", "bear")["files"]
     assert (file["size"], file["upload-time"]) == (len(content), "2024-05-06T05:08:09.000000Z")
+
+
+def test_a_file_without_a_checksum_is_refused_unless_that_is_allowed(upstream: Upstream, here: PythonMirror) -> None:
+    serve_page(upstream, "simple/bear/", page(link("bear-1.0.tar.gz", None)))
+    upstream.put("files/bear-1.0.tar.gz", b"bear")
+    here.create("zoo", upstream.url, {"package_names": "bear"})
+
+    refused = here.sync("zoo")
+
+    assert refused.error_message == (
+        "bear-1.0.tar.gz of bear is refused: the index gives no checksum of it that is known here; with allow_unhashed "
+        "such files are taken as they come."
+    )
+    assert here.sync("zoo", {"allow_unhashed": True}).error_message is None
+    assert [one.key["checksum"] for one in here.units("zoo").values()] == [hashlib.sha256(b"bear").hexdigest()]
+
+
+def test_a_checksum_is_learnt_once(upstream: Upstream, here: PythonMirror) -> None:
+    serve_page(upstream, "simple/bear/", page(link("bear-1.0.tar.gz", None)))
+    upstream.put("files/bear-1.0.tar.gz", b"bear")
+    here.create("zoo", upstream.url, {"package_names": "bear", "allow_unhashed": True})
+    here.sync("zoo")
+    upstream.forget()
+
+    here.sync("zoo")
+    assert upstream.paths() == ["simple/bear/"]
+
+    serve_page(upstream, "simple/bear/", page(link("bear-1.0.tar.gz", None), link("bear-2.0.tar.gz", None)))
+    upstream.put("files/bear-2.0.tar.gz", b"bear 2")
+    upstream.forget()
+    assert here.sync("zoo").added_count == 1
+    again = [headers for path, headers in upstream.asked if path == "files/bear-1.0.tar.gz"]
+    assert [bool(headers.get("If-None-Match")) for headers in again] == [True]
+
+
+def test_an_index_of_json_without_checksums_is_mirrored(dist: Path, here: PythonMirror, tmp_path: Path) -> None:
+    for path in dist.iterdir():
+        folder = tmp_path / "index" / path.name.partition("-")[0].replace("_", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    with simple_repository_server(tmp_path / "index") as url:
+        here.create("zoo", f"{url}simple/", {"package_names": "*", "allow_unhashed": True})
+        outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert here.files("zoo") == sorted([*BEARS[:6], "polar_bear-4-py3-none-any.whl", "polar_bear-4.tar.gz"])

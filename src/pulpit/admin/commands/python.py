@@ -39,6 +39,7 @@ _IMPORTER: Final = (
     click.option("--only-newest", is_flag=True, help="Keep the newest versions alone: the same as 0 old ones."),
     click.option("--prereleases", type=BOOLEAN, help="Take prereleases: true, false, or as pip does without it."),
     click.option("--include-yanked", type=BOOLEAN, help="Take files that were yanked, too (true or false)."),
+    click.option("--allow-unhashed", type=BOOLEAN, help="Take files without a checksum, too (true or false)."),
     click.option("--package-types", type=TEXT, help="Take these alone: sdist, wheel."),
     click.option("--python-tags", type=TEXT, help="Take wheels of these tags alone, such as py3,cp311."),
     click.option("--abi-tags", type=TEXT, help="The same for the ABI, such as none,abi3."),
@@ -48,7 +49,14 @@ _IMPORTER: Final = (
 _DISTRIBUTOR: Final = (
     click.option("--relative-url", type=TEXT, help="Path below /pulp/python/web/; the repository's id otherwise."),
 )
-_IMPORTER_KEYS: Final = IMPORTER_KEYS | {*_LISTS, "package_names", "retain_old_count", "prereleases", "include_yanked"}
+_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
+    *_LISTS,
+    "package_names",
+    "retain_old_count",
+    "prereleases",
+    "include_yanked",
+    "allow_unhashed",
+}
 _DISTRIBUTOR_KEYS: Final = frozenset({"relative_url"})
 _SETTINGS: Final = with_options(*REPOSITORY_OPTIONS, *_IMPORTER, *_DISTRIBUTOR)
 _SHOWN: Final = ("name", "version", "packagetype", "filename", "summary", "requires_python", "yanked_reason", "size")

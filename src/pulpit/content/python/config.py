@@ -119,6 +119,7 @@ _IMPORTER: Final[_Checks] = {
     "python_versions": _versions,
     "prereleases": feed.boolean,
     "include_yanked": feed.boolean,
+    "allow_unhashed": feed.boolean,
     "retain_old_count": feed.whole(0, _MOST_RETAINED),
 }
 _DISTRIBUTOR: Final[_Checks] = {

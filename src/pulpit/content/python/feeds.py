@@ -22,12 +22,8 @@ class Pages(Generic[T]):
         self._upstream: Final = upstream
         self._known: Final[Mapping[str, Mapping[str, Any]]] = (memory or {}).get("pages") or {}
         self._read: Final = read
-        self._seen: Final[dict[str, dict[str, Any]]] = {}
-
-    @property
-    def memory(self) -> dict[str, Any]:
-        """What tells next time whether the pages are the same."""
-        return {"pages": self._seen}
+        self.seen: Final[dict[str, dict[str, Any]]] = {}
+        """What tells next time whether the pages are the same: the `pages` of the memory."""
 
     async def projects(self) -> list[str]:
         """The projects that the index lists.
@@ -48,7 +44,7 @@ class Pages(Generic[T]):
         """
         found: dict[str, T] = {}
         await self._read_all(found, projects, self._known)
-        if self._known and self._marks(self._seen) == self._marks(self._known):
+        if self._known and self._marks(self.seen) == self._marks(self._known):
             return None
         await self._read_all(found, [project for project in projects if project not in found], {})
         return found
@@ -70,9 +66,9 @@ class Pages(Generic[T]):
         """A page, or `None` if it is still the one that is known."""
         where, document = await self._fetch(project, known)
         if document is None:
-            self._seen[project] = dict(known or {})
+            self.seen[project] = dict(known or {})
             return None
-        self._seen[project] = {
+        self.seen[project] = {
             "url": where,
             "sha256": document.sha256,
             "etag": document.etag,

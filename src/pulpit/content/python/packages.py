@@ -28,13 +28,13 @@ def unit(choice: Choice, limits: Limits) -> WantedUnit:
     """The unit of a wanted file.
 
     Raises:
-        BadFeed: nobody could tell whether the file came whole.
+        BadFeed: it is too large, or nobody could tell whether it came whole.
     """
     entry = choice.entry
     if entry.checksum is None:
         raise BadFeed(
-            f"{entry.filename} of {choice.name.project} is refused: the index gives no checksum of it, or none that is "
-            "known here."
+            f"{entry.filename} of {choice.name.project} is refused: the index gives no checksum of it that is known "
+            "here; with allow_unhashed such files are taken as they come."
         )
     if entry.size is not None and entry.size > limits.file_bytes:
         raise BadFeed(f"{entry.filename} is refused: it has more than {limits.file_bytes} bytes.")

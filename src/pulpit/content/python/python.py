@@ -24,6 +24,7 @@ from pulpit.content.python import index, packages, publish
 from pulpit.content.python.feeds import Pages
 from pulpit.content.python.index import Page
 from pulpit.content.python.selection import Choice, Rules
+from pulpit.content.python.unhashed import Unhashed
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
 
@@ -75,7 +76,11 @@ class Python:
         found = await pages.changed(list(dict.fromkeys([*rules.projects, *listed])))
         if found is None:
             return None
-        return await upstream.aside(lambda: _catalogue(found, pages.memory, upstream.limits))
+        unhashed = Unhashed(upstream, (memory or {}).get("unhashed") or {})
+        if config.get("allow_unhashed"):
+            found = await unhashed.complete(found)
+        memory = {"pages": pages.seen, "unhashed": unhashed.memory}
+        return await upstream.aside(lambda: _catalogue(found, memory, upstream.limits))
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
