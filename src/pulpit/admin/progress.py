@@ -138,7 +138,7 @@ def _listed_step(name: str, item: Mapping[str, Any]) -> Step:
     failures = [str(failure.get("error")) for failure in _objects(item.get("error_details"))]
     return Step(
         key=f"{name} {item.get('step_id')}",
-        title=str(item.get("description")),
+        title=str(item.get("description")).rstrip("."),
         stage=stage,
         done=_number(item.get("num_processed")),
         total=_number(item.get("items_total")),
