@@ -3,11 +3,28 @@
 from collections.abc import Iterable
 from typing import Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
-from pulpit.admin.displays import amount
+from pulpit.admin.displays import amount, pace
 from pulpit.admin.progress import ENDED, Step
 from pulpit.client.render import clean
+
+
+class _Pace(ProgressColumn):
+    """How fast a step is and how long it will still take, where that can be known; how it ended afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        """One of the three."""
+        if task.fields["word"]:
+            return Text(task.fields["word"])
+        if task.total is None or not task.speed:
+            return Text()
+        return Text(pace(task.speed, task.time_remaining, in_bytes=task.fields["in_bytes"]))
 
 
 class Bars:
@@ -16,9 +33,10 @@ class Bars:
     def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=None),
             TextColumn("{task.fields[amount]}", markup=False),
-            TextColumn("{task.fields[word]}", markup=False),
+            _Pace(),
+            expand=True,
         )
         self._bars: dict[str, TaskID] = {}
         self._ended: set[str] = set()
@@ -45,7 +63,9 @@ class Bars:
 
     def _draw(self, step: Step) -> None:
         if step.key not in self._bars:
-            self._bars[step.key] = self._progress.add_task("", total=None, amount="", word="")
+            self._bars[step.key] = self._progress.add_task(
+                clean(step.title), total=None, amount="", word="", in_bytes=step.in_bytes
+            )
         ended = step.stage in ENDED
         known = step.total > 0
         self._progress.update(

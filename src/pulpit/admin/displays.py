@@ -84,6 +84,18 @@ def amount(step: Step) -> str:
     return clean(f"{step.done} of {step.total} {step.detail}".rstrip()) if step.total > 1 else clean(step.detail)
 
 
+def pace(speed: float, seconds_left: float | None, *, in_bytes: bool) -> str:
+    """How fast, and how long still: `1.5 MB/s, 0:42 left`; `speed` is of octets or things in a second."""
+    fast = f"{size(int(speed))}/s" if in_bytes else f"{speed:.0f}/s"
+    return fast if seconds_left is None else f"{fast}, {_clock(int(seconds_left))} left"
+
+
+def _clock(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def size(octets: int) -> str:
     """Octets in decimal units: `1.5 MB`."""
     if octets < 1000:  # noqa: PLR2004 - where kilo begins

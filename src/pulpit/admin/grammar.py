@@ -1,5 +1,6 @@
 """How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
 
+import difflib
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ CLEAR: Final = object()
 """An option given as "": the key is to be removed (null on the wire)."""
 
 JSON_FLAG: Final = "pulpit.admin.json"
+TABLE_FLAG: Final = "pulpit.admin.table"
 
 NOTHING_TO_CHANGE: Final = "Nothing to change was given; the server was not asked."
 
@@ -57,6 +59,18 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of an unknown one say what may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            likely = difflib.get_close_matches(args[0], self.commands, n=3)
+            if not likely:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(likely)}?", ctx) from None
+
 
 class Root(Group):
     """The outermost section; it tells a closed pipe from every other failure before click ends the program for it."""
@@ -78,6 +92,17 @@ def _as_list(value: Any) -> list[Any]:
 def _remember_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         ctx.meta[JSON_FLAG] = True
+
+
+def _remember_table(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[TABLE_FLAG] = True
+
+
+TABLE: Final = click.option(
+    "--table", is_flag=True, expose_value=False, callback=_remember_table, help="Show one line each, as a table."
+)
+"""For commands that list."""
 
 
 class Clearable(click.ParamType[Any]):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit import __version__
-from pulpit.admin.commands import completion, event, iso, orphan, python, repo, rpm, status, tasks
+from pulpit.admin.commands import auth, completion, event, iso, orphan, python, repo, rpm, status, tasks
 from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
 from pulpit.client.connecting import connection_options
@@ -28,7 +28,7 @@ _INTERRUPTED: Final = 130
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
-    """Manage a Pulp server: repositories, event listeners and tasks.
+    """Manage a Pulp server: repositories, event listeners, tasks and users.
 
     On the server's own machine no option is needed: the administrator's password is read from the file that the server
     left in its data folder.
@@ -46,6 +46,7 @@ for section in (
     repo.repo,
     tasks.tasks,
     orphan.orphan,
+    auth.auth,
     status.status,
     completion.completion,
 ):

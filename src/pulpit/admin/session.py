@@ -10,7 +10,7 @@ import click
 
 from pulpit.admin.displays import Display, Lines, Silent
 from pulpit.admin.following import follow, spawned
-from pulpit.admin.grammar import JSON_FLAG
+from pulpit.admin.grammar import JSON_FLAG, TABLE_FLAG
 from pulpit.client.connecting import connect
 from pulpit.client.screen import Screen
 from pulpit.client.server import Server
@@ -35,7 +35,8 @@ class Session:
     def screen(self) -> Screen:
         """Standard output."""
         color = False if os.environ.get("NO_COLOR") else None
-        return Screen(as_json=bool(click.get_current_context().meta.get(JSON_FLAG)), color=color)
+        flags = click.get_current_context().meta
+        return Screen(as_json=bool(flags.get(JSON_FLAG)), as_table=bool(flags.get(TABLE_FLAG)), color=color)
 
     def display(self) -> Display:
         """Where to draw progress."""

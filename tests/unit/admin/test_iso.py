@@ -359,3 +359,24 @@ def test_event_types_are_completed(admin: RunAdmin, capsys: Screen, monkeypatch:
     with pytest.raises(SystemExit):
         admin()
     assert capsys.readouterr().out.split() == ["plain,repo.sync.finish", "plain,repo.sync.start"]
+
+
+def completed(admin: RunAdmin, capsys: Screen, monkeypatch: pytest.MonkeyPatch, words: str) -> list[str]:
+    monkeypatch.setenv("_PULP_ADMIN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit):
+        admin()
+    return capsys.readouterr().out.split()
+
+
+def test_repositories_are_completed_by_asking_the_server(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "pulp-admin iso repo sync run --repo-id z"
+    wire.on("GET repositories/", Reply(body=[{"id": "zoo"}, {"id": "farm"}, {"id": "zebra"}]))
+    assert completed(admin, capsys, monkeypatch, words) == ["plain,zoo", "plain,zebra"]
+    wire.on("GET repositories/", Reply(status=500, body=None))
+    assert completed(admin, capsys, monkeypatch, words) == []
+    monkeypatch.setenv("PULPIT_URL", "http://127.0.0.1:1")
+    assert completed(admin, capsys, monkeypatch, words) == []

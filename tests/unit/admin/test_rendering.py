@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.admin.displays import Lines, size
+from pulpit.admin.bars import Bars
+from pulpit.admin.displays import Lines, pace, size
 from pulpit.admin.progress import Stage, Step, steps
 from pulpit.client.render import WIDTH, clean, document, label
 
@@ -167,3 +168,28 @@ def test_bars_draw_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Work [b]" in output.getvalue()
     assert "Task succeeded" in output.getvalue()
     assert "completed" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("speed", "left", "in_bytes", "words"),
+    [
+        (1_500_000.0, 42.9, True, "1.5 MB/s, 0:42 left"),
+        (12.4, 3_725.0, False, "12/s, 1:02:05 left"),
+        (999.0, None, True, "999 B/s"),
+    ],
+)
+def test_pace_in_words(speed: float, left: float | None, words: str, *, in_bytes: bool) -> None:
+    assert pace(speed, left, in_bytes=in_bytes) == words
+
+
+def test_bars_keep_what_went_wrong_for_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    running = Step(key="f", title="Downloading 2 files", stage=Stage.RUNNING, done=500, total=1000, in_bytes=True)
+    failed = Step(key="f", title="Downloading 2 files", stage=Stage.FAILED, total=1000, failures=("a.iso: gone",))
+    with Bars() as bars:
+        bars.show([running])
+        bars.show([failed])
+        bars.show([failed])
+    shown = capsys.readouterr().out
+    assert "failed" in shown
+    assert shown.rstrip().endswith("  a.iso: gone")
+    assert shown.count("a.iso") == 1

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.commands.listener import LISTENER_ID
-from pulpit.admin.grammar import Group
+from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongUse
 from pulpit.client.server import v1_path
@@ -24,6 +24,7 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @LISTENER_ID
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@TABLE
 @with_session
 def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
     """List the dead letters of a listener in the order of their events."""

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import Command, Group
+from pulpit.admin.grammar import TABLE, Command, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.log import first, last
 from pulpit.client.server import v1_path
@@ -27,6 +27,7 @@ def log() -> None:
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
 @narrowing_options
+@TABLE
 @with_session
 def list_events(session: Session, /, *, after: int | None, limit: int, **filters: tuple[str, ...]) -> None:
     """List events, the oldest first."""

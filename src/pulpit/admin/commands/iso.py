@@ -15,7 +15,7 @@ from pulpit.admin.commands.repository_options import (
 )
 from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
 from pulpit.admin.commands.uploads import uploads_group
-from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Group
+from pulpit.admin.grammar import BOOLEAN, PEM, TABLE, TEXT, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
 
@@ -23,6 +23,7 @@ KIND: Final = Kind(
     importer="iso_importer", distributor="iso_distributor", distributor_id="iso_distributor", note="iso-repo"
 )
 
+_SHOWN: Final = ("name", "size", "checksum")
 _FEED: Final = click.option(
     "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
 )
@@ -78,6 +79,7 @@ repo.add_command(uploads_group("iso", _key))
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @click.option("--skip", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
 @click.option("--name", help="Only the file of this name.")
+@TABLE
 @with_session
 def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int | None) -> None:
     """List the files of a repository."""
@@ -87,7 +89,7 @@ def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int |
     if session.screen.as_json:
         session.screen.data(found)
     else:
-        session.screen.documents(item["metadata"] for item in found)
+        session.screen.documents({key: item["metadata"].get(key) for key in _SHOWN} for item in found)
 
 
 repo.add_command(sync_group(KIND.importer))

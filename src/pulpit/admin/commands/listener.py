@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import Group
+from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.durations import spelled
 from pulpit.client.server import path_of
@@ -22,6 +22,7 @@ def listener() -> None:
 
 @listener.command("list")
 @click.option("--details", is_flag=True, help="Also show filters, state, lag, last error and dead letters of each.")
+@TABLE
 @with_session
 def list_listeners(session: Session, /, *, details: bool) -> None:
     """List the event listeners."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.commands.listener import LISTENER_ID
-from pulpit.admin.grammar import Command
+from pulpit.admin.grammar import TABLE, Command
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WorkNotDone, WrongUse
 from pulpit.client.server import v1_path
@@ -73,6 +73,7 @@ def replay(
 @click.command("deliveries", cls=Command)
 @LISTENER_ID
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
+@TABLE
 @with_session
 def deliveries(session: Session, /, *, listener_id: str, limit: int) -> None:
     """Show the latest attempts at delivery, the newest first."""

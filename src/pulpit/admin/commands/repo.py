@@ -6,19 +6,36 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.commands import tasks as task_commands
-from pulpit.admin.grammar import Group
+from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
+from pulpit.client.connecting import connect
 from pulpit.client.server import path_of
+from pulpit.client.settings import Options
+from pulpit.errors import PulpitError
 
 SHOWN: Final = ("id", "display_name", "description", "content_unit_counts", "last_unit_added", "last_unit_removed")
 
+_SUMMARY: Final = ("id", "display_name")
 _ALWAYS_WITH_FIELDS: Final = "id"
-_SYNC_SHOWN: Final = ("repo_id", "result", "started", "completed", "added_count", "removed_count", "updated_count")
-_PUBLISH_SHOWN: Final = ("repo_id", "distributor_id", "result", "started", "completed")
+_SYNC_SHOWN: Final = ("repo_id", "started", "result", "added_count", "removed_count", "updated_count", "completed")
+_PUBLISH_SHOWN: Final = ("repo_id", "started", "result", "distributor_id", "completed")
 _WHY: Final = ("error_message",)
 _MORE: Final = ("summary", "details")
 
-REPO_ID: Final = click.option("--repo-id", required=True, help="The repository's id.")
+
+def _complete_repository(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The ids that begin so, if the server can be asked without anybody being asked for a password."""
+    said = {name: value for name, value in ctx.find_root().params.items() if name in Options.__dataclass_fields__}
+    try:
+        found = connect(Options(**said), lambda _: "").get(path_of("repositories"))
+        return [item["id"] for item in found if item["id"].startswith(incomplete)]
+    except (PulpitError, KeyError, TypeError):
+        return []
+
+
+REPO_ID: Final = click.option(
+    "--repo-id", required=True, help="The repository's id.", shell_complete=_complete_repository
+)
 
 
 @click.group("repo", cls=Group)
@@ -31,16 +48,24 @@ def listing(wanted: Callable[[Mapping[str, Any]], bool]) -> Callable[..., None]:
 
     @click.option("--details", is_flag=True, help="Also show importers, distributors and notes.")
     @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
+    @click.option("--summary", is_flag=True, help="Show only ids and names, one line each.")
     @click.option("--repo-id", help="Only this repository.")
+    @TABLE
     @with_session
-    def list_repositories(session: Session, /, *, details: bool, fields: str | None, repo_id: str | None) -> None:
+    def list_repositories(
+        session: Session, /, *, details: bool, fields: str | None, summary: bool, repo_id: str | None
+    ) -> None:
         """List repositories."""
         query = {"importers": "True", "distributors": "True"} if details or fields else None
         if repo_id:
             found = [session.server.get(path_of("repositories", repo_id), query)]
         else:
             found = session.server.get(path_of("repositories"), query)
-        show(session, [item for item in found if wanted(item)], details=details, fields=fields)
+        chosen = [item for item in found if wanted(item)]
+        if summary and not session.screen.as_json:
+            session.screen.table(_only(chosen, _SUMMARY))
+        else:
+            show(session, chosen, details=details, fields=fields)
 
     return list_repositories
 
@@ -50,7 +75,7 @@ def show(session: Session, found: list[Mapping[str, Any]], *, details: bool, fie
     if session.screen.as_json:
         session.screen.data(found)
     elif fields:
-        keys = {_ALWAYS_WITH_FIELDS, *(field.strip() for field in fields.split(","))}
+        keys = dict.fromkeys([_ALWAYS_WITH_FIELDS, *(field.strip() for field in fields.split(","))])
         session.screen.documents(_only(found, keys))
     else:
         session.screen.documents(found if details else _only(found, SHOWN))
@@ -73,6 +98,7 @@ def history() -> None:
 
 def _history_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
+        TABLE,
         click.option("--details", is_flag=True, help="Also show summary and details."),
         click.option("--end-date", help="Only what began before this ISO 8601 time."),
         click.option("--start-date", help="Only what began after this ISO 8601 time."),
@@ -108,11 +134,16 @@ def _history(session: Session, path: str, shown: tuple[str, ...], query: dict[st
     if session.screen.as_json:
         session.screen.data(found)
         return
-    for entry in found:
-        why = [key for key in _WHY if entry.get(key)]
-        session.screen.documents(_only([entry], [*shown, *why, *(_MORE if details else ())]))
+    keys = [*shown, *(_MORE if details else ())]
+    session.screen.documents((_entry(entry, keys) for entry in found), [*shown[1:], *_WHY])
     if not found:
         session.screen.say("Nothing has happened yet.")
+
+
+def _entry(entry: Mapping[str, Any], shown: list[str]) -> dict[str, Any]:
+    """What is shown of an entry, and why it failed if it did."""
+    why = [key for key in _WHY if entry.get(key)]
+    return {key: entry[key] for key in (*shown, *why) if key in entry}
 
 
 @repo.group("tasks")
@@ -122,6 +153,7 @@ def tasks() -> None:
 
 @tasks.command("list")
 @REPO_ID
+@TABLE
 @with_session
 def list_tasks(session: Session, /, *, repo_id: str) -> None:
     """List the tasks of a repository, ended ones too."""

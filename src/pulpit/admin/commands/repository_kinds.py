@@ -9,7 +9,7 @@ import click
 
 from pulpit.admin.commands.repo import REPO_ID, listing, show
 from pulpit.admin.following import spawned
-from pulpit.admin.grammar import NOTHING_TO_CHANGE, Group, given, note_pairs
+from pulpit.admin.grammar import NOTHING_TO_CHANGE, TABLE, Group, given, note_pairs
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongData
 from pulpit.client.server import path_of
@@ -87,6 +87,7 @@ def search_command(ours: Mapping[str, Any]) -> click.Command:
     @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
     @click.option("--skip", type=click.IntRange(min=1), help="Leave out so many at the beginning.")
+    @TABLE
     @with_session
     def search(session: Session, /, *, filters: str | None, fields: str | None, **bounds: int | None) -> None:
         criteria: dict[str, Any] = {"filters": dict(ours) if filters is None else _json(filters)}
@@ -106,6 +107,7 @@ def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summ
     @click.option("--fields", help="Show only these keys, separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
     @click.option("--skip", type=click.IntRange(min=1), help="Leave out so many at the beginning.")
+    @TABLE
     @with_session
     def command(
         session: Session, /, *, repo_id: str, wanted: str | None, fields: str | None, **bounds: int | None

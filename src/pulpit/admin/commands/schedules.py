@@ -6,12 +6,12 @@ import click
 
 from pulpit import intervals
 from pulpit.admin.commands.repo import REPO_ID
-from pulpit.admin.grammar import NOTHING_TO_CHANGE, Group, given
+from pulpit.admin.grammar import NOTHING_TO_CHANGE, TABLE, Group, given
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
 from pulpit.errors import InvalidValue
 
-_SHOWN: Final = ("id", "schedule", "enabled", "last_run", "next_run", "remaining_runs", "consecutive_failures")
+_SHOWN: Final = ("id", "next_run", "enabled", "schedule", "last_run", "remaining_runs", "consecutive_failures")
 _MORE: Final = ("failure_threshold", "first_run", "total_run_count")
 _NEVER: Final = "Never"
 _UNLIMITED: Final = "N/A"
@@ -57,6 +57,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
     @click.option(
         "--details", is_flag=True, help="Also show the failure threshold, the first run and the number of runs."
     )
+    @TABLE
     @with_session
     def list_schedules(session: Session, /, *, repo_id: str, details: bool) -> None:
         _show(session, session.server.get(path(repo_id)), (*_SHOWN, *(_MORE if details else ())))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import Command, Group
+from pulpit.admin.grammar import TABLE, Command, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongData, WrongUse
 from pulpit.client.server import path_of
@@ -18,6 +18,7 @@ _WORDS: Final = {"finished": "Successful", "error": "Failed", "canceled": "Cance
 _STATES: Final = ("waiting", "accepted", "running", "suspended", "finished", "error", "canceled", "skipped")
 _SYNONYMS: Final = {"successful": "finished", "failed": "error", "cancelled": "canceled"}
 _TAG_PARTS: Final = 3
+_COLUMNS: Final = ("task_id", "state", "operations", "resources", "start_time", "finish_time")
 
 TASK_ID: Final = click.option("--task-id", required=True, help="The task's id.")
 
@@ -30,6 +31,7 @@ def tasks() -> None:
 @tasks.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also those that have ended.")
 @click.option("--state", "states", help="Only these states, separated by commas, such as successful,failed.")
+@TABLE
 @with_session
 def list_tasks(session: Session, /, *, everything: bool, states: str | None) -> None:
     """List the tasks that run or wait."""
@@ -87,7 +89,7 @@ def show(session: Session, found: Iterable[Mapping[str, Any]]) -> None:
         session.screen.data(found)
         return
     ordered = sorted(found, key=lambda task: str(task.get("id") or ""))
-    session.screen.documents(summary(task) for task in ordered)
+    session.screen.documents((summary(task) for task in ordered), _COLUMNS)
     if not ordered:
         session.screen.say("There are no such tasks.")
 

@@ -18,6 +18,9 @@ router: Final = APIRouter(prefix="/repositories/{repo_id}/history", tags=["histo
 
 _DIRECTIONS: Final = {"ascending": True, "descending": False}
 _MOST: Final = 2**31
+_WANTED: Final = (
+    "limit is a whole number from 1, sort is ascending or descending, dates look like 2031-05-04T10:00:00Z."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +56,7 @@ def _bounds(
         except (KeyError, ValueError, OverflowError):
             wrong.append(name)
     if wrong:
-        raise InvalidValue(wrong)
+        raise InvalidValue(wrong, _WANTED)
     return _Bounds(limit=read["limit"], ascending=read["sort"], since=read["start_date"], until=read["end_date"])
 
 
