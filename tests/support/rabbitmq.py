@@ -18,6 +18,7 @@ from support.ports import free_port
 from support.waiting import until
 
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_ERLANG = ("+sbwt none +sbwtdcpu none +sbwtdio none", "-kernel inet_dist_use_interface {127,0,0,1}")
 _EPMD = shutil.which("epmd") or "epmd"
 
 
@@ -32,30 +33,54 @@ needs_rabbitmq = pytest.mark.skipif(why_not() is not None, reason=why_not() or "
 
 
 class RabbitMQ:
-    """One node; it can be killed and started again with what it had on disk."""
+    """One node; it can be killed and started again with what it had on disk.
 
-    def __init__(self, folder: Path, plugins: Sequence[str] = (), settings: str = "") -> None:
-        self.port, self._dist_port, self._epmd_port = (free_port() for _ in range(3))
+    A node that is given another one to `know` shares its epmd and its cookie, and so can be in one cluster with it.
+    """
+
+    def __init__(
+        self, folder: Path, plugins: Sequence[str] = (), settings: str = "", *, know: "RabbitMQ | None" = None
+    ) -> None:
+        self.port, self._dist_port = free_port(), free_port()
+        self._epmd_port: int = know._epmd_port if know else free_port()
+        self._cookie: str = know._cookie if know else secrets.token_hex(16)
+        self._knows = know
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         self._folder = folder
-        self._node = f"test-{secrets.token_hex(4)}@localhost"
+        self.node = f"test-{secrets.token_hex(4)}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text(self._cookie)
+        cookie.chmod(0o400)
         (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
         (folder / "rabbitmq.conf").write_text(
             "vm_memory_high_watermark.relative = 0.3\ndisk_free_limit.absolute = 50MB\n" + settings
         )
 
+    def configure(self, settings: str) -> None:
+        """Add lines to its configuration."""
+        with (self._folder / "rabbitmq.conf").open("a") as conf:
+            conf.write(settings)
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
+        self.launch()
+        self.until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting; the node that it was given to know must have been started before."""
         with (self._folder / "out.log").open("ab") as log:
-            if self._epmd is None:
+            if self._epmd is None and self._knows is None:
                 command = [_EPMD, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
                 self._epmd = subprocess.Popen(command, stdout=log, stderr=log)
             self._process = subprocess.Popen(
                 [_SERVER], env=self._environment(), stdout=log, stderr=log, start_new_session=True, cwd=self._folder
             )
+
+    def until_ready(self) -> None:
+        """Wait until it takes connections."""
         until(self._answers, what=f"RabbitMQ; see {self._folder / 'out.log'}", seconds=60)
 
     def kill(self) -> None:
@@ -74,7 +99,7 @@ class RabbitMQ:
 
     def control(self, *words: str) -> str:
         """Run `rabbitmqctl` and answer what it prints."""
-        command = [str(_SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self._node, *words]
+        command = [str(_SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self.node, *words]
         done = subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=60, text=True)
         return done.stdout
 
@@ -92,7 +117,7 @@ class RabbitMQ:
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
             "USER": pwd.getpwuid(os.geteuid()).pw_name,
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -104,7 +129,7 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(_ERLANG),
         }
 
 
@@ -117,3 +142,24 @@ def rabbitmq(folder: Path, plugins: Sequence[str] = (), settings: str = "") -> I
         yield broker
     finally:
         broker.stop()
+
+
+@contextlib.contextmanager
+def rabbitmq_cluster(folder: Path) -> Iterator[list[RabbitMQ]]:
+    """Run three nodes that are one broker, as docs/operations.md says how."""
+    first = RabbitMQ(folder / "one")
+    nodes = [first, *(RabbitMQ(folder / name, know=first) for name in ("two", "three"))]
+    settings = "cluster_formation.peer_discovery_backend = classic_config\n"
+    for number, node in enumerate(nodes, 1):
+        settings += f"cluster_formation.classic_config.nodes.{number} = {node.node}\n"
+    settings += "cluster_partition_handling = pause_minority\n"
+    try:
+        for node in nodes:
+            node.configure(settings)
+            node.launch()
+        for node in nodes:
+            node.until_ready()
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.stop()

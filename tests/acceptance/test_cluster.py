@@ -1,0 +1,103 @@
+"""A cluster of three RabbitMQ nodes behind Pulpit: any of them may die, as docs/operations.md promises."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pulpit
+from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq_cluster
+from support.server import Server
+from support.server import pulpit as running_server
+from support.waiting import until
+
+pytestmark = [pytest.mark.needs_rabbitmq, needs_rabbitmq]
+
+BURST = 25
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RabbitMQ]]:
+    with rabbitmq_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+class Counter:
+    """A subscriber on a quorum queue, in a thread: what came, and what was missing."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self.events: list[pulpit.Event] = []
+        self.gaps: list[pulpit.Gap] = []
+        self.ready = threading.Event()
+        self._urls = urls
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Subscribe."""
+        self._thread.start()
+        assert self.ready.wait(20)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many events have come."""
+        until(lambda: len(self.events) >= count, what=f"{count} events", seconds=60)
+
+    def stop(self) -> None:
+        """Leave."""
+        if self._task:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        self._task = self._loop.create_task(self._follow())
+        self._loop.run_until_complete(asyncio.wait([self._task]))
+        self._loop.close()
+
+    async def _follow(self) -> None:
+        async with pulpit.subscribe(self._urls, exchange="pulp", queue="everything", on_gap=self.gaps.append) as events:
+            self.ready.set()
+            async for event in events:
+                self.events.append(event)
+
+
+def fire(server: Server, count: int) -> None:
+    for _ in range(count):
+        body = {"event_type": "ci.build.finish", "repo_id": "zoo", "payload": {}}
+        server.call("POST", "/pulpit/v1/events", body)
+
+
+@pytest.mark.timeout(180)
+def test_any_node_may_die_and_every_event_comes_once_and_in_order_and_two_may_for_a_while(
+    nodes: list[RabbitMQ], tmp_path: Path
+) -> None:
+    urls = [node.url for node in nodes]
+    with running_server(tmp_path / "data", f"[messaging]\nurl: {','.join(urls)}\n") as server:
+        server.listen("pulp")
+        counter = Counter([*urls[1:], urls[0]])  # at first at another node than the server
+        counter.start()
+        try:
+            for round_, node in enumerate(nodes, 1):
+                fire(server, BURST)
+                node.kill()
+                fire(server, BURST)
+                counter.wait_for(round_ * 2 * BURST)
+                if node is not nodes[-1]:
+                    node.start()
+                    until(lambda: in_step(nodes), what="the queue to be on three nodes again", seconds=60)
+            nodes[0].kill()  # the second of three
+            fire(server, BURST)
+            nodes[0].start()
+            counter.wait_for((2 * len(nodes) + 1) * BURST)
+        finally:
+            counter.stop()
+    assert [event.repo_number for event in counter.events] == list(range(1, (2 * len(nodes) + 1) * BURST + 1))
+    assert counter.gaps == []
+
+
+def in_step(nodes: list[RabbitMQ]) -> bool:
+    """Whether every node has its copy of the queue, so that the next one may die."""
+    online = nodes[0].control("list_queues", "--no-table-headers", "online")
+    return online.count("@") == len(nodes)
