@@ -28,14 +28,23 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Time, level and message, and then the details as `key=value`."""
+    """Time, level and message, and then the details as `key=value`; a traceback follows in lines that are set in."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Write the record."""
-        text = super().format(record)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Write the line, in which nothing of what a stranger wrote ends it or steers a terminal."""
         details = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _PLAIN)
-        first, newline, rest = text.partition("\n")
-        return f"{first} [{details}]{newline}{rest}" if details else text
+        return _printable(super().formatMessage(record) + (f" [{details}]" if details else ""))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the same
+        """Write a traceback."""
+        return "\n".join(f"  {_printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _printable(text: str) -> str:
+    """The text with the numbers of characters that are none to be seen."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def configure(level: str, style: str) -> None:
