@@ -78,7 +78,7 @@ def test_a_reader_may_read_and_search_and_nothing_else(api: Api) -> None:
     api.client.headers.update(basic("reader"))
     assert api.client.get(f"{V2}/events/").status_code == 200
     assert api.client.post(f"{V2}/tasks/search/", json={"criteria": {}}).status_code == 200
-    for method, path in (("POST", "events/"), ("DELETE", "repositories/x/"), ("PUT", "users/reader/")):
+    for method, path in (("POST", "events/"), ("DELETE", "repositories/x/"), ("PUT", "users/admin/")):
         answer = api.client.request(method, f"{V2}/{path}", json={})
         assert (answer.status_code, answer.json()["auth_error_code"]) == (401, "permission_denied")
 
