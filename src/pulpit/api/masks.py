@@ -1,16 +1,21 @@
-"""Secrets in configurations: shown as five stars, and five stars sent back mean "as it was"."""
+"""Secrets in configurations: shown as five stars, and five stars sent back mean "as it was".
 
+So is the password of a URL, which feeds of Pulp 2 may have: `http://user:*****@host/`.
+"""
+
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
 from pulpit.errors import InvalidValue
 
 MASK: Final = "*****"
+_IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
 
 
 def masked(config: dict[str, Any], secret_keys: Collection[str]) -> dict[str, Any]:
     """The configuration as it may be shown; an absent or empty secret is shown as it is."""
-    return {key: MASK if key in secret_keys and value else value for key, value in config.items()}
+    return {key: MASK if key in secret_keys and value else _without_password(value) for key, value in config.items()}
 
 
 def merged(
@@ -21,8 +26,18 @@ def merged(
     Raises:
         InvalidValue: `property_name`, when five stars come for a secret that was never given.
     """
-    changes = {key: value for key, value in delta.items() if not (key in secret_keys and value == MASK and key in old)}
-    if any(key in secret_keys and value == MASK for key, value in changes.items()):
+    shown = masked(old, secret_keys)
+    sent_back = {key for key, value in delta.items() if key in old and _has_mask(value) and value == shown[key]}
+    changes = {key: value for key, value in delta.items() if key not in sent_back}
+    if any(_has_mask(value) for value in changes.values()):
         raise InvalidValue(property_name, f"{MASK} stands for a secret that is kept, and none is kept here.")
     both = {**old, **changes}
     return {key: value for key, value in both.items() if value is not None}
+
+
+def _without_password(value: Any) -> Any:
+    return _IN_URL.sub(rf"\1:{MASK}@", value) if isinstance(value, str) else value
+
+
+def _has_mask(value: Any) -> bool:
+    return isinstance(value, str) and (value == MASK or f":{MASK}@" in value)

@@ -1,0 +1,37 @@
+"""Which parts of a configuration are shown as stars, and what stars mean that are sent back."""
+
+import pytest
+
+from pulpit.api.masks import masked, merged
+from pulpit.errors import InvalidValue
+
+FEED = "https://feeder:hush@host:8443/a?b=c@d"
+SHOWN = "https://feeder:*****@host:8443/a?b=c@d"
+
+
+def test_the_password_of_a_url_is_a_secret_wherever_it_stands() -> None:
+    config = {"feed": FEED, "password": "hush", "size": 7, "other": "http://host/u:p@x", "proxy_host": "http://u:p:q@h"}
+    shown = masked(config, {"password"})
+    assert shown == config | {"feed": SHOWN, "password": "*****", "proxy_host": "http://u:*****@h"}
+
+
+def test_stars_that_are_sent_back_leave_the_secret_as_it_is() -> None:
+    old = {"feed": FEED, "password": "hush"}
+    same = merged(old, {"feed": SHOWN, "password": "*****"}, {"password"}, property_name="config")
+    assert same == old
+    changed = merged(old, {"feed": "https://host/"}, {"password"}, property_name="config")
+    assert changed == {"feed": "https://host/", "password": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("old", "delta"),
+    [
+        ({}, {"feed": SHOWN}),
+        ({"feed": FEED}, {"feed": SHOWN.replace("host", "evil")}),  # the secret would go to another place
+        ({"feed": FEED}, {"proxy_host": SHOWN}),
+        ({}, {"password": "*****"}),
+    ],
+)
+def test_stars_that_stand_for_nothing_are_refused(old: dict[str, str], delta: dict[str, str]) -> None:
+    with pytest.raises(InvalidValue, match="none is kept here"):
+        merged(old, delta, {"password"}, property_name="config")
