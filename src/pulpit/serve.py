@@ -7,6 +7,7 @@ Whatever is opened is closed in the opposite order by one exit stack, so a start
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -24,7 +25,9 @@ import uvloop
 
 from pulpit import brokering, datafolder, logs, messaging, openfiles
 from pulpit.accounts import ensure_admin
+from pulpit.api.admission import Transport
 from pulpit.api.app import create_app
+from pulpit.api.authorities import Authorities
 from pulpit.api.login import Doorkeeper
 from pulpit.api.services import Services, Worker
 from pulpit.api.tls import CertifiedHttp
@@ -238,7 +241,18 @@ def _services(
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
         news=dispatcher.news,
+        transport=Transport(
+            speaks_https=bool(settings.server.ssl_certificate), is_local=_is_local(settings.server.host)
+        ),
     )
+
+
+def _is_local(host: str) -> bool:
+    """Whether nobody beyond this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _http(settings: Settings, services: Services) -> dict[str, Any]:
@@ -287,6 +301,7 @@ async def _rest(
         raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
     if config.ssl:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        Authorities(services.database).keep(config.ssl)
     async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
             await asyncio.sleep(0.005)

@@ -1,6 +1,10 @@
 """Published trees over HTTP."""
 
+import email
+import hashlib
 import http.client
+import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.waiting import until
 
-CONTENT = bytes(range(256)) * 2000
+CONTENT = bytes(range(256)) * 20_000
 
 
 @pytest.fixture
@@ -26,6 +30,7 @@ def here(tmp_path: Path) -> Iterator[Mirror]:
         upstream.put("paged/index.html", b"for people")
         upstream.put("paged/index.v1_json", b"{}")
         upstream.put("unpaged/index.html", b"a file like any other")
+        upstream.put("packed.tar.gz", b"packed")
         upstream.manifest()
         one.create("zoo", upstream.url)
         assert one.sync("zoo").result == "success"
@@ -84,6 +89,66 @@ def test_a_file_that_the_client_has_is_not_sent_again(port: int) -> None:
     assert ask(port, "/zoo/big.iso", {"If-None-Match": '"another"'})[0] == 200
 
 
+def test_a_file_is_known_by_its_sha256(port: int) -> None:
+    for path, content in (("/zoo/big.iso", CONTENT), ("/zoo/PULP_MANIFEST", ask(port, "/zoo/PULP_MANIFEST")[2])):
+        assert ask(port, path)[1]["etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+
+
+def test_a_condition_that_fails_is_said(port: int) -> None:
+    status, headers, _ = ask(port, "/zoo/big.iso", {"If-Match": '"another"'})
+    assert (status, headers["etag"]) == (412, ask(port, "/zoo/big.iso")[1]["etag"])
+
+
+def test_a_part_of_another_file_is_not_sent(port: int) -> None:
+    asked = {"Range": "bytes=0-9", "If-Range": '"another"'}
+    assert ask(port, "/zoo/big.iso", asked)[::2] == (200, CONTENT)
+    status, headers, _ = ask(port, "/zoo/big.iso", {"Range": "bytes=99999999-"})
+    assert (status, headers["content-range"]) == (416, f"bytes */{len(CONTENT)}")
+
+
+def test_several_parts_are_sent_as_one_message(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/big.iso", {"Range": "bytes=0-9, 1000-1009, -10"})
+
+    assert (status, headers["content-length"]) == (206, str(len(body)))
+    head = f"Content-Type: {headers['content-type']}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + body)
+    parts = [
+        (part["Content-Range"], part.get_payload(decode=True)) for part in message.walk() if not part.is_multipart()
+    ]
+    size = len(CONTENT)
+    assert parts == [
+        (f"bytes 0-9/{size}", CONTENT[:10]),
+        (f"bytes 1000-1009/{size}", CONTENT[1000:1010]),
+        (f"bytes {size - 10}-{size - 1}/{size}", CONTENT[-10:]),
+    ]
+
+
+def test_a_folder_is_listed_as_json_for_whom_asks(port: int) -> None:
+    status, headers, body = ask(port, "/zoo/", {"Accept": "application/json"})
+    assert (status, headers["content-type"], headers["vary"]) == (200, "application/json", "Accept")
+    found = [(one["name"], one["type"], one["size"]) for one in json.loads(body)["entries"]]
+    assert ("folder", "folder", None) in found
+    assert ("big.iso", "file", len(CONTENT)) in found
+    assert found == sorted(found, key=lambda one: (one[1] != "folder", one[0]))
+    assert ask(port, "/zoo/", {"Accept": "text/html,application/json"})[1]["content-type"].startswith("text/html")
+
+
+def test_what_is_packed_is_sent_as_it_is(port: int) -> None:
+    assert "content-encoding" not in ask(port, "/zoo/packed.tar.gz", {"Accept-Encoding": "gzip"})[1]
+
+
+def test_a_client_that_goes_away_in_the_middle_leaves_no_file_open(port: int) -> None:
+    def opened() -> int:
+        return sum("big.iso" in str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+
+    before = opened()
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /pulp/isos/zoo/big.iso HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.recv(100)
+    until(lambda: opened() == before, what="the files to be closed")
+
+
 def test_a_later_date_is_no_sign_that_the_client_has_it(port: int) -> None:
     assert ask(port, "/zoo/big.iso", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})[0] == 200
 
@@ -129,7 +194,22 @@ def test_what_an_upstream_wrote_runs_nothing(port: int) -> None:
     assert headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/zoo/nothing", "/zoo/%2e%2e/%2e%2e/pulpit.db", "/../pulpit.db", "/zoo/big.iso/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/zoo/nothing",
+        "/zoo/%2e%2e/%2e%2e/pulpit.db",
+        "/../pulpit.db",
+        "/..%2f..%2fpulpit.db",
+        "/zoo%2f..%2f..%2ftrees",
+        "/zoo/big.iso/",
+        "/zoo/big.iso%00",
+        "/zoo/%0d%0aX-Injected:%201",
+        "/zoo/" + "a" * 300,
+        "/zoo/" + "a/" * 3000,
+        "/zoo\\big.iso",
+    ],
+)
 def test_nothing_else_is_found(port: int, path: str) -> None:
     assert ask(port, path)[0] == 404
 
@@ -158,6 +238,6 @@ def test_one_pulpit_mirrors_another_and_sees_that_nothing_changed(port: int, tmp
     (tmp_path / "second").mkdir()
     with mirror(tmp_path / "second") as second:
         second.create("copy", f"http://127.0.0.1:{port}/pulp/isos/zoo/")
-        assert second.sync("copy").added_count == 5
+        assert second.sync("copy").added_count == 6
         again = second.sync("copy")
         assert (again.result, again.added_count) == ("success", 0)

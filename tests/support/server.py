@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,11 +25,12 @@ ENDED = ("finished", "error", "canceled", "skipped")
 class Server:
     """The server of one data folder."""
 
-    def __init__(self, data_dir: Path, conf: str = "") -> None:
+    def __init__(self, data_dir: Path, conf: str = "", trust: Path | None = None) -> None:
         self.data_dir = data_dir
         self.broker_port = free_port()
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if trust else 'http'}://127.0.0.1:{self.port}"
+        self._trust = ssl.create_default_context(cafile=trust) if trust else None
         self._conf = data_dir.parent / f"{data_dir.name}.conf"
         self._conf.write_text(conf)
         self._process: subprocess.Popen[str] | None = None
@@ -81,7 +83,7 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, data, timeout=20) as answer:
+        with urllib.request.urlopen(request, data, timeout=20, context=self._trust) as answer:
             return json.loads(answer.read() or b"null")
 
     def listen(self, exchange: str, *event_types: str) -> str:
@@ -133,9 +135,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def pulpit(data_dir: Path, conf: str = "") -> Iterator[Server]:
-    """Run a server; it must end well."""
-    server = Server(data_dir, conf)
+def pulpit(data_dir: Path, conf: str = "", trust: Path | None = None) -> Iterator[Server]:
+    """Run a server, over HTTPS if there is an authority to trust; it must end well."""
+    server = Server(data_dir, conf, trust)
     server.start()
     try:
         yield server

@@ -1,5 +1,6 @@
 """Puts everything that is served over HTTP together: the REST API, and the published trees beside it."""
 
+import asyncio
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Final
@@ -9,6 +10,7 @@ from fastapi.security import HTTPBasic
 
 from pulpit import __version__
 from pulpit.api import description, failures, health, metrics
+from pulpit.api.admission import Admission
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
 from pulpit.api.v1 import broker, dead_letters, listeners, schemas
@@ -76,8 +78,9 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(health.router)
     description.install(app, _api(V2, _RESOURCES, status.router), "Pulp 2's REST API v2.")
     description.install(app, _api(V1, _OWN), _BEYOND)
+    gate = Admission(services.database, services.clock, services.transport, sleep=asyncio.sleep)
     for kind in sorted({one.published_under for one in services.content_types.values()}):
-        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind))
+        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, gate))
     return app
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from pulpit.content import access
 from pulpit.content.port import ContentType
 from pulpit.errors import InvalidValue
 
 SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
-"""Keys of any importer's configuration that are never shown again."""
+"""Keys of any importer's or distributor's configuration that are never shown again."""
 
 
 class Plugins:
@@ -41,7 +42,8 @@ class Plugins:
         found = self._by_type.get(distributor_type_id)
         if found is None or distributor_type_id not in found.distributor_type_ids:
             raise InvalidValue("distributor_type_id", f"there is no distributor {distributor_type_id!r}.")
-        found.check_distributor_config(config)
+        access.check(config)
+        found.check_distributor_config(access.of_type(config))
 
     def secret_keys(self, plugin_type_id: str) -> Collection[str]:
         """The keys that are masked; the same for all."""

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
+from pulpit.api.admission import Transport
 from pulpit.api.certificates import ClientCertificates
 from pulpit.api.login import Doorkeeper
 from pulpit.api.plugins import Plugins
@@ -54,6 +55,8 @@ class Services:
     """Whether the delivery engine runs."""
     broker_status: Callable[[], dict[str, Any]] | None = None
     """What the embedded broker looks like; none where there is none."""
+    transport: Transport = field(default_factory=Transport)
+    """How the server can be reached."""
     news: News = field(default_factory=News)
     """Word of new events."""
     waiting: Semaphore = field(default_factory=lambda: Semaphore(MOST_WAITING))

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pulpit.repositories.sending import ABORT
+
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request line with its headers; a read may go beyond it before it is noticed."""
 HEAD_SECONDS: Final = 30.0
@@ -29,6 +31,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, ABORT: transport.abort}
         if len(self.connections) > self.most_connections:
             transport.abort()
             return

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from pulpit.clock import iso_micro
+from pulpit.content import access
 from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile, StoredUnit
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
 from pulpit.repositories.storage import Storage, disk_errors
@@ -104,7 +105,7 @@ class _Run:
         self._workplace: Final = workplace
         self._database: Final = workplace.database
         self._distributor: Final = distributor
-        self._config: Final = config
+        self._config: Final = access.of_type(config)
         self._report: Final = report
         self._type: Final[ContentType] = workplace.content_type(distributor.distributor_type_id)
         self._storage: Final = Storage(workplace.data_dir)

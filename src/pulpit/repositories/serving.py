@@ -1,24 +1,23 @@
 """Published trees over HTTP: an ASGI application for each kind, with ranges, conditions and listings.
 
-What an upstream wrote is never run in the origin of the API: every answer is sandboxed.
+What an upstream wrote is never run in the origin of the API: every answer is sandboxed. Who may have what is for the
+gate to say; without one, everything published is for everybody.
 """
 
-import html
 import mimetypes
-import os
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from pulpit.repositories import pages
-from pulpit.repositories.published import Entry, PublishedFile, PublishedFolder, locate
+from pulpit.repositories import listing, pages, sending
+from pulpit.repositories.published import PublishedFile, PublishedFolder, locate
 
-_PIECE: Final = 1 << 18
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 _PACKED: Final = {
     "gzip": "application/gzip",
@@ -33,17 +32,45 @@ _TYPES: Final = {
     ".rpm": "application/x-rpm",
     ".v1_json": pages.JSON,
     ".whl": "application/zip",
+    ".yaml": "application/yaml",
+    ".zck": "application/octet-stream",
     ".zst": "application/zstd",
 }
 _METHODS: Final = frozenset({"GET", "HEAD"})
+_NOTHING: Final = "There is nothing published at this address.\n"
+
+
+class Gate(Protocol):
+    """Says who may have what is published; a distributor is named by its object id."""
+
+    async def refusal(self, scope: Scope, distributor: str) -> Response | None:
+        """What a request gets instead of what a distributor published, or `None` if it may have it."""
+
+    def shows(self, scope: Scope, distributor: str) -> bool:
+        """Whether a listing for this request may name what a distributor published; called in a thread."""
+
+
+class OpenGate:
+    """Everything is for everybody."""
+
+    async def refusal(self, scope: Scope, distributor: str) -> Response | None:
+        """Nothing is refused."""
+        del scope, distributor
+        return None
+
+    def shows(self, scope: Scope, distributor: str) -> bool:
+        """Everything is shown."""
+        del scope, distributor
+        return True
 
 
 class PublishedFiles:
     """Serves everything of one kind (`isos`); mount it where `/pulp/<kind>` stands."""
 
-    def __init__(self, data_dir: Path, kind: str) -> None:
+    def __init__(self, data_dir: Path, kind: str, gate: Gate | None = None) -> None:
         self._data_dir: Final = data_dir
         self._kind: Final = kind
+        self._gate: Final[Gate] = gate or OpenGate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -55,16 +82,37 @@ class PublishedFiles:
         if scope["method"] not in _METHODS:
             return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        found = await run_in_threadpool(locate, self._data_dir, self._kind, path)
+        found, response = await run_in_threadpool(self._prepared, scope, path)
+        if found is not None and found.place is not None:
+            return await self._gate.refusal(scope, found.place.distributor) or response
+        return response
+
+    def _prepared(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder | None, Response]:
+        """What is there, and the answer for those who may have it."""
+        found = locate(self._data_dir, self._kind, path)
         match found:
             case PublishedFile() if not path.endswith("/"):
-                return await run_in_threadpool(_file, found, Headers(scope=scope))
+                return found, _file(found, Headers(scope=scope))
             case PublishedFolder() if path.endswith("/"):
-                return await run_in_threadpool(_folder, found, scope)
+                return found, self._folder(found, scope)
             case PublishedFolder():
                 query = scope.get("query_string", b"").decode("latin-1")
-                return RedirectResponse(quote(scope["path"]) + "/" + (f"?{query}" if query else ""), 301)
-        return PlainTextResponse("There is nothing published at this address.\n", 404)
+                return found, RedirectResponse(quote(scope["path"]) + "/" + (f"?{query}" if query else ""), 301)
+        return found, PlainTextResponse(_NOTHING, 404)
+
+    def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
+        """The page that a folder holds in several forms, else a listing."""
+        asked = Headers(scope=scope)
+        if found.place and pages.is_paged(found.path):
+            return _page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
+        entries = list(found.entries(partial(self._gate.shows, scope)))
+        root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+        if not (entries or found.place or root):
+            return PlainTextResponse(_NOTHING, 404)
+        headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
+        if listing.wants_json(asked.get("accept", "")):
+            return Response(listing.document(scope["path"], entries), headers=headers, media_type=listing.JSON)
+        return HTMLResponse(listing.page(scope["path"], entries, has_parent=not root), headers=headers)
 
 
 def media_type(name: str) -> str:
@@ -78,61 +126,20 @@ def media_type(name: str) -> str:
     return kind or ("text/plain" if name.isupper() else "application/octet-stream")
 
 
-def _folder(found: PublishedFolder, scope: Scope) -> Response:
-    """The page that a folder holds in several forms, else a listing."""
-    if not pages.is_paged(found.path):
-        return HTMLResponse(_listing(found, scope["path"]))
-    asked, form = Headers(scope=scope), QueryParams(scope.get("query_string", b"")).get("format")
+def _page(found: PublishedFolder, asked: Headers, form: str | None) -> Response:
     kind = pages.preferred(asked.get("accept", "")) if form is None else pages.named(form)
     if kind is None:
         return PlainTextResponse(f"There is no such format here; {pages.JSON} is one.\n", 406)
-    response = _file(PublishedFile(path=pages.file_of(found.path, kind)), asked, kind)
-    response.headers["Vary"] = "Accept"
-    return response
+    file = PublishedFile(path=pages.file_of(found.path, kind), place=found.place)
+    return _file(file, asked, kind, {"Vary": "Accept"})
 
 
-def _file(found: PublishedFile, asked: Headers, kind: str | None = None) -> Response:
+def _file(
+    found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
+) -> Response:
+    digest = found.place.digest(found.path) if found.place else ""
     try:
-        stat = found.path.stat()
+        file = sending.opened(found.path, kind or media_type(found.path.name), digest)
     except FileNotFoundError:
-        return PlainTextResponse("There is nothing published at this address any more.\n", 404)
-    response = _Sent(found.path, media_type=kind or media_type(found.path.name), stat_result=stat)
-    response.headers["ETag"] = _etag(stat)
-    response.headers["Cache-Control"] = "no-cache"
-    if not _has_it(asked, response.headers["ETag"], response.headers["Last-Modified"]):
-        return response
-    kept = ("ETag", "Last-Modified", "Cache-Control")
-    return Response(status_code=304, headers={name: response.headers[name] for name in kept})
-
-
-class _Sent(FileResponse):
-    chunk_size = _PIECE
-
-
-def _etag(stat: os.stat_result) -> str:
-    """One for each content that was ever kept: files of the storage are never written twice."""
-    return f'"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"'
-
-
-def _has_it(asked: Headers, etag: str, modified: str) -> bool:
-    """Whether the client has this very file; its date must be equal, for an older file may come back."""
-    tags = asked.get("if-none-match")
-    if tags is not None:
-        return tags.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
-    return asked.get("if-modified-since") == modified
-
-
-def _listing(found: PublishedFolder, url_path: str) -> str:
-    title = html.escape(f"Index of {url_path}")
-    rows = "\n".join(_row(entry) for entry in found.entries())
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
-        f'<body><h1>{title}</h1>\n<table>\n<tr><td><a href="../">../</a></td></tr>\n{rows}\n</table></body></html>\n'
-    )
-
-
-def _row(entry: Entry) -> str:
-    name = entry.name + ("/" if entry.is_folder else "")
-    size = "-" if entry.size is None else str(entry.size)
-    link = f'<a href="./{quote(name)}">{html.escape(name)}</a>'
-    return f"<tr><td>{link}</td><td>{entry.modified:%Y-%m-%d %H:%M}</td><td>{size}</td></tr>"
+        return PlainTextResponse(sending.GONE, 404)
+    return sending.answer(file, asked, {"Cache-Control": "no-cache", **(further or {})})

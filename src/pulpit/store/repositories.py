@@ -170,6 +170,19 @@ def distributors_of(connection: Connection, repo_id: str | None = None) -> list[
     return [Distributor(**row) for row in connection.execute(wanted).mappings()]
 
 
+def distributor_config(connection: Connection, object_id: str) -> dict[str, Any] | None:
+    """The configuration of a distributor, if it exists."""
+    wanted = select(distributors.c.config).where(distributors.c.object_id == object_id)
+    config: dict[str, Any] | None = connection.execute(wanted).scalar()
+    return config
+
+
+def authorities(connection: Connection) -> list[dict[str, Any]]:
+    """The configurations of distributors that may name an authority of client certificates."""
+    config = distributors.c.config
+    return list(connection.execute(select(config).where(config.contains("CERTIFICATE"))).scalars())
+
+
 def unit_counts(connection: Connection, repo_id: str | None = None) -> dict[str, dict[str, int]]:
     """How many units of each type each repository holds: repository id → unit type → count."""
     columns = associations.c

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.api.login import FORGIVEN_AFTER, Doorkeeper, WrongPassword, read_basic
+from pulpit.api.guessing import FORGIVEN_AFTER
+from pulpit.api.login import Doorkeeper, WrongPassword, read_basic
 from pulpit.api.passwords import VerifiedPasswords, hash_password, is_password
 from pulpit.errors import AuthenticationFailed
 from pulpit.store import users

@@ -13,7 +13,9 @@ from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.masks import MASK, merged
 from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
+from pulpit.api.passwords import hash_password
 from pulpit.api.services import Services
+from pulpit.content import access
 from pulpit.errors import InvalidValue
 from pulpit.repositories.publish import check_place
 from pulpit.store import repositories
@@ -98,7 +100,7 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
         raise InvalidValue("distributor_id", "it must be 1 to 255 letters, digits, '.', '-' and '_'.")
     type_id = new.distributor_type_id
     types = services.plugins
-    delta = _relative(new.distributor_config or {})
+    delta = _prepared(new.distributor_config or {})
     config = merged({}, delta, types.secret_keys(type_id), property_name=_CONFIG)
     types.check_distributor_config(type_id, config)
     check_place(tx.connection, services.content_types[type_id], repo_id, (type_id, distributor_id), config)
@@ -126,7 +128,7 @@ def queue_distributor_update(
     found = repositories.distributor(tx.connection, repo_id, distributor_id)
     types = services.plugins
     secrets = types.secret_keys(found.distributor_type_id)
-    delta = _relative(changes.distributor_config)
+    delta = _prepared(changes.distributor_config)
     config = merged(found.config, delta, secrets, property_name=_CONFIG)
     types.check_distributor_config(found.distributor_type_id, config)
     content_type = services.content_types[found.distributor_type_id]
@@ -159,7 +161,14 @@ def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in wanted.select(documented)])
 
 
-def _relative(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with a relative URL that is one: the original client sends `/zoo` for a feed without a path."""
-    url = config.get(_RELATIVE_URL)
-    return {**config, _RELATIVE_URL: url.lstrip("/")} if isinstance(url, str) else config
+def _prepared(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as it is kept: with no password but its hash, and with a relative URL that is one.
+
+    The original client sends `/zoo` for a feed without a path.
+    """
+    url, password = config.get(_RELATIVE_URL), config.get(access.PASSWORD)
+    if isinstance(url, str):
+        config = {**config, _RELATIVE_URL: url.lstrip("/")}
+    if isinstance(password, str) and password not in ("", MASK):
+        config = {**config, access.PASSWORD: hash_password(password)}
+    return config
