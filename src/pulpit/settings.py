@@ -99,7 +99,7 @@ class Email:
     ca: str = _key("", "Authorities to trust for TLS; empty is the system's.", unit="path, PEM")
     username: str = _key("", "User to log in as; empty is no login.")
     password: str = _key("", "Password of the user.")
-    password_file: str = _key("", "File with the password, instead of `password`.", unit="path")
+    password_file: str = _key("", "File with the password, instead of `password`.", unit="path, mode 0600")
     timeout: int = _key(30, "How long sending one message may take.", unit="seconds", least=1, most=600)
 
 

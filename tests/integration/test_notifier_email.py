@@ -296,6 +296,7 @@ def test_a_server_without_starttls_gets_no_message_in_the_clear() -> None:
 
 def test_login(authority: trustme.CA, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret-word\n")
+    (tmp_path / "password").chmod(0o600)
 
     async def story() -> None:
         ca = str(tmp_path / "ca.pem")

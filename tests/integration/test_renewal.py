@@ -4,8 +4,11 @@ import base64
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 
 from support.authority import Authority
+from support.ports import free_port
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -147,3 +151,24 @@ def test_users_and_permissions_change_without_a_restart(server: Server, files: F
         bob.channel().queue_declare("bobs", exclusive=True)
         with connected(server, files, "eve", "e") as eve, pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
             eve.channel().queue_declare("q")
+
+
+def test_the_broker_alone_takes_over_what_changes_too(files: Files, tmp_path: Path) -> None:
+    port, conf = free_port(), tmp_path / "conf"
+    conf.write_text(files.configuration)
+    options = ["--config", str(conf), "--data-dir", str(tmp_path / "alone"), "--port", str(port)]
+    broker = subprocess.Popen([sys.executable, "-m", "pulpit.cli", "broker", *options], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: shows(port, files.authority, "one.example.com"), what="the broker", seconds=30)
+        files.certify("two.example.com")
+        until(lambda: shows(port, files.authority, "two.example.com"), what="the new certificate")
+    finally:
+        broker.send_signal(signal.SIGTERM)
+        assert broker.wait(20) == 0
+
+
+def shows(port: int, authority: Authority, name: str) -> bool:
+    try:
+        return shown(port, authority) == name
+    except OSError:
+        return False

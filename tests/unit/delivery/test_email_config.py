@@ -109,6 +109,11 @@ def test_settings_that_cannot_work_are_named(settings: dict[str, Any], key: str)
     assert caught.value.key == f"[email] {key}"
 
 
-def test_a_password_comes_from_its_file(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("two words\r\n")
-    assert Email(Settings(password_file=str(tmp_path / "password")), system_clock).server.password == "two words"
+def test_a_password_comes_from_its_file_which_others_cannot_read(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("two words\r\n")
+    path.chmod(0o600)
+    assert Email(Settings(password_file=str(path)), system_clock).server.password == "two words"
+    path.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        Email(Settings(password_file=str(path)), system_clock)

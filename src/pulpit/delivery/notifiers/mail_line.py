@@ -14,11 +14,12 @@ from typing import Final
 
 import aiosmtplib
 
+from pulpit.cleartext import is_loopback
 from pulpit.delivery.notifiers.email_config import is_address
 from pulpit.errors import ConfigurationError
+from pulpit.privatefile import first_line, read_secret
 from pulpit.settings import Email
 
-LONGEST_PASSWORD: Final = 1024
 GOODBYE_TIMEOUT: Final = 2.0
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
@@ -53,7 +54,7 @@ def mail_server(settings: Email) -> MailServer:
     Raises:
         ConfigurationError: a key of `[email]`.
     """
-    if settings.username and settings.tls == "none" and settings.host not in ("localhost", "127.0.0.1", "::1"):
+    if settings.username and settings.tls == "none" and not is_loopback(settings.host):
         sentence = "a password would go over the network in the clear; set tls to starttls or tls."
         raise ConfigurationError("[email] username", sentence)
     own = socket.gethostname()
@@ -136,12 +137,7 @@ def _password(settings: Email) -> str:
         return settings.password
     if settings.password:
         raise ConfigurationError("[email] password_file", "give either password or password_file.")
-    try:
-        with Path(settings.password_file).open(encoding="utf-8") as file:
-            return file.read(LONGEST_PASSWORD).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigurationError("[email] password_file", f"it cannot be read ({reason}).") from None
+    return first_line(read_secret(Path(settings.password_file), "[email] password_file"))
 
 
 def _trust(settings: Email) -> ssl.SSLContext | None:
