@@ -6,6 +6,7 @@ environment and the command line. Unknown keys of the file are left alone and re
 
 import configparser
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -269,7 +270,20 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
     known = {(key.section, key.name) for key in keys()}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
     strangers = [f"{path}: [{section}] {name} is unknown here and left alone" for section, name in given.keys() - known]
-    return {key: text for key, text in given.items() if key in known}, sorted(strangers)
+    used = {key: text for key, text in given.items() if key in known}
+    return used, [*sorted(strangers), *_exposed(path, used)]
+
+
+def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
+    """What everybody on this machine can read, although it is a password."""
+    if not path.stat().st_mode & stat.S_IROTH:
+        return []
+    secret = [f"[{section}] {name}" for (section, name), text in given.items() if _is_secret(name, text)]
+    return [f"{path}: {key} holds a password that others can read; run: chmod o-r {path}" for key in sorted(secret)]
+
+
+def _is_secret(name: str, text: str) -> bool:
+    return (name == "password" and text != "") or (name == "url" and ":" in text.partition("://")[2].rpartition("@")[0])
 
 
 def _unquoted(text: str) -> str:

@@ -19,6 +19,7 @@ def test_a_file_of_pulp_2_is_understood_quotes_and_strange_keys_included(tmp_pat
     file = tmp_path / "server.conf"
     text = "[messaging]\nurl: amqp://u:p@h:5673/v\ntopic_exchange: 'pulp'\ncacert: /ca\n[oauth]\nenabled: false\n"
     file.write_text(text + "[server]\nserver_name: here\n[email]\nfrom: a@b\nenabled: true\n")
+    file.chmod(0o640)
     settings, warnings = load(file, {}, {})
     assert (settings.messaging.url, settings.messaging.topic_exchange) == ("amqp://u:p@h:5673/v", "pulp")
     assert (settings.email.sender, settings.email.enabled) == ("a@b", True)
@@ -85,6 +86,28 @@ def test_a_secret_in_a_url_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(file, {}, {})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[messaging]\nurl: amqps://u:hunter2@h\n", "[messaging] url"),
+        ("[database]\nurl: postgresql://u:hunter2@h/d\n", "[database] url"),
+        ("[email]\npassword: hunter2\n", "[email] password"),
+        ("[email]\npassword:\n[messaging]\nurl: amqps://u@h:5671\n", None),
+    ],
+)
+def test_a_password_that_others_can_read_is_warned_of(tmp_path: Path, text: str, key: str | None) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text(text)
+    file.chmod(0o644)
+    warnings = load(file, {}, {})[1]
+    assert [warning.removeprefix(f"{file}: ").partition(" holds")[0] for warning in warnings] == [key][
+        : key is not None
+    ]
+    assert "hunter2" not in "".join(warnings)
+    file.chmod(0o640)
+    assert load(file, {}, {})[1] == []
 
 
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
