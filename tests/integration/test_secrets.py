@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import stat
 import subprocess
 import sys
 import urllib.error
@@ -156,3 +157,11 @@ def test_no_secret_is_printed(busy: Server, words: list[str]) -> None:
     done: Any = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     search(done.stdout + done.stderr, " ".join(words))
     assert done.stdout or done.stderr
+
+
+def test_nothing_that_a_working_server_keeps_is_open_to_others(busy: Server) -> None:
+    kept = [busy.data_dir, *busy.data_dir.rglob("*")]
+    assert {"bell", "pulpit.db-wal", "pulpit.db-shm"} <= {path.name for path in kept}
+    with contextlib.suppress(FileNotFoundError):  # work goes on meanwhile
+        for path in kept:
+            assert path.is_symlink() or stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
