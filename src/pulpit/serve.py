@@ -50,6 +50,7 @@ from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 from pulpit.tasks.endings import sweep
+from pulpit.tasks.forgetting import Forgetting
 from pulpit.tasks.leftovers import sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
@@ -104,6 +105,7 @@ async def _serve(settings: Settings) -> None:
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
+        await stack.enter_async_context(_running("forgetting", _forgetting(settings).run(database, system_clock), stop))
         incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
@@ -188,6 +190,14 @@ def _notifier_types(settings: Settings, link: Link | None, node: str) -> Notifie
     http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
+
+
+def _forgetting(settings: Settings) -> Forgetting:
+    kept = settings.tasks
+    return Forgetting(
+        tasks=timedelta(days=kept.keep_days) if kept.keep_days else None,
+        history=timedelta(days=kept.keep_history_days) if kept.keep_history_days else None,
+    )
 
 
 def _retention(settings: Settings) -> Retention:

@@ -158,6 +158,12 @@ class Tasks:
     download_tries: int = _key(
         4, "How often a download is begun before it counts as failed.", unit="tries", least=1, most=100
     )
+    keep_days: int = _key(
+        30, "How long tasks that have ended can be asked about; 0 is for ever.", unit="days", least=0, most=36_500
+    )
+    keep_history_days: int = _key(
+        365, "How long the history of syncs and publishes is kept; 0 is for ever.", unit="days", least=0, most=36_500
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

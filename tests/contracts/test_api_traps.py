@@ -1,6 +1,8 @@
 """The wire shapes on which the original Pulp 2 client lives or dies, one test per trap that is the API's to spring.
 
 The client fails hard, often with a traceback, on shapes that look harmless; each test says which one it keeps away.
+Traps 7 to 10 and 14 are about the content of reports and units: `support/original_client.py` looks for them in real
+syncs.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
@@ -106,3 +106,9 @@ def of_repository(
         wanted = wanted.where(columns.started <= until)
     wanted = wanted.order_by(columns.id.asc() if ascending else columns.id.desc()).limit(limit)
     return [Record(**row) for row in connection.execute(wanted).mappings()]
+
+
+def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
+    """Delete the records that were closed longest ago, and answer how many."""
+    oldest = select(history.c.id).where(history.c.completed < ended_before).order_by(history.c.id).limit(limit)
+    return tx.connection.execute(delete(history).where(history.c.id.in_(oldest))).rowcount

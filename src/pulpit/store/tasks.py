@@ -6,12 +6,12 @@ worker that was declared dead finds its task no longer its own and can change no
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, text, true, update
 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
@@ -27,6 +27,8 @@ CANCELED: Final = "canceled"
 SKIPPED: Final = "skipped"
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085748)")
 ENDED: Final = frozenset({FINISHED, ERROR, CANCELED, SKIPPED})
+_PORTION: Final = 200
+"""Tasks that are read at once."""
 STATES: Final = (WAITING, RUNNING, FINISHED, ERROR, CANCELED, SKIPPED)
 
 
@@ -111,14 +113,25 @@ def search(
     tags: Sequence[str] = (),
 ) -> list[Task]:
     """Tasks in one of the states, in none of the others, and with all of the tags; oldest first."""
-    conditions: list[ColumnElement[bool]] = [tasks.c.tags.contains(f'"{tag}"', autoescape=True) for tag in tags]
-    if states is not None:
-        conditions.append(tasks.c.state.in_(states))
+    conditions = _conditions(states, tags)
     if not_states:
         conditions.append(tasks.c.state.not_in(not_states))
     wanted = select(tasks).where(*conditions).order_by(tasks.c.object_id)
     found = [Task(**row) for row in connection.execute(wanted).mappings()]
     return [task for task in found if set(tags) <= set(task.tags)]
+
+
+def each(
+    connection: Connection, *, states: Sequence[str] | None, tags: Sequence[str], newest_first: bool
+) -> Iterator[Task]:
+    """The same in either order, read in portions as they are taken; keep the transaction open meanwhile."""
+    column = tasks.c.object_id
+    wanted = select(tasks).where(*_conditions(states, tags)).limit(_PORTION)
+    wanted = wanted.order_by(column.desc() if newest_first else column)
+    last: ColumnElement[bool] = true()
+    while rows := connection.execute(wanted.where(last)).mappings().all():
+        yield from (task for task in (Task(**row) for row in rows) if set(tags) <= set(task.tags))
+        last = column < rows[-1]["object_id"] if newest_first else column > rows[-1]["object_id"]
 
 
 def counts(connection: Connection) -> Counter[str]:
@@ -193,6 +206,19 @@ def purge(tx: Transaction, states: Sequence[str]) -> int:
     """Delete ended tasks in the given states and answer how many."""
     done = tx.connection.execute(delete(tasks).where(tasks.c.state.in_(set(states) & ENDED)))
     return done.rowcount
+
+
+def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
+    """Delete the tasks that ended longest ago, and answer how many."""
+    old = tasks.c.state.in_(ENDED) & (tasks.c.finish_time < ended_before)
+    oldest = select(tasks.c.object_id).where(old).order_by(tasks.c.object_id).limit(limit)
+    return tx.connection.execute(delete(tasks).where(tasks.c.object_id.in_(oldest))).rowcount
+
+
+def _conditions(states: Sequence[str] | None, tags: Sequence[str]) -> list[ColumnElement[bool]]:
+    """What a database can look for; of tags it finds some too many."""
+    conditions: list[ColumnElement[bool]] = [tasks.c.tags.contains(f'"{tag}"', autoescape=True) for tag in tags]
+    return conditions if states is None else [*conditions, tasks.c.state.in_(states)]
 
 
 def _own(task_id: str, worker_name: str) -> Any:

@@ -2,14 +2,17 @@
 
 import threading
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from pulpit.clock import system_clock
 from pulpit.errors import MissingResource
-from pulpit.store import tasks
-from pulpit.store.database import Database
+from pulpit.store import history, tasks
+from pulpit.store.database import Database, Transaction
+from pulpit.store.history import Ending
 from pulpit.store.tasks import Ended, NewTask, Task
+from pulpit.tasks.forgetting import Forgetting
 
 
 def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
@@ -116,3 +119,38 @@ def test_many_workers_never_take_one_task_twice_nor_one_resource_at_a_time(datab
     for number in range(3):
         of_one = [task.object_id for task in taken if task.resource == f"resource-{number}"]
         assert of_one == sorted(of_one)
+
+
+def test_what_ended_long_ago_is_forgotten_a_few_at_a_time(database: Database) -> None:
+    old = [queued(database) for _ in range(3)]
+    for task in old:
+        claimed(database)
+        ended(database, task)
+    waiting = queued(database)
+    now = system_clock()
+    nothing = Forgetting(tasks=None, history=None)
+    assert nothing.forget(database, now + timedelta(days=9)) == 0
+    month = Forgetting(tasks=timedelta(days=30), history=None)
+    assert month.forget(database, now) == 0
+    with database.write() as tx:
+        assert tasks.forget(tx, ended_before=now + timedelta(days=1), limit=2) == 2
+    assert month.forget(database, now + timedelta(days=31)) == 1
+    with database.read() as connection:
+        assert [task.id for task in tasks.search(connection)] == [waiting.id]
+
+
+def test_old_history_is_forgotten_and_what_is_open_stays(database: Database) -> None:
+    now = system_clock()
+    with database.write() as tx:
+        for moment in (now - timedelta(days=400), now):
+            closed = begin(tx, moment)
+            history.close(tx, closed, Ending(result="success"), now=moment)
+        begin(tx, now - timedelta(days=400))
+    assert Forgetting(tasks=None, history=timedelta(days=365)).forget(database, now) == 1
+    with database.read() as connection:
+        assert len(history.of_repository(connection, "zoo", history.SYNC)) == 1
+        assert len(history.open_records(connection, "t")) == 1
+
+
+def begin(tx: Transaction, moment: datetime) -> str:
+    return history.begin(tx, history.SYNC, repo_id="zoo", plugin_id="i", plugin_type_id="i", task_id="t", now=moment)

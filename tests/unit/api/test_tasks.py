@@ -56,6 +56,22 @@ def test_all_tasks_without_filters(api: Api) -> None:
     assert len(search(api, fields=["task_id"])) == 1
 
 
+@pytest.mark.parametrize(("direction", "expected"), [("ascending", [1, 2]), ("descending", [3, 2])])
+def test_an_order_by_id_is_kept_by_the_database(api: Api, direction: str, expected: list[int]) -> None:
+    ids = [queued(api).id for _ in range(5)]
+    found = search(api, sort=[["id", direction]], limit=2, skip=1, fields=["task_id"])
+    assert [report["task_id"] for report in found] == [ids[index] for index in expected]
+
+
+def test_more_tasks_than_are_read_at_once_are_all_found(api: Api) -> None:
+    with api.database.write() as tx:
+        for _ in range(450):
+            tasks.add(tx, NewTask(task_type="x", arguments={}, tags=["a:b:c"]), now=system_clock())
+    for direction in ("ascending", "descending"):
+        found = search(api, sort=[["id", direction]], filters={"tags": "a:b:c"}, fields=["task_id"])
+        assert len({report["task_id"] for report in found}) == 450
+
+
 def test_tags_of_a_query_must_all_be_there(api: Api) -> None:
     sync = queued(api, *SYNC_TAGS)
     queued(api, SYNC_TAGS[0])

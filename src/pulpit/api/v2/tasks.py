@@ -1,13 +1,14 @@
 """Tasks: what is waiting, running and done."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
-from pulpit.api.criteria import words
+from pulpit.api.criteria import Criteria, words
 from pulpit.api.endpoints import NO_CONTENT, OK, Provided, answers
 from pulpit.api.models import SearchBody, TaskReport
 from pulpit.api.services import Services
@@ -43,9 +44,10 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     states, tags = _narrowing(body.criteria.get("filters"))
+    by_id, newest_first = _order(wanted)
     with services.database.read() as connection:
-        found = tasks.search(connection, states=states, tags=tags)
-    reports = wanted.select(_listed(task) for task in found)
+        found = tasks.each(connection, states=states, tags=tags, newest_first=newest_first)
+        reports = by_id.select(_listed(task) for task in found)
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
@@ -91,6 +93,13 @@ def _purge(services: Services, states: Iterable[str]) -> None:
 def _listed(task: tasks.Task) -> dict[str, Any]:
     """A report as lists show it: without the queue."""
     return {key: value for key, value in task_report(task).items() if key != "queue"}
+
+
+def _order(wanted: Criteria) -> tuple[Criteria, bool]:
+    """The criteria without an order that the database keeps by itself, and whether that begins with the newest."""
+    if wanted.sort in ([("id", 1)], [("id", -1)]):
+        return replace(wanted, sort=[]), wanted.sort[0][1] < 0
+    return wanted, False
 
 
 def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:
