@@ -24,7 +24,7 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serv
     if why_not():
         pytest.skip(why_not() or "")
     with (
-        rabbitmq(tmp_path / "rabbitmq") as broker,
+        rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_amqp1_0"]) as broker,
         pulpit(tmp_path / "data", f"[messaging]\nurl: {broker.url}\n") as server,
     ):
         yield server, broker.url

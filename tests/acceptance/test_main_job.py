@@ -5,10 +5,13 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from pulpit.amqp10 import proton
 from support.catalogue import check_body
 from support.server import Server
 from support.subscriber import subscribed
@@ -92,29 +95,51 @@ def test_patterns_select_as_the_table_says_end_to_end(
         assert some.subjects == expected
 
 
-def test_the_listing_of_the_announcement(house: tuple[Server, str]) -> None:
+SCHEMES = ["amqp", *(["amqp+10"] if proton.available() else [])]
+LISTINGS = (
+    (["-q", "--count", "4"], FOUR),
+    (["-q", "--count", "2", "-s", "pulp.server.repo.publish.*"], FOUR[2:]),
+    (["-q", "--count", "2", "-s", "pulp.server.repo.*.finish"], [FOUR[1], FOUR[3]]),
+)
+
+
+def test_the_listing_of_the_announcement_over_both_protocols(house: tuple[Server, str]) -> None:
     server, broker = house
-    port = broker.rpartition("@127.0.0.1:")[2].partition("/")[0]
-    command = [sys.executable, str(CHECKOUT / "playpen" / "listen.py"), "-e", "pulp", "-p", port]
-    with running() as upstream:
+    with running() as upstream, ExitStack() as stack:
         upstream.put("a.iso", b"a")
         upstream.manifest()
         server.listen("pulp")
         server.create_iso("files", upstream.url)
         listings = [
-            subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for options in (
-                ["-q", "--count", "4"],
-                ["-q", "--count", "2", "-s", "pulp.server.repo.publish.*"],
-                ["-q", "--count", "2", "-s", "pulp.server.repo.*.finish"],
-                ["--json", "--count", "1", "-s", "#.sync.finish"],
-            )
+            (stack.enter_context(listening(broker, scheme, *options)), expected)
+            for scheme in SCHEMES
+            for options, expected in LISTINGS
         ]
-        for listing in listings:
-            assert listing.stderr
-            assert "listening" in listing.stderr.readline()
+        detailed = [
+            stack.enter_context(listening(broker, scheme, "--json", "--count", "1", "-s", "#.sync.finish"))
+            for scheme in SCHEMES
+        ]
         server.ended(server.sync("files"))
-        printed = [listing.communicate(timeout=30)[0].splitlines() for listing in listings]
-    assert [listing.returncode for listing in listings] == [0, 0, 0, 0]
-    assert printed[:3] == [FOUR, FOUR[2:], [FOUR[1], FOUR[3]]]
-    assert json.loads(printed[3][0])["body"]["payload"]["added_count"] == 1
+        for listing, expected in listings:
+            assert listing.communicate(timeout=30)[0].splitlines() == expected
+            assert listing.returncode == 0
+        for listing in detailed:
+            message = json.loads(listing.communicate(timeout=30)[0])
+            assert message["body"]["payload"]["added_count"] == 1
+            assert message["properties"]["content_type"] == "application/json"
+            assert (message["subject"], message["exchange"]) == (FOUR[1], "pulp")
+
+
+@contextmanager
+def listening(broker: str, scheme: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run listen.py, which is subscribed when the block begins."""
+    url = broker.replace("amqp:", f"{scheme}:", 1).removesuffix("/%2F")
+    command = [sys.executable, str(CHECKOUT / "playpen" / "listen.py"), "-e", "pulp", "--url", url, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            assert process.stderr
+            assert "listening" in process.stderr.readline()
+            yield process
+        finally:
+            process.kill()

@@ -75,6 +75,7 @@ RABBITMQ: Final = (pytest.mark.needs_rabbitmq, needs_rabbitmq)
     scope="module",
     params=[
         pytest.param(("embedded", {"scheme": "amqp"}), id="embedded-0-9-1"),
+        pytest.param(("embedded", {"scheme": "amqp+10"}), id="embedded-1.0", marks=needs_amqp10),
         pytest.param(("real_rabbitmq", {"scheme": "amqp"}), id="rabbitmq-0-9-1", marks=RABBITMQ),
         pytest.param(
             ("real_rabbitmq", {"scheme": "amqp+10", "translates_headers": False, "tells_of_deleted": False}),
