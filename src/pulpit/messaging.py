@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, quote, urlsplit
 
-from pulpit.cleartext import check_password_is_safe
+from pulpit.amqp10.address import Address, parse
+from pulpit.cleartext import check_password_is_safe, is_loopback
 from pulpit.errors import ConfigurationError
 from pulpit.privatefile import first_line, read_secret
 from pulpit.renewal import Watched
 from pulpit.settings import Messaging, check_broker_urls
 from pulpit.tls import CertificateFiles, trust_authorities
 
-_ENCRYPTED: Final = ("amqps",)
+_ENCRYPTED: Final = ("amqps", "amqps+10", "ssl")
+_TRANSPORTS: Final = {"amqp091": "amqp091", "rabbitmq": "amqp091", "amqp10": "amqp10", "qpid": "amqp10"}
+"""What `[messaging] transport` may say; the second and the last are Pulp 2's words."""
+_ONLY_10: Final = ("amqp+10", "amqps+10", "qpid")
+_PULP: Final = {"tcp": "amqp", "ssl": "amqps"}
+"""Pulp 2's schemes as AMQP 0-9-1 has them; they mean AMQP 1.0 unless `transport` says otherwise."""
 _URL: Final = "[messaging] url"
 _URL_FILE: Final = "[messaging] url_file"
 _PASSWORD_FILE: Final = "[messaging] password_file"  # noqa: S105 - the name of a key
@@ -28,9 +34,43 @@ def broker_urls(section: Messaging) -> list[str]:
     source, text = _addresses(section)
     password = first_line(read_secret(Path(section.password_file), _PASSWORD_FILE)) if section.password_file else None
     urls = [_with_login(_parsed(one.strip(), source), section, password) for one in text.split(",") if one.strip()]
+    is_10 = speaks_10(section)
     for url in urls:
-        _check_password(url, source, section)
-    return [url.geturl() for url in urls]
+        if url.username is not None or not is_10:  # AMQP 0-9-1 has no anonymous log-in: it sends guest's password
+            _check_password(url, source, section)
+    return [(url if is_10 else url._replace(scheme=_PULP.get(url.scheme, url.scheme))).geturl() for url in urls]
+
+
+def speaks_10(section: Messaging) -> bool:
+    """Whether the brokers are spoken to by AMQP 1.0: by `transport`, else by the URLs.
+
+    Raises:
+        ConfigurationError: the URLs contradict one another or `transport`.
+    """
+    source, text = _addresses(section)
+    schemes = {one.strip().partition("://")[0].lower() for one in text.split(",") if one.strip()}
+    named = _TRANSPORTS.get(section.transport)
+    if named == "amqp091" and schemes & set(_ONLY_10):
+        raise ConfigurationError(source, f"it means AMQP 1.0, and [messaging] transport says {section.transport}.")
+    by_scheme = {scheme in _ONLY_10 or scheme in _PULP for scheme in schemes}
+    if named is None and len(by_scheme) > 1:
+        raise ConfigurationError(source, "some of the URLs mean AMQP 0-9-1 and some AMQP 1.0; name one for all.")
+    return named == "amqp10" if named else by_scheme == {True}
+
+
+def addresses_10(section: Messaging) -> list[Address]:
+    """The brokers for AMQP 1.0.
+
+    Raises:
+        ConfigurationError: as `broker_urls`.
+    """
+    source, _ = _addresses(section)
+    return [parse(url, source, schemes={"amqp": False, "amqps": True}) for url in broker_urls(section)]
+
+
+def may_send_password(address: Address, section: Messaging) -> bool:
+    """Whether a password may go to an address as it is (decision 13)."""
+    return address.tls or section.allow_plain_without_tls or is_loopback(address.host)
 
 
 def is_encrypted(url: str) -> bool:

@@ -25,6 +25,8 @@ import uvloop
 
 from pulpit import brokering, datafolder, logs, messaging, openfiles
 from pulpit.accounts import ensure_admin
+from pulpit.amqp10 import proton
+from pulpit.amqp10.client import Manner
 from pulpit.api.admission import Transport
 from pulpit.api.app import create_app
 from pulpit.api.authorities import Authorities
@@ -38,6 +40,9 @@ from pulpit.contents import content_types
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.amqp10 import Amqp10
+from pulpit.delivery.notifiers.amqp10_link import Link as Link10
+from pulpit.delivery.notifiers.amqp10_link import Reading
 from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
@@ -46,7 +51,7 @@ from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
 from pulpit.renewal import Watched, keep_fresh
 from pulpit.repositories.recovery import recover, recover_one
-from pulpit.settings import Settings
+from pulpit.settings import Messaging, Settings
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 from pulpit.tasks.endings import sweep
@@ -57,6 +62,7 @@ from pulpit.tasks.supervisor import Supervisor
 from pulpit.tls import CertificateFiles
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
+AmqpLink = Link | Link10
 REST_PATIENCE: Final = 2
 """Seconds that requests under way have to end when the server stops."""
 
@@ -150,7 +156,7 @@ def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, An
     return None if embedded is None else lambda: asdict(embedded[0].status())
 
 
-def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> Link | None:
+def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> AmqpLink | None:
     """The way to the broker: the embedded one, a configured one, or none."""
     if embedded:
         return Link([embedded[1]], tls)
@@ -158,7 +164,29 @@ def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLC
     urls = messaging.broker_urls(section)
     if not urls:
         return None
+    if messaging.speaks_10(section):
+        return _link_10(section, tls)
     return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
+
+
+def _link_10(section: Messaging, tls: ssl.SSLContext | None) -> Link10:
+    proton.load()  # says at the start, and not at the first event, that it is not there
+    manner = Manner(
+        name="pulpit-events",
+        tls=tls,
+        external=bool(section.clientcert),
+        allow_plain=lambda address: messaging.may_send_password(address, section),
+    )
+    reading = Reading(profile=section.profile, address=section.address)
+    return Link10(messaging.addresses_10(section), manner, reading)
+
+
+def _amqp(link: AmqpLink | None, exchange: str, source: str) -> NotifierType:
+    if link is None:
+        return Amqp091Disabled()
+    if isinstance(link, Link10):
+        return Amqp10(link, exchange, source=source)
+    return Amqp091(link, exchange, source=source)
 
 
 def _watched(
@@ -183,10 +211,10 @@ def _certificate(settings: Settings) -> CertificateFiles:
     return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
 
 
-def _notifier_types(settings: Settings, link: Link | None, node: str) -> NotifierTypes:
+def _notifier_types(settings: Settings, link: AmqpLink | None, node: str) -> NotifierTypes:
     source = f"/pulpit/{node}"
     exchange = settings.messaging.topic_exchange
-    amqp: NotifierType = Amqp091(link, exchange, source=source) if link else Amqp091Disabled()
+    amqp = _amqp(link, exchange, source)
     http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
@@ -236,7 +264,7 @@ def _services(
     database: Database,
     kinds: NotifierTypes,
     *,
-    link: Link | None,
+    link: AmqpLink | None,
     supervisor: Supervisor,
     dispatcher: Dispatcher,
 ) -> Services:

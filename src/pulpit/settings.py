@@ -67,14 +67,30 @@ class Messaging:
 
     url: str | None = _key(
         None,
-        "Broker, such as `amqp://user:password@host/vhost`, or several with commas between, of which the next is tried "
-        "when one cannot be used; absent is the embedded broker, an empty value turns amqp listeners off.",
+        "Broker, such as `amqp://user:password@host/vhost` (AMQP 0-9-1) or `amqp+10://user:password@host` (AMQP 1.0); "
+        "or several with commas between, of which the next is tried when one cannot be used; absent is the embedded "
+        "broker, an empty value turns amqp listeners off.",
         unit="URL",
     )
     url_file: str = _key("", "File whose first line is such a URL, instead of `url`.", unit="path, mode 0600")
     username: str = _key("", "User for brokers whose URL names none.")
     password_file: str = _key(
         "", "File whose first line is the password, for users without one.", unit="path, mode 0600"
+    )
+    transport: str = _key(
+        "",
+        "Version of AMQP: `amqp091` or `amqp10`; Pulp 2's `rabbitmq` means the former and `qpid` the latter; empty "
+        "goes by the URL.",
+    )
+    profile: str = _key(
+        "",
+        "Over AMQP 1.0, which broker it is: `pulpit`, `qpid`, `rabbitmq3`, `rabbitmq4` or `plain`; empty is what the "
+        "broker calls itself.",
+    )
+    address: str = _key(
+        "",
+        "Over AMQP 1.0, the address that a broker of another kind wants, such as `topic://{exchange}` or "
+        "`{exchange}.{subject}`; empty is the profile's.",
     )
     topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
     cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
@@ -201,8 +217,10 @@ _CHOICES: Final = {
     "tls": ("none", "starttls", "tls"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
+    "transport": ("", "amqp091", "amqp10", "rabbitmq", "qpid"),
+    "profile": ("", "pulpit", "qpid", "rabbitmq3", "rabbitmq4", "plain"),
 }
-_BROKER_SCHEMES: Final = ("amqp", "amqps")
+_BROKER_SCHEMES: Final = ("amqp", "amqps", "amqp+10", "amqps+10", "tcp", "ssl", "qpid")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -306,7 +324,7 @@ def _value(key: Key, text: str) -> Any:
         return _integer(name, text, key.field.metadata["least"], key.field.metadata["most"])
     choices = _CHOICES.get(key.name)
     if choices and text not in choices:
-        raise ConfigurationError(name, f"it must be one of {', '.join(choices)}, not {text!r}.")
+        raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {text!r}.")
     if (key.section, key.name) == ("messaging", "url"):
         check_broker_urls(name, text)
     return text

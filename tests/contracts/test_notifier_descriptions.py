@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from pulpit.amqp10.address import Address
+from pulpit.amqp10.client import Manner
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.amqp10 import Amqp10
+from pulpit.delivery.notifiers.amqp10_link import Link as Link10
 from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
@@ -31,8 +35,19 @@ def _amqp() -> NotifierType:
     return Amqp091(Link(f"amqp://guest:{HUSH}@127.0.0.1:1/%2F"), "amq.topic", source="/pulpit/test")
 
 
+def _amqp10() -> NotifierType:
+    far = Address(host="127.0.0.1", port=1, user="guest", password=HUSH)
+    return Amqp10(Link10([far], Manner(name="test")), "amq.topic", source="/pulpit/test")
+
+
 KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]] = [
     ("amqp", _amqp, {"exchange": "pulp"}, {"broker", "exchange", "routing_key", "properties", "body"}),
+    (
+        "amqp 1.0",
+        _amqp10,
+        {"exchange": "pulp"},
+        {"broker", "exchange", "address", "properties", "application_properties", "body"},
+    ),
     ("amqp off", Amqp091Disabled, {}, set()),
     ("http", lambda: Http(system_clock), HOOK, {"method", "url", "headers", "body"}),
     ("http misconfigured", lambda: Http(system_clock), {}, set()),

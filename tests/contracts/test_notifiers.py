@@ -10,14 +10,21 @@ from typing import Any
 
 import pytest
 
+from pulpit.amqp10.address import Address
+from pulpit.amqp10.client import Manner
+from pulpit.amqp10.words import ACCEPTED
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
+from pulpit.delivery.notifiers.amqp10 import Amqp10
+from pulpit.delivery.notifiers.amqp10_link import Link as Link10
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
 from pulpit.errors import InvalidValue
 from pulpit.settings import Email as Settings
+from support.amqp10 import needs_amqp10
+from support.amqp10_peer import SILENT, peer
 from support.happenings import event
 from support.mailserver import mailserver
 from support.sink import raw, sink
@@ -69,7 +76,22 @@ async def amqp_disabled() -> AsyncIterator[World]:
     yield World(kind=Amqp091Disabled(), works={}, hangs=None)
 
 
-@pytest.fixture(params=[http, email, email_disabled, amqp_disabled], ids=lambda param: param.__name__)
+@contextlib.asynccontextmanager
+async def amqp_10() -> AsyncIterator[World]:
+    hang = {"routing_key": "hang"}
+    async with peer(judge=lambda _, message: SILENT if message.subject == "hang" else ACCEPTED) as far:
+        link = Link10([Address(host="127.0.0.1", port=far.port)], Manner(name="test"))
+        kind = Amqp10(link, "pulp", accept_timeout=1)
+        try:
+            yield World(kind=kind, works={"exchange": "pulp"}, hangs=hang)
+        finally:
+            await kind.close()
+
+
+WORLDS = [http, email, email_disabled, amqp_disabled, pytest.param(amqp_10, marks=needs_amqp10, id="amqp_10")]
+
+
+@pytest.fixture(params=WORLDS, ids=lambda param: param.__name__)
 def world(request: pytest.FixtureRequest) -> Worlds:
     chosen: Worlds = request.param
     return chosen

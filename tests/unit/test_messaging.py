@@ -5,8 +5,9 @@ from pathlib import Path
 import pika
 import pytest
 
+from pulpit.amqp10.address import Address
 from pulpit.errors import ConfigurationError
-from pulpit.messaging import broker_urls, by_certificate, trust
+from pulpit.messaging import addresses_10, broker_urls, by_certificate, may_send_password, speaks_10, trust
 from pulpit.settings import Messaging
 
 SECRET = "hunter2"
@@ -98,3 +99,50 @@ def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -
         with pytest.raises(ConfigurationError, match=words) as refused:
             trust(Messaging(cacert=str(path)) if key == "cacert" else Messaging(clientcert=str(path)))
         assert refused.value.key == f"[messaging] {key}"
+
+
+@pytest.mark.parametrize(
+    ("url", "transport", "is_10"),
+    [
+        ("amqp://localhost", "", False),
+        ("amqps://one", "amqp091", False),
+        ("amqp://localhost", "amqp10", True),
+        ("amqp+10://localhost, amqps+10://two", "", True),
+        ("qpid://localhost", "", True),
+        ("tcp://localhost", "", True),
+        ("tcp://localhost", "qpid", True),
+        ("tcp://localhost:5672", "rabbitmq", False),
+        ("ssl://one", "rabbitmq", False),
+        ("amqps://one", "rabbitmq", False),
+        ("", "", False),
+    ],
+)
+def test_the_version_of_amqp_is_named_or_goes_by_the_url(url: str, transport: str, is_10: bool) -> None:
+    assert speaks_10(Messaging(url=url, transport=transport)) == is_10
+
+
+def test_what_contradicts_itself_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="transport says rabbitmq"):
+        speaks_10(Messaging(url="amqp+10://localhost", transport="rabbitmq"))
+    with pytest.raises(ConfigurationError, match="some of the URLs mean AMQP 0-9-1"):
+        speaks_10(Messaging(url="amqp+10://localhost, amqp://localhost"))
+
+
+def test_pulps_own_schemes_are_those_of_0_9_1_where_its_transport_was_rabbitmq() -> None:
+    section = Messaging(url="tcp://localhost:5673, ssl://two", transport="rabbitmq")
+    assert broker_urls(section) == ["amqp://localhost:5673", "amqps://two"]
+    with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
+        broker_urls(Messaging(url="tcp://two", transport="rabbitmq"))
+
+
+def test_over_1_0_only_a_password_needs_tls() -> None:
+    section = Messaging(url="qpid://two, ssl://ann:x@three/vhost")
+    assert addresses_10(section) == [
+        Address(host="two", port=5672),
+        Address(host="three", port=5671, tls=True, user="ann", password="x", virtual_host="vhost"),
+    ]
+    assert [may_send_password(one, section) for one in addresses_10(section)] == [False, True]
+    with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
+        broker_urls(Messaging(url="qpid://ann:x@two"))
+    allowed = Messaging(url="qpid://ann:x@two", allow_plain_without_tls=True)
+    assert may_send_password(addresses_10(allowed)[0], allowed)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from pulpit.amqp10 import proton
 from pulpit.amqp10.address import Address
@@ -117,10 +117,20 @@ async def connect(address: Address, manner: Manner) -> "Connection":
         raise Lost(f"The broker at {address} did not answer in time.", Cause.SILENT) from None
     except OSError as error:
         raise Lost(f"The broker at {address} cannot be reached: {_in_words(error)}.", Cause.UNREACHABLE) from None
+    except Lost:
+        await connection.close()
+        raise
     except BaseException:
         connection.abandon()
         raise
     return connection
+
+
+async def _for_a_while(event: asyncio.Event) -> None:
+    """Wait for something that may never happen."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_TIMEOUT):
+            await event.wait()
 
 
 class _User(Protocol):
@@ -145,7 +155,10 @@ class Connection:
         self._manner: Final = manner
         hostname = f"vhost:{address.virtual_host}" if address.virtual_host else address.host
         credentials = Credentials(
-            user=address.user, password=address.password, external=manner.external, plain=manner.allow_plain(address)
+            user=address.user,
+            password=address.password,
+            external=manner.external and address.tls and address.user is None,
+            plain=manner.allow_plain(address),
         )
         self._login: ClientLogin | None = ClientLogin(credentials, address.host)
         self._engine: Final = Engine(
@@ -200,14 +213,15 @@ class Connection:
         if self.lost is None:
             self._engine.close()
             self.rim.flush()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_TIMEOUT):
-                    await self._gone.wait()
-        self.abandon()
+            await _for_a_while(self._gone)
+        self._lose(self._given_up())
+        await _for_a_while(self.rim.unplugged)
+        self.rim.abort()
 
     def abandon(self) -> None:
         """Give the connection up at once."""
-        self._lose(Lost(f"The connection to {self.address} was given up.", Cause.UNREACHABLE))
+        self._lose(self._given_up())
+        self.rim.abort()
 
     # For the rim, and for links ---------------------------------------------------------------------------------------
 
@@ -284,6 +298,9 @@ class Connection:
         self.rim.flush()
         return rest
 
+    def _given_up(self) -> Lost:
+        return Lost(f"The connection to {self.address} was given up.", Cause.UNREACHABLE)
+
     def _broken(self, condition: Condition) -> Lost:
         if condition.name == "amqp:resource-limit-exceeded":
             return Lost(f"The broker at {self.address} has been silent for too long.", Cause.SILENT, condition)
@@ -356,15 +373,18 @@ class _Rim(asyncio.Protocol):
         self._flushing: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.unplugged: Final = asyncio.Event()
+        """Set while there is no socket."""
+        self.unplugged.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
+        self._transport = stream = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
+        self.unplugged.clear()
         if self._closed:
-            transport.abort()
+            stream.abort()
             return
-        transport.write(self._connection.begun())
+        stream.write(self._connection.begun())
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
@@ -376,6 +396,7 @@ class _Rim(asyncio.Protocol):
         self._connection.ended(exc)
         self._stop_clock()
         self._connection.free()
+        self.unplugged.set()
 
     def pause_writing(self) -> None:
         """Keep what is to be sent inside the engine."""
@@ -420,7 +441,12 @@ class _Rim(asyncio.Protocol):
             if output:
                 transport.write(output)
             transport.close()
-            self._loop.call_later(GOODBYE_TIMEOUT, transport.abort)
+            self._loop.call_later(GOODBYE_TIMEOUT, self.abort)
+
+    def abort(self) -> None:
+        """Close the socket whatever is still to be sent."""
+        if self._transport and not self.unplugged.is_set():
+            self._transport.abort()
 
     def _wind(self) -> None:
         self._stop_clock()
@@ -552,10 +578,10 @@ class Sender(_Attached):
         """Take an event of the link."""
         match event:
             case Attached():
-                if self._link.target:  # without one the broker is about to say why not (section 2.6.3)
+                if self._link.alive and self._link.target:  # else the broker is about to say why not (section 2.6.3)
                     self._answer()
             case CreditChanged():
-                if self._link.draining:
+                if self._link.alive and self._link.draining:
                     self._link.drained()
                     self._connection.rim.flush()
                 self._wake()
@@ -628,7 +654,7 @@ class Receiver(_Attached):
         """Take an event of the link."""
         match event:
             case Attached():
-                if self._link.source:
+                if self._link.alive and self._link.source:
                     self._link.grant(self._window)
                     self._connection.rim.flush()
                     self._answer()

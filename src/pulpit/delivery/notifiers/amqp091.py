@@ -7,30 +7,20 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from pulpit.delivery.notifiers.amqp_config import check_config, routing_key
 from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
 from pulpit.delivery.notifiers.amqp_message import properties
 from pulpit.delivery.notifiers.nowhere import Nowhere
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Retry
-from pulpit.errors import InvalidValue
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
 PRECONDITION_FAILED: Final = 406
-LONGEST_NAME: Final = 127
-"""Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
-LONGEST_KEY: Final = 255
-"""Bytes of a routing key (AMQP 0-9-1, a short string)."""
-KEYS: Final = ("exchange", "routing_key", "require_route")
-PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
-"""What a template for routing keys may hold, in braces."""
-NOTHING: Final = "_"
-"""Stands for what an event does not have, so that the number of words stays the same."""
 
 
 class Amqp091:
@@ -83,31 +73,6 @@ class Amqp091Disabled:
         """Have nothing to close."""
 
 
-def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse unknown keys and values that AMQP does not allow.
-
-    Raises:
-        InvalidValue: `notifier_config`.
-    """
-    strangers = sorted(config.keys() - KEYS)
-    if strangers:
-        raise InvalidValue("notifier_config", f"an amqp listener has no {', '.join(strangers)}, but {', '.join(KEYS)}.")
-    for key in ("exchange", "routing_key"):
-        text = config.get(key)
-        if text is not None and not isinstance(text, str):
-            raise InvalidValue("notifier_config", f"{key} must be text.")
-        if text and (len(text.encode()) > LONGEST_NAME or not text.isprintable()):
-            raise InvalidValue(
-                "notifier_config", f"{key} must be at most {LONGEST_NAME} bytes of printable characters."
-            )
-    unknown = [name for name in re.findall(r"{([^}]*)}", config.get("routing_key") or "") if name not in PLACEHOLDERS]
-    if unknown:
-        names = ", ".join(PLACEHOLDERS)
-        raise InvalidValue("notifier_config", f"routing_key has no {unknown[0]!r} to fill in; there are {names}.")
-    if not isinstance(config.get("require_route", False), bool):
-        raise InvalidValue("notifier_config", "require_route must be true or false.")
-
-
 class _Publisher:
     """Publishes the events of one listener."""
 
@@ -151,7 +116,7 @@ class _Publisher:
         return {
             "broker": self._link.address,
             "exchange": self._exchange,
-            "routing_key": self._routing_key(event),
+            "routing_key": routing_key(event, self._template),
             "properties": {
                 name: value for name, value in vars(properties(event, self._source)).items() if value is not None
             },
@@ -184,15 +149,7 @@ class _Publisher:
     def _send(self, channel: ConfirmChannel, event: Event) -> int:
         message = properties(event, self._source)
         body, mandatory = event.body.encode(), self._require_route
-        return channel.publish(self._exchange, self._routing_key(event), message, body, mandatory=mandatory)
-
-    def _routing_key(self, event: Event) -> str:
-        if self._template is None:
-            return event.subject
-        key = self._template
-        for name in PLACEHOLDERS:
-            key = key.replace(f"{{{name}}}", getattr(event, name) or NOTHING)
-        return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+        return channel.publish(self._exchange, routing_key(event, self._template), message, body, mandatory=mandatory)
 
     def _blocked(self) -> str | None:
         blocked = self._link.blocked
@@ -207,7 +164,7 @@ class _Publisher:
                 refusal = "The broker refused the message (basic.nack)."
                 return [*outcomes, Retry(reason=refusal if channel.refused(tag) else reason)]
             if self._require_route and channel.came_back(event.id):
-                unrouted = f"No queue is bound to {self._exchange} for {self._routing_key(event)}."
+                unrouted = f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}."
                 return [*outcomes, Retry(reason=unrouted)]
             outcomes.append(DELIVERED)
         return outcomes or [Retry(reason=reason)]

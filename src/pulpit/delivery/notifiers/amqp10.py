@@ -1,0 +1,250 @@
+"""The amqp notifier over AMQP 1.0: events as durable messages to an exchange of whatever broker there is.
+
+Messages go out as far as the broker's credit allows and count as delivered when the broker has accepted them. Which
+exchange that is, and whether it can be created, is the matter of the broker's profile (`amqp10_profiles`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from pulpit.amqp10 import message as codec
+from pulpit.amqp10.client import Lost
+from pulpit.amqp10.words import DECODE_ERROR, TOO_LARGE, Accepted, Condition, Modified, Rejected, Released
+from pulpit.amqp10.words import Outcome as Answer
+from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way
+from pulpit.delivery.notifiers.amqp10_message import message
+from pulpit.delivery.notifiers.amqp10_profiles import PLAIN
+from pulpit.delivery.notifiers.amqp_config import check_config, routing_key
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.events import Event
+
+ACCEPT_TIMEOUT: Final = 30.0
+"""Seconds until a broker must have decided about a window of messages."""
+HOPELESS: Final = frozenset({TOO_LARGE, DECODE_ERROR, "amqp:frame-size-too-small", "amqp:invalid-field"})
+"""Conditions that say that this very message will never do; any other may heal."""
+
+
+class Amqp10:
+    """Publishes to one broker; listeners share the connection and have a link each."""
+
+    pace: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+    secret_keys: Final = frozenset[str]()
+
+    def __init__(
+        self, link: Link, default_exchange: str, *, source: str = "/pulpit", accept_timeout: float = ACCEPT_TIMEOUT
+    ) -> None:
+        self._link: Final = link
+        self._default_exchange: Final = default_exchange
+        self._source: Final = source
+        self._accept_timeout: Final = accept_timeout
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Accept `exchange`, `routing_key` and `require_route`.
+
+        Raises:
+            InvalidValue: `notifier_config`.
+        """
+        check_config(config)
+
+    def open(self, config: Mapping[str, Any]) -> Notifier:
+        """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
+        exchange = config.get("exchange") or self._default_exchange
+        return _Publisher(self._link, exchange, config, source=self._source, accept_timeout=self._accept_timeout)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._link.close()
+
+
+class _Publisher:
+    """Publishes the events of one listener."""
+
+    def __init__(
+        self, link: Link, exchange: str, config: Mapping[str, Any], *, source: str, accept_timeout: float
+    ) -> None:
+        self._link: Final = link
+        self._exchange: Final = exchange
+        self._template: Final[str | None] = config.get("routing_key") or None
+        self._require_route: Final = bool(config.get("require_route"))
+        self._source: Final = source
+        self._accept_timeout: Final = accept_timeout
+        self._way: Way | None = None
+        self._sending: Final = asyncio.Lock()
+        self._failures = 0
+        self._single = 0
+        """Events that go alone, because one among them is too large and the broker does not say which."""
+
+    async def prepare(self) -> None:
+        """Attach the link, and so make the exchange, before the first event."""
+        with contextlib.suppress(LinkLost):
+            async with self._sending:
+                await self._ready()
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Send all, wait until the broker has decided, and say how far it came."""
+        failures_before = self._failures
+        async with self._sending:
+            try:
+                way = await self._ready()
+            except LinkLost as error:
+                return self._failed(str(error))
+            if self._failures != failures_before:
+                return []  # an earlier call failed while this one waited: to go on would overtake it
+            if self._require_route and not way.profile.released_is_unrouted:
+                return self._failed(_cannot_tell(self._link.address))
+            window = _Window(way, events[:1] if self._single else events, seconds=self._accept_timeout)
+            self._single = max(0, self._single - 1)
+            await window.send(self._encoded)
+            if window.trouble:
+                self._failures += 1
+        await window.decided()
+        return self._judged(window)
+
+    def describe(self, event: Event) -> dict[str, Any]:
+        """The message and where it is sent."""
+        profile = self._link.profile or PLAIN
+        subject = routing_key(event, self._template)
+        said = message(event, self._source, subject=subject, to=profile.to(self._exchange, subject))
+        return {
+            "broker": self._link.address,
+            "exchange": self._exchange,
+            "address": profile.target(self._exchange).address,
+            "properties": {
+                name: getattr(said, name)
+                for name in ("message_id", "correlation_id", "to", "subject", "content_type", "creation_time")
+                if getattr(said, name) is not None
+            },
+            "application_properties": dict(said.application_properties),
+            "body": event.body,
+        }
+
+    async def close(self) -> None:
+        """Detach the link."""
+        if self._way:
+            self._way.sender.close()
+
+    async def _ready(self) -> Way:
+        if self._way is None or self._way.sender.lost:
+            self._way = await self._link.way(self._exchange)
+        return self._way
+
+    def _encoded(self, event: Event) -> bytes:
+        assert self._way  # noqa: S101 - it is being sent on
+        subject = routing_key(event, self._template)
+        to = self._way.profile.to(self._exchange, subject)
+        return codec.encode(message(event, self._source, subject=subject, to=to))
+
+    def _judged(self, window: "_Window") -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for event, answer in window.answers():
+            outcome = self._outcome(event, answer, window.way)
+            outcomes.append(outcome)
+            if isinstance(outcome, Retry):
+                break
+        if len(outcomes) < len(window.events) and not (outcomes and isinstance(outcomes[-1], Retry)):
+            outcomes.append(self._undecided(window))
+        if isinstance(outcomes[-1], Retry):
+            self._failures += 1
+        return outcomes
+
+    def _undecided(self, window: "_Window") -> Outcome:
+        """What to say of the first event that the broker has not decided about."""
+        if not window.way.sender.lost:
+            silent = Retry(reason=f"The broker at {self._link.address} accepted nothing in time.")
+            self._way = None
+            self._link.abandon()
+            return silent
+        lost = window.trouble or window.way.sender.lost
+        if lost.condition and lost.condition.name == TOO_LARGE:
+            if len(window.events) == 1:
+                return Refused(reason=str(lost))
+            self._single = len(window.events)
+        return Retry(reason=str(lost))
+
+    def _outcome(self, event: Event, answer: Answer | None, way: Way) -> Outcome:
+        match answer:
+            case Accepted():
+                return DELIVERED
+            case Released() if way.profile.released_is_unrouted:
+                return self._unrouted(event)
+            case Rejected(condition):
+                reason = f"The broker rejected the message{f': {condition}' if condition else ''}."
+                hopeless = condition is not None and condition.name in HOPELESS
+                return Refused(reason=reason) if hopeless else Retry(reason=reason)
+            case Released() | Modified():
+                return Retry(reason=f"The broker did not take the message ({type(answer).__name__.lower()}).")
+            case None:
+                return Retry(reason="The broker settled the message without saying what became of it.")
+
+    def _unrouted(self, event: Event) -> Outcome:
+        if not self._require_route:
+            return DELIVERED
+        return Retry(reason=f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}.")
+
+    def _failed(self, reason: str) -> Sequence[Outcome]:
+        self._failures += 1
+        return [Retry(reason=reason)]
+
+
+class _Window:
+    """Some events on their way over one link."""
+
+    def __init__(self, way: Way, events: Sequence[Event], *, seconds: float) -> None:
+        self.way: Final = way
+        self.events: Final = events
+        self.trouble: Lost | None = None
+        """Why not all were sent."""
+        self._numbers: list[int] = []
+        self._refused: dict[int, Answer] = {}
+        self._deadline: Final = asyncio.get_running_loop().time() + seconds
+
+    async def send(self, encoded: Any) -> None:
+        """Send as many as the link takes within the time."""
+        sender = self.way.sender
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._deadline):
+                try:
+                    for event in self.events:
+                        data = encoded(event)
+                        if 0 < sender.largest_message < len(data):
+                            self._numbers.append(self._too_large(len(data)))
+                            continue
+                        if sender.credit <= 0:
+                            await sender.credited()
+                        self._numbers.append(sender.send(data))
+                except Lost as lost:
+                    self.trouble = lost
+
+    async def decided(self) -> None:
+        """Wait until the broker has decided about all that were sent, or cannot any more, or takes too long."""
+        last = max(self._numbers, default=0)
+        if last > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._deadline):
+                    await self.way.sender.settled(last)
+
+    def answers(self) -> list[tuple[Event, Answer | None]]:
+        """Those that are decided, in order, up to the first that is not."""
+        sender = self.way.sender
+        found: list[tuple[Event, Answer | None]] = []
+        for event, number in zip(self.events, self._numbers, strict=False):
+            if number in self._refused:
+                found.append((event, self._refused[number]))
+            elif sender.decided(number):
+                found.append((event, sender.take_outcome(number)))
+            else:
+                break
+        return found
+
+    def _too_large(self, size: int) -> int:
+        """Refuse here what the broker has said that it does not take; its number is no delivery's."""
+        largest, number = self.way.sender.largest_message, -1 - len(self._numbers)
+        self._refused[number] = Rejected(Condition(TOO_LARGE, f"it has {size} bytes, and {largest} are the most"))
+        return number
+
+
+def _cannot_tell(address: str) -> str:
+    return f"The broker at {address} does not say over AMQP 1.0 whether a queue took a message, as require_route asks."

@@ -1,0 +1,82 @@
+"""The seed's scenario with AMQP 1.0 between Pulpit and a real RabbitMQ, also when the broker is killed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.amqp10 import needs_amqp10
+from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.server import Server, pulpit
+from support.subscriber import subscribed
+from support.upstream import running
+from support.waiting import until
+
+pytestmark = [needs_amqp10, needs_rabbitmq]
+FOUR = [
+    "pulp.server.repo.sync.start",
+    "pulp.server.repo.sync.finish",
+    "pulp.server.repo.publish.start",
+    "pulp.server.repo.publish.finish",
+]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RabbitMQ]:
+    with rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_amqp1_0"]) as one:
+        yield one
+
+
+def conf(broker: RabbitMQ) -> str:
+    return f"[messaging]\nurl: {broker.url.replace('amqp://', 'amqp+10://')}\n"
+
+
+def test_a_sync_fires_four_events_and_subscribers_pick_theirs(tmp_path: Path, broker: RabbitMQ) -> None:
+    with (
+        running() as upstream,
+        pulpit(tmp_path / "data", conf(broker)) as server,
+        subscribed(broker.url, "pulp", queue="all") as everything,
+        subscribed(broker.url, "pulp", "pulp.server.repo.*.finish", queue="finish") as finishes,
+    ):
+        upstream.put("a.iso", b"a" * 4096)
+        upstream.manifest()
+        server.listen("pulp")
+        server.create_iso("files", upstream.url)
+        task = server.ended(server.sync("files"))
+        everything.wait_for(4)
+        finishes.wait_for(2)
+        assert everything.subjects == FOUR
+        assert finishes.subjects == [FOUR[1], FOUR[3]]
+        finish = everything.arrived[1]
+        assert finish.body["payload"] == task["result"]
+        assert finish.properties.content_type == "application/json"
+        assert finish.properties.delivery_mode == 2
+
+
+def test_a_broker_killed_while_events_are_fired_delays_and_loses_nothing(tmp_path: Path, broker: RabbitMQ) -> None:
+    with (
+        running() as upstream,
+        pulpit(tmp_path / "data", conf(broker)) as server,
+        subscribed(broker.url, "pulp") as subscriber,
+    ):
+        upstream.manifest()
+        listener_id = server.listen("pulp")
+        server.create_iso("files", upstream.url)
+        server.ended(server.sync("files"))
+        subscriber.wait_for(4)
+        broker.kill()
+        for _ in range(3):
+            server.ended(server.sync("files"))
+        until(lambda: _last_error(server, listener_id) is not None, what="the listener to say that its broker is gone")
+        broker.start()
+        subscriber.wait_for(16, seconds=60)
+        assert subscriber.subjects == FOUR * 4
+        until(lambda: _last_error(server, listener_id) is None, what="the listener to be well again")
+
+
+def _last_error(server: Server, listener_id: str) -> str | None:
+    shown = server.call("GET", f"/pulp/api/v2/events/{listener_id}/")
+    assert "guest:guest" not in json.dumps(shown)
+    error: str | None = shown["_delivery"]["last_error"]
+    return error
