@@ -1,0 +1,236 @@
+"""Bytes from strangers who speak AMQP 1.0: conversations with wrong bytes, frames out of order, and garbage.
+
+PULPIT_FUZZ_ROUNDS is how many conversations are mutated; ten thousand make a campaign. A crash of Proton itself would
+end this very process, so the seed of each round is written to PULPIT_FUZZ_TRACE, if that names a file.
+"""
+
+import contextlib
+import logging
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands
+
+from pulpit.amqp10 import message
+from pulpit.amqp10.codec import DecodeError, Described, Symbol
+from pulpit.amqp10.message import Message, Value
+from pulpit.amqp10.sasl import SASL_HEADER
+from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, Modified, Outcome, Rejected, Terminus
+from pulpit.broker.dialect10 import addresses, departure, sections
+from pulpit.broker.dialect10.arrival import Arrival, BadMessage
+from pulpit.broker.dialect10.filters import TOPIC
+from pulpit.broker.message import Entry
+from support.amqp10 import needs_amqp10
+from support.broker_box import Box
+from support.broker_box10 import Box10Client
+
+ROUNDS = int(os.environ.get("PULPIT_FUZZ_ROUNDS", "400"))
+TRACE = os.environ.get("PULPIT_FUZZ_TRACE")
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=60).map(lambda rest: b"\x00\x53\x73\xc0" + rest))
+def test_any_bytes_are_a_message_or_none(data: bytes) -> None:
+    with contextlib.suppress(DecodeError, BadMessage):
+        kept = Arrival(data).message("x", "key")
+        entry = Entry(id=1, message=kept, queue=None, priority=0, expires_at=None)
+        again = sections.cut(departure.Departures().write(entry))
+        assert again.body == kept.body
+
+
+@given(st.text(max_size=40) | st.text("/%aq", max_size=20).map(lambda rest: "/" + rest))
+def test_any_text_is_an_address_or_none(text: str) -> None:
+    with contextlib.suppress(addresses.BadAddress):
+        assert addresses.read_address(text).name is not None
+
+
+# -- conversations
+
+
+class Recording(Box10Client):
+    """A client whose bytes are kept."""
+
+    def __init__(self, box: Box) -> None:
+        self.sent = b""
+        super().__init__(box)
+
+    def raw(self, data: bytes) -> None:
+        self.sent += data
+        super().raw(data)
+
+
+def conversation() -> bytes:
+    """Everything that a busy client says, from its first byte to its last."""
+    client = Recording(furnished())
+    session = client.session()
+    pattern = {"f": Described(Symbol(TOPIC), "a.#")}
+    subscriber = client.receiver(
+        Terminus(address="amq.topic", filters=pattern, capabilities=("x",)), session=session, credit=10
+    )
+    sender = client.sender("amq.topic", session=session)
+    for number in range(4):
+        sender.send(message.encode(Message(body=b"x" * 10, subject="a.b", message_id=str(number), durable=True)))
+    sender.send(message.encode(Message(body=Value({"a": [1, 2]}), subject="a", application_properties={"n": 1})))
+    client.talk()
+    outcomes: tuple[Outcome, ...] = (ACCEPTED, RELEASED, Rejected(), Modified(failed=True))
+    for number, outcome in enumerate(outcomes, 1):
+        subscriber.settle(number, outcome)
+    client.talk()
+    created = Terminus(address="new", capabilities=("create-on-demand", "topic"), properties={"exchange-type": "topic"})
+    client.sender(created, session=session, name="create").detach()
+    client.receiver(Terminus(dynamic=True), session=session, name="dynamic", credit=1).drain()
+    client.receiver("nothing", session=session, name="refused")
+    large = client.sender(Terminus(), session=client.session(), name="relay")
+    large.send(message.encode(Message(body=b"y" * 300_000, to="q")))
+    client.talk()
+    session.end()
+    client.talk()
+    client.engine.close()
+    client.talk()
+    return client.sent
+
+
+def furnished() -> Box:
+    box = Box(memory_limit=4_000_000, max_message_size=1_000_000)
+    box.client().send(commands.Queue.Declare(0, "q"))
+    return box
+
+
+def frames(data: bytes) -> list[bytes]:
+    """A conversation cut into its headers and frames."""
+    found = []
+    while data:
+        size = 8 if data.startswith(b"AMQP") else max(8, int.from_bytes(data[:4], "big"))
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
+PIECES = (b"\x00", b"\xc0\xff\xff", b"\xd0\xff\xff\xff\xff", b"\x40", b"\xf0" + b"\xff" * 8, b"\x00" * 40)
+DEPTHS = (
+    b"\xd0\x00\x00\x10\x00\x00\x00\x00\x01",
+    b"\x00",
+    b"\xc0\xf0\x01",
+    b"\xd1\x00\x00\x10\x00\x00\x00\x00\x02\x40",
+)
+
+
+def _flip(chance: random.Random, frame: bytes) -> bytes:
+    """Change some bytes, most of them near the beginning, where the performative is."""
+    changed = bytearray(frame)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        changed[chance.randrange(min(len(changed), chance.choice((16, 64, 400))))] = chance.choice(
+            (0, 1, 0x40, 0x45, 0x53, 0x70, 0x80, 0xC0, 0xD0, 0xE0, 0xF0, 0xFF, chance.randrange(256))
+        )
+    return bytes(changed)
+
+
+def _shorten(chance: random.Random, frame: bytes) -> bytes:
+    """Take a piece out, and let the length tell the truth."""
+    at = chance.randrange(8, len(frame) + 1) if len(frame) > 8 else len(frame)
+    rest = frame[:at] + frame[at + chance.randrange(1, 9) :]
+    return len(rest).to_bytes(4, "big") + rest[4:]
+
+
+def _stuff(chance: random.Random, frame: bytes) -> bytes:
+    """Put a piece in, and let the length tell the truth."""
+    at = chance.randrange(8, len(frame) + 1) if len(frame) > 8 else len(frame)
+    piece = chance.choice(
+        (b"\x00", b"\xc0\xff\xff", b"\xd0\xff\xff\xff\xff", b"\x40", b"\xf0" + b"\xff" * 8, b"\x00" * 40)
+    )
+    rest = frame[:at] + piece * chance.choice((1, 3)) + frame[at:]
+    return len(rest).to_bytes(4, "big") + rest[4:]
+
+
+def _nest(chance: random.Random, frame: bytes) -> bytes:
+    """Put lists, descriptors and maps within each other at the end of a performative."""
+    deep = chance.choice(
+        (b"\xd0\x00\x00\x10\x00\x00\x00\x00\x01", b"\x00", b"\xc0\xf0\x01", b"\xd1\x00\x00\x10\x00\x00\x00\x00\x02\x40")
+    )
+    rest = frame[:20] + deep * chance.choice((10, 300, 5000)) + b"\x40" * 8
+    return len(rest).to_bytes(4, "big") + rest[4:]
+
+
+def _channel(chance: random.Random, frame: bytes) -> bytes:
+    """Say it on another channel."""
+    return frame[:6] + chance.choice((b"\x00\x00", b"\x00\x01", b"\x00\x07", b"\xff\xff")) + frame[8:]
+
+
+CHANGES: tuple[Callable[[random.Random, bytes], bytes], ...] = (_flip, _flip, _flip, _shorten, _stuff, _nest, _channel)
+
+
+def mutated(chance: random.Random, parts: list[bytes]) -> list[bytes]:
+    """A conversation in which some things go wrong."""
+    told = list(parts)
+    for _ in range(chance.choice((1, 1, 2, 5))):
+        at = chance.randrange(1, len(told))
+        what = chance.randrange(10)
+        if what < 6:
+            told[at] = chance.choice(CHANGES)(chance, told[at])
+        elif what == 6:
+            told.insert(at, told[chance.randrange(1, len(told))])
+        elif what == 7 and len(told) > 2:
+            del told[at]
+        elif what == 8:
+            other = chance.randrange(1, len(told))
+            told[at], told[other] = told[other], told[at]
+        else:
+            told.insert(at, chance.randbytes(chance.randrange(1, 60)))
+    return told
+
+
+def play(told: list[bytes], chance: random.Random) -> Box:
+    """Say it all to a broker, in pieces."""
+    box = furnished()
+    client = Box10Client(box, opened=False)
+    for part in told:
+        step = chance.choice((len(part), len(part), 7, 1000)) or 1
+        for start in range(0, len(part), step):
+            client.raw(part[start : start + step])
+        client.take()
+        if client.connection.finished:
+            break
+        if chance.random() < 0.05:
+            box.timers.pass_time(16_000)
+    client.take()
+    client.connection.lost()
+    box.timers.settle()
+    return box
+
+
+@needs_amqp10
+def test_a_conversation_with_mistakes_ends_one_connection_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    parts = frames(conversation())
+    assert parts[0] == SASL_HEADER
+    assert AMQP_HEADER in parts
+    for number in range(ROUNDS):
+        if TRACE:
+            Path(TRACE).write_text(f"{number}\n")
+        chance = random.Random(number)  # noqa: S311 - the same mistakes in every run
+        box = play(mutated(chance, parts), chance)
+        host = box.house.hosts["/"]
+        assert [queue for queue in host.queues.values() if queue.consumers or queue.unacknowledged] == [], number
+        other = Box10Client(box)
+        link = other.sender("q")
+        link.send(message.encode(Message(body=b"works")))
+        assert other.outcomes(link) == [ACCEPTED], number
+        other.connection.lost()
+        assert not caplog.records, (number, caplog.text)
+
+
+@needs_amqp10
+@given(st.lists(st.binary(max_size=80), max_size=6), st.sampled_from([b"", SASL_HEADER, AMQP_HEADER]))
+def test_a_connection_survives_garbage(pieces: list[bytes], header: bytes) -> None:
+    box = Box()
+    client = Box10Client(box, opened=False)
+    client.raw(header)
+    for piece in pieces:
+        client.raw(piece)
+        client.take()
+    client.connection.lost()
+    assert Box10Client(box).connection.state == "running"
