@@ -11,8 +11,8 @@ from pulpit.amqp10.engine import Engine, Setup
 from pulpit.amqp10.events import SessionEnded
 from pulpit.amqp10.message import Message
 from pulpit.amqp10.words import ACCEPTED, RELEASED, Condition, Modified, Outcome, Rejected, Terminus
-from pulpit.broker.dialect10.connection import MAX_LINKS
 from pulpit.broker.dialect10.filters import TOPIC
+from pulpit.broker.dialect10.links import MAX_LINKS
 from pulpit.broker.dialect10.receiving import WINDOW
 from pulpit.broker.permissions import Grant, GrantedRights
 from support.amqp10 import needs_amqp10

@@ -277,6 +277,12 @@ def test_what_surrounds_a_body_survives_the_store() -> None:
     assert split_head(published().head) == (published().header, None)
 
 
+def test_properties_that_only_the_older_dialect_has_come_back() -> None:
+    first = published(b"body", message_type="kind", app_id="app")
+    again = seen091(kept(departed(first)))
+    assert (again.message_type, again.app_id, again.headers) == ("kind", "app", None)
+
+
 def test_copies_are_a_matter_of_the_older_dialect() -> None:
     stored = kept(message.encode(Message(application_properties={"CC": "a", "BCC": "b"})))
     assert not stored.properties.has_copies

@@ -24,6 +24,8 @@ MAX_HEAD: Final = 65_536
 """Bytes of a message beside its body: they must fit into one frame of AMQP 0-9-1, and do not page to the disk."""
 RAW_TYPE: Final = "amqp-1.0"
 """The `type` of a message whose body is sections of AMQP 1.0, as in RabbitMQ."""
+BASIC: Final = (("type", b"x-basic-type"), ("app_id", b"x-basic-app-id"))
+"""Properties that AMQP 1.0 does not have, and the annotations that stand for them, as in RabbitMQ 4."""
 _LENGTHS: Final = struct.Struct(">II")
 
 _MESSAGE_ID, _USER_ID, _TO, _SUBJECT, _REPLY_TO, _CORRELATION_ID, _CONTENT_TYPE, _CONTENT_ENCODING = range(8)
@@ -133,6 +135,8 @@ class Arrival:
         moment = self._property(_CREATION_TIME)
         if isinstance(moment, codec.Timestamp) and moment >= 0:
             parts["timestamp"] = struct.pack(">Q", moment // 1000)
+        for name, header_name in BASIC:
+            _put(parts, name, _string_field(entries.pop(header_name, None)))
         if not self._sections.is_data:
             _put(parts, "type", RAW_TYPE)
         if entries:
@@ -170,6 +174,11 @@ class Arrival:
 def _put(parts: dict[str, bytes], name: str, value: str | None) -> None:
     if value is not None and len(value.encode("utf-8", "surrogateescape")) <= MAX_NAME:
         parts[name] = short_string(value)
+
+
+def _string_field(raw: bytes | None) -> str | None:
+    value = None if raw is None else tables.read_value(raw)
+    return value if isinstance(value, str) else None
 
 
 def _text(value: Any) -> str | None:

@@ -12,15 +12,14 @@ from typing import Any, Final
 
 from pulpit.amqp10 import events, words
 from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.links import Ended, Link, Receiver, Sender
-from pulpit.amqp10.words import NOWHERE, Condition
+from pulpit.amqp10.links import Ended, Link
+from pulpit.amqp10.words import Condition
 from pulpit.broker import refusals
 from pulpit.broker.content import Budget
 from pulpit.broker.dialect10.departure import Departures
 from pulpit.broker.dialect10.entrance import Entrance
-from pulpit.broker.dialect10.nodes import find_source, find_target
-from pulpit.broker.dialect10.receiving import Receiving
-from pulpit.broker.dialect10.refusals import ConnectionRefusal, LinkRefusal, Refusal, translated
+from pulpit.broker.dialect10.links import Links
+from pulpit.broker.dialect10.refusals import ConnectionRefusal
 from pulpit.broker.dialect10.sending import Sending
 from pulpit.broker.dialect10.silence import Silence
 from pulpit.broker.house import House
@@ -32,12 +31,11 @@ from pulpit.broker.virtualhost import VirtualHost
 
 VHOST: Final = "vhost:"
 """In front of a virtual host's name, where a client names one in the hostname that it opens, as in RabbitMQ."""
-MAX_LINKS: Final = 2047
-"""Links of one connection."""
+RABBITMQ: Final = "4.0.0"
+"""The RabbitMQ that this dialect is nearest to: clients that decide by `version` take addresses of its form."""
 LINK_SHARE: Final = 32
 """One link has leave to send messages of a thirty-second of the memory limit, as far as its messages so far tell."""
 CAPABILITIES: Final = ("ANONYMOUS-RELAY",)
-_PRIORITY: Final = "rabbitmq:priority"
 _SHUTDOWN: Final = 320
 _log = logging.getLogger(__name__)
 
@@ -61,7 +59,8 @@ class Connection:
         self.house: Final = house
         self.address = address
         self.secure = secure
-        self.outbox = Outbox(wake=wake, store=house.store, on_writable=self._resume, source=self._output)
+        self.links: Final[Links] = Links(self)
+        self.outbox = Outbox(wake=wake, store=house.store, on_writable=self.links.resume, source=self._output)
         self.state = "entrance"
         self.finished = False
         self.peer_closes = False
@@ -75,13 +74,11 @@ class Connection:
         self.rights: Rights = GrantedRights(user="", host="", grants=())
         self.replies: Final = house.replies
         self.max_queues: Final = config.max_queues
+        self.max_message_size: Final = config.max_message_size
         self.published = 0
         self.delivered = 0
         self.departures: Final = Departures()
         self._sessions = 0
-        self._links: dict[Link, Receiving | Sending] = {}
-        self._owned: dict[Queue, None] = {}
-        self._stalled: dict[Sending, None] = {}
         self._unfinished: Final = Budget(config.max_message_size, house.store.memory)
         self._held = 0
         self._silence: Final = Silence(timers=house.timers, lost=self._silent, excused=lambda: self.blocked)
@@ -127,7 +124,7 @@ class Connection:
         self._engine = Engine(
             Setup(
                 container=str(properties["cluster_name"]),
-                properties={name: properties[name] for name in ("product", "version", "platform", "information")},
+                properties={name: properties[name] for name in ("product", "platform")} | {"version": RABBITMQ},
                 capabilities=CAPABILITIES,
                 idle_timeout=config.heartbeat,
                 largest_frame=config.frame_max,
@@ -156,7 +153,7 @@ class Connection:
                 self._close(Condition(words.INTERNAL_ERROR, "the broker made a mistake, see its log"))
         self._count_unfinished(engine)
         self.outbox.count(0)
-        self._resume_stalled()
+        self.links.resume_stalled()
 
     def _count_unfinished(self, engine: Engine) -> None:
         """Charge for what has come of messages that are not whole."""
@@ -201,81 +198,7 @@ class Connection:
 
     def _session_ended(self, event: events.SessionEnded) -> None:
         self._sessions -= 1
-        for link, end in [(link, end) for link, end in self._links.items() if link.session is event.session]:
-            del self._links[link]
-            self._leave(end)
-
-    def _attached(self, event: events.Attached) -> None:
-        link = event.link
-        try:
-            if self.state != "running":
-                raise LinkRefusal(words.NOT_ALLOWED, "the connection is not open")
-            if len(self._links) >= MAX_LINKS:
-                raise LinkRefusal(words.RESOURCE_LIMIT, f"one connection has at most {MAX_LINKS} links")
-            self._attach_sending(link) if isinstance(link, Sender) else self._attach_receiving(link)
-        except Refusal as refusal:
-            link.refuse(refusal.condition)
-        except refusals.Refusal as refusal:
-            link.refuse(translated(refusal).condition)
-
-    def _attach_receiving(self, link: Link) -> None:
-        assert isinstance(link, Receiver)  # noqa: S101 - the other kind of link
-        way, target = find_target(self, link.target or NOWHERE)
-        if way is not None and way.key is not None:
-            self.rights.require("write", "exchange", way.exchange, way.key)
-        self._links[link] = receiving = Receiving(self, link, way)
-        link.attach(source=link.source, target=target, largest_message=self.house.config.max_message_size)
-        receiving.grant()
-
-    def _attach_sending(self, link: Sender) -> None:
-        spring = find_source(self, link.source, link.name)
-        priority = link.properties.get(_PRIORITY, 0)
-        sending = Sending(
-            self,
-            link,
-            spring,
-            settled=link.settles_first,
-            priority=int(priority) if isinstance(priority, int) else 0,
-        )
-        self._links[link] = sending
-        link.attach(source=spring.terminus, target=link.target)
-        sending.start()
-
-    def _detached(self, event: events.Detached) -> None:
-        end = self._links.pop(event.link, None)
-        if isinstance(end, Sending) and event.closed:
-            end.forget()
-            self._owned.pop(end.queue, None)
-        elif end is not None:
-            self._leave(end)
-
-    def _leave(self, end: Receiving | Sending) -> None:
-        if isinstance(end, Sending):
-            self._stalled.pop(end, None)
-            end.close()
-            if end.queue.deleted:
-                self._owned.pop(end.queue, None)
-
-    def _credit_changed(self, event: events.CreditChanged) -> None:
-        end = self._links.get(event.link)
-        if isinstance(end, Sending):
-            end.credit_changed()
-
-    def _arrived(self, event: events.Arrived) -> None:
-        end = self._links.get(event.link)
-        if not isinstance(end, Receiving):
-            return
-        try:
-            end.arrived(event.number, event.message, settled=event.settled)
-        except LinkRefusal as refusal:
-            self.detach(event.link, refusal.condition)
-        except refusals.Refusal as refusal:
-            self.detach(event.link, translated(refusal).condition)
-
-    def _decided(self, event: events.Decided) -> None:
-        end = self._links.get(event.link)
-        if isinstance(end, Sending):
-            end.decided(event.number, event.outcome)
+        self.links.session_ended(event.session)
 
     def _nothing(self, _event: events.CreditReturned) -> None:
         """Credit is never asked back here."""
@@ -325,18 +248,12 @@ class Connection:
         self.outbox.wake()
 
     def _drop_everything(self) -> None:
-        """Leave the queues, then delete those that nobody else may use."""
+        """Leave the queues, and give back what is held."""
         self.house.connections.pop(self, None)
         self._silence.stop()
         self._unfinished.give(self._held)
         self._held = 0
-        links, self._links = self._links, {}
-        for end in links.values():
-            self._leave(end)
-        for queue in list(self._owned):
-            queue.host.drop_queue(queue)
-        self._owned.clear()
-        self._stalled.clear()
+        self.links.drop()
 
     # -- bytes out
 
@@ -357,7 +274,7 @@ class Connection:
                 self._ticking = True
                 engine.excuse_silence()  # it was told to the peer; whether it is kept is judged by `Silence`
                 self._tick()
-            self._resume_stalled()
+            self.links.resume_stalled()
         return output
 
     def _tick(self) -> None:
@@ -369,40 +286,31 @@ class Connection:
         if due is not None:
             self.house.timers.after(max(0.0, due - self.house.timers.now() / 1000), self._tick)
 
-    def _resume(self) -> None:
-        """The peer reads again."""
-        for end in [end for end in self._links.values() if isinstance(end, Sending)]:
-            end.credit_changed()
-
-    def _resume_stalled(self) -> None:
-        for end in [end for end in self._stalled if end.has_room()]:
-            del self._stalled[end]
-            self.outbox.soon(end.credit_changed)
-
     # -- what links ask of their connection
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Sessions, consumers and unacknowledged messages."""
-        ends = [end for end in list(self._links.values()) if isinstance(end, Sending)]
-        return self._sessions, len(ends), sum(len(end.unacknowledged) for end in ends)
+        consumers, unacknowledged = self.links.counts
+        return self._sessions, consumers, unacknowledged
+
+    @property
+    def is_running(self) -> bool:
+        """Whether links may be attached."""
+        return self.state == "running"
 
     def detach(self, link: Link, condition: Condition) -> None:
         """End a link from the broker's side."""
-        end = self._links.pop(link, None)
-        if end is not None:
-            self._leave(end)
-        if link.alive:
-            link.detach(condition)
+        self.links.detach(link, condition)
         self.outbox.count(0)
 
     def stalled(self, sending: Sending) -> None:
         """Remember a link that its peer holds up."""
-        self._stalled[sending] = None
+        self.links.stall(sending)
 
     def owns(self, queue: Queue) -> None:
         """Remember an exclusive queue."""
-        self._owned[queue] = None
+        self.links.owns(queue)
 
     def hold(self) -> None:
         """Answer nothing more until everything so far is on the disk."""
@@ -430,9 +338,7 @@ class Connection:
     def unblock(self) -> None:
         """Memory and disk suffice again."""
         self.blocked = False
-        for end in self._links.values():
-            if isinstance(end, Receiving):
-                end.grant()
+        self.links.grant()
         self.outbox.count(0)
 
 
@@ -442,10 +348,10 @@ _EVENTS: Final[Mapping[type[events.Event], Callable[[Connection, Any], None]]] =
     events.Broken: Connection._broken,  # noqa: SLF001 - the same
     events.SessionBegun: Connection._session_begun,  # noqa: SLF001 - the same
     events.SessionEnded: Connection._session_ended,  # noqa: SLF001 - the same
-    events.Attached: Connection._attached,  # noqa: SLF001 - the same
-    events.Detached: Connection._detached,  # noqa: SLF001 - the same
-    events.CreditChanged: Connection._credit_changed,  # noqa: SLF001 - the same
+    events.Attached: lambda connection, event: connection.links.attached(event),
+    events.Detached: lambda connection, event: connection.links.detached(event),
+    events.CreditChanged: lambda connection, event: connection.links.credit_changed(event),
     events.CreditReturned: Connection._nothing,  # noqa: SLF001 - the same
-    events.Arrived: Connection._arrived,  # noqa: SLF001 - the same
-    events.Decided: Connection._decided,  # noqa: SLF001 - the same
+    events.Arrived: lambda connection, event: connection.links.arrived(event),
+    events.Decided: lambda connection, event: connection.links.decided(event),
 }

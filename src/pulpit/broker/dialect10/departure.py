@@ -10,7 +10,7 @@ from uuid import UUID
 from pulpit.amqp10 import codec
 from pulpit.amqp10.codec import Described, Symbol, Timestamp, Ubyte, Uint, Ulong
 from pulpit.broker.dialect10 import sections
-from pulpit.broker.dialect10.arrival import RAW_TYPE, unpack
+from pulpit.broker.dialect10.arrival import BASIC, RAW_TYPE, unpack
 from pulpit.broker.dialect10.fields import from_field
 from pulpit.broker.message import Entry, Message
 from pulpit.broker.properties import Properties
@@ -78,9 +78,9 @@ def _translated(message: Message) -> bytes:
     headers = dict(properties.raw_headers())
     extensions = {name: raw for name, raw in headers.items() if name.startswith(b"x-") and name not in _OWN_HEADERS}
     annotations = _annotations(extensions)
-    for name, annotation in (("type", "x-basic-type"), ("app_id", "x-basic-app-id")):
+    for name, annotation in BASIC:
         if name in properties.parts:
-            annotations[Symbol(annotation)] = _short(properties, name)
+            annotations[Symbol(annotation.decode())] = _short(properties, name)
     application = {
         name.decode("utf-8", "replace"): value
         for name, raw in headers.items()
