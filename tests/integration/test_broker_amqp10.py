@@ -1,5 +1,6 @@
 """AMQP 1.0 of the embedded broker over real sockets: Proton's own client, the other dialect beside it, TLS, kills."""
 
+import json
 import os
 import random
 import ssl
@@ -19,6 +20,8 @@ from support.amqp import Wire
 from support.amqp10 import needs_amqp10
 from support.broker_process import BrokerProcess, broker_process
 from support.broker_thread import broker_thread
+from support.server import pulpit
+from support.upstream import running
 from support.waiting import until
 
 proton = pytest.importorskip("proton", reason="python-qpid-proton is not installed")
@@ -235,6 +238,34 @@ def test_consumers_of_both_dialects_share_a_queue(client: Any, older: Any) -> No
             break
     older.cancel()
     assert sorted(mine + rest) == [b"0", b"1", b"2", b"3"]
+
+
+# -- the seed's scenario
+
+
+def test_the_finishes_of_a_sync_reach_a_receiver_with_a_topic_filter(tmp_path: Path) -> None:
+    with running() as upstream, pulpit(tmp_path / "data") as server:
+        upstream.put("a.iso", b"a" * 4096)
+        upstream.manifest()
+        server.listen("pulp")
+        server.create_iso("files", upstream.url)
+        url = server.amqp_url.replace("%2F", "")
+        connection = utils.BlockingConnection(url, timeout=20)
+        receiver = connection.create_receiver("pulp", options=topic_filter(FINISHES), credit=10)
+        server.ended(server.sync("files"))
+        printed = []
+        for _ in range(2):
+            message = receiver.receive(20)
+            receiver.accept()
+            printed.append((message.subject, json.loads(text(message))["payload"]["result"]))
+        clients = server.call("GET", "/pulpit/v1/broker")["connections"]
+        (seen,) = [each for each in clients if each["dialect"] == "AMQP 1.0"]
+        connection.close()
+    assert printed == [
+        ("pulp.server.repo.sync.finish", "success"),
+        ("pulp.server.repo.publish.finish", "success"),
+    ]
+    assert (seen["consumers"], seen["delivered"]) == (1, 2)
 
 
 # -- security

@@ -80,6 +80,8 @@ def recognize(remote: Opened | None) -> Broker:
     """Which make a broker is, by what it says about itself when it opens the connection."""
     properties = remote.properties if remote else {}
     product, version = str(properties.get("product", "")), str(properties.get("version", ""))
+    if str(properties.get("platform", "")).startswith("Pulpit"):
+        return PULPIT
     if product == "RabbitMQ":
         return RABBITMQ_3 if version.startswith("3.") else RABBITMQ_4
-    return PULPIT if product.startswith("Pulpit") else OTHER
+    return OTHER

@@ -14,7 +14,7 @@ KEPT = Wish(exchange="pulp", queue="cache/cleaner")
 @pytest.mark.parametrize(
     ("properties", "broker"),
     [
-        ({"product": "Pulpit", "version": "0.1.0"}, PULPIT),
+        ({"product": "RabbitMQ", "version": "4.0.0", "platform": "Pulpit 0.1.0"}, PULPIT),
         ({"product": "RabbitMQ", "version": "3.10.8"}, RABBITMQ_3),
         ({"product": "RabbitMQ", "version": "4.1.0"}, RABBITMQ_4),
         ({"product": "qpid-cpp", "version": "1.39.0"}, OTHER),
