@@ -228,10 +228,11 @@ def test_steps_are_reported_as_the_original_client_draws_them(here: YumMirror) -
     assert len(ids) == 1
 
 
-def test_the_export_distributor_is_there_and_publishes_nothing(here: YumMirror) -> None:
+def test_the_export_distributor_is_there_and_says_that_it_publishes_nothing(here: YumMirror) -> None:
     outcome = here.publish("zoo", distributor_id="export_distributor")
 
-    assert outcome.result == "skipped"
+    assert outcome.result == "failed"
+    assert str(outcome.error_message).endswith("Publish a distributor of type yum_distributor.")
     assert not here.root("zoo").exists()
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from pulpit.clock import iso_micro
 from pulpit.content import access
 from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile, StoredUnit
-from pulpit.errors import InvalidValue, MissingResource, PulpitError
+from pulpit.errors import InvalidValue, MissingResource, PulpitError, WorkFailed
 from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.threads import in_stoppable_thread, in_thread
 from pulpit.repositories.tree import NewTree, Shelf, go_on
@@ -53,7 +53,8 @@ async def publish(
     config = {**distributor.config, **(override_config or {})}
     run = _Run(workplace, distributor, config, report)
     try:
-        if not run.publishes or await in_thread(run.is_up_to_date):
+        run.refuse_what_publishes_nothing()
+        if await in_thread(run.is_up_to_date):
             return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
         run.enter(Phase.CONTENT)
         await in_stoppable_thread(run.everything)
@@ -113,10 +114,17 @@ class _Run:
         self._progress: Final = Progress(clock=workplace.clock)
         self._said_at = time.monotonic()
 
-    @property
-    def publishes(self) -> bool:
-        """Whether the distributor is of the type that lays out trees."""
-        return self._distributor.distributor_type_id == self._type.distributor_type_ids[0]
+    def refuse_what_publishes_nothing(self) -> None:
+        """Return if the distributor lays out trees.
+
+        Raises:
+            WorkFailed: it does not.
+        """
+        if not self._workplace.publishes(self._distributor.distributor_type_id):
+            raise WorkFailed(
+                f"The distributor {self._distributor.id} publishes nothing: its type is there for clients that create it. "
+                f"Publish a distributor of type {self._type.distributor_type_ids[0]}."
+            )
 
     def is_up_to_date(self) -> bool:
         """Whether readers see what they should."""

@@ -32,6 +32,14 @@ class Workplace:
         except KeyError:
             raise MissingResource(content_type=type_id) from None
 
+    def publishes(self, distributor_type_id: str) -> bool:
+        """Whether distributors of a type lay out trees; the others are there for clients that create them.
+
+        Raises:
+            MissingResource: it is not installed.
+        """
+        return distributor_type_id == self.content_type(distributor_type_id).distributor_type_ids[0]
+
 
 def by_plugin(*content_types: ContentType) -> dict[str, ContentType]:
     """The mapping that a workplace wants."""

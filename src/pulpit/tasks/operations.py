@@ -203,7 +203,7 @@ def _queue_auto_publishes(tx: Transaction, task: Task, workplace: Workplace) -> 
             tx, repo_id, distributor.id, None, login=task.principal_login, clock=workplace.clock, parent_id=task.id
         )
         for distributor in repositories.distributors_of(tx.connection, repo_id)
-        if distributor.auto_publish
+        if distributor.auto_publish and workplace.publishes(distributor.distributor_type_id)
     ]
 
 
