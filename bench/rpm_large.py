@@ -143,6 +143,9 @@ async def answer(folder: Path, reader: asyncio.StreamReader, writer: asyncio.Str
         while True:
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
             path = folder / request.split()[1].rpartition("/")[2]
+            if not path.is_file():
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                continue
             tag = f'"{path.stat().st_mtime_ns}"'
             if f"if-none-match: {tag}" in request.lower():
                 writer.write(f"HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\n\r\n".encode())

@@ -122,7 +122,7 @@ class _Run:
         """
         if not self._workplace.publishes(self._distributor.distributor_type_id):
             raise WorkFailed(
-                f"The distributor {self._distributor.id} publishes nothing: its type is there for clients that create it. "
+                f"The distributor {self._distributor.id} publishes nothing and is there for clients that create it. "
                 f"Publish a distributor of type {self._type.distributor_type_ids[0]}."
             )
 

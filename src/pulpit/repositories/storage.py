@@ -113,13 +113,13 @@ class Storage:
 
     def adopt(self, sha256: str) -> int | None:
         """The size of a file that stands in its place and really is what it should be; another is removed."""
-        path = Path(self._place(sha256))
         with suppress(FileNotFoundError):
-            with open(path, "rb") as file:  # noqa: PTH123 - as above
+            size = os.stat(self._place(sha256)).st_size  # noqa: PTH116 - as above
+            with self.path(sha256).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found == sha256:
-                return path.stat().st_size
-            path.unlink(missing_ok=True)
+                return size
+            self.path(sha256).unlink(missing_ok=True)
         return None
 
     @contextmanager

@@ -288,7 +288,7 @@ def _detail(package: Any, name: str) -> bytes:
     packed = xml.encode()
     if len(packed) > MOST_XML or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
         raise BadFeed(f"The package {paths.shown(name)!r} is refused: the lists say too much of it.")
-    return zlib.compress(packed, 3)
+    return zlib.compress(packed, 1)
 
 
 def _metadata(package: Any, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, Final
 
+from pulpit.content.limits import KIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
 from pulpit.content.rpm import comps, modules, packages, repomd, sqlite, treeinfo, updateinfo
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
@@ -22,6 +23,7 @@ _HEADS: Final = {
 }
 _TAILS: Final = {"primary": "</metadata>\n", "filelists": "</filelists>\n", "other": "</otherdata>\n"}
 _LEVEL: Final = 6
+_WORTH_PACKING: Final = 128 * KIB
 
 
 def lay_out(content: Content, tree: Tree, config: Config, moment: int) -> None:
@@ -158,6 +160,7 @@ class _Publishing:
             with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=packed, mtime=0) as packing:
                 plain = _Counted(packing, algorithm)
                 yield plain.text
+                plain.flush()
         self._finished(kind, draft, packed, plain.digest(), plain.size)
 
     def _finished(self, kind: str, draft: str, packed: "_Counted", open_digest: str, open_size: int) -> None:
@@ -179,11 +182,13 @@ class _Publishing:
 
 
 class _Counted:
-    """Passes bytes on and knows their number and checksum."""
+    """Passes bytes on and knows their number and checksum; texts wait until they are worth it, or until `flush`."""
 
     def __init__(self, target: BinaryIO | gzip.GzipFile, algorithm: str) -> None:
         self._target: Final = target
         self._hash: Final = hashlib.new(algorithm)
+        self._waiting: Final[list[str]] = []
+        self._length = 0
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -193,10 +198,17 @@ class _Counted:
         return len(data)
 
     def text(self, text: str) -> None:
-        self.write(text.encode())
+        self._waiting.append(text)
+        self._length += len(text)
+        if self._length >= _WORTH_PACKING:
+            self.flush()
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Pass on the texts that wait."""
+        if self._waiting:
+            self.write("".join(self._waiting).encode())
+            self._waiting.clear()
+            self._length = 0
 
     def digest(self) -> str:
         return self._hash.hexdigest()
