@@ -16,11 +16,21 @@ def flaw(path: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
     """What is wrong with a relative path, as the end of a sentence, or `None`."""
     if not path:
         return "is empty"
-    if any(unicodedata.category(character) in _FORBIDDEN for character in path):
+    if not _is_plain(path) and any(unicodedata.category(character) in _FORBIDDEN for character in path):
         return "contains control characters"
-    if len(path.encode()) > most_bytes:
+    if _size(path) > most_bytes:
         return f"is longer than {most_bytes} bytes"
     return _segment_flaw(path)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is of the kind that nearly all are: then nobody needs to look at each of its characters."""
+    return text.isascii() and text.isprintable()
+
+
+def _size(text: str) -> int:
+    """Bytes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _segment_flaw(path: str) -> str | None:
@@ -31,7 +41,7 @@ def _segment_flaw(path: str) -> str | None:
         return "leads out of its folder"
     if "" in segments or "." in segments:
         return "has an empty part"
-    if max(len(segment.encode()) for segment in segments) > SEGMENT_BYTES:
+    if max(map(_size, segments)) > SEGMENT_BYTES:
         return f"has a part of more than {SEGMENT_BYTES} bytes"
     return None
 
@@ -50,6 +60,8 @@ def beneath_another(paths: Iterable[str]) -> tuple[str, str] | None:
 
 def shown(text: str, most: int = 120) -> str:
     """A stranger's text for a message: printable, on one line, cut when long."""
+    if _is_plain(text) and len(text) <= most:
+        return text
     clean = "".join(
         character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
         for character in text[: most + 1]
