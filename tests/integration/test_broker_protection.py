@@ -19,6 +19,7 @@ from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from pulpit.errors import ConfigurationError
 from support.amqp import HELLO, Gone, Wire, refused
+from support.authority import Authority
 from support.broker_thread import broker_thread
 from support.waiting import until
 
@@ -203,6 +204,16 @@ def test_a_certificate_logs_in() -> None:
         wire.expect(commands.Connection.OpenOk)
         (seen,) = broker.ask(lambda each: each.status().connections)
         assert (seen.user, seen.secure) == ("ann", True)
+
+
+def test_a_peer_that_begins_no_tls_is_hung_up_on(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.server(authority.issue("server"))
+    with (
+        broker_thread(ssl_context=context, handshake_timeout=0.3) as broker,
+        socket.create_connection(("127.0.0.1", broker.port), timeout=20) as silent,
+    ):
+        assert silent.recv(1) == b""
 
 
 def test_beyond_this_machine_the_broker_wants_users_and_tls() -> None:

@@ -165,7 +165,12 @@ class Broker:
         config = self.config
         try:
             self._server = await loop.create_server(
-                lambda: Socket(self), config.host, config.port, ssl=config.ssl_context, backlog=512
+                lambda: Socket(self),
+                config.host,
+                config.port,
+                ssl=config.ssl_context,
+                ssl_handshake_timeout=config.handshake_timeout if config.ssl_context else None,
+                backlog=512,
             )
         except OSError as error:
             reason = f"nothing can listen on {config.host}:{config.port}: {os.strerror(error.errno or errno.EIO)}."
