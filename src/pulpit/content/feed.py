@@ -123,6 +123,11 @@ def relative_url(name: str, value: Any) -> None:
         raise InvalidValue(name, f"it {reason}.")
 
 
+def place(repo_id: str, config: Config) -> str:
+    """Where a distributor publishes: at its `relative_url`, else at the repository's id."""
+    return (config.get("relative_url") or "").strip("/") or repo_id
+
+
 def _policy(name: str, value: Any) -> None:
     if value not in POLICIES:
         raise InvalidValue(name, f"it must be one of {', '.join(POLICIES)}.")

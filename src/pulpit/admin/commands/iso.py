@@ -10,20 +10,15 @@ from pulpit.admin.commands.repository_options import (
     IMPORTER_KEYS,
     IMPORTER_OPTIONS,
     REPOSITORY_OPTIONS,
+    Settings,
     divided,
     with_options,
 )
-from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
 from pulpit.admin.commands.uploads import uploads_group
 from pulpit.admin.grammar import BOOLEAN, PEM, TABLE, TEXT, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
 
-KIND: Final = Kind(
-    importer="iso_importer", distributor="iso_distributor", distributor_id="iso_distributor", note="iso-repo"
-)
-
-_SHOWN: Final = ("name", "size", "checksum")
 _FEED: Final = click.option(
     "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
 )
@@ -34,7 +29,21 @@ _DISTRIBUTOR: Final = (
     click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: authority whose clients alone are served."),
 )
 _DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "serve_http", "serve_https", "ssl_auth_ca_cert"})
-_SETTINGS: Final = with_options(*REPOSITORY_OPTIONS, _FEED, *IMPORTER_OPTIONS, *_DISTRIBUTOR)
+_SHOWN: Final = ("name", "size", "checksum")
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    return divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS)
+
+
+KIND: Final = Kind(
+    importer="iso_importer",
+    distributor="iso_distributor",
+    distributor_id="iso_distributor",
+    note="iso-repo",
+    options=with_options(*REPOSITORY_OPTIONS, _FEED, *IMPORTER_OPTIONS, *_DISTRIBUTOR),
+    settings=_settings,
+)
 
 
 @click.group("iso", cls=Group)
@@ -47,30 +56,12 @@ def repo() -> None:
     """Manage repositories of files."""
 
 
-@repo.command("create")
-@REPO_ID
-@_SETTINGS
-@with_session
-def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
-    """Create a repository; every sync of it is followed by a publish."""
-    KIND.create(session, repo_id, notes, divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS))
-
-
-@repo.command("update")
-@REPO_ID
-@_SETTINGS
-@with_session
-def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
-    """Change a repository; an option given as "" is taken away."""
-    KIND.update(session, repo_id, notes, divided(options, IMPORTER_KEYS, _DISTRIBUTOR_KEYS))
-
-
 def _key(name: str, size: int, sha256: str) -> dict[str, Any]:
     return {"name": name, "size": size, "checksum": sha256}
 
 
-repo.add_command(KIND.list_command())
-repo.add_command(delete_command())
+for _command in KIND.commands():
+    repo.add_command(_command)
 repo.add_command(uploads_group("iso", _key))
 
 
@@ -90,7 +81,3 @@ def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int |
         session.screen.data(found)
     else:
         session.screen.documents({key: item["metadata"].get(key) for key in _SHOWN} for item in found)
-
-
-repo.add_command(sync_group(KIND.importer))
-repo.add_command(publish_group(KIND.distributor_id))

@@ -1,38 +1,71 @@
-"""`create`, `update`, `list`, `search` and the lists of content, the same for every kind of repository."""
+"""The commands that every kind of repository has, from `create` to `publish`, and lists of content."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
 from pulpit.admin.commands.repo import REPO_ID, listing, show
+from pulpit.admin.commands.repository_options import Option, Settings
+from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
 from pulpit.admin.following import spawned
 from pulpit.admin.grammar import NOTHING_TO_CHANGE, TABLE, Group, given, note_pairs
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongData
 from pulpit.client.server import path_of
 
-Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
-"""Of the importer, of the distributor, and of the repository itself."""
-
 _TYPE: Final = "_repo-type"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """A kind of repository; `importer` is the type and id of its importer, `note` what marks it."""
+    """A kind of repository: its importer and distributor, the note that marks it, and the options that it has.
+
+    `settings` divides the options of `create` and `update` by where they go.
+    """
 
     importer: str
     distributor: str
     distributor_id: str
     note: str
+    options: Option
+    settings: Callable[[dict[str, Any]], Settings]
 
-    def create(self, session: Session, repo_id: str, notes: tuple[str, ...], settings: Settings) -> None:
-        """Create a repository; every sync of it is followed by a publish."""
-        importer, distributor, delta = settings
-        body = {
+    def commands(self) -> Iterator[click.Command]:
+        """The commands that repositories of every kind have."""
+        yield self._create_command()
+        yield self._update_command()
+        yield click.command("list", cls=Group.command_class)(listing(self._is_one))
+        yield search_command({f"notes.{_TYPE}": self.note})
+        yield delete_command()
+        yield sync_group(self.importer)
+        yield publish_group(self.distributor_id)
+
+    def _create_command(self) -> click.Command:
+        @click.command(
+            "create", cls=Group.command_class, help="Create a repository; every sync of it is followed by a publish."
+        )
+        @REPO_ID
+        @self.options
+        @with_session
+        def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
+            body = self._new(repo_id, notes, *self.settings(options))
+            answer = session.server.post(path_of("repositories"), body)
+            session.screen.succeeded(f"Repository {repo_id} created.", answer)
+
+        return create
+
+    def _new(
+        self,
+        repo_id: str,
+        notes: tuple[str, ...],
+        importer: dict[str, Any],
+        distributor: dict[str, Any],
+        delta: dict[str, Any],
+    ) -> dict[str, Any]:
+        return {
             "id": repo_id,
             **delta,
             "notes": {**(note_pairs(notes) or {}), _TYPE: self.note},
@@ -47,33 +80,28 @@ class Kind:
                 }
             ],
         }
-        answer = session.server.post(path_of("repositories"), body)
-        session.screen.succeeded(f"Repository {repo_id} created.", answer)
 
-    def update(self, session: Session, repo_id: str, notes: tuple[str, ...], settings: Settings) -> None:
-        """Change a repository, if there is anything to change."""
-        importer, distributor, delta = settings
-        delta |= given(notes=note_pairs(notes))
-        if not (importer or distributor or delta):
-            session.screen.warn(NOTHING_TO_CHANGE)
-            return
-        body = {
-            "delta": delta,
-            "importer_config": importer,
-            "distributor_configs": {self.distributor_id: distributor} if distributor else {},
-        }
-        answer = session.server.call("PUT", path_of("repositories", repo_id), body=body)
-        if answer.status == 202:  # noqa: PLR2004 - HTTP's "accepted"
-            session.follow(spawned(answer.body))
-        session.screen.succeeded(f"Repository {repo_id} updated.", answer.body)
+    def _update_command(self) -> click.Command:
+        @click.command(
+            "update", cls=Group.command_class, help='Change a repository; an option given as "" is taken away.'
+        )
+        @REPO_ID
+        @self.options
+        @with_session
+        def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
+            importer, distributor, delta = self.settings(options)
+            delta |= given(notes=note_pairs(notes))
+            if not (importer or distributor or delta):
+                session.screen.warn(NOTHING_TO_CHANGE)
+                return
+            distributors = {self.distributor_id: distributor} if distributor else {}
+            body = {"delta": delta, "importer_config": importer, "distributor_configs": distributors}
+            answer = session.server.call("PUT", path_of("repositories", repo_id), body=body)
+            if answer.status == 202:  # noqa: PLR2004 - HTTP's "accepted"
+                session.follow(spawned(answer.body))
+            session.screen.succeeded(f"Repository {repo_id} updated.", answer.body)
 
-    def list_command(self) -> click.Command:
-        """The command `list`."""
-        return click.command("list", cls=Group.command_class)(listing(self._is_one))
-
-    def search_command(self) -> click.Command:
-        """The command `search`."""
-        return search_command({f"notes.{_TYPE}": self.note})
+        return update
 
     def _is_one(self, repository: Mapping[str, Any]) -> bool:
         return (repository.get("notes") or {}).get(_TYPE) == self.note

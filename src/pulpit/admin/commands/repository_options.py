@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import BOOLEAN, COUNT, PEM, PORT, TEXT, given, secret
+from pulpit.admin.grammar import BOOLEAN, COUNT, PEM, PORT, TEXT, Clearable, given, secret
 
 Option = Callable[[Callable[..., None]], Callable[..., None]]
+Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+"""Of the importer, of the distributor, and of the repository itself."""
 
 REPOSITORY_OPTIONS: Final = (
     click.option("--display-name", type=TEXT, help="Name for people."),
@@ -40,6 +42,10 @@ IMPORTER_OPTIONS: Final = (
     click.option("--max-speed", type=COUNT, help="At most so many bytes a second in each download."),
     click.option("--remove-missing", type=BOOLEAN, help="Remove files that the feed no longer has (true or false)."),
 )
+RETAINING_OPTIONS: Final = (
+    click.option("--retain-old-count", type=Clearable(click.IntRange(min=0)), help="Keep so many old versions."),
+    click.option("--only-newest", is_flag=True, help="Keep the newest versions alone: the same as 0 old ones."),
+)
 IMPORTER_KEYS: Final = frozenset(
     {
         "feed",
@@ -61,6 +67,13 @@ IMPORTER_KEYS: Final = frozenset(
 )
 
 
+def retained(options: dict[str, Any]) -> int | None:
+    """Take `--only-newest` out of the options; answers how many old versions to keep, if that was said."""
+    only_newest = options.pop("only_newest")
+    count: int | None = options["retain_old_count"]
+    return 0 if only_newest and count is None else count
+
+
 def with_options(*options: Option) -> Option:
     """All of the options, in this order."""
 
@@ -72,9 +85,7 @@ def with_options(*options: Option) -> Option:
     return decorate
 
 
-def divided(
-    options: dict[str, Any], importer_keys: Collection[str], distributor_keys: Collection[str]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def divided(options: dict[str, Any], importer_keys: Collection[str], distributor_keys: Collection[str]) -> Settings:
     """The options that were used as those of the importer, of the distributor, and of the repository itself."""
     options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
     options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))

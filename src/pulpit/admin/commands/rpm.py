@@ -4,29 +4,24 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.repo import REPO_ID
 from pulpit.admin.commands.repository_kinds import Kind, units_command
 from pulpit.admin.commands.repository_options import (
     IMPORTER_KEYS,
     IMPORTER_OPTIONS,
     REPOSITORY_OPTIONS,
+    RETAINING_OPTIONS,
+    Settings,
     divided,
+    retained,
     with_options,
 )
-from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
 from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Clearable, Group, listed
-from pulpit.admin.session import Session, with_session
-
-KIND: Final = Kind(
-    importer="yum_importer", distributor="yum_distributor", distributor_id="yum_distributor", note="rpm-repo"
-)
 
 _CHECKSUM: Final = Clearable(click.Choice(["md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512"]))
 _IMPORTER: Final = (
     click.option("--feed", type=TEXT, metavar="URL", help="Folder upstream, or the URL of a mirrorlist or metalink."),
     *IMPORTER_OPTIONS,
-    click.option("--retain-old-count", type=Clearable(click.IntRange(min=0)), help="Keep so many old versions."),
-    click.option("--only-newest", is_flag=True, help="Keep the newest versions alone: the same as 0 old ones."),
+    *RETAINING_OPTIONS,
     click.option("--skip", "skip", multiple=True, help="Leave a type out: rpm, srpm, drpm, distribution, erratum."),
     click.option("--require-signature", type=BOOLEAN, help="Take signed packages only (true or false)."),
     click.option("--allowed-keys", type=TEXT, help="Ids of the keys that may have signed, separated by commas."),
@@ -49,8 +44,31 @@ _IMPORTER_KEYS: Final = IMPORTER_KEYS | {
     "feed_gpg_key",
 }
 _DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "http", "https", "checksum_type", "gpg_key"})
-_SETTINGS: Final = with_options(*REPOSITORY_OPTIONS, *_IMPORTER, *_DISTRIBUTOR)
 _SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """The options by where they go, with the lists and shorthands that only packages have."""
+    skipped = options.pop("skip")
+    options["type_skip_list"] = listed(",".join(skipped)) if skipped else None
+    options["allowed_keys"] = listed(options["allowed_keys"])
+    options["retain_old_count"] = retained(options)
+    importer, distributor, delta = divided(options, _IMPORTER_KEYS, _DISTRIBUTOR_KEYS)
+    return _renamed(importer), _renamed(distributor), delta
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {_SENT_AS.get(name, name): value for name, value in settings.items()}
+
+
+KIND: Final = Kind(
+    importer="yum_importer",
+    distributor="yum_distributor",
+    distributor_id="yum_distributor",
+    note="rpm-repo",
+    options=with_options(*REPOSITORY_OPTIONS, *_IMPORTER, *_DISTRIBUTOR),
+    settings=_settings,
+)
 
 
 @click.group("rpm", cls=Group)
@@ -63,44 +81,8 @@ def repo() -> None:
     """Manage repositories of packages."""
 
 
-@repo.command("create")
-@REPO_ID
-@_SETTINGS
-@with_session
-def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
-    """Create a repository; every sync of it is followed by a publish."""
-    KIND.create(session, repo_id, notes, _settings(options))
-
-
-@repo.command("update")
-@REPO_ID
-@_SETTINGS
-@with_session
-def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
-    """Change a repository; an option given as "" is taken away."""
-    KIND.update(session, repo_id, notes, _settings(options))
-
-
-def _settings(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The options by where they go, with the lists and shorthands that only packages have."""
-    skipped, only_newest = options.pop("skip"), options.pop("only_newest")
-    options["type_skip_list"] = listed(",".join(skipped)) if skipped else None
-    options["allowed_keys"] = listed(options["allowed_keys"])
-    if only_newest and options["retain_old_count"] is None:
-        options["retain_old_count"] = 0
-    importer, distributor, delta = divided(options, _IMPORTER_KEYS, _DISTRIBUTOR_KEYS)
-    return _renamed(importer), _renamed(distributor), delta
-
-
-def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
-    return {_SENT_AS.get(name, name): value for name, value in settings.items()}
-
-
-repo.add_command(KIND.list_command())
-repo.add_command(KIND.search_command())
-repo.add_command(delete_command())
-repo.add_command(sync_group(KIND.importer))
-repo.add_command(publish_group(KIND.distributor_id))
+for _command in KIND.commands():
+    repo.add_command(_command)
 
 
 @repo.group("content")

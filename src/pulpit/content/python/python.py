@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulpit.clock import Clock, iso_micro, system_clock
-from pulpit.content import steps
+from pulpit.content import feed, steps
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
@@ -64,7 +64,7 @@ class Python:
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id; beneath `web/`, as Pulp 2 had it."""
-        return f"web/{(config.get('relative_url') or '').strip('/') or repo_id}"
+        return f"web/{feed.place(repo_id, config)}"
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
         """Fetch the pages of the wanted projects and choose among their files."""

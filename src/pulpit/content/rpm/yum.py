@@ -93,7 +93,7 @@ class Yum:
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id."""
-        return (config.get("relative_url") or "").strip("/") or repo_id
+        return feed.place(repo_id, config)
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
         """Fetch `repomd.xml` and, if it is new, the lists that it names."""
