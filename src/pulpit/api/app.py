@@ -74,14 +74,18 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     failures.install(app)
     _add_gates(app, services)
+    _add_published(app, services)  # first, so that a file is not looked for among all endpoints
     app.include_router(metrics.router)
     app.include_router(health.router)
     description.install(app, _api(V2, _RESOURCES, status.router), "Pulp 2's REST API v2.")
     description.install(app, _api(V1, _OWN), _BEYOND)
+    return app
+
+
+def _add_published(app: FastAPI, services: Services) -> None:
     gate = Admission(services.database, services.clock, services.transport, sleep=asyncio.sleep)
     for kind in sorted({one.published_under for one in services.content_types.values()}):
         app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, gate))
-    return app
 
 
 def _add_gates(app: FastAPI, services: Services) -> None:
