@@ -16,6 +16,7 @@ import pytest
 
 import pulpit
 from pulpit.errors import ConfigurationError
+from support.amqp10 import needs_amqp10
 from support.broker_process import BrokerProcess, broker_process
 from support.cutting import cuttable
 from support.happenings import event as fired
@@ -28,6 +29,16 @@ SOON: Final = 10.0
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     with broker_process(tmp_path_factory.mktemp("broker")) as process:
         yield process
+
+
+@pytest.fixture(params=["amqp", pytest.param("amqp+10", marks=needs_amqp10)])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """Both protocols, for what must be the same over either."""
+    return str(request.param)
+
+
+def url_of(port: int, scheme: str = "amqp") -> str:
+    return f"{scheme}://guest:guest@127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -86,10 +97,12 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), 60))
 
 
-def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str) -> None:
+def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str, scheme: str) -> None:
     async def story() -> None:
         seen = []
-        async with pulpit.subscribe(broker.url, exchange=exchange, subject="pulp.server.repo.*.finish") as events:
+        async with pulpit.subscribe(
+            url_of(broker.port, scheme), exchange=exchange, subject="pulp.server.repo.*.finish"
+        ) as events:
             ids = publish(broker, exchange, [1, 2, 3])
             async for event in events:
                 seen.append(event)
@@ -106,17 +119,19 @@ def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str) ->
     run(story)
 
 
-def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(broker: BrokerProcess, exchange: str) -> None:
+def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(
+    broker: BrokerProcess, exchange: str, scheme: str
+) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
-        async with pulpit.subscribe(broker.url, exchange=exchange, queue=queue) as events:
+        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
             publish(broker, exchange, [1, 2, 3, 4])
             await some(events, 2)
         with contextlib.suppress(ZeroDivisionError):
-            async with pulpit.subscribe(broker.url, exchange=exchange, queue=queue) as events:
+            async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
                 assert numbers(await some(events, 1)) == [3]
                 raise ZeroDivisionError
-        async with pulpit.subscribe(broker.url, exchange=exchange, queue=queue) as events:
+        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
             again = await some(events, 1)
             assert numbers(again) == [3]
             assert again[0].redelivered
@@ -147,11 +162,11 @@ def test_a_cancelled_reader_gives_back_what_it_had_not_done(broker: BrokerProces
     run(story)
 
 
-def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: str) -> None:
+def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: str, scheme: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
         asked = {"exchange": exchange, "queue": queue, "acknowledge": "explicit"}
-        async with pulpit.subscribe(broker.url, **asked) as events:  # type: ignore[arg-type] # keywords by name
+        async with pulpit.subscribe(url_of(broker.port, scheme), **asked) as events:  # type: ignore[arg-type] # keywords by name
             publish(broker, exchange, [1, 2, 3])
             first, second, third = await some(events, 3)
             events.acknowledge(second)
@@ -164,11 +179,13 @@ def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: 
     run(story)
 
 
-def test_a_lost_connection_is_made_again_and_nothing_comes_twice(broker: BrokerProcess, exchange: str) -> None:
+def test_a_lost_connection_is_made_again_and_nothing_comes_twice(
+    broker: BrokerProcess, exchange: str, scheme: str
+) -> None:
     async def story() -> None:
         queue, news = f"{exchange}-kept", []
         with cuttable(broker.port) as wire:
-            url = f"amqp://guest:guest@127.0.0.1:{wire.port}"
+            url = url_of(wire.port, scheme)
             async with pulpit.subscribe(
                 url, exchange=exchange, queue=queue, on_news=lambda level, sentence: news.append((level, sentence))
             ) as events:
@@ -179,7 +196,7 @@ def test_a_lost_connection_is_made_again_and_nothing_comes_twice(broker: BrokerP
                 seen += await some(events, 1)
         assert numbers(seen) == [1, 2, 3]
         assert waiting(broker, queue) == 0
-        where = f"amqp://127.0.0.1:{wire.port}"
+        where = f"{scheme}://127.0.0.1:{wire.port}"
         assert news == [
             (logging.INFO, f"listening on exchange {exchange} for #"),
             (logging.WARNING, f"connection to {where} lost, trying again"),
@@ -189,11 +206,11 @@ def test_a_lost_connection_is_made_again_and_nothing_comes_twice(broker: BrokerP
     run(story)
 
 
-def test_a_copy_of_what_is_in_hand_is_settled_with_it(broker: BrokerProcess, exchange: str) -> None:
+def test_a_copy_of_what_is_in_hand_is_settled_with_it(broker: BrokerProcess, exchange: str, scheme: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
         with cuttable(broker.port) as wire:
-            url = f"amqp://guest:guest@127.0.0.1:{wire.port}"
+            url = url_of(wire.port, scheme)
             async with pulpit.subscribe(url, exchange=exchange, queue=queue, acknowledge="explicit") as events:
                 publish(broker, exchange, [1])
                 [held] = await some(events, 1)
@@ -224,10 +241,10 @@ def test_duplicates_are_dropped_by_their_id_unless_nothing_is_remembered(broker:
     run(story)
 
 
-def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess, exchange: str) -> None:
+def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess, exchange: str, scheme: str) -> None:
     async def story() -> None:
         happened: list[Any] = []
-        async with pulpit.subscribe(broker.url, exchange=exchange, on_gap=happened.append) as events:
+        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, on_gap=happened.append) as events:
             publish(broker, exchange, [1, 2, 5])
             publish(broker, exchange, [9], repo_id="other")
             for _ in range(4):
@@ -240,7 +257,9 @@ def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess,
             assert events.missing == (pulpit.Gap(repo_id="zoo", first=4, last=4),)
             assert events.last_numbers == {"zoo": 5, "other": 9}
             last = events.last_numbers
-        async with pulpit.subscribe(broker.url, exchange=exchange, on_gap=happened.append, last_numbers=last) as events:
+        async with pulpit.subscribe(
+            url_of(broker.port, scheme), exchange=exchange, on_gap=happened.append, last_numbers=last
+        ) as events:
             publish(broker, exchange, [7])
             await some(events, 1)
         assert happened[-1] == pulpit.Gap(repo_id="zoo", first=6, last=6)
@@ -314,10 +333,10 @@ def test_a_broker_that_comes_later_is_waited_for(broker: BrokerProcess, exchange
     run(story)
 
 
-def test_nothing_is_left_running_behind_a_subscription(broker: BrokerProcess, exchange: str) -> None:
+def test_nothing_is_left_running_behind_a_subscription(broker: BrokerProcess, exchange: str, scheme: str) -> None:
     async def story() -> None:
         before = asyncio.all_tasks()
-        async with pulpit.subscribe(broker.url, exchange=exchange):
+        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange):
             pass
         assert asyncio.all_tasks() == before
 

@@ -1,8 +1,11 @@
 """Where the subscriber finds its broker."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pulpit.errors import ConfigurationError
 from pulpit.listen.address import choose
@@ -35,6 +38,14 @@ def test_the_defaults_are_those_of_the_original() -> None:
         ("amqp://u%40x:p%2Fw@h:1/v%2Fh", Address(host="h", port=1, user="u@x", password="p/w", virtual_host="v/h")),
         ("amqp://[::1]:9", Address(host="::1", port=9)),
         ("amqp://", Address()),
+        ("amqp+10://h", Address(host="h", user="", password="", speaks_10=True)),
+        (
+            "amqps+10://u:p@h:1/v",
+            Address(host="h", port=1, tls=True, user="u", password="p", virtual_host="v", speaks_10=True),
+        ),
+        ("tcp://h:5672", Address(host="h", user="", password="", speaks_10=True)),
+        ("ssl://h", Address(host="h", port=5671, tls=True, user="", password="", speaks_10=True)),
+        ("qpid://u@h", Address(host="h", user="u", password="", speaks_10=True)),
     ],
 )
 def test_urls_of_amqp_are_read(url: str, expected: Address) -> None:
@@ -128,3 +139,15 @@ def test_a_password_does_not_travel_unencrypted_unless_that_is_allowed(source: s
     assert "geheim" not in str(refused.value)
     assert chosen(**given, allow_plain=True).host == "broker"  # type: ignore[arg-type] # options by name
     assert chosen(url="amqps://broker", allow_plain=False).tls
+
+
+PARTS = st.sampled_from(
+    ["amqp", "amqps", "amqp+10", "tcp", "http", "", "://", ":", "@", "[", "]", "/", "%", "%zz", ",", "5672"]
+)
+
+
+@given(st.text() | st.lists(PARTS | st.text(max_size=3)).map("".join))
+def test_no_text_breaks_the_reading_of_urls(text: str) -> None:
+    with suppress(ConfigurationError):
+        addresses = parse_all(text, "--url")
+        assert all(str(one).isprintable() and 0 <= one.port <= 65535 for one in addresses)
