@@ -34,7 +34,7 @@ from pulpit.amqp091.asking import Ask, Asking, open_channel
 from pulpit.amqp091.connecting import connect, leave
 from pulpit.amqp091.words import causes
 from pulpit.subscriber.message import Message
-from pulpit.subscriber.source import Delivery, Inbox, Interrupted, Line, SubscriptionRefused, Tell, Verdict
+from pulpit.subscriber.source import Delivery, Doubts, Inbox, Interrupted, Line, SubscriptionRefused, Tell, Verdict
 from pulpit.subscriber.wish import Wish
 
 ANSWER_SECONDS: Final = 10.0
@@ -44,9 +44,10 @@ EXCHANGE_PAUSE: Final = 0.2
 
 _CONNECT_SECONDS: Final = 30.0
 _UNREAD_MILLISECONDS: Final = 60_000
-_DOUBTS_ALLOWED: Final = 3
 _NOT_FOUND: Final = 404
 NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
+_HEALING_CLOSES: Final = frozenset({_NOT_FOUND, 506, 541})
+"""Of a channel: a queue whose node is down is not found, and one without a majority is an internal error."""
 _HOPELESS_CLOSES: Final = frozenset({402, 403, 530})
 _PROPERTIES: Final = (
     "content_type",
@@ -71,7 +72,7 @@ class Amqp091Source:
     def __init__(self, parameters: pika.ConnectionParameters, where: str) -> None:
         self._parameters: Final = parameters
         self._where: Final = where
-        self._doubts = 0
+        self._doubts: Final = Doubts()
 
     @property
     def where(self) -> str:
@@ -90,7 +91,7 @@ class Amqp091Source:
             line = await self._subscribed(connection, wish, tell)
         except (AMQPError, OSError, TimeoutError) as error:
             raise self._judged(error) from None
-        self._doubts = 0
+        self._doubts.clear()
         return line
 
     async def declare(self, wish: Wish, tell: Tell) -> str:
@@ -137,24 +138,19 @@ class Amqp091Source:
         match cause:
             case AuthenticationError():
                 reason = "refuses the way of logging in"
-            case ProbableAuthenticationError() if "(403)" in str(cause) or self._doubted():
+            case ProbableAuthenticationError() if "(403)" in str(cause) or self._doubts.believed():
                 reason = "refuses the user name or password"
-            case ProbableAccessDeniedError() if "(530)" in str(cause) or self._doubted():
+            case ProbableAccessDeniedError() if "(530)" in str(cause) or self._doubts.believed():
                 reason = f"refuses the virtual host {self._parameters.virtual_host}"
             case ConnectionClosedByBroker() if cause.reply_code in _HOPELESS_CLOSES:
                 reason = f"closes the connection: {cause.reply_text}"
-            case ChannelClosedByBroker() if cause.reply_code != _NOT_FOUND:
+            case ChannelClosedByBroker() if cause.reply_code not in _HEALING_CLOSES:
                 reason = f"refuses the subscription: {cause.reply_text}"
-            case IncompatibleProtocolError() | ProtocolVersionMismatch() if self._doubted():
+            case IncompatibleProtocolError() | ProtocolVersionMismatch() if self._doubts.believed():
                 reason = "does not speak AMQP 0-9-1"
             case SSLCertVerificationError():
                 reason = f"shows a certificate that is not trusted: {cause.verify_message}"
         return reason
-
-    def _doubted(self) -> bool:
-        """A broker that dies during the log-in looks like one that refuses it; believe in a refusal the third time."""
-        self._doubts += 1
-        return self._doubts >= _DOUBTS_ALLOWED
 
 
 class _Line:

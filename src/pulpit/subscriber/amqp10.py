@@ -15,11 +15,10 @@ from pulpit.amqp10.client import Cause, Connection, Lost, Manner, Receiver
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.manners10 import Broker, Place, recognize
-from pulpit.subscriber.source import Delivery, Interrupted, Line, SubscriptionRefused, Tell, Verdict
+from pulpit.subscriber.source import Delivery, Doubts, Interrupted, Line, SubscriptionRefused, Tell, Verdict
 from pulpit.subscriber.wish import Wish
 from pulpit.topics import matches
 
-_DOUBTS_ALLOWED: Final = 3
 _HOPELESS: Final = frozenset(
     {
         words.UNAUTHORIZED,
@@ -41,7 +40,7 @@ class Amqp10Source:
         self._manner: Final = manner
         self._where: Final = where
         self._declaring: Final = declaring
-        self._doubts = 0
+        self._doubts: Final = Doubts()
 
     @property
     def where(self) -> str:
@@ -67,7 +66,7 @@ class Amqp10Source:
         except BaseException:
             await connection.close()
             raise
-        self._doubts = 0
+        self._doubts.clear()
         return line
 
     async def _subscribed(self, connection: Connection, wish: Wish, tell: Tell) -> Line:
@@ -107,16 +106,11 @@ class Amqp10Source:
                 return f"refuses the way of logging in: {_in_words(lost)}"
             case Cause.CERTIFICATE:
                 return f"shows a certificate that is not trusted: {_in_words(lost)}"
-            case Cause.PROTOCOL if self._doubted():
+            case Cause.PROTOCOL if self._doubts.believed():
                 return f"does not speak AMQP 1.0: {_in_words(lost)}"
             case Cause.CLOSED if lost.condition and lost.condition.name in _HOPELESS:
                 return f"refuses the subscription: {lost.condition}"
         return None
-
-    def _doubted(self) -> bool:
-        """A broker that dies during the log-in sends nonsense too; believe the third time."""
-        self._doubts += 1
-        return self._doubts >= _DOUBTS_ALLOWED
 
 
 class _Line:

@@ -18,6 +18,8 @@ from pulpit.errors import PulpitError
 from pulpit.subscriber.message import Message
 from pulpit.subscriber.wish import Wish
 
+_DOUBTS: Final = 3
+
 Tell = Callable[[str], None]
 """Takes a sentence for a person."""
 
@@ -91,6 +93,22 @@ class Source(Protocol):
             Interrupted: it is not to be had now.
             SubscriptionRefused: it never will be.
         """
+
+
+class Doubts:
+    """A broker that dies during the log-in looks like one that refuses it; believe in a refusal the third time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def believed(self) -> bool:
+        """Doubt once more, and say whether that was enough."""
+        self._count += 1
+        return self._count >= _DOUBTS
+
+    def clear(self) -> None:
+        """Forget them: it went well."""
+        self._count = 0
 
 
 class Inbox:
