@@ -1,18 +1,17 @@
 """The seed's scenario: a sync fires four events and every subscriber gets what it asked for, on either broker."""
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pulpit.amqp10 import proton
 from support.catalogue import check_body
+from support.listening import Listening, listening
 from support.server import Server
 from support.subscriber import subscribed
 from support.upstream import running
@@ -23,7 +22,6 @@ FOUR = [
     "pulp.server.repo.publish.start",
     "pulp.server.repo.publish.finish",
 ]
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Server, str]) -> None:
@@ -103,43 +101,43 @@ LISTINGS = (
 )
 
 
-def test_the_listing_of_the_announcement_over_both_protocols(house: tuple[Server, str]) -> None:
+def test_the_listing_of_the_announcement_over_both_protocols(house: tuple[Server, str], tmp_path: Path) -> None:
     server, broker = house
+    show_the_listing(server, broker, tmp_path)
+
+
+def test_the_listing_when_the_events_are_sent_over_the_new_protocol(
+    house10: tuple[Server, str], tmp_path: Path
+) -> None:
+    server, broker = house10
+    for message in show_the_listing(server, broker, tmp_path)[1:]:
+        assert message["headers"]["pulpit-repo-number"] == 2
+
+
+def show_the_listing(server: Server, broker: str, folder: Path) -> list[Any]:
+    """Sync while listen.py runs in every way and over every protocol; answers what was shown as JSON."""
     with running() as upstream, ExitStack() as stack:
         upstream.put("a.iso", b"a")
         upstream.manifest()
         server.listen("pulp")
         server.create_iso("files", upstream.url)
-        listings = [
-            (stack.enter_context(listening(broker, scheme, *options)), expected)
-            for scheme in SCHEMES
-            for options, expected in LISTINGS
-        ]
-        detailed = [
-            stack.enter_context(listening(broker, scheme, "--json", "--count", "1", "-s", "#.sync.finish"))
-            for scheme in SCHEMES
-        ]
+
+        def start(scheme: str, *options: str) -> Listening:
+            url = broker.replace("amqp:", f"{scheme}:", 1).removesuffix("/%2F")
+            return stack.enter_context(listening(folder, "--url", url, "-e", "pulp", *options))
+
+        listings = [(start(scheme, *options), lines) for scheme in SCHEMES for options, lines in LISTINGS]
+        detailed = [start(scheme, "--json", "--count", "1", "-s", "#.sync.finish") for scheme in SCHEMES]
+        for listener in (*(listener for listener, _ in listings), *detailed):
+            listener.until_ready()
         server.ended(server.sync("files"))
-        for listing, expected in listings:
-            assert listing.communicate(timeout=30)[0].splitlines() == expected
-            assert listing.returncode == 0
-        for listing in detailed:
-            message = json.loads(listing.communicate(timeout=30)[0])
-            assert message["body"]["payload"]["added_count"] == 1
-            assert message["properties"]["content_type"] == "application/json"
-            assert (message["subject"], message["exchange"]) == (FOUR[1], "pulp")
-
-
-@contextmanager
-def listening(broker: str, scheme: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run listen.py, which is subscribed when the block begins."""
-    url = broker.replace("amqp:", f"{scheme}:", 1).removesuffix("/%2F")
-    command = [sys.executable, str(CHECKOUT / "playpen" / "listen.py"), "-e", "pulp", "--url", url, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with process:
-        try:
-            assert process.stderr
-            assert "listening" in process.stderr.readline()
-            yield process
-        finally:
-            process.kill()
+        for listener, lines in listings:
+            assert listener.code() == 0
+            assert listener.lines == lines
+        assert [listener.code() for listener in detailed] == [0] * len(SCHEMES)
+        messages = [json.loads(listener.lines[0]) for listener in detailed]
+    for message in messages:
+        assert message["body"]["payload"]["added_count"] == 1
+        assert message["properties"]["content_type"] == "application/json"
+        assert (message["subject"], message["exchange"]) == (FOUR[1], "pulp")
+    return messages
