@@ -293,6 +293,7 @@ def test_history(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     assert "Summary" not in shown
     path = "repositories/r/history/publish/iso_distributor/?details=x"
     wire.on("GET repositories/r/history/publish/iso_distributor/?limit=2&sort=ascending", Reply(body=[]))
+    wire.on("GET repositories/r/distributors/", Reply(body=[{"id": "iso_distributor"}]))
     assert admin("repo", "history", "publish", "--repo-id", "r", "--limit", "2", "--sort", "ascending") == 0
     assert path not in wire.lines()
 
@@ -380,3 +381,15 @@ def test_repositories_are_completed_by_asking_the_server(
     assert completed(admin, capsys, monkeypatch, words) == []
     monkeypatch.setenv("PULPIT_URL", "http://127.0.0.1:1")
     assert completed(admin, capsys, monkeypatch, words) == []
+
+
+def test_the_distributor_of_a_history_is_the_one_that_publishes_by_itself(
+    admin: RunAdmin, wire: RestWire, capsys: Screen
+) -> None:
+    exports = {"id": "export_distributor", "auto_publish": False}
+    wire.on("GET repositories/r/distributors/", Reply(body=[exports, {"id": "yum_distributor", "auto_publish": True}]))
+    wire.on("GET repositories/r/history/publish/yum_distributor/?limit=5", Reply(body=[]))
+    assert admin("repo", "history", "publish", "--repo-id", "r") == 0
+    wire.on("GET repositories/r/distributors/", Reply(body=[exports, {"id": "other"}]))
+    assert admin("repo", "history", "publish", "--repo-id", "r") == 64
+    assert "the repository has export_distributor, other" in capsys.readouterr().err

@@ -4,8 +4,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.repo import REPO_ID
-from pulpit.admin.commands.repository_kinds import Kind
+from pulpit.admin.commands.repository_kinds import Kind, units_command
 from pulpit.admin.commands.repository_options import (
     IMPORTER_KEYS,
     IMPORTER_OPTIONS,
@@ -14,10 +13,9 @@ from pulpit.admin.commands.repository_options import (
     divided,
     with_options,
 )
+from pulpit.admin.commands.unit_work import copy_group, remove_group
 from pulpit.admin.commands.uploads import uploads_group
-from pulpit.admin.grammar import BOOLEAN, PEM, TABLE, TEXT, Group
-from pulpit.admin.session import Session, with_session
-from pulpit.client.server import path_of
+from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Group
 
 _FEED: Final = click.option(
     "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
@@ -30,6 +28,7 @@ _DISTRIBUTOR: Final = (
 )
 _DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "serve_http", "serve_https", "ssl_auth_ca_cert"})
 _SHOWN: Final = ("name", "size", "checksum")
+_UNITS: Final = [("iso", ["iso"], "the files")]
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -63,21 +62,6 @@ def _key(name: str, size: int, sha256: str) -> dict[str, Any]:
 for _command in KIND.commands():
     repo.add_command(_command)
 repo.add_command(uploads_group("iso", _key))
-
-
-@repo.command("isos")
-@REPO_ID
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-@click.option("--skip", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
-@click.option("--name", help="Only the file of this name.")
-@TABLE
-@with_session
-def isos(session: Session, /, *, repo_id: str, name: str | None, **bounds: int | None) -> None:
-    """List the files of a repository."""
-    criteria: dict[str, Any] = {"type_ids": ["iso"], "filters": {"unit": {"name": name} if name else {}}}
-    criteria |= {key: value for key, value in bounds.items() if value}
-    found = session.server.post(path_of("repositories", repo_id, "search", "units"), {"criteria": criteria})
-    if session.screen.as_json:
-        session.screen.data(found)
-    else:
-        session.screen.documents({key: item["metadata"].get(key) for key in _SHOWN} for item in found)
+repo.add_command(units_command("isos", ["iso"], _SHOWN, "List the files of a repository."))
+repo.add_command(copy_group(_UNITS))
+repo.add_command(remove_group(_UNITS))

@@ -15,6 +15,7 @@ from pulpit.admin.commands.repository_options import (
     retained,
     with_options,
 )
+from pulpit.admin.commands.unit_work import copy_group, remove_group
 from pulpit.admin.commands.uploads import uploads_group
 from pulpit.admin.grammar import BOOLEAN, TEXT, Group, listed
 
@@ -51,6 +52,7 @@ _IMPORTER_KEYS: Final = IMPORTER_KEYS | {
     "allow_unhashed",
 }
 _DISTRIBUTOR_KEYS: Final = frozenset({"relative_url"})
+_UNITS: Final = [("packages", [UNIT_TYPE], "the packages")]
 _SHOWN: Final = ("name", "version", "packagetype", "filename", "summary", "requires_python", "yanked_reason", "size")
 
 
@@ -89,3 +91,5 @@ for _command in KIND.commands():
     repo.add_command(_command)
 repo.add_command(uploads_group(UNIT_TYPE, _key))
 repo.add_command(units_command("packages", [UNIT_TYPE], _SHOWN, "List the packages."))
+repo.add_command(copy_group(_UNITS))
+repo.add_command(remove_group(_UNITS))

@@ -9,6 +9,7 @@ from pulpit.admin.commands import tasks as task_commands
 from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.connecting import connect
+from pulpit.client.failures import WrongUse
 from pulpit.client.server import path_of
 from pulpit.client.settings import Options
 from pulpit.errors import PulpitError
@@ -23,7 +24,7 @@ _WHY: Final = ("error_message",)
 _MORE: Final = ("summary", "details")
 
 
-def _complete_repository(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+def complete_repository(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The ids that begin so, if the server can be asked without anybody being asked for a password."""
     said = {name: value for name, value in ctx.find_root().params.items() if name in Options.__dataclass_fields__}
     try:
@@ -34,7 +35,7 @@ def _complete_repository(ctx: click.Context, _: click.Parameter, incomplete: str
 
 
 REPO_ID: Final = click.option(
-    "--repo-id", required=True, help="The repository's id.", shell_complete=_complete_repository
+    "--repo-id", required=True, help="The repository's id.", shell_complete=complete_repository
 )
 
 
@@ -120,13 +121,26 @@ def sync_history(session: Session, /, *, repo_id: str, details: bool, **query: A
 
 @history.command("publish")
 @REPO_ID
-@click.option("--distributor-id", default="iso_distributor", show_default=True, help="The distributor's id.")
+@click.option("--distributor-id", help="The distributor's id.  [default: the one that publishes after a sync]")
 @_history_options
 @with_session
-def publish_history(session: Session, /, *, repo_id: str, distributor_id: str, details: bool, **query: Any) -> None:
+def publish_history(
+    session: Session, /, *, repo_id: str, distributor_id: str | None, details: bool, **query: Any
+) -> None:
     """Show the publishes of a repository."""
-    path = path_of("repositories", repo_id, "history", "publish", distributor_id)
+    chosen = distributor_id or _own_distributor(session, repo_id)
+    path = path_of("repositories", repo_id, "history", "publish", chosen)
     _history(session, path, _PUBLISH_SHOWN, query, details=details)
+
+
+def _own_distributor(session: Session, repo_id: str) -> str:
+    """The id of the one distributor that publishes by itself, or of the only one that there is."""
+    found = session.server.get(path_of("repositories", repo_id, "distributors"))
+    likely = [one for one in found if one.get("auto_publish")] if len(found) > 1 else found
+    if len(likely) != 1:
+        ids = ", ".join(str(one.get("id")) for one in found) or "none"
+        raise WrongUse(f"Give --distributor-id; the repository has {ids}.")
+    return str(likely[0]["id"])
 
 
 def _history(session: Session, path: str, shown: tuple[str, ...], query: dict[str, Any], *, details: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from pulpit.admin.commands.choosing import CHOICE, chosen
 from pulpit.admin.commands.repo import REPO_ID, listing, show
 from pulpit.admin.commands.repository_options import Option, Settings
 from pulpit.admin.commands.repository_work import delete_command, publish_group, sync_group
@@ -132,17 +133,26 @@ def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summ
     @click.command(name, cls=Group.command_class, help=summary)
     @REPO_ID
     @click.option("--name", "wanted", help=f"Only with this {shown[0]}.")
+    @CHOICE
     @click.option("--fields", help="Show only these keys, separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-    @click.option("--skip", type=click.IntRange(min=1), help="Leave out so many at the beginning.")
+    @click.option("--skip", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
     @TABLE
     @with_session
     def command(
-        session: Session, /, *, repo_id: str, wanted: str | None, fields: str | None, **bounds: int | None
+        session: Session,
+        /,
+        *,
+        repo_id: str,
+        wanted: str | None,
+        fields: str | None,
+        limit: int | None,
+        skip: int | None,
+        **choice: Any,
     ) -> None:
-        filters = {"unit": {shown[0]: wanted} if wanted else {}}
-        criteria: dict[str, Any] = {"type_ids": list(type_ids), "filters": filters}
-        criteria |= {key: value for key, value in bounds.items() if value}
+        named = [{shown[0]: wanted}] if wanted else []
+        criteria: dict[str, Any] = {"type_ids": list(type_ids), "filters": chosen(choice, *named)}
+        criteria |= {key: value for key, value in (("limit", limit), ("skip", skip)) if value}
         found = session.server.post(path_of("repositories", repo_id, "search", "units"), {"criteria": criteria})
         keys = [field.strip() for field in fields.split(",")] if fields else shown
         if session.screen.as_json:

@@ -15,6 +15,7 @@ from pulpit.admin.commands.repository_options import (
     retained,
     with_options,
 )
+from pulpit.admin.commands.unit_work import copy_group, remove_group
 from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Clearable, Group, listed
 
 _CHECKSUM: Final = Clearable(click.Choice(["md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512"]))
@@ -92,14 +93,17 @@ def content() -> None:
 
 _PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "filename", "size", "license", "checksum")
 _TREE: Final = ("distribution_id", "family", "variant", "version", "arch", "timestamp", "files")
-for _name, _types, _shown, _summary in (
-    ("rpm", ["rpm"], _PACKAGE, "List the packages."),
-    ("srpm", ["srpm"], _PACKAGE, "List the source packages."),
-    ("errata", ["erratum"], ("errata_id", "title", "type", "severity", "issued"), "List the errata."),
-    ("group", ["package_group"], ("package_group_id", "name", "description"), "List the groups of packages."),
-    ("category", ["package_category"], ("package_category_id", "name", "packagegroupids"), "List the categories."),
-    ("environment", ["package_environment"], ("package_environment_id", "name", "group_ids"), "List the environments."),
-    ("distribution", ["distribution"], _TREE, "List the installation trees."),
-    ("modulemd", ["modulemd"], ("name", "stream", "version", "context", "arch", "artifacts"), "List the modules."),
-):
-    content.add_command(units_command(_name, _types, _shown, _summary))
+_UNITS: Final = (
+    ("rpm", ["rpm"], "the packages", _PACKAGE),
+    ("srpm", ["srpm"], "the source packages", _PACKAGE),
+    ("errata", ["erratum"], "the errata", ("errata_id", "title", "type", "severity", "issued")),
+    ("group", ["package_group"], "the groups of packages", ("package_group_id", "name", "description")),
+    ("category", ["package_category"], "the categories", ("package_category_id", "name", "packagegroupids")),
+    ("environment", ["package_environment"], "the environments", ("package_environment_id", "name", "group_ids")),
+    ("distribution", ["distribution"], "the installation trees", _TREE),
+    ("modulemd", ["modulemd"], "the modules", ("name", "stream", "version", "context", "arch", "artifacts")),
+)
+for _name, _types, _people, _shown in _UNITS:
+    content.add_command(units_command(_name, _types, _shown, f"List {_people}."))
+repo.add_command(copy_group(unit[:3] for unit in _UNITS))
+repo.add_command(remove_group(unit[:3] for unit in _UNITS))
