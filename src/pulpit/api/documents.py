@@ -72,7 +72,7 @@ def importer(value: Importer, secret_keys: Collection[str]) -> dict[str, Any]:
         "last_sync": iso(value.last_sync),
         "last_updated": iso(value.last_updated),
         "last_override_config": {},
-        "scratchpad": value.scratchpad,
+        "scratchpad": None,  # what it remembers of its upstream is its own, and may be long
         "_href": f"{V2}/repositories/{value.repo_id}/importers/{value.id}/",
         "_id": {"$oid": value.object_id},
         "_ns": "repo_importers",

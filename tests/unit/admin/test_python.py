@@ -82,7 +82,8 @@ def test_packages_are_searched_by_their_name(admin: RunAdmin, wire: RestWire, ca
     assert "unseen" not in out
 
 
-def test_uploads_name_their_file(admin: RunAdmin, wire: RestWire, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["uploads"], []])
+def test_uploads_name_their_file(words: list[str], admin: RunAdmin, wire: RestWire, tmp_path: Path) -> None:
     (tmp_path / "bear-1.0.tar.gz").write_bytes(b"bear")
     wire.on("GET repositories/zoo/", Reply(body={"id": "zoo"}))
     wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
@@ -90,7 +91,7 @@ def test_uploads_name_their_file(admin: RunAdmin, wire: RestWire, tmp_path: Path
     report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
     wire.on("POST repositories/zoo/actions/import_upload/", Reply(status=202, body=report))
     wire.on("DELETE content/uploads/u/", Reply())
-    upload = ["python", "repo", "uploads", "upload", "--repo-id", "zoo", "--bg"]
+    upload = ["python", "repo", *words, "upload", "--repo-id", "zoo", "--bg"]
 
     assert admin(*upload, "--file", str(tmp_path / "bear-1.0.tar.gz")) == 0
 

@@ -89,7 +89,9 @@ def _key(name: str, _size: int, _sha256: str) -> dict[str, Any]:
 
 for _command in KIND.commands():
     repo.add_command(_command)
-repo.add_command(uploads_group(UNIT_TYPE, _key))
+_uploads = uploads_group(UNIT_TYPE, _key)
+repo.add_command(_uploads)
+repo.add_command(_uploads.commands["upload"])  # where Pulp 2 had it
 repo.add_command(units_command("packages", [UNIT_TYPE], _SHOWN, "List the packages."))
 repo.add_command(copy_group(_UNITS))
 repo.add_command(remove_group(_UNITS))
