@@ -30,7 +30,7 @@ from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.fire import fire
 from pulpit.store import listeners
 from pulpit.store.database import Database
@@ -100,14 +100,14 @@ async def throughput(broker: RabbitMQ) -> None:
         print("  librabbitmq (C): skipped, no gcc or no librabbitmq-dev here")
 
 
-async def drain(url: str, count: int) -> float:
-    """Fire first, then start the dispatcher and wait for the last confirm."""
+async def drain(url: str, count: int, amqp: NotifierType | None = None) -> float:
+    """Fire first, then start the dispatcher and wait for the last confirm; over AMQP 0-9-1, or what else is given."""
     with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
         with database.write() as tx:
             made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
         fire_some(database, count)
         started = time.perf_counter()
-        async with delivering(database, doorbell, url) as dispatcher:
+        async with delivering(database, doorbell, url, amqp) as dispatcher:
             while dispatcher.position(made) < count:  # noqa: ASYNC110 - a benchmark may poll
                 await asyncio.sleep(0.002)
             return time.perf_counter() - started
@@ -239,10 +239,12 @@ async def web_hooks() -> None:
 
 
 @contextlib.asynccontextmanager
-async def delivering(database: Database, doorbell: Doorbell, url: str) -> AsyncIterator[Dispatcher]:
+async def delivering(
+    database: Database, doorbell: Doorbell, url: str, amqp: NotifierType | None = None
+) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher."""
     http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
-    kinds = NotifierTypes({"amqp": Amqp091(Link([url]), "amq.topic"), "http": http})
+    kinds = NotifierTypes({"amqp": amqp or Amqp091(Link([url]), "amq.topic"), "http": http})
     dispatcher = Dispatcher(database, kinds, system_clock)
     with doorbell.answered(dispatcher.answers):
         task = asyncio.create_task(dispatcher.run())

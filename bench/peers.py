@@ -1,11 +1,13 @@
 """Bare publishers to measure against: the same messages, without Pulpit, in a pipelined window of confirms."""
 
 import asyncio
+import importlib
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -86,3 +88,36 @@ def bare_c(program: Path, port: int, count: int, size: int) -> float:
     """Publish with the C client and answer the seconds until the last confirm."""
     command = [str(program), str(port), str(count), str(size), str(WINDOW)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+
+
+def bare_proton(port: int, count: int, body: bytes) -> float:
+    """Send durable messages with Proton's own container, as far as the credit goes, until the last is accepted."""
+    handlers, reactor = importlib.import_module("proton.handlers"), importlib.import_module("proton.reactor")
+    proton = importlib.import_module("proton")
+    at: dict[str, float] = {}
+
+    class Sending(handlers.MessagingHandler):  # type: ignore[misc,name-defined] # an extra, without types here
+        sent = accepted = 0
+
+        def on_start(self, event: Any) -> None:
+            self.connection = event.container.connect(
+                f"amqp://guest:guest@127.0.0.1:{port}", sasl_enabled=True, allowed_mechs="PLAIN"
+            )
+            event.container.create_sender(self.connection, f"/exchange/{EXCHANGE}")
+
+        def on_sendable(self, event: Any) -> None:
+            at.setdefault("started", time.perf_counter())
+            while event.sender.credit and self.sent < count:
+                subject = "pulp.server.repo.sync.start"
+                message = proton.Message(body=body, subject=subject, durable=True, inferred=True)
+                event.sender.send(message)
+                self.sent += 1
+
+        def on_accepted(self, _event: Any) -> None:
+            self.accepted += 1
+            if self.accepted == count:
+                at["ended"] = time.perf_counter()
+                self.connection.close()
+
+    reactor.Container(Sending()).run()
+    return at["ended"] - at["started"]
