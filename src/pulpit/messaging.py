@@ -58,14 +58,9 @@ def speaks_10(section: Messaging) -> bool:
     return named == "amqp10" if named else by_scheme == {True}
 
 
-def addresses_10(section: Messaging) -> list[Address]:
-    """The brokers for AMQP 1.0.
-
-    Raises:
-        ConfigurationError: as `broker_urls`.
-    """
-    source, _ = _addresses(section)
-    return [parse(url, source, schemes={"amqp": False, "amqps": True}) for url in broker_urls(section)]
+def address_10(url: str) -> Address:
+    """One of `broker_urls` for AMQP 1.0."""
+    return parse(url, _URL, schemes={"amqp": False, "amqps": True})
 
 
 def may_send_password(address: Address, section: Messaging) -> bool:

@@ -158,18 +158,18 @@ def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, An
 
 def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> AmqpLink | None:
     """The way to the broker: the embedded one, a configured one, or none."""
-    if embedded:
-        return Link([embedded[1]], tls)
     section = settings.messaging
-    urls = messaging.broker_urls(section)
+    urls = [embedded[1]] if embedded else messaging.broker_urls(section)
     if not urls:
         return None
     if messaging.speaks_10(section):
-        return _link_10(section, tls)
+        return _link_10(section, urls, tls)
+    if embedded:
+        return Link(urls, tls)
     return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
 
 
-def _link_10(section: Messaging, tls: ssl.SSLContext | None) -> Link10:
+def _link_10(section: Messaging, urls: list[str], tls: ssl.SSLContext | None) -> Link10:
     proton.load()  # says at the start, and not at the first event, that it is not there
     manner = Manner(
         name="pulpit-events",
@@ -178,7 +178,7 @@ def _link_10(section: Messaging, tls: ssl.SSLContext | None) -> Link10:
         allow_plain=lambda address: messaging.may_send_password(address, section),
     )
     reading = Reading(profile=section.profile, address=section.address)
-    return Link10(messaging.addresses_10(section), manner, reading)
+    return Link10([messaging.address_10(url) for url in urls], manner, reading)
 
 
 def _amqp(link: AmqpLink | None, exchange: str, source: str) -> NotifierType:

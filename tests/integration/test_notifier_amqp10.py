@@ -129,13 +129,13 @@ def test_what_a_broker_answers_is_delivered_tried_again_or_put_aside(answer: Out
 
 
 @pytest.mark.parametrize("require", [True, False])
-@pytest.mark.parametrize("product", ["Pulpit", "RabbitMQ"])
-def test_released_means_no_queue_where_a_broker_is_known_to_mean_that(product: str, require: bool) -> None:
+@pytest.mark.parametrize("platform", ["Pulpit 1.0", "Erlang"])
+def test_released_means_no_queue_where_a_broker_is_known_to_mean_that(platform: str, require: bool) -> None:
     async def story() -> None:
-        does: dict[str, Any] = {"properties": {"product": product, "version": "4.1"}, "judge": lambda *_: RELEASED}
-        reading = Reading(profile="pulpit") if product == "RabbitMQ" else None  # 4 would want its exchange over 0-9-1
+        properties = {"product": "RabbitMQ", "version": "4.1", "platform": platform}
+        reading = Reading(profile="pulpit") if platform == "Erlang" else None  # 4 would want its exchange over 0-9-1
         async with (
-            peer(**does) as broker,
+            peer(properties=properties, judge=lambda *_: RELEASED) as broker,
             notifier(broker.port, config={"require_route": require}, reading=reading) as one,
         ):
             (outcome,) = await one.deliver(events(1))
@@ -162,7 +162,7 @@ def test_a_route_cannot_be_required_of_a_broker_that_does_not_tell() -> None:
     ("properties", "reading", "target", "to"),
     [
         ({"product": "qpid-cpp"}, Reading(), Terminus(address="a/b", capabilities=ON_DEMAND, properties=TOPIC), None),
-        ({"product": "Pulpit"}, Reading(), OURS, None),
+        ({"product": "RabbitMQ", "version": "4.0.0", "platform": "Pulpit 1.0"}, Reading(), OURS, None),
         ({"product": "RabbitMQ", "version": "3.10.8"}, Reading(), Terminus(address="/exchange/a%2Fb"), None),
         ({}, Reading(), Terminus(address="a/b"), None),
         ({"product": "ActiveMQ"}, Reading(address="topic://{exchange}"), Terminus(address="topic://a/b"), None),

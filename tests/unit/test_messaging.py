@@ -7,7 +7,7 @@ import pytest
 
 from pulpit.amqp10.address import Address
 from pulpit.errors import ConfigurationError
-from pulpit.messaging import addresses_10, broker_urls, by_certificate, may_send_password, speaks_10, trust
+from pulpit.messaging import address_10, broker_urls, by_certificate, may_send_password, speaks_10, trust
 from pulpit.settings import Messaging
 
 SECRET = "hunter2"
@@ -97,7 +97,8 @@ def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -
         if text is not None:
             path.write_text(text)
         with pytest.raises(ConfigurationError, match=words) as refused:
-            trust(Messaging(cacert=str(path)) if key == "cacert" else Messaging(clientcert=str(path)))
+            url = "amqps://one"
+            trust(Messaging(url=url, cacert=str(path)) if key == "cacert" else Messaging(url=url, clientcert=str(path)))
         assert refused.value.key == f"[messaging] {key}"
 
 
@@ -137,12 +138,12 @@ def test_pulps_own_schemes_are_those_of_0_9_1_where_its_transport_was_rabbitmq()
 
 def test_over_1_0_only_a_password_needs_tls() -> None:
     section = Messaging(url="qpid://two, ssl://ann:x@three/vhost")
-    assert addresses_10(section) == [
+    assert [address_10(url) for url in broker_urls(section)] == [
         Address(host="two", port=5672),
         Address(host="three", port=5671, tls=True, user="ann", password="x", virtual_host="vhost"),
     ]
-    assert [may_send_password(one, section) for one in addresses_10(section)] == [False, True]
+    assert [may_send_password(one, section) for one in map(address_10, broker_urls(section))] == [False, True]
     with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
         broker_urls(Messaging(url="qpid://ann:x@two"))
     allowed = Messaging(url="qpid://ann:x@two", allow_plain_without_tls=True)
-    assert may_send_password(addresses_10(allowed)[0], allowed)
+    assert may_send_password(address_10(broker_urls(allowed)[0]), allowed)

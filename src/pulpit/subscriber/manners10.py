@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pulpit.amqp10.codec import Described, Symbol
 from pulpit.amqp10.events import Opened
+from pulpit.amqp10.makes import Make, make_of
 from pulpit.amqp10.words import Terminus
 from pulpit.subscriber.wish import Wish
 
@@ -76,12 +77,15 @@ RABBITMQ_4: Final = Broker(
 OTHER: Final = Broker()
 
 
+_BY_MAKE: Final = {
+    Make.PULPIT: PULPIT,
+    Make.RABBITMQ_3: RABBITMQ_3,
+    Make.RABBITMQ_4: RABBITMQ_4,
+    Make.QPID: OTHER,
+    Make.OTHER: OTHER,
+}
+
+
 def recognize(remote: Opened | None) -> Broker:
-    """Which make a broker is, by what it says about itself when it opens the connection."""
-    properties = remote.properties if remote else {}
-    product, version = str(properties.get("product", "")), str(properties.get("version", ""))
-    if str(properties.get("platform", "")).startswith("Pulpit"):
-        return PULPIT
-    if product == "RabbitMQ":
-        return RABBITMQ_3 if version.startswith("3.") else RABBITMQ_4
-    return OTHER
+    """The manners of a broker, by what it says about itself when it opens the connection."""
+    return _BY_MAKE[make_of(remote)]

@@ -41,7 +41,6 @@ class Reading:
             return replace(PROFILES[self.profile or "plain"], address=self.address)
         if self.profile:
             return PROFILES[self.profile]
-        assert connection.remote  # noqa: S101 - it is open
         return recognised(connection.remote)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pulpit.amqp10.events import Opened
+from pulpit.amqp10.makes import Make, make_of
 from pulpit.amqp10.words import Terminus
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"
@@ -111,14 +112,15 @@ PLAIN: Final = Profile(name="plain", address="{exchange}")
 
 PROFILES: Final = {one.name: one for one in (PULPIT, QPID, RABBITMQ_3, RABBITMQ_4, PLAIN)}
 
-_BY_PRODUCT: Final = {"pulpit": PULPIT, "qpid-cpp": QPID, "rabbitmq": RABBITMQ_4}
-_RABBITMQ_WITH_THE_PLUG_IN: Final = ("2.", "3.")
+_BY_MAKE: Final = {
+    Make.PULPIT: PULPIT,
+    Make.QPID: QPID,
+    Make.RABBITMQ_3: RABBITMQ_3,
+    Make.RABBITMQ_4: RABBITMQ_4,
+    Make.OTHER: PLAIN,
+}
 
 
-def recognised(remote: Opened) -> Profile:
-    """The profile of a broker, by the `product` and `version` that it names when the connection is opened."""
-    product = str(remote.properties.get("product", "")).lower()
-    profile = _BY_PRODUCT.get(product, PLAIN)
-    if profile is RABBITMQ_4 and str(remote.properties.get("version", "")).startswith(_RABBITMQ_WITH_THE_PLUG_IN):
-        return RABBITMQ_3
-    return profile
+def recognised(remote: Opened | None) -> Profile:
+    """The profile of a broker, by what it says about itself when the connection is opened."""
+    return _BY_MAKE[make_of(remote)]
