@@ -1,6 +1,8 @@
 """Ways to reach an upstream: TLS, client certificates, logins, proxies, limits of speed and number."""
 
+import asyncio
 import base64
+import socket
 import ssl
 import threading
 import time
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from pulpit.content.limits import Limits
+from pulpit.repositories.express import Express
+from pulpit.repositories.reach import Reach
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Answering, Upstream
@@ -172,3 +177,42 @@ def test_no_more_downloads_than_allowed_run_at_once(here: Mirror, most: int) -> 
 
         assert here.sync("zoo").result == "success"
     assert running[1] == most
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:{port}/", "http://localhost:{port}/", "http://169.254.169.254/"])
+def test_an_upstream_elsewhere_leads_not_into_this_machine(here: Mirror, place: str) -> None:
+    address = own_address()
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    with serving.running() as inside, serving.running(host=address) as outside:
+        fill(inside)
+        port = inside.url.rpartition(":")[2].strip("/")
+        outside.misbehave("PULP_MANIFEST", serving.redirect(place.format(port=port) + "PULP_MANIFEST"))
+        here.create("zoo", outside.url)
+
+        record = here.sync("zoo")
+        assert record.result == "failed"
+        assert "leads where it must not" in (record.error_message or "")
+        assert inside.paths() == []
+
+
+def test_a_mirror_list_of_a_stranger_leads_not_into_this_machine_on_the_short_way_either() -> None:
+    with serving.running() as inside:
+        inside.put("secret", b"content")
+
+        async def story() -> bytes | None:
+            reach = Reach(["mirror.example.com"])
+            return await Express(Limits(), {}, tls=True, may_ask=reach.leads_to).content(f"{inside.url}secret", 7, {})
+
+        assert asyncio.run(story()) is None
+        assert inside.paths() == []

@@ -219,15 +219,15 @@ def gate(content: bytes, opened: threading.Event, arrived: threading.Event) -> B
 
 
 @contextlib.contextmanager
-def running(*, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+def running(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Upstream]:
     """An upstream on a free port."""
     upstream = Upstream()
     handler: Any = type("Handler", (Answering,), {"upstream": upstream, "timeout": 60})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server((host, 0), handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     scheme = "http" if tls is None else "https"
-    upstream.url = f"{scheme}://{'127.0.0.1' if tls is None else 'localhost'}:{server.server_address[1]}/"
+    upstream.url = f"{scheme}://{host if tls is None else 'localhost'}:{server.server_address[1]}/"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

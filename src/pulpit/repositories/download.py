@@ -27,9 +27,10 @@ from pulpit.content.limits import MIB, Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import Checksum, Document, NotForUs, NotThere, StoredFile, WantedFile
 from pulpit.errors import WorkFailed
-from pulpit.repositories.connections import HEADERS, login, open_session, proxy, tls
+from pulpit.repositories.connections import HEADERS, login, open_session, proxy, reach_of, tls
 from pulpit.repositories.express import Express
 from pulpit.repositories.pool import in_parallel
+from pulpit.repositories.reach import OutOfReach
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workroom import workroom
@@ -86,9 +87,10 @@ class Downloads:
         self._storage: Final = storage
         self._limits: Final = limits
         trust = tls(feed)
-        self._session: Final = open_session(feed, limits, trust)
+        reach = reach_of(feed)
+        self._session: Final = open_session(feed, limits, trust, reach)
         plain = feed.proxy is None and feed.max_speed is None
-        self._express: Final = Express(limits, HEADERS, trust) if plain else None
+        self._express: Final = Express(limits, HEADERS, trust, reach.leads_to) if plain else None
         self._rooms: Final = ExitStack()
         self._room = storage.downloads
 
@@ -339,6 +341,8 @@ class _Failures:
                 reason = f"redirects more than {self._limits.redirects} times"
             case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
                 reason = "redirects to something that is no HTTP URL"
+            case aiohttp.ClientConnectorError() if isinstance(error.os_error, OutOfReach):
+                reason = f"leads where it must not: {error.os_error.strerror}"
             case aiohttp.ClientConnectorCertificateError():
                 reason = f"has a certificate that is not trusted ({shown(str(error.certificate_error))})"
             case aiohttp.ClientHttpProxyError():

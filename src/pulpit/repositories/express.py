@@ -9,7 +9,7 @@ nothing fails here, and nothing is believed: whoever asked checks the bytes.
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -24,9 +24,19 @@ _SURPRISING: Final = frozenset({b"transfer-encoding", b"content-encoding", b"con
 
 
 class Express:
-    """Connections to servers that answer plainly; `headers` go with every request, `tls` as aiohttp has it."""
+    """Connections to servers that answer plainly.
 
-    def __init__(self, limits: Limits, headers: Mapping[str, str], tls: ssl.SSLContext | bool) -> None:
+    `headers` go with every request, `tls` is as aiohttp has it, and `may_ask` judges the address that was connected to.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | bool,
+        may_ask: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._may_ask: Final = may_ask
         self._limits: Final = limits
         self._headers: Final = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._tls: Final = tls
@@ -85,7 +95,10 @@ class Express:
             host, port = server, "443" if scheme == "https" else "80"
         loop = asyncio.get_running_loop()
         tls = None if scheme == "http" else self._tls
-        _, line = await loop.create_connection(_Line, host.strip("[]"), int(port), ssl=tls)
+        transport, line = await loop.create_connection(_Line, host.strip("[]"), int(port), ssl=tls)
+        if not self._may_ask(transport.get_extra_info("peername")[0]):
+            line.close()
+            raise ConnectionAbortedError
         return line
 
 

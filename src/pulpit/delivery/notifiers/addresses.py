@@ -43,7 +43,7 @@ class Guard:
 
     def permits(self, address: Address) -> bool:
         """Whether a connection may go there; an IPv4 address inside an IPv6 one counts as what it is."""
-        spellings = (address, *_embedded(address))
+        spellings = (address, *embedded(address))
         if any(one in network for one in spellings for network in self._allowed):
             return True
         return all(_public(one) for one in spellings[1:] or spellings)
@@ -118,7 +118,8 @@ def literal(host: str) -> Address | None:
         return None
 
 
-def _embedded(address: Address) -> tuple[IPv4Address, ...]:
+def embedded(address: Address) -> tuple[IPv4Address, ...]:
+    """The IPv4 address that an IPv6 one carries, if it does."""
     if isinstance(address, IPv4Address):
         return ()
     inside = address.ipv4_mapped or address.sixtofour
