@@ -17,6 +17,7 @@ from pamqp import body, commands, frame, header
 
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
+from pulpit.broker.permissions import EXCHANGE, QUEUE, Grant
 from pulpit.errors import ConfigurationError
 from support.amqp import HELLO, Gone, Wire, refused
 from support.authority import Authority
@@ -204,6 +205,39 @@ def test_a_certificate_logs_in() -> None:
         wire.expect(commands.Connection.OpenOk)
         (seen,) = broker.ask(lambda each: each.status().connections)
         assert (seen.user, seen.secure) == ("ann", True)
+
+
+def may(**limits: Any) -> dict[str, User]:
+    """One user who may publish to some exchanges, and read what the tests declare."""
+    own = Grant(kinds=frozenset({QUEUE}), name="amq.gen-*")
+    return {"guest": User(password=Password("guest"), grants=(own, Grant(kinds=frozenset({EXCHANGE}), **limits)))}
+
+
+def test_a_copy_is_no_way_around_a_permission_by_key() -> None:
+    with broker_thread(users=may(name="amq.topic", key="zoo.#")) as broker:
+        for header in ("CC", "BCC"):
+            with Wire(broker.port) as wire, refused(403, "topic 'farm.x' in exchange 'amq.topic'"):
+                wire.publish(b"x", "zoo.a", exchange="amq.topic", headers={header: ["zoo.b"]})
+                wire.publish(b"x", "zoo.a", exchange="amq.topic", headers={header: ["zoo.b", "farm.x"]})
+                wire.expect(commands.Basic.Ack)
+
+
+@pytest.mark.parametrize("exchange", ["amq.fanout", "amq.headers"])
+def test_where_the_key_does_not_decide_a_permission_by_key_gives_nothing(exchange: str) -> None:
+    with broker_thread(users=may(key="zoo.#")) as broker, Wire(broker.port) as wire:
+        queue = wire.queue()
+        wire.bind(queue, "amq.topic", "zoo.a")
+        wire.bind(queue, "amq.direct", "zoo.a")
+        with refused(403, f"access to exchange '{exchange}'"):
+            wire.bind(queue, exchange, "zoo.a")
+
+
+def test_a_transaction_is_no_way_around_a_permission() -> None:
+    with broker_thread(users=may(name="amq.topic")) as broker, Wire(broker.port) as wire:
+        wire.call(commands.Tx.Select())
+        with refused(403, "exchange 'amq.direct'"):
+            wire.publish(b"x", "k", exchange="amq.direct")
+            wire.call(commands.Tx.Commit(), answer=commands.Tx.CommitOk)
 
 
 def test_a_peer_that_begins_no_tls_is_hung_up_on(tmp_path: Path) -> None:

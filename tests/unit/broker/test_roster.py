@@ -7,7 +7,8 @@ import pytest
 from pulpit.api.passwords import hash_password
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
-from pulpit.broker.permissions import OPERATIONS, QUEUE, READ, WRITE, Grant
+from pulpit.broker.permissions import CONFIGURE, EXCHANGE, OPERATIONS, QUEUE, READ, WRITE, Grant, GrantedRights
+from pulpit.broker.refusals import ChannelRefusal
 from pulpit.broker.roster import Roster
 from pulpit.errors import ConfigurationError
 
@@ -111,3 +112,30 @@ def test_the_hash_that_the_command_makes_is_taken(tmp_path: Path) -> None:
     users = roster(tmp_path, f"ann:{hash_password(SECRET)}\n").read()
     assert users["ann"].password.fits(SECRET)
     assert not users["ann"].password.fits("wrong")
+
+
+def test_the_example_of_the_documentation_does_what_it_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "broker.md").read_text()
+    example = next(block for block in page.split("```")[1::2] if "# who" in block)
+    people = roster(tmp_path, "".join(f"{name}:x\n" for name in ("ci", "release", "scanner", "ann", "admin")), example)
+    users = people.read()
+
+    def may(login: str, *asked: str, host: str = "/") -> bool:
+        grants = [grant for grant in users[login].grants or () if grant.host in (None, host)]
+        try:
+            GrantedRights(user=login, host=host, grants=grants).require(*asked)
+        except ChannelRefusal:
+            return False
+        return True
+
+    assert may("ci", WRITE, EXCHANGE, "ci", "k")
+    assert not may("ci", READ, EXCHANGE, "ci", "k")
+    assert not may("ci", WRITE, EXCHANGE, "", "k")
+    assert may("release", WRITE, EXCHANGE, "amq.topic", "release.1")
+    assert not may("release", WRITE, EXCHANGE, "amq.topic", "other")
+    assert may("scanner", READ, EXCHANGE, "pulp", "#")
+    assert may("scanner", CONFIGURE, QUEUE, "scanner.1")
+    assert not may("scanner", WRITE, EXCHANGE, "pulp", "k")
+    assert may("ann", READ, EXCHANGE, "pulp", "#", host="blue")
+    assert not may("ann", READ, EXCHANGE, "pulp", "#")
+    assert may("admin", CONFIGURE, EXCHANGE, "anything")
