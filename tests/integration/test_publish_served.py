@@ -1,5 +1,6 @@
 """Published trees over HTTP."""
 
+import contextlib
 import email
 import hashlib
 import http.client
@@ -8,12 +9,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from pulpit.api.wire import BoundedHttp
 from pulpit.repositories.serving import PublishedFiles, media_type
 from support import upstream as serving
 from support.mirror import Mirror, mirror
@@ -40,8 +43,14 @@ def here(tmp_path: Path) -> Iterator[Mirror]:
 
 @pytest.fixture
 def port(here: Mirror) -> Iterator[int]:
-    app = Starlette(routes=[Mount("/pulp/isos", PublishedFiles(here.data_dir, "isos"))])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
+    with served(PublishedFiles(here.data_dir, "isos")) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def served(published: PublishedFiles, **options: Any) -> Iterator[int]:
+    app = Starlette(routes=[Mount("/pulp/isos", published)])
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -138,15 +147,28 @@ def test_what_is_packed_is_sent_as_it_is(port: int) -> None:
 
 
 def test_a_client_that_goes_away_in_the_middle_leaves_no_file_open(port: int) -> None:
-    def opened() -> int:
-        return sum("big.iso" in str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
-
-    before = opened()
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /pulp/isos/zoo/big.iso HTTP/1.1\r\nHost: x\r\n\r\n")
             client.recv(100)
-    until(lambda: opened() == before, what="the files to be closed")
+    until(lambda: opened() == 0, what="the files to be closed")
+
+
+def opened() -> int:
+    """How often the file is open in this process."""
+    return sum("big.iso" in str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+
+
+def test_a_client_that_does_not_read_is_given_up(here: Mirror) -> None:
+    published = PublishedFiles(here.data_dir, "isos", patience=0.5)
+    with served(published, http=BoundedHttp) as port, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /pulp/isos/zoo/big.iso HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: opened() == 1, what="the file to be opened")
+        until(lambda: opened() == 0, what="the client to be given up")
+        with contextlib.suppress(ConnectionResetError):
+            assert len(b"".join(iter(lambda: client.recv(65536), b""))) < len(CONTENT)
 
 
 def test_a_later_date_is_no_sign_that_the_client_has_it(port: int) -> None:

@@ -55,7 +55,7 @@ def opened(path: Path, media_type: str, etag: str) -> File:
     return File(path=path, size=found.st_size, media_type=media_type, validators=validators, small=small)
 
 
-def answer(file: File, asked: Mapping[str, str], further: Mapping[str, str]) -> Response:
+def answer(file: File, asked: Mapping[str, str], further: Mapping[str, str], patience: float = PATIENCE) -> Response:
     """The answer to a request with these headers (their names in lower case); `further` headers go with it."""
     known = {"ETag": file.validators.etag, "Last-Modified": file.validators.modified, **further}
     judgement = judge(asked, file.validators)
@@ -67,14 +67,15 @@ def answer(file: File, asked: Mapping[str, str], further: Mapping[str, str]) -> 
     if parts is not None and not parts:
         wrong = {**known, "Content-Range": f"bytes */{file.size}"}
         return PlainTextResponse("The file has no such part.\n", 416, wrong)
-    return _Sent(file, parts, {**known, "Accept-Ranges": "bytes"})
+    return _Sent(file, parts, {**known, "Accept-Ranges": "bytes"}, patience)
 
 
 class _Sent(Response):
     """A file, or parts of one: several as `multipart/byteranges` (section 14.6)."""
 
-    def __init__(self, file: File, parts: Sequence[range] | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, file: File, parts: Sequence[range] | None, headers: Mapping[str, str], patience: float) -> None:
         self._file: Final = file
+        self._patience: Final = patience
         self._boundary: Final = os.urandom(16).hex()
         self._parts: Final = self._laid_out(parts)
         whole = parts is None
@@ -130,7 +131,7 @@ class _Sent(Response):
             async for piece in self._pieces(fd):
                 if gone.done():
                     return
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(self._patience):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:

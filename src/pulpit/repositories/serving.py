@@ -67,10 +67,13 @@ class OpenGate:
 class PublishedFiles:
     """Serves everything of one kind (`isos`); mount it where `/pulp/<kind>` stands."""
 
-    def __init__(self, data_dir: Path, kind: str, gate: Gate | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, kind: str, gate: Gate | None = None, *, patience: float = sending.PATIENCE
+    ) -> None:
         self._data_dir: Final = data_dir
         self._kind: Final = kind
         self._gate: Final[Gate] = gate or OpenGate()
+        self._patience: Final = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -92,7 +95,7 @@ class PublishedFiles:
         found = locate(self._data_dir, self._kind, path)
         match found:
             case PublishedFile() if not path.endswith("/"):
-                return found, _file(found, Headers(scope=scope))
+                return found, self._file(found, Headers(scope=scope))
             case PublishedFolder() if path.endswith("/"):
                 return found, self._folder(found, scope)
             case PublishedFolder():
@@ -104,7 +107,7 @@ class PublishedFiles:
         """The page that a folder holds in several forms, else a listing."""
         asked = Headers(scope=scope)
         if found.place and pages.is_paged(found.path):
-            return _page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
+            return self._page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
         entries = list(found.entries(partial(self._gate.shows, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         if not (entries or found.place or root):
@@ -113,6 +116,23 @@ class PublishedFiles:
         if listing.wants_json(asked.get("accept", "")):
             return Response(listing.document(scope["path"], entries), headers=headers, media_type=listing.JSON)
         return HTMLResponse(listing.page(scope["path"], entries, has_parent=not root), headers=headers)
+
+    def _page(self, found: PublishedFolder, asked: Headers, form: str | None) -> Response:
+        kind = pages.preferred(asked.get("accept", "")) if form is None else pages.named(form)
+        if kind is None:
+            return PlainTextResponse(f"There is no such format here; {pages.JSON} is one.\n", 406)
+        file = PublishedFile(path=pages.file_of(found.path, kind), place=found.place)
+        return self._file(file, asked, kind, {"Vary": "Accept"})
+
+    def _file(
+        self, found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
+    ) -> Response:
+        digest = found.place.digest(found.path) if found.place else ""
+        try:
+            file = sending.opened(found.path, kind or media_type(found.path.name), digest)
+        except FileNotFoundError:
+            return PlainTextResponse(sending.GONE, 404)
+        return sending.answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
 
 
 def media_type(name: str) -> str:
@@ -124,22 +144,3 @@ def media_type(name: str) -> str:
     if packing:
         return _PACKED.get(packing, "application/octet-stream")
     return kind or ("text/plain" if name.isupper() else "application/octet-stream")
-
-
-def _page(found: PublishedFolder, asked: Headers, form: str | None) -> Response:
-    kind = pages.preferred(asked.get("accept", "")) if form is None else pages.named(form)
-    if kind is None:
-        return PlainTextResponse(f"There is no such format here; {pages.JSON} is one.\n", 406)
-    file = PublishedFile(path=pages.file_of(found.path, kind), place=found.place)
-    return _file(file, asked, kind, {"Vary": "Accept"})
-
-
-def _file(
-    found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
-) -> Response:
-    digest = found.place.digest(found.path) if found.place else ""
-    try:
-        file = sending.opened(found.path, kind or media_type(found.path.name), digest)
-    except FileNotFoundError:
-        return PlainTextResponse(sending.GONE, 404)
-    return sending.answer(file, asked, {"Cache-Control": "no-cache", **(further or {})})
