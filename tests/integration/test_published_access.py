@@ -136,6 +136,29 @@ def test_a_protection_counts_at_once_without_a_publish(plain: Server, upstream: 
     until(lambda: curl(url) == 401, what="the protection", seconds=5)
 
 
+def test_pulp_admin_says_who_is_served(plain: Server, upstream: Upstream, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the readers\n")
+    secret.chmod(0o600)
+
+    def admin(*words: str) -> None:
+        program = str(Path(sys.executable).with_name("pulp-admin"))
+        command = [program, "--url", plain.url, "--username", "admin", "--password", plain.password, "iso", "repo"]
+        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    own = ("--repo-id", "told")
+    admin("create", *own, "--feed", upstream.url, "--reader-user", LOGIN, "--reader-pass-file", str(secret))
+    admin("sync", "run", *own)
+    url = f"{plain.url}/pulp/isos/told/a.iso"
+    assert curl(url) == 401
+    assert curl(url, "-u", f"{LOGIN}:of the readers") == 200
+
+    admin("update", *own, "--reader-user", "")
+
+    until(lambda: curl(url) == 200, what="everybody to be served", seconds=5)
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [

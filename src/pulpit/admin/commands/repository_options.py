@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import BOOLEAN, COUNT, PEM, PORT, TEXT, Clearable, given, secret
+from pulpit.admin.grammar import BOOLEAN, CLEAR, COUNT, PEM, PORT, TEXT, Clearable, given, secret
 
 Option = Callable[[Callable[..., None]], Callable[..., None]]
 Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
@@ -16,6 +16,10 @@ REPOSITORY_OPTIONS: Final = (
     click.option("--display-name", type=TEXT, help="Name for people."),
     click.option("--description", type=TEXT, help="What it is for."),
     click.option("--note", "notes", multiple=True, metavar="KEY=VALUE", help="A note of your own; may be repeated."),
+    click.option("--reader-user", type=TEXT, help="User who alone is served what is published; '' serves everybody."),
+    click.option(
+        "--reader-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."
+    ),
 )
 IMPORTER_OPTIONS: Final = (
     click.option("--validate", type=BOOLEAN, help="Check size and checksum of every file (true or false)."),
@@ -89,7 +93,15 @@ def divided(options: dict[str, Any], importer_keys: Collection[str], distributor
     """The options that were used as those of the importer, of the distributor, and of the repository itself."""
     options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
     options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
+    readers = _readers(options.pop("reader_user"), options.pop("reader_pass_file"))
     used = given(**options)
     importer = {key: value for key, value in used.items() if key in importer_keys}
     distributor = {key: value for key, value in used.items() if key in distributor_keys}
-    return importer, distributor, {key: used[key] for key in used.keys() - importer.keys() - distributor.keys()}
+    rest = {key: used[key] for key in used.keys() - importer.keys() - distributor.keys()}
+    return importer, {**distributor, **readers}, rest
+
+
+def _readers(user: Any, file: Path | None) -> dict[str, Any]:
+    """Who is served, as the distributor's configuration says it; without a user everybody is."""
+    password = CLEAR if user is CLEAR else secret(None, file)
+    return given(basic_auth_username=user, basic_auth_password=password)

@@ -33,6 +33,7 @@ _DISTRIBUTOR: Final = (
     click.option("--relative-url", type=TEXT, help="Path below /pulp/repos/; the repository's id otherwise."),
     click.option("--serve-http", "http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
     click.option("--serve-https", "https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
+    click.option("--auth-ca", type=PEM, help="File: authority whose clients alone are served."),
     click.option("--checksum-type", type=_CHECKSUM, help="Checksums of the published lists and packages."),
     click.option("--gpg-key", type=PEM, help="File: a public key to publish beside the packages."),
 )
@@ -44,7 +45,7 @@ _IMPORTER_KEYS: Final = IMPORTER_KEYS | {
     "repo_gpgcheck",
     "feed_gpg_key",
 }
-_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "http", "https", "checksum_type", "gpg_key"})
+_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "http", "https", "auth_ca", "checksum_type", "gpg_key"})
 _SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
 
 
