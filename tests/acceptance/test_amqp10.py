@@ -1,6 +1,8 @@
 """A server that sends its events over AMQP 1.0: to the broker inside, and to a real RabbitMQ that is killed."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,18 @@ def test_the_server_speaks_1_0_to_its_own_broker_where_it_is_told_to(tmp_path: P
         assert finish.properties.delivery_mode == 2
         assert finish.properties.correlation_id == task["task_id"]
         assert server.call("GET", "/pulp/api/v2/status/")["messaging_connection"]["connected"]
+
+
+@pytest.mark.parametrize("conf", ["transport: amqp10", "url: qpid://localhost", "url: amqps+10://broker.example.com"])
+def test_without_the_extra_the_server_does_not_start_and_says_how_to_get_it(tmp_path: Path, conf: str) -> None:
+    (tmp_path / "conf").write_text(f"[messaging]\n{conf}\n")
+    program = "import sys; sys.modules['cproton'] = None; from pulpit.cli import main; main()"
+    options = ["serve", "--config", str(tmp_path / "conf"), "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    command = [sys.executable, "-c", program, *options, "--broker-port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith("pulpit: AMQP 1.0: it needs the package python-qpid-proton, which pip install ")
 
 
 @needs_rabbitmq

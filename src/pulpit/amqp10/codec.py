@@ -182,7 +182,10 @@ def _encode_binary(value: bytes | bytearray | memoryview) -> bytes:
 
 
 def _encode_string(value: str) -> bytes:
-    return _sized(0xA1, 0xB1, value.encode())
+    raw = value.encode()
+    if len(raw) < _SMALL:  # most of what is written, so it is spared a call
+        return bytes((0xA1, len(raw))) + raw
+    return b"\xb1" + _U32.pack(len(raw)) + raw
 
 
 def _encode_symbol(value: str) -> bytes:

@@ -1,7 +1,6 @@
 """An event as an AMQP 1.0 message, with the binding of CloudEvents for AMQP in binary mode."""
 
 from typing import Any
-from uuid import UUID
 
 from pulpit.amqp10.message import Message
 from pulpit.delivery.cloud_events import attributes
@@ -37,5 +36,7 @@ def application_properties(event: Event, source: str) -> dict[str, Any]:
 
 def task_id(event: Event) -> str | None:
     """The task that fired an event, which is its trace; an event outside a task is a trace of its own."""
-    trace = event.traceparent.split("-")[1]
-    return None if trace == event.id.replace("-", "") else str(UUID(hex=trace))
+    trace = event.traceparent[3:35]
+    if trace == event.id.replace("-", ""):
+        return None
+    return f"{trace[:8]}-{trace[8:12]}-{trace[12:16]}-{trace[16:20]}-{trace[20:]}"
