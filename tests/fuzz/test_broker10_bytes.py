@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,6 +222,50 @@ def test_a_conversation_with_mistakes_ends_one_connection_and_nothing_else(caplo
         assert other.outcomes(link) == [ACCEPTED], number
         other.connection.lost()
         assert not caplog.records, (number, caplog.text)
+
+
+def _list(fields: list[bytes]) -> bytes:
+    body = b"".join(fields)
+    return b"\xd0" + struct.pack(">II", len(body) + 4, len(fields)) + body
+
+
+def _deep(kind: str) -> bytes:
+    """Values within each other, as many as fit into one frame."""
+    if kind == "descriptors":
+        return b"\x00" * 130_000 + b"\x53\x10\x45"
+    if kind == "described":
+        return b"\x00\x53\x01" * 43_000 + b"\x40"
+    head = b"\xd1" if kind == "maps" else b"\xf0" if kind == "arrays" else b"\xd0"
+    count, more, start = (2, 6, b"\x40") if kind == "maps" else (1, 5, b"")
+    size = 9 + len(start)
+    levels = range(13_000, 0, -1)
+    return b"".join(head + struct.pack(">II", level * size - more + 1, count) + start for level in levels) + b"\x40"
+
+
+NOTHING = b"\x40"
+PERFORMATIVES: dict[str, Callable[[bytes], list[bytes]]] = {
+    "\x10": lambda deep: [b"\xa1\x01c", *[NOTHING] * 8, deep],  # open, properties
+    "\x11": lambda deep: [NOTHING, b"\x43", b"\x43", b"\x43", NOTHING, NOTHING, NOTHING, deep],  # begin, properties
+    "\x12": lambda deep: [b"\xa1\x01l", b"\x43", b"\x41", NOTHING, NOTHING, deep],  # attach, source
+    "\x13": lambda deep: [NOTHING, b"\x43", b"\x43", b"\x43", *[NOTHING] * 6, deep],  # flow, properties
+    "\x15": lambda deep: [b"\x41", b"\x43", b"\x43", b"\x41", deep],  # disposition, state
+    "\x18": lambda deep: [b"\x00\x53\x1d" + _list([b"\xa3\x01x", NOTHING, deep])],  # close, error
+}
+
+
+@needs_amqp10
+@pytest.mark.parametrize("kind", ["descriptors", "described", "lists", "maps", "arrays"])
+@pytest.mark.parametrize("code", sorted(PERFORMATIVES))
+def test_values_within_each_other_do_no_harm(code: str, kind: str) -> None:
+    box = Box()
+    client = Box10Client(box)
+    client.session()
+    client.talk()
+    body = b"\x00\x53" + code.encode() + _list(PERFORMATIVES[code](_deep(kind)))
+    client.raw(struct.pack(">IBBH", len(body) + 8, 2, 0, 0) + body)
+    client.take()
+    client.connection.lost()
+    assert Box10Client(box).connection.state == "running"
 
 
 @needs_amqp10

@@ -14,6 +14,8 @@ import pytest
 import trustme
 from pamqp import commands
 
+from pulpit.amqp10.engine import Engine, Setup
+from pulpit.amqp10.words import Terminus
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from support.amqp import Wire
@@ -326,6 +328,35 @@ def test_memory_that_runs_out_holds_publishers_up_and_lets_them_go_on() -> None:
             running.join(30)
         assert not running.is_alive()
         assert many.received == list(range(60))
+
+
+def test_a_receiver_that_does_not_read_gets_a_piece_of_the_queue_only() -> None:
+    with broker_thread() as broker, Wire(broker.port) as wire, Wire(broker.port, opened=False) as stuck:
+        wire.declare("q", exclusive=False)
+        for _ in range(400):
+            wire.publish(b"x" * 100_000, "q")
+        client = Engine(Setup(container="stuck"))
+        client.open()
+        link = client.receiver(client.begin(), "in")
+        link.attach(source=Terminus(address="q"))
+        link.grant(1_000_000)
+        stuck.raw(client.take_output())
+        until(lambda: broker.ask(lambda each: each.status().delivered) > 0, what="a first delivery")
+        until(lambda: wire.ready("q") == wire.ready("q"), what="a pause")
+        assert wire.ready("q") > 250
+        with Wire(broker.port) as other:
+            assert other.get("q")
+        client.free()
+
+
+@pytest.mark.parametrize("sent", [b"AMQP", b"AMQP\x03\x01\x00", b"AMQP\x03\x01\x00\x00", b"AMQP\x00\x01\x00\x00"])
+def test_who_does_not_go_on_is_hung_up_on(sent: bytes) -> None:
+    with broker_thread(handshake_timeout=0.3) as broker, Wire(broker.port, opened=False) as wire:
+        wire.raw(sent)
+        wire.socket.settimeout(10)
+        while wire.socket.recv(4096):
+            pass
+        until(lambda: broker.ask(lambda each: (len(each.sockets), each.handshaking)) == (0, 0), what="the end of it")
 
 
 # -- what survives
