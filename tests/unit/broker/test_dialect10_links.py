@@ -374,6 +374,39 @@ def test_a_peer_that_opens_no_window_is_not_fed() -> None:
     assert (len(queue), queue.unacknowledged) == (0, 400)
 
 
+def test_a_peer_that_reads_nothing_is_waited_for_without_work() -> None:
+    client = Box10Client(Box())
+    filled(client, *[b"x" * 1000] * 5)
+    client.receiver("q", credit=2)
+    client.connection.outbox.peer_reads(reads=False)
+    client.engine.tick(1)
+    link = client.receiver("q", credit=10, name="stuck")
+    woken: list[None] = []
+    client.connection.outbox._wake = lambda: woken.append(None)  # type: ignore[misc]
+    for _ in range(5):
+        client.take()
+    assert len(woken) <= 1
+    client.connection.outbox.peer_reads(reads=True)
+    assert len(client.arrived(link)) == 3
+
+
+def test_a_dynamic_source_goes_with_its_link() -> None:
+    client = Box10Client(Box())
+    link = client.receiver(Terminus(dynamic=True))
+    assert len(client.box.house.hosts["/"].queues) == 1
+    link.detach()
+    client.talk()
+    assert client.box.house.hosts["/"].queues == {}
+
+
+def test_a_queue_that_somebody_has_to_himself_is_locked() -> None:
+    client = Box10Client(Box())
+    other = client.box.client()
+    other.send(commands.Queue.Declare(0, "q"))
+    other.send(commands.Basic.Consume(0, "q", exclusive=True))
+    assert client.refused(client.receiver("q")) == "amqp:resource-locked"
+
+
 # -- what addresses name
 
 

@@ -33,6 +33,8 @@ VHOST: Final = "vhost:"
 """In front of a virtual host's name, where a client names one in the hostname that it opens, as in RabbitMQ."""
 RABBITMQ: Final = "4.0.0"
 """The RabbitMQ that this dialect is nearest to: clients that decide by `version` take addresses of its form."""
+MAX_SESSIONS: Final = 255
+"""Sessions of one connection, each of which may hold messages for a peer that opens no window."""
 LINK_SHARE: Final = 32
 """One link has leave to send messages of a thirty-second of the memory limit, as far as its messages so far tell."""
 CAPABILITIES: Final = ("ANONYMOUS-RELAY",)
@@ -129,7 +131,7 @@ class Connection:
                 idle_timeout=config.heartbeat,
                 largest_frame=config.frame_max,
                 largest_message=config.max_message_size,
-                most_sessions=config.channel_max or 65536,
+                most_sessions=min(config.channel_max or MAX_SESSIONS, MAX_SESSIONS),
             ),
             server=True,
         )

@@ -128,7 +128,9 @@ class Links:
         self._stalled[sending] = None
 
     def resume_stalled(self) -> None:
-        """Go on with those whose peer has opened its window, at the end of the turn."""
+        """Go on with those whose peer has opened its window, at the end of the turn; `resume` comes for the others."""
+        if not self._host.outbox.writable:
+            return
         for end in [end for end in self._stalled if end.has_room()]:
             del self._stalled[end]
             self._host.outbox.soon(end.credit_changed)

@@ -142,7 +142,7 @@ def find_source(guest: Guest, terminus: Terminus | None, link: str) -> Spring:
     if terminus.dynamic:
         queue = _invented_queue(guest, terminus)
         guest.rights.require(READ, QUEUE, queue.name)
-        return Spring(queue, replace(terminus, address=queue.name, filters={}))
+        return Spring(queue, replace(terminus, address=queue.name, filters={}), private=True)
     if not terminus.address:
         raise LinkRefusal(INVALID_FIELD, "the source has no address, and is not dynamic")
     address = _read(terminus.address)
@@ -161,6 +161,8 @@ def _check_consumable(guest: Guest, queue: Queue, terminus: Terminus) -> None:
     guest.rights.require(READ, QUEUE, queue.name)
     if queue.owner is not None and queue.owner is not guest:
         raise LinkRefusal(RESOURCE_LOCKED, f"queue '{queue.name}' is exclusive to another connection")
+    if queue.exclusive_consumer:
+        raise LinkRefusal(RESOURCE_LOCKED, f"queue '{queue.name}' is in exclusive use")
     if terminus.copies:
         raise LinkRefusal(NOT_IMPLEMENTED, f"queue '{queue.name}' cannot be browsed, only consumed from")
 
