@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,17 @@ def test_a_list_of_projects_with_an_impossible_name_is_refused(
         assert "is no name of a project" in refused(here, published, tmp_path)
 
 
+def test_an_index_may_not_swell(
+    upstream: Upstream, here: PythonMirror, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    links = "".join(f'<a href="/bear-2.{number}.tar.gz#sha256={DIGEST}">x</a>' for number in range(20))
+    html(upstream, links)
+
+    for limits, reason in (({"entries": 19}, "than 19 files"), ({"manifest_bytes": 250}, "than 1000 bytes in all")):
+        limited = PythonMirror(replace(here.workplace, limits=replace(IMPATIENT, **limits)))
+        assert reason in refused(limited, published, tmp_path)
+
+
 def test_texts_of_strangers_stay_texts(upstream: Upstream, here: PythonMirror, published: dict[str, bytes]) -> None:
     evil = '"><script>alert(1)</script>\n\x1b[31m' + "x" * 5000
     json_page(upstream, file(yanked=evil, **{"requires-python": evil, "upload-time": evil}))
@@ -290,11 +302,11 @@ WHEEL = "bear-1-py3-none-any.whl"
 SDIST = "bear-1.tar.gz"
 
 
-def read(filename: str, content: bytes, folder: Path) -> bytes:
+def read(filename: str, content: bytes, folder: Path, most: int = archives.MOST_UNPACKED) -> bytes:
     path, named = folder / "archive", file_name(filename)
     path.write_bytes(content)
     assert named is not None
-    return archives.metadata(path, filename, named)
+    return archives.metadata(path, filename, named, most=most)
 
 
 def test_metadata_is_found(tmp_path: Path) -> None:
@@ -330,12 +342,11 @@ def test_archives_that_lie_have_no_metadata(filename: str, content: bytes, reaso
         read(filename, content, tmp_path)
 
 
-def test_a_tar_bomb_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MOST_UNPACKED", 8 * MIB)
+def test_a_tar_bomb_is_given_up(tmp_path: Path) -> None:
     bomb = taped(("bear-1/zeros", bytes(40 * MIB)), ("bear-1/PKG-INFO", METADATA))
 
     with pytest.raises(archives.Unreadable, match="no PKG-INFO"):
-        read(SDIST, bomb, tmp_path)
+        read(SDIST, bomb, tmp_path, most=8 * MIB)
 
 
 def test_extended_headers_are_not_understood(tmp_path: Path) -> None:

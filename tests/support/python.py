@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -60,8 +61,10 @@ def build(
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    """Run a program that must end well; answers what it wrote."""
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=cwd)
+    """Run a program that must end well, whatever this machine has told pip and uv; answers what it wrote."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
+    environment = clean | {"PIP_CONFIG_FILE": os.devnull}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=cwd, env=environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

@@ -51,8 +51,8 @@ class Unreadable(Exception):
     """There is no metadata to be had; the text is the end of a sentence about the file."""
 
 
-def metadata(path: Path, filename: str, named: FileName) -> bytes:
-    """The metadata of a distribution, as it is in its file.
+def metadata(path: Path, filename: str, named: FileName, *, most: int = MOST_UNPACKED) -> bytes:
+    """The metadata of a distribution, as it is in its file; no more than `most` bytes are unpacked on the way to it.
 
     Raises:
         Unreadable: it cannot be had.
@@ -63,7 +63,7 @@ def metadata(path: Path, filename: str, named: FileName) -> bytes:
         if filename.endswith(".zip"):
             return _from_zip(path, _is_sdist_metadata)
         with bz2.open(path) if filename.endswith(".bz2") else gzip.open(path) as unpacked:
-            return _from_tar(unpacked)
+            return _from_tar(unpacked, most)
     except _BROKEN:
         raise Unreadable("is broken, or no archive of its kind") from None
 
@@ -104,9 +104,9 @@ def _refuse_great_directory(file: BinaryIO) -> None:
         raise Unreadable(f"has more than {MOST_MEMBERS} members")
 
 
-def _from_tar(unpacked: bz2.BZ2File | gzip.GzipFile) -> bytes:
+def _from_tar(unpacked: bz2.BZ2File | gzip.GzipFile, most: int) -> bytes:
     """Walk through a tar file (POSIX.1-2017, pax, "ustar Interchange Format") to the metadata."""
-    left = MOST_UNPACKED
+    left = most
     while left > 0:
         header = unpacked.read(_BLOCK)
         if len(header) < _BLOCK or not header.strip(b"\0"):

@@ -1,5 +1,9 @@
-"""The pages of an upstream index: where they are, and which of them changed since last time."""
+"""The pages of an upstream index: where they are, and which of them changed since last time.
 
+They are fetched side by side and read one after the other, so that one of them at a time is in memory.
+"""
+
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -11,6 +15,8 @@ from pulpit.errors import WorkFailed
 
 T = TypeVar("T")
 
+_LISTS: Final = 4
+"""All pages of one sync may have together so many times the bytes of one list."""
 _ROOT: Final = ""
 """Stands for the page that lists all projects, which no project is called."""
 
@@ -22,6 +28,8 @@ class Pages(Generic[T]):
         self._upstream: Final = upstream
         self._known: Final[Mapping[str, Mapping[str, Any]]] = (memory or {}).get("pages") or {}
         self._read: Final = read
+        self._reading: Final = asyncio.Lock()
+        self._came = 0
         self.seen: Final[dict[str, dict[str, Any]]] = {}
         """What tells next time whether the pages are the same: the `pages` of the memory."""
 
@@ -31,10 +39,10 @@ class Pages(Generic[T]):
         Raises:
             WorkFailed: the list cannot be had, or not be used.
         """
-        page = await self._page(_ROOT, self._known.get(_ROOT))
-        if page is None:
+        document = await self._document(_ROOT, self._known.get(_ROOT))
+        if document is None:
             return [name for name in self._known if name != _ROOT]
-        return await self._upstream.aside(lambda: index.projects(page))
+        return await self._upstream.aside(lambda: index.projects(_page(document, _ROOT)))
 
     async def changed(self, projects: Collection[str]) -> dict[str, T] | None:
         """Read the pages of these projects; `None` if they are the same as last time, all of them.
@@ -53,16 +61,17 @@ class Pages(Generic[T]):
         self, found: dict[str, T], projects: Collection[str], known: Mapping[str, Mapping[str, Any]]
     ) -> None:
         async def one(project: str) -> None:
-            page = await self._page(project, known.get(project))
-            if page is not None:
-                found[project] = await self._upstream.aside(lambda: self._read(project, page))
+            document = await self._document(project, known.get(project))
+            if document is not None:
+                async with self._reading:
+                    found[project] = await self._upstream.aside(lambda: self._read(project, _page(document, project)))
 
         await self._upstream.together([one(project) for project in projects])
 
     def _marks(self, pages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return {name: page["sha256"] for name, page in pages.items()}
 
-    async def _page(self, project: str, known: Mapping[str, Any] | None) -> Page | None:
+    async def _document(self, project: str, known: Mapping[str, Any] | None) -> Document | None:
         """A page, or `None` if it is still the one that is known."""
         where, document = await self._fetch(project, known)
         if document is None:
@@ -74,7 +83,11 @@ class Pages(Generic[T]):
             "etag": document.etag,
             "last_modified": document.last_modified,
         }
-        return await self._upstream.aside(lambda: _taken(document, project))
+        self._came += document.size
+        most = self._upstream.limits.manifest_bytes * _LISTS
+        if self._came > most:
+            raise BadFeed(f"The index is refused: its pages have more than {most} bytes in all.")
+        return document
 
     async def _fetch(self, project: str, known: Mapping[str, Any] | None) -> tuple[str, Document | None]:
         """Fetch a page from where it was last time, else from where it may be; answers the URL, too."""
@@ -102,7 +115,7 @@ def roots(feed: str) -> Sequence[str]:
     return (feed,) if last.endswith("simple") else (f"{feed}simple/", feed)
 
 
-def _taken(document: Document, project: str) -> Page:
+def _page(document: Document, project: str) -> Page:
     """Read a page into memory and remove its file."""
     content = document.path.read_bytes()
     document.path.unlink()

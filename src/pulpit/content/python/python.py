@@ -71,7 +71,8 @@ class Python:
         rules = Rules.of(config)
         if not rules.projects and not rules.everything:
             raise WorkFailed("There is nothing to sync: package_names names no project; * stands for all of them.")
-        pages = Pages(upstream, memory, lambda project, page: _chosen(rules, project, page))
+        choosing = _Choosing(rules, upstream.limits.entries)
+        pages = Pages(upstream, memory, choosing.of)
         listed = await pages.projects() if rules.everything else []
         found = await pages.changed(list(dict.fromkeys([*rules.projects, *listed])))
         if found is None:
@@ -133,11 +134,23 @@ class Python:
         return steps.publish_report(progress, _PUBLISHING)
 
 
-def _chosen(rules: Rules, project: str, page: Page) -> list[Choice]:
-    entries = index.files(page, project)
-    if not entries and project in rules.projects:
-        raise page.refused("it names no file of the project; perhaps the feed is no index of Python packages")
-    return rules.choose(project, entries)
+class _Choosing:
+    """Chooses among the files of page after page, and stops where that becomes too many."""
+
+    def __init__(self, rules: Rules, most: int) -> None:
+        self._rules: Final = rules
+        self._most: Final = most
+        self._count = 0
+
+    def of(self, project: str, page: Page) -> list[Choice]:
+        entries = index.files(page, project)
+        if not entries and project in self._rules.projects:
+            raise page.refused("it names no file of the project; perhaps the feed is no index of Python packages")
+        chosen = self._rules.choose(project, entries)
+        self._count += len(chosen)
+        if self._count > self._most:
+            raise BadFeed(f"The index is refused: more than {self._most} files of it are wanted.")
+        return chosen
 
 
 def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], limits: Limits) -> Catalogue:
@@ -148,8 +161,6 @@ def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], li
             unit = packages.unit(choice, limits)
             if units.setdefault(choice.entry.filename, unit).key != unit.key:
                 raise BadFeed(f"The index is refused: two projects have a file {choice.entry.filename}.")
-        if len(units) > limits.entries:
-            raise BadFeed(f"The index is refused: more than {limits.entries} files of it are wanted.")
     taken = [unit for unit in units.values() if not unit.only_if_held]
     every = list(units.values())
     return Catalogue(
