@@ -12,8 +12,10 @@ import pika
 import pytest
 
 from pulpit.subscriber.address import parse
+from pulpit.subscriber.amqp10 import Amqp10Source
+from pulpit.subscriber.manners10 import OTHER
 from pulpit.subscriber.source import Delivery, Interrupted, Line, Source, SubscriptionRefused, Verdict
-from pulpit.subscriber.sources import sources
+from pulpit.subscriber.sources import Papers, sources
 from pulpit.subscriber.wish import Wish
 from support.amqp10 import needs_amqp10
 from support.broker_process import broker_process
@@ -30,6 +32,8 @@ class World:
 
     port: int
     scheme: str
+    as_other: bool = False
+    """Whether the broker is taken for one of another make, which is asked over AMQP 1.0 alone."""
     translates_headers: bool = True
     """RabbitMQ 3's plug-in keeps headers of AMQP 0-9-1 from those who speak 1.0, and those of 1.0 to them."""
     tells_of_deleted: bool = True
@@ -37,7 +41,10 @@ class World:
 
     def source(self, *, port: int | None = None, user: str = "guest:guest") -> Source:
         """The source under test."""
-        [made] = sources([parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")], None, "test")
+        [made] = sources([parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")], Papers(name="test"))
+        if self.as_other:
+            assert isinstance(made, Amqp10Source)
+            made._recognize = lambda _: OTHER
         return made
 
     def publish(self, exchange: str, *subjects: str, **properties: Any) -> None:
@@ -51,7 +58,8 @@ class World:
                 channel.basic_publish(exchange, subject, body, pika.BasicProperties(**properties))
 
     def delete(self, queue: str) -> None:
-        """Delete a queue."""
+        """Delete a queue, or the one of a durable subscription."""
+        queue = f"amq.subscription.guest/test/{queue}" if self.as_other else queue
         with closing(pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port))) as connection:
             connection.channel().queue_delete(queue)
 
@@ -76,6 +84,9 @@ RABBITMQ: Final = (pytest.mark.needs_rabbitmq, needs_rabbitmq)
     params=[
         pytest.param(("embedded", {"scheme": "amqp"}), id="embedded-0-9-1"),
         pytest.param(("embedded", {"scheme": "amqp+10"}), id="embedded-1.0", marks=needs_amqp10),
+        pytest.param(
+            ("embedded", {"scheme": "amqp+10", "as_other": True}), id="embedded-1.0-as-any-other", marks=needs_amqp10
+        ),
         pytest.param(("real_rabbitmq", {"scheme": "amqp"}), id="rabbitmq-0-9-1", marks=RABBITMQ),
         pytest.param(
             ("real_rabbitmq", {"scheme": "amqp+10", "translates_headers": False, "tells_of_deleted": False}),

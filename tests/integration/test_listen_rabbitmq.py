@@ -7,6 +7,7 @@ import pika
 import pytest
 import trustme
 
+from pulpit.amqp10 import proton
 from support.listening import listening
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
@@ -39,18 +40,19 @@ def test_a_broker_that_was_killed_is_found_again(tmp_path: Path) -> None:
 
 def test_tls_is_checked(tmp_path: Path) -> None:
     folder = tmp_path / "rabbit"
-    broker = RabbitMQ(folder)
+    broker = RabbitMQ(folder, ["rabbitmq_amqp1_0"])
     port = _speak_tls_too(folder)
     broker.start()
     try:
         trusted = ["--ca-path", str(folder / "ca.pem")]
-        with listening(tmp_path, "--url", f"amqps://127.0.0.1:{port}", *trusted) as listener:
-            listener.until_ready()
-            assert listener.end() == 0
-        for host, options, reason in (("127.0.0.1", [], "certificate"), ("localhost", trusted, "mismatch")):
-            with listening(tmp_path, "--url", f"amqps://{host}:{port}", *options) as stranger:
-                assert stranger.code() == 1
-                assert reason in stranger.told[0]
+        for scheme in ["amqps", *(["amqps+10"] if proton.available() else [])]:
+            with listening(tmp_path, "--url", f"{scheme}://guest:guest@127.0.0.1:{port}", *trusted) as listener:
+                listener.until_ready()
+                assert listener.end() == 0
+            for host, options, reason in (("127.0.0.1", [], "certificate"), ("localhost", trusted, "mismatch")):
+                with listening(tmp_path, "--url", f"{scheme}://{host}:{port}", *options) as stranger:
+                    assert stranger.code() == 1
+                    assert reason in stranger.told[0]
     finally:
         broker.stop()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pulpit.errors import ConfigurationError
 from pulpit.listen.address import choose
 from pulpit.subscriber.address import Address, parse, parse_all
-from pulpit.subscriber.sources import parameters, trust
+from pulpit.subscriber.sources import Papers, parameters, trust
 
 
 def chosen(
@@ -38,13 +38,13 @@ def test_the_defaults_are_those_of_the_original() -> None:
         ("amqp://u%40x:p%2Fw@h:1/v%2Fh", Address(host="h", port=1, user="u@x", password="p/w", virtual_host="v/h")),
         ("amqp://[::1]:9", Address(host="::1", port=9)),
         ("amqp://", Address()),
-        ("amqp+10://h", Address(host="h", user="", password="", speaks_10=True)),
+        ("amqp+10://h", Address(host="h", password="", speaks_10=True)),
         (
             "amqps+10://u:p@h:1/v",
             Address(host="h", port=1, tls=True, user="u", password="p", virtual_host="v", speaks_10=True),
         ),
-        ("tcp://h:5672", Address(host="h", user="", password="", speaks_10=True)),
-        ("ssl://h", Address(host="h", port=5671, tls=True, user="", password="", speaks_10=True)),
+        ("tcp://h:5672", Address(host="h", password="", speaks_10=True)),
+        ("ssl://h", Address(host="h", port=5671, tls=True, password="", speaks_10=True)),
         ("qpid://u@h", Address(host="h", user="u", password="", speaks_10=True)),
     ],
 )
@@ -91,11 +91,11 @@ def test_the_password_is_in_no_text() -> None:
 
 
 def test_tls_checks_the_name_and_a_wrong_ca_is_told(tmp_path: Path) -> None:
-    wanted = parameters(Address(host="h", tls=True), trust(None), "test")
+    wanted = parameters(Address(host="h", tls=True), trust(Papers(name="test")), Papers(name="test"))
     assert wanted.ssl_options.server_hostname == "h"
     assert wanted.ssl_options.context.check_hostname
     with pytest.raises(ConfigurationError, match=r"ca_path: .*absent holds no certificates"):
-        trust(tmp_path / "absent")
+        trust(Papers(ca_path=tmp_path / "absent", name="test"))
 
 
 def test_several_urls_stand_with_commas_between_and_are_all_changed_by_host_and_port() -> None:
@@ -117,6 +117,12 @@ def test_several_urls_stand_with_commas_between_and_are_all_changed_by_host_and_
 def test_each_of_several_urls_must_be_one(urls: str | list[str]) -> None:
     with pytest.raises(ConfigurationError, match=r"^--url: "):
         parse_all(urls, "--url")
+
+
+def test_over_amqp_10_nobody_in_particular_has_no_password_to_send() -> None:
+    assert chosen(url="amqp+10://broker", allow_plain=False).user is None
+    with pytest.raises(ConfigurationError, match="unencrypted"):
+        chosen(url="amqp+10://u:p@broker", allow_plain=False)
 
 
 def test_no_password_of_several_travels_unencrypted() -> None:

@@ -17,6 +17,7 @@ from pulpit.listen.address import ALLOW_PLAIN, URL_VARIABLE, choose
 from pulpit.listen.endings import Ended, Endings
 from pulpit.listen.text import as_json, as_subject, as_text
 from pulpit.subscriber.message import Message, neutral
+from pulpit.subscriber.sources import Papers
 from pulpit.subscriber.subscribing import make
 from pulpit.subscriber.subscription import Subscription
 from pulpit.subscriber.wish import EVERYTHING, PREFETCH, QUEUE_TYPES, QueueType, Wish
@@ -47,6 +48,11 @@ class OutputGone(PulpitError):
 )
 @click.option("--url-file", type=click.Path(path_type=Path), help="File (mode 0600) whose first line is such a URL.")
 @click.option("--ca-path", type=click.Path(path_type=Path), help="Certificate authorities to trust for amqps.")
+@click.option(
+    "--client-cert",
+    type=click.Path(path_type=Path),
+    help="File (mode 0600) with a certificate and its key to show; it is the log-in where the URL names no user.",
+)
 @click.option(ALLOW_PLAIN, "allow_plain", is_flag=True, help="Let the password travel unencrypted to another machine.")
 @click.option("--json", "as_json_lines", is_flag=True, help="Show each message as one JSON object on one line.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
@@ -82,6 +88,7 @@ def listen(
     url: str | None,
     url_file: Path | None,
     ca_path: Path | None,
+    client_cert: Path | None,
     allow_plain: bool,
     as_json_lines: bool,
     count: int | None,
@@ -101,7 +108,8 @@ def listen(
             wish = Wish(
                 exchange=exchange, subject=subject or EVERYTHING, queue=queue, queue_type=queue_type, prefetch=prefetch
             )
-            subscription = make(addresses, wish, ca_path=ca_path, on_news=_tell_news, name="pulpit listen", remember=0)
+            papers = Papers(ca_path=ca_path, client_cert=client_cert, name="pulpit listen")
+            subscription = make(addresses, wish, papers=papers, on_news=_tell_news, remember=0)
         with Endings(timeout, at_timeout=0 if count is None else _FAILED) as endings:
             asyncio.run(endings.until_ended(_print(subscription, show, count, endings)))
     except Ended as ended:

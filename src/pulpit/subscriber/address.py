@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pulpit.amqp10 import address as address10
+from pulpit.cleartext import check_password_is_safe
 from pulpit.errors import ConfigurationError
 from pulpit.subscriber.message import neutral
 
@@ -22,8 +23,8 @@ class Address:
     port: int = PORTS["amqp"]
     tls: bool = False
     virtual_host: str = "/"
-    user: str = "guest"
-    """Nobody in particular if it is empty, which AMQP 1.0 knows."""
+    user: str | None = None
+    """Null is whom the certificate names, if one is shown; else `guest` over AMQP 0-9-1, and nobody over 1.0."""
     password: str = field(default="guest", repr=False)
     speaks_10: bool = False
     """Whether AMQP 1.0 is spoken there, and not 0-9-1."""
@@ -32,6 +33,16 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = ("amqps" if self.tls else "amqp") + ("+10" if self.speaks_10 else "")
         return neutral(f"{scheme}://{host}:{self.port}")
+
+
+def check_safe(address: Address, source: str, *, allowed: bool, permission: str) -> None:
+    """Let a password go only where nobody else reads it (`cleartext`); over AMQP 1.0 there may be none to send.
+
+    Raises:
+        ConfigurationError: it would travel unencrypted to another machine.
+    """
+    if address.user is not None or not address.speaks_10:
+        check_password_is_safe(source, address.host, tls=address.tls, allowed=allowed, permission=permission)
 
 
 def parse_all(urls: str | Sequence[str], source: str) -> tuple[Address, ...]:
@@ -78,7 +89,7 @@ def _of_10(named: address10.Address) -> Address:
         port=named.port,
         tls=named.tls,
         virtual_host=named.virtual_host or "/",
-        user=named.user or "",
+        user=named.user,
         password=named.password,
         speaks_10=True,
     )

@@ -6,12 +6,13 @@ Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from pulpit.amqp10 import client, words
 from pulpit.amqp10.address import Address
 from pulpit.amqp10.client import Cause, Connection, Lost, Manner, Receiver
+from pulpit.amqp10.events import Opened
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.manners10 import Broker, Place, recognize
@@ -29,6 +30,8 @@ _HOPELESS: Final = frozenset(
         "amqp:resource-locked",
     }
 )
+Recognize = Callable[[Opened | None], Broker]
+
 _OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {Verdict.ACCEPTED: words.ACCEPTED, Verdict.RELEASED: words.RELEASED}
 
 
@@ -40,6 +43,7 @@ class Amqp10Source:
         self._manner: Final = manner
         self._where: Final = where
         self._declaring: Final = declaring
+        self._recognize: Recognize = recognize
         self._doubts: Final = Doubts()
 
     @property
@@ -70,7 +74,7 @@ class Amqp10Source:
         return line
 
     async def _subscribed(self, connection: Connection, wish: Wish, tell: Tell) -> Line:
-        broker = recognize(connection.remote)
+        broker = self._recognize(connection.remote)
         if broker.declares(wish):
             place = broker.queue(await self._declaring.declare(wish, tell))
             receiver = await connection.receiver(place.source, name=place.name, window=wish.prefetch)

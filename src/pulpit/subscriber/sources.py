@@ -2,10 +2,12 @@
 
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pika
+from pika.credentials import ExternalCredentials
 
 from pulpit.amqp10 import address as address10
 from pulpit.amqp10 import proton
@@ -15,33 +17,46 @@ from pulpit.subscriber.address import Address
 from pulpit.subscriber.amqp091 import Amqp091Source
 from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.source import Source
+from pulpit.tls import CertificateFiles
 
 CONNECT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 30
 
 
-def sources(addresses: Sequence[Address], ca_path: Path | None, name: str) -> list[Source]:
-    """One for each broker; certificates are checked against `ca_path`, or else the system's authorities.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Papers:
+    """What is checked of brokers, and shown to them."""
 
-    Args:
-        addresses: the brokers.
-        ca_path: a file or a folder.
-        name: what the broker shows to its operators as the name of the connection.
+    ca_path: Path | None = None
+    """Authorities to trust, a file or a folder; null is the system's."""
+    client_cert: Path | None = None
+    """Certificate and key of one's own, in one file; without a user it is the log-in, too (EXTERNAL)."""
+    name: str
+    """Of the connection, for the broker's operators."""
+
+
+def sources(addresses: Sequence[Address], papers: Papers) -> list[Source]:
+    """One for each broker.
 
     Raises:
-        ConfigurationError: `ca_path` holds no certificates, or AMQP 1.0 is asked for and the extra is not installed.
+        ConfigurationError: a file cannot be used, or AMQP 1.0 is asked for and the extra is not installed.
     """
     if any(address.speaks_10 for address in addresses):
         proton.load()
-    context = trust(ca_path) if any(address.tls for address in addresses) else None
-    return [_source(address, context, name) for address in addresses]
+    context = trust(papers) if any(address.tls for address in addresses) else None
+    return [_source(address, context, papers) for address in addresses]
 
 
-def _source(address: Address, context: ssl.SSLContext | None, name: str) -> Source:
-    over_091 = Amqp091Source(parameters(address, context, name), str(address))
+def _source(address: Address, context: ssl.SSLContext | None, papers: Papers) -> Source:
+    over_091 = Amqp091Source(parameters(address, context, papers), str(address))
     if not address.speaks_10:
         return over_091
-    manner = Manner(name=name, tls=context, allow_plain=lambda _: True)  # what is not allowed has been refused before
+    manner = Manner(
+        name=papers.name,
+        tls=context,
+        external=_by_certificate(address, papers),
+        allow_plain=lambda _: True,  # what is not allowed has been refused before
+    )
     return Amqp10Source(_named_by_10(address), manner, str(address), over_091)
 
 
@@ -50,34 +65,47 @@ def _named_by_10(address: Address) -> address10.Address:
         host=address.host,
         port=address.port,
         tls=address.tls,
-        user=address.user or None,
+        user=address.user,
         password=address.password,
         virtual_host=None if address.virtual_host == "/" else address.virtual_host,
     )
 
 
-def parameters(address: Address, context: ssl.SSLContext | None, name: str) -> pika.ConnectionParameters:
+def _by_certificate(address: Address, papers: Papers) -> bool:
+    return address.tls and papers.client_cert is not None and address.user is None
+
+
+def parameters(address: Address, context: ssl.SSLContext | None, papers: Papers) -> pika.ConnectionParameters:
     """What pika wants to know."""
+    by_name = pika.PlainCredentials(address.user or "guest", address.password)
     return pika.ConnectionParameters(
         host=address.host,
         port=address.port,
         virtual_host=address.virtual_host,
-        credentials=pika.PlainCredentials(address.user, address.password),
+        credentials=ExternalCredentials() if _by_certificate(address, papers) else by_name,
         ssl_options=pika.SSLOptions(context, address.host) if address.tls and context else None,
         heartbeat=HEARTBEAT_SECONDS,
         socket_timeout=CONNECT_SECONDS,
         stack_timeout=2 * CONNECT_SECONDS,
         blocked_connection_timeout=None,
-        client_properties={"product": "Pulpit", "connection_name": name},
+        client_properties={"product": "Pulpit", "connection_name": papers.name},
     )
 
 
-def trust(ca_path: Path | None) -> ssl.SSLContext:
-    """Whom to trust: a file or folder of authorities, or else the system's.
+def trust(papers: Papers) -> ssl.SSLContext:
+    """Whom to trust, and what to show.
 
     Raises:
-        ConfigurationError: it holds no certificates.
+        ConfigurationError: a file cannot be used.
     """
+    context = _trusting(papers.ca_path)
+    if papers.client_cert is not None:
+        files = CertificateFiles(certificate=papers.client_cert, key=papers.client_cert, source="client_cert")
+        files.load(context)
+    return context
+
+
+def _trusting(ca_path: Path | None) -> ssl.SSLContext:
     try:
         if ca_path is not None and ca_path.is_dir():
             return ssl.create_default_context(capath=ca_path)

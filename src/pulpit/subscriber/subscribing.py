@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from pulpit.cleartext import check_password_is_safe
-from pulpit.subscriber.address import Address, parse_all
+from pulpit.subscriber.address import Address, check_safe, parse_all
 from pulpit.subscriber.following import Following, News
 from pulpit.subscriber.gaps import Gaps
-from pulpit.subscriber.sources import sources
+from pulpit.subscriber.sources import Papers, sources
 from pulpit.subscriber.subscription import OnGap, Subscription, counting
 from pulpit.subscriber.wish import EVERYTHING, PREFETCH, QueueType, Wish
 
@@ -40,6 +39,7 @@ def subscribe(
     remember: int = REMEMBERED,
     prefetch: int = PREFETCH,
     ca_path: Path | str | None = None,
+    client_cert: Path | str | None = None,
     allow_plain_without_tls: bool = False,
     on_news: News = log_news,
     name: str = "pulpit subscriber",
@@ -64,6 +64,8 @@ def subscribe(
         remember: how many ids are kept to drop duplicates by; 0 drops none.
         prefetch: messages that the broker hands out before the first is acknowledged.
         ca_path: authorities to trust for TLS, a file or folder; else the system's.
+        client_cert: file (mode 0600) with a certificate and its key to show over TLS; it is the log-in where the URL
+            names no user.
         allow_plain_without_tls: whether a password may travel unencrypted to another machine.
         on_news: takes a level of `logging` and a sentence when something happens to the subscription.
         name: what the broker shows as the connection's name.
@@ -74,16 +76,17 @@ def subscribe(
     """
     addresses = parse_all(url, "url")
     for address in addresses:
-        check_password_is_safe(
-            "url", address.host, tls=address.tls, allowed=allow_plain_without_tls, permission="allow_plain_without_tls"
-        )
+        check_safe(address, "url", allowed=allow_plain_without_tls, permission="allow_plain_without_tls")
     wish = Wish(exchange=exchange, subject=subject, queue=queue, queue_type=queue_type, prefetch=prefetch)
     return make(
         addresses,
         wish,
-        ca_path=Path(ca_path) if ca_path is not None else None,
+        papers=Papers(
+            ca_path=None if ca_path is None else Path(ca_path),
+            client_cert=None if client_cert is None else Path(client_cert),
+            name=name,
+        ),
         on_news=on_news,
-        name=name,
         remember=remember,
         automatic=acknowledge == "automatic",
         gaps=counting(on_gap, subject, last_numbers or {}),
@@ -95,9 +98,8 @@ def make(
     addresses: Sequence[Address],
     wish: Wish,
     *,
-    ca_path: Path | None,
+    papers: Papers,
     on_news: News,
-    name: str,
     remember: int,
     automatic: bool = True,
     gaps: Gaps | None = None,
@@ -109,9 +111,9 @@ def make(
     cluster, and a classic queue is away with the one node that has it.
 
     Raises:
-        ConfigurationError: `ca_path` holds no certificates.
+        ConfigurationError: as `sources`.
     """
     if wish.stays and wish.queue_type is None and len(addresses) > 1:
         wish = replace(wish, queue_type="quorum")
-    following = Following(sources(addresses, ca_path, name), wish, on_news, random.random)
+    following = Following(sources(addresses, papers), wish, on_news, random.random)
     return Subscription(following, automatic=automatic, remember=remember, gaps=gaps, on_gap=on_gap)
