@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from support import upstream as serving
 from support import yum
@@ -13,7 +14,7 @@ from support.original_client import OriginalClient, pieces
 from support.server import Server, pulpit
 from support.upstream import Upstream
 
-PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+PEM = trustme.CA().cert_pem.bytes().decode()
 KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n-----END PGP PUBLIC KEY BLOCK-----\n"
 ENDED = ["finished", "error", "canceled", "skipped"]
 TASK_FIELDS = ["tags", "task_id", "state", "start_time", "finish_time", "worker_name"]
@@ -206,7 +207,7 @@ def test_rpm_repositories_with_every_option(client: OriginalClient, repo_id: str
     answer = client.ask("PUT", f"/v2/repositories/{repo_id}/", unset)
     assert answer["spawned_tasks"] == []
     assert "max_speed" not in client.ask("GET", f"/v2/repositories/{repo_id}/importers/")[0]["config"]
-    both = {"yum_distributor": {"https": False}, "export_distributor": {"https": False}}
+    both = {name: {"checksum_type": "sha512"} for name in ("yum_distributor", "export_distributor")}
     ended = client.run("PUT", f"/v2/repositories/{repo_id}/", {"delta": {}, "distributor_configs": both})
     assert [task["state"] for task in ended] == ["finished", "finished"]
 

@@ -42,10 +42,7 @@ def list_importer_types(services: Provided) -> JSONResponse:
 @router.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
 def read_importer_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of importers."""
-    found = _importers(services).get(type_id)
-    if found is None:
-        raise MissingResource(importer_type_id=type_id)
-    return JSONResponse(found)
+    return JSONResponse(_named(_importers(services), "importer_type_id", type_id))
 
 
 @router.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
@@ -57,10 +54,7 @@ def list_distributor_types(services: Provided) -> JSONResponse:
 @router.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
 def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of distributors."""
-    found = _distributors(services).get(type_id)
-    if found is None:
-        raise MissingResource(distributor_type_id=type_id)
-    return JSONResponse(found)
+    return JSONResponse(_named(_distributors(services), "distributor_type_id", type_id))
 
 
 def _type(type_id: str) -> Document:
@@ -88,6 +82,12 @@ def _distributors(services: Services) -> dict[str, Document]:
         for type_id, one in sorted(services.content_types.items())
         if type_id in one.distributor_type_ids
     }
+
+
+def _named(found: dict[str, Document], kind: str, type_id: str) -> Document:
+    if type_id not in found:
+        raise MissingResource(**{kind: type_id})
+    return found[type_id]
 
 
 def _plugin(kind: str, type_id: str, types: Any) -> Document:
