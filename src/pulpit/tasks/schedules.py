@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pulpit import intervals
 from pulpit.clock import Clock
-from pulpit.errors import MissingResource
+from pulpit.errors import MissingResource, PulpitError
 from pulpit.events import SCHEDULE_DISABLED
 from pulpit.fire import fire
 from pulpit.store import schedules, tasks
@@ -106,12 +106,19 @@ def resource(schedule: Schedule) -> str:
 
 
 def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
-    """Queue the task of a slot, or let it go by; the answer is one word for the log."""
-    following = intervals.parse(schedule.schedule).next_slot(schedule.first_run, now)
-    if _under_way(tx, schedule.last_task_id):
-        schedules.skip(tx, schedule.id, next_run=following)
-        return "skipped"
-    task = _QUEUED_BY[schedule.action](tx, schedule, lambda: now)
+    """Queue the task of a slot, or let it go by; the answer is one word for the log.
+
+    One that cannot be met is disabled: it must not keep the others, or the server, from going on.
+    """
+    try:
+        following = intervals.parse(schedule.schedule).next_slot(schedule.first_run, now)
+        if _under_way(tx, schedule.last_task_id):
+            schedules.skip(tx, schedule.id, next_run=following)
+            return "skipped"
+        task = _QUEUED_BY[schedule.action](tx, schedule, lambda: now)
+    except PulpitError:
+        schedules.change(tx, schedule.id, enabled=False)
+        return "impossible"
     schedules.met(tx, schedule, task.id, next_run=following, now=now)
     return "met"
 

@@ -205,6 +205,15 @@ def test_schedules_go_with_what_they_work_with(database: Database, what: str) ->
     assert left == {"importer": [publish.id], "distributor": [sync.id], "repository": []}[what]
 
 
+def test_one_that_cannot_be_met_is_disabled_and_the_others_go_on(database: Database) -> None:
+    add_repository(database)
+    broken = add_schedule(database, action="publish", plugin_id="nobody knows it")
+    well = add_schedule(database)
+    assert meet_slots(database, clock_at(NOON)) == NOON + HOUR
+    assert not look(database, broken).enabled
+    assert [task.schedule_id for task in queued(database)] == [well.id]
+
+
 def test_a_task_that_outlives_its_schedule_ends_as_any_other(database: Database) -> None:
     add_repository(database)
     schedule = add_schedule(database, failure_threshold=1)

@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 
 from pulpit.api.app import create_app
 from pulpit.fire import fire
-from pulpit.store import listeners
-from support.api import Api
+from pulpit.store import listeners, schedules
+from support.api import V2, Api
 
 
 def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
@@ -32,6 +32,18 @@ def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
     assert samples["pulpit_tasks", "waiting"] == 0
     assert samples["pulpit_workers",] == 1
     assert samples["pulpit_delivering",] == 1
+
+
+def test_metrics_tell_of_schedules(api: Api) -> None:
+    api.client.post(f"{V2}/repositories/", json={"id": "zoo", "importer_type_id": "iso_importer"})
+    path = f"{V2}/repositories/zoo/importers/iso_importer/schedules/sync/"
+    made = api.client.post(path, json={"schedule": "PT6H", "enabled": False}).json()
+    with api.database.write() as tx:
+        schedules.fail(tx, made["_id"])
+    text = api.client.get("/metrics").text
+    labels = f'{{action="sync",repository="zoo",schedule="{made["_id"]}"}}'
+    assert f"pulpit_schedule_enabled{labels} 0.0" in text
+    assert f"pulpit_schedule_failures{labels} 1.0" in text
 
 
 def test_metrics_need_a_login_and_health_does_not(api: Api) -> None:
