@@ -4,7 +4,6 @@ A configuration counts within a second of its change, published again or not.
 """
 
 import hmac
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pulpit.api.entitlements import lets_in
 from pulpit.api.guessing import Passwords
 from pulpit.api.login import read_basic
 from pulpit.api.tls import CERTIFICATE
+from pulpit.cleartext import is_loopback
 from pulpit.clock import Clock
 from pulpit.content.access import Access
 from pulpit.errors import AuthenticationFailed
@@ -134,15 +134,8 @@ def _is_of_this_machine(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     if any(name in headers for name in _BY_PROXY) or not scope.get("client"):
         return False
-    return _is_loopback(scope["client"][0]) and _is_loopback(_host_of(headers.get("host", "")))
+    return is_loopback(scope["client"][0]) and is_loopback(_host_of(headers.get("host", "")))
 
 
 def _host_of(host: str) -> str:
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
