@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import resource
 import sqlite3
 import subprocess
 import threading
@@ -151,6 +152,50 @@ def test_the_checksum_type_can_be_chosen(kind: str, here: YumMirror, rpms: list[
     assert {package.pkgId for package in found} == expected
     assert {package.checksum_type for package in found} == {kind}
     assert all((here.root("zoo") / package.location_href).is_file() for package in found)
+
+
+@pytest.mark.parametrize("kind", ["sha256", "sha1"])
+def test_errata_name_checksums_of_the_type_that_is_asked_for(kind: str, here: YumMirror, rpms: list[Path]) -> None:
+    assert here.publish("zoo", {"updateinfo_checksum_type": kind}).result == "success"
+
+    (path,) = here.root("zoo").glob("repodata/*-updateinfo.xml.gz")
+    (erratum,) = cr.UpdateInfo(str(path)).updates
+    (package,) = erratum.collections[0].packages
+    digest = hashlib.new(kind, rpms[1].read_bytes()).hexdigest()
+    assert (package.filename, package.sum) == ("bear-4.2-1.noarch.rpm", digest)
+    assert erratum.title == "Bears & more"
+
+
+@pytest.mark.parametrize("type_id", ["rpm", "erratum"])
+def test_types_can_be_left_out_of_what_is_published(type_id: str, here: YumMirror) -> None:
+    here.publish("zoo", {"skip": [type_id]})
+
+    names = {path.rpartition("-")[2] for path in here.published("zoo")}
+    assert any(name.endswith(".rpm") for name in here.published("zoo")) == (type_id != "rpm")
+    assert ("updateinfo.xml.gz" in names) == (type_id != "erratum")
+    assert len(here.nevras("zoo")) == 3
+
+
+def test_a_disk_that_fills_while_publishing_leaves_the_old_tree(here: YumMirror) -> None:
+    here.publish("zoo")
+    before = here.published("zoo")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limit[1]))
+    try:
+        outcome = here.publish("zoo", {"force_full": True})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    assert outcome.result == "failed"
+    assert outcome.error_message == (
+        "The disk is full: The published tree could not be written. Make room and try again."
+    )
+    assert here.published("zoo") == before
+    assert [path for path in here.root("zoo").resolve().parent.iterdir() if path.is_dir()] == [
+        here.root("zoo").resolve()
+    ]
+    assert here.publish("zoo", {"force_full": True}).result == "success"
 
 
 def test_databases_for_yum_of_old_say_the_same(here: YumMirror, tmp_path: Path) -> None:

@@ -171,6 +171,16 @@ def test_old_packages_are_not_even_downloaded(rpms: list[Path], upstream: Upstre
     assert "bear-4.1-1.noarch.rpm" not in upstream.paths()
 
 
+@pytest.mark.parametrize("type_id", ["rpm", "srpm", "erratum"])
+def test_types_can_be_left_out(type_id: str, rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
+    serve(upstream, everything(rpms), rpms)
+    here.create("zoo", upstream.url, {"type_skip_list": [type_id]})
+
+    assert here.sync("zoo").result == "success"
+    held = {kind: len(here.held("zoo", kind)) for kind in ("rpm", "srpm", "erratum", "package_group")}
+    assert held == {"rpm": 4, "srpm": 1, "erratum": 1, "package_group": 1, type_id: 0}
+
+
 def test_what_the_upstream_dropped_is_removed_if_asked_for(
     rpms: list[Path], upstream: Upstream, here: YumMirror
 ) -> None:

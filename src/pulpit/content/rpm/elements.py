@@ -35,6 +35,14 @@ def written(element: Element) -> str:
     return tostring(element, encoding="unicode")
 
 
+def read(text: str) -> Element:
+    """The element that `written` wrote."""
+    reader = _Reader("whole", "The kept text")
+    reader.feed(b"<whole>")
+    (element,) = reader.feed(text.encode())
+    return element
+
+
 class _Reader:
     def __init__(self, root: str, name: str) -> None:
         self._root: Final = root

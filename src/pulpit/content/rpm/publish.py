@@ -42,6 +42,9 @@ class _Publishing:
         self._with_sqlite: Final = bool(config.get("generate_sqlite"))
         self._written: Final[list[Written]] = []
         self._taken: Final[set[str]] = set()
+        self._errata_kind: Final[str | None] = config.get("updateinfo_checksum_type")
+        self._files: Final[dict[str, str]] = {}
+        """The SHA-256 of packages by their file names, where errata shall name checksums."""
 
     def everything(self, moment: int) -> None:
         if treeinfo.DISTRIBUTION not in self._skipped:
@@ -49,7 +52,8 @@ class _Publishing:
                 self._installation_tree(unit)
         self._packages()
         if "erratum" not in self._skipped:
-            self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], (f"{_XML}<updates>\n", "</updates>\n"))
+            ends = f"{_XML}<updates>\n", "</updates>\n"
+            self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
         self._list("modules", "modules.yaml", modules.TYPES, ("", ""), _document)
         self._list("group", "comps.xml", comps.TYPES, (comps.HEAD, "</comps>\n"))
         for unit in self._content.of(FILE):
@@ -101,11 +105,25 @@ class _Publishing:
         (file,) = unit.files
         location = self._location(unit, file.relative_path)
         self._tree.link(location, file.sha256)
+        if self._errata_kind:
+            self._files[file.relative_path] = file.sha256
         placed = packages.placed(packages.entries(unit), unit, location, self._other_checksum(unit, file.sha256))
         lists["primary"](placed.primary)
         lists["filelists"](placed.filelists)
         lists["other"](placed.other)
         return placed
+
+    def _erratum(self, text: str) -> str:
+        """An erratum as it came, or with checksums of the type that is asked for."""
+        kind = self._errata_kind
+        return f"{updateinfo.with_sums(text, kind, self._digest) if kind else text}\n"
+
+    def _digest(self, name: str) -> str | None:
+        """A package's checksum as errata shall name it; `None` if the package is not here."""
+        sha256, algorithm = self._files.get(name), repomd.ALGORITHMS[self._errata_kind or "sha256"]
+        if sha256 is None or algorithm == "sha256":
+            return sha256
+        return self._tree.checksum(sha256, algorithm)
 
     def _location(self, unit: StoredUnit, name: str) -> str:
         """`Packages/b/bear-4.1-1.noarch.rpm`, and a folder of its own for a second package of one file name."""

@@ -1,9 +1,11 @@
 """Errata: one unit for each update of `updateinfo.xml`."""
 
+from collections.abc import Callable
 from typing import Any, Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from pulpit.content.port import WantedUnit
+from pulpit.content.rpm import elements
 from pulpit.content.rpm.snippets import checked_id, local, snippet_unit
 
 ERRATUM: Final = "erratum"
@@ -11,6 +13,18 @@ ROOT: Final = "updates"
 TAG: Final = "update"
 _TEXTS: Final = ("title", "release", "rights", "pushcount", "severity", "summary", "description", "solution")
 _FROM: Final = "from"
+
+
+def with_sums(text: str, kind: str, digest_of: Callable[[str], str | None]) -> str:
+    """An erratum whose packages carry checksums of one type, where `digest_of` a file name knows them."""
+    erratum = elements.read(text)
+    for package in (one for one in erratum.iter() if local(one.tag) == "package"):
+        digest = digest_of(_package(package)["filename"] or "")
+        if digest is not None:
+            for old in [child for child in package if local(child.tag) == "sum"]:
+                package.remove(old)
+            SubElement(package, "sum", type=kind).text = digest
+    return elements.written(erratum)
 
 
 def unit(element: Element, list_name: str) -> WantedUnit:
