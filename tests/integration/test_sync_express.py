@@ -116,6 +116,21 @@ def test_a_good_server_is_asked_for_every_file_once_over_few_connections(upstrea
     assert len(ports) <= 3
 
 
+def test_a_slow_server_has_the_time_that_the_least_speed_gives(upstream: Upstream, here: Mirror) -> None:
+    def slow(answering: Answering) -> None:
+        answering.begin(len(FILES["05.bin"]))
+        for part in (FILES["05.bin"][:40], FILES["05.bin"][40:]):
+            answering.upstream.released.wait(0.3)
+            answering.wfile.write(part)
+
+    upstream.misbehave("05.bin", slow)
+    patient = here.impatient(stall_timeout=0.5, slow_bytes_per_second=50)
+    patient.create("zoo", upstream.url)
+
+    assert patient.sync("zoo").result == "success"
+    assert upstream.paths().count("05.bin") == 1
+
+
 def test_a_server_that_hangs_is_left_to_the_general_way(upstream: Upstream, here: Mirror) -> None:
     def hang(answering: Answering) -> None:
         answering.upstream.released.wait(10)
@@ -155,7 +170,7 @@ def test_whatever_comes_a_body_has_the_wanted_size(pieces: list[bytes], size: in
     async def fed() -> bytes | None:
         line = _Line()
         line.connection_made(Mock())
-        answer = line.ask(b"", size)
+        answer = line.ask(b"", size, lambda: None)
         for piece in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *pieces):
             line.data_received(piece)
         line.connection_lost(None)

@@ -20,7 +20,7 @@ class Limits:
     """One file."""
     name_bytes: int = 1024
     """A file's path, in UTF-8."""
-    small_bytes: int = 64 * KIB
+    small_bytes: int = 256 * KIB
     """Files up to this size are held in memory while they come; larger ones go to the disk and can be gone on with."""
     redirects: int = 5
     connect_timeout: float = 20.0

@@ -65,18 +65,20 @@ class Express:
         self._idle.clear()
 
     async def _answered(self, origin: str, request: bytes, size: int) -> bytes | None:
-        line, body = None, None
+        line, body, clock = None, None, asyncio.get_running_loop().time
+        patience = min(self._limits.stall_timeout, self._limits.answer_timeout)
+        latest = clock() + patience + size / self._limits.slow_bytes_per_second
         try:
-            async with asyncio.timeout(min(self._limits.stall_timeout, self._limits.answer_timeout)):
+            async with asyncio.timeout(patience) as deadline:
                 line = self._free(origin) or await self._connect(origin)
-                body = await line.ask(request, size)
+                body = await line.ask(request, size, lambda: deadline.reschedule(min(latest, clock() + patience)))
         except OSError:  # those of time and of TLS are such too
             body = None
         finally:
-            if line is not None and not line.is_free:
+            if line is not None and body is not None and line.is_free:
+                self._idle.setdefault(origin, []).append(line)
+            elif line is not None:
                 line.close()
-        if line is not None and line.is_free:
-            self._idle.setdefault(origin, []).append(line)
         return body
 
     def _free(self, origin: str) -> "_Line | None":
@@ -113,13 +115,15 @@ class _Line(asyncio.Protocol):
         self._start = 0
         """Where the body begins, once the head is judged."""
         self._stays = True
+        self._on_part: Callable[[], None] = lambda: None
         self.is_free = True
         """Whether another request may follow."""
 
-    def ask(self, request: bytes, size: int) -> "asyncio.Future[bytes | None]":
-        """Send a request; the answer is its body of so many bytes, or `None`."""
+    def ask(self, request: bytes, size: int, on_part: Callable[[], None]) -> "asyncio.Future[bytes | None]":
+        """Send a request; the answer is its body of so many bytes, or `None`; `on_part` is told of a part of it."""
         self._answer = asyncio.get_running_loop().create_future()
         self._came.clear()
+        self._on_part = on_part
         self._size, self._start, self.is_free = size, 0, False
         if self._transport is None:
             self._settle(None)
@@ -146,6 +150,7 @@ class _Line(asyncio.Protocol):
         """Take what came, and settle the answer once it is whole or cannot be one."""
         self._came += data
         if not self._start and not self._judged():
+            self._on_part()
             return
         missing = self._size - (len(self._came) - self._start)
         if missing < 0 or self.is_free:
@@ -153,6 +158,8 @@ class _Line(asyncio.Protocol):
         elif missing == 0:
             self.is_free = self._stays
             self._settle(bytes(self._came[self._start :]))
+        else:
+            self._on_part()
 
     def _judged(self) -> bool:
         """Whether the head is whole and promises what is wanted."""
