@@ -104,7 +104,7 @@ def test_our_own_command_manages_it_from_beginning_to_end(server: Server, folder
         page = json.load(answer)
     assert page["versions"] == ["3.0"]
     assert all("upload-time" in file for file in page["files"])
-    assert "nothing to sync" not in admin(server, "python", "repo", "list")
+    assert "has no feed to sync from" in admin(server, "python", "repo", "sync", "run", *repo, code=1)
     admin(server, "python", "repo", "delete", *repo)
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(request, timeout=10)

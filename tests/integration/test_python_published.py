@@ -7,6 +7,7 @@ import sys
 import threading
 import venv
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -104,6 +105,34 @@ def test_a_page_says_everything_of_a_file(index: str) -> None:
     }
     assert b"Requires-Dist: bear<2" in metadata
     assert (sdist["filename"], sdist["core-metadata"]) == ("polar_bear-4.tar.gz", False)
+
+
+class Anchors(HTMLParser):
+    """The links of a page, as the standard library reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [dict(attrs)] if tag == "a" else []
+
+
+def test_both_forms_say_the_same(index: str) -> None:
+    anchors = Anchors()
+    anchors.feed(ask(f"{index}simple/bear/", Accept=HTML)[2].decode())
+
+    metadata = [file["core-metadata"] for file in page(f"{index}simple/bear/")["files"]]
+    assert anchors.found == [
+        {
+            "href": f"{file['url']}#sha256={file['hashes']['sha256']}",
+            "data-requires-python": file["requires-python"],
+            **({"data-core-metadata": f"sha256={beside['sha256']}"} if beside else {}),
+            **({"data-dist-info-metadata": f"sha256={beside['sha256']}"} if beside else {}),
+        }
+        for file, beside in zip(page(f"{index}simple/bear/")["files"], metadata, strict=True)
+    ]
+    assert len(anchors.found) == 4
 
 
 def test_pip_downloads_what_a_package_needs_and_reads_its_metadata_alone(index: str, tmp_path: Path) -> None:

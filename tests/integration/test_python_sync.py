@@ -124,6 +124,14 @@ def test_files_are_chosen(config: dict[str, Any], left: list[str], index: str, h
     assert here.files("zoo") == sorted(left)
 
 
+def test_projects_must_be_named(index: str, here: PythonMirror) -> None:
+    here.create("zoo", index)
+
+    assert here.sync("zoo").error_message == (
+        "There is nothing to sync: package_names names no project; * stands for all of them."
+    )
+
+
 def test_what_is_too_old_is_let_go(index: str, here: PythonMirror) -> None:
     here.create("zoo", index, {"package_names": "bear"})
     here.sync("zoo")
