@@ -80,8 +80,8 @@ class Python:
         unhashed = Unhashed(upstream, (memory or {}).get("unhashed") or {})
         if config.get("allow_unhashed"):
             found = await unhashed.complete(found)
-        memory = {"pages": pages.seen, "unhashed": unhashed.memory}
-        return await upstream.aside(lambda: _catalogue(found, memory, upstream.limits))
+        next_time = {"pages": pages.seen, "unhashed": unhashed.memory}
+        return await upstream.aside(lambda: _catalogue(found, next_time, upstream.limits))
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
