@@ -30,7 +30,7 @@ from support.amqp10 import needs_amqp10
 from support.broker_box import Box
 from support.broker_box10 import Box10Client
 
-ROUNDS = int(os.environ.get("PULPIT_FUZZ_ROUNDS", "400"))
+ROUNDS = int(os.environ.get("PULPIT_FUZZ_ROUNDS", "200"))
 TRACE = os.environ.get("PULPIT_FUZZ_TRACE")
 
 
@@ -47,6 +47,33 @@ def test_any_bytes_are_a_message_or_none(data: bytes) -> None:
 def test_any_text_is_an_address_or_none(text: str) -> None:
     with contextlib.suppress(addresses.BadAddress):
         assert addresses.read_address(text).name is not None
+
+
+VERBS = st.sampled_from(["PUT", "GET", "POST", "DELETE"])
+PATHS = st.sampled_from(
+    ["/queues/q", "/queues/q/messages", "/exchanges/x", "/bindings", "/bindings/src=amq.topic;dstq=q;key=", "/queues/%"]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=8) | st.floats() | st.binary()
+NAMES = st.sampled_from(
+    ["durable", "exclusive", "type", "arguments", "source", "destination_queue", "binding_key", "x-max-length"]
+)
+BODIES = st.recursive(SCALARS, lambda inner: st.dictionaries(NAMES, inner, max_size=4) | st.lists(inner, max_size=2))
+
+
+@needs_amqp10
+@given(st.lists(st.tuples(VERBS, PATHS, BODIES), min_size=1, max_size=4))
+def test_any_request_to_the_node_management_is_answered(asked: list[tuple[str, str, object]]) -> None:
+    client = Box10Client(furnished())
+    session = client.session()
+    answers = client.receiver("/management", session=session, credit=10)
+    requests = client.sender("/management", session=session)
+    for verb, path, body in asked:
+        requests.send(request(verb, path, body))
+    found = [message.decode(each).subject for each in client.arrived(answers)]
+    assert len(found) == len(asked)
+    assert set(found) <= {"200", "201", "204", "400", "403", "404", "409"}
+    assert client.connection.state == "running"
+    client.connection.lost()
 
 
 # -- conversations
@@ -85,6 +112,11 @@ def conversation() -> bytes:
     client.sender(created, session=session, name="create").detach()
     client.receiver(Terminus(dynamic=True), session=session, name="dynamic", credit=1).drain()
     client.receiver("nothing", session=session, name="refused")
+    client.receiver("/management", session=session, name="answers", credit=10)
+    clerk = client.sender("/management", session=session, name="requests")
+    clerk.send(request("PUT", "/queues/made", {"arguments": {"x-max-length": 3}}))
+    clerk.send(request("POST", "/bindings", {"source": "amq.topic", "destination_queue": "made", "binding_key": "#"}))
+    client.talk()
     large = client.sender(Terminus(), session=client.session(), name="relay")
     large.send(message.encode(Message(body=b"y" * 300_000, to="q")))
     client.talk()
@@ -93,6 +125,11 @@ def conversation() -> bytes:
     client.engine.close()
     client.talk()
     return client.sent
+
+
+def request(verb: str, path: str, body: object) -> bytes:
+    """One for the node /management."""
+    return message.encode(Message(body=Value(body), subject=verb, to=path, message_id=path, reply_to="$me"))
 
 
 def furnished() -> Box:

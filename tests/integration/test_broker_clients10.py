@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pika
 import pytest
 
 from support.amqp10 import needs_amqp10
@@ -38,28 +37,37 @@ def test_rhea_of_node(broker: BrokerProcess) -> None:
 
 def test_rabbitmqs_client_for_python(broker: BrokerProcess) -> None:
     library: Any = pytest.importorskip("rabbitmq_amqp_python_client", reason="it is not installed (extra test-amqp10)")
-    with pika.BlockingConnection(pika.URLParameters(broker.url)) as older:
-        channel = older.channel()
-        channel.queue_declare("classic client", durable=True)
-        channel.queue_bind("classic client", "amq.topic", "client.#")
-        environment = library.Environment(f"amqp://guest:guest@127.0.0.1:{broker.port}/")
-        connection = environment.connection()
-        connection.dial()
-        to_exchange = connection.publisher(library.AddressHelper.exchange_address("amq.topic", "client.event"))
-        to_queue = connection.publisher(library.AddressHelper.queue_address("classic client"))
-        anywhere = connection.publisher("")
-        for publisher, address in ((to_exchange, None), (to_queue, None), (anywhere, "/queues/classic%20client")):
-            message = library.Message(body=b"hello", inferred=True)
-            message.address = address
-            assert publisher.publish(message).remote_state == library.OutcomeState.ACCEPTED
-        nowhere = connection.publisher(library.AddressHelper.exchange_address("amq.topic", "nobody"))
-        with pytest.raises(Exception, match="38"):
-            nowhere.publish(library.Message(body=b"x", inferred=True))
-        consumer = connection.consumer(library.AddressHelper.queue_address("classic client"), credit=10)
-        for _ in range(3):
-            assert bytes(consumer._receiver.receive(10).body) == b"hello"
-            consumer._receiver.accept()
-        consumer.close()
-        connection.close()
-        environment.close()
-        assert channel.queue_declare("classic client", passive=True).method.message_count == 0
+    environment = library.Environment(f"amqp://guest:guest@127.0.0.1:{broker.port}/")
+    connection = environment.connection()
+    connection.dial()
+    management = connection.management()
+    management.declare_exchange(
+        library.ExchangeSpecification(name="client x", exchange_type=library.ExchangeType.topic)
+    )
+    management.declare_queue(library.ClassicQueueSpecification(name="client q"))
+    bound = library.ExchangeToQueueBindingSpecification("client x", "client q", "client.#")
+    path = management.bind(bound)
+    to_exchange = connection.publisher(library.AddressHelper.exchange_address("client x", "client.event"))
+    to_queue = connection.publisher(library.AddressHelper.queue_address("client q"))
+    anywhere = connection.publisher("")
+    for publisher, address in ((to_exchange, None), (to_queue, None), (anywhere, "/queues/client%20q")):
+        message = library.Message(body=b"hello", inferred=True)
+        message.address = address
+        assert publisher.publish(message).remote_state == library.OutcomeState.ACCEPTED
+    assert management.queue_info("client q").message_count == 3
+    nowhere = connection.publisher(library.AddressHelper.exchange_address("client x", "nobody"))
+    with pytest.raises(Exception, match="38"):
+        nowhere.publish(library.Message(body=b"x", inferred=True))
+    consumer = connection.consumer(library.AddressHelper.queue_address("client q"), credit=10)
+    for _ in range(3):
+        assert bytes(consumer._receiver.receive(10).body) == b"hello"
+        consumer._receiver.accept()
+    consumer.close()
+    assert management.purge_queue("client q") == 0
+    management.unbind(path)
+    with pytest.raises(library.ValidationCodeException, match="404"):
+        management.queue_info("none")
+    management.delete_exchange("client x")
+    management.delete_queue("client q")
+    connection.close()
+    environment.close()

@@ -18,6 +18,7 @@ from pulpit.amqp10.links import Link, Receiver, Sender, Session
 from pulpit.amqp10.sasl import ClientLogin, Credentials
 from pulpit.amqp10.words import Condition, Outcome, Terminus
 from pulpit.broker.dialect10.connection import Connection
+from pulpit.broker.permissions import Grant, GrantedRights
 from support.broker_box import Box
 
 E = TypeVar("E")
@@ -172,3 +173,16 @@ class Box10Client:
 
 def _terminus(value: Terminus | str | None) -> Terminus | None:
     return Terminus(address=value) if isinstance(value, str) else value
+
+
+class Restricted:
+    """A door that lets everybody in with these grants."""
+
+    def __init__(self, *grants: Grant) -> None:
+        self._grants = grants
+
+    def ask(self, attempt: object, answer: object) -> None:
+        answer(attempt, welcome=True)  # type: ignore[operator]
+
+    def rights(self, user: str, host: str) -> GrantedRights | None:
+        return GrantedRights(user=user, host=host, grants=self._grants) if self._grants else None

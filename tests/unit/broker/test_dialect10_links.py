@@ -14,10 +14,10 @@ from pulpit.amqp10.words import ACCEPTED, RELEASED, Condition, Modified, Outcome
 from pulpit.broker.dialect10.filters import TOPIC
 from pulpit.broker.dialect10.links import MAX_LINKS
 from pulpit.broker.dialect10.receiving import WINDOW
-from pulpit.broker.permissions import Grant, GrantedRights
+from pulpit.broker.permissions import Grant
 from support.amqp10 import needs_amqp10
 from support.broker_box import Box
-from support.broker_box10 import Box10Client
+from support.broker_box10 import Box10Client, Restricted
 
 pytestmark = needs_amqp10
 
@@ -638,19 +638,6 @@ def test_a_durable_subscription_comes_back_with_another_pattern() -> None:
 
 
 # -- what users may do
-
-
-class Restricted:
-    """A door that lets everybody in with these grants."""
-
-    def __init__(self, *grants: Grant) -> None:
-        self._grants = grants
-
-    def ask(self, attempt: object, answer: object) -> None:
-        answer(attempt, welcome=True)  # type: ignore[operator]
-
-    def rights(self, user: str, host: str) -> GrantedRights | None:
-        return GrantedRights(user=user, host=host, grants=self._grants) if self._grants else None
 
 
 def restricted(*grants: Grant) -> Box10Client:

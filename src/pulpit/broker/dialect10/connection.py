@@ -75,13 +75,14 @@ class Connection:
         self.host: VirtualHost = house.hosts[config.virtual_hosts[0]]
         self.rights: Rights = GrantedRights(user="", host="", grants=())
         self.replies: Final = house.replies
+        self.wants_cancel_notices = False
         self.max_queues: Final = config.max_queues
         self.max_message_size: Final = config.max_message_size
         self.published = 0
         self.delivered = 0
         self.departures: Final = Departures()
         self._sessions = 0
-        self._unfinished: Final = Budget(config.max_message_size, house.store.memory)
+        self.unfinished: Final = Budget(config.max_message_size, house.store.memory)
         self._held = 0
         self._silence: Final = Silence(timers=house.timers, lost=self._silent, excused=lambda: self.blocked)
         self._ticking = False
@@ -163,7 +164,7 @@ class Connection:
         if held != self._held:
             change, self._held = held - self._held, held
             try:
-                self._unfinished.take(change) if change > 0 else self._unfinished.give(-change)
+                self.unfinished.take(change) if change > 0 else self.unfinished.give(-change)
             except refusals.Refusal as refusal:
                 self._close(Condition(words.RESOURCE_LIMIT, refusal.text))
 
@@ -253,7 +254,7 @@ class Connection:
         """Leave the queues, and give back what is held."""
         self.house.connections.pop(self, None)
         self._silence.stop()
-        self._unfinished.give(self._held)
+        self.unfinished.give(self._held)
         self._held = 0
         self.links.drop()
 

@@ -6,7 +6,9 @@ from pulpit.amqp10 import events, words
 from pulpit.amqp10.links import Link, Receiver, Sender, Session
 from pulpit.amqp10.words import NOWHERE, Condition
 from pulpit.broker import refusals
+from pulpit.broker.dialect10.management import NODE
 from pulpit.broker.dialect10.nodes import find_source, find_target
+from pulpit.broker.dialect10.office import Answers, Client, Requests
 from pulpit.broker.dialect10.receiving import Publisher, Receiving
 from pulpit.broker.dialect10.refusals import LinkRefusal, Refusal, translated
 from pulpit.broker.dialect10.sending import Sending, Subscriber
@@ -19,16 +21,15 @@ PRIORITY: Final = "rabbitmq:priority"
 """The property of a link that says how urgent its consumer is, as in RabbitMQ 4."""
 
 
-class Host(Publisher, Subscriber, Protocol):
+End = Receiving | Sending | Requests | Answers
+
+
+class Host(Publisher, Subscriber, Client, Protocol):
     """What the links need of their connection."""
 
     @property
     def is_running(self) -> bool:
         """Whether links may be attached."""
-
-    @property
-    def max_message_size(self) -> int:
-        """Bytes of one message."""
 
 
 class Links:
@@ -36,7 +37,7 @@ class Links:
 
     def __init__(self, host: Host) -> None:
         self._host: Final = host
-        self._ends: dict[Link, Receiving | Sending] = {}
+        self._ends: dict[Link, End] = {}
         self._owned: dict[Queue, None] = {}
         self._stalled: dict[Sending, None] = {}
 
@@ -70,6 +71,11 @@ class Links:
             link.refuse(translated(refusal).condition)
 
     def _attach_receiving(self, link: Receiver) -> None:
+        if link.target is not None and link.target.address == NODE:
+            self._ends[link] = requests = Requests(self._host, link)
+            link.attach(source=link.source, target=link.target)
+            requests.grant()
+            return
         way, target = find_target(self._host, link.target or NOWHERE)
         if way is not None and way.key is not None:
             self._host.rights.require(WRITE, EXCHANGE, way.exchange, way.key)
@@ -78,6 +84,10 @@ class Links:
         receiving.grant()
 
     def _attach_sending(self, link: Sender) -> None:
+        if link.source is not None and link.source.address == NODE:
+            self._ends[link] = Answers(link)
+            link.attach(source=link.source, target=link.target)
+            return
         spring = find_source(self._host, link.source, link.name)
         asked = link.properties.get(PRIORITY)
         priority = int(asked) if isinstance(asked, int) else 0
@@ -100,12 +110,14 @@ class Links:
     def credit_changed(self, event: events.CreditChanged) -> None:
         """The client takes more, or wants its credit back."""
         end = self._ends.get(event.link)
-        if isinstance(end, Sending):
+        if isinstance(end, Sending | Answers):
             end.credit_changed()
 
     def arrived(self, event: events.Arrived) -> None:
         """A message came."""
         end = self._ends.get(event.link)
+        if isinstance(end, Requests):
+            end.arrived(event.number, event.message, self._answers_on(event.link.session))
         if not isinstance(end, Receiving):
             return
         try:
@@ -143,7 +155,7 @@ class Links:
     def grant(self) -> None:
         """Let all publishers go on, after they had to wait."""
         for end in self._ends.values():
-            if isinstance(end, Receiving):
+            if isinstance(end, Receiving | Requests):
                 end.grant()
 
     # -- ends
@@ -164,7 +176,11 @@ class Links:
         self._owned.clear()
         self._stalled.clear()
 
-    def _leave(self, end: Receiving | Sending | None) -> None:
+    def _answers_on(self, session: Session) -> Answers | None:
+        found = (end for link, end in self._ends.items() if link.session is session and isinstance(end, Answers))
+        return next(found, None)
+
+    def _leave(self, end: End | None) -> None:
         if isinstance(end, Sending):
             self._stalled.pop(end, None)
             end.close()
