@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit import __version__
-from pulpit.admin.commands import auth, completion, event, iso, orphan, python, repo, rpm, status, tasks
+from pulpit.admin.commands import auth, completion, event, iso, login, orphan, python, repo, rpm, status, tasks
 from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
 from pulpit.client.connecting import connection_options
@@ -48,6 +48,8 @@ for section in (
     orphan.orphan,
     auth.auth,
     status.status,
+    login.login,
+    login.logout,
     completion.completion,
 ):
     root.add_command(section)

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
@@ -30,6 +32,10 @@ class Session:
     def server(self) -> Server:
         """The server; nothing is read or asked for before a command needs it."""
         return connect(self._options)
+
+    def server_of(self, username: str, password: str | None, password_file: Path | None) -> Server:
+        """The server, asked by somebody else."""
+        return connect(replace(self._options, username=username, password=password, password_file=password_file))
 
     @cached_property
     def screen(self) -> Screen:

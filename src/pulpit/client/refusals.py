@@ -1,6 +1,7 @@
 """A refusing answer of the server as a failure of the command, by status and the keys that Pulp 2 put beside it."""
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, Final
 
 from pulpit.client.failures import Busy, Failure, NotAllowed, ServerTrouble, WrongData
@@ -10,12 +11,20 @@ _PASSING: Final = frozenset({502, 503, 504})
 """Statuses that say "not now", of the server or of a proxy before it."""
 
 
-def refusal(status: int, body: Any, *, known_user: bool) -> Failure:
+class Asker(Enum):
+    """Who the server was told asks."""
+
+    NOBODY = "nobody"
+    USER = "a user with a password"
+    SESSION = "whoever logged in"
+
+
+def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
     """Say what a status of 300 or more means."""
     if not isinstance(body, dict):
         return trouble(status, f"The server answered with status {status} and no reason.")
     if status == 401:  # noqa: PLR2004 - HTTP's own figure
-        return NotAllowed(_not_allowed(body, known_user=known_user))
+        return NotAllowed(_not_allowed(body, asker))
     teller = _TELLERS.get(status)
     return _internal(status, body) if teller is None else WrongData(teller(body))
 
@@ -69,14 +78,16 @@ def _reason(reason: Any) -> str:
     return f"{reason.get('operation')}: {reason.get('resource_id')} ({reason.get('resource_type')})"
 
 
-def _not_allowed(body: dict[str, Any], *, known_user: bool) -> str:
-    if not known_user:
+def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
+    if asker is Asker.NOBODY:
         return (
             "The server wants to know who asks. Give a user with -u and the password with -p, --password-file or"
             " PULPIT_PASSWORD; on the server's own machine set PULPIT_DATA_DIR to the server's data folder."
         )
     if body.get("auth_error_code") == "permission_denied":
         return "This user may not do that."
+    if asker is Asker.SESSION:
+        return "The session has ended; log in again with pulp-admin login, or give a user with -u."
     return "The server does not accept this user name and password."
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from pulpit.client.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
-from pulpit.client.refusals import refusal, trouble
+from pulpit.client.refusals import Asker, refusal, trouble
 from pulpit.client.settings import Settings
 
 _SECONDS: Final = 60.0
@@ -109,10 +109,19 @@ class Server:
                 context = ssl.create_default_context(cafile=path)
         except (OSError, ssl.SSLError) as error:
             raise WrongSettings(f"No certificates can be read from {path}: {error}") from None
+        self._show_session(context)
         if not self.settings.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+    def _show_session(self, context: ssl.SSLContext) -> None:
+        if self.settings.certificate is not None:
+            try:
+                context.load_cert_chain(self.settings.certificate)
+            except (OSError, ssl.SSLError):
+                path = self.settings.certificate
+                raise WrongSettings(f"{path} holds no session; log in again, or run: pulp-admin logout") from None
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "pulpit"}
@@ -133,8 +142,13 @@ class Server:
             sentence = f"{self._name} answered with status {response.status} and no reason; is a Pulp server there?"
             raise trouble(response.status, sentence) from None
         if response.status >= _FIRST_REFUSAL:
-            raise refusal(response.status, body, known_user=self.settings.credentials is not None)
+            raise refusal(response.status, body, asker=self._asker())
         return Answer(status=response.status, body=body)
+
+    def _asker(self) -> Asker:
+        if self.settings.credentials is not None:
+            return Asker.USER
+        return Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
 
     def _in_words(self, error: Exception) -> Failure:
         match error:

@@ -1,7 +1,8 @@
 """Where the server is and who is asking, from options, environment, `admin.conf` and the server's data folder.
 
 Address:      --url, PULPIT_URL, [server] of the configuration files, http://127.0.0.1:24880
-Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; [auth]; `admin-password` in the data folder
+Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; [auth]; over https the session of `login`;
+              `admin-password` in the data folder
 Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later one overrides an earlier one by key
 """
 
@@ -57,6 +58,8 @@ class Settings:
     verify: bool = True
     ca_path: Path | None = None
     credentials: Credentials | None = None
+    certificate: Path | None = None
+    """Of the session that `login` began; it is shown where there are no credentials."""
     poll_seconds: float = 0.5
 
 
@@ -72,12 +75,14 @@ def load(
     files = [system_file, Path.home() / ".pulp" / "admin.conf"]
     read = _read([path for path in files if path.is_file()] + ([options.config] if options.config else []))
     url = _url(options.url or environment.get("PULPIT_URL") or _configured_url(read) or DEFAULT_URL)
+    credentials = _credentials(options, environment, read, url, ask)
     return Settings(
         url=url,
         prefix="/" + read.get("server", "api_prefix", fallback=DEFAULT_PREFIX).strip("/"),
         verify=_boolean(read, "server", "verify_ssl"),
         ca_path=options.ca_path or _existing_path(read),
-        credentials=_credentials(options, environment, read, url, ask),
+        credentials=credentials,
+        certificate=None if credentials else _session(url),
         poll_seconds=_seconds(read),
     )
 
@@ -165,7 +170,18 @@ def _credentials(
         return Credentials(user=user, password=ask(user) if password is None else password)
     if read.has_option("auth", "username") and read.has_option("auth", "password"):
         return Credentials(user=read.get("auth", "username"), password=read.get("auth", "password"))
+    if _session(url):
+        return None
     return _left_by_server(environment) if is_loopback(url.hostname or "") else None
+
+
+def session_file() -> Path:
+    """Where `login` keeps key and certificate, as Pulp 2's client did."""
+    return Path.home() / ".pulp" / "user-cert.pem"
+
+
+def _session(url: SplitResult) -> Path | None:
+    return session_file() if url.scheme == "https" and session_file().is_file() else None
 
 
 def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:

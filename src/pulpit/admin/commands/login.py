@@ -1,0 +1,68 @@
+"""`login` and `logout`: a certificate that stands for the password for a while, kept where Pulp 2's client kept it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pulpit.admin.grammar import Command
+from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import ServerTrouble, WrongSettings, WrongUse
+from pulpit.client.server import path_of
+from pulpit.client.settings import session_file
+from pulpit.clock import iso
+
+
+@click.command("login", cls=Command)
+@click.option("-u", "--username", required=True, help="Who logs in.")
+@click.option("-p", "--password", help="The password, visible to others; better --password-file, or being asked.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password.")
+@with_session
+def login(session: Session, /, *, username: str, password: str | None, password_file: Path | None) -> None:
+    """Log in over https: later commands need no -u until the session expires or you log out."""
+    server = session.server_of(username, password, password_file)
+    if server.settings.url.scheme != "https":
+        raise WrongUse("A session is a certificate, which needs https; over http give -u with every command.")
+    answer = server.post(path_of("actions", "login"))
+    try:
+        text = answer["key"] + answer["certificate"]
+        until = _expiry(answer["certificate"])
+    except (KeyError, TypeError, ValueError):
+        raise ServerTrouble("The server's answer is no key and certificate.") from None
+    _keep(text)
+    session.screen.succeeded(f"Logged in as {username} until {until}.", {"username": username, "expires": until})
+
+
+@click.command("logout", cls=Command)
+@with_session
+def logout(session: Session, /) -> None:
+    """Forget the session of `login`."""
+    try:
+        session_file().unlink()
+    except FileNotFoundError:
+        session.screen.warn("Nobody is logged in.")
+    except OSError as error:
+        raise WrongSettings(f"{session_file()} cannot be removed: {error.strerror}") from None
+    else:
+        session.screen.succeeded("Logged out.")
+
+
+def _keep(text: str) -> None:
+    """Write the file for its owner alone, whole or not at all."""
+    path = session_file()
+    new = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        new.rename(path)
+    except OSError as error:
+        raise WrongSettings(f"The session cannot be kept in {path}: {error.strerror}") from None
+
+
+def _expiry(certificate: Any) -> str | None:
+    from cryptography import x509  # noqa: PLC0415 - the other commands need not wait for it
+
+    return iso(x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc)
