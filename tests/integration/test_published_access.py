@@ -107,7 +107,8 @@ def test_what_is_not_for_everybody_is_not_named_in_listings(plain: Server, upstr
     names = listed(f"{plain.url}/pulp/isos/")
     assert "shown" in names
     assert "hidden" not in names
-    assert curl(f"{plain.url}/pulp/isos/hidden/") == 404
+    assert curl(f"{plain.url}/pulp/isos/hidden/") == curl(f"{plain.url}/pulp/isos/hidden") == 404
+    assert curl(f"{plain.url}/pulp/isos/shown") == 301
 
 
 def test_a_password_is_kept_as_a_hash_and_never_shown(plain: Server, upstream: Upstream) -> None:

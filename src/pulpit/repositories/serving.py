@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import Receive, Scope, Send
 
 from pulpit.repositories import listing, pages, sending
-from pulpit.repositories.published import PublishedFile, PublishedFolder, locate
+from pulpit.repositories.published import Place, PublishedFile, PublishedFolder, distributors_at, locate
 
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 _PACKED: Final = {
@@ -94,14 +94,20 @@ class PublishedFiles:
         """What is there, and the answer for those who may have it."""
         found = locate(self._data_dir, self._kind, path)
         match found:
-            case PublishedFile() if not path.endswith("/"):
+            case PublishedFile(place=Place()) if not path.endswith("/"):
                 return found, self._file(found, Headers(scope=scope))
+            case PublishedFolder(place=None) if path.strip("/") and not self._leads_on(found, scope):
+                return found, PlainTextResponse(_NOTHING, 404)
             case PublishedFolder() if path.endswith("/"):
                 return found, self._folder(found, scope)
             case PublishedFolder():
                 query = scope.get("query_string", b"").decode("latin-1")
                 return found, RedirectResponse(quote(scope["path"]) + "/" + (f"?{query}" if query else ""), 301)
         return found, PlainTextResponse(_NOTHING, 404)
+
+    def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
+        """Whether a folder above the trees leads to one that may be named: otherwise it is as if it were not there."""
+        return any(self._gate.shows(scope, distributor) for distributor in distributors_at(found.path))
 
     def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
         """The page that a folder holds in several forms, else a listing."""
@@ -110,8 +116,6 @@ class PublishedFiles:
             return self._page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
         entries = list(found.entries(partial(self._gate.shows, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
-        if not (entries or found.place or root):
-            return PlainTextResponse(_NOTHING, 404)
         headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
         if listing.wants_json(asked.get("accept", "")):
             return Response(listing.document(scope["path"], entries), headers=headers, media_type=listing.JSON)
