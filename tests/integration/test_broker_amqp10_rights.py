@@ -1,5 +1,6 @@
 """Permissions hold over AMQP 1.0 as over 0-9-1: the same users, the same words, another dialect."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,6 +102,19 @@ def test_a_permission_by_key_is_asked_for_every_message(broker: BrokerThread) ->
     sender.send(proton.Message(subject="zoo.a", body=b"x"))
     with pytest.raises((utils.SendException, utils.LinkDetached)):
         sender.send(proton.Message(subject="farm.a", body=b"x"))
+    connection.close()
+
+
+@pytest.mark.parametrize("copies", [["farm.a"], proton.Array(proton.UNDESCRIBED, proton.Data.STRING, "farm.a")])
+def test_a_copy_is_no_way_around_a_permission_by_key(broker: BrokerThread, copies: Any) -> None:
+    connection = connect(broker, "zoo")
+    with Wire(broker.port, user="admin", password="x") as wire:
+        queue = wire.queue()
+        wire.bind(queue, "amq.topic", "farm.#")
+        sender = connection.create_sender("amq.topic")
+        with contextlib.suppress(proton.ProtonException):  # it may be refused, or be taken for an ordinary property
+            sender.send(proton.Message(subject="zoo.a", body=b"x", properties={"CC": copies, "BCC": copies}))
+        assert wire.get(queue) is None
     connection.close()
 
 
