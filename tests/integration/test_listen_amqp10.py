@@ -13,6 +13,7 @@ from support.amqp10 import needs_amqp10
 from support.cutting import cuttable
 from support.listening import listening
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.waiting import until
 
 pytestmark = [pytest.mark.needs_rabbitmq, needs_rabbitmq, needs_amqp10]
 
@@ -72,8 +73,10 @@ def test_a_broken_connection_is_made_again(broker: RabbitMQ, tmp_path: Path) -> 
         url = f"amqp+10://guest:guest@127.0.0.1:{wire.port}"
         with listening(tmp_path, "--url", url, "-e", "pulp", "-q", "--queue", "kept") as listener:
             listener.until_ready()
+            before = wire.sent
             fire(broker, "pulp", SUBJECTS[0])
             listener.until_printed(1)
+            until(lambda: wire.sent > before, what="the acknowledgement on the wire")
             wire.cut()
             fire(broker, "pulp", *SUBJECTS[1:])
             assert listener.until_printed(3) == SUBJECTS

@@ -25,6 +25,8 @@ from support.rabbitmq import needs_rabbitmq
 from support.waiting import until
 
 EVENTS = ["repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"]
+ACK = 21
+"""Bytes of a `basic.ack` in its frame (AMQP 0-9-1 sections 4.2.3 and 1.8.3.13)."""
 SUBJECTS = [f"pulp.server.{event}" for event in EVENTS]
 
 Listen = Callable[..., AbstractContextManager[Listening]]
@@ -140,8 +142,10 @@ def test_a_broken_connection_is_made_again(broker: Broker, exchange: str, tmp_pa
         address = ["-a", "127.0.0.1", "-p", str(wire.port)]
         with listening(tmp_path, *address, "-e", exchange, "-q", "--queue", queue) as listener:
             listener.until_ready()
+            before = wire.sent
             fire(broker, exchange, *SUBJECTS[:2])
             listener.until_printed(2)
+            until(lambda: wire.sent >= before + 2 * ACK, what="both acknowledgements on the wire")
             wire.cut()
             fire(broker, exchange, *SUBJECTS[2:])
             listener.until_ready(2)

@@ -21,6 +21,7 @@ from support.broker_process import BrokerProcess, broker_process
 from support.cutting import cuttable
 from support.happenings import event as fired
 from support.ports import free_port
+from support.waiting import until
 
 SOON: Final = 10.0
 
@@ -136,6 +137,23 @@ def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(
             assert numbers(again) == [3]
             assert again[0].redelivered
         assert waiting(broker, queue) == 1
+
+    run(story)
+
+
+def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out(
+    broker: BrokerProcess, exchange: str, scheme: str
+) -> None:
+    async def story() -> None:
+        with cuttable(broker.port) as wire:
+            async with pulpit.subscribe(url_of(wire.port, scheme), exchange=exchange) as events:
+                publish(broker, exchange, [1, 2, 3])
+                await some(events, 1)
+                await asyncio.sleep(0.1)  # so that the others have come and nothing has to be waited for
+                for _ in range(2):
+                    before = wire.sent
+                    await anext(events)
+                    until(lambda before=before: wire.sent > before, what="the acknowledgement")  # type: ignore[misc]
 
     run(story)
 

@@ -11,6 +11,8 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self._there = port
+        self.sent = 0
+        """Bytes that clients have sent."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._sockets: list[socket.socket] = []
@@ -41,14 +43,15 @@ class Wire:
                 there = socket.create_connection(("127.0.0.1", self._there), 10)
                 there.settimeout(None)
                 self._sockets += [here, there]
-                for pair in ((here, there), (there, here)):
-                    thread = threading.Thread(target=self._forward, args=pair)
+                for source, target, counted in ((here, there, True), (there, here, False)):
+                    thread = threading.Thread(target=self._forward, args=(source, target, counted))
                     self._threads.append(thread)
                     thread.start()
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self.sent += len(data) if counted else 0
                 target.sendall(data)
         for end in (source, target):
             with suppress(OSError):

@@ -34,7 +34,17 @@ from pulpit.amqp091.asking import Ask, Asking, open_channel
 from pulpit.amqp091.connecting import connect, leave
 from pulpit.amqp091.words import causes
 from pulpit.subscriber.message import Message
-from pulpit.subscriber.source import Delivery, Doubts, Inbox, Interrupted, Line, SubscriptionRefused, Tell, Verdict
+from pulpit.subscriber.source import (
+    Delivery,
+    Doubts,
+    Inbox,
+    Interrupted,
+    Line,
+    Outgoing,
+    SubscriptionRefused,
+    Tell,
+    Verdict,
+)
 from pulpit.subscriber.wish import Wish
 
 ANSWER_SECONDS: Final = 10.0
@@ -45,6 +55,8 @@ EXCHANGE_PAUSE: Final = 0.2
 _CONNECT_SECONDS: Final = 30.0
 _UNREAD_MILLISECONDS: Final = 60_000
 _NOT_FOUND: Final = 404
+_TURNS_TO_WRITE: Final = 2
+"""pika writes when the loop has found the socket writable: one turn to find out, one to write."""
 NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEALING_CLOSES: Final = frozenset({_NOT_FOUND, 506, 541})
 """Of a channel: a queue whose node is down is not found, and one without a majority is an internal error."""
@@ -161,6 +173,7 @@ class _Line:
         self._channel: Final = channel
         self._inbox: Final = inbox
         self._where: Final = where
+        self._outgoing: Final = Outgoing(_TURNS_TO_WRITE)
         channel.add_on_cancel_callback(self._on_cancel)
         channel.add_on_close_callback(self._on_close)
 
@@ -170,12 +183,14 @@ class _Line:
 
     async def next(self) -> Delivery:
         """Wait for the next message."""
+        await self._outgoing.written()
         return await self._inbox.next()
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Acknowledge or give back."""
         if not self._channel.is_open:
             return
+        self._outgoing.add()
         if verdict is Verdict.ACCEPTED:
             self._channel.basic_ack(delivery.tag)
         else:

@@ -16,7 +16,7 @@ from pulpit.amqp10.events import Opened
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.manners10 import Broker, Place, recognize
-from pulpit.subscriber.source import Delivery, Doubts, Interrupted, Line, SubscriptionRefused, Tell, Verdict
+from pulpit.subscriber.source import Delivery, Doubts, Interrupted, Line, Outgoing, SubscriptionRefused, Tell, Verdict
 from pulpit.subscriber.wish import Wish
 from pulpit.topics import matches
 
@@ -129,10 +129,12 @@ class _Line:
         self._broker: Final = broker
         self._place: Final = place
         self._where: Final = where
+        self._outgoing: Final = Outgoing(1)
 
     async def next(self) -> Delivery:
         """Wait for the next message; those that the broker could not leave out are left out here."""
         while True:
+            await self._outgoing.written()
             try:
                 arrived = await self._receiver.next()
             except Lost as lost:
@@ -146,6 +148,7 @@ class _Line:
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Accept or release."""
+        self._outgoing.add()
         self._receiver.settle(delivery.tag, _OUTCOMES[verdict])
 
     async def close(self) -> None:

@@ -61,7 +61,7 @@ class Line(Protocol):
     """A subscription for as long as one connection lives. It is bound: what is sent from now on will come."""
 
     async def next(self) -> Delivery:
-        """Wait for the next message.
+        """Wait for the next message; what was settled before goes out first, so a crash repeats one message at most.
 
         Of a durable queue, messages that were not handed over before the loss are not handed over after it, because
         they will come again; of one that went with the connection, they are.
@@ -109,6 +109,25 @@ class Doubts:
     def clear(self) -> None:
         """Forget them: it went well."""
         self._count = 0
+
+
+class Outgoing:
+    """Lets the loop write what was settled, which whoever never waits would keep it from."""
+
+    def __init__(self, turns: int) -> None:
+        self._turns: Final = turns
+        self._waits = False
+
+    def add(self) -> None:
+        """Something is to be written."""
+        self._waits = True
+
+    async def written(self) -> None:
+        """Give the loop the turns that it needs to write."""
+        if self._waits:
+            self._waits = False
+            for _ in range(self._turns):
+                await asyncio.sleep(0)
 
 
 class Inbox:
