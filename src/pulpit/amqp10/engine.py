@@ -167,6 +167,11 @@ class Engine:
             yield self._told.popleft()
 
     @property
+    def has_events(self) -> bool:
+        """Whether something has happened that `events` has not told yet."""
+        return bool(self._told)
+
+    @property
     def unfinished(self) -> int:
         """Bytes held of messages that have not come whole."""
         self._unfinished = {link: None for link in self._unfinished if link.unfinished}

@@ -16,6 +16,7 @@ from pulpit.broker.client import Client
 from pulpit.broker.connection import Connection
 from pulpit.broker.dialect10.connection import Connection as Connection10
 from pulpit.broker.house import House
+from pulpit.errors import ConfigurationError
 
 HEADERS_10: Final = (AMQP_HEADER, SASL_HEADER)
 _log = logging.getLogger(__name__)
@@ -30,6 +31,17 @@ class Particulars:
     local: bool
     certificate_name: str | None = None
     secure: bool = False
+
+
+def _can_speak_10() -> bool:
+    """Whether Proton is installed, and can be loaded."""
+    if not proton.available():
+        return False
+    try:
+        proton.load()
+    except ConfigurationError:
+        return False
+    return True
 
 
 class Greeting:
@@ -49,7 +61,7 @@ class Greeting:
 
     def _answerer(self) -> Client:
         if self._heard.startswith(HEADERS_10):
-            if proton.available():
+            if _can_speak_10():
                 return self._connected(Connection10)
             _log.warning(
                 "A client speaks AMQP 1.0, which %s", proton.MISSING, extra={"action": "broker_dialect_missing"}

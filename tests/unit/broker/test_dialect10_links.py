@@ -229,6 +229,18 @@ def test_an_exchange_that_goes_away_ends_the_link() -> None:
     assert client.refused(link) == "amqp:not-found"
 
 
+def test_a_dynamic_target_is_a_queue_of_the_connection() -> None:
+    client = Box10Client(Box())
+    link = client.sender(Terminus(dynamic=True))
+    assert link.target
+    link.send(text(b"x"))
+    assert client.outcomes(link) == [ACCEPTED]
+    assert len(client.box.house.hosts["/"].queues[str(link.target.address)]) == 1
+    client.engine.close()
+    client.talk()
+    assert client.box.house.hosts["/"].queues == {}
+
+
 # -- receiving from the broker
 
 
@@ -250,6 +262,14 @@ def test_no_more_comes_than_there_is_credit_for() -> None:
     assert bodies(client.arrived(link)) == [b"1", b"2"]
     link.grant(5)
     assert bodies(client.arrived(link)) == [b"3"]
+
+
+def test_frames_are_no_larger_than_the_client_takes_them() -> None:
+    client = Box10Client(Box(), largest_frame=512)
+    filled(client, b"x" * 5000)
+    client.said = b""
+    assert bodies(client.arrived(client.receiver("q", credit=1))) == [b"x" * 5000]
+    assert max(map(len, frames(client.said))) <= 512
 
 
 def test_drain_gives_credit_back_after_what_there_was() -> None:
@@ -770,6 +790,20 @@ def test_the_broker_speaks_when_it_has_nothing_to_say() -> None:
     box.timers.pass_time(6_000)
     assert client.take() == b"\x00\x00\x00\x08\x02\x00\x00\x00"
     assert len(client.said) > said
+
+
+def test_a_client_that_bears_no_silence_is_not_spoken_to_all_the_time() -> None:
+    box = Box(heartbeat=60)
+    client = Box10Client(box, opened=False)
+    client.engine = Engine(Setup(container="impatient", idle_timeout=0.002))
+    client.engine.open()
+    client.talk()
+    woken: list[None] = []
+    client.connection.outbox._wake = lambda: woken.append(None)  # type: ignore[misc]
+    for _ in range(100):
+        box.timers.pass_time(10)
+        client.take()
+    assert len(woken) <= 5
 
 
 def test_everything_is_given_back_when_the_socket_is_gone() -> None:

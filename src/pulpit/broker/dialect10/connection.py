@@ -33,6 +33,8 @@ VHOST: Final = "vhost:"
 """In front of a virtual host's name, where a client names one in the hostname that it opens, as in RabbitMQ."""
 RABBITMQ: Final = "4.0.0"
 """The RabbitMQ that this dialect is nearest to: clients that decide by `version` take addresses of its form."""
+MIN_TICK: Final = 0.25
+"""Seconds between two looks at the clock, however little silence a client bears."""
 MAX_SESSIONS: Final = 255
 """Sessions of one connection, each of which may hold messages for a peer that opens no window."""
 LINK_SHARE: Final = 32
@@ -97,6 +99,7 @@ class Connection:
         if self._engine is not None:
             self._engine.receive(data)
             self._handle_events()
+            self.outbox.count(0)
         elif self.state == "entrance":
             self._entrance.receive(data)
             self._look_at_entrance()
@@ -155,7 +158,6 @@ class Connection:
                 _log.exception("An event could not be handled", extra={"action": "broker_frame_failed"})
                 self._close(Condition(words.INTERNAL_ERROR, "the broker made a mistake, see its log"))
         self._count_unfinished(engine)
-        self.outbox.count(0)
         self.links.resume_stalled()
 
     def _count_unfinished(self, engine: Engine) -> None:
@@ -271,7 +273,11 @@ class Connection:
         engine = self._engine
         if engine is None:
             return b""
+        self.departures.forget()
         output = engine.take_output()
+        if engine.has_events:
+            self._handle_events()
+            self.outbox.count(0)
         if self.state == "running":
             if not self._ticking:
                 self._ticking = True
@@ -287,7 +293,7 @@ class Connection:
         due = self._engine.tick(self.house.timers.now() / 1000)
         self.outbox.count(0)
         if due is not None:
-            self.house.timers.after(max(0.0, due - self.house.timers.now() / 1000), self._tick)
+            self.house.timers.after(max(MIN_TICK, due - self.house.timers.now() / 1000), self._tick)
 
     # -- what links ask of their connection
 

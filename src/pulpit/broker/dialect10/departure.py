@@ -31,6 +31,10 @@ class Departures:
         self._last: Message | None = None
         self._written = b""
 
+    def forget(self) -> None:
+        """Keep nothing beyond the turn."""
+        self._last, self._written = None, b""
+
     def write(self, entry: Entry) -> bytes:
         """The message with its header section, which says how often it was tried."""
         message = entry.message
