@@ -18,6 +18,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pulpit.cleartext import is_loopback
 from pulpit.client.failures import WrongSettings, WrongUse
+from pulpit.errors import ConfigurationError
+from pulpit.privatefile import first_line, read_secret
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"
@@ -188,7 +190,11 @@ def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
     """What the server left for us at its first start, if we may read it; it is shown to this machine alone."""
     path = data_folder(environment) / PASSWORD_FILE
     try:
-        return Credentials(user=ADMINISTRATOR, password=secret_from(path)) if path.is_file() else None
+        return (
+            Credentials(user=ADMINISTRATOR, password=secret_from(path, "The administrator's password"))
+            if path.is_file()
+            else None
+        )
     except PermissionError:
         return None
 
@@ -204,21 +210,15 @@ def data_folder(environment: Mapping[str, str]) -> Path:
     return Path(platformdirs.user_data_dir("pulpit"))
 
 
-def secret_from(path: Path) -> str:
+def secret_from(path: Path, source: str = "--password-file") -> str:
     """Read a password, the first line of a file that nobody else may read; `-` is standard input.
 
     Raises:
-        WrongSettings: the file cannot be read or is open to others.
+        WrongSettings: the file that `source` names cannot be read or is open to others.
     """
     if str(path) == "-":
         return sys.stdin.readline(_MAXIMUM_SECRET).rstrip("\r\n")
     try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            secret = file.readline(_MAXIMUM_SECRET).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise WrongSettings(f"{path} cannot be read: {reason}") from None
-    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise WrongSettings(f"{path} holds a password and can be read by others; run: chmod 600 {path}")
-    return secret
+        return first_line(read_secret(path, source))
+    except ConfigurationError as error:
+        raise WrongSettings(str(error)) from None
