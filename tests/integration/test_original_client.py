@@ -45,53 +45,6 @@ def repo_id(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)[:200]
 
 
-def create_iso(client: OriginalClient, repo_id: str, feed: str) -> Any:
-    body = {
-        "id": repo_id,
-        "display_name": None,
-        "description": None,
-        "notes": {"_repo-type": "iso-repo"},
-        "importer_type_id": "iso_importer",
-        "importer_config": {"feed": feed},
-        "distributors": [
-            {
-                "distributor_id": "iso_distributor",
-                "distributor_type_id": "iso_distributor",
-                "auto_publish": True,
-                "distributor_config": {"serve_http": True, "serve_https": True, "relative_url": f"/{repo_id}"},
-            }
-        ],
-    }
-    return client.ask("POST", "/v2/repositories/", body, status=201)
-
-
-def create_rpm(client: OriginalClient, repo_id: str, importer: dict[str, Any], distributor: dict[str, Any]) -> Any:
-    shared = {key: distributor[key] for key in ("http", "https", "relative_url") if key in distributor}
-    body = {
-        "id": repo_id,
-        "display_name": None,
-        "description": None,
-        "notes": {"_repo-type": "rpm-repo"},
-        "importer_type_id": "yum_importer",
-        "importer_config": importer,
-        "distributors": [
-            {
-                "distributor_id": "yum_distributor",
-                "distributor_type_id": "yum_distributor",
-                "auto_publish": True,
-                "distributor_config": distributor,
-            },
-            {
-                "distributor_id": "export_distributor",
-                "distributor_type_id": "export_distributor",
-                "auto_publish": False,
-                "distributor_config": shared,
-            },
-        ],
-    }
-    return client.ask("POST", "/v2/repositories/", body, status=201)
-
-
 def nothing_runs(client: OriginalClient, repo_id: str, action: str) -> None:
     """The look-up that comes before `run` and `status`."""
     filters = {
@@ -135,7 +88,7 @@ def test_event_listeners(client: OriginalClient, kind: str, config: dict[str, st
 
 
 def test_iso_repositories(client: OriginalClient, feed: Upstream, repo_id: str) -> None:
-    create_iso(client, repo_id, feed.url)
+    client.create_iso(repo_id, feed.url)
     assert client.ask("POST", "/v2/repositories/", {"id": repo_id}, status=409)["resource_id"] == repo_id
     [listed] = [one for one in client.ask("GET", "/v2/repositories/") if one["id"] == repo_id]
     assert listed["notes"] == {"_repo-type": "iso-repo"}
@@ -198,7 +151,7 @@ def test_rpm_repositories_with_every_option(client: OriginalClient, repo_id: str
         "auth_cert": PEM,
         "protected": True,
     }
-    create_rpm(client, repo_id, importer, distributor)
+    client.create_rpm(repo_id, importer, distributor)
     found = client.ask("GET", f"/v2/repositories/{repo_id}/?importers=True&distributors=True")
     assert found["importers"][0]["config"]["proxy_password"] == "*****"
     assert sorted(one["id"] for one in found["distributors"]) == ["export_distributor", "yum_distributor"]
@@ -224,7 +177,7 @@ def test_rpm_repositories_with_every_option(client: OriginalClient, repo_id: str
 )
 def test_repo_search(client: OriginalClient, filters: dict[str, Any], sort: Any) -> None:
     if not [one for one in client.ask("GET", "/v2/repositories/") if one["id"] == "test_repo_search"]:
-        create_iso(client, "test_repo_search", "http://127.0.0.1:1/")
+        client.create_iso("test_repo_search", "http://127.0.0.1:1/")
     criteria = {"filters": filters, "sort": sort, "limit": None, "skip": None, "fields": None}
     found = client.ask("POST", "/v2/repositories/search/", {"criteria": criteria})
     assert "test_repo_search" in [one["id"] for one in found]
@@ -234,7 +187,7 @@ def test_repo_search(client: OriginalClient, filters: dict[str, Any], sort: Any)
 
 
 def test_iso_sync_publish_history_and_units(client: OriginalClient, feed: Upstream, repo_id: str) -> None:
-    create_iso(client, repo_id, feed.url)
+    client.create_iso(repo_id, feed.url)
     base = f"/v2/repositories/{repo_id}"
     nothing_runs(client, repo_id, "sync")
     sync, publish = client.run("POST", f"{base}/actions/sync/", {"override_config": None})
@@ -280,7 +233,7 @@ def test_iso_sync_publish_history_and_units(client: OriginalClient, feed: Upstre
 
 
 def test_a_failed_iso_sync_says_why(client: OriginalClient, repo_id: str) -> None:
-    create_iso(client, repo_id, "http://127.0.0.1:1/")
+    client.create_iso(repo_id, "http://127.0.0.1:1/")
     [task] = client.run("POST", f"/v2/repositories/{repo_id}/actions/sync/", {"override_config": None})
     assert task["state"] == "error"
     assert task["error"]["description"]
@@ -295,7 +248,7 @@ def test_rpm_sync_publish_and_content(client: OriginalClient, repo_id: str, tmp_
     with serving.running() as upstream:
         further = {"updateinfo": yum.UPDATEINFO, "group": yum.COMPS, "modules": yum.MODULES}
         yum.serve(upstream, yum.listed(yum.packages(rpms), **further), rpms)
-        create_rpm(client, repo_id, {"feed": upstream.url}, {"http": True, "https": True, "relative_url": repo_id})
+        client.create_rpm(repo_id, {"feed": upstream.url}, {"http": True, "https": True, "relative_url": repo_id})
         sync, publish = client.run("POST", f"{base}/actions/sync/", {"override_config": None})
     assert (sync["state"], publish["state"]) == ("finished", "finished"), (sync["error"], publish["error"])
     assert sync["progress_report"]["yum_importer"]["content"]["details"]["rpm_done"] == 2
@@ -323,7 +276,7 @@ def test_rpm_sync_publish_and_content(client: OriginalClient, repo_id: str, tmp_
 @pytest.mark.parametrize("content", [b"", b"abc", b"x" * (2**20 + 5)], ids=["empty", "small", "two pieces"])
 def test_uploads(client: OriginalClient, content: bytes) -> None:
     repo_id = f"uploads-{len(content)}"
-    create_iso(client, repo_id, "http://127.0.0.1:1/")
+    client.create_iso(repo_id, "http://127.0.0.1:1/")
     client.ask("GET", f"/v2/repositories/{repo_id}/")
     begun = client.ask("POST", "/v2/content/uploads/", status=201)
     assert begun["_href"] == f"/pulp/api/v2/content/uploads/{begun['upload_id']}/"
@@ -347,7 +300,7 @@ def test_uploads(client: OriginalClient, content: bytes) -> None:
 def test_copies_removals_and_orphans(client: OriginalClient, feed: Upstream, repo_id: str) -> None:
     source, target = f"{repo_id}-1", f"{repo_id}-2"
     for each in (source, target):
-        create_iso(client, each, feed.url)
+        client.create_iso(each, feed.url)
     client.run("POST", f"/v2/repositories/{source}/actions/sync/", {"override_config": None})
     criteria = {"type_ids": ["iso"], "filters": {"unit": {"name": "a.iso"}}}
     order = {"source_repo_id": source, "criteria": criteria, "override_config": {}}
@@ -380,9 +333,9 @@ def test_copies_removals_and_orphans(client: OriginalClient, feed: Upstream, rep
 def test_sync_schedules(client: OriginalClient, plugin: str) -> None:
     repo_id = f"schedules-{plugin}"
     if plugin == "iso":
-        create_iso(client, repo_id, "http://127.0.0.1:1/")
+        client.create_iso(repo_id, "http://127.0.0.1:1/")
     else:
-        create_rpm(client, repo_id, {"feed": "http://127.0.0.1:1/"}, {"relative_url": repo_id})
+        client.create_rpm(repo_id, {"feed": "http://127.0.0.1:1/"}, {"relative_url": repo_id})
     base = f"/v2/repositories/{repo_id}/importers/{plugin}_importer/schedules/sync/"
     body: dict[str, Any] = {
         "schedule": "2032-01-01T00:00:00Z/P1D",
@@ -403,7 +356,7 @@ def test_sync_schedules(client: OriginalClient, plugin: str) -> None:
 
 
 def test_tasks(client: OriginalClient, feed: Upstream, repo_id: str) -> None:
-    create_iso(client, repo_id, feed.url)
+    client.create_iso(repo_id, feed.url)
     sync, _ = client.run("POST", f"/v2/repositories/{repo_id}/actions/sync/", {"override_config": None})
     active = {"state": {"$in": ["running", "waiting"]}, "group_id": None}
     assert client.ask("POST", "/v2/tasks/search/", {"criteria": {"fields": TASK_FIELDS, "filters": active}}) == []
@@ -438,25 +391,6 @@ def test_importers_and_distributors_on_their_own(client: OriginalClient, repo_id
     assert removed["state"] == "finished"
     client.ask("DELETE", f"{base}/importers/iso_importer/", status=202)
     assert (client.ask("GET", f"{base}/importers/"), client.ask("GET", f"{base}/distributors/")) == ([], [])
-
-
-def test_users_roles_and_permissions(client: OriginalClient, server: Server) -> None:
-    made = client.ask("POST", "/v2/users/", {"login": "jane", "password": "s3cret", "name": "Jane"}, status=201)
-    assert made["roles"] == []
-    found = client.ask("POST", "/v2/users/search/", {"criteria": {"filters": {"login": {"$in": ["jane"]}}}})
-    assert [one["login"] for one in found] == ["jane"]
-    client.ask("PUT", "/v2/users/jane/", {"delta": {"name": "J."}})
-    client.ask("POST", "/v2/roles/super-users/users/", {"login": "jane"})
-    assert client.ask("GET", "/v2/roles/super-users/users/") == ["admin", "jane"]
-    client.ask("DELETE", "/v2/roles/super-users/users/jane/")
-    [role] = client.ask("GET", "/v2/roles/")
-    assert (role["id"], role["users"]) == ("super-users", ["admin"])
-    [permission] = client.ask("GET", "/v2/permissions/?resource=/v2/repositories/")
-    assert permission["users"]["jane"] == ["READ"]
-    jane = OriginalClient(server.url, "jane", "s3cret")
-    assert jane.ask("DELETE", "/v2/users/jane/", status=401)["auth_error_code"] == "permission_denied"
-    jane.ask("PUT", "/v2/users/jane/", {"delta": {"password": "other"}})
-    assert client.ask("DELETE", "/v2/users/jane/") is None
 
 
 def test_what_is_installed(client: OriginalClient) -> None:

@@ -92,6 +92,53 @@ class OriginalClient:
             queue += [spawned["task_id"] for spawned in task["spawned_tasks"]]
         return ended
 
+    def create_iso(self, repo_id: str, feed: str) -> Any:
+        """`iso repo create`, with what that client always sends."""
+        body = {
+            "id": repo_id,
+            "display_name": None,
+            "description": None,
+            "notes": {"_repo-type": "iso-repo"},
+            "importer_type_id": "iso_importer",
+            "importer_config": {"feed": feed},
+            "distributors": [
+                {
+                    "distributor_id": "iso_distributor",
+                    "distributor_type_id": "iso_distributor",
+                    "auto_publish": True,
+                    "distributor_config": {"serve_http": True, "serve_https": True, "relative_url": f"/{repo_id}"},
+                }
+            ],
+        }
+        return self.ask("POST", "/v2/repositories/", body, status=201)
+
+    def create_rpm(self, repo_id: str, importer: dict[str, Any], distributor: dict[str, Any]) -> Any:
+        """`rpm repo create`: two distributors, of which the second gets a part of the first one's settings."""
+        shared = {key: distributor[key] for key in ("http", "https", "relative_url") if key in distributor}
+        body = {
+            "id": repo_id,
+            "display_name": None,
+            "description": None,
+            "notes": {"_repo-type": "rpm-repo"},
+            "importer_type_id": "yum_importer",
+            "importer_config": importer,
+            "distributors": [
+                {
+                    "distributor_id": "yum_distributor",
+                    "distributor_type_id": "yum_distributor",
+                    "auto_publish": True,
+                    "distributor_config": distributor,
+                },
+                {
+                    "distributor_id": "export_distributor",
+                    "distributor_type_id": "export_distributor",
+                    "auto_publish": False,
+                    "distributor_config": shared,
+                },
+            ],
+        }
+        return self.ask("POST", "/v2/repositories/", body, status=201)
+
     def _to_the_end(self, task_id: str) -> dict[str, Any]:
         screen, deadline = Screen(), time.monotonic() + 60
         while True:
