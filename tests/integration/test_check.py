@@ -8,19 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from pulpit.checks.rules import Verdict, examine
-from pulpit.checks.scene import Scene
+from pulpit.checks.rules import Verdict
 from pulpit.clock import system_clock
 from pulpit.datafolder import locked
 from pulpit.fire import fire
 from pulpit.store import audit, dead_letters, history, listeners, tasks
-from support import database
+from support import database, looking
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Upstream
@@ -52,16 +50,8 @@ def work(one: Mirror) -> None:
     assert one.publish("zoo").result in ("success", "skipped")
 
 
-def look(one: Mirror, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Verdict]:
-    scene = Scene(
-        workplace=one.workplace,
-        deep=deep,
-        is_served=is_served,
-        kept_for=timedelta(days=90),
-        kept_count=None,
-        say=lambda *_: None,
-    )
-    return list(examine(scene, repair=repair))
+def look(one: Mirror, **how: bool) -> list[Verdict]:
+    return looking.look(one.workplace, **how)
 
 
 def rules(verdicts: list[Verdict]) -> list[str]:

@@ -4,17 +4,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from pulpit.checks.rules import examine
-from pulpit.checks.scene import Scene
 from pulpit.repositories.recovery import recover
 from pulpit.store import repositories
 from support import dying
 from support import upstream as serving
+from support.looking import look
 from support.mirror import DISTRIBUTOR, Mirror, mirror
 from support.upstream import Upstream
 
@@ -51,16 +49,7 @@ def dies(here: Mirror, what: str, last: int, when: str) -> bool:
 
 
 def findings(here: Mirror) -> set[str]:
-    workplace = here.workplace
-    scene = Scene(
-        workplace=workplace,
-        deep=True,
-        is_served=False,
-        kept_for=timedelta(days=90),
-        kept_count=None,
-        say=lambda *_: None,
-    )
-    return {one.finding.rule for one in examine(scene, repair=False)}
+    return {one.finding.rule for one in look(here.workplace, deep=True)}
 
 
 def move(here: Mirror, place: str) -> None:

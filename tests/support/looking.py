@@ -1,0 +1,37 @@
+"""What `pulpit check` finds, without a process of its own."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pulpit.checks.rules import Verdict, examine
+from pulpit.checks.scene import Scene
+from pulpit.contents import content_types
+from pulpit.repositories.workplace import Workplace
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+
+_NINETY_DAYS = timedelta(days=90)
+
+
+def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Verdict]:
+    """Every finding; events are taken to be kept for 90 days."""
+    scene = Scene(
+        workplace=workplace,
+        deep=deep,
+        is_served=is_served,
+        kept_for=_NINETY_DAYS,
+        kept_count=None,
+        say=lambda *_: None,
+    )
+    return list(examine(scene, repair=repair))
+
+
+def look_beside(data_dir: Path) -> list[Verdict]:
+    """Every finding of a deep look beside a running server."""
+    with Doorbell(data_dir) as doorbell:
+        database = Database.look_into(data_dir, doorbell)
+        try:
+            workplace = Workplace(database=database, data_dir=data_dir, content_types=content_types())
+            return look(workplace, deep=True, is_served=True)
+        finally:
+            database.close()
