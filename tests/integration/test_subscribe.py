@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
@@ -141,7 +142,12 @@ def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(
     run(story)
 
 
-def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out(
+def work() -> None:
+    """Do what takes some time and lets nobody else run."""
+    time.sleep(0.02)
+
+
+def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out_to_who_takes_long(
     broker: BrokerProcess, exchange: str, scheme: str
 ) -> None:
     async def story() -> None:
@@ -151,6 +157,7 @@ def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out(
                 await some(events, 1)
                 await asyncio.sleep(0.1)  # so that the others have come and nothing has to be waited for
                 for _ in range(2):
+                    work()
                     before = wire.sent
                     await anext(events)
                     until(lambda before=before: wire.sent > before, what="the acknowledgement")  # type: ignore[misc]

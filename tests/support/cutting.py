@@ -12,7 +12,7 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._there = port
         self.sent = 0
-        """Bytes that clients have sent."""
+        """Bytes of clients that were passed on; a cut does not take them back."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._sockets: list[socket.socket] = []
@@ -51,8 +51,8 @@ class Wire:
     def _forward(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                self.sent += len(data) if counted else 0
                 target.sendall(data)
+                self.sent += len(data) if counted else 0
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

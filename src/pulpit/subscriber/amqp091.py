@@ -190,7 +190,6 @@ class _Line:
         """Acknowledge or give back."""
         if not self._channel.is_open:
             return
-        self._outgoing.add()
         if verdict is Verdict.ACCEPTED:
             self._channel.basic_ack(delivery.tag)
         else:

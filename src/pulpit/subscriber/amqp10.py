@@ -148,7 +148,6 @@ class _Line:
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Accept or release."""
-        self._outgoing.add()
         self._receiver.settle(delivery.tag, _OUTCOMES[verdict])
 
     async def close(self) -> None:
