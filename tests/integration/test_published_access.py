@@ -165,6 +165,7 @@ def test_pulp_admin_says_who_is_served(plain: Server, upstream: Upstream, tmp_pa
     [
         ({"basic_auth_username": "me"}, "user and password are needed together"),
         ({"basic_auth_username": "a:b", "basic_auth_password": "x"}, "colon"),
+        ({"basic_auth_username": "me", "basic_auth_password": "x" * 1025}, "at most 1024 characters"),
         ({"ssl_auth_ca_cert": "-----BEGIN CERTIFICATE-----\nnonsense"}, "PEM file of certificates"),
     ],
 )

@@ -13,7 +13,7 @@ from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.masks import MASK, merged
 from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
-from pulpit.api.passwords import hash_password
+from pulpit.api.passwords import MAX_LENGTH, hash_password
 from pulpit.api.services import Services
 from pulpit.content import access
 from pulpit.errors import InvalidValue
@@ -165,10 +165,15 @@ def _prepared(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration as it is kept: with no password but its hash, and with a relative URL that is one.
 
     The original client sends `/zoo` for a feed without a path.
+
+    Raises:
+        InvalidValue: the password is longer than one that could ever fit.
     """
     url, password = config.get(_RELATIVE_URL), config.get(access.PASSWORD)
     if isinstance(url, str):
         config = {**config, _RELATIVE_URL: url.lstrip("/")}
-    if isinstance(password, str) and password not in ("", MASK):
+    if isinstance(password, str) and len(password) > MAX_LENGTH:
+        raise InvalidValue(access.PASSWORD, f"it must have at most {MAX_LENGTH} characters.")
+    if isinstance(password, str) and password not in {"", MASK}:
         config = {**config, access.PASSWORD: hash_password(password)}
     return config
