@@ -75,6 +75,80 @@ def test_any_frames_are_taken_or_break_the_connection(sent: list[bytes], server:
     engine.free()
 
 
+def _recorded() -> list[bytes]:
+    """What a server says to a client that sends and receives, piece by piece."""
+    pair, said = Pair(), []
+    take_output = pair.server.take_output
+
+    def listened() -> bytes:
+        output = take_output()
+        said.append(output)
+        return output
+
+    pair.server.take_output = listened  # type: ignore[method-assign] # to hear it
+    sender, receiver = pair.open().sending()
+    sender.send(b"x" * 3000)
+    for event in pair.talk()[1]:
+        _answer(random.Random(1), event, [])  # noqa: S311 - it must come out the same again
+    theirs = pair.client.receiver(sender.session, "in")
+    theirs.attach(source=Terminus(address="q"))
+    kept: list[Any] = []
+    for event in pair.talk()[1]:
+        _answer(random.Random(1), event, kept)  # noqa: S311
+    theirs.grant(5)
+    pair.talk()
+    kept[0].send(b"y" * 70_000)
+    pair.talk()
+    receiver.detach(Condition("amqp:link:stolen"))
+    pair.talk()
+    sender.session.end()
+    pair.talk()
+    pair.client.close()
+    pair.talk()
+    pair.free()
+    return [one for one in said if one]
+
+
+@needs_amqp10
+def test_a_server_that_says_anything_but_the_right_thing_breaks_a_connection_at_most() -> None:
+    recorded = _recorded()
+    assert sum(map(len, recorded)) > 70_000
+    for seed in range(400):
+        luck = random.Random(seed)  # noqa: S311 - it must come out the same again
+        client = Engine(Setup(container="client", largest_message=50_000))
+        client.open()
+        sender = client.sender(client.begin(), "out")
+        sender.attach(target=Terminus(address="exchange"))
+        client.take_output()
+        sender.send(b"waiting")
+        for piece in _mutated(luck, recorded):
+            client.receive(piece)
+            for event in client.events():
+                _answer(luck, event, [])
+            client.take_output()
+            client.tick(luck.random() * 100)
+        client.receive_end()
+        assert client.over
+        client.free()
+
+
+def _mutated(luck: random.Random, pieces: list[bytes]) -> list[bytes]:
+    changed = [bytearray(piece) for piece in pieces]
+    for _ in range(luck.choice((1, 2, 5, 20))):
+        piece = luck.choice(changed)
+        at = luck.randrange(len(piece) + 1)
+        match luck.randrange(4):
+            case 0:
+                piece[at : at + 1] = luck.randbytes(1)
+            case 1:
+                del piece[at : at + luck.randrange(1, 9)]
+            case 2:
+                piece[at:at] = luck.randbytes(luck.randrange(1, 9))
+            case _:
+                changed.insert(luck.randrange(len(changed)), bytearray(piece))
+    return [bytes(piece) for piece in changed]
+
+
 @needs_amqp10
 @pytest.mark.parametrize("seed", range(25))
 def test_any_order_of_calls_on_both_sides_leaves_the_process_alive(seed: int) -> None:

@@ -8,7 +8,8 @@ The rules that keep Proton's memory safe, all of them:
 
 1. Proton's objects belong to one engine and are used by the thread that uses it. `free` gives them back, once.
 2. A pointer is looked at only in the call that got it from an event, or through a `Session` or `Link` that is alive.
-3. Whatever ends turns its `Session` or `Link` dead first and is freed after that, so nobody can follow a stale pointer.
+3. Whatever ends turns its `Session` or `Link` dead at once, so nobody can follow a stale pointer, and is freed when
+   Proton has written the answer and no event is left: a session that goes before its links would take them along twice.
 4. A delivery is forgotten here before it is settled, because Proton makes the next one of its memory.
 5. Whoever finds a dead object gets `Ended`; whoever uses an engine that was freed gets nothing and no output.
 
@@ -39,7 +40,8 @@ from pulpit.amqp10.events import (
     SessionEnded,
 )
 from pulpit.amqp10.links import Ended, Link, Receiver, Sender, Session
-from pulpit.amqp10.words import AMQP_HEADER, TOO_LARGE, Condition
+from pulpit.amqp10.watch import Violation, Watch
+from pulpit.amqp10.words import AMQP_HEADER, FRAMING_ERROR, TOO_LARGE, Condition
 
 LARGEST_FRAME: Final = 65_536
 """Bytes of a frame that this side takes."""
@@ -85,8 +87,11 @@ class Engine:
         self._links: dict[Any, Link] = {}
         self._told: deque[Event] = deque()
         self._unfinished: dict[Receiver, None] = {}
+        self._unanswered: list[Any] = []
+        self._graves: list[tuple[Callable[[Any], None], Any]] = []
         self._over = False
         self._greeted: bytes | None = b""
+        self._watch: Final = Watch(setup.largest_frame)
         if server:
             pn.pn_transport_set_server(self._transport)
         pn.pn_transport_set_max_frame(self._transport, setup.largest_frame)
@@ -105,32 +110,43 @@ class Engine:
 
     def receive(self, data: bytes) -> None:
         """Take what came from the peer; ask for `events` afterwards."""
-        pn, view = self._pn, memoryview(self._greeting(data))
-        while view and self._free.alive:
+        if self.over:
+            return
+        try:
+            for piece in self._watch.pieces(self._greeting(data)):
+                self._push(piece)
+        except Violation as violation:
+            self._break(Condition(FRAMING_ERROR, str(violation)))
+        self._answer_sessions()
+        if self._free.alive and self._pn.pn_transport_capacity(self._transport) < 0:
+            self._break()  # Proton takes nothing any more, and does not always say why
+
+    def _push(self, piece: bytes) -> None:
+        pn, view = self._pn, memoryview(piece)
+        while view and not self.over:
             room = pn.pn_transport_capacity(self._transport)
             taken = pn.pn_transport_push(self._transport, view[:room]) if room > 0 else 0
             self._collect()
             if taken <= 0:
                 break
             view = view[taken:]
-        if self._free.alive and pn.pn_transport_capacity(self._transport) < 0:
-            self._break()  # Proton takes nothing any more, and does not always say why
 
     def _greeting(self, data: bytes) -> bytes:
-        """Hold the peer's first bytes back until they are the protocol's header.
+        """Hold the peer's first bytes back until they are the protocol's header, which Proton gets; the rest is frames.
 
         Proton as a server would also take the header of SASL and let anybody in, which is decided elsewhere.
         """
         if self._greeted is None:
             return data
         self._greeted += data
-        if not (self._greeted.startswith(AMQP_HEADER) or AMQP_HEADER.startswith(self._greeted)):
-            self._break()
+        header, rest = self._greeted[: len(AMQP_HEADER)], self._greeted[len(AMQP_HEADER) :]
+        if not AMQP_HEADER.startswith(header):
+            raise Violation("The peer does not speak AMQP 1.0.")
+        if header != AMQP_HEADER:
             return b""
-        if len(self._greeted) < len(AMQP_HEADER):
-            return b""
-        data, self._greeted = self._greeted, None
-        return data
+        self._greeted = None
+        self._push(header)
+        return rest
 
     def receive_end(self) -> None:
         """Take that the peer sends nothing more."""
@@ -151,7 +167,16 @@ class Engine:
             pieces.append(data)
         if self._free.alive:
             self._collect()
+            self._bury()
         return b"".join(pieces)
+
+    def _bury(self) -> None:
+        """Free what has ended (rule 3), now that its end is written and no event of it is left."""
+        graves, self._graves = self._graves, []
+        for free, pointer in graves:
+            free(pointer)
+        if graves:
+            self._collect()
 
     def tick(self, now: float) -> float | None:
         """Let time pass, on a monotonic clock in seconds; answers when to call again at the latest, if ever."""
@@ -275,27 +300,31 @@ class Engine:
     def _on_broken(self, _event: Any) -> None:
         self._break()
 
-    def _break(self) -> None:
-        condition = proton.get_condition(self._pn.pn_transport_condition(self._transport))
+    def _break(self, condition: Condition | None = None) -> None:
+        condition = condition or proton.get_condition(self._pn.pn_transport_condition(self._transport))
         if not self._over:
             self._end()
-            self._tell(Broken(condition=condition or Condition("amqp:connection:framing-error")))
+            self._tell(Broken(condition=condition or Condition(FRAMING_ERROR)))
 
     def _on_session_begun(self, event: Any) -> None:
-        """Answer a session, unless the peer has ended it meanwhile.
-
-        Then Proton has forgotten what it would answer, and would begin one of its own, which a peer of the same make
-        answers in the same way, for ever.
-        """
-        pn = self._pn
-        pointer = pn.pn_event_session(event)
+        pointer = self._pn.pn_event_session(event)
         if pointer not in self._sessions:
-            if pn.pn_session_state(pointer) & pn.PN_REMOTE_CLOSED:
-                pn.pn_session_free(pointer)
-                return
             self._sessions[pointer] = Session(pointer)
-            pn.pn_session_open(pointer)
+            self._unanswered.append(pointer)
+        if not self._sessions[pointer].begin():
+            self._break(Condition(FRAMING_ERROR, "A session was begun twice."))
+            return
         self._tell(SessionBegun(session=self._sessions[pointer]))
+
+    def _answer_sessions(self) -> None:
+        """Begin what the peer has begun, unless it has ended it meanwhile.
+
+        Then Proton has forgotten what it would answer, and would begin a session of its own, which a peer of the same
+        make answers in the same way, for ever.
+        """
+        for pointer in self._unanswered:
+            self._pn.pn_session_open(pointer)
+        self._unanswered.clear()
 
     def _on_session_ended(self, event: Any) -> None:
         pointer = self._pn.pn_event_session(event)
@@ -306,8 +335,11 @@ class Engine:
         for link_pointer in [one for one, link in self._links.items() if link.session is session]:
             self._links.pop(link_pointer).forget()
         session.forget()
-        self._pn.pn_session_close(pointer)
-        self._pn.pn_session_free(pointer)
+        if pointer in self._unanswered:
+            self._unanswered.remove(pointer)
+        else:
+            self._pn.pn_session_close(pointer)
+        self._graves.append((self._pn.pn_session_free, pointer))
         self._tell(SessionEnded(session=session, condition=condition))
 
     def _on_attached(self, event: Any) -> None:
@@ -331,7 +363,7 @@ class Engine:
         condition = proton.get_condition(pn.pn_link_remote_condition(pointer))
         link.forget()
         pn.pn_link_close(pointer) if closed else pn.pn_link_detach(pointer)
-        pn.pn_link_free(pointer)
+        self._graves.append((pn.pn_link_free, pointer))
         self._tell(Detached(link=link, closed=closed, condition=condition))
 
     def _on_detached_for_now(self, event: Any) -> None:
@@ -371,6 +403,7 @@ class Engine:
 
     def _end(self) -> None:
         self._over = True
+        self._unanswered.clear()
         for link in self._links.values():
             link.forget()
         for session in self._sessions.values():

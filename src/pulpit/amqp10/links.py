@@ -19,6 +19,7 @@ class Session:
     def __init__(self, pointer: Any) -> None:
         self._pn: Final = proton.load()
         self._pointer = pointer
+        self._begun = False
 
     @property
     def alive(self) -> bool:
@@ -43,6 +44,11 @@ class Session:
             Ended: it is over.
         """
         return int(self._pn.pn_session_outgoing_bytes(self.pointer()))
+
+    def begin(self) -> bool:
+        """For the engine alone: note that the peer has begun it, which it may do once."""
+        begun, self._begun = self._begun, True
+        return not begun
 
     def end(self, condition: Condition | None = None) -> None:
         """End it, and every link of it.

@@ -14,6 +14,7 @@ INTERNAL_ERROR: Final = "amqp:internal-error"
 RESOURCE_LIMIT: Final = "amqp:resource-limit-exceeded"
 PRECONDITION_FAILED: Final = "amqp:precondition-failed"
 TOO_LARGE: Final = "amqp:link:message-size-exceeded"
+FRAMING_ERROR: Final = "amqp:connection:framing-error"
 FORCED: Final = "amqp:connection:forced"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pulpit.amqp10 import proton
-from pulpit.amqp10.codec import Described, Symbol
+from pulpit.amqp10 import codec, proton
+from pulpit.amqp10.codec import Described, Symbol, Uint, Ulong, Ushort
 from pulpit.amqp10.engine import Engine, Setup
 from pulpit.amqp10.events import (
     Arrived,
@@ -19,6 +19,7 @@ from pulpit.amqp10.events import (
     CreditReturned,
     Decided,
     Detached,
+    Event,
     Opened,
     SessionBegun,
     SessionEnded,
@@ -277,7 +278,8 @@ def test_a_session_that_begins_and_ends_at_once_is_not_answered_for_ever() -> No
     session = pair.client.begin()
     pair.client.sender(session, "x").attach(target=Terminus(address="a"))
     session.end()
-    assert pair.talk() == ([], [])
+    _, at_server = pair.talk()
+    assert [type(one) for one in at_server if not isinstance(one, Attached)] == [SessionBegun, SessionEnded]
     assert pair.sending()[0].alive
     pair.free()
 
@@ -322,3 +324,70 @@ def test_a_server_whose_silence_is_excused_is_waited_for() -> None:
     assert pair.client.tick(100) is None
     assert not pair.client.over
     pair.free()
+
+
+def frame(code: int, *fields: object, channel: int = 0) -> bytes:
+    body = codec.described_list(code, fields)
+    return (8 + len(body)).to_bytes(4, "big") + b"\x02\x00" + channel.to_bytes(2, "big") + body
+
+
+def begin(channel: int, remote: int | None) -> bytes:
+    answered = None if remote is None else Ushort(remote)
+    return frame(0x11, answered, Uint(0), Uint(100), Uint(100), channel=channel)
+
+
+def attach(name: str, handle: int) -> bytes:
+    source, target = (Described(Ulong(code), []) for code in (0x28, 0x29))
+    return frame(0x12, name, Uint(handle), False, None, None, source, target, None, None, Uint(0))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [begin(0, 0), begin(0, 0), frame(0x17)],
+        [begin(0, 0), begin(1, 0), frame(0x17)],
+        [begin(0, None), begin(0, None), frame(0x17)],
+        [begin(0, None), attach("a", 0), attach("b", 0), frame(0x17)],
+        [begin(0, None), frame(0x12, "no handle")],
+        [b"\x00\x00\x00\x0c\x02\x00\x00\x00\x00\xa3\x01x"],
+    ],
+)
+def test_what_proton_would_not_survive_breaks_the_connection(frames: list[bytes], whole: bool) -> None:
+    engine = Engine(Setup(container="client"))
+    engine.open()
+    sender = engine.sender(engine.begin(), "x")
+    sender.attach(target=Terminus(address="a"))
+    engine.take_output()
+    sender.send(b"waiting")
+    said = b"".join((AMQP_HEADER, frame(0x10, "server"), *frames))
+    events: list[Event] = []
+    for piece in [said] if whole else [bytes((byte,)) for byte in said]:
+        engine.receive(piece)
+        events += list(engine.events())
+        engine.take_output()
+    assert isinstance(events[-1], Broken)
+    assert engine.over
+    assert not sender.alive
+    engine.free()
+
+
+def test_a_channel_and_a_handle_can_be_used_again() -> None:
+    engine = Engine(Setup(container="server"), server=True)
+    engine.open()
+    again = [attach("a", 0), frame(0x16, Uint(0), True), attach("b", 0), frame(0x17)]
+    events = []
+    for piece in [
+        AMQP_HEADER,
+        frame(0x10, "client"),
+        begin(0, None),
+        *again,
+        begin(0, None),
+        *again,
+        b"\0\0\0\x08\x02\0\0\0",
+    ]:
+        engine.receive(piece)
+        events += [type(event) for event in engine.events()]
+        engine.take_output()
+    assert events == [Opened, *([SessionBegun, Attached, Detached, Attached, SessionEnded] * 2)]
+    engine.free()
