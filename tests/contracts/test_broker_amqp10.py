@@ -66,9 +66,10 @@ def test_a_key_stands_in_the_address(client: Any) -> None:
     receiver.accept()
 
 
-def test_a_queue_is_made_where_it_is_named(client: Any, older: Any) -> None:
+def test_a_queue_is_made_where_it_is_named(client: Any, older: Any, broker: BrokerProcess | RabbitMQ) -> None:
     client.create_sender("/queue/made").send(proton.Message(body=b"1"))
     assert older.queue_declare("made", passive=True).method.message_count == 1
+    older.queue_declare("made", durable=isinstance(broker, BrokerProcess))
     receiver = client.create_receiver("/amq/queue/made", credit=1)
     assert text(receiver.receive(10)) == b"1"
     receiver.accept()

@@ -194,6 +194,23 @@ def test_messages_that_never_come_whole_are_counted_and_limited() -> None:
     assert memory.used == 0
 
 
+def test_what_came_of_a_message_is_given_back_however_the_connection_ends() -> None:
+    for end in ("shut", "garbage", "both", "lost"):
+        client = Box10Client(Box())
+        declared(client.box)
+        client.sender("q").send(text(b"x" * 150_000))
+        client.raw(b"".join(frames(client.engine.take_output())[:-1]))
+        assert client.box.house.store.memory.used > 100_000
+        if end in ("shut", "both"):
+            client.connection.shut(320, "shutdown")
+            client.take()
+        if end in ("garbage", "both"):
+            client.raw(b"\x00\x00\x00\x01garbage")
+        client.take()
+        client.connection.lost()
+        assert client.box.house.store.memory.used == 0, end
+
+
 def test_somebody_elses_user_id_is_rejected() -> None:
     client = Box10Client(Box())
     declared(client.box)
@@ -270,6 +287,22 @@ def test_frames_are_no_larger_than_the_client_takes_them() -> None:
     client.said = b""
     assert bodies(client.arrived(client.receiver("q", credit=1))) == [b"x" * 5000]
     assert max(map(len, frames(client.said))) <= 512
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_message_that_is_too_large_for_a_client_stays_and_ends_the_link(single: bool) -> None:
+    client = Box10Client(Box())
+    filled(client, b"x", b"x" * 5000, b"y", arguments={"x-single-active-consumer": single})
+    link = client.engine.receiver(client.session(), "small")
+    link.attach(source=Terminus(address="q"), target=Terminus(), largest_message=1000)
+    link.grant(10)
+    client.talk()
+    assert len(client.arrived(link)) == 1
+    assert client.refused(link) == "amqp:link:message-size-exceeded"
+    queue = client.box.house.hosts["/"].queues["q"]
+    assert (len(queue), queue.unacknowledged, queue.consumers) == (3, 0, [])
+    again = client.receiver("q", credit=5, name="large")
+    assert [len(each) for each in map(bytes, bodies(client.arrived(again)))] == [1, 5000, 1]  # type: ignore[arg-type]
 
 
 def test_drain_gives_credit_back_after_what_there_was() -> None:

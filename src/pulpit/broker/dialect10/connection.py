@@ -162,7 +162,7 @@ class Connection:
 
     def _count_unfinished(self, engine: Engine) -> None:
         """Charge for what has come of messages that are not whole."""
-        held = engine.unfinished
+        held = 0 if self.state == "closed" else engine.unfinished
         if held != self._held:
             change, self._held = held - self._held, held
             try:

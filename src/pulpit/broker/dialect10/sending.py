@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 from pulpit.amqp10.links import Sender
-from pulpit.amqp10.words import Accepted, Condition, Modified, Outcome, Rejected, Released
+from pulpit.amqp10.words import TOO_LARGE, Accepted, Condition, Modified, Outcome, Rejected, Released
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.dialect10.departure import Departures
 from pulpit.broker.dialect10.nodes import Guest, Spring
@@ -44,6 +44,8 @@ class Sending:
         self.queue: Final = spring.queue
         self.unacknowledged: dict[int, Entry] = {}
         self._guest: Final = guest
+        self._largest: Final = link.largest_message
+        self._ending = False
         self._consumer: Final = Consumer(
             tag=link.name, queue=spring.queue, outlet=self, no_ack=settled, exclusive=False, prefetch=0,
             priority=priority,
@@ -63,7 +65,7 @@ class Sending:
 
     def takes_deliveries(self, *, counted: bool) -> bool:  # noqa: ARG002 - credit counts for all
         """Whether there is credit, and a peer that reads."""
-        if not self.link.alive or self.link.credit <= 0:
+        if self._ending or not self.link.alive or self.link.credit <= 0:
             return False
         if self._guest.outbox.writable and self.has_room():
             return True
@@ -77,6 +79,9 @@ class Sending:
     def deliver(self, consumer: Consumer, entry: Entry) -> None:
         """Send a message."""
         data = self._guest.departures.write(entry)
+        if 0 < self._largest < len(data):
+            self._refuse(entry)
+            return
         number = self.link.send(data, settled=consumer.no_ack)
         self._guest.outbox.count(len(data))
         self._guest.delivered += 1
@@ -87,6 +92,14 @@ class Sending:
         entry.tag = number
         consumer.unacknowledged += 1
         self.unacknowledged[number] = entry
+
+    def _refuse(self, entry: Entry) -> None:
+        """End the link at the end of the turn, because its client takes no message as large as the next one."""
+        self._ending = True
+        self._consumer.unacknowledged += 1
+        self.unacknowledged[0] = entry
+        reason = f"the next message of queue '{self.queue.name}' is larger than the {self._largest} bytes that you take"
+        self._guest.outbox.soon(lambda: self._guest.detach(self.link, Condition(TOO_LARGE, reason)))
 
     def cancelled(self, consumer: Consumer) -> None:  # noqa: ARG002 - there is one
         """The queue is gone."""
