@@ -292,6 +292,14 @@ def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess,
     run(story)
 
 
+def test_it_is_iterated_over_within_its_block_only() -> None:
+    async def story() -> None:
+        with pytest.raises(RuntimeError, match="within `async with`"):
+            await anext(pulpit.subscribe())
+
+    run(story)
+
+
 def test_no_gap_is_guessed_where_the_subject_leaves_events_out() -> None:
     with pytest.raises(ConfigurationError, match="leaves events out"):
         pulpit.subscribe(subject="pulp.server.repo.*.finish", on_gap=print)
@@ -308,6 +316,10 @@ def test_no_gap_is_guessed_where_the_subject_leaves_events_out() -> None:
         ({"queue": ""}, "queue"),
         ({"queue_type": "quorum"}, "queue_type"),
         ({"prefetch": 0}, "prefetch"),
+        ({"queue": "q", "queue_type": "stream"}, "queue_type"),
+        ({"acknowledge": "never"}, "acknowledge"),
+        ({"remember": -1}, "remember"),
+        ({"exchange": "\udcff"}, "exchange"),
         ({"url": "amqps://localhost", "ca_path": "/nowhere"}, "ca_path"),
     ],
 )

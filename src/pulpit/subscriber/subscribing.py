@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
+from pulpit.errors import ConfigurationError
 from pulpit.subscriber.address import Address, check_safe, parse_all
 from pulpit.subscriber.following import Following, News
 from pulpit.subscriber.gaps import Gaps
@@ -74,6 +75,10 @@ def subscribe(
         ConfigurationError: an argument cannot be used, or the extra is not installed; the text says which. Entering and
             iterating raise `SubscriptionRefused` when the broker says no for good.
     """
+    if acknowledge not in {"automatic", "explicit"}:
+        raise ConfigurationError("acknowledge", "must be automatic or explicit")
+    if remember < 0:
+        raise ConfigurationError("remember", "must not be negative; 0 drops no duplicates")
     addresses = parse_all(url, "url")
     for address in addresses:
         check_safe(address, "url", allowed=allow_plain_without_tls, permission="allow_plain_without_tls")

@@ -32,14 +32,17 @@ class Subscription:
         self._gaps: Final = gaps
         self._on_gap: Final = on_gap
         self._last: Event | None = None
+        self._entered = False
 
     async def __aenter__(self) -> Self:
         await self._following.start()
+        self._entered = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._entered = False
         if kind is None:
             self._settle_last()
         await self._following.close()
@@ -48,6 +51,8 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
+        if not self._entered:
+            raise RuntimeError("a subscription is iterated over within `async with`, which also ends it")
         self._settle_last()
         while True:
             delivery = await self._following.next()

@@ -36,14 +36,15 @@ class Wish:
 
     def __post_init__(self) -> None:
         for option, text in (("exchange", self.exchange), ("subject", self.subject), ("queue", self.queue or "")):
-            if len(text.encode("utf-8", "surrogateescape")) > _LONGEST:
-                raise ConfigurationError(option, f"must not be longer than {_LONGEST} bytes")
+            _check_short(option, text)
         if not self.exchange:
             raise ConfigurationError("exchange", "must name an exchange; nobody can subscribe to the nameless one")
         if self.queue == "":
             raise ConfigurationError("queue", "must have a name")
         if self.queue_type is not None and self.queue is None:
             raise ConfigurationError("queue_type", "is that of a durable queue, which needs a name")
+        if self.queue_type not in {None, *QUEUE_TYPES}:
+            raise ConfigurationError("queue_type", f"must be one of {', '.join(QUEUE_TYPES)}")
         if not 1 <= self.prefetch <= _MOST:
             raise ConfigurationError("prefetch", f"must be from 1 to {_MOST}")
 
@@ -56,3 +57,12 @@ class Wish:
     def queue_arguments(self) -> Mapping[str, Any]:
         """Those of the declaration."""
         return {} if self.queue_type is None else {"x-queue-type": self.queue_type}
+
+
+def _check_short(option: str, text: str) -> None:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise ConfigurationError(option, "must be text in UTF-8") from None
+    if length > _LONGEST:
+        raise ConfigurationError(option, f"must not be longer than {_LONGEST} bytes")
