@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pulpit.store import repositories
 from support.api import V2, Api
 
 
@@ -47,10 +48,19 @@ def test_there_is_no_page_that_needs_a_foreign_network(api: Api) -> None:
 
 
 def test_published_files_are_served_beside_the_api_without_a_login(api: Api) -> None:
-    folder = api.services.data_dir / "published" / "isos" / "zoo"
-    folder.mkdir(parents=True)
-    (folder / "a.iso").write_bytes(b"abc")
+    published, now = api.services.data_dir / "published", api.services.clock()
+    with api.services.database.write() as tx:
+        repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=now)
+        kind = "iso_distributor"
+        one = repositories.add_distributor(tx, "zoo", kind, kind, {}, auto_publish=True, now=now)
+    tree = published / "trees" / one.object_id / "tree"
+    tree.mkdir(parents=True)
+    (tree / "a.iso").write_bytes(b"abc")
+    (published / "isos").mkdir()
+    (published / "isos" / "zoo").symlink_to(tree)
+    (published / "isos" / "of-nobody.iso").write_bytes(b"abc")
     del api.client.headers["Authorization"]
     assert api.client.get("/pulp/isos/zoo/a.iso").content == b"abc"
     assert api.client.get("/pulp/isos/zoo/a.iso", headers={"Range": "bytes=1-"}).content == b"bc"
     assert api.client.get("/pulp/isos/nil").status_code == 404
+    assert api.client.get("/pulp/isos/of-nobody.iso").status_code == 404
