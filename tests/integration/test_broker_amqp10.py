@@ -4,6 +4,8 @@ import json
 import os
 import random
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from support.amqp import Wire
 from support.amqp10 import needs_amqp10
 from support.broker_process import BrokerProcess, broker_process
 from support.broker_thread import broker_thread
-from support.server import pulpit
+from support.server import Server, pulpit
 from support.upstream import running
 from support.waiting import until
 
@@ -35,6 +37,7 @@ pytestmark = needs_amqp10
 ROUNDS = int(os.environ.get("PULPIT_KILL_ROUNDS", "50")) // 5
 TOPIC = "apache.org:legacy-amqp-topic-binding:string"
 FINISHES = "pulp.server.repo.*.finish"
+PAGE = Path(__file__).parents[2] / "docs" / "broker.md"
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,12 @@ def test_consumers_of_both_dialects_share_a_queue(client: Any, older: Any) -> No
 # -- the seed's scenario
 
 
+def clients(server: Server) -> list[dict[str, Any]]:
+    """Those that speak AMQP 1.0 and consume, as the server tells."""
+    found = server.call("GET", "/pulpit/v1/broker")["connections"]
+    return [each for each in found if each["dialect"] == "AMQP 1.0" and each["consumers"]]
+
+
 def test_the_finishes_of_a_sync_reach_a_receiver_with_a_topic_filter(tmp_path: Path) -> None:
     with running() as upstream, pulpit(tmp_path / "data") as server:
         upstream.put("a.iso", b"a" * 4096)
@@ -254,14 +263,23 @@ def test_the_finishes_of_a_sync_reach_a_receiver_with_a_topic_filter(tmp_path: P
         url = server.amqp_url.replace("%2F", "")
         connection = utils.BlockingConnection(url, timeout=20)
         receiver = connection.create_receiver("pulp", options=topic_filter(FINISHES), credit=10)
-        server.ended(server.sync("files"))
+        code = PAGE.read_text().split("```python\n")[1].split("```")[0].replace("5672", str(server.broker_port))
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as example:
+            until(lambda: len(clients(server)) == 2, what="the example of the page")
+            server.ended(server.sync("files"))
+            assert example.stdout
+            assert [example.stdout.readline() for _ in range(2)] == [
+                "pulp.server.repo.sync.finish\n",
+                "pulp.server.repo.publish.finish\n",
+            ]
+            example.kill()
         printed = []
         for _ in range(2):
             message = receiver.receive(20)
             receiver.accept()
             printed.append((message.subject, json.loads(text(message))["payload"]["result"]))
-        clients = server.call("GET", "/pulpit/v1/broker")["connections"]
-        (seen,) = [each for each in clients if each["dialect"] == "AMQP 1.0"]
+        until(lambda: len(clients(server)) == 1, what="the end of the example")
+        (seen,) = clients(server)
         connection.close()
     assert printed == [
         ("pulp.server.repo.sync.finish", "success"),
