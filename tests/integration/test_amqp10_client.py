@@ -8,7 +8,8 @@ import pytest
 
 from pulpit.amqp10 import message
 from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Cause, Connection, Lost, Manner, connect
+from pulpit.amqp10.client import Connection, Manner, connect
+from pulpit.amqp10.lost import Cause, Lost
 from pulpit.amqp10.message import Message
 from pulpit.amqp10.words import ACCEPTED, NOT_FOUND, Terminus
 from support.amqp10 import needs_amqp10

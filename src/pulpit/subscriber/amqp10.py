@@ -11,8 +11,10 @@ from typing import Final
 
 from pulpit.amqp10 import client, words
 from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Cause, Connection, Lost, Manner, Receiver
+from pulpit.amqp10.attached import Receiver
+from pulpit.amqp10.client import Connection, Manner
 from pulpit.amqp10.events import Opened
+from pulpit.amqp10.lost import Cause, Lost
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.manners10 import Broker, Place, recognize

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pulpit.amqp10 import message as codec
-from pulpit.amqp10.client import Lost
+from pulpit.amqp10.lost import Lost
 from pulpit.amqp10.words import DECODE_ERROR, TOO_LARGE, Accepted, Condition, Modified, Rejected, Released
 from pulpit.amqp10.words import Outcome as Answer
 from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way

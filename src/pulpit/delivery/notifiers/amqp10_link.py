@@ -8,7 +8,9 @@ from typing import Final
 from urllib.parse import quote
 
 from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Connection, Lost, Manner, Sender, connect
+from pulpit.amqp10.attached import Sender
+from pulpit.amqp10.client import Connection, Manner, connect
+from pulpit.amqp10.lost import Lost
 from pulpit.amqp10.words import NOT_FOUND
 from pulpit.delivery.notifiers import amqp_link
 from pulpit.delivery.notifiers.amqp10_profiles import OF_THE_BROKER, PROFILES, Creation, Profile, recognised
