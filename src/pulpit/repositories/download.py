@@ -1,50 +1,36 @@
 """Downloads: many at a time, each gone on with where it broke off, verified before it counts.
 
-A failure is transient (the connection broke, nothing came for too long, the server says 5xx) and tried again after a
-pause, or final (404, another size, another checksum).
+What fails in a way that may pass (`failures`) is tried again after a pause (`pace`).
 """
 
 import asyncio
 import hashlib
 import os
-import random
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-import aiohttp
 from aiohttp import ClientResponse, hdrs
 
-from pulpit.backoff import delay
 from pulpit.content.feed import Feed
-from pulpit.content.limits import MIB, Limits
+from pulpit.content.limits import Limits
 from pulpit.content.paths import shown
-from pulpit.content.port import Checksum, Document, NotForUs, NotThere, StoredFile, WantedFile
-from pulpit.errors import WorkFailed
+from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.connections import HEADERS, login, open_session, proxy, reach_of, tls
 from pulpit.repositories.express import Express
+from pulpit.repositories.failures import DownloadFailed, Failures, public, refuse_status
+from pulpit.repositories.pace import Pace, Tries
 from pulpit.repositories.pool import in_parallel
-from pulpit.repositories.reach import OutOfReach
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workroom import workroom
 
-_OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
 _NOT_MODIFIED: Final = 304
 _RANGE_NOT_SATISFIABLE: Final = 416
-_FORBIDDEN: Final = 403
-_ABSENT: Final = frozenset({404, 410})
-_SERVER_ERROR: Final = 500
-_TRANSIENT: Final = frozenset({408, 425, 429})
-_WORTH_ANOTHER_TRY: Final = MIB
-"""A try that brought so many bytes does not count against the limit of tries."""
 
 T = TypeVar("T")
 
@@ -52,31 +38,8 @@ OnBytes = Callable[[int], None]
 """Told how many bytes came; a negative number when some of them are thrown away."""
 
 
-class DownloadFailed(WorkFailed):
-    """A URL could not be had; `transient` if another try may do better."""
-
-    def __init__(self, url: str, reason: str, *, transient: bool = False) -> None:
-        super().__init__(f"{public(url)} {reason}.")
-        self.url = public(url)
-        self.transient = transient
-
-
-class Absent(DownloadFailed, NotThere):
-    """There is nothing at a URL."""
-
-
-class Forbidden(DownloadFailed, NotForUs):
-    """We must not have what is at a URL."""
-
-
 class _WrongAfterResume(Exception):
     """What was gone on with does not have the checksum; perhaps its beginning is to blame."""
-
-
-def public(url: str) -> str:
-    """A URL for people, without credentials."""
-    parts = urlsplit(url)
-    return shown(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), most=500)
 
 
 class Downloads:
@@ -144,7 +107,7 @@ class Downloads:
         accept: str | None = None,
     ) -> Document | None:
         """Fetch a list, as the port says."""
-        tries, headers = _Tries(self._limits), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
+        tries, headers = Tries(self._limits), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
         while True:
             try:
                 return await self._document(url, most, checksum, headers)
@@ -158,7 +121,7 @@ class Downloads:
             DownloadFailed: it cannot be had, or is not what it should be.
             StorageFull: the disk has no room.
         """
-        tries = _Tries(self._limits)
+        tries = Tries(self._limits)
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
             return await self._small_file(wanted, wanted.size, tries, on_bytes)
         with (
@@ -175,7 +138,7 @@ class Downloads:
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
-    async def _small_file(self, wanted: WantedFile, size: int, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
+    async def _small_file(self, wanted: WantedFile, size: int, tries: Tries, on_bytes: OnBytes) -> StoredFile:
         while True:
             url = tries.url(wanted)
             try:
@@ -284,10 +247,10 @@ class Downloads:
     @asynccontextmanager
     async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[ClientResponse]:
         """An answer whose status promises something to read."""
-        with _Failures(url, self._limits):
+        with Failures(url, self._limits):
             answer = await self._ask(url, headers)
         try:
-            _refuse_status(url, answer)
+            refuse_status(url, answer)
             yield answer
         finally:
             answer.release()
@@ -304,146 +267,14 @@ class Downloads:
 
     async def _pieces(self, answer: ClientResponse, url: str) -> AsyncIterator[bytes]:
         """The body as it comes, not faster than allowed, and not slower than is worth waiting for."""
-        pace = _Pace(self._limits, self._feed.max_speed)
-        with _Failures(url, self._limits):
+        pace = Pace(self._limits, self._feed.max_speed)
+        with Failures(url, self._limits):
             async for data in answer.content.iter_any():
                 yield data
                 if pace.too_slow(len(data)):
                     raise DownloadFailed(url, f"came slower than {pace.least:.0f} bytes per second", transient=True)
                 if pace.most is not None:
                     await asyncio.sleep(pace.ahead())
-
-
-class _Failures:
-    """Turns what the network does into `DownloadFailed`."""
-
-    def __init__(self, url: str, limits: Limits) -> None:
-        self._url: Final = url
-        self._limits: Final = limits
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        final = self._final(error)
-        if final:
-            raise DownloadFailed(self._url, final) from None
-        transient = self._transient(error)
-        if transient:
-            raise DownloadFailed(self._url, transient, transient=True) from None
-
-    def _final(self, error: BaseException | None) -> str:
-        reason = ""
-        match error:
-            case aiohttp.TooManyRedirects():
-                reason = f"redirects more than {self._limits.redirects} times"
-            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-                reason = "redirects to something that is no HTTP URL"
-            case aiohttp.ClientConnectorError() if isinstance(error.os_error, OutOfReach):
-                reason = f"leads where it must not: {error.os_error.strerror}"
-            case aiohttp.ClientConnectorCertificateError():
-                reason = f"has a certificate that is not trusted ({shown(str(error.certificate_error))})"
-            case aiohttp.ClientHttpProxyError():
-                reason = f"could not be asked for: the proxy answered {error.status}"
-            case aiohttp.ClientSSLError():
-                reason = f"could not be reached over TLS ({shown(str(error))})"
-        return reason
-
-    def _transient(self, error: BaseException | None) -> str:
-        reason = ""
-        match error:
-            case aiohttp.ConnectionTimeoutError():
-                reason = f"could not be connected to within {self._limits.connect_timeout:g} seconds"
-            case aiohttp.SocketTimeoutError():
-                reason = f"stalled: nothing came for {self._limits.stall_timeout:g} seconds"
-            case TimeoutError():
-                reason = f"did not answer within {self._limits.answer_timeout:g} seconds"
-            case aiohttp.ClientConnectorError():
-                reason = f"could not be connected to ({shown(error.os_error.strerror or str(error.os_error))})"
-            case aiohttp.ClientPayloadError():
-                reason = "ended too early: the connection broke off"
-            case aiohttp.ClientError():
-                reason = f"answered what is not HTTP, or broke off ({shown(str(error)) or type(error).__name__})"
-        return reason
-
-
-class _Tries:
-    """Counts the tries of one download and pauses between them."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits: Final = limits
-        self._failed = 0
-        self._asked = 0
-
-    def url(self, wanted: WantedFile) -> str:
-        """The next of a file's URLs."""
-        self._asked += 1
-        return wanted.urls[(self._asked - 1) % len(wanted.urls)]
-
-    async def another(self, error: DownloadFailed, *, came: int) -> None:
-        """Return when it is time for another try.
-
-        Raises:
-            DownloadFailed: there is no point in one.
-        """
-        self._failed = 1 if came >= _WORTH_ANOTHER_TRY else self._failed + 1
-        if not error.transient or self._failed >= self._limits.tries:
-            raise error
-        first, longest = timedelta(seconds=self._limits.first_pause), timedelta(seconds=self._limits.longest_pause)
-        pause = delay(self._failed, first=first, longest=longest, luck=random.random())  # noqa: S311 - no secret
-        await asyncio.sleep(pause.total_seconds())
-
-
-@dataclass(slots=True)
-class _Pace:
-    """How fast a body comes."""
-
-    limits: Limits
-    most: float | None
-    began: float = 0.0
-    came: int = 0
-    window_began: float = 0.0
-    window_came: int = 0
-
-    def __post_init__(self) -> None:
-        self.began = self.window_began = time.monotonic()
-
-    @property
-    def least(self) -> float:
-        """The slowest that is worth waiting for, in bytes per second."""
-        return min(self.limits.slow_bytes_per_second, (self.most or float("inf")) / 2)
-
-    def too_slow(self, came: int) -> bool:
-        """Count bytes; true at the end of a window in which too few came."""
-        self.came += came
-        self.window_came += came
-        elapsed = time.monotonic() - self.window_began
-        if elapsed < self.limits.slow_window:
-            return False
-        slow = self.window_came < self.least * elapsed
-        self.window_began, self.window_came = time.monotonic(), 0
-        return slow
-
-    def ahead(self) -> float:
-        """How many seconds to wait so that it is not faster than allowed."""
-        return max(0.0, self.came / (self.most or float("inf")) - (time.monotonic() - self.began))
-
-
-def _refuse_status(url: str, answer: ClientResponse) -> None:
-    expected = {_OK}
-    asked = answer.request_info.headers
-    if hdrs.RANGE in asked:
-        expected |= {_PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE}
-    if hdrs.IF_NONE_MATCH in asked or hdrs.IF_MODIFIED_SINCE in asked:
-        expected.add(_NOT_MODIFIED)
-    if answer.status not in expected:
-        transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
-        failure = Absent if answer.status in _ABSENT else DownloadFailed
-        failure = Forbidden if answer.status == _FORBIDDEN else failure
-        reason = shown(answer.reason or "")
-        raise failure(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)
 
 
 def _continues(answer: ClientResponse, size: int) -> bool:

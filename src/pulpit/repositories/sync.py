@@ -31,7 +31,8 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import PulpitError, StorageFull, WorkFailed
-from pulpit.repositories.download import DownloadFailed, Downloads, public
+from pulpit.repositories.download import Downloads
+from pulpit.repositories.failures import DownloadFailed, public
 from pulpit.repositories.pool import in_parallel
 from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.storage import Storage, disk_errors
