@@ -21,10 +21,9 @@ from pulpit.amqp10 import message
 from pulpit.amqp10.codec import DecodeError, Described, Symbol
 from pulpit.amqp10.message import Message, Value
 from pulpit.amqp10.sasl import SASL_HEADER
-from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, Modified, Outcome, Rejected, Terminus
+from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, TOPIC_FILTER, Modified, Outcome, Rejected, Terminus
 from pulpit.broker.dialect10 import addresses, departure, sections
 from pulpit.broker.dialect10.arrival import Arrival, BadMessage
-from pulpit.broker.dialect10.filters import TOPIC
 from pulpit.broker.message import Entry
 from support.amqp10 import needs_amqp10
 from support.broker_box import Box
@@ -95,7 +94,7 @@ def conversation() -> bytes:
     """Everything that a busy client says, from its first byte to its last."""
     client = Recording(furnished())
     session = client.session()
-    pattern = {"f": Described(Symbol(TOPIC), "a.#")}
+    pattern = {"f": Described(Symbol(TOPIC_FILTER), "a.#")}
     subscriber = client.receiver(
         Terminus(address="amq.topic", filters=pattern, capabilities=("x",)), session=session, credit=10
     )

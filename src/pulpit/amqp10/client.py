@@ -34,7 +34,7 @@ from pulpit.amqp10.links import Ended, Link, Session
 from pulpit.amqp10.lost import Cause, Lost
 from pulpit.amqp10.rim import GOODBYE_TIMEOUT, Rim
 from pulpit.amqp10.sasl import ClientLogin, Credentials, LoginFailed
-from pulpit.amqp10.words import Condition, Terminus
+from pulpit.amqp10.words import RESOURCE_LIMIT, Condition, Terminus
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a broker must have answered a connection or a link."""
@@ -277,7 +277,7 @@ class Connection:
         return Lost(f"The connection to {self.address} was given up.", Cause.UNREACHABLE)
 
     def _broken(self, condition: Condition) -> Lost:
-        if condition.name == "amqp:resource-limit-exceeded":
+        if condition.name == RESOURCE_LIMIT:
             return Lost(f"The broker at {self.address} has been silent for too long.", Cause.SILENT, condition)
         if condition.description == "connection aborted":
             return Lost(f"The connection to {self.address} is lost: it broke off.", Cause.UNREACHABLE)

@@ -7,21 +7,21 @@ from typing import Any, Final
 from pulpit.amqp10 import codec
 from pulpit.amqp10.codec import DecodeError, Described, Symbol, Timestamp, Ubyte, Uint
 
-HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS, PROPERTIES, APPLICATION = 0x70, 0x71, 0x72, 0x73, 0x74
+HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES = 0x70, 0x71, 0x72, 0x73, 0x74
 DATA, SEQUENCE, VALUE, FOOTER = 0x75, 0x76, 0x77, 0x78
 DEFAULT_PRIORITY: Final = 4
-
-_SECTIONS: Final = {
+SECTIONS: Final = {
     "amqp:header:list": HEADER,
     "amqp:delivery-annotations:map": DELIVERY_ANNOTATIONS,
     "amqp:message-annotations:map": ANNOTATIONS,
     "amqp:properties:list": PROPERTIES,
-    "amqp:application-properties:map": APPLICATION,
+    "amqp:application-properties:map": APPLICATION_PROPERTIES,
     "amqp:data:binary": DATA,
     "amqp:amqp-sequence:list": SEQUENCE,
     "amqp:amqp-value:*": VALUE,
     "amqp:footer:map": FOOTER,
 }
+"""Symbols that stand for the codes of the sections, which may be sent in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def encode(message: Message) -> bytes:
             _encode_map(DELIVERY_ANNOTATIONS, message.delivery_annotations),
             _encode_map(ANNOTATIONS, message.annotations),
             _encode_properties(message),
-            _encode_map(APPLICATION, message.application_properties),
+            _encode_map(APPLICATION_PROPERTIES, message.application_properties),
             _encode_body(message.body),
             _encode_map(FOOTER, message.footer),
         )
@@ -114,7 +114,7 @@ def decode(data: bytes) -> Message:
 _MAPS: Final = {
     DELIVERY_ANNOTATIONS: "delivery_annotations",
     ANNOTATIONS: "annotations",
-    APPLICATION: "application_properties",
+    APPLICATION_PROPERTIES: "application_properties",
     FOOTER: "footer",
 }
 _FIELDS: Final[Mapping[int, tuple[tuple[str, type | tuple[type, ...]], ...]]] = {
@@ -146,7 +146,7 @@ _FIELDS: Final[Mapping[int, tuple[tuple[str, type | tuple[type, ...]], ...]]] = 
 def _code(section: Any) -> int:
     if isinstance(section, Described):
         name = section.descriptor
-        code = _SECTIONS.get(name) if isinstance(name, str) else name
+        code = SECTIONS.get(name) if isinstance(name, str) else name
         if isinstance(code, int) and HEADER <= code <= FOOTER:
             return code
     raise DecodeError("the message has a section that there is not")

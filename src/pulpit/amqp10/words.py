@@ -1,4 +1,7 @@
-"""What crosses the engine's border as values: conditions, outcomes and termini, with nothing of Proton in them."""
+"""What crosses the engine's border as values: conditions, outcomes and termini, with nothing of Proton in them.
+
+The symbols of conditions are those of part 2, section 2.8.15 and following.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +19,16 @@ PRECONDITION_FAILED: Final = "amqp:precondition-failed"
 TOO_LARGE: Final = "amqp:link:message-size-exceeded"
 FRAMING_ERROR: Final = "amqp:connection:framing-error"
 FORCED: Final = "amqp:connection:forced"
+NOT_IMPLEMENTED: Final = "amqp:not-implemented"
+INVALID_FIELD: Final = "amqp:invalid-field"
+RESOURCE_LOCKED: Final = "amqp:resource-locked"
+RESOURCE_DELETED: Final = "amqp:resource-deleted"
+STOLEN: Final = "amqp:link:stolen"
+FRAME_TOO_SMALL: Final = "amqp:frame-size-too-small"
+TOPIC_FILTER: Final = "apache.org:legacy-amqp-topic-binding:string"
+"""The filter of a source by a topic pattern: Qpid's, which RabbitMQ's clients know too."""
+CREATE_ON_DEMAND: Final = "create-on-demand"
+"""The capability of a terminus that asks for a node that is missing to be made: Qpid's."""
 
 
 @dataclass(frozen=True, slots=True)

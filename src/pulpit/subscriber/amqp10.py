@@ -27,9 +27,9 @@ _HOPELESS: Final = frozenset(
         words.UNAUTHORIZED,
         words.NOT_ALLOWED,
         words.PRECONDITION_FAILED,
-        "amqp:invalid-field",
-        "amqp:not-implemented",
-        "amqp:resource-locked",
+        words.INVALID_FIELD,
+        words.NOT_IMPLEMENTED,
+        words.RESOURCE_LOCKED,
     }
 )
 Recognize = Callable[[Opened | None], Broker]

@@ -15,10 +15,9 @@ from urllib.parse import quote
 from pulpit.amqp10.codec import Described, Symbol
 from pulpit.amqp10.events import Opened
 from pulpit.amqp10.makes import Make, make_of
-from pulpit.amqp10.words import Terminus
+from pulpit.amqp10.words import TOPIC_FILTER, Terminus
 from pulpit.subscriber.wish import Wish
 
-TOPIC_FILTER: Final = "apache.org:legacy-amqp-topic-binding:string"
 _UNSETTLED_STATE: Final = 2
 """A terminus that lasts with what is unsettled (section 3.5.5)."""
 

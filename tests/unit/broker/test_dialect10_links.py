@@ -10,8 +10,7 @@ from pulpit.amqp10.codec import Described, Symbol
 from pulpit.amqp10.engine import Engine, Setup
 from pulpit.amqp10.events import SessionEnded
 from pulpit.amqp10.message import Message
-from pulpit.amqp10.words import ACCEPTED, RELEASED, Condition, Modified, Outcome, Rejected, Terminus
-from pulpit.broker.dialect10.filters import TOPIC
+from pulpit.amqp10.words import ACCEPTED, RELEASED, TOPIC_FILTER, Condition, Modified, Outcome, Rejected, Terminus
 from pulpit.broker.dialect10.links import MAX_LINKS
 from pulpit.broker.dialect10.receiving import WINDOW
 from pulpit.broker.permissions import Grant
@@ -21,7 +20,7 @@ from support.broker_box10 import Box10Client, Restricted
 
 pytestmark = needs_amqp10
 
-PATTERN = Described(Symbol(TOPIC), "pulp.server.repo.*.finish")
+PATTERN = Described(Symbol(TOPIC_FILTER), "pulp.server.repo.*.finish")
 
 
 def text(body: bytes, **properties: object) -> bytes:
@@ -685,7 +684,7 @@ def test_a_durable_subscription_comes_back_with_another_pattern() -> None:
     client.receiver(SUBSCRIPTION, name="sub")
     client.connection.lost()
     back = Box10Client(box, container="me")
-    other = Described(Symbol(TOPIC), "other.#")
+    other = Described(Symbol(TOPIC_FILTER), "other.#")
     back.receiver(Terminus(address="amq.topic", durability=2, expiry="never", filters={"f": other}), name="sub")
     assert [key for _, _, key, _ in box.house.hosts["/"].exchanges["amq.topic"].bindings] == ["other.#"]
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pulpit.amqp10 import codec
 from pulpit.amqp10.codec import Described, Symbol, Timestamp, Ubyte, Uint, Ulong
+from pulpit.amqp10.message import ANNOTATIONS, APPLICATION_PROPERTIES, HEADER, PROPERTIES
 from pulpit.broker.dialect10 import sections
 from pulpit.broker.dialect10.arrival import BASIC, RAW_TYPE, unpack
 from pulpit.broker.dialect10.fields import from_field
@@ -54,7 +55,7 @@ def _header_of(entry: Entry) -> bytes:
 @lru_cache(maxsize=256)
 def _header(durable: bool, priority: int | None, ttl: int | None, first: bool, failures: int) -> bytes:
     return codec.described_list(
-        sections.HEADER,
+        HEADER,
         [
             durable,
             None if priority is None else Ubyte(priority),
@@ -92,7 +93,7 @@ def _translated(message: Message) -> bytes:
     }
     parts = [_annotated(message, annotations), _bare_properties(message, headers)]
     if application:
-        parts.append(codec.encode(Described(Ulong(sections.APPLICATION_PROPERTIES), application)))
+        parts.append(codec.encode(Described(Ulong(APPLICATION_PROPERTIES), application)))
     parts.append(_body(message))
     return b"".join(parts)
 
@@ -105,7 +106,7 @@ def _annotations(headers: Mapping[bytes, bytes]) -> dict[Any, Any]:
 def _annotated(message: Message, annotations: dict[Any, Any]) -> bytes:
     annotations[Symbol("x-exchange")] = message.exchange
     annotations[Symbol("x-routing-key")] = message.routing_key
-    return codec.encode(Described(Ulong(sections.ANNOTATIONS), annotations))
+    return codec.encode(Described(Ulong(ANNOTATIONS), annotations))
 
 
 def _bare_properties(message: Message, headers: Mapping[bytes, bytes]) -> bytes:
@@ -124,7 +125,7 @@ def _bare_properties(message: Message, headers: Mapping[bytes, bytes]) -> bytes:
         None,
         None if moment is None else Timestamp(min(int.from_bytes(moment, "big") * 1000, 2**63 - 1)),
     ]
-    return codec.described_list(sections.PROPERTIES, values)
+    return codec.described_list(PROPERTIES, values)
 
 
 def _body(message: Message) -> bytes:

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pulpit.amqp10.codec import Described
+from pulpit.amqp10.words import INVALID_FIELD, TOPIC_FILTER
 from pulpit.broker import tables
 from pulpit.broker.dialect10.addresses import MAX_LENGTH
 from pulpit.broker.dialect10.fields import to_entries
-from pulpit.broker.dialect10.refusals import INVALID_FIELD, LinkRefusal
+from pulpit.broker.dialect10.refusals import LinkRefusal
 from pulpit.broker.exchanges.exchange import Exchange
 
 DIRECT: Final = "apache.org:legacy-amqp-direct-binding:string"
-TOPIC: Final = "apache.org:legacy-amqp-topic-binding:string"
 HEADERS: Final = "apache.org:legacy-amqp-headers-binding:map"
-CODES: Final = {0x0000468C00000000: DIRECT, 0x0000468C00000001: TOPIC, 0x0000468C00000002: HEADERS}
+CODES: Final = {0x0000468C00000000: DIRECT, 0x0000468C00000001: TOPIC_FILTER, 0x0000468C00000002: HEADERS}
 MAX_FILTERS: Final = 256
 _EVERYTHING: Final = {"topic": "#"}
 
@@ -47,7 +47,7 @@ def _kind(value: Any) -> str | None:
     if not isinstance(value, Described):
         return None
     kind = CODES.get(value.descriptor, value.descriptor) if isinstance(value.descriptor, int) else value.descriptor
-    return str(kind) if kind in (DIRECT, TOPIC, HEADERS) else None
+    return str(kind) if kind in (DIRECT, TOPIC_FILTER, HEADERS) else None
 
 
 def _bound(name: str, described: Described) -> Bound:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from pulpit.amqp10 import words
-from pulpit.amqp10.words import Terminus
+from pulpit.amqp10.words import CREATE_ON_DEMAND, INVALID_FIELD, NOT_IMPLEMENTED, RESOURCE_LOCKED, Terminus
 from pulpit.broker import refusals, tables
 from pulpit.broker.dialect10.addresses import (
     MAX_LENGTH,
@@ -24,7 +24,7 @@ from pulpit.broker.dialect10.addresses import (
 )
 from pulpit.broker.dialect10.fields import to_entries
 from pulpit.broker.dialect10.filters import Bound, bindings
-from pulpit.broker.dialect10.refusals import INVALID_FIELD, NOT_IMPLEMENTED, RESOURCE_LOCKED, LinkRefusal
+from pulpit.broker.dialect10.refusals import LinkRefusal
 from pulpit.broker.exchanges.exchange import KINDS, Exchange
 from pulpit.broker.handlers.lookup import RESERVED, invented_name
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE, Rights
@@ -33,7 +33,6 @@ from pulpit.broker.queue_arguments import BadArgument, read_settings
 from pulpit.broker.replies import PREFIX, ReplyDesk
 from pulpit.broker.virtualhost import VirtualHost
 
-CREATE: Final = "create-on-demand"
 SUBSCRIPTION: Final = "amq.subscription."
 EMPTY_TABLE: Final = b"\0\0\0\0"
 _QUEUE_TYPES: Final = ("classic", "quorum")
@@ -232,7 +231,7 @@ def _node(guest: Guest, address: NodeAddress, terminus: Terminus | None) -> Queu
     for found in (host.queues.get(address.name), host.exchanges.get(address.name)):
         if found is not None:
             return found
-    if terminus is not None and CREATE in terminus.capabilities:
+    if terminus is not None and CREATE_ON_DEMAND in terminus.capabilities:
         asked_queue = "queue" in terminus.capabilities
         asked_exchange = "topic" in terminus.capabilities or "exchange-type" in terminus.properties
         if asked_exchange and not asked_queue:
@@ -245,7 +244,7 @@ def _queue(guest: Guest, address: QueueAddress, terminus: Terminus | None) -> Qu
     queue = guest.host.queues.get(address.name)
     if queue is not None:
         return queue
-    if terminus is not None and (address.creates or CREATE in terminus.capabilities):
+    if terminus is not None and (address.creates or CREATE_ON_DEMAND in terminus.capabilities):
         return _create_queue(guest, address.name, terminus)
     raise LinkRefusal(words.NOT_FOUND, f"no queue '{address.name}' in vhost '{guest.host.name}'")
 
@@ -254,7 +253,7 @@ def _exchange(guest: Guest, name: str, terminus: Terminus | None) -> Exchange:
     exchange = guest.host.exchanges.get(name)
     if exchange is not None:
         return exchange
-    if terminus is not None and CREATE in terminus.capabilities:
+    if terminus is not None and CREATE_ON_DEMAND in terminus.capabilities:
         return _create_exchange(guest, name, terminus.properties)
     raise LinkRefusal(words.NOT_FOUND, f"no exchange '{name}' in vhost '{guest.host.name}'")
 

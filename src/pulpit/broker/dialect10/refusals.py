@@ -14,19 +14,13 @@ from pulpit.amqp10 import words
 from pulpit.amqp10.words import Condition
 from pulpit.broker import refusals
 
-NOT_IMPLEMENTED: Final = "amqp:not-implemented"
-INVALID_FIELD: Final = "amqp:invalid-field"
-RESOURCE_LOCKED: Final = "amqp:resource-locked"
-RESOURCE_DELETED: Final = "amqp:resource-deleted"
-STOLEN: Final = "amqp:link:stolen"
-
 _BY_CODE: Final[Mapping[int, str]] = {
     403: words.UNAUTHORIZED,
     404: words.NOT_FOUND,
-    405: RESOURCE_LOCKED,
+    405: words.RESOURCE_LOCKED,
     406: words.PRECONDITION_FAILED,
     530: words.NOT_ALLOWED,
-    540: NOT_IMPLEMENTED,
+    540: words.NOT_IMPLEMENTED,
 }
 
 

@@ -10,28 +10,19 @@ from typing import Any, Final
 
 from pulpit.amqp10 import codec
 from pulpit.amqp10.codec import DecodeError
+from pulpit.amqp10.message import (
+    ANNOTATIONS,
+    APPLICATION_PROPERTIES,
+    DATA,
+    FOOTER,
+    HEADER,
+    PROPERTIES,
+    SECTIONS,
+    SEQUENCE,
+    VALUE,
+)
 
-HEADER: Final = 0x70
-DELIVERY_ANNOTATIONS: Final = 0x71
-ANNOTATIONS: Final = 0x72
-PROPERTIES: Final = 0x73
-APPLICATION_PROPERTIES: Final = 0x74
-DATA: Final = 0x75
-SEQUENCE: Final = 0x76
-VALUE: Final = 0x77
-FOOTER: Final = 0x78
 BODIES: Final = (DATA, SEQUENCE, VALUE)
-_NAMES: Final = {
-    "amqp:header:list": HEADER,
-    "amqp:delivery-annotations:map": DELIVERY_ANNOTATIONS,
-    "amqp:message-annotations:map": ANNOTATIONS,
-    "amqp:properties:list": PROPERTIES,
-    "amqp:application-properties:map": APPLICATION_PROPERTIES,
-    "amqp:data:binary": DATA,
-    "amqp:amqp-sequence:list": SEQUENCE,
-    "amqp:amqp-value:*": VALUE,
-    "amqp:footer:map": FOOTER,
-}
 _FIXED: Final = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 _VARIABLE: Final = {0xA: 1, 0xB: 4, 0xC: 1, 0xD: 4, 0xE: 1, 0xF: 4}
 _LENGTHS: Final = {1: struct.Struct(">B"), 4: struct.Struct(">I")}
@@ -144,7 +135,7 @@ def _section(data: bytes, at: int) -> tuple[int, int, int]:
         kind, value = data[at + 2], at + 3
     else:
         descriptor, value = codec.decode(data, at + 1)
-        kind = int(descriptor) if isinstance(descriptor, int) else _NAMES.get(str(descriptor), 0)
+        kind = int(descriptor) if isinstance(descriptor, int) else SECTIONS.get(str(descriptor), 0)
     if not HEADER <= kind <= FOOTER:
         raise DecodeError("the message has a section that is none of AMQP 1.0")
     return kind, value, _end(data, value)

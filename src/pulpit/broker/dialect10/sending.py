@@ -3,11 +3,20 @@
 from typing import Final, Protocol
 
 from pulpit.amqp10.links import Sender
-from pulpit.amqp10.words import TOO_LARGE, Accepted, Condition, Modified, Outcome, Rejected, Released
+from pulpit.amqp10.words import (
+    RESOURCE_DELETED,
+    STOLEN,
+    TOO_LARGE,
+    Accepted,
+    Condition,
+    Modified,
+    Outcome,
+    Rejected,
+    Released,
+)
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.dialect10.departure import Departures
 from pulpit.broker.dialect10.nodes import Guest, Spring
-from pulpit.broker.dialect10.refusals import RESOURCE_DELETED, STOLEN
 from pulpit.broker.message import Entry
 from pulpit.broker.outbox import Outbox
 

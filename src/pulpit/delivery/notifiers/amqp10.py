@@ -12,7 +12,17 @@ from typing import Any, Final
 
 from pulpit.amqp10 import message as codec
 from pulpit.amqp10.lost import Lost
-from pulpit.amqp10.words import DECODE_ERROR, TOO_LARGE, Accepted, Condition, Modified, Rejected, Released
+from pulpit.amqp10.words import (
+    DECODE_ERROR,
+    FRAME_TOO_SMALL,
+    INVALID_FIELD,
+    TOO_LARGE,
+    Accepted,
+    Condition,
+    Modified,
+    Rejected,
+    Released,
+)
 from pulpit.amqp10.words import Outcome as Answer
 from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way
 from pulpit.delivery.notifiers.amqp10_message import message
@@ -23,7 +33,7 @@ from pulpit.events import Event
 
 ACCEPT_TIMEOUT: Final = 30.0
 """Seconds until a broker must have decided about a window of messages."""
-HOPELESS: Final = frozenset({TOO_LARGE, DECODE_ERROR, "amqp:frame-size-too-small", "amqp:invalid-field"})
+HOPELESS: Final = frozenset({TOO_LARGE, DECODE_ERROR, FRAME_TOO_SMALL, INVALID_FIELD})
 """Conditions that say that this very message will never do; any other may heal."""
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pulpit.amqp10.events import Opened
 from pulpit.amqp10.makes import Make, make_of
-from pulpit.amqp10.words import Terminus
+from pulpit.amqp10.words import CREATE_ON_DEMAND, Terminus
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"
 """What the template of an address may hold."""
@@ -74,7 +74,7 @@ class Profile:
         return self.address.replace(EXCHANGE, exchange).replace(SUBJECT, subject)
 
 
-_CREATE: Final = ("create-on-demand", "topic")
+_CREATE: Final = (CREATE_ON_DEMAND, "topic")
 _A_DURABLE_TOPIC: Final[Mapping[str, Any]] = {"exchange-type": "topic", "durable": True}
 
 PULPIT: Final = Profile(
