@@ -11,6 +11,8 @@ from pulpit.errors import InvalidValue, UnsupportedValue
 
 POLICIES: Final = ("immediate", "background", "on_demand")
 MOST_DOWNLOADS: Final = 100
+MOST_RETAINED: Final = 1_000_000
+"""Old versions that `retain_old_count` may keep."""
 _MOST_PORT: Final = 65535
 
 

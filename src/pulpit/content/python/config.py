@@ -15,7 +15,6 @@ from pulpit.errors import InvalidValue
 
 EVERYTHING: Final = "*"
 
-_MOST_RETAINED: Final = 1_000_000
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_*?]+\Z")
 
 
@@ -120,7 +119,7 @@ _IMPORTER: Final[_Checks] = {
     "prereleases": feed.boolean,
     "include_yanked": feed.boolean,
     "allow_unhashed": feed.boolean,
-    "retain_old_count": feed.whole(0, _MOST_RETAINED),
+    "retain_old_count": feed.whole(0, feed.MOST_RETAINED),
 }
 _DISTRIBUTOR: Final[_Checks] = {
     "relative_url": feed.relative_url,

@@ -10,7 +10,6 @@ from pulpit.errors import InvalidValue
 
 SKIPPABLE: Final = ("rpm", "drpm", "srpm", "distribution", "erratum")
 CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
-_MOST_RETAINED: Final = 1_000_000
 _KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
 
 
@@ -21,7 +20,7 @@ def _types(name: str, value: Any) -> None:
 
 def _key_ids(name: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(one, str) and _KEY_ID.match(one) for one in value):
-        raise InvalidValue(name, "it must be a list of key ids: 8 to 40 hexadecimal digits each.")
+        raise InvalidValue(name, "it must be a list of key ids: 8 to 64 hexadecimal digits each.")
 
 
 def _checksum_type(name: str, value: Any) -> None:
@@ -37,7 +36,7 @@ def _public_keys(name: str, value: Any) -> None:
 _IMPORTER: Final[dict[str, Callable[[str, Any], None]]] = {
     "feed": feed.url,
     "type_skip_list": _types,
-    "retain_old_count": feed.whole(0, _MOST_RETAINED),
+    "retain_old_count": feed.whole(0, feed.MOST_RETAINED),
     "require_signature": feed.boolean,
     "allowed_keys": _key_ids,
     "repo_gpgcheck": feed.boolean,
