@@ -9,17 +9,15 @@ failed and removes nothing.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection
 
 from pulpit.clock import iso_micro
 from pulpit.content.feed import Feed
-from pulpit.content.limits import GIB
 from pulpit.content.port import (
     Catalogue,
     ContentType,
@@ -31,8 +29,10 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import PulpitError, StorageFull, WorkFailed
+from pulpit.repositories.batches import ahead, portions
 from pulpit.repositories.download import Downloads
 from pulpit.repositories.failures import DownloadFailed, public
+from pulpit.repositories.planning import Planned, Planning
 from pulpit.repositories.pool import in_parallel
 from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.storage import Storage, disk_errors
@@ -44,7 +44,6 @@ from pulpit.store.units import Saved
 
 Report = Callable[[dict[str, Any]], None]
 
-_BATCH_BYTES: Final = 2 * GIB
 _REPORT_EVERY: Final = 0.2  # seconds, while bytes come
 _SECRETS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
 _COMMIT_TRIES: Final = 3
@@ -95,34 +94,6 @@ def _importer(workplace: Workplace, repo_id: str) -> Importer:
         return repositories.importer(connection, repo_id)
 
 
-@dataclass(kw_only=True, slots=True)
-class _Planned:
-    """A unit of the feed, with the metadata and those of its files that are kept already."""
-
-    unit: WantedUnit
-    known: dict[str, Any] | None = None
-    files: dict[str, StoredFile] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> list[WantedFile]:
-        return [file for file in self.unit.files if file.relative_path not in self.files]
-
-    def stored(self) -> units.NewUnit:
-        files = tuple(
-            units.File(relative_path=file.relative_path, sha256=file.sha256, size=file.size)
-            for file in (self.files[wanted.relative_path] for wanted in self.unit.files)
-        )
-        unit = self.unit
-        return units.NewUnit(
-            type_id=unit.type_id,
-            key=unit.key,
-            metadata=unit.metadata,
-            files=files,
-            slot=unit.slot,
-            detail=unit.detail or None,
-        )
-
-
 class _Run:
     """One sync."""
 
@@ -138,6 +109,7 @@ class _Run:
         self._progress: Final = Progress(clock=workplace.clock)
         self._memory: dict[str, Any] | None = None
         self._fresh: Final[set[str]] = set()
+        self._planning: Final = Planning(self._database, self._storage, self._repo_id, self._fresh)
         self._given_up: WorkFailed | None = None
         self._total: Final = Saved()
         self._removed = 0
@@ -167,7 +139,7 @@ class _Run:
             await self._take_over(downloads, catalogue)
 
     async def _take_over(self, downloads: Downloads, catalogue: Catalogue) -> None:
-        async with _ahead(_portions(catalogue.batches)) as batches:
+        async with ahead(portions(catalogue.batches)) as batches:
             async for batch in batches:
                 await self._one_batch(downloads, batch)
                 if self._given_up is not None:
@@ -184,7 +156,7 @@ class _Run:
         for _ in range(_COMMIT_TRIES):
             before = self._progress.units_done, self._progress.bytes_done, self._failed_files
             done, files_done = dict(self._progress.done), dict(self._progress.files_done)
-            planned = await in_thread(self._plan, batch)
+            planned = await in_thread(self._planning.of, batch)
             await self._download(downloads, planned)
             complete = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
             if await in_thread(self._commit, complete):
@@ -193,54 +165,9 @@ class _Run:
             self._progress.done, self._progress.files_done = done, files_done
         raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
 
-    def _plan(self, batch: Sequence[WantedUnit]) -> list[_Planned]:
-        """See which files are kept already."""
-        with self._database.read() as connection:
-            batch = self._wanted(connection, batch)
-            identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
-            known = units.find(connection, set(identities.values()))
-            sha256s = {
-                file.checksum.digest for unit in batch for file in unit.files if file.checksum.algorithm == "sha256"
-            }
-            kept = units.kept(connection, sha256s)
-        planned = [_Planned(unit=unit) for unit in batch]
-        for index, plan in enumerate(planned):
-            old = known.get(identities[index])
-            plan.known = old.metadata if old else None
-            hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
-            for file in plan.unit.files:
-                self._reuse(plan, file, hashes.get(file.relative_path), kept)
-        return planned
-
-    def _wanted(self, connection: Connection, batch: Sequence[WantedUnit]) -> Sequence[WantedUnit]:
-        """The batch without what is wanted only by those who hold it, if this repository does not."""
-        identities = {(unit.type_id, units.key_digest(unit.key)) for unit in batch if unit.only_if_held}
-        if not identities:
-            return batch
-        known = units.find(connection, identities)
-        held = units.held_of(connection, self._repo_id, [unit.id for unit in known.values()])
-        mine = {identity for identity, unit in known.items() if unit.id in held}
-        return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
-
-    def _reuse(self, plan: _Planned, file: WantedFile, known: str | None, kept: Mapping[str, int]) -> None:
-        """Note a file that is kept; one that nobody committed is read again first."""
-        sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else known
-        if sha256 is None:
-            return
-        size = kept.get(sha256) if known is None else kept.get(sha256, file.size)
-        if size is not None and self._storage.has(sha256, size):
-            found: int | None = size
-        elif size is None:
-            found = self._storage.adopt(sha256)
-            self._fresh.update([sha256] if found is not None else ())
-        else:
-            found = None
-        if found is not None and file.size in (None, found):
-            plan.files[file.relative_path] = StoredFile(relative_path=file.relative_path, sha256=sha256, size=found)
-
-    async def _download(self, downloads: Downloads, planned: list[_Planned]) -> None:
+    async def _download(self, downloads: Downloads, planned: list[Planned]) -> None:
         """Fetch what is missing and make it safe."""
-        waiting: dict[str, list[tuple[_Planned, WantedFile]]] = {}
+        waiting: dict[str, list[tuple[Planned, WantedFile]]] = {}
         for plan in planned:
             self._progress.bytes_done += sum(file.size for file in plan.files.values())
             self._progress.files_came(plan.unit.type_id, len(plan.files))
@@ -254,7 +181,7 @@ class _Run:
         self._fresh.clear()
         self._say()
 
-    async def _one_file(self, downloads: Downloads, group: list[tuple[_Planned, WantedFile]]) -> None:
+    async def _one_file(self, downloads: Downloads, group: list[tuple[Planned, WantedFile]]) -> None:
         _, wanted = group[0]
         if self._given_up is not None:
             return
@@ -273,7 +200,7 @@ class _Run:
                 self._progress.unit_done(plan.unit.type_id)
         self._bytes_came(stored.size * (len(group) - 1))
 
-    def _examined(self, complete: list[_Planned]) -> list[_Planned]:
+    def _examined(self, complete: list[Planned]) -> list[Planned]:
         """Those units whose files the content type takes; some at a time, as it may ask other programs."""
         portions = [complete[start : start + _EXAMINED] for start in range(0, len(complete), _EXAMINED)]
         with ThreadPoolExecutor(_EXAMINERS) as pool:
@@ -283,11 +210,11 @@ class _Run:
                 self._count_failure(*flaw)
         return [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
 
-    def _flaws(self, portion: list[_Planned]) -> list[tuple[WantedFile, str, str] | None]:
+    def _flaws(self, portion: list[Planned]) -> list[tuple[WantedFile, str, str] | None]:
         """For each unit a file that is not taken, its URL and why; `None` where all are."""
         return [self._flaw(plan) for plan in portion]
 
-    def _flaw(self, plan: _Planned) -> tuple[WantedFile, str, str] | None:
+    def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
         paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
         for wanted, path in zip(plan.unit.files, paths, strict=True):
             flaw = self._type.flaw(plan.unit, path, self._config)
@@ -309,7 +236,7 @@ class _Run:
         if self._failed_in_a_row >= self._workplace.limits.failures_in_a_row:
             self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
 
-    def _commit(self, complete: list[_Planned]) -> bool:
+    def _commit(self, complete: list[Planned]) -> bool:
         """Put units into the repository; false if some of their files were removed meanwhile."""
         with self._database.write() as tx:
             units.lock_artifacts(tx)
@@ -406,36 +333,3 @@ class _Run:
 
     def _say(self) -> None:
         self._report({self._importer.id: self._type.sync_report(self._progress)})
-
-
-@asynccontextmanager
-async def _ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncIterator[list[WantedUnit]]]:
-    """The batches, each read in a thread while the one before it is worked on; no thread goes on after the block."""
-    coming = asyncio.create_task(in_thread(next, batches, None))
-
-    async def each() -> AsyncIterator[list[WantedUnit]]:
-        nonlocal coming
-        while (batch := await coming) is not None:
-            coming = asyncio.create_task(in_thread(next, batches, None))
-            yield batch
-
-    try:
-        yield each()
-    finally:
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-
-
-def _portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUnit]]:
-    """Cut batches so that none is too much for one transaction, or too long a way for a sync to lose."""
-    for batch in batches:
-        portion: list[WantedUnit] = []
-        size = 0
-        for unit in batch:
-            portion.append(unit)
-            size += sum(file.size or 0 for file in unit.files)
-            if len(portion) >= units.MOST_AT_ONCE or size >= _BATCH_BYTES:
-                yield portion
-                portion, size = [], 0
-        if portion:
-            yield portion

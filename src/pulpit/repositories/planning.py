@@ -1,0 +1,97 @@
+"""What a sync plans: the units that a batch of the feed asks for, held against the files that are kept already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from pulpit.content.port import StoredFile, WantedFile, WantedUnit
+from pulpit.repositories.storage import Storage
+from pulpit.store import units
+from pulpit.store.database import Database
+
+
+@dataclass(kw_only=True, slots=True)
+class Planned:
+    """A unit of the feed, with the metadata and those of its files that are kept already."""
+
+    unit: WantedUnit
+    known: dict[str, Any] | None = None
+    files: dict[str, StoredFile] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[WantedFile]:
+        """Files that are not kept."""
+        return [file for file in self.unit.files if file.relative_path not in self.files]
+
+    def stored(self) -> units.NewUnit:
+        """The unit with its files, as it is saved once none is missing."""
+        files = tuple(
+            units.File(relative_path=file.relative_path, sha256=file.sha256, size=file.size)
+            for file in (self.files[wanted.relative_path] for wanted in self.unit.files)
+        )
+        unit = self.unit
+        return units.NewUnit(
+            type_id=unit.type_id,
+            key=unit.key,
+            metadata=unit.metadata,
+            files=files,
+            slot=unit.slot,
+            detail=unit.detail or None,
+        )
+
+
+class Planning:
+    """Plans for one repository; `fresh` gets the SHA-256 of files that were there and that nobody had committed."""
+
+    def __init__(self, database: Database, storage: Storage, repo_id: str, fresh: set[str]) -> None:
+        self._database: Final = database
+        self._storage: Final = storage
+        self._repo_id: Final = repo_id
+        self._fresh: Final = fresh
+
+    def of(self, batch: Sequence[WantedUnit]) -> list[Planned]:
+        """See which units of a batch are wanted, and which of their files are kept already."""
+        with self._database.read() as connection:
+            batch = self._wanted(connection, batch)
+            identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
+            known = units.find(connection, set(identities.values()))
+            sha256s = {
+                file.checksum.digest for unit in batch for file in unit.files if file.checksum.algorithm == "sha256"
+            }
+            kept = units.kept(connection, sha256s)
+        planned = [Planned(unit=unit) for unit in batch]
+        for index, plan in enumerate(planned):
+            old = known.get(identities[index])
+            plan.known = old.metadata if old else None
+            hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
+            for file in plan.unit.files:
+                self._reuse(plan, file, hashes.get(file.relative_path), kept)
+        return planned
+
+    def _wanted(self, connection: Connection, batch: Sequence[WantedUnit]) -> Sequence[WantedUnit]:
+        """The batch without what is wanted only by those who hold it, if this repository does not."""
+        identities = {(unit.type_id, units.key_digest(unit.key)) for unit in batch if unit.only_if_held}
+        if not identities:
+            return batch
+        known = units.find(connection, identities)
+        held = units.held_of(connection, self._repo_id, [unit.id for unit in known.values()])
+        mine = {identity for identity, unit in known.items() if unit.id in held}
+        return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
+
+    def _reuse(self, plan: Planned, file: WantedFile, known: str | None, kept: Mapping[str, int]) -> None:
+        """Note a file that is kept; one that nobody committed is read again first."""
+        sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else known
+        if sha256 is None:
+            return
+        size = kept.get(sha256) if known is None else kept.get(sha256, file.size)
+        if size is not None and self._storage.has(sha256, size):
+            found: int | None = size
+        elif size is None:
+            found = self._storage.adopt(sha256)
+            self._fresh.update([sha256] if found is not None else ())
+        else:
+            found = None
+        if found is not None and file.size in (None, found):
+            plan.files[file.relative_path] = StoredFile(relative_path=file.relative_path, sha256=sha256, size=found)
