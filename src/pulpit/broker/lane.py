@@ -22,7 +22,7 @@ LOAD_BYTES: Final = 1024 * 1024
 class Lane:
     """Entries sorted by id; those that were given back come first again by the same rule."""
 
-    __slots__ = ("_queue", "_store", "_waits", "disk_bytes", "head", "last_loaded", "on_disk", "priority", "tail")
+    __slots__ = ("_queue", "_store", "_waits", "head", "last_loaded", "on_disk", "priority", "tail")
 
     def __init__(self, *, queue: Any, priority: int, store: Store) -> None:
         self._queue: Final = queue
@@ -32,7 +32,6 @@ class Lane:
         self.head: deque[Entry] = deque()
         self.tail: deque[Entry] = deque()
         self.on_disk = 0
-        self.disk_bytes = 0
         self.last_loaded = 0
 
     def __len__(self) -> int:
@@ -81,7 +80,6 @@ class Lane:
         self.head.clear()
         self.tail.clear()
         self.on_disk = 0
-        self.disk_bytes = 0
         return entries
 
     def _last_on_disk(self) -> int:
@@ -93,7 +91,6 @@ class Lane:
         while self.tail and self._store.is_written(self.tail[0]):
             entry = self.tail.popleft()
             self.on_disk += 1
-            self.disk_bytes += len(entry.message.body)
             self._queue.evicted(entry)
         if self.tail:
             self._waits = True
@@ -105,7 +102,6 @@ class Lane:
             rows = self._store.load(self._queue.id, self.priority, self.last_loaded, LOAD_COUNT, LOAD_BYTES)
             for entry in rows:
                 entry.queue = self._queue
-                self.disk_bytes -= len(entry.message.body)
                 self._queue.loaded(entry)
             self.on_disk -= len(rows)
             self.head.extend(rows)

@@ -62,7 +62,6 @@ class Queue:
         self.arguments: Final = arguments
         self.settings: Final = settings
         self.consumers: list[Consumer] = []
-        self.had_consumer = False
         self.touched = not durable
         self.recovered_up_to = 0  # entries up to here count as redelivered
         self.deleted = False
@@ -186,7 +185,6 @@ class Queue:
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Let a consumer take part; those with a higher priority come first, equal ones take turns."""
-        self.had_consumer = True
         self.consumers.append(consumer)
         self.consumers.sort(key=_by_priority) if not self.settings.single_active_consumer else None
         self.used()
@@ -269,7 +267,7 @@ class Queue:
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
         """Find entries on the disk when the broker starts."""
         lane = self._lane_of(priority)
-        lane.on_disk, lane.disk_bytes, lane.last_loaded = count, size, 0
+        lane.on_disk, lane.last_loaded = count, 0
         self.ready_bytes += size
         if redelivered:
             self.recovered_up_to = max(self.recovered_up_to, last_id)
