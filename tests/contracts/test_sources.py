@@ -12,8 +12,7 @@ import pika
 import pytest
 
 from pulpit.subscriber.address import parse
-from pulpit.subscriber.amqp10 import Amqp10Source
-from pulpit.subscriber.manners10 import OTHER
+from pulpit.subscriber.manners10 import OTHER, recognize
 from pulpit.subscriber.source import Delivery, Interrupted, Line, Source, SubscriptionRefused, Verdict
 from pulpit.subscriber.sources import Papers, sources
 from pulpit.subscriber.wish import Wish
@@ -41,10 +40,8 @@ class World:
 
     def source(self, *, port: int | None = None, user: str = "guest:guest") -> Source:
         """The source under test."""
-        [made] = sources([parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")], Papers(name="test"))
-        if self.as_other:
-            assert isinstance(made, Amqp10Source)
-            made._recognize = lambda _: OTHER
+        address = parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")
+        [made] = sources([address], Papers(name="test"), (lambda _: OTHER) if self.as_other else recognize)
         return made
 
     def publish(self, exchange: str, *subjects: str, **properties: Any) -> None:

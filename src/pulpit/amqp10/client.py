@@ -33,7 +33,7 @@ from pulpit.amqp10.events import (
 from pulpit.amqp10.links import Ended, Link, Session
 from pulpit.amqp10.lost import Cause, Lost
 from pulpit.amqp10.rim import GOODBYE_TIMEOUT, Rim
-from pulpit.amqp10.sasl import ClientLogin, Credentials, LoginFailed
+from pulpit.amqp10.sasl import ClientLogin, Credentials, LoginFailed, LoginRefused, NoMechanism
 from pulpit.amqp10.words import RESOURCE_LIMIT, Condition, Terminus
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -262,8 +262,7 @@ class Connection:
         try:
             self._login.receive(data)
         except LoginFailed as error:
-            cause = Cause.LOGIN if error.refused else Cause.PROTOCOL
-            self._lose(Lost(f"The broker at {self.address} cannot be used: {error}", cause))
+            self._lose(Lost(f"The broker at {self.address} cannot be used: {error}", _cause(error)))
             return b""
         if not self._login.done:
             self.flush()
@@ -335,6 +334,16 @@ class Connection:
         except asyncio.CancelledError:
             user.close()
             raise
+
+
+def _cause(error: LoginFailed) -> Cause:
+    match error:
+        case LoginRefused():
+            return Cause.LOGIN
+        case NoMechanism():
+            return Cause.MECHANISM
+        case _:
+            return Cause.PROTOCOL
 
 
 def _in_words(error: OSError) -> str:

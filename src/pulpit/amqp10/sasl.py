@@ -2,6 +2,10 @@
 
 It is done here and not by Proton, whose own build knows neither SCRAM nor how to check a password on the server's side.
 Both classes take bytes until they are `done`; what came behind the log-in stands in `rest` and belongs to the engine.
+
+    LoginFailed
+    ├── LoginRefused     other credentials are needed
+    └── NoMechanism      another mechanism is needed, or TLS
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,10 +39,13 @@ _CODES: Final = {name: code for code, name in _NAMES.items()}
 class LoginFailed(Exception):
     """There is no log-in; the text says why, without any secret."""
 
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.refused = refused
-        """Whether the peer judged the credentials, so that trying again with them is no use."""
+
+class LoginRefused(LoginFailed):
+    """The peer judged the credentials, so that trying again with them is no use."""
+
+
+class NoMechanism(LoginFailed):
+    """The peer offers no way of logging in that these credentials can use, or may."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +200,7 @@ class ClientLogin:
         if known.user is None:
             if ANONYMOUS in offered:
                 return ANONYMOUS, b"pulpit"
-            raise LoginFailed(f"The peer wants a user name; it offers {_listed(offered)}.", refused=True)
+            raise NoMechanism(f"The peer wants a user name; it offers {_listed(offered)}.")
         for name in Scram.NAMES:
             if name in offered:
                 self._scram = Scram(name, known.user, known.password)
@@ -201,10 +208,8 @@ class ClientLogin:
         if PLAIN in offered and known.plain:
             return PLAIN, b"\0".join((b"", known.user.encode(), known.password.encode()))
         if PLAIN in offered:
-            raise LoginFailed(
-                "The peer wants the password in clear, and without TLS that is not allowed.", refused=True
-            )
-        raise LoginFailed(f"The peer knows no log-in that works here; it offers {_listed(offered)}.", refused=True)
+            raise NoMechanism("The peer wants the password in clear, and without TLS that is not allowed.")
+        raise NoMechanism(f"The peer knows no log-in that works here; it offers {_listed(offered)}.")
 
     def _on_challenge(self, fields: Sequence[Any]) -> None:
         challenge = _field(fields, 0, bytes) or b""
@@ -216,11 +221,10 @@ class ClientLogin:
 
     def _on_outcome(self, fields: Sequence[Any]) -> None:
         code = _field(fields, 0, int)
+        if code == _AUTH:
+            raise LoginRefused("The log-in was refused.")
         if code != _OK:
-            refused = code == _AUTH
-            raise LoginFailed(
-                "The log-in was refused." if refused else "The peer cannot log anybody in.", refused=refused
-            )
+            raise LoginFailed("The peer cannot log anybody in.")
         if self._scram:
             try:
                 self._scram.check(_field(fields, 1, bytes))

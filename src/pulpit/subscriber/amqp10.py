@@ -6,18 +6,17 @@ Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from pulpit.amqp10 import client, words
 from pulpit.amqp10.address import Address
 from pulpit.amqp10.attached import Receiver
 from pulpit.amqp10.client import Connection, Manner
-from pulpit.amqp10.events import Opened
 from pulpit.amqp10.lost import Cause, Lost
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
-from pulpit.subscriber.manners10 import Broker, Place, recognize
+from pulpit.subscriber.manners10 import Broker, Place, Recognize, recognize
 from pulpit.subscriber.source import Delivery, Doubts, Interrupted, Line, Outgoing, SubscriptionRefused, Tell, Verdict
 from pulpit.subscriber.wish import Wish
 from pulpit.topics import matches
@@ -32,20 +31,20 @@ _HOPELESS: Final = frozenset(
         words.RESOURCE_LOCKED,
     }
 )
-Recognize = Callable[[Opened | None], Broker]
-
 _OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {Verdict.ACCEPTED: words.ACCEPTED, Verdict.RELEASED: words.RELEASED}
 
 
 class Amqp10Source:
     """One broker that speaks AMQP 1.0."""
 
-    def __init__(self, address: Address, manner: Manner, where: str, declaring: Amqp091Source) -> None:
+    def __init__(
+        self, address: Address, manner: Manner, where: str, declaring: Amqp091Source, recognize: Recognize = recognize
+    ) -> None:
         self._address: Final = address
         self._manner: Final = manner
         self._where: Final = where
         self._declaring: Final = declaring
-        self._recognize: Recognize = recognize
+        self._recognize: Final = recognize
         self._doubts: Final = Doubts()
 
     @property
@@ -106,9 +105,9 @@ class Amqp10Source:
 
     def _hopeless(self, lost: Lost) -> str | None:
         match lost.cause:
-            case Cause.LOGIN if "was refused" in str(lost):
-                return "refuses the user name or password"
             case Cause.LOGIN:
+                return "refuses the user name or password"
+            case Cause.MECHANISM:
                 return f"refuses the way of logging in: {_in_words(lost)}"
             case Cause.CERTIFICATE:
                 return f"shows a certificate that is not trusted: {_in_words(lost)}"

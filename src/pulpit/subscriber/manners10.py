@@ -8,6 +8,7 @@
 | Qpid and any other | its name, with a topic filter | a durable subscription: name of the container and of the link |
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -83,6 +84,9 @@ _BY_MAKE: Final = {
     Make.QPID: OTHER,
     Make.OTHER: OTHER,
 }
+
+
+Recognize = Callable[[Opened | None], Broker]
 
 
 def recognize(remote: Opened | None) -> Broker:

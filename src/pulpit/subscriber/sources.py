@@ -16,6 +16,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.subscriber.address import Address
 from pulpit.subscriber.amqp091 import Amqp091Source
 from pulpit.subscriber.amqp10 import Amqp10Source
+from pulpit.subscriber.manners10 import Recognize, recognize
 from pulpit.subscriber.source import Source
 from pulpit.tls import CertificateFiles
 
@@ -35,8 +36,8 @@ class Papers:
     """Of the connection, for the broker's operators."""
 
 
-def sources(addresses: Sequence[Address], papers: Papers) -> list[Source]:
-    """One for each broker.
+def sources(addresses: Sequence[Address], papers: Papers, recognize: Recognize = recognize) -> list[Source]:
+    """One for each broker; over AMQP 1.0 `recognize` says how it wants to be asked.
 
     Raises:
         ConfigurationError: a file cannot be used, or AMQP 1.0 is asked for and the extra is not installed.
@@ -44,10 +45,10 @@ def sources(addresses: Sequence[Address], papers: Papers) -> list[Source]:
     if any(address.speaks_10 for address in addresses):
         proton.load()
     context = trust(papers) if any(address.tls for address in addresses) else None
-    return [_source(address, context, papers) for address in addresses]
+    return [_source(address, context, papers, recognize) for address in addresses]
 
 
-def _source(address: Address, context: ssl.SSLContext | None, papers: Papers) -> Source:
+def _source(address: Address, context: ssl.SSLContext | None, papers: Papers, recognize: Recognize) -> Source:
     over_091 = Amqp091Source(parameters(address, context, papers), str(address))
     if not address.speaks_10:
         return over_091
@@ -57,7 +58,7 @@ def _source(address: Address, context: ssl.SSLContext | None, papers: Papers) ->
         external=_by_certificate(address, papers),
         allow_plain=lambda _: True,  # what is not allowed has been refused before
     )
-    return Amqp10Source(_named_by_10(address), manner, str(address), over_091)
+    return Amqp10Source(_named_by_10(address), manner, str(address), over_091, recognize)
 
 
 def _named_by_10(address: Address) -> address10.Address:
