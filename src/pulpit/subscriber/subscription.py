@@ -35,6 +35,11 @@ class Subscription:
         self._entered = False
 
     async def __aenter__(self) -> Self:
+        """Wait until the broker and the exchange are there, and subscribe.
+
+        Raises:
+            SubscriptionRefused: the broker says no for good, or every one of them does.
+        """
         await self._following.start()
         self._entered = True
         return self
@@ -51,6 +56,12 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
+        """Wait for the next event, over as many connections as it takes.
+
+        Raises:
+            SubscriptionRefused: as above, when the subscription has to be made again after a loss.
+            RuntimeError: it is asked outside of `async with`.
+        """
         if not self._entered:
             raise RuntimeError("a subscription is iterated over within `async with`, which also ends it")
         self._settle_last()
