@@ -8,14 +8,13 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
-from pulpit.delivery.notifiers.amqp_config import check_config, routing_key
+from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER, PACE, check_config, routing_key
 from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
 from pulpit.delivery.notifiers.amqp_message import properties
 from pulpit.delivery.notifiers.nowhere import Nowhere
-from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Retry
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
@@ -26,7 +25,7 @@ PRECONDITION_FAILED: Final = 406
 class Amqp091:
     """Publishes to one broker; listeners share the connection and have a channel each."""
 
-    pace: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+    pace: Final = PACE
     secret_keys: Final = frozenset[str]()
 
     def __init__(self, link: Link, default_exchange: str, *, source: str = "/pulpit") -> None:
@@ -176,7 +175,7 @@ class _Publisher:
 
     async def _open(self) -> ConfirmChannel:
         channel = await self._link.channel()
-        if self._exchange.startswith("amq."):
+        if self._exchange.startswith(OF_THE_BROKER):
             return channel
         try:
             await channel.declare_exchange(self._exchange)

@@ -7,7 +7,6 @@ exchange that is, and whether it can be created, is the matter of the broker's p
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 from pulpit.amqp10 import message as codec
@@ -27,8 +26,8 @@ from pulpit.amqp10.words import Outcome as Answer
 from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way
 from pulpit.delivery.notifiers.amqp10_message import message
 from pulpit.delivery.notifiers.amqp10_profiles import PLAIN
-from pulpit.delivery.notifiers.amqp_config import check_config, routing_key
-from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.amqp_config import PACE, check_config, routing_key
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Refused, Retry
 from pulpit.events import Event
 
 ACCEPT_TIMEOUT: Final = 30.0
@@ -40,7 +39,7 @@ HOPELESS: Final = frozenset({TOO_LARGE, DECODE_ERROR, FRAME_TOO_SMALL, INVALID_F
 class Amqp10:
     """Publishes to one broker; listeners share the connection and have a link each."""
 
-    pace: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+    pace: Final = PACE
     secret_keys: Final = frozenset[str]()
 
     def __init__(

@@ -13,7 +13,8 @@ from pulpit.amqp10.client import Connection, Manner, connect
 from pulpit.amqp10.lost import Lost
 from pulpit.amqp10.words import NOT_FOUND
 from pulpit.delivery.notifiers import amqp_link
-from pulpit.delivery.notifiers.amqp10_profiles import OF_THE_BROKER, PROFILES, Creation, Profile, recognised
+from pulpit.delivery.notifiers.amqp10_profiles import PROFILES, Creation, Profile, recognised
+from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER
 
 PRECONDITION_FAILED: Final = 406
 

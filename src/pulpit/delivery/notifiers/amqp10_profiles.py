@@ -13,11 +13,10 @@ from urllib.parse import quote
 from pulpit.amqp10.events import Opened
 from pulpit.amqp10.makes import Make, make_of
 from pulpit.amqp10.words import CREATE_ON_DEMAND, Terminus
+from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"
 """What the template of an address may hold."""
-OF_THE_BROKER: Final = "amq."
-"""Begins the names of exchanges that belong to brokers, and are never created."""
 
 
 class Creation(Enum):

@@ -1,12 +1,17 @@
-"""The configuration of an amqp listener, whichever version of AMQP carries its events."""
+"""What an amqp listener is, whichever version of AMQP carries its events: its configuration and its pace."""
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
+from pulpit.delivery.notifiers.port import Pace
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 
+PACE: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+OF_THE_BROKER: Final = "amq."
+"""Begins the names of exchanges that belong to brokers, and are never created (AMQP 0-9-1 section 3.1.3)."""
 LONGEST_NAME: Final = 127
 """Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
 LONGEST_KEY: Final = 255
