@@ -1,9 +1,12 @@
 """What may stand in the configuration of a yum repository: all that the original client sends, and nothing absurd."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from pulpit.content.rpm import createrepo
 from pulpit.content.rpm.yum import Yum
 from pulpit.errors import InvalidValue, UnsupportedValue
 
@@ -92,3 +95,23 @@ def test_a_distributor_that_cannot_work_is_refused_by_name(change: dict[str, Any
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(UnsupportedValue):
         Yum().check_importer_config({"colour": "green"})
+
+
+def test_without_glib_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, createrepo.MODULE, None)
+    createrepo.load.cache_clear()
+    try:
+        with pytest.raises(InvalidValue, match=r"need GLib on the server \(Debian: libglib2.0-0\)") as refused:
+            Yum().check_importer_config(IMPORTER)
+    finally:
+        createrepo.load.cache_clear()
+    assert refused.value.property_names == ["importer_type_id"]
+
+
+def test_a_server_can_do_without_yum() -> None:
+    program = (
+        f"import sys; sys.modules[{createrepo.MODULE!r}] = None\n"
+        "from pulpit.contents import content_types\n"
+        "assert {'iso_importer', 'python_importer', 'yum_importer'} <= content_types().keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
-import createrepo_c as cr
-
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import BadFeed, StoredUnit, WantedFile, WantedUnit
-from pulpit.content.rpm import repomd
+from pulpit.content.rpm import createrepo, repomd
 from pulpit.content.rpm.versions import Evr, evr, sort_index
 from pulpit.errors import InvalidValue
 
@@ -111,6 +109,7 @@ def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: 
     Raises:
         InvalidValue: it is no package, or another one.
     """
+    cr = createrepo.load()
     try:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
     except (cr.CreaterepoCError, OSError, UnicodeDecodeError):
@@ -210,6 +209,7 @@ class _Newest:
 
 
 def _iterate(lists: Lists) -> Iterator[Any]:
+    cr = createrepo.load()
     files = [str(path) if path else None for path in (lists.primary, lists.filelists, lists.other)]
     try:
         for package in cr.PackageIterator(*files, warningcb=_go_on):
@@ -284,6 +284,7 @@ def _unit(package: Any, urls: Sequence[str]) -> WantedUnit:
 
 
 def _detail(package: Any, name: str) -> bytes:
+    cr = createrepo.load()
     xml = "\0".join((cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
     packed = xml.encode()
     if len(packed) > MOST_XML or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries

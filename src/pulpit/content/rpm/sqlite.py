@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import createrepo_c as cr
-
 from pulpit.content import paths
 from pulpit.content.limits import MIB
+from pulpit.content.rpm import createrepo
 from pulpit.content.rpm.packages import Entries
 from pulpit.errors import WorkFailed
-
-_KINDS: Final = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
 
 
 class Target(Protocol):
@@ -33,7 +30,7 @@ class Databases:
 
     def add(self, entries: Entries) -> None:
         """Add a package as it stands in the published lists."""
-        found: list[Any] = []
+        cr, found = createrepo.load(), list[Any]()
         cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
         (package,) = found
 
@@ -59,10 +56,12 @@ def databases() -> Iterator[Databases]:
     Raises:
         WorkFailed: they cannot be written.
     """
+    cr = createrepo.load()
     with tempfile.TemporaryDirectory(prefix="pulpit-sqlite-") as name:
         folder = Path(name)
         try:
-            yield Databases(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in _KINDS.items()})
+            kinds = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
+            yield Databases(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in kinds.items()})
         except cr.CreaterepoCError as error:
             raise WorkFailed(f"The SQLite lists could not be written: {paths.shown(str(error))}.") from None
 

@@ -25,6 +25,7 @@ from pulpit.content.port import (
 )
 from pulpit.content.rpm import (
     comps,
+    createrepo,
     elements,
     feeds,
     modules,
@@ -45,7 +46,7 @@ from pulpit.content.rpm import (
 from pulpit.content.rpm.feeds import Found, Source
 from pulpit.content.rpm.packages import Lists, Survey
 from pulpit.content.rpm.repomd import Record
-from pulpit.errors import InvalidValue
+from pulpit.errors import InvalidValue, WorkFailed
 
 _BATCH: Final = 500
 _MOST_SIGNATURE: Final = 256 * KIB
@@ -84,7 +85,11 @@ class Yum:
         self._clock: Final = clock
 
     def check_importer_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
+        """Refuse a configuration that cannot work, and any where createrepo_c cannot."""
+        try:
+            createrepo.load()
+        except WorkFailed as error:
+            raise InvalidValue("importer_type_id", str(error)) from None
         configuration.check_importer(config)
 
     def check_distributor_config(self, config: Config) -> None:
