@@ -27,6 +27,8 @@ from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 pytestmark = [needs_amqp10, needs_rabbitmq]
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 PLUG_IN = ["rabbitmq_amqp1_0"]
+MANY = 3000
+"""Messages that no broker has accepted in the moment in which it is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -161,18 +163,18 @@ def test_a_broker_killed_in_mid_window_loses_nothing(tmp_path: Path) -> None:
                 with channel(mortal) as ours:
                     ours.queue_declare("mortal", durable=True)
                     ours.queue_bind("mortal", "mortal", "#")
-                sending = asyncio.create_task(opened.deliver(numbered(1, 501)))
+                sending = asyncio.create_task(opened.deliver(numbered(1, MANY + 1)))
                 await asyncio.sleep(0.01)
                 await asyncio.to_thread(mortal.kill)
                 delivered = sum(one == DELIVERED for one in await sending)
                 (outcome,) = await opened.deliver([event(delivered + 1)])
                 assert isinstance(outcome, Retry)
                 await asyncio.to_thread(mortal.start)
-                rest = numbered(delivered + 1, 501)
+                rest = numbered(delivered + 1, MANY + 1)
                 assert list(await opened.deliver(rest)) == [DELIVERED] * len(rest)
                 with channel(mortal) as ours:
                     found = emptied(ours, "mortal")
-                assert list(dict.fromkeys(found)) == list(range(1, 501))
+                assert list(dict.fromkeys(found)) == list(range(1, MANY + 1))
 
         asyncio.run(asyncio.wait_for(story(), 100))
 
