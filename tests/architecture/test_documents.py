@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -68,3 +69,31 @@ def test_every_command_of_the_readme_is_a_target() -> None:
     targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"make ([a-z]+)", (CHECKOUT / "README.md").read_text(encoding="utf-8")))
     assert {"demo", "test"} <= named <= targets
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((DOCS / "decisions").iterdir())
+    assert [page.read_text(encoding="utf-8").split(".")[0] for page in pages] == [
+        f"# {int(page.name[:4])}" for page in pages
+    ]
+    assert len({page.name[:4] for page in pages}) == len(pages)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["amqp10"], *extras["postgresql"]]
+    needed = {re.split(r"[\[<>=]", one)[0] for one in wanted}
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Dependencies, and why")[2]
+    rows = [row.split("|")[2] for row in page.splitlines() if row.startswith("| ")]
+    assert {name.lower() for row in rows[1:] for name in re.findall(r"[\w-]*\w", row)} >= needed
+
+
+def test_every_room_is_described() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rooms = {
+        path.name + "/" * path.is_dir()
+        for path in (CHECKOUT / "src" / "pulpit").iterdir()
+        if not path.name.startswith("_") and path.name != "py.typed"
+    }
+    assert {room for room in rooms if f"`{room}`" not in page} == set()
