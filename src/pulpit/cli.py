@@ -11,6 +11,7 @@ from pulpit import __version__
 from pulpit.client.failures import Failure
 from pulpit.client.output import OutputGone, forget_output
 from pulpit.client.render import clean_lines
+from pulpit.client.sections import Section
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.feed.broker import looks
 from pulpit.feed.fire import fire
@@ -22,7 +23,7 @@ EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: the configuration cannot work."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Section, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pulpit")
 def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""
@@ -71,7 +72,7 @@ def check(config: Path | None, data_dir: str | None, *, deep: bool, repair: bool
     sys.exit(run(settings, deep=deep, repair=repair, as_json=as_json))
 
 
-@pulpit.group(invoke_without_command=True)
+@pulpit.group(cls=Section, invoke_without_command=True)
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
 @click.option("--data-dir", help="Folder of everything that is kept.")
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")

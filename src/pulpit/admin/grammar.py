@@ -9,6 +9,7 @@ import click
 
 from pulpit.client.failures import WrongData
 from pulpit.client.output import OutputGone
+from pulpit.client.sections import Section
 from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
@@ -53,7 +54,7 @@ class Command(click.Command):
             raise click.UsageError("These options must be given: " + ", ".join(missing), ctx)
 
 
-class Group(click.Group):
+class Group(Section):
     """A section; its commands are of our kind, and naming none of them is wrong use."""
 
     command_class = Command
