@@ -67,10 +67,10 @@ def _alone(settings: Settings) -> Iterator[None]:
     try:
         with datafolder.locked(settings.data_dir):
             yield
-    except ConfigurationError as error:
+    except ConfigurationError:
         if not datafolder.is_served(settings.data_dir):
             raise
-        raise ConfigurationError("--repair", f"stop the server first ({error}).") from None
+        raise ConfigurationError("--repair", f"stop the server of {settings.data_dir} first.") from None
 
 
 @contextlib.contextmanager

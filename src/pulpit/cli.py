@@ -3,12 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from pulpit import __version__
-from pulpit.client.failures import Failure
+from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData
 from pulpit.client.output import OutputGone, forget_output
 from pulpit.client.render import clean_lines
 from pulpit.client.sections import Section
@@ -23,7 +23,18 @@ EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: the configuration cannot work."""
 
 
-@click.group(cls=Section, context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(Section):
+    """The outermost group; Ctrl-C ends every command without a word."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pulpit")
 def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""
@@ -100,8 +111,11 @@ def hash_password() -> None:
     from pulpit.api.passwords import hash_password as hashed  # noqa: PLC0415 - as above
 
     asked = sys.stdin.isatty()
-    password = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else sys.stdin.readline()
-    click.echo(hashed(password.rstrip("\n")))
+    prompted = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else sys.stdin.readline()
+    password = prompted.rstrip("\n")
+    if not password:
+        raise WrongData("There is no password on standard input.")
+    click.echo(hashed(password))
 
 
 for look in looks():

@@ -7,6 +7,7 @@ Whatever is opened is closed in the opposite order by one exit stack, so a start
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import signal
@@ -134,6 +135,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listening.bind(address)
             listening.listen(512)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigurationError("[server] host", f"{host} is no address of this machine.") from None
             sentence = f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port."
             raise ConfigurationError("[server] port", sentence) from None
         yield listening

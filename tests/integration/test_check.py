@@ -377,7 +377,7 @@ def test_the_command_repairs_only_while_no_server_runs(here: Mirror) -> None:
     with locked(here.data_dir):
         refused = pulpit_check(here.data_dir, "--repair")
     assert refused.returncode == 78
-    assert "--repair: stop the server first" in refused.stderr
+    assert "--repair: stop the server of" in refused.stderr
 
     repaired = pulpit_check(here.data_dir, "--repair")
     assert (repaired.returncode, "Repaired." in repaired.stdout) == (0, True)

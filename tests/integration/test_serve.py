@@ -82,6 +82,7 @@ def test_a_port_that_is_taken_is_one_sentence_that_names_the_key(tmp_path: Path,
     [
         (["--port", "many"], "[server] port: it must be a whole number"),
         (["--host", "nowhere.invalid"], "[server] host"),
+        (["--host", "192.0.2.1", "--port", "0"], "[server] host: 192.0.2.1 is no address of this machine."),
         (["--config", "none.conf"], "there is no file none.conf"),
         (["--data-dir", "/dev/null/data"], "[server] data_dir"),
     ],
@@ -154,6 +155,13 @@ def look(server: Server, part: str) -> Any:
 
 def asking(server: Server) -> list[str]:
     return ["--url", server.url, "-u", "admin", "--password-file", str(server.data_dir / "admin-password")]
+
+
+def test_an_empty_password_is_not_hashed() -> None:
+    command = [sys.executable, "-m", "pulpit.cli", "broker", "hash"]
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr == "pulpit: There is no password on standard input.\n"
 
 
 def run_hash(password: str) -> str:

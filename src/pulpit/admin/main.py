@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -13,13 +13,11 @@ from pulpit.admin.commands import auth, completion, event, iso, login, orphan, p
 from pulpit.admin.grammar import JSON_FLAG, Root
 from pulpit.admin.session import Session
 from pulpit.client.connecting import connection_options
-from pulpit.client.failures import Failure, WrongData, WrongUse
+from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData, WrongUse
 from pulpit.client.output import OutputGone, forget_output
 from pulpit.client.render import clean_lines
 from pulpit.client.settings import Options
 from pulpit.errors import PulpitError
-
-_INTERRUPTED: Final = 130
 
 
 @click.group("pulp-admin", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         forget_output()
         return 0
     except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

@@ -285,5 +285,6 @@ def _locked(folder: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise ConfigurationError("[broker] data_dir", f"{folder} is used by another broker.") from error
+        sentence = f"{folder} is used by another broker; choose another folder with --data-dir."
+        raise ConfigurationError("[broker] data_dir", sentence) from error
     return lock

@@ -11,9 +11,12 @@ Failure
 └── WorkNotDone      1  the server did as told, and the task failed or was cancelled
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pulpit.errors import PulpitError
+
+EXIT_INTERRUPTED: Final = 130
+"""Of a program that Ctrl-C ended: 128 and the signal, as shells count."""
 
 
 class Failure(PulpitError):

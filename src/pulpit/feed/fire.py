@@ -9,7 +9,7 @@ import click
 
 from pulpit.client.connecting import connect, connection_options
 from pulpit.client.durations import Duration
-from pulpit.client.failures import Failure, WrongData, WrongUse
+from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData, WrongUse
 from pulpit.client.output import write_line
 from pulpit.client.render import clean_lines
 from pulpit.client.server import Server
@@ -19,7 +19,6 @@ from pulpit.feed.sending import Sending
 
 STDIN: Final = "-"
 
-_INTERRUPTED: Final = 130
 _MINUTE: Final = 60
 
 
@@ -74,6 +73,9 @@ def _fire_one(sending: Sending, event_type: str, repo_id: str | None, payload: s
         event["repo_id"] = repo_id
     try:
         sending.send([Entry(number=1, content=encoded(event))])
+    except KeyboardInterrupt:
+        _tell("Whether the event is in the log is not known.")
+        raise
     except Failure as failure:
         raise type(failure)(str(failure).removeprefix("Line 1 is refused: ").replace("line 1", "the event")) from None
     if as_json:
@@ -109,7 +111,7 @@ def _fire_lines(sending: Sending, *, as_json: bool) -> None:
         for batch in batches(lines(sys.stdin.fileno())):
             sending.send(batch)
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     finally:
         write_line(json.dumps({"count": sending.count}) if as_json else _told(sending.count))
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from pulpit.backoff import delay
+from pulpit.client.durations import spelled
 from pulpit.client.failures import Busy, NoConnection, ServerTrouble, WrongData
 from pulpit.client.server import Server, v1_path
 from pulpit.feed.lines import Entry
@@ -72,7 +73,7 @@ class Sending:
             which = f"line {first} is" if first == last else f"lines {first} to {last} are"
             raise type(failure)(f"{failure}\nGiven up; whether {which} in the log is not known.")
         if failures == 1:
-            self.tell(f"{failure} Trying again for {self.patience:.0f} seconds.")
+            self.tell(f"{failure} Trying again for {spelled(self.patience)}.")
         self.sleep(pause)
 
     def _acknowledge(self, answer: object, expected: int) -> None:

@@ -187,3 +187,13 @@ def test_tail_ends_quietly_when_nobody_reads(wire: RestWire, environment: dict[s
 def test_a_wrong_user_is_77(pulpit: Pulpit, wire: RestWire) -> None:
     wire.on(EVENTS, Reply(status=401, body={"auth_error_code": "authentication_failed"}))
     assert "does not accept" in pulpit("fire", "a.a", "-u", "u", "-p", "wrong", code=77).stderr
+
+
+def test_ctrl_c_says_that_nobody_knows_whether_the_event_is_in_the_log(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "pulpit.cli", "fire", "a.b", "--url", "http://127.0.0.1:1"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as fire:
+        assert fire.stderr
+        assert fire.stderr.readline().endswith("Trying again for 1m.\n")
+        fire.send_signal(signal.SIGINT)
+        _, rest = fire.communicate(timeout=20)
+    assert (fire.returncode, rest) == (130, "Whether the event is in the log is not known.\n")
