@@ -82,6 +82,7 @@ def test_a_broker_killed_while_events_are_fired_delays_and_loses_nothing(tmp_pat
         server.create_iso("files", upstream.url)
         server.ended(server.sync("files"))
         subscriber.wait_for(4)
+        broker.remember()
         broker.kill()
         for _ in range(3):
             server.ended(server.sync("files"))

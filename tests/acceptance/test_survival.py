@@ -46,6 +46,7 @@ def test_a_broker_killed_during_a_sync_delays_and_loses_nothing(tmp_path: Path, 
         listener_id = server.listen("pulp")
         task_id, held = start_held_sync(server, upstream)
         subscriber.wait_for(1)
+        broker.remember()
         broker.kill()
         held.opened.set()
         assert server.ended(task_id)["state"] == "finished"

@@ -26,6 +26,7 @@ def publish(url: str, exchange: str, subject: str) -> None:
 def test_a_broker_that_was_killed_is_found_again(tmp_path: Path) -> None:
     with rabbitmq(tmp_path / "rabbit") as broker:
         publish(broker.url, "pulp", "before")
+        broker.remember()
         with listening(tmp_path, "-a", "127.0.0.1", "-p", str(broker.port), "-e", "pulp", "-q") as listener:
             listener.until_ready()
             broker.kill()

@@ -163,6 +163,7 @@ def test_a_broker_killed_in_mid_window_loses_nothing(tmp_path: Path) -> None:
                 with channel(mortal) as ours:
                     ours.queue_declare("mortal", durable=True)
                     ours.queue_bind("mortal", "mortal", "#")
+                await asyncio.to_thread(mortal.remember)
                 sending = asyncio.create_task(opened.deliver(numbered(1, MANY + 1)))
                 await asyncio.sleep(0.01)
                 await asyncio.to_thread(mortal.kill)

@@ -83,6 +83,10 @@ class RabbitMQ:
         """Wait until it takes connections."""
         until(self._answers, what=f"RabbitMQ; see {self._folder / 'out.log'}", seconds=60)
 
+    def remember(self) -> None:
+        """Have it write what was declared into its tables; a node that is killed soon after may forget it otherwise."""
+        self.control("eval", "mnesia:dump_log().")
+
     def kill(self) -> None:
         """`kill -9` of the whole node."""
         assert self._process

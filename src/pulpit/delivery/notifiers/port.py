@@ -70,7 +70,7 @@ class Notifier(Protocol):
         """Get ready for the first event as far as that can be done in advance; trouble will show when it comes."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Try the events in order.
+        """Try the events, of which there is at least one, in order.
 
         Answers one outcome for each event in order, and may stop early: events without an outcome have not been tried,
         or nobody can know what became of them, and are tried again. Nothing follows a `Retry` of any kind.
