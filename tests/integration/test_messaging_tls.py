@@ -22,7 +22,7 @@ from support.authority import Authority
 from support.broker_thread import broker_thread
 from support.happenings import event
 from support.ports import free_port
-from support.rabbitmq import needs_rabbitmq, rabbitmq
+from support.rabbitmq import certificate_log_in, needs_rabbitmq, rabbitmq
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
@@ -112,17 +112,7 @@ def test_a_certificate_logs_in_to_the_embedded_broker(authority: Authority) -> N
 def broker_that_asks(authority: Authority, tmp_path: Path) -> Iterator[int]:
     """A RabbitMQ that lets those in who show a certificate."""
     port, server = free_port(), authority.issue("server")
-    settings = f"""\
-listeners.ssl.default = 127.0.0.1:{port}
-ssl_options.cacertfile = {authority.file}
-ssl_options.certfile = {server}
-ssl_options.keyfile = {server}
-ssl_options.verify = verify_peer
-ssl_options.fail_if_no_peer_cert = true
-auth_mechanisms.1 = EXTERNAL
-auth_mechanisms.2 = PLAIN
-ssl_cert_login_from = common_name
-"""
+    settings = certificate_log_in(port, authority.file, server, must_show=True)
     with rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_auth_mechanism_ssl"], settings) as broker:
         broker.control("add_user", "robot", "never used")
         broker.control("set_permissions", "robot", ".*", ".*", ".*")

@@ -22,7 +22,7 @@ from support.amqp10 import needs_amqp10
 from support.authority import Authority
 from support.happenings import event
 from support.ports import free_port
-from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.rabbitmq import RabbitMQ, certificate_log_in, needs_rabbitmq, rabbitmq
 
 pytestmark = [needs_amqp10, needs_rabbitmq]
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -185,17 +185,7 @@ def secured(tmp_path: Path) -> Iterator[tuple[int, Authority]]:
     """A RabbitMQ over TLS that takes client certificates as log-ins."""
     authority, port = Authority(tmp_path / "authority"), free_port()
     server = authority.issue("server")
-    settings = f"""\
-listeners.ssl.default = 127.0.0.1:{port}
-ssl_options.cacertfile = {authority.file}
-ssl_options.certfile = {server}
-ssl_options.keyfile = {server}
-ssl_options.verify = verify_peer
-ssl_options.fail_if_no_peer_cert = false
-auth_mechanisms.1 = EXTERNAL
-auth_mechanisms.2 = PLAIN
-ssl_cert_login_from = common_name
-"""
+    settings = certificate_log_in(port, authority.file, server, must_show=False)
     with rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_auth_mechanism_ssl", *PLUG_IN], settings) as running:
         running.control("add_user", "robot", "never used")
         running.control("set_permissions", "robot", ".*", ".*", ".*")

@@ -167,3 +167,21 @@ def rabbitmq_cluster(folder: Path) -> Iterator[list[RabbitMQ]]:
     finally:
         for node in reversed(nodes):
             node.stop()
+
+
+def certificate_log_in(port: int, authority: Path, server: Path, *, must_show: bool) -> str:
+    """Settings of a node with TLS on `port` that takes the common name of a client certificate as the log-in.
+
+    It needs the plug-in `rabbitmq_auth_mechanism_ssl`; with `must_show`, nobody else is let in.
+    """
+    return f"""\
+listeners.ssl.default = 127.0.0.1:{port}
+ssl_options.cacertfile = {authority}
+ssl_options.certfile = {server}
+ssl_options.keyfile = {server}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = {str(must_show).lower()}
+auth_mechanisms.1 = EXTERNAL
+auth_mechanisms.2 = PLAIN
+ssl_cert_login_from = common_name
+"""

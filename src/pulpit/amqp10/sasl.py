@@ -145,20 +145,16 @@ def _other_protocol(header: bytes) -> str:
     return "The peer does not speak AMQP."
 
 
-class ClientLogin:
-    """The client's side: `take_output` first, then `receive` until `done`."""
+class _Side:
+    """What both sides of a log-in have."""
 
-    def __init__(self, credentials: Credentials, hostname: str = "") -> None:
-        self._credentials: Final = credentials
-        self._hostname: Final = hostname
+    def __init__(self, output: bytes = b"") -> None:
         self._frames: Final = _Frames()
-        self._output = bytearray(SASL_HEADER)
-        self._scram: Scram | None = None
-        self.mechanism: str | None = None
+        self._output = bytearray(output)
 
     @property
     def done(self) -> bool:
-        """Whether the peer has let us in."""
+        """Whether the client is let in."""
         return self._frames.done
 
     @property
@@ -171,6 +167,17 @@ class ClientLogin:
         output = bytes(self._output)
         self._output.clear()
         return output
+
+
+class ClientLogin(_Side):
+    """The client's side: `take_output` first, then `receive` until `done`."""
+
+    def __init__(self, credentials: Credentials, hostname: str = "") -> None:
+        self._credentials: Final = credentials
+        self._hostname: Final = hostname
+        super().__init__(SASL_HEADER)
+        self._scram: Scram | None = None
+        self.mechanism: str | None = None
 
     def receive(self, data: bytes) -> None:
         """Take what came from the peer.
@@ -253,31 +260,14 @@ class Asked:
     hostname: str
 
 
-class ServerLogin:
+class ServerLogin(_Side):
     """The server's side; the peer's header is read here too. Who may come in is decided by whoever uses it."""
 
     def __init__(self, mechanisms: Sequence[str]) -> None:
         self._mechanisms: Final = tuple(mechanisms)
-        self._frames: Final = _Frames()
-        self._output = bytearray()
+        super().__init__()
         self._begun = False
         self._asked: Asked | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether the client is let in."""
-        return self._frames.done
-
-    @property
-    def rest(self) -> bytes:
-        """What came behind the log-in."""
-        return self._frames.rest
-
-    def take_output(self) -> bytes:
-        """What must be sent to the client now."""
-        output = bytes(self._output)
-        self._output.clear()
-        return output
 
     def receive(self, data: bytes) -> Asked | None:
         """Take what came from the client; answers what it asks, which must be answered before it is given more.

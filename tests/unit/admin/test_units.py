@@ -11,7 +11,7 @@ RunAdmin = Callable[..., int]
 Screen = pytest.CaptureFixture[str]
 
 REPORT = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
-COPY = ["rpm", "repo", "copy", "rpm", "-f", "zoo", "-t", "farm"]
+COPY = ["rpm", "repo", "copy", "rpm", "-f", "zoo", "-t", "barn"]
 REMOVE = ["iso", "repo", "remove", "iso", "--repo-id", "zoo"]
 UNITS = [{"type_id": "rpm", "unit_key": {}}] * 2
 
@@ -50,7 +50,7 @@ def task(result: Any) -> Reply:
 def test_the_options_become_the_filters_of_the_original(
     admin: RunAdmin, wire: RestWire, options: list[str], filters: dict[str, Any]
 ) -> None:
-    wire.on("POST repositories/farm/actions/associate/", Reply(status=202, body=REPORT))
+    wire.on("POST repositories/barn/actions/associate/", Reply(status=202, body=REPORT))
     assert admin(*COPY, *options, "--bg") == 0
     criteria = {"type_ids": ["rpm"], "filters": filters}
     assert wire.asked[0].body == {"source_repo_id": "zoo", "criteria": criteria, "override_config": {}}
@@ -74,7 +74,7 @@ def test_what_is_no_condition_is_refused_before_the_server_is_asked(
 
 
 def test_a_copy_tells_how_many(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
-    wire.on("POST repositories/farm/actions/associate/", Reply(status=202, body=REPORT))
+    wire.on("POST repositories/barn/actions/associate/", Reply(status=202, body=REPORT))
     wire.on("GET tasks/t1/", task({"units_successful": UNITS}))
     assert admin(*COPY) == 0
     assert capsys.readouterr().out == "Task succeeded\n2 units copied.\n"
