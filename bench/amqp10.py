@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bench import peers
 from bench.events import EVENTS, ROUNDS, drain, line
-from pulpit.amqp10 import proton
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Manner
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Manner
 from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.amqp10_link import Link
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not

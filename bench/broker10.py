@@ -20,12 +20,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bench.broker import print_line
-from pulpit.amqp10 import message
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import Arrived, Decided, Event
-from pulpit.amqp10.message import Message
-from pulpit.amqp10.sasl import ClientLogin, Credentials
-from pulpit.amqp10.words import ACCEPTED, Terminus
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import Arrived, Decided, Event
+from pulpit.amqp.amqp10.message import Message
+from pulpit.amqp.amqp10.sasl import ClientLogin, Credentials
+from pulpit.amqp.amqp10.words import ACCEPTED, Terminus
 from support.amqp import Wire
 from support.broker_process import broker_process
 from support.rabbitmq import rabbitmq, why_not

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from bench import peers
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
-from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.fire import fire
+from pulpit.net.addresses import parse_networks
 from pulpit.store import listeners
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell

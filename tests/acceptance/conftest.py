@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.amqp10 import proton
+from pulpit.amqp.amqp10 import proton
 from support.broker_process import BrokerProcess, broker_process
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 from support.server import Server, pulpit

@@ -61,7 +61,7 @@ def test_the_server_speaks_1_0_to_its_own_broker_where_it_is_told_to(tmp_path: P
 @pytest.mark.parametrize("conf", ["transport: amqp10", "url: qpid://localhost", "url: amqps+10://broker.example.com"])
 def test_without_the_extra_the_server_does_not_start_and_says_how_to_get_it(tmp_path: Path, conf: str) -> None:
     (tmp_path / "conf").write_text(f"[messaging]\n{conf}\n")
-    program = "import sys; sys.modules['cproton'] = None; from pulpit.cli import main; main()"
+    program = "import sys; sys.modules['cproton'] = None; from pulpit.cli.main import main; main()"
     options = ["serve", "--config", str(tmp_path / "conf"), "--data-dir", str(tmp_path / "data"), "--port", "0"]
     command = [sys.executable, "-c", program, *options, "--broker-port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

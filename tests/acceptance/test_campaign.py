@@ -231,7 +231,7 @@ def _workers_of(server: Server) -> list[int]:
     found = []
     for child in children:
         with contextlib.suppress(OSError):
-            if b"pulpit.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
 

@@ -141,7 +141,9 @@ def _create(server: Server, feeds: list[Feed]) -> None:
 def _workers(server: Server) -> list[int]:
     with contextlib.suppress(FileNotFoundError):
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        return [int(child) for child in children if b"pulpit.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return [
+            int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
     return []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10 import proton
+from pulpit.amqp.amqp10 import proton
 from support.catalogue import check_body
 from support.listening import Listening, listening
 from support.server import Server

@@ -18,7 +18,7 @@ from support.waiting import until
 def workers_of(server: Server) -> list[int]:
     """The process ids of a server's workers."""
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [int(child) for child in children if b"pulpit.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 class Held:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Manner
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Manner
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Manner
-from pulpit.amqp10.words import ACCEPTED
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.amqp10.words import ACCEPTED
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.addresses import parse_networks
 from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.amqp10_link import Link as Link10
@@ -22,6 +21,7 @@ from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
 from pulpit.errors import InvalidValue
+from pulpit.net.addresses import parse_networks
 from pulpit.settings import Email as Settings
 from support.amqp10 import needs_amqp10
 from support.amqp10_peer import SILENT, peer

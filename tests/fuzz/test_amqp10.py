@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulpit.amqp10 import codec, message
-from pulpit.amqp10.codec import DecodeError, Described, Ulong
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import Arrived, Attached, Broken, Closed
-from pulpit.amqp10.links import Ended, Link, Receiver, Sender, Session
-from pulpit.amqp10.sasl import SASL_HEADER, ClientLogin, Credentials, LoginFailed, ServerLogin
-from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, Condition, Modified, Rejected, Terminus
+from pulpit.amqp.amqp10 import codec, message
+from pulpit.amqp.amqp10.codec import DecodeError, Described, Ulong
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import Arrived, Attached, Broken, Closed
+from pulpit.amqp.amqp10.links import Ended, Link, Receiver, Sender, Session
+from pulpit.amqp.amqp10.sasl import SASL_HEADER, ClientLogin, Credentials, LoginFailed, ServerLogin
+from pulpit.amqp.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, Condition, Modified, Rejected, Terminus
 from support.amqp10 import Pair, needs_amqp10
 
 scalars = (

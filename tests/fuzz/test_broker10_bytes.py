@@ -17,11 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.codec import DecodeError, Described, Symbol
-from pulpit.amqp10.message import Message, Value
-from pulpit.amqp10.sasl import SASL_HEADER
-from pulpit.amqp10.words import ACCEPTED, AMQP_HEADER, RELEASED, TOPIC_FILTER, Modified, Outcome, Rejected, Terminus
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.codec import DecodeError, Described, Symbol
+from pulpit.amqp.amqp10.message import Message, Value
+from pulpit.amqp.amqp10.sasl import SASL_HEADER
+from pulpit.amqp.amqp10.words import (
+    ACCEPTED,
+    AMQP_HEADER,
+    RELEASED,
+    TOPIC_FILTER,
+    Modified,
+    Outcome,
+    Rejected,
+    Terminus,
+)
 from pulpit.broker.dialect10 import addresses, departure, sections
 from pulpit.broker.dialect10.arrival import Arrival, BadMessage
 from pulpit.broker.message import Entry

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Connection, Manner, connect
-from pulpit.amqp10.lost import Cause, Lost
-from pulpit.amqp10.message import Message
-from pulpit.amqp10.words import ACCEPTED, NOT_FOUND, Terminus
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Connection, Manner, connect
+from pulpit.amqp.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10.message import Message
+from pulpit.amqp.amqp10.words import ACCEPTED, NOT_FOUND, Terminus
 from support.amqp10 import needs_amqp10
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq

@@ -16,8 +16,8 @@ import pytest
 import trustme
 from pamqp import commands
 
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.words import Terminus
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.words import Terminus
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from support.amqp import Wire

@@ -142,7 +142,16 @@ def test_at_whatever_moment_it_comes(server: Server, feed: Upstream, repo_id: st
 
 
 def test_what_was_cancelled_has_left_nothing_that_a_check_finds(server: Server) -> None:
-    command = [sys.executable, "-m", "pulpit.cli", "check", "--data-dir", str(server.data_dir), "--config", "/dev/null"]
+    command = [
+        sys.executable,
+        "-m",
+        "pulpit.cli.main",
+        "check",
+        "--data-dir",
+        str(server.data_dir),
+        "--config",
+        "/dev/null",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(Path(server.data_dir / "downloads").glob("*/*"))

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from pulpit.checks.rules import Verdict
 from pulpit.clock import system_clock
-from pulpit.datafolder import locked
 from pulpit.fire import fire
+from pulpit.server.checks.rules import Verdict
+from pulpit.server.datafolder import locked
 from pulpit.store import audit, dead_letters, history, listeners, tasks
 from support import database, looking
 from support import upstream as serving

@@ -7,7 +7,7 @@ import pika
 import pytest
 import trustme
 
-from pulpit.amqp10 import proton
+from pulpit.amqp.amqp10 import proton
 from support.listening import listening
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq

@@ -16,7 +16,7 @@ from pulpit.broker.passwords import Password
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
-from pulpit.messaging import broker_urls, by_certificate, trust
+from pulpit.server.messaging import broker_urls, by_certificate, trust
 from pulpit.settings import Messaging
 from support.authority import Authority
 from support.broker_thread import broker_thread

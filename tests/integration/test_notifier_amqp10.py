@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Manner
-from pulpit.amqp10.message import Message
-from pulpit.amqp10.words import (
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.amqp10.message import Message
+from pulpit.amqp.amqp10.words import (
     ACCEPTED,
     NOT_FOUND,
     RELEASED,

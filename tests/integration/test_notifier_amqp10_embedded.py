@@ -6,8 +6,8 @@ from typing import Any
 import pika
 import pytest
 
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.client import Manner
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.client import Manner
 from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.amqp10_link import Link, Reading
 from pulpit.delivery.notifiers.port import DELIVERED, Retry

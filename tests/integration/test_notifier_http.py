@@ -17,9 +17,9 @@ from standardwebhooks import Webhook
 from pulpit import __version__
 from pulpit.clock import system_clock
 from pulpit.delivery import signing
-from pulpit.delivery.notifiers.addresses import Network, parse_networks
 from pulpit.delivery.notifiers.http import LONGEST_ANSWER, Http
 from pulpit.delivery.notifiers.port import Delivered, Gone, Notifier, Outcome, Refused, Retry
+from pulpit.net.addresses import Network, parse_networks
 from support.happenings import event
 from support.sink import Call, Sink, raw, sink
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.contents import content_types
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace
+from pulpit.server.contents import content_types
 from pulpit.store import repositories
 from support import database
 from support import upstream as serving

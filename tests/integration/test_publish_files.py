@@ -12,8 +12,8 @@ import pytest
 
 from pulpit.content.iso import Iso
 from pulpit.errors import InvalidValue
+from pulpit.published.locate import PublishedFile, PublishedFolder, locate
 from pulpit.repositories.publish import check_place, publish, unpublish
-from pulpit.repositories.published import PublishedFile, PublishedFolder, locate
 from support import upstream as serving
 from support.mirror import DISTRIBUTOR, Mirror, mirror
 from support.upstream import Upstream

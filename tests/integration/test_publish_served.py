@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from pulpit.api.wire import BoundedHttp
-from pulpit.repositories.serving import PublishedFiles, media_type
+from pulpit.published.serving import PublishedFiles, media_type
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.waiting import until

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from pulpit.repositories.serving import PublishedFiles
+from pulpit.published.serving import PublishedFiles
 from support import python
 from support.python import JSON, PythonMirror, build, pypiserver, run
 from support.waiting import until

@@ -14,8 +14,8 @@ import pytest
 import trustme
 
 from pulpit.content.limits import Limits
+from pulpit.net.reach import Reach
 from pulpit.repositories.express import Express
-from pulpit.repositories.reach import Reach
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Answering, Upstream

@@ -2,11 +2,11 @@
 
 import pytest
 
-from pulpit.amqp10 import proton
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import Attached, Event
-from pulpit.amqp10.links import Link, Receiver, Sender
-from pulpit.amqp10.words import Terminus
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import Attached, Event
+from pulpit.amqp.amqp10.links import Link, Receiver, Sender
+from pulpit.amqp.amqp10.words import Terminus
 
 needs_amqp10 = pytest.mark.skipif(
     not proton.available(), reason="python-qpid-proton is not installed (it is built by pip; see .venv/amqp10.log)"

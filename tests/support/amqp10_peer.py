@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import Arrived, Attached, Closed, Opened
-from pulpit.amqp10.links import Link, Receiver
-from pulpit.amqp10.message import Message
-from pulpit.amqp10.sasl import Asked, LoginFailed, ServerLogin, read_plain
-from pulpit.amqp10.words import ACCEPTED, Condition, Outcome, Terminus
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import Arrived, Attached, Closed, Opened
+from pulpit.amqp.amqp10.links import Link, Receiver
+from pulpit.amqp.amqp10.message import Message
+from pulpit.amqp.amqp10.sasl import Asked, LoginFailed, ServerLogin, read_plain
+from pulpit.amqp.amqp10.words import ACCEPTED, Condition, Outcome, Terminus
 
 SILENT, HANG_UP = "silent", "hang up"
 

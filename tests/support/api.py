@@ -12,14 +12,14 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from pulpit.api.app import create_app
-from pulpit.api.login import ADMIN, READER, Doorkeeper
-from pulpit.api.passwords import hash_password
+from pulpit.api.auth.login import ADMIN, READER, Doorkeeper
 from pulpit.api.services import Services, Worker
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso
 from pulpit.content.port import Config
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import InvalidValue
+from pulpit.net.passwords import hash_password
 from pulpit.repositories.workplace import by_plugin
 from pulpit.store import users
 from pulpit.store.database import Database

@@ -2,8 +2,8 @@
 
 from typing import Any, TypeVar
 
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import (
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import (
     Arrived,
     Attached,
     Broken,
@@ -14,9 +14,9 @@ from pulpit.amqp10.events import (
     Event,
     SessionEnded,
 )
-from pulpit.amqp10.links import Link, Receiver, Sender, Session
-from pulpit.amqp10.sasl import ClientLogin, Credentials
-from pulpit.amqp10.words import Condition, Outcome, Terminus
+from pulpit.amqp.amqp10.links import Link, Receiver, Sender, Session
+from pulpit.amqp.amqp10.sasl import ClientLogin, Credentials
+from pulpit.amqp.amqp10.words import Condition, Outcome, Terminus
 from pulpit.broker.dialect10.connection import Connection
 from pulpit.broker.permissions import Grant, GrantedRights
 from support.broker_box import Box

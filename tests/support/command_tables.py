@@ -12,10 +12,10 @@ from typing import Final
 import click
 
 from pulpit.admin.main import root
-from pulpit.cli import check
-from pulpit.feed.fire import fire
-from pulpit.feed.tail import tail
-from pulpit.listen import command as listen
+from pulpit.cli.fire import fire
+from pulpit.cli.main import check
+from pulpit.cli.tail import tail
+from pulpit.subscriber.listen import command as listen
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
 _SECTION: Final = re.compile(

@@ -3,10 +3,10 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pulpit.checks.rules import Verdict, examine
-from pulpit.checks.scene import Scene
-from pulpit.contents import content_types
 from pulpit.repositories.workplace import Workplace
+from pulpit.server.checks.rules import Verdict, examine
+from pulpit.server.checks.scene import Scene
+from pulpit.server.contents import content_types
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell
 

@@ -10,7 +10,7 @@ from fastapi.security import HTTPBasic
 
 from pulpit import __version__
 from pulpit.api import description, failures, health, metrics
-from pulpit.api.admission import Admission
+from pulpit.api.auth.admission import Admission
 from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
 from pulpit.api.v1 import broker, dead_letters, listeners, schemas
@@ -34,7 +34,7 @@ from pulpit.api.v2 import (
     uploads,
     users,
 )
-from pulpit.repositories.serving import PublishedFiles
+from pulpit.published.serving import PublishedFiles
 
 V2: Final = "/pulp/api/v2"
 V1: Final = "/pulpit/v1"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pulpit.api.certificates import ClientCertificates
+from pulpit.api.auth.certificates import ClientCertificates
+from pulpit.api.auth.login import Doorkeeper, check_may
 from pulpit.api.failures import answer
-from pulpit.api.login import Doorkeeper, check_may
 from pulpit.api.tls import CERTIFICATE
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
 from pulpit.store.users import User

@@ -8,9 +8,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.api.admission import Transport
-from pulpit.api.certificates import ClientCertificates
-from pulpit.api.login import Doorkeeper
+from pulpit.api.auth.admission import Transport
+from pulpit.api.auth.certificates import ClientCertificates
+from pulpit.api.auth.login import Doorkeeper
 from pulpit.api.plugins import Plugins
 from pulpit.api.uploads import UploadLimits, Uploads
 from pulpit.clock import Clock

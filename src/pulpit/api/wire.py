@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pulpit.repositories.sending import ABORT
+from pulpit.published.sending import ABORT
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request line with its headers; a read may go beyond it before it is noticed."""

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pulpit.amqp10 import proton
-from pulpit.amqp10.sasl import SASL_HEADER
-from pulpit.amqp10.words import AMQP_HEADER
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.sasl import SASL_HEADER
+from pulpit.amqp.amqp10.words import AMQP_HEADER
 from pulpit.broker.client import Client
 from pulpit.broker.connection import Connection
 from pulpit.broker.dialect10.connection import Connection as Connection10

@@ -26,8 +26,8 @@ from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer
 from pulpit.broker.writer import Batch, Done, Writer, open_database
-from pulpit.cleartext import is_loopback
 from pulpit.errors import ConfigurationError
+from pulpit.net.cleartext import is_loopback
 
 DATABASE: Final = "broker.db"
 LOCK: Final = "broker.lock"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from pulpit.cleartext import is_loopback
 from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.errors import ConfigurationError
-from pulpit.privatefile import first_line, read_secret
+from pulpit.net.cleartext import is_loopback
+from pulpit.net.privatefile import first_line, read_secret
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"

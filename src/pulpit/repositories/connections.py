@@ -14,7 +14,7 @@ from pulpit import __version__
 from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, Limits
 from pulpit.errors import WorkFailed
-from pulpit.repositories.reach import Reach
+from pulpit.net.reach import Reach
 
 READ_BUFFER: Final = 512 * KIB
 HEADERS: Final = {"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"}

@@ -15,7 +15,7 @@ from pulpit.content.limits import Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
-from pulpit.repositories.reach import OutOfReach
+from pulpit.net.reach import OutOfReach
 
 _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206

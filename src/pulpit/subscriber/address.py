@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pulpit.amqp10 import address as address10
-from pulpit.cleartext import check_password_is_safe
+from pulpit.amqp.amqp10 import address as address10
 from pulpit.errors import ConfigurationError
+from pulpit.net.cleartext import check_password_is_safe
 from pulpit.subscriber.message import neutral
 
 DEFAULT_HOST: Final = "localhost"

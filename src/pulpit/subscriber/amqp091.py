@@ -30,9 +30,9 @@ from pika.exceptions import (
 from pika.frame import Method
 from pika.spec import Basic
 
-from pulpit.amqp091.asking import Ask, Asking, open_channel
-from pulpit.amqp091.connecting import connect, leave
-from pulpit.amqp091.words import causes
+from pulpit.amqp.amqp091.asking import Ask, Asking, open_channel
+from pulpit.amqp.amqp091.connecting import connect, leave
+from pulpit.amqp.amqp091.words import causes
 from pulpit.subscriber.message import Message
 from pulpit.subscriber.source import (
     Delivery,

@@ -1,4 +1,4 @@
-"""Messages over AMQP 1.0, on the client of `pulpit.amqp10`.
+"""Messages over AMQP 1.0, on the client of `pulpit.amqp.amqp10`.
 
     connect ──► which broker? ──► its way of subscribing (`manners10`) ──► attach with a window of credit
 
@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from pulpit.amqp10 import client, words
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.attached import Receiver
-from pulpit.amqp10.client import Connection, Manner
-from pulpit.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10 import client, words
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.attached import Receiver
+from pulpit.amqp.amqp10.client import Connection, Manner
+from pulpit.amqp.amqp10.lost import Cause, Lost
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.manners10 import Broker, Place, Recognize, recognize

@@ -3,8 +3,8 @@
 import json
 from typing import Any, Final
 
-from pulpit.amqp10 import message as amqp10
-from pulpit.amqp10.codec import DecodeError
+from pulpit.amqp.amqp10 import message as amqp10
+from pulpit.amqp.amqp10.codec import DecodeError
 from pulpit.subscriber.manners10 import Broker
 from pulpit.subscriber.message import Message, plain
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from pulpit.amqp10.codec import Described, Symbol
-from pulpit.amqp10.events import Opened
-from pulpit.amqp10.makes import Make, make_of
-from pulpit.amqp10.words import TOPIC_FILTER, Terminus
+from pulpit.amqp.amqp10.codec import Described, Symbol
+from pulpit.amqp.amqp10.events import Opened
+from pulpit.amqp.amqp10.makes import Make, make_of
+from pulpit.amqp.amqp10.words import TOPIC_FILTER, Terminus
 from pulpit.subscriber.wish import Wish
 
 _UNSETTLED_STATE: Final = 2

@@ -9,16 +9,16 @@ from typing import Final
 import pika
 from pika.credentials import ExternalCredentials
 
-from pulpit.amqp10 import address as address10
-from pulpit.amqp10 import proton
-from pulpit.amqp10.client import Manner
+from pulpit.amqp.amqp10 import address as address10
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.client import Manner
 from pulpit.errors import ConfigurationError
+from pulpit.net.tls import CertificateFiles
 from pulpit.subscriber.address import Address
 from pulpit.subscriber.amqp091 import Amqp091Source
 from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.manners10 import Recognize, recognize
 from pulpit.subscriber.source import Source
-from pulpit.tls import CertificateFiles
 
 CONNECT_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 30

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pulpit import accounts, settings
+from pulpit import settings
 from pulpit.client import settings as client
+from pulpit.server import accounts
 
 
 @pytest.mark.parametrize("environment", [{}, {"PULPIT_DATA_DIR": "/somewhere"}])

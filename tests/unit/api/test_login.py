@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.api.guessing import FORGIVEN_AFTER
-from pulpit.api.login import Doorkeeper, WrongPassword, read_basic
-from pulpit.api.passwords import VerifiedPasswords, hash_password, is_password
+from pulpit.api.auth.guessing import FORGIVEN_AFTER
+from pulpit.api.auth.login import Doorkeeper, WrongPassword, read_basic
 from pulpit.errors import AuthenticationFailed
+from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password
 from pulpit.store import users
 from pulpit.store.database import Database
 from pulpit.store.doorbell import Doorbell

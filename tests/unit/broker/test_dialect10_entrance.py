@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10 import codec
-from pulpit.amqp10.codec import Described, Symbol, Ulong
-from pulpit.amqp10.sasl import SASL_HEADER, Credentials, LoginFailed
-from pulpit.amqp10.words import AMQP_HEADER
+from pulpit.amqp.amqp10 import codec
+from pulpit.amqp.amqp10.codec import Described, Symbol, Ulong
+from pulpit.amqp.amqp10.sasl import SASL_HEADER, Credentials, LoginFailed
+from pulpit.amqp.amqp10.words import AMQP_HEADER
 from pulpit.broker.dialect10.entrance import MAX_WAITING, Entrance
 from pulpit.broker.dialects import Greeting, Particulars
 from pulpit.broker.logins import Attempt
@@ -153,7 +153,7 @@ def test_all_other_bytes_are_for_the_older_dialect(data: bytes) -> None:
 def test_without_the_extra_the_log_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pulpit.amqp10.proton.MODULE", "a_module_that_nobody_has")
+    monkeypatch.setattr("pulpit.amqp.amqp10.proton.MODULE", "a_module_that_nobody_has")
     client, data = hello().receive(SASL_HEADER)
     assert client is not None
     assert client.dialect == "AMQP 0-9-1"

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from pamqp import commands
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.codec import Described, Symbol
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.events import SessionEnded
-from pulpit.amqp10.message import Message
-from pulpit.amqp10.words import ACCEPTED, RELEASED, TOPIC_FILTER, Condition, Modified, Outcome, Rejected, Terminus
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.codec import Described, Symbol
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import SessionEnded
+from pulpit.amqp.amqp10.message import Message
+from pulpit.amqp.amqp10.words import ACCEPTED, RELEASED, TOPIC_FILTER, Condition, Modified, Outcome, Rejected, Terminus
 from pulpit.broker.dialect10.links import MAX_LINKS
 from pulpit.broker.dialect10.receiving import WINDOW
 from pulpit.broker.permissions import Grant

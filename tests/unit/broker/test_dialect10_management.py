@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.links import Receiver
-from pulpit.amqp10.message import Message, Value
-from pulpit.amqp10.words import ACCEPTED, Rejected
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.links import Receiver
+from pulpit.amqp.amqp10.message import Message, Value
+from pulpit.amqp.amqp10.words import ACCEPTED, Rejected
 from pulpit.broker.dialect10.office import MAX_OPEN
 from pulpit.broker.permissions import Grant
 from support.amqp10 import needs_amqp10

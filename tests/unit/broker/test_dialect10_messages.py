@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, header
 
-from pulpit.amqp10 import codec, message
-from pulpit.amqp10.codec import (
+from pulpit.amqp.amqp10 import codec, message
+from pulpit.amqp.amqp10.codec import (
     Byte,
     Char,
     Described,
@@ -25,7 +25,7 @@ from pulpit.amqp10.codec import (
     Ulong,
     Ushort,
 )
-from pulpit.amqp10.message import Message, Sequences, Value
+from pulpit.amqp.amqp10.message import Message, Sequences, Value
 from pulpit.broker import tables
 from pulpit.broker.dialect10.arrival import Arrival, unpack
 from pulpit.broker.dialect10.departure import Departures

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.api.passwords import hash_password
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, OPERATIONS, QUEUE, READ, WRITE, Grant, GrantedRights
 from pulpit.broker.refusals import ChannelRefusal
 from pulpit.broker.roster import Roster
 from pulpit.errors import ConfigurationError
+from pulpit.net.passwords import hash_password
 
 SECRET = "hunter2"
 

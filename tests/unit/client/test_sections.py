@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from pulpit.admin.main import root
-from pulpit.cli import pulpit
+from pulpit.cli.main import pulpit
 
 
 def sections(group: click.Group, *way: str) -> Iterator[tuple[str, ...]]:

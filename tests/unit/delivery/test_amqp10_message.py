@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pulpit.amqp10 import message as codec
+from pulpit.amqp.amqp10 import message as codec
 from pulpit.delivery.notifiers.amqp10_message import message
 from pulpit.delivery.notifiers.amqp10_profiles import PROFILES
 from pulpit.events import own_trace

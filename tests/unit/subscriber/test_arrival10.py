@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.amqp10 import message as amqp10
-from pulpit.amqp10.codec import Symbol, Ulong
-from pulpit.amqp10.message import Sequences, Value
+from pulpit.amqp.amqp10 import message as amqp10
+from pulpit.amqp.amqp10.codec import Symbol, Ulong
+from pulpit.amqp.amqp10.message import Sequences, Value
 from pulpit.subscriber.arrival10 import read
 from pulpit.subscriber.event import read as read_event
 from pulpit.subscriber.manners10 import OTHER, PULPIT

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pulpit.amqp10.codec import Described, Symbol
-from pulpit.amqp10.events import Opened
+from pulpit.amqp.amqp10.codec import Described, Symbol
+from pulpit.amqp.amqp10.events import Opened
 from pulpit.subscriber.manners10 import OTHER, PULPIT, RABBITMQ_3, RABBITMQ_4, Broker, recognize
 from pulpit.subscriber.wish import Wish
 

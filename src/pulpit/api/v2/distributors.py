@@ -13,10 +13,10 @@ from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.masks import MASK, merged
 from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
-from pulpit.api.passwords import MAX_LENGTH, hash_password
 from pulpit.api.services import Services
 from pulpit.content import access
 from pulpit.errors import InvalidValue
+from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.repositories.publish import check_place
 from pulpit.store import repositories
 from pulpit.store.database import Transaction

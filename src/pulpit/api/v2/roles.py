@@ -8,9 +8,9 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from pulpit.api.auth.login import ADMIN, READER
 from pulpit.api.documents import SUPER_USERS, V2
 from pulpit.api.endpoints import OK, Provided, answers
-from pulpit.api.login import ADMIN, READER
 from pulpit.api.models import RoleMember
 from pulpit.errors import MissingResource
 from pulpit.store import users

@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from pulpit.api import criteria, documents
+from pulpit.api.auth.login import ADMIN, READER, ROLES
 from pulpit.api.documents import SUPER_USERS
 from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.login import ADMIN, READER, ROLES
 from pulpit.api.models import NewUser, SearchBody, UserChanges, UserDelta, UserDocument
-from pulpit.api.passwords import MAX_LENGTH, hash_password
 from pulpit.errors import InvalidValue, PermissionDenied
+from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.store import users
 from pulpit.store.users import check_administrated
 

@@ -12,5 +12,5 @@
     departure    a message of the broker as AMQP 1.0
     refusals     conditions instead of reply codes
 
-The protocol itself (frames, sessions, flow) is Apache Qpid Proton's, in `pulpit.amqp10.engine`.
+The protocol itself (frames, sessions, flow) is Apache Qpid Proton's, in `pulpit.amqp.amqp10.engine`.
 """

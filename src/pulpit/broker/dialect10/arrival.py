@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from pulpit.amqp10 import codec
+from pulpit.amqp.amqp10 import codec
 from pulpit.broker import tables
 from pulpit.broker.dialect10.addresses import queue_of
 from pulpit.broker.dialect10.fields import MAX_NAME, to_entries

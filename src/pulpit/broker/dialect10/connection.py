@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pulpit.amqp10 import events, words
-from pulpit.amqp10.engine import Engine, Setup
-from pulpit.amqp10.links import Ended, Link
-from pulpit.amqp10.words import Condition
+from pulpit.amqp.amqp10 import events, words
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.links import Ended, Link
+from pulpit.amqp.amqp10.words import Condition
 from pulpit.broker import refusals
 from pulpit.broker.content import Budget
 from pulpit.broker.dialect10.departure import Departures

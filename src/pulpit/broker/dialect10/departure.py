@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from pulpit.amqp10 import codec
-from pulpit.amqp10.codec import Described, Symbol, Timestamp, Ubyte, Uint, Ulong
-from pulpit.amqp10.message import ANNOTATIONS, APPLICATION_PROPERTIES, HEADER, PROPERTIES
+from pulpit.amqp.amqp10 import codec
+from pulpit.amqp.amqp10.codec import Described, Symbol, Timestamp, Ubyte, Uint, Ulong
+from pulpit.amqp.amqp10.message import ANNOTATIONS, APPLICATION_PROPERTIES, HEADER, PROPERTIES
 from pulpit.broker.dialect10 import sections
 from pulpit.broker.dialect10.arrival import BASIC, RAW_TYPE, unpack
 from pulpit.broker.dialect10.fields import from_field

@@ -7,7 +7,7 @@ let in where that one would be: from this machine, and as long as the operator h
 from collections.abc import Callable
 from typing import Final
 
-from pulpit.amqp10.sasl import (
+from pulpit.amqp.amqp10.sasl import (
     ANONYMOUS,
     EXTERNAL,
     PLAIN,
@@ -17,7 +17,7 @@ from pulpit.amqp10.sasl import (
     ServerLogin,
     read_plain,
 )
-from pulpit.amqp10.words import AMQP_HEADER
+from pulpit.amqp.amqp10.words import AMQP_HEADER
 from pulpit.broker.logins import Attempt
 
 GUEST: Final = "guest"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from pulpit.amqp10 import codec
+from pulpit.amqp.amqp10 import codec
 from pulpit.broker import tables
 
 MAX_NAME: Final = 255

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pulpit.amqp10.codec import Described
-from pulpit.amqp10.words import INVALID_FIELD, TOPIC_FILTER
+from pulpit.amqp.amqp10.codec import Described
+from pulpit.amqp.amqp10.words import INVALID_FIELD, TOPIC_FILTER
 from pulpit.broker import tables
 from pulpit.broker.dialect10.addresses import MAX_LENGTH
 from pulpit.broker.dialect10.fields import to_entries

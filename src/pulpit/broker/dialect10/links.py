@@ -2,9 +2,9 @@
 
 from typing import Final, Protocol
 
-from pulpit.amqp10 import events, words
-from pulpit.amqp10.links import Link, Receiver, Sender, Session
-from pulpit.amqp10.words import NOWHERE, Condition
+from pulpit.amqp.amqp10 import events, words
+from pulpit.amqp.amqp10.links import Link, Receiver, Sender, Session
+from pulpit.amqp.amqp10.words import NOWHERE, Condition
 from pulpit.broker import refusals
 from pulpit.broker.dialect10.management import NODE
 from pulpit.broker.dialect10.nodes import find_source, find_target

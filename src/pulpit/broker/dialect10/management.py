@@ -14,9 +14,9 @@ from urllib.parse import unquote
 from pamqp import commands
 from pamqp.base import Frame
 
-from pulpit.amqp10 import message
-from pulpit.amqp10.codec import Uint, Ulong
-from pulpit.amqp10.message import Message, Value
+from pulpit.amqp.amqp10 import message
+from pulpit.amqp.amqp10.codec import Uint, Ulong
+from pulpit.amqp.amqp10.message import Message, Value
 from pulpit.broker import tables
 from pulpit.broker.channel import Channel, Link
 from pulpit.broker.dialect10.addresses import MAX_LENGTH

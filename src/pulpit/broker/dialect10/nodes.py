@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from pulpit.amqp10 import words
-from pulpit.amqp10.words import CREATE_ON_DEMAND, INVALID_FIELD, NOT_IMPLEMENTED, RESOURCE_LOCKED, Terminus
+from pulpit.amqp.amqp10 import words
+from pulpit.amqp.amqp10.words import CREATE_ON_DEMAND, INVALID_FIELD, NOT_IMPLEMENTED, RESOURCE_LOCKED, Terminus
 from pulpit.broker import refusals, tables
 from pulpit.broker.dialect10.addresses import (
     MAX_LENGTH,

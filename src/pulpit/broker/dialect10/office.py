@@ -2,10 +2,10 @@
 
 from typing import Final, Protocol
 
-from pulpit.amqp10 import words
-from pulpit.amqp10.codec import DecodeError
-from pulpit.amqp10.links import Receiver, Sender
-from pulpit.amqp10.words import ACCEPTED, Condition, Rejected
+from pulpit.amqp.amqp10 import words
+from pulpit.amqp.amqp10.codec import DecodeError
+from pulpit.amqp.amqp10.links import Receiver, Sender
+from pulpit.amqp.amqp10.words import ACCEPTED, Condition, Rejected
 from pulpit.broker.channel import Link as ChannelLink
 from pulpit.broker.dialect10 import management
 from pulpit.broker.outbox import Outbox

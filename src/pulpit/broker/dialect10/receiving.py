@@ -7,10 +7,10 @@ them in one frame.
 
 from typing import Final, Protocol
 
-from pulpit.amqp10 import words
-from pulpit.amqp10.codec import DecodeError
-from pulpit.amqp10.links import Receiver
-from pulpit.amqp10.words import ACCEPTED, RELEASED, Condition, Outcome, Rejected
+from pulpit.amqp.amqp10 import words
+from pulpit.amqp.amqp10.codec import DecodeError
+from pulpit.amqp.amqp10.links import Receiver
+from pulpit.amqp.amqp10.words import ACCEPTED, RELEASED, Condition, Outcome, Rejected
 from pulpit.broker.dialect10.arrival import Arrival, BadMessage
 from pulpit.broker.dialect10.nodes import Guest, Way, find_way
 from pulpit.broker.dialect10.refusals import LinkRefusal, translated

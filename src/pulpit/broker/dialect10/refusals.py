@@ -10,8 +10,8 @@ What the core refuses with a reply code of AMQP 0-9-1 gets the condition of the 
 from collections.abc import Mapping
 from typing import Final
 
-from pulpit.amqp10 import words
-from pulpit.amqp10.words import Condition
+from pulpit.amqp.amqp10 import words
+from pulpit.amqp.amqp10.words import Condition
 from pulpit.broker import refusals
 
 _BY_CODE: Final[Mapping[int, str]] = {

@@ -8,9 +8,9 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pulpit.amqp10 import codec
-from pulpit.amqp10.codec import DecodeError
-from pulpit.amqp10.message import (
+from pulpit.amqp.amqp10 import codec
+from pulpit.amqp.amqp10.codec import DecodeError
+from pulpit.amqp.amqp10.message import (
     ANNOTATIONS,
     APPLICATION_PROPERTIES,
     DATA,

@@ -2,8 +2,8 @@
 
 from typing import Final, Protocol
 
-from pulpit.amqp10.links import Sender
-from pulpit.amqp10.words import (
+from pulpit.amqp.amqp10.links import Sender
+from pulpit.amqp.amqp10.words import (
     RESOURCE_DELETED,
     STOLEN,
     TOO_LARGE,

@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pulpit.amqp10 import message as codec
-from pulpit.amqp10.lost import Lost
-from pulpit.amqp10.words import (
+from pulpit.amqp.amqp10 import message as codec
+from pulpit.amqp.amqp10.lost import Lost
+from pulpit.amqp.amqp10.words import (
     DECODE_ERROR,
     FRAME_TOO_SMALL,
     INVALID_FIELD,
@@ -22,7 +22,7 @@ from pulpit.amqp10.words import (
     Rejected,
     Released,
 )
-from pulpit.amqp10.words import Outcome as Answer
+from pulpit.amqp.amqp10.words import Outcome as Answer
 from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way
 from pulpit.delivery.notifiers.amqp10_message import message
 from pulpit.delivery.notifiers.amqp10_profiles import PLAIN

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
 
-from pulpit.amqp10.address import Address
-from pulpit.amqp10.attached import Sender
-from pulpit.amqp10.client import Connection, Manner, connect
-from pulpit.amqp10.lost import Lost
-from pulpit.amqp10.words import NOT_FOUND
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.attached import Sender
+from pulpit.amqp.amqp10.client import Connection, Manner, connect
+from pulpit.amqp.amqp10.lost import Lost
+from pulpit.amqp.amqp10.words import NOT_FOUND
 from pulpit.delivery.notifiers import amqp_link
 from pulpit.delivery.notifiers.amqp10_profiles import PROFILES, Creation, Profile, recognised
 from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pulpit.amqp10.message import Message
+from pulpit.amqp.amqp10.message import Message
 from pulpit.delivery.cloud_events import attributes
 from pulpit.events import Event
 

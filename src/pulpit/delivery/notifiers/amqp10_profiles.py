@@ -10,9 +10,9 @@ from enum import Enum
 from typing import Any, Final
 from urllib.parse import quote
 
-from pulpit.amqp10.events import Opened
-from pulpit.amqp10.makes import Make, make_of
-from pulpit.amqp10.words import CREATE_ON_DEMAND, Terminus
+from pulpit.amqp.amqp10.events import Opened
+from pulpit.amqp.amqp10.makes import Make, make_of
+from pulpit.amqp.amqp10.words import CREATE_ON_DEMAND, Terminus
 from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"

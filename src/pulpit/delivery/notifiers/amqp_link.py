@@ -19,10 +19,10 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from pulpit.amqp091.asking import Ask, Asking, open_channel
-from pulpit.amqp091.connecting import abort, connect, leave
-from pulpit.amqp091.futures import give
-from pulpit.amqp091.words import sentence
+from pulpit.amqp.amqp091.asking import Ask, Asking, open_channel
+from pulpit.amqp.amqp091.connecting import abort, connect, leave
+from pulpit.amqp.amqp091.futures import give
+from pulpit.amqp.amqp091.words import sentence
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a broker must have answered a connection, a channel or a declaration."""

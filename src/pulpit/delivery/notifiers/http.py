@@ -20,12 +20,12 @@ from pulpit import __version__
 from pulpit.clock import Clock
 from pulpit.delivery import cloud_events, signing
 from pulpit.delivery.notifiers import http_answers, http_config
-from pulpit.delivery.notifiers.addresses import ForbiddenAddress, Guard, Network, Resolver
 from pulpit.delivery.notifiers.http_config import Hook
 from pulpit.delivery.notifiers.misconfigured import Misconfigured
 from pulpit.delivery.notifiers.port import Later, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
+from pulpit.net.addresses import ForbiddenAddress, Guard, Network, Resolver
 
 MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096

@@ -11,8 +11,8 @@ from typing import Any, Final
 from yarl import URL
 
 from pulpit.delivery import signing
-from pulpit.delivery.notifiers.addresses import ForbiddenAddress, Guard
 from pulpit.errors import InvalidValue
+from pulpit.net.addresses import ForbiddenAddress, Guard
 
 KEYS: Final = (
     "url",

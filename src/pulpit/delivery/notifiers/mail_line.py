@@ -14,10 +14,10 @@ from typing import Final
 
 import aiosmtplib
 
-from pulpit.cleartext import is_loopback
 from pulpit.delivery.notifiers.email_config import is_address
 from pulpit.errors import ConfigurationError
-from pulpit.privatefile import first_line, read_secret
+from pulpit.net.cleartext import is_loopback
+from pulpit.net.privatefile import first_line, read_secret
 from pulpit.settings import Email
 
 GOODBYE_TIMEOUT: Final = 2.0

@@ -1,0 +1,235 @@
+"""Links of a client as awaitables: credit to wait for, outcomes, messages that come."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pulpit.amqp.amqp10 import links
+from pulpit.amqp.amqp10.events import Arrived, Attached, CreditChanged, Decided, Event
+from pulpit.amqp.amqp10.links import Ended, Link
+from pulpit.amqp.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10.words import ACCEPTED, Outcome
+
+
+class Carrier(Protocol):
+    """The connection that a link is on."""
+
+    lost: Lost | None
+    """Why it is dead, if it is."""
+
+    def flush(self) -> None:
+        """Write soon what was done."""
+
+    def forget(self, link: Link) -> None:
+        """Tell nobody any more what happens on a link."""
+
+
+class _Attached:
+    """What both kinds of links share: an answer to wait for, and an end."""
+
+    def __init__(self, carrier: Carrier, link: Link) -> None:
+        self.lost: Lost | None = None
+        """Why it is dead, if it is."""
+        self._carrier: Final = carrier
+        self._any_link: Final = link
+        self._answered: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._change = asyncio.Event()
+
+    async def attached(self) -> None:
+        """Wait for the broker's answer to the attach.
+
+        Raises:
+            Lost: it says no.
+        """
+        await self._answered
+        if self.lost:
+            raise self.lost
+
+    def close(self) -> None:
+        """Detach, without waiting for it."""
+        if self._any_link.alive and self._carrier.lost is None:
+            with contextlib.suppress(Ended):
+                self._any_link.session.end()
+            self._carrier.flush()
+        self._carrier.forget(self._any_link)
+        self.on_lost(Lost("The link was closed.", Cause.CLOSED))
+
+    def on_lost(self, lost: Lost) -> None:
+        """Take that the link is dead."""
+        if self.lost is None:
+            self.lost = lost
+        self._answer()
+        self._wake()
+
+    def _answer(self) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
+
+    def _wake(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached() and self.lost is None:
+            await self._change.wait()
+
+
+class Sender(_Attached):
+    """A link on which messages go out; each one's outcome is kept until it is taken."""
+
+    def __init__(self, carrier: Carrier, link: links.Sender) -> None:
+        super().__init__(carrier, link)
+        self._link: Final = link
+        self._settled_to = 0
+        self._outcomes: dict[int, Outcome | None] = {}
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def credit(self) -> int:
+        """Messages that the broker takes now."""
+        return self._link.credit if self._link.alive else 0
+
+    @property
+    def largest_message(self) -> int:
+        """Bytes of a message that the broker takes at most; 0 is any."""
+        return self._link.largest_message if self._link.alive else 0
+
+    def send(self, message: bytes) -> int:
+        """Send one encoded message and answer its number; numbers grow by one.
+
+        Raises:
+            Lost: the link is dead.
+        """
+        if self.lost:
+            raise self.lost
+        try:
+            number = self._link.send(message)
+        except Ended as error:
+            raise Lost(str(error), Cause.CLOSED) from None
+        self._carrier.flush()
+        return number
+
+    async def credited(self) -> None:
+        """Wait until the broker takes messages.
+
+        Raises:
+            Lost: the link died instead.
+        """
+        await self._until(lambda: self.credit > 0)
+        if self.lost:
+            raise self.lost
+
+    async def settled(self, number: int) -> None:
+        """Wait until everything up to a number is decided, or the link is dead."""
+        if self._settled_to >= number or self.lost:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((number, future))
+        await future
+
+    def decided(self, number: int) -> bool:
+        """Whether the broker has decided about a message."""
+        return number <= self._settled_to or number in self._outcomes
+
+    def take_outcome(self, number: int) -> Outcome | None:
+        """What became of a message that is decided; asked once. No outcome means that the broker forgot it."""
+        return self._outcomes.pop(number, ACCEPTED if number <= self._settled_to else None)
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the link."""
+        match event:
+            case Attached():
+                if self._link.alive and self._link.target:  # else the broker is about to say why not (section 2.6.3)
+                    self._answer()
+            case CreditChanged():
+                if self._link.alive and self._link.draining:
+                    self._link.drained()
+                    self._carrier.flush()
+                self._wake()
+            case Decided(number=number, outcome=outcome):
+                self._decide(number, outcome)
+            case _:
+                pass
+
+    def on_lost(self, lost: Lost) -> None:
+        """Take that the link is dead."""
+        super().on_lost(lost)
+        while self._waiting:
+            self._release(self._waiting.popleft()[1])
+
+    def _decide(self, number: int, outcome: Outcome | None) -> None:
+        self._outcomes[number] = outcome
+        while self._settled_to + 1 in self._outcomes:
+            self._settled_to += 1
+            if self._outcomes[self._settled_to] is ACCEPTED:
+                del self._outcomes[self._settled_to]
+        while self._waiting and self._waiting[0][0] <= self._settled_to:
+            self._release(self._waiting.popleft()[1])
+
+    @staticmethod
+    def _release(future: "asyncio.Future[None]") -> None:
+        if not future.done():
+            future.set_result(None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A message that came; unless it came settled, it must be settled."""
+
+    number: int
+    message: bytes
+    settled: bool
+
+
+class Receiver(_Attached):
+    """A link on which messages come in; the credit is renewed as they are settled."""
+
+    def __init__(self, carrier: Carrier, link: links.Receiver, window: int) -> None:
+        super().__init__(carrier, link)
+        self._link: Final = link
+        self._window: Final = window
+        self._arrived: deque[Delivery] = deque()
+        self._used = 0
+
+    async def next(self) -> Delivery:
+        """The next message; those that came before a loss are handed out first.
+
+        Raises:
+            Lost: the link is dead, and there is none left.
+        """
+        await self._until(lambda: bool(self._arrived))
+        if not self._arrived:
+            assert self.lost  # noqa: S101 - for the type checker
+            raise self.lost
+        return self._arrived.popleft()
+
+    def settle(self, delivery: Delivery, outcome: Outcome = ACCEPTED) -> None:
+        """Say what became of a message; on a dead link that is too late, and nothing happens."""
+        with contextlib.suppress(Ended):
+            if not delivery.settled:
+                self._link.settle(delivery.number, outcome)
+            self._renew()
+            self._carrier.flush()
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the link."""
+        match event:
+            case Attached():
+                if self._link.alive and self._link.source:
+                    self._link.grant(self._window)
+                    self._carrier.flush()
+                    self._answer()
+            case Arrived(number=number, message=message, settled=settled):
+                self._arrived.append(Delivery(number=number, message=message, settled=settled))
+                self._wake()
+            case _:
+                pass
+
+    def _renew(self) -> None:
+        self._used += 1
+        if self._used * 2 >= self._window:
+            self._link.grant(self._used)
+            self._used = 0

@@ -1,0 +1,352 @@
+"""A client's connection: log-in and engine between the socket (`rim`) and its links (`attached`).
+
+A connection is made once and never mends itself: when it is `lost`, everything on it is, and whoever used it makes a
+new one. TLS is Python's own, so the host name is checked unless the context that is given says otherwise. Each link has
+a session of its own, because some brokers answer a mistake on a link by ending its session.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10.attached import Receiver, Sender
+from pulpit.amqp.amqp10.engine import Engine, Setup
+from pulpit.amqp.amqp10.events import (
+    Arrived,
+    Attached,
+    Broken,
+    Closed,
+    CreditChanged,
+    Decided,
+    Detached,
+    Event,
+    Opened,
+    SessionEnded,
+)
+from pulpit.amqp.amqp10.links import Ended, Link, Session
+from pulpit.amqp.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10.rim import GOODBYE_TIMEOUT, Rim
+from pulpit.amqp.amqp10.sasl import ClientLogin, Credentials, LoginFailed, LoginRefused, NoMechanism
+from pulpit.amqp.amqp10.words import RESOURCE_LIMIT, Condition, Terminus
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds until a broker must have answered a connection or a link."""
+IDLE_TIMEOUT: Final = 40.0
+"""Seconds of silence after which a broker is given up; it is asked to say something every half of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How a client connects."""
+
+    name: str
+    """The container: what brokers show as the connection's name."""
+    tls: ssl.SSLContext | None = None
+    """For addresses with TLS; `None` is the system's authorities."""
+    external: bool = False
+    """Whether a client certificate in `tls` is who we are (SASL EXTERNAL)."""
+    allow_plain: Callable[[Address], bool] = lambda address: address.tls
+    """Whether a password may be sent to an address as it is."""
+    connect_timeout: float = CONNECT_TIMEOUT
+    idle_timeout: float = IDLE_TIMEOUT
+    largest_message: int = 16 * 1024 * 1024
+    properties: Mapping[str, Any] | None = None
+
+
+async def connect(address: Address, manner: Manner) -> "Connection":
+    """Connect, log in and open.
+
+    Raises:
+        ConfigurationError: the extra `amqp10` is not installed.
+        Lost: it did not work.
+    """
+    proton.load()
+    loop = asyncio.get_running_loop()
+    tls = (manner.tls or ssl.create_default_context()) if address.tls else None
+    connection = Connection(address, manner)
+    try:
+        async with asyncio.timeout(manner.connect_timeout):
+            await loop.create_connection(
+                lambda: connection.rim,
+                address.host,
+                address.port,
+                ssl=tls,
+                server_hostname=address.host if tls else None,
+            )
+            await connection.opened()
+    except ssl.SSLCertVerificationError as error:
+        raise Lost(f"The certificate of {address} is not trusted: {error.verify_message}.", Cause.CERTIFICATE) from None
+    except TimeoutError:
+        connection.abandon()
+        raise Lost(f"The broker at {address} did not answer in time.", Cause.SILENT) from None
+    except OSError as error:
+        raise Lost(f"The broker at {address} cannot be reached: {_in_words(error)}.", Cause.UNREACHABLE) from None
+    except Lost:
+        await connection.close()
+        raise
+    except BaseException:
+        connection.abandon()
+        raise
+    return connection
+
+
+async def _for_a_while(event: asyncio.Event) -> None:
+    """Wait for something that may never happen."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_TIMEOUT):
+            await event.wait()
+
+
+class _User(Protocol):
+    """What stands on a link and is told what happens on it."""
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the link."""
+
+    def on_lost(self, lost: Lost) -> None:
+        """Take that the link is dead."""
+
+
+class Connection:
+    """An open connection to one broker."""
+
+    def __init__(self, address: Address, manner: Manner) -> None:
+        self.address: Final = address
+        self.lost: Lost | None = None
+        """Why it is dead, if it is."""
+        self.remote: Opened | None = None
+        """What the broker says about itself."""
+        self._manner: Final = manner
+        hostname = f"vhost:{address.virtual_host}" if address.virtual_host else address.host
+        credentials = Credentials(
+            user=address.user,
+            password=address.password,
+            external=manner.external and address.tls and address.user is None,
+            plain=manner.allow_plain(address),
+        )
+        self._login: ClientLogin | None = ClientLogin(credentials, address.host)
+        self._engine: Final = Engine(
+            Setup(
+                container=manner.name,
+                hostname=hostname,
+                properties=manner.properties or {"product": "Pulpit"},
+                idle_timeout=manner.idle_timeout,
+                largest_message=manner.largest_message,
+            )
+        )
+        self._opened: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._gone: Final = asyncio.Event()
+        self._users: Final[dict[Link, _User]] = {}
+        self._names = 0
+        self.rim: Final = Rim(self)
+
+    async def opened(self) -> None:
+        """Wait until the broker has opened the connection too.
+
+        Raises:
+            Lost: it did not.
+        """
+        await self._opened
+
+    async def sender(self, target: Terminus, *, name: str = "") -> "Sender":
+        """Attach a link on which to send.
+
+        Raises:
+            Lost: the broker refuses it, with its condition, or does not answer in time.
+        """
+        link = self._engine_call(lambda: self._engine.sender(self._engine.begin(), self._name(name)))
+        sender = Sender(self, link)
+        await self._attach(sender, link, lambda: link.attach(source=Terminus(), target=target))
+        return sender
+
+    async def receiver(self, source: Terminus, *, name: str = "", window: int = 100) -> "Receiver":
+        """Attach a link on which to receive; the broker may send `window` messages ahead of what is settled.
+
+        Raises:
+            Lost: the broker refuses it, with its condition, or does not answer in time.
+        """
+        link = self._engine_call(lambda: self._engine.receiver(self._engine.begin(), self._name(name)))
+        receiver = Receiver(self, link, window)
+        largest = self._manner.largest_message
+        attach = lambda: link.attach(source=source, target=Terminus(), largest_message=largest)  # noqa: E731
+        await self._attach(receiver, link, attach)
+        return receiver
+
+    async def close(self) -> None:
+        """Say goodbye, and wait for the answer for two seconds at most; never raises."""
+        if self.lost is None:
+            self._engine.close()
+            self.flush()
+            await _for_a_while(self._gone)
+        self._lose(self._given_up())
+        await _for_a_while(self.rim.unplugged)
+        self.rim.abort()
+
+    def abandon(self) -> None:
+        """Give the connection up at once."""
+        self._lose(self._given_up())
+        self.rim.abort()
+
+    # For the rim, and for links ---------------------------------------------------------------------------------------
+
+    def begun(self) -> bytes:
+        """There is a socket: what to send first."""
+        return self._login.take_output() if self._login else b""
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._login:
+            data = self._log_in(data)
+        if self._login is None:
+            self._engine.receive(data)
+            self.handle_events()
+
+    def ended(self, error: BaseException | None) -> None:
+        """The socket is gone."""
+        reason = _in_words(error) if isinstance(error, OSError) else "it broke off"
+        self._lose(Lost(f"The connection to {self.address} is lost: {reason}.", Cause.UNREACHABLE))
+
+    def take_output(self) -> bytes:
+        """What to send."""
+        return self._login.take_output() if self._login else self._engine.take_output()
+
+    def tick(self, now: float) -> float | None:
+        """Let time pass."""
+        due = None if self._login else self._engine.tick(now)
+        self.handle_events()
+        return due
+
+    def handle_events(self) -> None:
+        """Hand each event to whom it concerns."""
+        for event in self._engine.events():
+            match event:
+                case Opened():
+                    self.remote = event
+                    if not self._opened.done():
+                        self._opened.set_result(None)
+                case Closed(condition=condition):
+                    why = f": {condition}" if condition else ""
+                    self._lose(
+                        Lost(f"The broker at {self.address} closed the connection{why}.", Cause.CLOSED, condition)
+                    )
+                case Broken(condition=condition):
+                    self._lose(self._broken(condition))
+                case SessionEnded(session=session, condition=condition):
+                    self._session_lost(session, condition)
+                case Detached(link=link, condition=condition):
+                    self._link_lost(link, condition)
+                case Attached(link=link) | CreditChanged(link=link) | Arrived(link=link) | Decided(link=link):
+                    user = self._users.get(link)
+                    if user:
+                        user.on_event(event)
+                case _:
+                    pass
+
+    def flush(self) -> None:
+        """Write soon what was done."""
+        self.rim.flush()
+
+    def forget(self, link: Link) -> None:
+        """A link is not used any more."""
+        self._users.pop(link, None)
+
+    def _log_in(self, data: bytes) -> bytes:
+        assert self._login  # noqa: S101 - for the type checker
+        try:
+            self._login.receive(data)
+        except LoginFailed as error:
+            self._lose(Lost(f"The broker at {self.address} cannot be used: {error}", _cause(error)))
+            return b""
+        if not self._login.done:
+            self.flush()
+            return b""
+        rest, self._login = self._login.rest, None
+        self._engine.open()
+        self.flush()
+        return rest
+
+    def _given_up(self) -> Lost:
+        return Lost(f"The connection to {self.address} was given up.", Cause.UNREACHABLE)
+
+    def _broken(self, condition: Condition) -> Lost:
+        if condition.name == RESOURCE_LIMIT:
+            return Lost(f"The broker at {self.address} has been silent for too long.", Cause.SILENT, condition)
+        if condition.description == "connection aborted":
+            return Lost(f"The connection to {self.address} is lost: it broke off.", Cause.UNREACHABLE)
+        return Lost(f"The broker at {self.address} breaks the protocol: {condition}.", Cause.PROTOCOL, condition)
+
+    def _session_lost(self, session: Session, condition: Condition | None) -> None:
+        for link in [one for one in self._users if one.session is session]:
+            self._link_lost(link, condition)
+
+    def _link_lost(self, link: Link, condition: Condition | None) -> None:
+        user = self._users.pop(link, None)
+        if user:
+            why = f": {condition}" if condition else ""
+            user.on_lost(Lost(f"The broker at {self.address} closed the link{why}.", Cause.CLOSED, condition))
+
+    def _lose(self, lost: Lost) -> None:
+        if self.lost is None:
+            self.lost = lost
+            users, answered = list(self._users.values()), self._opened.done()
+            self._users.clear()
+            for user in users:
+                user.on_lost(lost)
+            if not answered:
+                self._opened.set_exception(lost)
+                self._opened.exception()  # whoever waits has it; nobody may wait any more
+            self._gone.set()
+            self.rim.close()
+
+    def free(self) -> None:
+        """Give the engine's memory back, when the socket is gone."""
+        self._engine.free()
+
+    def _name(self, name: str) -> str:
+        self._names += 1
+        return name or f"{self._manner.name}-{self._names}"
+
+    def _engine_call(self, act: "Callable[[], Any]") -> Any:
+        if self.lost:
+            raise self.lost
+        try:
+            return act()
+        except Ended as error:
+            raise Lost(str(error), Cause.CLOSED) from None
+
+    async def _attach(self, user: "Sender | Receiver", link: Link, attach: Callable[[], None]) -> None:
+        self._users[link] = user
+        self._engine_call(attach)
+        self.flush()
+        try:
+            async with asyncio.timeout(self._manner.connect_timeout):
+                await user.attached()
+        except TimeoutError:
+            user.close()
+            raise Lost(f"The broker at {self.address} did not answer in time.", Cause.SILENT) from None
+        except asyncio.CancelledError:
+            user.close()
+            raise
+
+
+def _cause(error: LoginFailed) -> Cause:
+    match error:
+        case LoginRefused():
+            return Cause.LOGIN
+        case NoMechanism():
+            return Cause.MECHANISM
+        case _:
+            return Cause.PROTOCOL
+
+
+def _in_words(error: OSError) -> str:
+    """What the system calls it; asyncio would show the address once more."""
+    known = isinstance(error.errno, int) and error.errno > 0 and not isinstance(error, ssl.SSLError | socket.gaierror)
+    return os.strerror(error.errno) if known and error.errno else error.strerror or "it broke off"

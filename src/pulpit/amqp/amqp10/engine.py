@@ -1,0 +1,439 @@
+"""One AMQP 1.0 connection without I/O, for clients and servers alike: bytes in, events out.
+
+    receive(bytes) ─┐                          ┌─▶ events()
+    tick(now) ──────┼─▶ Proton's state machine ┤
+    open, begin, …  ┘                          └─▶ take_output()
+
+The rules that keep Proton's memory safe, all of them:
+
+1. Proton's objects belong to one engine and are used by the thread that uses it. `free` gives them back, once.
+2. A pointer is looked at only in the call that got it from an event, or through a `Session` or `Link` that is alive.
+3. Whatever ends turns its `Session` or `Link` dead at once, so nobody can follow a stale pointer, and is freed when
+   Proton has written the answer and no event is left: a session that goes before its links would take them along twice.
+4. A delivery is forgotten here before it is settled, because Proton makes the next one of its memory.
+5. Whoever finds a dead object gets `Ended`; whoever uses an engine that was freed gets nothing and no output.
+
+What the protocol demands of everybody is done here: closing, ending and detaching are answered, and so is a session
+that the peer begins. Opening, links, credit and outcomes are for whoever uses the engine.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.codec import Symbol, Symbols
+from pulpit.amqp.amqp10.events import (
+    Arrived,
+    Attached,
+    Broken,
+    Closed,
+    CreditChanged,
+    CreditReturned,
+    Decided,
+    Detached,
+    Event,
+    Opened,
+    SessionBegun,
+    SessionEnded,
+)
+from pulpit.amqp.amqp10.links import Ended, Link, Receiver, Sender, Session
+from pulpit.amqp.amqp10.watch import Violation, Watch
+from pulpit.amqp.amqp10.words import AMQP_HEADER, FRAMING_ERROR, TOO_LARGE, Condition
+
+LARGEST_FRAME: Final = 65_536
+"""Bytes of a frame that this side takes."""
+LARGEST_MESSAGE: Final = 16 * 1024 * 1024
+"""Bytes of a message that this side takes, unless told otherwise."""
+MOST_SESSIONS: Final = 255
+_MILLI: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What this side says about itself when it opens the connection."""
+
+    container: str
+    hostname: str = ""
+    """Of a client: the host that it wants, as the specification's `open` has it."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    idle_timeout: float = 0
+    """Seconds of silence after which the peer is given up; 0 is never. The peer is told half of it."""
+    largest_frame: int = LARGEST_FRAME
+    largest_message: int = LARGEST_MESSAGE
+    most_sessions: int = MOST_SESSIONS
+    capabilities: tuple[str, ...] = ()
+    """Extensions that this side offers."""
+
+
+class Engine:
+    """The protocol of one connection, after the log-in (see `sasl`)."""
+
+    def __init__(self, setup: Setup, *, server: bool = False) -> None:
+        """Make it; nothing is sent before `open`.
+
+        Raises:
+            ConfigurationError: the extra `amqp10` is not installed.
+        """
+        pn = self._pn = proton.load()
+        self._setup: Final = setup
+        self._transport = pn.pn_transport()
+        self._connection = pn.pn_connection()
+        self._collector = pn.pn_collector()
+        self._free: Final = weakref.finalize(self, _free, self._transport, self._connection, self._collector)
+        self._sessions: dict[Any, Session] = {}
+        self._links: dict[Any, Link] = {}
+        self._told: deque[Event] = deque()
+        self._unfinished: dict[Receiver, None] = {}
+        self._unanswered: list[Any] = []
+        self._graves: list[tuple[Callable[[Any], None], Any]] = []
+        self._over = False
+        self._greeted: bytes | None = b""
+        self._watch: Final = Watch(setup.largest_frame)
+        if server:
+            pn.pn_transport_set_server(self._transport)
+        pn.pn_transport_set_max_frame(self._transport, setup.largest_frame)
+        pn.pn_transport_set_channel_max(self._transport, setup.most_sessions - 1)
+        pn.pn_transport_set_idle_timeout(self._transport, int(setup.idle_timeout * _MILLI))
+        pn.pn_connection_collect(self._connection, self._collector)
+        pn.pn_connection_set_container(self._connection, setup.container)
+        pn.pn_connection_set_hostname(self._connection, setup.hostname or None)
+        proton.put(pn.pn_connection_properties(self._connection), proton.symbol_map(setup.properties))
+        offered = Symbols(map(Symbol, setup.capabilities)) or None
+        proton.put(pn.pn_connection_offered_capabilities(self._connection), offered)
+        pn.pn_transport_bind(self._transport, self._connection)
+        self._handlers: Final = self._handlers_of(pn)
+
+    # Bytes and time ---------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take what came from the peer; ask for `events` afterwards."""
+        if self.over:
+            return
+        try:
+            for piece in self._watch.pieces(self._greeting(data)):
+                self._push(piece)
+        except Violation as violation:
+            self._break(Condition(FRAMING_ERROR, str(violation)))
+        self._answer_sessions()
+        if self._free.alive and self._pn.pn_transport_capacity(self._transport) < 0:
+            self._break()  # Proton takes nothing any more, and does not always say why
+
+    def _push(self, piece: bytes) -> None:
+        pn, view = self._pn, memoryview(piece)
+        while view and not self.over:
+            room = pn.pn_transport_capacity(self._transport)
+            taken = pn.pn_transport_push(self._transport, view[:room]) if room > 0 else 0
+            self._collect()
+            if taken <= 0:
+                break
+            view = view[taken:]
+
+    def _greeting(self, data: bytes) -> bytes:
+        """Hold the peer's first bytes back until they are the protocol's header, which Proton gets; the rest is frames.
+
+        Proton as a server would also take the header of SASL and let anybody in, which is decided elsewhere.
+        """
+        if self._greeted is None:
+            return data
+        self._greeted += data
+        header, rest = self._greeted[: len(AMQP_HEADER)], self._greeted[len(AMQP_HEADER) :]
+        if not AMQP_HEADER.startswith(header):
+            raise Violation("The peer does not speak AMQP 1.0.")
+        if header != AMQP_HEADER:
+            return b""
+        self._greeted = None
+        self._push(header)
+        return rest
+
+    def receive_end(self) -> None:
+        """Take that the peer sends nothing more."""
+        if self._free.alive:
+            self._pn.pn_transport_close_tail(self._transport)
+            self._collect()
+            self._break()
+
+    def take_output(self) -> bytes:
+        """What must be sent to the peer now; calling it moves the protocol on."""
+        pieces = []
+        pn = self._pn
+        while self._free.alive and (size := pn.pn_transport_pending(self._transport)) > 0:
+            length, data = pn.pn_transport_peek(self._transport, size)
+            if length <= 0:
+                break
+            pn.pn_transport_pop(self._transport, length)
+            pieces.append(data)
+        if self._free.alive:
+            self._collect()
+            self._bury()
+        return b"".join(pieces)
+
+    def _bury(self) -> None:
+        """Free what has ended (rule 3), now that its end is written and no event of it is left."""
+        graves, self._graves = self._graves, []
+        for free, pointer in graves:
+            free(pointer)
+        if graves:
+            self._collect()
+
+    def tick(self, now: float) -> float | None:
+        """Let time pass, on a monotonic clock in seconds; answers when to call again at the latest, if ever."""
+        if not self._free.alive:
+            return None
+        due = self._pn.pn_transport_tick(self._transport, int(now * _MILLI))
+        self._collect()
+        return due / _MILLI if due else None
+
+    def events(self) -> Iterator[Event]:
+        """What has happened since the last call, each thing once."""
+        while self._told:
+            yield self._told.popleft()
+
+    @property
+    def has_events(self) -> bool:
+        """Whether something has happened that `events` has not told yet."""
+        return bool(self._told)
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of messages that have not come whole."""
+        self._unfinished = {link: None for link in self._unfinished if link.unfinished}
+        return sum(link.unfinished for link in self._unfinished)
+
+    def excuse_silence(self) -> None:
+        """Judge a silent peer no more, once it was told for how long it may be: whoever uses the engine does that."""
+        if self._free.alive:
+            self._pn.pn_transport_set_idle_timeout(self._transport, 0)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be sent or received: the socket can be closed when the output is gone."""
+        return self._over or not self._free.alive
+
+    # Acts -------------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open this side of the connection."""
+        if self._free.alive:
+            self._pn.pn_connection_open(self._connection)
+
+    def close(self, condition: Condition | None = None) -> None:
+        """Close this side of the connection; `Closed` tells when the peer has done so."""
+        if self._free.alive:
+            proton.set_condition(self._pn.pn_connection_condition(self._connection), condition)
+            self._pn.pn_connection_close(self._connection)
+
+    def begin(self) -> Session:
+        """Begin a session.
+
+        Raises:
+            Ended: the connection is over.
+        """
+        session = Session(self._pn.pn_session(self._connection) if self._free.alive and not self._over else None)
+        pointer = session.pointer()
+        self._sessions[pointer] = session
+        self._pn.pn_session_open(pointer)
+        return session
+
+    def sender(self, session: Session, name: str) -> Sender:
+        """Prepare a link on which to send; `attach` asks the peer for it.
+
+        Raises:
+            Ended: the session is over.
+        """
+        link = Sender(self._pn.pn_sender(self._own(session), name), session, name)
+        self._links[link.pointer()] = link
+        return link
+
+    def receiver(self, session: Session, name: str) -> Receiver:
+        """Prepare a link on which to receive; `attach` asks the peer for it.
+
+        Raises:
+            Ended: the session is over.
+        """
+        link = Receiver(self._pn.pn_receiver(self._own(session), name), session, name)
+        self._links[link.pointer()] = link
+        return link
+
+    def free(self) -> None:
+        """Give everything back; all sessions and links are dead from now on."""
+        self._end()
+        self._free()
+
+    def _own(self, session: Session) -> Any:
+        pointer = session.pointer()
+        if self._sessions.get(pointer) is not session:
+            raise Ended("The session is another connection's.")
+        return pointer
+
+    # Events of Proton -------------------------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        pn, collector = self._pn, self._collector
+        while not pn.isnull(event := pn.pn_collector_peek(collector)):
+            handler = self._handlers.get(pn.pn_event_type(event))
+            if handler:
+                handler(self, event)
+            pn.pn_collector_pop(collector)
+
+    def _tell(self, event: Event) -> None:
+        self._told.append(event)
+
+    def _on_opened(self, _event: Any) -> None:
+        pn, connection = self._pn, self._connection
+        self._tell(
+            Opened(
+                container=proton.text(pn.lib.pn_connection_remote_container(connection)),
+                hostname=proton.text(pn.lib.pn_connection_remote_hostname(connection)),
+                properties=proton.text_map(proton.get(pn.pn_connection_remote_properties(connection))),
+            )
+        )
+
+    def _on_closed(self, _event: Any) -> None:
+        condition = proton.get_condition(self._pn.pn_connection_remote_condition(self._connection))
+        self._pn.pn_connection_close(self._connection)
+        self._end()
+        self._tell(Closed(condition=condition))
+
+    def _on_broken(self, _event: Any) -> None:
+        self._break()
+
+    def _break(self, condition: Condition | None = None) -> None:
+        condition = condition or proton.get_condition(self._pn.pn_transport_condition(self._transport))
+        if not self._over:
+            self._end()
+            self._tell(Broken(condition=condition or Condition(FRAMING_ERROR)))
+
+    def _on_session_begun(self, event: Any) -> None:
+        pointer = self._pn.pn_event_session(event)
+        if pointer not in self._sessions:
+            self._sessions[pointer] = Session(pointer)
+            self._unanswered.append(pointer)
+        if not self._sessions[pointer].begin():
+            self._break(Condition(FRAMING_ERROR, "A session was begun twice."))
+            return
+        self._tell(SessionBegun(session=self._sessions[pointer]))
+
+    def _answer_sessions(self) -> None:
+        """Begin what the peer has begun, unless it has ended it meanwhile.
+
+        Then Proton has forgotten what it would answer, and would begin a session of its own, which a peer of the same
+        make answers in the same way, for ever.
+        """
+        for pointer in self._unanswered:
+            self._pn.pn_session_open(pointer)
+        self._unanswered.clear()
+
+    def _on_session_ended(self, event: Any) -> None:
+        pointer = self._pn.pn_event_session(event)
+        session = self._sessions.pop(pointer, None)
+        if session is None:
+            return
+        condition = proton.get_condition(self._pn.pn_session_remote_condition(pointer))
+        for link_pointer in [one for one, link in self._links.items() if link.session is session]:
+            self._links.pop(link_pointer).forget()
+        session.forget()
+        if pointer in self._unanswered:
+            self._unanswered.remove(pointer)
+        else:
+            self._pn.pn_session_close(pointer)
+        self._graves.append((self._pn.pn_session_free, pointer))
+        self._tell(SessionEnded(session=session, condition=condition))
+
+    def _on_attached(self, event: Any) -> None:
+        pn = self._pn
+        pointer = pn.pn_event_link(event)
+        asked = pointer not in self._links
+        if asked:
+            session = self._sessions.get(pn.pn_link_session(pointer))
+            if session is None:
+                return
+            kind = Sender if pn.pn_link_is_sender(pointer) else Receiver
+            self._links[pointer] = kind(pointer, session, proton.text(pn.lib.pn_link_name(pointer)))
+        self._tell(Attached(link=self._links[pointer], asked=asked))
+
+    def _on_detached(self, event: Any, *, closed: bool = True) -> None:
+        pn = self._pn
+        pointer = pn.pn_event_link(event)
+        link = self._links.pop(pointer, None)
+        if link is None:
+            return
+        condition = proton.get_condition(pn.pn_link_remote_condition(pointer))
+        link.forget()
+        pn.pn_link_close(pointer) if closed else pn.pn_link_detach(pointer)
+        self._graves.append((pn.pn_link_free, pointer))
+        self._tell(Detached(link=link, closed=closed, condition=condition))
+
+    def _on_detached_for_now(self, event: Any) -> None:
+        self._on_detached(event, closed=False)
+
+    def _on_flow(self, event: Any) -> None:
+        link = self._links.get(self._pn.pn_event_link(event))
+        if link is None or not link.alive:
+            return
+        if isinstance(link, Sender):
+            self._tell(CreditChanged(link=link))
+        elif isinstance(link, Receiver) and link.credit == 0 and self._pn.pn_link_get_drain(link.pointer()):
+            self._tell(CreditReturned(link=link))
+
+    def _on_delivery(self, event: Any) -> None:
+        delivery = self._pn.pn_event_delivery(event)
+        link = self._links.get(self._pn.pn_delivery_link(delivery))
+        if isinstance(link, Sender):
+            decided = link.decided(delivery)
+            if decided:
+                self._tell(Decided(link=link, number=decided[0], outcome=decided[1]))
+        elif isinstance(link, Receiver):
+            self._read(link)
+
+    def _read(self, link: Receiver) -> None:
+        try:
+            while arrived := link.read(self._setup.largest_message):
+                number, message, settled = arrived
+                if link.alive:
+                    self._tell(Arrived(link=link, number=number, message=message, settled=settled))
+        except OverflowError:
+            limit = self._setup.largest_message
+            if link.alive:
+                link.detach(Condition(TOO_LARGE, f"A message here has at most {limit} bytes."))
+        if link.unfinished:
+            self._unfinished[link] = None
+
+    def _end(self) -> None:
+        self._over = True
+        self._unanswered.clear()
+        for link in self._links.values():
+            link.forget()
+        for session in self._sessions.values():
+            session.forget()
+        self._links.clear()
+        self._sessions.clear()
+
+    @classmethod
+    def _handlers_of(cls, pn: Any) -> "Mapping[int, Callable[[Engine, Any], None]]":
+        """Which event of Proton is answered by which method; the others say what this side did itself."""
+        return {
+            pn.PN_CONNECTION_REMOTE_OPEN: cls._on_opened,
+            pn.PN_CONNECTION_REMOTE_CLOSE: cls._on_closed,
+            pn.PN_TRANSPORT_ERROR: cls._on_broken,
+            pn.PN_SESSION_REMOTE_OPEN: cls._on_session_begun,
+            pn.PN_SESSION_REMOTE_CLOSE: cls._on_session_ended,
+            pn.PN_LINK_REMOTE_OPEN: cls._on_attached,
+            pn.PN_LINK_REMOTE_CLOSE: cls._on_detached,
+            pn.PN_LINK_REMOTE_DETACH: cls._on_detached_for_now,
+            pn.PN_LINK_FLOW: cls._on_flow,
+            pn.PN_DELIVERY: cls._on_delivery,
+        }
+
+
+def _free(transport: Any, connection: Any, collector: Any) -> None:
+    """Take apart what belongs together, events first, because they hold on to the rest."""
+    pn = proton.load()
+    pn.pn_collector_release(collector)
+    pn.pn_transport_unbind(transport)
+    pn.pn_connection_release(connection)
+    pn.pn_decref(connection)
+    pn.pn_decref(transport)
+    pn.pn_collector_free(collector)

@@ -1,0 +1,326 @@
+"""Sessions and links as the engine hands them out: live objects that turn dead with what they stand for.
+
+Every act on a dead one raises `Ended`, and never reaches Proton: its memory may be another link's by then.
+"""
+
+from typing import Any, Final
+
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.words import NOWHERE, Condition, Outcome, Terminus
+
+
+class Ended(Exception):
+    """The connection, session or link is over; nothing was done."""
+
+
+class Session:
+    """A session of one connection."""
+
+    def __init__(self, pointer: Any) -> None:
+        self._pn: Final = proton.load()
+        self._pointer = pointer
+        self._begun = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self._pointer is not None
+
+    def pointer(self) -> Any:
+        """For the engine alone.
+
+        Raises:
+            Ended: it is over.
+        """
+        if self._pointer is None:
+            raise Ended("The session is over.")
+        return self._pointer
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that wait for the peer's window.
+
+        Raises:
+            Ended: it is over.
+        """
+        return int(self._pn.pn_session_outgoing_bytes(self.pointer()))
+
+    def begin(self) -> bool:
+        """For the engine alone: note that the peer has begun it, which it may do once."""
+        begun, self._begun = self._begun, True
+        return not begun
+
+    def end(self, condition: Condition | None = None) -> None:
+        """End it, and every link of it.
+
+        Raises:
+            Ended: it is over already.
+        """
+        pointer = self.pointer()
+        proton.set_condition(self._pn.pn_session_condition(pointer), condition)
+        self._pn.pn_session_close(pointer)
+
+    def forget(self) -> None:
+        """For the engine alone: the memory behind it is given back."""
+        self._pointer = None
+
+
+class Link:
+    """One direction of messages on a session; `Sender` or `Receiver`."""
+
+    def __init__(self, pointer: Any, session: Session, name: str) -> None:
+        self._pn: Final = proton.load()
+        self._pointer = pointer
+        self._detaching = False
+        self.session: Final = session
+        self.name: Final = name
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self._pointer is not None and not self._detaching
+
+    def pointer(self) -> Any:
+        """For the engine alone.
+
+        Raises:
+            Ended: it is over.
+        """
+        if not self.alive:
+            raise Ended("The link is over.")
+        return self._pointer
+
+    @property
+    def source(self) -> Terminus | None:
+        """The source as the peer describes it."""
+        return proton.get_terminus(self._pn.pn_link_remote_source(self.pointer()))
+
+    @property
+    def target(self) -> Terminus | None:
+        """The target as the peer describes it."""
+        return proton.get_terminus(self._pn.pn_link_remote_target(self.pointer()))
+
+    @property
+    def largest_message(self) -> int:
+        """Bytes of a message that the peer takes at most; 0 is any."""
+        return int(self._pn.pn_link_remote_max_message_size(self.pointer()))
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The properties of the link as the peer describes it."""
+        return proton.text_map(proton.get(self._pn.pn_link_remote_properties(self.pointer())))
+
+    @property
+    def settles_first(self) -> bool:
+        """Whether the peer sends everything settled already (sender settle mode `settled`)."""
+        return bool(self._pn.pn_link_remote_snd_settle_mode(self.pointer()) == self._pn.PN_SND_SETTLED)
+
+    def attach(
+        self, *, source: Terminus | None = NOWHERE, target: Terminus | None = NOWHERE, largest_message: int = 0
+    ) -> None:
+        """Open this end: to ask for a link, or to answer one that the peer asks for.
+
+        Raises:
+            Ended: it is over.
+        """
+        pn, pointer = self._pn, self.pointer()
+        if source is not None:
+            proton.set_terminus(pn.pn_link_source(pointer), source, pn.PN_SOURCE)
+        if target is not None:
+            proton.set_terminus(pn.pn_link_target(pointer), target, pn.PN_TARGET)
+        pn.pn_link_set_snd_settle_mode(pointer, self._settle_mode())
+        pn.pn_link_set_max_message_size(pointer, largest_message)
+        pn.pn_link_open(pointer)
+
+    def refuse(self, condition: Condition) -> None:
+        """Answer a link that the peer asks for with no: attached without a terminus, then detached (section 2.6.3).
+
+        Raises:
+            Ended: it is over.
+        """
+        self._pn.pn_link_open(self.pointer())
+        self.detach(condition)
+
+    def detach(self, condition: Condition | None = None) -> None:
+        """Close it for good.
+
+        Raises:
+            Ended: it is over.
+        """
+        pointer = self.pointer()
+        self._detaching = True
+        proton.set_condition(self._pn.pn_link_condition(pointer), condition)
+        self._pn.pn_link_close(pointer)
+
+    def forget(self) -> None:
+        """For the engine alone: the memory behind it is given back."""
+        self._pointer = None
+
+    def _settle_mode(self) -> int:
+        """What the peer asked for; it is `mixed` where the peer was not heard yet."""
+        return int(self._pn.pn_link_remote_snd_settle_mode(self._pointer))
+
+
+class Sender(Link):
+    """A link on which this side sends; deliveries are numbered from 1."""
+
+    def __init__(self, pointer: Any, session: Session, name: str) -> None:
+        super().__init__(pointer, session, name)
+        self._sent = 0
+        self._unsettled: dict[Any, int] = {}
+
+    @property
+    def credit(self) -> int:
+        """Messages that the peer takes now."""
+        return int(self._pn.pn_link_credit(self.pointer()))
+
+    @property
+    def unsettled(self) -> int:
+        """Messages whose outcome is not known yet."""
+        return len(self._unsettled)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the peer waits until its credit is used or given back."""
+        return bool(self._pn.pn_link_get_drain(self.pointer()))
+
+    def send(self, message: bytes, *, settled: bool = False) -> int:
+        """Send one encoded message and answer the delivery's number; without credit it waits inside for some.
+
+        Raises:
+            Ended: the link is over.
+        """
+        pn, pointer = self._pn, self.pointer()
+        self._sent += 1
+        delivery = pn.pn_delivery(pointer, self._sent.to_bytes(8, "big"))
+        pn.pn_link_send(pointer, message)
+        pn.pn_link_advance(pointer)
+        if settled:
+            pn.pn_delivery_settle(delivery)
+        else:
+            self._unsettled[delivery] = self._sent
+        return self._sent
+
+    def drained(self) -> None:
+        """Give the rest of the credit back to a peer that drains.
+
+        Raises:
+            Ended: the link is over.
+        """
+        self._pn.pn_link_drained(self.pointer())
+
+    def decided(self, delivery: Any) -> tuple[int, Outcome | None] | None:
+        """For the engine alone: take the outcome of a delivery, if there is one now, and settle it."""
+        pn = self._pn
+        number = self._unsettled.get(delivery)
+        if number is None:
+            return None
+        outcome = proton.get_outcome(delivery)
+        if outcome is None and not pn.pn_delivery_settled(delivery):
+            return None
+        del self._unsettled[delivery]
+        pn.pn_delivery_settle(delivery)
+        return number, outcome
+
+    def forget(self) -> None:
+        """For the engine alone."""
+        super().forget()
+        self._unsettled.clear()
+
+
+class Receiver(Link):
+    """A link on which this side receives; deliveries are numbered from 1."""
+
+    def __init__(self, pointer: Any, session: Session, name: str) -> None:
+        super().__init__(pointer, session, name)
+        self._arrived = 0
+        self._unsettled: dict[int, Any] = {}
+        self._partial = bytearray()
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes held of a message that has not come whole."""
+        return len(self._partial)
+
+    @property
+    def credit(self) -> int:
+        """Messages that the peer may still send."""
+        return int(self._pn.pn_link_credit(self.pointer()))
+
+    def grant(self, count: int) -> None:
+        """Let the peer send so many messages more.
+
+        Raises:
+            Ended: the link is over.
+        """
+        pointer = self.pointer()
+        self._pn.pn_link_set_drain(pointer, False)
+        self._pn.pn_link_flow(pointer, count)
+
+    def drain(self) -> None:
+        """Ask the peer to send what it has, and to give the rest of the credit back.
+
+        Raises:
+            Ended: the link is over.
+        """
+        self._pn.pn_link_drain(self.pointer(), 0)
+
+    def settle(self, number: int, outcome: Outcome) -> None:
+        """Say what became of a delivery; one that is settled already, or was by its sender, is left alone.
+
+        Raises:
+            Ended: the link is over.
+        """
+        self.pointer()
+        delivery = self._unsettled.pop(number, None)
+        if delivery is not None:
+            proton.set_outcome(delivery, outcome)
+            self._pn.pn_delivery_settle(delivery)
+
+    def read(self, largest: int) -> tuple[int, bytes, bool] | None:
+        """For the engine alone: the next whole message with its number and whether its sender has settled it.
+
+        What still comes on a link that is being detached is taken in as well, or Proton would keep it.
+
+        Raises:
+            OverflowError: it is larger than allowed; what has come of it is thrown away.
+        """
+        pn, pointer = self._pn, self._pointer
+        while not pn.isnull(delivery := pn.pn_link_current(pointer)) and pn.pn_delivery_readable(delivery):
+            self._take_in(pointer, delivery)
+            if pn.pn_delivery_aborted(delivery):
+                self._partial.clear()
+                pn.pn_delivery_settle(delivery)
+            elif len(self._partial) > largest:
+                self._partial.clear()
+                raise OverflowError
+            elif pn.pn_delivery_partial(delivery):
+                return None
+            else:
+                return self._complete(pointer, delivery)
+        return None
+
+    def _take_in(self, pointer: Any, delivery: Any) -> None:
+        size = self._pn.pn_delivery_pending(delivery)
+        if size:
+            length, data = self._pn.pn_link_recv(pointer, size)
+            if length > 0:
+                self._partial += data
+
+    def _complete(self, pointer: Any, delivery: Any) -> tuple[int, bytes, bool]:
+        self._arrived += 1
+        data = bytes(self._partial)
+        self._partial.clear()
+        self._pn.pn_link_advance(pointer)
+        settled = bool(self._pn.pn_delivery_settled(delivery))
+        if settled:
+            self._pn.pn_delivery_settle(delivery)
+        else:
+            self._unsettled[self._arrived] = delivery
+        return self._arrived, data, settled
+
+    def forget(self) -> None:
+        """For the engine alone."""
+        super().forget()
+        self._unsettled.clear()
+        self._partial.clear()

@@ -1,0 +1,200 @@
+"""The border to Apache Qpid Proton's engine in C: found when it is first used, and only plain bytes and numbers cross.
+
+The C functions are those of Proton's documented C API, under their own names. What they point to may be looked at while
+the engine that owns it lives, so everything is copied here and no pointer goes further than `engine` and `links`.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from pulpit.amqp.amqp10 import codec
+from pulpit.amqp.amqp10.codec import DecodeError, Symbol, Symbols
+from pulpit.amqp.amqp10.words import (
+    ACCEPTED,
+    RELEASED,
+    Accepted,
+    Condition,
+    Modified,
+    Outcome,
+    Rejected,
+    Released,
+    Terminus,
+)
+from pulpit.errors import ConfigurationError
+
+MODULE: Final = "cproton"
+MISSING: Final = "it needs the package python-qpid-proton, which pip install 'pulpit[amqp10]' installs."
+_LARGEST_DATA: Final = 1 << 20
+
+
+def available() -> bool:
+    """Whether the extra `amqp10` is installed."""
+    return importlib.util.find_spec(MODULE) is not None
+
+
+@cache
+def load() -> Any:
+    """Proton's functions.
+
+    Raises:
+        ConfigurationError: the extra `amqp10` is not installed.
+    """
+    try:
+        return importlib.import_module(MODULE)
+    except ImportError:
+        raise ConfigurationError("AMQP 1.0", MISSING) from None
+
+
+def text(raw: Any) -> str:
+    """A C string as the peer meant it, whatever bytes it is made of."""
+    ffi = load().ffi
+    return "" if raw == ffi.NULL else ffi.string(raw).decode(errors="replace")
+
+
+def put(data: Any, value: Any) -> None:
+    """Write a value into a `pn_data_t`."""
+    pn = load()
+    pn.pn_data_clear(data)
+    if value is not None:
+        pn.pn_data_decode(data, codec.encode(value))
+
+
+def get(data: Any) -> Any:
+    """Read the value of a `pn_data_t`, which Proton may not have made; what cannot be read is none."""
+    pn = load()
+    if pn.isnull(data):
+        return None
+    size = pn.pn_data_encoded_size(data)
+    if not 0 < size <= _LARGEST_DATA:
+        return None
+    pn.pn_data_rewind(data)
+    length, raw = pn.pn_data_encode(data, size)
+    try:
+        return codec.decode(bytes(raw))[0] if length > 0 else None
+    except DecodeError:
+        return None
+
+
+def symbol_map(values: Mapping[str, Any]) -> dict[Symbol, Any] | None:
+    """A map as AMQP wants it for properties and filters: keys that are symbols; nothing if it is empty."""
+    return {Symbol(name): value for name, value in values.items()} or None
+
+
+def text_map(value: Any) -> dict[str, Any]:
+    """The other way round."""
+    return {str(name): one for name, one in value.items()} if isinstance(value, dict) else {}
+
+
+def set_condition(pointer: Any, condition: Condition | None) -> None:
+    """Write a condition into a `pn_condition_t`."""
+    pn = load()
+    pn.pn_condition_clear(pointer)
+    if condition:
+        pn.pn_condition_set_name(pointer, condition.name)
+        pn.pn_condition_set_description(pointer, condition.description or None)
+
+
+def get_condition(pointer: Any) -> Condition | None:
+    """Read a `pn_condition_t`."""
+    pn = load()
+    if not pn.pn_condition_is_set(pointer):
+        return None
+    lib = pn.lib
+    return Condition(text(lib.pn_condition_get_name(pointer)), text(lib.pn_condition_get_description(pointer)))
+
+
+def get_outcome(delivery: Any) -> Outcome | None:
+    """What the peer says became of a delivery; nothing as long as it has not decided."""
+    pn = load()
+    state = pn.pn_delivery_remote_state(delivery)
+    if state == pn.PN_ACCEPTED:
+        return ACCEPTED
+    if state == pn.PN_RELEASED:
+        return RELEASED
+    disposition = pn.pn_delivery_remote(delivery)
+    if state == pn.PN_REJECTED:
+        return Rejected(get_condition(pn.pn_disposition_condition(disposition)))
+    if state == pn.PN_MODIFIED:
+        failed = bool(pn.pn_disposition_is_failed(disposition))
+        return Modified(failed=failed, undeliverable=bool(pn.pn_disposition_is_undeliverable(disposition)))
+    return None
+
+
+def set_outcome(delivery: Any, outcome: Outcome) -> None:
+    """Say what becomes of a delivery."""
+    pn = load()
+    disposition = pn.pn_delivery_local(delivery)
+    match outcome:
+        case Accepted():
+            state = pn.PN_ACCEPTED
+        case Released():
+            state = pn.PN_RELEASED
+        case Rejected(condition):
+            state = pn.PN_REJECTED
+            set_condition(pn.pn_disposition_condition(disposition), condition)
+        case Modified(failed, undeliverable):
+            state = pn.PN_MODIFIED
+            pn.pn_disposition_set_failed(disposition, failed)
+            pn.pn_disposition_set_undeliverable(disposition, undeliverable)
+    pn.pn_delivery_update(delivery, state)
+
+
+def set_terminus(pointer: Any, terminus: Terminus, kind: int) -> None:
+    """Write a source or a target."""
+    pn = load()
+    pn.pn_terminus_set_type(pointer, pn.PN_COORDINATOR if terminus.coordinator else kind)
+    pn.pn_terminus_set_address(pointer, terminus.address)
+    pn.pn_terminus_set_dynamic(pointer, terminus.dynamic)
+    pn.pn_terminus_set_durability(pointer, terminus.durability)
+    pn.pn_terminus_set_expiry_policy(pointer, _expiries()[terminus.expiry])
+    pn.pn_terminus_set_timeout(pointer, terminus.timeout)
+    pn.pn_terminus_set_distribution_mode(pointer, _modes()[terminus.copies])
+    capabilities = Symbols(map(Symbol, terminus.capabilities)) or None
+    put(pn.pn_terminus_capabilities(pointer), capabilities)
+    put(pn.pn_terminus_properties(pointer), symbol_map(terminus.properties))
+    put(pn.pn_terminus_filter(pointer), symbol_map(terminus.filters))
+
+
+def get_terminus(pointer: Any) -> Terminus | None:
+    """Read a source or a target; nothing if the peer named none."""
+    pn = load()
+    kind = pn.pn_terminus_get_type(pointer)
+    if kind == pn.PN_UNSPECIFIED:
+        return None
+    address = pn.lib.pn_terminus_get_address(pointer)
+    return Terminus(
+        address=None if address == pn.ffi.NULL else text(address),
+        dynamic=bool(pn.pn_terminus_is_dynamic(pointer)),
+        durability=int(pn.pn_terminus_get_durability(pointer)),
+        expiry=_by_number(_expiries(), pn.pn_terminus_get_expiry_policy(pointer), "session-end"),
+        timeout=int(pn.pn_terminus_get_timeout(pointer)),
+        copies=_by_number(_modes(), pn.pn_terminus_get_distribution_mode(pointer), None),
+        capabilities=codec.symbols(get(pn.pn_terminus_capabilities(pointer))),
+        properties=text_map(get(pn.pn_terminus_properties(pointer))),
+        filters=text_map(get(pn.pn_terminus_filter(pointer))),
+        coordinator=kind == pn.PN_COORDINATOR,
+    )
+
+
+def _by_number(table: Mapping[Any, int], number: int, otherwise: Any) -> Any:
+    return next((name for name, one in table.items() if one == number), otherwise)
+
+
+@cache
+def _expiries() -> Mapping[str, int]:
+    pn = load()
+    return {
+        "link-detach": pn.PN_EXPIRE_WITH_LINK,
+        "session-end": pn.PN_EXPIRE_WITH_SESSION,
+        "connection-close": pn.PN_EXPIRE_WITH_CONNECTION,
+        "never": pn.PN_EXPIRE_NEVER,
+    }
+
+
+@cache
+def _modes() -> Mapping[bool | None, int]:
+    pn = load()
+    return {None: pn.PN_DIST_MODE_UNSPECIFIED, True: pn.PN_DIST_MODE_COPY, False: pn.PN_DIST_MODE_MOVE}

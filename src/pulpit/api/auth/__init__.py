@@ -1,0 +1,1 @@
+"""Who asks: log-in, certificates, and limits on guessing."""

@@ -1,0 +1,1 @@
+"""The `pulpit` command: one thin file a command."""

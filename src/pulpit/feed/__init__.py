@@ -1,1 +1,0 @@
-"""`pulpit fire` and `pulpit tail`: events into the log of a server, and out of it, over HTTP."""

@@ -1,0 +1,1 @@
+"""What goes over a network safely: addresses that may be reached, TLS contexts, passwords, files with secrets."""

@@ -1,0 +1,140 @@
+"""Sets the embedded broker up from the configuration, inside the server or alone (`pulpit broker`)."""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from pulpit import logs
+from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
+from pulpit.broker.main import run
+from pulpit.broker.passwords import Password
+from pulpit.broker.roster import USERS_KEY, Roster
+from pulpit.broker.server import Broker
+from pulpit.errors import ConfigurationError
+from pulpit.net.renewal import Watched
+from pulpit.net.tls import CertificateFiles, trust_authorities
+from pulpit.server import datafolder, openfiles
+from pulpit.settings import Settings
+
+OWN_LOGIN: Final = "pulpit"
+"""The user by which the server itself publishes; its password lives and dies with the process."""
+
+
+def broker_config(settings: Settings) -> BrokerConfig:
+    """The broker that the configuration asks for.
+
+    Raises:
+        ConfigurationError: a file that it names cannot be used.
+    """
+    section = settings.broker
+    return BrokerConfig(
+        host=section.host,
+        port=section.port,
+        data_dir=settings.data_dir / "broker",
+        users=roster(settings).read(),
+        virtual_hosts=_virtual_hosts(settings),
+        ssl_context=_tls(settings) if section.ssl_certificate else None,
+        memory_limit=section.memory_limit * MEBIBYTE,
+        disk_free_limit=section.disk_free_limit * MEBIBYTE,
+        max_message_size=section.max_message_size * MEBIBYTE,
+        max_connections=section.max_connections,
+        max_queues=section.max_queues,
+    )
+
+
+def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
+    """Add the server's own user and answer its password, which nobody else ever sees.
+
+    Raises:
+        ConfigurationError: somebody else has that name.
+    """
+    if OWN_LOGIN in config.users:
+        raise ConfigurationError(USERS_KEY, f"the name {OWN_LOGIN} is the server's own; choose another.")
+    password = secrets.token_urlsafe(24)
+    own = User(password=Password(password), by_certificate=False)
+    return replace(config, users={**config.users, OWN_LOGIN: own}), password
+
+
+def own_trust(settings: Settings) -> ssl.SSLContext | None:
+    """How the server itself checks its broker: by the very certificate that it is configured with."""
+    if not settings.broker.ssl_certificate:
+        return None
+    context = ssl.create_default_context(cafile=settings.broker.ssl_certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False  # it is reached by the address of this machine, whatever its name
+    return context
+
+
+def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = None) -> list[Watched]:
+    """The files that the broker reads again when they change: users, permissions, certificate and key.
+
+    `own` is how the server itself checks its broker, and is renewed with the certificate.
+    """
+    people, found = roster(settings), []
+    if people.files:
+        found.append(Watched("broker users", people.files, lambda: broker.admit(_people(people, broker))))
+    if broker.config.ssl_context is not None:
+        pair, context = _certificate(settings), broker.config.ssl_context
+
+        def renew() -> None:
+            pair.renew(context)
+            if own is not None:
+                trust_authorities(pair.certificate, pair.source, own)
+
+        found.append(Watched("broker certificate", (pair.certificate, pair.key), renew))
+    return found
+
+
+def _people(people: Roster, broker: Broker) -> Mapping[str, User]:
+    """The users of the files, and the server's own."""
+    own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
+    return {**people.read(), **own}
+
+
+def run_broker(settings: Settings) -> None:
+    """Run the broker alone until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: it cannot start; the text names the key.
+    """
+    logs.configure(settings.server.log_level, settings.server.log_format)
+    datafolder.prepare(settings.data_dir)
+    openfiles.raise_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
+
+
+def roster(settings: Settings) -> Roster:
+    """The files that say who may log in and what they may do."""
+    section = settings.broker
+    return Roster(
+        users_file=Path(section.users_file) if section.users_file else None,
+        permissions_file=Path(section.permissions_file) if section.permissions_file else None,
+        virtual_hosts=_virtual_hosts(settings),
+    )
+
+
+def _virtual_hosts(settings: Settings) -> tuple[str, ...]:
+    return tuple(name.strip() for name in settings.broker.virtual_hosts.split(","))
+
+
+def _certificate(settings: Settings) -> CertificateFiles:
+    section = settings.broker
+    source = "[broker] ssl_certificate, ssl_key"
+    return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _certificate(settings).load(context)
+    if settings.broker.ssl_ca:
+        trust_authorities(Path(settings.broker.ssl_ca), "[broker] ssl_ca", context)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context

@@ -1,0 +1,384 @@
+"""Composes the server: the one place that names concrete classes.
+
+    data folder ▶ database ▶ embedded broker ▶ dispatcher ▶ REST API ▶ ready ▶ workers
+
+Whatever is opened is closed in the opposite order by one exit stack, so a start that fails half-way leaves nothing.
+"""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import uvicorn
+import uvloop
+
+from pulpit import logs
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.client import Manner
+from pulpit.api.app import create_app
+from pulpit.api.auth.admission import Transport
+from pulpit.api.auth.authorities import Authorities
+from pulpit.api.auth.login import Doorkeeper
+from pulpit.api.services import Services, Worker
+from pulpit.api.tls import CertifiedHttp
+from pulpit.api.wire import BoundedHttp
+from pulpit.broker.server import Broker
+from pulpit.clock import system_clock
+from pulpit.delivery.dispatcher import Dispatcher
+from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.amqp10 import Amqp10
+from pulpit.delivery.notifiers.amqp10_link import Link as Link10
+from pulpit.delivery.notifiers.amqp10_link import Reading
+from pulpit.delivery.notifiers.amqp_link import Link
+from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.delivery.retention import Retention
+from pulpit.errors import ConfigurationError
+from pulpit.net.addresses import parse_networks
+from pulpit.net.renewal import Watched, keep_fresh
+from pulpit.net.tls import CertificateFiles
+from pulpit.repositories.recovery import recover, recover_one
+from pulpit.server import brokering, datafolder, messaging, openfiles
+from pulpit.server.accounts import ensure_admin
+from pulpit.server.contents import content_types
+from pulpit.settings import Messaging, Settings
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from pulpit.tasks.endings import sweep
+from pulpit.tasks.forgetting import Forgetting
+from pulpit.tasks.leftovers import sweep_uploads
+from pulpit.tasks.schedules import Scheduler
+from pulpit.tasks.supervisor import Supervisor
+
+_EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
+AmqpLink = Link | Link10
+REST_PATIENCE: Final = 2
+"""Seconds that requests under way have to end when the server stops."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, warnings: list[str]) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: it cannot start; the text names the key.
+    """
+    logs.configure(settings.server.log_level, settings.server.log_format)
+    for warning in warnings:
+        _log.warning(warning, extra={"action": "setting_unknown"})
+    datafolder.prepare(settings.data_dir)
+    openfiles.raise_limit()
+    with datafolder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        node = datafolder.node_name(settings.data_dir)
+        listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
+        doorbell = stack.enter_context(Doorbell(settings.data_dir))
+        database = Database.open(settings.data_dir, doorbell, url=settings.database.url)
+        stack.callback(database.close)
+        password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
+        await asyncio.to_thread(recover, database, settings.data_dir)
+        reason = "The server ended while this task ran."
+        await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
+        await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
+        embedded = await _broker(settings, stack)
+        outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
+        link = _link(settings, embedded, outgoing)
+        kinds = _notifier_types(settings, link, node)
+        dispatcher = Dispatcher(database, kinds, system_clock, node=node)
+        supervisor = _supervisor(settings, database, node)
+        scheduler = Scheduler(database, system_clock)
+        stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers, **scheduler.answers}))
+        delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
+        services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
+        services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
+        await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
+        await stack.enter_async_context(_running("forgetting", _forgetting(settings).run(database, system_clock), stop))
+        incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
+        files = _watched(settings, embedded, incoming, outgoing)
+        await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
+        _say_ready(settings, listening, password)
+        await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
+        await stack.enter_async_context(_running("scheduler", scheduler.run(), stop))
+        await stop.wait()
+        _log.info("stopping", extra={"action": "server_stopping"})
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError("[server] host", f"{host!r} is no address here ({error.strerror}).") from None
+    with socket.socket(family, kind) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+            listening.listen(512)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigurationError("[server] host", f"{host} is no address of this machine.") from None
+            sentence = f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port."
+            raise ConfigurationError("[server] port", sentence) from None
+        yield listening
+
+
+async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Broker, str] | None:
+    """Start the embedded broker, if it is wanted, and answer it with the URL by which the server itself reaches it."""
+    if not settings.embedded_broker:
+        return None
+    config, password = brokering.with_own_user(brokering.broker_config(settings))
+    broker = await stack.enter_async_context(Broker(config))
+    _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
+    scheme = "amqps" if config.ssl_context else "amqp"
+    host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
+    place = f"{f'[{host}]' if ':' in host else host}:{broker.port}/{quote(config.virtual_hosts[0], safe='')}"
+    return broker, f"{scheme}://{brokering.OWN_LOGIN}:{password}@{place}"
+
+
+def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, Any]] | None:
+    return None if embedded is None else lambda: asdict(embedded[0].status())
+
+
+def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> AmqpLink | None:
+    """The way to the broker: the embedded one, a configured one, or none."""
+    section = settings.messaging
+    urls = [embedded[1]] if embedded else messaging.broker_urls(section)
+    if not urls:
+        return None
+    if messaging.speaks_10(section):
+        return _link_10(section, urls, tls)
+    if embedded:
+        return Link(urls, tls)
+    return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
+
+
+def _link_10(section: Messaging, urls: list[str], tls: ssl.SSLContext | None) -> Link10:
+    proton.load()  # says at the start, and not at the first event, that it is not there
+    manner = Manner(
+        name="pulpit-events",
+        tls=tls,
+        external=bool(section.clientcert),
+        allow_plain=lambda address: messaging.may_send_password(address, section),
+    )
+    reading = Reading(profile=section.profile, address=section.address)
+    return Link10([messaging.address_10(url) for url in urls], manner, reading)
+
+
+def _amqp(link: AmqpLink | None, exchange: str, source: str) -> NotifierType:
+    if link is None:
+        return Amqp091Disabled()
+    if isinstance(link, Link10):
+        return Amqp10(link, exchange, source=source)
+    return Amqp091(link, exchange, source=source)
+
+
+def _watched(
+    settings: Settings,
+    embedded: tuple[Broker, str] | None,
+    incoming: ssl.SSLContext | None,
+    outgoing: ssl.SSLContext | None,
+) -> list[Watched]:
+    """The files that are read again when they change."""
+    found = brokering.watched(settings, embedded[0], outgoing) if embedded else []
+    if outgoing is not None and not embedded:
+        found += messaging.watched(settings.messaging, outgoing)
+    if incoming is not None:
+        pair = _certificate(settings)
+        found.append(Watched("certificate", (pair.certificate, pair.key), lambda: pair.renew(incoming)))
+    return found
+
+
+def _certificate(settings: Settings) -> CertificateFiles:
+    section = settings.server
+    source = "[server] ssl_certificate, ssl_key"
+    return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
+
+
+def _notifier_types(settings: Settings, link: AmqpLink | None, node: str) -> NotifierTypes:
+    source = f"/pulpit/{node}"
+    exchange = settings.messaging.topic_exchange
+    amqp = _amqp(link, exchange, source)
+    http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
+    email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
+    return NotifierTypes({"amqp": amqp, "http": http, "email": email})
+
+
+def _forgetting(settings: Settings) -> Forgetting:
+    kept = settings.tasks
+    return Forgetting(
+        tasks=timedelta(days=kept.keep_days) if kept.keep_days else None,
+        history=timedelta(days=kept.keep_history_days) if kept.keep_history_days else None,
+    )
+
+
+def _retention(settings: Settings) -> Retention:
+    server = settings.server
+    return Retention(
+        age=timedelta(days=server.keep_events_days) if server.keep_events_days else None,
+        count=server.keep_events_count or None,
+        past_cursors=not server.keep_events_for_listeners,
+    )
+
+
+def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:
+    briefing: dict[str, Any] = {
+        "data_dir": str(settings.data_dir),
+        "database_url": settings.database.url,
+        "log_level": settings.server.log_level,
+        "log_format": settings.server.log_format,
+        "stall_timeout": settings.tasks.stall_timeout,
+        "download_tries": settings.tasks.download_tries,
+        "least_speed": settings.tasks.least_speed,
+    }
+    return Supervisor(
+        database,
+        system_clock,
+        node=node,
+        count=settings.tasks.workers,
+        module="pulpit.server.worker",
+        briefing=briefing,
+        stop_timeout=settings.tasks.stop_timeout,
+        recover=lambda task: recover_one(database, settings.data_dir, task.arguments.get("repo_id")),
+    )
+
+
+def _services(
+    settings: Settings,
+    database: Database,
+    kinds: NotifierTypes,
+    *,
+    link: AmqpLink | None,
+    supervisor: Supervisor,
+    dispatcher: Dispatcher,
+) -> Services:
+    return Services(
+        database=database,
+        clock=system_clock,
+        doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
+        listener_types=kinds,
+        content_types=content_types(),
+        data_dir=settings.data_dir,
+        messaging_connected=lambda: link is not None and link.connected,
+        workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
+        position_of=dispatcher.position,
+        news=dispatcher.news,
+        transport=Transport(
+            speaks_https=bool(settings.server.ssl_certificate), is_local=_is_local(settings.server.host)
+        ),
+    )
+
+
+def _is_local(host: str) -> bool:
+    """Whether nobody beyond this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _http(settings: Settings, services: Services) -> dict[str, Any]:
+    """How uvicorn speaks HTTP; with TLS by the configured certificate, and asking for those that `login` hands out."""
+    if not settings.server.ssl_certificate:
+        return {"http": BoundedHttp}
+    _certificate(settings).check()
+    return {
+        "http": CertifiedHttp,
+        "ssl_certfile": settings.server.ssl_certificate,
+        "ssl_keyfile": settings.server.ssl_key,
+        "ssl_ca_certs": str(services.certificates.authority_file()),
+        "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+    }
+
+
+class _Rest(uvicorn.Server):
+    """Uvicorn without a hand on the signals, which belong to the whole server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _rest(
+    settings: Settings, services: Services, listening: socket.socket, stop: asyncio.Event
+) -> AsyncIterator[ssl.SSLContext | None]:
+    """Answer requests until the block ends; what is handed out is how TLS is spoken, if it is."""
+    config = uvicorn.Config(
+        create_app(services),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=REST_PATIENCE,
+        timeout_keep_alive=30,
+        **_http(settings, services),
+    )
+    server = _Rest(config)
+    try:
+        config.load()
+    except OSError as error:
+        sentence = f"it cannot be used ({error.strerror or error})."
+        raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
+    if config.ssl:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        Authorities(services.database).keep(config.ssl)
+    async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
+            await asyncio.sleep(0.005)
+        try:
+            yield config.ssl
+        finally:
+            services.news.end()  # those who wait for events would keep the server from ending
+            server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    name: str, work: Any, stop: asyncio.Event, *, cancel: bool = True
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a part of the server beside the others; if it ends by itself, the server stops."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(lambda _: stop.set())
+    try:
+        yield task
+    finally:
+        if cancel:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            _log.exception("a part of the server failed", extra={"action": "server_bug", "part": name})
+            raise
+
+
+def _say_ready(settings: Settings, listening: socket.socket, password: str | None) -> None:
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if settings.server.ssl_certificate else "http"
+    if password is not None:
+        where = Path(settings.data_dir) / "admin-password"
+        print(f"The administrator is admin, the password {password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
+    print(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - scripts wait for it

@@ -1,0 +1,64 @@
+"""Composes a worker process; the server starts it and briefs it over standard input."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from pulpit import logs
+from pulpit.clock import system_clock
+from pulpit.content.limits import Limits
+from pulpit.repositories.workplace import Workplace
+from pulpit.server import datafolder
+from pulpit.server.contents import content_types
+from pulpit.store.database import Database
+from pulpit.store.doorbell import Doorbell
+from pulpit.tasks.operations import OPERATIONS
+from pulpit.tasks.worker import Worker
+
+
+def main() -> None:
+    """Read the briefing and work until told to stop."""
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:  # the orders follow the first line
+        line = unbuffered.readline()
+    if not line:
+        return  # the server died before it could say anything
+    briefing = json.loads(line)
+    logs.configure(briefing["log_level"], briefing["log_format"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(briefing))
+
+
+async def _work(briefing: dict[str, Any]) -> None:
+    data_dir = Path(briefing["data_dir"])
+    datafolder.prepare(data_dir)
+    with datafolder.worked_in(data_dir), Doorbell(data_dir) as doorbell:
+        database = Database.open(data_dir, doorbell, url=briefing["database_url"])
+        limits = Limits(
+            stall_timeout=briefing["stall_timeout"],
+            slow_bytes_per_second=briefing["least_speed"],
+            tries=briefing["download_tries"],
+        )
+        workplace = Workplace(
+            database=database, data_dir=data_dir, clock=system_clock, content_types=content_types(), limits=limits
+        )
+        worker = Worker(briefing["name"], database, workplace, OPERATIONS, system_clock)
+        try:
+            await worker.run(await _orders())
+        finally:
+            database.close()
+
+
+async def _orders() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+if __name__ == "__main__":
+    main()

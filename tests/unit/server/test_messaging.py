@@ -1,0 +1,149 @@
+"""The way to a broker outside, as the configuration describes it."""
+
+from pathlib import Path
+
+import pika
+import pytest
+
+from pulpit.amqp.amqp10.address import Address
+from pulpit.errors import ConfigurationError
+from pulpit.server.messaging import address_10, broker_urls, by_certificate, may_send_password, speaks_10, trust
+from pulpit.settings import Messaging
+
+SECRET = "hunter2"
+
+
+def test_several_brokers_keep_their_order() -> None:
+    assert broker_urls(Messaging(url="amqp://localhost, amqps://two")) == ["amqp://localhost", "amqps://two"]
+    assert broker_urls(Messaging(url="")) == broker_urls(Messaging()) == []
+
+
+def test_a_password_that_would_travel_unencrypted_is_refused_by_name_of_the_key() -> None:
+    section = Messaging(url=f"amqps://u:{SECRET}@one, amqp://u:{SECRET}@two")
+    with pytest.raises(ConfigurationError, match=r"\[messaging\] allow_plain_without_tls") as refused:
+        broker_urls(section)
+    assert refused.value.key == "[messaging] url"
+    assert "two" in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_it_travels_where_the_key_allows_it() -> None:
+    assert broker_urls(Messaging(url="amqp://two", allow_plain_without_tls=True)) == ["amqp://two"]
+
+
+def private(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_the_address_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    section = Messaging(url_file=private(tmp_path / "url", f"amqps://u:{SECRET}@one, amqp://localhost\nmore\n"))
+    assert broker_urls(section) == [f"amqps://u:{SECRET}@one", "amqp://localhost"]
+    with pytest.raises(ConfigurationError, match="must be a URL that begins with amqp") as refused:
+        broker_urls(Messaging(url_file=private(tmp_path / "url", f"{SECRET}\n")))
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password"),
+    [
+        ("amqps://one", "bob", "p/w:@,#%"),
+        ("amqps://ann@one:1/vhost", "ann", "p/w:@,#%"),
+        ("amqps://ann:own@one", "ann", "own"),
+    ],
+)
+def test_user_and_password_of_their_own_keys_fill_what_the_url_leaves_open(
+    tmp_path: Path, url: str, user: str, password: str
+) -> None:
+    secret = private(tmp_path / "password", "p/w:@,#%\n")
+    (found,) = broker_urls(Messaging(url=url, username="bob", password_file=secret))
+    parameters = pika.URLParameters(found)
+    assert (parameters.credentials.username, parameters.credentials.password) == (user, password)
+    assert parameters.host == "one"
+
+
+def test_a_file_with_a_secret_must_be_closed_to_others(tmp_path: Path) -> None:
+    secret = Path(private(tmp_path / "password", SECRET))
+    secret.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="chmod 600") as refused:
+        broker_urls(Messaging(url="amqps://one", username="u", password_file=str(secret)))
+    assert refused.value.key == "[messaging] password_file"
+    with pytest.raises(ConfigurationError, match=r"url_file: .* cannot be read"):
+        broker_urls(Messaging(url_file=str(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize(
+    "url", [f"amqps://u:{SECRET}/x@one", f"amqps://u:{SECRET}@one:x", "amqps://u@[::1", "amqp://h:0"]
+)
+def test_an_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="%2F") as refused:
+        broker_urls(Messaging(url=url))
+    assert SECRET not in str(refused.value)
+
+
+def test_a_certificate_is_the_log_in_where_the_url_names_nobody() -> None:
+    section = Messaging(clientcert="/c")
+    assert by_certificate("amqps://one", section)
+    assert not by_certificate("amqps://ann@one", section)
+    assert not by_certificate("amqp://localhost", section)
+    assert not by_certificate("amqps://one", Messaging())
+
+
+@pytest.mark.parametrize("key", ["cacert", "clientcert"])
+def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -> None:
+    for text, words in ((None, "cannot be read"), ("nothing", "holds no certificate")):
+        path = tmp_path / "pem"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(ConfigurationError, match=words) as refused:
+            url = "amqps://one"
+            trust(Messaging(url=url, cacert=str(path)) if key == "cacert" else Messaging(url=url, clientcert=str(path)))
+        assert refused.value.key == f"[messaging] {key}"
+
+
+@pytest.mark.parametrize(
+    ("url", "transport", "is_10"),
+    [
+        ("amqp://localhost", "", False),
+        ("amqps://one", "amqp091", False),
+        ("amqp://localhost", "amqp10", True),
+        ("amqp+10://localhost, amqps+10://two", "", True),
+        ("qpid://localhost", "", True),
+        ("tcp://localhost", "", True),
+        ("tcp://localhost", "qpid", True),
+        ("tcp://localhost:5672", "rabbitmq", False),
+        ("ssl://one", "rabbitmq", False),
+        ("amqps://one", "rabbitmq", False),
+        ("", "", False),
+    ],
+)
+def test_the_version_of_amqp_is_named_or_goes_by_the_url(url: str, transport: str, is_10: bool) -> None:
+    assert speaks_10(Messaging(url=url, transport=transport)) == is_10
+
+
+def test_what_contradicts_itself_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="transport says rabbitmq"):
+        speaks_10(Messaging(url="amqp+10://localhost", transport="rabbitmq"))
+    with pytest.raises(ConfigurationError, match="some of the URLs mean AMQP 0-9-1"):
+        speaks_10(Messaging(url="amqp+10://localhost, amqp://localhost"))
+
+
+def test_pulps_own_schemes_are_those_of_0_9_1_where_its_transport_was_rabbitmq() -> None:
+    section = Messaging(url="tcp://localhost:5673, ssl://two", transport="rabbitmq")
+    assert broker_urls(section) == ["amqp://localhost:5673", "amqps://two"]
+    with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
+        broker_urls(Messaging(url="tcp://two", transport="rabbitmq"))
+
+
+def test_over_1_0_only_a_password_needs_tls() -> None:
+    section = Messaging(url="qpid://two, ssl://ann:x@three/vhost")
+    assert [address_10(url) for url in broker_urls(section)] == [
+        Address(host="two", port=5672),
+        Address(host="three", port=5671, tls=True, user="ann", password="x", virtual_host="vhost"),
+    ]
+    assert [may_send_password(one, section) for one in map(address_10, broker_urls(section))] == [False, True]
+    with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
+        broker_urls(Messaging(url="qpid://ann:x@two"))
+    allowed = Messaging(url="qpid://ann:x@two", allow_plain_without_tls=True)
+    assert may_send_password(address_10(broker_urls(allowed)[0]), allowed)
