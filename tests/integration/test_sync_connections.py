@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from pulpit.content.limits import Limits
-from pulpit.net.reach import Reach
+from pulpit.net.addresses import FeedGuard
 from pulpit.repositories.express import Express
 from support import upstream as serving
 from support.mirror import Mirror, mirror
@@ -211,8 +211,8 @@ def test_a_mirror_list_of_a_stranger_leads_not_into_this_machine_on_the_short_wa
         inside.put("secret", b"content")
 
         async def story() -> bytes | None:
-            reach = Reach(["mirror.example.com"])
-            return await Express(Limits(), {}, tls=True, may_ask=reach.leads_to).content(f"{inside.url}secret", 7, {})
+            guard = FeedGuard(["mirror.example.com"])
+            return await Express(Limits(), {}, tls=True, may_ask=guard.permits).content(f"{inside.url}secret", 7, {})
 
         assert asyncio.run(story()) is None
         assert inside.paths() == []

@@ -27,7 +27,7 @@ from pulpit.broker.store import Store
 from pulpit.broker.timers import Timer
 from pulpit.broker.writer import Batch, Done, Writer, open_database
 from pulpit.errors import ConfigurationError
-from pulpit.net.cleartext import is_loopback
+from pulpit.net.addresses import is_loopback
 
 DATABASE: Final = "broker.db"
 LOCK: Final = "broker.lock"

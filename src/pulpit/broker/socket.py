@@ -9,7 +9,7 @@ from pulpit.broker.client import Client
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.dialects import Greeting, Particulars
 from pulpit.broker.house import House
-from pulpit.net.cleartext import is_loopback
+from pulpit.net.addresses import is_loopback
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""

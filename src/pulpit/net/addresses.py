@@ -1,26 +1,26 @@
-"""Which addresses web hooks may reach: the public internet, and the private networks that the operator names.
+"""Which addresses the server may connect to on a stranger's word, and which of them are this machine.
 
-A name is judged by what it resolves to, at the moment when a socket is made for that very address. So neither a name
-that answers differently the second time, nor a redirect, nor an address in an unusual spelling gets past.
+Two guards judge every address at the moment when a socket is made for it, so neither a name that resolves differently
+the second time, nor a redirect, nor an unusual spelling gets past:
+
+* `WebhookGuard`: a web hook reaches the public internet, and the private networks that the operator names.
+* `FeedGuard`: an upstream leads anywhere but to this machine and its nearest network, where other services trust
+  whoever reaches them. A feed (or proxy) that itself has such an address was put there by an administrator, and may
+  lead where it likes.
+
+Nothing here opens a socket; `net/outgoing.py` does.
 """
 
-import asyncio
 import errno
-import socket
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+from typing import Final, Protocol
 
 from pulpit.errors import ConfigurationError
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
-LOOKUPS: Final = 8
-"""Threads that ask for names; names that nobody answers for hold up other names at most."""
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
@@ -28,73 +28,62 @@ _LOW_32_BITS: Final = 0xFFFFFFFF
 
 
 class ForbiddenAddress(OSError):
-    """The address lies in a network that web hooks may not reach; the text says which key allows it."""
+    """No connection may be made there; `strerror` says why, and which key allows it if there is one."""
 
-    def __init__(self, address: str) -> None:
-        sentence = f"{address} is no public address, and its network is not in [server] webhook_allow"
+    def __init__(self, sentence: str) -> None:
         super().__init__(errno.EACCES, sentence)
 
 
-class Guard:
-    """Judges addresses."""
+class AddressGuard(Protocol):
+    """Decides where connections may go."""
+
+    def check(self, host: str) -> None:
+        """Refuse an address; a name passes, because what it resolves to is judged when a socket is made.
+
+        Raises:
+            ForbiddenAddress: it may not be reached.
+        """
+
+
+class WebhookGuard:
+    """Permits public addresses and `[server] webhook_allow`."""
 
     def __init__(self, allowed: Sequence[Network] = ()) -> None:
         self._allowed: Final = tuple(allowed)
 
-    def permits(self, address: Address) -> bool:
-        """Whether a connection may go there; an IPv4 address inside an IPv6 one counts as what it is."""
-        spellings = (address, *embedded(address))
-        if any(one in network for one in spellings for network in self._allowed):
-            return True
-        return all(_public(one) for one in spellings[1:] or spellings)
-
-    def check_literal(self, host: str) -> None:
-        """Refuse a host that is written as an address and may not be reached; a name passes.
-
-        Raises:
-            ForbiddenAddress: it may not.
-        """
+    def check(self, host: str) -> None:
         address = literal(host)
         if address and not self.permits(address):
-            raise ForbiddenAddress(host)
+            raise ForbiddenAddress(f"{host} is no public address, and its network is not in [server] webhook_allow")
 
-    def socket_for(self, addrinfo: tuple[Any, ...]) -> socket.socket:
-        """Make the socket of one connection, as aiohttp's `socket_factory`; no connection is made without it.
-
-        Raises:
-            ForbiddenAddress: the connection may not be made.
-        """
-        family, kind, protocol, _, destination = addrinfo
-        if not self.permits(ip_address(destination[0].partition("%")[0])):
-            raise ForbiddenAddress(destination[0])
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
+    def permits(self, address: Address) -> bool:
+        """Whether a connection may go there; an IPv4 address inside an IPv6 one counts as what it is."""
+        inner = embedded(address)
+        if any(spelling in network for spelling in (address, *inner) for network in self._allowed):
+            return True
+        return all(map(_is_public, inner or (address,)))
 
 
-class Resolver(AbstractResolver):
-    """Asks the system for names in threads of its own, so that a dead name server delays nothing but web hooks."""
+class FeedGuard:
+    """Permits every address but near ones; those too once an administrator's own host turned out to be near."""
 
-    def __init__(self) -> None:
-        self._threads: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-names")
+    def __init__(self, hosts: Iterable[str]) -> None:
+        """Prepare; `hosts` are those that the administrator has named: of the feed and of its proxy."""
+        self._hosts: Final = frozenset(hosts)
+        self._trusted = any(map(is_near, self._hosts))
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses of a name.
+    def note_resolved(self, host: str, addresses: Iterable[str]) -> None:
+        """Learn what a name has been resolved to."""
+        if host in self._hosts and any(map(is_near, addresses)):
+            self._trusted = True
 
-        Raises:
-            OSError: there are none.
-        """
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
-        return [_resolved(host, one) for one in found]
+    def permits(self, host: str) -> bool:
+        """Whether a connection to an address may be made."""
+        return self._trusted or not is_near(host)
 
-    async def close(self) -> None:
-        """Let go of the threads; one that still waits for an answer ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def check(self, host: str) -> None:
+        if not self.permits(host):
+            raise ForbiddenAddress(f"{host} is no address to which an upstream may lead")
 
 
 def parse_networks(text: str) -> list[Network]:
@@ -111,7 +100,7 @@ def parse_networks(text: str) -> list[Network]:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host of a URL is, if it is none to look up."""
+    """The address that a host of a URL is, with or without brackets and scope, or `None` for a name."""
     try:
         return ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -119,25 +108,35 @@ def literal(host: str) -> Address | None:
 
 
 def embedded(address: Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 address that an IPv6 one carries, if it does."""
+    """The IPv4 address that an IPv6 one carries (mapped, compatible, 6to4, NAT64), if it does."""
     if isinstance(address, IPv4Address):
         return ()
-    inside = address.ipv4_mapped or address.sixtofour
-    if inside is None and (address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1)):
-        inside = IPv4Address(int(address) & _LOW_32_BITS)
-    return (inside,) if inside else ()
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and (address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1)):
+        inner = IPv4Address(int(address) & _LOW_32_BITS)
+    return (inner,) if inner else ()
 
 
-def _public(address: Address) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address means this machine alone: `localhost`, 127.0.0.0/8 and ::1; nothing is resolved."""
+    if host.casefold() == "localhost":
+        return True
+    address = literal(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address is not None and (mapped or address).is_loopback
+
+
+def is_near(host: str) -> bool:
+    """Whether an address is one of this machine or its nearest network; a name is not judged."""
+    address = literal(host)
+    return address is not None and any(map(_is_near, (address, *embedded(address))))
+
+
+def _is_near(address: Address) -> bool:
+    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+
+
+def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
-
-
-def _resolved(host: str, found: tuple[Any, ...]) -> ResolveResult:
-    family, _, protocol, _, destination = found
-    address = destination[0]
-    if len(destination) > 2 and destination[3]:  # noqa: PLR2004 - a scope: link-local addresses mean nothing without it
-        address, _ = socket.getnameinfo(destination, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address, port=destination[1], family=family, proto=protocol, flags=flags)

@@ -4,21 +4,8 @@ One rule for everything that logs in to a broker, over either version of AMQP: t
 subscriber (`pulpit listen`).
 """
 
-from ipaddress import IPv6Address, ip_address
-
 from pulpit.errors import ConfigurationError
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address means this machine alone: `localhost`, 127.0.0.0/8 and ::1; nothing is resolved."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        address = ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+from pulpit.net.addresses import is_loopback
 
 
 def check_password_is_safe(source: str, host: str, *, tls: bool, allowed: bool, permission: str) -> None:

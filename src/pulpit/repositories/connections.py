@@ -14,22 +14,26 @@ from pulpit import __version__
 from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, Limits
 from pulpit.errors import WorkFailed
-from pulpit.net.reach import Reach
+from pulpit.net.addresses import FeedGuard
+from pulpit.net.outgoing import Resolver, guarded_sockets
 
 READ_BUFFER: Final = 512 * KIB
 HEADERS: Final = {"User-Agent": f"pulpit/{__version__}", "Accept-Encoding": "identity"}
 
 
-def reach_of(feed: Feed) -> Reach:
+def guard_of(feed: Feed) -> FeedGuard:
     """Where an upstream may lead: the hosts that its feed names are the administrator's choice."""
     named = (URL(one).host for one in (feed.url, feed.proxy) if one)
-    return Reach(host for host in named if host)
+    return FeedGuard(host for host in named if host)
 
 
-def open_session(feed: Feed, limits: Limits, trust: ssl.SSLContext | bool, reach: Reach) -> aiohttp.ClientSession:
+def open_session(feed: Feed, limits: Limits, trust: ssl.SSLContext | bool, guard: FeedGuard) -> aiohttp.ClientSession:
     """A session with a pool of connections, one for each download at a time; `trust` as `tls` answers it."""
     connector = aiohttp.TCPConnector(
-        limit=feed.max_downloads or limits.downloads, ssl=trust, resolver=reach, socket_factory=reach.socket_for
+        limit=feed.max_downloads or limits.downloads,
+        ssl=trust,
+        resolver=Resolver(guard.note_resolved),
+        socket_factory=guarded_sockets(guard),
     )
     timeout = aiohttp.ClientTimeout(
         total=None, connect=None, sock_connect=limits.connect_timeout, sock_read=limits.stall_timeout

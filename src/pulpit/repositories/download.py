@@ -19,7 +19,7 @@ from pulpit.content.feed import Feed
 from pulpit.content.limits import Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
-from pulpit.repositories.connections import HEADERS, login, open_session, proxy, reach_of, tls
+from pulpit.repositories.connections import HEADERS, guard_of, login, open_session, proxy, tls
 from pulpit.repositories.express import Express
 from pulpit.repositories.failures import DownloadFailed, Failures, public, refuse_status
 from pulpit.repositories.pace import Pace, Tries
@@ -50,10 +50,10 @@ class Downloads:
         self._storage: Final = storage
         self._limits: Final = limits
         trust = tls(feed)
-        reach = reach_of(feed)
-        self._session: Final = open_session(feed, limits, trust, reach)
+        guard = guard_of(feed)
+        self._session: Final = open_session(feed, limits, trust, guard)
         plain = feed.proxy is None and feed.max_speed is None
-        self._express: Final = Express(limits, HEADERS, trust, reach.leads_to) if plain else None
+        self._express: Final = Express(limits, HEADERS, trust, guard.permits) if plain else None
         self._rooms: Final = ExitStack()
         self._room = storage.downloads
 

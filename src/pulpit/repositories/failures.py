@@ -15,7 +15,7 @@ from pulpit.content.limits import Limits
 from pulpit.content.paths import shown
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
-from pulpit.net.reach import OutOfReach
+from pulpit.net.addresses import ForbiddenAddress
 
 _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
@@ -77,7 +77,7 @@ class Failures:
                 reason = f"redirects more than {self._limits.redirects} times"
             case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
                 reason = "redirects to something that is no HTTP URL"
-            case aiohttp.ClientConnectorError() if isinstance(error.os_error, OutOfReach):
+            case aiohttp.ClientConnectorError() if isinstance(error.os_error, ForbiddenAddress):
                 reason = f"leads where it must not: {error.os_error.strerror}"
             case aiohttp.ClientConnectorCertificateError():
                 reason = f"has a certificate that is not trusted ({shown(str(error.certificate_error))})"

@@ -7,7 +7,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from pulpit.amqp.amqp10.address import Address, parse
 from pulpit.errors import ConfigurationError
-from pulpit.net.cleartext import check_password_is_safe, is_loopback
+from pulpit.net.addresses import is_loopback
+from pulpit.net.cleartext import check_password_is_safe
 from pulpit.net.privatefile import first_line, read_secret
 from pulpit.net.renewal import Watched
 from pulpit.net.tls import CertificateFiles, trust_authorities

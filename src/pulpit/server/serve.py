@@ -8,7 +8,6 @@ Whatever is opened is closed in the opposite order by one exit stack, so a start
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import logging
 import signal
 import socket
@@ -47,7 +46,7 @@ from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
-from pulpit.net.addresses import parse_networks
+from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.repositories.recovery import recover, recover_one
@@ -284,17 +283,9 @@ def _services(
         position_of=dispatcher.position,
         news=dispatcher.news,
         transport=Transport(
-            speaks_https=bool(settings.server.ssl_certificate), is_local=_is_local(settings.server.host)
+            speaks_https=bool(settings.server.ssl_certificate), is_local=is_loopback(settings.server.host)
         ),
     )
-
-
-def _is_local(host: str) -> bool:
-    """Whether nobody beyond this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _http(settings: Settings, services: Services) -> dict[str, Any]:

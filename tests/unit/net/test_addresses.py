@@ -1,11 +1,14 @@
-"""Which addresses web hooks may reach."""
+"""Which addresses web hooks and upstreams may reach, and which are this machine."""
 
+import asyncio
+import socket
 from ipaddress import ip_address
 
 import pytest
 
 from pulpit.errors import ConfigurationError
-from pulpit.net.addresses import ForbiddenAddress, Guard, literal, parse_networks
+from pulpit.net.addresses import FeedGuard, ForbiddenAddress, WebhookGuard, is_loopback, literal, parse_networks
+from pulpit.net.outgoing import Resolver, guarded_sockets
 
 
 @pytest.mark.parametrize(
@@ -46,18 +49,18 @@ from pulpit.net.addresses import ForbiddenAddress, Guard, literal, parse_network
     ],
 )
 def test_what_is_not_public_is_forbidden(address: str) -> None:
-    assert not Guard().permits(ip_address(address))
+    assert not WebhookGuard().permits(ip_address(address))
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"]
 )
 def test_what_is_public_is_permitted(address: str) -> None:
-    assert Guard().permits(ip_address(address))
+    assert WebhookGuard().permits(ip_address(address))
 
 
 def test_what_the_operator_names_is_permitted_in_every_spelling_and_nothing_else() -> None:
-    guard = Guard(parse_networks("10.1.0.0/16, 127.0.0.1 ::1"))
+    guard = WebhookGuard(parse_networks("10.1.0.0/16, 127.0.0.1 ::1"))
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1", "::1"):
         assert guard.permits(ip_address(address)), address
     for address in ("10.2.0.1", "127.0.0.2", "fe80::1", "::ffff:10.2.0.1"):
@@ -65,12 +68,12 @@ def test_what_the_operator_names_is_permitted_in_every_spelling_and_nothing_else
 
 
 def test_a_host_that_is_an_address_is_refused_when_it_is_given() -> None:
-    guard = Guard()
+    guard = WebhookGuard()
     for host in ("127.0.0.1", "::1", "[::1]", "fe80::1%eth0"):
         with pytest.raises(ForbiddenAddress, match="webhook_allow"):
-            guard.check_literal(host)
-    guard.check_literal("localhost")  # a name: judged when it is resolved
-    guard.check_literal("1.1.1.1")
+            guard.check(host)
+    guard.check("localhost")  # a name: judged when it is resolved
+    guard.check("1.1.1.1")
 
 
 def test_a_literal_is_read_with_brackets_and_scope() -> None:
@@ -86,3 +89,58 @@ def test_a_list_that_is_no_list_of_networks_is_refused(text: str) -> None:
 
 def test_an_empty_list_allows_nothing() -> None:
     assert parse_networks("  ") == []
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost", "127.0.0.1", "127.255.3.4", "::1", "[::1]", "::1%lo", "::ffff:127.0.0.1"]
+)
+def test_this_machine_is_known_by_name_and_address(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "broker", "localhost.example.com", "128.0.0.1", "127.0.0.1.example.com", "::2", "::", "127"]
+)
+def test_nothing_else_is_taken_for_this_machine(host: str) -> None:
+    assert not is_loopback(host)
+
+
+NEAR = ["127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "::1", "::", "fe80::1", "::ffff:127.0.0.1", "224.0.0.1"]  # noqa: S104 - an address to be refused
+
+
+@pytest.mark.parametrize("address", NEAR)
+def test_an_upstream_elsewhere_leads_not_to_this_machine(address: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        FeedGuard(["mirror.example.com"]).check(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "10.1.2.3", "192.168.1.1", "2606:4700::1111", "fd00::7"])
+def test_it_leads_to_the_world_and_to_networks_of_organisations(address: str) -> None:
+    FeedGuard(["mirror.example.com"]).check(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.7.7"])
+def test_a_feed_that_is_near_itself_leads_where_it_likes(host: str) -> None:
+    FeedGuard([host]).check("127.0.0.1")
+    FeedGuard(["mirror.example.com", host]).check("::1")  # as a proxy
+
+
+def test_a_feed_whose_name_is_near_leads_where_it_likes_and_another_name_does_not_help() -> None:
+    def resolved(feed: str, host: str) -> FeedGuard:
+        async def story() -> FeedGuard:
+            guard = FeedGuard([feed])
+            await Resolver(guard.note_resolved).resolve(host)
+            return guard
+
+        return asyncio.run(story())
+
+    resolved("localhost", "localhost").check("127.0.0.1")
+    with pytest.raises(ForbiddenAddress):
+        resolved("mirror.example.com", "localhost").check("127.0.0.1")
+
+
+@pytest.mark.parametrize("address", NEAR)
+def test_no_socket_is_made_for_a_forbidden_address(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with pytest.raises(ForbiddenAddress):
+        guarded_sockets(FeedGuard([]))((family, socket.SOCK_STREAM, 0, "", (address, 80)))

@@ -21,7 +21,7 @@ from pulpit.api.tls import CERTIFICATE
 from pulpit.clock import Clock
 from pulpit.content.access import Access
 from pulpit.errors import AuthenticationFailed
-from pulpit.net.cleartext import is_loopback
+from pulpit.net.addresses import is_loopback
 from pulpit.store import repositories
 from pulpit.store.database import Database
 

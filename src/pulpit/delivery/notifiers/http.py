@@ -25,7 +25,8 @@ from pulpit.delivery.notifiers.misconfigured import Misconfigured
 from pulpit.delivery.notifiers.port import Later, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
-from pulpit.net.addresses import ForbiddenAddress, Guard, Network, Resolver
+from pulpit.net.addresses import ForbiddenAddress, Network, WebhookGuard
+from pulpit.net.outgoing import Resolver, guarded_sockets
 
 MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096
@@ -47,7 +48,7 @@ class Http:
 
     def __init__(self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit") -> None:
         self._clock: Final = clock
-        self._guard: Final = Guard(allow)
+        self._guard: Final = WebhookGuard(allow)
         self._source: Final = source
         self._session: aiohttp.ClientSession | None = None
         self._system_trust: ssl.SSLContext | None = None
@@ -236,9 +237,9 @@ def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
     return f"No connection to {place}: {os.strerror(cause.errno) if cause.errno else cause}."
 
 
-def _session(guard: Guard) -> aiohttp.ClientSession:
+def _session(guard: WebhookGuard) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
-        limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guard.socket_for, ttl_dns_cache=10
+        limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guarded_sockets(guard), ttl_dns_cache=10
     )
     return aiohttp.ClientSession(
         connector=connector,

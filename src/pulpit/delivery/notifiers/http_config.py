@@ -12,7 +12,7 @@ from yarl import URL
 
 from pulpit.delivery import signing
 from pulpit.errors import InvalidValue
-from pulpit.net.addresses import ForbiddenAddress, Guard
+from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 
 KEYS: Final = (
     "url",
@@ -62,7 +62,7 @@ class Hook:
     """Secrets as text, which must not stand in anything that is kept or logged."""
 
 
-def check(config: Mapping[str, Any], guard: Guard) -> None:
+def check(config: Mapping[str, Any], guard: WebhookGuard) -> None:
     """Refuse what cannot work, and an address that the operator did not allow.
 
     Raises:
@@ -70,7 +70,7 @@ def check(config: Mapping[str, Any], guard: Guard) -> None:
     """
     hook = read(config)
     try:
-        guard.check_literal(hook.url.host or "")
+        guard.check(hook.url.host or "")
         if hook.ca_path:
             trust(hook.ca_path)
     except ForbiddenAddress as error:

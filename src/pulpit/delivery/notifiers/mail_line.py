@@ -16,7 +16,7 @@ import aiosmtplib
 
 from pulpit.delivery.notifiers.email_config import is_address
 from pulpit.errors import ConfigurationError
-from pulpit.net.cleartext import is_loopback
+from pulpit.net.addresses import is_loopback
 from pulpit.net.privatefile import first_line, read_secret
 from pulpit.settings import Email
 

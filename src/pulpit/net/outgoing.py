@@ -1,0 +1,71 @@
+"""What aiohttp connects with: a resolver in threads of its own, sockets that pass a guard, and limits of replies."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from pulpit.net.addresses import AddressGuard
+
+LOOKUPS: Final = 8
+"""Threads that ask for names; names that nobody answers for hold up other names at most."""
+
+Resolved = Callable[[str, Iterable[str]], None]
+"""Is told a name and the addresses that it was resolved to."""
+
+
+class Resolver(AbstractResolver):
+    """Asks the system for names in threads of its own, so that a dead name server delays nothing else."""
+
+    def __init__(self, resolved: Resolved | None = None) -> None:
+        self._resolved: Final = resolved
+        self._threads: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a name.
+
+        Raises:
+            OSError: there are none.
+        """
+        loop = asyncio.get_running_loop()
+        answers = await loop.run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        )
+        results = [_result(host, answer) for answer in answers]
+        if self._resolved:
+            self._resolved(host, [result["host"] for result in results])
+        return results
+
+    async def close(self) -> None:
+        """Let go of the threads; one that still waits for an answer ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def guarded_sockets(guard: AddressGuard) -> Callable[[tuple[Any, ...]], socket.socket]:
+    """Make the sockets of a connector, as aiohttp's `socket_factory`; no connection is made without one.
+
+    The returned function raises `ForbiddenAddress`.
+    """
+
+    def make(addrinfo: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, destination = addrinfo
+        guard.check(destination[0])
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
+
+    return make
+
+
+def _result(host: str, answer: tuple[Any, ...]) -> ResolveResult:
+    family, _, protocol, _, destination = answer
+    address = destination[0]
+    if len(destination) > 2 and destination[3]:  # noqa: PLR2004 - a scope: link-local addresses mean nothing without it
+        address, _ = socket.getnameinfo(destination, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(hostname=host, host=address, port=destination[1], family=family, proto=protocol, flags=flags)
