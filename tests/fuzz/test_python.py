@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulpit.content.port import BadFeed
-from pulpit.content.python import archives, description, index, names
-from pulpit.content.python.index import Page
-from pulpit.content.python.tags import BadMarkup, start_tags
+from pulpit.content.python import distributions, index
+from pulpit.content.python.index import BadMarkup, Page, start_tags
 from support.spoiling import spoiled
 
 GENTLE = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -55,13 +54,13 @@ def page(content: bytes, media_type: str) -> Page:
 def test_any_page(content: bytes, media_type: str) -> None:
     with contextlib.suppress(BadFeed):
         for entry in index.files(page(content, media_type), "bear"):
-            assert names.is_usable(entry.filename)
+            assert distributions.is_usable(entry.filename)
             assert "/" not in entry.filename
             assert entry.url.startswith(("http://", "https://"))
             assert "\n" not in f"{entry.yanked}{entry.requires_python}"
     with contextlib.suppress(BadFeed):
         for project in index.projects(page(content, media_type)):
-            assert names.project(project) == project
+            assert distributions.project_name(project) == project
 
 
 @GENTLE
@@ -88,8 +87,10 @@ def test_any_value_anywhere_in_json(value: object) -> None:
 @given(name=st.text(), project=st.text() | st.none())
 def test_any_name(name: str, project: str | None) -> None:
     for end in ("", ".whl", ".tar.gz", "-py3-none-any.whl"):
-        found = names.file_name(name + end, project)
-        assert found is None or (names.is_usable(name + end) and names.project(found.project) == found.project)
+        found = distributions.parse_filename(name + end, project)
+        assert found is None or (
+            distributions.is_usable(name + end) and distributions.project_name(found.project) == found.project
+        )
 
 
 attributes = st.dictionaries(st.from_regex(r"[a-z][a-z-]{0,9}", fullmatch=True), st.text(max_size=30), max_size=4)
@@ -129,10 +130,10 @@ def test_time_grows_with_the_page_and_no_faster(piece: str) -> None:
 @GENTLE
 @given(content=spoiled(METADATA))
 def test_any_metadata(content: bytes) -> None:
-    found = description.fields(content)
+    found = distributions.metadata_fields(content)
 
     json.dumps(found)
-    assert set(found) == {"name", "version", *description.FIELDS}
+    assert set(found) == {"name", "version", *distributions.METADATA_FIELDS}
 
 
 def wheel() -> bytes:
@@ -162,16 +163,16 @@ def test_any_archive(content: bytes, taped: bytes, tmp_path: Path) -> None:
         ("bear-1.tar.gz", content),
         ("bear-1.tar.bz2", content),
     ):
-        named = names.file_name(name)
+        named = distributions.parse_filename(name)
         assert named is not None
         path.write_bytes(data)
-        with contextlib.suppress(archives.Unreadable):
-            description.fields(archives.metadata(path, name, named))
+        with contextlib.suppress(distributions.Unreadable):
+            distributions.metadata_fields(distributions.read_metadata(path, name, named))
 
 
 def test_a_well_made_tar_is_read(tmp_path: Path) -> None:
-    path, named = tmp_path / "archive", names.file_name("bear-1.tar.gz")
+    path, named = tmp_path / "archive", distributions.parse_filename("bear-1.tar.gz")
     path.write_bytes(gzip.compress(TAR))
     assert named is not None
 
-    assert archives.metadata(path, "bear-1.tar.gz", named) == METADATA
+    assert distributions.read_metadata(path, "bear-1.tar.gz", named) == METADATA

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pulpit.content.limits import MIB
-from pulpit.content.python import archives
-from pulpit.content.python.names import file_name
+from pulpit.content.python import distributions
+from pulpit.content.python.distributions import parse_filename
 from support import python
 from support import upstream as serving
 from support.mirror import IMPATIENT
@@ -302,11 +302,11 @@ WHEEL = "bear-1-py3-none-any.whl"
 SDIST = "bear-1.tar.gz"
 
 
-def read(filename: str, content: bytes, folder: Path, most: int = archives.MOST_UNPACKED) -> bytes:
-    path, named = folder / "archive", file_name(filename)
+def read(filename: str, content: bytes, folder: Path, most: int = distributions.MOST_UNPACKED) -> bytes:
+    path, named = folder / "archive", parse_filename(filename)
     path.write_bytes(content)
     assert named is not None
-    return archives.metadata(path, filename, named, most=most)
+    return distributions.read_metadata(path, filename, named, most=most)
 
 
 def test_metadata_is_found(tmp_path: Path) -> None:
@@ -338,14 +338,14 @@ def test_metadata_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_archives_that_lie_have_no_metadata(filename: str, content: bytes, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(archives.Unreadable, match=reason):
+    with pytest.raises(distributions.Unreadable, match=reason):
         read(filename, content, tmp_path)
 
 
 def test_a_tar_bomb_is_given_up(tmp_path: Path) -> None:
     bomb = taped(("bear-1/zeros", bytes(40 * MIB)), ("bear-1/PKG-INFO", METADATA))
 
-    with pytest.raises(archives.Unreadable, match="no PKG-INFO"):
+    with pytest.raises(distributions.Unreadable, match="no PKG-INFO"):
         read(SDIST, bomb, tmp_path, most=8 * MIB)
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from pulpit.content.python import names
-from pulpit.content.python.feeds import roots
+from pulpit.content.python import distributions
 from pulpit.content.python.index import Entry
+from pulpit.content.python.pages import roots
 from pulpit.content.python.python import Python
 from pulpit.content.python.selection import Rules
 from pulpit.errors import InvalidValue, UnsupportedValue
@@ -107,11 +107,11 @@ def test_roots(feed: str, found: tuple[str, ...]) -> None:
     ],
 )
 def test_names_of_files_are_taken_apart(name: str, project: str, version: str) -> None:
-    found = names.file_name(name, project)
+    found = distributions.parse_filename(name, project)
 
     assert found is not None
     assert (found.project, str(found.version)) == (project, version)
-    assert names.file_name(name, "another") is None
+    assert distributions.parse_filename(name, "another") is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_names_of_files_are_taken_apart(name: str, project: str, version: str) -
     ["bear-1.0.tar", "bear.tar.gz", "bear-x.tar.gz", "-1.tar.gz", "bear-1.0.whl", "bear-1-2-3-4-5-6.whl", ".whl", ""],
 )
 def test_other_names_are_no_distributions(name: str) -> None:
-    assert names.file_name(name) is None
+    assert distributions.parse_filename(name) is None
 
 
 def test_what_is_old_is_told_by_what_is_wanted() -> None:

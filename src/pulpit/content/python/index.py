@@ -1,6 +1,11 @@
-"""The pages of an index, in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700)."""
+"""The pages of an index, in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700).
+
+The start tags of a page are read in time that grows with the page and no faster: the standard library's parser takes
+half a minute for 64 KiB of `<a <a <a …`, and a page comes from a stranger.
+"""
 
 import hashlib
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -13,8 +18,7 @@ from pulpit.clock import iso_micro
 from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum
-from pulpit.content.python import names
-from pulpit.content.python.tags import BadMarkup, Tag, start_tags
+from pulpit.content.python import distributions
 
 ACCEPT: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 MOST_PAGE: Final = 32 * MIB
@@ -29,6 +33,31 @@ _DIGITS: Final = {name: hashlib.new(name, usedforsecurity=False).digest_size * 2
 """Hexadecimal digits of each algorithm that everybody's `hashlib` has, the one to rely on first."""
 _HEXADECIMAL: Final = re.compile("[0-9a-f]+")
 _VERSION: Final = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}\Z")
+
+MOST_TAG: Final = 64 * 1024
+"""Characters in one tag."""
+
+_NAME: Final = re.compile(r"[A-Za-z][^\s/>]*")
+_GAP: Final = re.compile(r"[\s/]*")
+_ATTRIBUTE: Final = re.compile(r"[^\s/>][^\s/>=]*")
+_EQUALS: Final = re.compile(r"\s*=\s*")
+_UNQUOTED: Final = re.compile(r"[^\s>]*")
+_RAW: Final = {
+    name: re.compile(rf"</{name}[\s/>]", re.IGNORECASE) for name in ("script", "style", "textarea", "title", "xmp")
+}
+"""Elements whose content is text, whatever it looks like."""
+
+
+class BadMarkup(ValueError):
+    """The page cannot be read; the text is the end of a sentence about it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tag:
+    """A start tag; names in lower case, values without character references, `""` where there is none."""
+
+    name: str
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +108,9 @@ def files(page: Page, project: str) -> list[Entry]:
     """
     found: dict[str, Entry] = {}
     for entry in _json_files(page) if page.is_json else _html_files(page):
-        if names.is_distribution(entry.filename) and not names.is_usable(entry.filename):
+        if distributions.is_distribution(entry.filename) and not distributions.is_usable(entry.filename):
             raise page.refused(f"{paths.shown(entry.filename)!r} is no name of a file")
-        if names.file_name(entry.filename, project) is None:
+        if distributions.parse_filename(entry.filename, project) is None:
             continue
         if found.setdefault(entry.filename, entry).checksum != entry.checksum:
             raise page.refused(f"it names {entry.filename} twice, with different checksums")
@@ -96,7 +125,7 @@ def projects(page: Page) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in _json_projects(page) if page.is_json else _html_projects(page):
-        project = names.project(name)
+        project = distributions.project_name(name)
         if project is None:
             raise page.refused(f"{paths.shown(name)!r} is no name of a project")
         found[project] = None
@@ -240,3 +269,82 @@ def _moment(value: Any) -> str | None:
         return iso_micro(moment) if moment is not None and known else None
     except (ValueError, OverflowError):
         return None
+
+
+def start_tags(text: str) -> Iterator[Tag]:
+    """Every start tag outside comments and raw text.
+
+    Raises:
+        BadMarkup: the page ends within a tag or comment, or a tag is too long.
+    """
+    place = 0
+    while (place := text.find("<", place)) >= 0:
+        name = _NAME.match(text, place + 1)
+        if name is None:
+            place = _past(text, place)
+            continue
+        tag, place = _tag(text, name)
+        yield tag
+        raw = _RAW.get(tag.name)
+        if raw:
+            end = raw.search(text, place)
+            place = end.start() if end else len(text)
+
+
+def _past(text: str, place: int) -> int:
+    """Where a comment, declaration or end tag ends; a `<` that begins nothing is text."""
+    following = text[place + 1 : place + 2]
+    if text.startswith("<!--", place):
+        return _after(text, "-->", place + 2)
+    return _after(text, ">", place + 1) if following in {"!", "?", "/"} and following else place + 1
+
+
+def _after(text: str, what: str, place: int) -> int:
+    end = text.find(what, place)
+    if end < 0:
+        raise BadMarkup("it ends in the middle of a tag")
+    return end + len(what)
+
+
+def _tag(text: str, name: re.Match[str]) -> tuple[Tag, int]:
+    """Read a tag; answers where it ends, too."""
+    attributes: dict[str, str] = {}
+    place = name.end()
+    while True:
+        place = _end_of(_GAP, text, place)
+        if place - name.start() > MOST_TAG:
+            raise BadMarkup(f"one of its tags has more than {MOST_TAG} characters")
+        if text.startswith(">", place):
+            return Tag(name=name[0].lower(), attributes=attributes), place + 1
+        attribute = _ATTRIBUTE.match(text, place)
+        if attribute is None:
+            raise BadMarkup("it ends in the middle of a tag")
+        value, place = _value(text, attribute.end())
+        attributes.setdefault(attribute[0].lower(), value)
+
+
+def _value(text: str, place: int) -> tuple[str, int]:
+    equals = _EQUALS.match(text, place)
+    if equals is None:
+        return "", place
+    place = equals.end()
+    quote = text[place : place + 1]
+    if quote in {'"', "'"}:
+        end = _after(text, quote, place + 1)
+        return _plain(text[place + 1 : end - 1]), end
+    end = _end_of(_UNQUOTED, text, place)
+    return _plain(text[place:end]), end
+
+
+def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where a pattern ends that may match nothing."""
+    found = pattern.match(text, place)
+    return found.end() if found else place
+
+
+def _plain(value: str) -> str:
+    """Without character references; one of thousands of digits stays as it is."""
+    try:
+        return html.unescape(value)
+    except ValueError:
+        return value

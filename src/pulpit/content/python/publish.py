@@ -3,6 +3,7 @@
 import hashlib
 import html
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from packaging.version import Version
 
 from pulpit.content.port import Content, StoredUnit, Tree
-from pulpit.content.python import packages
+from pulpit.content.python import distributions
 
 API_VERSION: Final = "1.1"
 _PAGES: Final = ("index.html", "index.v1_json")
@@ -34,12 +35,12 @@ class _Listed:
 def lay_out(content: Content, tree: Tree) -> None:
     """Lay out the whole index."""
     projects: dict[str, list[_Listed]] = {}
-    for unit in content.of(packages.PACKAGE):
+    for unit in content.of(distributions.PACKAGE):
         projects.setdefault(unit.metadata["name"], []).append(_placed(unit, tree))
     _write(tree, "simple/", _root_html(sorted(projects)), _root_json(sorted(projects)))
-    for name, found in projects.items():
-        found.sort(key=lambda one: (Version(one.version), one.filename))
-        _write(tree, f"simple/{name}/", _project_html(name, found), _project_json(name, found))
+    for name, files in projects.items():
+        files.sort(key=lambda file: (Version(file.version), file.filename))
+        _write(tree, f"simple/{name}/", _project_html(name, files), _project_json(name, files))
 
 
 def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
@@ -62,9 +63,10 @@ def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
 
 
 def _metadata_beside(unit: StoredUnit, tree: Tree, place: str) -> str | None:
-    content = packages.core_metadata(unit)
-    if content is None:
+    """Write the `METADATA` of a wheel as it is in the file."""
+    if not unit.detail:
         return None
+    content = zlib.decompress(unit.detail)
     with tree.write(f"{place}.metadata") as file:
         file.write(content)
     return hashlib.sha256(content).hexdigest()
@@ -84,21 +86,21 @@ def _root_json(names: Iterable[str]) -> str:
     return _json({"projects": [{"name": name} for name in names]})
 
 
-def _project_html(name: str, found: Iterable[_Listed]) -> str:
-    return _page(f"Links for {name}", [_link(one) for one in found])
+def _project_html(name: str, files: Iterable[_Listed]) -> str:
+    return _page(f"Links for {name}", [_link(file) for file in files])
 
 
-def _link(one: _Listed) -> str:
-    digest = f"sha256={one.metadata}" if one.metadata else None
+def _link(file: _Listed) -> str:
+    digest = f"sha256={file.metadata}" if file.metadata else None
     attributes = {
-        "href": f"../../{one.place}#sha256={one.sha256}",
-        "data-requires-python": one.requires_python,
-        "data-yanked": one.yanked,
+        "href": f"../../{file.place}#sha256={file.sha256}",
+        "data-requires-python": file.requires_python,
+        "data-yanked": file.yanked,
         "data-core-metadata": digest,
         "data-dist-info-metadata": digest,
     }
     written = "".join(f' {name}="{html.escape(text)}"' for name, text in attributes.items() if text is not None)
-    return f"<a{written}>{html.escape(one.filename)}</a><br>"
+    return f"<a{written}>{html.escape(file.filename)}</a><br>"
 
 
 def _page(title: str, lines: Sequence[str]) -> str:
@@ -109,20 +111,20 @@ def _page(title: str, lines: Sequence[str]) -> str:
     )
 
 
-def _project_json(name: str, found: Sequence[_Listed]) -> str:
-    versions = list(dict.fromkeys(one.version for one in found))
-    return _json({"name": name, "versions": versions, "files": [_file(one) for one in found]})
+def _project_json(name: str, files: Sequence[_Listed]) -> str:
+    versions = list(dict.fromkeys(file.version for file in files))
+    return _json({"name": name, "versions": versions, "files": [_file(file) for file in files]})
 
 
-def _file(one: _Listed) -> dict[str, Any]:
-    digest: bool | dict[str, str] = {"sha256": one.metadata} if one.metadata else False
-    optional = {"requires-python": one.requires_python, "upload-time": one.upload_time}
+def _file(file: _Listed) -> dict[str, Any]:
+    digest: bool | dict[str, str] = {"sha256": file.metadata} if file.metadata else False
+    optional = {"requires-python": file.requires_python, "upload-time": file.upload_time}
     return {
-        "filename": one.filename,
-        "url": f"../../{one.place}",
-        "hashes": {"sha256": one.sha256},
-        "size": one.size,
-        "yanked": False if one.yanked is None else one.yanked or True,
+        "filename": file.filename,
+        "url": f"../../{file.place}",
+        "hashes": {"sha256": file.sha256},
+        "size": file.size,
+        "yanked": False if file.yanked is None else file.yanked or True,
         "core-metadata": digest,
         "dist-info-metadata": digest,
         **{key: value for key, value in optional.items() if value is not None},

@@ -1,15 +1,20 @@
 """Indexes of Python packages: what Pulp 2 calls the Python importer and the Python distributor."""
 
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from packaging.version import InvalidVersion, Version
+
 from pulpit.clock import Clock, iso_micro, system_clock
-from pulpit.content import feed, steps
+from pulpit.content import feed, paths, steps
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
     Catalogue,
+    Checksum,
     Config,
     Content,
     Progress,
@@ -17,19 +22,24 @@ from pulpit.content.port import (
     StoredUnit,
     Tree,
     Upstream,
+    WantedFile,
     WantedUnit,
 )
-from pulpit.content.python import config as configuration
-from pulpit.content.python import index, packages, publish
-from pulpit.content.python.feeds import Pages
+from pulpit.content.python import distributions, index, publish, selection
+from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import Page
+from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
-from pulpit.content.python.unhashed import Unhashed
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
 
+_KINDS: Final = {distributions.SDIST: "sdist", distributions.WHEEL: "bdist_wheel"}
+"""As uploads and Pulp 2 call them."""
+_FACTS: Final = frozenset({*distributions.METADATA_FIELDS, "size"})
+"""What a file tells of itself."""
+
 _BATCH: Final = 500
-_PACKAGES: Final = (packages.PACKAGE,)
+_PACKAGES: Final = (distributions.PACKAGE,)
 _READING: Final = Step(type="sync_step_metadata", description="Downloading Python metadata.", type_ids=())
 _DOWNLOADING: Final = Step(
     type="sync_step_download_packages",
@@ -56,11 +66,11 @@ class Python:
 
     def check_importer_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work."""
-        configuration.check_importer(config)
+        selection.check_importer(config)
 
     def check_distributor_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work."""
-        configuration.check_distributor(config)
+        selection.check_distributor(config)
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id; beneath `web/`, as Pulp 2 had it."""
@@ -90,21 +100,21 @@ class Python:
 
     def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with the metadata inside its file, where there is any."""
-        return packages.described(unit, paths[0], known)
+        return described_unit(unit, paths[0], known)
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Packages of which enough newer versions are held."""
         rules = Rules.of(config)
-        return () if rules.retained is None else packages.surplus(held, rules)
+        return () if rules.retained is None else surplus_packages(held, rules)
 
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
         """The unit of an uploaded distribution, all of whose metadata is its own."""
         del metadata
-        if type_id != packages.PACKAGE:
-            raise InvalidValue("unit_type_id", f"this repository holds units of type {packages.PACKAGE}.")
-        unit = packages.uploaded(str(key.get("filename") or ""), file.sha256, file.size, path)
+        if type_id != distributions.PACKAGE:
+            raise InvalidValue("unit_type_id", f"this repository holds units of type {distributions.PACKAGE}.")
+        unit = uploaded_unit(str(key.get("filename") or ""), file.sha256, file.size, path)
         wrong = sorted(part for part in unit.key.keys() & key.keys() if key[part] not in {unit.key[part], None})
         if wrong:
             raise InvalidValue(wrong, "the uploaded file has another.")
@@ -158,7 +168,7 @@ def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], li
     units: dict[str, WantedUnit] = {}
     for project in sorted(found):
         for choice in found[project]:
-            unit = packages.unit(choice, limits)
+            unit = wanted_unit(choice, limits)
             if units.setdefault(choice.entry.filename, unit).key != unit.key:
                 raise BadFeed(f"The index is refused: two projects have a file {choice.entry.filename}.")
     taken = [unit for unit in units.values() if not unit.only_if_held]
@@ -168,5 +178,119 @@ def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], li
         byte_count=sum(file.size or 0 for unit in taken for file in unit.files),
         batches=(every[start : start + _BATCH] for start in range(0, len(every), _BATCH)),
         memory=memory,
-        counts={packages.PACKAGE: len(taken)},
+        counts={distributions.PACKAGE: len(taken)},
     )
+
+
+def wanted_unit(choice: Choice, limits: Limits) -> WantedUnit:
+    """The unit of a wanted file.
+
+    Raises:
+        BadFeed: it is too large, or nobody could tell whether it came whole.
+    """
+    entry = choice.entry
+    if entry.checksum is None:
+        raise BadFeed(
+            f"{entry.filename} of {choice.name.project} is refused: the index gives no checksum of it that is known "
+            "here; with allow_unhashed such files are taken as they come."
+        )
+    if entry.size is not None and entry.size > limits.file_bytes:
+        raise BadFeed(f"{entry.filename} is refused: it has more than {limits.file_bytes} bytes.")
+    wanted = _new_unit(entry.filename, choice.name, entry.checksum, entry.size, entry.url)
+    wanted.metadata.update(
+        requires_python=entry.requires_python,
+        yanked=entry.yanked is not None,
+        yanked_reason=entry.yanked,
+        upload_time=entry.upload_time,
+    )
+    return replace(wanted, only_if_held=choice.withdrawn)
+
+
+def described_unit(wanted: WantedUnit, path: Path, known: Mapping[str, Any] | None) -> WantedUnit:
+    """The unit with what its file says; one that is known already has been read."""
+    if known is not None and known.keys() >= _FACTS:
+        return replace(wanted, metadata=_joined(known, wanted))
+    filename = str(wanted.key["filename"])
+    named = distributions.parse_filename(filename, wanted.metadata["name"])
+    try:
+        content = distributions.read_metadata(path, filename, named) if named else b""
+    except distributions.Unreadable:
+        content = b""
+    return _with_content(wanted, content, path.stat().st_size)
+
+
+def uploaded_unit(filename: str, sha256: str, size: int, path: Path) -> WantedUnit:
+    """The unit of an uploaded file.
+
+    Raises:
+        InvalidValue: it is no distribution, or another one than its name says.
+    """
+    named = distributions.parse_filename(filename)
+    if named is None:
+        shown = paths.shown(filename)
+        raise InvalidValue("filename", f"{shown!r} is no name of a wheel or sdist, such as zoo-1.0.tar.gz.")
+    try:
+        content = distributions.read_metadata(path, filename, named)
+    except distributions.Unreadable as error:
+        raise InvalidValue("upload_id", f"the uploaded file {error}.") from None
+    named = _agreed(filename, named, distributions.metadata_fields(content))
+    wanted = _new_unit(filename, named, Checksum(algorithm="sha256", digest=sha256), size, "")
+    return _with_content(wanted, content, size)
+
+
+def _agreed(filename: str, named: FileName, fields: Mapping[str, Any]) -> FileName:
+    """The name of a file, which its metadata must bear out."""
+    name, version = fields["name"] or "", fields["version"] or ""
+    agreed = distributions.parse_filename(filename, distributions.project_name(name) or "")
+    if agreed is None or agreed.version != _version(version):
+        said = paths.shown(f"{name} {version}")
+        raise InvalidValue("filename", f"the file says that it is {said!r}, not {named.project} {named.version}.")
+    return agreed
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def surplus_packages(held: Iterator[StoredUnit], rules: Rules) -> Collection[str]:
+    """The ids of packages that are older than what is retained."""
+    projects: dict[str, list[tuple[Version, bool, str]]] = {}
+    for unit in held:
+        version, yanked = Version(unit.metadata["version"]), bool(unit.metadata.get("yanked"))
+        projects.setdefault(unit.metadata["name"], []).append((version, yanked, unit.id))
+    gone: list[str] = []
+    for project, versions in projects.items():
+        oldest = rules.oldest(project, [version for version, yanked, _ in versions if not yanked])
+        gone += [unit_id for version, _, unit_id in versions if oldest is not None and version < oldest]
+    return gone
+
+
+def _new_unit(filename: str, named: FileName, checksum: Checksum, size: int | None, url: str) -> WantedUnit:
+    metadata = {
+        "name": named.project,
+        "version": str(named.version),
+        "packagetype": _KINDS[named.kind],
+        "requires_python": None,
+        "yanked": False,
+        "yanked_reason": None,
+        "upload_time": None,
+    }
+    file = WantedFile(relative_path=filename, urls=(url,), checksum=checksum, size=size)
+    key = {"filename": filename, "checksum_type": checksum.algorithm, "checksum": checksum.digest}
+    return WantedUnit(type_id=distributions.PACKAGE, key=key, metadata=metadata, files=(file,), slot=filename)
+
+
+def _with_content(wanted: WantedUnit, content: bytes, size: int) -> WantedUnit:
+    keep = bool(content) and wanted.metadata["packagetype"] == _KINDS[distributions.WHEEL]
+    metadata = _joined({**distributions.metadata_fields(content), "size": size}, wanted)
+    return replace(wanted, metadata=metadata, detail=zlib.compress(content, 6) if keep else b"")
+
+
+def _joined(known: Mapping[str, Any], wanted: WantedUnit) -> dict[str, Any]:
+    """With the facts out of the file; which Python is needed is what the index says, if it does."""
+    facts = {name: known[name] for name in sorted(_FACTS)}
+    needed = wanted.metadata["requires_python"] or facts["requires_python"]
+    return {**facts, **wanted.metadata, "requires_python": needed}

@@ -1,18 +1,150 @@
-"""Which of a project's files are wanted."""
+"""What an importer and a distributor may be told, and which of a project's files are wanted by it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
+from pulpit.content import feed, paths
 from pulpit.content.port import Config
-from pulpit.content.python import config as configuration
-from pulpit.content.python import names
+from pulpit.content.python import distributions
+from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import Entry
-from pulpit.content.python.names import FileName
+from pulpit.errors import InvalidValue
+
+EVERYTHING: Final = "*"
+
+_PATTERN: Final = re.compile(r"[A-Za-z0-9_*?]+\Z")
+
+
+def items(value: Any) -> list[str]:
+    """A list, or text with commas as Pulp 2 took it, as a list; null is an empty one."""
+    parts = value.split(",") if isinstance(value, str) else list(value or ())
+    return [part.strip() for part in parts if part.strip()]
+
+
+def wanted(package_names: Any) -> dict[str, SpecifierSet]:
+    """The projects of `package_names`, each with the versions that are wanted of it; `*` stands for all others.
+
+    Raises:
+        InvalidValue: one is no requirement, says too much, or is named twice.
+    """
+    projects: dict[str, SpecifierSet] = {}
+    for text in _requirements(package_names):
+        name, versions = _requirement(text)
+        if name in projects:
+            raise InvalidValue("package_names", f"{name} is named twice; join the versions: {name}>=1,<2.")
+        projects[name] = versions
+    return projects
+
+
+def _requirements(package_names: Any) -> list[str]:
+    """In text with commas, what begins with an operator belongs to what is before it: `django>=4,<5,flask`."""
+    if not isinstance(package_names, str):
+        return items(package_names)
+    requirements: list[str] = []
+    for part in items(package_names):
+        if requirements and part[0] in "<>=!~":
+            requirements[-1] += f",{part}"
+        else:
+            requirements.append(part)
+    return requirements
+
+
+def _requirement(text: str) -> tuple[str, SpecifierSet]:
+    if text == EVERYTHING:
+        return EVERYTHING, SpecifierSet()
+    shown = paths.shown(text)
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise InvalidValue("package_names", f"{shown!r} is no name such as django or django>=4,<5.") from None
+    name = distributions.project_name(requirement.name)
+    if name is None or requirement.extras or requirement.marker or requirement.url:
+        raise InvalidValue("package_names", f"{shown!r} must be a name and versions alone, as in django>=4,<5.")
+    return name, requirement.specifier
+
+
+def _package_names(name: str, value: Any) -> None:
+    _texts(name, value)
+    wanted(value)
+
+
+def _texts(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        return
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidValue(name, "it must be a list of texts, or one text with commas between them.")
+
+
+def _package_types(name: str, value: Any) -> None:
+    _texts(name, value)
+    if any(kind not in distributions.KINDS for kind in items(value)):
+        raise InvalidValue(name, f"it must be a list of {', '.join(distributions.KINDS)}.")
+
+
+def _tags(name: str, value: Any) -> None:
+    _texts(name, value)
+    if not all(_PATTERN.match(tag) for tag in items(value)):
+        raise InvalidValue(name, "it must be a list of tags of wheels, such as py3 or manylinux*_x86_64.")
+
+
+def _versions(name: str, value: Any) -> None:
+    _texts(name, value)
+    try:
+        versions(value)
+    except InvalidVersion:
+        raise InvalidValue(name, "it must be a list of versions of Python, such as 3.11.") from None
+
+
+def versions(value: Any) -> Sequence[Version]:
+    """The versions of a list.
+
+    Raises:
+        InvalidVersion: one is none.
+    """
+    return [Version(version) for version in items(value)]
+
+
+_Checks = Mapping[str, Callable[[str, Any], None]]
+
+_IMPORTER: Final[_Checks] = {
+    "package_names": _package_names,
+    "package_types": _package_types,
+    "python_tags": _tags,
+    "abi_tags": _tags,
+    "platform_tags": _tags,
+    "python_versions": _versions,
+    "prereleases": feed.boolean,
+    "include_yanked": feed.boolean,
+    "allow_unhashed": feed.boolean,
+    "retain_old_count": feed.whole(0, feed.MOST_RETAINED),
+}
+_DISTRIBUTOR: Final[_Checks] = {
+    "relative_url": feed.relative_url,
+    "force_full": feed.boolean,
+}
+
+
+def check_importer(config: Config) -> None:
+    """Refuse a configuration that cannot work.
+
+    Raises:
+        InvalidValue: a value cannot work.
+        UnsupportedValue: nobody knows the key.
+    """
+    feed.check(config, _IMPORTER)
+
+
+def check_distributor(config: Config) -> None:
+    """Refuse a configuration that cannot work, as above."""
+    feed.check_keys(config, _DISTRIBUTOR)
+
 
 _ANY_VERSION: Final = SpecifierSet()
 
@@ -44,14 +176,14 @@ class Rules:
     @classmethod
     def of(cls, config: Config) -> "Rules":
         """Read a checked configuration."""
-        projects = configuration.wanted(config.get("package_names"))
-        everything = projects.pop(configuration.EVERYTHING, None) is not None
-        tags = {name: configuration.items(config.get(name)) for name in ("python_tags", "abi_tags", "platform_tags")}
+        projects = wanted(config.get("package_names"))
+        everything = projects.pop(EVERYTHING, None) is not None
+        tags = {name: items(config.get(name)) for name in ("python_tags", "abi_tags", "platform_tags")}
         return cls(
             projects=projects,
             everything=everything,
-            kinds=configuration.items(config.get("package_types")),
-            python_versions=configuration.versions(config.get("python_versions")),
+            kinds=items(config.get("package_types")),
+            python_versions=versions(config.get("python_versions")),
             prereleases=config.get("prereleases"),
             include_yanked=bool(config.get("include_yanked")),
             retained=config.get("retain_old_count"),
@@ -60,7 +192,11 @@ class Rules:
 
     def choose(self, project: str, entries: Iterable[Entry]) -> list[Choice]:
         """The wanted files of a project."""
-        named = [(entry, name) for entry in entries if (name := names.file_name(entry.filename, project)) is not None]
+        named = [
+            (entry, name)
+            for entry in entries
+            if (name := distributions.parse_filename(entry.filename, project)) is not None
+        ]
         fitting = [(entry, name) for entry, name in named if self._fits(name) and self._runs(entry.requires_python)]
         versions = self._versions(project, {name.version for _, name in fitting})
         choices = [
@@ -86,7 +222,7 @@ class Rules:
     def _fits(self, name: FileName) -> bool:
         if self.kinds and name.kind not in self.kinds:
             return False
-        return name.kind != names.WHEEL or (
+        return name.kind != distributions.WHEEL or (
             _meets(name.python_tags, self.python_tags)
             and _meets(name.abi_tags, self.abi_tags)
             and _meets(name.platform_tags, self.platform_tags)
@@ -108,8 +244,8 @@ class Rules:
 
     def _is_pinned(self, project: str) -> bool:
         return any(
-            one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*"))
-            for one in self.projects.get(project, _ANY_VERSION)
+            clause.operator == "===" or (clause.operator == "==" and not clause.version.endswith(".*"))
+            for clause in self.projects.get(project, _ANY_VERSION)
         )
 
 

@@ -1,0 +1,272 @@
+"""Distribution files: what their names say (PEP 503, 427, 625), and the metadata inside them (PEP 566 and successors).
+
+An archive comes from a stranger. Of a zip file the directory is measured before it is read; of a tar file the fixed
+headers alone are understood, for extended ones are read whole by whoever reads them; and what is unpacked is counted.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct, error
+from typing import Any, BinaryIO, Final
+
+from packaging.metadata import RawMetadata, parse_email
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from pulpit.content.limits import MIB
+
+PACKAGE: Final = "python_package"
+"""The type of their units."""
+SDIST: Final = "sdist"
+WHEEL: Final = "wheel"
+KINDS: Final = (SDIST, WHEEL)
+
+_PROJECT: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+_LONGEST: Final = 200
+_SDIST_ENDS: Final = (".tar.gz", ".zip", ".tgz", ".tar.bz2")
+_WHEEL_END: Final = ".whl"
+_USABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
+_LONGEST_FILE: Final = 240  # with `.metadata` behind it, it must still be a file's name
+_WHEEL_PARTS: Final = (5, 6)  # without and with a build tag
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileName:
+    """A distribution file's name, taken apart; the tags are those of a wheel, each a set of alternatives."""
+
+    project: str
+    version: Version
+    kind: str
+    python_tags: frozenset[str] = frozenset()
+    abi_tags: frozenset[str] = frozenset()
+    platform_tags: frozenset[str] = frozenset()
+
+
+def project_name(name: str) -> str | None:
+    """A project's name as indexes spell it in URLs, or `None` if it is no name."""
+    if len(name) > _LONGEST or not _PROJECT.match(name):
+        return None
+    return str(canonicalize_name(name))
+
+
+def is_distribution(name: str) -> bool:
+    """Whether a file's name ends as those of wheels and sdists do."""
+    return name.endswith((_WHEEL_END, *_SDIST_ENDS))
+
+
+def is_usable(name: str) -> bool:
+    """Whether a distribution's name can be a file's name here and on every machine that installs it."""
+    return len(name) <= _LONGEST_FILE and _USABLE.match(name) is not None
+
+
+def parse_filename(name: str, of: str | None = None) -> FileName | None:
+    """Take a file's name apart; `None` if it is no wheel or sdist, or one of another project than `of`."""
+    if not is_usable(name):
+        return None
+    if name.endswith(_WHEEL_END):
+        wheel = _wheel(name.removesuffix(_WHEEL_END))
+        return wheel if wheel and of in {None, wheel.project} else None
+    for end in _SDIST_ENDS:
+        if name.endswith(end):
+            return _sdist(name.removesuffix(end), of)
+    return None
+
+
+def _wheel(stem: str) -> FileName | None:
+    parts = stem.split("-")
+    name, version = project_name(parts[0]), _version_in_name(parts[1]) if len(parts) in _WHEEL_PARTS else None
+    if name is None or version is None:
+        return None
+    python, abi, platform = (frozenset(part.lower().split(".")) for part in parts[-3:])
+    return FileName(project=name, version=version, kind=WHEEL, python_tags=python, abi_tags=abi, platform_tags=platform)
+
+
+def _sdist(stem: str, of: str | None) -> FileName | None:
+    """Old names have dashes in name and version; the project decides where one ends, else the last dash that can."""
+    dashes = [place for place, character in enumerate(stem) if character == "-"]
+    for place in reversed(dashes):
+        name, version = project_name(stem[:place]), _version_in_name(stem[place + 1 :])
+        if name and version and of in {None, name}:
+            return FileName(project=name, version=version, kind=SDIST)
+    return None
+
+
+def _version_in_name(text: str) -> Version | None:
+    try:
+        return Version(text) if len(text) <= _LONGEST else None
+    except InvalidVersion:
+        return None
+
+
+MOST_METADATA: Final = 4 * MIB
+MOST_UNPACKED: Final = 256 * MIB
+"""So far into a tar file its metadata is looked for."""
+MOST_MEMBERS: Final = 200_000
+
+_BLOCK: Final = 512
+_PIECE: Final = MIB
+_END: Final = Struct("<4s4H2LH")
+"""A zip file's end of central directory; APPNOTE.TXT, 4.3.16."""
+_LOCATOR: Final = 20
+"""Bytes of what stands before it in a file of zip64, 4.3.15."""
+_MOST_COMMENT: Final = 1 << 16
+_MOST_DIRECTORY: Final = 64 * MIB
+_BROKEN: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    KeyError,
+)
+
+
+class Unreadable(Exception):
+    """There is no metadata to be had; the text is the end of a sentence about the file."""
+
+
+def read_metadata(path: Path, filename: str, named: FileName, *, most: int = MOST_UNPACKED) -> bytes:
+    """The metadata of a distribution, as it is in its file; no more than `most` bytes are unpacked on the way to it.
+
+    Raises:
+        Unreadable: it cannot be had.
+    """
+    try:
+        if filename.endswith(".whl"):
+            return _metadata_from_zip(path, lambda parts: _is_wheel_metadata(parts, named))
+        if filename.endswith(".zip"):
+            return _metadata_from_zip(path, _is_sdist_metadata)
+        with bz2.open(path) if filename.endswith(".bz2") else gzip.open(path) as unpacked:
+            return _metadata_from_tar(unpacked, most)
+    except _BROKEN:
+        raise Unreadable("is broken, or no archive of its kind") from None
+
+
+def _is_wheel_metadata(parts: Sequence[str], named: FileName) -> bool:
+    folder, _, name = "/".join(parts).partition("/")
+    mine = folder.endswith(".dist-info") and canonicalize_name(folder.partition("-")[0]) == named.project
+    return mine and name == "METADATA"
+
+
+def _is_sdist_metadata(parts: Sequence[str]) -> bool:
+    return len(parts) == 2 and parts[1] == "PKG-INFO"  # noqa: PLR2004 - in the one folder that an sdist has
+
+
+def _metadata_from_zip(path: Path, is_wanted: Callable[[Sequence[str]], bool]) -> bytes:
+    with path.open("rb") as file:
+        _refuse_great_directory(file)
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if is_wanted(member.filename.split("/"))]
+            if len(members) != 1:
+                raise Unreadable(f"has {len(members) or 'no'} files of metadata")
+            with archive.open(members[0]) as member:
+                return _bounded(member.read(MOST_METADATA + 1))
+
+
+def _refuse_great_directory(file: BinaryIO) -> None:
+    """Look at the end of a zip file, where the size of its directory stands, as `zipfile` will."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _MOST_COMMENT - _END.size - _LOCATOR))
+    tail = file.read()
+    place = tail.rfind(b"PK\5\6")
+    if place < 0:
+        raise Unreadable("is no zip file")
+    _, _, _, _, members, directory, *_ = _END.unpack(tail[place : place + _END.size])
+    if tail[max(0, place - _LOCATOR) : place].startswith(b"PK\6\7") or directory > _MOST_DIRECTORY:
+        raise Unreadable("has too great a directory")
+    if members > MOST_MEMBERS:
+        raise Unreadable(f"has more than {MOST_MEMBERS} members")
+
+
+def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile, most: int) -> bytes:
+    """Walk through a tar file (POSIX.1-2017, pax, "ustar Interchange Format") to the metadata."""
+    left = most
+    while left > 0:
+        header = unpacked.read(_BLOCK)
+        if len(header) < _BLOCK or not header.strip(b"\0"):
+            break
+        name = _tar_text(header[345:500]) + _tar_text(header[:100])
+        size = int(_tar_text(header[124:136]).strip(" ") or "0", 8)
+        if header[156:157] in {b"0", b"\0"} and _is_sdist_metadata(name.removeprefix("./").split("/")):
+            return _bounded(unpacked.read(min(size, MOST_METADATA + 1)))
+        left -= _BLOCK + _skip(unpacked, min(left, size + -size % _BLOCK))
+    raise Unreadable("has no PKG-INFO")
+
+
+def _tar_text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode(errors="replace")
+
+
+def _skip(unpacked: bz2.BZ2File | gzip.GzipFile, size: int) -> int:
+    left = size
+    while left > 0 and (piece := unpacked.read(min(left, _PIECE))):
+        left -= len(piece)
+    return size
+
+
+def _bounded(content: bytes) -> bytes:
+    if len(content) > MOST_METADATA:
+        raise Unreadable(f"has more than {MOST_METADATA} bytes of metadata")
+    return content
+
+
+_MOST_HEADERS: Final = 512 * 1024
+_LONGEST_FIELD: Final = 2000
+_MOST_ITEMS: Final = 2000
+
+METADATA_FIELDS: Final = (
+    "metadata_version",
+    "summary",
+    "author",
+    "author_email",
+    "maintainer",
+    "maintainer_email",
+    "home_page",
+    "license",
+    "license_expression",
+    "keywords",
+    "platforms",
+    "classifiers",
+    "project_urls",
+    "provides_extra",
+    "requires_dist",
+    "requires_python",
+)
+"""What is kept of it; the long description, which comes behind the fields, is not."""
+
+
+def metadata_fields(content: bytes) -> dict[str, Any]:
+    """The fields, under the names that `packaging` gives them, with `name` and `version`; what is absent is null."""
+    raw: Mapping[str, Any] = _raw_fields(content)
+    return {name: _short(raw.get(name)) for name in ("name", "version", *METADATA_FIELDS)}
+
+
+def _raw_fields(content: bytes) -> RawMetadata:
+    """The fields alone: what is behind the first empty line would be read as a message, with all that mail can be."""
+    normal = content[:_MOST_HEADERS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    raw, _ = parse_email(normal.partition(b"\n\n")[0] + b"\n\n")
+    return raw
+
+
+def _short(value: Any) -> Any:
+    """As it is, but not endless."""
+    match value:
+        case str():
+            return "".join(char if char.isprintable() or char == "\n" else " " for char in value[:_LONGEST_FIELD])
+        case list():
+            return [_short(item) for item in value[:_MOST_ITEMS]]
+        case dict():
+            return {str(_short(name)): _short(item) for name, item in list(value.items())[:_MOST_ITEMS]}
+    return None
