@@ -34,7 +34,7 @@ from pulpit.fire import fire
 from pulpit.net.addresses import parse_networks
 from pulpit.store import listeners
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 from support.database import fresh
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 
@@ -102,12 +102,12 @@ async def throughput(broker: RabbitMQ) -> None:
 
 async def drain(url: str, count: int, amqp: NotifierType | None = None) -> float:
     """Fire first, then start the dispatcher and wait for the last confirm; over AMQP 0-9-1, or what else is given."""
-    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, wakeups):
         with database.write() as tx:
             made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
         fire_some(database, count)
         started = time.perf_counter()
-        async with delivering(database, doorbell, url, amqp) as dispatcher:
+        async with delivering(database, wakeups, url, amqp) as dispatcher:
             while dispatcher.position(made) < count:  # noqa: ASYNC110 - a benchmark may poll
                 await asyncio.sleep(0.002)
             return time.perf_counter() - started
@@ -116,11 +116,11 @@ async def drain(url: str, count: int, amqp: NotifierType | None = None) -> float
 async def latency(broker: RabbitMQ) -> None:
     """From `fire()` returning until the subscriber has the message, against bare publish to consume."""
     bare = await asyncio.to_thread(bare_latency, broker.url, 200)
-    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, wakeups):
         with database.write() as tx:
             listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["*"], now=system_clock())
         peers.bind_queue(broker.url)
-        async with delivering(database, doorbell, broker.url):
+        async with delivering(database, wakeups, broker.url):
             await asyncio.sleep(0.5)
             ours = await asyncio.to_thread(fired_latency, broker.url, database, 200)
     for name, index in (("p50", 0.5), ("p99", 0.99)):
@@ -176,7 +176,7 @@ async def many_listeners(broker: RabbitMQ) -> None:
     """One listener, and a thousand of which one matches."""
     times = {}
     for count in (1, 1_000):
-        with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, doorbell):
+        with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, fresh(Path(folder)) as (database, wakeups):
             with database.write() as tx:
                 made = listeners.add(tx, "amqp", {"exchange": peers.EXCHANGE}, ["repo.sync.start"], now=system_clock())
                 for number in range(count - 1):
@@ -185,7 +185,7 @@ async def many_listeners(broker: RabbitMQ) -> None:
             fire_some(database, 5_000)
             peers.bind_queue(broker.url)
             started = time.perf_counter()
-            async with delivering(database, doorbell, broker.url) as dispatcher:
+            async with delivering(database, wakeups, broker.url) as dispatcher:
                 while dispatcher.position(made) < 5_000:  # noqa: ASYNC110 - a benchmark may poll
                     await asyncio.sleep(0.002)
                 await asyncio.sleep(2)  # everybody has caught up
@@ -226,13 +226,13 @@ async def web_hooks() -> None:
     with (
         sink() as url,
         tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder,
-        fresh(Path(folder)) as (database, doorbell),
+        fresh(Path(folder)) as (database, wakeups),
     ):
         with database.write() as tx:
             made = listeners.add(tx, "http", {"url": url}, ["*"], now=system_clock())
         fire_some(database, 3_000)
         started = time.perf_counter()
-        async with delivering(database, doorbell, "amqp://127.0.0.1:1") as dispatcher:
+        async with delivering(database, wakeups, "amqp://127.0.0.1:1") as dispatcher:
             while dispatcher.position(made) < 3_000:  # noqa: ASYNC110 - a benchmark may poll
                 await asyncio.sleep(0.002)
         line("web hooks to a Python sink, one listener, in order", 3_000 / (time.perf_counter() - started), "/s")
@@ -240,13 +240,13 @@ async def web_hooks() -> None:
 
 @contextlib.asynccontextmanager
 async def delivering(
-    database: Database, doorbell: Doorbell, url: str, amqp: NotifierType | None = None
+    database: Database, wakeups: WakeupSocket, url: str, amqp: NotifierType | None = None
 ) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher."""
     http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
     kinds = NotifierTypes({"amqp": amqp or Amqp091(Link([url]), "amq.topic"), "http": http})
     dispatcher = Dispatcher(database, kinds, system_clock)
-    with doorbell.answered(dispatcher.answers):
+    with wakeups.handled_by(dispatcher.wakeup_handlers):
         task = asyncio.create_task(dispatcher.run())
         await asyncio.sleep(0)
         try:

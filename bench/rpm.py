@@ -28,7 +28,7 @@ from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 HEAD = """\
 Name: zoo
@@ -130,7 +130,7 @@ def median(runs: list[tuple[Cost, ...]], position: int) -> Cost:
 
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
-    with Doorbell(folder) as doorbell, contextlib.closing(Database.open(folder, doorbell)) as database:
+    with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
         workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Yum()))
         with database.write() as tx:
             now = workplace.clock()

@@ -28,7 +28,7 @@ from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 ROOTS = {
     "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
@@ -109,7 +109,7 @@ async def measure(folder: Path, count: int) -> None:
     server = await asyncio.start_server(lambda reader, writer: answer(folder, reader, writer), "127.0.0.1", 0)
     feed = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     before = peak()
-    with Doorbell(folder) as doorbell, contextlib.closing(Database.open(folder, doorbell)) as database:
+    with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
         workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Yum()))
         with database.write() as tx:
             moment = workplace.clock()

@@ -27,7 +27,7 @@ from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -131,7 +131,7 @@ def print_costs(name: str, costs: dict[str, list[tuple[Cost, ...]]]) -> None:
 
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
-    with Doorbell(folder) as doorbell, contextlib.closing(Database.open(folder, doorbell)) as database:
+    with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
         workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Iso()))
         with database.write() as tx:
             now = workplace.clock()

@@ -12,7 +12,7 @@ import pytest
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.repositories.intake import copy_units, import_file, remove_units
 from pulpit.repositories.orphans import DAY, remove_orphans
-from pulpit.store import orphans
+from pulpit.store import units
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Upstream
@@ -43,7 +43,7 @@ def remove(here: Mirror, repo_id: str, name: str) -> None:
 
 def orphan_counts(here: Mirror) -> dict[str, int]:
     with here.workplace.database.read() as connection:
-        return orphans.counts(connection)
+        return units.orphan_counts(connection)
 
 
 def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mirror) -> None:
@@ -67,7 +67,7 @@ def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
     remove(here, "zoo", "a.iso")
     remove(here, "zoo", "b.iso")
     with here.workplace.database.read() as connection:
-        listed = orphans.keys(connection, "iso")
+        listed = units.orphan_keys(connection, "iso")
     assert [key["name"] for _, key in listed] == ["a.iso", "b.iso"]
 
     assert asyncio.run(remove_orphans(here.workplace, "rpm")) == {}

@@ -23,7 +23,7 @@ from pulpit.net.passwords import hash_password
 from pulpit.repositories.workplace import by_plugin
 from pulpit.store import users
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 PASSWORD = "correct horse"
 PASSWORD_HASH = hash_password(PASSWORD)
@@ -90,7 +90,7 @@ def basic(login: str, password: str = PASSWORD) -> dict[str, str]:
 @contextlib.contextmanager
 def services(data_dir: Path) -> Iterator[Services]:
     """Services on a fresh database with an administrator and a reader."""
-    with Doorbell(data_dir) as doorbell, contextlib.closing(Database.open(data_dir, doorbell)) as database:
+    with WakeupSocket(data_dir) as wakeups, contextlib.closing(Database.open(data_dir, wakeups)) as database:
         with database.write() as tx:
             for login, role in (("admin", ADMIN), ("reader", READER)):
                 users.add(tx, login, name=login, password_hash=PASSWORD_HASH, role=role, now=system_clock())

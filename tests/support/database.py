@@ -9,16 +9,16 @@ from pulpit.events import Event, star_covers
 from pulpit.fire import fire
 from pulpit.store import event_log
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 
 @contextlib.contextmanager
-def fresh(folder: Path) -> Iterator[tuple[Database, Doorbell]]:
+def fresh(folder: Path) -> Iterator[tuple[Database, WakeupSocket]]:
     """Open the database of a data folder, with its bell."""
-    with Doorbell(folder) as doorbell:
-        database = Database.open(folder, doorbell)
+    with WakeupSocket(folder) as wakeups:
+        database = Database.open(folder, wakeups)
         try:
-            yield database, doorbell
+            yield database, wakeups
         finally:
             database.close()
 

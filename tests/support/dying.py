@@ -19,7 +19,7 @@ from pulpit.repositories.publish import publish, unpublish
 from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store.database import Database, Transaction
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 DISTRIBUTOR = "iso_distributor"
 WORK: dict[str, Callable[[Workplace, str], Awaitable[Any]]] = {
@@ -47,8 +47,8 @@ class DyingDatabase(Database):
 
 
 def main(data_dir: Path, repo_id: str, what: str, last: int, when: str) -> None:
-    with Doorbell(data_dir) as doorbell:
-        database = DyingDatabase.open(data_dir, doorbell)
+    with WakeupSocket(data_dir) as wakeups:
+        database = DyingDatabase.open(data_dir, wakeups)
         assert isinstance(database, DyingDatabase)
         database.last, database.after_commit = last, when == "after"
         workplace = Workplace(

@@ -8,7 +8,7 @@ from pulpit.server.checks.rules import Verdict, examine
 from pulpit.server.checks.scene import Scene
 from pulpit.server.contents import content_types
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 _NINETY_DAYS = timedelta(days=90)
 
@@ -28,8 +28,8 @@ def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_s
 
 def look_beside(data_dir: Path) -> list[Verdict]:
     """Every finding of a deep look beside a running server."""
-    with Doorbell(data_dir) as doorbell:
-        database = Database.look_into(data_dir, doorbell)
+    with WakeupSocket(data_dir) as wakeups:
+        database = Database.look_into(data_dir, wakeups)
         try:
             workplace = Workplace(database=database, data_dir=data_dir, content_types=content_types())
             return look(workplace, deep=True, is_served=True)

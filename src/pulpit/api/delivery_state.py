@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from pulpit.api.services import Services
 from pulpit.store import dead_letters, event_log
-from pulpit.store.event_search import time_after
+from pulpit.store.event_log import time_after
 from pulpit.store.listeners import Listener
 
 ACTIVE: Final = "active"

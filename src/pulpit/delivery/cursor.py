@@ -28,8 +28,7 @@ from pulpit.delivery.reader import Batch, LogReader
 from pulpit.delivery.wishes import Wish, wish
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.deliveries import Delivery
-from pulpit.store.listeners import Listener
+from pulpit.store.listeners import Delivery, Listener
 
 Luck = Callable[[], float]
 """Answers a random number from 0 up to 1."""

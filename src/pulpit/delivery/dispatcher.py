@@ -22,14 +22,13 @@ from pulpit.delivery.tail import Tail
 from pulpit.errors import DatabaseUnavailable, StorageFull
 from pulpit.events import Event, as_topic
 from pulpit.store import event_log, listeners
-from pulpit.store.database import Database
-from pulpit.store.doorbell import Bell
+from pulpit.store.database import Database, when_available
 from pulpit.store.listeners import Listener, Move
-from pulpit.store.patience import patiently
+from pulpit.store.wakeups import Wakeup
 from pulpit.topics import TopicTrie
 
 POLL: Final = 1.0
-"""Seconds after which the log is looked at though no bell rang."""
+"""Seconds after which the log is looked at though no wakeup came."""
 IDLE_NOTE: Final = 30.0
 """Seconds between writing down the positions of listeners that want nothing."""
 LAST_WORDS: Final = 3.0
@@ -52,7 +51,7 @@ class Dispatcher:
         self._cursors: Final[dict[str, tuple[Listener, Cursor, asyncio.Task[None]]]] = {}
         self._known: dict[str, int] = {}
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
-        self._events_rang: Final = asyncio.Event()
+        self._events_fired: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
         self._leases: Final = Leases(database, node, clock, self._listeners_rang.set)
         self._redriver: Final = Redriver(database, kinds, clock, mine=self._leases.has)
@@ -60,9 +59,9 @@ class Dispatcher:
         """Rung when events have been announced."""
 
     @property
-    def answers(self) -> dict[Bell, Callable[[], None]]:
-        """What to do when a bell rings."""
-        return {Bell.EVENTS: self._events_rang.set, Bell.LISTENERS: self._listeners_changed}
+    def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
+        """What to do at which wakeup."""
+        return {Wakeup.EVENTS: self._events_fired.set, Wakeup.LISTENERS: self._listeners_changed}
 
     def position(self, listener: Listener) -> int:
         """How far a listener is at this moment; the stored position follows a little later."""
@@ -75,7 +74,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver until cancelled; then every settled position has been written."""
-        self._tail = Tail(await patiently(self._head))
+        self._tail = Tail(await when_available(self._head))
         self._reader = LogReader(self._database, self._tail)
         ledger = asyncio.create_task(self._ledger.run())
         try:
@@ -98,11 +97,11 @@ class Dispatcher:
 
     async def _route(self) -> None:
         while True:
-            self._events_rang.clear()
-            news = await patiently(self._read_news)
+            self._events_fired.clear()
+            news = await when_available(self._read_news)
             self._announce(news)
             if len(news) < READ_AT_ONCE:
-                await _rang(self._events_rang)
+                await _set_or_due(self._events_fired)
 
     def _announce(self, news: Sequence[Event]) -> None:
         self._tail.extend(news)
@@ -118,10 +117,10 @@ class Dispatcher:
     async def _follow_listeners(self) -> None:
         while True:
             self._listeners_rang.clear()
-            known = await patiently(self._revisions)
+            known = await when_available(self._revisions)
             if known != self._known:
-                await self._take_over(await patiently(self._every))
-            await _rang(self._listeners_rang)
+                await self._take_over(await when_available(self._every))
+            await _set_or_due(self._listeners_rang)
 
     async def _take_over(self, current: Sequence[Listener]) -> None:
         """Stop the cursors of listeners that were changed or deleted, start those of new and changed ones."""
@@ -132,7 +131,7 @@ class Dispatcher:
         if stale or replayed:
             await self._ledger.flush()
             await self._ledger.go_back(replayed)
-            current = await patiently(self._every)
+            current = await when_available(self._every)
         for listener in current:
             if listener.id not in self._cursors and not listener.paused:
                 self._start(listener)
@@ -206,7 +205,7 @@ class Dispatcher:
             return [listener for listener in listeners.every(connection) if self._leases.has(listener.id)]
 
 
-async def _rang(bell: asyncio.Event) -> None:
+async def _set_or_due(event: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(POLL):  # `wait_for` of Python 3.11 may swallow a cancellation
-            await bell.wait()
+            await event.wait()

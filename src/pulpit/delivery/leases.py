@@ -7,7 +7,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, StorageFull
-from pulpit.store import leases
+from pulpit.store import servers
 from pulpit.store.database import Database
 
 RENEW: Final = 4.0
@@ -40,7 +40,7 @@ class Leases:
             asked_at = loop.time()
             try:
                 mine = await asyncio.to_thread(self._renew)
-                sure_until = asked_at + leases.LEASE.total_seconds()
+                sure_until = asked_at + servers.LEASE.total_seconds()
             except (StorageFull, DatabaseUnavailable) as error:
                 _log.warning("leases not renewed: %s", error, extra={"action": "lease_not_renewed"})
                 mine = self._mine if loop.time() < sure_until else set()
@@ -53,8 +53,8 @@ class Leases:
         """Let go of everything, so that others take over at once."""
         if self._mine is not None:
             with self._database.write() as tx:
-                leases.leave(tx, self._node)
+                servers.leave(tx, self._node)
 
     def _renew(self) -> set[str]:
         with self._database.write() as tx:
-            return leases.renew(tx, self._node, now=self._clock())
+            return servers.renew(tx, self._node, now=self._clock())

@@ -12,12 +12,10 @@ from typing import Final
 from pulpit.clock import Clock
 from pulpit.events import LISTENER_FAILING, LISTENER_RECOVERED
 from pulpit.fire import fire
-from pulpit.store import dead_letters, deliveries, listeners
-from pulpit.store.database import Database, Transaction
+from pulpit.store import dead_letters, listeners
+from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.deliveries import Delivery
-from pulpit.store.listeners import Listener, Move
-from pulpit.store.patience import patiently
+from pulpit.store.listeners import Delivery, Listener, Move
 
 PATIENCE: Final = 0.2
 """Seconds for which a position may wait to be written."""
@@ -125,15 +123,15 @@ class Ledger:
     def _write_attempts(self, tx: Transaction, listener_id: str, noted: Sequence[Delivery]) -> None:
         if listener_id not in listeners.revisions(tx.connection):
             return  # it was deleted a moment ago
-        deliveries.add(tx, noted)
+        listeners.add_deliveries(tx, noted)
         written = self._written.get(listener_id, 0) + len(noted)
         if written >= FORGET_EVERY:
-            deliveries.forget_old(tx, listener_id)
+            listeners.remove_old_deliveries(tx, listener_id)
             written = 0
         self._written[listener_id] = written
 
     async def _write(self, work: Callable[[Transaction], object]) -> None:
-        await patiently(lambda: self._commit(work))
+        await when_available(lambda: self._commit(work))
 
     def _commit(self, work: Callable[[Transaction], object]) -> None:
         with self._database.write() as tx:

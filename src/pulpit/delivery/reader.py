@@ -10,8 +10,7 @@ from pulpit.delivery.tail import Tail
 from pulpit.delivery.wishes import Wish
 from pulpit.events import Event
 from pulpit.store import event_log
-from pulpit.store.database import Database
-from pulpit.store.patience import patiently
+from pulpit.store.database import Database, when_available
 
 READ_AT_ONCE: Final = 500
 """Rows in one look at the database."""
@@ -66,7 +65,7 @@ class LogReader:
             return known
         reading = self._readings.get(position)
         if reading is None:
-            reading = self._readings[position] = asyncio.ensure_future(patiently(lambda: self._read(position)))
+            reading = self._readings[position] = asyncio.ensure_future(when_available(lambda: self._read(position)))
             reading.add_done_callback(lambda done: self._keep(position, done))
         return await asyncio.shield(reading)
 

@@ -21,15 +21,13 @@ from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, O
 from pulpit.delivery.outcome_words import described
 from pulpit.delivery.single import config_for_one, deliver_one
 from pulpit.events import Event
-from pulpit.store import dead_letters, deliveries, event_log, listeners
-from pulpit.store.database import Database, Transaction
+from pulpit.store import dead_letters, event_log, listeners
+from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
-from pulpit.store.deliveries import Delivery
-from pulpit.store.listeners import Listener
-from pulpit.store.patience import patiently
+from pulpit.store.listeners import Delivery, Listener
 
 LOOK_EVERY: Final = 30.0
-"""Seconds after which marked letters are looked for though no bell rang."""
+"""Seconds after which marked letters are looked for though no wakeup came."""
 AT_ONCE: Final = 200
 """Letters of one round."""
 PATIENCE: Final = 60.0
@@ -84,7 +82,7 @@ class Redriver:
         """Send the letters that are due, and answer whether there may be more at once."""
         now = asyncio.get_running_loop().time()
         resting = {listener_id for listener_id, rest in self._resting.items() if rest.until > now}
-        portions = await patiently(lambda: self._read(resting))
+        portions = await when_available(lambda: self._read(resting))
         async with asyncio.TaskGroup() as group:
             for listener, letters in portions:
                 group.create_task(self._serve(listener, letters))
@@ -119,7 +117,7 @@ class Redriver:
     async def _send(self, listener: Listener, notifier: Notifier, letter: DeadLetter) -> Outcome:
         """Send one letter and write down what came of it."""
         begun_at, begun = self._clock(), asyncio.get_running_loop().time()
-        event = await patiently(lambda: self._event(letter.event_number))
+        event = await when_available(lambda: self._event(letter.event_number))
         if event is None:
             outcome: Outcome = Refused(reason=f"The log does not hold event {letter.event_number} any more.")
         else:
@@ -137,14 +135,14 @@ class Redriver:
         )
         extra = {"action": "dead_letter_sent_again", "listener": listener.id, "outcome": word}
         _log.info("dead letter sent again: %s", word, extra=extra)
-        await patiently(lambda: self._settle(letter, outcome, attempt))
+        await when_available(lambda: self._settle(letter, outcome, attempt))
         return outcome
 
     def _settle(self, letter: DeadLetter, outcome: Outcome, attempt: Delivery) -> None:
         with self._database.write() as tx:
             if letter.listener_id not in listeners.revisions(tx.connection):
                 return  # it was deleted meanwhile, and its letters with it
-            deliveries.add(tx, [attempt])
+            listeners.add_deliveries(tx, [attempt])
             if isinstance(outcome, Refused):
                 dead_letters.refused_again(tx, letter, outcome.reason, now=self._clock())
             elif isinstance(outcome, Delivered):
@@ -166,7 +164,7 @@ class Redriver:
         self._resting[listener.id] = _Rest(failures=failures, until=until)
 
     def _pause(self) -> float:
-        """Seconds until something may be due though no bell rings."""
+        """Seconds until something may be due though no wakeup comes."""
         now = asyncio.get_running_loop().time()
         pauses = [max(SHORTEST_PAUSE, rest.until - now) for rest in self._resting.values()]
         return min([LOOK_EVERY, *pauses])

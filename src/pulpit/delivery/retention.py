@@ -8,8 +8,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.store import event_log
-from pulpit.store.database import Database
-from pulpit.store.patience import patiently
+from pulpit.store.database import Database, when_available
 
 EVERY: Final = 600.0
 """Seconds between two rounds."""
@@ -31,7 +30,7 @@ class Retention:
         """Forget until cancelled."""
         while True:
             forgotten = 0
-            while part := await patiently(lambda: self._forget(database, clock)):
+            while part := await when_available(lambda: self._forget(database, clock)):
                 forgotten += part
                 await asyncio.sleep(0.05)  # others want to write too
             if forgotten:

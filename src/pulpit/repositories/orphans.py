@@ -9,7 +9,7 @@ from pulpit.repositories.storage import Storage
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workplace import Workplace
 from pulpit.repositories.workroom import sweep
-from pulpit.store import orphans, units
+from pulpit.store import units
 
 DAY: Final = 86400
 PARTIALS_FOR: Final = 7 * DAY
@@ -39,14 +39,14 @@ async def remove_orphans(
 def _remove_units(workplace: Workplace, type_id: str | None, unit_id: str | None) -> dict[str, int]:
     with workplace.database.write() as tx:
         units.lock_artifacts(tx)
-        return orphans.remove_some(tx, type_id, unit_id)
+        return units.remove_orphans(tx, type_id, unit_id)
 
 
 def _remove_files(workplace: Workplace, storage: Storage) -> int:
     """Remove files while nobody else can begin to count on them; published trees keep links of their own."""
     with workplace.database.write() as tx:
         units.lock_artifacts(tx)
-        gone = orphans.forget_unused_files(tx)
+        gone = units.remove_unused_artifacts(tx)
         for sha256 in gone:
             storage.path(sha256).unlink(missing_ok=True)
     return len(gone)

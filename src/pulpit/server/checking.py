@@ -20,7 +20,7 @@ from pulpit.server.checks.scene import Say, Scene
 from pulpit.server.contents import content_types
 from pulpit.settings import Settings
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 
 FOUND: Final = 3
 """Exit code: something is wrong, and was not repaired."""
@@ -75,8 +75,8 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scene(settings: Settings, say: Say, deep: bool) -> Iterator[Scene]:
-    with Doorbell(settings.data_dir) as doorbell:
-        database = Database.look_into(settings.data_dir, doorbell, url=settings.database.url)
+    with WakeupSocket(settings.data_dir) as wakeups:
+        database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
         workplace = Workplace(database=database, data_dir=settings.data_dir, content_types=content_types())
         days = settings.server.keep_events_days
         try:

@@ -55,7 +55,7 @@ from pulpit.server.accounts import ensure_admin
 from pulpit.server.contents import content_types
 from pulpit.settings import Messaging, Settings
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.endings import sweep
 from pulpit.tasks.forgetting import Forgetting
 from pulpit.tasks.leftovers import sweep_uploads
@@ -92,8 +92,8 @@ async def _serve(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         node = datafolder.node_name(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
-        doorbell = stack.enter_context(Doorbell(settings.data_dir))
-        database = Database.open(settings.data_dir, doorbell, url=settings.database.url)
+        wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
+        database = Database.open(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
         password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
         await asyncio.to_thread(recover, database, settings.data_dir)
@@ -107,7 +107,8 @@ async def _serve(settings: Settings) -> None:
         dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
         scheduler = Scheduler(database, system_clock)
-        stack.enter_context(doorbell.answered({**dispatcher.answers, **supervisor.answers, **scheduler.answers}))
+        handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
+        stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))

@@ -16,7 +16,7 @@ from pulpit.repositories.workplace import Workplace
 from pulpit.server import datafolder
 from pulpit.server.contents import content_types
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
 from pulpit.tasks.worker import Worker
 
@@ -37,8 +37,8 @@ def main() -> None:
 async def _work(briefing: dict[str, Any]) -> None:
     data_dir = Path(briefing["data_dir"])
     datafolder.prepare(data_dir)
-    with datafolder.worked_in(data_dir), Doorbell(data_dir) as doorbell:
-        database = Database.open(data_dir, doorbell, url=briefing["database_url"])
+    with datafolder.worked_in(data_dir), WakeupSocket(data_dir) as wakeups:
+        database = Database.open(data_dir, wakeups, url=briefing["database_url"])
         limits = Limits(
             stall_timeout=briefing["stall_timeout"],
             slow_bytes_per_second=briefing["least_speed"],

@@ -4,12 +4,14 @@ SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned is on th
 write lock at its first statement (`BEGIN IMMEDIATE`), so that it can never fail half-way for want of it.
 """
 
+import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -18,40 +20,47 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
-from pulpit.store.doorbell import Bell, Ringer
 from pulpit.store.migrations import is_current, upgrade
+from pulpit.store.wakeups import Wakeup, WakeupSocket
 
 LOCK_WAIT_MS: Final = 30_000
 """How long a transaction waits for another one's write lock on SQLite, in milliseconds."""
+
+RETRY_PAUSE: Final = 2.0
+"""Seconds between two tries of `when_available`."""
 
 FILE_NAME: Final = "pulpit.db"
 
 _FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
 
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class Transaction:
-    """A transaction that writes; what it must wake is rung once it is committed."""
+    """A transaction that writes; its wakeups are sent once it is committed."""
 
     connection: Connection
-    wakes: set[Bell] = field(default_factory=set)
+    wakeups: set[Wakeup] = field(default_factory=set)
 
 
 class Database:
     """One database, SQLite by default; safe to use from several threads and processes."""
 
-    def __init__(self, url: URL, ringer: Ringer) -> None:
+    def __init__(self, url: URL, wakeups: WakeupSocket) -> None:
         self._engine: Final = _engine(url)
-        self._ringer: Final = ringer
+        self._wakeups: Final = wakeups
 
     @classmethod
-    def open(cls, data_dir: Path, ringer: Ringer, *, url: str = "") -> "Database":
+    def open(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> "Database":
         """Open the configured database, or SQLite in the data folder, and bring its tables up to date.
 
         Raises:
             ConfigurationError: the URL cannot be read, or the database cannot be reached.
         """
-        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), ringer)
+        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), wakeups)
         try:
             with database._engine.connect() as connection:
                 upgrade(connection)
@@ -61,7 +70,7 @@ class Database:
         return database
 
     @classmethod
-    def look_into(cls, data_dir: Path, ringer: Ringer, *, url: str = "") -> "Database":
+    def look_into(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> "Database":
         """Open a database as it is, without bringing it up to date.
 
         Raises:
@@ -69,7 +78,7 @@ class Database:
         """
         if not url and not (data_dir / FILE_NAME).is_file():
             raise ConfigurationError("[server] data_dir", f"there is no database in {data_dir}.")
-        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), ringer)
+        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), wakeups)
         try:
             with database._engine.connect() as connection:
                 current = is_current(connection)
@@ -109,12 +118,25 @@ class Database:
             with connection.begin():
                 transaction = Transaction(connection)
                 yield transaction
-        for bell in transaction.wakes:
-            self._ringer.ring(bell)
+        for wakeup in transaction.wakeups:
+            self._wakeups.send(wakeup)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+async def when_available(work: Callable[[], T]) -> T:
+    """Run a query or a transaction in a thread, again and again until the database can be used.
+
+    A full disk and a database server that is being restarted are waited out.
+    """
+    while True:
+        try:
+            return await asyncio.to_thread(work)
+        except (StorageFull, DatabaseUnavailable) as error:
+            _log.warning("waiting for the database: %s", error, extra={"action": "database_waited_for"})
+            await asyncio.sleep(RETRY_PAUSE)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Delete, Update, delete, func, insert, select,
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
-from pulpit.store.doorbell import Bell
 from pulpit.store.schema import dead_letters
+from pulpit.store.wakeups import Wakeup
 
 Some = TypeVar("Some", Update, Delete)
 
@@ -79,7 +79,7 @@ def get(connection: Connection, listener_id: str, letter_id: str) -> DeadLetter:
 
 def send_again(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
     """Ask for another try of some dead letters, or all, and answer of how many."""
-    tx.wakes.add(Bell.LISTENERS)
+    tx.wakeups.add(Wakeup.LISTENERS)
     return tx.connection.execute(_some(update(dead_letters), listener_id, letter_ids).values(send_again=True)).rowcount
 
 

@@ -4,18 +4,28 @@ On SQLite one writer at a time makes the order. On PostgreSQL a transaction take
 draws a number and holds it until it has committed, so no reader can ever step over a number that is still to come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.events import Event
 from pulpit.store.database import Transaction
-from pulpit.store.doorbell import Bell
-from pulpit.store.schema import dead_letters, event_counters, events, listeners
+from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners
+from pulpit.store.wakeups import Wakeup
+
+SCANNED_AT_ONCE: Final = 20_000
+"""Events that one search looks at, wanted or not."""
+MOST_CHARACTERS: Final = 8 * 2**20
+"""Characters of bodies in one answer, but for a single event that has more."""
+_BUFFERED: Final = 50
+
+KEYS_KEPT_FOR: Final = timedelta(hours=24)
+LONGEST_KEY: Final = 255
+
 
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085747)")
 
@@ -62,7 +72,7 @@ def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
     row = {name: getattr(new, name) for name in NewEvent.__dataclass_fields__}
     row["repo_number"] = repo_number
     number = tx.connection.execute(_APPEND, row).scalar_one()
-    tx.wakes.add(Bell.EVENTS)
+    tx.wakeups.add(Wakeup.EVENTS)
     return Event(number=number, **row)
 
 
@@ -109,3 +119,101 @@ def forget(tx: Transaction, *, older_than: datetime | None, beyond: int | None, 
         bounds.append(number <= slowest)
     old = select(number).where(or_(*rules), *bounds).order_by(number).limit(limit)
     return tx.connection.execute(delete(events).where(number.in_(old))).rowcount
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """What an event is judged by without its body."""
+
+    number: int
+    event_type: str
+    repo_id: str | None
+    result: str | None
+
+
+Wanted = Callable[[Outline], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Events in order, and the number to go on from."""
+
+    events: Sequence[Event]
+    through: int
+
+
+def time_after(connection: Connection, position: int) -> datetime | None:
+    """When the first event behind a position happened, if there is one."""
+    wanted = select(events.c.occurred_at).where(events.c.number > position).order_by(events.c.number).limit(1)
+    return connection.execute(wanted).scalar()
+
+
+def first_since(connection: Connection, moment: datetime) -> int | None:
+    """The number of the first event at or after a moment."""
+    wanted = select(events.c.number).where(events.c.occurred_at >= moment).order_by(events.c.number).limit(1)
+    return connection.execute(wanted).scalar()
+
+
+def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: int) -> Page:
+    """The next events behind a number; with a filter, those among the next few thousand that it wants."""
+    if wanted is None:
+        return _everything(connection, after, limit)
+    columns = events.c
+    outline = select(columns.number, columns.event_type, columns.repo_id, columns.result)
+    looked_at = outline.where(columns.number > after).order_by(columns.number).limit(SCANNED_AT_ONCE)
+    numbers: list[int] = []
+    through = after
+    for row in connection.execute(looked_at).mappings():
+        through = row["number"]
+        if wanted(Outline(**row)):
+            numbers.append(through)
+            if len(numbers) == limit:
+                break
+    return _those(connection, numbers, through)
+
+
+def _everything(connection: Connection, after: int, limit: int) -> Page:
+    numbers = select(events.c.number).where(events.c.number > after).order_by(events.c.number).limit(limit)
+    found = list(connection.execute(numbers).scalars())
+    return _those(connection, found, found[-1] if found else after)
+
+
+def _those(connection: Connection, numbers: Sequence[int], through: int) -> Page:
+    """The events of some numbers, fewer if they are very long."""
+    found: list[Event] = []
+    characters = 0
+    for start in range(0, len(numbers), _BUFFERED):
+        portion = numbers[start : start + _BUFFERED]
+        rows = connection.execute(select(events).where(events.c.number.in_(portion)).order_by(events.c.number))
+        for row in rows.mappings():
+            characters += len(row["body"])
+            if found and characters > MOST_CHARACTERS:
+                return Page(events=found, through=found[-1].number)
+            found.append(Event(**row))
+    return Page(events=found, through=through)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """A request that came before under the same key."""
+
+    request_digest: str
+    answer: Any
+
+
+def take_key(tx: Transaction, key: str, request_digest: str, *, now: datetime) -> Answered | None:
+    """Take a key for this transaction, or tell what was answered under it; a transaction that holds it is awaited."""
+    tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEYS_KEPT_FOR))
+    row = {"key": key, "request_digest": request_digest, "answer": [], "created_at": now}
+    dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
+    take = dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    if tx.connection.execute(take).scalar() is not None:
+        return None
+    wanted = select(idempotency_keys.c.request_digest, idempotency_keys.c.answer)
+    found = tx.connection.execute(wanted.where(idempotency_keys.c.key == key)).one()
+    return Answered(request_digest=found.request_digest, answer=found.answer)
+
+
+def note_answer(tx: Transaction, key: str, answer: Any) -> None:
+    """Write down what is answered under a key that this transaction has taken."""
+    tx.connection.execute(update(idempotency_keys).where(idempotency_keys.c.key == key).values(answer=answer))

@@ -1,18 +1,21 @@
-"""Listeners: what an administrator asked for, and how far in the log each one is."""
+"""Listeners: what an administrator asked for, how far in the log each one is, and the latest attempts at delivery."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store import event_log
 from pulpit.store.database import Transaction
-from pulpit.store.doorbell import Bell
-from pulpit.store.schema import listeners
+from pulpit.store.schema import deliveries, listeners
+from pulpit.store.wakeups import Wakeup
+
+DELIVERIES_KEPT: Final = 500
+"""Attempts of each listener that are kept."""
 
 GIVE_UP_AFTER: Final = 3 * 24 * 3600
 """Seconds for which an event is tried unless the listener says otherwise."""
@@ -100,7 +103,7 @@ def add(
         position=event_log.head(tx.connection),
     )
     tx.connection.execute(new)
-    tx.wakes.add(Bell.LISTENERS)
+    tx.wakeups.add(Wakeup.LISTENERS)
     return get(tx.connection, listener_id)
 
 
@@ -130,7 +133,7 @@ def change(tx: Transaction, listener_id: str, **columns: Any) -> Listener:
     get(tx.connection, listener_id)
     changed = update(listeners).where(listeners.c.id == listener_id)
     tx.connection.execute(changed.values(revision=listeners.c.revision + 1, **columns))
-    tx.wakes.add(Bell.LISTENERS)
+    tx.wakeups.add(Wakeup.LISTENERS)
     return get(tx.connection, listener_id)
 
 
@@ -142,7 +145,7 @@ def remove(tx: Transaction, listener_id: str) -> None:
     """
     get(tx.connection, listener_id)
     tx.connection.execute(delete(listeners).where(listeners.c.id == listener_id))
-    tx.wakes.add(Bell.LISTENERS)
+    tx.wakeups.add(Wakeup.LISTENERS)
 
 
 def revisions(connection: Connection) -> dict[str, int]:
@@ -210,3 +213,49 @@ def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> boo
     tx.connection.execute(one.values(attempts=row.attempts + 1, last_error=error, last_error_at=now))
     first = tx.connection.execute(one.where(row.failing_since.is_(None)).values(failing_since=now))
     return first.rowcount == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One attempt; those of bulk transports are summed up, so it may be about many events."""
+
+    listener_id: str
+    at: datetime
+    duration_ms: int
+    outcome: str
+    """`delivered`, `retry`, `refused` or `gone`."""
+    first_event: int
+    last_event: int
+    event_count: int
+    answer: str
+    """What the far side said, or why it did not work."""
+
+
+def add_deliveries(tx: Transaction, attempts: Sequence[Delivery]) -> None:
+    """Write attempts down."""
+    if attempts:
+        tx.connection.execute(insert(deliveries), [asdict(attempt) for attempt in attempts])
+
+
+def recent_deliveries(connection: Connection, listener_id: str, *, limit: int) -> list[Delivery]:
+    """The latest attempts of a listener, newest first."""
+    wanted = select(deliveries).where(deliveries.c.listener_id == listener_id)
+    rows = connection.execute(wanted.order_by(deliveries.c.number.desc()).limit(limit)).mappings()
+    return [Delivery(**{name: row[name] for name in Delivery.__dataclass_fields__}) for row in rows]
+
+
+def remove_old_deliveries(tx: Transaction, listener_id: str) -> None:
+    """Keep the latest attempts of a listener."""
+    mine = deliveries.c.listener_id == listener_id
+    oldest_kept = (
+        select(deliveries.c.number).where(mine).order_by(deliveries.c.number.desc()).offset(DELIVERIES_KEPT).limit(1)
+    )
+    limit = tx.connection.execute(oldest_kept).scalar()
+    if limit is not None:
+        tx.connection.execute(delete(deliveries).where(mine & (deliveries.c.number <= limit)))
+
+
+def count_deliveries(connection: Connection, listener_id: str) -> int:
+    """How many attempts of a listener are kept."""
+    wanted = select(func.count()).select_from(deliveries).where(deliveries.c.listener_id == listener_id)
+    return connection.execute(wanted).scalar_one()

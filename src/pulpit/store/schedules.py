@@ -14,8 +14,8 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
-from pulpit.store.doorbell import Bell
 from pulpit.store.schema import schedules
+from pulpit.store.wakeups import Wakeup
 
 SYNC: Final = "sync"
 PUBLISH: Final = "publish"
@@ -57,7 +57,7 @@ def add(tx: Transaction, new: NewSchedule, *, now: datetime) -> Schedule:
     row = {name: getattr(new, name) for name in NewSchedule.__dataclass_fields__}
     schedule_id = object_id()
     tx.connection.execute(insert(schedules).values(id=schedule_id, last_updated=now, **row))
-    tx.wakes.add(Bell.SCHEDULES)
+    tx.wakeups.add(Wakeup.SCHEDULES)
     return get(tx.connection, schedule_id)
 
 
@@ -90,7 +90,7 @@ def every(connection: Connection) -> list[Schedule]:
 def change(tx: Transaction, schedule_id: str, **columns: Any) -> Schedule:
     """Write columns of a schedule."""
     tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(**columns))
-    tx.wakes.add(Bell.SCHEDULES)
+    tx.wakeups.add(Wakeup.SCHEDULES)
     return get(tx.connection, schedule_id)
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
-from pulpit.store.doorbell import Bell
 from pulpit.store.schema import tasks
+from pulpit.store.wakeups import Wakeup
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
@@ -89,7 +89,7 @@ def add(tx: Transaction, new: NewTask, *, now: datetime) -> Task:
     task_id = str(uuid.uuid4())
     blank: dict[str, Any] = {"state": WAITING, "progress_report": {}, "spawned": []}
     tx.connection.execute(insert(tasks).values(id=task_id, object_id=object_id(), created_at=now, **row, **blank))
-    tx.wakes.add(Bell.TASKS)
+    tx.wakeups.add(Wakeup.TASKS)
     return get(tx.connection, task_id)
 
 
@@ -171,7 +171,7 @@ def end(tx: Transaction, task_id: str, worker_name: str, ended: Ended, *, now: d
     done = tx.connection.execute(_own(task_id, worker_name).values(finish_time=now, spawned=ended.spawned, **columns))
     if done.rowcount != 1:
         return None
-    tx.wakes.add(Bell.TASKS)  # the next task of the same resource may now be taken
+    tx.wakeups.add(Wakeup.TASKS)  # the next task of the same resource may now be taken
     return get(tx.connection, task_id)
 
 
@@ -193,7 +193,7 @@ def cancel(tx: Transaction, task_id: str, *, now: datetime) -> None:
     tx.connection.execute(waiting.values(state=CANCELED, finish_time=now))
     running = update(tasks).where(one & (tasks.c.state == RUNNING))
     tx.connection.execute(running.values(cancel_requested=True))
-    tx.wakes.add(Bell.TASKS)
+    tx.wakeups.add(Wakeup.TASKS)
 
 
 def running_at(connection: Connection, worker_pattern: str) -> list[Task]:

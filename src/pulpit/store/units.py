@@ -1,4 +1,4 @@
-"""Units, the files they consist of, and which repository holds which.
+"""Units, the files they consist of, and which repository holds which; orphans are held by none.
 
 Every function works on a bounded number of units; callers come in batches of at most `MOST_AT_ONCE`.
 """
@@ -10,7 +10,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, RowMapping, Table, delete, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    RowMapping,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.errors import MissingResource
@@ -227,6 +240,44 @@ def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: dat
     return count
 
 
+def orphan_counts(connection: Connection) -> dict[str, int]:
+    """How many orphans there are of each unit type that has any."""
+    wanted = select(units.c.type_id, func.count()).where(_unheld()).group_by(units.c.type_id)
+    return {type_id: count for type_id, count in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
+
+
+def orphan_keys(
+    connection: Connection, type_id: str, *, unit_id: str | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """Id and key of every orphan of a type, or of the one that has the id."""
+    wanted = select(units.c.id, units.c.key).where(_unheld() & (units.c.type_id == type_id)).order_by(units.c.id)
+    if unit_id is not None:
+        wanted = wanted.where(units.c.id == unit_id)
+    return [(row.id, row.key) for row in connection.execute(wanted)]
+
+
+def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) -> dict[str, int]:
+    """Delete a portion of the orphans (of a type, or one), and answer how many of each type; `lock_artifacts` first."""
+    condition = _unheld()
+    for column, value in ((units.c.type_id, type_id), (units.c.id, unit_id)):
+        if value is not None:
+            condition &= column == value
+    wanted = select(units.c.id, units.c.type_id).where(condition).order_by(units.c.id).limit(MOST_AT_ONCE)
+    found = {row.id: row.type_id for row in tx.connection.execute(wanted.with_for_update(of=units))}
+    tx.connection.execute(delete(unit_files).where(unit_files.c.unit_id.in_(found)))
+    tx.connection.execute(delete(units).where(units.c.id.in_(found)))
+    types = list(found.values())
+    return {one: types.count(one) for one in set(types)}
+
+
+def remove_unused_artifacts(tx: Transaction) -> Sequence[str]:
+    """Delete the records of a portion of the files that no unit consists of, and answer their SHA-256."""
+    used = exists().where(unit_files.c.sha256 == artifacts.c.sha256)
+    found = tx.connection.execute(select(artifacts.c.sha256).where(~used).limit(MOST_AT_ONCE)).scalars().all()
+    tx.connection.execute(delete(artifacts).where(artifacts.c.sha256.in_(found)))
+    return found
+
+
 def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> None:
     sizes = {file.sha256: file.size for unit in batch for file in unit.files}
     rows = [{"sha256": sha256, "size": size, "created_at": now} for sha256, size in sizes.items()]
@@ -315,3 +366,7 @@ def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> di
 def _unit(row: RowMapping, files: Mapping[str, tuple[File, ...]]) -> Unit:
     columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at")}
     return Unit(**columns, files=files[row["id"]], detail=row.get("detail") or b"")
+
+
+def _unheld() -> ColumnElement[bool]:
+    return ~exists().where(associations.c.unit_id == units.c.id)

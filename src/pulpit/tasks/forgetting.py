@@ -8,8 +8,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.store import history, tasks
-from pulpit.store.database import Database
-from pulpit.store.patience import patiently
+from pulpit.store.database import Database, when_available
 
 EVERY: Final = 600.0
 """Seconds between two rounds."""
@@ -30,7 +29,7 @@ class Forgetting:
         """Forget until cancelled."""
         while True:
             forgotten = 0
-            while part := await patiently(lambda: self.forget(database, clock())):
+            while part := await when_available(lambda: self.forget(database, clock())):
                 forgotten += part
                 await asyncio.sleep(0.05)  # others want to write too
             if forgotten:

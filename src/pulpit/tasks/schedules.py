@@ -17,11 +17,10 @@ from pulpit.errors import MissingResource, PulpitError
 from pulpit.events import SCHEDULE_DISABLED
 from pulpit.fire import fire
 from pulpit.store import schedules, tasks
-from pulpit.store.database import Database, Transaction
-from pulpit.store.doorbell import Bell
-from pulpit.store.patience import patiently
+from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.schedules import Schedule
 from pulpit.store.tasks import Task
+from pulpit.store.wakeups import Wakeup
 from pulpit.tasks import queue
 from pulpit.tasks.reports import call_report
 
@@ -40,21 +39,21 @@ class Scheduler:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database: Final = database
         self._clock: Final = clock
-        self._rang: Final = asyncio.Event()
+        self._woken: Final = asyncio.Event()
 
     @property
-    def answers(self) -> dict[Bell, Callable[[], None]]:
-        """What to do when a bell rings."""
-        return {Bell.SCHEDULES: self._rang.set}
+    def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
+        """What to do at which wakeup."""
+        return {Wakeup.SCHEDULES: self._woken.set}
 
     async def run(self) -> None:
         """Meet slots until cancelled."""
         while True:
-            self._rang.clear()
-            coming = await patiently(lambda: meet_slots(self._database, self._clock))
+            self._woken.clear()
+            coming = await when_available(lambda: meet_slots(self._database, self._clock))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(coming)):
-                    await self._rang.wait()
+                    await self._woken.wait()
 
     def _pause(self, coming: datetime | None) -> float:
         return LOOK_AROUND if coming is None else min(LOOK_AROUND, max((coming - self._clock()).total_seconds(), 0))

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pulpit.clock import Clock
-from pulpit.store import leases, tasks
-from pulpit.store.database import Database
-from pulpit.store.doorbell import Bell
-from pulpit.store.patience import patiently
+from pulpit.store import servers, tasks
+from pulpit.store.database import Database, when_available
+from pulpit.store.wakeups import Wakeup
 from pulpit.tasks.endings import sweep
 
 RESTART_PAUSE: Final = 1.0
@@ -81,12 +80,12 @@ class Supervisor:
         self._stop_timeout: Final = stop_timeout
         self._recover: Final = recover
         self._workers: Final[dict[str, _Worker]] = {}
-        self._rang: Final = asyncio.Event()
+        self._woken: Final = asyncio.Event()
 
     @property
-    def answers(self) -> dict[Bell, Callable[[], None]]:
-        """What to do when a bell rings."""
-        return {Bell.TASKS: self._rang.set}
+    def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
+        """What to do at which wakeup."""
+        return {Wakeup.TASKS: self._woken.set}
 
     @property
     def names(self) -> list[str]:
@@ -98,14 +97,14 @@ class Supervisor:
         places = [asyncio.create_task(self._keep(place)) for place in range(self._count)]
         try:
             while True:
-                self._rang.clear()
+                self._woken.clear()
                 for worker in self._workers.values():
                     worker.tell("wake")
                 await self._pass_cancellations()
                 await self._bury_silent_servers()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AROUND):
-                        await self._rang.wait()
+                        await self._woken.wait()
         finally:
             for place in places:
                 place.cancel()
@@ -148,7 +147,7 @@ class Supervisor:
         await self._sweep(worker.name, "The server was stopped.", self._recover)
 
     async def _pass_cancellations(self) -> None:
-        for task in await patiently(self._running):
+        for task in await when_available(self._running):
             worker = self._workers.get(task.worker_name or "")
             if worker and task.cancel_requested and task.id not in worker.told_to_cancel:
                 worker.told_to_cancel.add(task.id)
@@ -156,18 +155,18 @@ class Supervisor:
                 asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
 
     async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
-        await patiently(lambda: sweep(self._database, worker_pattern, reason, self._clock, recover))
+        await when_available(lambda: sweep(self._database, worker_pattern, reason, self._clock, recover))
 
     async def _bury_silent_servers(self) -> None:
         """End what servers have left that share the database and are dead."""
         if not self._database.is_sqlite:
-            for node in await patiently(self._silent):
+            for node in await when_available(self._silent):
                 reason = f"The server {node} died while this task ran."
                 await self._sweep(f"@{node}", reason, lambda _: None)  # their data folder is not ours
 
     def _silent(self) -> Sequence[str]:
         with self._database.write() as tx:
-            return leases.bury_silent(tx, now=self._clock())
+            return servers.bury_silent(tx, now=self._clock())
 
     def _insist(self, worker: _Worker, task_id: str) -> None:
         """Kill a worker that has not let go of a cancelled task."""

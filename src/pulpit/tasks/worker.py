@@ -18,8 +18,7 @@ from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.workplace import Workplace
 from pulpit.store import tasks
-from pulpit.store.database import Database
-from pulpit.store.patience import patiently
+from pulpit.store.database import Database, when_available
 from pulpit.store.tasks import Task
 from pulpit.tasks.endings import Verdict, canceled, end, failed
 from pulpit.tasks.operations import Operation, Work
@@ -57,7 +56,7 @@ class Worker:
         try:
             while not self._stopping:
                 self._called.clear()
-                task = await patiently(self._claim)
+                task = await when_available(self._claim)
                 if task:
                     await self._perform(task)
                 else:
@@ -127,7 +126,7 @@ class Worker:
 
     async def _end(self, task: Task, verdict: Verdict, progress: "_Progress") -> None:
         complete = progress.complete(verdict)
-        await patiently(lambda: end(self._database, task, complete, self._clock))
+        await when_available(lambda: end(self._database, task, complete, self._clock))
 
 
 class _Progress:

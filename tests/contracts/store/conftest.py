@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 from support.postgresql import PostgreSQL, postgresql, why_not
 
 
@@ -23,8 +23,8 @@ def cluster() -> Iterator[PostgreSQL]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of either kind."""
     url = "" if request.param == "sqlite" else request.getfixturevalue("cluster").fresh()
-    with Doorbell(tmp_path) as doorbell:
-        opened = Database.open(tmp_path, doorbell, url=url)
+    with WakeupSocket(tmp_path) as wakeups:
+        opened = Database.open(tmp_path, wakeups, url=url)
         try:
             yield opened
         finally:

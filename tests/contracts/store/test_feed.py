@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from pulpit.clock import system_clock
 from pulpit.fire import fire
-from pulpit.store import dead_letters, event_search, idempotency, listeners, tasks
+from pulpit.store import dead_letters, event_log, listeners, tasks
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.idempotency import Answered
+from pulpit.store.event_log import Answered
 from pulpit.store.tasks import NewTask
 
 THEN = datetime(2031, 5, 4, 10, tzinfo=UTC)
@@ -24,26 +24,26 @@ def fill(database: Database, *types: str) -> None:
 def test_pages_and_moments(database: Database) -> None:
     fill(database, "a.x", "a.y", "a.x")
     with database.read() as connection:
-        page = event_search.page(connection, 0, lambda event: event.event_type == "a.y", limit=10)
+        page = event_log.page(connection, 0, lambda event: event.event_type == "a.y", limit=10)
         assert ([event.number for event in page.events], page.through) == ([2], 3)
-        page = event_search.page(connection, 0, None, limit=2)
+        page = event_log.page(connection, 0, None, limit=2)
         assert ([event.number for event in page.events], page.through) == ([1, 2], 2)
-        assert event_search.page(connection, 3, None, limit=2).through == 3
-        assert event_search.time_after(connection, 1) == THEN + timedelta(minutes=1)
-        assert event_search.time_after(connection, 3) is None
-        assert event_search.first_since(connection, THEN + timedelta(seconds=61)) == 3
-        assert event_search.first_since(connection, THEN + timedelta(hours=1)) is None
+        assert event_log.page(connection, 3, None, limit=2).through == 3
+        assert event_log.time_after(connection, 1) == THEN + timedelta(minutes=1)
+        assert event_log.time_after(connection, 3) is None
+        assert event_log.first_since(connection, THEN + timedelta(seconds=61)) == 3
+        assert event_log.first_since(connection, THEN + timedelta(hours=1)) is None
 
 
 def test_a_key_is_taken_once_and_free_after_a_day(database: Database) -> None:
     with database.write() as tx:
-        assert idempotency.begin(tx, "key", "digest", now=THEN) is None
-        idempotency.finish(tx, "key", [1, 2])
+        assert event_log.take_key(tx, "key", "digest", now=THEN) is None
+        event_log.note_answer(tx, "key", [1, 2])
     with database.write() as tx:
-        before = idempotency.begin(tx, "key", "other", now=THEN + timedelta(hours=23))
+        before = event_log.take_key(tx, "key", "other", now=THEN + timedelta(hours=23))
     assert before == Answered(request_digest="digest", answer=[1, 2])
     with database.write() as tx:
-        assert idempotency.begin(tx, "key", "other", now=THEN + timedelta(hours=25)) is None
+        assert event_log.take_key(tx, "key", "other", now=THEN + timedelta(hours=25)) is None
 
 
 def test_letters_to_be_sent_again_leave_some_listeners_out(database: Database) -> None:

@@ -7,12 +7,11 @@ from alembic.migration import MigrationContext
 
 from pulpit.clock import system_clock
 from pulpit.errors import DuplicateResource, MissingResource
-from pulpit.store import dead_letters, deliveries, history, listeners, repositories, users
+from pulpit.store import dead_letters, history, listeners, repositories, users
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.deliveries import KEPT, Delivery
 from pulpit.store.history import Ending
-from pulpit.store.listeners import Listener, Move
+from pulpit.store.listeners import DELIVERIES_KEPT, Delivery, Listener, Move
 from pulpit.store.schema import metadata
 from support.database import fire_one
 
@@ -71,10 +70,10 @@ def test_deleting_a_listener_takes_its_dead_letters_and_attempts_along(database:
     made = listener(database)
     with database.write() as tx:
         dead_letters.add(tx, made.id, [NewDeadLetter(event_number=1, reason="no")], attempts=1, now=system_clock())
-        deliveries.add(tx, [attempt(made, 1)])
+        listeners.add_deliveries(tx, [attempt(made, 1)])
         listeners.remove(tx, made.id)
         assert dead_letters.counts(tx.connection) == {}
-        assert deliveries.count(tx.connection, made.id) == 0
+        assert listeners.count_deliveries(tx.connection, made.id) == 0
         with pytest.raises(MissingResource):
             listeners.remove(tx, made.id)
 
@@ -113,10 +112,13 @@ def attempt(of: Listener, number: int) -> Delivery:
 def test_only_the_latest_attempts_are_kept(database: Database) -> None:
     made = listener(database)
     with database.write() as tx:
-        deliveries.add(tx, [attempt(made, number) for number in range(1, KEPT + 11)])
-        deliveries.forget_old(tx, made.id)
-        assert deliveries.count(tx.connection, made.id) == KEPT
-        assert [one.first_event for one in deliveries.recent(tx.connection, made.id, limit=2)] == [KEPT + 10, KEPT + 9]
+        listeners.add_deliveries(tx, [attempt(made, number) for number in range(1, DELIVERIES_KEPT + 11)])
+        listeners.remove_old_deliveries(tx, made.id)
+        assert listeners.count_deliveries(tx.connection, made.id) == DELIVERIES_KEPT
+        assert [one.first_event for one in listeners.recent_deliveries(tx.connection, made.id, limit=2)] == [
+            DELIVERIES_KEPT + 10,
+            DELIVERIES_KEPT + 9,
+        ]
 
 
 def test_a_history_record_closes_once(database: Database) -> None:

@@ -14,7 +14,7 @@ from pulpit.errors import AuthenticationFailed
 from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password
 from pulpit.store import users
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
+from pulpit.store.wakeups import WakeupSocket
 from support.api import PASSWORD, PASSWORD_HASH, V2, Api, basic
 
 
@@ -117,7 +117,7 @@ class Guesses:
 
 @pytest.fixture
 def guesses(tmp_path: Path) -> Iterator[Guesses]:
-    with Doorbell(tmp_path) as doorbell, contextlib.closing(Database.open(tmp_path, doorbell)) as database:
+    with WakeupSocket(tmp_path) as wakeups, contextlib.closing(Database.open(tmp_path, wakeups)) as database:
         with database.write() as tx:
             users.add(tx, "admin", name="", password_hash=PASSWORD_HASH, role="admin", now=datetime.now(UTC))
         yield Guesses(database)

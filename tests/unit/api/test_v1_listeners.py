@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from pulpit.fire import fire
-from pulpit.store import dead_letters, deliveries, listeners
+from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.deliveries import Delivery
+from pulpit.store.listeners import Delivery
 from support.api import V1, Api, basic
 
 LISTENERS = f"{V1}/listeners"
@@ -100,7 +100,7 @@ def test_deliveries_are_listed_newest_first(api: Api, listener_id: str) -> None:
         for number in (1, 3)
     ]
     with api.database.write() as tx:
-        deliveries.add(tx, attempts)
+        listeners.add_deliveries(tx, attempts)
     [newest] = api.client.get(f"{LISTENERS}/{listener_id}/deliveries?limit=1").json()["deliveries"]
     assert newest == {
         "at": "2031-05-04T10:00:00Z",

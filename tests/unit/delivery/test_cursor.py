@@ -23,10 +23,10 @@ from pulpit.delivery.notifiers.port import (
     Retry,
 )
 from pulpit.events import Event
-from pulpit.store import dead_letters, deliveries, listeners
+from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database
-from pulpit.store.doorbell import Doorbell
 from pulpit.store.listeners import Listener
+from pulpit.store.wakeups import WakeupSocket
 from support.database import fire_one, fresh, log
 
 SOON: Final = timedelta(milliseconds=1)
@@ -86,8 +86,8 @@ class Teller:
 class House:
     """A database with a dispatcher that runs while a test's coroutine does."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
-        self.database, self._doorbell = database, doorbell
+    def __init__(self, database: Database, wakeups: WakeupSocket) -> None:
+        self.database, self._wakeups = database, wakeups
         self.story = Story()
         self.now: Callable[[], datetime] = system_clock
 
@@ -109,7 +109,7 @@ class House:
     async def delivering(self) -> Any:
         kinds = NotifierTypes({"story": self.story})
         dispatcher = Dispatcher(self.database, kinds, lambda: self.now())  # noqa: PLW0108 - `now` changes in a test
-        with self._doorbell.answered(dispatcher.answers):
+        with self._wakeups.handled_by(dispatcher.wakeup_handlers):
             task = asyncio.create_task(dispatcher.run())
             try:
                 yield
@@ -126,8 +126,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    with fresh(tmp_path) as (database, doorbell):
-        yield House(database, doorbell)
+    with fresh(tmp_path) as (database, wakeups):
+        yield House(database, wakeups)
 
 
 def test_what_was_fired_before_and_after_the_start_arrives_in_order(house: House) -> None:
@@ -474,7 +474,7 @@ def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:
 
     asyncio.run(story())
     with house.database.read() as connection:
-        found = deliveries.recent(connection, listener_id, limit=10)
+        found = listeners.recent_deliveries(connection, listener_id, limit=10)
     assert [(one.outcome, one.first_event, one.last_event, one.event_count, one.answer) for one in reversed(found)] == [
         ("delivered", 1, 2, 2, "200"),
         ("retry", 3, 3, 1, "down"),

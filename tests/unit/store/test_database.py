@@ -16,9 +16,9 @@ from alembic.script import ScriptDirectory
 from pulpit.errors import ConfigurationError, StorageFull
 from pulpit.store import tasks
 from pulpit.store.database import FILE_NAME, Database
-from pulpit.store.doorbell import Bell, Doorbell
 from pulpit.store.migrations import HEAD
 from pulpit.store.schema import metadata
+from pulpit.store.wakeups import Wakeup, WakeupSocket
 from support.database import fire_one, fresh, log
 
 OLD_TASK = """
@@ -29,12 +29,12 @@ ENTRY = "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALU
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[tuple[Database, Doorbell]]:
+def house(tmp_path: Path) -> Iterator[tuple[Database, WakeupSocket]]:
     with fresh(tmp_path) as opened:
         yield opened
 
 
-def test_migrations_lead_to_the_schema(house: tuple[Database, Doorbell]) -> None:
+def test_migrations_lead_to_the_schema(house: tuple[Database, WakeupSocket]) -> None:
     with house[0].read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
@@ -62,20 +62,20 @@ def test_the_newest_step_is_the_one_that_a_start_looks_for() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_the_database_is_for_its_owner_alone(tmp_path: Path, house: tuple[Database, Doorbell]) -> None:
+def test_the_database_is_for_its_owner_alone(tmp_path: Path, house: tuple[Database, WakeupSocket]) -> None:
     fire_one(house[0])
     for file in tmp_path.glob("pulpit.db*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
-def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, Doorbell]) -> None:
-    database, doorbell = house
+def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, WakeupSocket]) -> None:
+    database, wakeups = house
 
     async def story() -> None:
         rang = asyncio.Event()
-        with doorbell.answered({Bell.EVENTS: rang.set}):
+        with wakeups.handled_by({Wakeup.EVENTS: rang.set}):
             with pytest.raises(KeyError), database.write() as tx:
-                tx.wakes.add(Bell.EVENTS)
+                tx.wakeups.add(Wakeup.EVENTS)
                 raise KeyError
             await asyncio.sleep(0.05)
             assert not rang.is_set()
@@ -85,7 +85,7 @@ def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, Doorbell]
     asyncio.run(story())
 
 
-def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, Doorbell]) -> None:
+def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, WakeupSocket]) -> None:
     database, _ = house
     fire_one(database)
     with pytest.raises(StorageFull, match="make room"), database.write() as tx:
@@ -106,6 +106,6 @@ def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, D
     ],
 )
 def test_a_database_that_cannot_be_is_said_in_a_sentence(tmp_path: Path, url: str, words: str) -> None:
-    with Doorbell(tmp_path) as doorbell, pytest.raises(ConfigurationError, match=words) as caught:
-        Database.open(tmp_path, doorbell, url=url)
+    with WakeupSocket(tmp_path) as wakeups, pytest.raises(ConfigurationError, match=words) as caught:
+        Database.open(tmp_path, wakeups, url=url)
     assert caught.value.key == "[database] url"

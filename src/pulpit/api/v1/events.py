@@ -14,7 +14,7 @@ from pulpit.api.v1.shapes import EventShape, EventsShape, NewEventShape, Numbers
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.events import check_event_types
 from pulpit.store import event_log
-from pulpit.store.idempotency import LONGEST_KEY
+from pulpit.store.event_log import LONGEST_KEY
 
 router: Final = APIRouter(prefix="/events", tags=["event log"])
 

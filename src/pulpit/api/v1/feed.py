@@ -17,7 +17,7 @@ from pulpit.api.services import Services
 from pulpit.api.v1.shapes import EventsShape, event_shape
 from pulpit.events import Event, as_topic, star_covers
 from pulpit.store import event_log
-from pulpit.store.event_search import Outline, Page, Wanted, page
+from pulpit.store.event_log import Outline, Page, Wanted, page
 from pulpit.topics import ANY_WORD, matches
 
 HEARTBEAT: Final = 15.0

@@ -15,7 +15,7 @@ from pulpit.api.v1.shapes import NewEventShape
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
 from pulpit.fire import fire
-from pulpit.store import idempotency
+from pulpit.store import event_log
 from pulpit.store.database import Transaction
 
 MOST_AT_ONCE: Final = 10_000
@@ -68,14 +68,14 @@ def fire_events(
         StorageFull: the disk has no room; nothing was entered.
     """
     with services.database.write() as tx:
-        before = idempotency.begin(tx, key, digest, now=services.clock()) if key else None
+        before = event_log.take_key(tx, key, digest, now=services.clock()) if key else None
         if before:
             if before.request_digest != digest:
                 raise ConflictingOperation("This Idempotency-Key was used for another request.")
             return Fired(numbers=before.answer, before=True)
         numbers = [_fire(tx, services, event, trace) for event in events]
         if key:
-            idempotency.finish(tx, key, numbers)
+            event_log.note_answer(tx, key, numbers)
     return Fired(numbers=numbers, before=False)
 
 

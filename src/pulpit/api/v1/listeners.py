@@ -22,8 +22,8 @@ from pulpit.api.v1.shapes import (
 from pulpit.delivery.single import try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingValue
 from pulpit.events import check_event_types
-from pulpit.store import deliveries, event_log, listeners
-from pulpit.store.event_search import first_since
+from pulpit.store import event_log, listeners
+from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
 
 router: Final = APIRouter(prefix="/listeners", tags=["listeners"])
@@ -31,7 +31,7 @@ router: Final = APIRouter(prefix="/listeners", tags=["listeners"])
 CHANGED: Final = answers(OK, ListenerShape, 400, 404)
 ATTEMPTS: Final = answers(OK, DeliveriesShape, 400, 404)
 
-Limit = Annotated[int, Query(ge=1, le=deliveries.KEPT)]
+Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 
 
 @router.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersShape))
@@ -91,7 +91,7 @@ def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> 
     """List what was tried lately, newest first."""
     with services.database.read() as connection:
         listeners.get(connection, listener_id)
-        found = deliveries.recent(connection, listener_id, limit=limit)
+        found = listeners.recent_deliveries(connection, listener_id, limit=limit)
     return DeliveriesShape(deliveries=[DeliveryShape.model_validate(attempt) for attempt in found])
 
 
