@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pulpit.content.limits import Limits
 from pulpit.content.port import BadFeed
-from pulpit.content.rpm import comps, elements, feeds, modules, packages, repomd, signatures, unpack, updateinfo
+from pulpit.content.rpm import comps, elements, mirrors, modules, packages, repomd, signatures, unpack, updateinfo
 from pulpit.content.rpm.packages import Lists
 from support.spoiling import spoiled
 from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
@@ -82,7 +82,7 @@ def test_any_list_of_mirrors(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(content)
     with contextlib.suppress(BadFeed):
-        assert all(url.startswith(("http://", "https://")) for url in feeds.parse(path).urls)
+        assert all(url.startswith(("http://", "https://")) for url in mirrors.parse(path).urls)
 
 
 @GENTLE

@@ -5,7 +5,7 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 from pulpit.content.port import WantedUnit
-from pulpit.content.rpm.snippets import checked_id, snippet_unit
+from pulpit.content.rpm.elements import checked_id, snippet_unit
 
 GROUP: Final = "package_group"
 CATEGORY: Final = "package_category"
@@ -68,14 +68,16 @@ def _category(element: Element) -> dict[str, Any]:
 
 def _environment(element: Element) -> dict[str, Any]:
     options = [
-        {"group": (one.text or "").strip(), "default": one.get("default", "").lower() == "true"}
-        for one in element.iterfind("optionlist/groupid")
+        {"group": (option.text or "").strip(), "default": option.get("default", "").lower() == "true"}
+        for option in element.iterfind("optionlist/groupid")
     ]
     return {**_described(element), "group_ids": _texts(element, "grouplist/groupid"), "options": options}
 
 
 def _langpacks(element: Element) -> dict[str, Any]:
-    return {"matches": [{"name": one.get("name"), "install": one.get("install")} for one in element.iterfind("match")]}
+    return {
+        "matches": [{"name": match.get("name"), "install": match.get("install")} for match in element.iterfind("match")]
+    }
 
 
 _Reader = Callable[[Element], dict[str, Any]]

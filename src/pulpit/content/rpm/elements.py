@@ -1,19 +1,25 @@
-"""Large XML, one child of the root at a time."""
+"""The children of large XML lists, one at a time; and units that are such a piece, kept as it came.
 
-from collections.abc import Iterator
+A document type with declarations is refused, and so is what nests or swells: the text comes from strangers.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from xml.etree.ElementTree import Element, TreeBuilder, tostring  # what is parsed here is parsed by expat, guarded
 from xml.parsers import expat
 
 from pulpit.content.limits import MIB
 from pulpit.content.paths import shown
-from pulpit.content.port import BadFeed
+from pulpit.content.port import BadFeed, StoredUnit, WantedUnit
 
 MOST_ELEMENT: Final = 64 * MIB
 """Characters in one child of the root."""
 MOST_DEPTH: Final = 64
 _PIECE: Final = 256 * 1024
+_LONGEST_ID: Final = 255
 
 
 def children(path: Path, root: str, name: str) -> Iterator[Element]:
@@ -43,6 +49,46 @@ def read(text: str) -> Element:
     return element
 
 
+def snippet_unit(type_id: str, id_name: str, own_id: str, element: Element, metadata: dict[str, Any]) -> WantedUnit:
+    """A unit that one repository holds once of an id; another text makes it another unit."""
+    return text_unit(type_id, {id_name: own_id}, written(element), metadata)
+
+
+def text_unit(type_id: str, key: dict[str, Any], text: str, metadata: dict[str, Any]) -> WantedUnit:
+    """The same for a text that is no XML."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    detail = zlib.compress(text.encode(), 6)
+    return WantedUnit(
+        type_id=type_id, key={**key, "checksum": digest}, metadata=metadata, files=(), slot=slot(key), detail=detail
+    )
+
+
+def slot(key: Mapping[str, Any]) -> str:
+    """Everything of a key but the checksum of the text."""
+    return ":".join(str(value or "") for name, value in sorted(key.items()) if name != "checksum")
+
+
+def text_of(unit: StoredUnit) -> str:
+    """The piece."""
+    return zlib.decompress(unit.detail).decode()
+
+
+def checked_id(value: str | None, list_name: str) -> str:
+    """An id that can be told to people.
+
+    Raises:
+        BadFeed: it cannot.
+    """
+    if not value or len(value) > _LONGEST_ID or not value.isprintable():
+        raise BadFeed(f"{list_name} is refused: the id {shown(value or '')!r} is empty, too long or no text.")
+    return value
+
+
+def local(tag: str) -> str:
+    """A tag without its namespace's prefix."""
+    return tag.rpartition(":")[2]
+
+
 class _Reader:
     def __init__(self, root: str, name: str) -> None:
         self._root: Final = root
@@ -70,7 +116,7 @@ class _Reader:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 1:
-            if tag.rpartition(":")[2] != self._root:
+            if local(tag) != self._root:
                 raise BadFeed(f"{self._name} is refused: it is <{shown(tag)}> instead of <{self._root}>.")
             return
         if self._depth > MOST_DEPTH:

@@ -9,7 +9,7 @@ import yaml
 from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, WantedUnit
-from pulpit.content.rpm.snippets import checked_id, text_unit
+from pulpit.content.rpm.elements import checked_id, text_unit
 
 MODULE: Final = "modulemd"
 DEFAULTS: Final = "modulemd_defaults"
@@ -117,7 +117,7 @@ def _word(value: Any) -> str | None:
 
 
 def _words(value: Any) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
 
 def _inside(data: Mapping[str, Any], *names: str) -> Any:
@@ -133,4 +133,4 @@ def _profiles(value: Any) -> dict[str, list[str]]:
 
 
 def _lists(value: Any) -> dict[str, list[str]]:
-    return {str(name): _words(one) for name, one in value.items()} if isinstance(value, dict) else {}
+    return {str(name): _words(words) for name, words in value.items()} if isinstance(value, dict) else {}

@@ -1,9 +1,11 @@
 """Packages: out of the lists of an upstream or out of a file, into units and back into lists."""
 
+import importlib
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
@@ -11,12 +13,14 @@ from xml.sax.saxutils import quoteattr
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import BadFeed, StoredUnit, WantedFile, WantedUnit
-from pulpit.content.rpm import createrepo, repomd
+from pulpit.content.rpm import repomd
 from pulpit.content.rpm.versions import Evr, evr, sort_index
-from pulpit.errors import InvalidValue
+from pulpit.errors import InvalidValue, WorkFailed
 
+CREATEREPO: Final = "createrepo_c"
 RPM: Final = "rpm"
 SRPM: Final = "srpm"
+TYPES: Final = (RPM, SRPM)
 SOURCE: Final = frozenset({"src", "nosrc"})
 MOST_XML: Final = 64 * MIB
 """Bytes that one package may take in all lists together."""
@@ -56,6 +60,20 @@ class Entries:
     other: str
 
 
+@cache
+def createrepo() -> Any:
+    """The module.
+
+    Raises:
+        WorkFailed: a library that it needs is not on this machine; the text says what to install.
+    """
+    try:
+        return importlib.import_module(CREATEREPO)
+    except ImportError as error:
+        reason = paths.shown(str(error))
+        raise WorkFailed(f"Yum repositories need GLib on the server (Debian: libglib2.0-0): {reason}.") from None
+
+
 def survey(lists: Lists, config: Mapping[str, Any], limits: Limits) -> Survey:
     """Read the primary list and judge every package in it, before anything is downloaded.
 
@@ -76,10 +94,10 @@ def survey(lists: Lists, config: Mapping[str, Any], limits: Limits) -> Survey:
             continue
         slots.add(slot)
         retained.add(_Candidate(type_id=type_id, size=package.size_package, token=_token(package)), package)
-    for one in retained.chosen():
-        found.taken.add(one.token)
-        found.counts[one.type_id] += 1
-        found.byte_count += one.size
+    for candidate in retained.chosen():
+        found.taken.add(candidate.token)
+        found.counts[candidate.type_id] += 1
+        found.byte_count += candidate.size
     return found
 
 
@@ -109,7 +127,7 @@ def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: 
     Raises:
         InvalidValue: it is no package, or another one.
     """
-    cr = createrepo.load()
+    cr = createrepo()
     try:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
     except (cr.CreaterepoCError, OSError, UnicodeDecodeError):
@@ -168,7 +186,7 @@ def older(held: Iterator[StoredUnit], retained: int) -> Collection[str]:
     """The ids of packages of which so many newer ones are held besides the newest."""
     newest: dict[tuple[str, str], list[tuple[Evr, str]]] = {}
     for unit in held:
-        if unit.type_id in {RPM, SRPM}:
+        if unit.type_id in TYPES:
             of_name = newest.setdefault((unit.key["name"], unit.key["arch"]), [])
             of_name.append((evr(unit.key), unit.id))
     surplus = []
@@ -200,7 +218,7 @@ class _Newest:
         kept = self._by_name.setdefault((package.name, package.arch), [])
         kept.append((Evr(package.epoch, package.version, package.release), candidate.token, candidate))
         if len(kept) > self._retained + 1:
-            kept.remove(min(kept, key=lambda one: one[:2]))
+            kept.remove(min(kept, key=lambda candidate: candidate[:2]))
 
     def chosen(self) -> Iterator[_Candidate]:
         yield from self._everything
@@ -209,7 +227,7 @@ class _Newest:
 
 
 def _iterate(lists: Lists) -> Iterator[Any]:
-    cr = createrepo.load()
+    cr = createrepo()
     files = [str(path) if path else None for path in (lists.primary, lists.filelists, lists.other)]
     try:
         for package in cr.PackageIterator(*files, warningcb=_go_on):
@@ -284,7 +302,7 @@ def _unit(package: Any, urls: Sequence[str]) -> WantedUnit:
 
 
 def _detail(package: Any, name: str) -> bytes:
-    cr = createrepo.load()
+    cr = createrepo()
     xml = "\0".join((cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
     packed = xml.encode()
     if len(packed) > MOST_XML or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
@@ -309,7 +327,7 @@ def _metadata(package: Any, name: str) -> dict[str, Any]:
         "sourcerpm": package.rpm_sourcerpm or None,
         "build_time": package.time_build,
         "size": package.size_package,
-        **{kind: [_dependency(one) for one in getattr(package, kind)] for kind in _DEPENDENCIES},
+        **{kind: [_dependency(entry) for entry in getattr(package, kind)] for kind in _DEPENDENCIES},
     }
 
 

@@ -14,6 +14,8 @@ from pulpit.content.port import BadFeed, Checksum
 from pulpit.content.rpm import elements
 
 NAME: Final = "repodata/repomd.xml"
+FILE: Final = "yum_repo_metadata_file"
+"""The type of a list that is kept as it is."""
 MOST_BYTES: Final = 4 * MIB
 _MOST_RECORDS: Final = 200
 _SAFE_TYPE: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}\Z")
@@ -70,7 +72,7 @@ def parse(path: Path) -> dict[str, Record]:
     """
     records: dict[str, Record] = {}
     for element in elements.children(path, "repomd", "repomd.xml"):
-        if _local(element.tag) == "data":
+        if elements.local(element.tag) == "data":
             record = _record(element)
             records.setdefault(record.type, record)
         if len(records) > _MOST_RECORDS:
@@ -84,7 +86,7 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
     """A checksum out of metadata.
 
     Raises:
-        BadFeed: it is none.
+        BadFeed: it is nrecord.
     """
     algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
     if algorithm is None:
@@ -103,7 +105,7 @@ def href_flaw(href: str, base: str | None, most_bytes: int) -> str | None:
 
 def document(revision: int, written: Iterable[Written]) -> str:
     """The XML of a `repomd.xml`."""
-    data = "".join(_data(one, revision) for one in written)
+    data = "".join(_data(record, revision) for record in written)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="http://linux.duke.edu/metadata/rpm">\n'
@@ -111,16 +113,16 @@ def document(revision: int, written: Iterable[Written]) -> str:
     )
 
 
-def _data(one: Written, timestamp: int) -> str:
+def _data(record: Written, timestamp: int) -> str:
     opened = ""
-    if one.open_digest is not None:
-        opened = f'    <open-checksum type="{one.algorithm}">{one.open_digest}</open-checksum>\n'
-        opened += f"    <open-size>{one.open_size}</open-size>\n"
+    if record.open_digest is not None:
+        opened = f'    <open-checksum type="{record.algorithm}">{record.open_digest}</open-checksum>\n'
+        opened += f"    <open-size>{record.open_size}</open-size>\n"
     return (
-        f"  <data type={quoteattr(one.type)}>\n"
-        f'    <checksum type="{one.algorithm}">{escape(one.digest)}</checksum>\n'
-        f"    <location href={quoteattr(one.path)}/>\n"
-        f"    <timestamp>{timestamp}</timestamp>\n    <size>{one.size}</size>\n{opened}  </data>\n"
+        f"  <data type={quoteattr(record.type)}>\n"
+        f'    <checksum type="{record.algorithm}">{escape(record.digest)}</checksum>\n'
+        f"    <location href={quoteattr(record.path)}/>\n"
+        f"    <timestamp>{timestamp}</timestamp>\n    <size>{record.size}</size>\n{opened}  </data>\n"
     )
 
 
@@ -129,8 +131,8 @@ def _record(data: Element) -> Record:
     subject = f"The list {paths.shown(kind)!r} of repomd.xml"
     if not _SAFE_TYPE.match(kind):
         raise BadFeed(f"{subject} is refused: its type is no plain word.")
-    found = {_local(child.tag): child for child in data}
-    location, stated = found.get("location"), found.get("checksum")
+    parts = {elements.local(child.tag): child for child in data}
+    location, stated = parts.get("location"), parts.get("checksum")
     if location is None or stated is None:
         raise BadFeed(f"{subject} is refused: it has no location or no checksum.")
     href = location.get("href") or ""
@@ -141,8 +143,8 @@ def _record(data: Element) -> Record:
         type=kind,
         path=href,
         checksum=checksum(stated.get("type") or "", stated.text or "", subject),
-        size=_size(found.get("size"), subject),
-        open_size=_size(found.get("open-size"), subject),
+        size=_size(parts.get("size"), subject),
+        open_size=_size(parts.get("open-size"), subject),
     )
 
 
@@ -153,7 +155,3 @@ def _size(element: Element | None, subject: str) -> int | None:
     if not (text.isascii() and text.isdigit()) or len(text) > 16:  # noqa: PLR2004 - more than any disk
         raise BadFeed(f"{subject} is refused: its size is no number.")
     return int(text)
-
-
-def _local(tag: str) -> str:
-    return tag.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""Signatures of packages: who made them, and that they are right, by gpgv over just the bytes that were signed.
+"""Signatures: of packages and of `repomd.xml`, proven by gpgv over just the bytes that were signed.
 
 A package is a lead, a signature header, the header, and the payload. A signature covers either the header alone, which
 names the payload's checksum, or header and payload (RPM's file format, version 4; packages of version 6 keep all their
@@ -9,14 +9,17 @@ import base64
 import binascii
 import hashlib
 import os
+import shutil
 import struct
+import subprocess
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import IO, BinaryIO, Final, Self
 
 from pulpit.content.limits import KIB, MIB
-from pulpit.content.rpm import openpgp
+from pulpit.errors import WorkFailed
 
 _LEAD: Final = 96
 _MAGIC: Final = b"\x8e\xad\xe8\x01"
@@ -34,6 +37,15 @@ _PAYLOAD_DIGEST: Final = 5092
 _PAYLOAD_ALGORITHM: Final = 5093
 _ALGORITHMS: Final = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 """As OpenPGP numbers them (RFC 9580, section 9.5)."""
+_TIMEOUT: Final = 300.0
+"""Seconds that gpgv may take; it reads the whole of a package."""
+_BEGIN: Final = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+_END: Final = "-----END PGP PUBLIC KEY BLOCK-----"
+_SIGNATURE_PACKET: Final = 2
+_ISSUERS: Final = {16: 1, 33: 2}
+"""Subpackets that name the signer, and where in them: a key id, and a version with a fingerprint."""
+_VALID: Final = "[GNUPG:] VALIDSIG "
+_REVOKED: Final = "[GNUPG:] REVKEYSIG "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +88,15 @@ class Header:
 
     def texts(self, tag: int) -> list[str]:
         """The texts of an entry."""
-        found: list[str] = []
-        for offset, count in ((offset, count) for one, offset, count in self.entries() if one == tag):
-            found += [text.decode("ascii", "replace") for text in self.store[offset:].split(b"\0", count)[:count]]
-        return found
+        texts: list[str] = []
+        for entry, offset, count in self.entries():
+            if entry == tag:
+                texts += [text.decode("ascii", "replace") for text in self.store[offset:].split(b"\0", count)[:count]]
+        return texts
 
     def number(self, tag: int) -> int | None:
         """The number of an entry of 32 bits."""
-        places = [offset for one, offset, _ in self.entries() if one == tag]
+        places = [offset for entry, offset, _ in self.entries() if entry == tag]
         if len(places) != 1 or places[0] + 4 > len(self.store):
             return None
         return int.from_bytes(self.store[places[0] : places[0] + 4])
@@ -103,13 +116,15 @@ def flaw(path: Path, allowed: Collection[str], public_keys: str | None, *, requi
         if not found:
             return "is not signed" if required else None
         if public_keys is None:
-            signers = {one.signer for one in found}
+            signers = {signature.signer for signature in found}
         else:
-            signers = _verified(file, found, openpgp.dearmored(public_keys))
+            signers = _verified(file, found, dearmored(public_keys))
     if not signers:
         return "has no signature that is right and made by one of the keys of gpgkey"
-    wanted = [one.lower().removeprefix("0x") for one in allowed]
-    if wanted and not any(_same(signer, one) for signer in signers for one in wanted):
+    wanted = [key_id.lower().removeprefix("0x") for key_id in allowed]
+    if wanted and not any(
+        signer.endswith(key_id) or key_id.endswith(signer) for signer in signers for key_id in wanted
+    ):
         return f"is signed by {', '.join(sorted(signers))}, which is none of the allowed keys"
     return None
 
@@ -125,7 +140,7 @@ def signatures(file: BinaryIO) -> Iterator[Signature]:
         else:
             packets = [_decoded(text) for text in header.texts(tag)] if tag == _AS_TEXT else []
         for packet in packets:
-            signer = openpgp.signer(packet)
+            signer = claimed_signer(packet)
             if signer:
                 yield Signature(packet=packet, signer=signer, covers_payload=tag in _OF_ALL)
 
@@ -146,13 +161,13 @@ def _verified(file: BinaryIO, found: Collection[Signature], keys: bytes) -> set[
     file.seek(header.start)
     signed = file.read(header.end - header.start)
     signers = set[str]()
-    for one in found:
-        if one.covers_payload:
+    for signature in found:
+        if signature.covers_payload:
             file.seek(header.start)
             os.lseek(file.fileno(), header.start, os.SEEK_SET)
-            signers |= openpgp.signers(one.packet, file, keys)
+            signers |= verified_by(signature.packet, file, keys)
         elif _payload_is_right(file, header):
-            signers |= openpgp.signers(one.packet, signed, keys)
+            signers |= verified_by(signature.packet, signed, keys)
     return signers
 
 
@@ -169,5 +184,118 @@ def _payload_is_right(file: BinaryIO, header: Header) -> bool:
     return running.hexdigest() == digests[0].lower()
 
 
-def _same(signer: str, wanted: str) -> bool:
-    return signer.endswith(wanted) or wanted.endswith(signer)
+def dearmored(text: str) -> bytes:
+    """The binary keys of armoured ones (RFC 9580, section 6).
+
+    Raises:
+        WorkFailed: they are none.
+    """
+    keys = b""
+    for block in text.split(_BEGIN)[1:]:
+        _, _, body = block.partition(_END)[0].replace("\r\n", "\n").partition("\n\n")
+        lines = [line for line in body.split() if not line.startswith("=")]
+        try:
+            keys += base64.b64decode("".join(lines), validate=True)
+        except binascii.Error:
+            raise WorkFailed("gpgkey cannot be used: it is no armoured OpenPGP key.") from None
+    return keys
+
+
+def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes) -> set[str]:
+    """The fingerprints of the keys, and of the main keys that they belong to, that made a right signature.
+
+    Args:
+        signature: armoured or not.
+        signed: what it should cover; a file is read from where it stands.
+        keys: binary public keys.
+
+    Raises:
+        WorkFailed: there is no gpgv to ask, or it does not end.
+    """
+    program = shutil.which("gpgv")
+    if program is None:
+        raise WorkFailed("Signatures are checked by the program gpgv, which is missing (Debian: apt install gpgv).")
+    with ExitStack() as stack:
+        proof, keyring = (stack.enter_context(_in_memory(content)) for content in (signature, keys))
+        command = [program, "--homedir", "/nonexistent", "--status-fd", "1"]
+        command += ["--keyring", f"/proc/self/fd/{keyring}", f"/proc/self/fd/{proof}", "-"]
+        source = stack.enter_context(_in_memory(signed)) if isinstance(signed, bytes) else signed
+        try:
+            ended = subprocess.run(  # noqa: S603 - our own words
+                command, stdin=source, capture_output=True, timeout=_TIMEOUT, check=False, pass_fds=(proof, keyring)
+            )
+        except subprocess.TimeoutExpired:
+            raise WorkFailed("gpgv did not end in time.") from None
+    lines = ended.stdout.decode(errors="replace").splitlines()
+    if ended.returncode != 0 or any(line.startswith(_REVOKED) for line in lines):
+        return set()
+    valid = [line.removeprefix(_VALID).split() for line in lines if line.startswith(_VALID)]
+    return {fingerprint.lower() for words in valid for fingerprint in (words[0], words[-1])}
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """A file that never reaches a disk, for a program that reads only such."""
+    fd = os.memfd_create("openpgp", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write(content)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def claimed_signer(packet: bytes) -> str | None:
+    """Whose signature a packet says it is: a key id or fingerprint in hexadecimal (RFC 9580, section 5.2)."""
+    body = _body(packet)
+    try:
+        if body[0] == 3:  # noqa: PLR2004 - the version
+            return body[7:15].hex() or None
+        return _issuer(body) if body[0] == 4 else None  # noqa: PLR2004 - the version
+    except (IndexError, struct.error):
+        return None
+
+
+def _body(packet: bytes) -> bytes:
+    if len(packet) < 3 or not packet[0] & 0x80:  # noqa: PLR2004 - tag, length and something
+        return b""
+    if packet[0] & 0x40:
+        if packet[0] & 0x3F != _SIGNATURE_PACKET:
+            return b""
+        return packet[1 + _length_octets(packet[1]) :]
+    if (packet[0] >> 2) & 0x0F != _SIGNATURE_PACKET:
+        return b""
+    return packet[1 + (1, 2, 4, 0)[packet[0] & 3] :]
+
+
+def _length_octets(first: int) -> int:
+    if first < 192:  # noqa: PLR2004 - RFC 9580, section 4.2.1
+        return 1
+    return 2 if first < 255 else 5  # noqa: PLR2004 - as above
+
+
+def _issuer(body: bytes) -> str | None:
+    """The issuer in the subpackets of a version 4 signature, those that are hashed first."""
+    position = 4
+    for _ in ("hashed", "not hashed"):
+        (length,) = struct.unpack_from(">H", body, position)
+        key = _in_subpackets(body[position + 2 : position + 2 + length])
+        if key:
+            return key
+        position += 2 + length
+    return None
+
+
+def _in_subpackets(area: bytes) -> str | None:
+    position = 0
+    while position < len(area):
+        octets = _length_octets(area[position])
+        length = int.from_bytes(area[position : position + octets].lstrip(b"\xff"))
+        if octets == 2:  # noqa: PLR2004 - as above
+            length = ((area[position] - 192) << 8) + area[position + 1] + 192
+        content = area[position + octets : position + octets + length]
+        if content and content[0] & 0x7F in _ISSUERS:
+            return content[_ISSUERS[content[0] & 0x7F] :].hex()
+        position += octets + max(length, 1)
+    return None

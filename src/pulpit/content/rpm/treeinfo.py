@@ -11,9 +11,9 @@ from typing import Any, Final
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import BadFeed, Checksum, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
-from pulpit.content.rpm import feeds, repomd
-from pulpit.content.rpm.feeds import Source
-from pulpit.content.rpm.snippets import text_of, text_unit
+from pulpit.content.rpm import mirrors, repomd
+from pulpit.content.rpm.elements import text_of, text_unit
+from pulpit.content.rpm.mirrors import Source
 
 DISTRIBUTION: Final = "distribution"
 SLOT: Final = DISTRIBUTION
@@ -42,7 +42,7 @@ async def read(upstream: Upstream, where: Source) -> WantedUnit | None:
     """
     for name in NAMES:
         try:
-            found = await feeds.fetch(upstream, where, name, most=_MOST_BYTES)
+            found = await mirrors.fetch(upstream, where, name, most=_MOST_BYTES)
         except (NotThere, NotForUs):
             continue
         text = _text(found.document.path) if found else None
@@ -104,10 +104,10 @@ def _sections(text: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str, str]]) -> str:
-    found = next((sections[section][key] for section, key in places if sections.get(section, {}).get(key)), "")
-    if len(found) > _LONGEST_WORD or not found.isprintable():
-        raise BadFeed(f"treeinfo is refused: {paths.shown(found)!r} is too long or no text.")
-    return found
+    word = next((sections[section][key] for section, key in places if sections.get(section, {}).get(key)), "")
+    if len(word) > _LONGEST_WORD or not word.isprintable():
+        raise BadFeed(f"treeinfo is refused: {paths.shown(word)!r} is too long or no text.")
+    return word
 
 
 def _files(checksums: Mapping[str, str], urls: Sequence[str], limits: Limits) -> tuple[WantedFile, ...]:

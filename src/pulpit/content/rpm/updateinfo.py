@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from pulpit.content.port import WantedUnit
 from pulpit.content.rpm import elements
-from pulpit.content.rpm.snippets import checked_id, local, snippet_unit
+from pulpit.content.rpm.elements import checked_id, local, snippet_unit
 
 ERRATUM: Final = "erratum"
 ROOT: Final = "updates"
@@ -18,7 +18,7 @@ _FROM: Final = "from"
 def with_sums(text: str, kind: str, digest_of: Callable[[str], str | None]) -> str:
     """An erratum whose packages carry checksums of one type, where `digest_of` a file name knows them."""
     erratum = elements.read(text)
-    for package in (one for one in erratum.iter() if local(one.tag) == "package"):
+    for package in (element for element in erratum.iter() if local(element.tag) == "package"):
         digest = digest_of(_package(package)["filename"] or "")
         if digest is not None:
             for old in [child for child in package if local(child.tag) == "sum"]:
@@ -33,9 +33,9 @@ def unit(element: Element, list_name: str) -> WantedUnit:
     Raises:
         BadFeed: its id is missing, or is no text on one line.
     """
-    found = {local(child.tag): child for child in element}
-    errata_id = checked_id(_text(found.get("id")), list_name)
-    metadata: dict[str, Any] = {name: _text(found.get(name)) for name in _TEXTS}
+    parts = {local(child.tag): child for child in element}
+    errata_id = checked_id(_text(parts.get("id")), list_name)
+    metadata: dict[str, Any] = {name: _text(parts.get(name)) for name in _TEXTS}
     metadata |= {
         "id": errata_id,
         "from": element.get(_FROM),
@@ -43,26 +43,26 @@ def unit(element: Element, list_name: str) -> WantedUnit:
         "status": element.get("status"),
         "type": element.get("type"),
         "version": element.get("version"),
-        "issued": _date(found.get("issued")),
-        "updated": _date(found.get("updated")),
-        "reboot_suggested": "reboot_suggested" in found,
-        "references": [dict(one.attrib) for one in found.get("references", ())],
-        "pkglist": [_collection(one) for one in found.get("pkglist", ())],
+        "issued": _date(parts.get("issued")),
+        "updated": _date(parts.get("updated")),
+        "reboot_suggested": "reboot_suggested" in parts,
+        "references": [dict(reference.attrib) for reference in parts.get("references", ())],
+        "pkglist": [_collection(collection) for collection in parts.get("pkglist", ())],
     }
     return snippet_unit(ERRATUM, "errata_id", errata_id, element, metadata)
 
 
 def _collection(element: Element) -> dict[str, Any]:
-    found: dict[str, Any] = {"short": element.get("short"), "name": None, "module": None, "packages": []}
+    collection: dict[str, Any] = {"short": element.get("short"), "name": None, "module": None, "packages": []}
     for child in element:
         match local(child.tag):
             case "name":
-                found["name"] = _text(child)
+                collection["name"] = _text(child)
             case "module":
-                found["module"] = dict(child.attrib)
+                collection["module"] = dict(child.attrib)
             case "package":
-                found["packages"].append(_package(child))
-    return found
+                collection["packages"].append(_package(child))
+    return collection
 
 
 def _package(element: Element) -> dict[str, Any]:

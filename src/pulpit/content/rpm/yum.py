@@ -1,68 +1,61 @@
 """Yum repositories: what Pulp 2 calls the yum importer and the yum distributor."""
 
-from collections import Counter
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from xml.etree.ElementTree import Element
 
 from pulpit.clock import Clock, system_clock
-from pulpit.content import feed
-from pulpit.content.limits import KIB
+from pulpit.content import feed, steps
 from pulpit.content.port import (
-    BadFeed,
     Catalogue,
     Config,
     Content,
+    Phase,
     Progress,
     StoredFile,
     StoredUnit,
     Tree,
     Upstream,
-    WantedFile,
     WantedUnit,
 )
 from pulpit.content.rpm import (
     comps,
-    createrepo,
     elements,
-    feeds,
+    layout,
     modules,
-    openpgp,
     packages,
-    publish,
+    reading,
     repomd,
-    reports,
     signatures,
-    snippets,
     treeinfo,
-    unpack,
     updateinfo,
 )
-from pulpit.content.rpm import (
-    config as configuration,
-)
-from pulpit.content.rpm.feeds import Found, Source
-from pulpit.content.rpm.packages import Lists, Survey
-from pulpit.content.rpm.repomd import Record
+from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
 
-_BATCH: Final = 500
-_MOST_SIGNATURE: Final = 256 * KIB
-_OWN: Final = frozenset({"primary", "filelists", "other", "updateinfo", "group", "modules"})
-_DERIVED: Final = ("_db", "_zck", "_gz", "_xz", "-ext", "delta", "deltainfo")
-"""Ends of the names of lists that say again what others say, or belong to what is not mirrored."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Opened:
-    """The lists of one state of an upstream, opened; those of packages apart."""
-
-    lists: Lists
-    updateinfo: Path | None
-    group: Path | None
-    modules: Path | None
+SKIPPABLE: Final = ("rpm", "drpm", "srpm", "distribution", "erratum")
+CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
+_KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
+_PACKAGES: Final = (*packages.TYPES, repomd.FILE)
+_SYNC_PARTS: Final = (
+    ("content", _PACKAGES),
+    ("distribution", (treeinfo.DISTRIBUTION,)),
+    ("modules", modules.TYPES),
+    ("errata", (updateinfo.ERRATUM,)),
+    ("comps", comps.TYPES),
+    ("purge_duplicates", ()),
+)
+"""In the order in which units come."""
+_PUBLISH_STEPS: Final = (
+    Step(type="distribution", description="Publishing Distribution files", type_ids=(treeinfo.DISTRIBUTION,)),
+    Step(type="rpms", description="Publishing RPMs", type_ids=packages.TYPES),
+    Step(type="errata", description="Publishing Errata", type_ids=(updateinfo.ERRATUM,)),
+    Step(type="modules", description="Publishing Modules", type_ids=modules.TYPES),
+    Step(type="comps", description="Publishing Comps file", type_ids=comps.TYPES),
+    Step(type="metadata", description="Publishing Metadata.", type_ids=(repomd.FILE,)),
+    Step(type="close_repo_metadata", description="Closing repo metadata", type_ids=()),
+)
 
 
 class Yum:
@@ -71,12 +64,11 @@ class Yum:
     importer_type_id: Final = "yum_importer"
     distributor_type_ids: Final = ("yum_distributor", "export_distributor")
     unit_type_ids: Final = (
-        packages.RPM,
-        packages.SRPM,
+        *packages.TYPES,
         updateinfo.ERRATUM,
         *modules.TYPES,
         *comps.TYPES,
-        reports.FILE,
+        repomd.FILE,
         treeinfo.DISTRIBUTION,
     )
     published_under: Final = "repos"
@@ -87,46 +79,30 @@ class Yum:
     def check_importer_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work, and any where createrepo_c cannot."""
         try:
-            createrepo.load()
+            packages.createrepo()
         except WorkFailed as error:
             raise InvalidValue("importer_type_id", str(error)) from None
-        configuration.check_importer(config)
+        feed.check(config, _IMPORTER)
+        if config.get("repo_gpgcheck") and not config.get("gpgkey"):
+            raise InvalidValue("repo_gpgcheck", "it needs gpgkey too: the public keys that are trusted.")
 
     def check_distributor_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
-        configuration.check_distributor(config)
+        feed.check_keys(config, _DISTRIBUTOR)
 
     def relative_url(self, repo_id: str, config: Config) -> str:
-        """The configured one, else the repository's id."""
         return feed.place(repo_id, config)
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
-        """Fetch `repomd.xml` and, if it is new, the lists that it names."""
-        where = (await feeds.source(upstream)).first(memory.get("url") if memory else None)
-        found = await feeds.fetch(
-            upstream, where, repomd.NAME, most=repomd.MOST_BYTES, checksum=where.checksum, known=memory
-        )
-        if found is None or (memory is not None and memory.get("sha256") == found.document.sha256):
-            return None
-        where = where.first(found.url)
-        if config.get("repo_gpgcheck"):
-            await _check_signature(upstream, where, found, config["gpgkey"])
-        path = found.document.path
-        records = await upstream.aside(lambda: repomd.parse(path))
-        lists = await _open_lists(upstream, where, records)
-        skipped = treeinfo.DISTRIBUTION in (config.get("type_skip_list") or ())
-        tree = None if skipped else await treeinfo.read(upstream, where)
-        return await upstream.aside(lambda: _catalogue(upstream, config, where, records, lists, found, tree))
+        return await reading.read(upstream, config, memory)
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Whether the package is signed as it should be, if that is asked for."""
         required, allowed = bool(config.get("require_signature")), config.get("allowed_keys") or ()
-        if unit.type_id not in {packages.RPM, packages.SRPM} or not (required or allowed):
+        if unit.type_id not in packages.TYPES or not (required or allowed):
             return None
         return signatures.flaw(path, allowed, config.get("gpgkey"), required=required)
 
     def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
-        """As the list has it."""
         del paths, known
         return unit
 
@@ -140,7 +116,7 @@ class Yum:
     ) -> WantedUnit:
         """The unit of an uploaded package, all of whose metadata is its header's."""
         del metadata
-        if type_id not in {packages.RPM, packages.SRPM}:
+        if type_id not in packages.TYPES:
             raise InvalidValue("unit_type_id", f"only {packages.RPM} and {packages.SRPM} can be uploaded.")
         unit = packages.from_file(path, file.relative_path, key, file.sha256, file.size)
         if unit.type_id != type_id:
@@ -149,175 +125,102 @@ class Yum:
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """What a repository holds once: a version of a package, an erratum, a group and so on of an id."""
-        if type_id in {packages.RPM, packages.SRPM}:
+        if type_id in packages.TYPES:
             return packages.slot(key)
         if type_id == treeinfo.DISTRIBUTION:
             return treeinfo.SLOT
-        return snippets.slot(key)
+        return elements.slot(key)
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Packages below `Packages/`, lists in `repodata/`."""
-        publish.lay_out(content, tree, config, int(self._clock().timestamp()))
+        layout.lay_out(content, tree, config, int(self._clock().timestamp()))
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
-        """Seven parts."""
-        return reports.sync_report(progress)
+        """All seven parts, whatever the state: the original client fails if one is missing."""
+        of_parts = steps.content_states(progress, [type_ids for _, type_ids in _SYNC_PARTS])
+        states = dict(zip((name for name, _ in _SYNC_PARTS), of_parts, strict=True))
+        report: dict[str, Any] = {name: {"state": state} for name, state in states.items()}
+        report["metadata"] = _metadata(progress)
+        report["content"] = {"state": states["content"], **_content(progress)}
+        report["distribution"] = _distribution(progress, states["distribution"])
+        if states["content"] == steps.FAILED:
+            report["content"]["error"] = progress.error_message
+        return report
 
     def publish_report(self, progress: Progress) -> Any:
-        """A list of steps."""
-        return reports.publish_report(progress)
+        return steps.publish_report(progress, _PUBLISH_STEPS)
 
 
-async def _check_signature(upstream: Upstream, where: Source, found: Found, public_keys: str) -> None:
-    name = f"{repomd.NAME}.asc"
-    signature = await feeds.fetch(upstream, where.only(found.url), name, most=_MOST_SIGNATURE)
-    if signature is None:
-        raise BadFeed("repomd.xml.asc was answered with nothing.")
-    document, proof = found.document.path, signature.document.path
-
-    def signers() -> set[str]:
-        return openpgp.signers(proof.read_bytes(), document.read_bytes(), openpgp.dearmored(public_keys))
-
-    if not await upstream.aside(signers):
-        raise BadFeed("repomd.xml is refused: none of the keys of gpgkey signed it.")
+def _types(name: str, value: Any) -> None:
+    if not isinstance(value, list) or any(kind not in SKIPPABLE for kind in value):
+        raise InvalidValue(name, f"it must be a list of {', '.join(SKIPPABLE)}.")
 
 
-async def _open_lists(upstream: Upstream, where: Source, records: Mapping[str, Record]) -> _Opened:
-    async def opened(kind: str) -> Path | None:
-        record = records.get(kind) or records.get(f"{kind}_gz") or records.get(f"{kind}_xz")
-        return await _open(upstream, where, record) if record else None
-
-    primary = await _open(upstream, where, records["primary"])
-    return _Opened(
-        lists=Lists(primary=primary, filelists=await opened("filelists"), other=await opened("other")),
-        updateinfo=await opened("updateinfo"),
-        group=await opened("group"),
-        modules=await opened("modules"),
-    )
+def _key_ids(name: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(key_id, str) and _KEY_ID.match(key_id) for key_id in value):
+        raise InvalidValue(name, "it must be a list of key ids: 8 to 64 hexadecimal digits each.")
 
 
-async def _open(upstream: Upstream, where: Source, record: Record) -> Path:
-    """Fetch a list and open it."""
-    name, most = f"The list {record.type}", upstream.limits.manifest_bytes
-    if record.size is not None and record.size > most:
-        raise BadFeed(f"{name} is refused: it has more than {most} bytes.")
-    found = await feeds.fetch(upstream, where, record.path, most=record.size or most, checksum=record.checksum)
-    if found is None:
-        raise BadFeed(f"{name} was answered with nothing.")
-    source, target = found.document.path, upstream.scratch()
-
-    def work() -> None:
-        unpack.unpack(source, target, name, open_size=record.open_size)
-        source.unlink()
-        if record.type.partition("_")[0] in {"primary", "filelists", "other"}:
-            unpack.refuse_declarations(target, name)
-            unpack.refuse_endless_entries(target, name, packages.MOST_XML)
-
-    await upstream.aside(work)
-    return target
+def _checksum_type(name: str, value: Any) -> None:
+    if value not in CHECKSUM_TYPES:
+        raise InvalidValue(name, f"it must be one of {', '.join(CHECKSUM_TYPES)}.")
 
 
-def _catalogue(  # noqa: PLR0917 - all that was found out so far
-    upstream: Upstream,
-    config: Config,
-    where: Source,
-    records: Mapping[str, Record],
-    opened: _Opened,
-    found: Found,
-    tree: WantedUnit | None,
-) -> Catalogue:
-    survey = packages.survey(opened.lists, config, upstream.limits)
-    parts: list[Callable[[], Iterator[WantedUnit]]] = [lambda: _modules(opened.modules), lambda: _groups(opened.group)]
-    if "erratum" not in (config.get("type_skip_list") or ()):
-        parts.insert(1, lambda: _errata(opened.updateinfo))
-    counts: Counter[str] = survey.counts + Counter(unit.type_id for part in parts for unit in part())
-    files = [_file_unit(record, where) for record in records.values() if _is_kept(record.type)]
-    counts += Counter({reports.FILE: len(files)})
-    trees = [] if tree is None else [tree]
-    counts += Counter({treeinfo.DISTRIBUTION: len(trees)})
-    document = found.document
-    return Catalogue(
-        unit_count=counts.total(),
-        byte_count=survey.byte_count + sum(file.size or 0 for unit in files for file in unit.files),
-        batches=_batches(opened, survey, where, [files, trees], parts),
-        memory={
-            "url": found.url,
-            "sha256": document.sha256,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-        },
-        counts=counts,
-        files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
-    )
+def _public_keys(name: str, value: Any) -> None:
+    if not isinstance(value, str) or "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in value:
+        raise InvalidValue(name, "it must be the content of a file of OpenPGP public keys.")
 
 
-def _batches(
-    opened: _Opened,
-    survey: Survey,
-    where: Source,
-    few: Sequence[Sequence[WantedUnit]],
-    parts: Sequence[Callable[[], Iterator[WantedUnit]]],
-) -> Iterator[Sequence[WantedUnit]]:
-    """Packages first, in the order of the report."""
-    yield from packages.batches(opened.lists, survey.taken, where.urls)
-    yield from filter(None, few)
-    for part in parts:
-        batch = []
-        for unit in part():
-            batch.append(unit)
-            if len(batch) == _BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+_IMPORTER: Final[dict[str, Callable[[str, Any], None]]] = {
+    "feed": feed.url,
+    "type_skip_list": _types,
+    "retain_old_count": feed.whole(0, feed.MOST_RETAINED),
+    "require_signature": feed.boolean,
+    "allowed_keys": _key_ids,
+    "repo_gpgcheck": feed.boolean,
+    "gpgkey": _public_keys,
+}
+_DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
+    "http": feed.boolean,
+    "https": feed.boolean,
+    "relative_url": feed.relative_url,
+    "skip": _types,
+    "checksum_type": _checksum_type,
+    "updateinfo_checksum_type": _checksum_type,
+    "generate_sqlite": feed.boolean,
+    "repoview": feed.boolean,
+    "gpgkey": _public_keys,
+    "https_ca": feed.pem,
+    "auth_ca": feed.pem,
+    "auth_cert": feed.pem,
+    "protected": feed.boolean,
+    "force_full": feed.boolean,
+}
 
 
-def _errata(path: Path | None) -> Iterator[WantedUnit]:
-    read = (updateinfo.unit(one, "updateinfo") for one in _children(path, updateinfo.ROOT, updateinfo.TAG))
-    return _once(read)
+def _metadata(progress: Progress) -> dict[str, Any]:
+    state = steps.metadata_state(progress)
+    return {"state": state, "error": progress.error_message or ""} if state == steps.FAILED else {"state": state}
 
 
-def _groups(path: Path | None) -> Iterator[WantedUnit]:
-    read = (comps.unit(one, "comps") for one in _children(path, comps.ROOT, None))
-    return _once(unit for unit in read if unit is not None)
+def _content(progress: Progress) -> dict[str, Any]:
+    total, done = (steps.count(counts, packages.TYPES) for counts in (progress.totals, progress.done))
+    return {
+        "size_total": progress.bytes_total,
+        "size_left": max(progress.bytes_total - progress.bytes_done, 0),
+        "items_total": total,
+        "items_left": total - done,
+        "error_details": [
+            {"name": failure.name, "url": failure.url, "error": failure.error} for failure in progress.failures
+        ],
+        "details": {"rpm_total": total, "rpm_done": done, "drpm_total": 0, "drpm_done": 0},
+    }
 
 
-def _modules(path: Path | None) -> Iterator[WantedUnit]:
-    texts = modules.documents(path, "modules") if path else iter(())
-    read = (modules.unit(text, "modules") for text in texts)
-    return _once(unit for unit in read if unit is not None)
-
-
-def _children(path: Path | None, root: str, tag: str | None) -> Iterator[Element]:
-    if path is None:
-        return
-    for element in elements.children(path, root, root):
-        if tag is None or element.tag == tag:
-            yield element
-
-
-def _once(units: Iterator[WantedUnit]) -> Iterator[WantedUnit]:
-    """Of units that cannot be held together the first."""
-    seen: set[tuple[str, str | None]] = set()
-    for unit in units:
-        identity = unit.type_id, unit.slot
-        if identity not in seen:
-            seen.add(identity)
-            yield unit
-
-
-def _is_kept(kind: str) -> bool:
-    return kind not in _OWN and not kind.endswith(_DERIVED)
-
-
-def _file_unit(record: Record, where: Source) -> WantedUnit:
-    name = record.path.rpartition("/")[2]
-    file = WantedFile(
-        relative_path=name,
-        urls=tuple(feed.beneath(url, record.path) for url in where.urls),
-        checksum=record.checksum,
-        size=record.size,
-    )
-    key = {"data_type": record.type, "checksum": record.checksum.digest}
-    metadata = {"checksum_type": record.checksum.algorithm}
-    return WantedUnit(type_id=reports.FILE, key=key, metadata=metadata, files=(file,), slot=record.type)
+def _distribution(progress: Progress, state: str) -> dict[str, Any]:
+    """Counted by file, for a tree is one unit of many; where there is none, nothing is drawn."""
+    total = steps.count(progress.files_total, (treeinfo.DISTRIBUTION,))
+    if not total:
+        state = steps.SKIPPED if progress.phase is Phase.COMPLETE else steps.NOT_STARTED
+    left = total - steps.count(progress.files_done, (treeinfo.DISTRIBUTION,))
+    return {"state": state, "items_total": total, "items_left": left, "error_details": []}

@@ -1,18 +1,22 @@
 """A published yum repository: links to the packages, and lists of them that are written anew."""
 
+import bz2
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, BinaryIO, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Protocol
 
-from pulpit.content.limits import KIB
+from pulpit.content import paths
+from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
-from pulpit.content.rpm import comps, modules, packages, repomd, sqlite, treeinfo, updateinfo
+from pulpit.content.rpm import comps, modules, packages, repomd, treeinfo, updateinfo
+from pulpit.content.rpm.elements import text_of
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
-from pulpit.content.rpm.repomd import Written
-from pulpit.content.rpm.reports import FILE
-from pulpit.content.rpm.snippets import text_of
+from pulpit.content.rpm.repomd import FILE, Written
+from pulpit.errors import WorkFailed
 
 KEY_FILE: Final = "RPM-GPG-KEY"
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -65,7 +69,6 @@ class _Publishing:
             file.write(repomd.document(moment, self._written).encode())
 
     def _installation_tree(self, unit: StoredUnit) -> None:
-        """The files of installers, each where its list says."""
         for file in unit.files:
             self._tree.link(file.relative_path, file.sha256)
         name, text = treeinfo.published(unit)
@@ -76,7 +79,7 @@ class _Publishing:
         types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]
         count = sum(self._content.counts.get(type_id, 0) for type_id in types)
         with ExitStack() as outer:
-            databases = outer.enter_context(sqlite.databases()) if self._with_sqlite else None
+            databases = outer.enter_context(_sqlite_lists()) if self._with_sqlite else None
             with ExitStack() as stack:
                 lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
                 for name, head in _HEADS.items():
@@ -90,13 +93,13 @@ class _Publishing:
             if databases:
                 self._databases(databases)
 
-    def _databases(self, databases: sqlite.Databases) -> None:
+    def _databases(self, databases: "_SqliteLists") -> None:
         for xml in tuple(self._written):
             path = databases.finish(xml.type, xml.digest)
             draft, algorithm = f"repodata/{xml.type}.sqlite.bz2", repomd.ALGORITHMS[self._kind]
             with self._tree.write(draft) as file:
                 packed = _Counted(file, algorithm)
-                sqlite.pack(path, packed)
+                _pack(path, packed)
             with path.open("rb") as plain:
                 open_digest = hashlib.file_digest(plain, algorithm).hexdigest()
             self._finished(f"{xml.type}_db", draft, packed, open_digest, path.stat().st_size)
@@ -235,3 +238,64 @@ class _Counted:
 def _document(text: str) -> str:
     """A YAML document between its marks."""
     return f"---\n{text.rstrip()}\n...\n"
+
+
+class Target(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Write all of them."""
+
+
+class _SqliteLists:
+    """Three databases that grow package by package."""
+
+    def __init__(self, folder: Path, opened: Mapping[str, Any]) -> None:
+        self._folder: Final = folder
+        self._opened: Final = opened
+
+    def add(self, entries: Entries) -> None:
+        """Add a package as it stands in the published lists."""
+        cr, found = packages.createrepo(), list[Any]()
+        cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
+        (package,) = found
+
+        def same(*_: object) -> Any:
+            return package
+
+        cr.xml_parse_filelists_snippet(entries.filelists, newpkgcb=same)
+        cr.xml_parse_other_snippet(entries.other, newpkgcb=same)
+        for database in self._opened.values():
+            database.add_pkg(package)
+
+    def finish(self, kind: str, list_digest: str) -> Path:
+        """End one of them with the checksum of the XML list that it stands for; returns its path."""
+        self._opened[kind].dbinfo_update(list_digest)
+        self._opened[kind].close()
+        return self._folder / f"{kind}.sqlite"
+
+
+@contextmanager
+def _sqlite_lists() -> Iterator[_SqliteLists]:
+    """New databases, which are gone in the end.
+
+    Raises:
+        WorkFailed: they cannot be written.
+    """
+    cr = packages.createrepo()
+    with tempfile.TemporaryDirectory(prefix="pulpit-sqlite-") as name:
+        folder = Path(name)
+        try:
+            kinds = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
+            yield _SqliteLists(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in kinds.items()})
+        except cr.CreaterepoCError as error:
+            raise WorkFailed(f"The SQLite lists could not be written: {paths.shown(str(error))}.") from None
+
+
+def _pack(source: Path, target: Target) -> None:
+    """Write a database packed by bzip2, as yum expects it."""
+    packer = bz2.BZ2Compressor()
+    with source.open("rb") as plain:
+        while piece := plain.read(MIB):
+            target.write(packer.compress(piece))
+    target.write(packer.flush())

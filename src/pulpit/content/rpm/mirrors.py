@@ -12,7 +12,6 @@ from pulpit.content import feed
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum, Document, Upstream
 from pulpit.content.rpm import elements, repomd
-from pulpit.content.rpm.snippets import local
 from pulpit.errors import WorkFailed
 
 MOST_MIRRORS: Final = 8
@@ -114,23 +113,23 @@ def _metalink(path: Path) -> Source:
     """The main `repomd.xml` of a metalink; those of yesterday, which it names too, are not taken."""
     for files in elements.children(path, "metalink", "The metalink"):
         for file in files.iter():
-            if local(file.tag) == "file" and file.get("name") == "repomd.xml":
+            if elements.local(file.tag) == "file" and file.get("name") == "repomd.xml":
                 return Source(urls=_urls(file), checksum=_checksum(file))
     raise BadFeed("The metalink is refused: it names no repomd.xml.")
 
 
 def _urls(file: Element) -> tuple[str, ...]:
-    found = [one for one in file.iter() if local(one.tag) == "url" and one.text]
-    found.sort(key=lambda one: -_number(one.get("preference")))
-    ends = [(one.text or "").strip() for one in found]
-    return _usable([url.removesuffix(f"/{repomd.NAME}") for url in ends if url.endswith(f"/{repomd.NAME}")])
+    mirrors = [element for element in file.iter() if elements.local(element.tag) == "url" and element.text]
+    mirrors.sort(key=lambda mirror: -_number(mirror.get("preference")))
+    urls = [(mirror.text or "").strip() for mirror in mirrors]
+    return _usable([url.removesuffix(f"/{repomd.NAME}") for url in urls if url.endswith(f"/{repomd.NAME}")])
 
 
 def _checksum(file: Element) -> Checksum | None:
     """The strongest one of the file itself, not of its alternates."""
     for part in file:
-        if local(part.tag) == "verification":
-            hashes = {(one.get("type") or "").lower().replace("-", ""): one.text or "" for one in part}
+        if elements.local(part.tag) == "verification":
+            hashes = {(stated.get("type") or "").lower().replace("-", ""): stated.text or "" for stated in part}
             for kind in _STRENGTH:
                 if kind in hashes:
                     return repomd.checksum(kind, hashes[kind], "The metalink")
