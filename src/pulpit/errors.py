@@ -13,6 +13,7 @@
     ├── ConflictingOperation        409: wait until the other work has ended
     ├── AuthenticationFailed        401: log in with other credentials
     ├── PermissionDenied            401: log in as somebody with more rights (Pulp 2 never said 403)
+    ├── TooManyAttempts             429: wait, then log in again
     ├── StorageFull                 507: make room, then ask again; nothing was accepted
     ├── DatabaseUnavailable         503: ask again in a moment; nothing was accepted
     └── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
@@ -164,6 +165,16 @@ class PermissionDenied(AuthenticationFailed):
 
     code = "PLP0026"
     auth_error_code: ClassVar[str] = "permission_denied"
+
+
+class TooManyAttempts(PulpitError):
+    """Too many passwords from one address wait to be judged; `retry_after` is in seconds."""
+
+    status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many logins from this address wait already; try again in {retry_after} s.")
+        self.retry_after = retry_after
 
 
 class StorageFull(PulpitError):

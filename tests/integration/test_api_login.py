@@ -16,8 +16,8 @@ import trustme
 import uvicorn
 
 from pulpit.api.app import create_app
+from pulpit.api.protocol import CertifiedHttp
 from pulpit.api.services import Services
-from pulpit.api.tls import CertifiedHttp
 from pulpit.store import users
 from support.api import V2, basic, services
 

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from pulpit.api.app import create_app
-from pulpit.api.wire import MAX_HEAD, BoundedHttp
+from pulpit.api.protocol import MAX_HEAD, BoundedHttp
 from support.api import services
 from support.waiting import until
 

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from pulpit.api.wire import BoundedHttp
+from pulpit.api.protocol import BoundedHttp
 from pulpit.published.serving import PublishedFiles, media_type
 from support import upstream as serving
 from support.mirror import Mirror, mirror

@@ -1,6 +1,5 @@
 """The REST API as tests use it: on a fresh database, with content types that accept what they are told to."""
 
-import asyncio
 import base64
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from pulpit.api.app import create_app
-from pulpit.api.auth.login import ADMIN, READER, Doorkeeper
+from pulpit.api.auth.login import ADMIN, READER
 from pulpit.api.services import Services, Worker
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso
@@ -97,7 +96,6 @@ def services(data_dir: Path) -> Iterator[Services]:
         yield Services(
             database=database,
             clock=system_clock,
-            doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
             listener_types=notifier_types(),
             content_types=by_plugin(Iso(), Yum()),
             data_dir=data_dir,

@@ -5,13 +5,12 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Final
 
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.security import HTTPBasic
+from fastapi import APIRouter, FastAPI
 
 from pulpit import __version__
 from pulpit.api import description, failures, health, metrics
-from pulpit.api.auth.admission import Admission
-from pulpit.api.gates import Authenticate, BoundBody, CollapseSlashes
+from pulpit.api.auth.login import Authenticator
+from pulpit.api.middleware import Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
 from pulpit.api.v1 import broker, dead_letters, listeners, schemas
 from pulpit.api.v1 import events as event_log
@@ -34,6 +33,7 @@ from pulpit.api.v2 import (
     uploads,
     users,
 )
+from pulpit.published.access import AccessRules
 from pulpit.published.serving import PublishedFiles
 
 V2: Final = "/pulp/api/v2"
@@ -83,15 +83,16 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _add_published(app: FastAPI, services: Services) -> None:
-    gate = Admission(services.database, services.clock, services.transport, sleep=asyncio.sleep)
-    for kind in sorted({one.published_under for one in services.content_types.values()}):
-        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, gate))
+    rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
+    for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):
+        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, rules))
 
 
 def _add_gates(app: FastAPI, services: Services) -> None:
     """Build the gates from the inside out: the last one added is passed first."""
     app.add_middleware(BoundBody)
-    app.add_middleware(Authenticate, doorkeeper=services.doorkeeper, certificates=services.certificates)
+    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
+    app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(CollapseSlashes)
 
 
@@ -99,8 +100,6 @@ def _api(prefix: str, resources: Iterable[ModuleType], *open_to_all: APIRouter) 
     api = APIRouter(prefix=prefix)
     for router in open_to_all:
         api.include_router(router)
-    # The gate has judged the credentials before; this makes the OpenAPI document say that they are needed.
-    described = [Depends(HTTPBasic(auto_error=False))]
     for resource in resources:
-        api.include_router(resource.router, dependencies=described)
+        api.include_router(resource.router)
     return api

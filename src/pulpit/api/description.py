@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
 from pulpit import __version__
+from pulpit.api.middleware import OPEN_PATHS
 
 _NEVER = "422"
 _ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
@@ -32,9 +33,13 @@ def describe(api: APIRouter, about: str) -> dict[str, Any]:
     alone = FastAPI()
     alone.include_router(api)
     document = get_openapi(title="Pulpit", version=__version__, description=about, routes=alone.routes)
-    for methods in document["paths"].values():
+    # Said here and not by a dependency of FastAPI's: those also judge, and take ASCII passwords only.
+    document["components"]["securitySchemes"] = {"HTTPBasic": {"type": "http", "scheme": "basic"}}
+    for path, methods in document["paths"].items():
         for operation in methods.values():
             operation["responses"].pop(_NEVER, None)
+            if path not in OPEN_PATHS:
+                operation["security"] = [{"HTTPBasic": []}]
     for name in _ITS_SCHEMAS:
         document["components"]["schemas"].pop(name, None)
     return document

@@ -6,8 +6,8 @@ All documents of one kind have the same keys: the original client takes the colu
 from collections.abc import Collection
 from typing import Any, Final
 
-from pulpit.api.masks import masked
 from pulpit.api.plugins import SECRET_KEYS
+from pulpit.api.redaction import masked
 from pulpit.clock import iso
 from pulpit.store.listeners import Listener
 from pulpit.store.repositories import Distributor, Importer, Repository

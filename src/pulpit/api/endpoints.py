@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from pulpit.api.gates import USER
+from pulpit.api.middleware import USER
 from pulpit.api.models import CallReport, ErrorBody
 from pulpit.api.services import Services
 from pulpit.store.tasks import Task

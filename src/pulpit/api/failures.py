@@ -15,6 +15,7 @@ from pulpit.errors import (
     MalformedRequest,
     MissingValue,
     PulpitError,
+    TooManyAttempts,
     UnsupportedValue,
 )
 
@@ -75,7 +76,11 @@ def answer(error: PulpitError, method: str, path: str) -> Response:
         _log.error("The database does not answer", exc_info=error, extra=extra)
         error = Unavailable(_AWAY)
     body = error_body(error, method, path)
-    headers = {"WWW-Authenticate": 'Basic realm="Pulpit", charset="UTF-8"'} if error.status == _UNAUTHORIZED else None
+    headers = {}
+    if error.status == _UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Basic realm="Pulpit", charset="UTF-8"'
+    if isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = str(error.retry_after)
     return JSONResponse(body, body["http_status"], headers)
 
 

@@ -8,15 +8,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.api.auth.admission import Transport
 from pulpit.api.auth.certificates import ClientCertificates
-from pulpit.api.auth.login import Doorkeeper
 from pulpit.api.plugins import Plugins
 from pulpit.api.uploads import UploadLimits, Uploads
 from pulpit.clock import Clock
 from pulpit.content.port import ContentType
 from pulpit.delivery.news import News
 from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.published.access import Exposure
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
 
@@ -39,7 +38,6 @@ class Services:
 
     database: Database
     clock: Clock
-    doorkeeper: Doorkeeper
     listener_types: NotifierTypes
     content_types: Mapping[str, ContentType]
     """By the type ids of their importers and distributors."""
@@ -55,7 +53,7 @@ class Services:
     """Whether the delivery engine runs."""
     broker_status: Callable[[], dict[str, Any]] | None = None
     """What the embedded broker looks like; none where there is none."""
-    transport: Transport = field(default_factory=Transport)
+    exposure: Exposure = field(default_factory=Exposure)
     """How the server can be reached."""
     news: News = field(default_factory=News)
     """Word of new events."""

@@ -1,12 +1,20 @@
-"""Passwords: kept as scrypt hashes that carry their own parameters, and compared in constant time."""
+"""Passwords: read from HTTP Basic, kept as scrypt hashes that carry their own parameters, compared in constant time.
+
+Letters outside ASCII are those that the user meant, however a client writes them (RFC 7617 section 2.1, RFC 8265):
+UTF-8, composed; a client that still sends Latin-1 is understood.
+"""
 
 import base64
+import binascii
 import hashlib
 import hmac
 import os
+import unicodedata
 from collections import OrderedDict
 from threading import Lock
 from typing import Final
+
+from pulpit.errors import AuthenticationFailed
 
 _N: Final = 2**14
 _R: Final = 8
@@ -16,6 +24,32 @@ _KEY_BYTES: Final = 32
 _MEMORY: Final = 64 * 2**20
 MAX_LENGTH: Final = 1024
 """Characters of a password; a longer one is wrong without being hashed."""
+_UNREADABLE: Final = "The Authorization header cannot be read; it must be HTTP Basic."
+
+
+def read_basic(authorization: str) -> tuple[str, str]:
+    """Read login and password from the value of an Authorization header.
+
+    Raises:
+        AuthenticationFailed: it is absent, of another scheme, or garbled.
+    """
+    scheme, _, encoded = authorization.strip().partition(" ")
+    if not scheme:
+        raise AuthenticationFailed("Log in: this needs a user and a password.")
+    if scheme.lower() != "basic":
+        raise AuthenticationFailed(_UNREADABLE)
+    try:
+        raw = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise AuthenticationFailed(_UNREADABLE) from None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    login, colon, password = text.partition(":")
+    if not colon or "\0" in text:
+        raise AuthenticationFailed(_UNREADABLE)
+    return login, password
 
 
 def hash_password(password: str) -> str:
@@ -66,7 +100,7 @@ class VerifiedPasswords:
 
 
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    text = password.encode(errors="surrogatepass")
+    text = unicodedata.normalize("NFC", password).encode(errors="surrogatepass")
     return hashlib.scrypt(text, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=_KEY_BYTES)
 
 

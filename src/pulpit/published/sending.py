@@ -22,7 +22,7 @@ SMALL: Final = 1 << 18
 PATIENCE: Final = 60.0
 """Seconds within which a client must have taken a piece."""
 ABORT: Final = "abort_connection"
-"""Key of the request's state that may hold what ends its connection at once (`pulpit.api.wire`)."""
+"""Key of the request's state that may hold what ends its connection at once (`pulpit.api.protocol`)."""
 GONE: Final = "There is nothing published at this address any more.\n"
 
 

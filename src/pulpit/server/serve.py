@@ -27,12 +27,8 @@ from pulpit import logs
 from pulpit.amqp.amqp10 import proton
 from pulpit.amqp.amqp10.client import Manner
 from pulpit.api.app import create_app
-from pulpit.api.auth.admission import Transport
-from pulpit.api.auth.authorities import Authorities
-from pulpit.api.auth.login import Doorkeeper
+from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
-from pulpit.api.tls import CertifiedHttp
-from pulpit.api.wire import BoundedHttp
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
@@ -49,6 +45,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
+from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.repositories.recovery import recover, recover_one
 from pulpit.server import brokering, datafolder, messaging, openfiles
 from pulpit.server.accounts import ensure_admin
@@ -275,7 +272,6 @@ def _services(
     return Services(
         database=database,
         clock=system_clock,
-        doorkeeper=Doorkeeper(database, system_clock, sleep=asyncio.sleep),
         listener_types=kinds,
         content_types=content_types(),
         data_dir=settings.data_dir,
@@ -283,7 +279,7 @@ def _services(
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
         news=dispatcher.news,
-        transport=Transport(
+        exposure=Exposure(
             speaks_https=bool(settings.server.ssl_certificate), is_local=is_loopback(settings.server.host)
         ),
     )
@@ -335,7 +331,7 @@ async def _rest(
         raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
     if config.ssl:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-        Authorities(services.database).keep(config.ssl)
+        TrustedAuthorities(services.database).keep(config.ssl)
     async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
             await asyncio.sleep(0.005)

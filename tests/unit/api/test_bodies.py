@@ -7,7 +7,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pulpit.api.app import create_app
-from pulpit.api.gates import MAX_BODY, check_json
+from pulpit.api.middleware import MAX_BODY, check_json
 from pulpit.errors import MalformedRequest
 from support.api import V2, Api
 

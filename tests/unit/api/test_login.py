@@ -1,21 +1,12 @@
-"""Who gets in, who may do what, and how guessing is slowed down."""
+"""Who gets in, and who may do what."""
 
-import asyncio
-import contextlib
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import base64
 
 import pytest
 
-from pulpit.api.auth.guessing import FORGIVEN_AFTER
-from pulpit.api.auth.login import Doorkeeper, WrongPassword, read_basic
 from pulpit.errors import AuthenticationFailed
-from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password
-from pulpit.store import users
-from pulpit.store.database import Database
-from pulpit.store.wakeups import WakeupSocket
-from support.api import PASSWORD, PASSWORD_HASH, V2, Api, basic
+from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password, read_basic
+from support.api import PASSWORD, PASSWORD_HASH, V1, V2, Api, basic
 
 
 def test_a_hash_names_its_parameters_and_fits_its_password_only() -> None:
@@ -96,64 +87,20 @@ def test_pages_of_other_sites_are_refused(api: Api) -> None:
     assert api.client.get(f"{V2}/events/", headers={"Origin": "http://testserver"}).status_code == 200
 
 
-class Guesses:
-    """A doorkeeper whose clock and sleep stand still until they are moved."""
-
-    def __init__(self, database: Database) -> None:
-        self.now = datetime(2031, 1, 1, tzinfo=UTC)
-        self.slept: list[float] = []
-        self.doorkeeper = Doorkeeper(database, lambda: self.now, sleep=self._sleep)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-    async def wrong(self, address: str = "192.0.2.1") -> None:
-        with pytest.raises(WrongPassword):
-            await self.doorkeeper.admit(basic("admin", "guess")["Authorization"], address)
-
-    async def right(self, address: str = "192.0.2.1") -> None:
-        await self.doorkeeper.admit(basic("admin")["Authorization"], address)
-
-
-@pytest.fixture
-def guesses(tmp_path: Path) -> Iterator[Guesses]:
-    with WakeupSocket(tmp_path) as wakeups, contextlib.closing(Database.open(tmp_path, wakeups)) as database:
-        with database.write() as tx:
-            users.add(tx, "admin", name="", password_hash=PASSWORD_HASH, role="admin", now=datetime.now(UTC))
-        yield Guesses(database)
-
-
-def test_guessing_becomes_slower_for_the_guesser_alone(guesses: Guesses) -> None:
-    async def story() -> None:
-        for _ in range(6):
-            await guesses.wrong()
-        assert guesses.slept == [0.0, 0.0, 0.25, 0.5, 1.0]
-        await guesses.wrong("192.0.2.2")
-        assert len(guesses.slept) == 5
-
-    asyncio.run(story())
-
-
-def test_the_right_password_and_time_both_forgive(guesses: Guesses) -> None:
-    async def story() -> None:
-        for _ in range(4):
-            await guesses.wrong()
-        await guesses.right()
-        await guesses.right()
-        assert guesses.slept == [0.0, 0.0, 0.25, 0.5]
-        for _ in range(4):
-            await guesses.wrong()
-        guesses.now += FORGIVEN_AFTER + timedelta(seconds=1)
-        await guesses.wrong()
-        assert guesses.slept == [0.0, 0.0, 0.25, 0.5, 0.0, 0.0, 0.25]
-
-    asyncio.run(story())
-
-
-def test_addresses_of_one_ipv6_network_share_their_guesses(guesses: Guesses) -> None:
-    async def story() -> None:
-        for number in range(5):
-            await guesses.wrong(f"2001:db8::{number}")
-        assert guesses.slept == [0.0, 0.0, 0.25, 0.5]
-
-    asyncio.run(story())
+@pytest.mark.parametrize(
+    ("kept", "sent"),
+    [
+        ("é", "é".encode()),
+        ("é", "é".encode("latin-1")),
+        ("é", "e\u0301".encode()),
+        ("e\u0301", "é".encode()),
+        ("пароль", "пароль".encode()),
+        ("🔑 日本", "🔑 日本".encode()),
+    ],
+)
+def test_b1_a_password_of_any_letters_logs_in(api: Api, kept: str, sent: bytes) -> None:
+    assert api.client.post(f"{V2}/users/", json={"login": "zoe", "password": kept, "role": "admin"}).status_code == 201
+    header = {"Authorization": "Basic " + base64.b64encode(b"zoe:" + sent).decode()}
+    for path in (f"{V2}/repositories/", f"{V2}/users/zoe/", f"{V1}/events", "/metrics"):
+        assert api.client.get(path, headers=header).status_code == 200, path
+    assert api.client.post(f"{V2}/actions/login/", headers=header).status_code == 200

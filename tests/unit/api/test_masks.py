@@ -2,7 +2,7 @@
 
 import pytest
 
-from pulpit.api.masks import masked, merged
+from pulpit.api.redaction import masked, merged
 from pulpit.errors import InvalidValue
 
 FEED = "https://feeder:hush@host:8443/a?b=c@d"

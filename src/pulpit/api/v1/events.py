@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.gates import whole_body
+from pulpit.api.middleware import whole_body
 from pulpit.api.v1.feed import Narrowing, check_place, read_feed, stream
 from pulpit.api.v1.firing import LONGEST_BODY, MOST_AT_ONCE, digest_of, fire_events, read_events, read_trace
 from pulpit.api.v1.shapes import EventShape, EventsShape, NewEventShape, NumbersShape, event_shape

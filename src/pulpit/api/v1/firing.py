@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from pulpit.api.gates import strict_json
+from pulpit.api.middleware import strict_json
 from pulpit.api.services import Services
 from pulpit.api.v1.shapes import NewEventShape
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from pulpit.api import criteria, documents
 from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
-from pulpit.api.masks import MASK, merged
 from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
+from pulpit.api.redaction import MASK, merged
 from pulpit.api.services import Services
 from pulpit.content import access
 from pulpit.errors import InvalidValue

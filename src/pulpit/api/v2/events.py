@@ -11,8 +11,8 @@ from pulpit.api import documents
 from pulpit.api.delivery_state import as_json, delivery_states
 from pulpit.api.endpoints import CREATED, OK, Provided, answers
 from pulpit.api.listener_filters import given_filters
-from pulpit.api.masks import merged
 from pulpit.api.models import ListenerChanges, ListenerDocument, NewListener
+from pulpit.api.redaction import merged
 from pulpit.api.services import Services
 from pulpit.errors import InvalidValue
 from pulpit.events import check_event_types

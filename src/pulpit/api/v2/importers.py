@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from pulpit.api import documents
 from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import ACCEPTED, OK, QUEUED, Provided, answers
-from pulpit.api.masks import merged
 from pulpit.api.models import ImporterChanges, NewImporter
+from pulpit.api.redaction import merged
 from pulpit.api.services import Services
 from pulpit.store import repositories
 from pulpit.store.database import Transaction

@@ -12,9 +12,9 @@ from pulpit import intervals
 from pulpit.api import documents
 from pulpit.api.announcing import repository_changed
 from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.masks import MASK, merged
 from pulpit.api.models import NewSchedule, ScheduleChanges, ScheduleDocument
 from pulpit.api.plugins import SECRET_KEYS
+from pulpit.api.redaction import MASK, merged
 from pulpit.api.services import Services
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repositories, schedules

@@ -1,10 +1,11 @@
-"""Uvicorn's HTTP with bounds for peers that nobody knows yet: how long a head may be, and how long it may take."""
+"""Uvicorn's HTTP, with bounds for clients that are not known yet, and with the certificates that clients show."""
 
 import asyncio
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pulpit.published.access import CERTIFICATE
 from pulpit.published.sending import ABORT
 
 MAX_HEAD: Final = 64 * 1024
@@ -71,3 +72,15 @@ class BoundedHttp(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class CertifiedHttp(BoundedHttp):
+    """HTTP over TLS; to be given as `http` together with `ssl_ca_certs` and `ssl_cert_reqs=CERT_OPTIONAL`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
+        """Remember the certificate for all requests of the connection."""
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        shown = secured.getpeercert(binary_form=True) if secured is not None else None
+        if shown:
+            self.app_state = {**self.app_state, CERTIFICATE: shown}

@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pulpit.api.auth.certificates import ClientCertificates
-from pulpit.api.auth.login import Doorkeeper, check_may
+from pulpit.api.auth.login import Authenticator, check_may
 from pulpit.api.failures import answer
-from pulpit.api.tls import CERTIFICATE
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
+from pulpit.published.access import CERTIFICATE
 from pulpit.store.users import User
 
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics")
@@ -52,12 +51,11 @@ class CollapseSlashes:
 
 
 class Authenticate:
-    """Lets nobody into the API but those whom the doorkeeper knows, and who may do what they ask for."""
+    """Lets nobody into the API but those whom the authenticator knows, and who may do what they ask for."""
 
-    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper, certificates: ClientCertificates) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app: Final = app
-        self._certificates: Final = certificates
-        self._doorkeeper: Final = doorkeeper
+        self._authenticator: Final = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on with the user in the state, or answer 401."""
@@ -65,13 +63,13 @@ class Authenticate:
             await self._app(scope, receive, send)
             return
         try:
-            scope = await self._admitted(scope)
+            scope = await self._authenticated(scope)
         except PulpitError as error:
             await answer(error, scope["method"], scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _admitted(self, scope: Scope) -> Scope:
+    async def _authenticated(self, scope: Scope) -> Scope:
         headers = Headers(scope=scope)
         _check_origin(headers)
         user = await self._user(scope, headers.get("authorization", ""))
@@ -82,9 +80,9 @@ class Authenticate:
         """Who asks: a password counts before a certificate, as in the original client."""
         certificate = scope.get("state", {}).get(CERTIFICATE)
         if certificate is not None and not authorization:
-            return await self._doorkeeper.admit_certificate(certificate, self._certificates)
+            return await self._authenticator.by_certificate(certificate)
         address = scope["client"][0] if scope.get("client") else ""
-        return await self._doorkeeper.admit(authorization, address)
+        return await self._authenticator.by_password(authorization, address)
 
 
 class BoundBody:

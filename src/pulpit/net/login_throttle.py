@@ -1,0 +1,135 @@
+"""Compares passwords with their hashes: at once for those who know them, ever more slowly for those who guess."""
+
+import asyncio
+import ipaddress
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pulpit.errors import TooManyAttempts
+from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password
+
+FREE_FAILURES: Final = 3
+"""Wrong passwords of one address that cost nothing; each further one doubles the wait."""
+FIRST_WAIT_S: Final = 0.25
+LONGEST_WAIT_S: Final = 8.0
+FORGIVEN_AFTER_S: Final = 600.0
+MOST_WAITING: Final = 4
+"""Attempts of an address that has guessed which may wait for their turn."""
+MOST_WAITING_UNSUSPECTED: Final = 20
+"""The same for an address that has not: many users may sit behind it."""
+_ADDRESSES: Final = 4096
+_HASHES_AT_ONCE: Final = 2
+
+
+@dataclass(slots=True)
+class _Client:
+    """An address from which passwords came lately that were not known to be right."""
+
+    failures: int = 0
+    last_failure: float = 0.0
+    waiting: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def guesses(self) -> bool:
+        return self.failures >= FREE_FAILURES
+
+    @property
+    def wait_s(self) -> float:
+        excess = self.failures - FREE_FAILURES
+        return 0.0 if excess < 0 else min(FIRST_WAIT_S * 2.0 ** min(excess, 16), LONGEST_WAIT_S)
+
+
+class LoginThrottle:
+    """Judges the passwords of one address in turn, whatever logins they are for.
+
+    A password that has fitted before is known again without a hash, and never waits. The same login and password sent
+    several times at once are judged once.
+    """
+
+    def __init__(self, *, sleep: Callable[[float], Awaitable[None]], now: Callable[[], float] = time.monotonic) -> None:
+        self._now: Final = now
+        self._sleep: Final = sleep
+        self._verified: Final = VerifiedPasswords()
+        self._clients: Final[OrderedDict[str, _Client]] = OrderedDict()
+        self._under_way: Final[dict[tuple[str, str, str, str | None], asyncio.Future[bool]]] = {}
+        self._hashing: Final = asyncio.Semaphore(_HASHES_AT_ONCE)
+        self._decoy: Final = hash_password("")
+
+    async def fits(self, login: str, password: str, password_hash: str | None, address: str) -> bool:
+        """Whether the password of a login is the hashed one.
+
+        Args:
+            login: who it is for.
+            password: what was sent.
+            password_hash: what it must fit; `None` for an unknown login, which takes as long and never fits.
+            address: where the client sits.
+
+        Raises:
+            TooManyAttempts: others from that address wait already.
+        """
+        if password_hash is not None and self._verified.knows(login, password, password_hash):
+            return True
+        network = _network(address)
+        attempt = (network, login, password, password_hash)
+        if attempt in self._under_way:
+            return await asyncio.shield(self._under_way[attempt])
+        future = self._under_way[attempt] = asyncio.get_running_loop().create_future()
+        try:
+            fits = await self._in_turn(network, login, password, password_hash)
+        except BaseException as error:
+            future.set_exception(error if isinstance(error, TooManyAttempts) else TooManyAttempts(1))
+            future.exception()  # looked at, though nobody else may wait for it
+            raise
+        else:
+            future.set_result(fits)
+            return fits
+        finally:
+            del self._under_way[attempt]
+
+    async def _in_turn(self, network: str, login: str, password: str, password_hash: str | None) -> bool:
+        client = self._client(network)
+        ahead = client.waiting
+        if ahead >= (MOST_WAITING if client.guesses else MOST_WAITING_UNSUSPECTED):
+            raise TooManyAttempts(math.ceil(client.wait_s) or 1)
+        client.waiting += 1
+        try:
+            async with client.turn:
+                if client.guesses and ahead >= MOST_WAITING:  # those ahead of it were guesses
+                    raise TooManyAttempts(math.ceil(client.wait_s))
+                if client.guesses:
+                    await self._sleep(client.wait_s)
+                # An unknown login costs the same hash, so that the time does not tell who exists.
+                async with self._hashing:
+                    fits = await asyncio.to_thread(is_password, password, password_hash or self._decoy)
+        finally:
+            client.waiting -= 1
+        if password_hash is None or not fits:
+            client.failures += 1
+            client.last_failure = self._now()
+            return False
+        client.failures = 0
+        self._verified.remember(login, password, password_hash)
+        return True
+
+    def _client(self, network: str) -> _Client:
+        client = self._clients.setdefault(network, _Client())
+        self._clients.move_to_end(network)
+        if self._now() - client.last_failure > FORGIVEN_AFTER_S:
+            client.failures = 0
+        if len(self._clients) > _ADDRESSES:
+            self._clients.popitem(last=False)
+        return client
+
+
+def _network(address: str) -> str:
+    """Who shares one fate: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004 - the version's number

@@ -1,0 +1,265 @@
+"""Who may have what is published: by protocol, by client certificate, by user and password of the repository.
+
+A configuration counts within a second of its change, published again or not.
+
+As in Pulp 2, a client certificate may say which paths it is for, by extensions `1.3.6.1.4.1.2312.9.2.<product>.1.6`;
+one that says so opens no other path, and one that says nothing opens all repositories of its authority.
+
+OpenSSL refuses a certificate whose signer it does not know before any request is read. So the authorities of all
+repositories are made known to it (`TrustedAuthorities`), and who may have what is judged request by request. TLS has
+then proven that the client has the key, and that some authority has signed; which one, is judged here.
+"""
+
+import hmac
+import logging
+import re
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Scope
+
+from pulpit.clock import Clock
+from pulpit.content.access import Access
+from pulpit.errors import AuthenticationFailed, PulpitError, TooManyAttempts
+from pulpit.net.addresses import is_loopback
+from pulpit.net.login_throttle import LoginThrottle
+from pulpit.net.passwords import read_basic
+from pulpit.store import repositories
+from pulpit.store.database import Database
+
+CERTIFICATE: Final = "client_certificate"
+"""Key of the request's state that holds the client certificate (DER) that TLS accepted, if there is one."""
+FRESH_FOR: Final = 1.0
+"""Seconds for which a configuration is not read again."""
+
+_MOST_KNOWN: Final = 10_000
+_BY_PROXY: Final = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "via")
+_NOTHING: Final = "There is nothing published at this address.\n"
+_OTHER_PROTOCOL: Final = "This repository is not served over {}.\n"
+_NO_CERTIFICATE: Final = "This repository is for those who show, over HTTPS, a client certificate of its authority.\n"
+_NO_LOGIN: Final = "This repository is for those who have its user and password.\n"
+
+_ROOT: Final = "1.3.6.1.4.1.2312.9."
+_PATH: Final = re.compile(r"1\.3\.6\.1\.4\.1\.2312\.9\.2\.\d+\.1\.6", re.ASCII)
+_VARIABLE: Final = re.compile(r"\$\w+", re.ASCII)
+_STRINGS: Final = frozenset({0x0C, 0x13, 0x16})  # UTF8String, PrintableString, IA5String
+_LONG: Final = 0x80
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exposure:
+    """How the server itself can be reached."""
+
+    speaks_https: bool = False
+    is_local: bool = True
+    """Whether it listens on this machine only."""
+
+
+class AccessRules:
+    """Judges requests for published files; a distributor is named by its object id."""
+
+    def __init__(
+        self, database: Database, clock: Clock, exposure: Exposure, *, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._database: Final = database
+        self._clock: Final = clock
+        self._exposure: Final = exposure
+        self._throttle: Final = LoginThrottle(sleep=sleep)  # its own: a repository's password forgives no failed login
+        self._known: Final[dict[str, tuple[float, Access | None]]] = {}
+
+    async def refusal(self, scope: Scope, distributor: str) -> Response | None:
+        """What a request gets instead of what a distributor published, or `None` if it may have it."""
+        known = self._known_of(distributor)
+        access = known[1] if known else await run_in_threadpool(self._read, distributor)
+        if access is None:
+            return PlainTextResponse(_NOTHING, 404)
+        if not self._is_over(scope, access):
+            return PlainTextResponse(_OTHER_PROTOCOL.format(scope["scheme"].upper()), 403)
+        return None if access.is_open else await self._closed(scope, access)
+
+    async def _closed(self, scope: Scope, access: Access) -> Response | None:
+        """The same for what is not for everybody."""
+        if access.authorities and not self._shows_certificate(scope, access.authorities):
+            return PlainTextResponse(_NO_CERTIFICATE, 403)
+        try:
+            if (access.login or access.password_hash) and not await self._logs_in(scope, access):
+                challenge = {"WWW-Authenticate": 'Basic realm="repository", charset="UTF-8"'}
+                return PlainTextResponse(_NO_LOGIN, 401, challenge)
+        except TooManyAttempts as error:
+            return PlainTextResponse(f"{error}\n", error.status, {"Retry-After": str(error.retry_after)})
+        if access.authorities or access.login:
+            return None
+        return PlainTextResponse(_NOTHING, 404)  # protected, and nobody said by what
+
+    def shows(self, scope: Scope, distributor: str) -> bool:
+        """Whether a listing may name it: what is not for everybody is not named."""
+        known = self._known_of(distributor)
+        access = known[1] if known else self._read(distributor)
+        return access is not None and access.is_open and self._is_over(scope, access)
+
+    def _known_of(self, distributor: str) -> tuple[float, Access | None] | None:
+        known = self._known.get(distributor)
+        return known if known and known[0] > time.monotonic() else None
+
+    def _read(self, distributor: str) -> Access | None:
+        with self._database.read() as connection:
+            config = repositories.distributor_config(connection, distributor)
+        access = None if config is None else Access.of(config)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[distributor] = (time.monotonic() + FRESH_FOR, access)
+        return access
+
+    def _is_over(self, scope: Scope, access: Access) -> bool:
+        """Whether a repository is served over the request's protocol.
+
+        Where there is one protocol only, one that nobody else can listen to does for the other: HTTPS for HTTP, and on
+        this machine HTTP for HTTPS. What asks for certificates has HTTPS or nothing.
+        """
+        over_https = scope["scheme"] == "https"
+        if access.https if over_https else access.http:
+            return over_https or not access.authorities
+        if access.authorities or not (access.http or access.https):
+            return False
+        if over_https:
+            return self._exposure.speaks_https
+        return not self._exposure.speaks_https and self._exposure.is_local and _is_of_this_machine(scope)
+
+    def _shows_certificate(self, scope: Scope, authorities: str) -> bool:
+        shown = scope.get("state", {}).get(CERTIFICATE)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return shown is not None and lets_in(shown, authorities, path, self._clock())
+
+    async def _logs_in(self, scope: Scope, access: Access) -> bool:
+        authorization = Headers(scope=scope).get("authorization", "")
+        if not authorization:
+            return False
+        try:
+            login, password = read_basic(authorization)
+        except AuthenticationFailed:
+            return False
+        is_known = hmac.compare_digest(login.encode(), (access.login or "").encode())
+        address = scope["client"][0] if scope.get("client") else ""
+        return await self._throttle.fits(login, password, access.password_hash if is_known else None, address)
+
+
+def _is_of_this_machine(scope: Scope) -> bool:
+    """Whether a request came from this machine, and not by way of a proxy on it."""
+    headers = Headers(scope=scope)
+    if any(name in headers for name in _BY_PROXY) or not scope.get("client"):
+        return False
+    return is_loopback(scope["client"][0]) and is_loopback(_host_of(headers.get("host", "")))
+
+
+def _host_of(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
+    """Whether a certificate is signed by one of the authorities (PEM), is valid now, and is for a path.
+
+    Args:
+        der: the certificate that the client showed.
+        authorities: the certificates of those who may sign it directly.
+        path: what is asked for, beneath `/pulp/<kind>`.
+        now: the time.
+    """
+    try:
+        signers = _signers(der, authorities)
+        certificate = x509.load_der_x509_certificate(der)
+        chain = (*signers, certificate)
+        in_time = all(link.not_valid_before_utc <= now <= link.not_valid_after_utc for link in chain)
+        return bool(signers) and in_time and _is_for(certificate, path)
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _signers(der: bytes, authorities: str) -> tuple[x509.Certificate, ...]:
+    """The first of the authorities that has signed the certificate, or none."""
+    certificate = x509.load_der_x509_certificate(der)
+    for authority in x509.load_pem_x509_certificates(authorities.encode()):
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return (authority,)
+    return ()
+
+
+def _is_for(certificate: x509.Certificate, path: str) -> bool:
+    entitlements = [entry for entry in certificate.extensions if entry.oid.dotted_string.startswith(_ROOT)]
+    if not entitlements:
+        return True
+    paths = [_text(entry.value) for entry in entitlements if _PATH.fullmatch(entry.oid.dotted_string)]
+    return any(_covers(allowed, path) for allowed in paths if allowed)
+
+
+def _covers(allowed: str, path: str) -> bool:
+    """Whether a path lies at or beneath an allowed one, in which `$releasever` and the like stand for one folder."""
+    pattern = "".join(
+        f"/{'[^/]+' if _VARIABLE.fullmatch(part) else re.escape(part)}" for part in allowed.strip("/").split("/")
+    )
+    return re.match(rf"{pattern}(/|\Z)", f"/{path.strip('/')}") is not None
+
+
+def _text(value: x509.ExtensionType) -> str:
+    """The text of an extension that cryptography does not know: a DER string, or bare text."""
+    raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
+    if len(raw) > 1 and raw[0] in _STRINGS:
+        raw = raw[2:] if raw[1] < _LONG else raw[2 + (raw[1] & ~_LONG) :]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+class TrustedAuthorities:
+    """Keeps a TLS context up to date with the authorities of protected repositories.
+
+    A repository that is protected now lets its clients in within `FRESH_FOR`; an authority that is not trusted any more
+    is judged so at once, and forgotten at the next start.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database: Final = database
+        self._known: Final[set[str]] = set()
+        self._looked_at = -FRESH_FOR
+
+    def keep(self, context: ssl.SSLContext) -> None:
+        """Look now, and again when clients connect."""
+        self._refresh(context)
+        context.sni_callback = self._on_client_hello
+
+    def _on_client_hello(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+        """Called by OpenSSL when a client has said hello; whatever it raised would end the connection."""
+        del connection, name
+        self._refresh(context)
+
+    def _refresh(self, context: ssl.SSLContext) -> None:
+        if time.monotonic() - self._looked_at < FRESH_FOR:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            for authorities in self._wanted() - self._known:
+                self._known.add(authorities)
+                context.load_verify_locations(cadata=authorities)
+        except (PulpitError, ssl.SSLError):
+            _log.exception("an authority cannot be trusted", extra={"action": "authority_refused"})
+
+    def _wanted(self) -> set[str]:
+        with self._database.read() as connection:
+            configs = repositories.authorities(connection)
+        return {authorities for config in configs if (authorities := Access.of(config).authorities)}
