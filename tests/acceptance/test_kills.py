@@ -172,9 +172,9 @@ def _synced(server: Server, feeds: list[Feed]) -> None:
 
 def _leftovers(server: Server) -> set[str]:
     """The rules by which `pulpit check --deep` finds something left over; it must find nothing wrong."""
-    verdicts = look_beside(server.data_dir)
-    assert [one.line() for one in verdicts if one.stands] == []
-    return {one.finding.rule for one in verdicts}
+    findings = look_beside(server.data_dir)
+    assert [one.line() for one in findings if one.stands] == []
+    return {one.rule for one in findings}
 
 
 def _check(server: Server) -> str:

@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 from pulpit.clock import system_clock
 from pulpit.fire import fire
-from pulpit.server.checks.rules import Verdict
-from pulpit.server.datafolder import locked
+from pulpit.server.check_database import Finding
+from pulpit.server.data_folder import locked
 from pulpit.store import audit, dead_letters, history, listeners, tasks
 from support import database, looking
 from support import upstream as serving
@@ -50,12 +50,12 @@ def work(one: Mirror) -> None:
     assert one.publish("zoo").result in ("success", "skipped")
 
 
-def look(one: Mirror, **how: bool) -> list[Verdict]:
+def look(one: Mirror, **how: bool) -> list[Finding]:
     return looking.look(one.workplace, **how)
 
 
-def rules(verdicts: list[Verdict]) -> list[str]:
-    return [one.finding.rule for one in verdicts]
+def rules(findings: list[Finding]) -> list[str]:
+    return [one.rule for one in findings]
 
 
 def kept(one: Mirror, name: str) -> Path:
@@ -155,7 +155,7 @@ def test_a_published_tree_that_is_not_whole_is_found_and_laid_out_again(
     found = look(here, deep=True, repair=True)
 
     assert "trees.file" in rules(found)
-    assert {one.finding.subject for one in found if not one.finding.harmless} == {"isos/zoo"}
+    assert {one.subject for one in found if not one.harmless} == {"isos/zoo"}
     assert all(one.repaired for one in found)
     work(here)
     assert [one for one in look(here, deep=True) if one.stands] == []
@@ -231,7 +231,7 @@ def test_what_is_left_over_is_told_does_no_harm_and_is_swept(
 
     (found,) = look(here)
 
-    assert (found.finding.rule, found.finding.harmless, found.stands) == (rule, True, False)
+    assert (found.rule, found.harmless, found.stands) == (rule, True, False)
     look(here, repair=True)
     assert look(here) == []
 

@@ -12,7 +12,7 @@ import pytest
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.repositories.workplace import Workplace
-from pulpit.server.contents import content_types
+from pulpit.server.content_types import content_types
 from pulpit.store import repositories
 from support import database
 from support import upstream as serving

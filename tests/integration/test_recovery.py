@@ -49,7 +49,7 @@ def dies(here: Mirror, what: str, last: int, when: str) -> bool:
 
 
 def findings(here: Mirror) -> set[str]:
-    return {one.finding.rule for one in look(here.workplace, deep=True)}
+    return {one.rule for one in look(here.workplace, deep=True)}
 
 
 def move(here: Mirror, place: str) -> None:

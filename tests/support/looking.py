@@ -4,18 +4,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from pulpit.repositories.workplace import Workplace
-from pulpit.server.checks.rules import Verdict, examine
-from pulpit.server.checks.scene import Scene
-from pulpit.server.contents import content_types
+from pulpit.server.check import examine
+from pulpit.server.check_database import Finding, Inspection
+from pulpit.server.content_types import content_types
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 
 _NINETY_DAYS = timedelta(days=90)
 
 
-def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Verdict]:
+def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Finding]:
     """Every finding; events are taken to be kept for 90 days."""
-    scene = Scene(
+    inspection = Inspection(
         workplace=workplace,
         deep=deep,
         is_served=is_served,
@@ -23,10 +23,10 @@ def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_s
         kept_count=None,
         say=lambda *_: None,
     )
-    return list(examine(scene, repair=repair))
+    return list(examine(inspection, repair=repair))
 
 
-def look_beside(data_dir: Path) -> list[Verdict]:
+def look_beside(data_dir: Path) -> list[Finding]:
     """Every finding of a deep look beside a running server."""
     with WakeupSocket(data_dir) as wakeups:
         database = Database.look_into(data_dir, wakeups)

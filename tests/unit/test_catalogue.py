@@ -25,6 +25,6 @@ def test_the_star_covers_what_pulp_2_had_and_what_others_fire() -> None:
 
 
 def test_every_operation_of_a_worker_is_announced() -> None:
-    """Each is queued by `tasks/queue.py:_add` and ended by `tasks/endings.py:end`, which fire; nothing else queues."""
+    """Queued by `tasks/queue.py:_add` and ended by `tasks/completion.py:end`; both fire, and no other queues."""
     assert OPERATIONS
     assert all(isinstance(task_type, str) for task_type in OPERATIONS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.server import Broker
-from pulpit.net.renewal import Watched, keep_fresh
+from pulpit.net.config_files import Watched, keep_fresh
 
 _log = logging.getLogger(__name__)
 

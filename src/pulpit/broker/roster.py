@@ -20,7 +20,7 @@ from pulpit.broker.config import User, guest
 from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import KINDS, OPERATIONS, Grant
 from pulpit.errors import ConfigurationError
-from pulpit.net.privatefile import read_secret, read_trusted
+from pulpit.net.config_files import read_secret, read_trusted
 
 T = TypeVar("T")
 USERS_KEY: Final = "[broker] users_file"

@@ -76,7 +76,7 @@ def check(config: Path | None, data_dir: str | None, *, deep: bool, repair: bool
     Every finding is one line: what is wrong, and what heals it. The exit code is 0 if nothing is, else 3; what is
     merely left over, and goes by itself, is told and does not count.
     """
-    from pulpit.server.checking import check as run  # noqa: PLC0415 - the other commands need none of the server
+    from pulpit.server.check import check as run  # noqa: PLC0415 - the other commands need none of the server
 
     given = {} if data_dir is None else {("server", "data_dir"): data_dir}
     settings, _ = load(config, os.environ, given)

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from pulpit.client.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
 from pulpit.client.refusals import Asker, refusal, trouble
 from pulpit.client.settings import Settings
+from pulpit.net.tls import client_context
 
 _SECONDS: Final = 60.0
 _MAXIMUM_ANSWER: Final = 256 * 1024 * 1024
@@ -103,11 +104,8 @@ class Server:
     def _trust(self) -> ssl.SSLContext:
         path = self.settings.ca_path
         try:
-            if path is not None and path.is_dir():
-                context = ssl.create_default_context(capath=path)
-            else:
-                context = ssl.create_default_context(cafile=path)
-        except (OSError, ssl.SSLError) as error:
+            context = client_context(path)
+        except OSError as error:
             raise WrongSettings(f"No certificates can be read from {path}: {error}") from None
         self._show_session(context)
         if not self.settings.verify:

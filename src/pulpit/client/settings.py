@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.net.privatefile import first_line, read_secret
+from pulpit.net.config_files import first_line, read_secret
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"

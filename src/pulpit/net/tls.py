@@ -89,6 +89,19 @@ class CertificateFiles:
         return f"{self.certificate} and {self.key} cannot be used ({error.reason or error})."
 
 
+def client_context(authorities: str | Path | None = None) -> ssl.SSLContext:
+    """How a client checks servers: by the system's authorities, or by those of a file or folder.
+
+    Raises:
+        OSError: the file or folder cannot be used.
+    """
+    if not authorities:
+        return ssl.create_default_context()
+    if Path(authorities).is_dir():
+        return ssl.create_default_context(capath=authorities)
+    return ssl.create_default_context(cafile=authorities)
+
+
 def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
     """Let a context trust the authorities in a file too.
 

@@ -17,9 +17,9 @@ from pulpit.broker.passwords import Password
 from pulpit.broker.roster import USERS_KEY, Roster
 from pulpit.broker.server import Broker
 from pulpit.errors import ConfigurationError
-from pulpit.net.renewal import Watched
+from pulpit.net.config_files import Watched
 from pulpit.net.tls import CertificateFiles, trust_authorities
-from pulpit.server import datafolder, openfiles
+from pulpit.server import data_folder, process
 from pulpit.settings import Settings
 
 OWN_LOGIN: Final = "pulpit"
@@ -104,8 +104,8 @@ def run_broker(settings: Settings) -> None:
         ConfigurationError: it cannot start; the text names the key.
     """
     logs.configure(settings.server.log_level, settings.server.log_format)
-    datafolder.prepare(settings.data_dir)
-    openfiles.raise_limit()
+    data_folder.prepare(settings.data_dir)
+    process.raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
 

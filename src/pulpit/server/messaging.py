@@ -9,8 +9,7 @@ from pulpit.amqp.amqp10.address import Address, parse
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
 from pulpit.net.cleartext import check_password_is_safe
-from pulpit.net.privatefile import first_line, read_secret
-from pulpit.net.renewal import Watched
+from pulpit.net.config_files import Watched, first_line, read_secret
 from pulpit.net.tls import CertificateFiles, trust_authorities
 from pulpit.settings import Messaging, check_broker_urls
 

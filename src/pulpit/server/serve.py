@@ -40,22 +40,20 @@ from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
-from pulpit.delivery.retention import Retention
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
-from pulpit.net.renewal import Watched, keep_fresh
+from pulpit.net.config_files import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.repositories.recovery import recover, recover_one
-from pulpit.server import brokering, datafolder, messaging, openfiles
-from pulpit.server.accounts import ensure_admin
-from pulpit.server.contents import content_types
+from pulpit.server import brokering, data_folder, messaging, process
+from pulpit.server.content_types import content_types
+from pulpit.server.first_administrator import ensure_admin
 from pulpit.settings import Messaging, Settings
 from pulpit.store.database import Database
+from pulpit.store.retention import Retention
 from pulpit.store.wakeups import WakeupSocket
-from pulpit.tasks.endings import sweep
-from pulpit.tasks.forgetting import Forgetting
-from pulpit.tasks.leftovers import sweep_uploads
+from pulpit.tasks.recovery import sweep, sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 
@@ -76,9 +74,9 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     logs.configure(settings.server.log_level, settings.server.log_format)
     for warning in warnings:
         _log.warning(warning, extra={"action": "setting_unknown"})
-    datafolder.prepare(settings.data_dir)
-    openfiles.raise_limit()
-    with datafolder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    data_folder.prepare(settings.data_dir)
+    process.raise_open_files()
+    with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 
 
@@ -87,7 +85,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        node = datafolder.node_name(settings.data_dir)
+        node = data_folder.node_name(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
         database = Database.open(settings.data_dir, wakeups, url=settings.database.url)
@@ -110,7 +108,6 @@ async def _serve(settings: Settings) -> None:
         services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
-        await stack.enter_async_context(_running("forgetting", _forgetting(settings).run(database, system_clock), stop))
         incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
@@ -221,20 +218,14 @@ def _notifier_types(settings: Settings, link: AmqpLink | None, node: str) -> Not
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
 
 
-def _forgetting(settings: Settings) -> Forgetting:
-    kept = settings.tasks
-    return Forgetting(
-        tasks=timedelta(days=kept.keep_days) if kept.keep_days else None,
-        history=timedelta(days=kept.keep_history_days) if kept.keep_history_days else None,
-    )
-
-
 def _retention(settings: Settings) -> Retention:
-    server = settings.server
+    server, tasks = settings.server, settings.tasks
     return Retention(
-        age=timedelta(days=server.keep_events_days) if server.keep_events_days else None,
-        count=server.keep_events_count or None,
-        past_cursors=not server.keep_events_for_listeners,
+        events=timedelta(days=server.keep_events_days) if server.keep_events_days else None,
+        event_count=server.keep_events_count or None,
+        for_listeners=server.keep_events_for_listeners,
+        tasks=timedelta(days=tasks.keep_days) if tasks.keep_days else None,
+        history=timedelta(days=tasks.keep_history_days) if tasks.keep_history_days else None,
     )
 
 

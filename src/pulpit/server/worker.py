@@ -13,8 +13,8 @@ from pulpit import logs
 from pulpit.clock import system_clock
 from pulpit.content.limits import Limits
 from pulpit.repositories.workplace import Workplace
-from pulpit.server import datafolder
-from pulpit.server.contents import content_types
+from pulpit.server import data_folder
+from pulpit.server.content_types import content_types
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
@@ -36,8 +36,8 @@ def main() -> None:
 
 async def _work(briefing: dict[str, Any]) -> None:
     data_dir = Path(briefing["data_dir"])
-    datafolder.prepare(data_dir)
-    with datafolder.worked_in(data_dir), WakeupSocket(data_dir) as wakeups:
+    data_folder.prepare(data_dir)
+    with data_folder.worked_in(data_dir), WakeupSocket(data_dir) as wakeups:
         database = Database.open(data_dir, wakeups, url=briefing["database_url"])
         limits = Limits(
             stall_timeout=briefing["stall_timeout"],

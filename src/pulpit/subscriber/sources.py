@@ -13,7 +13,7 @@ from pulpit.amqp.amqp10 import address as address10
 from pulpit.amqp.amqp10 import proton
 from pulpit.amqp.amqp10.client import Manner
 from pulpit.errors import ConfigurationError
-from pulpit.net.tls import CertificateFiles
+from pulpit.net.tls import CertificateFiles, client_context
 from pulpit.subscriber.address import Address
 from pulpit.subscriber.amqp091 import Amqp091Source
 from pulpit.subscriber.amqp10 import Amqp10Source
@@ -99,17 +99,11 @@ def trust(papers: Papers) -> ssl.SSLContext:
     Raises:
         ConfigurationError: a file cannot be used.
     """
-    context = _trusting(papers.ca_path)
+    try:
+        context = client_context(papers.ca_path)
+    except OSError as error:
+        raise ConfigurationError("ca_path", f"{papers.ca_path} holds no certificates ({error})") from None
     if papers.client_cert is not None:
         files = CertificateFiles(certificate=papers.client_cert, key=papers.client_cert, source="client_cert")
         files.load(context)
     return context
-
-
-def _trusting(ca_path: Path | None) -> ssl.SSLContext:
-    try:
-        if ca_path is not None and ca_path.is_dir():
-            return ssl.create_default_context(capath=ca_path)
-        return ssl.create_default_context(cafile=ca_path)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError("ca_path", f"{ca_path} holds no certificates ({error})") from None

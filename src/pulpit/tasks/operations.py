@@ -1,4 +1,4 @@
-"""What each kind of task does. A table says which function does which kind; a function answers the verdict."""
+"""What each kind of task does. A table says which function does which kind; a function answers the completion."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import Task
 from pulpit.store.units import Unit
 from pulpit.tasks import queue
-from pulpit.tasks.endings import Verdict, error_report
+from pulpit.tasks.completion import Completion, error_report
 from pulpit.tasks.reports import call_report
 
 MOST_CAUSES: Final = 20
@@ -35,10 +35,10 @@ class Work:
     """Takes the whole progress report whenever it has changed."""
 
 
-Operation = Callable[[Work], Awaitable[Verdict]]
+Operation = Callable[[Work], Awaitable[Completion]]
 
 
-async def run_sync(work: Work) -> Verdict:
+async def run_sync(work: Work) -> Completion:
     """Sync a repository from its feed; when it succeeds, what publishes by itself is queued."""
     arguments = work.task.arguments
     await in_thread(_begin_sync, work)  # a start that is under way is waited for, or its finish would come first
@@ -52,10 +52,10 @@ async def run_sync(work: Work) -> Verdict:
         details=outcome.details,
         error_message=outcome.error_message,
     )
-    return _verdict(outcome, ending, lambda tx, task: _queue_auto_publishes(tx, task, work.workplace))
+    return _completion(outcome, ending, lambda tx, task: _queue_auto_publishes(tx, task, work.workplace))
 
 
-async def run_publish(work: Work) -> Verdict:
+async def run_publish(work: Work) -> Completion:
     """Publish a repository by one of its distributors."""
     arguments = work.task.arguments
     await in_thread(_begin_publish, work)
@@ -68,10 +68,10 @@ async def run_publish(work: Work) -> Verdict:
         details=outcome.details,
         error_message=outcome.error_message,
     )
-    return _verdict(outcome, ending, None)
+    return _completion(outcome, ending, None)
 
 
-async def delete_repository(work: Work) -> Verdict:
+async def delete_repository(work: Work) -> Completion:
     """Take down what a repository published, then the repository."""
     repo_id = work.task.arguments["repo_id"]
     with work.workplace.database.read() as connection:
@@ -81,10 +81,10 @@ async def delete_repository(work: Work) -> Verdict:
     with work.workplace.database.write() as tx:
         repositories.remove(tx, repo_id)
         fire(tx, REPO_DELETE, {"repo_id": repo_id}, clock=work.workplace.clock, call_report=call_report(work.task))
-    return Verdict(state=tasks.FINISHED)
+    return Completion(state=tasks.FINISHED)
 
 
-async def update_distributor(work: Work) -> Verdict:
+async def update_distributor(work: Work) -> Completion:
     """Merge a change into a distributor's configuration."""
     arguments = work.task.arguments
     repo_id, distributor_id = arguments["repo_id"], arguments["distributor_id"]
@@ -95,19 +95,19 @@ async def update_distributor(work: Work) -> Verdict:
         repositories.change_distributor(tx, repo_id, distributor_id, config=config, last_updated=now)
         payload = {"repo_id": repo_id, "changed": [f"distributors.{distributor_id}"]}
         fire(tx, REPO_UPDATE, payload, clock=work.workplace.clock, call_report=call_report(work.task))
-    return Verdict(state=tasks.FINISHED)
+    return Completion(state=tasks.FINISHED)
 
 
-async def remove_distributor(work: Work) -> Verdict:
+async def remove_distributor(work: Work) -> Completion:
     """Take down what a distributor published, then the distributor."""
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
     await unpublish(work.workplace, repo_id, distributor_id)
     with work.workplace.database.write() as tx:
         repositories.remove_distributor(tx, repo_id, distributor_id)
-    return Verdict(state=tasks.FINISHED)
+    return Completion(state=tasks.FINISHED)
 
 
-async def import_upload(work: Work) -> Verdict:
+async def import_upload(work: Work) -> Completion:
     """Make a unit of an uploaded file, which is this task's own and goes with it."""
     arguments = work.task.arguments
     path = work.workplace.data_dir / arguments["path"]
@@ -116,30 +116,30 @@ async def import_upload(work: Work) -> Verdict:
         await import_file(work.workplace, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
     finally:
         path.unlink(missing_ok=True)
-    return Verdict(state=tasks.FINISHED, result={"success_flag": True, "summary": "", "details": {}})
+    return Completion(state=tasks.FINISHED, result={"success_flag": True, "summary": "", "details": {}})
 
 
-async def copy_chosen_units(work: Work) -> Verdict:
+async def copy_chosen_units(work: Work) -> Completion:
     """Let a repository hold units of another."""
     arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
     copied = await copy_units(work.workplace, source_id, target_id, None, lambda held: held.unit.id in wanted)
-    return Verdict(state=tasks.FINISHED, result=_successful(copied))
+    return Completion(state=tasks.FINISHED, result=_successful(copied))
 
 
-async def remove_chosen_units(work: Work) -> Verdict:
+async def remove_chosen_units(work: Work) -> Completion:
     """Take units out of a repository."""
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
     removed = await remove_units(work.workplace, repo_id, None, lambda held: held.unit.id in wanted)
-    return Verdict(state=tasks.FINISHED, result=_successful(removed))
+    return Completion(state=tasks.FINISHED, result=_successful(removed))
 
 
-async def remove_unheld_units(work: Work) -> Verdict:
+async def remove_unheld_units(work: Work) -> Completion:
     """Remove orphans; the result counts them by type."""
     arguments = work.task.arguments
     removed = await remove_orphans(work.workplace, arguments["type_id"], arguments["unit_id"])
-    return Verdict(state=tasks.FINISHED, result=removed)
+    return Completion(state=tasks.FINISHED, result=removed)
 
 
 def _successful(found: Sequence[Unit]) -> dict[str, Any]:
@@ -183,17 +183,17 @@ def _open_record(tx: Transaction, work: Work, kind: str, plugin_id: str, plugin_
     )
 
 
-def _verdict(
+def _completion(
     outcome: SyncOutcome | PublishOutcome,
     ending: Ending,
     follow_ups: Callable[[Transaction, Task], Sequence[Task]] | None,
-) -> Verdict:
+) -> Completion:
     if outcome.result != "failed":
-        return Verdict(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
+        return Completion(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
     sentence = outcome.error_message or "It failed."
     errors = (outcome.details or {}).get("errors", ())
     causes = [each["error"] for each in errors[:MOST_CAUSES]]
-    return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
+    return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
 
 
 def _queue_auto_publishes(tx: Transaction, task: Task, workplace: Workplace) -> Sequence[Task]:

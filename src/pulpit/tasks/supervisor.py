@@ -19,7 +19,7 @@ from pulpit.clock import Clock
 from pulpit.store import servers, tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.wakeups import Wakeup
-from pulpit.tasks.endings import sweep
+from pulpit.tasks.recovery import sweep
 
 RESTART_PAUSE: Final = 1.0
 """Seconds before the place of a dead worker is filled again."""

@@ -20,7 +20,7 @@ from pulpit.repositories.workplace import Workplace
 from pulpit.store import tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.tasks import Task
-from pulpit.tasks.endings import Verdict, canceled, end, failed
+from pulpit.tasks.completion import Completion, canceled, end, failed
 from pulpit.tasks.operations import Operation, Work
 from pulpit.tasks.queue import announce
 
@@ -48,7 +48,7 @@ class Worker:
         self._task_id = ""
         self._unwanted = ""
         """The task that an order to cancel named last; it may come before the task has begun here."""
-        self._running: asyncio.Task[Verdict] | None = None
+        self._running: asyncio.Task[Completion] | None = None
 
     async def run(self, orders: asyncio.StreamReader) -> None:
         """Obey orders and do tasks until `stop`."""
@@ -91,13 +91,15 @@ class Worker:
         extra = {"action": "task_started", "task": task.id, "task_type": task.task_type}
         _log.info("task started", extra=extra)
         progress = _Progress(self._database, task)
-        verdict = await self._verdict(task, progress)
-        await self._end(task, verdict, progress)
+        completion = await self._completion(task, progress)
+        await self._end(task, completion, progress)
         _log.info(
-            "task ended: %s", verdict.state, extra={"action": "task_ended", "task": task.id, "state": verdict.state}
+            "task ended: %s",
+            completion.state,
+            extra={"action": "task_ended", "task": task.id, "state": completion.state},
         )
 
-    async def _verdict(self, task: Task, progress: "_Progress") -> Verdict:
+    async def _completion(self, task: Task, progress: "_Progress") -> Completion:
         work = Work(task=task, workplace=self._workplace, report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
@@ -118,14 +120,14 @@ class Worker:
             writing.cancel()
             await asyncio.wait({writing})
 
-    async def _operate(self, work: Work) -> Verdict:
+    async def _operate(self, work: Work) -> Completion:
         operation = self._operations.get(work.task.task_type)
         if operation is None:
             raise WorkFailed(f"This server does not know how to do {work.task.task_type}.")
         return await operation(work)
 
-    async def _end(self, task: Task, verdict: Verdict, progress: "_Progress") -> None:
-        complete = progress.complete(verdict)
+    async def _end(self, task: Task, completion: Completion, progress: "_Progress") -> None:
+        complete = progress.complete(completion)
         await when_available(lambda: end(self._database, task, complete, self._clock))
 
 
@@ -150,9 +152,9 @@ class _Progress:
                     await asyncio.to_thread(self._write, self._latest)
             await asyncio.sleep(PROGRESS_EVERY)
 
-    def complete(self, verdict: Verdict) -> Verdict:
-        """Give the verdict the last report, so that it is written with the end."""
-        return replace(verdict, progress_report=self._latest)
+    def complete(self, completion: Completion) -> Completion:
+        """Give the completion the last report, so that it is written with the end."""
+        return replace(completion, progress_report=self._latest)
 
     def _write(self, report: dict[str, Any]) -> None:
         with self._database.write() as tx:

@@ -14,7 +14,7 @@ from pulpit.store.database import Database
 from pulpit.store.schedules import NewSchedule, Schedule
 from pulpit.store.tasks import Task
 from pulpit.tasks import queue
-from pulpit.tasks.endings import Verdict, canceled, end, error_report
+from pulpit.tasks.completion import Completion, canceled, end, error_report
 from pulpit.tasks.schedules import coming_slot, first_slot, meet_slots
 from support.catalogue import check
 from support.database import log
@@ -73,8 +73,8 @@ def run_the_task(database: Database, state: str, at: datetime) -> None:
         task = tasks.claim(tx, "worker-0@here", now=at)
     assert task
     error = error_report("The feed is gone.") if state == tasks.ERROR else None
-    verdict = canceled("stop") if state == tasks.CANCELED else Verdict(state=state, error=error)
-    assert end(database, task, verdict, clock_at(at))
+    completion = canceled("stop") if state == tasks.CANCELED else Completion(state=state, error=error)
+    assert end(database, task, completion, clock_at(at))
 
 
 def test_a_schedule_without_a_start_runs_at_once_and_then_after_each_period(database: Database) -> None:

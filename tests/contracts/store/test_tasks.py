@@ -11,8 +11,8 @@ from pulpit.errors import MissingResource
 from pulpit.store import history, tasks
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
+from pulpit.store.retention import Retention
 from pulpit.store.tasks import Ended, NewTask, Task
-from pulpit.tasks.forgetting import Forgetting
 
 
 def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
@@ -128,13 +128,13 @@ def test_what_ended_long_ago_is_forgotten_a_few_at_a_time(database: Database) ->
         ended(database, task)
     waiting = queued(database)
     now = system_clock()
-    nothing = Forgetting(tasks=None, history=None)
-    assert nothing.forget(database, now + timedelta(days=9)) == 0
-    month = Forgetting(tasks=timedelta(days=30), history=None)
-    assert month.forget(database, now) == 0
+    nothing = Retention(history=None)
+    assert nothing.remove_tasks(database, now + timedelta(days=9)) == 0
+    month = Retention(tasks=timedelta(days=30), history=None)
+    assert month.remove_tasks(database, now) == 0
     with database.write() as tx:
         assert tasks.forget(tx, ended_before=now + timedelta(days=1), limit=2) == 2
-    assert month.forget(database, now + timedelta(days=31)) == 1
+    assert month.remove_tasks(database, now + timedelta(days=31)) == 1
     with database.read() as connection:
         assert [task.id for task in tasks.search(connection)] == [waiting.id]
 
@@ -146,7 +146,7 @@ def test_old_history_is_forgotten_and_what_is_open_stays(database: Database) -> 
             closed = begin(tx, moment)
             history.close(tx, closed, Ending(result="success"), now=moment)
         begin(tx, now - timedelta(days=400))
-    assert Forgetting(tasks=None, history=timedelta(days=365)).forget(database, now) == 1
+    assert Retention(history=timedelta(days=365)).remove_tasks(database, now) == 1
     with database.read() as connection:
         assert len(history.of_repository(connection, "zoo", history.SYNC)) == 1
         assert len(history.open_records(connection, "t")) == 1

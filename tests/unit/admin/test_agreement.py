@@ -7,7 +7,7 @@ import pytest
 
 from pulpit import settings
 from pulpit.client import settings as client
-from pulpit.server import accounts
+from pulpit.server import first_administrator
 
 
 @pytest.mark.parametrize("environment", [{}, {"PULPIT_DATA_DIR": "/somewhere"}])
@@ -23,4 +23,4 @@ def test_they_mean_the_same_port_and_file(tmp_path: Path) -> None:
     empty.write_text("")
     served, _ = settings.load(empty, {}, {})
     assert f"http://{served.server.host}:{served.server.port}" == client.DEFAULT_URL
-    assert accounts.PASSWORD_FILE == client.PASSWORD_FILE
+    assert first_administrator.PASSWORD_FILE == client.PASSWORD_FILE

@@ -111,7 +111,7 @@ def test_without_glib_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
 def test_a_server_can_do_without_yum() -> None:
     program = (
         f"import sys; sys.modules[{packages.CREATEREPO!r}] = None\n"
-        "from pulpit.server.contents import content_types\n"
+        "from pulpit.server.content_types import content_types\n"
         "assert {'iso_importer', 'python_importer', 'yum_importer'} <= content_types().keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

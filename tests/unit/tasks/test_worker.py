@@ -11,7 +11,7 @@ from pulpit.repositories.workplace import Workplace
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import NewTask, Task
-from pulpit.tasks.endings import Verdict
+from pulpit.tasks.completion import Completion
 from pulpit.tasks.operations import Work
 from pulpit.tasks.worker import Worker
 from support.database import fresh, log
@@ -28,13 +28,13 @@ def queued(database: Database, task_type: str) -> Task:
         return tasks.add(tx, NewTask(task_type=task_type, arguments={}, tags=[]), now=system_clock())
 
 
-async def for_ever(_: Work) -> Verdict:
+async def for_ever(_: Work) -> Completion:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def at_once(_: Work) -> Verdict:
-    return Verdict(state=tasks.FINISHED)
+async def at_once(_: Work) -> Completion:
+    return Completion(state=tasks.FINISHED)
 
 
 def test_an_order_to_cancel_may_come_before_the_task_has_begun(database: Database, tmp_path: Path) -> None:

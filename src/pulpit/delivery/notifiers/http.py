@@ -27,6 +27,7 @@ from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import ForbiddenAddress, Network, WebhookGuard
 from pulpit.net.outgoing import Resolver, guarded_sockets
+from pulpit.net.tls import client_context
 
 MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096
@@ -84,7 +85,7 @@ class Http:
     async def system_trust(self) -> ssl.SSLContext:
         """The authorities of the system, read once for all listeners."""
         if self._system_trust is None:
-            self._system_trust = await asyncio.to_thread(http_config.trust, "")
+            self._system_trust = await asyncio.to_thread(client_context)
         return self._system_trust
 
     def headers(self, event: Event, hook: Hook) -> dict[str, str]:
@@ -163,7 +164,7 @@ class _Poster:
         if not self._hook.ca_path:
             return await self._kind.system_trust()
         if self._trust is None:
-            self._trust = await asyncio.to_thread(http_config.trust, self._hook.ca_path)
+            self._trust = await asyncio.to_thread(client_context, self._hook.ca_path)
         return self._trust
 
     async def _follow(self, event: Event, trust: ssl.SSLContext) -> Outcome:

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from yarl import URL
 from pulpit.delivery import signing
 from pulpit.errors import InvalidValue
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
+from pulpit.net.tls import client_context
 
 KEYS: Final = (
     "url",
@@ -72,7 +72,7 @@ def check(config: Mapping[str, Any], guard: WebhookGuard) -> None:
     try:
         guard.check(hook.url.host or "")
         if hook.ca_path:
-            trust(hook.ca_path)
+            client_context(hook.ca_path)
     except ForbiddenAddress as error:
         raise _invalid(f"url: {error.strerror}") from None
     except OSError as error:
@@ -104,19 +104,6 @@ def read(config: Mapping[str, Any]) -> Hook:
         redirects=_flag("redirects", config.get("redirects")),
         hidden=_hidden(config, login),
     )
-
-
-def trust(ca_path: str) -> ssl.SSLContext:
-    """Authorities to check certificates with: the system's, or those of a file or folder.
-
-    Raises:
-        OSError: the file or folder cannot be used.
-    """
-    if not ca_path:
-        return ssl.create_default_context()
-    if Path(ca_path).is_dir():
-        return ssl.create_default_context(capath=ca_path)
-    return ssl.create_default_context(cafile=ca_path)
 
 
 def http_url(text: str) -> URL:

@@ -17,7 +17,8 @@ import aiosmtplib
 from pulpit.delivery.notifiers.email_config import is_address
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.net.privatefile import first_line, read_secret
+from pulpit.net.config_files import first_line, read_secret
+from pulpit.net.tls import client_context
 from pulpit.settings import Email
 
 GOODBYE_TIMEOUT: Final = 2.0
@@ -144,6 +145,6 @@ def _trust(settings: Email) -> ssl.SSLContext | None:
     if settings.tls == "none":
         return None
     try:
-        return ssl.create_default_context(cafile=settings.ca or None)
+        return client_context(settings.ca)
     except OSError as error:
         raise ConfigurationError("[email] ca", f"it cannot be used ({error.strerror}).") from None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pulpit.net.privatefile import first_line, read_secret
+from pulpit.net.config_files import first_line, read_secret
 from pulpit.subscriber.address import Address, check_safe, parse_all
 
 URL_VARIABLE: Final = "PULPIT_AMQP_URL"

@@ -14,7 +14,8 @@ from pulpit.store import history, tasks
 from pulpit.store.database import Database
 from pulpit.store.history import Ending
 from pulpit.store.tasks import NewTask, Task
-from pulpit.tasks.endings import Verdict, canceled, end, failed, sweep
+from pulpit.tasks.completion import Completion, canceled, end, failed
+from pulpit.tasks.recovery import sweep
 from pulpit.tasks.reports import call_report
 from support.catalogue import check
 from support.database import fresh, log, told
@@ -48,7 +49,7 @@ def started_sync(database: Database, worker: str = "worker-0.aa@here") -> Task:
 def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_last_state(database: Database) -> None:
     task = started_sync(database)
     ending = Ending(result="success", added_count=3, updated_count=0, removed_count=1, summary={"a": 1})
-    assert end(database, task, Verdict(state=tasks.FINISHED, ending=ending), system_clock)
+    assert end(database, task, Completion(state=tasks.FINISHED, ending=ending), system_clock)
     start, finish = told(database)
     body = json.loads(finish.body)
     assert (start.event_type, finish.event_type, finish.result) == ("repo.sync.start", "repo.sync.finish", "success")
@@ -62,12 +63,14 @@ def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_l
 
 
 def test_every_event_of_a_task_keeps_the_contract(database: Database) -> None:
-    for verdict in (
-        Verdict(state=tasks.FINISHED, ending=Ending(result="success", added_count=1, updated_count=0, removed_count=0)),
+    for completion in (
+        Completion(
+            state=tasks.FINISHED, ending=Ending(result="success", added_count=1, updated_count=0, removed_count=0)
+        ),
         canceled("It was cancelled."),
         failed(KeyError("x"), ["trace"]),
     ):
-        end(database, started_sync(database), verdict, system_clock)
+        end(database, started_sync(database), completion, system_clock)
     for event in log(database):
         check(event)
 

@@ -7,7 +7,7 @@ from typing import Final
 from pulpit.api.auth.login import ADMIN
 from pulpit.clock import Clock
 from pulpit.net.passwords import hash_password
-from pulpit.server import datafolder
+from pulpit.server import data_folder
 from pulpit.store import users
 from pulpit.store.database import Database
 
@@ -24,7 +24,7 @@ def ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | None
         if users.every(tx.connection):
             return None
         password = secrets.token_urlsafe(18)
-        datafolder.write_secret(data_dir / PASSWORD_FILE, password + "\n")
+        data_folder.write_secret(data_dir / PASSWORD_FILE, password + "\n")
         digest = hash_password(password)
         users.add(tx, LOGIN, name="Administrator", password_hash=digest, role=ADMIN, now=clock())
     return password

@@ -1,9 +1,10 @@
-"""Composes `pulpit check`: opens what there is, looks by every rule, and says what was found."""
+"""`pulpit check`: looks whether database, storage and published trees agree, by one function for each, and heals."""
 
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -14,10 +15,10 @@ from pulpit.client.output import write_line
 from pulpit.client.render import clean
 from pulpit.errors import ConfigurationError
 from pulpit.repositories.workplace import Workplace
-from pulpit.server import datafolder
-from pulpit.server.checks.rules import Verdict, examine
-from pulpit.server.checks.scene import Say, Scene
-from pulpit.server.contents import content_types
+from pulpit.server import data_folder
+from pulpit.server.check_database import Finding, Inspection, Say, check_database
+from pulpit.server.check_files import check_storage, check_trees
+from pulpit.server.content_types import content_types
 from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -25,35 +26,55 @@ from pulpit.store.wakeups import WakeupSocket
 FOUND: Final = 3
 """Exit code: something is wrong, and was not repaired."""
 
+CHECKS: Final[tuple[Callable[[Inspection], Iterator[Finding]], ...]] = (check_database, check_storage, check_trees)
+
 
 def check(settings: Settings, *, deep: bool, repair: bool, as_json: bool) -> int:
-    """Look through a data folder and answer the exit code.
+    """Look through a data folder and return the exit code.
 
     Raises:
         ConfigurationError: there is nothing to look into, or a server runs and `repair` is asked for.
     """
-    datafolder.check_own(settings.data_dir)
-    with _alone(settings) if repair else contextlib.nullcontext(), _bar() as say, _scene(settings, say, deep) as scene:
-        found = examine(scene, repair=repair)
-        verdicts = list(found) if as_json else list(_told(found))
-    standing = sum(one.stands for one in verdicts)
+    data_folder.check_own(settings.data_dir)
+    with (
+        _alone(settings) if repair else contextlib.nullcontext(),
+        _progress_bar() as say,
+        _inspection(settings, say, deep) as inspection,
+    ):
+        findings = []
+        for finding in examine(inspection, repair=repair):
+            findings.append(finding)
+            if not as_json:
+                write_line(clean(finding.line()))
+    standing = sum(finding.stands for finding in findings)
     if as_json:
-        findings = [one.document() for one in verdicts]
-        write_line(json.dumps({"consistent": not standing, "deep": deep, "findings": findings}, indent=2))
+        documents = [finding.document() for finding in findings]
+        write_line(json.dumps({"consistent": not standing, "deep": deep, "findings": documents}, indent=2))
     else:
-        write_line(_summary(verdicts, standing))
+        write_line(_summary(findings, standing))
     return FOUND if standing else 0
 
 
-def _told(found: Iterator[Verdict]) -> Iterator[Verdict]:
-    for one in found:
-        write_line(clean(one.line()))
-        yield one
+def examine(inspection: Inspection, *, repair: bool) -> Iterator[Finding]:
+    """Look by every rule; with `repair`, heal what each has found before the next one looks.
+
+    Args:
+        inspection: where to look.
+        repair: whether to heal; no server may run.
+    """
+    for look in CHECKS:
+        found = list(look(inspection)) if repair else look(inspection)
+        for finding in found:
+            if repair and finding.mend is not None:
+                finding.mend()
+                yield replace(finding, repaired=True)
+            else:
+                yield finding
 
 
-def _summary(verdicts: list[Verdict], standing: int) -> str:
-    left = sum(one.finding.harmless and not one.repaired for one in verdicts)
-    repaired = sum(one.repaired for one in verdicts)
+def _summary(findings: list[Finding], standing: int) -> str:
+    left = sum(finding.harmless and not finding.repaired for finding in findings)
+    repaired = sum(finding.repaired for finding in findings)
     further = f" {left} left over." if left else ""
     further += f" {repaired} repaired." if repaired else ""
     if standing:
@@ -65,25 +86,25 @@ def _summary(verdicts: list[Verdict], standing: int) -> str:
 def _alone(settings: Settings) -> Iterator[None]:
     """Hold the data folder as a server would, so that none starts meanwhile."""
     try:
-        with datafolder.locked(settings.data_dir):
+        with data_folder.locked(settings.data_dir):
             yield
     except ConfigurationError:
-        if not datafolder.is_served(settings.data_dir):
+        if not data_folder.is_served(settings.data_dir):
             raise
         raise ConfigurationError("--repair", f"stop the server of {settings.data_dir} first.") from None
 
 
 @contextlib.contextmanager
-def _scene(settings: Settings, say: Say, deep: bool) -> Iterator[Scene]:
+def _inspection(settings: Settings, say: Say, deep: bool) -> Iterator[Inspection]:
     with WakeupSocket(settings.data_dir) as wakeups:
         database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
         workplace = Workplace(database=database, data_dir=settings.data_dir, content_types=content_types())
         days = settings.server.keep_events_days
         try:
-            yield Scene(
+            yield Inspection(
                 workplace=workplace,
                 deep=deep,
-                is_served=datafolder.is_served(settings.data_dir),
+                is_served=data_folder.is_served(settings.data_dir),
                 kept_for=timedelta(days=days) if days else None,
                 kept_count=settings.server.keep_events_count or None,
                 say=say,
@@ -93,7 +114,7 @@ def _scene(settings: Settings, say: Say, deep: bool) -> Iterator[Scene]:
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Say]:
+def _progress_bar() -> Iterator[Say]:
     """Show on a terminal how far it is."""
     if not sys.stderr.isatty():
         yield lambda *_: None

@@ -6,7 +6,7 @@ from pulpit.clock import system_clock
 from pulpit.store import tasks
 from pulpit.store.tasks import NewTask
 from pulpit.tasks import queue
-from pulpit.tasks.leftovers import QUEUED_UPLOADS, sweep_uploads
+from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
 from support.database import fresh
 
 

@@ -1,19 +1,29 @@
-"""What must hold inside the database: tables, history, event log, listeners."""
+"""What a check finds, and what must hold inside the database: tables, history, event log, listeners."""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START
-from pulpit.server.checks.scene import NO_WAY, Finding, Scene
+from pulpit.repositories.workplace import Workplace
 from pulpit.store import audit, event_log, listeners
 from pulpit.store.database import Database
-from pulpit.tasks.endings import close_forgotten
+from pulpit.tasks.completion import close_forgotten
 
+Mend = Callable[[], None]
+Say = Callable[[str, int, int], None]
+"""Told what is looked at, how many parts of it were, and of how many."""
+
+SYNC_AGAIN: Final = "`--repair` has the next sync fetch it again."
+PUBLISH_AGAIN: Final = "`--repair` has the next publish lay it out anew."
+BY_STARTING: Final = "The server puts it right when it starts, and so does `--repair`."
+NO_WAY: Final = "Restore a backup."
 _REPORT: Final = "Report it as a bug, with the log of that time."
 _PAIRS: Final = {
     SYNC_START: ("sync", "start"),
@@ -22,18 +32,71 @@ _PAIRS: Final = {
     PUBLISH_FINISH: ("publish", "finish"),
 }
 
-Part = Callable[[Scene, Connection], Iterator[Finding]]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A breach of a rule, or, if `harmless`, something that is left over: nothing is missing, and it goes by itself."""
+
+    rule: str
+    """`books.gap`: part and rule; it stays the same from version to version."""
+    subject: str
+    problem: str
+    remedy: str
+    harmless: bool = False
+    mend: Mend | None = None
+    """Heals it without losing anything; call it when no server runs."""
+    repaired: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether something is wrong that nobody has done anything about."""
+        return not (self.harmless or self.repaired)
+
+    def line(self) -> str:
+        """For people."""
+        return f"{self.rule} {self.subject}: {self.problem} {'Repaired.' if self.repaired else self.remedy}"
+
+    def document(self) -> dict[str, Any]:
+        """For programs."""
+        names = ("rule", "subject", "problem", "remedy", "harmless", "repaired")
+        return {name: getattr(self, name) for name in names}
 
 
-def books(scene: Scene) -> Iterator[Finding]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """A data folder and its database."""
+
+    workplace: Workplace
+    deep: bool
+    """Whether every file is read and its checksum compared."""
+    is_served: bool
+    """Whether a server runs here; otherwise nothing is under way, whatever the tables say."""
+    kept_for: timedelta | None
+    kept_count: int | None
+    """What retention leaves of the log; `None` is everything."""
+    say: Say
+
+    def busy(self) -> list[Any]:
+        """The tasks under way, if a server runs."""
+        if not self.is_served:
+            return []
+        with self.workplace.database.read() as connection:
+            return list(audit.running(connection))
+
+    def is_busy_with(self, repo_id: str) -> bool:
+        """Whether a task works on a repository at this moment."""
+        return any(task.arguments.get("repo_id") == repo_id for task in self.busy())
+
+
+def check_database(inspection: Inspection) -> Iterator[Finding]:
     """Every rule of the database, in one snapshot of it."""
-    with scene.workplace.database.read() as connection:
+    with inspection.workplace.database.read() as connection:
         for number, part in enumerate(_PARTS):
-            scene.say("database", number, len(_PARTS))
-            yield from part(scene, connection)
+            inspection.say("database", number, len(_PARTS))
+            yield from part(inspection, connection)
 
 
-def _tables(_: Scene, connection: Connection) -> Iterator[Finding]:
+def _tables(_: Inspection, connection: Connection) -> Iterator[Finding]:
     for line in audit.damage(connection):
         yield Finding(rule="books.damage", subject="pulpit.db", problem=f"SQLite says: {line}.", remedy=NO_WAY)
     for table, parent in audit.broken_references(connection):
@@ -41,7 +104,7 @@ def _tables(_: Scene, connection: Connection) -> Iterator[Finding]:
         yield Finding(rule="books.reference", subject=table, problem=problem, remedy=NO_WAY)
 
 
-def _units(_: Scene, connection: Connection) -> Iterator[Finding]:
+def _units(_: Inspection, connection: Connection) -> Iterator[Finding]:
     for unit_id, file, size in audit.sizes_apart(connection):
         problem = f"{file.relative_path} is recorded with {file.size} bytes and kept with {size}."
         yield Finding(rule="books.size", subject=unit_id, problem=problem, remedy=_REPORT)
@@ -50,8 +113,8 @@ def _units(_: Scene, connection: Connection) -> Iterator[Finding]:
         yield Finding(rule="books.type", subject=row.unit_id, problem=problem, remedy=_REPORT)
 
 
-def _history(scene: Scene, connection: Connection) -> Iterator[Finding]:
-    database, clock = scene.workplace.database, scene.workplace.clock
+def _history(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
+    database, clock = inspection.workplace.database, inspection.workplace.clock
     for row in audit.records_left_open(connection):
         yield Finding(
             rule="books.history",
@@ -60,15 +123,15 @@ def _history(scene: Scene, connection: Connection) -> Iterator[Finding]:
             remedy="`--repair` ends it as an error and fires its finish." if row.known else _REPORT,
             mend=partial(close_forgotten, database, row.task_id, clock) if row.known else None,
         )
-    left = [] if scene.is_served else audit.running(connection)
+    left = [] if inspection.is_served else audit.running(connection)
     for task in left:
         problem = "The task ran when its server died."
         remedy = "The server ends it as an error when it starts."
         yield Finding(rule="books.task", subject=task.id, problem=problem, remedy=remedy, harmless=True)
 
 
-def _log(scene: Scene, connection: Connection) -> Iterator[Finding]:
-    floor = _floor(scene, connection)
+def _log(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
+    floor = _floor(inspection, connection)
     for row in audit.gaps(connection, floor):
         problem = f"The number {row.before} is followed by {row.after}, at event {row.number}."
         yield Finding(rule="books.gap", subject=row.repo_id, problem=problem, remedy=_REPORT)
@@ -77,10 +140,10 @@ def _log(scene: Scene, connection: Connection) -> Iterator[Finding]:
         yield Finding(rule="books.counter", subject=row.repo_id, problem=problem, remedy=NO_WAY)
 
 
-def _pairs(scene: Scene, connection: Connection) -> Iterator[Finding]:
+def _pairs(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
     """A start has exactly one finish: a task's own, unless it still runs or its start is not kept any more."""
     seen: dict[tuple[str, str], Counter[str]] = {}
-    for _, event_type, body in audit.bodies(connection, list(_PAIRS), _floor(scene, connection)):
+    for _, event_type, body in audit.bodies(connection, list(_PAIRS), _floor(inspection, connection)):
         report = json.loads(body).get("call_report")
         if report:
             kind, end = _PAIRS[event_type]
@@ -93,7 +156,7 @@ def _pairs(scene: Scene, connection: Connection) -> Iterator[Finding]:
             yield Finding(rule="books.pair", subject=task_id, problem=problem, remedy=_REPORT)
 
 
-def _listeners(scene: Scene, connection: Connection) -> Iterator[Finding]:
+def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
     head = event_log.head(connection)
     for listener_id, position in audit.positions_beyond(connection, head):
         yield Finding(
@@ -101,7 +164,7 @@ def _listeners(scene: Scene, connection: Connection) -> Iterator[Finding]:
             subject=listener_id,
             problem=f"The listener stands at {position}, and the log ends at {head}: it would miss what comes.",
             remedy="`--repair` puts it at the end of the log.",
-            mend=partial(_put_at, scene.workplace.database, listener_id, head),
+            mend=partial(_put_at, inspection.workplace.database, listener_id, head),
         )
     for letter_id, number in audit.letters_without_event(connection):
         problem = f"The event {number} of the dead letter is not in the log, so it cannot be sent again."
@@ -109,9 +172,9 @@ def _listeners(scene: Scene, connection: Connection) -> Iterator[Finding]:
         yield Finding(rule="books.letter", subject=letter_id, problem=problem, remedy=remedy)
 
 
-def _floor(scene: Scene, connection: Connection) -> int:
-    older_than = scene.workplace.clock() - scene.kept_for if scene.kept_for else None
-    return audit.surely_kept_from(connection, older_than=older_than, beyond=scene.kept_count)
+def _floor(inspection: Inspection, connection: Connection) -> int:
+    older_than = inspection.workplace.clock() - inspection.kept_for if inspection.kept_for else None
+    return audit.surely_kept_from(connection, older_than=older_than, beyond=inspection.kept_count)
 
 
 def _put_at(database: Database, listener_id: str, position: int) -> None:
@@ -119,4 +182,11 @@ def _put_at(database: Database, listener_id: str, position: int) -> None:
         listeners.change(tx, listener_id, position=position)
 
 
-_PARTS: Final[tuple[Part, ...]] = (_tables, _units, _history, _log, _pairs, _listeners)
+_PARTS: Final[tuple[Callable[[Inspection, Connection], Iterator[Finding]], ...]] = (
+    _tables,
+    _units,
+    _history,
+    _log,
+    _pairs,
+    _listeners,
+)

@@ -27,7 +27,7 @@ FollowUps = Callable[[Transaction, Task], Sequence[Task]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Completion:
     """How a task ended."""
 
     state: str
@@ -43,30 +43,30 @@ class _NotMineAnymoreError(Exception):
     """Somebody else has ended the task; nothing of this ending may happen."""
 
 
-def end(database: Database, task: Task, verdict: Verdict, clock: Clock) -> bool:
+def end(database: Database, task: Task, completion: Completion, clock: Clock) -> bool:
     """End a task that runs at `task.worker_name`; false if it was ended before, and then nothing is changed."""
     try:
         with database.write() as tx:
-            _end(tx, task, verdict, clock)
+            _end(tx, task, completion, clock)
     except _NotMineAnymoreError:
         return False
     return True
 
 
-def _end(tx: Transaction, task: Task, verdict: Verdict, clock: Clock) -> None:
+def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock) -> None:
     now = clock()
-    followers = verdict.follow_ups(tx, task) if verdict.follow_ups else ()
+    followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     ended = Ended(
-        state=verdict.state,
-        progress_report=verdict.progress_report,
-        result=verdict.result,
-        error=verdict.error,
+        state=completion.state,
+        progress_report=completion.progress_report,
+        result=completion.result,
+        error=completion.error,
         spawned=[follower.id for follower in followers],
     )
     final = tasks.end(tx, task.id, task.worker_name or "", ended, now=now)
     if final is None:
         raise _NotMineAnymoreError
-    _close_records(tx, final, verdict.ending, clock)
+    _close_records(tx, final, completion.ending, clock)
     note_end(tx, final, clock)
     announce(tx, final, clock)
 
@@ -91,22 +91,24 @@ def close_forgotten(database: Database, task_id: str, clock: Clock) -> None:
         _close_records(tx, tasks.get(tx.connection, task_id), None, clock)
 
 
-def canceled(reason: str) -> Verdict:
-    """The verdict over a task that was told to stop."""
-    return Verdict(
+def canceled(reason: str) -> Completion:
+    """For a task that was told to stop."""
+    return Completion(
         state=tasks.CANCELED, ending=Ending(result="canceled", error_message=reason), error=error_report(reason)
     )
 
 
-def lost(task: Task, reason: str) -> Verdict:
-    """The verdict over a task whose worker is gone."""
+def lost(task: Task, reason: str) -> Completion:
+    """For a task whose worker is gone."""
     if task.cancel_requested:
         return canceled(reason)
-    return Verdict(state=tasks.ERROR, ending=Ending(result="error", error_message=reason), error=error_report(reason))
+    return Completion(
+        state=tasks.ERROR, ending=Ending(result="error", error_message=reason), error=error_report(reason)
+    )
 
 
-def failed(error: Exception, trace: Sequence[str]) -> Verdict:
-    """The verdict over a task that raised; only what nobody foresaw carries a traceback, for the log and the record."""
+def failed(error: Exception, trace: Sequence[str]) -> Completion:
+    """For a task that raised; only what nobody foresaw carries a traceback, for the log and the record."""
     foreseen = isinstance(error, PulpitError)
     sentence = str(error) if foreseen else f"Internal error: {type(error).__name__}: {error}"
     ending = Ending(
@@ -117,11 +119,7 @@ def failed(error: Exception, trace: Sequence[str]) -> Verdict:
     )
     code = error.code if isinstance(error, PulpitError) else PulpitError.code
     data = error.data if isinstance(error, PulpitError) else {}
-    return Verdict(state=tasks.ERROR, ending=ending, error=error_report(sentence, code=code, data=data))
-
-
-def _as_it_is(_: Task) -> None:
-    """Nothing is to be put right."""
+    return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, code=code, data=data))
 
 
 def error_report(
@@ -130,19 +128,3 @@ def error_report(
     """An error as task reports and REST answers hold it; the causes are drawn below it by every client."""
     sub_errors = [error_report(cause) for cause in causes]
     return {"code": code, "description": description, "data": data or {}, "sub_errors": sub_errors}
-
-
-def sweep(
-    database: Database, worker_pattern: str, reason: str, clock: Clock, recover: Callable[[Task], None] = _as_it_is
-) -> int:
-    """End every task that runs at dead workers, whose names end in the pattern, and answer how many.
-
-    `recover` puts right what a task left; it comes before the end, which lets the next task of the repository begin.
-    """
-    with database.read() as connection:
-        orphans = tasks.running_at(connection, worker_pattern)
-    count = 0
-    for task in orphans:
-        recover(task)
-        count += end(database, task, lost(task, reason), clock)
-    return count

@@ -1,0 +1,359 @@
+"""What must hold between the database and the files: kept files are what they should be, published trees are whole.
+
+Others may work meanwhile. What looks wrong in the storage is looked at again while nobody can save or remove files, and
+what a task may be about to record is left alone. A published path is switched in the transaction that writes it down,
+so link and table are compared in one that holds others off; the tree that it leads to may be swept while it is read,
+when two publishes follow, and then the newer one is looked at.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.repositories import inventory, recovery, tree, workroom
+from pulpit.repositories.inventory import Line
+from pulpit.repositories.marking import fetch_again, publish_again
+from pulpit.repositories.orphans import PARTIALS_FOR, STRAYS_FOR, remove_strays
+from pulpit.repositories.storage import Storage
+from pulpit.repositories.tree import Shelf
+from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
+from pulpit.store import audit, repositories, units
+from pulpit.store.audit import Kept, Use
+from pulpit.store.repositories import Distributor
+from pulpit.store.tasks import RUNNING, WAITING, search
+from pulpit.tasks import queue
+from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
+
+_PREFIXES: Final = [f"{number:02x}" for number in range(256)]
+_LOOKS: Final = 5
+"""Times that a tree is looked at which others switch meanwhile."""
+_MOST: Final = 100
+"""Files of one tree that are named."""
+
+
+def check_storage(inspection: Inspection) -> Iterator[Finding]:
+    """The storage, folder by folder, then what is on its way there."""
+    storage = Storage(inspection.workplace.data_dir)
+    strays: list[Path] = []
+    for number, prefix in enumerate(_PREFIXES):
+        inspection.say("files", number, len(_PREFIXES))
+        with inspection.workplace.database.read() as connection:
+            kept = audit.kept_beneath(connection, prefix)
+        yield from _missing(inspection, storage, kept)
+        strays += _unknown(inspection, storage.content / prefix, kept)
+    yield from _left_over(
+        "files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.workplace, storage)
+    )
+    yield from _downloads(storage.downloads)
+    yield from _uploads(inspection)
+
+
+def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> Iterator[Finding]:
+    for one in kept:
+        flaw = _flaw(storage, one, deep=inspection.deep) if one.used else None
+        if flaw is None or not _still_counts(inspection, one) or _flaw(storage, one, deep=inspection.deep) is None:
+            continue
+        with inspection.workplace.database.read() as connection:
+            uses = audit.uses(connection, one.sha256)
+        yield Finding(
+            rule="files.content",
+            subject=one.sha256,
+            problem=f"{_named(uses)} {flaw}.",
+            remedy=_remedy(uses),
+            mend=_mend(inspection, storage, one, uses),
+        )
+
+
+def _flaw(storage: Storage, one: Kept, *, deep: bool) -> str | None:
+    path = storage.path(one.sha256)
+    try:
+        size = path.stat().st_size
+        if size != one.size:
+            return f"has {size} bytes instead of {one.size}"
+        if deep:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            return None if found == one.sha256 else "has other content than it had"
+    except FileNotFoundError:
+        return "is gone from the storage"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _still_counts(inspection: Inspection, one: Kept) -> bool:
+    """Whether a unit still consists of the file, seen while nobody can save or remove one."""
+    with inspection.workplace.database.write() as tx:
+        units.lock_artifacts(tx)
+        return any(audit.uses(tx.connection, one.sha256))
+
+
+def _named(uses: Sequence[Use]) -> str:
+    name = uses[0].relative_path
+    holders = sorted({use.repo_id for use in uses if use.repo_id})
+    return f"{name} of {', '.join(holders)}" if holders else f"{name}, an orphan,"
+
+
+def _remedy(uses: Sequence[Use]) -> str:
+    if any(use.repo_id for use in uses):
+        return f"{SYNC_AGAIN} What was uploaded must be uploaded again."
+    return "`pulp-admin orphan remove --all` lets go of it."
+
+
+def _mend(inspection: Inspection, storage: Storage, one: Kept, uses: Sequence[Use]) -> Mend | None:
+    holders = sorted({use.repo_id for use in uses if use.repo_id})
+    return partial(fetch_again, inspection.workplace, storage, one.sha256, holders) if holders else None
+
+
+def _unknown(inspection: Inspection, folder: Path, kept: Sequence[Kept]) -> list[Path]:
+    """Files that the database does not know, but those that somebody may be about to record."""
+    known = {one.sha256 for one in kept}
+    found = [path for path in _in(folder) if path.name not in known]
+    if not found or not inspection.busy():
+        return found
+    with inspection.workplace.database.read() as connection:
+        recorded = units.kept(connection, [path.name for path in found])
+    return [path for path in found if path.name not in recorded and _age(path) > STRAYS_FOR]
+
+
+def _downloads(folder: Path) -> Iterator[Finding]:
+    """Nobody asks for what was begun so long ago; a younger one is gone on with."""
+    old = [path for path in _in(folder) if path.suffix == ".part" and _age(path) > PARTIALS_FOR]
+    yield from _left_over("files.partial", "downloads", old, "were begun and never ended", lambda: _remove(old))
+    dead = list(workroom.abandoned(folder))
+    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", lambda: _sweep(folder))
+
+
+def _uploads(inspection: Inspection) -> Iterator[Finding]:
+    workplace = inspection.workplace
+    with workplace.database.read() as connection:
+        waiting = [
+            task for task in search(connection, states=[WAITING, RUNNING]) if task.task_type == queue.IMPORT_UPLOAD
+        ]
+    for task in waiting:
+        if task.state == WAITING and not (workplace.data_dir / task.arguments["path"]).exists():
+            problem = f"The file that it should import into {task.arguments['repo_id']} is gone."
+            yield Finding(
+                rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
+            )
+    wanted = {workplace.data_dir / task.arguments["path"] for task in waiting}
+    left = [path for path in _in(workplace.data_dir / QUEUED_UPLOADS) if path not in wanted]
+    if not inspection.is_served:
+        yield from _left_over(
+            "files.queued", str(QUEUED_UPLOADS), left, "wait for no task", lambda: _sweep_uploads(inspection)
+        )
+
+
+def _left_over(rule: str, where: str, found: Sequence[Path], what: str, mend: Mend) -> Iterator[Finding]:
+    """One line for all of a kind."""
+    if found:
+        problem = f"{len(found)} of its files and folders {what}, such as {found[0].name}."
+        remedy = _GOES_BY.get(rule, BY_STARTING)
+        yield Finding(rule=rule, subject=where, problem=problem, remedy=remedy, harmless=True, mend=mend)
+
+
+def _in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove(found: Sequence[Path]) -> None:
+    for path in found:
+        path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    workroom.sweep(folder)
+
+
+def _sweep_uploads(inspection: Inspection) -> None:
+    sweep_uploads(inspection.workplace.database, inspection.workplace.data_dir)
+
+
+_ORPHANS: Final = "`pulp-admin orphan remove --all` removes what is {}, and so does `--repair`."
+_GOES_BY: Final = {
+    "files.stray": _ORPHANS.format("older than a day; a sync may take it over until then"),
+    "files.partial": _ORPHANS.format("older than a week"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What is published of a distributor, and whether the path leads there."""
+
+    distributor: Distributor
+    published: dict[str, Any] | None
+    leads_there: bool
+
+
+def check_trees(inspection: Inspection) -> Iterator[Finding]:
+    """Every distributor, then what belongs to none."""
+    shown = list(tree.links(inspection.workplace.data_dir))
+    with inspection.workplace.database.read() as connection:
+        found = repositories.distributors_of(connection)
+    for number, distributor in enumerate(found):
+        inspection.say("published trees", number, len(found))
+        yield from _of(inspection, distributor.object_id)
+        yield from _half_built(inspection, distributor)
+    yield from _strangers(inspection, shown, found)
+
+
+def _of(inspection: Inspection, object_id: str) -> Iterator[Finding]:
+    for _ in range(_LOOKS):
+        seen = _look(inspection, object_id)
+        findings = list(_breaches(inspection, seen)) if seen else []
+        if seen is None or not findings or _look(inspection, object_id) == seen:
+            yield from findings
+            return
+
+
+def _look(inspection: Inspection, object_id: str) -> _Seen | None:
+    """`None` if the distributor is gone by now."""
+    data_dir = inspection.workplace.data_dir
+    with inspection.workplace.database.write() as tx:
+        found = audit.distributor_at_rest(tx.connection, object_id)
+        if found is None:
+            return None
+        published = (found.scratchpad or {}).get("published")
+        shelf = Shelf(data_dir, object_id)
+        leads = published is None or shelf.shown_at(published["place"]) == shelf.tree(published["tree"])
+    return _Seen(distributor=found, published=published, leads_there=leads)
+
+
+def _breaches(inspection: Inspection, seen: _Seen) -> Iterator[Finding]:
+    if seen.published is None:
+        return
+    place, one = seen.published["place"], seen.distributor
+    root = Shelf(inspection.workplace.data_dir, one.object_id).tree(seen.published["tree"])
+    flaws = list(_flaws(inspection, root))
+    if not seen.leads_there and not flaws:
+        problem = f"The published path does not lead to the tree {root.name} of {one.repo_id}."
+        yield Finding(
+            rule="trees.link", subject=place, problem=problem, remedy=BY_STARTING, mend=_settle(inspection, one)
+        )
+    for name, flaw in flaws:
+        problem = f"{name or 'The whole tree'} of {one.repo_id} {flaw}."
+        mend = partial(publish_again, inspection.workplace.database, one)
+        yield Finding(rule="trees.file", subject=place, problem=problem, remedy=PUBLISH_AGAIN, mend=mend)
+
+
+def _flaws(inspection: Inspection, root: Path) -> Iterator[tuple[str, str]]:
+    """Names of files that are not as the inventory says, at most so many, and how they are."""
+    if not root.is_dir():
+        yield "", "is gone"
+        return
+    listed: set[str] = set()
+    count = 0
+    try:
+        for line in inventory.read(root):
+            listed.add(line.relative_path)
+            flaw = _file_flaw(inspection, root, line)
+            if flaw and count < _MOST:
+                count += 1
+                yield line.relative_path, flaw
+    except FileNotFoundError:
+        yield "", "has no inventory"
+        return
+    except ValueError:
+        yield "", "has a damaged inventory"
+        return
+    for name in sorted(set(_names(root)) - listed)[:_MOST]:
+        yield name, "was not published and is there"
+
+
+def _file_flaw(inspection: Inspection, root: Path, line: Line) -> str | None:
+    path = root / line.relative_path
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return "is no file"
+        if found.st_size != line.size:
+            return f"has {found.st_size} bytes instead of {line.size}"
+        if inspection.deep and not _is_kept(inspection, line, found):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return None if digest == line.sha256 else "has other content than was published"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _is_kept(inspection: Inspection, line: Line, found: os.stat_result) -> bool:
+    """Whether it is the very file of the storage, which is read there."""
+    try:
+        return os.path.samestat(Storage(inspection.workplace.data_dir).path(line.sha256).stat(), found)
+    except OSError:
+        return False
+
+
+def _names(root: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            yield os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118 - called for every published file
+
+
+def _half_built(inspection: Inspection, one: Distributor) -> Iterator[Finding]:
+    left = Shelf(inspection.workplace.data_dir, one.object_id).unfinished()
+    if left and not inspection.is_busy_with(one.repo_id):
+        problem = f"{len(left)} trees of {one.repo_id} were begun and never ended, such as {left[0].name}."
+        mend = _settle(inspection, one)
+        yield Finding(rule="trees.begun", subject=one.id, problem=problem, remedy=BY_STARTING, harmless=True, mend=mend)
+
+
+def _strangers(
+    inspection: Inspection, shown: list[tuple[str, Path | None]], found: list[Distributor]
+) -> Iterator[Finding]:
+    """Published paths that were there before the distributors were read, and that none of them names."""
+    data_dir = inspection.workplace.data_dir
+    owners = {one.object_id: one for one in found}
+    mend = partial(recovery.recover, inspection.workplace.database, data_dir)
+    for place, target in shown:
+        owner = owners.get(target.parent.name) if target else None
+        published = (owner.scratchpad or {}).get("published") if owner else None
+        if published and published["place"] == place:
+            continue
+        if _leads_nowhere_known(inspection, place, owner):
+            problem = "The published path belongs to nobody."
+            yield Finding(rule="trees.path", subject=place, problem=problem, remedy=BY_STARTING, mend=mend)
+    for shelf in sorted((data_dir / tree.PUBLISHED / tree.TREES).glob("*")):
+        if shelf.name not in owners and not _exists(inspection, shelf.name):
+            problem = f"The trees {shelf.name} belong to nobody."
+            yield Finding(
+                rule="trees.shelf", subject=shelf.name, problem=problem, remedy=BY_STARTING, harmless=True, mend=mend
+            )
+
+
+def _leads_nowhere_known(inspection: Inspection, place: str, owner: Distributor | None) -> bool:
+    """Look again at a path while nobody can switch it."""
+    with inspection.workplace.database.write() as tx:
+        now = audit.distributor_at_rest(tx.connection, owner.object_id) if owner else None
+        published = (now.scratchpad or {}).get("published") if now else None
+        is_there = (inspection.workplace.data_dir / tree.PUBLISHED / place).is_symlink()
+    return is_there and not (published and published["place"] == place)
+
+
+def _exists(inspection: Inspection, object_id: str) -> bool:
+    with inspection.workplace.database.write() as tx:
+        return audit.distributor_at_rest(tx.connection, object_id) is not None
+
+
+def _settle(inspection: Inspection, one: Distributor) -> Any:
+    data_dir = inspection.workplace.data_dir
+    return lambda: recovery.settle(data_dir, one, tree.links(data_dir))
