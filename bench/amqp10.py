@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bench import peers
 from bench.events import EVENTS, ROUNDS, drain, line
+from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.address import Address
-from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.amqp10_link import Link
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 
 
@@ -54,8 +54,8 @@ async def throughput(broker: RabbitMQ) -> None:
 
 
 def notifier(broker: RabbitMQ) -> Amqp10:
-    address = Address(host="127.0.0.1", port=broker.port, user="guest", password="guest")  # noqa: S106 - RabbitMQ's default
-    return Amqp10(Link([address], Manner(name="bench", allow_plain=lambda _: True)), "amq.topic")
+    address = BrokerAddress(host="127.0.0.1", port=broker.port, user="guest", password="guest")  # noqa: S106 - RabbitMQ's default
+    return Amqp10(Publisher([address], ClientSettings(name="bench")), "amq.topic")
 
 
 if __name__ == "__main__":

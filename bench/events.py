@@ -24,10 +24,11 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bench import peers
+from pulpit.amqp.address import parse
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
-from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.fire import fire
@@ -244,7 +245,7 @@ async def delivering(
 ) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher."""
     http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
-    kinds = NotifierTypes({"amqp": amqp or Amqp091(Link([url]), "amq.topic"), "http": http})
+    kinds = NotifierTypes({"amqp": amqp or Amqp091(Publisher([parse(url, "bench")]), "amq.topic"), "http": http})
     dispatcher = Dispatcher(database, kinds, system_clock)
     with wakeups.handled_by(dispatcher.wakeup_handlers):
         task = asyncio.create_task(dispatcher.run())

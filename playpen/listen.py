@@ -22,7 +22,7 @@ def start_again() -> None:
 
 
 try:
-    from pulpit.subscriber.listen import main
+    from pulpit.cli.listen import main
 except ImportError:
     start_again()
 

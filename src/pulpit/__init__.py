@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pulpit.subscriber.event import Event
     from pulpit.subscriber.gaps import Gap
     from pulpit.subscriber.source import SubscriptionRefused
-    from pulpit.subscriber.subscribing import subscribe
+    from pulpit.subscriber.subscribe import subscribe
     from pulpit.subscriber.subscription import Subscription
 
 __version__: Final = "0.1.0"
@@ -24,7 +24,7 @@ _PLACES: Final = {
     "Gap": "pulpit.subscriber.gaps",
     "Subscription": "pulpit.subscriber.subscription",
     "SubscriptionRefused": "pulpit.subscriber.source",
-    "subscribe": "pulpit.subscriber.subscribing",
+    "subscribe": "pulpit.subscriber.subscribe",
 }
 
 

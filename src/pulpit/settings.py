@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import platformdirs
 
+from pulpit.amqp.address import TRANSPORTS, parse_all
 from pulpit.errors import ConfigurationError
 
 DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
 FILE_VARIABLE: Final = "PULP_SERVER_CONF"
+MESSAGING_URL: Final = "[messaging] url"
 
 
 def _key(default: Any, meaning: str, *, unit: str = "", least: int | None = None, most: int | None = None) -> Any:
@@ -217,10 +219,9 @@ _CHOICES: Final = {
     "tls": ("none", "starttls", "tls"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
-    "transport": ("", "amqp091", "amqp10", "rabbitmq", "qpid"),
+    "transport": ("", *TRANSPORTS),
     "profile": ("", "pulpit", "qpid", "rabbitmq3", "rabbitmq4", "plain"),
 }
-_BROKER_SCHEMES: Final = ("amqp", "amqps", "amqp+10", "amqps+10", "tcp", "ssl", "qpid")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,21 +326,7 @@ def _value(key: Key, text: str) -> Any:
     choices = _CHOICES.get(key.name)
     if choices and text not in choices:
         raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {text!r}.")
-    if (key.section, key.name) == ("messaging", "url"):
-        check_broker_urls(name, text)
     return text
-
-
-def check_broker_urls(source: str, text: str) -> None:
-    """Refuse what are no addresses of brokers, with commas between; nothing at all is fine.
-
-    Raises:
-        ConfigurationError: one begins in another way; the text, which may hold a password, is not told.
-    """
-    for one in text.split(",") if text else ():
-        if one.strip().partition("://")[0].lower() not in _BROKER_SCHEMES:
-            ways = " or ".join(f"{scheme}://" for scheme in _BROKER_SCHEMES)
-            raise ConfigurationError(source, f"it must be a URL that begins with {ways}.")
 
 
 def _boolean(name: str, text: str) -> bool:
@@ -362,6 +349,11 @@ def _integer(name: str, text: str, least: int, most: int) -> int:
 def _check_together(settings: Settings) -> None:
     if settings.messaging.url and settings.messaging.url_file:
         raise ConfigurationError("[messaging] url_file", "there is a url too; keep one of them.")
+    messaging = settings.messaging
+    if messaging.url:
+        password = "" if messaging.password_file else None  # what is in the file is read when it is needed
+        urls = [url for url in messaging.url.split(",") if url.strip()]
+        parse_all(urls, MESSAGING_URL, transport=messaging.transport, user=messaging.username, password=password)
     for name, section in (("server", settings.server), ("broker", settings.broker)):
         if bool(section.ssl_certificate) != bool(section.ssl_key):
             missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"

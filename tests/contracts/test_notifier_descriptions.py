@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp.amqp10.address import Address
-from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp091.publisher import Publisher
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.amqp10_link import Link as Link10
-from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType
@@ -32,12 +32,13 @@ MAIL = {"addresses": ["a@example.com", "b@example.com"], "subject": "{event_type
 
 
 def _amqp() -> NotifierType:
-    return Amqp091(Link(f"amqp://guest:{HUSH}@127.0.0.1:1/%2F"), "amq.topic", source="/pulpit/test")
+    far = BrokerAddress(host="127.0.0.1", port=1, user="guest", password=HUSH)
+    return Amqp091(Publisher([far]), "amq.topic", source="/pulpit/test")
 
 
 def _amqp10() -> NotifierType:
-    far = Address(host="127.0.0.1", port=1, user="guest", password=HUSH)
-    return Amqp10(Link10([far], Manner(name="test")), "amq.topic", source="/pulpit/test")
+    far = BrokerAddress(host="127.0.0.1", port=1, user="guest", password=HUSH)
+    return Amqp10(Publisher10([far], ClientSettings(name="test")), "amq.topic", source="/pulpit/test")
 
 
 KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]] = [

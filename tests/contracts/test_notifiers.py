@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pulpit.amqp.amqp10.address import Address
-from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher
 from pulpit.amqp.amqp10.words import ACCEPTED
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.amqp10_link import Link as Link10
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
@@ -80,8 +80,8 @@ async def amqp_disabled() -> AsyncIterator[World]:
 async def amqp_10() -> AsyncIterator[World]:
     hang = {"routing_key": "hang"}
     async with peer(judge=lambda _, message: SILENT if message.subject == "hang" else ACCEPTED) as far:
-        link = Link10([Address(host="127.0.0.1", port=far.port)], Manner(name="test"))
-        kind = Amqp10(link, "pulp", accept_timeout=1)
+        publisher = Publisher([BrokerAddress(host="127.0.0.1", port=far.port)], ClientSettings(name="test"))
+        kind = Amqp10(publisher, "pulp", accept_timeout=1)
         try:
             yield World(kind=kind, works={"exchange": "pulp"}, hangs=hang)
         finally:

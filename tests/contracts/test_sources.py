@@ -11,11 +11,9 @@ from typing import Any, Final
 import pika
 import pytest
 
-from pulpit.subscriber.address import parse
-from pulpit.subscriber.manners10 import OTHER, recognize
-from pulpit.subscriber.source import Delivery, Interrupted, Line, Source, SubscriptionRefused, Verdict
-from pulpit.subscriber.sources import Papers, sources
-from pulpit.subscriber.wish import Wish
+from pulpit.amqp.address import parse
+from pulpit.subscriber.source import Binding, Delivery, Interrupted, Line, Source, SubscriptionRefused, Verdict
+from pulpit.subscriber.subscribe import Identity, sources
 from support.amqp10 import needs_amqp10
 from support.broker_process import broker_process
 from support.cutting import cuttable
@@ -31,8 +29,6 @@ class World:
 
     port: int
     scheme: str
-    as_other: bool = False
-    """Whether the broker is taken for one of another make, which is asked over AMQP 1.0 alone."""
     translates_headers: bool = True
     """RabbitMQ 3's plug-in keeps headers of AMQP 0-9-1 from those who speak 1.0, and those of 1.0 to them."""
     tells_of_deleted: bool = True
@@ -41,7 +37,7 @@ class World:
     def source(self, *, port: int | None = None, user: str = "guest:guest") -> Source:
         """The source under test."""
         address = parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")
-        [made] = sources([address], Papers(name="test"), (lambda _: OTHER) if self.as_other else recognize)
+        [made] = sources([address], Identity(name="test"))
         return made
 
     def publish(self, exchange: str, *subjects: str, **properties: Any) -> None:
@@ -55,8 +51,6 @@ class World:
                 channel.basic_publish(exchange, subject, body, pika.BasicProperties(**properties))
 
     def delete(self, queue: str) -> None:
-        """Delete a queue, or the one of a durable subscription."""
-        queue = f"amq.subscription.guest/test/{queue}" if self.as_other else queue
         with closing(pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port))) as connection:
             connection.channel().queue_delete(queue)
 
@@ -80,10 +74,6 @@ RABBITMQ: Final = (pytest.mark.needs_rabbitmq, needs_rabbitmq)
     scope="module",
     params=[
         pytest.param(("embedded", {"scheme": "amqp"}), id="embedded-0-9-1"),
-        pytest.param(("embedded", {"scheme": "amqp+10"}), id="embedded-1.0", marks=needs_amqp10),
-        pytest.param(
-            ("embedded", {"scheme": "amqp+10", "as_other": True}), id="embedded-1.0-as-any-other", marks=needs_amqp10
-        ),
         pytest.param(("real_rabbitmq", {"scheme": "amqp"}), id="rabbitmq-0-9-1", marks=RABBITMQ),
         pytest.param(
             ("real_rabbitmq", {"scheme": "amqp+10", "translates_headers": False, "tells_of_deleted": False}),
@@ -134,7 +124,7 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
 def test_a_message_arrives_whole(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        line = await world.source().open(Wish(exchange=exchange), ignore)
+        line = await world.source().open(Binding(exchange=exchange), ignore)
         world.publish(
             exchange,
             NEWS,
@@ -175,8 +165,8 @@ def test_only_subjects_that_match_come_and_in_order(
 ) -> None:
     async def story() -> None:
         world.publish(exchange)
-        narrow = await world.source().open(Wish(exchange=exchange, subject=pattern), ignore)
-        whole = await world.source().open(Wish(exchange=exchange), ignore)
+        narrow = await world.source().open(Binding(exchange=exchange, subject=pattern), ignore)
+        whole = await world.source().open(Binding(exchange=exchange), ignore)
         world.publish(exchange, "a.b", "a.b.c", "x.b.c")
         await taken(whole, 3)
         assert subjects(await taken(narrow, len(expected))) == expected
@@ -197,7 +187,7 @@ def test_an_exchange_that_is_not_there_is_waited_for_and_told_once(world: World,
             told.append(sentence)
             absent.set()
 
-        opening = asyncio.create_task(world.source().open(Wish(exchange=exchange), tell))
+        opening = asyncio.create_task(world.source().open(Binding(exchange=exchange), tell))
         await asyncio.wait_for(absent.wait(), SOON)
         world.publish(exchange)
         line = await opening
@@ -212,7 +202,7 @@ def test_an_exchange_that_is_not_there_is_waited_for_and_told_once(world: World,
 def test_the_wait_can_be_cancelled(world: World, exchange: str) -> None:
     async def story() -> None:
         absent = asyncio.Event()
-        opening = asyncio.create_task(world.source().open(Wish(exchange=exchange), lambda _: absent.set()))
+        opening = asyncio.create_task(world.source().open(Binding(exchange=exchange), lambda _: absent.set()))
         await asyncio.wait_for(absent.wait(), SOON)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -224,14 +214,14 @@ def test_the_wait_can_be_cancelled(world: World, exchange: str) -> None:
 def test_a_named_queue_collects_and_hands_out_again_what_was_not_accepted(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        wish = Wish(exchange=exchange, queue=f"{exchange}-kept")
-        line = await world.source().open(wish, ignore)
+        binding = Binding(exchange=exchange, queue=f"{exchange}-kept")
+        line = await world.source().open(binding, ignore)
         world.publish(exchange, "a", "b", "c", delivery_mode=2)
         await taken(line, 1)
         await taken(line, 1, verdict=None)
         await line.close()
         world.publish(exchange, "d", delivery_mode=2)
-        line = await world.source().open(wish, ignore)
+        line = await world.source().open(binding, ignore)
         again = await taken(line, 3)
         await line.close()
         world.delete(f"{exchange}-kept")
@@ -244,7 +234,7 @@ def test_a_named_queue_collects_and_hands_out_again_what_was_not_accepted(world:
 def test_what_is_released_comes_again(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        line = await world.source().open(Wish(exchange=exchange), ignore)
+        line = await world.source().open(Binding(exchange=exchange), ignore)
         world.publish(exchange, "a")
         await taken(line, 1, Verdict.RELEASED)
         [again] = await taken(line, 1)
@@ -257,7 +247,7 @@ def test_what_is_released_comes_again(world: World, exchange: str) -> None:
 def test_no_more_is_handed_out_than_was_asked_for(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        line = await world.source().open(Wish(exchange=exchange, prefetch=2), ignore)
+        line = await world.source().open(Binding(exchange=exchange, prefetch=2), ignore)
         world.publish(exchange, *"abcde")
         held = await taken(line, 2, verdict=None)
         with pytest.raises(TimeoutError):
@@ -275,8 +265,8 @@ def test_a_cut_connection_interrupts_and_a_queue_that_stays_hands_out_again(worl
         world.publish(exchange)
         with cuttable(world.port) as wire:
             source = world.source(port=wire.port)
-            wish = Wish(exchange=exchange, queue=f"{exchange}-kept")
-            line = await source.open(wish, ignore)
+            binding = Binding(exchange=exchange, queue=f"{exchange}-kept")
+            line = await source.open(binding, ignore)
             world.publish(exchange, "a", "b", delivery_mode=2)
             [held, _] = await taken(line, 2, verdict=None)
             wire.cut()
@@ -284,7 +274,7 @@ def test_a_cut_connection_interrupts_and_a_queue_that_stays_hands_out_again(worl
                 await asyncio.wait_for(line.next(), SOON)
             line.settle(held, Verdict.ACCEPTED)  # into the void
             await line.close()
-            line = await source.open(wish, ignore)
+            line = await source.open(binding, ignore)
             assert subjects(await taken(line, 2)) == ["a", "b"]
             await line.close()
             world.delete(f"{exchange}-kept")
@@ -295,7 +285,7 @@ def test_a_cut_connection_interrupts_and_a_queue_that_stays_hands_out_again(worl
 def test_a_queue_that_somebody_deletes_interrupts(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        line = await world.source().open(Wish(exchange=exchange, queue=f"{exchange}-kept"), ignore)
+        line = await world.source().open(Binding(exchange=exchange, queue=f"{exchange}-kept"), ignore)
         world.delete(f"{exchange}-kept")
         with pytest.raises(Interrupted) as interrupted:
             await asyncio.wait_for(line.next(), SOON)
@@ -308,7 +298,7 @@ def test_a_queue_that_somebody_deletes_interrupts(world: World, exchange: str) -
 def test_nobody_there_is_an_interruption_with_the_reason(world: World, exchange: str) -> None:
     async def story() -> None:
         with pytest.raises(Interrupted, match="Connection refused"):
-            await world.source(port=free_port()).open(Wish(exchange=exchange), ignore)
+            await world.source(port=free_port()).open(Binding(exchange=exchange), ignore)
 
     run(story)
 
@@ -316,7 +306,7 @@ def test_nobody_there_is_an_interruption_with_the_reason(world: World, exchange:
 def test_a_wrong_password_is_refused_for_good_and_in_no_text(world: World, exchange: str) -> None:
     async def story() -> None:
         with pytest.raises(SubscriptionRefused, match="refuses the user name or password") as refused:
-            await world.source(user="guest:geheim").open(Wish(exchange=exchange), ignore)
+            await world.source(user="guest:geheim").open(Binding(exchange=exchange), ignore)
         assert "geheim" not in str(refused.value)
 
     run(story)
@@ -325,7 +315,7 @@ def test_a_wrong_password_is_refused_for_good_and_in_no_text(world: World, excha
 def test_a_second_end_is_none(world: World, exchange: str) -> None:
     async def story() -> None:
         world.publish(exchange)
-        line = await world.source().open(Wish(exchange=exchange), ignore)
+        line = await world.source().open(Binding(exchange=exchange), ignore)
         await line.close()
         await line.close()
 

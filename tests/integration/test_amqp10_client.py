@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10 import message
-from pulpit.amqp.amqp10.address import Address
-from pulpit.amqp.amqp10.client import Connection, Manner, connect
+from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
 from pulpit.amqp.amqp10.lost import Cause, Lost
 from pulpit.amqp.amqp10.message import Message
 from pulpit.amqp.amqp10.words import ACCEPTED, NOT_FOUND, Terminus
@@ -17,7 +17,7 @@ from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 
 pytestmark = [needs_amqp10, needs_rabbitmq]
-MANNER = Manner(name="test", allow_plain=lambda _: True, connect_timeout=5)
+SETTINGS = ClientSettings(name="test", connect_timeout=5)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield running
 
 
-def at(port: int, user: str = "guest", password: str | None = None) -> Address:
-    return Address(host="127.0.0.1", port=port, user=user, password=password or "guest")
+def at(port: int, user: str = "guest", password: str | None = None) -> BrokerAddress:
+    return BrokerAddress(host="127.0.0.1", port=port, user=user, password=password or "guest")
 
 
 @contextlib.asynccontextmanager
 async def connected(broker: RabbitMQ) -> AsyncIterator[Connection]:
-    connection = await connect(at(broker.port), MANNER)
+    connection = await connect(at(broker.port), SETTINGS)
     try:
         yield connection
     finally:
@@ -95,8 +95,8 @@ def test_when_the_connection_is_given_up_everything_on_it_is_lost(broker: Rabbit
 @pytest.mark.parametrize(("user", "password"), [("guest", "wrong"), ("nobody", "x")])
 def test_a_log_in_that_fails_is_said_without_the_password(broker: RabbitMQ, user: str, password: str) -> None:
     async def story() -> None:
-        with pytest.raises(Lost, match="The log-in was refused") as caught:
-            await connect(at(broker.port, user, password), MANNER)
+        with pytest.raises(Lost, match="The login was refused") as caught:
+            await connect(at(broker.port, user, password), SETTINGS)
         assert caught.value.cause is Cause.LOGIN
         assert "wrong" not in str(caught.value)
 
@@ -119,15 +119,15 @@ async def peer(says: bytes) -> AsyncIterator[int]:
 def test_a_peer_that_is_not_there_or_speaks_otherwise_is_said_in_words() -> None:
     async def story() -> None:
         with pytest.raises(Lost, match="cannot be reached: Connection refused") as caught:
-            await connect(at(free_port()), MANNER)
+            await connect(at(free_port()), SETTINGS)
         assert caught.value.cause is Cause.UNREACHABLE
         async with peer(b"AMQP\x00\x00\x09\x01") as port:
             with pytest.raises(Lost, match="speaks AMQP 0-9-1") as caught:
-                await connect(at(port), MANNER)
+                await connect(at(port), SETTINGS)
             assert caught.value.cause is Cause.PROTOCOL
         async with peer(b"") as port:
             with pytest.raises(Lost, match="did not answer in time") as caught:
-                await connect(at(port), Manner(name="test", connect_timeout=0.3))
+                await connect(at(port), ClientSettings(name="test", connect_timeout=0.3))
             assert caught.value.cause is Cause.SILENT
 
     asyncio.run(asyncio.wait_for(story(), 60))

@@ -92,7 +92,7 @@ def test_a_wrong_password_is_told_and_ends_with_1(broker: RabbitMQ, tmp_path: Pa
 
 
 def test_without_the_extra_it_is_said_how_to_get_it() -> None:
-    program = "import sys; sys.modules['cproton'] = None; from pulpit.subscriber.listen import main; main()"
+    program = "import sys; sys.modules['cproton'] = None; from pulpit.cli.listen import main; main()"
     command = [sys.executable, "-c", program, "--url", "amqp+10://localhost"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1

@@ -291,8 +291,8 @@ def test_a_durable_queue_at_several_brokers_is_a_quorum_queue(
     [
         (["--queue-type", "quorum"], "--queue-type: is that of a durable queue"),
         (["--queue", ""], "--queue: must have a name"),
-        (["--url", "amqps://localhost", "--ca-path", "/nowhere"], "--ca-path: /nowhere holds no certificates"),
-        (["--url", "amqp://localhost,"], "--url: must begin with"),
+        (["--url", "amqps://localhost", "--ca-path", "/nowhere"], "--ca-path: /nowhere cannot be read"),
+        (["--url", "amqp://localhost,"], "--url: address 2 of 2: it must begin with"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(tmp_path: Path, options: list[str], words: str) -> None:

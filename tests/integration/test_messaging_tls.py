@@ -11,12 +11,12 @@ from typing import Any
 import pika
 import pytest
 
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
 from pulpit.delivery.notifiers.amqp091 import Amqp091
-from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
-from pulpit.server.messaging import broker_urls, by_certificate, trust
+from pulpit.server.messaging import broker_addresses, trust
 from pulpit.settings import Messaging
 from support.authority import Authority
 from support.broker_thread import broker_thread
@@ -35,9 +35,8 @@ def authority(tmp_path: Path) -> Authority:
 @contextlib.asynccontextmanager
 async def notifier(section: Messaging) -> AsyncIterator[Notifier]:
     """As the server opens it."""
-    urls = broker_urls(section)
-    link = Link(urls, trust(section), certified=[url for url in urls if by_certificate(url, section)])
-    kind = Amqp091(link, "amq.topic", source="/pulpit/test")
+    publisher = Publisher(broker_addresses(section), trust(section), by_certificate=bool(section.clientcert))
+    kind = Amqp091(publisher, "amq.topic", source="/pulpit/test")
     opened = kind.open({})
     try:
         yield opened
@@ -105,7 +104,7 @@ def test_a_certificate_logs_in_to_the_embedded_broker(authority: Authority) -> N
         assert list(deliver(Messaging(url=url, cacert=str(authority.file), clientcert=str(mine)))) == [DELIVERED]
         (refused,) = deliver(Messaging(url=url, cacert=str(authority.file)))
     assert isinstance(refused, Retry)
-    assert "the log-in was refused" in refused.reason
+    assert "the login was refused" in refused.reason
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_a_certificate_logs_in_to_rabbitmq(authority: Authority, broker_that_ask
     for section in (Messaging(**base, clientcert=str(unknown)), Messaging(**base)):
         (outcome,) = deliver(section)
         assert isinstance(outcome, Retry)
-        assert "the log-in was refused" in outcome.reason or "it wants a client certificate" in outcome.reason
+        assert "the login was refused" in outcome.reason or "it wants a client certificate" in outcome.reason
     with pytest.raises(pika.exceptions.AMQPConnectionError):  # nobody is let in without one
         pika.BlockingConnection(
             pika.ConnectionParameters(

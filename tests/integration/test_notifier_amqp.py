@@ -10,8 +10,9 @@ from typing import Any
 import pika
 import pytest
 
+from pulpit.amqp.address import parse_all
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
-from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue
 from support.happenings import event
@@ -30,7 +31,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @contextlib.asynccontextmanager
 async def notifier(config: Mapping[str, Any], *urls: str) -> AsyncIterator[Notifier]:
-    kind = Amqp091(Link(urls), "amq.topic", source="/pulpit/test")
+    kind = Amqp091(Publisher(parse_all(urls, "test")), "amq.topic", source="/pulpit/test")
     kind.check_config(config)
     opened = kind.open(config)
     try:
@@ -152,9 +153,7 @@ def test_of_several_brokers_the_next_is_tried(broker: RabbitMQ) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("user", "words"), [("guest:wrong", "the log-in was refused"), ("guest:guest", "virtual host")]
-)
+@pytest.mark.parametrize(("user", "words"), [("guest:wrong", "the login was refused"), ("guest:guest", "virtual host")])
 def test_a_log_in_that_fails_is_said_without_the_password(broker: RabbitMQ, user: str, words: str) -> None:
     host = "%2F" if "wrong" in user else "nowhere"
     (outcome,) = deliver({}, f"amqp://{user}@127.0.0.1:{broker.port}/{host}")
@@ -196,5 +195,5 @@ def test_a_broker_that_blocks_publishers_delays_and_says_why(tmp_path: Path) -> 
 )
 def test_a_configuration_that_cannot_work_is_refused_when_it_is_given(config: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue) as caught:
-        Amqp091(Link(["amqp://127.0.0.1"]), "amq.topic").check_config(config)
+        Amqp091(Publisher(parse_all("amqp://127.0.0.1", "test")), "amq.topic").check_config(config)
     assert caught.value.property_names == ["notifier_config"]

@@ -12,10 +12,10 @@ from typing import Any
 import pika
 import pytest
 
-from pulpit.amqp.amqp10.address import Address, parse
-from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.address import BrokerAddress, parse
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.amqp10_link import Link
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.events import Event
 from support.amqp10 import needs_amqp10
@@ -37,16 +37,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield running
 
 
-def address(broker: RabbitMQ) -> Address:
+def address(broker: RabbitMQ) -> BrokerAddress:
     return parse(broker.url.replace("amqp://", "amqp+10://"), "url")
 
 
 @contextlib.asynccontextmanager
 async def notifier(
-    config: Mapping[str, Any], *addresses: Address, tls: ssl.SSLContext | None = None, external: bool = False
+    config: Mapping[str, Any],
+    *addresses: BrokerAddress,
+    context: ssl.SSLContext | None = None,
+    by_certificate: bool = False,
 ) -> AsyncIterator[Notifier]:
-    manner = Manner(name="test", tls=tls, external=external, allow_plain=lambda one: one.tls or one.host == "127.0.0.1")
-    kind = Amqp10(Link(addresses, manner), "amq.topic", source="/pulpit/test")
+    settings = ClientSettings(name="test", context=context, by_certificate=by_certificate)
+    kind = Amqp10(Publisher(addresses, settings), "amq.topic", source="/pulpit/test")
     kind.check_config(config)
     opened = kind.open(config)
     try:
@@ -56,9 +59,9 @@ async def notifier(
         await kind.close()
 
 
-def deliver(config: Mapping[str, Any], *addresses: Address, count: int = 3, **manner: Any) -> list[Outcome]:
+def deliver(config: Mapping[str, Any], *addresses: BrokerAddress, count: int = 3, **settings: Any) -> list[Outcome]:
     async def story() -> list[Outcome]:
-        async with notifier(config, *addresses, **manner) as opened:
+        async with notifier(config, *addresses, **settings) as opened:
             return list(await opened.deliver([event(number) for number in range(1, count + 1)]))
 
     return asyncio.run(asyncio.wait_for(story(), 60))
@@ -137,7 +140,7 @@ def test_an_exchange_that_was_deleted_is_made_again(broker: RabbitMQ) -> None:
 def test_whoever_may_not_create_is_told_what_somebody_must_do(broker: RabbitMQ) -> None:
     broker.control("add_user", "writer", "writer")
     broker.control("set_permissions", "writer", "^$", ".*", ".*")
-    writer = Address(host="127.0.0.1", port=broker.port, user="writer", password="writer")
+    writer = BrokerAddress(host="127.0.0.1", port=broker.port, user="writer", password="writer")
     (outcome,) = deliver({"exchange": "forbidden"}, writer)
     assert isinstance(outcome, Retry)
     assert "The exchange forbidden cannot be created" in outcome.reason
@@ -148,9 +151,9 @@ def test_whoever_may_not_create_is_told_what_somebody_must_do(broker: RabbitMQ) 
 
 
 def test_a_log_in_that_fails_is_said_without_the_password(broker: RabbitMQ) -> None:
-    (outcome,) = deliver({}, Address(host="127.0.0.1", port=broker.port, user="guest", password="wrong"))
+    (outcome,) = deliver({}, BrokerAddress(host="127.0.0.1", port=broker.port, user="guest", password="wrong"))
     assert isinstance(outcome, Retry)
-    assert "The log-in was refused" in outcome.reason
+    assert "The login was refused" in outcome.reason
     assert "wrong" not in outcome.reason
 
 
@@ -196,15 +199,15 @@ def test_over_tls_the_certificate_and_the_host_are_checked_and_a_client_certific
     secured: tuple[int, Authority], tmp_path: Path
 ) -> None:
     port, authority = secured
-    guest = Address(host="localhost", port=port, tls=True, user="guest", password="guest")
-    assert deliver({}, guest, tls=authority.client()) == [DELIVERED] * 3
-    (outcome,) = deliver({}, guest, tls=Authority(tmp_path / "other").client())
+    guest = BrokerAddress(host="localhost", port=port, tls=True, user="guest", password="guest")
+    assert deliver({}, guest, context=authority.client()) == [DELIVERED] * 3
+    (outcome,) = deliver({}, guest, context=Authority(tmp_path / "other").client())
     assert isinstance(outcome, Retry)
     assert outcome.reason.startswith(f"The certificate of localhost:{port} is not trusted: ")
     mine = authority.client(authority.issue("client", "robot@example.com", common_name="robot"))
-    robot = Address(host="localhost", port=port, tls=True)
-    assert deliver({"exchange": "mine"}, robot, tls=mine, external=True) == [DELIVERED] * 3
+    robot = BrokerAddress(host="localhost", port=port, tls=True)
+    assert deliver({"exchange": "mine"}, robot, context=mine, by_certificate=True) == [DELIVERED] * 3
     unknown = authority.client(authority.issue("other", "nobody@example.com", common_name="nobody"))
-    (refused,) = deliver({}, robot, tls=unknown, external=True)
+    (refused,) = deliver({}, robot, context=unknown, by_certificate=True)
     assert isinstance(refused, Retry)
-    assert "The log-in was refused" in refused.reason
+    assert "The login was refused" in refused.reason

@@ -52,7 +52,7 @@ def exchange(broker: BrokerProcess) -> str:
 
 def publish(broker: BrokerProcess, exchange: str, numbers: Sequence[int], *, repo_id: str = "zoo") -> list[str]:
     """Publish events with these numbers, as Pulpit does; answers their ids."""
-    from pulpit.delivery.notifiers.amqp_message import properties  # noqa: PLC0415 - of the server, not of who subscribes
+    from pulpit.delivery.notifiers.amqp_listener import properties  # noqa: PLC0415 - of the server, not of who subscribes
 
     ids = []
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:

@@ -13,9 +13,9 @@ import click
 
 from pulpit.admin.main import root
 from pulpit.cli.fire import fire
+from pulpit.cli.listen import listen
 from pulpit.cli.main import check
 from pulpit.cli.tail import tail
-from pulpit.subscriber.listen import command as listen
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
 _SECTION: Final = re.compile(

@@ -94,7 +94,7 @@ def test_a_secret_in_a_url_is_not_repeated(tmp_path: Path) -> None:
         ("[messaging]\nurl: amqps://u:hunter2@h\n", "[messaging] url"),
         ("[database]\nurl: postgresql://u:hunter2@h/d\n", "[database] url"),
         ("[email]\npassword: hunter2\n", "[email] password"),
-        ("[email]\npassword:\n[messaging]\nurl: amqps://u@h:5671\n", None),
+        ("[email]\npassword:\n[messaging]\nurl: amqps://h:5671\n", None),
     ],
 )
 def test_a_password_that_others_can_read_is_warned_of(tmp_path: Path, text: str, key: str | None) -> None:

@@ -10,6 +10,7 @@ import click
 from pulpit import __version__
 from pulpit.cli.broker import looks
 from pulpit.cli.fire import fire
+from pulpit.cli.listen import listen
 from pulpit.cli.tail import tail
 from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData
 from pulpit.client.output import OutputGone, forget_output
@@ -17,7 +18,6 @@ from pulpit.client.render import clean_lines
 from pulpit.client.sections import Section
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.settings import load
-from pulpit.subscriber.listen import command as listen_command
 
 EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: the configuration cannot work."""
@@ -120,7 +120,7 @@ def hash_password() -> None:
 
 for look in looks():
     broker.add_command(look)
-pulpit.add_command(listen_command, "listen")
+pulpit.add_command(listen)
 pulpit.add_command(fire)
 pulpit.add_command(tail)
 

@@ -90,7 +90,7 @@ async def keep_fresh(watched: Sequence[Watched], sleep: Callable[[float], Awaita
 
 def _read(path: Path, source: str) -> tuple[str, int]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(LONGEST + 1)
     except OSError as error:

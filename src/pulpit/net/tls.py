@@ -102,12 +102,40 @@ def client_context(authorities: str | Path | None = None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=authorities)
 
 
-def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
-    """Let a context trust the authorities in a file too.
+def configured_context(
+    authorities: Path | None, source: str, certificate: CertificateFiles | None = None
+) -> ssl.SSLContext:
+    """The same for files that a configuration names, and what is shown to the servers.
+
+    Args:
+        authorities: a file or folder; null is the system's.
+        source: the key or option that names it.
+        certificate: our own, if there is one.
 
     Raises:
-        ConfigurationError: it holds none, or cannot be read.
+        ConfigurationError: a file cannot be used.
     """
+    if authorities is not None and not authorities.is_dir() and _CERTIFICATE not in read_pem(authorities, source):
+        raise ConfigurationError(source, f"{authorities} holds no certificate in PEM.")
+    try:
+        context = client_context(authorities)
+    except OSError as error:
+        raise ConfigurationError(source, f"{authorities} cannot be used ({error.strerror or error}).") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        certificate.load(context)
+    return context
+
+
+def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
+    """Let a context trust the authorities in a file too, or in a folder that `openssl rehash` has gone over.
+
+    Raises:
+        ConfigurationError: a file holds none, or cannot be read.
+    """
+    if authorities.is_dir():
+        context.load_verify_locations(capath=authorities)
+        return
     if _CERTIFICATE not in read_pem(authorities, source):
         raise ConfigurationError(source, f"{authorities} holds no certificate in PEM.")
     try:

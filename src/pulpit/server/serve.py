@@ -14,18 +14,20 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import uvicorn
 import uvloop
 
 from pulpit import logs
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.client import Manner
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.api.app import create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
@@ -34,9 +36,6 @@ from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.amqp10_link import Link as Link10
-from pulpit.delivery.notifiers.amqp10_link import Reading
-from pulpit.delivery.notifiers.amqp_link import Link
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
@@ -49,7 +48,7 @@ from pulpit.repositories.recovery import recover, recover_one
 from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
-from pulpit.settings import Messaging, Settings
+from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.retention import Retention
 from pulpit.store.wakeups import WakeupSocket
@@ -58,11 +57,19 @@ from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
-AmqpLink = Link | Link10
+AmqpPublisher = Publisher | Publisher10
 REST_PATIENCE: Final = 2
 """Seconds that requests under way have to end when the server stops."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Embedded:
+    """The embedded broker, and how the server itself reaches it."""
+
+    broker: Broker
+    address: BrokerAddress
 
 
 def serve(settings: Settings, warnings: list[str]) -> None:
@@ -97,15 +104,17 @@ async def _serve(settings: Settings) -> None:
         await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
         embedded = await _broker(settings, stack)
         outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
-        link = _link(settings, embedded, outgoing)
-        kinds = _notifier_types(settings, link, node)
+        publisher = _publisher(settings, embedded, outgoing)
+        kinds = _notifier_types(settings, publisher, node)
         dispatcher = Dispatcher(database, kinds, system_clock, node=node)
         supervisor = _supervisor(settings, database, node)
         scheduler = Scheduler(database, system_clock)
         handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
         stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
-        services = _services(settings, database, kinds, link=link, supervisor=supervisor, dispatcher=dispatcher)
+        services = _services(
+            settings, database, kinds, publisher=publisher, supervisor=supervisor, dispatcher=dispatcher
+        )
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
@@ -137,64 +146,59 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Broker, str] | None:
-    """Start the embedded broker, if it is wanted, and answer it with the URL by which the server itself reaches it."""
+async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embedded | None:
+    """Start the embedded broker, if it is wanted."""
     if not settings.embedded_broker:
         return None
     config, password = brokering.with_own_user(brokering.broker_config(settings))
     broker = await stack.enter_async_context(Broker(config))
     _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
-    scheme = "amqps" if config.ssl_context else "amqp"
     host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
-    place = f"{f'[{host}]' if ':' in host else host}:{broker.port}/{quote(config.virtual_hosts[0], safe='')}"
-    return broker, f"{scheme}://{brokering.OWN_LOGIN}:{password}@{place}"
+    address = BrokerAddress(
+        host=host,
+        port=broker.port,
+        tls=config.ssl_context is not None,
+        virtual_host=config.virtual_hosts[0],
+        user=brokering.OWN_LOGIN,
+        password=password,
+    )
+    return _Embedded(broker=broker, address=address)
 
 
-def _look_into(embedded: tuple[Broker, str] | None) -> Callable[[], dict[str, Any]] | None:
-    return None if embedded is None else lambda: asdict(embedded[0].status())
+def _look_into(embedded: _Embedded | None) -> Callable[[], dict[str, Any]] | None:
+    return None if embedded is None else lambda: asdict(embedded.broker.status())
 
 
-def _link(settings: Settings, embedded: tuple[Broker, str] | None, tls: ssl.SSLContext | None) -> AmqpLink | None:
+def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLContext | None) -> AmqpPublisher | None:
     """The way to the broker: the embedded one, a configured one, or none."""
     section = settings.messaging
-    urls = [embedded[1]] if embedded else messaging.broker_urls(section)
-    if not urls:
+    addresses = (embedded.address,) if embedded else messaging.broker_addresses(section)
+    if not addresses:
         return None
-    if messaging.speaks_10(section):
-        return _link_10(section, urls, tls)
-    if embedded:
-        return Link(urls, tls)
-    return Link(urls, tls, certified=[url for url in urls if messaging.by_certificate(url, section)])
-
-
-def _link_10(section: Messaging, urls: list[str], tls: ssl.SSLContext | None) -> Link10:
+    by_certificate = bool(section.clientcert) and not embedded
+    if not addresses[0].speaks_10:
+        return Publisher(addresses, tls, by_certificate=by_certificate)
     proton.load()  # says at the start, and not at the first event, that it is not there
-    manner = Manner(
-        name="pulpit-events",
-        tls=tls,
-        external=bool(section.clientcert),
-        allow_plain=lambda address: messaging.may_send_password(address, section),
-    )
-    reading = Reading(profile=section.profile, address=section.address)
-    return Link10([messaging.address_10(url) for url in urls], manner, reading)
+    settings_10 = ClientSettings(name="pulpit-events", context=tls, by_certificate=by_certificate)
+    return Publisher10(addresses, settings_10, profile=section.profile, template=section.address)
 
 
-def _amqp(link: AmqpLink | None, exchange: str, source: str) -> NotifierType:
-    if link is None:
+def _amqp(publisher: AmqpPublisher | None, exchange: str, source: str) -> NotifierType:
+    if publisher is None:
         return Amqp091Disabled()
-    if isinstance(link, Link10):
-        return Amqp10(link, exchange, source=source)
-    return Amqp091(link, exchange, source=source)
+    if isinstance(publisher, Publisher10):
+        return Amqp10(publisher, exchange, source=source)
+    return Amqp091(publisher, exchange, source=source)
 
 
 def _watched(
     settings: Settings,
-    embedded: tuple[Broker, str] | None,
+    embedded: _Embedded | None,
     incoming: ssl.SSLContext | None,
     outgoing: ssl.SSLContext | None,
 ) -> list[Watched]:
     """The files that are read again when they change."""
-    found = brokering.watched(settings, embedded[0], outgoing) if embedded else []
+    found = brokering.watched(settings, embedded.broker, outgoing) if embedded else []
     if outgoing is not None and not embedded:
         found += messaging.watched(settings.messaging, outgoing)
     if incoming is not None:
@@ -209,10 +213,10 @@ def _certificate(settings: Settings) -> CertificateFiles:
     return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
 
 
-def _notifier_types(settings: Settings, link: AmqpLink | None, node: str) -> NotifierTypes:
+def _notifier_types(settings: Settings, publisher: AmqpPublisher | None, node: str) -> NotifierTypes:
     source = f"/pulpit/{node}"
     exchange = settings.messaging.topic_exchange
-    amqp = _amqp(link, exchange, source)
+    amqp = _amqp(publisher, exchange, source)
     http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
@@ -256,7 +260,7 @@ def _services(
     database: Database,
     kinds: NotifierTypes,
     *,
-    link: AmqpLink | None,
+    publisher: AmqpPublisher | None,
     supervisor: Supervisor,
     dispatcher: Dispatcher,
 ) -> Services:
@@ -266,7 +270,7 @@ def _services(
         listener_types=kinds,
         content_types=content_types(),
         data_dir=settings.data_dir,
-        messaging_connected=lambda: link is not None and link.connected,
+        messaging_connected=lambda: publisher is not None and publisher.connected,
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
         news=dispatcher.news,

@@ -1,8 +1,9 @@
 """Subscribing to events from a program: `pulpit.subscribe`, and what it hands out.
 
-subscribing    the door: checks what was asked
-subscription   events, acknowledged, without duplicates (`duplicates`), with a report of gaps (`gaps`)
-following      the same subscription over every loss of a connection
-source         the port of a protocol: `amqp091`, and `amqp10` with the manners of its brokers (`manners10`)
-event, message what arrives; `wish`, `address` what is asked, and of whom
+subscribe      what was asked for, checked and put together
+subscription   events, acknowledged, without duplicates, with a report of `gaps`
+source         the port of a protocol, and a stream of messages over every loss of a connection
+amqp091, amqp10   the two protocols
+event          a message, and the event that is read from it
+listen         the same for a person: what `pulpit listen` does
 """

@@ -8,9 +8,9 @@ with the connection.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from ssl import SSLCertVerificationError
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -30,11 +30,12 @@ from pika.exceptions import (
 from pika.frame import Method
 from pika.spec import Basic
 
-from pulpit.amqp.amqp091.asking import Ask, Asking, open_channel
-from pulpit.amqp.amqp091.connecting import connect, leave
-from pulpit.amqp.amqp091.words import causes
-from pulpit.subscriber.message import Message
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp091 import connection as amqp091
+from pulpit.amqp.amqp091.connection import Calls, causes, connect, open_channel
+from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import (
+    Binding,
     Delivery,
     Doubts,
     Inbox,
@@ -45,14 +46,12 @@ from pulpit.subscriber.source import (
     Tell,
     Verdict,
 )
-from pulpit.subscriber.wish import Wish
 
-ANSWER_SECONDS: Final = 10.0
-"""Until a broker must have answered a declaration."""
 EXCHANGE_PAUSE: Final = 0.2
 """Seconds between two questions for an exchange that does not exist yet."""
 
-_CONNECT_SECONDS: Final = 30.0
+_CONNECT_TIMEOUT: Final = 20.0
+_HEARTBEAT: Final = 30
 _UNREAD_MILLISECONDS: Final = 60_000
 _NOT_FOUND: Final = 404
 _TURNS_TO_WRITE: Final = 2
@@ -81,17 +80,17 @@ _PROPERTIES: Final = (
 class Amqp091Source:
     """One broker that speaks AMQP 0-9-1."""
 
-    def __init__(self, parameters: pika.ConnectionParameters, where: str) -> None:
-        self._parameters: Final = parameters
-        self._where: Final = where
+    def __init__(
+        self, address: BrokerAddress, name: str, context: ssl.SSLContext | None = None, *, by_certificate: bool = False
+    ) -> None:
+        self.address: Final = address
+        self.context: Final = context
+        self.by_certificate: Final = by_certificate
+        self.name: Final = name
+        self.where: Final = str(address)
         self._doubts: Final = Doubts()
 
-    @property
-    def where(self) -> str:
-        """Its address."""
-        return self._where
-
-    async def open(self, wish: Wish, tell: Tell) -> Line:
+    async def open(self, binding: Binding, tell: Tell) -> Line:
         """Connect, wait for the exchange, bind and consume.
 
         Raises:
@@ -99,14 +98,14 @@ class Amqp091Source:
             SubscriptionRefused: credentials, virtual host, permission, certificate, queue or protocol are refused.
         """
         try:
-            connection = await connect(AsyncioConnection, self._parameters, seconds=_CONNECT_SECONDS)
-            line = await self._subscribed(connection, wish, tell)
+            connection = await self._connect()
+            line = await self._subscribed(connection, binding, tell)
         except (AMQPError, OSError, TimeoutError) as error:
             raise self._judged(error) from None
         self._doubts.clear()
         return line
 
-    async def declare(self, wish: Wish, tell: Tell) -> str:
+    async def declare(self, binding: Binding, tell: Tell) -> str:
         """Make and bind the queue for somebody who receives from it in another way; answers its name.
 
         One that does not stay goes when its reader does, or after a minute if none comes.
@@ -116,24 +115,35 @@ class Amqp091Source:
             SubscriptionRefused: as in `open`.
         """
         try:
-            connection = await connect(AsyncioConnection, self._parameters, seconds=_CONNECT_SECONDS)
+            connection = await self._connect()
             try:
-                channel, asking = await _channel_with_exchange(connection, wish.exchange, tell)
-                expiry = {} if wish.stays else {"x-expires": _UNREAD_MILLISECONDS}
-                return await _bound_queue(channel, asking, wish, exclusive=False, more=expiry)
+                channel, calls = await _channel_with_exchange(connection, binding.exchange, tell)
+                expiry = {} if binding.stays else {"x-expires": _UNREAD_MILLISECONDS}
+                return await _bound_queue(channel, calls, binding, exclusive=False, more=expiry)
             finally:
-                await leave(connection)
+                await amqp091.close(connection)
         except (AMQPError, OSError, TimeoutError) as error:
             raise self._judged(error) from None
 
-    async def _subscribed(self, connection: AsyncioConnection, wish: Wish, tell: Tell) -> Line:
+    async def _connect(self) -> AsyncioConnection:
+        parameters = amqp091.parameters(
+            self.address,
+            name=self.name,
+            heartbeat=_HEARTBEAT,
+            context=self.context,
+            by_certificate=self.by_certificate,
+            timeout=_CONNECT_TIMEOUT,
+        )
+        return await connect(AsyncioConnection, parameters)
+
+    async def _subscribed(self, connection: AsyncioConnection, binding: Binding, tell: Tell) -> Line:
         try:
-            channel, asking = await _channel_with_exchange(connection, wish.exchange, tell)
-            queue = await _bound_queue(channel, asking, wish, exclusive=not wish.stays)
-            line = _Line(connection, channel, Inbox(keeps=wish.stays), self._where)
-            await line.consume(queue, asking)
+            channel, calls = await _channel_with_exchange(connection, binding.exchange, tell)
+            queue = await _bound_queue(channel, calls, binding, exclusive=not binding.stays)
+            line = _Line(connection, channel, Inbox(keeps=binding.stays), self.where)
+            await line.consume(queue, calls)
         except BaseException:
-            await leave(connection)
+            await amqp091.close(connection)
             raise
         return line
 
@@ -142,7 +152,7 @@ class Amqp091Source:
         for cause in causes(error):
             reason = self._hopeless(cause)
             if reason is not None:
-                return SubscriptionRefused(f"{self._where} {reason}")
+                return SubscriptionRefused(f"{self.where} {reason}")
         return Interrupted(_in_words(error))
 
     def _hopeless(self, cause: BaseException) -> str | None:
@@ -153,14 +163,14 @@ class Amqp091Source:
             case ProbableAuthenticationError() if "(403)" in str(cause) or self._doubts.believed():
                 reason = "refuses the user name or password"
             case ProbableAccessDeniedError() if "(530)" in str(cause) or self._doubts.believed():
-                reason = f"refuses the virtual host {self._parameters.virtual_host}"
+                reason = f"refuses the virtual host {self.address.virtual_host}"
             case ConnectionClosedByBroker() if cause.reply_code in _HOPELESS_CLOSES:
                 reason = f"closes the connection: {cause.reply_text}"
             case ChannelClosedByBroker() if cause.reply_code not in _HEALING_CLOSES:
                 reason = f"refuses the subscription: {cause.reply_text}"
             case IncompatibleProtocolError() | ProtocolVersionMismatch() if self._doubts.believed():
                 reason = "does not speak AMQP 0-9-1"
-            case SSLCertVerificationError():
+            case ssl.SSLCertVerificationError():
                 reason = f"shows a certificate that is not trusted: {cause.verify_message}"
         return reason
 
@@ -177,9 +187,9 @@ class _Line:
         channel.add_on_cancel_callback(self._on_cancel)
         channel.add_on_close_callback(self._on_close)
 
-    async def consume(self, queue: str, asking: Asking) -> None:
+    async def consume(self, queue: str, calls: Calls) -> None:
         """Begin to receive."""
-        await _ask(asking, lambda done: self._channel.basic_consume(queue, self._on_message, callback=done))
+        await calls.call(lambda done: self._channel.basic_consume(queue, self._on_message, callback=done))
 
     async def next(self) -> Delivery:
         """Wait for the next message."""
@@ -198,7 +208,7 @@ class _Line:
     async def close(self) -> None:
         """Close the connection."""
         self._inbox.end(Interrupted("closed"))
-        await leave(self._connection)
+        await amqp091.close(self._connection)
 
     def _on_message(self, _: Channel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
         self._inbox.put(Delivery(message=_message(method, properties, body), line=self, tag=method.delivery_tag))
@@ -212,19 +222,19 @@ class _Line:
         self._inbox.end(Interrupted(_in_words(reason)))
 
 
-async def _channel_with_exchange(connection: AsyncioConnection, exchange: str, tell: Tell) -> tuple[Channel, Asking]:
+async def _channel_with_exchange(connection: AsyncioConnection, exchange: str, tell: Tell) -> tuple[Channel, Calls]:
     """Wait for the exchange; a question for one that is absent costs the channel (AMQP 0-9-1 section 1.3, 404)."""
     told = False
     while True:
-        channel = await open_channel(connection, seconds=ANSWER_SECONDS)
-        asking = Asking(channel)
+        channel = await open_channel(connection)
+        calls = Calls(channel)
         try:
-            await _ask(asking, partial(_ask_for_exchange, channel, exchange))
+            await calls.call(partial(_ask_for_exchange, channel, exchange))
         except ChannelClosedByBroker as closed:
             if closed.reply_code != _NOT_FOUND:
                 raise
         else:
-            return channel, asking
+            return channel, calls
         if not told:
             tell(f"exchange {exchange} does not exist yet, waiting for it")
         told = True
@@ -236,28 +246,23 @@ def _ask_for_exchange(channel: Channel, exchange: str, done: Callable[[Any], Non
 
 
 async def _bound_queue(
-    channel: Channel, asking: Asking, wish: Wish, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE
+    channel: Channel, calls: Calls, binding: Binding, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE
 ) -> str:
-    stays = wish.stays
-    declared = await _ask(
-        asking,
+    stays = binding.stays
+    declared = await calls.call(
         lambda done: channel.queue_declare(
-            wish.queue or "",
+            binding.queue or "",
             durable=stays,
             exclusive=exclusive,
             auto_delete=not stays,
-            arguments={**wish.queue_arguments, **more},
+            arguments={**binding.queue_arguments, **more},
             callback=done,
         ),
     )
     queue: str = declared.method.queue
-    await _ask(asking, lambda done: channel.queue_bind(queue, wish.exchange, wish.subject, callback=done))
-    await _ask(asking, lambda done: channel.basic_qos(prefetch_count=wish.prefetch, callback=done))
+    await calls.call(lambda done: channel.queue_bind(queue, binding.exchange, binding.subject, callback=done))
+    await calls.call(lambda done: channel.basic_qos(prefetch_count=binding.prefetch, callback=done))
     return queue
-
-
-async def _ask(asking: Asking, ask: Ask) -> Method:
-    return await asking.answer(ask, seconds=ANSWER_SECONDS)
 
 
 def _in_words(error: Exception) -> str:

@@ -1,24 +1,35 @@
 """Messages over AMQP 1.0, on the client of `pulpit.amqp.amqp10`.
 
-    connect ──► which broker? ──► its way of subscribing (`manners10`) ──► attach with a window of credit
+    connect ──► which broker? ──► its way of subscribing (its profile) ──► attach with a window of credit
 
 Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds a queue: AMQP 1.0 itself knows neither.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from pulpit.amqp.amqp10 import client, words
-from pulpit.amqp.amqp10.address import Address
+from pulpit.amqp.amqp10 import client, message, words
 from pulpit.amqp.amqp10.attached import Receiver
-from pulpit.amqp.amqp10.client import Connection, Manner
+from pulpit.amqp.amqp10.client import ClientSettings, Connection
+from pulpit.amqp.amqp10.codec import DecodeError
+from pulpit.amqp.amqp10.events import Opened
 from pulpit.amqp.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10.profiles import Profile, recognised
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
-from pulpit.subscriber.arrival10 import read
-from pulpit.subscriber.manners10 import Broker, Place, Recognize, recognize
-from pulpit.subscriber.source import Delivery, Doubts, Interrupted, Line, Outgoing, SubscriptionRefused, Tell, Verdict
-from pulpit.subscriber.wish import Wish
+from pulpit.subscriber.event import Message, plain
+from pulpit.subscriber.source import (
+    Binding,
+    Delivery,
+    Doubts,
+    Interrupted,
+    Line,
+    Outgoing,
+    SubscriptionRefused,
+    Tell,
+    Verdict,
+)
 from pulpit.topics import matches
 
 _HOPELESS: Final = frozenset(
@@ -32,27 +43,34 @@ _HOPELESS: Final = frozenset(
     }
 )
 _OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {Verdict.ACCEPTED: words.ACCEPTED, Verdict.RELEASED: words.RELEASED}
+_SAME: Final = (
+    "content_type",
+    "content_encoding",
+    "correlation_id",
+    "reply_to",
+    "message_id",
+    "user_id",
+    "to",
+    "group_id",
+)
+_ANNOTATED: Final = {"type": "x-basic-type", "app_id": "x-basic-app-id"}
+"""Properties that AMQP 1.0 does not have; brokers that speak both carry them in annotations."""
+_EARLIEST_MILLISECONDS: Final = 100_000_000_000
+"""March 1973. RabbitMQ 3 hands on the seconds of AMQP 0-9-1 as they are, where milliseconds are due."""
+_PERSISTENT: Final = 2
 
 
 class Amqp10Source:
     """One broker that speaks AMQP 1.0."""
 
-    def __init__(
-        self, address: Address, manner: Manner, where: str, declaring: Amqp091Source, recognize: Recognize = recognize
-    ) -> None:
-        self._address: Final = address
-        self._manner: Final = manner
-        self._where: Final = where
-        self._declaring: Final = declaring
-        self._recognize: Final = recognize
+    def __init__(self, over_091: Amqp091Source, recognised: Callable[[Opened | None], Profile] = recognised) -> None:
+        """Make it from the source that makes queues there, where the broker speaks AMQP 0-9-1 too."""
+        self.where: Final = over_091.where
+        self._over_091: Final = over_091
+        self._recognised: Final = recognised
         self._doubts: Final = Doubts()
 
-    @property
-    def where(self) -> str:
-        """Its address."""
-        return self._where
-
-    async def open(self, wish: Wish, tell: Tell) -> Line:
+    async def open(self, binding: Binding, tell: Tell) -> Line:
         """Connect, find the place to receive from, and attach.
 
         Raises:
@@ -60,11 +78,11 @@ class Amqp10Source:
             SubscriptionRefused: credentials, certificate, permission, queue or protocol are refused.
         """
         try:
-            connection = await client.connect(self._address, self._manner)
+            connection = await client.connect(self._over_091.address, self._settings())
         except Lost as lost:
             raise self._judged(lost) from None
         try:
-            line = await self._subscribed(connection, wish, tell)
+            line = await self._subscribed(connection, binding, tell)
         except Lost as lost:
             await connection.close()
             raise self._judged(lost) from None
@@ -74,34 +92,38 @@ class Amqp10Source:
         self._doubts.clear()
         return line
 
-    async def _subscribed(self, connection: Connection, wish: Wish, tell: Tell) -> Line:
-        broker = self._recognize(connection.remote)
-        if broker.declares(wish):
-            place = broker.queue(await self._declaring.declare(wish, tell))
-            receiver = await connection.receiver(place.source, name=place.name, window=wish.prefetch)
-        else:
-            place = broker.exchange(wish)
-            receiver = await self._attached(connection, place, wish, tell)
-        return _Line(connection, receiver, wish=wish, broker=broker, place=place, where=self._where)
+    def _settings(self) -> ClientSettings:
+        over_091 = self._over_091
+        return ClientSettings(name=over_091.name, context=over_091.context, by_certificate=over_091.by_certificate)
 
-    async def _attached(self, connection: Connection, place: Place, wish: Wish, tell: Tell) -> Receiver:
+    async def _subscribed(self, connection: Connection, binding: Binding, tell: Tell) -> Line:
+        profile = self._recognised(connection.remote)
+        if profile.queue:
+            source = profile.queue_source(await self._over_091.declare(binding, tell))
+            receiver = await connection.receiver(source, window=binding.prefetch)
+        else:
+            receiver = await self._attached(connection, profile, binding, tell)
+        return _Line(connection, receiver, binding=binding, profile=profile, where=self.where)
+
+    async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> Receiver:
         """Attach to the exchange, as soon as there is one."""
+        source = profile.exchange_source(binding.exchange, binding.subject, durable=binding.stays)
         told = False
         while True:
             try:
-                return await connection.receiver(place.source, name=place.name, window=wish.prefetch)
+                return await connection.receiver(source, name=binding.queue or "", window=binding.prefetch)
             except Lost as lost:
                 if connection.lost or lost.condition is None or lost.condition.name != words.NOT_FOUND:
                     raise
             if not told:
-                tell(f"exchange {wish.exchange} does not exist yet, waiting for it")
+                tell(f"exchange {binding.exchange} does not exist yet, waiting for it")
             told = True
             await asyncio.sleep(EXCHANGE_PAUSE)
 
     def _judged(self, lost: Lost) -> Interrupted | SubscriptionRefused:
         """Tell what may heal from what will not."""
         reason = self._hopeless(lost)
-        return Interrupted(_in_words(lost)) if reason is None else SubscriptionRefused(f"{self._where} {reason}")
+        return Interrupted(_in_words(lost)) if reason is None else SubscriptionRefused(f"{self.where} {reason}")
 
     def _hopeless(self, lost: Lost) -> str | None:
         match lost.cause:
@@ -122,13 +144,12 @@ class _Line:
     """A receiving link."""
 
     def __init__(
-        self, connection: Connection, receiver: Receiver, *, wish: Wish, broker: Broker, place: Place, where: str
+        self, connection: Connection, receiver: Receiver, *, binding: Binding, profile: Profile, where: str
     ) -> None:
         self._connection: Final = connection
         self._receiver: Final = receiver
-        self._wish: Final = wish
-        self._broker: Final = broker
-        self._place: Final = place
+        self._binding: Final = binding
+        self._profile: Final = profile
         self._where: Final = where
         self._outgoing: Final = Outgoing(1)
 
@@ -140,11 +161,11 @@ class _Line:
                 arrived = await self._receiver.next()
             except Lost as lost:
                 raise self._interrupted(lost) from None
-            if self._wish.stays and self._receiver.lost:
+            if self._binding.stays and self._receiver.lost:
                 raise self._interrupted(self._receiver.lost)
-            message = read(arrived.message, self._wish.exchange, self._broker)
-            if not self._place.unfiltered or matches(self._wish.subject, message.subject):
-                return Delivery(message=message, line=self, tag=arrived)
+            read = read_message(arrived.message, self._binding.exchange, self._profile)
+            if self._profile.queue or matches(self._binding.subject, read.subject):
+                return Delivery(message=read, line=self, tag=arrived)
             self._receiver.settle(arrived, words.ACCEPTED)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -165,3 +186,41 @@ def _in_words(lost: Lost) -> str:
     """The reason alone, where the client names the broker before it."""
     sentence = str(lost).rstrip(".")
     return sentence.partition(": ")[2] or sentence
+
+
+def read_message(data: bytes, exchange: str, profile: Profile) -> Message:
+    """Read a message that was received from an exchange; bytes that are none are a message with this body."""
+    try:
+        arrived = message.decode(data)
+    except DecodeError:
+        return Message(subject="", exchange=exchange, properties={}, headers={}, body=data)
+    return Message(
+        subject=arrived.subject or "",
+        exchange=str(arrived.annotations.get("x-exchange", exchange)),
+        properties=_properties(arrived),
+        headers={str(name): value for name, value in arrived.application_properties.items()},
+        body=_body(arrived.body),
+        redelivered=arrived.delivery_count > 0 or (profile.marks_first and not arrived.first_acquirer),
+    )
+
+
+def _properties(arrived: message.Message) -> dict[str, Any]:
+    known = {name: getattr(arrived, name) for name in _SAME}
+    known |= {name: arrived.annotations.get(annotation) for name, annotation in _ANNOTATED.items()}
+    known["delivery_mode"] = _PERSISTENT if arrived.durable else None
+    known["timestamp"] = _seconds(arrived.creation_time)
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _seconds(creation_time: int | None) -> int | None:
+    if creation_time is None or creation_time < _EARLIEST_MILLISECONDS:
+        return creation_time
+    return int(creation_time) // 1000
+
+
+def _body(body: Any) -> bytes:
+    """Data as it is; a text as its bytes, and other values as JSON."""
+    if isinstance(body, bytes):
+        return body
+    value = body.value if isinstance(body, message.Value) else [list(values) for values in body.lists]
+    return value.encode() if isinstance(value, str) else json.dumps(plain(value)).encode()

@@ -1,16 +1,35 @@
-"""An event as a subscriber sees it: the message, read."""
+"""A message as it arrived, and the event that is read from it: nothing that a stranger may send makes that fail."""
 
+import json
+import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
-
-from pulpit.subscriber.message import Message, parse_body
 
 NUMBER: Final = "pulpit-number"
 REPO_ID: Final = "pulpit-repo-id"
 REPO_NUMBER: Final = "pulpit-repo-number"
 TIME: Final = "cloudEvents:time"
+
+_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What arrived, before anybody has judged it."""
+
+    subject: str
+    """The routing key of AMQP 0-9-1, the property `subject` of AMQP 1.0."""
+    exchange: str
+    properties: Mapping[str, Any]
+    """Those that were set, by their names in AMQP 0-9-1 with `_` for `-`: `message_id`, `content_type`, …"""
+    headers: Mapping[str, Any]
+    """The headers of AMQP 0-9-1, the application properties of AMQP 1.0."""
+    body: bytes
+    redelivered: bool = False
+    """Whether the broker has handed it out before, to whomever; false proves nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +57,12 @@ class Event(Message):
 
 
 def read(message: Message) -> Event:
-    """Read a message; nothing that a stranger may send makes this fail."""
+    """Read a message as an event."""
     parsed = parse_body(message.body)
     body = parsed if isinstance(parsed, dict) and isinstance(parsed.get("event_type"), str) else {}
     headers = message.headers
     return Event(
-        **{one.name: getattr(message, one.name) for one in fields(Message)},
+        **{field.name: getattr(message, field.name) for field in fields(Message)},
         event_type=body.get("event_type") or _text(message.properties.get("type")) or "",
         payload=_object(body.get("payload")) or {},
         call_report=_object(body.get("call_report")),
@@ -53,6 +72,51 @@ def read(message: Message) -> Event:
         repo_number=_count(headers.get(REPO_NUMBER)),
         occurred_at=_moment(headers.get(TIME)) or _seconds(message.properties.get("timestamp")),
     )
+
+
+def parse_body(body: bytes) -> Any:
+    """The body as JSON, else as text, else as it is."""
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body
+
+
+def plain(value: Any) -> Any:
+    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1)."""
+    match value:
+        case Mapping():
+            return {str(name): plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case bytes() | bytearray():
+            return bytes(value).decode("utf-8", "backslashreplace")
+        case str() | int() | None:
+            return value
+        case date():
+            return value.isoformat()
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def neutral(text: str, keep: str = "") -> str:
+    r"""Show characters that would steer a terminal as `\x1b` or `\u202e`, but for those in `keep`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(character, keep) for character in text)
+
+
+def _shown(character: str, keep: str) -> str:
+    if character in keep or unicodedata.category(character) not in _ESCAPED:
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if character != "\\" else character
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _text(value: Any) -> str | None:

@@ -1,28 +1,85 @@
-"""The port between a subscription and a protocol: where messages come from.
+"""The port between a subscription and a protocol, and what keeps a subscription up over every loss of a connection.
 
-    Source ── open(wish) ──► Line ── next() ──► Delivery ── line.settle(delivery, ACCEPTED | RELEASED)
-                              │
-                              └── lost ──► Interrupted: somebody opens another one
+    MessageStream ── next() ──► Source ── open(binding) ──► Line ── next() ──► Delivery
+        ▲                                                    │                    │
+        └── pause, next broker ◄── Interrupted ◄── lost ─────┘    line.settle(delivery, ACCEPTED | RELEASED)
 
-One suite of tests runs over every implementation (`tests/contracts/test_sources.py`).
+One suite of tests runs over every source (`tests/contracts/test_sources.py`).
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from pulpit.errors import PulpitError
-from pulpit.subscriber.message import Message
-from pulpit.subscriber.wish import Wish
+from pulpit.backoff import delay
+from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.subscriber.event import Message
 
+FIRST_PAUSE: Final = timedelta(seconds=0.4)
+LONGEST_PAUSE: Final = timedelta(seconds=5)
+EVERYTHING: Final = "#"
+PREFETCH: Final = 100
+"""Messages that a broker hands out before the first is acknowledged."""
+
+QueueType = Literal["classic", "quorum"]
+QUEUE_TYPES: Final[tuple[QueueType, ...]] = ("classic", "quorum")
+
+_LONGEST: Final = 255
+"""Bytes of a short string (AMQP 0-9-1 section 4.2.5.3)."""
+_MOST: Final = 65_535
+"""Prefetched messages, a short integer (AMQP 0-9-1, `basic.qos`)."""
 _DOUBTS: Final = 3
 _WRITE_SECONDS: Final = 0.01
 
 Tell = Callable[[str], None]
 """Takes a sentence for a person."""
+News = Callable[[int, str], None]
+"""Takes what happens to the subscription: a level of `logging` (INFO or WARNING) and a sentence for a person."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """Messages of `exchange` whose subject matches; kept in the durable `queue` if one is named.
+
+    Raises:
+        ConfigurationError: no broker could be asked for this.
+    """
+
+    exchange: str
+    subject: str = EVERYTHING
+    queue: str | None = None
+    queue_type: QueueType | None = None
+    """Null is what the broker makes by itself."""
+    prefetch: int = PREFETCH
+
+    def __post_init__(self) -> None:
+        for option, text in (("exchange", self.exchange), ("subject", self.subject), ("queue", self.queue or "")):
+            _check_short(option, text)
+        if not self.exchange:
+            raise ConfigurationError("exchange", "must name an exchange; nobody can subscribe to the nameless one")
+        if self.queue == "":
+            raise ConfigurationError("queue", "must have a name")
+        if self.queue_type is not None and self.queue is None:
+            raise ConfigurationError("queue_type", "is that of a durable queue, which needs a name")
+        if self.queue_type not in {None, *QUEUE_TYPES}:
+            raise ConfigurationError("queue_type", f"must be one of {', '.join(QUEUE_TYPES)}")
+        if not 1 <= self.prefetch <= _MOST:
+            raise ConfigurationError("prefetch", f"must be from 1 to {_MOST}")
+
+    @property
+    def stays(self) -> bool:
+        """Whether the queue outlives the connection."""
+        return self.queue is not None
+
+    @property
+    def queue_arguments(self) -> Mapping[str, Any]:
+        """Those of the declaration."""
+        return {} if self.queue_type is None else {"x-queue-type": self.queue_type}
 
 
 class Verdict(Enum):
@@ -85,7 +142,7 @@ class Source(Protocol):
     def where(self) -> str:
         """Its address for people, without a password."""
 
-    async def open(self, wish: Wish, tell: Tell) -> Line:
+    async def open(self, binding: Binding, tell: Tell) -> Line:
         """Connect and subscribe; an exchange that does not exist yet is waited for, which is told once.
 
         It may be cancelled at any moment, and leaves nothing behind.
@@ -168,3 +225,98 @@ class Inbox:
             self._change.clear()
             await self._change.wait()
         return self._arrived.popleft()
+
+
+class MessageStream:
+    """The messages of a binding, one after the other, for ever, from whichever broker can be used."""
+
+    def __init__(self, sources: Sequence[Source], binding: Binding, news: News, random: Callable[[], float]) -> None:
+        self._sources: Final = sources
+        self._binding: Final = binding
+        self._news: Final = news
+        self._luck: Final = random
+        self._turn = 0
+        self._told: set[str] = set()
+        self._line: Line | None = None
+
+    async def start(self) -> None:
+        """Subscribe; what is sent from then on will come.
+
+        Raises:
+            SubscriptionRefused: every broker says no in a way that waiting will not change.
+        """
+        self._line = await self._open()
+
+    async def next(self) -> Delivery:
+        """Wait for the next message, over as many connections as it takes.
+
+        Raises:
+            SubscriptionRefused: as above, when the subscription has to be made again.
+        """
+        while True:
+            line = self._line or await self._again()
+            try:
+                return await line.next()
+            except Interrupted as lost:
+                where = self._source.where
+                self._told.add(where)  # one sentence is enough for its loss and for the vain attempts that follow
+                self._news(logging.WARNING, lost.told or f"connection to {where} lost, trying again")
+                await self.close()
+
+    async def close(self) -> None:
+        """End the connection, within two seconds."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    @property
+    def _source(self) -> Source:
+        return self._sources[self._turn % len(self._sources)]
+
+    async def _again(self) -> Line:
+        await self._pause(1)
+        self._line = await self._open()
+        return self._line
+
+    async def _open(self) -> Line:
+        attempts = refusals = 0
+        while True:
+            try:
+                line = await self._source.open(self._binding, self._tell_once)
+            except Interrupted as error:
+                self._tell_once(f"cannot connect to {self._source.where} ({error}), trying again", self._source.where)
+            except SubscriptionRefused as error:
+                refusals += 1
+                if refusals == len(self._sources):
+                    raise
+                self._tell_once(f"{error}; trying the next broker", self._source.where)
+            else:
+                self._told.clear()
+                self._news(logging.INFO, f"listening on exchange {self._binding.exchange} for {self._binding.subject}")
+                return line
+            self._turn += 1
+            attempts += 1
+            if self._turn_is_over(attempts):
+                refusals = 0
+                await self._pause(attempts // len(self._sources))
+
+    def _turn_is_over(self, attempts: int) -> bool:
+        return attempts % len(self._sources) == 0
+
+    async def _pause(self, rounds: int) -> None:
+        pause = delay(rounds, first=FIRST_PAUSE, longest=LONGEST_PAUSE, luck=self._luck())
+        await asyncio.sleep(pause.total_seconds())
+
+    def _tell_once(self, sentence: str, key: str | None = None) -> None:
+        if (key or sentence) not in self._told:
+            self._told.add(key or sentence)
+            self._news(logging.WARNING, sentence)
+
+
+def _check_short(option: str, text: str) -> None:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise ConfigurationError(option, "must be text in UTF-8") from None
+    if length > _LONGEST:
+        raise ConfigurationError(option, f"must not be longer than {_LONGEST} bytes")

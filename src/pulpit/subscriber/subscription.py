@@ -1,15 +1,14 @@
 """The subscription that a program iterates over."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from pulpit.errors import ConfigurationError
-from pulpit.subscriber.duplicates import Handled
 from pulpit.subscriber.event import Event, read
-from pulpit.subscriber.following import Following
 from pulpit.subscriber.gaps import Gap, Gaps, leaves_nothing_out
-from pulpit.subscriber.source import Delivery, Verdict
+from pulpit.subscriber.source import Delivery, MessageStream, Verdict
 
 OnGap = Callable[[Gap], None]
 
@@ -23,12 +22,12 @@ class Subscription:
     """
 
     def __init__(
-        self, following: Following, *, automatic: bool, remember: int, gaps: Gaps | None, on_gap: OnGap | None
+        self, stream: MessageStream, *, automatic: bool, remember: int, gaps: Gaps | None, on_gap: OnGap | None
     ) -> None:
-        self._following: Final = following
+        self._stream: Final = stream
         self._automatic: Final = automatic
-        self._handled: Final = Handled(remember)
-        self._hands: Final = _Hands(merge=remember > 0)
+        self._handled: Final = HandledIds(remember)
+        self._unsettled: Final = _Unsettled(merge=remember > 0)
         self._gaps: Final = gaps
         self._on_gap: Final = on_gap
         self._last: Event | None = None
@@ -40,7 +39,7 @@ class Subscription:
         Raises:
             SubscriptionRefused: the broker says no for good, or every one of them does.
         """
-        await self._following.start()
+        await self._stream.start()
         self._entered = True
         return self
 
@@ -50,7 +49,7 @@ class Subscription:
         self._entered = False
         if kind is None:
             self._settle_last()
-        await self._following.close()
+        await self._stream.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -66,25 +65,25 @@ class Subscription:
             raise RuntimeError("a subscription is iterated over within `async with`, which also ends it")
         self._settle_last()
         while True:
-            delivery = await self._following.next()
+            delivery = await self._stream.next()
             event = read(delivery.message)
             if event.id in self._handled:
                 delivery.line.settle(delivery, Verdict.ACCEPTED)
-            elif not self._hands.join(event.id, delivery):
-                self._hands.take(event, delivery)
+            elif not self._unsettled.join(event.id, delivery):
+                self._unsettled.take(event, delivery)
                 self._last = event
                 self._count(event)
                 return event
 
     def acknowledge(self, event: Event) -> None:
         """Say that an event is done. Saying it twice is saying it once."""
-        for delivery in self._hands.drop(event):
+        for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.ACCEPTED)
             self._handled.add(event.id)
 
     def release(self, event: Event) -> None:
         """Give an event back into its queue: it comes again, here or to another reader, without a pause."""
-        for delivery in self._hands.drop(event):
+        for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.RELEASED)
 
     @property
@@ -110,7 +109,7 @@ class Subscription:
             self._on_gap(gap)
 
 
-class _Hands:
+class _Unsettled:
     """Events that were handed out and are not done, each with its deliveries.
 
     After a lost connection the broker hands out again what it had no word of. Such a second copy of an event that
@@ -144,6 +143,29 @@ class _Hands:
             return []
         self._by_id.pop(event.id, None)
         return known[1]
+
+
+class HandledIds:
+    """Remembers the last ids, at most `limit` of them; an empty id is nobody's."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit: Final = limit
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, event_id: str) -> None:
+        """Remember one, and forget the oldest above the limit."""
+        if not event_id or not self._limit:
+            return
+        self._ids[event_id] = None
+        self._ids.move_to_end(event_id)
+        if len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
 def counting(on_gap: OnGap | None, subject: str, last_numbers: Mapping[str, int]) -> Gaps | None:

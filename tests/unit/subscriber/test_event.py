@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.subscriber.event import Event, read
-from pulpit.subscriber.message import Message
+from pulpit.subscriber.event import Event, Message, read
 from support.happenings import NOON
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.address import Address
 from pulpit.amqp.amqp10.attached import Receiver, Sender
 from pulpit.amqp.amqp10.engine import Engine, Setup
 from pulpit.amqp.amqp10.events import (
@@ -43,24 +43,22 @@ IDLE_TIMEOUT: Final = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Manner:
+class ClientSettings:
     """How a client connects."""
 
     name: str
     """The container: what brokers show as the connection's name."""
-    tls: ssl.SSLContext | None = None
+    context: ssl.SSLContext | None = None
     """For addresses with TLS; `None` is the system's authorities."""
-    external: bool = False
-    """Whether a client certificate in `tls` is who we are (SASL EXTERNAL)."""
-    allow_plain: Callable[[Address], bool] = lambda address: address.tls
-    """Whether a password may be sent to an address as it is."""
+    by_certificate: bool = False
+    """Whether a client certificate in `context` is the login (SASL EXTERNAL), where the address names no user."""
     connect_timeout: float = CONNECT_TIMEOUT
     idle_timeout: float = IDLE_TIMEOUT
     largest_message: int = 16 * 1024 * 1024
     properties: Mapping[str, Any] | None = None
 
 
-async def connect(address: Address, manner: Manner) -> "Connection":
+async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connection":
     """Connect, log in and open.
 
     Raises:
@@ -69,10 +67,10 @@ async def connect(address: Address, manner: Manner) -> "Connection":
     """
     proton.load()
     loop = asyncio.get_running_loop()
-    tls = (manner.tls or ssl.create_default_context()) if address.tls else None
-    connection = Connection(address, manner)
+    tls = (settings.context or ssl.create_default_context()) if address.tls else None
+    connection = Connection(address, settings)
     try:
-        async with asyncio.timeout(manner.connect_timeout):
+        async with asyncio.timeout(connection.connect_timeout):
             await loop.create_connection(
                 lambda: connection.rim,
                 address.host,
@@ -82,12 +80,14 @@ async def connect(address: Address, manner: Manner) -> "Connection":
             )
             await connection.opened()
     except ssl.SSLCertVerificationError as error:
-        raise Lost(f"The certificate of {address} is not trusted: {error.verify_message}.", Cause.CERTIFICATE) from None
+        raise Lost(
+            f"The certificate of {address.place} is not trusted: {error.verify_message}.", Cause.CERTIFICATE
+        ) from None
     except TimeoutError:
         connection.abandon()
-        raise Lost(f"The broker at {address} did not answer in time.", Cause.SILENT) from None
+        raise Lost(f"The broker at {address.place} did not answer in time.", Cause.SILENT) from None
     except OSError as error:
-        raise Lost(f"The broker at {address} cannot be reached: {_in_words(error)}.", Cause.UNREACHABLE) from None
+        raise Lost(f"The broker at {address.place} cannot be reached: {_in_words(error)}.", Cause.UNREACHABLE) from None
     except Lost:
         await connection.close()
         raise
@@ -117,28 +117,28 @@ class _User(Protocol):
 class Connection:
     """An open connection to one broker."""
 
-    def __init__(self, address: Address, manner: Manner) -> None:
+    def __init__(self, address: BrokerAddress, settings: ClientSettings) -> None:
         self.address: Final = address
+        self.connect_timeout: Final = address.connect_timeout or settings.connect_timeout
         self.lost: Lost | None = None
         """Why it is dead, if it is."""
         self.remote: Opened | None = None
         """What the broker says about itself."""
-        self._manner: Final = manner
-        hostname = f"vhost:{address.virtual_host}" if address.virtual_host else address.host
+        self._settings: Final = settings
+        hostname = address.host if address.virtual_host == "/" else f"vhost:{address.virtual_host}"
         credentials = Credentials(
             user=address.user,
             password=address.password,
-            external=manner.external and address.tls and address.user is None,
-            plain=manner.allow_plain(address),
+            external=settings.by_certificate and address.tls and address.user is None,
         )
         self._login: ClientLogin | None = ClientLogin(credentials, address.host)
         self._engine: Final = Engine(
             Setup(
-                container=manner.name,
+                container=settings.name,
                 hostname=hostname,
-                properties=manner.properties or {"product": "Pulpit"},
-                idle_timeout=manner.idle_timeout,
-                largest_message=manner.largest_message,
+                properties=settings.properties or {"product": "Pulpit"},
+                idle_timeout=settings.idle_timeout if address.heartbeat is None else 2 * address.heartbeat,
+                largest_message=settings.largest_message,
             )
         )
         self._opened: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
@@ -174,7 +174,7 @@ class Connection:
         """
         link = self._engine_call(lambda: self._engine.receiver(self._engine.begin(), self._name(name)))
         receiver = Receiver(self, link, window)
-        largest = self._manner.largest_message
+        largest = self._settings.largest_message
         attach = lambda: link.attach(source=source, target=Terminus(), largest_message=largest)  # noqa: E731
         await self._attach(receiver, link, attach)
         return receiver
@@ -211,7 +211,7 @@ class Connection:
     def ended(self, error: BaseException | None) -> None:
         """The socket is gone."""
         reason = _in_words(error) if isinstance(error, OSError) else "it broke off"
-        self._lose(Lost(f"The connection to {self.address} is lost: {reason}.", Cause.UNREACHABLE))
+        self._lose(Lost(f"The connection to {self.address.place} is lost: {reason}.", Cause.UNREACHABLE))
 
     def take_output(self) -> bytes:
         """What to send."""
@@ -234,7 +234,7 @@ class Connection:
                 case Closed(condition=condition):
                     why = f": {condition}" if condition else ""
                     self._lose(
-                        Lost(f"The broker at {self.address} closed the connection{why}.", Cause.CLOSED, condition)
+                        Lost(f"The broker at {self.address.place} closed the connection{why}.", Cause.CLOSED, condition)
                     )
                 case Broken(condition=condition):
                     self._lose(self._broken(condition))
@@ -262,7 +262,7 @@ class Connection:
         try:
             self._login.receive(data)
         except LoginFailed as error:
-            self._lose(Lost(f"The broker at {self.address} cannot be used: {error}", _cause(error)))
+            self._lose(Lost(f"The broker at {self.address.place} cannot be used: {error}", _cause(error)))
             return b""
         if not self._login.done:
             self.flush()
@@ -273,14 +273,14 @@ class Connection:
         return rest
 
     def _given_up(self) -> Lost:
-        return Lost(f"The connection to {self.address} was given up.", Cause.UNREACHABLE)
+        return Lost(f"The connection to {self.address.place} was given up.", Cause.UNREACHABLE)
 
     def _broken(self, condition: Condition) -> Lost:
         if condition.name == RESOURCE_LIMIT:
-            return Lost(f"The broker at {self.address} has been silent for too long.", Cause.SILENT, condition)
+            return Lost(f"The broker at {self.address.place} has been silent for too long.", Cause.SILENT, condition)
         if condition.description == "connection aborted":
-            return Lost(f"The connection to {self.address} is lost: it broke off.", Cause.UNREACHABLE)
-        return Lost(f"The broker at {self.address} breaks the protocol: {condition}.", Cause.PROTOCOL, condition)
+            return Lost(f"The connection to {self.address.place} is lost: it broke off.", Cause.UNREACHABLE)
+        return Lost(f"The broker at {self.address.place} breaks the protocol: {condition}.", Cause.PROTOCOL, condition)
 
     def _session_lost(self, session: Session, condition: Condition | None) -> None:
         for link in [one for one in self._users if one.session is session]:
@@ -290,7 +290,7 @@ class Connection:
         user = self._users.pop(link, None)
         if user:
             why = f": {condition}" if condition else ""
-            user.on_lost(Lost(f"The broker at {self.address} closed the link{why}.", Cause.CLOSED, condition))
+            user.on_lost(Lost(f"The broker at {self.address.place} closed the link{why}.", Cause.CLOSED, condition))
 
     def _lose(self, lost: Lost) -> None:
         if self.lost is None:
@@ -311,7 +311,7 @@ class Connection:
 
     def _name(self, name: str) -> str:
         self._names += 1
-        return name or f"{self._manner.name}-{self._names}"
+        return name or f"{self._settings.name}-{self._names}"
 
     def _engine_call(self, act: "Callable[[], Any]") -> Any:
         if self.lost:
@@ -326,11 +326,11 @@ class Connection:
         self._engine_call(attach)
         self.flush()
         try:
-            async with asyncio.timeout(self._manner.connect_timeout):
+            async with asyncio.timeout(self.connect_timeout):
                 await user.attached()
         except TimeoutError:
             user.close()
-            raise Lost(f"The broker at {self.address} did not answer in time.", Cause.SILENT) from None
+            raise Lost(f"The broker at {self.address.place} did not answer in time.", Cause.SILENT) from None
         except asyncio.CancelledError:
             user.close()
             raise

@@ -229,7 +229,7 @@ class ClientLogin(_Side):
     def _on_outcome(self, fields: Sequence[Any]) -> None:
         code = _field(fields, 0, int)
         if code == _AUTH:
-            raise LoginRefused("The log-in was refused.")
+            raise LoginRefused("The login was refused.")
         if code != _OK:
             raise LoginFailed("The peer cannot log anybody in.")
         if self._scram:

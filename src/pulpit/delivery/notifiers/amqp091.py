@@ -10,16 +10,15 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pulpit.delivery.notifiers.amqp_config import OF_THE_BROKER, PACE, check_config, routing_key
-from pulpit.delivery.notifiers.amqp_link import ConfirmChannel, Link, LinkLost
-from pulpit.delivery.notifiers.amqp_message import properties
+from pulpit.amqp import RESERVED_PREFIX
+from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable, ConfirmChannel, Publisher
+from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, properties, routing_key
 from pulpit.delivery.notifiers.nowhere import Nowhere
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
-PRECONDITION_FAILED: Final = 406
 
 
 class Amqp091:
@@ -28,8 +27,8 @@ class Amqp091:
     pace: Final = PACE
     secret_keys: Final = frozenset[str]()
 
-    def __init__(self, link: Link, default_exchange: str, *, source: str = "/pulpit") -> None:
-        self._link: Final = link
+    def __init__(self, publisher: Publisher, default_exchange: str, *, source: str = "/pulpit") -> None:
+        self._publisher: Final = publisher
         self._default_exchange: Final = default_exchange
         self._source: Final = source
 
@@ -43,11 +42,11 @@ class Amqp091:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
-        return _Publisher(self._link, config.get("exchange") or self._default_exchange, config, self._source)
+        return _Notifier(self._publisher, config.get("exchange") or self._default_exchange, config, self._source)
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._link.close()
+        await self._publisher.close()
 
 
 class Amqp091Disabled:
@@ -72,11 +71,11 @@ class Amqp091Disabled:
         """Have nothing to close."""
 
 
-class _Publisher:
+class _Notifier:
     """Publishes the events of one listener."""
 
-    def __init__(self, link: Link, exchange: str, config: Mapping[str, Any], source: str) -> None:
-        self._link: Final = link
+    def __init__(self, publisher: Publisher, exchange: str, config: Mapping[str, Any], source: str) -> None:
+        self._publisher: Final = publisher
         self._exchange: Final = exchange
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
@@ -87,7 +86,7 @@ class _Publisher:
 
     async def prepare(self) -> None:
         """Make the exchange, so that subscribers can bind to it before the first event."""
-        with contextlib.suppress(LinkLost):
+        with contextlib.suppress(BrokerUnavailable):
             async with self._opening:
                 await self._ready()
 
@@ -97,7 +96,7 @@ class _Publisher:
         try:
             async with self._opening:
                 channel = await self._ready()
-        except LinkLost as error:
+        except BrokerUnavailable as error:
             self._failures += 1
             return [Retry(reason=str(error))]
         if blocked := self._blocked():
@@ -113,7 +112,7 @@ class _Publisher:
     def describe(self, event: Event) -> dict[str, Any]:
         """The message and where it is published."""
         return {
-            "broker": self._link.address,
+            "broker": self._publisher.address,
             "exchange": self._exchange,
             "routing_key": routing_key(event, self._template),
             "properties": {
@@ -129,7 +128,7 @@ class _Publisher:
 
     async def _publish(self, channel: ConfirmChannel, events: Sequence[Event]) -> Sequence[Outcome]:
         tags: list[int] = []
-        reason = f"The broker at {self._link.address} confirmed nothing in time."
+        reason = f"The broker at {self._publisher.address} confirmed nothing in time."
         try:
             with channel.corked():
                 for event in events:
@@ -137,12 +136,12 @@ class _Publisher:
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])
             reason = str(channel.lost)
-        except LinkLost as error:
+        except BrokerUnavailable as error:
             reason = str(error)
         except TimeoutError:
-            if self._link.blocked is None:
+            if self._publisher.blocked is None:
                 self._channel = None
-                self._link.abandon()
+                self._publisher.abandon()
         return self._outcomes(channel, zip(tags, events, strict=False), self._blocked() or reason)
 
     def _send(self, channel: ConfirmChannel, event: Event) -> int:
@@ -151,8 +150,8 @@ class _Publisher:
         return channel.publish(self._exchange, routing_key(event, self._template), message, body, mandatory=mandatory)
 
     def _blocked(self) -> str | None:
-        blocked = self._link.blocked
-        return None if blocked is None else f"The broker at {self._link.address} takes no messages now: {blocked}."
+        blocked = self._publisher.blocked
+        return None if blocked is None else f"The broker at {self._publisher.address} takes no messages now: {blocked}."
 
     def _outcomes(
         self, channel: ConfirmChannel, published: Iterable[tuple[int, Event]], reason: str
@@ -174,15 +173,17 @@ class _Publisher:
         return self._channel
 
     async def _open(self) -> ConfirmChannel:
-        channel = await self._link.channel()
-        if self._exchange.startswith(OF_THE_BROKER):
+        channel = await self._publisher.channel()
+        if self._exchange.startswith(RESERVED_PREFIX):
             return channel
         try:
             await channel.declare_exchange(self._exchange)
-        except LinkLost as error:
+        except BrokerUnavailable as error:
             if error.code != PRECONDITION_FAILED:
                 raise
             if "'type'" in str(error):
-                raise LinkLost(f"The exchange {self._exchange} exists and is no topic exchange: {error}") from None
-            return await self._link.channel()  # it differs in durability or the like, and is used as it is
+                raise BrokerUnavailable(
+                    f"The exchange {self._exchange} exists and is no topic exchange: {error}"
+                ) from None
+            return await self._publisher.channel()  # it differs in durability or the like, and is used as it is
         return channel

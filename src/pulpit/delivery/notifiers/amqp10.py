@@ -1,7 +1,7 @@
 """The amqp notifier over AMQP 1.0: events as durable messages to an exchange of whatever broker there is.
 
 Messages go out as far as the broker's credit allows and count as delivered when the broker has accepted them. Which
-exchange that is, and whether it can be created, is the matter of the broker's profile (`amqp10_profiles`).
+exchange that is, and whether it can be created, is the matter of the broker's profile (`amqp.amqp10.profiles`).
 """
 
 import asyncio
@@ -9,8 +9,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10 import message as codec
 from pulpit.amqp.amqp10.lost import Lost
+from pulpit.amqp.amqp10.profiles import PLAIN
+from pulpit.amqp.amqp10.publisher import ExchangeLink, Publisher
 from pulpit.amqp.amqp10.words import (
     DECODE_ERROR,
     FRAME_TOO_SMALL,
@@ -23,10 +26,7 @@ from pulpit.amqp.amqp10.words import (
     Released,
 )
 from pulpit.amqp.amqp10.words import Outcome as Answer
-from pulpit.delivery.notifiers.amqp10_link import Link, LinkLost, Way
-from pulpit.delivery.notifiers.amqp10_message import message
-from pulpit.delivery.notifiers.amqp10_profiles import PLAIN
-from pulpit.delivery.notifiers.amqp_config import PACE, check_config, routing_key
+from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, message, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Refused, Retry
 from pulpit.events import Event
 
@@ -43,9 +43,14 @@ class Amqp10:
     secret_keys: Final = frozenset[str]()
 
     def __init__(
-        self, link: Link, default_exchange: str, *, source: str = "/pulpit", accept_timeout: float = ACCEPT_TIMEOUT
+        self,
+        publisher: Publisher,
+        default_exchange: str,
+        *,
+        source: str = "/pulpit",
+        accept_timeout: float = ACCEPT_TIMEOUT,
     ) -> None:
-        self._link: Final = link
+        self._publisher: Final = publisher
         self._default_exchange: Final = default_exchange
         self._source: Final = source
         self._accept_timeout: Final = accept_timeout
@@ -61,26 +66,26 @@ class Amqp10:
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
         exchange = config.get("exchange") or self._default_exchange
-        return _Publisher(self._link, exchange, config, source=self._source, accept_timeout=self._accept_timeout)
+        return _Notifier(self._publisher, exchange, config, source=self._source, accept_timeout=self._accept_timeout)
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._link.close()
+        await self._publisher.close()
 
 
-class _Publisher:
+class _Notifier:
     """Publishes the events of one listener."""
 
     def __init__(
-        self, link: Link, exchange: str, config: Mapping[str, Any], *, source: str, accept_timeout: float
+        self, publisher: Publisher, exchange: str, config: Mapping[str, Any], *, source: str, accept_timeout: float
     ) -> None:
-        self._link: Final = link
+        self._publisher: Final = publisher
         self._exchange: Final = exchange
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
         self._source: Final = source
         self._accept_timeout: Final = accept_timeout
-        self._way: Way | None = None
+        self._link: ExchangeLink | None = None
         self._sending: Final = asyncio.Lock()
         self._failures = 0
         self._single = 0
@@ -88,7 +93,7 @@ class _Publisher:
 
     async def prepare(self) -> None:
         """Attach the link, and so make the exchange, before the first event."""
-        with contextlib.suppress(LinkLost):
+        with contextlib.suppress(BrokerUnavailable):
             async with self._sending:
                 await self._ready()
 
@@ -97,14 +102,14 @@ class _Publisher:
         failures_before = self._failures
         async with self._sending:
             try:
-                way = await self._ready()
-            except LinkLost as error:
+                link = await self._ready()
+            except BrokerUnavailable as error:
                 return self._failed(str(error))
             if self._failures != failures_before:
                 return []  # an earlier call failed while this one waited: to go on would overtake it
-            if self._require_route and not way.profile.released_is_unrouted:
-                return self._failed(_cannot_tell(self._link.address))
-            window = _Window(way, events[:1] if self._single else events, seconds=self._accept_timeout)
+            if self._require_route and not link.profile.released_is_unrouted:
+                return self._failed(_cannot_tell(self._publisher.address))
+            window = _Window(link, events[:1] if self._single else events, seconds=self._accept_timeout)
             self._single = max(0, self._single - 1)
             await window.send(self._encoded)
             if window.trouble:
@@ -114,11 +119,11 @@ class _Publisher:
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The message and where it is sent."""
-        profile = self._link.profile or PLAIN
+        profile = self._publisher.profile or PLAIN
         subject = routing_key(event, self._template)
         said = message(event, self._source, subject=subject, to=profile.to(self._exchange, subject))
         return {
-            "broker": self._link.address,
+            "broker": self._publisher.address,
             "exchange": self._exchange,
             "address": profile.target(self._exchange).address,
             "properties": {
@@ -132,24 +137,24 @@ class _Publisher:
 
     async def close(self) -> None:
         """Detach the link."""
-        if self._way:
-            self._way.sender.close()
+        if self._link:
+            self._link.sender.close()
 
-    async def _ready(self) -> Way:
-        if self._way is None or self._way.sender.lost:
-            self._way = await self._link.way(self._exchange)
-        return self._way
+    async def _ready(self) -> ExchangeLink:
+        if self._link is None or self._link.sender.lost:
+            self._link = await self._publisher.link(self._exchange)
+        return self._link
 
     def _encoded(self, event: Event) -> bytes:
-        assert self._way  # noqa: S101 - it is being sent on
+        assert self._link  # noqa: S101 - it is being sent on
         subject = routing_key(event, self._template)
-        to = self._way.profile.to(self._exchange, subject)
+        to = self._link.profile.to(self._exchange, subject)
         return codec.encode(message(event, self._source, subject=subject, to=to))
 
     def _judged(self, window: "_Window") -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         for event, answer in window.answers():
-            outcome = self._outcome(event, answer, window.way)
+            outcome = self._outcome(event, answer, window.link)
             outcomes.append(outcome)
             if isinstance(outcome, Retry):
                 break
@@ -161,23 +166,23 @@ class _Publisher:
 
     def _undecided(self, window: "_Window") -> Outcome:
         """What to say of the first event that the broker has not decided about."""
-        if not window.way.sender.lost:
-            silent = Retry(reason=f"The broker at {self._link.address} accepted nothing in time.")
-            self._way = None
-            self._link.abandon()
+        if not window.link.sender.lost:
+            silent = Retry(reason=f"The broker at {self._publisher.address} accepted nothing in time.")
+            self._link = None
+            self._publisher.abandon()
             return silent
-        lost = window.trouble or window.way.sender.lost
+        lost = window.trouble or window.link.sender.lost
         if lost.condition and lost.condition.name == TOO_LARGE:
             if len(window.events) == 1:
                 return Refused(reason=str(lost))
             self._single = len(window.events)
         return Retry(reason=str(lost))
 
-    def _outcome(self, event: Event, answer: Answer | None, way: Way) -> Outcome:
+    def _outcome(self, event: Event, answer: Answer | None, link: ExchangeLink) -> Outcome:
         match answer:
             case Accepted():
                 return DELIVERED
-            case Released() if way.profile.released_is_unrouted:
+            case Released() if link.profile.released_is_unrouted:
                 return self._unrouted(event)
             case Rejected(condition):
                 reason = f"The broker rejected the message{f': {condition}' if condition else ''}."
@@ -201,8 +206,8 @@ class _Publisher:
 class _Window:
     """Some events on their way over one link."""
 
-    def __init__(self, way: Way, events: Sequence[Event], *, seconds: float) -> None:
-        self.way: Final = way
+    def __init__(self, link: ExchangeLink, events: Sequence[Event], *, seconds: float) -> None:
+        self.link: Final = link
         self.events: Final = events
         self.trouble: Lost | None = None
         """Why not all were sent."""
@@ -212,7 +217,7 @@ class _Window:
 
     async def send(self, encoded: Any) -> None:
         """Send as many as the link takes within the time."""
-        sender = self.way.sender
+        sender = self.link.sender
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._deadline):
                 try:
@@ -233,11 +238,11 @@ class _Window:
         if last > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._deadline):
-                    await self.way.sender.settled(last)
+                    await self.link.sender.settled(last)
 
     def answers(self) -> list[tuple[Event, Answer | None]]:
         """Those that are decided, in order, up to the first that is not."""
-        sender = self.way.sender
+        sender = self.link.sender
         found: list[tuple[Event, Answer | None]] = []
         for event, number in zip(self.events, self._numbers, strict=False):
             if number in self._refused:
@@ -250,7 +255,7 @@ class _Window:
 
     def _too_large(self, size: int) -> int:
         """Refuse here what the broker has said that it does not take; its number is no delivery's."""
-        largest, number = self.way.sender.largest_message, -1 - len(self._numbers)
+        largest, number = self.link.sender.largest_message, -1 - len(self._numbers)
         self._refused[number] = Rejected(Condition(TOO_LARGE, f"it has {size} bytes, and {largest} are the most"))
         return number
 

@@ -50,7 +50,7 @@ def log_in(credentials: Credentials, offered: list[str], judge: Callable[[str, b
 
 def test_plain_shows_user_and_password() -> None:
     assert log_in(JOE, ["PLAIN"], lambda _, response: read_plain(response) == ("joe", "pä,ss=")) == "PLAIN"
-    with pytest.raises(LoginRefused, match=r"The log-in was refused\."):
+    with pytest.raises(LoginRefused, match=r"The login was refused\."):
         log_in(JOE, ["PLAIN"], lambda _, response: read_plain(response) == ("joe", "other"))
 
 

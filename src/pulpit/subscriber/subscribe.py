@@ -1,25 +1,39 @@
-"""`pulpit.subscribe`: the door to all of this."""
+"""`pulpit.subscribe`, and how a subscription is put together from what was asked for."""
 
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from pulpit.amqp.address import BrokerAddress, parse_all
+from pulpit.amqp.amqp10 import proton
 from pulpit.errors import ConfigurationError
-from pulpit.subscriber.address import Address, check_safe, parse_all
-from pulpit.subscriber.following import Following, News
+from pulpit.net.tls import CertificateFiles, configured_context
+from pulpit.subscriber.amqp091 import Amqp091Source
+from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.gaps import Gaps
-from pulpit.subscriber.sources import Papers, sources
+from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, MessageStream, News, QueueType, Source
 from pulpit.subscriber.subscription import OnGap, Subscription, counting
-from pulpit.subscriber.wish import EVERYTHING, PREFETCH, QueueType, Wish
 
 LOGGER: Final = logging.getLogger("pulpit.subscriber")
 REMEMBERED: Final = 10_000
 """Ids of events by which duplicates are known, a megabyte or so."""
 
 Acknowledge = Literal["automatic", "explicit"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """What is checked of brokers, and shown to them."""
+
+    name: str
+    """Of the connection, for the broker's operators."""
+    ca_path: Path | None = None
+    """Authorities to trust, a file or a folder; null is the system's."""
+    client_cert: Path | None = None
+    """Certificate and key of one's own, in one file; without a user it is the login, too (EXTERNAL)."""
 
 
 def log_news(level: int, sentence: str) -> None:
@@ -81,15 +95,15 @@ def subscribe(
         raise ConfigurationError("remember", "must not be negative; 0 drops no duplicates")
     addresses = parse_all(url, "url")
     for address in addresses:
-        check_safe(address, "url", allowed=allow_plain_without_tls, permission="allow_plain_without_tls")
-    wish = Wish(exchange=exchange, subject=subject, queue=queue, queue_type=queue_type, prefetch=prefetch)
+        address.check_password_is_safe("url", allowed=allow_plain_without_tls, permission="allow_plain_without_tls")
+    binding = Binding(exchange=exchange, subject=subject, queue=queue, queue_type=queue_type, prefetch=prefetch)
     return make(
         addresses,
-        wish,
-        papers=Papers(
+        binding,
+        identity=Identity(
+            name=name,
             ca_path=None if ca_path is None else Path(ca_path),
             client_cert=None if client_cert is None else Path(client_cert),
-            name=name,
         ),
         on_news=on_news,
         remember=remember,
@@ -100,10 +114,10 @@ def subscribe(
 
 
 def make(
-    addresses: Sequence[Address],
-    wish: Wish,
+    addresses: Sequence[BrokerAddress],
+    binding: Binding,
     *,
-    papers: Papers,
+    identity: Identity,
     on_news: News,
     remember: int,
     automatic: bool = True,
@@ -112,13 +126,34 @@ def make(
 ) -> Subscription:
     """Put a subscription together from what has been read and checked already.
 
-    A durable queue at several brokers is of type quorum unless the wish says otherwise: they are the nodes of a
+    A durable queue at several brokers is of type quorum unless the binding says otherwise: they are the nodes of a
     cluster, and a classic queue is away with the one node that has it.
 
     Raises:
         ConfigurationError: as `sources`.
     """
-    if wish.stays and wish.queue_type is None and len(addresses) > 1:
-        wish = replace(wish, queue_type="quorum")
-    following = Following(sources(addresses, papers), wish, on_news, random.random)
-    return Subscription(following, automatic=automatic, remember=remember, gaps=gaps, on_gap=on_gap)
+    if binding.stays and binding.queue_type is None and len(addresses) > 1:
+        binding = replace(binding, queue_type="quorum")
+    stream = MessageStream(sources(addresses, identity), binding, on_news, random.random)
+    return Subscription(stream, automatic=automatic, remember=remember, gaps=gaps, on_gap=on_gap)
+
+
+def sources(addresses: Sequence[BrokerAddress], identity: Identity) -> list[Source]:
+    """One for each broker.
+
+    Raises:
+        ConfigurationError: a file cannot be used, or AMQP 1.0 is asked for and the extra is not installed.
+    """
+    if any(address.speaks_10 for address in addresses):
+        proton.load()
+    certificate = None
+    if identity.client_cert is not None:
+        path = identity.client_cert
+        certificate = CertificateFiles(certificate=path, key=path, source="client_cert")
+    uses_tls = any(address.tls for address in addresses)
+    context = configured_context(identity.ca_path, "ca_path", certificate) if uses_tls else None
+    found: list[Source] = []
+    for address in addresses:
+        source = Amqp091Source(address, identity.name, context, by_certificate=certificate is not None)
+        found.append(Amqp10Source(source) if address.speaks_10 else source)
+    return found

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pulpit.subscriber.message import Message
+from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import Delivery, Inbox, Interrupted, Verdict
 
 LOST = Interrupted("lost")

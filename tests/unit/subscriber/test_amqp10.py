@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pulpit.amqp.amqp10 import message as amqp10
 from pulpit.amqp.amqp10.codec import Symbol, Ulong
 from pulpit.amqp.amqp10.message import Sequences, Value
-from pulpit.subscriber.arrival10 import read
+from pulpit.amqp.amqp10.profiles import PLAIN, RABBITMQ_4
+from pulpit.subscriber.amqp10 import read_message
+from pulpit.subscriber.event import Message
 from pulpit.subscriber.event import read as read_event
-from pulpit.subscriber.manners10 import OTHER, PULPIT
-from pulpit.subscriber.message import Message
 
 
-def arrived(*, broker: Any = OTHER, **fields: Any) -> Message:
-    return read(amqp10.encode(amqp10.Message(**fields)), "pulp", broker)
+def arrived(*, profile: Any = PLAIN, **fields: Any) -> Message:
+    return read_message(amqp10.encode(amqp10.Message(**fields)), "pulp", profile)
 
 
 def test_the_properties_have_the_names_of_the_other_protocol() -> None:
@@ -78,20 +78,20 @@ def test_ids_that_are_no_texts_can_be_shown(message_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broker", "fields", "redelivered"),
+    ("profile", "fields", "redelivered"),
     [
-        (OTHER, {}, False),
-        (OTHER, {"delivery_count": 1}, True),
-        (PULPIT, {"first_acquirer": True}, False),
-        (PULPIT, {"first_acquirer": False, "durable": True}, True),
+        (PLAIN, {}, False),
+        (PLAIN, {"delivery_count": 1}, True),
+        (RABBITMQ_4, {"first_acquirer": True}, False),
+        (RABBITMQ_4, {"first_acquirer": False, "durable": True}, True),
     ],
 )
-def test_whether_it_was_handed_out_before(broker: Any, fields: dict[str, Any], redelivered: bool) -> None:
-    assert arrived(broker=broker, **fields).redelivered == redelivered
+def test_whether_it_was_handed_out_before(profile: Any, fields: dict[str, Any], redelivered: bool) -> None:
+    assert arrived(profile=profile, **fields).redelivered == redelivered
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_message_are_one_with_this_body(data: bytes) -> None:
-    message = read(data, "pulp", OTHER)
+    message = read_message(data, "pulp", PLAIN)
     assert isinstance(message.body, bytes)
     read_event(message)

@@ -1,6 +1,6 @@
-"""An AMQP 0-9-1 connection as awaitables: pika's callbacks end here.
+"""Publishing over AMQP 0-9-1 with pipelined confirms: pika's callbacks end here.
 
-One `Link` is one connection, made when it is needed and again when it was lost. Every user of it opens a
+One `Publisher` is one connection, made when it is needed and again when it was lost. Every user of it opens a
 `ConfirmChannel` of its own, because the broker answers a mistake by closing the channel, and only that.
 """
 
@@ -8,29 +8,27 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.credentials import ExternalCredentials
 from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from pulpit.amqp.amqp091.asking import Ask, Asking, open_channel
-from pulpit.amqp.amqp091.connecting import abort, connect, leave
-from pulpit.amqp.amqp091.futures import give
-from pulpit.amqp.amqp091.words import sentence
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp091 import connection as amqp091
+from pulpit.amqp.amqp091.connection import Call, Calls, give, open_channel, sentence
 
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds until a broker must have answered a connection, a channel or a declaration."""
+PRECONDITION_FAILED: Final = 406
+"""Reply code: what is declared exists with other properties."""
 HEARTBEAT: Final = 20
 """Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
 
 
-class LinkLost(Exception):
+class BrokerUnavailable(Exception):
     """The broker cannot be used now; the text says why, without any secret."""
 
     def __init__(self, reason: str, *, code: int = 0) -> None:
@@ -72,8 +70,8 @@ class ConfirmChannel:
         self._nacked: set[int] = set()
         self._returned: set[str] = set()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._asking: Final = Asking(channel)
-        self.lost: LinkLost | None = None
+        self._calls: Final = Calls(channel)
+        self.lost: BrokerUnavailable | None = None
         channel.add_on_close_callback(self._on_close)
         channel.add_on_return_callback(self._on_return)
 
@@ -81,17 +79,17 @@ class ConfirmChannel:
         """Switch confirm mode on.
 
         Raises:
-            LinkLost: the broker closed the channel or the connection instead.
+            BrokerUnavailable: the broker closed the channel or the connection instead.
         """
-        await self._answer(lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done))
+        await self._call(lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done))
 
     async def declare_exchange(self, name: str) -> None:
         """Make a durable topic exchange, if there is none.
 
         Raises:
-            LinkLost: with the reply code of the broker, 406 if one of that name has other properties.
+            BrokerUnavailable: with the reply code of the broker, 406 if one of that name has other properties.
         """
-        await self._answer(
+        await self._call(
             lambda done: self._channel.exchange_declare(name, exchange_type="topic", durable=True, callback=done)
         )
 
@@ -106,14 +104,14 @@ class ConfirmChannel:
         """Send one message and answer its delivery tag; a mandatory one comes back if no queue takes it.
 
         Raises:
-            LinkLost: the channel is closed.
+            BrokerUnavailable: the channel is closed.
         """
         if self.lost:
             raise self.lost
         try:
             self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
         except AMQPError as error:
-            raise LinkLost(sentence(error)) from None
+            raise BrokerUnavailable(sentence(error)) from None
         self._published += 1
         return self._published
 
@@ -144,13 +142,13 @@ class ConfirmChannel:
         with contextlib.suppress(AMQPError):
             self._channel.close()
 
-    async def _answer(self, ask: Ask) -> None:
+    async def _call(self, call: Call) -> None:
         if self.lost:
             raise self.lost
         try:
-            await self._asking.answer(ask, seconds=CONNECT_TIMEOUT)
+            await self._calls.call(call)
         except TimeoutError:
-            raise LinkLost("The broker did not answer in time.") from None
+            raise BrokerUnavailable("The broker did not answer in time.") from None
         except AMQPError as error:
             raise _lost(error) from None
 
@@ -175,16 +173,22 @@ class ConfirmChannel:
             give(self._waiting.popleft()[1])
 
 
-class Link:
+class Publisher:
     """One connection, shared by all who publish there; of several brokers the next is tried when one cannot be used.
 
-    At those that are `certified` the client certificate of `tls` is the log-in.
+    `by_certificate`: whether the client certificate of `context` is the login at addresses that name no user.
     """
 
     def __init__(
-        self, urls: Sequence[str], tls: ssl.SSLContext | None = None, *, certified: Container[str] = ()
+        self,
+        addresses: Sequence[BrokerAddress],
+        context: ssl.SSLContext | None = None,
+        *,
+        by_certificate: bool = False,
     ) -> None:
-        self._brokers: Final = [_parameters(url, tls, certified=url in certified) for url in urls]
+        self._addresses: Final = tuple(addresses)
+        self._context: Final = context
+        self._by_certificate: Final = by_certificate
         self._turn = 0
         self._connection: AsyncioConnection | None = None
         self._connecting: Final = asyncio.Lock()
@@ -194,7 +198,7 @@ class Link:
     @property
     def address(self) -> str:
         """Host and port of the broker whose turn it is, for people."""
-        return f"{self._broker.host}:{self._broker.port}"
+        return self._address.place
 
     @property
     def connected(self) -> bool:
@@ -205,16 +209,16 @@ class Link:
         """Open a channel in confirm mode, connecting first if need be.
 
         Raises:
-            LinkLost: the broker cannot be reached, or says no.
+            BrokerUnavailable: the broker cannot be reached, or says no.
         """
         connection = await self._connected()
         try:
-            channel = ConfirmChannel(await open_channel(connection, seconds=CONNECT_TIMEOUT))
+            channel = ConfirmChannel(await open_channel(connection))
         except TimeoutError:
             self.abandon()
-            raise LinkLost(f"The broker at {self.address} opened no channel in time.") from None
+            raise BrokerUnavailable(f"The broker at {self.address} opened no channel in time.") from None
         except AMQPError as error:
-            raise LinkLost(sentence(error)) from None
+            raise BrokerUnavailable(sentence(error)) from None
         await channel.confirm()
         return channel
 
@@ -223,17 +227,17 @@ class Link:
         connection, self._connection = self._connection, None
         self._turn += 1
         if connection:
-            abort(connection)
+            amqp091.abort(connection)
 
     async def close(self) -> None:
         """Say goodbye to the broker, for two seconds at most."""
         connection, self._connection = self._connection, None
         if connection:
-            await leave(connection)
+            await amqp091.close(connection)
 
     @property
-    def _broker(self) -> pika.ConnectionParameters:
-        return self._brokers[self._turn % len(self._brokers)]
+    def _address(self) -> BrokerAddress:
+        return self._addresses[self._turn % len(self._addresses)]
 
     async def _connected(self) -> AsyncioConnection:
         async with self._connecting:
@@ -244,11 +248,20 @@ class Link:
     async def _connect(self) -> AsyncioConnection:
         self.blocked = None
         try:
-            return await connect(_Connection, self._broker, seconds=CONNECT_TIMEOUT + 1, prepare=self._watch_for_blocks)
+            return await amqp091.connect(_Connection, self._parameters(), prepare=self._watch_for_blocks)
         except (AMQPError, OSError, TimeoutError) as error:
-            failed = LinkLost(f"The broker at {self.address} cannot be used: {sentence(error)}")
+            failed = BrokerUnavailable(f"The broker at {self.address} cannot be used: {sentence(error)}")
             self._turn += 1
             raise failed from None
+
+    def _parameters(self) -> pika.ConnectionParameters:
+        return amqp091.parameters(
+            self._address,
+            name="pulpit events",
+            heartbeat=HEARTBEAT,
+            context=self._context,
+            by_certificate=self._by_certificate,
+        )
 
     def _watch_for_blocks(self, connection: AsyncioConnection) -> None:
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -261,18 +274,5 @@ class Link:
         self.blocked = None
 
 
-def _parameters(url: str, tls: ssl.SSLContext | None, *, certified: bool) -> pika.ConnectionParameters:
-    parameters = pika.URLParameters(url)
-    parameters.heartbeat = HEARTBEAT
-    parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT
-    parameters.connection_attempts = 1
-    parameters.client_properties = {"product": "Pulpit", "connection_name": "pulpit events"}
-    if tls and url.startswith("amqps"):
-        parameters.ssl_options = pika.SSLOptions(tls, parameters.host)
-    if certified:
-        parameters.credentials = ExternalCredentials()
-    return parameters
-
-
-def _lost(error: Exception) -> LinkLost:
-    return LinkLost(sentence(error), code=getattr(error, "reply_code", 0))
+def _lost(error: Exception) -> BrokerUnavailable:
+    return BrokerUnavailable(sentence(error), code=getattr(error, "reply_code", 0))

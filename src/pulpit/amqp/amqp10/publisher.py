@@ -1,0 +1,139 @@
+"""Publishing over AMQP 1.0: one connection for all listeners, a link for each, whatever broker is at the far end."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pulpit.amqp import RESERVED_PREFIX
+from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.amqp091 import publisher as amqp091
+from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable
+from pulpit.amqp.amqp10.attached import Sender
+from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
+from pulpit.amqp.amqp10.lost import Lost
+from pulpit.amqp.amqp10.profiles import PROFILES, Creation, Profile, recognised
+from pulpit.amqp.amqp10.words import NOT_FOUND
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExchangeLink:
+    """A link on which one listener's messages go to one exchange."""
+
+    sender: Sender
+    profile: Profile
+
+
+class Publisher:
+    """One connection, made when it is needed and again when it was lost; of several brokers the next is tried.
+
+    `profile` (the name of one) and `template` (of an address) are what an operator says about the broker instead of
+    leaving it to be recognised.
+    """
+
+    def __init__(
+        self, addresses: Sequence[BrokerAddress], settings: ClientSettings, *, profile: str = "", template: str = ""
+    ) -> None:
+        self._addresses: Final = tuple(addresses)
+        self._settings: Final = settings
+        self._named: Final = profile
+        self._template: Final = template
+        self._turn = 0
+        self._connection: Connection | None = None
+        self._connecting: Final = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        """Host and port of the broker whose turn it is, for people."""
+        return self._address.place
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is an open connection at this moment."""
+        return self._connection is not None and self._connection.lost is None
+
+    @property
+    def profile(self) -> Profile | None:
+        """The broker's reading of AMQP 1.0, as far as it is known."""
+        return self._profile_of(self._connection) if self._connection else None
+
+    async def link(self, exchange: str) -> ExchangeLink:
+        """Attach a link to an exchange, which is created where the broker's profile says how.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached, or says no.
+        """
+        connection = await self._connected()
+        profile = self._profile_of(connection)
+        if profile.creation is Creation.FIRST:
+            await self._create(exchange)
+        try:
+            return ExchangeLink(sender=await connection.sender(profile.target(exchange)), profile=profile)
+        except Lost as lost:
+            missing = lost.condition is not None and lost.condition.name == NOT_FOUND
+            if not missing or profile.creation is not Creation.WHEN_MISSING:
+                raise BrokerUnavailable(str(lost)) from None
+        await self._create(exchange)
+        try:
+            return ExchangeLink(sender=await connection.sender(profile.target(exchange)), profile=profile)
+        except Lost as lost:
+            raise BrokerUnavailable(str(lost)) from None
+
+    def abandon(self) -> None:
+        """Give up a connection on which nothing moves; the next user makes a new one."""
+        connection, self._connection = self._connection, None
+        self._turn += 1
+        if connection:
+            connection.abandon()
+
+    async def close(self) -> None:
+        """Say goodbye to the broker, for two seconds at most."""
+        connection, self._connection = self._connection, None
+        if connection:
+            await connection.close()
+
+    @property
+    def _address(self) -> BrokerAddress:
+        return self._addresses[self._turn % len(self._addresses)]
+
+    def _profile_of(self, connection: Connection) -> Profile:
+        if self._template:
+            return replace(PROFILES[self._named or "plain"], address=self._template)
+        return PROFILES[self._named] if self._named else recognised(connection.remote)
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.lost:
+                self._connection = None
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> Connection:
+        try:
+            return await connect(self._address, self._settings)
+        except Lost as lost:
+            self._turn += 1
+            raise BrokerUnavailable(str(lost)) from None
+
+    async def _create(self, exchange: str) -> None:
+        """Create a durable topic exchange over AMQP 0-9-1, which brokers of this kind speak on the same port.
+
+        Raises:
+            BrokerUnavailable: that cannot be done, so somebody must.
+        """
+        if exchange.startswith(RESERVED_PREFIX):
+            return
+        address, settings = self._address, self._settings
+        other = amqp091.Publisher([address], settings.context, by_certificate=settings.by_certificate)
+        try:
+            await (await other.channel()).declare_exchange(exchange)
+        except BrokerUnavailable as error:
+            if error.code == PRECONDITION_FAILED and "'type'" not in str(error):
+                return  # it differs in durability or the like, and is used as it is
+            reason = f"The exchange {exchange} cannot be created at {address.place} over AMQP 0-9-1"
+            sentence = f"{reason} ({str(error).rstrip('.')}); create it there, durable and of type topic."
+            raise BrokerUnavailable(sentence) from None
+        finally:
+            with contextlib.suppress(Exception):
+                await other.close()

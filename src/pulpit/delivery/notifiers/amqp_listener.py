@@ -1,0 +1,177 @@
+"""What an amqp listener is, whichever version of AMQP carries its events: its configuration, and an event as a message.
+
+CloudEvents has a binding for AMQP 1.0 alone; over 0-9-1 its attributes are headers with the prefix that it uses there.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from struct import Struct
+from typing import Any, Final
+
+from pika.spec import BasicProperties
+
+from pulpit.amqp.amqp10.message import Message
+from pulpit.delivery.cloud_events import attributes
+from pulpit.delivery.notifiers.port import Pace
+from pulpit.errors import InvalidValue
+from pulpit.events import Event
+
+PACE: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
+LONGEST_NAME: Final = 127
+"""Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
+LONGEST_KEY: Final = 255
+"""Bytes of a routing key (AMQP 0-9-1, a short string)."""
+KEYS: Final = ("exchange", "routing_key", "require_route")
+PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
+"""What a template for routing keys may hold, in braces."""
+NOTHING: Final = "_"
+"""Stands for what an event does not have, so that the number of words stays the same."""
+
+
+APP_ID: Final = "pulpit"
+PERSISTENT: Final = 2
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse unknown keys and values that AMQP does not allow.
+
+    Raises:
+        InvalidValue: `notifier_config`.
+    """
+    strangers = sorted(config.keys() - KEYS)
+    if strangers:
+        raise InvalidValue("notifier_config", f"an amqp listener has no {', '.join(strangers)}, but {', '.join(KEYS)}.")
+    for key in ("exchange", "routing_key"):
+        text = config.get(key)
+        if text is not None and not isinstance(text, str):
+            raise InvalidValue("notifier_config", f"{key} must be text.")
+        if text and (len(text.encode()) > LONGEST_NAME or not text.isprintable()):
+            raise InvalidValue(
+                "notifier_config", f"{key} must be at most {LONGEST_NAME} bytes of printable characters."
+            )
+    unknown = [name for name in re.findall(r"{([^}]*)}", config.get("routing_key") or "") if name not in PLACEHOLDERS]
+    if unknown:
+        names = ", ".join(PLACEHOLDERS)
+        raise InvalidValue("notifier_config", f"routing_key has no {unknown[0]!r} to fill in; there are {names}.")
+    if not isinstance(config.get("require_route", False), bool):
+        raise InvalidValue("notifier_config", "require_route must be true or false.")
+
+
+def routing_key(event: Event, template: str | None) -> str:
+    """The key (0-9-1) or subject (1.0) of an event: its own, or that of the listener's template, cut at 255 bytes."""
+    if template is None:
+        return event.subject
+    key = template
+    for name in PLACEHOLDERS:
+        key = key.replace(f"{{{name}}}", getattr(event, name) or NOTHING)
+    return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+
+
+def properties(event: Event, source: str) -> "EventProperties":
+    """The basic properties of an event's message over AMQP 0-9-1; the same on every attempt."""
+    headers: dict[str, Any] = {
+        "qpid.subject": event.subject,
+        "pulpit-number": event.number,
+        "traceparent": event.traceparent,
+    }
+    if event.repo_id is not None:
+        headers["pulpit-repo-id"] = event.repo_id
+    if event.repo_number is not None:
+        headers["pulpit-repo-number"] = event.repo_number
+    headers |= {f"cloudEvents:{name}": text for name, text in attributes(event, source).items()}
+    return EventProperties(
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_mode=PERSISTENT,
+        message_id=event.id,
+        timestamp=int(event.occurred_at.timestamp()),
+        type=event.event_type,
+        app_id=APP_ID,
+        headers=headers,
+    )
+
+
+def message(event: Event, source: str, *, subject: str, to: str | None) -> Message:
+    """The message of an event over AMQP 1.0; the same on every attempt."""
+    return Message(
+        durable=True,
+        message_id=event.id,
+        correlation_id=task_id(event),
+        to=to,
+        subject=subject,
+        content_type="application/json",
+        creation_time=round(event.occurred_at.timestamp() * 1000),
+        application_properties=application_properties(event, source),
+        body=event.body.encode(),
+    )
+
+
+def application_properties(event: Event, source: str) -> dict[str, Any]:
+    """What the headers of 0-9-1 say, under the same names; `datacontenttype` is the content type (section 3.1)."""
+    said: dict[str, Any] = {"pulpit-number": event.number, "traceparent": event.traceparent}
+    if event.repo_id is not None:
+        said["pulpit-repo-id"] = event.repo_id
+    if event.repo_number is not None:
+        said["pulpit-repo-number"] = event.repo_number
+    return said | {f"cloudEvents:{name}": text for name, text in attributes(event, source).items()}
+
+
+def task_id(event: Event) -> str | None:
+    """The task that fired an event, which is its trace; an event outside a task is a trace of its own."""
+    trace = event.traceparent[3:35]
+    if trace == event.id.replace("-", ""):
+        return None
+    return f"{trace[:8]}-{trace[8:12]}-{trace[12:16]}-{trace[16:20]}-{trace[20:]}"
+
+
+# The bytes of properties over AMQP 0-9-1 ------------------------------------------------------------------------------
+
+_FLAGS: Final = (
+    BasicProperties.FLAG_CONTENT_TYPE
+    | BasicProperties.FLAG_CONTENT_ENCODING
+    | BasicProperties.FLAG_HEADERS
+    | BasicProperties.FLAG_DELIVERY_MODE
+    | BasicProperties.FLAG_MESSAGE_ID
+    | BasicProperties.FLAG_TIMESTAMP
+    | BasicProperties.FLAG_TYPE
+    | BasicProperties.FLAG_APP_ID
+)
+_LONG: Final = Struct(">I")
+_NUMBER: Final = Struct(">q")
+_MOMENT: Final = Struct(">Q")
+
+
+def _short(text: str) -> bytes:
+    """A short string (AMQP 0-9-1 section 4.2.5.3), cut at its 255 bytes."""
+    raw = text.encode()
+    if len(raw) > LONGEST_KEY:
+        raw = raw[:LONGEST_KEY].decode(errors="ignore").encode()
+    return bytes((len(raw),)) + raw
+
+
+def _field(name: str, value: str | int) -> bytes:
+    """A table's entry: a long string (`S`) or a signed 64-bit number (`l`)."""
+    if isinstance(value, str):
+        raw = value.encode()
+        return _short(name) + b"S" + _LONG.pack(len(raw)) + raw
+    return _short(name) + b"l" + _NUMBER.pack(value)
+
+
+_HEAD: Final = _FLAGS.to_bytes(2, "big") + _short("application/json") + _short("utf-8")
+_MODE: Final = bytes((PERSISTENT,))
+_FOOT: Final = _short(APP_ID)
+
+
+class EventProperties(BasicProperties):  # type: ignore[misc] # pika is untyped for mypy here
+    """The properties of an event's message.
+
+    pika encodes any table there may be, value by value; an event's table holds texts and whole numbers under names that
+    are known beforehand, and encoding just that takes a fifth of the time. A test holds the bytes against pika's own.
+    """
+
+    def encode(self) -> list[bytes]:
+        """The bytes of the properties in the content header (sections 4.2.6.1 and 4.2.5.5)."""
+        table = b"".join([_field(name, value) for name, value in self.headers.items()])
+        identity = _MODE + _short(self.message_id) + _MOMENT.pack(self.timestamp) + _short(self.type) + _FOOT
+        return [_HEAD, _LONG.pack(len(table)), table, identity]

@@ -1,0 +1,303 @@
+"""What `pulpit listen` does: where the broker is, messages as lines, and what ends the work."""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+from pulpit.amqp.address import BrokerAddress, parse_all
+from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.net.config_files import first_line, read_secret
+from pulpit.subscriber.event import Message, neutral, parse_body, plain
+from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, QueueType
+from pulpit.subscriber.subscribe import Identity, make
+from pulpit.subscriber.subscription import Subscription
+
+URL_VARIABLE: Final = "PULPIT_AMQP_URL"
+ALLOW_PLAIN: Final = "--allow-plain-without-tls"
+SEPARATOR: Final = "-" * 70
+_FAILED: Final = 1
+
+Show = Callable[[Message], str]
+
+
+class OutputGone(PulpitError):
+    """Nobody reads standard output any more (`listen | head`), which is a quiet end."""
+
+
+def accept_every_character() -> None:
+    """A terminal that lacks a character shall show its number, not end us."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def listen(
+    *,
+    exchange: str,
+    subject: str,
+    address: str | None,
+    port: int | None,
+    quiet: bool,
+    url: str | None,
+    url_file: Path | None,
+    ca_path: Path | None,
+    client_cert: Path | None,
+    allow_plain: bool,
+    as_json_lines: bool,
+    count: int | None,
+    queue: str | None,
+    queue_type: QueueType | None,
+    timeout: float | None,
+) -> int:
+    """Do what the options say and give the exit code."""
+    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # what matters of it is told in our own sentences
+    show = as_json if as_json_lines else as_subject if quiet else as_text
+    try:
+        addresses = choose(
+            url=url, url_file=url_file, host=address, port=port, environment=os.environ, allow_plain=allow_plain
+        )
+        prefetch = min(count or PREFETCH, PREFETCH)
+        with _named_as_options():
+            binding = Binding(
+                exchange=exchange, subject=subject or EVERYTHING, queue=queue, queue_type=queue_type, prefetch=prefetch
+            )
+            identity = Identity(name="pulpit listen", ca_path=ca_path, client_cert=client_cert)
+            subscription = make(addresses, binding, identity=identity, on_news=_tell_news, remember=0)
+        with _Ender(timeout, at_timeout=0 if count is None else _FAILED) as ender:
+            asyncio.run(ender.until_ended(_print(subscription, show, count, ender)))
+    except _Ended as ended:
+        if ended.while_writing:
+            _forget_output()
+        return ended.code
+    except OutputGone:
+        _forget_output()
+    except PulpitError as error:
+        _tell(str(error))
+        return _FAILED
+    return 0
+
+
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """Give what cannot be used the name that it has on the command line."""
+    try:
+        yield
+    except ConfigurationError as error:
+        name = f"--{error.key.replace('_', '-')}" if error.key.isidentifier() else error.key
+        raise ConfigurationError(name, error.reason) from None
+
+
+async def _print(subscription: Subscription, show: Show, count: int | None, ender: "_Ender") -> None:
+    """Print each message, which is acknowledged after that."""
+    printed = 0
+    async with subscription:
+        async for event in subscription:
+            with ender.at_once():  # a reader that takes nothing may hold this up for ever
+                _write(show(event))
+            printed += 1
+            if printed == count:
+                return
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputGone from None
+    except OSError as error:
+        raise PulpitError(f"the output cannot be written: {error.strerror}") from None
+
+
+def _tell_news(_level: int, sentence: str) -> None:
+    _tell(sentence)
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"{neutral(sentence)}\n")
+    sys.stderr.flush()
+
+
+def _forget_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+# Where the broker is -----------------------------------------------------------------------------------------------
+
+
+def choose(
+    *,
+    url: str | None,
+    url_file: Path | None,
+    host: str | None,
+    port: int | None,
+    environment: Mapping[str, str],
+    allow_plain: bool = False,
+) -> tuple[BrokerAddress, ...]:
+    """Take the URLs from the option, else the file, else the environment; host and port given alone change them.
+
+    Raises:
+        ConfigurationError: what was given is no AMQP URL, or the file cannot be read or is open to others, or the
+            password would travel unencrypted to another machine and `allow_plain` does not permit it.
+    """
+    source, named = _named_brokers(url, url_file, environment)
+    addresses = tuple(replace(address, host=host or address.host, port=port or address.port) for address in named)
+    source = "--address" if host else source
+    for address in addresses:
+        address.check_password_is_safe(source, allowed=allow_plain, permission=ALLOW_PLAIN)
+    return addresses
+
+
+def _named_brokers(
+    url: str | None, url_file: Path | None, environment: Mapping[str, str]
+) -> tuple[str, tuple[BrokerAddress, ...]]:
+    if url is not None:
+        return "--url", parse_all(url, "--url")
+    if url_file is not None:
+        return "--url-file", parse_all(first_line(read_secret(url_file, "--url-file")), "--url-file")
+    if environment.get(URL_VARIABLE):
+        return URL_VARIABLE, parse_all(environment[URL_VARIABLE], URL_VARIABLE)
+    return "--address", (BrokerAddress(),)
+
+
+# A message as lines ------------------------------------------------------------------------------------------------
+
+
+def as_subject(message: Message) -> str:
+    """The one line of quiet mode."""
+    return neutral(message.subject)
+
+
+def as_text(message: Message) -> str:
+    """A separator, what is known of the message, an empty line, and the body; JSON is indented."""
+    known = {
+        "subject": message.subject,
+        "exchange": message.exchange,
+        **message.properties,
+        **{f"header {name}": value for name, value in message.headers.items()},
+    }
+    width = max(map(len, known)) + 1
+    lines = [f"{neutral(name) + ':':<{width}} {_one_line(value)}" for name, value in known.items()]
+    return "\n".join([SEPARATOR, *lines, "", _readable_body(message.body)])
+
+
+def as_json(message: Message) -> str:
+    """One JSON object in one line of plain ASCII; a body that is neither JSON nor text stands in `body_base64`."""
+    document: dict[str, Any] = {
+        "subject": message.subject,
+        "exchange": message.exchange,
+        "headers": plain(message.headers),
+        "properties": plain(message.properties),
+        "redelivered": message.redelivered,
+    }
+    parsed = parse_body(message.body)
+    if isinstance(parsed, bytes):
+        document["body_base64"] = base64.b64encode(parsed).decode("ascii")
+    else:
+        document["body"] = parsed
+    return json.dumps(document)
+
+
+def _one_line(value: Any) -> str:
+    simple = plain(value)
+    return neutral(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
+
+
+def _readable_body(body: bytes) -> str:
+    parsed = parse_body(body)
+    if isinstance(parsed, bytes):
+        return repr(parsed)
+    text = parsed if isinstance(parsed, str) else json.dumps(parsed, indent=2, ensure_ascii=False)
+    return neutral(text, keep="\n\t")
+
+
+# What ends the work before it is done ------------------------------------------------------------------------------
+
+
+class _Ended(BaseException):
+    """A signal asks for the end, with this exit code; no `except Exception` on the way shall hold it."""
+
+    def __init__(self, code: int, *, while_writing: bool = False) -> None:
+        super().__init__(code)
+        self.code = code
+        self.while_writing = while_writing
+
+
+class _Ender:
+    """While this lasts, Ctrl-C and SIGTERM end the work with 0, and the clock, if asked, with `at_timeout`.
+
+    Work that awaits is cancelled, so that it can end politely. Where it blocks (`at_once`), the signal breaks it off.
+    """
+
+    def __init__(self, timeout: float | None, *, at_timeout: int) -> None:
+        self._timeout: Final = timeout
+        self._at_timeout: Final = at_timeout
+        self._before: dict[signal.Signals, Any] = {}
+        self._code: int | None = None
+        self._at_once = False
+        self._work: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._end) for number in _signals_heard()}
+        signal.setitimer(signal.ITIMER_REAL, self._timeout or 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    async def until_ended(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work.
+
+        Raises:
+            _Ended: a signal came first.
+        """
+        task = asyncio.ensure_future(work)
+        self._work = asyncio.get_running_loop(), task
+        if self._code is not None:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            raise _Ended(self._code or 0) from None
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal break off what is done in this block, which awaits nothing."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        if self._code is None:
+            self._code = self._at_timeout if number == signal.SIGALRM else 0
+        if self._at_once:
+            raise _Ended(self._code, while_writing=True)
+        if self._work:
+            loop, task = self._work
+            loop.call_soon_threadsafe(task.cancel)
+
+
+def _signals_heard() -> list[signal.Signals]:
+    """Those that end the work; a shell that starts this in its background has Ctrl-C ignored, and it stays so."""
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGALRM, *([] if ignored else [signal.SIGINT])]

@@ -1,0 +1,58 @@
+"""An event as a message of either AMQP: its bytes, what is the same on every attempt, and what is left out."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pika.spec import BasicProperties
+
+from pulpit.amqp.amqp10 import message as codec
+from pulpit.delivery.notifiers.amqp_listener import message, properties
+from pulpit.events import own_trace
+from support.happenings import event
+
+TASK = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
+
+
+def test_it_survives_its_bytes() -> None:
+    said = message(event(7), "/pulpit/test", subject="a.b", to="/exchanges/x/a.b")
+    assert codec.decode(codec.encode(said)) == said
+
+
+def test_the_correlation_is_the_task_and_an_event_outside_a_task_has_none() -> None:
+    fired = event()
+    assert message(fired, "/p", subject="a", to=None).correlation_id == TASK
+    alone = replace(fired, traceparent=own_trace(fired.id, None))
+    assert message(alone, "/p", subject="a", to=None).correlation_id is None
+    of_a_task = replace(fired, traceparent=own_trace(fired.id, {"task_id": TASK}))
+    assert message(of_a_task, "/p", subject="a", to=None).correlation_id == TASK
+
+
+def test_an_event_of_no_repository_says_nothing_about_one() -> None:
+    said = message(event(repo_id=None), "/p", subject="a", to=None).application_properties
+    assert not {"pulpit-repo-id", "pulpit-repo-number", "cloudEvents:subject"} & said.keys()
+
+
+words = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
+
+
+@given(
+    number=st.integers(min_value=1, max_value=2**62),
+    repo_id=st.none() | words,
+    seconds=st.integers(min_value=0, max_value=2**33),
+    source=words,
+)
+def test_what_is_encoded_is_what_was_meant(number: int, repo_id: str | None, seconds: int, source: str) -> None:
+    fired = event(number, repo_id=repo_id, occurred_at=datetime.fromtimestamp(seconds, UTC))
+    meant = properties(fired, source)
+    read = BasicProperties()
+    read.decode(b"".join(meant.encode()))
+    assert vars(read) == vars(meant)
+
+
+def test_the_bytes_are_pikas_but_for_the_width_of_numbers() -> None:
+    ours = properties(event(2**40), "/pulpit/test")
+    theirs = BasicProperties(**vars(ours))
+    theirs.headers = {**ours.headers}
+    assert b"".join(ours.encode()) == b"".join(theirs.encode())
