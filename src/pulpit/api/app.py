@@ -1,31 +1,26 @@
-"""Puts everything that is served over HTTP together: the REST API, and the published trees beside it."""
+"""What is served over HTTP, put together: the REST API, its descriptions, the published trees."""
 
 import asyncio
 from collections.abc import Iterable
-from types import ModuleType
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
 from pulpit import __version__
-from pulpit.api import description, failures, health, metrics
+from pulpit.api import failures, monitoring
 from pulpit.api.auth.login import Authenticator
-from pulpit.api.middleware import Authenticate, BoundBody, CollapseSlashes
+from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes
 from pulpit.api.services import Services
-from pulpit.api.v1 import broker, dead_letters, listeners, schemas
-from pulpit.api.v1 import events as event_log
+from pulpit.api.v1 import events, firing
+from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
-    actions,
-    content_units,
     distributors,
-    events,
-    history,
     importers,
-    login,
-    orphans,
-    plugins,
+    listeners,
     repositories,
-    roles,
     schedules,
     status,
     tasks,
@@ -33,31 +28,27 @@ from pulpit.api.v2 import (
     uploads,
     users,
 )
+from pulpit.api.v2.models import V2
 from pulpit.published.access import AccessRules
 from pulpit.published.serving import PublishedFiles
 
-V2: Final = "/pulp/api/v2"
 V1: Final = "/pulpit/v1"
-
-_RESOURCES: Final = (
-    login,
-    events,
-    tasks,
-    actions,
-    history,
-    importers,
-    distributors,
-    schedules,
-    units,
-    uploads,
-    orphans,
-    content_units,
-    plugins,
-    users,
-    roles,
-    repositories,
+_V2_ROUTERS: Final = tuple(
+    module.router
+    for module in (
+        status,
+        users,
+        listeners,
+        tasks,
+        importers,
+        distributors,
+        schedules,
+        units,
+        uploads,
+        repositories,
+    )
 )
-_OWN: Final = (listeners, dead_letters, event_log, schemas, broker)
+_V1_ROUTERS: Final = (listeners_v1.router, events.router, firing.router, monitoring.broker)
 _BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events from elsewhere."
 
 
@@ -73,12 +64,12 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     failures.install(app)
-    _add_gates(app, services)
+    _add_middleware(app, services)
     _add_published(app, services)  # first, so that a file is not looked for among all endpoints
-    app.include_router(metrics.router)
-    app.include_router(health.router)
-    description.install(app, _api(V2, _RESOURCES, status.router), "Pulp 2's REST API v2.")
-    description.install(app, _api(V1, _OWN), _BEYOND)
+    app.include_router(monitoring.metrics)
+    app.include_router(monitoring.health)
+    _install(app, _api(V2, _V2_ROUTERS), "Pulp 2's REST API v2.")
+    _install(app, _api(V1, _V1_ROUTERS), _BEYOND)
     return app
 
 
@@ -88,18 +79,51 @@ def _add_published(app: FastAPI, services: Services) -> None:
         app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, rules))
 
 
-def _add_gates(app: FastAPI, services: Services) -> None:
-    """Build the gates from the inside out: the last one added is passed first."""
+def _add_middleware(app: FastAPI, services: Services) -> None:
+    """From the inside out: what is added last is passed first."""
     app.add_middleware(BoundBody)
     authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(CollapseSlashes)
 
 
-def _api(prefix: str, resources: Iterable[ModuleType], *open_to_all: APIRouter) -> APIRouter:
+def _api(prefix: str, routers: Iterable[APIRouter]) -> APIRouter:
     api = APIRouter(prefix=prefix)
-    for router in open_to_all:
+    for router in routers:
         api.include_router(router)
-    for resource in resources:
-        api.include_router(resource.router)
     return api
+
+
+_NEVER = "422"
+_ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
+
+
+def _install(app: FastAPI, api: APIRouter, about: str) -> None:
+    """Serve the API, and its description beside it; the document is made when it is first asked for."""
+
+    @cache
+    def described() -> dict[str, Any]:
+        return _description(api, about)
+
+    @app.get(f"{api.prefix}/openapi.json", include_in_schema=False)
+    def read_description() -> JSONResponse:
+        return JSONResponse(described())
+
+    app.include_router(api)
+
+
+def _description(api: APIRouter, about: str) -> dict[str, Any]:
+    """The document of one API."""
+    alone = FastAPI()
+    alone.include_router(api)
+    document = get_openapi(title="Pulpit", version=__version__, description=about, routes=alone.routes)
+    # Said here and not by a dependency of FastAPI's: those also judge, and take ASCII passwords only.
+    document["components"]["securitySchemes"] = {"HTTPBasic": {"type": "http", "scheme": "basic"}}
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            operation["responses"].pop(_NEVER, None)
+            if path not in OPEN_PATHS:
+                operation["security"] = [{"HTTPBasic": []}]
+    for name in _ITS_SCHEMAS:
+        document["components"]["schemas"].pop(name, None)
+    return document

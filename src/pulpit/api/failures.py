@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
@@ -23,6 +24,27 @@ _log: Final = logging.getLogger(__name__)
 _AWAY: Final = "The database does not answer at this moment; try again later."
 _NOT_FOUND: Final = 404
 _UNAUTHORIZED: Final = 401
+
+
+class ErrorDetail(BaseModel):
+    """Pulp's own error inside an error body."""
+
+    code: str
+    description: str
+    data: dict[str, Any]
+    sub_errors: list[Any]
+
+
+class ErrorBody(BaseModel):
+    """Every answer from 400 on; keys of `error.data` stand at the top too."""
+
+    http_status: int
+    http_request_method: str
+    href: str = Field(alias="_href")
+    error_message: str
+    exception: None
+    traceback: None
+    error: ErrorDetail
 
 
 class ServerFault(PulpitError):

@@ -1,4 +1,4 @@
-"""What the endpoints need from the rest of the house, handed in by the composition root."""
+"""What endpoints are made of: the services that they reach, who asks, and how their responses are described."""
 
 from asyncio import Semaphore
 from collections.abc import Callable, Mapping
@@ -6,18 +6,69 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from pulpit.api.auth.certificates import ClientCertificates
-from pulpit.api.plugins import Plugins
-from pulpit.api.uploads import UploadLimits, Uploads
+from pulpit.api.failures import ErrorBody
+from pulpit.api.middleware import USER
+from pulpit.api.v2.models import CallReport
 from pulpit.clock import Clock
+from pulpit.content import access
 from pulpit.content.port import ContentType
 from pulpit.delivery.news import News
 from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.errors import InvalidValue
 from pulpit.published.access import Exposure
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
+from pulpit.store.tasks import Task
+from pulpit.store.users import User
+from pulpit.tasks.reports import accepted
+
+SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
+"""Keys of any importer's or distributor's configuration that are never shown again."""
+
+
+class Plugins:
+    """Finds the content type that an importer or a distributor belongs to and has it check the configuration."""
+
+    def __init__(self, by_type: Mapping[str, ContentType]) -> None:
+        self._by_type: Final = by_type
+
+    @property
+    def unit_types(self) -> list[str]:
+        """The ids of all unit types."""
+        return sorted(
+            {unit_type for content_type in self._by_type.values() for unit_type in content_type.unit_type_ids}
+        )
+
+    def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: `importer_type_id` when nobody knows the type, else with the name of what is wrong.
+        """
+        found = self._by_type.get(importer_type_id)
+        if found is None or found.importer_type_id != importer_type_id:
+            raise InvalidValue("importer_type_id", f"there is no importer {importer_type_id!r}.")
+        found.check_importer_config(config)
+
+    def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: `distributor_type_id` when nobody knows the type, else with the name of what is wrong.
+        """
+        found = self._by_type.get(distributor_type_id)
+        if found is None or distributor_type_id not in found.distributor_type_ids:
+            raise InvalidValue("distributor_type_id", f"there is no distributor {distributor_type_id!r}.")
+        access.check(config)
+        found.check_distributor_config(access.of_type(config))
+
 
 MOST_WAITING: Final = 100
 MOST_TRIALS: Final = 8
@@ -43,7 +94,6 @@ class Services:
     """By the type ids of their importers and distributors."""
     data_dir: Path
     """Uploads are kept below it, and the authority of client certificates."""
-    upload_limits: UploadLimits = field(default_factory=UploadLimits)
     messaging_connected: Callable[[], bool]
     """Whether events can be handed to the broker at this moment."""
     workers: Callable[[], list[Worker]]
@@ -74,7 +124,38 @@ class Services:
         """What stands for a login."""
         return ClientCertificates(self.data_dir, self.clock)
 
-    @property
-    def uploads(self) -> Uploads:
-        """The uploads of the data folder."""
-        return Uploads(self.data_dir, self.clock, self.upload_limits)
+
+Responses = dict[int | str, dict[str, Any]]
+
+OK: Final = 200
+CREATED: Final = 201
+ACCEPTED: Final = 202
+NO_CONTENT: Final = 204
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _user(request: Request) -> User:
+    """Who is asking, as `middleware.Authenticate` found out."""
+    user: User = getattr(request.state, USER)
+    return user
+
+
+Provided = Annotated[Services, Depends(_services)]
+Asking = Annotated[User, Depends(_user)]
+
+
+def answers(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:
+    """Describe the good answer and the expected failures of an endpoint; 401 is always among them."""
+    described: Responses = {status: {"description": "Done."} if model is None else {"model": model}}
+    return described | {error: {"model": ErrorBody} for error in (*errors, 401)}
+
+
+def queued(*tasks: Task) -> JSONResponse:
+    return JSONResponse(accepted(*tasks), ACCEPTED)
+
+
+QUEUED: Final = answers(ACCEPTED, CallReport, 400, 404)

@@ -81,6 +81,14 @@ def head(connection: Connection) -> int:
     return connection.execute(_HEAD).scalar() or 0
 
 
+def oldest(connection: Connection) -> int:
+    """The lowest number from which on nothing was forgotten, 0 for an empty log; older dead letters do not count."""
+    is_letter = events.c.number.in_(select(dead_letters.c.event_number))
+    return (
+        connection.execute(select(events.c.number).where(~is_letter).order_by(events.c.number).limit(1)).scalar() or 0
+    )
+
+
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
     """The next events after a position, at most `limit`, in order."""
     rows = connection.execute(_READ_AFTER, {"position": number, "most": limit}).mappings()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pulpit.api.uploads import UploadLimits, Uploads
+from pulpit.api.v2.uploads import UploadLimits, Uploads
 from pulpit.clock import system_clock
 from pulpit.errors import ConflictingOperation, RequestTooLarge
 from pulpit.store import tasks
@@ -104,7 +104,7 @@ def test_an_import_that_cannot_be_queued_leaves_nothing(api: Api, upload: dict[s
 
 
 def test_limits_of_size_and_count_and_age(tmp_path: Path) -> None:
-    limits = UploadLimits(piece=4, one=6, count=2, kept_for=timedelta(days=1))
+    limits = UploadLimits(piece=4, whole=6, count=2, kept_for=timedelta(days=1))
     uploads = Uploads(tmp_path, system_clock, limits)
     first, _ = uploads.begin(), uploads.begin()
     with pytest.raises(ConflictingOperation):
@@ -116,7 +116,7 @@ def test_limits_of_size_and_count_and_age(tmp_path: Path) -> None:
 
 
 def test_a_piece_and_an_upload_have_a_limit(api: Api, upload: dict[str, Any], tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, system_clock, UploadLimits(piece=4, one=6))
+    uploads = Uploads(tmp_path, system_clock, UploadLimits(piece=4, whole=6))
     upload_id = upload["upload_id"]
     assert api.client.get(UPLOADS).json()["upload_ids"] == [upload_id]
     with pytest.raises(RequestTooLarge):

@@ -1,22 +1,29 @@
-"""The event log: read it on, wait for it, stream it, and enter events from elsewhere."""
+"""The event log for consumers that pull: pages, pages that wait, a stream that never ends by itself, and the schemas.
 
+Nobody polls the database: whoever waits takes a ticket, looks, and looks again when the dispatcher has seen new events.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.responses import StreamingResponse
 
-from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.middleware import whole_body
-from pulpit.api.v1.feed import Narrowing, check_place, read_feed, stream
-from pulpit.api.v1.firing import LONGEST_BODY, MOST_AT_ONCE, digest_of, fire_events, read_events, read_trace
-from pulpit.api.v1.shapes import EventShape, EventsShape, NewEventShape, NumbersShape, event_shape
-from pulpit.errors import InvalidValue, MissingResource
-from pulpit.events import check_event_types
+from pulpit import __version__, catalogue
+from pulpit.api.failures import Unavailable
+from pulpit.api.services import OK, Provided, Services, answers
+from pulpit.api.v1.models import EventDocument, EventsPage, event_document
+from pulpit.errors import InvalidValue, MissingResource, PulpitError
+from pulpit.events import EVENT_TYPES, Event, as_topic, check_event_types, star_covers
 from pulpit.store import event_log
-from pulpit.store.event_log import LONGEST_KEY
-
-router: Final = APIRouter(prefix="/events", tags=["event log"])
+from pulpit.store.event_log import Outline, Page, Wanted, page
+from pulpit.topics import ANY_WORD, matches
 
 LONGEST_WAIT: Final = 60
 MOST_EVENTS: Final = 1000
@@ -24,86 +31,206 @@ MOST_FILTERS: Final = 100
 HIGHEST: Final = 2**63 - 1
 LONGEST_NUMBER: Final = 18
 EVENT_STREAM: Final = "text/event-stream"
+HEARTBEAT: Final = 15.0
+"""Seconds between comments in a stream without events, so that proxies and clients see that it lives."""
+STREAM_PAGE: Final = 200
+LOOK_AGAIN: Final = 30.0
+"""Seconds after which a waiting request looks though no news came."""
+
+_events: Final = APIRouter(prefix="/events", tags=["event log"])
+_schemas: Final = APIRouter(prefix="/schemas", tags=["schemas"])
 
 Texts = Annotated[list[str] | None, Query(max_length=MOST_FILTERS)]
-_NEW_EVENT: Final = NewEventShape.model_json_schema()
-_BATCH: Final = {"type": "array", "minItems": 1, "maxItems": MOST_AT_ONCE, "items": _NEW_EVENT}
-_BODY: Final[dict[str, Any]] = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": {"anyOf": [_NEW_EVENT, _BATCH]}},
-        "application/x-ndjson": {"schema": {"type": "string"}},
-    },
-}
-_FEED: Final = answers(OK, EventsShape, 400, 503)
+_FEED: Final = answers(OK, EventsPage, 400, 410, 503)
 _FEED[OK]["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
 
 
-def _narrowing(event_type: Texts = None, repo_id: Texts = None, result: Texts = None) -> Narrowing:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """A number was asked from that the log does not lead on from; `first` and `last` are the numbers that it has."""
+
+    after: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        if self.after > self.last:
+            return (
+                f"There is no event {self.after}: the log ends with {self.last}. It was restored, or the number is "
+                f"from another server; go on with after={self.last}."
+            )
+        return (
+            f"The events between {self.after} and {self.first} are not kept any more; "
+            f"go on with after={self.first - 1}."
+        )
+
+
+class LogGap(PulpitError):
+    """The events that follow a number are gone, or never were."""
+
+    status = 410
+
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(str(gap))
+        self.gap = gap
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {"first": self.gap.first, "last": self.gap.last}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventFilter:
+    event_types: Sequence[str] = ()
+    repo_ids: Sequence[str] = ()
+    results: Sequence[str] = ()
+
+    def test(self) -> Wanted | None:
+        """The test of each event, or none if everything is wanted."""
+        return self._wants if self.event_types or self.repo_ids or self.results else None
+
+    def _wants(self, event: Outline) -> bool:
+        return (
+            (not self.event_types or any(_is_of_type(pattern, event.event_type) for pattern in self.event_types))
+            and (not self.repo_ids or any(fnmatchcase(event.repo_id or "", pattern) for pattern in self.repo_ids))
+            and (not self.results or event.result in self.results)
+        )
+
+
+def _event_filter(event_type: Texts = None, repo_id: Texts = None, result: Texts = None) -> EventFilter:
     patterns = check_event_types(event_type) if event_type else ()
-    return Narrowing(event_types=patterns, repo_ids=repo_id or (), results=result or ())
+    return EventFilter(event_types=patterns, repo_ids=repo_id or (), results=result or ())
 
 
-@router.get("", operation_id="read_events", response_model=EventsShape, responses=_FEED)
+@_events.get("", operation_id="read_events", response_model=EventsPage, responses=_FEED)
 async def read_events_after(
     request: Request,
     services: Provided,
     *,
-    narrowing: Annotated[Narrowing, Depends(_narrowing)],
+    event_filter: Annotated[EventFilter, Depends(_event_filter)],
     after: Annotated[int, Query(ge=-1, le=HIGHEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Read the events behind a number, wait for the next ones, or with `Accept: text/event-stream` follow them."""
+    """Read the events behind a number, wait for the next ones, or with `Accept: text/event-stream` follow them.
+
+    A page answers 410 with the first and the last number that there is when the log does not lead on from `after`: its
+    next events are not kept any more, or it was restored from an older state. A stream says so by an event `gap` and
+    goes on.
+    """
     if EVENT_STREAM in request.headers.get("accept", ""):
-        check_place(services)
-        body = stream(services, _resumed(last_event_id, after), narrowing)
+        _check_place(services)
+        body = _stream(services, _resumed(last_event_id, after), event_filter.test())
         return StreamingResponse(body, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
-    return await read_feed(services, after, narrowing, limit=limit, wait=wait)
+    return await _read_feed(services, after, event_filter.test(), limit=limit, wait=wait)
 
 
-@router.get("/{number}", operation_id="read_event", responses=answers(OK, EventShape, 400, 404))
-def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided) -> EventShape:
+@_events.get("/{number}", operation_id="read_event", responses=answers(OK, EventDocument, 400, 404))
+def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided) -> EventDocument:
     """Show one event."""
     with services.database.read() as connection:
         event = event_log.get(connection, number)
     if event is None:
         raise MissingResource(event=str(number))
-    return event_shape(event)
+    return event_document(event)
 
 
-@router.post(
-    "",
-    operation_id="fire_events",
-    status_code=CREATED,
-    response_model=NumbersShape,
-    responses=answers(CREATED, NumbersShape, 400, 409, 413, 507),
-    openapi_extra={"requestBody": _BODY},
-)
-async def fire_from_elsewhere(
-    request: Request,
-    services: Provided,
-    user: Asking,
-    idempotency_key: Annotated[str | None, Header()] = None,
-    traceparent: Annotated[str | None, Header()] = None,
-) -> Response:
-    """Enter one event, a list of them, or one on each line; all are entered, in order, or none."""
-    key = _checked_key(idempotency_key)
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await whole_body(request.receive, LONGEST_BODY)
-    async with services.firing:
-        events = await to_thread.run_sync(read_events, body, media_type)
-        digest = digest_of(body, media_type, user.login)
-        fired = await to_thread.run_sync(fire_events, services, events, key, digest, read_trace(traceparent))
-    headers = {"Idempotency-Replayed": "true"} if fired.before else None
-    return JSONResponse({"count": len(fired.numbers), "numbers": list(fired.numbers)}, CREATED, headers)
+@_schemas.get("", operation_id="list_schemas", responses=answers(OK, dict[str, Any]))
+def list_schemas() -> dict[str, Any]:
+    """Show the JSON Schema of every type's body, by type."""
+    return {event_type: catalogue.schema(event_type) for event_type in sorted(EVENT_TYPES)}
 
 
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isprintable()):
-        raise InvalidValue("Idempotency-Key", f"it must be 1 to {LONGEST_KEY} printable characters.")
-    return key
+@_schemas.get("/asyncapi", operation_id="read_asyncapi", responses=answers(OK, dict[str, Any]))
+def read_asyncapi() -> dict[str, Any]:
+    """Show the AMQP side as an AsyncAPI 3 document."""
+    return catalogue.asyncapi(__version__)
+
+
+@_schemas.get("/{event_type}", operation_id="read_schema", responses=answers(OK, dict[str, Any], 404))
+def read_schema(event_type: str) -> dict[str, Any]:
+    """Show the JSON Schema of one type's body."""
+    if event_type not in EVENT_TYPES:
+        raise MissingResource(event_type=event_type)
+    return catalogue.schema(event_type)
+
+
+async def _read_feed(services: Services, after: int, wanted: Wanted | None, *, limit: int, wait: float) -> EventsPage:
+    """A page behind a number; if it would be empty, wait for an event that is wanted."""
+    end = asyncio.get_running_loop().time() + wait
+    ticket = services.news.ticket()
+    gap = await to_thread.run_sync(_gap, services, after)
+    if gap:
+        raise LogGap(gap)
+    found, head = await to_thread.run_sync(_read, services, after, wanted, limit)
+    if not found.events and wait > 0:
+        async with _place(services):
+            while not found.events and not services.news.over:
+                remaining = end - asyncio.get_running_loop().time()
+                if remaining <= 0:
+                    break
+                if found.through >= head:
+                    await services.news.wait(ticket, min(remaining, LOOK_AGAIN))
+                ticket = services.news.ticket()
+                found, head = await to_thread.run_sync(_read, services, found.through, wanted, limit)
+    return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
+
+
+async def _stream(services: Services, after: int, wanted: Wanted | None) -> AsyncIterator[str]:
+    """Server-Sent Events from behind a number, until the client goes or the server stops."""
+    through = after
+    yield ": Pulpit's events\n\n"
+    async with _place(services):
+        gap = await to_thread.run_sync(_gap, services, after)
+        if gap:
+            through = min(after, gap.last)
+            yield f"event: gap\ndata: {json.dumps({'first': gap.first, 'last': gap.last, 'reason': str(gap)})}\n\n"
+        while not services.news.over:
+            ticket = services.news.ticket()
+            found, head = await to_thread.run_sync(_read, services, through, wanted, STREAM_PAGE)
+            through = found.through
+            for event in found.events:
+                yield _message(event)
+            if not found.events and through >= head and not await services.news.wait(ticket, HEARTBEAT):
+                yield ": still here\n\n"
+
+
+def _check_place(services: Services) -> None:
+    """Refuse to let one more wait, while the response can still say so."""
+    if services.waiting.locked():
+        raise Unavailable("Too many wait for events already; try again later.")
+
+
+@asynccontextmanager
+async def _place(services: Services) -> AsyncIterator[None]:
+    _check_place(services)
+    async with services.waiting:
+        yield
+
+
+def _gap(services: Services, after: int) -> Gap | None:
+    """What lies between a number and the log; 0 is the beginning, wherever that is, and -1 the end."""
+    if after <= 0:
+        return None
+    with services.database.read() as connection:
+        first, last = event_log.oldest(connection), event_log.head(connection)
+    return Gap(after=after, first=first, last=last) if after > last or after < first - 1 else None
+
+
+def _read(services: Services, after: int, wanted: Wanted | None, limit: int) -> tuple[Page, int]:
+    with services.database.read() as connection:
+        head = event_log.head(connection)
+        return page(connection, head if after < 0 else after, wanted, limit=limit), head
+
+
+def _message(event: Event) -> str:
+    """One event of the stream; its JSON has no line breaks."""
+    return f"id: {event.number}\nevent: {event.event_type}\ndata: {event_document(event).model_dump_json()}\n\n"
+
+
+def _is_of_type(pattern: str, event_type: str) -> bool:
+    return star_covers(event_type) if pattern == ANY_WORD else matches(as_topic(pattern), event_type)
 
 
 def _resumed(last_event_id: str | None, after: int) -> int:
@@ -113,3 +240,8 @@ def _resumed(last_event_id: str | None, after: int) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= LONGEST_NUMBER):
         raise InvalidValue("Last-Event-ID", "it must be the number of an event.")
     return int(last_event_id)
+
+
+router: Final = APIRouter()
+for part in (_events, _schemas):
+    router.include_router(part)

@@ -5,18 +5,22 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from anyio import to_thread
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from pulpit.api.middleware import strict_json
-from pulpit.api.services import Services
-from pulpit.api.v1.shapes import NewEventShape
+from pulpit.api.middleware import strict_json, whole_body
+from pulpit.api.services import CREATED, Asking, Provided, Services, answers
+from pulpit.api.v1.models import NewEvent, NumbersOfEvents
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
 from pulpit.fire import fire
 from pulpit.store import event_log
 from pulpit.store.database import Transaction
+from pulpit.store.event_log import LONGEST_KEY
 
 MOST_AT_ONCE: Final = 10_000
 LONGEST_BODY: Final = 16 * 2**20
@@ -28,6 +32,48 @@ _TRACE: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})
 LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
+router: Final = APIRouter(prefix="/events", tags=["event log"])
+
+_NEW_EVENT: Final = NewEvent.model_json_schema()
+_BATCH: Final = {"type": "array", "minItems": 1, "maxItems": MOST_AT_ONCE, "items": _NEW_EVENT}
+_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"anyOf": [_NEW_EVENT, _BATCH]}},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    },
+}
+
+
+@router.post(
+    "",
+    operation_id="fire_events",
+    status_code=CREATED,
+    response_model=NumbersOfEvents,
+    responses=answers(CREATED, NumbersOfEvents, 400, 409, 413, 507),
+    openapi_extra={"requestBody": _BODY},
+)
+async def fire_from_elsewhere(
+    request: Request,
+    services: Provided,
+    user: Asking,
+    idempotency_key: Annotated[str | None, Header()] = None,
+    traceparent: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Enter one event, a list of them, or one on each line; all are entered, in order, or none."""
+    if idempotency_key is not None and not (0 < len(idempotency_key) <= LONGEST_KEY and idempotency_key.isprintable()):
+        raise InvalidValue("Idempotency-Key", f"it must be 1 to {LONGEST_KEY} printable characters.")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await whole_body(request.receive, LONGEST_BODY)
+    async with services.firing:
+        events = await to_thread.run_sync(read_events, body, media_type)
+        digest = digest_of(body, media_type, user.login)
+        trace = read_trace(traceparent)
+        fired = await to_thread.run_sync(fire_events, services, events, idempotency_key, digest, trace)
+    headers = {"Idempotency-Replayed": "true"} if fired.before else None
+    return JSONResponse({"count": len(fired.numbers), "numbers": list(fired.numbers)}, CREATED, headers)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fired:
     """The numbers that events got, now or when the same request came before."""
@@ -36,7 +82,7 @@ class Fired:
     before: bool
 
 
-def read_events(body: bytes, media_type: str) -> list[NewEventShape]:
+def read_events(body: bytes, media_type: str) -> list[NewEvent]:
     """Read one event, a list, or lines of events, and judge each.
 
     Raises:
@@ -59,7 +105,7 @@ def read_trace(header: str | None) -> str | None:
 
 
 def fire_events(
-    services: Services, events: Sequence[NewEventShape], key: str | None, digest: str, trace: str | None
+    services: Services, events: Sequence[NewEvent], key: str | None, digest: str, trace: str | None
 ) -> Fired:
     """Enter all events in one transaction, once for each idempotency key.
 
@@ -84,7 +130,7 @@ def digest_of(body: bytes, media_type: str, login: str) -> str:
     return hashlib.sha256(json.dumps([login, media_type in LINES]).encode() + body).hexdigest()
 
 
-def _fire(tx: Transaction, services: Services, event: NewEventShape, trace: str | None) -> int:
+def _fire(tx: Transaction, services: Services, event: NewEvent, trace: str | None) -> int:
     clock, repo_id = services.clock, event.repo_id
     return fire(tx, event.event_type, event.payload, clock=clock, repo_id=repo_id, traceparent=trace).number
 
@@ -107,9 +153,9 @@ def _values(body: bytes) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _event(number: int, value: Any) -> NewEventShape:
+def _event(number: int, value: Any) -> NewEvent:
     try:
-        event = NewEventShape.model_validate(value)
+        event = NewEvent.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "body"
@@ -120,7 +166,7 @@ def _event(number: int, value: Any) -> NewEventShape:
     return event
 
 
-def _complaint(event: NewEventShape) -> tuple[str, str] | None:
+def _complaint(event: NewEvent) -> tuple[str, str] | None:
     """The property that is wrong, and why."""
     try:
         check_event_type(event.event_type)

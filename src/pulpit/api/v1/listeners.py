@@ -1,5 +1,7 @@
-"""An operator's verbs on listeners: see, pause, resume, replay, test, and what was tried lately."""
+"""An operator's verbs on listeners (pause, resume, replay, test, …) and on their dead letters."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC
 from typing import Annotated, Final
 
@@ -7,92 +9,95 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from pulpit.api.delivery_state import delivery_states, filters_of
-from pulpit.api.endpoints import OK, Provided, answers
-from pulpit.api.services import Services
-from pulpit.api.v1.shapes import (
-    DeliveriesShape,
-    DeliveryShape,
-    ListenerShape,
-    ListenersShape,
+from pulpit.api.listeners import delivery_states, filters_of
+from pulpit.api.services import ACCEPTED, OK, Provided, Services, answers
+from pulpit.api.v1.models import (
+    Count,
+    DeadLettersPage,
+    DeadLetterWithEvent,
+    DeliveriesPage,
+    LettersOrder,
+    ListenerDocument,
+    ListenersPage,
     PauseOrder,
     ReplayOrder,
-    TrialShape,
+    event_document,
 )
-from pulpit.delivery.single import try_out
+from pulpit.delivery.single import Trial, try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingValue
 from pulpit.events import check_event_types
-from pulpit.store import event_log, listeners
+from pulpit.store import dead_letters, event_log, listeners
 from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
 
-router: Final = APIRouter(prefix="/listeners", tags=["listeners"])
+_listeners: Final = APIRouter(prefix="/listeners", tags=["listeners"])
 
-CHANGED: Final = answers(OK, ListenerShape, 400, 404)
-ATTEMPTS: Final = answers(OK, DeliveriesShape, 400, 404)
+CHANGED: Final = answers(OK, ListenerDocument, 400, 404)
+ATTEMPTS: Final = answers(OK, DeliveriesPage, 400, 404)
 
 Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 
 
-@router.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersShape))
-def list_listeners(services: Provided) -> ListenersShape:
+@_listeners.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersPage))
+def list_listeners(services: Provided) -> ListenersPage:
     """List all listeners with the state of their delivery, oldest first."""
     with services.database.read() as connection:
-        return ListenersShape(listeners=_shapes(connection, listeners.every(connection), services))
+        return ListenersPage(listeners=_documents(connection, listeners.every(connection), services))
 
 
-@router.get("/{listener_id}", operation_id="read_delivery_of_listener", responses=answers(OK, ListenerShape, 404))
-def read_listener(listener_id: str, services: Provided) -> ListenerShape:
+@_listeners.get(
+    "/{listener_id}", operation_id="read_delivery_of_listener", responses=answers(OK, ListenerDocument, 404)
+)
+def read_listener(listener_id: str, services: Provided) -> ListenerDocument:
     """Show one listener with the state of its delivery."""
     with services.database.read() as connection:
-        return _shape(connection, listeners.get(connection, listener_id), services)
+        return _document(connection, listeners.get(connection, listener_id), services)
 
 
-@router.post("/{listener_id}/pause", operation_id="pause_listener", responses=CHANGED)
-def pause(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerShape:
+@_listeners.post("/{listener_id}/pause", operation_id="pause_listener", responses=CHANGED)
+def pause(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerDocument:
     """Keep a listener where it is; what it misses meanwhile waits in the log."""
     with services.database.write() as tx:
-        return _shape(tx.connection, listeners.pause(tx, listener_id, body.reason if body else None), services)
+        return _document(tx.connection, listeners.pause(tx, listener_id, body.reason if body else None), services)
 
 
-@router.post("/{listener_id}/resume", operation_id="resume_listener", responses=CHANGED)
-def resume(listener_id: str, services: Provided) -> ListenerShape:
+@_listeners.post("/{listener_id}/resume", operation_id="resume_listener", responses=CHANGED)
+def resume(listener_id: str, services: Provided) -> ListenerDocument:
     """Let a paused listener go on from where it is."""
     with services.database.write() as tx:
-        return _shape(tx.connection, listeners.resume(tx, listener_id), services)
+        return _document(tx.connection, listeners.resume(tx, listener_id), services)
 
 
-@router.post("/{listener_id}/replay", operation_id="replay_listener", responses=CHANGED)
-def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerShape:
+@_listeners.post("/{listener_id}/replay", operation_id="replay_listener", responses=CHANGED)
+def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerDocument:
     """Send a listener back, so that it gets again what followed then, or only the types given."""
     if (body.number is None) == (body.time is None):
         raise MissingValue(["number"]) if body.number is None else InvalidValue("time", "give a number or a time.")
     event_types = None if body.event_types is None else check_event_types(body.event_types)
     with services.database.write() as tx:
         number = body.number or _number_at(tx.connection, body)
-        return _shape(tx.connection, listeners.replay(tx, listener_id, number, event_types), services)
+        return _document(tx.connection, listeners.replay(tx, listener_id, number, event_types), services)
 
 
-@router.post("/{listener_id}/test", operation_id="test_listener", responses=answers(OK, TrialShape, 404, 409))
-async def test(listener_id: str, services: Provided) -> TrialShape:
+@_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=answers(OK, Trial, 404, 409))
+async def test(listener_id: str, services: Provided) -> Trial:
     """Send a test event by the listener's real way and tell what was sent and answered."""
     listener = await to_thread.run_sync(_listener, listener_id, services)
     if listener.notifier_type_id not in services.listener_types:
         raise ConflictingOperation(f"This server has no notifier of type {listener.notifier_type_id}.")
     async with services.trials:
-        trial = await try_out(listener, services.listener_types, services.clock)
-    return TrialShape.model_validate(trial)
+        return await try_out(listener, services.listener_types, services.clock)
 
 
-@router.get(
-    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=answers(OK, DeliveriesShape, 400, 404)
+@_listeners.get(
+    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=answers(OK, DeliveriesPage, 400, 404)
 )
-def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesShape:
+def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesPage:
     """List what was tried lately, newest first."""
     with services.database.read() as connection:
         listeners.get(connection, listener_id)
         found = listeners.recent_deliveries(connection, listener_id, limit=limit)
-    return DeliveriesShape(deliveries=[DeliveryShape.model_validate(attempt) for attempt in found])
+    return DeliveriesPage(deliveries=found)
 
 
 def _listener(listener_id: str, services: Services) -> Listener:
@@ -111,15 +116,15 @@ def _number_at(connection: Connection, order: ReplayOrder) -> int:
     return first_since(connection, moment) or event_log.head(connection) + 1
 
 
-def _shape(connection: Connection, listener: Listener, services: Services) -> ListenerShape:
-    [shape] = _shapes(connection, [listener], services)
-    return shape
+def _document(connection: Connection, listener: Listener, services: Services) -> ListenerDocument:
+    [document] = _documents(connection, [listener], services)
+    return document
 
 
-def _shapes(connection: Connection, found: list[Listener], services: Services) -> list[ListenerShape]:
+def _documents(connection: Connection, found: list[Listener], services: Services) -> list[ListenerDocument]:
     states = delivery_states(connection, found, services)
     return [
-        ListenerShape(
+        ListenerDocument(
             id=listener.id,
             notifier_type_id=listener.notifier_type_id,
             event_types=listener.event_types,
@@ -128,3 +133,83 @@ def _shapes(connection: Connection, found: list[Listener], services: Services) -
         )
         for listener in found
     ]
+
+
+_dead_letters: Final = APIRouter(prefix="/listeners/{listener_id}/dead-letters", tags=["dead letters"])
+
+MOST_IDS: Final = 1000
+
+LetterLimit = Annotated[int, Query(ge=1, le=dead_letters.MOST)]
+Ids = Annotated[list[str] | None, Query(alias="id", max_length=MOST_IDS)]
+
+
+@_dead_letters.get("", operation_id="list_dead_letters", responses=answers(OK, DeadLettersPage, 400, 404))
+def list_dead_letters(listener_id: str, services: Provided, limit: LetterLimit = 100) -> DeadLettersPage:
+    """List the dead letters of a listener by the number of their events."""
+    with services.database.read() as connection:
+        listeners.get(connection, listener_id)
+        found = dead_letters.of_listener(connection, listener_id, limit=limit)
+        total = dead_letters.counts(connection).get(listener_id, 0)
+    return DeadLettersPage(dead_letters=found, total=total)
+
+
+@_dead_letters.get("/{letter_id}", operation_id="read_dead_letter", responses=answers(OK, DeadLetterWithEvent, 404))
+def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> DeadLetterWithEvent:
+    """Show one dead letter with its event."""
+    with services.database.read() as connection:
+        letter = dead_letters.get(connection, listener_id, letter_id)
+        event = event_log.get(connection, letter.event_number)
+    return DeadLetterWithEvent(**asdict(letter), event=None if event is None else event_document(event))
+
+
+@_dead_letters.post(
+    "/send-again",
+    operation_id="send_dead_letters_again",
+    status_code=ACCEPTED,
+    responses=answers(ACCEPTED, Count, 400, 404),
+)
+def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Count:
+    """Have some dead letters, or all, tried once more; each that is delivered goes away."""
+    ids = _chosen_ids(body.ids, everything=body.all)
+    with services.database.write() as tx:
+        _check_ids(tx.connection, listener_id, ids)
+        return Count(count=dead_letters.send_again(tx, listener_id, ids))
+
+
+@_dead_letters.delete("", operation_id="drop_dead_letters", responses=answers(OK, Count, 400, 404))
+def drop_letters(
+    listener_id: str,
+    services: Provided,
+    ids: Ids = None,
+    everything: Annotated[bool, Query(alias="all")] = False,
+) -> Count:
+    """Throw some dead letters away, or all."""
+    chosen = _chosen_ids(ids, everything=everything)
+    with services.database.write() as tx:
+        _check_ids(tx.connection, listener_id, chosen)
+        return Count(count=dead_letters.drop(tx, listener_id, chosen))
+
+
+def _chosen_ids(ids: Sequence[str] | None, *, everything: bool) -> Sequence[str] | None:
+    """The ids that are meant, `None` for all."""
+    if everything and ids is not None:
+        raise InvalidValue("all", "name some dead letters, or say all.")
+    if not everything and not ids:
+        raise MissingValue("ids")
+    return None if everything else ids
+
+
+def _check_ids(connection: Connection, listener_id: str, ids: Sequence[str] | None) -> None:
+    """Refuse ids that nobody knows, before anything is done.
+
+    Raises:
+        MissingResource: `event_listener` or `dead_letter`.
+    """
+    listeners.get(connection, listener_id)
+    for letter_id in ids or ():
+        dead_letters.get(connection, listener_id, letter_id)
+
+
+router: Final = APIRouter()
+for part in (_listeners, _dead_letters):
+    router.include_router(part)

@@ -8,18 +8,19 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api import criteria, documents
-from pulpit.api.announcing import repository_changed
-from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
-from pulpit.api.models import DistributorChanges, NewDistributor, SearchBody
-from pulpit.api.redaction import MASK, merged
-from pulpit.api.services import Services
+from pulpit.api import criteria
+from pulpit.api.redaction import MASK, masked, merged
+from pulpit.api.services import CREATED, OK, QUEUED, SECRET_KEYS, Asking, Provided, Services, answers, queued
+from pulpit.api.v2.importers import repository_changed
+from pulpit.api.v2.models import V2, DistributorChanges, NewDistributor, SearchBody
+from pulpit.clock import iso
 from pulpit.content import access
 from pulpit.errors import InvalidValue
 from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.repositories.publish import check_place
 from pulpit.store import repositories
 from pulpit.store.database import Transaction
+from pulpit.store.repositories import Distributor
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks import queue
@@ -40,8 +41,7 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         found = repositories.distributors_of(connection, repo_id)
-    types = services.plugins
-    return JSONResponse([documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in found])
+    return JSONResponse([distributor_document(distributor) for distributor in found])
 
 
 @router.post(
@@ -56,7 +56,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
         repositories.get(tx.connection, repo_id)
         distributor_id = attach_distributor(tx, repo_id, body, services)
         repository_changed(tx, repo_id, [f"distributors.{distributor_id}"], services)
-        document = show(tx.connection, repo_id, distributor_id, services)
+        document = show(tx.connection, repo_id, distributor_id)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
@@ -66,7 +66,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
 def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Show one distributor."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, repo_id, distributor_id, services))
+        return JSONResponse(show(connection, repo_id, distributor_id))
 
 
 @router.put(_OF_REPOSITORY + "/{distributor_id}/", operation_id="update_distributor", status_code=202, responses=QUEUED)
@@ -101,7 +101,7 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
     type_id = new.distributor_type_id
     types = services.plugins
     delta = _prepared(new.distributor_config or {})
-    config = merged({}, delta, types.secret_keys(type_id), property_name=_CONFIG)
+    config = merged({}, delta, SECRET_KEYS, property_name=_CONFIG)
     types.check_distributor_config(type_id, config)
     check_place(tx.connection, services.content_types[type_id], repo_id, (type_id, distributor_id), config)
     repositories.add_distributor(
@@ -127,26 +127,25 @@ def queue_distributor_update(
     """
     found = repositories.distributor(tx.connection, repo_id, distributor_id)
     types = services.plugins
-    secrets = types.secret_keys(found.distributor_type_id)
     delta = _prepared(changes.distributor_config)
-    config = merged(found.config, delta, secrets, property_name=_CONFIG)
+    config = merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG)
     types.check_distributor_config(found.distributor_type_id, config)
     content_type = services.content_types[found.distributor_type_id]
     check_place(tx.connection, content_type, repo_id, (found.distributor_type_id, distributor_id), config)
     if changes.delta is not None and changes.delta.auto_publish is not None:
         repositories.change_distributor(tx, repo_id, distributor_id, auto_publish=changes.delta.auto_publish)
-    kept = {key: value for key, value in delta.items() if not (key in secrets and value == MASK)}
+    kept = {key: value for key, value in delta.items() if not (key in SECRET_KEYS and value == MASK)}
     return queue.update_distributor(tx, repo_id, distributor_id, kept, login=user.login, clock=services.clock)
 
 
-def show(connection: Connection, repo_id: str, distributor_id: str, services: Services) -> dict[str, Any]:
+def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str, Any]:
     """The distributor's document.
 
     Raises:
         MissingResource: the repository or the distributor is absent.
     """
     found = repositories.distributor(connection, repo_id, distributor_id)
-    return documents.distributor(found, services.plugins.secret_keys(found.distributor_type_id))
+    return distributor_document(found)
 
 
 @router.post(
@@ -154,10 +153,10 @@ def show(connection: Connection, repo_id: str, distributor_id: str, services: Se
 )
 def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
     """Find distributors of all repositories by Pulp 2's criteria."""
-    wanted, types = criteria.parse(body.criteria), services.plugins
+    wanted = criteria.parse(body.criteria)
     with services.database.read() as connection:
         everyone = repositories.distributors_of(connection)
-    documented = (documents.distributor(one, types.secret_keys(one.distributor_type_id)) for one in everyone)
+    documented = (distributor_document(distributor) for distributor in everyone)
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in wanted.select(documented)])
 
 
@@ -177,3 +176,21 @@ def _prepared(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(password, str) and password not in {"", MASK}:
         config = {**config, access.PASSWORD: hash_password(password)}
     return config
+
+
+def distributor_document(value: Distributor) -> dict[str, Any]:
+    """A distributor with its secrets masked."""
+    return {
+        "id": value.id,
+        "distributor_type_id": value.distributor_type_id,
+        "repo_id": value.repo_id,
+        "auto_publish": value.auto_publish,
+        "config": masked(value.config, SECRET_KEYS),
+        "last_publish": iso(value.last_publish),
+        "last_updated": iso(value.last_updated),
+        "last_override_config": {},
+        "scratchpad": value.scratchpad,
+        "_href": f"{V2}/repositories/{value.repo_id}/distributors/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repo_distributors",
+    }

@@ -6,14 +6,15 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api import documents
-from pulpit.api.announcing import repository_changed
-from pulpit.api.endpoints import ACCEPTED, OK, QUEUED, Provided, answers
-from pulpit.api.models import ImporterChanges, NewImporter
-from pulpit.api.redaction import merged
-from pulpit.api.services import Services
+from pulpit.api.redaction import masked, merged
+from pulpit.api.services import ACCEPTED, OK, QUEUED, SECRET_KEYS, Provided, Services, answers
+from pulpit.api.v2.models import V2, ImporterChanges, NewImporter
+from pulpit.clock import iso
+from pulpit.events import REPO_UPDATE
+from pulpit.fire import fire
 from pulpit.store import repositories
 from pulpit.store.database import Transaction
+from pulpit.store.repositories import Importer
 from pulpit.tasks.reports import accepted
 
 router: Final = APIRouter(prefix="/repositories/{repo_id}/importers", tags=["importers"])
@@ -27,8 +28,7 @@ def list_importers(repo_id: str, services: Provided) -> JSONResponse:
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         found = repositories.importers_of(connection, repo_id)
-    types = services.plugins
-    return JSONResponse([documents.importer(one, types.secret_keys(one.importer_type_id)) for one in found])
+    return JSONResponse([importer_document(importer) for importer in found])
 
 
 @router.post("/", operation_id="create_importer", status_code=202, responses=QUEUED)
@@ -39,14 +39,14 @@ def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSON
         repositories.remove_importer(tx, repo_id)
         repository_changed(tx, repo_id, ["importer"], services)
         attach_importer(tx, repo_id, body.importer_type_id, body.importer_config or {}, services)
-        return _done(show(tx.connection, repo_id, None, services))
+        return _done(show(tx.connection, repo_id, None))
 
 
 @router.get("/{importer_id}/", operation_id="read_importer", responses=answers(OK, dict[str, Any], 404))
 def read_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
     """Show the importer."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, repo_id, importer_id, services))
+        return JSONResponse(show(connection, repo_id, importer_id))
 
 
 @router.put("/{importer_id}/", operation_id="update_importer", status_code=202, responses=QUEUED)
@@ -54,7 +54,7 @@ def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, servi
     """Change the configuration key by key; null removes a key; this is done at once, without a task."""
     with services.database.write() as tx:
         change_importer(tx, repo_id, importer_id, body.importer_config, services)
-        return _done(show(tx.connection, repo_id, importer_id, services))
+        return _done(show(tx.connection, repo_id, importer_id))
 
 
 @router.delete("/{importer_id}/", operation_id="delete_importer", status_code=202, responses=QUEUED)
@@ -76,7 +76,7 @@ def attach_importer(
         InvalidValue: the type is unknown or the configuration cannot work.
     """
     types = services.plugins
-    checked = merged({}, config, types.secret_keys(importer_type_id), property_name=_CONFIG)
+    checked = merged({}, config, SECRET_KEYS, property_name=_CONFIG)
     types.check_importer_config(importer_type_id, checked)
     repositories.add_importer(tx, repo_id, importer_type_id, checked, now=services.clock())
 
@@ -92,22 +92,45 @@ def change_importer(
     """
     found = repositories.importer(tx.connection, repo_id, importer_id)
     types = services.plugins
-    config = merged(found.config, delta, types.secret_keys(found.importer_type_id), property_name=_CONFIG)
+    config = merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG)
     types.check_importer_config(found.importer_type_id, config)
     repositories.change_importer(tx, repo_id, config=config, last_updated=services.clock())
     repository_changed(tx, repo_id, ["importer"], services)
 
 
-def show(connection: Connection, repo_id: str, importer_id: str | None, services: Services) -> dict[str, Any]:
+def show(connection: Connection, repo_id: str, importer_id: str | None) -> dict[str, Any]:
     """The importer's document.
 
     Raises:
         MissingResource: the repository or the importer is absent.
     """
     found = repositories.importer(connection, repo_id, importer_id)
-    return documents.importer(found, services.plugins.secret_keys(found.importer_type_id))
+    return importer_document(found)
 
 
 def _done(result: dict[str, Any] | None) -> JSONResponse:
     """A call report without tasks: Pulp 2 answers 202 here, and its client then has nothing to follow."""
     return JSONResponse(accepted() | {"result": result}, ACCEPTED)
+
+
+def importer_document(value: Importer) -> dict[str, Any]:
+    """An importer with its secrets masked."""
+    return {
+        "id": value.id,
+        "importer_type_id": value.importer_type_id,
+        "repo_id": value.repo_id,
+        "config": masked(value.config, SECRET_KEYS),
+        "last_sync": iso(value.last_sync),
+        "last_updated": iso(value.last_updated),
+        "last_override_config": {},
+        "scratchpad": None,  # what it remembers of its upstream is its own, and may be long
+        "_href": f"{V2}/repositories/{value.repo_id}/importers/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repo_importers",
+    }
+
+
+def repository_changed(tx: Transaction, repo_id: str, changed: list[str], services: Services) -> None:
+    """Tell what of a repository was changed, never to which value: configurations hold secrets."""
+    if changed:
+        fire(tx, REPO_UPDATE, {"repo_id": repo_id, "changed": sorted(changed)}, clock=services.clock)

@@ -9,10 +9,12 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api import criteria, documents
-from pulpit.api.announcing import repository_changed, repository_created
-from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
-from pulpit.api.models import (
+from pulpit.api import criteria
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, answers, queued
+from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
+from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
+from pulpit.api.v2.models import (
+    V2,
     DistributorChanges,
     NewRepository,
     RepositoryChanges,
@@ -20,12 +22,11 @@ from pulpit.api.models import (
     RepositoryDocument,
     SearchBody,
 )
-from pulpit.api.services import Services
-from pulpit.api.v2.distributors import attach_distributor, queue_distributor_update
-from pulpit.api.v2.importers import attach_importer, change_importer
+from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource
+from pulpit.events import REPO_CREATE
+from pulpit.fire import fire
 from pulpit.store import repositories
-from pulpit.store.database import Transaction
 from pulpit.store.repositories import Repository
 from pulpit.tasks import queue
 from pulpit.tasks.reports import accepted
@@ -74,9 +75,13 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
             notes=notes,
             now=services.clock(),
         )
-        _attach(tx, body, services)
-        repository_created(tx, body.id, display_name=display_name, notes=notes, services=services)
-        [document] = show(tx.connection, services, repo_id=body.id)
+        if body.importer_type_id is not None:
+            attach_importer(tx, body.id, body.importer_type_id, body.importer_config or {}, services)
+        for new in body.distributors or []:
+            attach_distributor(tx, body.id, new, services)
+        payload = {"repo_id": body.id, "display_name": display_name, "notes": notes}
+        fire(tx, REPO_CREATE, payload, clock=services.clock)
+        [document] = show(tx.connection, repo_id=body.id)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
@@ -84,7 +89,7 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
 def list_repositories(services: Provided, parts: Asked) -> JSONResponse:
     """List all repositories by id."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, services, parts=parts))
+        return JSONResponse(show(connection, parts=parts))
 
 
 @router.post("/search/", operation_id="search_repositories", responses=answers(OK, list[RepositoryDocument], 400))
@@ -93,7 +98,7 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     wanted = criteria.parse(body.criteria)
     parts = Parts(importers=body.importers, distributors=body.distributors)
     with services.database.read() as connection:
-        found = _candidates(connection, services, body.criteria.get("filters"), parts)
+        found = _candidates(connection, body.criteria.get("filters"), parts)
     always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
     return JSONResponse([wanted.trimmed(document, always) for document in wanted.select(found)])
 
@@ -102,7 +107,7 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
 def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONResponse:
     """Show one repository."""
     with services.database.read() as connection:
-        [document] = show(connection, services, repo_id=repo_id, parts=parts)
+        [document] = show(connection, repo_id=repo_id, parts=parts)
     return JSONResponse(document)
 
 
@@ -124,7 +129,7 @@ def update_repository(repo_id: str, body: RepositoryChanges, services: Provided,
             )
             for distributor_id, config in (body.distributor_configs or {}).items()
         ]
-        [document] = show(tx.connection, services, repo_id=repo_id)
+        [document] = show(tx.connection, repo_id=repo_id)
     return queued(*spawned) if spawned else JSONResponse(accepted() | {"result": document})
 
 
@@ -147,7 +152,6 @@ def check_repository_id(repo_id: str) -> None:
 
 def show(
     connection: Connection,
-    services: Services,
     *,
     repo_id: str | None = None,
     parts: Parts = NOTHING_MORE,
@@ -159,51 +163,27 @@ def show(
     """
     found = repositories.every(connection) if repo_id is None else [repositories.get(connection, repo_id)]
     counts = repositories.unit_counts(connection, repo_id)
-    shown = {value.id: documents.repository(value, counts.get(value.id, {})) for value in found}
-    if parts.importers:
-        _add_importers(connection, services, repo_id, shown)
-    if parts.distributors:
-        _add_distributors(connection, services, repo_id, shown)
+    shown = {repository.id: _document(repository, counts.get(repository.id, {})) for repository in found}
+    for name, wanted in (("importers", parts.importers), ("distributors", parts.distributors)):
+        for document in shown.values() if wanted else ():
+            document[name] = []
+    for importer in repositories.importers_of(connection, repo_id) if parts.importers else ():
+        shown[importer.repo_id]["importers"].append(importer_document(importer))
+    for distributor in repositories.distributors_of(connection, repo_id) if parts.distributors else ():
+        shown[distributor.repo_id]["distributors"].append(distributor_document(distributor))
     return list(shown.values())
 
 
-def _candidates(connection: Connection, services: Services, filters: object, parts: Parts) -> list[dict[str, Any]]:
+def _candidates(connection: Connection, filters: object, parts: Parts) -> list[dict[str, Any]]:
     """What a search has to look through: the repositories that it names, or all."""
     ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
     if ids is None:
-        return show(connection, services, parts=parts)
+        return show(connection, parts=parts)
     found = []
     for repo_id in sorted(set(ids)):
         with contextlib.suppress(MissingResource):
-            found += show(connection, services, repo_id=repo_id, parts=parts)
+            found += show(connection, repo_id=repo_id, parts=parts)
     return found
-
-
-def _add_importers(
-    connection: Connection, services: Services, repo_id: str | None, shown: dict[str, dict[str, Any]]
-) -> None:
-    for document in shown.values():
-        document["importers"] = []
-    for value in repositories.importers_of(connection, repo_id):
-        document = documents.importer(value, services.plugins.secret_keys(value.importer_type_id))
-        shown[value.repo_id]["importers"].append(document)
-
-
-def _add_distributors(
-    connection: Connection, services: Services, repo_id: str | None, shown: dict[str, dict[str, Any]]
-) -> None:
-    for document in shown.values():
-        document["distributors"] = []
-    for value in repositories.distributors_of(connection, repo_id):
-        document = documents.distributor(value, services.plugins.secret_keys(value.distributor_type_id))
-        shown[value.repo_id]["distributors"].append(document)
-
-
-def _attach(tx: Transaction, body: NewRepository, services: Services) -> None:
-    if body.importer_type_id is not None:
-        attach_importer(tx, body.id, body.importer_type_id, body.importer_config or {}, services)
-    for new in body.distributors or []:
-        attach_distributor(tx, body.id, new, services)
 
 
 def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
@@ -222,3 +202,20 @@ def _merged_notes(old: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
 
 def _is_true(flag: str) -> bool:
     return flag.lower() == "true"
+
+
+def _document(value: Repository, unit_counts: dict[str, int]) -> dict[str, Any]:
+    """A repository without its importers and distributors."""
+    return {
+        "id": value.id,
+        "display_name": value.display_name,
+        "description": value.description,
+        "notes": value.notes,
+        "scratchpad": value.scratchpad,
+        "content_unit_counts": unit_counts,
+        "last_unit_added": iso(value.last_unit_added),
+        "last_unit_removed": iso(value.last_unit_removed),
+        "_href": f"{V2}/repositories/{value.id}/",
+        "_id": {"$oid": value.object_id},
+        "_ns": "repos",
+    }

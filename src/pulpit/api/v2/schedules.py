@@ -9,20 +9,24 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit import intervals
-from pulpit.api import documents
-from pulpit.api.announcing import repository_changed
-from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.models import NewSchedule, ScheduleChanges, ScheduleDocument
-from pulpit.api.plugins import SECRET_KEYS
-from pulpit.api.redaction import MASK, merged
-from pulpit.api.services import Services
+from pulpit.api.redaction import MASK, masked, merged
+from pulpit.api.services import CREATED, OK, SECRET_KEYS, Asking, Provided, Services, answers
+from pulpit.api.v2.importers import repository_changed
+from pulpit.api.v2.models import V2, NewSchedule, ScheduleChanges, ScheduleDocument
+from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repositories, schedules
 from pulpit.store.database import Transaction
 from pulpit.store.schedules import Schedule
-from pulpit.tasks.schedules import coming_slot, first_slot
+from pulpit.tasks.schedules import coming_slot, first_slot, resource
 
 _MOST: Final = 2**31 - 1
+
+_SCHEDULED_TASKS: Final = {
+    schedules.SYNC: "pulp.server.tasks.repository.sync_with_auto_publish",
+    schedules.PUBLISH: "pulp.server.tasks.repository.publish",
+}
+"""Pulp 2's names; nothing here reads them."""
 
 
 class _Schedules:
@@ -58,7 +62,7 @@ class _Schedules:
         with services.database.read() as connection:
             self._find(connection, repo_id, plugin_id)
             found = schedules.of_plugin(connection, repo_id, self._action, plugin_id)
-        return JSONResponse([documents.schedule(one) for one in found])
+        return JSONResponse([_document(one) for one in found])
 
     def create(self, repo_id: str, plugin_id: str, body: NewSchedule, services: Provided, user: Asking) -> JSONResponse:
         """Make a schedule; without a start, or with one that is over, it runs for the first time at once."""
@@ -81,14 +85,14 @@ class _Schedules:
         )
         with services.database.write() as tx:
             self._find(tx.connection, repo_id, plugin_id)
-            document = documents.schedule(schedules.add(tx, new, now=now))
+            document = _document(schedules.add(tx, new, now=now))
             self._announce(tx, repo_id, plugin_id, services)
         return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
     def read(self, repo_id: str, plugin_id: str, schedule_id: str, services: Provided) -> JSONResponse:
         """Show one schedule."""
         with services.database.read() as connection:
-            return JSONResponse(documents.schedule(self._get(connection, repo_id, plugin_id, schedule_id)))
+            return JSONResponse(_document(self._get(connection, repo_id, plugin_id, schedule_id)))
 
     def update(
         self, repo_id: str, plugin_id: str, schedule_id: str, body: ScheduleChanges, services: Provided
@@ -100,7 +104,7 @@ class _Schedules:
             now = services.clock()
             changed = schedules.change(tx, found.id, last_updated=now, **_changes(found, body, now))
             self._announce(tx, repo_id, plugin_id, services)
-        return JSONResponse(documents.schedule(changed))
+        return JSONResponse(_document(changed))
 
     def delete(self, repo_id: str, plugin_id: str, schedule_id: str, services: Provided) -> JSONResponse:
         """Delete a schedule; a task that it queued goes on."""
@@ -159,6 +163,34 @@ def _consequences(found: Schedule, columns: dict[str, Any], now: datetime) -> di
     first = columns.get("first_run", found.first_run)
     following = {"next_run": coming_slot(interval, first, total_run_count=found.total_run_count, now=now)}
     return following | ({"consecutive_failures": 0} if begins_again else {})
+
+
+def _document(value: Schedule) -> dict[str, Any]:
+    """A schedule; `last_run` is what the original client looks for, and `last_run_at` what it was sent."""
+    kind, args = (
+        ("importers", [value.repo_id])
+        if value.action == schedules.SYNC
+        else ("distributors", [value.repo_id, value.plugin_id])
+    )
+    return {
+        "_id": value.id,
+        "_href": f"{V2}/repositories/{value.repo_id}/{kind}/{value.plugin_id}/schedules/{value.action}/{value.id}/",
+        "schedule": value.schedule,
+        "enabled": value.enabled,
+        "failure_threshold": value.failure_threshold,
+        "consecutive_failures": value.consecutive_failures,
+        "first_run": iso(value.first_run),
+        "last_run": iso(value.last_run_at),
+        "last_run_at": iso(value.last_run_at),
+        "next_run": iso(value.next_run),
+        "remaining_runs": value.remaining_runs,
+        "total_run_count": value.total_run_count,
+        "last_updated": value.last_updated.timestamp(),
+        "args": args,
+        "kwargs": {"overrides": masked(value.override_config, SECRET_KEYS)},
+        "resource": resource(value),
+        "task": _SCHEDULED_TASKS[value.action],
+    }
 
 
 router: Final = APIRouter(tags=["schedules"])

@@ -1,16 +1,17 @@
-"""Whether the server is well; may be asked without logging in."""
+"""What the server is: whether it is well, which may be asked without logging in, and which types are installed."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from pulpit import __version__
-from pulpit.api.endpoints import Provided
-from pulpit.api.health import database_answers
-from pulpit.api.models import StatusDocument
-from pulpit.api.services import Services
+from pulpit.api.monitoring import database_answers
+from pulpit.api.services import OK, Provided, Services, answers
+from pulpit.api.v2.models import V2, StatusDocument
 from pulpit.clock import iso
+from pulpit.errors import MissingResource
 
 router: Final = APIRouter(tags=["status"])
 
@@ -21,10 +22,10 @@ PLATFORM_VERSION: Final = "2.21.5"
 @router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
 def read_status(services: Provided) -> JSONResponse:
     """Tell whether database and broker can be reached, and which workers there are."""
-    return JSONResponse(_document(services))
+    return JSONResponse(_status(services))
 
 
-def _document(services: Services) -> dict[str, Any]:
+def _status(services: Services) -> dict[str, Any]:
     workers = [
         {"_id": worker.name, "_ns": "workers", "last_heartbeat": iso(worker.last_heartbeat)}
         for worker in services.workers()
@@ -36,3 +37,88 @@ def _document(services: Services) -> dict[str, Any]:
         "messaging_connection": {"connected": services.messaging_connected()},
         "known_workers": workers,
     }
+
+
+types: Final = APIRouter(tags=["plug-ins"])
+
+Document = dict[str, Any]
+_LIST: Final = answers(OK, list[Document])
+_ONE: Final = answers(OK, Document, 404)
+
+
+@types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
+@types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
+def list_types(services: Provided) -> JSONResponse:
+    """List the types of units by id."""
+    return JSONResponse([_type(type_id) for type_id in services.plugins.unit_types])
+
+
+@types.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)
+@types.get("/content/types/{type_id}/", operation_id="read_content_type", responses=_ONE)
+def read_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of units."""
+    if type_id not in services.plugins.unit_types:
+        raise MissingResource(content_type_id=type_id)
+    return JSONResponse(_type(type_id))
+
+
+@types.get("/plugins/importers/", operation_id="list_importer_types", responses=_LIST)
+def list_importer_types(services: Provided) -> JSONResponse:
+    """List the types of importers by id."""
+    return JSONResponse(list(_importers(services).values()))
+
+
+@types.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
+def read_importer_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of importers."""
+    return JSONResponse(_named(_importers(services), "importer_type_id", type_id))
+
+
+@types.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
+def list_distributor_types(services: Provided) -> JSONResponse:
+    """List the types of distributors by id."""
+    return JSONResponse(list(_distributors(services).values()))
+
+
+@types.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
+def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
+    """Show one type of distributors."""
+    return JSONResponse(_named(_distributors(services), "distributor_type_id", type_id))
+
+
+def _type(type_id: str) -> Document:
+    return {
+        "id": type_id,
+        "display_name": type_id,
+        "description": "",
+        "referenced_types": [],
+        "_href": f"{V2}/plugins/types/{type_id}/",
+        "_ns": "content_types",
+    }
+
+
+def _importers(services: Services) -> dict[str, Document]:
+    return {
+        type_id: _plugin("importers", type_id, one.unit_type_ids)
+        for type_id, one in sorted(services.content_types.items())
+        if type_id == one.importer_type_id
+    }
+
+
+def _distributors(services: Services) -> dict[str, Document]:
+    return {
+        type_id: _plugin("distributors", type_id, one.unit_type_ids)
+        for type_id, one in sorted(services.content_types.items())
+        if type_id in one.distributor_type_ids
+    }
+
+
+def _named(found: dict[str, Document], kind: str, type_id: str) -> Document:
+    if type_id not in found:
+        raise MissingResource(**{kind: type_id})
+    return found[type_id]
+
+
+def _plugin(kind: str, type_id: str, unit_types: Collection[str]) -> Document:
+    href = f"{V2}/plugins/{kind}/{type_id}/"
+    return {"id": type_id, "display_name": type_id, "types": sorted(unit_types), "_href": href}

@@ -1,23 +1,43 @@
-"""Tasks: what is waiting, running and done."""
+"""Syncs and publishes: queued as tasks, shown while they wait and run, and kept as history."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria, words
-from pulpit.api.endpoints import NO_CONTENT, OK, Provided, answers
-from pulpit.api.models import SearchBody, TaskReport
-from pulpit.api.services import Services
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
 from pulpit.errors import InvalidValue, PulpitError
-from pulpit.store import tasks
+from pulpit.store import history, repositories, tasks
+from pulpit.store.history import Record
 from pulpit.tasks import queue
-from pulpit.tasks.reports import task_report
+from pulpit.tasks.reports import history_report, task_report
 
-router: Final = APIRouter(prefix="/tasks", tags=["tasks"])
+_actions: Final = APIRouter(prefix="/repositories/{repo_id}/actions", tags=["actions"])
+
+
+@_actions.post("/sync/", operation_id="sync_repository", status_code=202, responses=QUEUED)
+def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking) -> JSONResponse:
+    """Queue a sync; distributors that publish by themselves follow it."""
+    with services.database.write() as tx:
+        task = queue.sync(tx, repo_id, body.override_config, login=user.login, clock=services.clock)
+    return queued(task)
+
+
+@_actions.post("/publish/", operation_id="publish_repository", status_code=202, responses=QUEUED)
+def publish_repository(repo_id: str, body: PublishOrder, services: Provided, user: Asking) -> JSONResponse:
+    """Queue a publish by one distributor."""
+    with services.database.write() as tx:
+        task = queue.publish(tx, repo_id, body.id, body.override_config, login=user.login, clock=services.clock)
+    return queued(task)
+
+
+_tasks: Final = APIRouter(prefix="/tasks", tags=["tasks"])
 
 PURGEABLE: Final = frozenset({tasks.FINISHED, tasks.ERROR, tasks.SKIPPED})
 _ALWAYS: Final = ("id", "_id", "_href")
@@ -39,7 +59,7 @@ class PurgeWithoutState(PulpitError):
     code = "PLP1012"
 
 
-@router.post("/search/", operation_id="search_tasks", responses=answers(OK, list[TaskReport], 400))
+@_tasks.post("/search/", operation_id="search_tasks", responses=answers(OK, list[TaskReport], 400))
 def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -51,21 +71,21 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
-@router.get("/", operation_id="list_tasks", responses=answers(OK, list[TaskReport], 400))
+@_tasks.get("/", operation_id="list_tasks", responses=answers(OK, list[TaskReport], 400))
 def list_tasks(services: Provided, tag: Tags = None) -> JSONResponse:
     """List the tasks that have all of the tags, oldest first."""
     with services.database.read() as connection:
         return JSONResponse([_listed(task) for task in tasks.search(connection, tags=tag or ())])
 
 
-@router.get("/{task_id}/", operation_id="read_task", responses=answers(OK, TaskReport, 404))
+@_tasks.get("/{task_id}/", operation_id="read_task", responses=answers(OK, TaskReport, 404))
 def read_task(task_id: str, services: Provided) -> JSONResponse:
     """Show one task with its progress."""
     with services.database.read() as connection:
         return JSONResponse(task_report(tasks.get(connection, task_id)))
 
 
-@router.delete("/{task_id}/", operation_id="cancel_task", responses=answers(OK, None, 404))
+@_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=answers(OK, None, 404))
 def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     """Cancel a task, not those that it spawned; one that has ended stays as it is."""
     with services.database.write() as tx:
@@ -73,7 +93,7 @@ def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@router.delete("/", operation_id="purge_tasks", status_code=204, responses=answers(NO_CONTENT, None, 400, 403))
+@_tasks.delete("/", operation_id="purge_tasks", status_code=204, responses=answers(NO_CONTENT, None, 400, 403))
 def purge_tasks(services: Provided, state: Annotated[list[str] | None, Query()] = None) -> Response:
     """Delete the ended tasks of the given states."""
     if not state:
@@ -111,3 +131,93 @@ def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:
     if states is None and unwanted is not None:
         states = [state for state in tasks.STATES if state not in unwanted]
     return states, words(filters.get("tags"), "$all") or []
+
+
+_history: Final = APIRouter(prefix="/repositories/{repo_id}/history", tags=["history"])
+
+_DIRECTIONS: Final = {"ascending": True, "descending": False}
+_MOST_ENTRIES: Final = 2**31
+_HISTORY_FORM: Final = (
+    "limit is a whole number from 1, sort is ascending or descending, dates look like 2031-05-04T10:00:00Z."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _HistoryFilter:
+    """Which entries are wanted, in which order."""
+
+    limit: int | None
+    ascending: bool
+    since: datetime | None
+    until: datetime | None
+
+
+def _history_filter(
+    *,
+    limit: Annotated[str | None, Query(description="a whole number from 1")] = None,
+    sort: Annotated[str, Query(description="`ascending` or `descending`, by time")] = "descending",
+    start_date: Annotated[str | None, Query(description="ISO 8601; entries that started from then on")] = None,
+    end_date: Annotated[str | None, Query(description="ISO 8601; entries that started up to then")] = None,
+) -> _HistoryFilter:
+    """Read the query, and name everything in it that is wrong."""
+    given = {"limit": limit, "sort": sort, "start_date": start_date, "end_date": end_date}
+    readers: dict[str, Callable[[str], Any]] = {
+        "limit": _limit,
+        "sort": _DIRECTIONS.__getitem__,
+        "start_date": _moment,
+        "end_date": _moment,
+    }
+    read: dict[str, Any] = {}
+    wrong = []
+    for name, text in given.items():
+        try:
+            read[name] = None if text is None else readers[name](text)
+        except (KeyError, ValueError, OverflowError):
+            wrong.append(name)
+    if wrong:
+        raise InvalidValue(wrong, _HISTORY_FORM)
+    return _HistoryFilter(limit=read["limit"], ascending=read["sort"], since=read["start_date"], until=read["end_date"])
+
+
+HistoryFilter = Annotated[_HistoryFilter, Depends(_history_filter)]
+
+
+@_history.get("/sync/", operation_id="list_syncs", responses=answers(OK, list[dict[str, Any]], 400, 404))
+def list_syncs(repo_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
+    """List the syncs of a repository."""
+    with services.database.read() as connection:
+        repositories.get(connection, repo_id)
+        found = history.of_repository(connection, repo_id, history.SYNC, **asdict(wanted))
+    return JSONResponse([_entry(record) for record in found])
+
+
+@_history.get(
+    "/publish/{distributor_id}/", operation_id="list_publishes", responses=answers(OK, list[dict[str, Any]], 400, 404)
+)
+def list_publishes(repo_id: str, distributor_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
+    """List the publishes of a repository by one distributor."""
+    with services.database.read() as connection:
+        repositories.distributor(connection, repo_id, distributor_id)
+        found = history.of_repository(connection, repo_id, history.PUBLISH, plugin_id=distributor_id, **asdict(wanted))
+    return JSONResponse([_entry(record) for record in found])
+
+
+def _entry(record: Record) -> dict[str, Any]:
+    return history_report(record) | {"_id": {"$oid": record.id}}
+
+
+def _limit(text: str) -> int:
+    count = int(text)
+    if not 0 < count < _MOST_ENTRIES:
+        raise ValueError(text)
+    return count
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a query arrives as a blank
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+router: Final = APIRouter()
+for part in (_actions, _tasks, _history):
+    router.include_router(part)

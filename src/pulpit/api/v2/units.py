@@ -1,49 +1,317 @@
-"""Units of a repository: search, copy to another one, remove."""
+"""Units: searched in a repository or by type, copied, removed; and orphans, which no repository holds."""
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
-from pulpit.api import unit_search
-from pulpit.api.endpoints import OK, QUEUED, Asking, Provided, answers, queued
-from pulpit.api.models import CopyOrder, UnitDocument, UnitSearchBody
-from pulpit.store import repositories
+from pulpit.api import criteria
+from pulpit.api.criteria import Criteria
+from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, UnitDocument, UnitSearchBody
+from pulpit.clock import iso
+from pulpit.errors import InvalidValue, MissingResource, UnsupportedValue
+from pulpit.store import repositories, units
+from pulpit.store.schema import associations
+from pulpit.store.schema import units as units_table
+from pulpit.store.units import Held, Unit
+from pulpit.store.users import User
 from pulpit.tasks import queue
 
-router: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["units"])
+Document = dict[str, Any]
+
+_of_repository: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["units"])
 
 
-@router.post("/search/units/", operation_id="search_units", responses=answers(OK, list[UnitDocument], 400, 404))
+@_of_repository.post("/search/units/", operation_id="search_units", responses=answers(OK, list[UnitDocument], 400, 404))
 def search_units(repo_id: str, body: UnitSearchBody, services: Provided) -> JSONResponse:
     """Find units by Pulp 2's criteria, which judge the unit and its association separately."""
-    wanted = unit_search.parse(body.criteria)
+    wanted = parse(body.criteria)
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
-        return JSONResponse(unit_search.find(connection, repo_id, wanted))
+        return JSONResponse(find(connection, repo_id, wanted))
 
 
-@router.post("/actions/associate/", operation_id="copy_units", status_code=202, responses=QUEUED)
+@_of_repository.post("/actions/associate/", operation_id="copy_units", status_code=202, responses=QUEUED)
 def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) -> JSONResponse:
     """Queue the copying of units from another repository; they are chosen now."""
-    wanted = unit_search.parse(body.criteria)
+    wanted = parse(body.criteria)
     source = body.source_repo_id
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         repositories.get(connection, source)
-        chosen = unit_search.find_ids(connection, source, wanted)
+        chosen = find_ids(connection, source, wanted)
     with services.database.write() as tx:
         task = queue.copy_units(tx, repo_id, source, chosen, login=user.login, clock=services.clock)
     return queued(task)
 
 
-@router.post("/actions/unassociate/", operation_id="remove_units", status_code=202, responses=QUEUED)
+@_of_repository.post("/actions/unassociate/", operation_id="remove_units", status_code=202, responses=QUEUED)
 def remove_units(repo_id: str, body: UnitSearchBody, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of units; they are chosen now."""
-    wanted = unit_search.parse(body.criteria)
+    wanted = parse(body.criteria)
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
-        chosen = unit_search.find_ids(connection, repo_id, wanted)
+        chosen = find_ids(connection, repo_id, wanted)
     with services.database.write() as tx:
         task = queue.remove_units(tx, repo_id, chosen, login=user.login, clock=services.clock)
     return queued(task)
+
+
+_of_type: Final = APIRouter(prefix="/content/units/{type_id}", tags=["units"])
+
+_ALWAYS_OF_TYPE: Final = ("_id", "_content_type_id", "_href", "repository_memberships")
+
+
+@_of_type.get("/", operation_id="list_content_units", responses=answers(OK, list[Document], 404))
+def list_units(type_id: str, services: Provided) -> JSONResponse:
+    """List the units of a type by id."""
+    _check_type(type_id, services)
+    with services.database.read() as connection:
+        return JSONResponse(_with_repositories(connection, map(_content_document, units.of_type(connection, type_id))))
+
+
+@_of_type.post("/search/", operation_id="search_content_units", responses=answers(OK, list[Document], 400, 404))
+def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provided) -> JSONResponse:
+    """Find units of a type by Pulp 2's criteria."""
+    _check_type(type_id, services)
+    wanted = criteria.parse(body.criteria)
+    with services.database.read() as connection:
+        found = [dict(one) for one in wanted.select(map(_content_document, units.of_type(connection, type_id)))]
+        if body.include_repos:
+            found = _with_repositories(connection, found)
+    return JSONResponse([wanted.trimmed(document, _ALWAYS_OF_TYPE) for document in found])
+
+
+@_of_type.get("/{unit_id}/", operation_id="read_content_unit", responses=answers(OK, Document, 404))
+def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
+    """Show one unit."""
+    _check_type(type_id, services)
+    with services.database.read() as connection:
+        found = units.get(connection, type_id, unit_id)
+        return JSONResponse(_with_repositories(connection, [_content_document(found)])[0])
+
+
+def _check_type(type_id: str, services: Services) -> None:
+    if type_id not in services.plugins.unit_types:
+        raise MissingResource(content_type_id=type_id)
+
+
+def _content_document(unit: units.Unit) -> Document:
+    return {**unit_document(unit), "_href": f"{V2}/content/units/{unit.type_id}/{unit.id}/"}
+
+
+def _with_repositories(connection: Connection, found: Iterable[Document]) -> list[Document]:
+    listed = list(found)
+    holders = units.holders(connection, [document["_id"] for document in listed])
+    return [{**document, "repository_memberships": holders.get(document["_id"], [])} for document in listed]
+
+
+_orphans_router: Final = APIRouter(prefix="/content/orphans", tags=["orphans"])
+
+
+@_orphans_router.get("/", operation_id="count_orphans", responses=answers(OK, dict[str, Counted]))
+def count_orphans(services: Provided) -> JSONResponse:
+    """Count the orphans of every type there is, also those of which there are none."""
+    counted = (
+        select(units_table.c.type_id, func.count().label("orphans")).where(_orphaned()).group_by(units_table.c.type_id)
+    )
+    with services.database.read() as connection:
+        counts = {row.type_id: row.orphans for row in connection.execute(counted)}
+    shown = sorted({*services.plugins.unit_types, *counts})
+    return JSONResponse({name: {"count": counts.get(name, 0), "_href": _href(name)} for name in shown})
+
+
+@_orphans_router.get("/{type_id}/", operation_id="list_orphans", responses=answers(OK, list[dict[str, Any]], 404))
+def list_orphans(type_id: str, services: Provided) -> JSONResponse:
+    """List the orphans of one type by what makes each itself."""
+    _check_type(type_id, services)
+    with services.database.read() as connection:
+        return JSONResponse([_orphan_document(row) for row in _orphans(connection, type_id)])
+
+
+@_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=answers(OK, dict[str, Any], 404))
+def read_orphan(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
+    """Show one orphan."""
+    with services.database.read() as connection:
+        return JSONResponse(_orphan_document(_orphan(connection, type_id, unit_id)))
+
+
+@_orphans_router.delete("/", operation_id="remove_orphans", status_code=202, responses=QUEUED)
+def remove_orphans(services: Provided, user: Asking) -> JSONResponse:
+    """Queue the removal of all orphans."""
+    return _queue_removal(None, None, services, user)
+
+
+@_orphans_router.delete("/{type_id}/", operation_id="remove_orphans_of_type", status_code=202, responses=QUEUED)
+def remove_orphans_of_type(type_id: str, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the removal of all orphans of one type."""
+    _check_type(type_id, services)
+    return _queue_removal(type_id, None, services, user)
+
+
+@_orphans_router.delete("/{type_id}/{unit_id}/", operation_id="remove_orphan", status_code=202, responses=QUEUED)
+def remove_orphan(type_id: str, unit_id: str, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the removal of one orphan."""
+    with services.database.read() as connection:
+        _orphan(connection, type_id, unit_id)
+    return _queue_removal(type_id, unit_id, services, user)
+
+
+def _queue_removal(type_id: str | None, unit_id: str | None, services: Services, user: User) -> JSONResponse:
+    with services.database.write() as tx:
+        return queued(queue.remove_orphans(tx, type_id, unit_id, login=user.login, clock=services.clock))
+
+
+def _orphaned() -> ColumnElement[bool]:
+    return ~select(associations.c.unit_id).where(associations.c.unit_id == units_table.c.id).exists()
+
+
+def _orphans(connection: Connection, type_id: str) -> list[RowMapping]:
+    wanted = select(units_table.c.id, units_table.c.type_id, units_table.c.key).where(
+        _orphaned() & (units_table.c.type_id == type_id)
+    )
+    return list(connection.execute(wanted.order_by(units_table.c.id)).mappings())
+
+
+def _orphan(connection: Connection, type_id: str, unit_id: str) -> RowMapping:
+    wanted = select(units_table.c.id, units_table.c.type_id, units_table.c.key).where(
+        _orphaned() & (units_table.c.type_id == type_id) & (units_table.c.id == unit_id)
+    )
+    found = connection.execute(wanted).mappings().one_or_none()
+    if found is None:
+        raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
+    return found
+
+
+def _orphan_document(row: RowMapping) -> dict[str, Any]:
+    unit_id, type_id = row["id"], row["type_id"]
+    return {**row["key"], "_id": unit_id, "_content_type_id": type_id, "_href": f"{_href(type_id)}{unit_id}/"}
+
+
+def _href(type_id: str) -> str:
+    return f"{V2}/content/orphans/{type_id}/"
+
+
+_KEYS: Final = frozenset({"type_ids", "filters", "fields", "sort", "limit", "skip", "remove_duplicates"})
+_SIDES: Final = ("unit", "association")
+_ALWAYS_UNIT: Final = ("_id", "_content_type_id")
+_ALWAYS_ASSOCIATION: Final = ("_id", "repo_id", "unit_id", "unit_type_id")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitCriteria:
+    """One search among the units of a repository."""
+
+    type_ids: list[str] | None
+    unit: Criteria
+    association: Criteria
+    limit: int | None
+    skip: int
+
+
+def parse(body: object) -> UnitCriteria:
+    """Read the criteria of a search for units.
+
+    Raises:
+        UnsupportedValue: it has keys that are no criteria.
+        InvalidValue: the name of the part that cannot be understood.
+    """
+    if not isinstance(body, dict):
+        raise InvalidValue("criteria", "it must be an object.")
+    unknown = sorted(set(body) - _KEYS)
+    if unknown:
+        raise UnsupportedValue(unknown)
+    return UnitCriteria(
+        type_ids=_type_ids(body.get("type_ids")),
+        unit=_side(body, "unit"),
+        association=_side(body, "association"),
+        limit=criteria.read_count("limit", body.get("limit")),
+        skip=criteria.read_count("skip", body.get("skip")) or 0,
+    )
+
+
+def find(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[Document]:
+    """The units as the API shows them: the association, with the unit under `metadata`."""
+    found = islice(_in_order(_matching(connection, repo_id, wanted), wanted), wanted.skip, _end(wanted))
+    return [_trimmed(document, wanted) for document in found]
+
+
+def find_ids(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[str]:
+    """The ids of the same units."""
+    return [document["unit_id"] for document in find(connection, repo_id, wanted)]
+
+
+def _matching(connection: Connection, repo_id: str, wanted: UnitCriteria) -> Iterator[Document]:
+    for one in units.held(connection, repo_id, wanted.type_ids):
+        document = _document(repo_id, one)
+        if wanted.association.matches(document) and wanted.unit.matches(document["metadata"]):
+            yield document
+
+
+def _document(repo_id: str, held: Held) -> Document:
+    unit = held.unit
+    return {
+        "_id": {"$oid": unit.id},
+        "repo_id": repo_id,
+        "unit_id": unit.id,
+        "unit_type_id": unit.type_id,
+        "created": iso(held.created),
+        "updated": iso(held.updated),
+        "metadata": unit_document(unit),
+    }
+
+
+def unit_document(unit: Unit) -> Document:
+    """What a unit itself is: its description, its key, and who it is."""
+    return {**unit.metadata, **unit.key, "_id": unit.id, "_content_type_id": unit.type_id}
+
+
+def _in_order(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Document]:
+    if not wanted.unit.sort and not wanted.association.sort:
+        return found
+    everything = list(found)
+    criteria.sort(everything, wanted.unit.sort, part="metadata")
+    criteria.sort(everything, wanted.association.sort)
+    return iter(everything)
+
+
+def _end(wanted: UnitCriteria) -> int | None:
+    return None if wanted.limit is None else wanted.skip + wanted.limit
+
+
+def _trimmed(document: Document, wanted: UnitCriteria) -> Document:
+    shown = wanted.association.trimmed(document, _ALWAYS_ASSOCIATION)
+    shown["metadata"] = wanted.unit.trimmed(document["metadata"], _ALWAYS_UNIT)
+    return shown
+
+
+def _type_ids(type_ids: object) -> list[str] | None:
+    if type_ids is None:
+        return None
+    names = [type_ids] if isinstance(type_ids, str) else type_ids
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidValue("type_ids", "it must be a list of types.")
+    return list(dict.fromkeys(names))[:100]
+
+
+def _side(body: dict[str, Any], side: str) -> Criteria:
+    """The criteria of one of the two sides."""
+    own: dict[str, Any] = {}
+    for name in ("filters", "fields", "sort"):
+        both = body.get(name)
+        if both is None:
+            continue
+        if not isinstance(both, dict) or set(both) - set(_SIDES):
+            raise InvalidValue(name, "it must be an object with the keys `unit` and `association`.")
+        own[name] = both.get(side)
+    return criteria.parse(own)
+
+
+router: Final = APIRouter()
+for part in (_of_repository, _of_type, _orphans_router):
+    router.include_router(part)

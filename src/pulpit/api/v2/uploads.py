@@ -1,19 +1,167 @@
-"""Upload requests: begin one, send its bytes in pieces, import it into a repository, delete it."""
+"""Uploads: files that grow piece by piece below the data folder until an import takes them over.
 
+    uploads/<id>            what a client has sent so far
+    uploads/queued/<id>     a second link to a file that an import task will read
+
+The task's link is its own: the original client deletes the upload as soon as the import is queued, and the bytes stay.
+While both links exist, no further piece is taken.
+"""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from pulpit.api.documents import V2
-from pulpit.api.endpoints import CREATED, OK, QUEUED, Asking, Provided, answers, queued
-from pulpit.api.models import ImportOrder, UploadDocument, UploadIds, UploadStarted
-from pulpit.api.services import Services
-from pulpit.errors import InvalidValue
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
+from pulpit.clock import Clock
+from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, RequestTooLarge, StorageFull
 from pulpit.store import repositories
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks import queue
+
+FOLDER: Final = "uploads"
+LINKED: Final = "queued"
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadLimits:
+    """What uploads may take of the disk; sizes in bytes."""
+
+    piece: int = 256 * 2**20
+    whole: int = 64 * 2**30
+    count: int = 10_000
+    kept_for: timedelta = timedelta(days=7)
+    """An upload that nobody has touched for so long is thrown away when the next one begins."""
+
+
+class Uploads:
+    """The uploads of one data folder; safe to use from several threads."""
+
+    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits) -> None:
+        self._data_dir: Final = data_dir
+        self._folder: Final = data_dir / FOLDER
+        self._clock: Final = clock
+        self._limits: Final = limits
+
+    def begin(self) -> str:
+        """Make an empty upload and answer its id.
+
+        Raises:
+            ConflictingOperation: there are too many already.
+        """
+        (self._folder / LINKED).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._forget_old()
+        if len(self.ids()) >= self._limits.count:
+            raise ConflictingOperation(f"There are {self._limits.count} uploads; delete some first.")
+        upload_id = str(uuid.uuid4())
+        os.close(os.open(self._folder / upload_id, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return upload_id
+
+    def ids(self) -> list[str]:
+        """The ids of all uploads."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(path.name for path in self._folder.iterdir() if _ID.match(path.name))
+        return []
+
+    def size(self, upload_id: str) -> int:
+        """How many bytes of an upload have come.
+
+        Raises:
+            MissingResource: `upload_request`.
+        """
+        return self._path(upload_id).stat().st_size
+
+    async def write(self, upload_id: str, offset: int, pieces: AsyncIterable[bytes]) -> None:
+        """Write bytes at an offset, over what stands there, or on from the end.
+
+        Raises:
+            MissingResource: `upload_request`.
+            InvalidValue: `offset` lies behind the end, so that a hole would come to be.
+            ConflictingOperation: an import of this upload is waiting.
+            RequestTooLarge: the piece or the whole would be too long.
+            StorageFull: the disk has no room.
+        """
+        descriptor = await to_thread.run_sync(self._open, upload_id, offset)
+        try:
+            end = min(self._limits.whole, offset + self._limits.piece)
+            async for piece in pieces:
+                if offset + len(piece) > end:
+                    raise RequestTooLarge(
+                        f"An upload takes {self._limits.piece} bytes at once, {self._limits.whole} in all."
+                    )
+                await to_thread.run_sync(_write_all, descriptor, piece, offset)
+                offset += len(piece)
+        finally:
+            await to_thread.run_sync(os.close, descriptor)
+
+    def hand_over(self, upload_id: str) -> str:
+        """Make a link for an import task and answer its path below the data folder; the task removes it at its end.
+
+        Raises:
+            MissingResource: `upload_request`.
+        """
+        path = Path(FOLDER, LINKED, str(uuid.uuid4()))
+        os.link(self._path(upload_id), self._data_dir / path)
+        return str(path)
+
+    def take_back(self, path: str) -> None:
+        """Remove a link that no task got."""
+        (self._data_dir / path).unlink(missing_ok=True)
+
+    def remove(self, upload_id: str) -> None:
+        """Delete an upload; an import that is queued keeps its bytes.
+
+        Raises:
+            MissingResource: `upload_request`.
+        """
+        self._path(upload_id).unlink()
+
+    def _path(self, upload_id: str) -> Path:
+        path = self._folder / upload_id
+        if not _ID.match(upload_id) or not path.is_file():
+            raise MissingResource(upload_request=upload_id)
+        return path
+
+    def _open(self, upload_id: str, offset: int) -> int:
+        path = self._path(upload_id)
+        found = path.stat()
+        if not 0 <= offset <= found.st_size:
+            raise InvalidValue("offset", f"{found.st_size} bytes of this upload have come; go on from there.")
+        if found.st_nlink > 1:
+            raise ConflictingOperation("An import of this upload is waiting.")
+        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+
+    def _forget_old(self) -> None:
+        oldest = (self._clock() - self._limits.kept_for).timestamp()
+        for upload_id in self.ids():
+            path = self._folder / upload_id
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def _write_all(descriptor: int, piece: bytes, offset: int) -> None:
+    view = memoryview(piece)
+    try:
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+    except OSError as error:
+        raise StorageFull(f"The upload cannot be kept ({error.strerror}).") from None
+
 
 router: Final = APIRouter(tags=["uploads"])
 
@@ -25,20 +173,20 @@ _LONGEST_OFFSET: Final = 18
 )
 def begin_upload(services: Provided) -> JSONResponse:
     """Begin an upload."""
-    document = _reference(services.uploads.begin())
+    document = _reference(_uploads(services).begin())
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
 @router.get("/content/uploads/", operation_id="list_uploads", responses=answers(OK, UploadIds))
 def list_uploads(services: Provided) -> JSONResponse:
     """List the ids of all uploads."""
-    return JSONResponse({"upload_ids": services.uploads.ids()})
+    return JSONResponse({"upload_ids": _uploads(services).ids()})
 
 
 @router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=answers(OK, UploadDocument, 404))
 def read_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Tell how many bytes have come, so that a broken upload can be resumed from there."""
-    return JSONResponse(_reference(upload_id) | {"size": services.uploads.size(upload_id)})
+    return JSONResponse(_reference(upload_id) | {"size": _uploads(services).size(upload_id)})
 
 
 @router.put(
@@ -53,14 +201,14 @@ async def write_upload(upload_id: str, offset: str, request: Request, services: 
     """Take bytes that begin at an offset, as they come; whatever arrived before a connection broke is kept."""
     if not offset.isascii() or not offset.isdigit() or len(offset) > _LONGEST_OFFSET:
         raise InvalidValue("offset", "it must be a whole number from 0.")
-    await services.uploads.write(upload_id, int(offset), request.stream())
+    await _uploads(services).write(upload_id, int(offset), request.stream())
     return JSONResponse(None)
 
 
 @router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=answers(OK, None, 404))
 def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Delete an upload; an import that is queued goes on."""
-    services.uploads.remove(upload_id)
+    _uploads(services).remove(upload_id)
     return JSONResponse(None)
 
 
@@ -73,12 +221,16 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         repositories.get(connection, repo_id)
     if body.unit_type_id not in services.plugins.unit_types:
         raise InvalidValue("unit_type_id", "there is no such type of unit.")
-    path = services.uploads.hand_over(body.upload_id)
+    path = _uploads(services).hand_over(body.upload_id)
     try:
         return queued(_queue_import(repo_id, body, path, services, user))
     except BaseException:
-        services.uploads.take_back(path)
+        _uploads(services).take_back(path)
         raise
+
+
+def _uploads(services: Services) -> Uploads:
+    return Uploads(services.data_dir, services.clock, UploadLimits())
 
 
 def _queue_import(repo_id: str, body: ImportOrder, path: str, services: Services, user: User) -> Task:

@@ -1,4 +1,4 @@
-"""Users: administrators, who may do everything, and readers, who may look and search."""
+"""Users, their roles, and logging in: administrators may do everything, readers may look and search."""
 
 import re
 from typing import Any, Final
@@ -6,24 +6,45 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from pulpit.api import criteria, documents
+from pulpit.api import criteria
 from pulpit.api.auth.login import ADMIN, READER, ROLES
-from pulpit.api.documents import SUPER_USERS
-from pulpit.api.endpoints import CREATED, OK, Asking, Provided, answers
-from pulpit.api.models import NewUser, SearchBody, UserChanges, UserDelta, UserDocument
-from pulpit.errors import InvalidValue, PermissionDenied
+from pulpit.api.services import CREATED, OK, Asking, Provided, answers
+from pulpit.api.v2.models import (
+    V2,
+    LoginDocument,
+    NewUser,
+    RoleMember,
+    SearchBody,
+    UserChanges,
+    UserDelta,
+    UserDocument,
+)
+from pulpit.errors import InvalidValue, MissingResource, PermissionDenied
 from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.store import users
-from pulpit.store.users import check_administrated
+from pulpit.store.database import Transaction
+from pulpit.store.users import User, check_administrated
 
-router: Final = APIRouter(prefix="/users", tags=["users"])
+_login: Final = APIRouter(prefix="/actions", tags=["login"])
 
+
+@_login.post("/login/", operation_id="log_in", responses=answers(OK, LoginDocument))
+def log_in(services: Provided, user: Asking) -> JSONResponse:
+    """Make a key and a client certificate for the user who asks; over HTTPS they do instead of a password."""
+    key, certificate = services.certificates.issue(user)
+    return JSONResponse({"key": key, "certificate": certificate}, headers={"Cache-Control": "no-store"})
+
+
+_users: Final = APIRouter(prefix="/users", tags=["users"])
+
+SUPER_USERS: Final = "super-users"
+"""Pulp 2's role of those who may do everything."""
 _LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,254}\Z")
 _LONGEST_NAME: Final = 1000
 _ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
-@router.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
+@_users.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
     """Make a user, a reader unless another role is given."""
     if not _LOGIN.match(body.login):
@@ -31,34 +52,34 @@ def create_user(body: NewUser, services: Provided) -> JSONResponse:
     columns = _checked(UserDelta(name=body.name or body.login, password=body.password, role=body.role))
     with services.database.write() as tx:
         made = users.add(tx, body.login, now=services.clock(), **columns)
-    document = documents.user(made)
+    document = user_document(made)
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_users", responses=answers(OK, list[UserDocument]))
+@_users.get("/", operation_id="list_users", responses=answers(OK, list[UserDocument]))
 def list_users(services: Provided) -> JSONResponse:
     """List all users by login."""
     with services.database.read() as connection:
-        return JSONResponse([documents.user(user) for user in users.every(connection)])
+        return JSONResponse([user_document(user) for user in users.every(connection)])
 
 
-@router.post("/search/", operation_id="search_users", responses=answers(OK, list[dict[str, Any]], 400))
+@_users.post("/search/", operation_id="search_users", responses=answers(OK, list[dict[str, Any]], 400))
 def search_users(body: SearchBody, services: Provided) -> JSONResponse:
     """Find users by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     with services.database.read() as connection:
-        found = wanted.select(documents.user(user) for user in users.every(connection))
+        found = wanted.select(user_document(user) for user in users.every(connection))
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
 
 
-@router.get("/{login}/", operation_id="read_user", responses=answers(OK, UserDocument, 404))
+@_users.get("/{login}/", operation_id="read_user", responses=answers(OK, UserDocument, 404))
 def read_user(login: str, services: Provided) -> JSONResponse:
     """Show one user."""
     with services.database.read() as connection:
-        return JSONResponse(documents.user(users.get(connection, login)))
+        return JSONResponse(user_document(users.get(connection, login)))
 
 
-@router.put("/{login}/", operation_id="update_user", responses=answers(OK, UserDocument, 400, 404))
+@_users.put("/{login}/", operation_id="update_user", responses=answers(OK, UserDocument, 400, 404))
 def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change name, password or role; whoever is logged in with the old password is not any more."""
     columns = _checked(body.delta)
@@ -67,10 +88,10 @@ def update_user(login: str, body: UserChanges, services: Provided, user: Asking)
     with services.database.write() as tx:
         changed = users.change(tx, login, **columns) if columns else users.get(tx.connection, login)
         check_administrated(tx)
-    return JSONResponse(documents.user(changed))
+    return JSONResponse(user_document(changed))
 
 
-@router.delete("/{login}/", operation_id="delete_user", responses=answers(OK, None, 400, 404))
+@_users.delete("/{login}/", operation_id="delete_user", responses=answers(OK, None, 400, 404))
 def delete_user(login: str, services: Provided) -> JSONResponse:
     """Delete a user, but never the last administrator."""
     with services.database.write() as tx:
@@ -79,10 +100,24 @@ def delete_user(login: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
+def user_document(value: User) -> dict[str, Any]:
+    """A user without any trace of the password; Pulp 2's only fixed role is that of the administrator."""
+    return {
+        "login": value.login,
+        "name": value.name,
+        "roles": [SUPER_USERS] if value.role == "admin" else [],
+        "role": value.role,
+        "_href": f"{V2}/users/{value.login}/",
+        "id": value.object_id,
+        "_id": {"$oid": value.object_id},
+        "_ns": "users",
+    }
+
+
 def _checked(delta: UserDelta) -> dict[str, Any]:
     """The columns that a delta sets; a password becomes its hash."""
     columns: dict[str, Any] = {}
-    role = _role(delta)
+    role = _given_role(delta)
     if role is not None:
         columns["role"] = role
     if delta.name is not None:
@@ -96,7 +131,7 @@ def _checked(delta: UserDelta) -> dict[str, Any]:
     return columns
 
 
-def _role(delta: UserDelta) -> str | None:
+def _given_role(delta: UserDelta) -> str | None:
     """Our word for the role; Pulp 2's list of roles is understood as far as it goes."""
     if delta.roles is not None:
         if set(delta.roles) - {SUPER_USERS}:
@@ -105,3 +140,85 @@ def _role(delta: UserDelta) -> str | None:
     if delta.role is not None and delta.role not in ROLES:
         raise InvalidValue("role", f"it must be one of {', '.join(sorted(ROLES))}.")
     return delta.role
+
+
+_roles: Final = APIRouter(tags=["roles"])
+
+_EVERYTHING: Final = "/"
+_OPERATIONS: Final = {ADMIN: ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"], READER: ["READ"]}
+
+
+@_roles.get("/roles/", operation_id="list_roles", responses=answers(OK, list[dict[str, Any]]))
+def list_roles(services: Provided) -> JSONResponse:
+    """List the roles."""
+    with services.database.read() as connection:
+        return JSONResponse([_role(users.every(connection))])
+
+
+@_roles.get("/roles/{role_id}/", operation_id="read_role", responses=answers(OK, dict[str, Any], 404))
+def read_role(role_id: str, services: Provided) -> JSONResponse:
+    """Show one role."""
+    _check_role(role_id)
+    with services.database.read() as connection:
+        return JSONResponse(_role(users.every(connection)))
+
+
+@_roles.get("/roles/{role_id}/users/", operation_id="list_role_members", responses=answers(OK, list[str], 404))
+def list_members(role_id: str, services: Provided) -> JSONResponse:
+    """List the logins of those who have a role."""
+    _check_role(role_id)
+    with services.database.read() as connection:
+        return JSONResponse(_role(users.every(connection))["users"])
+
+
+@_roles.post("/roles/{role_id}/users/", operation_id="add_role_member", responses=answers(OK, None, 400, 404))
+def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONResponse:
+    """Give a user a role."""
+    _check_role(role_id)
+    with services.database.write() as tx:
+        users.change(tx, body.login, role=ADMIN)
+    return JSONResponse(None)
+
+
+@_roles.delete("/roles/{role_id}/users/{login}/", operation_id="remove_role_member", responses=answers(OK, None, 404))
+def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
+    """Take a role from a user, but never from the last administrator."""
+    _check_role(role_id)
+    with services.database.write() as tx:
+        _take(tx, login)
+    return JSONResponse(None)
+
+
+@_roles.get("/permissions/", operation_id="list_permissions", responses=answers(OK, list[dict[str, Any]]))
+def list_permissions(services: Provided, resource: str = _EVERYTHING) -> JSONResponse:
+    """Tell what each user may do with a resource, which is the same for all resources."""
+    with services.database.read() as connection:
+        may = {user.login: _OPERATIONS[user.role] for user in users.every(connection)}
+    return JSONResponse([{"resource": resource, "users": may, "_ns": "permissions"}])
+
+
+def _take(tx: Transaction, login: str) -> None:
+    users.change(tx, login, role=READER)
+    check_administrated(tx)
+
+
+def _check_role(role_id: str) -> None:
+    if role_id != SUPER_USERS:
+        raise MissingResource(role=role_id)
+
+
+def _role(everybody: list[User]) -> dict[str, Any]:
+    return {
+        "id": SUPER_USERS,
+        "display_name": "Super Users",
+        "description": "May do everything.",
+        "users": [user.login for user in everybody if user.role == ADMIN],
+        "permissions": {_EVERYTHING: _OPERATIONS[ADMIN]},
+        "_href": f"{V2}/roles/{SUPER_USERS}/",
+        "_ns": "roles",
+    }
+
+
+router: Final = APIRouter()
+for part in (_login, _users, _roles):
+    router.include_router(part)

@@ -1,24 +1,57 @@
-"""Numbers for Prometheus, read from the database when they are asked for; nothing is counted in memory."""
+"""For whoever watches the server: whether it lives, numbers for Prometheus, and a look into the embedded broker."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from pulpit import __version__
-from pulpit.api.delivery_state import STATES, DeliveryState, delivery_states
-from pulpit.api.endpoints import Provided
-from pulpit.api.services import MOST_WAITING, Services
+from pulpit.api.listeners import STATES, DeliveryState, delivery_states
+from pulpit.api.services import MOST_WAITING, OK, Provided, Services, answers
+from pulpit.errors import DatabaseUnavailable, MissingResource
 from pulpit.store import event_log, listeners, schedules, tasks
 from pulpit.store.listeners import Listener
 from pulpit.store.schedules import Schedule
 
-router: Final = APIRouter(include_in_schema=False)
+health: Final = APIRouter(prefix="/health", include_in_schema=False)
+
+_UNAVAILABLE: Final = 503
+
+
+@health.get("/live")
+async def read_live() -> JSONResponse:
+    """Tell that requests are answered; whoever gets no answer should start the server anew."""
+    return JSONResponse({"status": "live"})
+
+
+@health.get("/ready")
+def read_ready(services: Provided) -> JSONResponse:
+    """Tell whether the database answers and events are delivered; a 503 says that one of them does not."""
+    database, delivery = database_answers(services), services.delivering()
+    ready = database and delivery
+    body = {"status": "ready" if ready else "not ready", "database": database, "delivery": delivery}
+    return JSONResponse(body, OK if ready else _UNAVAILABLE)
+
+
+def database_answers(services: Services) -> bool:
+    """Whether the database can be asked anything."""
+    try:
+        with services.database.read() as connection:
+            connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, DatabaseUnavailable):
+        return False
+    return True
+
+
+metrics: Final = APIRouter(include_in_schema=False)
 
 _OF_LISTENER: Final = ("listener", "notifier")
 MOST_QUEUES: Final = 1_000
@@ -42,7 +75,7 @@ _DIALECTS: Final = ["AMQP 0-9-1", "AMQP 1.0"]
 _TASK_STATES: Final = (tasks.WAITING, tasks.RUNNING, *sorted(tasks.ENDED))
 
 
-@router.get("/metrics")
+@metrics.get("/metrics")
 def read_metrics(services: Provided) -> Response:
     """Tell how the server is, in Prometheus' text format."""
     registry = CollectorRegistry()
@@ -143,3 +176,19 @@ def _schedules(found: Iterable[Schedule]) -> Iterator[Metric]:
         enabled.add_metric([one.id, one.repo_id, one.action], float(one.enabled))
         failures.add_metric([one.id, one.repo_id, one.action], one.consecutive_failures)
     yield from (enabled, failures)
+
+
+broker: Final = APIRouter(prefix="/broker", tags=["broker"])
+
+PARTS: Final = ("queues", "exchanges", "bindings", "connections")
+
+
+@broker.get("", operation_id="read_broker", responses=answers(OK, dict[str, Any], 404))
+def read_broker(services: Provided) -> dict[str, Any]:
+    """Show the embedded broker: memory, rates, queues, exchanges, bindings and connections.
+
+    Sizes are bytes, rates messages a second within the last second. 404 where the events go to a broker of your own.
+    """
+    if services.broker_status is None:
+        raise MissingResource(broker="embedded")
+    return services.broker_status()

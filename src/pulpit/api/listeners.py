@@ -1,5 +1,6 @@
-"""How a listener's delivery goes: its state, how far it is, how far behind, and what went wrong last."""
+"""What both APIs say of listeners: how their delivery goes, and what they are narrowed by."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -8,9 +9,11 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from pulpit.api.services import Services
+from pulpit.api.v2.models import ListenerFilterChanges
+from pulpit.errors import InvalidValue
 from pulpit.store import dead_letters, event_log
 from pulpit.store.event_log import time_after
-from pulpit.store.listeners import Listener
+from pulpit.store.listeners import GIVE_UP_AFTER, Listener
 
 ACTIVE: Final = "active"
 RETRYING: Final = "retrying"
@@ -82,3 +85,51 @@ def _word(listener: Listener) -> str:
     if listener.paused:
         return PAUSED
     return ACTIVE if listener.failing_since is None else RETRYING
+
+
+MOST: Final = 100
+LONGEST_PATTERN: Final = 255
+LONGEST_PATIENCE: Final = 365 * 24 * 3600
+
+_RESULT: Final = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")
+
+
+def given_filters(body: ListenerFilterChanges) -> dict[str, Any]:
+    """The columns of a listener that a request names; null and the empty list take a filter away.
+
+    Raises:
+        InvalidValue: a filter that could never match, or a time that is none.
+    """
+    checks = {"repo_ids": _repo_ids, "results": _results, "give_up_after": _patience}
+    return {name: check(getattr(body, name)) for name, check in checks.items() if name in body.model_fields_set}
+
+
+def _repo_ids(value: object) -> list[str] | None:
+    patterns = _texts("repo_ids", value)
+    if any(not 0 < len(pattern) <= LONGEST_PATTERN for pattern in patterns):
+        raise InvalidValue("repo_ids", f"a pattern has 1 to {LONGEST_PATTERN} characters.")
+    return patterns or None
+
+
+def _results(value: object) -> list[str] | None:
+    results = _texts("results", value)
+    for result in results:
+        if not _RESULT.match(result):
+            raise InvalidValue("results", f"{result[:40]!r} is no result such as success, failed or canceled.")
+    return results or None
+
+
+def _patience(value: object) -> int:
+    if value is None:
+        return GIVE_UP_AFTER
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_PATIENCE:
+        raise InvalidValue("give_up_after", f"it must be a whole number of seconds from 1 to {LONGEST_PATIENCE}.")
+    return value
+
+
+def _texts(name: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > MOST or not all(isinstance(each, str) for each in value):
+        raise InvalidValue(name, f"it must be a list of at most {MOST} texts.")
+    return value

@@ -1,19 +1,16 @@
 """Event listeners: who is told what, by which notifier (Pulp 2's listener manager, rule by rule)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api import documents
-from pulpit.api.delivery_state import as_json, delivery_states
-from pulpit.api.endpoints import CREATED, OK, Provided, answers
-from pulpit.api.listener_filters import given_filters
-from pulpit.api.models import ListenerChanges, ListenerDocument, NewListener
-from pulpit.api.redaction import merged
-from pulpit.api.services import Services
+from pulpit.api.listeners import as_json, delivery_states, given_filters
+from pulpit.api.redaction import masked, merged
+from pulpit.api.services import CREATED, OK, Provided, Services, answers
+from pulpit.api.v2.models import V2, ListenerChanges, ListenerDocument, NewListener
 from pulpit.errors import InvalidValue
 from pulpit.events import check_event_types
 from pulpit.store import listeners
@@ -95,6 +92,25 @@ def _documents(connection: Connection, found: Sequence[Listener], services: Serv
     states = delivery_states(connection, found, services)
     kinds = services.listener_types
     return [
-        documents.listener(listener, kinds.secret_keys(listener.notifier_type_id), as_json(states[listener.id]))
+        _document(listener, kinds.secret_keys(listener.notifier_type_id), as_json(states[listener.id]))
         for listener in found
     ]
+
+
+def _document(value: Listener, secret_keys: Collection[str], delivery: dict[str, Any]) -> dict[str, Any]:
+    """A listener with its secrets masked, and how its delivery goes; the original client hides keys with `_`."""
+    return {
+        "id": value.id,
+        "notifier_type_id": value.notifier_type_id,
+        "notifier_config": masked(value.notifier_config, secret_keys),
+        "event_types": value.event_types,
+        "_filters": {
+            "repo_ids": value.repo_ids,
+            "results": value.results,
+            "give_up_after": value.give_up_after,
+        },
+        "_delivery": delivery,
+        "_href": f"{V2}/events/{value.id}/",
+        "_id": {"$oid": value.id},
+        "_ns": "event_listeners",
+    }

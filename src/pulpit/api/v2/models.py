@@ -4,7 +4,7 @@ Values whose check needs to know more than their type (event types, configuratio
 the endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the description.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
@@ -13,26 +13,7 @@ AnyObject = Annotated[dict[str, Any] | None, SkipValidation]
 AnyText = Annotated[str | None, SkipValidation]
 Config = dict[str, Any]
 
-
-class ErrorDetail(BaseModel):
-    """Pulp's own error inside an error body."""
-
-    code: str
-    description: str
-    data: dict[str, Any]
-    sub_errors: list[Any]
-
-
-class ErrorBody(BaseModel):
-    """Every answer from 400 on; keys of `error.data` stand at the top too."""
-
-    http_status: int
-    http_request_method: str
-    href: str = Field(alias="_href")
-    error_message: str
-    exception: None
-    traceback: None
-    error: ErrorDetail
+V2: Final = "/pulp/api/v2"
 
 
 class TaskReference(BaseModel):
