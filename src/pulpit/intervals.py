@@ -3,6 +3,8 @@
 The slots of an interval are the first one and what lies once, twice, … the period behind it. Each is reckoned from the
 first and not from the one before: the last of January is followed by the last of February and that by the 31st of
 March. Everything is in UTC, so no clock change moves a slot.
+
+Also spans of time as people write them in options and configurations: `90s`, `15m`, `12h`, `3d`.
 """
 
 import bisect
@@ -34,6 +36,21 @@ _RUNS: Final = re.compile(r"R(\d{0,10})\Z", re.ASCII)
 _UNITS: Final = ("weeks", "days", "hours", "minutes", "seconds")
 _FORM: Final = "it must look like PT6H, P1D, 2031-01-01T03:00:00Z/P1D or R5/2031-01-01T03:00:00Z/P1M"
 _MOST_PARTS: Final = 3
+_SPAN: Final = re.compile(r"([0-9]{1,9})([smhd])\Z")
+_SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def span_seconds(text: str) -> int | None:
+    """Seconds of a span such as `90s`, `15m`, `12h` or `3d`; `None` if it is none, or zero."""
+    match = _SPAN.match(text)
+    return (int(match[1]) * _SECONDS[match[2]] or None) if match else None
+
+
+def span_text(seconds: float) -> str:
+    """Seconds in the largest unit that needs no fraction: 259200 is `3d`."""
+    whole = round(seconds)
+    unit = next((unit for unit, size in _SECONDS.items() if whole and whole % size == 0), "s")
+    return f"{whole // _SECONDS[unit]}{unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Final
 import click
 
 from pulpit.admin.main import root
+from pulpit.cli.check import check
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
-from pulpit.cli.main import check
 from pulpit.cli.tail import tail
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"

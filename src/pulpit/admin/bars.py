@@ -7,9 +7,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from pulpit.admin.displays import amount, pace
-from pulpit.admin.progress import ENDED, Step
-from pulpit.client.render import clean
+from pulpit.admin.progress import ENDED, Step, amount, pace
+from pulpit.client.screen import clean
 
 
 class _Pace(ProgressColumn):

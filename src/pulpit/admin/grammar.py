@@ -8,8 +8,8 @@ from typing import Any, Final
 import click
 
 from pulpit.client.failures import WrongData
-from pulpit.client.output import OutputGone
-from pulpit.client.sections import Section
+from pulpit.client.options import Section
+from pulpit.client.screen import OutputGone
 from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
@@ -104,6 +104,8 @@ TABLE: Final = click.option(
     "--table", is_flag=True, expose_value=False, callback=_remember_table, help="Show one line each, as a table."
 )
 """For commands that list."""
+
+BACKGROUND: Final = click.option("--bg", "in_background", is_flag=True, help="Do not wait for the end.")
 
 
 class Clearable(click.ParamType[Any]):

@@ -7,15 +7,16 @@ from io import TextIOWrapper
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from pulpit import __version__
-from pulpit.admin.commands import auth, completion, event, iso, login, orphan, python, repo, rpm, status, tasks
-from pulpit.admin.grammar import JSON_FLAG, Root
-from pulpit.admin.session import Session
-from pulpit.client.connecting import connection_options
-from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData, WrongUse
-from pulpit.client.output import OutputGone, forget_output
-from pulpit.client.render import clean_lines
+from pulpit.admin import content_types, event, repo, tasks, users
+from pulpit.admin.grammar import JSON_FLAG, Command, Root
+from pulpit.admin.session import Session, with_session
+from pulpit.client.failures import EXIT_INTERRUPTED, Failure, ServerTrouble, WrongData, WrongUse
+from pulpit.client.options import connection_options
+from pulpit.client.screen import OutputGone, clean_lines, forget_output, unhidden
+from pulpit.client.server import path_of
 from pulpit.client.settings import Options
 from pulpit.errors import PulpitError
 
@@ -36,19 +37,41 @@ def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         ctx.meta[JSON_FLAG] = True
 
 
+@click.command("completion", cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a completion script for SHELL; for bash, put eval "$(pulp-admin completion bash)" into ~/.bashrc."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise ServerTrouble(f"There is no completion for {shell}.")
+    click.echo(kind(ctx.find_root().command, {}, "pulp-admin", "_PULP_ADMIN_COMPLETE").source())
+
+
+@click.command("status", cls=Command)
+@with_session
+def status(session: Session) -> None:
+    """Show the state of the server and its parts."""
+    answer = session.server.get(path_of("status"))
+    if session.screen.as_json:
+        session.screen.data(answer)
+    else:
+        session.screen.documents([unhidden(answer or {})])
+
+
 for section in (
     event.event,
-    iso.iso,
-    rpm.rpm,
-    python.python,
+    content_types.iso,
+    content_types.rpm,
+    content_types.python,
     repo.repo,
     tasks.tasks,
-    orphan.orphan,
-    auth.auth,
-    status.status,
-    login.login,
-    login.logout,
-    completion.completion,
+    repo.orphan,
+    users.auth,
+    status,
+    users.login,
+    users.logout,
+    completion,
 ):
     root.add_command(section)
 

@@ -1,21 +1,23 @@
-"""One run of the command: what was asked for in general, and the server and the screen that come of it."""
+"""One run of the command: what was asked for in general, the server and the screen, and staying with its tasks."""
 
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from pulpit.admin.displays import Display, Lines, Silent
-from pulpit.admin.following import follow, spawned
 from pulpit.admin.grammar import JSON_FLAG, TABLE_FLAG
-from pulpit.client.connecting import connect
+from pulpit.admin.progress import Display, Lines, Silent, Step, steps
+from pulpit.client.failures import NoConnection, ServerTrouble, WorkNotDone, descriptions
+from pulpit.client.options import connect
 from pulpit.client.screen import Screen
-from pulpit.client.server import Server
+from pulpit.client.server import Server, path_of
 from pulpit.client.settings import Options
 
 P = ParamSpec("P")
@@ -91,3 +93,99 @@ class Session:
 def with_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     """Give a command its session as the first argument."""
     return click.pass_obj(function)
+
+
+ENDS: Final = frozenset({"finished", "error", "canceled", "skipped"})
+
+_STOPS: Final = {"error": "failed", "canceled": "was cancelled"}
+_FIRST_PAUSE: Final = 0.05
+_PATIENCE_SECONDS: Final = 30.0
+
+Sleep = Callable[[float], None]
+
+
+def spawned(report: Any) -> list[str]:
+    """The ids of the tasks that an answer speaks of.
+
+    Raises:
+        ServerTrouble: it is no call report.
+    """
+    if isinstance(report, Mapping) and isinstance(report.get("spawned_tasks"), list):
+        found = [task.get("task_id") for task in report["spawned_tasks"] if isinstance(task, Mapping)]
+        return [str(task_id) for task_id in found if task_id]
+    raise ServerTrouble("The server did not say which tasks it began.")
+
+
+def follow(server: Server, task_ids: list[str], display: Display, sleep: Sleep = time.sleep) -> list[Any]:
+    """Show every task's progress up to its end and give the last documents.
+
+    Raises:
+        WorkNotDone: a task failed or was cancelled; those behind it are not waited for.
+    """
+    waiting = deque(task_ids)
+    seen = set(task_ids)
+    documents = []
+    with display:
+        while waiting:
+            task_id = waiting.popleft()
+            task = _until_end(server, task_id, display, sleep)
+            documents.append(task)
+            _conclude(task_id, task, display)
+            new = [other for other in _children(task) if other not in seen]
+            seen.update(new)
+            waiting.extend(new)
+    return documents
+
+
+def _until_end(server: Server, task_id: str, display: Display, sleep: Sleep) -> Mapping[str, Any]:
+    pause = _FIRST_PAUSE
+    while True:
+        task = _task(server, task_id, sleep)
+        display.show(_steps_of(task_id, task))
+        if task.get("state") in ENDS:
+            return task
+        sleep(pause)
+        pause = min(pause * 1.5, server.settings.poll_seconds)
+
+
+def _task(server: Server, task_id: str, sleep: Sleep) -> Mapping[str, Any]:
+    """Read the task; a server that is being started again is waited for."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            task = server.get(path_of("tasks", task_id))
+        except NoConnection:
+            if time.monotonic() > deadline:
+                raise
+            sleep(server.settings.poll_seconds)
+            continue
+        if not isinstance(task, Mapping):
+            raise ServerTrouble("The server's answer is not a task.")
+        return task
+
+
+def _steps_of(task_id: str, task: Mapping[str, Any]) -> Iterator[Step]:
+    return (replace(step, key=f"{task_id} {step.key}") for step in steps(task.get("progress_report")))
+
+
+def _children(task: Mapping[str, Any]) -> list[str]:
+    return spawned(task) if isinstance(task.get("spawned_tasks"), list) else []
+
+
+def _conclude(task_id: str, task: Mapping[str, Any], display: Display) -> None:
+    state = str(task.get("state"))
+    if state in _STOPS:
+        reasons = "".join(f"\n  {reason}" for reason in reasons_of(task))
+        raise WorkNotDone(f"Task {task_id} {_STOPS[state]}.{reasons}")
+    display.line("Task skipped" if state == "skipped" else "Task succeeded")
+
+
+def reasons_of(task: Mapping[str, Any]) -> list[str]:
+    """Why a task failed, in the server's words, each once."""
+    told = list(dict.fromkeys(descriptions(task.get("error"))))
+    if not told and task.get("exception"):
+        told = [str(task["exception"])]
+    result = task.get("result")
+    if isinstance(result, Mapping) and result.get("error_message") and str(result["error_message"]) not in told:
+        told.append(str(result["error_message"]))
+    return told

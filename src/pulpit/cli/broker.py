@@ -1,13 +1,18 @@
-"""`pulpit broker status` and its like: looks into the broker of a running server."""
+"""`pulpit broker`: the embedded broker alone, and looks into the one of a running server."""
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from pulpit.client.connecting import connect, connection_options
-from pulpit.client.screen import Screen
+from pulpit.client.failures import WrongData
+from pulpit.client.options import Section, connect, connection_options
+from pulpit.client.screen import Screen, clean
 from pulpit.client.settings import Options
+from pulpit.settings import load
 
 PATH: Final = "/pulpit/v1/broker"
 _OF_QUEUES: Final = "vhost name messages_ready messages_unacknowledged consumers publish_rate deliver_rate memory_bytes"
@@ -35,9 +40,39 @@ _MEANINGS: Final = {
 }
 
 
-def looks() -> list[click.Command]:
-    """The commands, one for the whole and one for each part."""
-    return [_status(), *(_part(name) for name in COLUMNS)]
+@click.group("broker", cls=Section, invoke_without_command=True)
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
+@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
+@click.option("--port", help="Port to listen on, 0 for any free one [default: 5672].")
+@click.pass_context
+def broker(
+    context: click.Context, config: Path | None, data_dir: str | None, host: str | None, port: str | None
+) -> None:
+    """Run the broker alone, or with a command below look into the one of a running server.
+
+    Its settings are those of [broker] in the configuration file. SIGTERM ends it cleanly.
+    """
+    if context.invoked_subcommand:
+        return
+    from pulpit.server.brokering import run_broker  # noqa: PLC0415 - the other commands need none of the broker
+
+    given = {("server", "data_dir"): data_dir, ("broker", "host"): host, ("broker", "port"): port}
+    settings, _ = load(config, os.environ, {key: text for key, text in given.items() if text is not None})
+    run_broker(settings)
+
+
+@broker.command("hash")
+def hash_password() -> None:
+    """Hash a password, read from the terminal or standard input, for `[broker] users_file`."""
+    from pulpit.net.passwords import hash_password as hashed  # noqa: PLC0415 - as above
+
+    asked = sys.stdin.isatty()
+    prompted = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else sys.stdin.readline()
+    password = prompted.rstrip("\n")
+    if not password:
+        raise WrongData("There is no password on standard input.")
+    click.echo(hashed(password))
 
 
 def _status() -> click.Command:
@@ -87,4 +122,8 @@ def _table(columns: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
-    return "".join(letter for letter in str(value) if letter.isprintable())
+    return clean(str(value))
+
+
+for _look in (_status(), *(_part(name) for name in COLUMNS)):
+    broker.add_command(_look)

@@ -1,25 +1,118 @@
-"""`pulpit fire`: events of other systems into the log, one by options or many by standard input."""
+"""`pulpit fire`: events of other systems into the log, one by options or many by standard input.
+
+Lines of JSON are read as they come and sent in batches, each exactly once, however often the connection breaks.
+"""
 
 import json
+import os
+import random
+import select
 import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from pulpit.cli.lines import LONGEST_LINE, Entry, batches, encoded, lines, parsed
-from pulpit.cli.sending import Sending
-from pulpit.client.connecting import connect, connection_options
-from pulpit.client.durations import Duration
-from pulpit.client.failures import EXIT_INTERRUPTED, Failure, WrongData, WrongUse
-from pulpit.client.output import write_line
-from pulpit.client.render import clean_lines
-from pulpit.client.server import Server
+from pulpit.backoff import delay
+from pulpit.client.failures import EXIT_INTERRUPTED, Busy, Failure, NoConnection, ServerTrouble, WrongData, WrongUse
+from pulpit.client.options import Duration, connect, connection_options
+from pulpit.client.screen import clean_lines, write_line
+from pulpit.client.server import Server, v1_path
 from pulpit.client.settings import Options
+from pulpit.intervals import span_text
 
 STDIN: Final = "-"
-
 _MINUTE: Final = 60
+LARGEST_BATCH: Final = 1_000
+"""Events; the server takes 10,000 at once."""
+LARGEST_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""The server takes 16 MiB at once, and one line may come on top."""
+LONGEST_LINE: Final = 4 * 1024 * 1024
+KEYS: Final = frozenset({"event_type", "repo_id", "payload"})
+_PIECE: Final = 64 * 1024
+_QUIET_SECONDS: Final = 0.2
+_FIRST_PAUSE: Final = timedelta(seconds=0.2)
+_LONGEST_PAUSE: Final = timedelta(seconds=5)
+_HEADERS: Final = {"Content-Type": "application/x-ndjson"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One event, ready to be sent, and the number of its line."""
+
+    number: int
+    content: bytes
+
+
+@dataclass(kw_only=True, slots=True)
+class Sending:
+    """Sends one batch after the other and counts what the server has acknowledged."""
+
+    server: Server
+    patience: float
+    """Seconds for which one batch is tried again while nobody answers."""
+    tell: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    numbers: list[int] = field(default_factory=list)
+    """The places in the log that the last batch got."""
+    count: int = 0
+
+    def send(self, batch: Sequence[Entry]) -> None:
+        """Bring a batch into the log; of one that is refused, that which stands before the first wrong event.
+
+        Raises:
+            WrongData: the server refuses an event; its line is named.
+            Failure: the batch could not be brought there.
+        """
+        try:
+            self._send_whole(batch)
+        except WrongData as refusal:
+            if len(batch) == 1:
+                reason = str(refusal).replace("event 1: ", "", 1)  # the server counts within the batch
+                raise WrongData(f"Line {batch[0].number} is refused: {reason}") from None
+            middle = len(batch) // 2
+            self.send(batch[:middle])
+            self.send(batch[middle:])
+
+    def _send_whole(self, batch: Sequence[Entry]) -> None:
+        """The key stays the same from try to try: a server that has the batch already only says so."""
+        body = b"".join(entry.content + b"\n" for entry in batch)
+        headers = {**_HEADERS, "Idempotency-Key": str(uuid.uuid4())}
+        deadline = self.clock() + self.patience
+        failures = 0
+        while True:
+            try:
+                answer = self.server.call("POST", v1_path("events"), body=body, headers=headers).body
+                break
+            except (NoConnection, Busy) as failure:
+                failures += 1
+                self._wait(failure, failures, deadline, batch)
+        self._acknowledge(answer, len(batch))
+
+    def _wait(self, failure: NoConnection | Busy, failures: int, deadline: float, batch: Sequence[Entry]) -> None:
+        luck = random.random()  # noqa: S311 - no secret
+        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, luck=luck).total_seconds()
+        if self.clock() + pause > deadline:
+            first, last = batch[0].number, batch[-1].number
+            which = f"line {first} is" if first == last else f"lines {first} to {last} are"
+            raise type(failure)(f"{failure}\nGiven up; whether {which} in the log is not known.")
+        if failures == 1:
+            self.tell(f"{failure} Trying again for {span_text(self.patience)}.")
+        self.sleep(pause)
+
+    def _acknowledge(self, answer: object, expected: int) -> None:
+        match answer:
+            case {"count": int() as count, "numbers": list() as numbers} if count == expected:
+                self.count += count
+                self.numbers = numbers
+            case _:
+                raise ServerTrouble("The server's answer does not say that the events are in its log.")
 
 
 @click.command("fire")
@@ -122,3 +215,107 @@ def _told(count: int) -> str:
 
 def _tell(sentence: str) -> None:
     click.echo(clean_lines(sentence), err=True)
+
+
+def lines(descriptor: int) -> Iterator[bytes | None]:
+    """Read lines as they come; None says that no more has come for a moment, so that what is there can be sent.
+
+    Raises:
+        WrongData: standard input cannot be read.
+    """
+    rest = b""
+    said_so = True
+    while True:
+        if not said_so and not select.select([descriptor], [], [], _QUIET_SECONDS)[0]:
+            yield None
+            said_so = True
+        piece = _read(descriptor)
+        *whole, rest = (rest + piece).split(b"\n") if b"\n" in piece else [rest + piece]
+        yield from whole
+        said_so = said_so and not whole
+        if not piece or len(rest) > LONGEST_LINE:
+            yield rest
+            return
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _PIECE)
+    except OSError as error:
+        raise WrongData(f"Standard input cannot be read: {error.strerror}.") from None
+
+
+def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[Entry]]:
+    """Gather lines into batches of bounded size; what stands before a wrong line is still given.
+
+    Raises:
+        WrongData: a line is no event; its number is named, and nothing behind it is given.
+    """
+    batch: list[Entry] = []
+    size = number = 0
+    wrong: WrongData | None = None
+    for raw in raw_lines:
+        number += raw is not None
+        try:
+            entry = None if raw is None or not raw.strip() else Entry(number=number, content=_checked(raw, number))
+        except WrongData as failure:
+            wrong = failure
+            break
+        if entry is not None:
+            batch.append(entry)
+            size += len(entry.content)
+        if batch and (raw is None or len(batch) >= LARGEST_BATCH or size >= LARGEST_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+    if wrong:
+        raise wrong
+
+
+def _checked(raw: bytes, number: int) -> bytes:
+    if len(raw) > LONGEST_LINE:
+        raise WrongData(f"Line {number} is longer than {LONGEST_LINE} bytes.")
+    try:
+        event = parsed(raw)
+    except WrongData as failure:
+        raise WrongData(f"Line {number} {failure}") from None
+    complaint = _complaint(event)
+    if complaint:
+        raise WrongData(f"Line {number} {complaint}")
+    return encoded(event)
+
+
+def parsed(raw: bytes | str) -> Any:
+    """Read strict JSON.
+
+    Raises:
+        WrongData: it is none.
+    """
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
+        raise WrongData(f"is not JSON: {reason}.") from None
+
+
+def encoded(event: Mapping[str, Any]) -> bytes:
+    """One event in one line of plain ASCII, without the line's end."""
+    return json.dumps(event, separators=(",", ":")).encode("ascii")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _complaint(event: Any) -> str | None:
+    if not isinstance(event, dict):
+        return "is JSON, but no object."
+    unknown = sorted(event.keys() - KEYS)
+    if unknown:
+        return f"has the unknown key {unknown[0][:40]!r}; there are event_type, repo_id and payload."
+    if not isinstance(event.get("event_type"), str):
+        return "has no event_type."
+    if not isinstance(event.get("repo_id"), str | None):
+        return "has a repo_id that is no text."
+    return None if isinstance(event.get("payload"), dict | None) else "has a payload that is no object."

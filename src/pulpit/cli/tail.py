@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from pulpit.client.connecting import connect, connection_options
+from pulpit.client.log import follow_log, tail_options
+from pulpit.client.options import connect, connection_options
 from pulpit.client.settings import Options
-from pulpit.client.tailing import follow_log, tail_options
 
 _TAIL = frozenset({"after", "count", "event_type", "repo_id", "result"})
 

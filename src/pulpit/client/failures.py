@@ -11,7 +11,9 @@ Failure
 └── WorkNotDone      1  the server did as told, and the task failed or was cancelled
 """
 
-from typing import ClassVar, Final
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, ClassVar, Final
 
 from pulpit.errors import PulpitError
 
@@ -67,3 +69,102 @@ class WrongSettings(Failure):
 
 class WorkNotDone(Failure):
     """Look at the task."""
+
+
+_DEEPEST: Final = 10
+_PASSING: Final = frozenset({502, 503, 504})
+"""Statuses that say "not now", of the server or of a proxy before it."""
+
+
+class Asker(Enum):
+    """Who the server was told asks."""
+
+    NOBODY = "nobody"
+    USER = "a user with a password"
+    SESSION = "whoever logged in"
+
+
+def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
+    """Say what a status of 300 or more means."""
+    if not isinstance(body, dict):
+        return trouble(status, f"The server answered with status {status} and no reason.")
+    if status == 401:  # noqa: PLR2004 - HTTP's own figure
+        return NotAllowed(_not_allowed(body, asker))
+    teller = _TELLERS.get(status)
+    return _internal(status, body) if teller is None else WrongData(teller(body))
+
+
+def trouble(status: int, sentence: str) -> ServerTrouble:
+    """A failure of the server; a passing one is told from the others."""
+    return Busy(sentence) if status in _PASSING else ServerTrouble(sentence)
+
+
+def descriptions(error: Any, depth: int = 0) -> Iterator[str]:
+    """The texts of a Pulp error and of those that it holds."""
+    if not isinstance(error, dict) or depth > _DEEPEST:
+        return
+    if error.get("description"):
+        yield str(error["description"])
+    for inner in error.get("sub_errors") or ():
+        yield from descriptions(inner, depth + 1)
+
+
+def _bad_request(body: dict[str, Any]) -> str:
+    told = list(descriptions(body.get("error")))
+    if told:
+        return "\n".join(told)
+    for key, words in (("property_names", "These values are not valid"), ("missing_property_names", "Still needed")):
+        if isinstance(body.get(key), list):
+            return f"{words}: {', '.join(map(str, body[key]))}"
+    return f"The server does not accept the request: {body.get('error_message') or 'it does not say why'}"
+
+
+def _not_found(body: dict[str, Any]) -> str:
+    resources = body.get("resources")
+    if not isinstance(resources, dict):
+        return f"The server does not have that: {body.get('error_message') or 'it does not say what'}"
+    lines = [f"  {name} ({kind})" for kind, name in resources.items()]
+    return "\n".join(["These do not exist on the server:", *lines])
+
+
+def _conflict(body: dict[str, Any]) -> str:
+    if body.get("resource_id"):
+        return f"There is one with this id already: {body['resource_id']}"
+    reasons = body.get("reasons")
+    if isinstance(reasons, list) and reasons:
+        return "\n".join(["Other work stands in the way:", *(f"  {_reason(reason)}" for reason in reasons)])
+    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "the server does not say which")]
+    return "A conflict: " + "\n".join(told)
+
+
+def _reason(reason: Any) -> str:
+    if not isinstance(reason, dict):
+        return str(reason)
+    return f"{reason.get('operation')}: {reason.get('resource_id')} ({reason.get('resource_type')})"
+
+
+def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
+    if asker is Asker.NOBODY:
+        return (
+            "The server wants to know who asks. Give a user with -u and the password with -p, --password-file or"
+            " PULPIT_PASSWORD; on the server's own machine set PULPIT_DATA_DIR to the server's data folder."
+        )
+    if body.get("auth_error_code") == "permission_denied":
+        return "This user may not do that."
+    if asker is Asker.SESSION:
+        return "The session has ended; log in again with pulp-admin login, or give a user with -u."
+    return "The server does not accept this user name and password."
+
+
+def _internal(status: int, body: dict[str, Any]) -> Failure:
+    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "it does not say why")]
+    request = f"{body.get('http_request_method') or 'request'} {body.get('_href') or ''}".strip()
+    return trouble(status, f"The server failed with status {status} at {request}: " + "\n".join(told))
+
+
+_TELLERS: Final[dict[int, Callable[[dict[str, Any]], str]]] = {
+    400: _bad_request,
+    404: _not_found,
+    409: _conflict,
+    413: _bad_request,
+}

@@ -1,7 +1,9 @@
-"""The server's event log, read page by page, followed, or looked at from its end."""
+"""The server's event log: read page by page, looked at from its end, or followed on the screen as it grows."""
 
+import itertools
 import json
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+import click
+
 from pulpit.backoff import delay
 from pulpit.client.failures import Busy, NoConnection, ServerTrouble
-from pulpit.client.render import clean
+from pulpit.client.options import with_options
+from pulpit.client.screen import clean, write_line
 from pulpit.client.server import Query, Server, v1_path
 
 LARGEST_PAGE: Final = 1000
@@ -111,13 +116,58 @@ def _patiently(server: Server, after: int, narrowed: Query, tell: Tell, sleep: S
         sleep(pause.total_seconds())
 
 
-def as_line(event: Event) -> str:
+def text_line(event: Event) -> str:
     """An event in one line for people: number, time, type, repository, result."""
     parts = [f"{event.get('number'):>7}", event.get("occurred_at"), event.get("event_type")]
     parts += [event.get("repo_id") or "-", event.get("result") or ""]
     return clean("  ".join(str(part) for part in parts)).rstrip()
 
 
-def as_json(event: Event) -> str:
+def json_line(event: Event) -> str:
     """An event in one line for programs, plain ASCII."""
     return json.dumps(event, separators=(",", ":"))
+
+
+narrowing_options: Final = with_options(
+    click.option("--event-type", "event_type", multiple=True, help="Only this type or pattern; may be repeated."),
+    click.option("--repo-id", "repo_id", multiple=True, help="Only this repository or shell pattern; may be repeated."),
+    click.option("--result", multiple=True, help="Only this result, such as failed; may be repeated."),
+)
+tail_options: Final = with_options(
+    click.option(
+        "--after",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Begin behind event N of the log, 0 for all of it.  [default: only what is fired from now on]",
+    ),
+    click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events."),
+    narrowing_options,
+)
+
+
+def narrowed(**filters: tuple[str, ...]) -> Query:
+    """The filters that were given, as a query."""
+    return {key: list(values) for key, values in filters.items() if values}
+
+
+def follow_log(
+    server: Server, *, after: int | None, count: int | None, as_json: bool, **filters: tuple[str, ...]
+) -> None:
+    """Print events until Ctrl-C, which is the usual end, or until there were `count`.
+
+    Raises:
+        Failure: the server refuses. One that is away is waited for.
+        OutputGone: nobody reads any more.
+    """
+    written = json_line if as_json else text_line
+    events = follow(server, FROM_NOW_ON if after is None else after, narrowed(**filters), _tell)
+    try:
+        for event in itertools.islice(events, count):
+            write_line(written(event))
+    except KeyboardInterrupt:
+        return
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"{clean(sentence)}\n")
+    sys.stderr.flush()

@@ -1,15 +1,188 @@
-"""What a command prints: sentences, documents or a table of them, or the server's JSON when that is asked for."""
+"""What a command prints: sentences, documents or a table of them, or the server's JSON when that is asked for.
+
+Nothing that the server sends can steer the terminal: every text goes through `clean`.
+"""
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import click
 
-from pulpit.client import render
-from pulpit.client.tables import table
+
+class OutputGone(Exception):
+    """Nobody reads standard output any more (`pulp-admin … | head`), which is a quiet end."""
+
+
+def write_line(text: str) -> None:
+    """Write a line and flush it, so that the reader has it now.
+
+    Raises:
+        OutputGone: the reader has left.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputGone from None
+
+
+def forget_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+WIDTH: Final = 80
+
+_NARROWEST_VALUE: Final = 20
+_DEEPEST: Final = 20
+_UPPER: Final = frozenset({"ca", "ssl", "url", "id_url"})
+_STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def clean(text: str) -> str:
+    """Take out what could steer a terminal; line ends and tabs become spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    kept = (" " if character in "\n\r\t" else character for character in text)
+    return "".join(character for character in kept if unicodedata.category(character) not in _STEERING)
+
+
+def clean_lines(text: str) -> str:
+    """The same, with the line ends left in their places."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def label(key: str) -> str:
+    """A key as people read it: `ca_path` is `CA Path`."""
+    words = clean(key).replace("-", "_").split("_")
+    return " ".join(word.upper() if word.lower() in _UPPER else word[:1].upper() + word[1:] for word in words if word)
+
+
+def scalar(value: Any) -> str:
+    """One value in one line; a list of plain values is joined with commas."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Sequence):
+        return ", ".join(scalar(item) for item in value)
+    return str(value)
+
+
+def unhidden(value: Any) -> Any:
+    """The same value with no `_` before any key, so that all of them are shown."""
+    if isinstance(value, Mapping):
+        return {str(key).lstrip("_"): unhidden(item) for key, item in value.items()}
+    return [unhidden(item) for item in value] if isinstance(value, list) else value
+
+
+def document(content: Mapping[str, Any], indent: int = 0) -> list[str]:
+    """One document's lines, without keys that begin with `_`."""
+    shown = sorted((label(key) or "?", value) for key, value in _visible(content))
+    width = max((len(name) for name, _ in shown), default=0) + 3
+    lines: list[str] = []
+    for name, value in shown:
+        lines += _entry(name, value, indent, width)
+    return lines
+
+
+def _visible(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(key), _Sortable(value)) for key, value in content.items() if not str(key).startswith("_"))
+
+
+class _Sortable:
+    """A value that never decides the order; only labels do."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, _: object) -> bool:
+        return False
+
+
+def _entry(name: str, boxed: _Sortable, indent: int, width: int) -> list[str]:
+    value = boxed.value
+    head = " " * indent + f"{name}:"
+    if indent > _DEEPEST:
+        return [f"{head} {clean(json.dumps(value))}"]
+    if isinstance(value, Mapping):
+        return [head, *document(value, indent + 2)]
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return [head, *_documents_inside(value, indent + 2)]
+    return _wrapped(head.ljust(indent + width), scalar(value), indent + width)
+
+
+def _documents_inside(items: list[Any], indent: int) -> Iterator[str]:
+    for number, item in enumerate(items):
+        if number:
+            yield ""
+        yield from document(item, indent) if isinstance(item, Mapping) else [" " * indent + scalar(item)]
+
+
+def _wrapped(head: str, text: str, column: int) -> list[str]:
+    room = max(WIDTH - column, _NARROWEST_VALUE)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [(head + lines[0]).rstrip(), *(" " * column + line for line in lines[1:])]
+
+
+NARROWEST: Final = 8
+"""Characters that a column needs to be of any use; a narrower one needs its own width."""
+
+_GAP: Final = "  "
+_CUT: Final = "…"
+
+
+def table(items: Iterable[Mapping[str, Any]], width: int | None) -> list[str]:
+    """A line of labels and a line for each item, in the order of the keys; without a width nothing is cut.
+
+    Where there is too little room the columns to the right are cut or left out, so the keys come by importance.
+    """
+    rows = list(items)
+    keys = list(dict.fromkeys(key for row in rows for key in row if not key.startswith("_")))
+    if not keys:
+        return []
+    lines = [[label(key) for key in keys], *([_cell(row.get(key)) for key in keys] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if width is not None:
+        widths = _fitted(widths, width)
+    return [_line(cells, widths) for cells in lines]
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    """The widths of those columns that fit; the last one of them may be cut."""
+    fitted: list[int] = []
+    for width in widths:
+        if min(width, NARROWEST) > room:
+            break
+        fitted.append(min(width, room))
+        room -= width + len(_GAP)
+    return fitted
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    cut = (_fitting(cell, width).ljust(width) for cell, width in zip(cells, widths, strict=False))
+    return _GAP.join(cut).rstrip()
+
+
+def _fitting(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + _CUT
+
+
+def _cell(value: Any) -> str:
+    """One value in one line; nothing where there is nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return clean(", ".join(f"{key}: {_cell(item)}" for key, item in value.items()))
+    return scalar(value)
 
 
 class Screen:
@@ -23,18 +196,18 @@ class Screen:
     def say(self, sentence: str) -> None:
         """Tell a person; a program that reads JSON is not told."""
         if not self.as_json:
-            click.echo(render.clean_lines(sentence))
+            click.echo(clean_lines(sentence))
 
     def succeeded(self, sentence: str, answer: Any = None) -> None:
         """One green line, or the document that the server answered with."""
         if self.as_json:
             self.data(answer)
         else:
-            click.secho(render.clean_lines(sentence), fg="green", color=self._color)
+            click.secho(clean_lines(sentence), fg="green", color=self._color)
 
     def warn(self, sentence: str) -> None:
         """Tell on standard error, in either voice."""
-        click.secho(render.clean_lines(sentence), fg="yellow", err=True, color=self._color)
+        click.secho(clean_lines(sentence), fg="yellow", err=True, color=self._color)
 
     def data(self, answer: Any) -> None:
         """The answer as indented JSON in plain ASCII."""
@@ -46,7 +219,7 @@ class Screen:
             self.table({key: item.get(key) for key in columns or item} for item in items)
             return
         for item in items:
-            click.echo("\n".join([*render.document(item), "", ""]))
+            click.echo("\n".join([*document(item), "", ""]))
 
     def table(self, items: Iterable[Mapping[str, Any]]) -> None:
         """One line each, below a line of labels; it fits the terminal if there is one."""

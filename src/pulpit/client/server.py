@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from pulpit.client.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
-from pulpit.client.refusals import Asker, refusal, trouble
+from pulpit.client.failures import (
+    Asker,
+    Failure,
+    NoConnection,
+    ServerTrouble,
+    WrongData,
+    WrongSettings,
+    refusal,
+    trouble,
+)
 from pulpit.client.settings import Settings
 from pulpit.net.tls import client_context
 

@@ -19,13 +19,11 @@ from urllib.parse import SplitResult, urlsplit
 from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import first_line, read_secret
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR, first_line, read_secret
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"
 SYSTEM_FILE: Final = Path("/etc/pulp/admin/admin.conf")
-PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
-ADMINISTRATOR: Final = "admin"
 
 _MAXIMUM_SECRET: Final = 4096
 _PULP2_PORT: Final = 443
@@ -188,7 +186,7 @@ def _session(url: SplitResult) -> Path | None:
 
 def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
     """What the server left for us at its first start, if we may read it; it is shown to this machine alone."""
-    path = data_folder(environment) / PASSWORD_FILE
+    path = data_folder(environment) / ADMIN_PASSWORD_FILE
     try:
         return (
             Credentials(user=ADMINISTRATOR, password=secret_from(path, "The administrator's password"))

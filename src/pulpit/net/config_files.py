@@ -17,6 +17,10 @@ from pulpit.errors import ConfigurationError
 
 LONGEST: Final = 1024 * 1024
 """Characters of a secret or trusted file."""
+ADMINISTRATOR: Final = "admin"
+"""The user whom a server makes at its first start."""
+ADMIN_PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
+"""In the data folder: the password of that user, for programs of this machine that may read it."""
 LOOK_SECONDS: Final = 2.0
 """Between two looks; a change is in force after one or two of them."""
 

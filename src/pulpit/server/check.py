@@ -11,8 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from pulpit.client.output import write_line
-from pulpit.client.render import clean
+from pulpit.client.screen import clean, write_line
 from pulpit.errors import ConfigurationError
 from pulpit.repositories.workplace import Workplace
 from pulpit.server import data_folder

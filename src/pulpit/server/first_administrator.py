@@ -2,21 +2,18 @@
 
 import secrets
 from pathlib import Path
-from typing import Final
 
 from pulpit.api.auth.login import ADMIN
 from pulpit.clock import Clock
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR
 from pulpit.net.passwords import hash_password
 from pulpit.server import data_folder
 from pulpit.store import users
 from pulpit.store.database import Database
 
-LOGIN: Final = "admin"
-PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - the name of the file, not a password
-
 
 def ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | None:
-    """Make the administrator if there is no user yet, and answer the new password, which is to be shown once.
+    """Make the administrator if there is no user yet, and return the new password, which is to be shown once.
 
     The file is written before the row is committed: at no moment is there an administrator whose password nobody has.
     """
@@ -24,7 +21,7 @@ def ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | None
         if users.every(tx.connection):
             return None
         password = secrets.token_urlsafe(18)
-        data_folder.write_secret(data_dir / PASSWORD_FILE, password + "\n")
+        data_folder.write_secret(data_dir / ADMIN_PASSWORD_FILE, password + "\n")
         digest = hash_password(password)
-        users.add(tx, LOGIN, name="Administrator", password_hash=digest, role=ADMIN, now=clock())
+        users.add(tx, ADMINISTRATOR, name="Administrator", password_hash=digest, role=ADMIN, now=clock())
     return password

@@ -41,7 +41,7 @@ from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
-from pulpit.net.config_files import Watched, keep_fresh
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE, Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.repositories.recovery import recover, recover_one
@@ -362,6 +362,6 @@ def _say_ready(settings: Settings, listening: socket.socket, password: str | Non
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.server.ssl_certificate else "http"
     if password is not None:
-        where = Path(settings.data_dir) / "admin-password"
+        where = Path(settings.data_dir) / ADMIN_PASSWORD_FILE
         print(f"The administrator is admin, the password {password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
     print(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - scripts wait for it

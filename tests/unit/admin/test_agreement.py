@@ -7,7 +7,6 @@ import pytest
 
 from pulpit import settings
 from pulpit.client import settings as client
-from pulpit.server import first_administrator
 
 
 @pytest.mark.parametrize("environment", [{}, {"PULPIT_DATA_DIR": "/somewhere"}])
@@ -18,9 +17,8 @@ def test_they_mean_the_same_data_folder(environment: Mapping[str, str], tmp_path
     assert served.data_dir == client.data_folder(environment)
 
 
-def test_they_mean_the_same_port_and_file(tmp_path: Path) -> None:
+def test_they_mean_the_same_port(tmp_path: Path) -> None:
     empty = tmp_path / "server.conf"
     empty.write_text("")
     served, _ = settings.load(empty, {}, {})
     assert f"http://{served.server.host}:{served.server.port}" == client.DEFAULT_URL
-    assert first_administrator.PASSWORD_FILE == client.PASSWORD_FILE

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pulpit.admin import following
-from pulpit.admin.commands.uploads import PIECE
+from pulpit.admin import session
+from pulpit.admin.units import PIECE
 from support.rest_wire import Reply, RestWire
 
 RunAdmin = Callable[..., int]
@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_the_task_running(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following, "_until_end", interrupted)
+    monkeypatch.setattr(session, "_until_end", interrupted)
     nothing_runs(wire)
     wire.on("POST repositories/wheels/actions/sync/", Reply(status=202, body=REPORT))
     assert admin(*SYNC) == 0

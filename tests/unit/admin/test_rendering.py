@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit.admin.bars import Bars
-from pulpit.admin.displays import Lines, pace, size
-from pulpit.admin.progress import Stage, Step, steps
-from pulpit.client.render import WIDTH, clean, document, label
+from pulpit.admin.progress import Lines, Stage, Step, pace, size, steps
+from pulpit.client.screen import WIDTH, clean, document, label
 
 
 def test_a_listener_is_aligned_alphabetical_and_without_hidden_keys() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.cli.lines import LARGEST_BATCH, LONGEST_LINE, batches, lines
+from pulpit.cli.fire import LARGEST_BATCH, LONGEST_LINE, batches, lines
 from pulpit.client.failures import WrongData
 
 GOOD = b'{"event_type": "ci.build.finish"}'

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.client.tables import table
+from pulpit.client.screen import table
 
 TASKS = [
     {"task_id": "e53a4003-7423-4bf1-a736-0388aa7ae85d", "state": "Successful", "operations": "sync"},

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from pulpit.errors import InvalidValue
+from pulpit.intervals import span_seconds
 
 KEYS: Final = ("subject", "addresses", "digest")
 PLACEHOLDERS: Final = frozenset({"event_type", "repo_id", "result"})
@@ -23,8 +24,6 @@ _ADDRESS: Final = re.compile(
     r"@[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*\Z"
 )
 _LONGEST_LOCAL_PART: Final = 64
-_SPAN: Final = re.compile(r"([0-9]{1,6})([smhd])\Z")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -90,11 +89,10 @@ def _addresses(given: object) -> tuple[str, ...]:
 def _digest(given: object) -> timedelta | None:
     if given is None or given == "":
         return None
-    found = _SPAN.match(given) if isinstance(given, str) else None
-    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
-    if not SHORTEST_DIGEST <= span <= LONGEST_DIGEST:
+    seconds = span_seconds(given) if isinstance(given, str) else None
+    if seconds is None or not SHORTEST_DIGEST.total_seconds() <= seconds <= LONGEST_DIGEST.total_seconds():
         raise _invalid("digest must be a time from 1m to 1d, such as 90s, 15m or 2h")
-    return span
+    return timedelta(seconds=seconds)
 
 
 def _invalid(reason: str) -> InvalidValue:

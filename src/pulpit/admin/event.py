@@ -1,16 +1,75 @@
-"""`event deadletters`: events that a listener did not get, and what is to become of them."""
+"""`event`: the log of events, dead letters, and the listeners of `listener.py`."""
 
 from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.listener import LISTENER_ID
-from pulpit.admin.grammar import TABLE, Group
+from pulpit.admin import listener_kinds
+from pulpit.admin.grammar import TABLE, Command, Group
+from pulpit.admin.listener import LISTENER_ID, listener
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongUse
+from pulpit.client.log import first, follow_log, last, narrowed, narrowing_options, tail_options
 from pulpit.client.server import v1_path
 
-_SHOWN: Final = ("id", "event_number", "recipient", "refused_at", "attempts", "reason", "send_again")
+_EVENT_SHOWN: Final = ("number", "event_type", "repo_id", "result", "occurred_at")
+_DEAD_LETTER_SHOWN: Final = ("id", "event_number", "recipient", "refused_at", "attempts", "reason", "send_again")
+
+
+@click.group("event", cls=Group)
+def event() -> None:
+    """Events and who is told of them."""
+
+
+@click.group("log", cls=Group)
+def log() -> None:
+    """All events that were fired, as far as the server keeps them."""
+
+
+@log.command("list")
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show the first ones behind event N of the log.  [default: show the last ones]",
+)
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
+@narrowing_options
+@TABLE
+@with_session
+def list_events(session: Session, /, *, after: int | None, limit: int, **filters: tuple[str, ...]) -> None:
+    """List events, the oldest first."""
+    query = narrowed(**filters)
+    found = (
+        last(session.server, query, limit=limit) if after is None else first(session.server, after, query, limit=limit)
+    )
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    session.screen.documents({key: item[key] for key in _EVENT_SHOWN if item.get(key) is not None} for item in found)
+    if not found:
+        session.screen.say("There are no such events.")
+
+
+@log.command("show")
+@click.option("--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number.")
+@with_session
+def show_event(session: Session, /, *, number: int) -> None:
+    """Show everything of one event."""
+    found = session.server.get(v1_path("events", str(number)))
+    if session.screen.as_json:
+        session.screen.data(found)
+    else:
+        session.screen.documents([found])
+
+
+@click.command("tail", cls=Command)
+@tail_options
+@with_session
+def tail(session: Session, /, **options: Any) -> None:
+    """Show events as they are fired, one line each, until Ctrl-C."""
+    follow_log(session.server, as_json=session.screen.as_json, **options)
+
 
 _ID: Final = click.option("--id", "ids", multiple=True, help="A dead letter's id, as `list` shows it; may be repeated.")
 _ALL: Final = click.option("--all", "everything", is_flag=True, help="All dead letters of the listener.")
@@ -33,7 +92,9 @@ def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
         session.screen.data(found)
         return
     letters = found["dead_letters"]
-    session.screen.documents({key: letter.get(key) for key in _SHOWN if letter.get(key)} for letter in letters)
+    session.screen.documents(
+        {key: letter.get(key) for key in _DEAD_LETTER_SHOWN if letter.get(key)} for letter in letters
+    )
     if not letters:
         session.screen.say("There are no dead letters.")
     elif found["total"] > len(letters):
@@ -44,7 +105,7 @@ def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
 @LISTENER_ID
 @click.option("--id", "letter_id", required=True, help="The dead letter's id, as `list` shows it.")
 @with_session
-def show(session: Session, /, *, listener_id: str, letter_id: str) -> None:
+def show_dead_letter(session: Session, /, *, listener_id: str, letter_id: str) -> None:
     """Show one dead letter with its event."""
     letter = session.server.get(v1_path("listeners", listener_id, "dead-letters", letter_id))
     if session.screen.as_json:
@@ -86,3 +147,9 @@ def _one_choice(ids: tuple[str, ...], *, everything: bool) -> None:
 
 def _letters(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+for _kind in (listener_kinds.amqp, listener_kinds.email, listener_kinds.http):
+    listener.add_command(_kind)
+for _section in (listener, dead_letters, log, tail):
+    event.add_command(_section)

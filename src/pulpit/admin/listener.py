@@ -1,18 +1,86 @@
-"""`event listener pause|resume|test|replay|deliveries`: what an operator does with a listener."""
+"""`event listener`: list and delete, and what an operator does: pause, resume, test, replay, deliveries."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands.listener import LISTENER_ID
-from pulpit.admin.grammar import TABLE, Command
+from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WorkNotDone, WrongUse
-from pulpit.client.server import v1_path
+from pulpit.client.server import path_of, v1_path
+from pulpit.intervals import span_text
+
+SHOWN: Final = ("id", "event_types", "notifier_config", "notifier_type_id")
+
+LISTENER_ID: Final = click.option("--listener-id", required=True, help="The listener's id, as `list` shows it.")
 
 
-@click.command("pause", cls=Command)
+@click.group("listener", cls=Group)
+def listener() -> None:
+    """Manage event listeners."""
+
+
+@listener.command("list")
+@click.option("--details", is_flag=True, help="Also show filters, state, lag, last error and dead letters of each.")
+@TABLE
+@with_session
+def list_listeners(session: Session, /, *, details: bool) -> None:
+    """List the event listeners."""
+    found = session.server.get(path_of("events"))
+    if session.screen.as_json:
+        session.screen.data(found)
+    elif details:
+        session.screen.documents(detailed(item, item.get("_filters"), item.get("_delivery")) for item in found)
+    else:
+        session.screen.documents({key: item[key] for key in SHOWN if key in item} for item in found)
+
+
+@listener.command("delete")
+@LISTENER_ID
+@with_session
+def delete(session: Session, /, *, listener_id: str) -> None:
+    """Delete a listener with its dead letters."""
+    answer = session.server.delete(path_of("events", listener_id))
+    session.screen.succeeded("Event listener deleted.", answer)
+
+
+def detailed(item: Mapping[str, Any], filters: Any, delivery: Any) -> dict[str, Any]:
+    """A listener with its filters and the state of its delivery in words."""
+    shown = dict(item)
+    if isinstance(filters, Mapping):
+        shown["filters"] = _filters(filters)
+    if isinstance(delivery, Mapping):
+        shown["delivery"] = _delivery(delivery)
+    return shown
+
+
+def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = filters.get("give_up_after")
+    return {
+        "repo_ids": filters.get("repo_ids") or "all",
+        "results": filters.get("results") or "all",
+        "give_up_after": span_text(seconds) if isinstance(seconds, int) else seconds,
+    }
+
+
+def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = delivery.get("lag_seconds")
+    lag = f"{delivery.get('lag_events')} events, {seconds if isinstance(seconds, int | float) else 0:.0f} seconds"
+    shown = {"state": _state(delivery), "lag": lag, "position": delivery.get("position")}
+    if delivery.get("last_error"):
+        shown["last_error"] = f"{delivery['last_error']} ({delivery.get('last_error_at')})"
+    return {**shown, "dead_letters": delivery.get("dead_letters")}
+
+
+def _state(delivery: Mapping[str, Any]) -> str:
+    state = str(delivery.get("state"))
+    if state == "retrying":
+        return f"retrying since {delivery.get('failing_since')}, {delivery.get('attempts')} attempts"
+    return f"{state}: {delivery['pause_reason']}" if delivery.get("pause_reason") else state
+
+
+@listener.command("pause")
 @LISTENER_ID
 @click.option("--reason", help="Why, for others who look at it.")
 @with_session
@@ -22,7 +90,7 @@ def pause(session: Session, /, *, listener_id: str, reason: str | None) -> None:
     session.screen.succeeded("Event listener paused.", answer)
 
 
-@click.command("resume", cls=Command)
+@listener.command("resume")
 @LISTENER_ID
 @with_session
 def resume(session: Session, /, *, listener_id: str) -> None:
@@ -31,7 +99,7 @@ def resume(session: Session, /, *, listener_id: str) -> None:
     session.screen.succeeded("Event listener resumed.", answer)
 
 
-@click.command("test", cls=Command)
+@listener.command("test")
 @LISTENER_ID
 @with_session
 def test(session: Session, /, *, listener_id: str) -> None:
@@ -45,7 +113,7 @@ def test(session: Session, /, *, listener_id: str) -> None:
         raise WorkNotDone(f"The test event was not delivered: {report.get('reason') or report.get('outcome')}")
 
 
-@click.command("replay", cls=Command)
+@listener.command("replay")
 @LISTENER_ID
 @click.option("--from-number", type=click.IntRange(min=1), metavar="N", help="Begin with event N of the log.")
 @click.option("--from-time", metavar="TIME", help="Begin with the first event at or after this ISO 8601 time.")
@@ -70,7 +138,7 @@ def replay(
     session.screen.succeeded("The replay begins.", answer)
 
 
-@click.command("deliveries", cls=Command)
+@listener.command("deliveries")
 @LISTENER_ID
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
 @TABLE
@@ -84,9 +152,6 @@ def deliveries(session: Session, /, *, listener_id: str, limit: int) -> None:
     session.screen.documents(_attempt(attempt) for attempt in found["deliveries"])
     if not found["deliveries"]:
         session.screen.say("Nothing was sent yet.")
-
-
-VERBS: Final = (pause, resume, test, replay, deliveries)
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:

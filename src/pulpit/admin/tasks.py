@@ -41,7 +41,7 @@ def list_tasks(session: Session, /, *, everything: bool, states: str | None) -> 
     if not everything:
         wanted = _state_words(states) if states is not None else list(ACTIVE)
         criteria["filters"] = {"state": {"$in": wanted}, "group_id": None}
-    show(session, session.server.post(path_of("tasks", "search"), {"criteria": criteria}))
+    show_tasks(session, session.server.post(path_of("tasks", "search"), {"criteria": criteria}))
 
 
 @click.command("details", cls=Command)
@@ -83,7 +83,7 @@ for group_command in (details, cancel):
     tasks.add_command(group_command)
 
 
-def show(session: Session, found: Iterable[Mapping[str, Any]]) -> None:
+def show_tasks(session: Session, found: Iterable[Mapping[str, Any]]) -> None:
     """Show a list of tasks, the oldest first."""
     if session.screen.as_json:
         session.screen.data(found)

@@ -5,8 +5,8 @@ from typing import Any, Final
 import click
 
 from pulpit import intervals
-from pulpit.admin.commands.repo import REPO_ID
 from pulpit.admin.grammar import NOTHING_TO_CHANGE, TABLE, Group, given
+from pulpit.admin.repo import REPO_ID
 from pulpit.admin.session import Session, with_session
 from pulpit.client.server import path_of
 from pulpit.errors import InvalidValue
@@ -122,8 +122,8 @@ def _in_words(schedule: dict[str, Any], key: str) -> Any:
 
 def _show_next(session: Session, found: list[dict[str, Any]], what: str, *, quiet: bool) -> None:
     coming = min(
-        (one for one in found if one.get("enabled") and one.get("next_run")),
-        key=lambda one: one["next_run"],
+        (schedule for schedule in found if schedule.get("enabled") and schedule.get("next_run")),
+        key=lambda schedule: schedule["next_run"],
         default=None,
     )
     if session.screen.as_json:

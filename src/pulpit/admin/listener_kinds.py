@@ -1,27 +1,24 @@
 """`event listener amqp|email|http create` and `update`: what each kind of listener can be told."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from pulpit.admin.commands.listener import LISTENER_ID
 from pulpit.admin.grammar import BOOLEAN, CLEAR, COUNT, NOTHING_TO_CHANGE, TEXT, Clearable, Group, given, secret
+from pulpit.admin.listener import LISTENER_ID
 from pulpit.admin.session import Session, with_session
-from pulpit.client.durations import Duration
 from pulpit.client.failures import WrongData
+from pulpit.client.options import Decorator, Duration, with_options
 from pulpit.client.server import path_of
 from pulpit.events import EVENT_TYPES, PULP_TYPES, TEST
 
-WISHES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
+EVENT_TYPE_CHOICES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
 """What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
-
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _complete_event_type(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in WISHES if name.startswith(begun)]
+    return [CompletionItem(name) for name in EVENT_TYPE_CHOICES if name.startswith(begun)]
 
 
 def _event_type(*, required: bool) -> Decorator:
@@ -74,15 +71,6 @@ _HTTP: Final = (
 )
 
 
-def _all(*options: Decorator) -> Decorator:
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def _subject(*, required: bool) -> Decorator:
     text = "Subject of the messages, with {event_type}, {repo_id} and {result} if you like."
     return click.option("--subject", required=required, help=text)
@@ -112,7 +100,7 @@ def http() -> None:
 
 
 @amqp.command("create")
-@_all(_event_type(required=True), *_AMQP, *_FILTERS)
+@with_options(_event_type(required=True), *_AMQP, *_FILTERS)
 @with_session
 def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) -> None:
     """Create an AMQP listener."""
@@ -120,7 +108,7 @@ def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) ->
 
 
 @amqp.command("update")
-@_all(LISTENER_ID, _event_type(required=False), *_AMQP, *_FILTERS)
+@with_options(LISTENER_ID, _event_type(required=False), *_AMQP, *_FILTERS)
 @with_session
 def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, **options: Any) -> None:
     """Change an AMQP listener."""
@@ -128,7 +116,7 @@ def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, 
 
 
 @email.command("create")
-@_all(_event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, *_FILTERS)
+@with_options(_event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, *_FILTERS)
 @with_session
 def create_email(session: Session, /, *, subject: str, addresses: str, digest: Any, **options: Any) -> None:
     """Create an e-mail listener."""
@@ -136,7 +124,7 @@ def create_email(session: Session, /, *, subject: str, addresses: str, digest: A
 
 
 @email.command("update")
-@_all(
+@with_options(
     LISTENER_ID,
     _event_type(required=False),
     _subject(required=False),
@@ -154,7 +142,7 @@ def update_email(
 
 
 @http.command("create")
-@_all(_event_type(required=True), _url(required=True), *_HTTP, *_FILTERS)
+@with_options(_event_type(required=True), _url(required=True), *_HTTP, *_FILTERS)
 @with_session
 def create_http(session: Session, /, **options: Any) -> None:
     """Create an HTTP listener."""
@@ -162,7 +150,7 @@ def create_http(session: Session, /, **options: Any) -> None:
 
 
 @http.command("update")
-@_all(LISTENER_ID, _event_type(required=False), _url(required=False), *_HTTP, *_FILTERS)
+@with_options(LISTENER_ID, _event_type(required=False), _url(required=False), *_HTTP, *_FILTERS)
 @with_session
 def update_http(session: Session, /, *, listener_id: str, **options: Any) -> None:
     """Change an HTTP listener; --header replaces all further headers."""
@@ -209,7 +197,7 @@ def _recipients(text: str | None) -> list[str] | None:
     return found
 
 
-def _wishes(repo_ids: tuple[str, ...], results: tuple[str, ...], give_up_after: Any) -> dict[str, Any]:
+def _chosen_filters(repo_ids: tuple[str, ...], results: tuple[str, ...], give_up_after: Any) -> dict[str, Any]:
     """The filters that were given; those given as "" are taken away."""
     lists = {"repo_ids": repo_ids, "results": results}
     named = {key: [value for value in values if value] for key, values in lists.items() if values}
@@ -217,7 +205,8 @@ def _wishes(repo_ids: tuple[str, ...], results: tuple[str, ...], give_up_after: 
 
 
 def _create(session: Session, kind: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any) -> None:
-    body = {"notifier_type_id": kind, "notifier_config": config, "event_types": list(event_types), **_wishes(**filters)}
+    body = {"notifier_type_id": kind, "notifier_config": config, "event_types": list(event_types)}
+    body |= _chosen_filters(**filters)
     answer = session.server.post(path_of("events"), body)
     name = answer.get("id") if isinstance(answer, dict) else None
     session.screen.succeeded(f"Event listener created: {name}" if name else "Event listener created.", answer)
@@ -227,7 +216,7 @@ def _update(
     session: Session, listener_id: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any
 ) -> None:
     """Send what was given; with nothing given Pulp 2 said so and ended with 0, and so does this."""
-    body = _wishes(**filters)
+    body = _chosen_filters(**filters)
     if config:
         body["notifier_config"] = config
     if event_types:

@@ -1,15 +1,15 @@
-"""`repo`: what repositories of every type have in common."""
+"""`repo`: what repositories of every type have in common; and `orphan`, what none of them holds any more."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import click
 
-from pulpit.admin.commands import tasks as task_commands
 from pulpit.admin.grammar import TABLE, Group
 from pulpit.admin.session import Session, with_session
-from pulpit.client.connecting import connect
+from pulpit.admin.tasks import cancel, details, show_tasks
 from pulpit.client.failures import WrongUse
+from pulpit.client.options import connect
 from pulpit.client.server import path_of
 from pulpit.client.settings import Options
 from pulpit.errors import PulpitError
@@ -136,9 +136,9 @@ def publish_history(
 def _own_distributor(session: Session, repo_id: str) -> str:
     """The id of the one distributor that publishes by itself, or of the only one that there is."""
     found = session.server.get(path_of("repositories", repo_id, "distributors"))
-    likely = [one for one in found if one.get("auto_publish")] if len(found) > 1 else found
+    likely = [item for item in found if item.get("auto_publish")] if len(found) > 1 else found
     if len(likely) != 1:
-        ids = ", ".join(str(one.get("id")) for one in found) or "none"
+        ids = ", ".join(str(item.get("id")) for item in found) or "none"
         raise WrongUse(f"Give --distributor-id; the repository has {ids}.")
     return str(likely[0]["id"])
 
@@ -171,8 +171,45 @@ def tasks() -> None:
 @with_session
 def list_tasks(session: Session, /, *, repo_id: str) -> None:
     """List the tasks of a repository, ended ones too."""
-    task_commands.show(session, session.server.get(path_of("tasks"), {"tag": f"pulp:repository:{repo_id}"}))
+    show_tasks(session, session.server.get(path_of("tasks"), {"tag": f"pulp:repository:{repo_id}"}))
 
 
-for task_command in (task_commands.details, task_commands.cancel):
+for task_command in (details, cancel):
     tasks.add_command(task_command)
+
+
+@click.group("orphan", cls=Group)
+def orphan() -> None:
+    """Content that no repository holds any more."""
+
+
+@orphan.command("list")
+@click.option("--type", "kind", help="List each one of this content type.")
+@with_session
+def list_orphans(session: Session, /, *, kind: str | None) -> None:
+    """Count the orphans of every content type, or list those of one."""
+    found = session.server.get(path_of("content", "orphans", *([kind] if kind else [])))
+    if session.screen.as_json:
+        session.screen.data(found)
+    elif kind:
+        session.screen.documents(found)
+    else:
+        counts = {name: item.get("count") for name, item in found.items()}
+        session.screen.documents([{**counts, "total": sum(count or 0 for count in counts.values())}])
+
+
+@orphan.command("remove")
+@click.option("--all", "everything", is_flag=True, help="Remove all orphans.")
+@click.option("--type", "kind", help="Remove those of this content type.")
+@click.option("--unit-id", help="Remove only this one of that type.")
+@click.option("--bg", "in_background", is_flag=True, help="Do not wait for the end.")
+@with_session
+def remove(
+    session: Session, /, *, everything: bool, kind: str | None, unit_id: str | None, in_background: bool
+) -> None:
+    """Remove orphans and free their room."""
+    if everything == bool(kind) or (unit_id and not kind):
+        raise WrongUse("Give either --all, or --type (and perhaps --unit-id).")
+    names = [name for name in (kind, unit_id) if name]
+    report = session.server.delete(path_of("content", "orphans", *names))
+    session.follow_report(report, in_background=in_background)

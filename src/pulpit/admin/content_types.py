@@ -1,0 +1,248 @@
+"""`iso repo`, `rpm repo` and `python repo`: what each kind of repository has of its own."""
+
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Clearable, Group, listed
+from pulpit.admin.repositories import (
+    IMPORTER_KEYS,
+    IMPORTER_OPTIONS,
+    REPOSITORY_OPTIONS,
+    RETAINING_OPTIONS,
+    Kind,
+    Settings,
+    divided,
+    retained,
+    units_command,
+)
+from pulpit.admin.units import copy_group, remove_group, uploads_group
+from pulpit.client.options import with_options
+
+_ISO_FEED: Final = click.option(
+    "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
+)
+_ISO_DISTRIBUTOR: Final = (
+    click.option("--relative-url", type=TEXT, help="Path below /pulp/isos/; the repository's id otherwise."),
+    click.option("--serve-http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
+    click.option("--serve-https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
+    click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: authority whose clients alone are served."),
+)
+_ISO_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "serve_http", "serve_https", "ssl_auth_ca_cert"})
+_ISO_SHOWN: Final = ("name", "size", "checksum")
+_ISO_UNITS: Final = [("iso", ["iso"], "the files")]
+
+
+def _iso_settings(options: dict[str, Any]) -> Settings:
+    return divided(options, IMPORTER_KEYS, _ISO_DISTRIBUTOR_KEYS)
+
+
+ISO: Final = Kind(
+    importer="iso_importer",
+    distributor="iso_distributor",
+    distributor_id="iso_distributor",
+    note="iso-repo",
+    options=with_options(*REPOSITORY_OPTIONS, _ISO_FEED, *IMPORTER_OPTIONS, *_ISO_DISTRIBUTOR),
+    settings=_iso_settings,
+)
+
+
+@click.group("iso", cls=Group)
+def iso() -> None:
+    """Repositories of files."""
+
+
+@iso.group("repo")
+def iso_repo() -> None:
+    """Manage repositories of files."""
+
+
+def _iso_key(name: str, size: int, sha256: str) -> dict[str, Any]:
+    return {"name": name, "size": size, "checksum": sha256}
+
+
+for _command in ISO.commands():
+    iso_repo.add_command(_command)
+iso_repo.add_command(uploads_group("iso", _iso_key))
+iso_repo.add_command(units_command("isos", ["iso"], _ISO_SHOWN, "List the files of a repository."))
+iso_repo.add_command(copy_group(_ISO_UNITS))
+iso_repo.add_command(remove_group(_ISO_UNITS))
+
+
+_RPM_CHECKSUM: Final = Clearable(click.Choice(["md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512"]))
+_RPM_IMPORTER: Final = (
+    click.option("--feed", type=TEXT, metavar="URL", help="Folder upstream, or the URL of a mirrorlist or metalink."),
+    *IMPORTER_OPTIONS,
+    *RETAINING_OPTIONS,
+    click.option("--skip", "skip", multiple=True, help="Leave a type out: rpm, srpm, drpm, distribution, erratum."),
+    click.option("--require-signature", type=BOOLEAN, help="Take signed packages only (true or false)."),
+    click.option("--allowed-keys", type=TEXT, help="Ids of the keys that may have signed, separated by commas."),
+    click.option("--repo-gpgcheck", type=BOOLEAN, help="Check the signature of repomd.xml by --feed-gpg-key."),
+    click.option("--feed-gpg-key", type=PEM, help="File: the OpenPGP public keys that are trusted for it."),
+)
+_RPM_DISTRIBUTOR: Final = (
+    click.option("--relative-url", type=TEXT, help="Path below /pulp/repos/; the repository's id otherwise."),
+    click.option("--serve-http", "http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
+    click.option("--serve-https", "https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
+    click.option("--auth-ca", type=PEM, help="File: authority whose clients alone are served."),
+    click.option("--checksum-type", type=_RPM_CHECKSUM, help="Checksums of the published lists and packages."),
+    click.option("--gpg-key", type=PEM, help="File: a public key to publish beside the packages."),
+)
+_RPM_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
+    "retain_old_count",
+    "type_skip_list",
+    "require_signature",
+    "allowed_keys",
+    "repo_gpgcheck",
+    "feed_gpg_key",
+}
+_RPM_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "http", "https", "auth_ca", "checksum_type", "gpg_key"})
+_SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
+
+
+def _rpm_settings(options: dict[str, Any]) -> Settings:
+    """The options by where they go, with the lists and shorthands that only packages have."""
+    skipped = options.pop("skip")
+    options["type_skip_list"] = listed(",".join(skipped)) if skipped else None
+    options["allowed_keys"] = listed(options["allowed_keys"])
+    options["retain_old_count"] = retained(options)
+    importer, distributor, delta = divided(options, _RPM_IMPORTER_KEYS, _RPM_DISTRIBUTOR_KEYS)
+    return _renamed(importer), _renamed(distributor), delta
+
+
+def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
+    return {_SENT_AS.get(name, name): value for name, value in settings.items()}
+
+
+RPM: Final = Kind(
+    importer="yum_importer",
+    distributor="yum_distributor",
+    distributor_id="yum_distributor",
+    note="rpm-repo",
+    options=with_options(*REPOSITORY_OPTIONS, *_RPM_IMPORTER, *_RPM_DISTRIBUTOR),
+    settings=_rpm_settings,
+)
+
+
+@click.group("rpm", cls=Group)
+def rpm() -> None:
+    """Repositories of packages."""
+
+
+@rpm.group("repo")
+def rpm_repo() -> None:
+    """Manage repositories of packages."""
+
+
+for _command in RPM.commands():
+    rpm_repo.add_command(_command)
+
+
+@rpm_repo.group("content")
+def content() -> None:
+    """What a repository holds."""
+
+
+_PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "filename", "size", "license", "checksum")
+_TREE: Final = ("distribution_id", "family", "variant", "version", "arch", "timestamp", "files")
+_RPM_UNITS: Final = (
+    ("rpm", ["rpm"], "the packages", _PACKAGE),
+    ("srpm", ["srpm"], "the source packages", _PACKAGE),
+    ("errata", ["erratum"], "the errata", ("errata_id", "title", "type", "severity", "issued")),
+    ("group", ["package_group"], "the groups of packages", ("package_group_id", "name", "description")),
+    ("category", ["package_category"], "the categories", ("package_category_id", "name", "packagegroupids")),
+    ("environment", ["package_environment"], "the environments", ("package_environment_id", "name", "group_ids")),
+    ("distribution", ["distribution"], "the installation trees", _TREE),
+    ("modulemd", ["modulemd"], "the modules", ("name", "stream", "version", "context", "arch", "artifacts")),
+)
+for _name, _types, _people, _shown in _RPM_UNITS:
+    content.add_command(units_command(_name, _types, _shown, f"List {_people}."))
+rpm_repo.add_command(copy_group(unit[:3] for unit in _RPM_UNITS))
+rpm_repo.add_command(remove_group(unit[:3] for unit in _RPM_UNITS))
+
+
+PYTHON_PACKAGE: Final = "python_package"
+
+_LISTS: Final = ("package_types", "python_tags", "abi_tags", "platform_tags", "python_versions")
+_PYTHON_IMPORTER: Final = (
+    click.option("--feed", type=TEXT, metavar="URL", help="Index upstream: what pip takes as --index-url."),
+    click.option(
+        "--package-names",
+        type=TEXT,
+        help="Projects, separated by commas, with versions where not all are wanted: django>=4,<5,flask; * for all.",
+    ),
+    *IMPORTER_OPTIONS,
+    *RETAINING_OPTIONS,
+    click.option("--prereleases", type=BOOLEAN, help="Take prereleases: true, false, or as pip does without it."),
+    click.option("--include-yanked", type=BOOLEAN, help="Take files that were yanked, too (true or false)."),
+    click.option("--allow-unhashed", type=BOOLEAN, help="Take files without a checksum, too (true or false)."),
+    click.option("--package-types", type=TEXT, help="Take these alone: sdist, wheel."),
+    click.option("--python-tags", type=TEXT, help="Take wheels of these tags alone, such as py3,cp311."),
+    click.option("--abi-tags", type=TEXT, help="The same for the ABI, such as none,abi3."),
+    click.option("--platform-tags", type=TEXT, help="The same for the platform, such as any,manylinux*_x86_64."),
+    click.option("--python-versions", type=TEXT, help="Take files for one of these versions of Python, such as 3.11."),
+)
+_PYTHON_DISTRIBUTOR: Final = (
+    click.option("--relative-url", type=TEXT, help="Path below /pulp/python/web/; the repository's id otherwise."),
+)
+_PYTHON_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
+    *_LISTS,
+    "package_names",
+    "retain_old_count",
+    "prereleases",
+    "include_yanked",
+    "allow_unhashed",
+}
+_PYTHON_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url"})
+_PYTHON_UNITS: Final = [("packages", [PYTHON_PACKAGE], "the packages")]
+_PYTHON_SHOWN: Final = (
+    "name",
+    "version",
+    "packagetype",
+    "filename",
+    "summary",
+    "requires_python",
+    "yanked_reason",
+    "size",
+)
+
+
+def _python_settings(options: dict[str, Any]) -> Settings:
+    """The options by where they go, lists as lists."""
+    options |= {name: listed(options[name]) for name in _LISTS}
+    options["retain_old_count"] = retained(options)
+    return divided(options, _PYTHON_IMPORTER_KEYS, _PYTHON_DISTRIBUTOR_KEYS)
+
+
+PYTHON: Final = Kind(
+    importer="python_importer",
+    distributor="python_distributor",
+    distributor_id="cli_python_distributor",
+    note="PYTHON",
+    options=with_options(*REPOSITORY_OPTIONS, *_PYTHON_IMPORTER, *_PYTHON_DISTRIBUTOR),
+    settings=_python_settings,
+)
+
+
+@click.group("python", cls=Group)
+def python() -> None:
+    """Indexes of Python packages."""
+
+
+@python.group("repo")
+def python_repo() -> None:
+    """Manage indexes of Python packages."""
+
+
+def _python_key(name: str, _size: int, _sha256: str) -> dict[str, Any]:
+    return {"filename": name}
+
+
+for _command in PYTHON.commands():
+    python_repo.add_command(_command)
+_uploads = uploads_group(PYTHON_PACKAGE, _python_key)
+python_repo.add_command(_uploads)
+python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 had it
+python_repo.add_command(units_command("packages", [PYTHON_PACKAGE], _PYTHON_SHOWN, "List the packages."))
+python_repo.add_command(copy_group(_PYTHON_UNITS))
+python_repo.add_command(remove_group(_PYTHON_UNITS))

@@ -1,0 +1,374 @@
+"""The commands that every kind of repository has, from `create` to `publish`, and their options."""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.grammar import (
+    BACKGROUND,
+    BOOLEAN,
+    CLEAR,
+    COUNT,
+    NOTHING_TO_CHANGE,
+    PEM,
+    PORT,
+    TABLE,
+    TEXT,
+    Clearable,
+    Group,
+    given,
+    note_pairs,
+    secret,
+)
+from pulpit.admin.repo import REPO_ID, listing, show
+from pulpit.admin.schedules import schedules_group
+from pulpit.admin.session import Session, spawned, with_session
+from pulpit.admin.units import CHOICE, chosen
+from pulpit.client.failures import WrongData
+from pulpit.client.options import Decorator
+from pulpit.client.server import path_of
+
+Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+"""Of the importer, of the distributor, and of the repository itself."""
+
+REPOSITORY_OPTIONS: Final = (
+    click.option("--display-name", type=TEXT, help="Name for people."),
+    click.option("--description", type=TEXT, help="What it is for."),
+    click.option("--note", "notes", multiple=True, metavar="KEY=VALUE", help="A note of your own; may be repeated."),
+    click.option("--reader-user", type=TEXT, help="User who alone is served what is published; '' serves everybody."),
+    click.option(
+        "--reader-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."
+    ),
+)
+IMPORTER_OPTIONS: Final = (
+    click.option("--validate", type=BOOLEAN, help="Check size and checksum of every file (true or false)."),
+    click.option("--feed-ca-cert", "ssl_ca_cert", type=PEM, help="File: authority to trust for the feed."),
+    click.option("--feed-cert", "ssl_client_cert", type=PEM, help="File: certificate to show to the feed."),
+    click.option("--feed-key", "ssl_client_key", type=PEM, help="File: its private key."),
+    click.option("--verify-feed-ssl", "ssl_validation", type=BOOLEAN, help="Check the feed's certificate."),
+    click.option("--proxy-host", type=TEXT, help="Proxy on the way to the feed."),
+    click.option("--proxy-port", type=PORT, help="Its port."),
+    click.option("--proxy-user", "proxy_username", type=TEXT, help="User at the proxy."),
+    click.option(
+        "--proxy-pass", "proxy_password", type=TEXT, help="Password there, visible to others; better --proxy-pass-file."
+    ),
+    click.option("--proxy-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
+    click.option("--basicauth-user", "basic_auth_username", type=TEXT, help="User at the feed."),
+    click.option(
+        "--basicauth-pass",
+        "basic_auth_password",
+        type=TEXT,
+        help="Password there, visible to others; better --basicauth-pass-file.",
+    ),
+    click.option("--basicauth-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
+    click.option("--max-downloads", type=COUNT, help="At most so many downloads at once."),
+    click.option("--max-speed", type=COUNT, help="At most so many bytes a second in each download."),
+    click.option("--remove-missing", type=BOOLEAN, help="Remove files that the feed no longer has (true or false)."),
+)
+RETAINING_OPTIONS: Final = (
+    click.option("--retain-old-count", type=Clearable(click.IntRange(min=0)), help="Keep so many old versions."),
+    click.option("--only-newest", is_flag=True, help="Keep the newest versions alone: the same as 0 old ones."),
+)
+IMPORTER_KEYS: Final = frozenset(
+    {
+        "feed",
+        "validate",
+        "ssl_ca_cert",
+        "ssl_client_cert",
+        "ssl_client_key",
+        "ssl_validation",
+        "proxy_host",
+        "proxy_port",
+        "proxy_username",
+        "proxy_password",
+        "basic_auth_username",
+        "basic_auth_password",
+        "max_downloads",
+        "max_speed",
+        "remove_missing",
+    }
+)
+
+
+def retained(options: dict[str, Any]) -> int | None:
+    """Take `--only-newest` out of the options and return how many old versions to keep, if either was given."""
+    only_newest = options.pop("only_newest")
+    count: int | None = options["retain_old_count"]
+    return 0 if only_newest and count is None else count
+
+
+def divided(options: dict[str, Any], importer_keys: Collection[str], distributor_keys: Collection[str]) -> Settings:
+    """The options that were used as those of the importer, of the distributor, and of the repository itself."""
+    options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
+    options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
+    readers = _readers(options.pop("reader_user"), options.pop("reader_pass_file"))
+    used = given(**options)
+    importer = {key: value for key, value in used.items() if key in importer_keys}
+    distributor = {key: value for key, value in used.items() if key in distributor_keys}
+    rest = {key: used[key] for key in used.keys() - importer.keys() - distributor.keys()}
+    return importer, {**distributor, **readers}, rest
+
+
+def _readers(user: Any, file: Path | None) -> dict[str, Any]:
+    """Who is served, as the distributor's configuration says it; without a user everybody is."""
+    password = CLEAR if user is CLEAR else secret(None, file)
+    return given(basic_auth_username=user, basic_auth_password=password)
+
+
+_ENDED: Final = ["finished", "error", "canceled", "skipped"]
+_FORCE_FULL: Final = click.option("--force-full", is_flag=True, help="Do all the work, also where nothing changed.")
+
+
+def sync_group(importer_id: str) -> click.Group:
+    """The section `sync`, for the importer of this id."""
+
+    @click.group("sync", cls=Group, help="Fetch what the feed has.")
+    def sync() -> None:
+        """Hold the commands."""
+
+    @sync.command("run", help="Sync now, or follow the sync that runs already.")
+    @REPO_ID
+    @_FORCE_FULL
+    @BACKGROUND
+    @with_session
+    def run_sync(session: Session, /, *, repo_id: str, force_full: bool, in_background: bool) -> None:
+        body = {"override_config": {"force_full": True} if force_full else None}
+        _run(session, repo_id, "sync", body, in_background=in_background)
+
+    @sync.command("status", help="Follow the sync that runs.")
+    @REPO_ID
+    @with_session
+    def sync_status(session: Session, /, *, repo_id: str) -> None:
+        _status(session, repo_id, "sync")
+
+    sync.add_command(schedules_group("sync", "importers", importer_id))
+    return sync
+
+
+def publish_group(distributor_id: str) -> click.Group:
+    """The section `publish`, for the distributor of this id."""
+
+    @click.group("publish", cls=Group, help="Serve what the repository has.")
+    def publish() -> None:
+        """Hold the commands."""
+
+    @publish.command("run", help="Publish now, or follow the publish that runs already.")
+    @REPO_ID
+    @_FORCE_FULL
+    @BACKGROUND
+    @with_session
+    def run_publish(session: Session, /, *, repo_id: str, force_full: bool, in_background: bool) -> None:
+        body = {"id": distributor_id, "override_config": {"force_full": True} if force_full else None}
+        _run(session, repo_id, "publish", body, in_background=in_background)
+
+    @publish.command("status", help="Follow the publish that runs.")
+    @REPO_ID
+    @with_session
+    def publish_status(session: Session, /, *, repo_id: str) -> None:
+        _status(session, repo_id, "publish")
+
+    publish.add_command(schedules_group("publish", "distributors", distributor_id))
+    return publish
+
+
+def delete_command() -> click.Command:
+    """The command `delete`."""
+
+    @click.command("delete", cls=Group.command_class, help="Delete a repository and what it published.")
+    @REPO_ID
+    @BACKGROUND
+    @with_session
+    def delete(session: Session, /, *, repo_id: str, in_background: bool) -> None:
+        report = session.server.delete(path_of("repositories", repo_id))
+        session.follow_report(report, in_background=in_background)
+        if not in_background:
+            session.screen.say(f"Repository {repo_id} deleted.")
+
+    return delete
+
+
+def _run(session: Session, repo_id: str, action: str, body: dict[str, Any], *, in_background: bool) -> None:
+    running = _running(session, repo_id, action)
+    if running:
+        session.screen.say(f"A {action} of {repo_id} is under way already.")
+        report = {"spawned_tasks": [{"task_id": task_id} for task_id in running]}
+    else:
+        report = session.server.post(path_of("repositories", repo_id, "actions", action), body)
+    session.follow_report(report, in_background=in_background)
+
+
+def _status(session: Session, repo_id: str, action: str) -> None:
+    session.server.get(path_of("repositories", repo_id))
+    running = _running(session, repo_id, action)
+    if running or session.screen.as_json:
+        session.follow(running)
+    else:
+        session.screen.say(f"No {action} of {repo_id} is under way.")
+
+
+def _running(session: Session, repo_id: str, action: str) -> list[str]:
+    filters = {
+        "state": {"$nin": _ENDED},
+        "tags": {"$all": [f"pulp:repository:{repo_id}", f"pulp:action:{action}"]},
+    }
+    found = session.server.post(path_of("tasks", "search"), {"criteria": {"filters": filters}})
+    return [str(task["task_id"]) for task in sorted(found, key=lambda task: str(task.get("id") or ""))]
+
+
+_TYPE: Final = "_repo-type"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """A kind of repository: its importer and distributor, the note that marks it, and the options that it has.
+
+    `settings` divides the options of `create` and `update` by where they go.
+    """
+
+    importer: str
+    distributor: str
+    distributor_id: str
+    note: str
+    options: Decorator
+    settings: Callable[[dict[str, Any]], Settings]
+
+    def commands(self) -> Iterator[click.Command]:
+        """The commands that repositories of every kind have."""
+        yield self._create_command()
+        yield self._update_command()
+        yield click.command("list", cls=Group.command_class)(listing(self._is_one))
+        yield search_command({f"notes.{_TYPE}": self.note})
+        yield delete_command()
+        yield sync_group(self.importer)
+        yield publish_group(self.distributor_id)
+
+    def _create_command(self) -> click.Command:
+        @click.command(
+            "create", cls=Group.command_class, help="Create a repository; every sync of it is followed by a publish."
+        )
+        @REPO_ID
+        @self.options
+        @with_session
+        def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
+            body = self._new(repo_id, notes, *self.settings(options))
+            answer = session.server.post(path_of("repositories"), body)
+            session.screen.succeeded(f"Repository {repo_id} created.", answer)
+
+        return create
+
+    def _new(
+        self,
+        repo_id: str,
+        notes: tuple[str, ...],
+        importer: dict[str, Any],
+        distributor: dict[str, Any],
+        delta: dict[str, Any],
+    ) -> dict[str, Any]:
+        return {
+            "id": repo_id,
+            **delta,
+            "notes": {**(note_pairs(notes) or {}), _TYPE: self.note},
+            "importer_type_id": self.importer,
+            "importer_config": importer,
+            "distributors": [
+                {
+                    "distributor_id": self.distributor_id,
+                    "distributor_type_id": self.distributor,
+                    "auto_publish": True,
+                    "distributor_config": distributor,
+                }
+            ],
+        }
+
+    def _update_command(self) -> click.Command:
+        @click.command(
+            "update", cls=Group.command_class, help='Change a repository; an option given as "" is taken away.'
+        )
+        @REPO_ID
+        @self.options
+        @with_session
+        def update(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
+            importer, distributor, delta = self.settings(options)
+            delta |= given(notes=note_pairs(notes))
+            if not (importer or distributor or delta):
+                session.screen.warn(NOTHING_TO_CHANGE)
+                return
+            distributors = {self.distributor_id: distributor} if distributor else {}
+            body = {"delta": delta, "importer_config": importer, "distributor_configs": distributors}
+            answer = session.server.call("PUT", path_of("repositories", repo_id), body=body)
+            if answer.status == 202:  # noqa: PLR2004 - HTTP's "accepted"
+                session.follow(spawned(answer.body))
+            session.screen.succeeded(f"Repository {repo_id} updated.", answer.body)
+
+        return update
+
+    def _is_one(self, repository: Mapping[str, Any]) -> bool:
+        return (repository.get("notes") or {}).get(_TYPE) == self.note
+
+
+def search_command(ours: Mapping[str, Any]) -> click.Command:
+    """The command `search`, which looks among repositories of `ours` unless filters are given."""
+
+    @click.command("search", cls=Group.command_class, help="Find repositories.")
+    @click.option("--filters", help="Pulp 2's criteria as JSON, instead of all repositories of this kind.")
+    @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
+    @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+    @click.option("--skip", type=click.IntRange(min=1), help="Leave out so many at the beginning.")
+    @TABLE
+    @with_session
+    def search(session: Session, /, *, filters: str | None, fields: str | None, **bounds: int | None) -> None:
+        criteria: dict[str, Any] = {"filters": dict(ours) if filters is None else _json(filters)}
+        criteria |= {key: value for key, value in bounds.items() if value}
+        found = session.server.post(path_of("repositories", "search"), {"criteria": criteria})
+        show(session, found, details=False, fields=fields)
+
+    return search
+
+
+def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summary: str) -> click.Command:
+    """A command that lists what a repository holds of these types, by the first of the keys that it shows."""
+
+    @click.command(name, cls=Group.command_class, help=summary)
+    @REPO_ID
+    @click.option("--name", "wanted", help=f"Only with this {shown[0]}.")
+    @CHOICE
+    @click.option("--fields", help="Show only these keys, separated by commas.")
+    @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+    @click.option("--skip", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
+    @TABLE
+    @with_session
+    def command(
+        session: Session,
+        /,
+        *,
+        repo_id: str,
+        wanted: str | None,
+        fields: str | None,
+        limit: int | None,
+        skip: int | None,
+        **choice: Any,
+    ) -> None:
+        named = [{shown[0]: wanted}] if wanted else []
+        criteria: dict[str, Any] = {"type_ids": list(type_ids), "filters": chosen(choice, *named)}
+        criteria |= {key: value for key, value in (("limit", limit), ("skip", skip)) if value}
+        found = session.server.post(path_of("repositories", repo_id, "search", "units"), {"criteria": criteria})
+        keys = [field.strip() for field in fields.split(",")] if fields else shown
+        if session.screen.as_json:
+            session.screen.data(found)
+        else:
+            session.screen.documents(
+                {key: item["metadata"][key] for key in keys if key in item["metadata"]} for item in found
+            )
+
+    return command
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WrongData(f"--filters is no JSON: {error}.") from None

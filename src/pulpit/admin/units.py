@@ -1,0 +1,301 @@
+"""Units of a repository: by which options they are chosen, listed, copied, removed and uploaded."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import click
+
+from pulpit.admin.grammar import BACKGROUND, Group
+from pulpit.admin.progress import Display, Stage, Step
+from pulpit.admin.repo import REPO_ID, complete_repository
+from pulpit.admin.session import Session, spawned, with_session
+from pulpit.client.failures import Failure, ServerTrouble, WorkNotDone, WrongData, WrongUse
+from pulpit.client.options import with_options
+from pulpit.client.server import path_of
+
+Clause = dict[str, Any]
+
+_COMPARISONS: Final = ("gt", "gte", "lt", "lte")
+_WORDS: Final = {"gt": "more than", "gte": "at least", "lt": "less than", "lte": "at most"}
+
+CHOICE: Final = with_options(
+    click.option("--filters", help="Pulp 2's filters of units as JSON, instead of the following."),
+    click.option("--str-eq", multiple=True, metavar="KEY=TEXT", help="Only with this text, such as name=bear."),
+    click.option("--int-eq", multiple=True, metavar="KEY=NUMBER", help="Only with this number."),
+    click.option("--in", "any_of", multiple=True, metavar="KEY=A,B", help="Only with one of these texts."),
+    click.option("--match", multiple=True, metavar="KEY=REGEX", help="Only where the regular expression is found."),
+    click.option("--not", "unlike", multiple=True, metavar="KEY=REGEX", help="Only where it is not found."),
+    *(
+        click.option(f"--{name}", multiple=True, metavar="KEY=VALUE", help=f"Only with {_WORDS[name]} this.")
+        for name in _COMPARISONS
+    ),
+    click.option("--after", metavar="TIME", help="Only what came into the repository since (ISO 8601)."),
+    click.option("--before", metavar="TIME", help="Only what came into the repository until then."),
+)
+
+
+def chosen(options: Mapping[str, Any], *further: Clause) -> dict[str, Any]:
+    """The filters of a search for units, out of the options of `CHOICE` and further conditions on the unit.
+
+    Raises:
+        WrongData: an option has not the form `key=value`, or no number where one must be, or is no JSON.
+    """
+    if options["filters"] is not None:
+        return {"unit": _filters_json(options["filters"])}
+    clauses = [*further, *(clause for name, make in _CLAUSES.items() for clause in _each(name, options[name], make))]
+    found: dict[str, Any] = {"unit": _all_of(clauses)}
+    bounds = {"$gte": options["after"], "$lte": options["before"]}
+    association = [{"created": {sign: moment}} for sign, moment in bounds.items() if moment is not None]
+    return {**found, "association": _all_of(association)} if association else found
+
+
+def is_choice(options: Mapping[str, Any]) -> bool:
+    """Whether any of the options of `CHOICE` was used."""
+    return any(value not in (None, ()) for value in options.values())
+
+
+def _all_of(clauses: list[Clause]) -> Clause:
+    if len(clauses) > 1:
+        return {"$and": clauses}
+    return clauses[0] if clauses else {}
+
+
+def _each(name: str, pairs: tuple[str, ...], make: Callable[[str], Any]) -> list[Clause]:
+    clauses = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise WrongData(f"--{_SPELT.get(name, name.replace('_', '-'))} must look like key=value, not {pair!r}.")
+        clauses.append({key: make(value)})
+    return clauses
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise WrongData(f"--int-eq needs a whole number, not {text!r}.") from None
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _filters_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WrongData(f"--filters is no JSON: {error}.") from None
+
+
+def _comparison(name: str) -> Callable[[str], Clause]:
+    return lambda text: {f"${name}": _number_or_text(text)}
+
+
+_SPELT: Final = {"any_of": "in", "unlike": "not"}
+_CLAUSES: Final[dict[str, Callable[[str], Any]]] = {
+    "str_eq": str,
+    "int_eq": _number,
+    "any_of": lambda text: {"$in": text.split(",")},
+    "match": lambda text: {"$regex": text},
+    "unlike": lambda text: {"$not": text},
+    **{name: _comparison(name) for name in _COMPARISONS},
+}
+
+
+Kinds = Iterable[tuple[str, Sequence[str], str]]
+"""The word of a command, the types of units that it is about, and what people call them."""
+
+_FROM: Final = click.option(
+    "-f", "--from-repo-id", required=True, help="The repository that has them.", shell_complete=complete_repository
+)
+_TO: Final = click.option(
+    "-t", "--to-repo-id", required=True, help="The repository that gets them.", shell_complete=complete_repository
+)
+
+
+def copy_group(kinds: Kinds) -> click.Group:
+    """The section `copy`."""
+    group = Group("copy", help="Copy what another repository holds; nothing is downloaded again.")
+    for name, type_ids, people in kinds:
+        group.add_command(_copy(name, type_ids, f"Copy {people} of another repository: all, or those that you choose."))
+    return group
+
+
+def remove_group(kinds: Kinds) -> click.Group:
+    """The section `remove`."""
+    group = Group("remove", help="Take something out of a repository; it stays as an orphan.")
+    for name, type_ids, people in kinds:
+        group.add_command(_remove(name, type_ids, f"Take {people} out of a repository: those that you choose."))
+    return group
+
+
+def _copy(name: str, type_ids: Sequence[str], summary: str) -> click.Command:
+    @click.command(name, cls=Group.command_class, help=summary)
+    @_FROM
+    @_TO
+    @CHOICE
+    @BACKGROUND
+    @with_session
+    def copy(session: Session, /, *, from_repo_id: str, to_repo_id: str, in_background: bool, **choice: Any) -> None:
+        criteria = {"type_ids": list(type_ids), "filters": chosen(choice)}
+        body = {"source_repo_id": from_repo_id, "criteria": criteria, "override_config": {}}
+        report = session.server.post(path_of("repositories", to_repo_id, "actions", "associate"), body)
+        _follow_units(session, report, "copied", in_background=in_background)
+
+    return copy
+
+
+def _remove(name: str, type_ids: Sequence[str], summary: str) -> click.Command:
+    @click.command(name, cls=Group.command_class, help=summary)
+    @REPO_ID
+    @click.option("--all", "everything", is_flag=True, help="All of them.")
+    @CHOICE
+    @BACKGROUND
+    @with_session
+    def remove(session: Session, /, *, repo_id: str, everything: bool, in_background: bool, **choice: Any) -> None:
+        if everything == is_choice(choice):
+            raise WrongUse("Give either --all or at least one option that chooses, such as --str-eq.")
+        body = {"criteria": {"type_ids": list(type_ids), "filters": chosen(choice)}}
+        report = session.server.post(path_of("repositories", repo_id, "actions", "unassociate"), body)
+        _follow_units(session, report, "removed", in_background=in_background)
+
+    return remove
+
+
+def _follow_units(session: Session, report: Any, done: str, *, in_background: bool) -> None:
+    """Wait for the end and tell how many units it was about."""
+    if in_background:
+        session.follow_report(report, in_background=True)
+        return
+    ended = session.watch(spawned(report))
+    if session.screen.as_json:
+        session.screen.data(ended)
+    else:
+        count = sum(len((task.get("result") or {}).get("units_successful", ())) for task in ended)
+        session.screen.say(f"{count} unit{'' if count == 1 else 's'} {done}.")
+
+
+PIECE: Final = 1024 * 1024
+_PATH: Final = click.Path(path_type=Path)
+
+
+KeyOf = Callable[[str, int, str], dict[str, Any]]
+"""Makes a unit's key of a file's name, size and SHA-256."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    repo_id: str
+    type_id: str
+    key_of: KeyOf
+
+
+def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
+    """The section `uploads`, for units of this type."""
+
+    @click.group("uploads", cls=Group, help="Bring files of your own into a repository.")
+    def uploads() -> None:
+        """Hold the commands."""
+
+    @uploads.command(
+        "upload", help="Send files; each goes in under its own name, and a failure of one does not stop the others."
+    )
+    @REPO_ID
+    @click.option("-f", "--file", "files", multiple=True, type=_PATH, help="A file; may be repeated.")
+    @click.option("-d", "--dir", "folder", type=_PATH, help="A folder whose files are all sent.")
+    @click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has taken the files in.")
+    @with_session
+    def upload(
+        session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
+    ) -> None:
+        target = _Target(repo_id=repo_id, type_id=type_id, key_of=key_of)
+        _upload(session, target, [*files, *_inside(folder)], in_background=in_background)
+
+    return uploads
+
+
+def _upload(session: Session, target: _Target, paths: list[Path], *, in_background: bool) -> None:
+    if not paths:
+        raise WrongUse("Give at least one --file, or a --dir that has files.")
+    session.server.get(path_of("repositories", target.repo_id))
+    outcomes: list[Any] = []
+    failures = list(_send_all(session, target, paths, outcomes, in_background=in_background))
+    if session.screen.as_json:
+        session.screen.data(outcomes)
+    if failures:
+        raise WorkNotDone("\n".join(failures))
+
+
+def _inside(folder: Path | None) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
+    except OSError as error:
+        raise WrongData(f"--dir: {folder} cannot be read: {error.strerror}") from None
+
+
+def _send_all(
+    session: Session, target: _Target, paths: list[Path], outcomes: list[Any], *, in_background: bool
+) -> Iterator[str]:
+    """Send one after the other and give the failures that concern a single file."""
+    for path in paths:
+        try:
+            outcomes += _send(session, target, path, in_background=in_background)
+        except (WrongData, WorkNotDone) as failure:
+            yield f"{path.name}: {failure}"
+
+
+def _send(session: Session, target: _Target, path: Path, *, in_background: bool) -> list[Any]:
+    """Begin an upload, send the bytes, import them, and delete the upload in any case, as Pulp 2's client did."""
+    upload_id = str(_field(session.server.post(path_of("content", "uploads")), "upload_id"))
+    try:
+        key = target.key_of(path.name, *_send_bytes(session, upload_id, path))
+        body = {"upload_id": upload_id, "unit_type_id": target.type_id, "unit_key": key, "unit_metadata": {}}
+        report = session.server.post(path_of("repositories", target.repo_id, "actions", "import_upload"), body)
+        return [report] if in_background else session.watch(spawned(report))
+    finally:
+        _discard(session, upload_id)
+
+
+def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
+    """Send a file piece by piece; returns its size and SHA-256."""
+    digest, sent = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file, session.display() as display:
+            total = path.stat().st_size
+            for piece in _pieces(file):
+                _show(display, path.name, sent, total)
+                session.server.call("PUT", path_of("content", "uploads", upload_id, str(sent)), body=piece)
+                digest.update(piece)
+                sent += len(piece)
+            _show(display, path.name, sent, total, Stage.DONE)
+    except OSError as error:
+        raise WrongData(f"it cannot be read: {error.strerror}") from None
+    return sent, digest.hexdigest()
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
+
+
+def _show(display: Display, name: str, sent: int, total: int, stage: Stage = Stage.RUNNING) -> None:
+    display.show([Step(key=name, title=f"Sending {name}", stage=stage, done=sent, total=total, in_bytes=True)])
+
+
+def _discard(session: Session, upload_id: str) -> None:
+    """The server has its own copy by now, or never will; what happens here must not hide how the import went."""
+    try:
+        session.server.delete(path_of("content", "uploads", upload_id))
+    except Failure as failure:
+        session.screen.warn(f"The upload {upload_id} is left at the server: {failure}")
+
+
+def _field(answer: Any, key: str) -> Any:
+    if isinstance(answer, dict) and answer.get(key):
+        return answer[key]
+    raise ServerTrouble(f"The server's answer has no {key}.")

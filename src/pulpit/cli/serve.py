@@ -1,0 +1,29 @@
+"""`pulpit serve`: the server."""
+
+import os
+from pathlib import Path
+
+import click
+
+from pulpit.settings import load
+
+
+@click.command("serve")
+@click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
+@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--host", help="Address of the REST API [default: 127.0.0.1].")
+@click.option("--port", help="Port of the REST API, 0 for any free one [default: 24880].")
+@click.option("--broker-port", help="Port of the embedded broker, 0 for any free one [default: 5672].")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [default: text].")
+def serve(config: Path | None, **options: str | None) -> None:
+    """Run the server: REST API, deliveries, embedded broker and workers.
+
+    Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
+    PULPIT_PORT, PULPIT_BROKER_PORT, …); docs/configuration.md lists them all. SIGTERM ends it cleanly.
+    """
+    from pulpit.server.serve import serve as run  # noqa: PLC0415 - the other commands need none of the server
+
+    keys = {"broker_port": ("broker", "port")}
+    given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}
+    settings, warnings = load(config, os.environ, given)
+    run(settings, warnings)

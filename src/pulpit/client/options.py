@@ -1,0 +1,96 @@
+"""The options that several commands have: which server and who asks, spans of time; and groups of commands."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from pulpit import intervals
+from pulpit.client.server import Server
+from pulpit.client.settings import Options, load
+
+_WHOLE: Final = 1_000
+"""Letters of a sentence in a list of commands; click's own list cuts it at the end of the line."""
+
+
+class Section(click.Group):
+    """A group whose list shows the first sentence of each command whole, however narrow the terminal is."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, with sentences that go on in the next line."""
+        commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(_WHOLE)) for name, command in commands if not command.hidden]
+            )
+
+
+class Duration(click.ParamType[int]):
+    """A span of time, read as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        seconds = intervals.span_seconds(value)
+        if seconds is None:
+            self.fail(f"{value!r} is no time such as 90s, 15m, 12h or 3d", param, ctx)
+        return seconds
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """All of the options, in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+connection_options: Final = with_options(
+    click.option(
+        "--url",
+        metavar="URL",
+        help="The server's address (or PULPIT_URL).  [default: admin.conf, http://127.0.0.1:24880]",
+    ),
+    click.option("-u", "--username", metavar="USER", help="Who asks (or PULPIT_USERNAME)."),
+    click.option(
+        "-p",
+        "--password",
+        metavar="PASSWORD",
+        help="Visible to others on this machine: better --password-file, PULPIT_PASSWORD, or being asked.",
+    ),
+    click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."),
+    click.option("--config", type=click.Path(path_type=Path), help="An admin.conf to read after the usual ones."),
+    click.option(
+        "--ca-path", type=click.Path(path_type=Path), help="Authorities to trust for https: a file or folder."
+    ),
+)
+"""The options whose values make `Options`."""
+
+
+def connect(options: Options, ask: Callable[[str], str] | None = None) -> Server:
+    """The server that options, environment and files name; nothing is sent yet.
+
+    Raises:
+        Failure: they cannot be right.
+    """
+    return Server(load(options, os.environ, ask or ask_password))
+
+
+def ask_password(user: str) -> str:
+    """Ask for a password at the terminal; otherwise take the first line of standard input."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+        return answer
+    return sys.stdin.readline(4096).rstrip("\r\n")
