@@ -32,11 +32,12 @@ packages:
 	@tests/install-packages
 
 .PHONY: lint
-lint: $(VENV)/installed-test ## Check style, types and the import contract
+lint: $(VENV)/installed-test ## Check style, types and the import contract, and count what tells how easy the source is to read
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python tests/architecture/measure.py
 
 .PHONY: docs
 docs: $(VENV)/installed-test ## Write the parts of docs/ that are made from the code
