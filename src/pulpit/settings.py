@@ -237,9 +237,9 @@ class Key:
 def keys() -> list[Key]:
     """Every key there is."""
     return [
-        Key(section=section, name=_FILE_NAMES.get(one.name, one.name), variable=_variable(section, one.name), field=one)
+        Key(section=section, name=_FILE_NAMES.get(key.name, key.name), variable=_variable(section, key.name), field=key)
         for section, kind in SECTIONS.items()
-        for one in fields(kind)
+        for key in fields(kind)
     ]
 
 
@@ -364,6 +364,6 @@ def _variable(section: str, name: str) -> str:
     return f"PULPIT_{name}".upper() if section == "server" else f"PULPIT_{section}_{name}".upper()
 
 
-def default_of(one: Field[Any]) -> Any:
+def default_of(key: Field[Any]) -> Any:
     """The default of a key, for the documentation."""
-    return None if one.default is MISSING else one.default
+    return None if key.default is MISSING else key.default

@@ -16,7 +16,7 @@ from pulpit.store import audit, event_log, listeners
 from pulpit.store.database import Database
 from pulpit.tasks.completion import close_forgotten
 
-Mend = Callable[[], None]
+Mend = Callable[[], object]
 Say = Callable[[str, int, int], None]
 """Told what is looked at, how many parts of it were, and of how many."""
 

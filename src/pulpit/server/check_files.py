@@ -24,7 +24,7 @@ from pulpit.repositories.storage import Storage
 from pulpit.repositories.tree import Shelf
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
 from pulpit.store import audit, repositories, units
-from pulpit.store.audit import Kept, Use
+from pulpit.store.audit import Kept
 from pulpit.store.repositories import Distributor
 from pulpit.store.tasks import RUNNING, WAITING, search
 from pulpit.tasks import queue
@@ -55,31 +55,43 @@ def check_storage(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> Iterator[Finding]:
-    for one in kept:
-        flaw = _flaw(storage, one, deep=inspection.deep) if one.used else None
-        if flaw is None or not _still_counts(inspection, one) or _flaw(storage, one, deep=inspection.deep) is None:
+    for file in kept:
+        flaw = _flaw(storage, file, deep=inspection.deep) if file.used else None
+        if flaw is None:
             continue
-        with inspection.workplace.database.read() as connection:
-            uses = audit.uses(connection, one.sha256)
-        yield Finding(
-            rule="files.content",
-            subject=one.sha256,
-            problem=f"{_named(uses)} {flaw}.",
-            remedy=_remedy(uses),
-            mend=_mend(inspection, storage, one, uses),
-        )
+        with inspection.workplace.database.write() as tx:  # does a unit still consist of it?
+            units.lock_artifacts(tx)
+            uses = audit.uses(tx.connection, file.sha256)
+        if not uses or _flaw(storage, file, deep=inspection.deep) is None:
+            continue
+        name, holders = uses[0].relative_path, sorted({use.repo_id for use in uses if use.repo_id})
+        if holders:
+            yield Finding(
+                rule="files.content",
+                subject=file.sha256,
+                problem=f"{name} of {', '.join(holders)} {flaw}.",
+                remedy=f"{SYNC_AGAIN} What was uploaded must be uploaded again.",
+                mend=partial(fetch_again, inspection.workplace, storage, file.sha256, holders),
+            )
+        else:
+            yield Finding(
+                rule="files.content",
+                subject=file.sha256,
+                problem=f"{name}, an orphan, {flaw}.",
+                remedy="`pulp-admin orphan remove --all` lets go of it.",
+            )
 
 
-def _flaw(storage: Storage, one: Kept, *, deep: bool) -> str | None:
-    path = storage.path(one.sha256)
+def _flaw(storage: Storage, kept: Kept, *, deep: bool) -> str | None:
+    path = storage.path(kept.sha256)
     try:
         size = path.stat().st_size
-        if size != one.size:
-            return f"has {size} bytes instead of {one.size}"
+        if size != kept.size:
+            return f"has {size} bytes instead of {kept.size}"
         if deep:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            return None if found == one.sha256 else "has other content than it had"
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return None if digest == kept.sha256 else "has other content than it had"
     except FileNotFoundError:
         return "is gone from the storage"
     except OSError as error:
@@ -87,33 +99,9 @@ def _flaw(storage: Storage, one: Kept, *, deep: bool) -> str | None:
     return None
 
 
-def _still_counts(inspection: Inspection, one: Kept) -> bool:
-    """Whether a unit still consists of the file, seen while nobody can save or remove one."""
-    with inspection.workplace.database.write() as tx:
-        units.lock_artifacts(tx)
-        return any(audit.uses(tx.connection, one.sha256))
-
-
-def _named(uses: Sequence[Use]) -> str:
-    name = uses[0].relative_path
-    holders = sorted({use.repo_id for use in uses if use.repo_id})
-    return f"{name} of {', '.join(holders)}" if holders else f"{name}, an orphan,"
-
-
-def _remedy(uses: Sequence[Use]) -> str:
-    if any(use.repo_id for use in uses):
-        return f"{SYNC_AGAIN} What was uploaded must be uploaded again."
-    return "`pulp-admin orphan remove --all` lets go of it."
-
-
-def _mend(inspection: Inspection, storage: Storage, one: Kept, uses: Sequence[Use]) -> Mend | None:
-    holders = sorted({use.repo_id for use in uses if use.repo_id})
-    return partial(fetch_again, inspection.workplace, storage, one.sha256, holders) if holders else None
-
-
 def _unknown(inspection: Inspection, folder: Path, kept: Sequence[Kept]) -> list[Path]:
     """Files that the database does not know, but those that somebody may be about to record."""
-    known = {one.sha256 for one in kept}
+    known = {file.sha256 for file in kept}
     found = [path for path in _in(folder) if path.name not in known]
     if not found or not inspection.busy():
         return found
@@ -127,7 +115,7 @@ def _downloads(folder: Path) -> Iterator[Finding]:
     old = [path for path in _in(folder) if path.suffix == ".part" and _age(path) > PARTIALS_FOR]
     yield from _left_over("files.partial", "downloads", old, "were begun and never ended", lambda: _remove(old))
     dead = list(workroom.abandoned(folder))
-    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", lambda: _sweep(folder))
+    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", partial(workroom.sweep, folder))
 
 
 def _uploads(inspection: Inspection) -> Iterator[Finding]:
@@ -145,9 +133,8 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
     wanted = {workplace.data_dir / task.arguments["path"] for task in waiting}
     left = [path for path in _in(workplace.data_dir / QUEUED_UPLOADS) if path not in wanted]
     if not inspection.is_served:
-        yield from _left_over(
-            "files.queued", str(QUEUED_UPLOADS), left, "wait for no task", lambda: _sweep_uploads(inspection)
-        )
+        mend = partial(sweep_uploads, workplace.database, workplace.data_dir)
+        yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", mend)
 
 
 def _left_over(rule: str, where: str, found: Sequence[Path], what: str, mend: Mend) -> Iterator[Finding]:
@@ -175,14 +162,6 @@ def _age(path: Path) -> float:
 def _remove(found: Sequence[Path]) -> None:
     for path in found:
         path.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    workroom.sweep(folder)
-
-
-def _sweep_uploads(inspection: Inspection) -> None:
-    sweep_uploads(inspection.workplace.database, inspection.workplace.data_dir)
 
 
 _ORPHANS: Final = "`pulp-admin orphan remove --all` removes what is {}, and so does `--repair`."
@@ -238,17 +217,17 @@ def _look(inspection: Inspection, object_id: str) -> _Seen | None:
 def _breaches(inspection: Inspection, seen: _Seen) -> Iterator[Finding]:
     if seen.published is None:
         return
-    place, one = seen.published["place"], seen.distributor
-    root = Shelf(inspection.workplace.data_dir, one.object_id).tree(seen.published["tree"])
+    place, distributor = seen.published["place"], seen.distributor
+    root = Shelf(inspection.workplace.data_dir, distributor.object_id).tree(seen.published["tree"])
     flaws = list(_flaws(inspection, root))
     if not seen.leads_there and not flaws:
-        problem = f"The published path does not lead to the tree {root.name} of {one.repo_id}."
+        problem = f"The published path does not lead to the tree {root.name} of {distributor.repo_id}."
         yield Finding(
-            rule="trees.link", subject=place, problem=problem, remedy=BY_STARTING, mend=_settle(inspection, one)
+            rule="trees.link", subject=place, problem=problem, remedy=BY_STARTING, mend=_settle(inspection, distributor)
         )
     for name, flaw in flaws:
-        problem = f"{name or 'The whole tree'} of {one.repo_id} {flaw}."
-        mend = partial(publish_again, inspection.workplace.database, one)
+        problem = f"{name or 'The whole tree'} of {distributor.repo_id} {flaw}."
+        mend = partial(publish_again, inspection.workplace.database, distributor)
         yield Finding(rule="trees.file", subject=place, problem=problem, remedy=PUBLISH_AGAIN, mend=mend)
 
 
@@ -309,12 +288,14 @@ def _names(root: Path) -> Iterator[str]:
             yield os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118 - called for every published file
 
 
-def _half_built(inspection: Inspection, one: Distributor) -> Iterator[Finding]:
-    left = Shelf(inspection.workplace.data_dir, one.object_id).unfinished()
-    if left and not inspection.is_busy_with(one.repo_id):
-        problem = f"{len(left)} trees of {one.repo_id} were begun and never ended, such as {left[0].name}."
-        mend = _settle(inspection, one)
-        yield Finding(rule="trees.begun", subject=one.id, problem=problem, remedy=BY_STARTING, harmless=True, mend=mend)
+def _half_built(inspection: Inspection, distributor: Distributor) -> Iterator[Finding]:
+    left = Shelf(inspection.workplace.data_dir, distributor.object_id).unfinished()
+    if left and not inspection.is_busy_with(distributor.repo_id):
+        problem = f"{len(left)} trees of {distributor.repo_id} were begun and never ended, such as {left[0].name}."
+        mend = _settle(inspection, distributor)
+        yield Finding(
+            rule="trees.begun", subject=distributor.id, problem=problem, remedy=BY_STARTING, harmless=True, mend=mend
+        )
 
 
 def _strangers(
@@ -322,7 +303,7 @@ def _strangers(
 ) -> Iterator[Finding]:
     """Published paths that were there before the distributors were read, and that none of them names."""
     data_dir = inspection.workplace.data_dir
-    owners = {one.object_id: one for one in found}
+    owners = {distributor.object_id: distributor for distributor in found}
     mend = partial(recovery.recover, inspection.workplace.database, data_dir)
     for place, target in shown:
         owner = owners.get(target.parent.name) if target else None
@@ -354,6 +335,6 @@ def _exists(inspection: Inspection, object_id: str) -> bool:
         return audit.distributor_at_rest(tx.connection, object_id) is not None
 
 
-def _settle(inspection: Inspection, one: Distributor) -> Any:
+def _settle(inspection: Inspection, distributor: Distributor) -> Any:
     data_dir = inspection.workplace.data_dir
-    return lambda: recovery.settle(data_dir, one, tree.links(data_dir))
+    return lambda: recovery.settle(data_dir, distributor, tree.links(data_dir))

@@ -154,22 +154,22 @@ def gaps(connection: Connection, floor: int) -> Rows:
         func.lag(columns.repo_number).over(**by_repository).label("before"),
         func.lag(columns.number).over(**by_repository).label("from_number"),
     ).where(columns.repo_number.is_not(None))
-    one = pairs.subquery()
-    buried = exists().where(dead_letters.c.event_number == one.c.from_number)
-    wrong = (one.c.after != one.c.before + 1) & (one.c.from_number > floor) & ~buried
-    doubled = one.c.after <= one.c.before
-    wanted = select(one.c.repo_id, one.c.before, one.c.after, one.c.number).where(or_(wrong, doubled))
-    return connection.execute(wanted.order_by(one.c.number).limit(MOST)).all()
+    numbers = pairs.subquery()
+    buried = exists().where(dead_letters.c.event_number == numbers.c.from_number)
+    wrong = (numbers.c.after != numbers.c.before + 1) & (numbers.c.from_number > floor) & ~buried
+    doubled = numbers.c.after <= numbers.c.before
+    wanted = select(numbers.c.repo_id, numbers.c.before, numbers.c.after, numbers.c.number).where(or_(wrong, doubled))
+    return connection.execute(wanted.order_by(numbers.c.number).limit(MOST)).all()
 
 
 def counters_behind(connection: Connection) -> Rows:
     """`repo_id`, `highest`, `last_number` of repositories whose counter would give a number twice."""
     columns = events.c
     highest = select(columns.repo_id, func.max(columns.repo_number).label("highest")).group_by(columns.repo_id)
-    one = highest.where(columns.repo_number.is_not(None)).subquery()
-    joined = one.outerjoin(event_counters, event_counters.c.repo_id == one.c.repo_id)
-    wanted = select(one.c.repo_id, one.c.highest, event_counters.c.last_number).select_from(joined)
-    behind = or_(event_counters.c.last_number.is_(None), event_counters.c.last_number < one.c.highest)
+    highest_of = highest.where(columns.repo_number.is_not(None)).subquery()
+    joined = highest_of.outerjoin(event_counters, event_counters.c.repo_id == highest_of.c.repo_id)
+    wanted = select(highest_of.c.repo_id, highest_of.c.highest, event_counters.c.last_number).select_from(joined)
+    behind = or_(event_counters.c.last_number.is_(None), event_counters.c.last_number < highest_of.c.highest)
     return connection.execute(wanted.where(behind).limit(MOST)).all()
 
 

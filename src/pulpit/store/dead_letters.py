@@ -78,13 +78,13 @@ def get(connection: Connection, listener_id: str, letter_id: str) -> DeadLetter:
 
 
 def send_again(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
-    """Ask for another try of some dead letters, or all, and answer of how many."""
+    """Ask for another try of some dead letters, or all, and return of how many."""
     tx.wakeups.add(Wakeup.LISTENERS)
     return tx.connection.execute(_some(update(dead_letters), listener_id, letter_ids).values(send_again=True)).rowcount
 
 
 def drop(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
-    """Delete some dead letters, or all, and answer how many."""
+    """Delete some dead letters, or all, and return how many."""
     return tx.connection.execute(_some(delete(dead_letters), listener_id, letter_ids)).rowcount
 
 
@@ -97,9 +97,9 @@ def to_send_again(connection: Connection, *, limit: int, besides: Collection[str
 
 def refused_again(tx: Transaction, letter: DeadLetter, reason: str, *, now: datetime) -> None:
     """Record that the other try has failed too."""
-    one = update(dead_letters).where(dead_letters.c.id == letter.id)
+    this = update(dead_letters).where(dead_letters.c.id == letter.id)
     values = {"send_again": False, "attempts": letter.attempts + 1, "reason": reason, "refused_at": now}
-    tx.connection.execute(one.values(**values))
+    tx.connection.execute(this.values(**values))
 
 
 def _some(statement: Some, listener_id: str, letter_ids: Sequence[str] | None) -> Some:

@@ -102,7 +102,7 @@ def get(connection: Connection, number: int) -> Event | None:
 
 
 def forget(tx: Transaction, *, older_than: datetime | None, beyond: int | None, past_cursors: bool, limit: int) -> int:
-    """Delete the oldest events that need not be kept, at most `limit`, and answer how many.
+    """Delete the oldest events that need not be kept, at most `limit`, and return how many.
 
     Kept in any case are the newest event, what stands in dead letters, and, unless `past_cursors`, what a listener has
     still to be given.

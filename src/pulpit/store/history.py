@@ -59,7 +59,7 @@ class Ending:
 def begin(
     tx: Transaction, kind: str, *, repo_id: str, plugin_id: str, plugin_type_id: str, task_id: str, now: datetime
 ) -> str:
-    """Open a record and answer its id."""
+    """Open a record and return its id."""
     record_id = object_id()
     row = {"repo_id": repo_id, "plugin_id": plugin_id, "plugin_type_id": plugin_type_id, "task_id": task_id}
     tx.connection.execute(insert(history).values(id=record_id, kind=kind, started=now, **row))
@@ -109,6 +109,6 @@ def of_repository(
 
 
 def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
-    """Delete the records that were closed longest ago, and answer how many."""
+    """Delete the records that were closed longest ago, and return how many."""
     oldest = select(history.c.id).where(history.c.completed < ended_before).order_by(history.c.id).limit(limit)
     return tx.connection.execute(delete(history).where(history.c.id.in_(oldest))).rowcount

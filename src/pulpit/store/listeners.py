@@ -188,9 +188,9 @@ def go_back(tx: Transaction, listener: Listener) -> None:
     if listener.replay_from is None:
         return
     back = min(listener.replay_from - 1, listener.position)
-    one = update(listeners).where(listeners.c.id == listener.id)
+    this = update(listeners).where(listeners.c.id == listener.id)
     to = listener.position if listener.replay_types else None
-    tx.connection.execute(one.values(position=back, replay_to=to, replay_from=None, epoch=listener.epoch + 1))
+    tx.connection.execute(this.values(position=back, replay_to=to, replay_from=None, epoch=listener.epoch + 1))
 
 
 def settle(tx: Transaction, moves: Iterable[Move]) -> None:
@@ -207,11 +207,11 @@ def recover(tx: Transaction, listener_id: str) -> None:
 
 
 def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> bool:
-    """Record one failed attempt and answer whether it is the first one; the position stays where it is."""
+    """Record one failed attempt and return whether it is the first one; the position stays where it is."""
     row = listeners.c
-    one = update(listeners).where(row.id == listener_id)
-    tx.connection.execute(one.values(attempts=row.attempts + 1, last_error=error, last_error_at=now))
-    first = tx.connection.execute(one.where(row.failing_since.is_(None)).values(failing_since=now))
+    this = update(listeners).where(row.id == listener_id)
+    tx.connection.execute(this.values(attempts=row.attempts + 1, last_error=error, last_error_at=now))
+    first = tx.connection.execute(this.where(row.failing_since.is_(None)).values(failing_since=now))
     return first.rowcount == 1
 
 

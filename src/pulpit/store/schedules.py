@@ -133,12 +133,12 @@ def succeed(tx: Transaction, schedule_id: str) -> None:
 
 
 def fail(tx: Transaction, schedule_id: str) -> Schedule | None:
-    """Count a failure; answer the schedule if this one has disabled it."""
+    """Count a failure; return the schedule if this one has disabled it."""
     columns = schedules.c
-    one = update(schedules).where(columns.id == schedule_id)
-    tx.connection.execute(one.values(consecutive_failures=columns.consecutive_failures + 1))
+    this = update(schedules).where(columns.id == schedule_id)
+    tx.connection.execute(this.values(consecutive_failures=columns.consecutive_failures + 1))
     too_many = _enabled() & (columns.consecutive_failures >= columns.failure_threshold)
-    disabled = tx.connection.execute(one.where(too_many).values(enabled=False))
+    disabled = tx.connection.execute(this.where(too_many).values(enabled=False))
     return get(tx.connection, schedule_id) if disabled.rowcount else None
 
 

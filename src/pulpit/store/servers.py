@@ -23,7 +23,7 @@ _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085749)")
 
 
 def renew(tx: Transaction, node: str, *, now: datetime) -> set[str]:
-    """Say that a server is alive and answer the ids of the listeners that are its own until `now + LEASE`."""
+    """Say that a server is alive and return the ids of the listeners that are its own until `now + LEASE`."""
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
     _say_alive(tx, node, now)
@@ -48,7 +48,7 @@ def leave(tx: Transaction, node: str) -> None:
 
 
 def bury_silent(tx: Transaction, *, now: datetime) -> Sequence[str]:
-    """Strike the servers off that have said nothing for too long, and answer them."""
+    """Strike the servers off that have said nothing for too long, and return them."""
     silent = servers.c.seen_at < now - GONE_AFTER
     return list(tx.connection.execute(delete(servers).where(silent).returning(servers.c.node)).scalars())
 

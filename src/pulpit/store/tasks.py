@@ -188,10 +188,10 @@ def cancel(tx: Transaction, task_id: str, *, now: datetime) -> None:
         MissingResource: there is no such task.
     """
     get(tx.connection, task_id)
-    one = tasks.c.id == task_id
-    waiting = update(tasks).where(one & (tasks.c.state == WAITING))
+    is_it = tasks.c.id == task_id
+    waiting = update(tasks).where(is_it & (tasks.c.state == WAITING))
     tx.connection.execute(waiting.values(state=CANCELED, finish_time=now))
-    running = update(tasks).where(one & (tasks.c.state == RUNNING))
+    running = update(tasks).where(is_it & (tasks.c.state == RUNNING))
     tx.connection.execute(running.values(cancel_requested=True))
     tx.wakeups.add(Wakeup.TASKS)
 
@@ -203,13 +203,13 @@ def running_at(connection: Connection, worker_pattern: str) -> list[Task]:
 
 
 def purge(tx: Transaction, states: Sequence[str]) -> int:
-    """Delete ended tasks in the given states and answer how many."""
+    """Delete ended tasks in the given states and return how many."""
     done = tx.connection.execute(delete(tasks).where(tasks.c.state.in_(set(states) & ENDED)))
     return done.rowcount
 
 
 def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
-    """Delete the tasks that ended longest ago, and answer how many."""
+    """Delete the tasks that ended longest ago, and return how many."""
     old = tasks.c.state.in_(ENDED) & (tasks.c.finish_time < ended_before)
     oldest = select(tasks.c.object_id).where(old).order_by(tasks.c.object_id).limit(limit)
     return tx.connection.execute(delete(tasks).where(tasks.c.object_id.in_(oldest))).rowcount

@@ -228,7 +228,7 @@ def hold(tx: Transaction, repo_id: str, found: Sequence[Unit], slots: Sequence[s
 
 
 def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime) -> int:
-    """Take units out of a repository, and answer how many it held; they stay, perhaps as orphans."""
+    """Take units out of a repository, and return how many it held; they stay, perhaps as orphans."""
     count = 0
     every = sorted(unit_ids)
     for start in range(0, len(every), MOST_AT_ONCE):
@@ -257,7 +257,7 @@ def orphan_keys(
 
 
 def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) -> dict[str, int]:
-    """Delete a portion of the orphans (of a type, or one), and answer how many of each type; `lock_artifacts` first."""
+    """Delete a portion of the orphans (of a type, or one), and return how many of each type; `lock_artifacts` first."""
     condition = _unheld()
     for column, value in ((units.c.type_id, type_id), (units.c.id, unit_id)):
         if value is not None:
@@ -267,11 +267,11 @@ def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) ->
     tx.connection.execute(delete(unit_files).where(unit_files.c.unit_id.in_(found)))
     tx.connection.execute(delete(units).where(units.c.id.in_(found)))
     types = list(found.values())
-    return {one: types.count(one) for one in set(types)}
+    return {orphan_type: types.count(orphan_type) for orphan_type in set(types)}
 
 
 def remove_unused_artifacts(tx: Transaction) -> Sequence[str]:
-    """Delete the records of a portion of the files that no unit consists of, and answer their SHA-256."""
+    """Delete the records of a portion of the files that no unit consists of, and return their SHA-256."""
     used = exists().where(unit_files.c.sha256 == artifacts.c.sha256)
     found = tx.connection.execute(select(artifacts.c.sha256).where(~used).limit(MOST_AT_ONCE)).scalars().all()
     tx.connection.execute(delete(artifacts).where(artifacts.c.sha256.in_(found)))
@@ -288,7 +288,7 @@ def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) ->
 def _save_units(
     tx: Transaction, wanted: Mapping[Identity, NewUnit], now: datetime
 ) -> tuple[dict[Identity, str], set[str]]:
-    """Make what is missing; answer all ids, and those of units whose metadata is now another."""
+    """Make what is missing; return all ids, and those of units whose metadata is now another."""
     old = find(tx.connection, wanted.keys())
     new = {identity: _unit_row(identity, unit, now) for identity, unit in wanted.items() if identity not in old}
     if new:
@@ -301,7 +301,7 @@ def _save_units(
 
 
 def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> set[str]:
-    """Write what is now another in units, given as they are and as they should be; answer their ids."""
+    """Write what is now another in units, given as they are and as they should be; return their ids."""
     changed = set()
     details = _details(tx.connection, [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None])
     for unit_id, (old, new) in pairs.items():
@@ -322,7 +322,7 @@ def _details(connection: Connection, unit_ids: Sequence[str]) -> dict[str, bytes
 
 
 def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> int:
-    """Let go of other units in the slots, and answer how many there were."""
+    """Let go of other units in the slots, and return how many there were."""
     columns = associations.c
     wanted = select(columns.unit_type_id, columns.slot, columns.unit_id)
     mine = (columns.repo_id == repo_id) & columns.slot.in_([slot for _, slot in slots])

@@ -1,4 +1,4 @@
-"""What each kind of task does. A table says which function does which kind; a function answers the completion."""
+"""What each kind of task does. A table says which function does which kind; each returns how it ended."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,7 +192,7 @@ def _completion(
         return Completion(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
     sentence = outcome.error_message or "It failed."
     errors = (outcome.details or {}).get("errors", ())
-    causes = [each["error"] for each in errors[:MOST_CAUSES]]
+    causes = [cause["error"] for cause in errors[:MOST_CAUSES]]
     return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
 
 

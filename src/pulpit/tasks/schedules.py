@@ -60,7 +60,7 @@ class Scheduler:
 
 
 def meet_slots(database: Database, clock: Clock) -> datetime | None:
-    """Queue the task of every slot that has come, and answer when the next one will, if one will."""
+    """Queue the task of every slot that has come, and return when the next one will, if one will."""
     while True:
         with database.read() as connection:
             coming = schedules.next_slot(connection)
@@ -68,7 +68,7 @@ def meet_slots(database: Database, clock: Clock) -> datetime | None:
             return coming
         with database.write() as tx:
             now = clock()
-            outcomes = [(one, _meet(tx, one, now)) for one in schedules.due(tx, now=now, limit=AT_ONCE)]
+            outcomes = [(schedule, _meet(tx, schedule, now)) for schedule in schedules.due(tx, now=now, limit=AT_ONCE)]
         for schedule, outcome in outcomes:
             extra = {"action": f"schedule_{outcome}", "schedule": schedule.id, "repository": schedule.repo_id}
             _log.info("a slot of a schedule: %s", outcome, extra=extra)
@@ -105,7 +105,7 @@ def resource(schedule: Schedule) -> str:
 
 
 def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
-    """Queue the task of a slot, or let it go by; the answer is one word for the log.
+    """Queue the task of a slot, or let it go by; returns one word for the log.
 
     One that cannot be met is disabled: it must not keep the others, or the server, from going on.
     """
