@@ -6,6 +6,7 @@ import sys
 from typing import Any, Final
 
 from pulpit.clock import iso_micro, system_clock
+from pulpit.text import escaped
 
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -33,18 +34,11 @@ class TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the line, in which nothing of what a stranger wrote ends it or steers a terminal."""
         details = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _PLAIN)
-        return _printable(super().formatMessage(record) + (f" [{details}]" if details else ""))
+        return escaped(super().formatMessage(record) + (f" [{details}]" if details else ""))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the same
         """Write a traceback."""
-        return "\n".join(f"  {_printable(line)}" for line in super().formatException(ei).split("\n"))
-
-
-def _printable(text: str) -> str:
-    """The text with the numbers of characters that are none to be seen."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+        return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))
 
 
 def configure(level: str, style: str) -> None:

@@ -8,7 +8,7 @@ from rich.table import Column
 from rich.text import Text
 
 from pulpit.admin.progress import ENDED, Step, amount, pace
-from pulpit.client.screen import clean
+from pulpit.text import clean
 
 
 class _Pace(ProgressColumn):

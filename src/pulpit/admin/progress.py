@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from pulpit.client.screen import clean
+from pulpit.text import clean
 
 _FAILURES_SHOWN: Final = 5
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import logging
 import os
@@ -28,6 +27,7 @@ from pulpit.broker.timers import Timer
 from pulpit.broker.writer import Batch, Done, Writer, open_database
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
+from pulpit.text import system_reason
 
 DATABASE: Final = "broker.db"
 LOCK: Final = "broker.lock"
@@ -173,7 +173,7 @@ class Broker:
                 backlog=512,
             )
         except OSError as error:
-            reason = f"nothing can listen on {config.host}:{config.port}: {os.strerror(error.errno or errno.EIO)}."
+            reason = f"nothing can listen on {config.host}:{config.port}: {system_reason(error)}."
             raise ConfigurationError("[broker] port", reason) from error
         self._exits.push_async_callback(self._hang_up)
 

@@ -10,9 +10,10 @@ import click
 
 from pulpit.client.failures import WrongData
 from pulpit.client.options import Section, connect, connection_options
-from pulpit.client.screen import Screen, clean
+from pulpit.client.screen import Screen
 from pulpit.client.settings import Options
 from pulpit.settings import load
+from pulpit.text import clean
 
 PATH: Final = "/pulpit/v1/broker"
 _OF_QUEUES: Final = "vhost name messages_ready messages_unacknowledged consumers publish_rate deliver_rate memory_bytes"

@@ -16,8 +16,9 @@ import click
 from pulpit.backoff import delay
 from pulpit.client.failures import Busy, NoConnection, ServerTrouble
 from pulpit.client.options import with_options
-from pulpit.client.screen import clean, write_line
+from pulpit.client.screen import write_line
 from pulpit.client.server import Query, Server, v1_path
+from pulpit.text import clean
 
 LARGEST_PAGE: Final = 1000
 """Events in one answer, by the server's own rule."""

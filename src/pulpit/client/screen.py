@@ -8,11 +8,12 @@ import os
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import click
+
+from pulpit.text import clean
 
 
 class OutputGone(Exception):
@@ -44,15 +45,6 @@ WIDTH: Final = 80
 _NARROWEST_VALUE: Final = 20
 _DEEPEST: Final = 20
 _UPPER: Final = frozenset({"ca", "ssl", "url", "id_url"})
-_STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def clean(text: str) -> str:
-    """Take out what could steer a terminal; line ends and tabs become spaces."""
-    if text.isascii() and text.isprintable():
-        return text
-    kept = (" " if character in "\n\r\t" else character for character in text)
-    return "".join(character for character in kept if unicodedata.category(character) not in _STEERING)
 
 
 def clean_lines(text: str) -> str:

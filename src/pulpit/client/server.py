@@ -22,6 +22,7 @@ from pulpit.client.failures import (
 )
 from pulpit.client.settings import Settings
 from pulpit.net.tls import client_context
+from pulpit.text import system_reason
 
 _SECONDS: Final = 60.0
 _MAXIMUM_ANSWER: Final = 256 * 1024 * 1024
@@ -165,14 +166,14 @@ class Server:
             case TimeoutError():
                 return NoConnection(f"No answer from {self._name} within {_SECONDS:.0f} seconds.")
             case OSError():
-                reason = error.strerror or error
+                reason = system_reason(error)
                 return NoConnection(f"Cannot connect to {self._name}: {reason}. Is the server running there?")
         return NoConnection(f"{self._name} does not answer in HTTP ({type(error).__name__}).")
 
 
 def _tls_trouble(name: str, error: ssl.SSLError) -> Failure:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return NoConnection(f"No TLS connection to {name}: {error.reason or error}")
+        return NoConnection(f"No TLS connection to {name}: {system_reason(error)}")
     if error.verify_code in {_HOST_MISMATCH, _ADDRESS_MISMATCH}:
         return WrongData(f"The certificate of {name} is for another host: {error.verify_message}")
     return ServerTrouble(

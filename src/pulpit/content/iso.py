@@ -27,6 +27,7 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import InvalidValue
+from pulpit.text import shown
 
 UNIT_TYPE: Final = "iso"
 MANIFEST: Final = "PULP_MANIFEST"
@@ -161,7 +162,7 @@ def parse_manifest(path: Path, *, limits: Limits) -> list[StoredFile]:
                 _add(entries, _entry(line, number, limits), number, limits)
     collision = paths.beneath_another(entries)
     if collision:
-        inner, outer = map(paths.shown, collision)
+        inner, outer = map(shown, collision)
         raise BadFeed(f"{MANIFEST} is refused: it names a file {outer!r} and a file {inner!r} in it.")
     return list(entries.values())
 
@@ -188,9 +189,9 @@ def _entry(line: bytes, number: int, limits: Limits) -> StoredFile:
         raise BadFeed(f"{MANIFEST} is refused: line {number} is not `name,SHA-256,size`.") from None
     reason = name_flaw(name, most_bytes=limits.name_bytes)
     if reason:
-        raise BadFeed(f"{MANIFEST} is refused: the name {paths.shown(name)!r} in line {number} {reason}.")
+        raise BadFeed(f"{MANIFEST} is refused: the name {shown(name)!r} in line {number} {reason}.")
     if size > limits.file_bytes:
-        raise BadFeed(f"{MANIFEST} is refused: {paths.shown(name)!r} is larger than {limits.file_bytes} bytes.")
+        raise BadFeed(f"{MANIFEST} is refused: {shown(name)!r} is larger than {limits.file_bytes} bytes.")
     return StoredFile(relative_path=name, sha256=digest, size=size)
 
 
@@ -212,7 +213,7 @@ def _add(entries: dict[str, StoredFile], entry: StoredFile, number: int, limits:
     known = entries.setdefault(entry.relative_path, entry)
     if known != entry:
         raise BadFeed(
-            f"{MANIFEST} is refused: line {number} names {paths.shown(entry.relative_path)!r} again, with another "
+            f"{MANIFEST} is refused: line {number} names {shown(entry.relative_path)!r} again, with another "
             "checksum or size."
         )
     if len(entries) > limits.entries:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pulpit.content.limits import Limits
+from pulpit.text import is_plain
 
 SEGMENT_BYTES: Final = 255
 """The longest name of one file or folder that Linux's file systems take."""
@@ -16,16 +17,11 @@ def flaw(path: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
     """What is wrong with a relative path, as the end of a sentence, or `None`."""
     if not path:
         return "is empty"
-    if not _is_plain(path) and any(unicodedata.category(character) in _FORBIDDEN for character in path):
+    if not is_plain(path) and any(unicodedata.category(character) in _FORBIDDEN for character in path):
         return "contains control characters"
     if _size(path) > most_bytes:
         return f"is longer than {most_bytes} bytes"
     return _segment_flaw(path)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a text is of the kind that nearly all are: then nobody needs to look at each of its characters."""
-    return text.isascii() and text.isprintable()
 
 
 def _size(text: str) -> int:
@@ -56,14 +52,3 @@ def beneath_another(paths: Iterable[str]) -> tuple[str, str] | None:
                 return path, parent
             parent = parent.rpartition("/")[0]
     return None
-
-
-def shown(text: str, most: int = 120) -> str:
-    """A stranger's text for a message: printable, on one line, cut when long."""
-    if _is_plain(text) and len(text) <= most:
-        return text
-    clean = "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
-        for character in text[: most + 1]
-    )
-    return clean if len(text) <= most else clean[:most] + "…"

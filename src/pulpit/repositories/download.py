@@ -17,7 +17,6 @@ from aiohttp import ClientResponse, hdrs
 
 from pulpit.content.feed import Feed
 from pulpit.content.limits import Limits
-from pulpit.content.paths import shown
 from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.connections import HEADERS, guard_of, login, open_session, proxy, tls
 from pulpit.repositories.express import Express
@@ -27,6 +26,7 @@ from pulpit.repositories.pool import in_parallel
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
 from pulpit.repositories.threads import in_thread
 from pulpit.repositories.workroom import workroom
+from pulpit.text import shown
 
 _PARTIAL_CONTENT: Final = 206
 _NOT_MODIFIED: Final = 304

@@ -12,10 +12,10 @@ import aiohttp
 from aiohttp import ClientResponse, hdrs
 
 from pulpit.content.limits import Limits
-from pulpit.content.paths import shown
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
 from pulpit.net.addresses import ForbiddenAddress
+from pulpit.text import shown, system_reason
 
 _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
@@ -47,7 +47,7 @@ class Forbidden(DownloadFailed, NotForUs):
 def public(url: str) -> str:
     """A URL for people, without credentials."""
     parts = urlsplit(url)
-    return shown(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), most=500)
+    return shown(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), longest=500)
 
 
 class Failures:
@@ -97,7 +97,7 @@ class Failures:
             case TimeoutError():
                 reason = f"did not answer within {self._limits.answer_timeout:g} seconds"
             case aiohttp.ClientConnectorError():
-                reason = f"could not be connected to ({shown(error.os_error.strerror or str(error.os_error))})"
+                reason = f"could not be connected to ({shown(system_reason(error.os_error))})"
             case aiohttp.ClientPayloadError():
                 reason = "ended too early: the connection broke off"
             case aiohttp.ClientError():

@@ -17,12 +17,13 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO, Final
 
-from pulpit.content.paths import flaw, shown
+from pulpit.content.paths import flaw
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
 from pulpit.repositories import inventory
 from pulpit.repositories.inventory import Line
 from pulpit.repositories.storage import FILE_MODE, FOLDER_MODE, Storage, flush_file_system, flush_folder, make_folders
+from pulpit.text import shown
 
 PUBLISHED: Final = "published"
 TREES: Final = "trees"

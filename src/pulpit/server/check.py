@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from pulpit.client.screen import clean, write_line
+from pulpit.client.screen import write_line
 from pulpit.errors import ConfigurationError
 from pulpit.repositories.workplace import Workplace
 from pulpit.server import data_folder
@@ -21,6 +21,7 @@ from pulpit.server.content_types import content_types
 from pulpit.settings import Settings
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
+from pulpit.text import clean
 
 FOUND: Final = 3
 """Exit code: something is wrong, and was not repaired."""

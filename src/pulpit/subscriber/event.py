@@ -2,7 +2,6 @@
 
 import json
 import math
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -12,8 +11,6 @@ NUMBER: Final = "pulpit-number"
 REPO_ID: Final = "pulpit-repo-id"
 REPO_NUMBER: Final = "pulpit-repo-number"
 TIME: Final = "cloudEvents:time"
-
-_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,19 +97,6 @@ def plain(value: Any) -> Any:
         case date():
             return value.isoformat()
     return value if isinstance(value, float) and math.isfinite(value) else str(value)
-
-
-def neutral(text: str, keep: str = "") -> str:
-    r"""Show characters that would steer a terminal as `\x1b` or `\u202e`, but for those in `keep`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(character, keep) for character in text)
-
-
-def _shown(character: str, keep: str) -> str:
-    if character in keep or unicodedata.category(character) not in _ESCAPED:
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if character != "\\" else character
 
 
 def _refuse_constant(name: str) -> None:

@@ -18,10 +18,11 @@ from typing import Any, Final, Self
 from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.net.config_files import first_line, read_secret
-from pulpit.subscriber.event import Message, neutral, parse_body, plain
+from pulpit.subscriber.event import Message, parse_body, plain
 from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, QueueType
 from pulpit.subscriber.subscribe import Identity, make
 from pulpit.subscriber.subscription import Subscription
+from pulpit.text import escaped
 
 URL_VARIABLE: Final = "PULPIT_AMQP_URL"
 ALLOW_PLAIN: Final = "--allow-plain-without-tls"
@@ -125,7 +126,7 @@ def _tell_news(_level: int, sentence: str) -> None:
 
 
 def _tell(sentence: str) -> None:
-    sys.stderr.write(f"{neutral(sentence)}\n")
+    sys.stderr.write(f"{escaped(sentence)}\n")
     sys.stderr.flush()
 
 
@@ -179,7 +180,7 @@ def _named_brokers(
 
 def as_subject(message: Message) -> str:
     """The one line of quiet mode."""
-    return neutral(message.subject)
+    return escaped(message.subject)
 
 
 def as_text(message: Message) -> str:
@@ -191,7 +192,7 @@ def as_text(message: Message) -> str:
         **{f"header {name}": value for name, value in message.headers.items()},
     }
     width = max(map(len, known)) + 1
-    lines = [f"{neutral(name) + ':':<{width}} {_one_line(value)}" for name, value in known.items()]
+    lines = [f"{escaped(name) + ':':<{width}} {_one_line(value)}" for name, value in known.items()]
     return "\n".join([SEPARATOR, *lines, "", _readable_body(message.body)])
 
 
@@ -214,7 +215,7 @@ def as_json(message: Message) -> str:
 
 def _one_line(value: Any) -> str:
     simple = plain(value)
-    return neutral(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
+    return escaped(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
 
 
 def _readable_body(body: bytes) -> str:
@@ -222,7 +223,7 @@ def _readable_body(body: bytes) -> str:
     if isinstance(parsed, bytes):
         return repr(parsed)
     text = parsed if isinstance(parsed, str) else json.dumps(parsed, indent=2, ensure_ascii=False)
-    return neutral(text, keep="\n\t")
+    return escaped(text, keep="\n\t")
 
 
 # What ends the work before it is done ------------------------------------------------------------------------------

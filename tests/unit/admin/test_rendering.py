@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pulpit.admin.bars import Bars
 from pulpit.admin.progress import Lines, Stage, Step, pace, size, steps
-from pulpit.client.screen import WIDTH, clean, document, label
+from pulpit.client.screen import WIDTH, document, label
+from pulpit.text import clean
 
 
 def test_a_listener_is_aligned_alphabetical_and_without_hidden_keys() -> None:

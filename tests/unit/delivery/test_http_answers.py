@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.delivery.notifiers.http_answers import LONGEST_PAUSE, SHORTEST_PAUSE, outcome_of, pause, plain
+from pulpit.delivery.notifiers.http_answers import LONGEST_PAUSE, SHORTEST_PAUSE, outcome_of, pause
 from pulpit.delivery.notifiers.port import Delivered, Gone, Refused, Retry
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
@@ -40,11 +40,6 @@ def test_retry_after(written: str | None, meant: timedelta | None) -> None:
 def test_retry_after_is_always_within_bounds(text: str) -> None:
     wish = pause(text, NOW)
     assert wish is None or SHORTEST_PAUSE <= wish <= LONGEST_PAUSE
-
-
-@given(st.binary(max_size=300))
-def test_kept_text_is_one_printable_line(body: bytes) -> None:
-    assert plain(body) == "" or plain(body).isprintable()
 
 
 @given(st.integers(min_value=0, max_value=999), st.text(max_size=50))

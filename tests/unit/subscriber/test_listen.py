@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.errors import ConfigurationError
-from pulpit.subscriber.event import Message, neutral
+from pulpit.subscriber.event import Message
 from pulpit.subscriber.listen import SEPARATOR, as_json, as_subject, as_text, choose
+from pulpit.text import escaped
 
 SYNC_START = "pulp.server.repo.sync.start"
 
@@ -92,7 +93,7 @@ def test_values_that_only_amqp_has_become_json() -> None:
     [("\x1b[2J", "\\x1b[2J"), ("\u202e", "\\u202e"), ("\x9b", "\\x9b"), ("a\nb", "a\\nb"), ("ä\\", "ä\\")],
 )
 def test_what_could_steer_a_terminal_is_shown_instead(evil: str, shown: str) -> None:
-    assert neutral(evil) == shown
+    assert escaped(evil) == shown
     assert as_subject(message(subject=evil)) == shown
 
 

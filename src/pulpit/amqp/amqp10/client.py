@@ -7,8 +7,6 @@ a session of its own, because some brokers answer a mistake on a link by ending 
 
 import asyncio
 import contextlib
-import os
-import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ from pulpit.amqp.amqp10.lost import Cause, Lost
 from pulpit.amqp.amqp10.rim import GOODBYE_TIMEOUT, Rim
 from pulpit.amqp.amqp10.sasl import ClientLogin, Credentials, LoginFailed, LoginRefused, NoMechanism
 from pulpit.amqp.amqp10.words import RESOURCE_LIMIT, Condition, Terminus
+from pulpit.text import system_reason
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a broker must have answered a connection or a link."""
@@ -87,7 +86,9 @@ async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connecti
         connection.abandon()
         raise Lost(f"The broker at {address.place} did not answer in time.", Cause.SILENT) from None
     except OSError as error:
-        raise Lost(f"The broker at {address.place} cannot be reached: {_in_words(error)}.", Cause.UNREACHABLE) from None
+        raise Lost(
+            f"The broker at {address.place} cannot be reached: {system_reason(error)}.", Cause.UNREACHABLE
+        ) from None
     except Lost:
         await connection.close()
         raise
@@ -210,7 +211,7 @@ class Connection:
 
     def ended(self, error: BaseException | None) -> None:
         """The socket is gone."""
-        reason = _in_words(error) if isinstance(error, OSError) else "it broke off"
+        reason = system_reason(error) if isinstance(error, OSError) else "it broke off"
         self._lose(Lost(f"The connection to {self.address.place} is lost: {reason}.", Cause.UNREACHABLE))
 
     def take_output(self) -> bytes:
@@ -344,9 +345,3 @@ def _cause(error: LoginFailed) -> Cause:
             return Cause.MECHANISM
         case _:
             return Cause.PROTOCOL
-
-
-def _in_words(error: OSError) -> str:
-    """What the system calls it; asyncio would show the address once more."""
-    known = isinstance(error.errno, int) and error.errno > 0 and not isinstance(error, ssl.SSLError | socket.gaierror)
-    return os.strerror(error.errno) if known and error.errno else error.strerror or "it broke off"

@@ -15,10 +15,10 @@ from typing import Any, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from pulpit.clock import iso_micro
-from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum
 from pulpit.content.python import distributions
+from pulpit.text import blanked, shown
 
 ACCEPT: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 MOST_PAGE: Final = 32 * MIB
@@ -97,7 +97,7 @@ class Page:
             return True
         if self.media_type.endswith("html"):
             return False
-        raise self.refused(f"it is {paths.shown(self.media_type)}, neither HTML nor JSON")
+        raise self.refused(f"it is {shown(self.media_type)}, neither HTML nor JSON")
 
 
 def files(page: Page, project: str) -> list[Entry]:
@@ -109,7 +109,7 @@ def files(page: Page, project: str) -> list[Entry]:
     found: dict[str, Entry] = {}
     for entry in _json_files(page) if page.is_json else _html_files(page):
         if distributions.is_distribution(entry.filename) and not distributions.is_usable(entry.filename):
-            raise page.refused(f"{paths.shown(entry.filename)!r} is no name of a file")
+            raise page.refused(f"{shown(entry.filename)!r} is no name of a file")
         if distributions.parse_filename(entry.filename, project) is None:
             continue
         if found.setdefault(entry.filename, entry).checksum != entry.checksum:
@@ -127,7 +127,7 @@ def projects(page: Page) -> list[str]:
     for name in _json_projects(page) if page.is_json else _html_projects(page):
         project = distributions.project_name(name)
         if project is None:
-            raise page.refused(f"{paths.shown(name)!r} is no name of a project")
+            raise page.refused(f"{shown(name)!r} is no name of a project")
         found[project] = None
     return list(found)
 
@@ -230,8 +230,8 @@ def _check_version(page: Page, version: Any) -> None:
     """Refuse another major version than 1 (PEP 629)."""
     found = _VERSION.match(version) if isinstance(version, str) else None
     if version is not None and (found is None or int(found[1]) != 1):
-        shown = paths.shown(str(version))
-        raise page.refused(f"it follows version {shown!r} of the simple API, and 1 is what is read here")
+        readable = shown(str(version))
+        raise page.refused(f"it follows version {readable!r} of the simple API, and 1 is what is read here")
 
 
 def _joined(base: str, link: str) -> str | None:
@@ -258,7 +258,7 @@ def _text(value: Any) -> str | None:
     """A stranger's text on one line."""
     if not isinstance(value, str):
         return None
-    return "".join(one if one.isprintable() else " " for one in value[:_LONGEST_TEXT]).strip()
+    return blanked(value[:_LONGEST_TEXT]).strip()
 
 
 def _moment(value: Any) -> str | None:

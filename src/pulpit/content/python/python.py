@@ -9,7 +9,7 @@ from typing import Any, Final
 from packaging.version import InvalidVersion, Version
 
 from pulpit.clock import Clock, iso_micro, system_clock
-from pulpit.content import feed, paths, steps
+from pulpit.content import feed, steps
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
@@ -32,6 +32,7 @@ from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
+from pulpit.text import shown
 
 _KINDS: Final = {distributions.SDIST: "sdist", distributions.WHEEL: "bdist_wheel"}
 """As uploads and Pulp 2 call them."""
@@ -227,8 +228,8 @@ def uploaded_unit(filename: str, sha256: str, size: int, path: Path) -> WantedUn
     """
     named = distributions.parse_filename(filename)
     if named is None:
-        shown = paths.shown(filename)
-        raise InvalidValue("filename", f"{shown!r} is no name of a wheel or sdist, such as zoo-1.0.tar.gz.")
+        readable = shown(filename)
+        raise InvalidValue("filename", f"{readable!r} is no name of a wheel or sdist, such as zoo-1.0.tar.gz.")
     try:
         content = distributions.read_metadata(path, filename, named)
     except distributions.Unreadable as error:
@@ -243,7 +244,7 @@ def _agreed(filename: str, named: FileName, fields: Mapping[str, Any]) -> FileNa
     name, version = fields["name"] or "", fields["version"] or ""
     agreed = distributions.parse_filename(filename, distributions.project_name(name) or "")
     if agreed is None or agreed.version != _version(version):
-        said = paths.shown(f"{name} {version}")
+        said = shown(f"{name} {version}")
         raise InvalidValue("filename", f"the file says that it is {said!r}, not {named.project} {named.version}.")
     return agreed
 

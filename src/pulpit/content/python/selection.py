@@ -10,12 +10,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from pulpit.content import feed, paths
+from pulpit.content import feed
 from pulpit.content.port import Config
 from pulpit.content.python import distributions
 from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import Entry
 from pulpit.errors import InvalidValue
+from pulpit.text import shown
 
 EVERYTHING: Final = "*"
 
@@ -59,14 +60,14 @@ def _requirements(package_names: Any) -> list[str]:
 def _requirement(text: str) -> tuple[str, SpecifierSet]:
     if text == EVERYTHING:
         return EVERYTHING, SpecifierSet()
-    shown = paths.shown(text)
+    readable = shown(text)
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        raise InvalidValue("package_names", f"{shown!r} is no name such as django or django>=4,<5.") from None
+        raise InvalidValue("package_names", f"{readable!r} is no name such as django or django>=4,<5.") from None
     name = distributions.project_name(requirement.name)
     if name is None or requirement.extras or requirement.marker or requirement.url:
-        raise InvalidValue("package_names", f"{shown!r} must be a name and versions alone, as in django>=4,<5.")
+        raise InvalidValue("package_names", f"{readable!r} must be a name and versions alone, as in django>=4,<5.")
     return name, requirement.specifier
 
 

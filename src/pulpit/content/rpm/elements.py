@@ -12,8 +12,8 @@ from xml.etree.ElementTree import Element, TreeBuilder, tostring  # what is pars
 from xml.parsers import expat
 
 from pulpit.content.limits import MIB
-from pulpit.content.paths import shown
 from pulpit.content.port import BadFeed, StoredUnit, WantedUnit
+from pulpit.text import shown
 
 MOST_ELEMENT: Final = 64 * MIB
 """Characters in one child of the root."""

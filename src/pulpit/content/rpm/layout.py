@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 
-from pulpit.content import paths
 from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
 from pulpit.content.rpm import comps, modules, packages, repomd, treeinfo, updateinfo
@@ -17,6 +16,7 @@ from pulpit.content.rpm.elements import text_of
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import FILE, Written
 from pulpit.errors import WorkFailed
+from pulpit.text import shown
 
 KEY_FILE: Final = "RPM-GPG-KEY"
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -289,7 +289,7 @@ def _sqlite_lists() -> Iterator[_SqliteLists]:
             kinds = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
             yield _SqliteLists(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in kinds.items()})
         except cr.CreaterepoCError as error:
-            raise WorkFailed(f"The SQLite lists could not be written: {paths.shown(str(error))}.") from None
+            raise WorkFailed(f"The SQLite lists could not be written: {shown(str(error))}.") from None
 
 
 def _pack(source: Path, target: Target) -> None:

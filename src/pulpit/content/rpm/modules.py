@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Final
 
 import yaml
 
-from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, WantedUnit
 from pulpit.content.rpm.elements import checked_id, text_unit
+from pulpit.text import shown
 
 MODULE: Final = "modulemd"
 DEFAULTS: Final = "modulemd_defaults"
@@ -62,7 +62,7 @@ def unit(text: str, name: str) -> WantedUnit | None:
         _refuse_swelling(text, name)
         document = yaml.load(text, _Loader)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, ValueError) as error:
-        raise BadFeed(f"{name} is refused: a document is no plain YAML ({paths.shown(str(error))}).") from None
+        raise BadFeed(f"{name} is refused: a document is no plain YAML ({shown(str(error))}).") from None
     if document is None:
         return None
     data = document.get("data") if isinstance(document, dict) else None

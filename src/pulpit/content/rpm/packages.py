@@ -16,6 +16,7 @@ from pulpit.content.port import BadFeed, StoredUnit, WantedFile, WantedUnit
 from pulpit.content.rpm import repomd
 from pulpit.content.rpm.versions import Evr, evr, sort_index
 from pulpit.errors import InvalidValue, WorkFailed
+from pulpit.text import shown
 
 CREATEREPO: Final = "createrepo_c"
 RPM: Final = "rpm"
@@ -70,7 +71,7 @@ def createrepo() -> Any:
     try:
         return importlib.import_module(CREATEREPO)
     except ImportError as error:
-        reason = paths.shown(str(error))
+        reason = shown(str(error))
         raise WorkFailed(f"Yum repositories need GLib on the server (Debian: libglib2.0-0): {reason}.") from None
 
 
@@ -235,7 +236,7 @@ def _iterate(lists: Lists) -> Iterator[Any]:
                 package.epoch = "0"
             yield package
     except (cr.CreaterepoCError, OSError, UnicodeDecodeError) as error:
-        raise BadFeed(f"The lists of packages are refused: {paths.shown(str(error), 300)}") from None
+        raise BadFeed(f"The lists of packages are refused: {shown(str(error), 300)}") from None
 
 
 def _go_on(_kind: int, _message: str) -> bool:
@@ -253,7 +254,7 @@ def _check(package: Any, limits: Limits) -> None:
     Raises:
         BadFeed: why.
     """
-    subject = f"The package {paths.shown(str(package.name))!r} of the primary list"
+    subject = f"The package {shown(str(package.name))!r} of the primary list"
     parts = (package.name, package.version, package.release, package.arch, package.pkgId, package.location_href)
     if not all(parts):
         raise BadFeed(f"{subject} is refused: its name, version, architecture, checksum or location is missing.")
@@ -264,7 +265,7 @@ def _check(package: Any, limits: Limits) -> None:
     repomd.checksum(package.checksum_type or "", package.pkgId, subject)
     reason = repomd.href_flaw(package.location_href, package.location_base, limits.name_bytes)
     if reason:
-        raise BadFeed(f"{subject} is refused: its location {paths.shown(package.location_href)!r} {reason}.")
+        raise BadFeed(f"{subject} is refused: its location {shown(package.location_href)!r} {reason}.")
     if not 0 < package.size_package <= limits.file_bytes:
         raise BadFeed(f"{subject} is refused: its size is missing or not from 1 to {limits.file_bytes} bytes.")
 
@@ -272,9 +273,7 @@ def _check(package: Any, limits: Limits) -> None:
 def _refuse_collision(package: Any, places: dict[int, int]) -> None:
     mine = hash(package.pkgId)
     if places.setdefault(hash(package.location_href), mine) != mine:
-        raise BadFeed(
-            f"The primary list is refused: two packages have the location {paths.shown(package.location_href)!r}."
-        )
+        raise BadFeed(f"The primary list is refused: two packages have the location {shown(package.location_href)!r}.")
 
 
 def _unit(package: Any, urls: Sequence[str]) -> WantedUnit:
@@ -306,7 +305,7 @@ def _detail(package: Any, name: str) -> bytes:
     xml = "\0".join((cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
     packed = xml.encode()
     if len(packed) > MOST_XML or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
-        raise BadFeed(f"The package {paths.shown(name)!r} is refused: the lists say too much of it.")
+        raise BadFeed(f"The package {shown(name)!r} is refused: the lists say too much of it.")
     return zlib.compress(packed, 1)
 
 

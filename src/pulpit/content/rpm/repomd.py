@@ -12,6 +12,7 @@ from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum
 from pulpit.content.rpm import elements
+from pulpit.text import shown
 
 NAME: Final = "repodata/repomd.xml"
 FILE: Final = "yum_repo_metadata_file"
@@ -90,7 +91,7 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
     """
     algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
     if algorithm is None:
-        raise BadFeed(f"{subject} is refused: its checksum type {paths.shown(kind)!r} is unknown.")
+        raise BadFeed(f"{subject} is refused: its checksum type {shown(kind)!r} is unknown.")
     if len(digest) != DIGITS[algorithm] or not _HEX.fullmatch(digest):
         raise BadFeed(f"{subject} is refused: its checksum is no {algorithm}.")
     return Checksum(algorithm=algorithm, digest=digest)
@@ -99,7 +100,7 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
 def href_flaw(href: str, base: str | None, most_bytes: int) -> str | None:
     """What is wrong with a location, as the end of a sentence, or `None`."""
     if base:
-        return f"lies elsewhere, at {paths.shown(base)!r}"
+        return f"lies elsewhere, at {shown(base)!r}"
     return paths.flaw(href, most_bytes=most_bytes)
 
 
@@ -128,7 +129,7 @@ def _data(record: Written, timestamp: int) -> str:
 
 def _record(data: Element) -> Record:
     kind = data.get("type") or ""
-    subject = f"The list {paths.shown(kind)!r} of repomd.xml"
+    subject = f"The list {shown(kind)!r} of repomd.xml"
     if not _SAFE_TYPE.match(kind):
         raise BadFeed(f"{subject} is refused: its type is no plain word.")
     parts = {elements.local(child.tag): child for child in data}
@@ -138,7 +139,7 @@ def _record(data: Element) -> Record:
     href = location.get("href") or ""
     reason = href_flaw(href, location.get("xml:base"), 1024)
     if reason:
-        raise BadFeed(f"{subject} is refused: its location {paths.shown(href)!r} {reason}.")
+        raise BadFeed(f"{subject} is refused: its location {shown(href)!r} {reason}.")
     return Record(
         type=kind,
         path=href,

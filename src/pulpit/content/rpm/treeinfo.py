@@ -14,6 +14,7 @@ from pulpit.content.port import BadFeed, Checksum, NotForUs, NotThere, StoredUni
 from pulpit.content.rpm import mirrors, repomd
 from pulpit.content.rpm.elements import text_of, text_unit
 from pulpit.content.rpm.mirrors import Source
+from pulpit.text import shown
 
 DISTRIBUTION: Final = "distribution"
 SLOT: Final = DISTRIBUTION
@@ -99,14 +100,14 @@ def _sections(text: str) -> Mapping[str, Mapping[str, str]]:
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise BadFeed(f"treeinfo is refused: it is no INI file ({paths.shown(str(error))}).") from None
+        raise BadFeed(f"treeinfo is refused: it is no INI file ({shown(str(error))}).") from None
     return {name: dict(parser.items(name)) for name in parser.sections()}
 
 
 def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str, str]]) -> str:
     word = next((sections[section][key] for section, key in places if sections.get(section, {}).get(key)), "")
     if len(word) > _LONGEST_WORD or not word.isprintable():
-        raise BadFeed(f"treeinfo is refused: {paths.shown(word)!r} is too long or no text.")
+        raise BadFeed(f"treeinfo is refused: {shown(word)!r} is too long or no text.")
     return word
 
 
@@ -118,17 +119,17 @@ def _files(checksums: Mapping[str, str], urls: Sequence[str], limits: Limits) ->
     for path in wanted:
         reason = "is its own" if path in NAMES else paths.flaw(path, most_bytes=limits.name_bytes)
         if reason:
-            raise BadFeed(f"treeinfo is refused: the name {paths.shown(path)!r} {reason}.")
+            raise BadFeed(f"treeinfo is refused: the name {shown(path)!r} {reason}.")
     collision = paths.beneath_another(wanted)
     if collision:
-        inner, outer = map(paths.shown, collision)
+        inner, outer = map(shown, collision)
         raise BadFeed(f"treeinfo is refused: it names a file {outer!r} and a file {inner!r} in it.")
     return tuple(_file(path, stated, urls) for path, stated in wanted.items())
 
 
 def _file(path: str, stated: str, urls: Sequence[str]) -> WantedFile:
     kind, _, digest = stated.rpartition(":")
-    checksum = repomd.checksum(kind, digest, f"The file {paths.shown(path)!r} of treeinfo")
+    checksum = repomd.checksum(kind, digest, f"The file {shown(path)!r} of treeinfo")
     return WantedFile(
         relative_path=path, urls=tuple(feed.beneath(url, path) for url in urls), checksum=checksum, size=None
     )

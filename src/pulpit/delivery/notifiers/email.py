@@ -27,6 +27,7 @@ from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, 
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.settings import Email as EmailSettings
+from pulpit.text import one_line, system_reason
 
 MOST_SESSIONS: Final = 8
 """Connections to the mail server at one time."""
@@ -238,14 +239,14 @@ def complaint(error: Exception, server: MailServer) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"The certificate of the mail server {server.settings.host} is not trusted: {cause.verify_message}."
     if isinstance(cause, ssl.SSLError):
-        return f"TLS with the mail server {server.settings.host} failed ({cause.reason})."
+        return f"TLS with the mail server {server.settings.host} failed ({system_reason(cause)})."
     if isinstance(error, TimeoutError):
         return f"{server.place} did not answer within {server.settings.timeout} seconds."
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
         return f"{server.place} refused the login: {_said(Reply(code=error.code, text=error.message))}."
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"{server.place} said {_said(Reply(code=error.code, text=error.message))}."
-    return f"{server.place} could not be used: {letter.plain(error, letter.LONGEST_VALUE // 2)}."
+    return f"{server.place} could not be used: {one_line(str(error), letter.LONGEST_VALUE // 2)}."
 
 
 def _root(error: BaseException) -> BaseException:
@@ -259,7 +260,7 @@ def _is_final(code: int) -> bool:
 
 
 def _said(reply: Reply) -> str:
-    return f"{reply.code} {letter.plain(reply.text, 300)}".rstrip(" .")
+    return f"{reply.code} {one_line(reply.text, 300)}".rstrip(" .")
 
 
 def _listed(reasons: Iterable[tuple[str, str]]) -> str:

@@ -6,7 +6,6 @@ event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -28,6 +27,7 @@ from pulpit.events import Event
 from pulpit.net.addresses import ForbiddenAddress, Network, WebhookGuard
 from pulpit.net.outgoing import Resolver, guarded_sockets
 from pulpit.net.tls import client_context
+from pulpit.text import one_line, system_reason
 
 MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096
@@ -197,8 +197,8 @@ class _Poster:
         return await self._kind.session.post(url, data=body, headers=headers, ssl=trust, allow_redirects=False)
 
     async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
-        text = self._without_secrets(http_answers.plain(await _beginning(response)))
-        phrase = http_answers.plain((response.reason or "")[: http_answers.QUOTED].encode())
+        text = self._without_secrets(one_line((await _beginning(response)).decode(errors="replace"), LONGEST_ANSWER))
+        phrase = one_line(response.reason or "", http_answers.QUOTED)
         after = self._kind.pause(response)
         return http_answers.outcome_of(
             response.status, self._without_secrets(phrase), text, receiver=_place(url), after=after
@@ -230,12 +230,12 @@ def complaint(error: Exception, hook: Hook) -> str:
 def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
     cause = error.os_error
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"The name of {place} cannot be resolved ({cause.strerror})."
+        return f"The name of {place} cannot be resolved ({system_reason(cause)})."
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return f"TLS with {place} failed ({getattr(cause, 'reason', None) or cause.strerror})."
+        return f"TLS with {place} failed ({system_reason(cause)})."
     if isinstance(cause, ForbiddenAddress):
         return f"No connection to {place}: {cause.strerror}."
-    return f"No connection to {place}: {os.strerror(cause.errno) if cause.errno else cause}."
+    return f"No connection to {place}: {system_reason(cause)}."
 
 
 def _session(guard: WebhookGuard) -> aiohttp.ClientSession:

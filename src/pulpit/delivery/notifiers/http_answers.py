@@ -54,11 +54,6 @@ def pause(retry_after: str | None, now: datetime) -> timedelta | None:
     return min(max(wish, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
-def plain(body: bytes) -> str:
-    """The text of a body in one line of printable characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in body.decode(errors="replace")).split())
-
-
 def _wish(text: str, now: datetime) -> timedelta | None:
     if _SECONDS.match(text):
         return timedelta(seconds=int(text))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pulpit.clock import iso
 from pulpit.delivery.notifiers.email_config import Mailing, filled
 from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
+from pulpit.text import one_line
 
 LONGEST_VALUE: Final = 1000
 LONGEST_IN_SUBJECT: Final = 100
@@ -79,7 +80,7 @@ def subject(events: Sequence[Event], template: str) -> str:
         "repo_id": _common([event.repo_id or "" for event in events]),
         "result": _common([event.result or "" for event in events]),
     }
-    return plain(filled(template, values), 2 * LONGEST_VALUE)
+    return one_line(filled(template, values), 2 * LONGEST_VALUE)
 
 
 def text(events: Sequence[Event], *, attached: bool = True) -> str:
@@ -90,21 +91,16 @@ def text(events: Sequence[Event], *, attached: bool = True) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def plain(value: object, longest: int = LONGEST_VALUE) -> str:
-    """Show a value in one line of printable characters of bounded length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)[: 4 * longest]).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
 def headline(event: Event) -> str:
     """Say in one sentence what happened."""
-    of = f" of {plain(event.repo_id, LONGEST_IN_SUBJECT)}" if event.repo_id is not None else ""
+    of = f" of {one_line(event.repo_id, LONGEST_IN_SUBJECT)}" if event.repo_id is not None else ""
     if event.event_type not in _OPERATIONS:
-        return f"{event.event_type}{of}" + (f": {plain(event.result, LONGEST_IN_SUBJECT)}" if event.result else "")
+        return f"{event.event_type}{of}" + (f": {one_line(event.result, LONGEST_IN_SUBJECT)}" if event.result else "")
     what = f"{_OPERATIONS[event.event_type]}{of}"
     if event.event_type in _STARTS:
         return f"{what} has started."
-    return f"{what} {_ENDINGS.get(event.result or '', f'ended: {plain(event.result, LONGEST_IN_SUBJECT)}')}."
+    result = event.result or "None"
+    return f"{what} {_ENDINGS.get(result, f'ended: {one_line(result, LONGEST_IN_SUBJECT)}')}."
 
 
 def _digest(events: Sequence[Event]) -> list[str]:
@@ -127,7 +123,7 @@ def _rows(event: Event) -> Iterator[tuple[str, str]]:
     for key, label in _LABELS.items():
         value = payload.get(key)
         if value is not None:
-            yield label, "unknown" if key in _COUNTS and value == -1 else plain(value)
+            yield label, "unknown" if key in _COUNTS and value == -1 else one_line(str(value), LONGEST_VALUE)
     duration = _duration(payload)
     if duration:
         yield "Duration", duration
@@ -143,7 +139,7 @@ def _others(payload: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     keys = [key for key in payload if key not in _LABELS and key not in _LEFT_TO_THE_FILE]
     for key in keys[:MOST_ROWS]:
         if isinstance(payload[key], str | int | float):
-            yield plain(key, 40), plain(payload[key])
+            yield one_line(key, 40), one_line(str(payload[key]), LONGEST_VALUE)
 
 
 def _duration(payload: Mapping[str, Any]) -> str:
@@ -157,7 +153,7 @@ def _duration(payload: Mapping[str, Any]) -> str:
 
 
 def _common(values: Sequence[str]) -> str:
-    return plain(values[0], LONGEST_IN_SUBJECT) if len(set(values)) == 1 else SEVERAL
+    return one_line(values[0], LONGEST_IN_SUBJECT) if len(set(values)) == 1 else SEVERAL
 
 
 def _message_id(events: Sequence[Event], domain: str) -> str:

@@ -23,6 +23,7 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import InvalidValue
+from pulpit.text import shown
 
 UNIT_TYPE: Final = "note"
 LIST: Final = "notes.txt"
@@ -128,7 +129,7 @@ def _units(document: Document, url: str) -> Sequence[WantedUnit]:
     for line in document.path.read_text(errors="replace").splitlines():
         found = _LINE.fullmatch(line)
         if not found or paths.flaw(found[2]) or found[2] == LIST:
-            raise BadFeed(f"{LIST} is refused: the line {paths.shown(line)!r} is not `SHA-256 name`.")
+            raise BadFeed(f"{LIST} is refused: the line {shown(line)!r} is not `SHA-256 name`.")
         units[found[2]] = _unit(found[2], found[1], url, {})
     return list(units.values())
 
