@@ -86,8 +86,8 @@ class Messaging:
     )
     profile: str = _key(
         "",
-        "Over AMQP 1.0, which broker it is: `pulpit`, `qpid`, `rabbitmq3`, `rabbitmq4` or `plain`; empty is what the "
-        "broker calls itself.",
+        "Over AMQP 1.0, which broker it is: `qpid`, `rabbitmq3`, `rabbitmq4` or `plain`; empty is what the broker "
+        "calls itself.",
     )
     address: str = _key(
         "",
@@ -220,7 +220,7 @@ _CHOICES: Final = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("text", "json"),
     "transport": ("", *TRANSPORTS),
-    "profile": ("", "pulpit", "qpid", "rabbitmq3", "rabbitmq4", "plain"),
+    "profile": ("", "qpid", "rabbitmq3", "rabbitmq4", "plain"),
 }
 
 

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from pulpit.amqp.amqp10 import proton
-from support.broker_process import BrokerProcess, broker_process
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 from support.server import Server, pulpit
 from support.upstream import running
@@ -33,22 +31,17 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serv
         yield server, broker.url
 
 
-@pytest.fixture(params=["embedded", "rabbitmq"])
-def house10(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, str]]:
-    """A server that sends its events over AMQP 1.0, and the URL of its broker: Pulpit's own alone, or a RabbitMQ."""
+@pytest.fixture
+def house10(tmp_path: Path) -> Iterator[tuple[Server, str]]:
+    """A server that sends its events over AMQP 1.0 to a RabbitMQ, and the URL of that."""
     if not proton.available():
         pytest.skip("python-qpid-proton is not installed")
-    if request.param == "rabbitmq" and why_not():
+    if why_not():
         pytest.skip(why_not() or "")
-    broker: AbstractContextManager[BrokerProcess | RabbitMQ] = (
-        broker_process(tmp_path / "broker")
-        if request.param == "embedded"
-        else rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_amqp1_0"])
-    )
-    with broker as one:
-        conf = f"[messaging]\nurl: {one.url.replace('amqp:', 'amqp+10:')}\n"
+    with rabbitmq(tmp_path / "rabbitmq", ["rabbitmq_amqp1_0"]) as broker:
+        conf = f"[messaging]\nurl: {broker.url.replace('amqp:', 'amqp+10:')}\n"
         with pulpit(tmp_path / "data", conf) as server:
-            yield server, one.url
+            yield server, broker.url
 
 
 @pytest.fixture

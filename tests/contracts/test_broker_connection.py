@@ -23,7 +23,7 @@ def test_the_server_says_what_it_can(port: int) -> None:
         assert (wire.tune.channel_max, wire.tune.frame_max, wire.tune.heartbeat) == (2047, 131072, 60)
 
 
-@pytest.mark.parametrize("hello", [b"AMQP\x02\x01\x00\x00", b"AMQP\x00\x00\x0a\x00"])
+@pytest.mark.parametrize("hello", [b"AMQP\x02\x01\x00\x00", b"AMQP\x00\x00\x0a\x00", b"AMQP\x00\x00\x09\x02"])
 def test_another_protocol_is_told_which_one_is_spoken(port: int, hello: bytes) -> None:
     with Wire(port, opened=False) as wire:
         wire.raw(hello)

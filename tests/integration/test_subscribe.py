@@ -22,21 +22,37 @@ from support.broker_process import BrokerProcess, broker_process
 from support.cutting import cuttable
 from support.happenings import event as fired
 from support.ports import free_port
+from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 from support.waiting import until
 
 SOON: Final = 10.0
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     with broker_process(tmp_path_factory.mktemp("broker")) as process:
         yield process
 
 
-@pytest.fixture(params=["amqp", pytest.param("amqp+10", marks=needs_amqp10)])
+@pytest.fixture(scope="module")
+def real_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq"), ["rabbitmq_amqp1_0"]) as node:
+        yield node
+
+
+@pytest.fixture(
+    params=["amqp", pytest.param("amqp+10", marks=[pytest.mark.needs_rabbitmq, needs_rabbitmq, needs_amqp10])]
+)
 def scheme(request: pytest.FixtureRequest) -> str:
-    """Both protocols, for what must be the same over either."""
+    """Both protocols; RabbitMQ's plug-in for AMQP 1.0 loses the headers of 0-9-1, and what is known from them."""
     return str(request.param)
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest) -> BrokerProcess | RabbitMQ:
+    speaks_10 = "scheme" in request.fixturenames and request.getfixturevalue("scheme") == "amqp+10"
+    chosen: BrokerProcess | RabbitMQ = request.getfixturevalue("real_rabbitmq" if speaks_10 else "embedded")
+    return chosen
 
 
 def url_of(port: int, scheme: str = "amqp") -> str:
@@ -44,13 +60,15 @@ def url_of(port: int, scheme: str = "amqp") -> str:
 
 
 @pytest.fixture
-def exchange(broker: BrokerProcess) -> str:
+def exchange(broker: BrokerProcess | RabbitMQ) -> str:
     name = f"pulp-{uuid.uuid4().hex}"
     publish(broker, name, [])
     return name
 
 
-def publish(broker: BrokerProcess, exchange: str, numbers: Sequence[int], *, repo_id: str = "zoo") -> list[str]:
+def publish(
+    broker: BrokerProcess | RabbitMQ, exchange: str, numbers: Sequence[int], *, repo_id: str = "zoo"
+) -> list[str]:
     """Publish events with these numbers, as Pulpit does; answers their ids."""
     from pulpit.delivery.notifiers.amqp_listener import properties  # noqa: PLC0415 - of the server, not of who subscribes
 
@@ -66,14 +84,14 @@ def publish(broker: BrokerProcess, exchange: str, numbers: Sequence[int], *, rep
     return ids
 
 
-def repeat(broker: BrokerProcess, exchange: str, event: pulpit.Event) -> None:
+def repeat(broker: BrokerProcess | RabbitMQ, exchange: str, event: pulpit.Event) -> None:
     """Publish the very message once more, as a server does that died before it could note the confirm."""
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:
         properties = pika.BasicProperties(headers=dict(event.headers), message_id=event.id, delivery_mode=2)
         connection.channel().basic_publish(exchange, event.subject, event.body, properties)
 
 
-def waiting(broker: BrokerProcess, queue: str) -> int:
+def waiting(broker: BrokerProcess | RabbitMQ, queue: str) -> int:
     """How many messages wait in a queue that nobody reads; it is deleted."""
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:
         channel = connection.channel()
@@ -99,11 +117,11 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), 60))
 
 
-def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str, scheme: str) -> None:
+def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         seen = []
         async with pulpit.subscribe(
-            url_of(broker.port, scheme), exchange=exchange, subject="pulp.server.repo.*.finish"
+            url_of(broker.port), exchange=exchange, subject="pulp.server.repo.*.finish"
         ) as events:
             ids = publish(broker, exchange, [1, 2, 3])
             async for event in events:
@@ -121,19 +139,17 @@ def test_events_come_typed_and_in_order(broker: BrokerProcess, exchange: str, sc
     run(story)
 
 
-def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(
-    broker: BrokerProcess, exchange: str, scheme: str
-) -> None:
+def test_an_event_is_done_when_the_next_is_asked_for_or_the_block_is_left(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
-        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
+        async with pulpit.subscribe(url_of(broker.port), exchange=exchange, queue=queue) as events:
             publish(broker, exchange, [1, 2, 3, 4])
             await some(events, 2)
         with contextlib.suppress(ZeroDivisionError):
-            async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
+            async with pulpit.subscribe(url_of(broker.port), exchange=exchange, queue=queue) as events:
                 assert numbers(await some(events, 1)) == [3]
                 raise ZeroDivisionError
-        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, queue=queue) as events:
+        async with pulpit.subscribe(url_of(broker.port), exchange=exchange, queue=queue) as events:
             again = await some(events, 1)
             assert numbers(again) == [3]
             assert again[0].redelivered
@@ -148,7 +164,7 @@ def work() -> None:
 
 
 def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out_to_who_takes_long(
-    broker: BrokerProcess, exchange: str, scheme: str
+    broker: BrokerProcess | RabbitMQ, exchange: str, scheme: str
 ) -> None:
     async def story() -> None:
         with cuttable(broker.port) as wire:
@@ -165,7 +181,7 @@ def test_an_acknowledgement_leaves_before_the_next_event_is_handed_out_to_who_ta
     run(story)
 
 
-def test_a_cancelled_reader_gives_back_what_it_had_not_done(broker: BrokerProcess, exchange: str) -> None:
+def test_a_cancelled_reader_gives_back_what_it_had_not_done(broker: BrokerProcess | RabbitMQ, exchange: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
         begun = asyncio.Event()
@@ -187,11 +203,11 @@ def test_a_cancelled_reader_gives_back_what_it_had_not_done(broker: BrokerProces
     run(story)
 
 
-def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: str, scheme: str) -> None:
+def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
         asked = {"exchange": exchange, "queue": queue, "acknowledge": "explicit"}
-        async with pulpit.subscribe(url_of(broker.port, scheme), **asked) as events:  # type: ignore[arg-type] # keywords by name
+        async with pulpit.subscribe(url_of(broker.port), **asked) as events:  # type: ignore[arg-type] # keywords by name
             publish(broker, exchange, [1, 2, 3])
             first, second, third = await some(events, 3)
             events.acknowledge(second)
@@ -204,13 +220,11 @@ def test_explicit_acknowledgement_is_per_event(broker: BrokerProcess, exchange: 
     run(story)
 
 
-def test_a_lost_connection_is_made_again_and_nothing_comes_twice(
-    broker: BrokerProcess, exchange: str, scheme: str
-) -> None:
+def test_a_lost_connection_is_made_again_and_nothing_comes_twice(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         queue, news = f"{exchange}-kept", []
         with cuttable(broker.port) as wire:
-            url = url_of(wire.port, scheme)
+            url = url_of(wire.port)
             async with pulpit.subscribe(
                 url, exchange=exchange, queue=queue, on_news=lambda level, sentence: news.append((level, sentence))
             ) as events:
@@ -221,7 +235,7 @@ def test_a_lost_connection_is_made_again_and_nothing_comes_twice(
                 seen += await some(events, 1)
         assert numbers(seen) == [1, 2, 3]
         assert waiting(broker, queue) == 0
-        where = f"{scheme}://127.0.0.1:{wire.port}"
+        where = f"amqp://127.0.0.1:{wire.port}"
         assert news == [
             (logging.INFO, f"listening on exchange {exchange} for #"),
             (logging.WARNING, f"connection to {where} lost, trying again"),
@@ -231,11 +245,11 @@ def test_a_lost_connection_is_made_again_and_nothing_comes_twice(
     run(story)
 
 
-def test_a_copy_of_what_is_in_hand_is_settled_with_it(broker: BrokerProcess, exchange: str, scheme: str) -> None:
+def test_a_copy_of_what_is_in_hand_is_settled_with_it(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         queue = f"{exchange}-kept"
         with cuttable(broker.port) as wire:
-            url = url_of(wire.port, scheme)
+            url = url_of(wire.port)
             async with pulpit.subscribe(url, exchange=exchange, queue=queue, acknowledge="explicit") as events:
                 publish(broker, exchange, [1])
                 [held] = await some(events, 1)
@@ -250,7 +264,9 @@ def test_a_copy_of_what_is_in_hand_is_settled_with_it(broker: BrokerProcess, exc
     run(story)
 
 
-def test_duplicates_are_dropped_by_their_id_unless_nothing_is_remembered(broker: BrokerProcess, exchange: str) -> None:
+def test_duplicates_are_dropped_by_their_id_unless_nothing_is_remembered(
+    broker: BrokerProcess | RabbitMQ, exchange: str
+) -> None:
     async def story() -> None:
         async with (
             pulpit.subscribe(broker.url, exchange=exchange) as events,
@@ -266,10 +282,10 @@ def test_duplicates_are_dropped_by_their_id_unless_nothing_is_remembered(broker:
     run(story)
 
 
-def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess, exchange: str, scheme: str) -> None:
+def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess, exchange: str) -> None:
     async def story() -> None:
         happened: list[Any] = []
-        async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange, on_gap=happened.append) as events:
+        async with pulpit.subscribe(url_of(broker.port), exchange=exchange, on_gap=happened.append) as events:
             publish(broker, exchange, [1, 2, 5])
             publish(broker, exchange, [9], repo_id="other")
             for _ in range(4):
@@ -283,7 +299,7 @@ def test_a_gap_is_reported_before_the_event_that_shows_it(broker: BrokerProcess,
             assert events.last_numbers == {"zoo": 5, "other": 9}
             last = events.last_numbers
         async with pulpit.subscribe(
-            url_of(broker.port, scheme), exchange=exchange, on_gap=happened.append, last_numbers=last
+            url_of(broker.port), exchange=exchange, on_gap=happened.append, last_numbers=last
         ) as events:
             publish(broker, exchange, [7])
             await some(events, 1)
@@ -329,7 +345,7 @@ def test_arguments_that_cannot_be_used_are_named(arguments: dict[str, Any], key:
     assert refused.value.key == key
 
 
-def test_of_several_brokers_one_that_answers_is_enough(broker: BrokerProcess, exchange: str) -> None:
+def test_of_several_brokers_one_that_answers_is_enough(broker: BrokerProcess | RabbitMQ, exchange: str) -> None:
     async def story() -> None:
         told: list[str] = []
         urls = [f"amqp://localhost:{free_port()}", f"amqp://guest:wrong@127.0.0.1:{broker.port}", broker.url]
@@ -345,7 +361,7 @@ def test_of_several_brokers_one_that_answers_is_enough(broker: BrokerProcess, ex
     run(story)
 
 
-def test_when_every_broker_refuses_that_is_an_error(broker: BrokerProcess, exchange: str) -> None:
+def test_when_every_broker_refuses_that_is_an_error(broker: BrokerProcess | RabbitMQ, exchange: str) -> None:
     async def story() -> None:
         urls = [f"amqp://guest:geheim@127.0.0.1:{broker.port}", f"amqp://guest:geheim@localhost:{broker.port}"]
         with pytest.raises(pulpit.SubscriptionRefused, match="refuses the user name or password") as refused:
@@ -356,7 +372,7 @@ def test_when_every_broker_refuses_that_is_an_error(broker: BrokerProcess, excha
     run(story)
 
 
-def test_a_broker_that_comes_later_is_waited_for(broker: BrokerProcess, exchange: str) -> None:
+def test_a_broker_that_comes_later_is_waited_for(broker: BrokerProcess | RabbitMQ, exchange: str) -> None:
     async def story() -> None:
         async with pulpit.subscribe(broker.url, exchange=exchange) as events:
             broker.kill()
@@ -370,7 +386,9 @@ def test_a_broker_that_comes_later_is_waited_for(broker: BrokerProcess, exchange
     run(story)
 
 
-def test_nothing_is_left_running_behind_a_subscription(broker: BrokerProcess, exchange: str, scheme: str) -> None:
+def test_nothing_is_left_running_behind_a_subscription(
+    broker: BrokerProcess | RabbitMQ, exchange: str, scheme: str
+) -> None:
     async def story() -> None:
         before = asyncio.all_tasks()
         async with pulpit.subscribe(url_of(broker.port, scheme), exchange=exchange):

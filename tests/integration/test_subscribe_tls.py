@@ -13,7 +13,6 @@ from pika.credentials import ExternalCredentials
 import pulpit
 from pulpit.broker.config import User
 from pulpit.broker.passwords import Password
-from support.amqp10 import needs_amqp10
 from support.broker_thread import broker_thread
 
 CA = "ca.pem"
@@ -49,10 +48,9 @@ def publish(port: int, papers: Path) -> None:
         connection.channel().basic_publish("amq.topic", "a.b", b"{}")
 
 
-@pytest.mark.parametrize("scheme", ["amqps", pytest.param("amqps+10", marks=needs_amqp10)])
-def test_a_certificate_is_shown_and_logs_in(papers: Path, scheme: str) -> None:
+def test_a_certificate_is_shown_and_logs_in(papers: Path) -> None:
     async def story(port: int) -> None:
-        url = f"{scheme}://127.0.0.1:{port}"
+        url = f"amqps://127.0.0.1:{port}"
         async with pulpit.subscribe(url, ca_path=papers / CA, client_cert=papers / CERTIFICATE) as events:
             await asyncio.to_thread(publish, port, papers)
             event = await asyncio.wait_for(anext(events), 10)

@@ -71,7 +71,6 @@ _OF_QUEUE: Final = {
     "messages_unacknowledged": "Messages that were delivered and not acknowledged.",
     "consumers": "Consumers.",
 }
-_DIALECTS: Final = ["AMQP 0-9-1", "AMQP 1.0"]
 _TASK_STATES: Final = (tasks.WAITING, tasks.RUNNING, *sorted(tasks.ENDED))
 
 
@@ -130,10 +129,7 @@ def _of_broker(broker: dict[str, Any]) -> Iterator[Metric]:
         for queue in broker["queues"][:MOST_QUEUES]:
             family.add_metric([queue["vhost"], queue["name"]], queue[name])
         yield family
-    clients = GaugeMetricFamily("pulpit_broker_connections", "Clients.", labels=("dialect",))
-    for dialect, count in Counter(_DIALECTS + [each["dialect"] for each in broker["connections"]]).items():
-        clients.add_metric([dialect], count - 1)
-    yield clients
+    yield GaugeMetricFamily("pulpit_broker_connections", "Clients.", value=len(broker["connections"]))
 
 
 def _of_listeners(found: Iterable[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:

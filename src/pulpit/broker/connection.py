@@ -49,6 +49,8 @@ from pulpit.broker.virtualhost import VirtualHost
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
 """Headers that are taken for 0-9-1, as RabbitMQ does: those of 0-9 and 0-8, whose clients get along with it."""
+AMQP_10: Final = tuple(b"AMQP" + bytes((protocol, 1, 0, 0)) for protocol in (0, 2, 3))
+"""Headers of AMQP 1.0: plain, inside TLS, with SASL."""
 HANDSHAKE_FRAME_MAX: Final = 8192
 """Bytes of a frame before anybody has logged in."""
 UNEXPECTED_FRAME: Final = 505
@@ -60,8 +62,6 @@ _log = logging.getLogger(__name__)
 
 class Connection:
     """One client. `wake` asks the rim to call `take_output` soon; `finished` tells it to hang up after sending."""
-
-    dialect: Final = "AMQP 0-9-1"
 
     def __init__(
         self,
@@ -131,6 +131,13 @@ class Connection:
         """Check the protocol header; anything else is answered with ours, and good-bye."""
         if len(data) < len(PROTOCOL_HEADER) and b"AMQP".startswith(data[:4]):
             return data
+        if data.startswith(AMQP_10):
+            _log.warning(
+                "A client from %s speaks AMQP 1.0, and the embedded broker AMQP 0-9-1 alone: let it speak that, or"
+                " configure a RabbitMQ or Qpid under [messaging] url",
+                self.address or "this machine",
+                extra={"action": "broker_amqp10_refused"},
+            )
         if data[: len(PROTOCOL_HEADER)] not in SPOKEN:
             self.outbox.send(PROTOCOL_HEADER)
             self._finish()

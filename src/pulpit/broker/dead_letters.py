@@ -37,7 +37,6 @@ def dead_letter(
         body=message.body,
         properties=after,
     )
-    dead.native = message.native
     return dead, (keys + copy_keys(before.headers(), "BCC") if key is None else [key])
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from pulpit.broker.client import Client
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.logins import Attempt
 from pulpit.broker.permissions import Rights
@@ -57,7 +56,7 @@ class House:
         self.logins: Final = logins
         self.replies: Final = ReplyDesk()
         self.hosts: Final = {each: VirtualHost(name=each, store=store, timers=timers) for each in config.virtual_hosts}
-        self.connections: dict[Client, None] = {}
+        self.connections: dict[Any, None] = {}
         self.alarm = ""
         self.rates: Final = Rates()
         self.server_properties: Final[Mapping[str, Any]] = {

@@ -1,24 +1,17 @@
 """One published message, shared by all queues that it was routed to, and its entry in each of them."""
 
-import struct
 from typing import Any, Final
 
 from pulpit.broker.properties import Properties, read_properties, write_header
 
 OVERHEAD: Final = 600
 """Bytes of memory that a message costs beside its body, as measured with `tracemalloc`."""
-_MARK: Final = b"\x01"
-"""A header of AMQP 0-9-1 begins with the zero of its class."""
-_LENGTH: Final = struct.Struct(">I")
 
 
 class Message:
-    """What came with one publish; `address` is exchange and routing key as they stood in the method.
+    """What came with one publish; `address` is exchange and routing key as they stood in the method."""
 
-    `native` is what another dialect than AMQP 0-9-1 keeps to give the message out as it came, and nobody else reads.
-    """
-
-    __slots__ = ("_properties", "address", "body", "exchange", "fanout", "header", "id", "native", "routing_key")
+    __slots__ = ("_properties", "address", "body", "exchange", "fanout", "header", "id", "routing_key")
 
     def __init__(
         self,
@@ -38,7 +31,6 @@ class Message:
         self._properties = properties
         self.fanout = 1  # queues that share it
         self.id = 0  # where the store keeps it, if it is shared
-        self.native: bytes | None = None
 
     @property
     def properties(self) -> Properties:
@@ -51,22 +43,6 @@ class Message:
         """Give the message other properties than those it came with."""
         self._properties = properties
         self.header = write_header(len(self.body), properties)
-
-    @property
-    def head(self) -> bytes:
-        """Everything but address and body, for the store: the header, behind a mark where more than it is kept."""
-        if self.native is None:
-            return self.header
-        return b"".join((_MARK, _LENGTH.pack(len(self.header)), self.header, self.native))
-
-
-def split_head(head: bytes) -> tuple[bytes, bytes | None]:
-    """The header and what belongs to another dialect, as `Message.head` put them together."""
-    if not head.startswith(_MARK):
-        return head, None
-    start = len(_MARK) + _LENGTH.size
-    end = start + _LENGTH.unpack_from(head, len(_MARK))[0]
-    return head[start:end], head[end:]
 
 
 class Entry:

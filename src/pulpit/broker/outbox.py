@@ -12,8 +12,7 @@ WRITE_LIMIT: Final = 256 * 1024
 class Outbox:
     """`wake` asks the rim to call `take` soon; `writable` says whether deliveries may go on.
 
-    `on_writable` is called when they may again. `source` makes more output at the end of a turn, for a protocol that
-    keeps its own.
+    `on_writable` is called when they may again.
     """
 
     __slots__ = (
@@ -23,7 +22,6 @@ class Outbox:
         "_parts",
         "_peer_reads",
         "_size",
-        "_source",
         "_store",
         "_wake",
         "on_writable",
@@ -37,14 +35,12 @@ class Outbox:
         wake: Callable[[], None],
         store: Store,
         on_writable: Callable[[], None],
-        source: Callable[[], bytes] | None = None,
     ) -> None:
         self.writable = True
         self.spoke = True  # since the last heartbeat
         self.on_writable = on_writable
         self._wake: Final = wake
         self._store: Final = store
-        self._source: Final = source
         self._parts: list[bytes] = []
         self._size = 0
         self._endings: list[Callable[[], None]] = []
@@ -55,11 +51,7 @@ class Outbox:
     def send(self, data: bytes) -> None:
         """Queue bytes for the peer."""
         self._parts.append(data)
-        self.count(len(data))
-
-    def count(self, size: int) -> None:
-        """So many bytes will come from the source at the end of the turn."""
-        self._size += size
+        self._size += len(data)
         if self._size > WRITE_LIMIT:
             self.writable = False
         if not self._awake:
@@ -90,8 +82,6 @@ class Outbox:
                 call()
         if self._holds and not at_once:
             return b""
-        if self._source is not None:
-            self._parts.append(self._source())
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._size = 0

@@ -4,8 +4,8 @@
     write       an exchange: publish to it; exchange or queue: bind it to something that it then gets messages from
     read        an exchange: bind something to it; a queue: consume, get, purge
 
-Both dialects ask in one place: `require` of the `Rights` that a connection was given when it entered its virtual host.
-They stay the same as long as the connection lives, so a verdict may be remembered.
+A connection gets its `Rights` when it enters its virtual host. They stay the same as long as the connection lives, so a
+verdict may be remembered.
 """
 
 from collections.abc import Iterable

@@ -28,6 +28,7 @@ def prepare(connection: sqlite3.Connection) -> Stored:
     for statement in schema.TABLES:
         connection.execute(statement)
     connection.execute("BEGIN IMMEDIATE")
+    _upgrade(connection)
     for statement in schema.FORGET_NOT_DURABLE:
         connection.execute(statement)
     connection.execute("COMMIT")
@@ -38,6 +39,19 @@ def prepare(connection: sqlite3.Connection) -> Stored:
         bindings=connection.execute("SELECT * FROM binding").fetchall(),
         counts=connection.execute(schema.COUNTS).fetchall(),
     )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < schema.VERSION:
+        connection.create_function("unwrapped", 1, _unwrapped, deterministic=True)
+        for statement in schema.UNWRAP_HEADERS:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+def _unwrapped(header: bytes) -> bytes:
+    return header[5 : 5 + int.from_bytes(header[1:5])]
 
 
 def recover(stored: Stored, house: House) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Kept as `user_version`; 1 was never written down, so 0 is a new database or one of that version."""
 
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -46,6 +47,12 @@ FORGET_NOT_DURABLE: Final = (
         "UPDATE message SET uses = (SELECT count(*) FROM entry WHERE entry.message = message.id)"
         " WHERE uses <> (SELECT count(*) FROM entry WHERE entry.message = message.id)"
     ),
+)
+
+# version 1 kept what AMQP 1.0 needed of a message behind its header: a byte 1, the header's length, header, the rest
+UNWRAP_HEADERS: Final = tuple(
+    f"UPDATE {table} SET header = unwrapped(header) WHERE substr(header, 1, 1) = x'01'"  # noqa: S608 - our own names
+    for table in ("message", "entry")
 )
 
 LOAD: Final = (

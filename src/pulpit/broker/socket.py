@@ -5,9 +5,8 @@ import ssl
 from collections.abc import Container
 from typing import Any, Final, Protocol, cast
 
-from pulpit.broker.client import Client
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.dialects import Greeting, Particulars
+from pulpit.broker.connection import Connection
 from pulpit.broker.house import House
 from pulpit.net.addresses import is_loopback
 
@@ -48,8 +47,7 @@ class Socket(asyncio.Protocol):
         self._broker: Final = broker
         self._loop: Final = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._connection: Client | None = None
-        self._greeting: Greeting | None = None
+        self._connection: Connection | None = None
         self._flush_planned = False
         self._receiving = False
         self._reading = True
@@ -74,22 +72,17 @@ class Socket(asyncio.Protocol):
         self._shaking = True
         self._handshake = self._loop.call_later(config.handshake_timeout, self._too_slow)
         address = str((transport.get_extra_info("peername") or ("",))[0])
-        particulars = Particulars(
+        self._connection = Connection(
+            self._broker.house,
             wake=self._plan_flush,
             address=address,
             local=address == "" or is_loopback(address),  # a socket without addresses is on this machine
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
         )
-        self._greeting = Greeting(self._broker.house, particulars)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self._greeting is not None:
-            self._connection, data = self._greeting.receive(data)
-            if self._connection is None:
-                return
-            self._greeting = None
         connection = self._connection
         if connection is None:
             return
@@ -108,7 +101,6 @@ class Socket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's word
         """The socket is gone."""
         self._shaken()
-        self._greeting = None
         self._broker.sockets.discard(self)
         if self._connection is not None:
             self._connection.lost()
@@ -202,9 +194,6 @@ class Socket(asyncio.Protocol):
         """Close with good manners."""
         if self._connection is not None:
             self._connection.shut(320, "broker forced connection closure with reason 'shutdown'")
-        elif self._greeting is not None and self._transport is not None:
-            self._greeting = None
-            self._transport.close()
 
     def dismiss(self, users: Container[str]) -> None:
         """Close with good manners if it is one of these users, who may come back under new terms."""

@@ -60,9 +60,8 @@ class BindingStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionStatus:
-    """One client; `product` is what it calls itself. In AMQP 1.0 sessions count as channels."""
+    """One client; `product` is what it calls itself."""
 
-    dialect: str
     address: str
     user: str
     vhost: str
@@ -174,7 +173,6 @@ def _bindings(house: House) -> list[BindingStatus]:
 def _connections(house: House) -> list[ConnectionStatus]:
     return [
         ConnectionStatus(
-            dialect=connection.dialect,
             address=connection.address,
             user=connection.user,
             vhost=connection.host.name,

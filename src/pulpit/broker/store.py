@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from pulpit.broker import schema
 from pulpit.broker.memory import Memory
-from pulpit.broker.message import Entry, Message, split_head
+from pulpit.broker.message import Entry, Message
 from pulpit.broker.timers import Timers
 from pulpit.broker.writer import Batch, Done
 
@@ -172,8 +172,8 @@ class Store:
 
 
 def _entry(row: tuple[Any, ...], priority: int, batch: int) -> Entry:
-    entry_id, redelivered, expires_at, message_id, _, address, head, body = row
-    message = message_from(address, head, body)
+    entry_id, redelivered, expires_at, message_id, _, address, header, body = row
+    message = message_from(address, header, body)
     message.id = message_id or 0
     entry = Entry(id=entry_id, message=message, queue=None, priority=priority, expires_at=expires_at)
     entry.redelivered = bool(redelivered)
@@ -183,11 +183,10 @@ def _entry(row: tuple[Any, ...], priority: int, batch: int) -> Entry:
     return entry
 
 
-def message_from(address: bytes, head: bytes, body: bytes) -> Message:
+def message_from(address: bytes, header: bytes, body: bytes) -> Message:
     """A message as the store keeps it; the address is two short strings."""
     middle = 1 + address[0]
-    header, native = split_head(head)
-    message = Message(
+    return Message(
         exchange=address[1:middle].decode("utf-8", "surrogateescape"),
         routing_key=address[middle + 1 :].decode("utf-8", "surrogateescape"),
         address=address,
@@ -195,8 +194,6 @@ def message_from(address: bytes, head: bytes, body: bytes) -> Message:
         body=body,
         properties=None,
     )
-    message.native = native
-    return message
 
 
 def _nothing() -> None:

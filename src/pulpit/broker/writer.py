@@ -115,7 +115,7 @@ def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     """Insert before deleting and wiping, because a batch may wipe what it inserts."""
     shared = Counter(entry.message for entry in batch.entries if entry.message.id)
-    rows = [(m.id, uses, m.address, m.head, m.body) for m, uses in shared.items()]
+    rows = [(m.id, uses, m.address, m.header, m.body) for m, uses in shared.items()]
     _insert(connection, schema.INSERT_MESSAGES, schema.MESSAGE_COLUMNS, rows, schema.USED_AGAIN)
     _insert(connection, schema.INSERT_ENTRIES, schema.ENTRY_COLUMNS, [_row(entry) for entry in batch.entries], "")
     _delete(connection, batch.deletes)
@@ -133,7 +133,7 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def _row(entry: Entry) -> tuple[Any, ...]:
     message = entry.message
-    own = (None, None, None) if message.id else (message.address, message.head, message.body)
+    own = (None, None, None) if message.id else (message.address, message.header, message.body)
     return (
         entry.id,
         entry.queue.id,

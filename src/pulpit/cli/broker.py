@@ -21,17 +21,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "queues": tuple(_OF_QUEUES.split()),
     "exchanges": ("vhost", "name", "type", "durable", "auto_delete", "internal"),
     "bindings": ("vhost", "source", "destination_kind", "destination", "routing_key"),
-    "connections": (
-        "address",
-        "user",
-        "vhost",
-        "dialect",
-        "product",
-        "channels",
-        "consumers",
-        "unacknowledged",
-        "blocked",
-    ),
+    "connections": ("address", "user", "vhost", "product", "channels", "consumers", "unacknowledged", "blocked"),
 }
 _MEANINGS: Final = {
     "queues": "List queues with their messages, consumers and rates (messages a second).",

@@ -23,7 +23,7 @@ import uvicorn
 import uvloop
 
 from pulpit import logs
-from pulpit.amqp.address import BrokerAddress
+from pulpit.amqp.address import TRANSPORTS, BrokerAddress
 from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.amqp.amqp10 import proton
 from pulpit.amqp.amqp10.client import ClientSettings
@@ -150,6 +150,9 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
     """Start the embedded broker, if it is wanted."""
     if not settings.embedded_broker:
         return None
+    if TRANSPORTS.get(settings.messaging.transport):
+        reason = "the broker inside speaks AMQP 0-9-1 alone; name the broker that speaks AMQP 1.0 by url."
+        raise ConfigurationError("[messaging] transport", reason)
     config, password = brokering.with_own_user(brokering.broker_config(settings))
     broker = await stack.enter_async_context(Broker(config))
     _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})

@@ -126,3 +126,20 @@ def test_messages_come_back_from_sqlite(tmp_path: Path, timers: HandTimers) -> N
     assert reader.execute("SELECT count(*) FROM message").fetchone() == (0,)
     writer.stop()
     reader.close()
+
+
+def test_messages_that_came_over_amqp_10_keep_the_form_of_0_9_1(tmp_path: Path) -> None:
+    """Version 1 of the tables kept the other form behind the header."""
+    database = open_database(tmp_path / "broker.db")
+    prepare(database)
+    header = bytes.fromhex("003c0000") + bytes(10)
+    wrapped = b"\x01" + len(header).to_bytes(4) + header + b"what came over AMQP 1.0"
+    database.execute("INSERT INTO queue VALUES (1, '/', 'q', 0, x'00000000', 0)")
+    for number, kept in enumerate((wrapped, header), 1):
+        values = (number, 1, 0, 1, 0, None, None, 4, b"\x00\x01q", kept, b"body")
+        database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    database.execute("PRAGMA user_version = 0")
+    prepare(database)
+    assert database.execute("SELECT header FROM entry").fetchall() == [(header,), (header,)]
+    assert database.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+    database.close()
