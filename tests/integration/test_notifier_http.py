@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from pulpit import __version__
 from pulpit.clock import system_clock
-from pulpit.delivery import signing
+from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers.http import LONGEST_ANSWER, Http
 from pulpit.delivery.notifiers.port import Delivered, Gone, Notifier, Outcome, Refused, Retry
 from pulpit.net.addresses import Network, parse_networks
@@ -80,7 +80,7 @@ def test_posts_the_body_with_all_headers() -> None:
 
 def test_signs_for_the_new_secret_and_the_old_one() -> None:
     async def story() -> None:
-        new, old, happened = signing.new_secret(), signing.new_secret(), event()
+        new, old, happened = event_headers.new_secret(), event_headers.new_secret(), event()
         async with sink() as far, notifier(url=far.url, secret=new, old_secret=old) as hook:
             await hook.deliver([happened])
         (call,) = far.calls
@@ -186,7 +186,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
 
 def test_a_receiver_that_repeats_the_request_gives_no_secret_away() -> None:
     async def story() -> None:
-        secret = signing.new_secret()
+        secret = event_headers.new_secret()
 
         def echo(call: Call) -> web.Response:
             return web.Response(status=500, text=f"{dict(call.headers)} {secret} hunter22")

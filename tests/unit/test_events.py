@@ -64,8 +64,8 @@ def test_ids_sort_by_the_time_they_were_made() -> None:
 
 
 @given(st.integers(min_value=1, max_value=10_000), st.floats(min_value=0, max_value=1, exclude_max=True))
-def test_pauses_grow_to_a_limit_and_never_vanish(attempts: int, luck: float) -> None:
+def test_pauses_grow_to_a_limit_and_never_vanish(attempts: int, random: float) -> None:
     first, longest = timedelta(seconds=1), timedelta(minutes=5)
-    pause = backoff.delay(attempts, first=first, longest=longest, luck=luck)
+    pause = backoff.delay(attempts, first=first, longest=longest, random=random)
     assert first / 2 < pause <= longest
     assert pause <= first * 2 ** min(attempts - 1, 30)

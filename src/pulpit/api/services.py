@@ -19,7 +19,7 @@ from pulpit.api.v2.models import CallReport
 from pulpit.clock import Clock
 from pulpit.content import access
 from pulpit.content.port import ContentType
-from pulpit.delivery.news import News
+from pulpit.delivery.log_reader import Announcements
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.published.access import Exposure
@@ -105,7 +105,7 @@ class Services:
     """What the embedded broker looks like; none where there is none."""
     exposure: Exposure = field(default_factory=Exposure)
     """How the server can be reached."""
-    news: News = field(default_factory=News)
+    announcements: Announcements = field(default_factory=Announcements)
     """Word of new events."""
     waiting: Semaphore = field(default_factory=lambda: Semaphore(MOST_WAITING))
     """Places of those who wait for events."""

@@ -96,8 +96,8 @@ class Sending:
         self._acknowledge(answer, len(batch))
 
     def _wait(self, failure: NoConnection | Busy, failures: int, deadline: float, batch: Sequence[Entry]) -> None:
-        luck = random.random()  # noqa: S311 - no secret
-        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, luck=luck).total_seconds()
+        jitter = random.random()  # noqa: S311 - no secret
+        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, random=jitter).total_seconds()
         if self.clock() + pause > deadline:
             first, last = batch[0].number, batch[-1].number
             which = f"line {first} is" if first == last else f"lines {first} to {last} are"

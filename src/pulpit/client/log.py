@@ -113,7 +113,7 @@ def _patiently(server: Server, after: int, narrowed: Query, tell: Tell, sleep: S
             failures += 1
             if failures == 1:
                 tell(f"{failure} Trying again until it does.")
-        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, luck=random.random())  # noqa: S311 - no secret
+        pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, random=random.random())  # noqa: S311 - no secret
         sleep(pause.total_seconds())
 
 

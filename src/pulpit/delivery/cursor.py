@@ -21,17 +21,12 @@ from typing import Final
 
 from pulpit import backoff
 from pulpit.clock import Clock
-from pulpit.delivery.ledger import Ledger
-from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Refused, Retry
-from pulpit.delivery.outcome_words import described
-from pulpit.delivery.reader import Batch, LogReader
-from pulpit.delivery.wishes import Wish, wish
+from pulpit.delivery.log_reader import Batch, LogReader, filter_of
+from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Refused, Retry, described
+from pulpit.delivery.position_writer import PositionWriter
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery, Listener
-
-Luck = Callable[[], float]
-"""Answers a random number from 0 up to 1."""
 
 _BURY_AT_ONCE: Final = 500
 _NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
@@ -58,19 +53,19 @@ class Cursor:
         notifier: Notifier,
         pace: Pace,
         reader: LogReader,
-        ledger: Ledger,
+        writer: PositionWriter,
         *,
         clock: Clock,
-        luck: Luck = random.random,
+        random: Callable[[], float] = random.random,
     ) -> None:
         self._listener: Final = listener
         self._notifier: Final = notifier
         self._pace: Final = pace
         self._reader: Final = reader
-        self._ledger: Final = ledger
+        self._writer: Final = writer
         self._clock: Final = clock
-        self._luck: Final = luck
-        self._wish: Final[Wish] = wish(listener)
+        self._random: Final = random
+        self._wanted: Final = filter_of(listener)
         self._awake: Final = asyncio.Event()
         self._under_way: deque[_UnderWay] = deque()
         self._read_to = listener.position
@@ -124,7 +119,7 @@ class Cursor:
 
     async def _start_batches(self) -> None:
         while len(self._under_way) < self._pace.overlap:
-            batch = await self._reader.next_batch(self._read_to, self._wish, self._pace.batch)
+            batch = await self._reader.next_batch(self._read_to, self._wanted, self._pace.batch)
             self._read_to = batch.scanned_to
             if not batch.events:
                 return
@@ -143,9 +138,9 @@ class Cursor:
         if len(self._under_way) >= self._pace.overlap:
             await asyncio.wait({task})
             return
-        news = asyncio.create_task(self._awake.wait())
-        await asyncio.wait({task, news}, return_when=asyncio.FIRST_COMPLETED)
-        news.cancel()
+        woken = asyncio.create_task(self._awake.wait())
+        await asyncio.wait({task, woken}, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
 
     async def _settle(self, done: _UnderWay) -> Retry | None:
         """Write down what became of a batch, in order, up to the first event that must be tried again."""
@@ -158,7 +153,7 @@ class Cursor:
             await self._bury(_letters(event, outcome))
         if len(outcomes) < len(events):
             return await self._postpone(events[len(outcomes)], _NOT_TRIED)
-        self._ledger.settle(self._listener, done.batch.scanned_to)
+        self._writer.settle(self._listener, done.batch.scanned_to)
         return None
 
     def _outcomes(self, task: asyncio.Task[Sequence[Outcome]]) -> Sequence[Outcome]:
@@ -184,18 +179,18 @@ class Cursor:
                 event_count=len(events),
                 answer=answer,
             )
-            self._ledger.note(attempt)
+            self._writer.note(attempt)
 
     async def _note_recovery(self, outcomes: Sequence[Outcome]) -> None:
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
-            await self._ledger.recover(self._listener)
+            await self._writer.recover(self._listener)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
         """Go back to before an event that must be tried again, and put aside what has been tried for too long."""
         self._read_to = event.number - 1
-        self._ledger.settle(self._listener, self._read_to)
+        self._writer.settle(self._listener, self._read_to)
         reason = f"Given up after {self._failures + 1} attempts: {trouble.reason}"
         while expired := await self._expired():
             await self._bury([NewDeadLetter(event_number=each.number, reason=reason) for each in expired])
@@ -208,7 +203,7 @@ class Cursor:
             return []
         since, patience = self._failing_since, timedelta(seconds=self._listener.give_up_after)
         latest = self._clock() - patience
-        batch = await self._reader.next_batch(self._read_to, self._wish, _BURY_AT_ONCE)
+        batch = await self._reader.next_batch(self._read_to, self._wanted, _BURY_AT_ONCE)
         return list(takewhile(lambda event: max(since, event.occurred_at) <= latest, batch.events))
 
     async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:
@@ -216,13 +211,13 @@ class Cursor:
             numbers = [letter.event_number for letter in letters]
             extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
             _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
-            await self._ledger.bury(self._listener, letters, attempts=self._failures + 1)
+            await self._writer.bury(self._listener, letters, attempts=self._failures + 1)
 
     async def _wait_after(self, trouble: Retry) -> None:
         if isinstance(trouble, Gone):
             extra = {"action": "listener_paused", "listener": self._listener.id}
             _log.warning("listener paused: %s", trouble.reason, extra=extra)
-            await self._ledger.pause(self._listener, trouble.reason)
+            await self._writer.pause(self._listener, trouble.reason)
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
         if not isinstance(trouble, Later) and trouble is not _NOT_TRIED:
             await self._note_failure(trouble)
@@ -234,13 +229,13 @@ class Cursor:
         self._failing_since = self._failing_since or self._clock()
         extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
         _log.warning("delivery failed: %s", trouble.reason, extra=extra)
-        await self._ledger.fail(self._listener, trouble.reason)
+        await self._writer.fail(self._listener, trouble.reason)
 
     def _pause(self, trouble: Retry) -> timedelta:
         if trouble.after is not None:
             return trouble.after
         first, longest = self._pace.first_retry, self._pace.longest_retry
-        return backoff.delay(self._failures, first=first, longest=longest, luck=self._luck())
+        return backoff.delay(self._failures, first=first, longest=longest, random=self._random())
 
     async def _drop_under_way(self) -> None:
         """Abandon what is under way; it will be read again from the position."""

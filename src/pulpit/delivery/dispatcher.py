@@ -12,16 +12,13 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor
-from pulpit.delivery.leases import Leases
-from pulpit.delivery.ledger import Ledger
-from pulpit.delivery.news import News
+from pulpit.delivery.log_reader import READ_AT_ONCE, Announcements, LogReader, RecentEvents
 from pulpit.delivery.notifiers.port import NotifierTypes
-from pulpit.delivery.reader import READ_AT_ONCE, LogReader
+from pulpit.delivery.position_writer import PositionWriter
 from pulpit.delivery.redrive import Redriver
-from pulpit.delivery.tail import Tail
 from pulpit.errors import DatabaseUnavailable, StorageFull
 from pulpit.events import Event, as_topic
-from pulpit.store import event_log, listeners
+from pulpit.store import event_log, listeners, servers
 from pulpit.store.database import Database, when_available
 from pulpit.store.listeners import Listener, Move
 from pulpit.store.wakeups import Wakeup
@@ -36,26 +33,29 @@ LAST_WORDS: Final = 3.0
 RESTART_PAUSE: Final = 1.0
 """Seconds before a cursor that failed by a bug is started again."""
 
+RENEW: Final = 4.0
+"""Seconds between renewals; a lease outlives two that fail."""
+
 _log = logging.getLogger(__name__)
 
 
 class Dispatcher:
     """The running delivery engine."""
 
-    def __init__(self, database: Database, kinds: NotifierTypes, clock: Clock, *, node: str = "") -> None:
+    def __init__(self, database: Database, types: NotifierTypes, clock: Clock, *, node: str = "") -> None:
         """Prepare; `node` is this server's name where several share the database."""
         self._database: Final = database
-        self._kinds: Final = kinds
+        self._types: Final = types
         self._clock: Final = clock
-        self._ledger: Final = Ledger(database, clock)
+        self._writer: Final = PositionWriter(database, clock)
         self._cursors: Final[dict[str, tuple[Listener, Cursor, asyncio.Task[None]]]] = {}
         self._known: dict[str, int] = {}
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_fired: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
         self._leases: Final = Leases(database, node, clock, self._listeners_rang.set)
-        self._redriver: Final = Redriver(database, kinds, clock, mine=self._leases.has)
-        self.news: Final = News()
+        self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
+        self.announcements: Final = Announcements()
         """Rung when events have been announced."""
 
     @property
@@ -66,7 +66,7 @@ class Dispatcher:
     def position(self, listener: Listener) -> int:
         """How far a listener is at this moment; the stored position follows a little later."""
         running = self._cursors.get(listener.id)
-        return self._tail.head if running and running[1].parked else listener.position
+        return self._recent.head if running and running[1].parked else listener.position
 
     def _listeners_changed(self) -> None:
         self._listeners_rang.set()
@@ -74,9 +74,9 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver until cancelled; then every settled position has been written."""
-        self._tail = Tail(await when_available(self._head))
-        self._reader = LogReader(self._database, self._tail)
-        ledger = asyncio.create_task(self._ledger.run())
+        self._recent = RecentEvents(await when_available(self._head))
+        self._reader = LogReader(self._database, self._recent)
+        writing = asyncio.create_task(self._writer.run())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._route())
@@ -89,30 +89,30 @@ class Dispatcher:
                 async with asyncio.timeout(LAST_WORDS):
                     await self._write_idle()
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
-            ledger.cancel()
-            await asyncio.wait({ledger}, timeout=LAST_WORDS)
-            await self._kinds.close()
+            writing.cancel()
+            await asyncio.wait({writing}, timeout=LAST_WORDS)
+            await self._types.close()
             with contextlib.suppress(StorageFull, DatabaseUnavailable):
                 await asyncio.to_thread(self._leases.leave)
 
     async def _route(self) -> None:
         while True:
             self._events_fired.clear()
-            news = await when_available(self._read_news)
-            self._announce(news)
-            if len(news) < READ_AT_ONCE:
+            events = await when_available(self._read_new)
+            self._announce(events)
+            if len(events) < READ_AT_ONCE:
                 await _set_or_due(self._events_fired)
 
-    def _announce(self, news: Sequence[Event]) -> None:
-        self._tail.extend(news)
+    def _announce(self, events: Sequence[Event]) -> None:
+        self._recent.extend(events)
         takers: dict[str, set[str]] = {}
-        for event in news:
+        for event in events:
             if event.event_type not in takers:
                 takers[event.event_type] = self._wanted_by.match(event.event_type)
             for listener_id in takers[event.event_type]:
                 self._cursors[listener_id][1].offer(event.number)
-        if news:
-            self.news.ring()
+        if events:
+            self.announcements.ring()
 
     async def _follow_listeners(self) -> None:
         while True:
@@ -125,12 +125,16 @@ class Dispatcher:
     async def _take_over(self, current: Sequence[Listener]) -> None:
         """Stop the cursors of listeners that were changed or deleted, start those of new and changed ones."""
         revisions = {listener.id: listener.revision for listener in current}
-        stale = [each for each in self._cursors if self._cursors[each][0].revision != revisions.get(each)]
+        stale = [
+            listener_id
+            for listener_id, (listener, _, _) in self._cursors.items()
+            if listener.revision != revisions.get(listener_id)
+        ]
         await asyncio.gather(*(self._stop(listener_id) for listener_id in stale))
         replayed = [listener for listener in current if listener.replay_from is not None]
         if stale or replayed:
-            await self._ledger.flush()
-            await self._ledger.go_back(replayed)
+            await self._writer.flush()
+            await self._writer.go_back(replayed)
             current = await when_available(self._every)
         for listener in current:
             if listener.id not in self._cursors and not listener.paused:
@@ -138,14 +142,14 @@ class Dispatcher:
         self._known = {listener.id: listener.revision for listener in current}
 
     def _start(self, listener: Listener) -> None:
-        if listener.notifier_type_id not in self._kinds:
+        if listener.notifier_type_id not in self._types:
             extra = {"action": "notifier_unknown", "listener": listener.id}
             _log.error("no notifier of type %s here", listener.notifier_type_id, extra=extra)
             return
-        kind = self._kinds[listener.notifier_type_id]
-        notifier = kind.open(listener.notifier_config)
-        pace = self._kinds.pace(listener.notifier_type_id, listener.notifier_config)
-        cursor = Cursor(listener, notifier, pace, self._reader, self._ledger, clock=self._clock)
+        notifier_type = self._types[listener.notifier_type_id]
+        notifier = notifier_type.open(listener.notifier_config)
+        pace = self._types.pace(listener.notifier_type_id, listener.notifier_config)
+        cursor = Cursor(listener, notifier, pace, self._reader, self._writer, clock=self._clock)
         task = asyncio.create_task(self._keep_going(listener, cursor))
         self._cursors[listener.id] = (listener, cursor, task)
         for pattern in listener.event_types:
@@ -179,21 +183,21 @@ class Dispatcher:
             await self._write_idle()
 
     async def _write_idle(self) -> None:
-        head = self._tail.head
+        head = self._recent.head
         idle = [
             Move(listener_id=listener.id, epoch=listener.epoch, position=head)
             for listener, cursor, _ in self._cursors.values()
             if cursor.parked
         ]
-        await self._ledger.idle(idle)
+        await self._writer.idle(idle)
 
     def _head(self) -> int:
         with self._database.read() as connection:
             return event_log.head(connection)
 
-    def _read_news(self) -> Sequence[Event]:
+    def _read_new(self) -> Sequence[Event]:
         with self._database.read() as connection:
-            return event_log.read_after(connection, self._tail.head, limit=READ_AT_ONCE)
+            return event_log.read_after(connection, self._recent.head, limit=READ_AT_ONCE)
 
     def _revisions(self) -> dict[str, int]:
         with self._database.read() as connection:
@@ -209,3 +213,47 @@ async def _set_or_due(event: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(POLL):  # `wait_for` of Python 3.11 may swallow a cancellation
             await event.wait()
+
+
+class Leases:
+    """The server's own listeners, kept by renewal; after a lease has run out nothing is its own any more."""
+
+    def __init__(self, database: Database, node: str, clock: Clock, changed: Callable[[], None]) -> None:
+        self._database: Final = database
+        self._node: Final = node
+        self._clock: Final = clock
+        self._changed: Final = changed
+        self._mine: set[str] | None = None if database.is_sqlite else set()
+
+    def has(self, listener_id: str) -> bool:
+        """Whether a listener is this server's to deliver to."""
+        return self._mine is None or listener_id in self._mine
+
+    async def run(self) -> None:
+        """Renew until cancelled; where one server is alone there is nothing to do."""
+        if self._mine is None:
+            return
+        loop = asyncio.get_running_loop()
+        sure_until = loop.time()
+        while True:
+            asked_at = loop.time()
+            try:
+                mine = await asyncio.to_thread(self._renew)
+                sure_until = asked_at + servers.LEASE.total_seconds()
+            except (StorageFull, DatabaseUnavailable) as error:
+                _log.warning("leases not renewed: %s", error, extra={"action": "lease_not_renewed"})
+                mine = self._mine if loop.time() < sure_until else set()
+            if mine != self._mine:
+                self._mine = mine
+                self._changed()
+            await asyncio.sleep(RENEW)
+
+    def leave(self) -> None:
+        """Let go of everything, so that others take over at once."""
+        if self._mine is not None:
+            with self._database.write() as tx:
+                servers.leave(tx, self._node)
+
+    def _renew(self) -> set[str]:
+        with self._database.write() as tx:
+            return servers.renew(tx, self._node, now=self._clock())

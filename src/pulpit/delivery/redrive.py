@@ -1,4 +1,4 @@
-"""Sends dead letters again that an operator has marked, beside the cursors and out of their order.
+"""Events out of turn: dead letters that an operator has marked to be sent again, and tests of a listener.
 
     marked ──▶ delivered: gone │ refused: the new reason, no mark │ to be tried again: still marked, after a pause
 
@@ -10,17 +10,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from pulpit import backoff
 from pulpit.clock import Clock
-from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Refused, Retry
-from pulpit.delivery.outcome_words import described
-from pulpit.delivery.single import config_for_one, deliver_one
-from pulpit.events import Event
+from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Refused, Retry, described
+from pulpit.events import TEST, Event, encode_body, own_trace
+from pulpit.ids import uuid7
 from pulpit.store import dead_letters, event_log, listeners
 from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
@@ -34,6 +33,10 @@ PATIENCE: Final = 60.0
 """Seconds that one letter may take."""
 SHORTEST_PAUSE: Final = 0.1
 """Seconds between two rounds in which there was nothing more to do at once."""
+
+TEST_PATIENCE: Final = 20.0
+"""Seconds that a test may take."""
+TIMEOUT: Final = "timeout"
 
 _log = logging.getLogger(__name__)
 
@@ -52,17 +55,17 @@ class Redriver:
     def __init__(
         self,
         database: Database,
-        kinds: NotifierTypes,
+        types: NotifierTypes,
         clock: Clock,
         *,
         mine: Callable[[str], bool] = lambda _: True,
-        luck: Callable[[], float] = random.random,
+        random: Callable[[], float] = random.random,
     ) -> None:
         self._database: Final = database
-        self._kinds: Final = kinds
+        self._types: Final = types
         self._clock: Final = clock
         self._mine: Final = mine
-        self._luck: Final = luck
+        self._random: Final = random
         self._rang: Final = asyncio.Event()
         self._resting: Final[dict[str, _Rest]] = {}
 
@@ -102,8 +105,8 @@ class Redriver:
             self._resting.pop(listener.id, None)
 
     async def _send_all(self, listener: Listener, recipient: str | None, letters: Iterable[DeadLetter]) -> bool:
-        kind = self._kinds[listener.notifier_type_id]
-        notifier = kind.open(config_for_one(listener.notifier_config, recipient))
+        notifier_type = self._types[listener.notifier_type_id]
+        notifier = notifier_type.open(config_for_one(listener.notifier_config, recipient))
         try:
             for letter in letters:
                 outcome = await self._send(listener, notifier, letter)
@@ -156,10 +159,10 @@ class Redriver:
         dead_letters.add(tx, letter.listener_id, fresh, attempts=letter.attempts + 1, now=self._clock())
 
     def _rest(self, listener: Listener) -> None:
-        pace = self._kinds[listener.notifier_type_id].pace
+        pace = self._types[listener.notifier_type_id].pace
         before = self._resting.get(listener.id)
         failures = before.failures + 1 if before else 1
-        pause = backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, luck=self._luck())
+        pause = backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, random=self._random())
         until = asyncio.get_running_loop().time() + pause.total_seconds()
         self._resting[listener.id] = _Rest(failures=failures, until=until)
 
@@ -172,10 +175,10 @@ class Redriver:
     def _read(self, resting: set[str]) -> list[tuple[Listener, list[DeadLetter]]]:
         """The letters that are due, by listener; nothing is due for listeners that rest, pause or are unknown here."""
         with self._database.read() as connection:
-            known = {each.id: each for each in listeners.every(connection)}
+            known = {listener.id: listener for listener in listeners.every(connection)}
             for gone in self._resting.keys() - known.keys():
                 del self._resting[gone]
-            quiet = {each.id for each in known.values() if not self._serves(each)}
+            quiet = {listener.id for listener in known.values() if not self._serves(listener)}
             found = dead_letters.to_send_again(connection, limit=AT_ONCE, besides=quiet | resting)
         found.sort(key=lambda letter: letter.listener_id)
         portions = groupby(found, key=lambda letter: letter.listener_id)
@@ -183,8 +186,83 @@ class Redriver:
 
     def _serves(self, listener: Listener) -> bool:
         """Whether anything may be sent to a listener now, and by this server of several."""
-        return not listener.paused and listener.notifier_type_id in self._kinds and self._mine(listener.id)
+        return not listener.paused and listener.notifier_type_id in self._types and self._mine(listener.id)
 
     def _event(self, number: int) -> Event | None:
         with self._database.read() as connection:
             return event_log.get(connection, number)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What a test sent, and what came of it."""
+
+    request: Mapping[str, Any]
+    outcome: str
+    answer: str | None = None
+    reason: str | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    duration_ms: int
+
+
+def config_for_one(config: Mapping[str, Any], recipient: str | None) -> dict[str, Any]:
+    """A configuration that sends one event at once, and only to one of several addresses if one is named."""
+    narrowed = {key: value for key, value in config.items() if key != "digest"}
+    return narrowed if recipient is None else {**narrowed, "addresses": [recipient]}
+
+
+def test_event(listener: Listener, clock: Clock) -> Event:
+    """An event that is in no log; its number is 0."""
+    event_id = uuid7()
+    return Event(
+        number=0,
+        id=event_id,
+        event_type=TEST,
+        repo_id=None,
+        repo_number=None,
+        result=None,
+        occurred_at=clock(),
+        traceparent=own_trace(event_id, None),
+        body=encode_body(TEST, {"listener_id": listener.id}, None),
+    )
+
+
+async def try_out(listener: Listener, types: NotifierTypes, clock: Clock, *, patience: float = TEST_PATIENCE) -> Trial:
+    """Send a test event by a listener's way and tell everything about it."""
+    notifier = types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
+    event = test_event(listener, clock)
+    begun = asyncio.get_running_loop().time()
+    try:
+        request = notifier.describe(event)
+        outcome = await _bounded(notifier, event, patience)
+    finally:
+        await notifier.close()
+    duration_ms = round((asyncio.get_running_loop().time() - begun) * 1000)
+    if outcome is None:
+        reason = f"Nothing was answered within {patience:g} seconds."
+        return Trial(request=request, outcome=TIMEOUT, reason=reason, duration_ms=duration_ms)
+    word, said = described(outcome)
+    if isinstance(outcome, Delivered):
+        return Trial(request=request, outcome=word, answer=said, refused=outcome.refused, duration_ms=duration_ms)
+    return Trial(request=request, outcome=word, reason=said, duration_ms=duration_ms)
+
+
+async def deliver_one(notifier: Notifier, event: Event, *, patience: float) -> Outcome:
+    """Deliver one event within a time; whatever else goes wrong is a reason to try again."""
+    outcome = await _bounded(notifier, event, patience)
+    return outcome or Retry(reason=f"Nothing was answered within {patience:g} seconds.")
+
+
+async def _bounded(notifier: Notifier, event: Event, patience: float) -> Outcome | None:
+    outcomes: Sequence[Outcome] = ()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            try:
+                outcomes = await notifier.deliver([event])
+            except Exception as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                _log.exception("a notifier failed", extra={"action": "notifier_bug"})
+                return Retry(reason=f"Internal error: {type(error).__name__}.")
+            return outcomes[0] if outcomes else Retry(reason="It was not tried.")
+    return None

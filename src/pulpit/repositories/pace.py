@@ -39,7 +39,7 @@ class Tries:
         if not error.transient or self._failed >= self._limits.tries:
             raise error
         first, longest = timedelta(seconds=self._limits.first_pause), timedelta(seconds=self._limits.longest_pause)
-        pause = delay(self._failed, first=first, longest=longest, luck=random.random())  # noqa: S311 - no secret
+        pause = delay(self._failed, first=first, longest=longest, random=random.random())  # noqa: S311 - no secret
         await asyncio.sleep(pause.total_seconds())
 
 

@@ -276,7 +276,7 @@ def _services(
         messaging_connected=lambda: publisher is not None and publisher.connected,
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
-        news=dispatcher.news,
+        announcements=dispatcher.announcements,
         exposure=Exposure(
             speaks_https=bool(settings.server.ssl_certificate), is_local=is_loopback(settings.server.host)
         ),
@@ -336,7 +336,7 @@ async def _rest(
         try:
             yield config.ssl
         finally:
-            services.news.end()  # those who wait for events would keep the server from ending
+            services.announcements.end()  # those who wait for events would keep the server from ending
             server.should_exit = True
 
 

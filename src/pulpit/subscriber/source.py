@@ -234,7 +234,7 @@ class MessageStream:
         self._sources: Final = sources
         self._binding: Final = binding
         self._news: Final = news
-        self._luck: Final = random
+        self._random: Final = random
         self._turn = 0
         self._told: set[str] = set()
         self._line: Line | None = None
@@ -304,7 +304,7 @@ class MessageStream:
         return attempts % len(self._sources) == 0
 
     async def _pause(self, rounds: int) -> None:
-        pause = delay(rounds, first=FIRST_PAUSE, longest=LONGEST_PAUSE, luck=self._luck())
+        pause = delay(rounds, first=FIRST_PAUSE, longest=LONGEST_PAUSE, random=self._random())
         await asyncio.sleep(pause.total_seconds())
 
     def _tell_once(self, sentence: str, key: str | None = None) -> None:

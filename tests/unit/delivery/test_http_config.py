@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit.clock import system_clock
-from pulpit.delivery import signing
+from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_config import KEYS, SECRET_KEYS, read
 from pulpit.errors import InvalidValue
 
 URL = "https://hooks.example/pulp"
-SECRET = signing.new_secret()
+SECRET = event_headers.new_secret()
 
 
 def complaint(**config: Any) -> str:
@@ -32,7 +32,7 @@ def complaint(**config: Any) -> str:
         {"username": "joe"},
         {"headers": {"X-Token": "abc def", "Authorization": "Bearer t"}},
         {"secret": SECRET},
-        {"secret": SECRET.removeprefix("whsec_"), "old_secret": signing.new_secret()},
+        {"secret": SECRET.removeprefix("whsec_"), "old_secret": event_headers.new_secret()},
         {"timeout": 30, "redirects": True},
         {"timeout": "30"},
         {"url": "http://[2606:4700::1111]:8080"},

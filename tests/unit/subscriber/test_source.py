@@ -10,7 +10,7 @@ from pulpit.subscriber.source import Delivery, Inbox, Interrupted, Verdict
 LOST = Interrupted("lost")
 
 
-class Nowhere:
+class Discarding:
     """A line that nobody needs."""
 
     async def next(self) -> Delivery:
@@ -25,7 +25,7 @@ class Nowhere:
 
 def delivery(tag: int) -> Delivery:
     message = Message(subject="s", exchange="e", properties={}, headers={}, body=b"")
-    return Delivery(message=message, line=Nowhere(), tag=tag)
+    return Delivery(message=message, line=Discarding(), tag=tag)
 
 
 def filled(*, keeps: bool) -> Inbox:

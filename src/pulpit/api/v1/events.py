@@ -159,20 +159,20 @@ def read_schema(event_type: str) -> dict[str, Any]:
 async def _read_feed(services: Services, after: int, wanted: Wanted | None, *, limit: int, wait: float) -> EventsPage:
     """A page behind a number; if it would be empty, wait for an event that is wanted."""
     end = asyncio.get_running_loop().time() + wait
-    ticket = services.news.ticket()
+    ticket = services.announcements.ticket()
     gap = await to_thread.run_sync(_gap, services, after)
     if gap:
         raise LogGap(gap)
     found, head = await to_thread.run_sync(_read, services, after, wanted, limit)
     if not found.events and wait > 0:
         async with _place(services):
-            while not found.events and not services.news.over:
+            while not found.events and not services.announcements.over:
                 remaining = end - asyncio.get_running_loop().time()
                 if remaining <= 0:
                     break
                 if found.through >= head:
-                    await services.news.wait(ticket, min(remaining, LOOK_AGAIN))
-                ticket = services.news.ticket()
+                    await services.announcements.wait(ticket, min(remaining, LOOK_AGAIN))
+                ticket = services.announcements.ticket()
                 found, head = await to_thread.run_sync(_read, services, found.through, wanted, limit)
     return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
 
@@ -186,13 +186,13 @@ async def _stream(services: Services, after: int, wanted: Wanted | None) -> Asyn
         if gap:
             through = min(after, gap.last)
             yield f"event: gap\ndata: {json.dumps({'first': gap.first, 'last': gap.last, 'reason': str(gap)})}\n\n"
-        while not services.news.over:
-            ticket = services.news.ticket()
+        while not services.announcements.over:
+            ticket = services.announcements.ticket()
             found, head = await to_thread.run_sync(_read, services, through, wanted, STREAM_PAGE)
             through = found.through
             for event in found.events:
                 yield _message(event)
-            if not found.events and through >= head and not await services.news.wait(ticket, HEARTBEAT):
+            if not found.events and through >= head and not await services.announcements.wait(ticket, HEARTBEAT):
                 yield ": still here\n\n"
 
 

@@ -23,7 +23,7 @@ from pulpit.api.v1.models import (
     ReplayOrder,
     event_document,
 )
-from pulpit.delivery.single import Trial, try_out
+from pulpit.delivery.redrive import Trial, try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingValue
 from pulpit.events import check_event_types
 from pulpit.store import dead_letters, event_log, listeners

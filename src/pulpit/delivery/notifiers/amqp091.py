@@ -13,8 +13,7 @@ from typing import Any, Final
 from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable, ConfirmChannel, Publisher
 from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, properties, routing_key
-from pulpit.delivery.notifiers.nowhere import Nowhere
-from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
+from pulpit.delivery.notifiers.port import DELIVERED, Discarding, Notifier, Outcome, Retry
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
@@ -65,7 +64,7 @@ class Amqp091Disabled:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
         """Take every event and send none."""
-        return Nowhere()
+        return Discarding()
 
     async def close(self) -> None:
         """Have nothing to close."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pika.spec import BasicProperties
 
 from pulpit.amqp.amqp10.message import Message
-from pulpit.delivery.cloud_events import attributes
+from pulpit.delivery.headers import attributes
 from pulpit.delivery.notifiers.port import Pace
 from pulpit.errors import InvalidValue
 from pulpit.events import Event

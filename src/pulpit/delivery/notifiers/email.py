@@ -18,12 +18,20 @@ from typing import Any, Final
 import aiosmtplib
 
 from pulpit.clock import Clock
-from pulpit.delivery.notifiers import email_config, letter
+from pulpit.delivery.notifiers import email_config, email_message
 from pulpit.delivery.notifiers.email_config import Mailing
-from pulpit.delivery.notifiers.mail_line import MailLine, MailServer, Reply, mail_server
-from pulpit.delivery.notifiers.misconfigured import Misconfigured
-from pulpit.delivery.notifiers.nowhere import Nowhere
-from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.email_session import MailServer, MailSession, Reply, mail_server
+from pulpit.delivery.notifiers.port import (
+    Delivered,
+    Discarding,
+    Later,
+    Misconfigured,
+    Notifier,
+    Outcome,
+    Pace,
+    Refused,
+    Retry,
+)
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.settings import Email as EmailSettings
@@ -98,7 +106,7 @@ class EmailDisabled:
         if not self._said:
             _log.debug("[email] enabled is false: nothing is sent", extra={"action": "email_disabled"})
             self._said = True
-        return Nowhere()
+        return Discarding()
 
     async def close(self) -> None:
         """Have nothing to close."""
@@ -144,7 +152,7 @@ class _Mailer:
         if later:
             return [later]
         async with self._kind.sessions:
-            line = MailLine(self._kind.server)
+            line = MailSession(self._kind.server)
             try:
                 return await self._send_all(events, line)
             except asyncio.CancelledError:
@@ -155,19 +163,19 @@ class _Mailer:
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The message as the mail server gets it, and to whom."""
-        message = letter.compose([event], self._mailing, self._kind.server.sender)
+        message = email_message.compose([event], self._mailing, self._kind.server.sender)
         return {
             "server": self._kind.server.place,
             "from": self._kind.server.sender.addr_spec,
             "to": list(self._mailing.addresses),
-            "subject": letter.subject([event], self._mailing.subject),
+            "subject": email_message.subject([event], self._mailing.subject),
             "message": message.as_bytes().decode("utf-8", "replace"),
         }
 
     async def close(self) -> None:
         """Have nothing to close."""
 
-    async def _send_all(self, events: Sequence[Event], line: MailLine) -> Sequence[Outcome]:
+    async def _send_all(self, events: Sequence[Event], line: MailSession) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         for _ in range(MOST_MESSAGES):
             rest = events[len(outcomes) :]
@@ -198,10 +206,10 @@ class _Mailer:
             self._unfinished = _Group(events=tuple(events if self._mailing.digest else events[:1]))
         return self._unfinished
 
-    async def _send(self, group: _Group, line: MailLine) -> Outcome:
+    async def _send(self, group: _Group, line: MailSession) -> Outcome:
         server = self._kind.server
         waiting = [one for one in self._mailing.addresses if one not in group.taken and one not in group.refused]
-        message = letter.compose(group.events, self._mailing, server.sender)
+        message = email_message.compose(group.events, self._mailing, server.sender)
         try:
             async with asyncio.timeout(server.settings.timeout):
                 replies = await line.send(message, waiting)
@@ -246,7 +254,7 @@ def complaint(error: Exception, server: MailServer) -> str:
         return f"{server.place} refused the login: {_said(Reply(code=error.code, text=error.message))}."
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"{server.place} said {_said(Reply(code=error.code, text=error.message))}."
-    return f"{server.place} could not be used: {one_line(str(error), letter.LONGEST_VALUE // 2)}."
+    return f"{server.place} could not be used: {one_line(str(error), email_message.LONGEST_VALUE // 2)}."
 
 
 def _root(error: BaseException) -> BaseException:
@@ -264,4 +272,4 @@ def _said(reply: Reply) -> str:
 
 
 def _listed(reasons: Iterable[tuple[str, str]]) -> str:
-    return "; ".join(f"{address}: {reason}" for address, reason in reasons)[: letter.LONGEST_VALUE] + "."
+    return "; ".join(f"{address}: {reason}" for address, reason in reasons)[: email_message.LONGEST_VALUE] + "."

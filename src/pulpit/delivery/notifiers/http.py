@@ -1,6 +1,6 @@
 """The http notifier: each event as a POST of its own, one after another, over connections that are kept.
 
-event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status ──▶ outcome        (http_answers.py)
+event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status ──▶ outcome        (http_reply.py)
                                                 │
                                                 └─ every socket passes the guard  (addresses.py)
 """
@@ -17,11 +17,10 @@ from yarl import URL
 
 from pulpit import __version__
 from pulpit.clock import Clock
-from pulpit.delivery import cloud_events, signing
-from pulpit.delivery.notifiers import http_answers, http_config
+from pulpit.delivery import headers as event_headers
+from pulpit.delivery.notifiers import http_config, http_reply
 from pulpit.delivery.notifiers.http_config import Hook
-from pulpit.delivery.notifiers.misconfigured import Misconfigured
-from pulpit.delivery.notifiers.port import Later, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import ForbiddenAddress, Network, WebhookGuard
@@ -100,14 +99,14 @@ class Http:
         if event.repo_number is not None:
             headers["pulpit-repo-number"] = str(event.repo_number)
         headers["traceparent"] = event.traceparent
-        headers |= cloud_events.http_headers(event, self._source)
+        headers |= event_headers.http_headers(event, self._source)
         if hook.keys:
-            headers |= signing.headers(event.id, event.body.encode(), hook.keys, self._clock())
+            headers |= event_headers.signature_headers(event.id, event.body.encode(), hook.keys, self._clock())
         return headers
 
     def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
         """How long the receiver wants to be left alone."""
-        return http_answers.pause(response.headers.get("Retry-After"), self._clock())
+        return http_reply.pause(response.headers.get("Retry-After"), self._clock())
 
 
 class _Poster:
@@ -198,9 +197,9 @@ class _Poster:
 
     async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
         text = self._without_secrets(one_line((await _beginning(response)).decode(errors="replace"), LONGEST_ANSWER))
-        phrase = one_line(response.reason or "", http_answers.QUOTED)
+        phrase = one_line(response.reason or "", http_reply.QUOTED)
         after = self._kind.pause(response)
-        return http_answers.outcome_of(
+        return http_reply.outcome_of(
             response.status, self._without_secrets(phrase), text, receiver=_place(url), after=after
         )
 

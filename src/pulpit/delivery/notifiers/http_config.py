@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from yarl import URL
 
-from pulpit.delivery import signing
+from pulpit.delivery import headers as event_headers
 from pulpit.errors import InvalidValue
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 from pulpit.net.tls import client_context
@@ -175,7 +175,7 @@ def _keys(config: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 def _key(name: str, text: str) -> bytes:
     try:
-        return signing.key_of(text)
+        return event_headers.key_of(text)
     except ValueError as error:
         raise _invalid(f"{name} {error}") from None
 

@@ -7,8 +7,9 @@ each what came of it. Failure that can be foreseen is a value; an exception from
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from pulpit.errors import InvalidValue
 from pulpit.events import Event
 
 
@@ -51,6 +52,15 @@ Outcome = Delivered | Retry | Refused
 DELIVERED = Delivered()
 
 
+def described(outcome: Outcome) -> tuple[str, str]:
+    """The word for an outcome, and the far side's answer or the reason."""
+    if isinstance(outcome, Delivered):
+        return "delivered", outcome.answer
+    if isinstance(outcome, Gone):
+        return "gone", outcome.reason
+    return ("retry" if isinstance(outcome, Retry) else "refused"), outcome.reason
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     """How a kind of notifier likes to be used."""
@@ -72,9 +82,9 @@ class Notifier(Protocol):
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Try the events, of which there is at least one, in order.
 
-        Answers one outcome for each event in order, and may stop early: events without an outcome have not been tried,
+        Returns one outcome for each event in order, and may stop early: events without an outcome have not been tried,
         or nobody can know what became of them, and are tried again. Nothing follows a `Retry` of any kind.
-        Must answer within a bounded time whatever the far side does, and can be cancelled at any moment.
+        Must return within a bounded time whatever the far side does, and can be cancelled at any moment.
         """
 
     def describe(self, event: Event) -> dict[str, Any]:
@@ -110,7 +120,7 @@ class NotifierType(Protocol):
 
 
 class NotifierTypes:
-    """The kinds by their id, as the API needs them to check what it is given."""
+    """The types by their id, as the API needs them to check what it is given."""
 
     def __init__(self, by_id: Mapping[str, NotifierType]) -> None:
         self._by_id = by_id
@@ -140,6 +150,41 @@ class NotifierTypes:
         return self._by_id[type_id].secret_keys if type_id in self._by_id else frozenset()
 
     async def close(self) -> None:
-        """Close every kind."""
-        for kind in self._by_id.values():
-            await kind.close()
+        """Close every type."""
+        for notifier_type in self._by_id.values():
+            await notifier_type.close()
+
+
+class Misconfigured:
+    """What a listener gets whose stored configuration cannot be used: it fails with the reason until that is mended."""
+
+    def __init__(self, complaint: InvalidValue) -> None:
+        self._reason: Final = str(complaint)
+
+    async def prepare(self) -> None:
+        pass
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:  # noqa: ARG002 - the port's form
+        return [Retry(reason=self._reason)]
+
+    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
+        return {}
+
+    async def close(self) -> None:
+        pass
+
+
+class Discarding:
+    """What a notifier type opens that the configuration switches off: it takes everything (Pulp 2's silent no-op)."""
+
+    async def prepare(self) -> None:
+        pass
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        return [DELIVERED] * len(events)
+
+    def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
+        return {}
+
+    async def close(self) -> None:
+        pass

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.delivery.notifiers import letter
+from pulpit.delivery.notifiers import email_message
 from pulpit.delivery.notifiers.email_config import DEFAULT_SUBJECT, Mailing
 from support.happenings import NOON, event
 
@@ -37,7 +37,7 @@ FAILED: dict[str, Any] = {
 
 def test_a_failure_says_why_first() -> None:
     happened = event(12, **FAILED)
-    assert letter.text([happened]) == "\n".join(
+    assert email_message.text([happened]) == "\n".join(
         [
             "Sync of zoo FAILED.",
             "",
@@ -73,17 +73,17 @@ def test_a_failure_says_why_first() -> None:
     ],
 )
 def test_headlines(event_type: str, result: str | None, headline: str) -> None:
-    assert letter.headline(event(1, event_type, result=result)) == headline
+    assert email_message.headline(event(1, event_type, result=result)) == headline
 
 
 def test_events_of_other_systems_show_their_short_values() -> None:
-    text = letter.text([event(1, "build.done", None, image="web:7", layers=[1, 2], size=12)])
+    text = email_message.text([event(1, "build.done", None, image="web:7", layers=[1, 2], size=12)])
     assert text.startswith("build.done\n\nimage:  web:7\nsize:   12\n")
     assert "layers" not in text
 
 
 def test_a_digest_lists_all_and_tells_what_failed_in_full() -> None:
-    text = letter.text([event(1, "repo.sync.start"), event(2, **FAILED), event(3, result="success")])
+    text = email_message.text([event(1, "repo.sync.start"), event(2, **FAILED), event(3, result="success")])
     first, detail = text.split("\n\n", 1)
     assert first.splitlines() == [
         "3 events, 1 of them failed:",
@@ -96,15 +96,15 @@ def test_a_digest_lists_all_and_tells_what_failed_in_full() -> None:
 
 
 def test_subjects() -> None:
-    assert letter.subject([event(1, result="failed")], DEFAULT_SUBJECT) == "[pulp] repo.sync.finish zoo failed"
-    assert letter.subject([event(1, "build.done", None)], DEFAULT_SUBJECT) == "[pulp] build.done"
+    assert email_message.subject([event(1, result="failed")], DEFAULT_SUBJECT) == "[pulp] repo.sync.finish zoo failed"
+    assert email_message.subject([event(1, "build.done", None)], DEFAULT_SUBJECT) == "[pulp] build.done"
     both = [event(1, result="failed"), event(2, repo_id="other", result="failed")]
-    assert letter.subject(both, "{repo_id} {result}") == "several failed"
-    assert letter.subject([event(1, repo_id="{result}", result="x")], "{repo_id}") == "{result}"
+    assert email_message.subject(both, "{repo_id} {result}") == "several failed"
+    assert email_message.subject([event(1, repo_id="{result}", result="x")], "{repo_id}") == "{result}"
 
 
 def test_what_is_too_large_is_not_attached() -> None:
-    message = letter.compose([event(1, blob="x" * letter.LARGEST_ATTACHMENT)], MAILING, SENDER)
+    message = email_message.compose([event(1, blob="x" * email_message.LARGEST_ATTACHMENT)], MAILING, SENDER)
     assert not message.is_multipart()
     assert "too large to be attached" in message.get_content()
     assert len(bytes(message)) < 10_000
@@ -112,7 +112,7 @@ def test_what_is_too_large_is_not_attached() -> None:
 
 def test_the_same_event_gives_the_same_message() -> None:
     happened = event(1, **FAILED)
-    once, again = (bytes(letter.compose([happened], MAILING, SENDER)) for _ in range(2))
+    once, again = (bytes(email_message.compose([happened], MAILING, SENDER)) for _ in range(2))
     assert once == again
 
 
@@ -135,7 +135,7 @@ def test_no_event_changes_the_form_of_a_message(repo_id: str, result: str, paylo
     known = {"repo_id", "number", "event_type", "occurred_at", "result", "error_message"}
     extra = {key: value for key, value in payload.items() if key not in known}
     happened = event(1, "repo.sync.finish", repo_id, NOON, result=result, error_message=error, **extra)
-    raw = bytes(letter.compose([happened], MAILING, SENDER))
+    raw = bytes(email_message.compose([happened], MAILING, SENDER))
     message = message_from_bytes(raw, policy=SMTP)
     assert set(message.keys()) == HEADERS
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "application/json"]

@@ -1,4 +1,8 @@
-"""Signatures of web hooks as Standard Webhooks 1.0 defines them, scheme `v1` (HMAC-SHA256)."""
+"""What travels beside an event's body.
+
+CloudEvents 1.0 attributes (binary mode), and signatures of web hooks as Standard Webhooks 1.0 defines them, scheme `v1`
+(HMAC-SHA256).
+"""
 
 import base64
 import binascii
@@ -8,11 +12,33 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from urllib.parse import quote
 
+from pulpit.clock import iso_micro
+from pulpit.events import Event
+
+_KEPT = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24
 LONGEST: Final = 64
 """Bytes of a secret (Standard Webhooks, "Signature scheme")."""
+
+
+def attributes(event: Event, source: str) -> dict[str, str]:
+    """The attributes by their names without any prefix; `subject` is the repository, if there is one."""
+    context = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": event.event_type,
+        "time": iso_micro(event.occurred_at),
+    }
+    return context if event.repo_id is None else {**context, "subject": event.repo_id}
+
+
+def http_headers(event: Event, source: str) -> dict[str, str]:
+    """The same as HTTP headers; what is no printable ASCII is percent-encoded (HTTP binding, section 3.1.3.2)."""
+    return {f"ce-{name}": quote(text, safe=_KEPT) for name, text in attributes(event, source).items()}
 
 
 def new_secret() -> str:
@@ -39,7 +65,7 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
+def signature_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
     """The three headers of one attempt; each key signs, so that a receiver may know the old or the new one."""
     timestamp = str(int(now.timestamp()))
     signed = b".".join((message_id.encode(), timestamp.encode(), body))

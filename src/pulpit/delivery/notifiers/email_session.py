@@ -68,7 +68,7 @@ def mail_server(settings: Email) -> MailServer:
     )
 
 
-class MailLine:
+class MailSession:
     """One SMTP session."""
 
     def __init__(self, server: MailServer) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.delivery.notifiers.http_answers import LONGEST_PAUSE, SHORTEST_PAUSE, outcome_of, pause
+from pulpit.delivery.notifiers.http_reply import LONGEST_PAUSE, SHORTEST_PAUSE, outcome_of, pause
 from pulpit.delivery.notifiers.port import Delivered, Gone, Refused, Retry
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)

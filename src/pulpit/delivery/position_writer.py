@@ -23,8 +23,8 @@ FORGET_EVERY: Final = 100
 """Attempts of a listener after which its oldest ones are forgotten."""
 
 
-class Ledger:
-    """The delivery engine's only pen."""
+class PositionWriter:
+    """Everything that the delivery engine writes."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database: Final = database
@@ -32,14 +32,14 @@ class Ledger:
         self._moved: dict[str, Move] = {}
         self._attempts: dict[str, list[Delivery]] = {}
         self._written: Final[dict[str, int]] = {}
-        self._news: Final = asyncio.Event()
+        self._noted: Final = asyncio.Event()
 
     async def run(self) -> None:
         """Write positions as they come, until cancelled; then write the last ones."""
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._noted.wait()
+                self._noted.clear()
                 await asyncio.sleep(PATIENCE)
                 await self.flush()
         finally:
@@ -48,7 +48,7 @@ class Ledger:
     def settle(self, listener: Listener, position: int) -> None:
         """Note that a listener is through up to a position."""
         self._moved[listener.id] = Move(listener_id=listener.id, epoch=listener.epoch, position=position)
-        self._news.set()
+        self._noted.set()
 
     def note(self, attempt: Delivery) -> None:
         """Note an attempt; successes in a row are summed up."""
@@ -57,7 +57,7 @@ class Ledger:
             noted[-1] = _sum(noted[-1], attempt)
         else:
             noted.append(attempt)
-        self._news.set()
+        self._noted.set()
 
     async def flush(self) -> None:
         """Write everything that is noted."""
