@@ -23,9 +23,9 @@ import uvloop
 
 from bench.sync import AT_ONCE, Cost, cpu_of, served, tool
 from pulpit.content.rpm.yum import Yum
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -131,26 +131,26 @@ def median(runs: list[tuple[Cost, ...]], position: int) -> Cost:
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
-        workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Yum()))
+        context = TaskContext(database=database, data_dir=folder, content_types=by_plugin(Yum()))
         with database.write() as tx:
-            now = workplace.clock()
+            now = context.clock()
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)
             config = {"feed": url, "max_downloads": AT_ONCE}
             repositories.add_importer(tx, "bench", "yum_importer", config, now=now)
             yum = "yum_distributor"
             repositories.add_distributor(tx, "bench", yum, yum, {}, auto_publish=False, now=now)
-        return uvloop.run(work(workplace))
+        return uvloop.run(work(context))
 
 
-async def work(workplace: Workplace) -> tuple[Cost, ...]:
+async def work(context: TaskContext) -> tuple[Cost, ...]:
     costs = []
     for step in ("sync", "sync", "publish"):
         began, cpu = time.perf_counter(), cpu_of(resource.RUSAGE_SELF)
         if step == "sync":
-            synced = await sync(workplace, "bench", None, lambda _: None)
+            synced = await sync(context, "bench", None, lambda _: None)
             assert synced.result == "success", synced.error_message
         else:
-            published = await publish(workplace, "bench", "yum_distributor", None, lambda _: None)
+            published = await publish(context, "bench", "yum_distributor", None, lambda _: None)
             assert published.result == "success", published.error_message
         costs.append(Cost(wall=time.perf_counter() - began, cpu=cpu_of(resource.RUSAGE_SELF) - cpu))
     return tuple(costs)

@@ -23,9 +23,9 @@ import uvloop
 
 from bench.sync import Cost, cpu_of
 from pulpit.content.rpm.yum import Yum
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -110,26 +110,26 @@ async def measure(folder: Path, count: int) -> None:
     feed = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     before = peak()
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
-        workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Yum()))
+        context = TaskContext(database=database, data_dir=folder, content_types=by_plugin(Yum()))
         with database.write() as tx:
-            moment = workplace.clock()
+            moment = context.clock()
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=moment)
             repositories.add_importer(tx, "bench", "yum_importer", {"feed": feed}, now=moment)
             yum = "yum_distributor"
             repositories.add_distributor(tx, "bench", yum, yum, {}, auto_publish=False, now=moment)
         reports: list[Any] = []
         began = now()
-        outcome = await sync(workplace, "bench", None, reports.append)
+        outcome = await sync(context, "bench", None, reports.append)
         assert outcome.result == "success", outcome.error_message
         assert outcome.added_count == count
         say(f"sync of {count:,} packages", began, f"{len(reports)} reports, peak {peak()} MiB")
         began = now()
-        again = await sync(workplace, "bench", None, reports.append)
+        again = await sync(context, "bench", None, reports.append)
         assert again.result == "success"
         say("sync without a change", began, "")
         reports.clear()
         began = now()
-        published = await publish(workplace, "bench", "yum_distributor", None, reports.append)
+        published = await publish(context, "bench", "yum_distributor", None, reports.append)
         assert published.result == "success", published.error_message
         say("publish", began, f"{len(reports)} reports, peak {peak()} MiB")
     server.close()

@@ -23,8 +23,8 @@ from pathlib import Path
 import uvloop
 
 from pulpit.content.iso import Iso
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.sync import sync
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -132,20 +132,20 @@ def print_costs(name: str, costs: dict[str, list[tuple[Cost, ...]]]) -> None:
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
-        workplace = Workplace(database=database, data_dir=folder, content_types=by_plugin(Iso()))
+        context = TaskContext(database=database, data_dir=folder, content_types=by_plugin(Iso()))
         with database.write() as tx:
-            now = workplace.clock()
+            now = context.clock()
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)
             config = {"feed": url, "max_downloads": AT_ONCE}
             repositories.add_importer(tx, "bench", "iso_importer", config, now=now)
-        return uvloop.run(twice(workplace))
+        return uvloop.run(twice(context))
 
 
-async def twice(workplace: Workplace) -> tuple[Cost, ...]:
+async def twice(context: TaskContext) -> tuple[Cost, ...]:
     costs = []
     for _ in range(2):
         began, cpu = time.perf_counter(), cpu_of(resource.RUSAGE_SELF)
-        outcome = await sync(workplace, "bench", None, lambda _: None)
+        outcome = await sync(context, "bench", None, lambda _: None)
         assert outcome.result == "success", outcome.error_message
         costs.append(Cost(wall=time.perf_counter() - began, cpu=cpu_of(resource.RUSAGE_SELF) - cpu))
     return tuple(costs)

@@ -51,7 +51,7 @@ def work(one: Mirror) -> None:
 
 
 def look(one: Mirror, **how: bool) -> list[Finding]:
-    return looking.look(one.workplace, **how)
+    return looking.look(one.context, **how)
 
 
 def rules(findings: list[Finding]) -> list[str]:
@@ -69,7 +69,7 @@ def root(one: Mirror) -> Path:
 
 
 def execute(one: Mirror, *statements: str) -> None:
-    with one.workplace.database.write() as tx:
+    with one.context.database.write() as tx:
         for statement in statements:
             tx.connection.execute(text(statement))
 
@@ -238,9 +238,9 @@ def test_what_is_left_over_is_told_does_no_harm_and_is_swept(
 
 def run_a_task(one: Mirror) -> str:
     """A sync that a dead worker has left."""
-    now = one.workplace.clock()
+    now = one.context.clock()
     new = tasks.NewTask(task_type="sync", arguments={"repo_id": "zoo"}, tags=[], resource="zoo")
-    with one.workplace.database.write() as tx:
+    with one.context.database.write() as tx:
         task = tasks.add(tx, new, now=now)
         tasks.claim(tx, "worker@here", now=now)
         plugin = {"plugin_id": "iso_importer", "plugin_type_id": "iso_importer"}
@@ -258,14 +258,14 @@ def test_a_record_without_an_end_is_found_when_its_task_has_ended(here: Mirror) 
     look(here, repair=True)
 
     assert look(here) == []
-    finish = database.told(here.workplace.database)[-1]
+    finish = database.told(here.context.database)[-1]
     assert (finish.event_type, finish.payload["result"]) == ("repo.sync.finish", "error")
     assert json.loads(finish.body)["call_report"]["task_id"] == task_id
 
 
 def fire_some(one: Mirror, count: int) -> None:
     for _ in range(count):
-        database.fire_one(one.workplace.database)
+        database.fire_one(one.context.database)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_what_retention_has_taken_is_no_gap(here: Mirror) -> None:
     execute(here, "UPDATE events SET occurred_at = 1 WHERE number IN (1, 2, 3)", "DELETE FROM events WHERE number = 2")
 
     assert look(here) == []
-    with here.workplace.database.read() as connection:
+    with here.context.database.read() as connection:
         assert audit.surely_kept_from(connection, older_than=None, beyond=2) == 4
 
 
@@ -301,7 +301,7 @@ def test_what_retention_has_taken_is_no_gap(here: Mirror) -> None:
 )
 def test_a_start_has_exactly_one_finish(here: Mirror, starts: int, finishes: int, found: list[str]) -> None:
     for event_type in ["repo.sync.start"] * starts + ["repo.sync.finish"] * finishes:
-        with here.workplace.database.write() as tx:
+        with here.context.database.write() as tx:
             fire(tx, event_type, {"repo_id": "zoo"}, clock=system_clock, call_report={"task_id": TASK})
 
     assert rules(look(here)) == found
@@ -309,21 +309,21 @@ def test_a_start_has_exactly_one_finish(here: Mirror, starts: int, finishes: int
 
 def test_a_listener_beyond_the_log_is_found_and_put_at_its_end(here: Mirror) -> None:
     fire_some(here, 2)
-    with here.workplace.database.write() as tx:
-        one = listeners.add(tx, "http", {}, ["*"], now=here.workplace.clock())
+    with here.context.database.write() as tx:
+        one = listeners.add(tx, "http", {}, ["*"], now=here.context.clock())
     execute(here, "UPDATE listeners SET position = 9")
 
     assert rules(look(here, repair=True)) == ["books.position"]
     assert look(here) == []
-    with here.workplace.database.read() as connection:
+    with here.context.database.read() as connection:
         assert listeners.get(connection, one.id).position == 2
 
 
 def test_a_dead_letter_of_no_event_is_found(here: Mirror) -> None:
-    with here.workplace.database.write() as tx:
-        one = listeners.add(tx, "http", {}, ["*"], now=here.workplace.clock())
+    with here.context.database.write() as tx:
+        one = listeners.add(tx, "http", {}, ["*"], now=here.context.clock())
         letter = dead_letters.NewDeadLetter(event_number=7, reason="no")
-        dead_letters.add(tx, one.id, [letter], attempts=1, now=here.workplace.clock())
+        dead_letters.add(tx, one.id, [letter], attempts=1, now=here.context.clock())
 
     assert rules(look(here)) == ["books.letter"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pulpit.repositories.context import TaskContext
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
-from pulpit.repositories.workplace import Workplace
 from pulpit.server.content_types import content_types
 from pulpit.store import repositories
 from support import database
@@ -42,16 +42,16 @@ def test_it_syncs_and_publishes(tmp_path: Path) -> None:
     with serving.running() as upstream, database.fresh(data) as (opened, _):
         upstream.put("a.txt", NOTE)
         upstream.put("notes.txt", f"{hashlib.sha256(NOTE).hexdigest()} a.txt\n".encode())
-        workplace = Workplace(database=opened, data_dir=data, content_types=content_types())
-        now = workplace.clock()
+        context = TaskContext(database=opened, data_dir=data, content_types=content_types())
+        now = context.clock()
         with opened.write() as tx:
             repositories.add(tx, "pad", display_name=None, description=None, notes={}, now=now)
             repositories.add_importer(tx, "pad", "notes_importer", {"feed": upstream.url}, now=now)
             kind = "notes_distributor"
             repositories.add_distributor(tx, "pad", kind, kind, {}, auto_publish=True, now=now)
 
-        synced = asyncio.run(sync(workplace, "pad", None, lambda _: None))
-        published = asyncio.run(publish(workplace, "pad", "notes_distributor", None, lambda _: None))
+        synced = asyncio.run(sync(context, "pad", None, lambda _: None))
+        published = asyncio.run(publish(context, "pad", "notes_distributor", None, lambda _: None))
 
     assert (synced.result, synced.error_message, synced.added_count) == ("success", None, 1)
     assert published.result == "success"

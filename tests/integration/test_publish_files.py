@@ -171,7 +171,7 @@ def test_a_published_tree_survives_a_cancelled_publish(upstream: Upstream, here:
             here.reports.append(progress)
             begun.set()
 
-        running = asyncio.ensure_future(publish(here.workplace, "zoo", DISTRIBUTOR, {"force_full": True}, report))
+        running = asyncio.ensure_future(publish(here.context, "zoo", DISTRIBUTOR, {"force_full": True}, report))
         await begun.wait()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -248,7 +248,7 @@ def test_two_repositories_cannot_publish_at_one_place(
 
 def test_a_place_that_is_taken_is_refused_beforehand(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream, "one", relative_url="a/b")
-    with here.workplace.database.read() as connection:
+    with here.context.database.read() as connection:
         for taken in ("a/b", "a", "a/b/c", "/a/b/"):
             with pytest.raises(InvalidValue):
                 check_place(connection, Iso(), "two", (DISTRIBUTOR, "other"), {"relative_url": taken})
@@ -260,7 +260,7 @@ def test_unpublish_leaves_nothing(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream, relative_url="some/where")
     here.publish("zoo")
 
-    asyncio.run(unpublish(here.workplace, "zoo", DISTRIBUTOR))
+    asyncio.run(unpublish(here.context, "zoo", DISTRIBUTOR))
 
     assert locate(here.data_dir, "isos", "some/where") is None
     assert trees(here) == []

@@ -259,7 +259,7 @@ def test_an_index_may_not_swell(
     html(upstream, links)
 
     for limits, reason in (({"entries": 19}, "than 19 files"), ({"manifest_bytes": 250}, "than 1000 bytes in all")):
-        limited = PythonMirror(replace(here.workplace, limits=replace(IMPATIENT, **limits)))
+        limited = PythonMirror(replace(here.context, limits=replace(IMPATIENT, **limits)))
         assert reason in refused(limited, published, tmp_path)
 
 

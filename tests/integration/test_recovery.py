@@ -49,12 +49,12 @@ def dies(here: Mirror, what: str, last: int, when: str) -> bool:
 
 
 def findings(here: Mirror) -> set[str]:
-    return {one.rule for one in look(here.workplace, deep=True)}
+    return {one.rule for one in look(here.context, deep=True)}
 
 
 def move(here: Mirror, place: str) -> None:
     """Publish elsewhere from now on."""
-    with here.workplace.database.write() as tx:
+    with here.context.database.write() as tx:
         repositories.change_distributor(tx, "zoo", DISTRIBUTOR, config={"relative_url": place})
 
 
@@ -76,7 +76,7 @@ def test_a_publish_killed_at_any_commit_leaves_the_old_tree_or_the_new_one(
         if moves:
             move(here, f"place-{last}")
         alive = not dies(here, "publish", last, when)
-        recover(here.workplace.database, here.data_dir)
+        recover(here.context.database, here.data_dir)
         assert findings(here) == set()
         found = seen(here)
         assert found == old or found["a.iso"] == f"a.iso {last}".encode()
@@ -96,7 +96,7 @@ def test_a_removal_killed_at_any_commit_leaves_all_or_nothing(here: Mirror, upst
         here.publish("zoo")
         old = seen(here)
         alive = not dies(here, "unpublish", last, when)
-        recover(here.workplace.database, here.data_dir)
+        recover(here.context.database, here.data_dir)
         assert findings(here) == set()
         assert seen(here) in (old, {})
         if alive:
@@ -109,7 +109,7 @@ def test_a_sync_killed_at_any_commit_is_gone_on_with(here: Mirror, upstream: Ups
     for last in range(1, MOST):
         serve(upstream, last)
         alive = not dies(here, "sync", last, when)
-        recover(here.workplace.database, here.data_dir)
+        recover(here.context.database, here.data_dir)
         assert findings(here) <= {"files.stray"}
         assert here.sync("zoo").result == "success"
         assert findings(here) == set()
@@ -121,10 +121,10 @@ def test_a_sync_killed_at_any_commit_is_gone_on_with(here: Mirror, upstream: Ups
 def test_what_a_removed_distributor_published_is_removed(here: Mirror) -> None:
     here.sync("zoo")
     here.publish("zoo")
-    with here.workplace.database.write() as tx:
+    with here.context.database.write() as tx:
         repositories.remove_distributor(tx, "zoo", DISTRIBUTOR)
     assert findings(here) == {"trees.path", "trees.shelf"}
 
-    recover(here.workplace.database, here.data_dir)
+    recover(here.context.database, here.data_dir)
 
     assert (findings(here), seen(here)) == (set(), {})

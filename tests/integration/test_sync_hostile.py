@@ -320,11 +320,11 @@ def test_a_cancelled_sync_leaves_whole_batches_and_can_be_repeated(upstream: Ups
     upstream.manifest()
     upstream.misbehave("slow", serving.gate(GOOD, opened, arrived))
     here.create("zoo", upstream.url)
-    patient = replace(here.workplace.limits, answer_timeout=30.0, stall_timeout=30.0)
-    workplace = replace(here.workplace, limits=patient)
+    patient = replace(here.context.limits, answer_timeout=30.0, stall_timeout=30.0)
+    context = replace(here.context, limits=patient)
 
     async def begin_and_cancel() -> SyncOutcome:
-        running = asyncio.ensure_future(sync(workplace, "zoo", None, here.reports.append))
+        running = asyncio.ensure_future(sync(context, "zoo", None, here.reports.append))
         await asyncio.to_thread(arrived.wait, 10)
         running.cancel()
         return await running

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pulpit.errors import InvalidValue, MissingResource
-from pulpit.repositories.intake import copy_units, import_file, remove_units
+from pulpit.repositories.copies import copy_units, remove_units
 from pulpit.repositories.orphans import DAY, remove_orphans
+from pulpit.repositories.uploads import import_file
 from pulpit.store import units
 from support import upstream as serving
 from support.mirror import Mirror, mirror
@@ -37,12 +38,12 @@ def here(tmp_path: Path, upstream: Upstream) -> Iterator[Mirror]:
 
 
 def remove(here: Mirror, repo_id: str, name: str) -> None:
-    gone = asyncio.run(remove_units(here.workplace, repo_id, None, lambda held: held.unit.key["name"] == name))
+    gone = asyncio.run(remove_units(here.context, repo_id, None, lambda held: held.unit.key["name"] == name))
     assert [unit.key["name"] for unit in gone] == [name]
 
 
 def orphan_counts(here: Mirror) -> dict[str, int]:
-    with here.workplace.database.read() as connection:
+    with here.context.database.read() as connection:
         return units.orphan_counts(connection)
 
 
@@ -54,7 +55,7 @@ def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mir
     assert orphan_counts(here) == {"iso": 1}
     assert len(here.stored()) == 2
 
-    assert asyncio.run(remove_orphans(here.workplace)) == {"iso": 1}
+    assert asyncio.run(remove_orphans(here.context)) == {"iso": 1}
 
     assert orphan_counts(here) == {}
     assert len(here.stored()) == 1
@@ -66,13 +67,13 @@ def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mir
 def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
     remove(here, "zoo", "a.iso")
     remove(here, "zoo", "b.iso")
-    with here.workplace.database.read() as connection:
+    with here.context.database.read() as connection:
         listed = units.orphan_keys(connection, "iso")
     assert [key["name"] for _, key in listed] == ["a.iso", "b.iso"]
 
-    assert asyncio.run(remove_orphans(here.workplace, "rpm")) == {}
-    assert asyncio.run(remove_orphans(here.workplace, "iso", listed[0][0])) == {"iso": 1}
-    assert asyncio.run(remove_orphans(here.workplace, "iso")) == {"iso": 1}
+    assert asyncio.run(remove_orphans(here.context, "rpm")) == {}
+    assert asyncio.run(remove_orphans(here.context, "iso", listed[0][0])) == {"iso": 1}
+    assert asyncio.run(remove_orphans(here.context, "iso")) == {"iso": 1}
 
 
 def test_a_unit_that_was_removed_by_hand_comes_back_with_the_next_sync(here: Mirror) -> None:
@@ -82,7 +83,7 @@ def test_a_unit_that_was_removed_by_hand_comes_back_with_the_next_sync(here: Mir
 
 
 def test_a_copied_unit_is_held_by_both_and_no_orphan(here: Mirror) -> None:
-    copied = asyncio.run(copy_units(here.workplace, "zoo", "farm", ["iso"], lambda _: True))
+    copied = asyncio.run(copy_units(here.context, "zoo", "farm", ["iso"], lambda _: True))
 
     assert len(copied) == 2
     assert here.names("farm") == ["a.iso", "b.iso"]
@@ -96,7 +97,7 @@ def test_an_uploaded_file_is_taken_in_and_replaces_one_of_its_name(here: Mirror,
     upload = tmp_path / "upload"
     upload.write_bytes(b"another a")
 
-    unit = asyncio.run(import_file(here.workplace, "zoo", "iso", {"name": "a.iso"}, {}, upload))
+    unit = asyncio.run(import_file(here.context, "zoo", "iso", {"name": "a.iso"}, {}, upload))
 
     assert unit.key["size"] == 9
     assert here.names("zoo") == ["a.iso", "b.iso"]
@@ -114,7 +115,7 @@ def test_an_upload_that_is_not_what_it_says_is_refused(here: Mirror, tmp_path: P
     upload.write_bytes(b"content")
 
     with pytest.raises(InvalidValue):
-        asyncio.run(import_file(here.workplace, "zoo", "iso", key, {}, upload))
+        asyncio.run(import_file(here.context, "zoo", "iso", key, {}, upload))
     assert here.names("zoo") == ["a.iso", "b.iso"]
 
 
@@ -123,7 +124,7 @@ def test_an_upload_into_nothing(here: Mirror, tmp_path: Path) -> None:
     upload.write_bytes(b"content")
 
     with pytest.raises(MissingResource):
-        asyncio.run(import_file(here.workplace, "nothing", "iso", {"name": "a"}, {}, upload))
+        asyncio.run(import_file(here.context, "nothing", "iso", {"name": "a"}, {}, upload))
 
 
 def test_strays_go_when_they_are_old(here: Mirror) -> None:
@@ -134,7 +135,7 @@ def test_strays_go_when_they_are_old(here: Mirror) -> None:
     long_ago = time.time() - 2 * DAY
     os.utime(old / ("x" * 64), (long_ago, long_ago))
 
-    asyncio.run(remove_orphans(here.workplace))
+    asyncio.run(remove_orphans(here.context))
 
     assert (young / ("x" * 64)).exists()
     assert not (old / ("x" * 64)).exists()
@@ -149,7 +150,7 @@ def test_orphan_removal_beside_a_sync_takes_nothing_from_it(here: Mirror, upstre
 
     def remove_meanwhile() -> None:
         arrived.wait(10)
-        asyncio.run(remove_orphans(here.workplace))  # the sync counts on the file of a.iso
+        asyncio.run(remove_orphans(here.context))  # the sync counts on the file of a.iso
         opened.set()
 
     beside = threading.Thread(target=remove_meanwhile)

@@ -19,7 +19,7 @@ from pulpit.content.port import Config
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.net.passwords import hash_password
-from pulpit.repositories.workplace import by_plugin
+from pulpit.repositories.context import by_plugin
 from pulpit.store import users
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket

@@ -15,17 +15,17 @@ from typing import Any
 
 from pulpit.content.iso import Iso
 from pulpit.content.limits import Limits
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import publish, unpublish
 from pulpit.repositories.sync import sync
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store.database import Database, Transaction
 from pulpit.store.wakeups import WakeupSocket
 
 DISTRIBUTOR = "iso_distributor"
-WORK: dict[str, Callable[[Workplace, str], Awaitable[Any]]] = {
-    "sync": lambda workplace, repo_id: sync(workplace, repo_id, None, lambda _: None),
-    "publish": lambda workplace, repo_id: publish(workplace, repo_id, DISTRIBUTOR, None, lambda _: None),
-    "unpublish": lambda workplace, repo_id: unpublish(workplace, repo_id, DISTRIBUTOR),
+WORK: dict[str, Callable[[TaskContext, str], Awaitable[Any]]] = {
+    "sync": lambda context, repo_id: sync(context, repo_id, None, lambda _: None),
+    "publish": lambda context, repo_id: publish(context, repo_id, DISTRIBUTOR, None, lambda _: None),
+    "unpublish": lambda context, repo_id: unpublish(context, repo_id, DISTRIBUTOR),
 }
 
 
@@ -51,15 +51,15 @@ def main(data_dir: Path, repo_id: str, what: str, last: int, when: str) -> None:
         database = DyingDatabase.open(data_dir, wakeups)
         assert isinstance(database, DyingDatabase)
         database.last, database.after_commit = last, when == "after"
-        workplace = Workplace(
+        context = TaskContext(
             database=database, data_dir=data_dir, content_types=by_plugin(Iso()), limits=Limits(first_pause=0.01)
         )
-        asyncio.run(_do(WORK[what], workplace, repo_id))
+        asyncio.run(_do(WORK[what], context, repo_id))
         database.close()
 
 
-async def _do(work: Callable[[Workplace, str], Awaitable[Any]], workplace: Workplace, repo_id: str) -> None:
-    await work(workplace, repo_id)
+async def _do(work: Callable[[TaskContext, str], Awaitable[Any]], context: TaskContext, repo_id: str) -> None:
+    await work(context, repo_id)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.server.check import examine
 from pulpit.server.check_database import Finding, Inspection
 from pulpit.server.content_types import content_types
@@ -13,10 +13,10 @@ from pulpit.store.wakeups import WakeupSocket
 _NINETY_DAYS = timedelta(days=90)
 
 
-def look(workplace: Workplace, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Finding]:
+def look(context: TaskContext, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Finding]:
     """Every finding; events are taken to be kept for 90 days."""
     inspection = Inspection(
-        workplace=workplace,
+        context=context,
         deep=deep,
         is_served=is_served,
         kept_for=_NINETY_DAYS,
@@ -31,7 +31,7 @@ def look_beside(data_dir: Path) -> list[Finding]:
     with WakeupSocket(data_dir) as wakeups:
         database = Database.look_into(data_dir, wakeups)
         try:
-            workplace = Workplace(database=database, data_dir=data_dir, content_types=content_types())
-            return look(workplace, deep=True, is_served=True)
+            context = TaskContext(database=database, data_dir=data_dir, content_types=content_types())
+            return look(context, deep=True, is_served=True)
         finally:
             database.close()

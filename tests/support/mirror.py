@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso
 from pulpit.content.limits import Limits
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import PublishOutcome, publish
 from pulpit.repositories.sync import SyncOutcome, sync
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor, Importer, Repository
 from support import database
@@ -36,56 +36,56 @@ IMPATIENT = Limits(
 
 @dataclass
 class Mirror:
-    """A workplace, with what its syncs and publishes reported."""
+    """A context, with what its syncs and publishes reported."""
 
     importer_type: ClassVar[str] = IMPORTER
     distributor_type: ClassVar[str] = DISTRIBUTOR
     kind: ClassVar[str] = "isos"
-    workplace: Workplace
+    context: TaskContext
     reports: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def data_dir(self) -> Path:
-        return self.workplace.data_dir
+        return self.context.data_dir
 
     def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
         """Make a repository with importer and distributor."""
-        now = self.workplace.clock()
-        with self.workplace.database.write() as tx:
+        now = self.context.clock()
+        with self.context.database.write() as tx:
             repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=now)
             repositories.add_importer(tx, repo_id, self.importer_type, {"feed": feed, **(config or {})}, now=now)
             kind = self.distributor_type
             repositories.add_distributor(tx, repo_id, kind, kind, distributor, auto_publish=True, now=now)
 
     def configure(self, repo_id: str, **config: Any) -> None:
-        with self.workplace.database.write() as tx:
+        with self.context.database.write() as tx:
             old = repositories.importer(tx.connection, repo_id).config
             repositories.change_importer(tx, repo_id, config={**old, **config})
 
     def sync(self, repo_id: str, override: dict[str, Any] | None = None) -> SyncOutcome:
-        return asyncio.run(sync(self.workplace, repo_id, override, self.reports.append))
+        return asyncio.run(sync(self.context, repo_id, override, self.reports.append))
 
     def publish(self, repo_id: str, override: dict[str, Any] | None = None) -> PublishOutcome:
-        return asyncio.run(publish(self.workplace, repo_id, self.distributor_type, override, self.reports.append))
+        return asyncio.run(publish(self.context, repo_id, self.distributor_type, override, self.reports.append))
 
     def impatient(self, **limits: Any) -> "Mirror":
-        return Mirror(replace(self.workplace, limits=replace(IMPATIENT, **limits)))
+        return Mirror(replace(self.context, limits=replace(IMPATIENT, **limits)))
 
     def repository(self, repo_id: str) -> Repository:
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return repositories.get(connection, repo_id)
 
     def importer(self, repo_id: str) -> Importer:
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return repositories.importer(connection, repo_id)
 
     def distributor(self, repo_id: str) -> Distributor:
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return repositories.distributor(connection, repo_id, self.distributor_type)
 
     def names(self, repo_id: str) -> list[str]:
         """The names of the files that the repository holds."""
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return sorted(str(one.unit.key["name"]) for one in units.held(connection, repo_id))
 
     def published(self, place: str) -> dict[str, bytes]:
@@ -107,10 +107,10 @@ class Mirror:
 
 @contextlib.contextmanager
 def mirror(folder: Path, *, clock: Callable[[], Any] = system_clock, limits: Limits | None = None) -> Iterator[Mirror]:
-    """A workplace in a folder."""
+    """A context in a folder."""
     with database.fresh(folder) as (opened, _):
         yield Mirror(
-            Workplace(
+            TaskContext(
                 database=opened,
                 data_dir=folder,
                 content_types=by_plugin(Iso()),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pulpit.content.limits import Limits
 from pulpit.content.python.python import Python
-from pulpit.repositories.workplace import Workplace, by_plugin
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.store import units
 from pulpit.store.units import Unit
 from support import database
@@ -115,12 +115,12 @@ class PythonMirror(Mirror):
     kind: ClassVar[str] = "python/web"
 
     def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
-        self.workplace.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
+        self.context.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
         super().create(repo_id, feed, config, **distributor)
 
     def units(self, repo_id: str) -> dict[str, Unit]:
         """The packages that the repository holds, by the names of their files."""
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return {str(one.unit.key["filename"]): one.unit for one in units.held(connection, repo_id)}
 
     def files(self, repo_id: str) -> list[str]:
@@ -134,10 +134,10 @@ class PythonMirror(Mirror):
 
 @contextlib.contextmanager
 def python_mirror(folder: Path, limits: Limits | None = None) -> Iterator[PythonMirror]:
-    """A workplace in a folder."""
+    """A context in a folder."""
     folder.mkdir(exist_ok=True)
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
         yield PythonMirror(
-            Workplace(database=opened, data_dir=folder, content_types=by_plugin(Python()), limits=limits)
+            TaskContext(database=opened, data_dir=folder, content_types=by_plugin(Python()), limits=limits)
         )

@@ -18,8 +18,8 @@ import zstandard
 from pulpit.content.iso import Iso
 from pulpit.content.limits import Limits
 from pulpit.content.rpm.yum import Yum
+from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import PublishOutcome, publish
-from pulpit.repositories.workplace import Workplace, by_plugin
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -202,9 +202,9 @@ class YumMirror(Mirror):
     """A repository of packages that syncs from an upstream, without a server around it."""
 
     def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
-        now = self.workplace.clock()
-        self.workplace.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
-        with self.workplace.database.write() as tx:
+        now = self.context.clock()
+        self.context.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
+        with self.context.database.write() as tx:
             repositories.add(tx, repo_id, display_name=None, description=None, notes={}, now=now)
             repositories.add_importer(tx, repo_id, IMPORTER, {"feed": feed, **(config or {})}, now=now)
             for kind in (DISTRIBUTOR, "export_distributor"):
@@ -213,18 +213,18 @@ class YumMirror(Mirror):
     def publish(
         self, repo_id: str, override: dict[str, Any] | None = None, distributor_id: str = DISTRIBUTOR
     ) -> PublishOutcome:
-        return asyncio.run(publish(self.workplace, repo_id, distributor_id, override, self.reports.append))
+        return asyncio.run(publish(self.context, repo_id, distributor_id, override, self.reports.append))
 
     def impatient_too(self) -> "YumMirror":
         """The same with short patience."""
-        return YumMirror(self.impatient().workplace)
+        return YumMirror(self.impatient().context)
 
     def distributor(self, repo_id: str) -> Distributor:
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return repositories.distributor(connection, repo_id, DISTRIBUTOR)
 
     def held(self, repo_id: str, *type_ids: str) -> list[Held]:
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return list(units.held(connection, repo_id, type_ids or None))
 
     def nevras(self, repo_id: str) -> list[str]:
@@ -243,10 +243,10 @@ class YumMirror(Mirror):
 
 @contextlib.contextmanager
 def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror]:
-    """A workplace in a folder."""
+    """A context in a folder."""
     folder.mkdir(exist_ok=True)
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
         yield YumMirror(
-            Workplace(database=opened, data_dir=folder, content_types=by_plugin(Iso(), Yum()), limits=limits)
+            TaskContext(database=opened, data_dir=folder, content_types=by_plugin(Iso(), Yum()), limits=limits)
         )

@@ -17,9 +17,11 @@ from pulpit.clock import Clock
 from pulpit.content.limits import Limits
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
+from pulpit.store import units
 
 Config = Mapping[str, Any]
 T = TypeVar("T")
+StoredFile = units.StoredFile
 
 
 class BadFeed(WorkFailed):
@@ -85,15 +87,6 @@ class Catalogue:
     """Units by type, for content types that report them so."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Files by type of their unit, for types of which one unit has many."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredFile:
-    """A file that is kept; its bytes stand under their SHA-256."""
-
-    relative_path: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,14 +18,12 @@ from aiohttp import ClientResponse, hdrs
 from pulpit.content.feed import Feed
 from pulpit.content.limits import Limits
 from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
+from pulpit.repositories.concurrency import in_parallel, in_thread
 from pulpit.repositories.connections import HEADERS, guard_of, login, open_session, proxy, tls
 from pulpit.repositories.express import Express
 from pulpit.repositories.failures import DownloadFailed, Failures, public, refuse_status
 from pulpit.repositories.pace import Pace, Tries
-from pulpit.repositories.pool import in_parallel
-from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors
-from pulpit.repositories.threads import in_thread
-from pulpit.repositories.workroom import workroom
+from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors, scratch_folder
 from pulpit.text import shown
 
 _PARTIAL_CONTENT: Final = 206
@@ -58,7 +56,7 @@ class Downloads:
         self._room = storage.downloads
 
     async def __aenter__(self) -> Self:
-        self._room = self._rooms.enter_context(workroom(self._storage.downloads))
+        self._room = self._rooms.enter_context(scratch_folder(self._storage.downloads))
         return self
 
     async def __aexit__(

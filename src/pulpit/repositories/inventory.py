@@ -10,26 +10,13 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pulpit.content.port import StoredFile
 from pulpit.repositories.storage import FILE_MODE
 
 SUFFIX: Final = ".files"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A file of a tree."""
-
-    relative_path: str
-    sha256: str
-    size: int
-
-    def encoded(self) -> bytes:
-        """As it stands in the list."""
-        return f"{self.relative_path}\t{self.sha256}\t{self.size}\n".encode()
 
 
 def beside(tree: Path) -> Path:
@@ -37,28 +24,28 @@ def beside(tree: Path) -> Path:
     return tree.with_name(tree.name + SUFFIX)
 
 
-def write(tree: Path, lines: Iterable[Line]) -> None:
+def write(tree: Path, files: Iterable[StoredFile]) -> None:
     """Write the inventory of a tree, whole or not at all."""
     fresh = tree.with_name(f"{tree.name}{SUFFIX}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
-        file.writelines(sorted(line.encoded() for line in lines))
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as target:
+        target.writelines(sorted(_line(file) for file in files))
     fresh.rename(beside(tree))
 
 
-def read(tree: Path) -> Iterator[Line]:
-    """Every line.
+def read(tree: Path) -> Iterator[StoredFile]:
+    """Every file.
 
     Raises:
         FileNotFoundError: the tree has no inventory, so it was never whole.
         ValueError: the inventory is damaged.
     """
-    with beside(tree).open("rb") as file:
-        for line in file:
-            yield _line(line)
+    with beside(tree).open("rb") as lines:
+        for line in lines:
+            yield _file(line)
 
 
-def find(tree: Path, relative_path: str) -> Line | None:
-    """The line of a path, or `None` if there is none or no inventory."""
+def find(tree: Path, relative_path: str) -> StoredFile | None:
+    """The file of a path, or `None` if there is none or no inventory."""
     wanted = relative_path.encode()
     with _mapped(beside(tree)) as data:
         low, high = 0, len(data)
@@ -67,7 +54,7 @@ def find(tree: Path, relative_path: str) -> Line | None:
             end = data.find(b"\n", start) + 1 or high
             path = data[start : data.find(b"\t", start)]
             if path == wanted:
-                return _line(data[start:end])
+                return _file(data[start:end])
             low, high = (end, high) if path < wanted else (low, start)
     return None
 
@@ -90,6 +77,10 @@ def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
         os.close(fd)
 
 
-def _line(line: bytes) -> Line:
+def _line(file: StoredFile) -> bytes:
+    return f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode()
+
+
+def _file(line: bytes) -> StoredFile:
     path, sha256, size = line.decode().rstrip("\n").split("\t")
-    return Line(relative_path=path, sha256=sha256, size=int(size))
+    return StoredFile(relative_path=path, sha256=sha256, size=int(size))

@@ -5,10 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pulpit.repositories.storage import Storage
-from pulpit.repositories.threads import in_thread
-from pulpit.repositories.workplace import Workplace
-from pulpit.repositories.workroom import sweep
+from pulpit.repositories.concurrency import in_thread
+from pulpit.repositories.context import TaskContext
+from pulpit.repositories.storage import Storage, sweep_scratch
 from pulpit.store import units
 
 DAY: Final = 86400
@@ -19,32 +18,32 @@ STRAYS_FOR: Final = DAY
 
 
 async def remove_orphans(
-    workplace: Workplace, type_id: str | None = None, unit_id: str | None = None
+    context: TaskContext, type_id: str | None = None, unit_id: str | None = None
 ) -> dict[str, int]:
     """Remove all orphans, those of a type, or one, with their files; answers how many of each type.
 
     A sync that counts on one of the files meanwhile notices when it commits, and fetches it again.
     """
-    storage = Storage(workplace.data_dir)
+    storage = Storage(context.data_dir)
     removed: dict[str, int] = {}
-    while portion := await in_thread(_remove_units, workplace, type_id, unit_id):
+    while portion := await in_thread(_remove_units, context, type_id, unit_id):
         for one, count in portion.items():
             removed[one] = removed.get(one, 0) + count
-    while await in_thread(_remove_files, workplace, storage):
+    while await in_thread(_remove_files, context, storage):
         pass
-    await in_thread(remove_strays, workplace, storage)
+    await in_thread(remove_strays, context, storage)
     return removed
 
 
-def _remove_units(workplace: Workplace, type_id: str | None, unit_id: str | None) -> dict[str, int]:
-    with workplace.database.write() as tx:
+def _remove_units(context: TaskContext, type_id: str | None, unit_id: str | None) -> dict[str, int]:
+    with context.database.write() as tx:
         units.lock_artifacts(tx)
         return units.remove_orphans(tx, type_id, unit_id)
 
 
-def _remove_files(workplace: Workplace, storage: Storage) -> int:
+def _remove_files(context: TaskContext, storage: Storage) -> int:
     """Remove files while nobody else can begin to count on them; published trees keep links of their own."""
-    with workplace.database.write() as tx:
+    with context.database.write() as tx:
         units.lock_artifacts(tx)
         gone = units.remove_unused_artifacts(tx)
         for sha256 in gone:
@@ -52,17 +51,17 @@ def _remove_files(workplace: Workplace, storage: Storage) -> int:
     return len(gone)
 
 
-def remove_strays(workplace: Workplace, storage: Storage) -> None:
+def remove_strays(context: TaskContext, storage: Storage) -> None:
     """Remove files that were downloaded but never recorded, and downloads that nobody went on with."""
     now = time.time()
     for folder in storage.content.glob("??"):
         names = [path.name for path in folder.iterdir()]
-        with workplace.database.write() as tx:
+        with context.database.write() as tx:
             units.lock_artifacts(tx)
             known = units.kept(tx.connection, names)
             for name in set(names) - known.keys():
                 _remove_older(folder / name, now - STRAYS_FOR)
-    sweep(storage.downloads)
+    sweep_scratch(storage.downloads)
     for path in storage.downloads.glob("*.part"):
         _remove_older(path, now - PARTIALS_FOR)
 

@@ -1,15 +1,54 @@
-"""What a sync plans: the units that a batch of the feed asks for, held against the files that are kept already."""
+"""The batches of a catalogue: cut for one transaction each, read ahead, and held against what is kept already."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from pulpit.content.limits import GIB
 from pulpit.content.port import StoredFile, WantedFile, WantedUnit
+from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.storage import Storage
 from pulpit.store import units
 from pulpit.store.database import Database
+
+_BATCH_BYTES: Final = 2 * GIB
+
+
+@asynccontextmanager
+async def ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncIterator[list[WantedUnit]]]:
+    """The batches, each read in a thread while the one before it is worked on; no thread goes on after the block."""
+    coming = asyncio.create_task(in_thread(next, batches, None))
+
+    async def each() -> AsyncIterator[list[WantedUnit]]:
+        nonlocal coming
+        while (batch := await coming) is not None:
+            coming = asyncio.create_task(in_thread(next, batches, None))
+            yield batch
+
+    try:
+        yield each()
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+def portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUnit]]:
+    """Cut batches so that none is too much for one transaction, or too long a way for a sync to lose."""
+    for batch in batches:
+        portion: list[WantedUnit] = []
+        size = 0
+        for unit in batch:
+            portion.append(unit)
+            size += sum(file.size or 0 for file in unit.files)
+            if len(portion) >= units.MOST_AT_ONCE or size >= _BATCH_BYTES:
+                yield portion
+                portion, size = [], 0
+        if portion:
+            yield portion
 
 
 @dataclass(kw_only=True, slots=True)
@@ -27,16 +66,12 @@ class Planned:
 
     def stored(self) -> units.NewUnit:
         """The unit with its files, as it is saved once none is missing."""
-        files = tuple(
-            units.File(relative_path=file.relative_path, sha256=file.sha256, size=file.size)
-            for file in (self.files[wanted.relative_path] for wanted in self.unit.files)
-        )
         unit = self.unit
         return units.NewUnit(
             type_id=unit.type_id,
             key=unit.key,
             metadata=unit.metadata,
-            files=files,
+            files=tuple(self.files[wanted.relative_path] for wanted in self.unit.files),
             slot=unit.slot,
             detail=unit.detail or None,
         )

@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 
 from pulpit.clock import iso_micro
 from pulpit.content import access
-from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile, StoredUnit
+from pulpit.content.port import Config, ContentType, Phase, Progress, StoredUnit
 from pulpit.errors import InvalidValue, MissingResource, PulpitError, WorkFailed
+from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
+from pulpit.repositories.context import TaskContext
 from pulpit.repositories.storage import Storage, disk_errors
-from pulpit.repositories.threads import in_stoppable_thread, in_thread
 from pulpit.repositories.tree import NewTree, Shelf, go_on
-from pulpit.repositories.workplace import Workplace
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -42,16 +42,16 @@ class PublishOutcome:
 
 
 async def publish(
-    workplace: Workplace, repo_id: str, distributor_id: str, override_config: dict[str, Any] | None, report: Report
+    context: TaskContext, repo_id: str, distributor_id: str, override_config: dict[str, Any] | None, report: Report
 ) -> PublishOutcome:
     """Publish a repository; the last `report` comes right before the return.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
     """
-    distributor = await in_thread(_distributor, workplace, repo_id, distributor_id)
+    distributor = await in_thread(_distributor, context, repo_id, distributor_id)
     config = {**distributor.config, **(override_config or {})}
-    run = _Run(workplace, distributor, config, report)
+    run = _Run(context, distributor, config, report)
     try:
         run.refuse_what_publishes_nothing()
         if await in_thread(run.is_up_to_date):
@@ -66,11 +66,11 @@ async def publish(
     return run.succeeded()
 
 
-async def unpublish(workplace: Workplace, repo_id: str, distributor_id: str) -> None:
+async def unpublish(context: TaskContext, repo_id: str, distributor_id: str) -> None:
     """Take away what a distributor published; nothing happens if it does not exist."""
     with suppress(MissingResource):
-        distributor = await in_thread(_distributor, workplace, repo_id, distributor_id)
-        await in_thread(_Run(workplace, distributor, distributor.config, lambda _: None).undo)
+        distributor = await in_thread(_distributor, context, repo_id, distributor_id)
+        await in_thread(_Run(context, distributor, distributor.config, lambda _: None).undo)
 
 
 def check_place(
@@ -94,24 +94,24 @@ def check_place(
             raise InvalidValue("relative_url", f"{wanted!r} collides with {taken!r} of repository {other.repo_id}.")
 
 
-def _distributor(workplace: Workplace, repo_id: str, distributor_id: str) -> Distributor:
-    with workplace.database.read() as connection:
+def _distributor(context: TaskContext, repo_id: str, distributor_id: str) -> Distributor:
+    with context.database.read() as connection:
         return repositories.distributor(connection, repo_id, distributor_id)
 
 
 class _Run:
     """One publish."""
 
-    def __init__(self, workplace: Workplace, distributor: Distributor, config: dict[str, Any], report: Report) -> None:
-        self._workplace: Final = workplace
-        self._database: Final = workplace.database
+    def __init__(self, context: TaskContext, distributor: Distributor, config: dict[str, Any], report: Report) -> None:
+        self._context: Final = context
+        self._database: Final = context.database
         self._distributor: Final = distributor
         self._config: Final = access.of_type(config)
         self._report: Final = report
-        self._type: Final[ContentType] = workplace.content_type(distributor.distributor_type_id)
-        self._storage: Final = Storage(workplace.data_dir)
-        self._shelf: Final = Shelf(workplace.data_dir, distributor.object_id)
-        self._progress: Final = Progress(clock=workplace.clock)
+        self._type: Final[ContentType] = context.content_type(distributor.distributor_type_id)
+        self._storage: Final = Storage(context.data_dir)
+        self._shelf: Final = Shelf(context.data_dir, distributor.object_id)
+        self._progress: Final = Progress(clock=context.clock)
         self._said_at = time.monotonic()
 
     def refuse_what_publishes_nothing(self) -> None:
@@ -120,7 +120,7 @@ class _Run:
         Raises:
             WorkFailed: it does not.
         """
-        if not self._workplace.publishes(self._distributor.distributor_type_id):
+        if not self._context.publishes(self._distributor.distributor_type_id):
             raise WorkFailed(
                 f"The distributor {self._distributor.id} publishes nothing and is there for clients that create it. "
                 f"Publish a distributor of type {self._type.distributor_type_ids[0]}."
@@ -170,7 +170,7 @@ class _Run:
         """Write down and show the tree in one transaction; of a broken one `recovery` believes what was committed."""
         published = {"place": place, "tree": tree.name, "state": state}
         scratchpad = {**(self._distributor.scratchpad or {}), "published": published}
-        now = self._workplace.clock()
+        now = self._context.clock()
         with self._database.write() as tx:
             which = (self._distributor.repo_id, self._distributor.id)
             repositories.change_distributor(tx, *which, last_publish=now, scratchpad=scratchpad)
@@ -262,9 +262,6 @@ class _Content:
 def stored(held: Held) -> StoredUnit:
     """A unit out of the tables as content types know it."""
     unit = held.unit
-    files = tuple(
-        StoredFile(relative_path=file.relative_path, sha256=file.sha256, size=file.size) for file in unit.files
-    )
     return StoredUnit(
-        id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files, detail=unit.detail
+        id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=unit.files, detail=unit.detail
     )

@@ -1,4 +1,4 @@
-"""What killed work has begun is undone, so that database, storage and published trees agree again.
+"""What killed work has begun is undone and what is damaged is marked: database, storage and published trees agree.
 
 The database is right: a published path leads again to the tree that it names, and to nothing if it names none. Both are
 whole: a tree is flushed before anything leads to it, and stays until another one is shown. Call it when nobody works on
@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pulpit.errors import PulpitError
-from pulpit.repositories import tree, workroom
-from pulpit.repositories.storage import Storage
+from pulpit.repositories import tree
+from pulpit.repositories.context import TaskContext
+from pulpit.repositories.storage import Storage, sweep_scratch
 from pulpit.repositories.tree import Shelf
 from pulpit.store import repositories
-from pulpit.store.database import Database
+from pulpit.store.database import Database, Transaction
 from pulpit.store.repositories import Distributor
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 def recover(database: Database, data_dir: Path) -> None:
     """Undo what was left of everybody's work; what the disk refuses is logged and left."""
     with _logged():
-        workroom.sweep(Storage(data_dir).downloads)
+        sweep_scratch(Storage(data_dir).downloads)
         found = _distributors(database, None)
         shown = list(tree.links(data_dir))
         for distributor in found:
@@ -36,7 +37,7 @@ def recover(database: Database, data_dir: Path) -> None:
 def recover_one(database: Database, data_dir: Path, repo_id: str | None) -> None:
     """The same for the work on one repository, or on none, while others go on."""
     with _logged():
-        workroom.sweep(Storage(data_dir).downloads)
+        sweep_scratch(Storage(data_dir).downloads)
         if repo_id is not None:
             shown = list(tree.links(data_dir))
             for distributor in _distributors(database, repo_id):
@@ -56,6 +57,27 @@ def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, 
         _say("published path led back", place=published["place"], tree=published["tree"])
     if right is None or right.is_dir():
         shelf.sweep(right, _before(shelf, right))
+
+
+def invalidate_file(context: TaskContext, storage: Storage, sha256: str, repo_ids: Sequence[str]) -> None:
+    """Let the next sync of the repositories fetch a file again that is gone or is not what it should be.
+
+    What an unchanged upstream is known by is forgotten, and what was published counts as old: it may hold the bad file.
+    """
+    storage.path(sha256).unlink(missing_ok=True)
+    with context.database.write() as tx:
+        for repo_id in repo_ids:
+            for importer in repositories.importers_of(tx.connection, repo_id):
+                scratchpad = {**(importer.scratchpad or {}), "upstream": None}
+                repositories.change_importer(tx, repo_id, scratchpad=scratchpad)
+            for distributor in repositories.distributors_of(tx.connection, repo_id):
+                _mark_outdated(tx, distributor)
+
+
+def invalidate_publication(database: Database, distributor: Distributor) -> None:
+    """Let the next publish build a tree though nothing has changed; the one that is shown stays until then."""
+    with database.write() as tx:
+        _mark_outdated(tx, repositories.distributor(tx.connection, distributor.repo_id, distributor.id))
 
 
 def _distributors(database: Database, repo_id: str | None) -> Sequence[Distributor]:
@@ -92,3 +114,10 @@ def _forget_unknown(data_dir: Path, known: Iterable[Distributor], shown: Iterabl
 
 def _say(what: str, **facts: str) -> None:
     _log.warning(what, extra={"action": "recovered", **facts})
+
+
+def _mark_outdated(tx: Transaction, distributor: Distributor) -> None:
+    published = (distributor.scratchpad or {}).get("published")
+    if published:
+        scratchpad = {**(distributor.scratchpad or {}), "published": {**published, "state": None}}
+        repositories.change_distributor(tx, distributor.repo_id, distributor.id, scratchpad=scratchpad)

@@ -2,7 +2,7 @@
 
     content/ab/abcdef…       whole, verified files
     downloads/<name>.part    unfinished ones, named after what they are to become, so that they can be gone on with
-    downloads/<name>.work/   what one piece of work needs and nobody can go on with (`workroom`)
+    downloads/<name>.work/   scratch folders: what one piece of work needs and nobody can go on with
 
 A file in `content` counts when the database says so. One that it does not know (its download was not yet committed when
 the power went) is read again before it is used.
@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ ONE_BY_ONE: Final = 8
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PIECE: Final = 1 << 20
+_SCRATCH: Final = ".work"
 
 
 @contextmanager
@@ -133,7 +135,7 @@ class Storage:
             os.close(fd)
 
     def keep(self, sha256: str, content: bytes, room: Path) -> None:
-        """Put a small file into its place, by way of a workroom."""
+        """Put a small file into its place, by way of a scratch folder."""
         path = f"{room}/{os.urandom(16).hex()}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         try:
@@ -166,6 +168,62 @@ class Storage:
                 _flush(self.path(sha256), os.O_RDONLY)
         for folder in {self.path(sha256).parent for sha256 in sha256s} | {self.content}:
             flush_folder(folder)
+
+
+@contextmanager
+def scratch_folder(downloads: Path) -> Iterator[Path]:
+    """A new folder, locked while it is in use and gone with everything in it when the context ends."""
+    folder, lock = _new_scratch(downloads)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def abandoned_scratch(downloads: Path) -> Iterator[Path]:
+    """The folders of dead processes; each is locked until the next one is asked for."""
+    for folder in sorted(downloads.glob(f"*{_SCRATCH}")):
+        lock = _lock_folder(folder)
+        if lock is not None:
+            try:
+                yield folder
+            finally:
+                os.close(lock)
+
+
+def sweep_scratch(downloads: Path) -> int:
+    """Remove what dead processes left, and return how many there were."""
+    count = 0
+    for folder in abandoned_scratch(downloads):
+        shutil.rmtree(folder, ignore_errors=True)
+        count += 1
+    return count
+
+
+def _new_scratch(downloads: Path) -> tuple[Path, int]:
+    while True:
+        folder = downloads / f"{os.urandom(16).hex()}{_SCRATCH}"
+        folder.mkdir(mode=FOLDER_MODE)
+        lock = _lock_folder(folder)
+        if lock is None:
+            continue  # a sweeper came between making and locking
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def make_folders(root: Path, relative: str) -> Path:

@@ -29,15 +29,13 @@ from pulpit.content.port import (
     WantedUnit,
 )
 from pulpit.errors import PulpitError, StorageFull, WorkFailed
-from pulpit.repositories.batches import ahead, portions
+from pulpit.repositories.concurrency import in_parallel, in_thread
+from pulpit.repositories.context import TaskContext
 from pulpit.repositories.download import Downloads
 from pulpit.repositories.failures import DownloadFailed, public
-from pulpit.repositories.planning import Planned, Planning
-from pulpit.repositories.pool import in_parallel
+from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.storage import Storage, disk_errors
-from pulpit.repositories.threads import in_thread
-from pulpit.repositories.workplace import Workplace
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Importer
 from pulpit.store.units import Saved
@@ -65,16 +63,16 @@ class SyncOutcome:
 
 
 async def sync(
-    workplace: Workplace, repo_id: str, override_config: dict[str, Any] | None, report: Report
+    context: TaskContext, repo_id: str, override_config: dict[str, Any] | None, report: Report
 ) -> SyncOutcome:
     """Sync a repository; `report` is called with the task's whole progress report whenever it changes.
 
     Raises:
         MissingResource: the repository or its importer does not exist.
     """
-    importer = await in_thread(_importer, workplace, repo_id)
+    importer = await in_thread(_importer, context, repo_id)
     config = {**importer.config, **(override_config or {})}
-    run = _Run(workplace, importer, config, report)
+    run = _Run(context, importer, config, report)
     try:
         await run.everything()
     except asyncio.CancelledError:
@@ -89,24 +87,24 @@ async def sync(
     return run.outcome()
 
 
-def _importer(workplace: Workplace, repo_id: str) -> Importer:
-    with workplace.database.read() as connection:
+def _importer(context: TaskContext, repo_id: str) -> Importer:
+    with context.database.read() as connection:
         return repositories.importer(connection, repo_id)
 
 
 class _Run:
     """One sync."""
 
-    def __init__(self, workplace: Workplace, importer: Importer, config: dict[str, Any], report: Report) -> None:
-        self._workplace: Final = workplace
-        self._database: Final = workplace.database
+    def __init__(self, context: TaskContext, importer: Importer, config: dict[str, Any], report: Report) -> None:
+        self._context: Final = context
+        self._database: Final = context.database
         self._importer: Final = importer
         self._repo_id: Final = importer.repo_id
         self._config: Final = config
         self._report: Final = report
-        self._type: Final[ContentType] = workplace.content_type(importer.importer_type_id)
-        self._storage: Final = Storage(workplace.data_dir)
-        self._progress: Final = Progress(clock=workplace.clock)
+        self._type: Final[ContentType] = context.content_type(importer.importer_type_id)
+        self._storage: Final = Storage(context.data_dir)
+        self._progress: Final = Progress(clock=context.clock)
         self._memory: dict[str, Any] | None = None
         self._fresh: Final[set[str]] = set()
         self._planning: Final = Planning(self._database, self._storage, self._repo_id, self._fresh)
@@ -127,7 +125,7 @@ class _Run:
         with disk_errors("The storage folder"):
             self._storage.prepare()
         self.enter(Phase.METADATA)
-        async with Downloads(feed, self._storage, self._workplace.limits) as downloads:
+        async with Downloads(feed, self._storage, self._context.limits) as downloads:
             catalogue = await self._type.read(downloads, self._config, await in_thread(self._known))
             if catalogue is None:
                 self.enter(Phase.COMPLETE)
@@ -226,14 +224,14 @@ class _Run:
 
     def _count_failure(self, wanted: WantedFile, url: str, error: str) -> None:
         self._failed_files += 1
-        if len(self._progress.failures) < self._workplace.limits.reported_failures:
+        if len(self._progress.failures) < self._context.limits.reported_failures:
             self._progress.failures.append(FileFailure(name=wanted.relative_path, url=url, error=error))
 
     def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
         self._count_failure(wanted, error.url, str(error))
         self._failed_in_a_row += 1
         self._say()
-        if self._failed_in_a_row >= self._workplace.limits.failures_in_a_row:
+        if self._failed_in_a_row >= self._context.limits.failures_in_a_row:
             self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
 
     def _commit(self, complete: list[Planned]) -> bool:
@@ -243,7 +241,7 @@ class _Run:
             batch = [plan.stored() for plan in complete]
             if not all(self._storage.has(file.sha256, file.size) for unit in batch for file in unit.files):
                 return False
-            saved = units.save(tx, self._repo_id, batch, now=self._workplace.clock())
+            saved = units.save(tx, self._repo_id, batch, now=self._context.clock())
         self._total.added += saved.added
         self._total.updated += saved.updated
         self._total.unit_ids |= saved.unit_ids
@@ -252,7 +250,7 @@ class _Run:
     def _remove_missing(self) -> int:
         with self._database.write() as tx:
             gone = units.held_ids(tx.connection, self._repo_id) - self._total.unit_ids
-            return units.let_go(tx, self._repo_id, gone, now=self._workplace.clock())
+            return units.let_go(tx, self._repo_id, gone, now=self._context.clock())
 
     def _remove_surplus(self) -> int:
         """Let go of what the content type does not want any more."""
@@ -262,7 +260,7 @@ class _Run:
         if not surplus:
             return 0
         with self._database.write() as tx:
-            return units.let_go(tx, self._repo_id, surplus, now=self._workplace.clock())
+            return units.let_go(tx, self._repo_id, surplus, now=self._context.clock())
 
     def _known(self) -> dict[str, Any] | None:
         """What the content type remembered, if neither configuration nor content changed since."""
@@ -275,7 +273,7 @@ class _Run:
 
     def remember(self) -> None:
         """Write when the sync was, and what it found if it succeeded."""
-        now = self._workplace.clock()
+        now = self._context.clock()
         with self._database.write() as tx:
             scratchpad = dict(self._importer.scratchpad or {})
             if self._progress.phase is not Phase.COMPLETE:

@@ -18,10 +18,10 @@ from threading import Event
 from typing import BinaryIO, Final
 
 from pulpit.content.paths import flaw
+from pulpit.content.port import StoredFile
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
 from pulpit.repositories import inventory
-from pulpit.repositories.inventory import Line
 from pulpit.repositories.storage import FILE_MODE, FOLDER_MODE, Storage, flush_file_system, flush_folder, make_folders
 from pulpit.text import shown
 
@@ -93,14 +93,14 @@ class NewTree:
         """Write the inventory; nothing may be added any more."""
         inventory.write(self._root, self._lines())
 
-    def _lines(self) -> Iterator[Line]:
+    def _lines(self) -> Iterator[StoredFile]:
         for path, sha256 in self._linked.items():
-            yield Line(relative_path=path, sha256=sha256, size=(self._root / path).stat().st_size)
+            yield StoredFile(relative_path=path, sha256=sha256, size=(self._root / path).stat().st_size)
         for path in self._written:
             go_on(self._stop)
             with (self._root / path).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-                yield Line(relative_path=path, sha256=digest, size=os.fstat(file.fileno()).st_size)
+                yield StoredFile(relative_path=path, sha256=digest, size=os.fstat(file.fileno()).st_size)
 
     def checksum(self, sha256: str, algorithm: str) -> str:
         """Another checksum of a kept file."""

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from pulpit.client.screen import write_line
 from pulpit.errors import ConfigurationError
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.check_database import Finding, Inspection, Say, check_database
 from pulpit.server.check_files import check_storage, check_trees
@@ -98,11 +98,11 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _inspection(settings: Settings, say: Say, deep: bool) -> Iterator[Inspection]:
     with WakeupSocket(settings.data_dir) as wakeups:
         database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
-        workplace = Workplace(database=database, data_dir=settings.data_dir, content_types=content_types())
+        context = TaskContext(database=database, data_dir=settings.data_dir, content_types=content_types())
         days = settings.server.keep_events_days
         try:
             yield Inspection(
-                workplace=workplace,
+                context=context,
                 deep=deep,
                 is_served=data_folder.is_served(settings.data_dir),
                 kept_for=timedelta(days=days) if days else None,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.store import audit, event_log, listeners
 from pulpit.store.database import Database
 from pulpit.tasks.completion import close_forgotten
@@ -66,7 +66,7 @@ class Finding:
 class Inspection:
     """A data folder and its database."""
 
-    workplace: Workplace
+    context: TaskContext
     deep: bool
     """Whether every file is read and its checksum compared."""
     is_served: bool
@@ -80,7 +80,7 @@ class Inspection:
         """The tasks under way, if a server runs."""
         if not self.is_served:
             return []
-        with self.workplace.database.read() as connection:
+        with self.context.database.read() as connection:
             return list(audit.running(connection))
 
     def is_busy_with(self, repo_id: str) -> bool:
@@ -90,7 +90,7 @@ class Inspection:
 
 def check_database(inspection: Inspection) -> Iterator[Finding]:
     """Every rule of the database, in one snapshot of it."""
-    with inspection.workplace.database.read() as connection:
+    with inspection.context.database.read() as connection:
         for number, part in enumerate(_PARTS):
             inspection.say("database", number, len(_PARTS))
             yield from part(inspection, connection)
@@ -114,7 +114,7 @@ def _units(_: Inspection, connection: Connection) -> Iterator[Finding]:
 
 
 def _history(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
-    database, clock = inspection.workplace.database, inspection.workplace.clock
+    database, clock = inspection.context.database, inspection.context.clock
     for row in audit.records_left_open(connection):
         yield Finding(
             rule="books.history",
@@ -164,7 +164,7 @@ def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Findi
             subject=listener_id,
             problem=f"The listener stands at {position}, and the log ends at {head}: it would miss what comes.",
             remedy="`--repair` puts it at the end of the log.",
-            mend=partial(_put_at, inspection.workplace.database, listener_id, head),
+            mend=partial(_put_at, inspection.context.database, listener_id, head),
         )
     for letter_id, number in audit.letters_without_event(connection):
         problem = f"The event {number} of the dead letter is not in the log, so it cannot be sent again."
@@ -173,7 +173,7 @@ def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Findi
 
 
 def _floor(inspection: Inspection, connection: Connection) -> int:
-    older_than = inspection.workplace.clock() - inspection.kept_for if inspection.kept_for else None
+    older_than = inspection.context.clock() - inspection.kept_for if inspection.kept_for else None
     return audit.surely_kept_from(connection, older_than=older_than, beyond=inspection.kept_count)
 
 

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.repositories import inventory, recovery, tree, workroom
-from pulpit.repositories.inventory import Line
-from pulpit.repositories.marking import fetch_again, publish_again
+from pulpit.content.port import StoredFile
+from pulpit.repositories import inventory, recovery, tree
 from pulpit.repositories.orphans import PARTIALS_FOR, STRAYS_FOR, remove_strays
-from pulpit.repositories.storage import Storage
+from pulpit.repositories.recovery import invalidate_file, invalidate_publication
+from pulpit.repositories.storage import Storage, abandoned_scratch, sweep_scratch
 from pulpit.repositories.tree import Shelf
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
 from pulpit.store import audit, repositories, units
@@ -39,16 +39,16 @@ _MOST: Final = 100
 
 def check_storage(inspection: Inspection) -> Iterator[Finding]:
     """The storage, folder by folder, then what is on its way there."""
-    storage = Storage(inspection.workplace.data_dir)
+    storage = Storage(inspection.context.data_dir)
     strays: list[Path] = []
     for number, prefix in enumerate(_PREFIXES):
         inspection.say("files", number, len(_PREFIXES))
-        with inspection.workplace.database.read() as connection:
+        with inspection.context.database.read() as connection:
             kept = audit.kept_beneath(connection, prefix)
         yield from _missing(inspection, storage, kept)
         strays += _unknown(inspection, storage.content / prefix, kept)
     yield from _left_over(
-        "files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.workplace, storage)
+        "files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.context, storage)
     )
     yield from _downloads(storage.downloads)
     yield from _uploads(inspection)
@@ -59,7 +59,7 @@ def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> 
         flaw = _flaw(storage, file, deep=inspection.deep) if file.used else None
         if flaw is None:
             continue
-        with inspection.workplace.database.write() as tx:  # does a unit still consist of it?
+        with inspection.context.database.write() as tx:  # does a unit still consist of it?
             units.lock_artifacts(tx)
             uses = audit.uses(tx.connection, file.sha256)
         if not uses or _flaw(storage, file, deep=inspection.deep) is None:
@@ -71,7 +71,7 @@ def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> 
                 subject=file.sha256,
                 problem=f"{name} of {', '.join(holders)} {flaw}.",
                 remedy=f"{SYNC_AGAIN} What was uploaded must be uploaded again.",
-                mend=partial(fetch_again, inspection.workplace, storage, file.sha256, holders),
+                mend=partial(invalidate_file, inspection.context, storage, file.sha256, holders),
             )
         else:
             yield Finding(
@@ -105,7 +105,7 @@ def _unknown(inspection: Inspection, folder: Path, kept: Sequence[Kept]) -> list
     found = [path for path in _in(folder) if path.name not in known]
     if not found or not inspection.busy():
         return found
-    with inspection.workplace.database.read() as connection:
+    with inspection.context.database.read() as connection:
         recorded = units.kept(connection, [path.name for path in found])
     return [path for path in found if path.name not in recorded and _age(path) > STRAYS_FOR]
 
@@ -114,26 +114,26 @@ def _downloads(folder: Path) -> Iterator[Finding]:
     """Nobody asks for what was begun so long ago; a younger one is gone on with."""
     old = [path for path in _in(folder) if path.suffix == ".part" and _age(path) > PARTIALS_FOR]
     yield from _left_over("files.partial", "downloads", old, "were begun and never ended", lambda: _remove(old))
-    dead = list(workroom.abandoned(folder))
-    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", partial(workroom.sweep, folder))
+    dead = list(abandoned_scratch(folder))
+    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", partial(sweep_scratch, folder))
 
 
 def _uploads(inspection: Inspection) -> Iterator[Finding]:
-    workplace = inspection.workplace
-    with workplace.database.read() as connection:
+    context = inspection.context
+    with context.database.read() as connection:
         waiting = [
             task for task in search(connection, states=[WAITING, RUNNING]) if task.task_type == queue.IMPORT_UPLOAD
         ]
     for task in waiting:
-        if task.state == WAITING and not (workplace.data_dir / task.arguments["path"]).exists():
+        if task.state == WAITING and not (context.data_dir / task.arguments["path"]).exists():
             problem = f"The file that it should import into {task.arguments['repo_id']} is gone."
             yield Finding(
                 rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
             )
-    wanted = {workplace.data_dir / task.arguments["path"] for task in waiting}
-    left = [path for path in _in(workplace.data_dir / QUEUED_UPLOADS) if path not in wanted]
+    wanted = {context.data_dir / task.arguments["path"] for task in waiting}
+    left = [path for path in _in(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
     if not inspection.is_served:
-        mend = partial(sweep_uploads, workplace.database, workplace.data_dir)
+        mend = partial(sweep_uploads, context.database, context.data_dir)
         yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", mend)
 
 
@@ -182,8 +182,8 @@ class _Seen:
 
 def check_trees(inspection: Inspection) -> Iterator[Finding]:
     """Every distributor, then what belongs to none."""
-    shown = list(tree.links(inspection.workplace.data_dir))
-    with inspection.workplace.database.read() as connection:
+    shown = list(tree.links(inspection.context.data_dir))
+    with inspection.context.database.read() as connection:
         found = repositories.distributors_of(connection)
     for number, distributor in enumerate(found):
         inspection.say("published trees", number, len(found))
@@ -203,8 +203,8 @@ def _of(inspection: Inspection, object_id: str) -> Iterator[Finding]:
 
 def _look(inspection: Inspection, object_id: str) -> _Seen | None:
     """`None` if the distributor is gone by now."""
-    data_dir = inspection.workplace.data_dir
-    with inspection.workplace.database.write() as tx:
+    data_dir = inspection.context.data_dir
+    with inspection.context.database.write() as tx:
         found = audit.distributor_at_rest(tx.connection, object_id)
         if found is None:
             return None
@@ -218,7 +218,7 @@ def _breaches(inspection: Inspection, seen: _Seen) -> Iterator[Finding]:
     if seen.published is None:
         return
     place, distributor = seen.published["place"], seen.distributor
-    root = Shelf(inspection.workplace.data_dir, distributor.object_id).tree(seen.published["tree"])
+    root = Shelf(inspection.context.data_dir, distributor.object_id).tree(seen.published["tree"])
     flaws = list(_flaws(inspection, root))
     if not seen.leads_there and not flaws:
         problem = f"The published path does not lead to the tree {root.name} of {distributor.repo_id}."
@@ -227,7 +227,7 @@ def _breaches(inspection: Inspection, seen: _Seen) -> Iterator[Finding]:
         )
     for name, flaw in flaws:
         problem = f"{name or 'The whole tree'} of {distributor.repo_id} {flaw}."
-        mend = partial(publish_again, inspection.workplace.database, distributor)
+        mend = partial(invalidate_publication, inspection.context.database, distributor)
         yield Finding(rule="trees.file", subject=place, problem=problem, remedy=PUBLISH_AGAIN, mend=mend)
 
 
@@ -255,7 +255,7 @@ def _flaws(inspection: Inspection, root: Path) -> Iterator[tuple[str, str]]:
         yield name, "was not published and is there"
 
 
-def _file_flaw(inspection: Inspection, root: Path, line: Line) -> str | None:
+def _file_flaw(inspection: Inspection, root: Path, line: StoredFile) -> str | None:
     path = root / line.relative_path
     try:
         found = path.lstat()
@@ -274,10 +274,10 @@ def _file_flaw(inspection: Inspection, root: Path, line: Line) -> str | None:
     return None
 
 
-def _is_kept(inspection: Inspection, line: Line, found: os.stat_result) -> bool:
+def _is_kept(inspection: Inspection, line: StoredFile, found: os.stat_result) -> bool:
     """Whether it is the very file of the storage, which is read there."""
     try:
-        return os.path.samestat(Storage(inspection.workplace.data_dir).path(line.sha256).stat(), found)
+        return os.path.samestat(Storage(inspection.context.data_dir).path(line.sha256).stat(), found)
     except OSError:
         return False
 
@@ -289,7 +289,7 @@ def _names(root: Path) -> Iterator[str]:
 
 
 def _half_built(inspection: Inspection, distributor: Distributor) -> Iterator[Finding]:
-    left = Shelf(inspection.workplace.data_dir, distributor.object_id).unfinished()
+    left = Shelf(inspection.context.data_dir, distributor.object_id).unfinished()
     if left and not inspection.is_busy_with(distributor.repo_id):
         problem = f"{len(left)} trees of {distributor.repo_id} were begun and never ended, such as {left[0].name}."
         mend = _settle(inspection, distributor)
@@ -302,9 +302,9 @@ def _strangers(
     inspection: Inspection, shown: list[tuple[str, Path | None]], found: list[Distributor]
 ) -> Iterator[Finding]:
     """Published paths that were there before the distributors were read, and that none of them names."""
-    data_dir = inspection.workplace.data_dir
+    data_dir = inspection.context.data_dir
     owners = {distributor.object_id: distributor for distributor in found}
-    mend = partial(recovery.recover, inspection.workplace.database, data_dir)
+    mend = partial(recovery.recover, inspection.context.database, data_dir)
     for place, target in shown:
         owner = owners.get(target.parent.name) if target else None
         published = (owner.scratchpad or {}).get("published") if owner else None
@@ -323,18 +323,18 @@ def _strangers(
 
 def _leads_nowhere_known(inspection: Inspection, place: str, owner: Distributor | None) -> bool:
     """Look again at a path while nobody can switch it."""
-    with inspection.workplace.database.write() as tx:
+    with inspection.context.database.write() as tx:
         now = audit.distributor_at_rest(tx.connection, owner.object_id) if owner else None
         published = (now.scratchpad or {}).get("published") if now else None
-        is_there = (inspection.workplace.data_dir / tree.PUBLISHED / place).is_symlink()
+        is_there = (inspection.context.data_dir / tree.PUBLISHED / place).is_symlink()
     return is_there and not (published and published["place"] == place)
 
 
 def _exists(inspection: Inspection, object_id: str) -> bool:
-    with inspection.workplace.database.write() as tx:
+    with inspection.context.database.write() as tx:
         return audit.distributor_at_rest(tx.connection, object_id) is not None
 
 
 def _settle(inspection: Inspection, distributor: Distributor) -> Any:
-    data_dir = inspection.workplace.data_dir
+    data_dir = inspection.context.data_dir
     return lambda: recovery.settle(data_dir, distributor, tree.links(data_dir))

@@ -13,7 +13,7 @@ from pulpit.content.iso import Iso
 from pulpit.content.port import ContentType
 from pulpit.content.python.python import Python
 from pulpit.content.rpm.yum import Yum
-from pulpit.repositories.workplace import by_plugin
+from pulpit.repositories.context import by_plugin
 
 GROUP: Final = "pulpit.content_types"
 

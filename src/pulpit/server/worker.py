@@ -12,7 +12,7 @@ import uvloop
 from pulpit import logs
 from pulpit.clock import system_clock
 from pulpit.content.limits import Limits
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.content_types import content_types
 from pulpit.store.database import Database
@@ -44,10 +44,10 @@ async def _work(briefing: dict[str, Any]) -> None:
             slow_bytes_per_second=briefing["least_speed"],
             tries=briefing["download_tries"],
         )
-        workplace = Workplace(
+        context = TaskContext(
             database=database, data_dir=data_dir, clock=system_clock, content_types=content_types(), limits=limits
         )
-        worker = Worker(briefing["name"], database, workplace, OPERATIONS, system_clock)
+        worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock)
         try:
             await worker.run(await _orders())
         finally:

@@ -26,7 +26,7 @@ from pulpit.store.schema import (
     units,
 )
 from pulpit.store.tasks import ENDED, RUNNING
-from pulpit.store.units import File
+from pulpit.store.units import StoredFile
 
 MOST: Final = 1000
 """Rows of one rule that are answered; whoever breaks a rule so often will read no more."""
@@ -86,7 +86,7 @@ def uses(connection: Connection, sha256: str) -> list[Use]:
     return [Use(repo_id=row.repo_id, relative_path=row.relative_path) for row in rows]
 
 
-def sizes_apart(connection: Connection) -> list[tuple[str, File, int]]:
+def sizes_apart(connection: Connection) -> list[tuple[str, StoredFile, int]]:
     """Unit, file and recorded size, where a unit's file and the kept one have two sizes."""
     columns = unit_files.c
     joined = unit_files.join(artifacts, artifacts.c.sha256 == columns.sha256)
@@ -95,7 +95,8 @@ def sizes_apart(connection: Connection) -> list[tuple[str, File, int]]:
     )
     rows = connection.execute(wanted.select_from(joined).where(columns.size != artifacts.c.size).limit(MOST))
     return [
-        (row.unit_id, File(relative_path=row.relative_path, sha256=row.sha256, size=row.size), row.kept) for row in rows
+        (row.unit_id, StoredFile(relative_path=row.relative_path, sha256=row.sha256, size=row.size), row.kept)
+        for row in rows
     ]
 
 

@@ -42,8 +42,8 @@ Identity = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class File:
-    """A file of a unit."""
+class StoredFile:
+    """A file that is kept: its bytes stand under their SHA-256."""
 
     relative_path: str
     sha256: str
@@ -57,7 +57,7 @@ class NewUnit:
     type_id: str
     key: dict[str, Any]
     metadata: dict[str, Any]
-    files: tuple[File, ...]
+    files: tuple[StoredFile, ...]
     slot: str | None
     detail: bytes | None = None
     """What is needed to publish it and never searched; `None` leaves it as it is."""
@@ -72,7 +72,7 @@ class Unit:
     key: dict[str, Any]
     metadata: dict[str, Any]
     created_at: datetime
-    files: tuple[File, ...]
+    files: tuple[StoredFile, ...]
     detail: bytes = b""
     """Empty unless it was asked for."""
 
@@ -110,15 +110,15 @@ def find(connection: Connection, identities: Collection[Identity]) -> dict[Ident
     return {identity: _unit(row, files) for identity, row in mine.items()}
 
 
-def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tuple[File, ...]]:
+def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tuple[StoredFile, ...]]:
     """The files of each unit."""
-    files: dict[str, tuple[File, ...]] = dict.fromkeys(unit_ids, ())
+    files: dict[str, tuple[StoredFile, ...]] = dict.fromkeys(unit_ids, ())
     if not files:
         return files
     columns = unit_files.c
     wanted = select(columns.unit_id, columns.relative_path, columns.sha256, columns.size)
     for unit_id, path, sha256, size in connection.execute(wanted.where(columns.unit_id.in_(unit_ids))):
-        files[unit_id] += (File(relative_path=path, sha256=sha256, size=size),)
+        files[unit_id] += (StoredFile(relative_path=path, sha256=sha256, size=size),)
     return files
 
 
@@ -354,7 +354,7 @@ def _unit_row(identity: Identity, unit: NewUnit, now: datetime) -> dict[str, Any
     return row | {"created_at": now, "detail": unit.detail or None}
 
 
-def _file_row(unit_id: str, file: File) -> dict[str, Any]:
+def _file_row(unit_id: str, file: StoredFile) -> dict[str, Any]:
     return {"unit_id": unit_id, "relative_path": file.relative_path, "sha256": file.sha256, "size": file.size}
 
 
@@ -363,7 +363,7 @@ def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> di
     return row | {"created": now, "updated": now}
 
 
-def _unit(row: RowMapping, files: Mapping[str, tuple[File, ...]]) -> Unit:
+def _unit(row: RowMapping, files: Mapping[str, tuple[StoredFile, ...]]) -> Unit:
     columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at")}
     return Unit(**columns, files=files[row["id"]], detail=row.get("detail") or b"")
 

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
 from pulpit.fire import fire
-from pulpit.repositories.intake import copy_units, import_file, remove_units
+from pulpit.repositories.concurrency import in_thread
+from pulpit.repositories.context import TaskContext
+from pulpit.repositories.copies import copy_units, remove_units
 from pulpit.repositories.orphans import remove_orphans
 from pulpit.repositories.publish import PublishOutcome, publish, unpublish
 from pulpit.repositories.sync import SyncOutcome, sync
-from pulpit.repositories.threads import in_thread
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.uploads import import_file
 from pulpit.store import history, repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.history import Ending
@@ -30,7 +31,7 @@ class Work:
     """A running task and what it needs."""
 
     task: Task
-    workplace: Workplace
+    context: TaskContext
     report: Callable[[dict[str, Any]], None]
     """Takes the whole progress report whenever it has changed."""
 
@@ -42,7 +43,7 @@ async def run_sync(work: Work) -> Completion:
     """Sync a repository from its feed; when it succeeds, what publishes by itself is queued."""
     arguments = work.task.arguments
     await in_thread(_begin_sync, work)  # a start that is under way is waited for, or its finish would come first
-    outcome = await sync(work.workplace, arguments["repo_id"], arguments["override_config"], work.report)
+    outcome = await sync(work.context, arguments["repo_id"], arguments["override_config"], work.report)
     ending = Ending(
         result=outcome.result,
         added_count=outcome.added_count,
@@ -52,7 +53,7 @@ async def run_sync(work: Work) -> Completion:
         details=outcome.details,
         error_message=outcome.error_message,
     )
-    return _completion(outcome, ending, lambda tx, task: _queue_auto_publishes(tx, task, work.workplace))
+    return _completion(outcome, ending, lambda tx, task: _queue_auto_publishes(tx, task, work.context))
 
 
 async def run_publish(work: Work) -> Completion:
@@ -60,7 +61,7 @@ async def run_publish(work: Work) -> Completion:
     arguments = work.task.arguments
     await in_thread(_begin_publish, work)
     outcome = await publish(
-        work.workplace, arguments["repo_id"], arguments["distributor_id"], arguments["override_config"], work.report
+        work.context, arguments["repo_id"], arguments["distributor_id"], arguments["override_config"], work.report
     )
     ending = Ending(
         result=outcome.result,
@@ -74,13 +75,13 @@ async def run_publish(work: Work) -> Completion:
 async def delete_repository(work: Work) -> Completion:
     """Take down what a repository published, then the repository."""
     repo_id = work.task.arguments["repo_id"]
-    with work.workplace.database.read() as connection:
+    with work.context.database.read() as connection:
         published = repositories.distributors_of(connection, repo_id)
     for distributor in published:
-        await unpublish(work.workplace, repo_id, distributor.id)
-    with work.workplace.database.write() as tx:
+        await unpublish(work.context, repo_id, distributor.id)
+    with work.context.database.write() as tx:
         repositories.remove(tx, repo_id)
-        fire(tx, REPO_DELETE, {"repo_id": repo_id}, clock=work.workplace.clock, call_report=call_report(work.task))
+        fire(tx, REPO_DELETE, {"repo_id": repo_id}, clock=work.context.clock, call_report=call_report(work.task))
     return Completion(state=tasks.FINISHED)
 
 
@@ -88,21 +89,21 @@ async def update_distributor(work: Work) -> Completion:
     """Merge a change into a distributor's configuration."""
     arguments = work.task.arguments
     repo_id, distributor_id = arguments["repo_id"], arguments["distributor_id"]
-    with work.workplace.database.write() as tx:
+    with work.context.database.write() as tx:
         current = repositories.distributor(tx.connection, repo_id, distributor_id)
         config = merged(current.config, arguments["delta"])
-        now = work.workplace.clock()
+        now = work.context.clock()
         repositories.change_distributor(tx, repo_id, distributor_id, config=config, last_updated=now)
         payload = {"repo_id": repo_id, "changed": [f"distributors.{distributor_id}"]}
-        fire(tx, REPO_UPDATE, payload, clock=work.workplace.clock, call_report=call_report(work.task))
+        fire(tx, REPO_UPDATE, payload, clock=work.context.clock, call_report=call_report(work.task))
     return Completion(state=tasks.FINISHED)
 
 
 async def remove_distributor(work: Work) -> Completion:
     """Take down what a distributor published, then the distributor."""
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
-    await unpublish(work.workplace, repo_id, distributor_id)
-    with work.workplace.database.write() as tx:
+    await unpublish(work.context, repo_id, distributor_id)
+    with work.context.database.write() as tx:
         repositories.remove_distributor(tx, repo_id, distributor_id)
     return Completion(state=tasks.FINISHED)
 
@@ -110,10 +111,10 @@ async def remove_distributor(work: Work) -> Completion:
 async def import_upload(work: Work) -> Completion:
     """Make a unit of an uploaded file, which is this task's own and goes with it."""
     arguments = work.task.arguments
-    path = work.workplace.data_dir / arguments["path"]
+    path = work.context.data_dir / arguments["path"]
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
     try:
-        await import_file(work.workplace, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
+        await import_file(work.context, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
     finally:
         path.unlink(missing_ok=True)
     return Completion(state=tasks.FINISHED, result={"success_flag": True, "summary": "", "details": {}})
@@ -123,7 +124,7 @@ async def copy_chosen_units(work: Work) -> Completion:
     """Let a repository hold units of another."""
     arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
-    copied = await copy_units(work.workplace, source_id, target_id, None, lambda held: held.unit.id in wanted)
+    copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted)
     return Completion(state=tasks.FINISHED, result=_successful(copied))
 
 
@@ -131,14 +132,14 @@ async def remove_chosen_units(work: Work) -> Completion:
     """Take units out of a repository."""
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
-    removed = await remove_units(work.workplace, repo_id, None, lambda held: held.unit.id in wanted)
+    removed = await remove_units(work.context, repo_id, None, lambda held: held.unit.id in wanted)
     return Completion(state=tasks.FINISHED, result=_successful(removed))
 
 
 async def remove_unheld_units(work: Work) -> Completion:
     """Remove orphans; the result counts them by type."""
     arguments = work.task.arguments
-    removed = await remove_orphans(work.workplace, arguments["type_id"], arguments["unit_id"])
+    removed = await remove_orphans(work.context, arguments["type_id"], arguments["unit_id"])
     return Completion(state=tasks.FINISHED, result=removed)
 
 
@@ -154,8 +155,8 @@ def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any
 
 
 def _begin_sync(work: Work) -> None:
-    repo_id, now = work.task.arguments["repo_id"], work.workplace.clock()
-    with work.workplace.database.write() as tx:
+    repo_id, now = work.task.arguments["repo_id"], work.context.clock()
+    with work.context.database.write() as tx:
         importer = repositories.importer(tx.connection, repo_id)
         _open_record(tx, work, history.SYNC, importer.id, importer.importer_type_id)
         report = call_report(work.task)
@@ -165,10 +166,10 @@ def _begin_sync(work: Work) -> None:
 def _begin_publish(work: Work) -> None:
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
     payload = {"repo_id": repo_id, "distributor_id": distributor_id}
-    with work.workplace.database.write() as tx:
+    with work.context.database.write() as tx:
         distributor = repositories.distributor(tx.connection, repo_id, distributor_id)
         _open_record(tx, work, history.PUBLISH, distributor.id, distributor.distributor_type_id)
-        fire(tx, PUBLISH_START, payload, clock=work.workplace.clock, call_report=call_report(work.task))
+        fire(tx, PUBLISH_START, payload, clock=work.context.clock, call_report=call_report(work.task))
 
 
 def _open_record(tx: Transaction, work: Work, kind: str, plugin_id: str, plugin_type_id: str) -> None:
@@ -179,7 +180,7 @@ def _open_record(tx: Transaction, work: Work, kind: str, plugin_id: str, plugin_
         plugin_id=plugin_id,
         plugin_type_id=plugin_type_id,
         task_id=work.task.id,
-        now=work.workplace.clock(),
+        now=work.context.clock(),
     )
 
 
@@ -196,14 +197,14 @@ def _completion(
     return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))
 
 
-def _queue_auto_publishes(tx: Transaction, task: Task, workplace: Workplace) -> Sequence[Task]:
+def _queue_auto_publishes(tx: Transaction, task: Task, context: TaskContext) -> Sequence[Task]:
     repo_id = task.arguments["repo_id"]
     return [
         queue.publish(
-            tx, repo_id, distributor.id, None, login=task.principal_login, clock=workplace.clock, parent_id=task.id
+            tx, repo_id, distributor.id, None, login=task.principal_login, clock=context.clock, parent_id=task.id
         )
         for distributor in repositories.distributors_of(tx.connection, repo_id)
-        if distributor.auto_publish and workplace.publishes(distributor.distributor_type_id)
+        if distributor.auto_publish and context.publishes(distributor.distributor_type_id)
     ]
 
 

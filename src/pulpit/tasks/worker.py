@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.store import tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.tasks import Task
@@ -36,11 +36,11 @@ class Worker:
     """Works until told to stop."""
 
     def __init__(
-        self, name: str, database: Database, workplace: Workplace, operations: Mapping[str, Operation], clock: Clock
+        self, name: str, database: Database, context: TaskContext, operations: Mapping[str, Operation], clock: Clock
     ) -> None:
         self._name: Final = name
         self._database: Final = database
-        self._workplace: Final = workplace
+        self._context: Final = context
         self._operations: Final = operations
         self._clock: Final = clock
         self._called: Final = asyncio.Event()
@@ -100,7 +100,7 @@ class Worker:
         )
 
     async def _completion(self, task: Task, progress: "_Progress") -> Completion:
-        work = Work(task=task, workplace=self._workplace, report=progress.take)
+        work = Work(task=task, context=self._context, report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
         self._running = asyncio.create_task(self._operate(work))

@@ -10,7 +10,7 @@ from pulpit.fire import fire
 from pulpit.store import audit, dead_letters, history, listeners, repositories, tasks, units
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.units import File, NewUnit
+from pulpit.store.units import NewUnit, StoredFile
 
 THEN = datetime(2031, 5, 4, 10, tzinfo=UTC)
 SHA256 = "ab" * 32
@@ -32,7 +32,7 @@ def execute(database: Database, *statements: str) -> None:
 def hold_a_file(database: Database) -> None:
     with database.write() as tx:
         repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=THEN)
-        file = File(relative_path="a.iso", sha256=SHA256, size=3)
+        file = StoredFile(relative_path="a.iso", sha256=SHA256, size=3)
         units.save(tx, "zoo", [NewUnit(type_id="iso", key={}, metadata={}, files=(file,), slot=None)], now=THEN)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pulpit.store import repositories, tasks, units
-from pulpit.store.units import File, NewUnit
+from pulpit.store.units import NewUnit, StoredFile
 from support.api import V2, Api
 
 CREATED = datetime(2031, 5, 4, 10, tzinfo=UTC)
@@ -14,7 +14,7 @@ ORPHANS = f"{V2}/content/orphans/"
 
 
 def new(name: str, size: int, type_id: str = "rpm") -> NewUnit:
-    file = File(relative_path=name, sha256=f"{size:064x}", size=size)
+    file = StoredFile(relative_path=name, sha256=f"{size:064x}", size=size)
     key = {"name": name, "checksum": file.sha256}
     return NewUnit(type_id=type_id, key=key, metadata={"size": size}, files=(file,), slot=None)
 

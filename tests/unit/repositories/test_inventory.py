@@ -3,20 +3,21 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulpit.content.paths import flaw
+from pulpit.content.port import StoredFile
 from pulpit.repositories import inventory
-from pulpit.repositories.inventory import Line
 
 PATHS = st.text(min_size=1, max_size=12).filter(lambda path: flaw(path) is None)
 
 
-def line(path: str) -> Line:
-    return Line(relative_path=path, sha256="ab" * 32, size=len(path))
+def line(path: str) -> StoredFile:
+    return StoredFile(relative_path=path, sha256="ab" * 32, size=len(path))
 
 
+@settings(deadline=None)
 @given(paths=st.sets(PATHS, max_size=40), absent=PATHS)
 def test_every_path_is_found_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, paths: set[str], absent: str
@@ -29,6 +30,7 @@ def test_every_path_is_found_and_no_other(
     assert {one.relative_path for one in inventory.read(tree)} == paths
 
 
+@settings(deadline=None)
 @given(garbage=st.binary(max_size=300), asked=PATHS)
 def test_a_damaged_one_is_refused_or_has_no_answer(
     tmp_path_factory: pytest.TempPathFactory, garbage: bytes, asked: str

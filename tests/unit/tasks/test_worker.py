@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pulpit.clock import system_clock
-from pulpit.repositories.workplace import Workplace
+from pulpit.repositories.context import TaskContext
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import NewTask, Task
@@ -39,10 +39,10 @@ async def at_once(_: Work) -> Completion:
 
 def test_an_order_to_cancel_may_come_before_the_task_has_begun(database: Database, tmp_path: Path) -> None:
     unwanted, wanted = queued(database, "for ever"), queued(database, "at once")
-    workplace = Workplace(database=database, data_dir=tmp_path, clock=system_clock, content_types={})
+    context = TaskContext(database=database, data_dir=tmp_path, clock=system_clock, content_types={})
 
     async def story() -> None:
-        worker = Worker("w@here", database, workplace, {"for ever": for_ever, "at once": at_once}, system_clock)
+        worker = Worker("w@here", database, context, {"for ever": for_ever, "at once": at_once}, system_clock)
         orders = asyncio.StreamReader()
         orders.feed_data(f"cancel {unwanted.id}\n".encode())
         working = asyncio.create_task(worker.run(orders))

@@ -8,11 +8,12 @@ from pulpit.clock import Clock, system_clock
 from pulpit.content.limits import Limits
 from pulpit.content.port import ContentType
 from pulpit.errors import MissingResource
+from pulpit.store import repositories
 from pulpit.store.database import Database
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workplace:
+class TaskContext:
     """Database, data folder and content types; `content_types` finds one by the type id of importer or distributor."""
 
     database: Database
@@ -32,6 +33,15 @@ class Workplace:
         except KeyError:
             raise MissingResource(content_type=type_id) from None
 
+    def importers_type(self, repo_id: str) -> ContentType:
+        """The content type of a repository's importer.
+
+        Raises:
+            MissingResource: the repository or its importer does not exist.
+        """
+        with self.database.read() as connection:
+            return self.content_type(repositories.importer(connection, repo_id).importer_type_id)
+
     def publishes(self, distributor_type_id: str) -> bool:
         """Whether distributors of a type lay out trees; the others are there for clients that create them.
 
@@ -42,5 +52,9 @@ class Workplace:
 
 
 def by_plugin(*content_types: ContentType) -> dict[str, ContentType]:
-    """The mapping that a workplace wants."""
-    return {type_id: one for one in content_types for type_id in (one.importer_type_id, *one.distributor_type_ids)}
+    """The mapping that a task context wants."""
+    return {
+        type_id: content_type
+        for content_type in content_types
+        for type_id in (content_type.importer_type_id, *content_type.distributor_type_ids)
+    }

@@ -1,7 +1,7 @@
-"""Blocking work beside the event loop."""
+"""Blocking work in threads, and much work at once, both so that a cancellation leaves nothing running."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from threading import Event
 from typing import ParamSpec, TypeVar
 
@@ -29,6 +29,29 @@ async def in_stoppable_thread(work: Callable[[Event], T]) -> T:
         stop.set()
         await _end_of(task)
         raise
+
+
+async def in_parallel(most: int, work: Sequence[Coroutine[None, None, None]]) -> None:
+    """Do all the work, at most so many at once; the first exception ends the rest and is raised.
+
+    Raises:
+        BaseException: what the work raised, not in a group.
+    """
+    waiting = iter(work)
+
+    async def worker() -> None:
+        for next_one in waiting:
+            await next_one
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(min(most, len(work)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for running in workers:
+            running.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        for never_begun in waiting:
+            never_begun.close()
 
 
 async def _end_of(task: "asyncio.Task[T]") -> None:

@@ -1,0 +1,66 @@
+"""Units that are copied from another repository, or removed, by hand."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
+
+from pulpit.errors import InvalidValue
+from pulpit.repositories.concurrency import in_thread
+from pulpit.repositories.context import TaskContext
+from pulpit.store import repositories, units
+from pulpit.store.units import Held, Unit
+
+Chooses = Callable[[Held], bool]
+"""Whether a unit is meant."""
+
+
+async def copy_units(
+    context: TaskContext, source_id: str, target_id: str, type_ids: Sequence[str] | None, chosen: Chooses
+) -> list[Unit]:
+    """Let a repository hold units of another too; returns those that were chosen.
+
+    Raises:
+        MissingResource: a repository, or the target's importer, does not exist.
+        InvalidValue: the target holds units of other types.
+    """
+    return await in_thread(_copy, context, source_id, target_id, type_ids, chosen)
+
+
+async def remove_units(
+    context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses
+) -> list[Unit]:
+    """Take units out of a repository; returns those that were chosen.
+
+    Raises:
+        MissingResource: the repository does not exist.
+    """
+    return await in_thread(_remove, context, repo_id, type_ids, chosen)
+
+
+def _copy(
+    context: TaskContext, source_id: str, target_id: str, type_ids: Sequence[str] | None, chosen: Chooses
+) -> list[Unit]:
+    content_type = context.importers_type(target_id)
+    with context.database.write() as tx:
+        units.lock_artifacts(tx)
+        found = _chosen(tx.connection, source_id, type_ids, chosen)
+        strange = sorted({unit.type_id for unit in found} - set(content_type.unit_type_ids))
+        if strange:
+            raise InvalidValue("source_repo_id", f"{target_id} holds no units of type {', '.join(strange)}.")
+        for start in range(0, len(found), units.MOST_AT_ONCE):
+            portion = found[start : start + units.MOST_AT_ONCE]
+            slots = [content_type.slot(unit.type_id, unit.key) for unit in portion]
+            units.hold(tx, target_id, portion, slots, now=context.clock())
+    return found
+
+
+def _remove(context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:
+    with context.database.write() as tx:
+        found = _chosen(tx.connection, repo_id, type_ids, chosen)
+        units.let_go(tx, repo_id, [unit.id for unit in found], now=context.clock())
+    return found
+
+
+def _chosen(connection: Connection, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:
+    repositories.get(connection, repo_id)
+    return [held.unit for held in units.held(connection, repo_id, type_ids) if chosen(held)]

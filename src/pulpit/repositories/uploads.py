@@ -1,0 +1,88 @@
+"""Uploads: a file by hand becomes a unit of a repository."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.content.port import StoredFile, StoredUnit
+from pulpit.errors import InvalidValue, WorkFailed
+from pulpit.repositories.concurrency import in_thread
+from pulpit.repositories.context import TaskContext
+from pulpit.repositories.storage import FILE_MODE, Storage, disk_errors, scratch_folder
+from pulpit.store import repositories, units
+from pulpit.store.units import NewUnit
+
+_PIECE: Final = 1 << 20
+
+
+async def import_file(  # noqa: PLR0917 - the order of the fields of an import request
+    context: TaskContext,
+    repo_id: str,
+    unit_type_id: str,
+    unit_key: dict[str, Any],
+    unit_metadata: dict[str, Any],
+    path: Path,
+) -> StoredUnit:
+    """Take an uploaded file into a repository; the file at `path` stays where it is.
+
+    Raises:
+        MissingResource: the repository or its importer does not exist.
+        InvalidValue: the file is not what the key says.
+        StorageFull: the disk has no room.
+    """
+    return await in_thread(_import, context, repo_id, path, type_id=unit_type_id, key=unit_key, metadata=unit_metadata)
+
+
+def _import(
+    context: TaskContext, repo_id: str, path: Path, *, type_id: str, key: dict[str, Any], metadata: dict[str, Any]
+) -> StoredUnit:
+    content_type = context.importers_type(repo_id)
+    storage = Storage(context.data_dir)
+    with disk_errors("The uploaded file"):
+        storage.prepare()
+        file = _take(storage, path)
+    wanted = content_type.uploaded(type_id, key, metadata, file, path)
+    flaw = content_type.flaw(wanted, path, _config_of(context, repo_id))
+    if flaw:
+        raise InvalidValue("upload_id", f"the uploaded file {flaw}.")
+    name = wanted.files[0].relative_path
+    stored = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
+    new = NewUnit(
+        type_id=wanted.type_id,
+        key=wanted.key,
+        metadata=wanted.metadata,
+        files=(stored,),
+        slot=wanted.slot,
+        detail=wanted.detail,
+    )
+    with context.database.write() as tx:
+        units.lock_artifacts(tx)
+        if not storage.has(file.sha256, file.size):
+            raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
+        saved = units.save(tx, repo_id, [new], now=context.clock())
+    unit_id = next(iter(saved.unit_ids))
+    return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
+
+
+def _take(storage: Storage, path: Path) -> StoredFile:
+    """Copy a file into the storage."""
+    running, size = hashlib.sha256(), 0
+    with path.open("rb") as source, scratch_folder(storage.downloads) as room:
+        copy = room / "copy"
+        fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with os.fdopen(fd, "wb") as target:
+            while piece := source.read(_PIECE):
+                running.update(piece)
+                size += len(piece)
+                target.write(piece)
+            target.flush()
+            os.fsync(fd)
+        storage.place(copy, running.hexdigest())
+    storage.flush([running.hexdigest()])
+    return StoredFile(relative_path=path.name, sha256=running.hexdigest(), size=size)
+
+
+def _config_of(context: TaskContext, repo_id: str) -> dict[str, Any]:
+    with context.database.read() as connection:
+        return repositories.importer(connection, repo_id).config
