@@ -17,7 +17,7 @@ demo: $(VENV)/installed $(WHEELS)/done ## Show the main job: a sync fires four e
 
 .PHONY: test
 test: packages $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: serve
 serve: $(VENV)/installed ## Run the server (ARGS=... goes to `pulpit serve`)

@@ -18,7 +18,9 @@ from pulpit.content.python import distributions, index
 from pulpit.content.python.index import BadMarkup, Page, start_tags
 from support.spoiling import spoiled
 
-GENTLE = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+GENTLE = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 LINK = (
     '<!DOCTYPE html><html><head><base href="/x/"><meta name="pypi:repository-version" content="1.0"></head><body>'

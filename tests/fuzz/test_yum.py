@@ -16,7 +16,9 @@ from support.spoiling import spoiled
 from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
 from support.yum import repomd as repomd_of
 
-GENTLE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+GENTLE = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 METALINK = b"""<metalink version="3.0"><files><file name="repomd.xml"><verification><hash type="sha256">00</hash>
 </verification><resources><url preference="9">http://m/repodata/repomd.xml</url></resources></file></files></metalink>"""

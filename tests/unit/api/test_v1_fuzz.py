@@ -24,7 +24,9 @@ telling = st.sampled_from(["ci.x", "repo.sync.start", "#", "*", *times, 2**63])
 media_types = st.sampled_from(["application/json", "application/x-ndjson", "a/b", ""])
 paths = st.sampled_from(["events", "events/{}", "listeners/{}", "listeners/{}/deliveries", "listeners/{}/dead-letters"])
 bodies = st.dictionaries(names, values | telling, max_size=4)
-FUZZED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @pytest.fixture(scope="module")
