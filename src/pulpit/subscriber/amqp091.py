@@ -4,13 +4,18 @@
                      │ no: ask again
 
 Nothing is made that stays, unless a queue is named: the exchange is only asked for, and the queue is exclusive and goes
-with the connection.
+with the connection. What a broker lets us only use, and not declare, is used as it is.
+
+Messages are read here and not by pika, which loses fractions and ends the connection for a date after 9999 or a number
+that is none, so that the same message comes again at once and for ever (pika's issue 1698).
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
+from struct import Struct
+from struct import error as cut_short
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -27,11 +32,12 @@ from pika.exceptions import (
     ProbableAuthenticationError,
     ProtocolVersionMismatch,
 )
-from pika.frame import Method
-from pika.spec import Basic
+from pika.frame import Frame, Header, Method
+from pika.spec import FRAME_END, FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, Basic
 
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import connection as amqp091
+from pulpit.amqp.amqp091 import tables
 from pulpit.amqp.amqp091.connection import Calls, causes, connect, open_channel
 from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import (
@@ -46,6 +52,7 @@ from pulpit.subscriber.source import (
     Tell,
     Verdict,
 )
+from pulpit.text import escaped
 
 EXCHANGE_PAUSE: Final = 0.2
 """Seconds between two questions for an exchange that does not exist yet."""
@@ -60,34 +67,32 @@ NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEALING_CLOSES: Final = frozenset({_NOT_FOUND, 506, 541})
 """Of a channel: a queue whose node is down is not found, and one without a majority is an internal error."""
 _HOPELESS_CLOSES: Final = frozenset({402, 403, 530})
-_PROPERTIES: Final = (
-    "content_type",
-    "content_encoding",
-    "delivery_mode",
-    "priority",
-    "correlation_id",
-    "reply_to",
-    "expiration",
-    "message_id",
-    "timestamp",
-    "type",
-    "user_id",
-    "app_id",
-    "cluster_id",
-)
+_ACCESS_REFUSED: Final = 403
+LOOK_SECONDS: Final = 10.0
+"""Between two looks whether the queue is still bound."""
+
+Ask = Callable[[Channel, Callable[[Any], None]], object]
+"""Calls one of the channel's methods with a callback."""
 
 
 class Amqp091Source:
     """One broker that speaks AMQP 0-9-1."""
 
     def __init__(
-        self, address: BrokerAddress, name: str, context: ssl.SSLContext | None = None, *, by_certificate: bool = False
+        self,
+        address: BrokerAddress,
+        name: str,
+        context: ssl.SSLContext | None = None,
+        *,
+        by_certificate: bool = False,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.address: Final = address
         self.context: Final = context
         self.by_certificate: Final = by_certificate
         self.name: Final = name
         self.where: Final = str(address)
+        self._look_seconds: Final = look_seconds
         self._doubts: Final = Doubts()
 
     async def open(self, binding: Binding, tell: Tell) -> Line:
@@ -117,9 +122,8 @@ class Amqp091Source:
         try:
             connection = await self._connect()
             try:
-                channel, calls = await _channel_with_exchange(connection, binding.exchange, tell)
                 expiry = {} if binding.stays else {"x-expires": _UNREAD_MILLISECONDS}
-                return await _bound_queue(channel, calls, binding, exclusive=False, more=expiry)
+                return await _Queue(connection, binding, tell).declared(exclusive=False, more=expiry)
             finally:
                 await amqp091.close(connection)
         except (AMQPError, OSError, TimeoutError) as error:
@@ -134,14 +138,15 @@ class Amqp091Source:
             by_certificate=self.by_certificate,
             timeout=_CONNECT_TIMEOUT,
         )
-        return await connect(AsyncioConnection, parameters)
+        return await connect(_Connection, parameters)
 
     async def _subscribed(self, connection: AsyncioConnection, binding: Binding, tell: Tell) -> Line:
         try:
-            channel, calls = await _channel_with_exchange(connection, binding.exchange, tell)
-            queue = await _bound_queue(channel, calls, binding, exclusive=not binding.stays)
-            line = _Line(connection, channel, Inbox(keeps=binding.stays), self.where)
-            await line.consume(queue, calls)
+            queue = _Queue(connection, binding, tell)
+            name = await queue.declared(exclusive=not binding.stays)
+            line = _Line(connection, await open_channel(connection), Inbox(keeps=binding.stays), self.where, tell)
+            await line.consume(name, binding.prefetch)
+            line.keep(queue.kept_bound(self._look_seconds))
         except BaseException:
             await amqp091.close(connection)
             raise
@@ -178,18 +183,26 @@ class Amqp091Source:
 class _Line:
     """A consumer on a channel of its own."""
 
-    def __init__(self, connection: AsyncioConnection, channel: Channel, inbox: Inbox, where: str) -> None:
+    def __init__(self, connection: AsyncioConnection, channel: Channel, inbox: Inbox, where: str, tell: Tell) -> None:
         self._connection: Final = connection
         self._channel: Final = channel
         self._inbox: Final = inbox
         self._where: Final = where
+        self._tell: Final = tell
         self._outgoing: Final = Outgoing(_TURNS_TO_WRITE)
+        self._keeping: asyncio.Task[None] | None = None
         channel.add_on_cancel_callback(self._on_cancel)
         channel.add_on_close_callback(self._on_close)
 
-    async def consume(self, queue: str, calls: Calls) -> None:
+    async def consume(self, queue: str, prefetch: int) -> None:
         """Begin to receive."""
+        calls = Calls(self._channel)
+        await calls.call(lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done))
         await calls.call(lambda done: self._channel.basic_consume(queue, self._on_message, callback=done))
+
+    def keep(self, keeping: Coroutine[Any, Any, None]) -> None:
+        """Do something as long as the line lives."""
+        self._keeping = asyncio.ensure_future(keeping)
 
     async def next(self) -> Delivery:
         """Wait for the next message."""
@@ -203,14 +216,24 @@ class _Line:
         if verdict is Verdict.ACCEPTED:
             self._channel.basic_ack(delivery.tag)
         else:
-            self._channel.basic_nack(delivery.tag, requeue=True)
+            self._channel.basic_nack(delivery.tag, requeue=verdict is Verdict.RELEASED)
 
     async def close(self) -> None:
         """Close the connection."""
         self._inbox.end(Interrupted("closed"))
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         await amqp091.close(self._connection)
 
     def _on_message(self, _: Channel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
+        if isinstance(properties, _Properties) and (reason := properties.unreadable or properties.incomplete):
+            subject = escaped(_text(method.routing_key))
+            if properties.unreadable:
+                self._tell(f"a message with the subject {subject} cannot be read ({reason}) and is rejected")
+                self._channel.basic_nack(method.delivery_tag, requeue=False)
+                return
+            self._tell(f"a message with the subject {subject} comes without some of its headers ({reason})")
         self._inbox.put(Delivery(message=_message(method, properties, body), line=self, tag=method.delivery_tag))
 
     def _on_cancel(self, _: Method) -> None:
@@ -222,62 +245,207 @@ class _Line:
         self._inbox.end(Interrupted(_in_words(reason)))
 
 
-async def _channel_with_exchange(connection: AsyncioConnection, exchange: str, tell: Tell) -> tuple[Channel, Calls]:
-    """Wait for the exchange; a question for one that is absent costs the channel (AMQP 0-9-1 section 1.3, 404)."""
-    told = False
-    while True:
-        channel = await open_channel(connection)
-        calls = Calls(channel)
+class _Queue:
+    """The queue of a subscription: found or made, bound, and kept bound.
+
+    A question that is answered by no costs the channel (AMQP 0-9-1 section 1.3), so the next one goes on another.
+    """
+
+    def __init__(self, connection: AsyncioConnection, binding: Binding, tell: Tell) -> None:
+        self._connection: Final = connection
+        self._binding: Final = binding
+        self._tell: Final = tell
+        self._on: tuple[Channel, Calls] | None = None
+        self._name = ""
+
+    async def declared(self, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE) -> str:
+        """Wait for the exchange, find or make the queue, and bind it; answers its name.
+
+        Raises:
+            AMQPError: the broker says no, or the connection is lost.
+            TimeoutError: there is no answer in time.
+        """
+        binding = self._binding
+        if not await self._exchange_is_there():
+            self._tell(f"exchange {binding.exchange} does not exist yet, waiting for it")
+            await self._exchange_comes()
+        self._name = binding.queue or ""
+        if not binding.stays or not await self._queue_is_there():
+            declared = await self._call(
+                lambda channel, done: channel.queue_declare(
+                    self._name,
+                    durable=binding.stays,
+                    exclusive=exclusive,
+                    auto_delete=not binding.stays,
+                    arguments={**binding.queue_arguments, **more},
+                    callback=done,
+                )
+            )
+            self._name = declared.method.queue
+        await self._bind()
+        return self._name
+
+    async def kept_bound(self, seconds: float) -> None:
+        """Bind again, now and then: whoever deletes an exchange takes its bindings along, and nobody is told."""
+        with contextlib.suppress(AMQPError, TimeoutError):  # the line ends too, for the same reason
+            while True:
+                await asyncio.sleep(seconds)
+                missing = not await self._exchange_is_there()
+                if missing:
+                    self._tell(f"exchange {self._binding.exchange} was deleted, waiting for it")
+                    await self._exchange_comes()
+                await self._bind()
+                if missing:
+                    self._tell(f"exchange {self._binding.exchange} is there again, and the queue is bound to it")
+
+    async def _exchange_comes(self) -> None:
+        while not await self._exchange_is_there():  # noqa: ASYNC110 - the broker tells nobody
+            await asyncio.sleep(EXCHANGE_PAUSE)
+
+    async def _exchange_is_there(self) -> bool:
+        exchange = self._binding.exchange
+        answer = await self._try(
+            lambda channel, done: channel.exchange_declare(exchange, passive=True, callback=done), _NOT_FOUND
+        )
+        return not isinstance(answer, ChannelClosedByBroker)
+
+    async def _queue_is_there(self) -> bool:
+        """Whether the queue can be used as it is; one whose kind was asked for is declared, to hear if it differs."""
+        answer = await self._try(
+            lambda channel, done: channel.queue_declare(self._name, passive=True, callback=done), _NOT_FOUND
+        )
+        if isinstance(answer, ChannelClosedByBroker):
+            return False
+        if arguments := dict(self._binding.queue_arguments):
+            await self._try(
+                lambda channel, done: channel.queue_declare(
+                    self._name, durable=True, arguments=arguments, callback=done
+                ),
+                _ACCESS_REFUSED,
+            )
+        return True
+
+    async def _bind(self) -> None:
+        exchange, subject = self._binding.exchange, self._binding.subject
+        answer = await self._try(
+            lambda channel, done: channel.queue_bind(self._name, exchange, subject, callback=done), _ACCESS_REFUSED
+        )
+        if isinstance(answer, ChannelClosedByBroker):
+            if not self._binding.stays:
+                raise answer
+            sentence = f"queue {self._name} may not be bound here ({answer.reply_text}) and is used as it is"
+            self._tell(sentence)
+
+    async def _try(self, ask: Ask, code: int) -> Method | ChannelClosedByBroker:
+        """Call a method that the broker may answer by closing the channel with this code."""
         try:
-            await calls.call(partial(_ask_for_exchange, channel, exchange))
+            return await self._call(ask)
         except ChannelClosedByBroker as closed:
-            if closed.reply_code != _NOT_FOUND:
+            if closed.reply_code != code:
                 raise
-        else:
-            return channel, calls
-        if not told:
-            tell(f"exchange {exchange} does not exist yet, waiting for it")
-        told = True
-        await asyncio.sleep(EXCHANGE_PAUSE)
+            return closed
 
-
-def _ask_for_exchange(channel: Channel, exchange: str, done: Callable[[Any], None]) -> None:
-    channel.exchange_declare(exchange, passive=True, callback=done)
-
-
-async def _bound_queue(
-    channel: Channel, calls: Calls, binding: Binding, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE
-) -> str:
-    stays = binding.stays
-    declared = await calls.call(
-        lambda done: channel.queue_declare(
-            binding.queue or "",
-            durable=stays,
-            exclusive=exclusive,
-            auto_delete=not stays,
-            arguments={**binding.queue_arguments, **more},
-            callback=done,
-        ),
-    )
-    queue: str = declared.method.queue
-    await calls.call(lambda done: channel.queue_bind(queue, binding.exchange, binding.subject, callback=done))
-    await calls.call(lambda done: channel.basic_qos(prefetch_count=binding.prefetch, callback=done))
-    return queue
+    async def _call(self, ask: Ask) -> Method:
+        if self._on is None or self._on[1].closed:
+            channel = await open_channel(self._connection)
+            self._on = channel, Calls(channel)
+        channel, calls = self._on
+        return await calls.call(lambda done: ask(channel, done))
 
 
 def _in_words(error: Exception) -> str:
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-    return "it broke off the log-in" if isinstance(error, AMQPError) else type(error).__name__
+    return "it broke off the login" if isinstance(error, AMQPError) else type(error).__name__
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+_HEAD: Final = Struct(">BHI")
+_CONTENT: Final = Struct(">HHQ")
+_OCTET, _LONG_LONG, _FLAGS = Struct(">B"), Struct(">Q"), Struct(">H")
+_SHORT, _TABLE = None, "table"
+_PROPERTIES: Final[Mapping[str, Struct | str | None]] = {
+    "content_type": _SHORT,
+    "content_encoding": _SHORT,
+    "headers": _TABLE,
+    "delivery_mode": _OCTET,
+    "priority": _OCTET,
+    "correlation_id": _SHORT,
+    "reply_to": _SHORT,
+    "expiration": _SHORT,
+    "message_id": _SHORT,
+    "timestamp": _LONG_LONG,
+    "type": _SHORT,
+    "user_id": _SHORT,
+    "app_id": _SHORT,
+    "cluster_id": _SHORT,
+}
+"""In the order of their flags, from the highest bit, and of their values (section 4.2.6.1 and class `basic`)."""
+
+
+class _Properties(pika.BasicProperties):  # type: ignore[misc] # pika has no types
+    """The properties of a message."""
+
+    unreadable: str = ""
+    """Why they cannot be read, if they cannot."""
+    incomplete: str = ""
+    """Why the headers are not all of them, if they are not."""
+
+
+class _Connection(AsyncioConnection):  # type: ignore[misc] # pika has no types
+    """pika's, but for content headers, which strangers write."""
+
+    def _read_frame(self) -> tuple[int, Frame | None]:
+        data = self._frame_buffer
+        if len(data) < FRAME_HEADER_SIZE or data[0] != FRAME_HEADER:
+            return super()._read_frame()  # type: ignore[no-any-return] # pika has no types
+        _, channel, size = _HEAD.unpack_from(data)
+        end = FRAME_HEADER_SIZE + size + FRAME_END_SIZE
+        if len(data) < end:
+            return 0, None
+        if data[end - 1] != FRAME_END or size < _CONTENT.size:
+            return super()._read_frame()  # type: ignore[no-any-return] # which says what is wrong
+        _, _, body_size = _CONTENT.unpack_from(data, FRAME_HEADER_SIZE)
+        raw = data[FRAME_HEADER_SIZE + _CONTENT.size : end - 1]
+        return end, Header(channel, body_size, _read_properties(raw))
+
+
+def _read_properties(data: bytes) -> _Properties:
+    properties = _Properties()
+    value: Any
+    try:
+        flags = _FLAGS.unpack_from(data)[0]
+        offset = _FLAGS.size
+        for bit, (name, kind) in enumerate(_PROPERTIES.items()):
+            if not flags & 0x8000 >> bit:
+                continue
+            if kind is _TABLE:
+                value, offset, properties.incomplete = tables.read_tolerantly(data, offset)
+            elif isinstance(kind, Struct):
+                value, offset = kind.unpack_from(data, offset)[0], offset + kind.size
+            else:
+                value, offset = tables.read_short(data, offset)
+            setattr(properties, name, value)
+    except (tables.BadTable, cut_short) as error:
+        properties.unreadable = str(error)
+    return properties
 
 
 def _message(method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> Message:
+    known = {name: value for name in _PROPERTIES if (value := getattr(properties, name, None)) is not None}
+    headers = known.pop("headers", {})
     return Message(
-        subject=method.routing_key or "",
-        exchange=method.exchange or "",
+        subject=_text(method.routing_key),
+        exchange=_text(method.exchange),
         redelivered=bool(method.redelivered),
-        properties={name: value for name in _PROPERTIES if (value := getattr(properties, name, None)) is not None},
-        headers=properties.headers or {},
+        properties=known,
+        headers=headers,
         body=body,
     )
+
+
+def _text(value: str | bytes | None) -> str:
+    """A short string as pika gives it: bytes, if it is not UTF-8."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value or ""

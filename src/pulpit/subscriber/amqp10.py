@@ -42,7 +42,11 @@ _HOPELESS: Final = frozenset(
         words.RESOURCE_LOCKED,
     }
 )
-_OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {Verdict.ACCEPTED: words.ACCEPTED, Verdict.RELEASED: words.RELEASED}
+_OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {
+    Verdict.ACCEPTED: words.ACCEPTED,
+    Verdict.RELEASED: words.RELEASED,
+    Verdict.REJECTED: words.Rejected(words.Condition(words.DECODE_ERROR, "the subscriber cannot read it")),
+}
 _SAME: Final = (
     "content_type",
     "content_encoding",

@@ -84,7 +84,10 @@ def parse_body(body: bytes) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1)."""
+    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1).
+
+    Numbers that JSON does not have, infinity and those that are none, are null.
+    """
     match value:
         case Mapping():
             return {str(name): plain(item) for name, item in value.items()}
@@ -94,9 +97,9 @@ def plain(value: Any) -> Any:
             return bytes(value).decode("utf-8", "backslashreplace")
         case str() | int() | None:
             return value
-        case date():
-            return value.isoformat()
-    return value if isinstance(value, float) and math.isfinite(value) else str(value)
+        case float():
+            return value if math.isfinite(value) else None
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _refuse_constant(name: str) -> None:

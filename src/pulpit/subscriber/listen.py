@@ -104,8 +104,14 @@ async def _print(subscription: Subscription, show: Show, count: int | None, ende
     printed = 0
     async with subscription:
         async for event in subscription:
+            try:
+                text = show(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not come again for ever
+                _tell(f"a message with the subject {event.subject} cannot be shown ({error!r}) and is rejected")
+                subscription.reject(event)
+                continue
             with ender.at_once():  # a reader that takes nothing may hold this up for ever
-                _write(show(event))
+                _write(text)
             printed += 1
             if printed == count:
                 return
@@ -206,10 +212,12 @@ def as_json(message: Message) -> str:
         "redelivered": message.redelivered,
     }
     parsed = parse_body(message.body)
-    if isinstance(parsed, bytes):
-        document["body_base64"] = base64.b64encode(parsed).decode("ascii")
-    else:
-        document["body"] = parsed
+    if not isinstance(parsed, bytes):
+        try:
+            return json.dumps({**document, "body": parsed}, allow_nan=False)
+        except (ValueError, RecursionError):  # a number above what a double holds, or too many brackets
+            pass
+    document["body_base64"] = base64.b64encode(message.body).decode("ascii")
     return json.dumps(document)
 
 
@@ -222,7 +230,10 @@ def _readable_body(body: bytes) -> str:
     parsed = parse_body(body)
     if isinstance(parsed, bytes):
         return repr(parsed)
-    text = parsed if isinstance(parsed, str) else json.dumps(parsed, indent=2, ensure_ascii=False)
+    try:
+        text = parsed if isinstance(parsed, str) else json.dumps(parsed, indent=2, ensure_ascii=False)
+    except RecursionError:
+        text = body.decode()
     return escaped(text, keep="\n\t")
 
 

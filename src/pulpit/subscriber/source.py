@@ -2,7 +2,7 @@
 
     MessageStream ── next() ──► Source ── open(binding) ──► Line ── next() ──► Delivery
         ▲                                                    │                    │
-        └── pause, next broker ◄── Interrupted ◄── lost ─────┘    line.settle(delivery, ACCEPTED | RELEASED)
+        └── pause, next broker ◄── Interrupted ◄── lost ─────┘    line.settle(delivery, verdict)
 
 One suite of tests runs over every source (`tests/contracts/test_sources.py`).
 """
@@ -89,6 +89,8 @@ class Verdict(Enum):
     """It is done, and the broker may forget it."""
     RELEASED = "released"
     """It goes back into its queue; one without a name of its own hands it to nobody else, so it comes again."""
+    REJECTED = "rejected"
+    """It will never do: the queue's dead-letter exchange has it, if there is one, and it does not come again."""
 
 
 class Interrupted(Exception):
@@ -262,6 +264,10 @@ class MessageStream:
                 self._told.add(where)  # one sentence is enough for its loss and for the vain attempts that follow
                 self._news(logging.WARNING, lost.told or f"connection to {where} lost, trying again")
                 await self.close()
+
+    def tell(self, sentence: str) -> None:
+        """Tell whoever follows the subscription of trouble."""
+        self._news(logging.WARNING, sentence)
 
     async def close(self) -> None:
         """End the connection, within two seconds."""

@@ -9,6 +9,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.subscriber.event import Event, read
 from pulpit.subscriber.gaps import Gap, Gaps, leaves_nothing_out
 from pulpit.subscriber.source import Delivery, MessageStream, Verdict
+from pulpit.text import escaped
 
 OnGap = Callable[[Gap], None]
 
@@ -66,7 +67,9 @@ class Subscription:
         self._settle_last()
         while True:
             delivery = await self._stream.next()
-            event = read(delivery.message)
+            event = self._read(delivery)
+            if event is None:
+                continue
             if event.id in self._handled:
                 delivery.line.settle(delivery, Verdict.ACCEPTED)
             elif not self._unsettled.join(event.id, delivery):
@@ -86,6 +89,11 @@ class Subscription:
         for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.RELEASED)
 
+    def reject(self, event: Event) -> None:
+        """Say that an event will never do: it does not come again; the queue's dead-letter exchange has it, if any."""
+        for delivery in self._unsettled.drop(event):
+            delivery.line.settle(delivery, Verdict.REJECTED)
+
     @property
     def missing(self) -> tuple[Gap, ...]:
         """What was missing and has not come since; empty without `on_gap`."""
@@ -95,6 +103,16 @@ class Subscription:
     def last_numbers(self) -> dict[str, int]:
         """The highest number that has come of each repository; empty without `on_gap`."""
         return self._gaps.last_numbers if self._gaps else {}
+
+    def _read(self, delivery: Delivery) -> Event | None:
+        """Read a message; one that cannot be read is set aside, because the next reader would fare no better."""
+        try:
+            return read(delivery.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not come again for ever
+            delivery.line.settle(delivery, Verdict.REJECTED)
+            subject = escaped(delivery.message.subject)
+            self._stream.tell(f"a message with the subject {subject} cannot be read ({error!r}) and is rejected")
+            return None
 
     def _settle_last(self) -> None:
         last, self._last = self._last, None
