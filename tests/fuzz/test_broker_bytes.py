@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, encode, frame
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.content import Publish
 from pulpit.broker.framing import FrameReader
 from pulpit.broker.methods import method_frame, read_method

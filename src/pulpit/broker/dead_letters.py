@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pulpit.broker import properties, tables
+from pulpit.amqp.amqp091 import tables
+from pulpit.broker import properties
 from pulpit.broker.message import Message
 from pulpit.broker.methods import short_string
 

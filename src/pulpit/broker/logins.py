@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.refusals import syntax_error
 
 EXTERNAL: Final = "EXTERNAL"

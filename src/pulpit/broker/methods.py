@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from pamqp import commands, encode
 from pamqp.base import Frame
 
+from pulpit.amqp.amqp091.tables import BadTable, read_table
 from pulpit.broker.refusals import frame_error, not_implemented
-from pulpit.broker.tables import BadTable, read_table
 
 FRAME_METHOD: Final = 1
 FRAME_HEADER: Final = 2

@@ -1,6 +1,6 @@
 """What a publisher may not say, and what the broker changes in a message before it is routed."""
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.content import Publish
 from pulpit.broker.dead_letters import copy_keys
 from pulpit.broker.message import Message

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 
 MAX_EXPIRY: Final = 4_294_967_295
 """Milliseconds; the longest time that RabbitMQ's timers take."""

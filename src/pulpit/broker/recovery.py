@@ -4,7 +4,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from pulpit.broker import schema, tables
+from pulpit.amqp.amqp091 import tables
+from pulpit.broker import schema
 from pulpit.broker.exchanges.exchange import Exchange
 from pulpit.broker.handlers.exchange import ALTERNATE
 from pulpit.broker.house import House

@@ -84,7 +84,7 @@ def test_values_that_only_amqp_has_become_json() -> None:
         "when": "2026-01-02T00:00:00+00:00",
         "amount": "1.5",
         "raw": "\\xff",
-        "inner": [{"x": None}, "inf", 1.5],
+        "inner": [{"x": None}, None, 1.5],
     }
 
 

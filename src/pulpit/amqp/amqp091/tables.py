@@ -1,8 +1,8 @@
-"""Field tables as strangers send them: read in one pass, with a limit on how deep they nest.
+"""Field tables of AMQP 0-9-1 as strangers send them, for the embedded broker and for subscribers.
 
-pamqp's own reader copies the rest of the table at every level and follows any depth, so reading is done here; writing
-is left to pamqp where types may be chosen freely. The types are those of RabbitMQ's errata to AMQP 0-9-1 (section 3).
-A table that is passed on keeps its bytes: `split` cuts it into entries without decoding their values.
+They are read in one pass, with a limit on how deep they nest: pamqp's own reader copies the rest of the table at every
+level and follows any depth, pika's loses fractions. The types are those of RabbitMQ's errata (section 3). A table that
+is passed on keeps its bytes: `split` cuts it into entries without decoding their values.
 """
 
 import struct

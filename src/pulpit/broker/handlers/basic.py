@@ -5,7 +5,7 @@ from typing import Any
 
 from pamqp.commands import Basic as Methods
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.consumer import Consumer
 from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_name, queue_title

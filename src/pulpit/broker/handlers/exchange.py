@@ -4,7 +4,7 @@ from typing import Final
 
 from pamqp.commands import Exchange as Methods
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.exchanges.exchange import KINDS, Exchange
 from pulpit.broker.handlers.lookup import (

@@ -4,7 +4,7 @@ import base64
 import os
 from typing import Final
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.exchanges.exchange import Exchange
 from pulpit.broker.permissions import EXCHANGE, READ, WRITE

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pamqp.commands import Queue as Methods
 
-from pulpit.broker import tables
+from pulpit.amqp.amqp091 import tables
 from pulpit.broker.channel import Channel
 from pulpit.broker.handlers.lookup import (
     check_owner,

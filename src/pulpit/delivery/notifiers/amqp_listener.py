@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pika.spec import BasicProperties
 
+from pulpit.amqp.amqp091 import tables
 from pulpit.amqp.amqp10.message import Message
 from pulpit.delivery.headers import attributes
 from pulpit.delivery.notifiers.port import Pace
@@ -138,7 +139,6 @@ _FLAGS: Final = (
     | BasicProperties.FLAG_APP_ID
 )
 _LONG: Final = Struct(">I")
-_NUMBER: Final = Struct(">q")
 _MOMENT: Final = Struct(">Q")
 
 
@@ -148,14 +148,6 @@ def _short(text: str) -> bytes:
     if len(raw) > LONGEST_KEY:
         raw = raw[:LONGEST_KEY].decode(errors="ignore").encode()
     return bytes((len(raw),)) + raw
-
-
-def _field(name: str, value: str | int) -> bytes:
-    """A table's entry: a long string (`S`) or a signed 64-bit number (`l`)."""
-    if isinstance(value, str):
-        raw = value.encode()
-        return _short(name) + b"S" + _LONG.pack(len(raw)) + raw
-    return _short(name) + b"l" + _NUMBER.pack(value)
 
 
 _HEAD: Final = _FLAGS.to_bytes(2, "big") + _short("application/json") + _short("utf-8")
@@ -172,6 +164,11 @@ class EventProperties(BasicProperties):  # type: ignore[misc] # pika is untyped 
 
     def encode(self) -> list[bytes]:
         """The bytes of the properties in the content header (sections 4.2.6.1 and 4.2.5.5)."""
-        table = b"".join([_field(name, value) for name, value in self.headers.items()])
+        table = b"".join(
+            [
+                _short(name) + (tables.long_string(value) if isinstance(value, str) else tables.long(value))
+                for name, value in self.headers.items()
+            ]
+        )
         identity = _MODE + _short(self.message_id) + _MOMENT.pack(self.timestamp) + _short(self.type) + _FOOT
         return [_HEAD, _LONG.pack(len(table)), table, identity]
