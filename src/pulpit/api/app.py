@@ -21,6 +21,7 @@ from pulpit.api.v2 import (
     importers,
     listeners,
     repositories,
+    repository_groups,
     schedules,
     status,
     tasks,
@@ -46,6 +47,7 @@ _V2_ROUTERS: Final = tuple(
         units,
         uploads,
         repositories,
+        repository_groups,
     )
 )
 _V1_ROUTERS: Final = (listeners_v1.router, events.router, firing.router, monitoring.broker)

@@ -9,11 +9,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
 import regex
 
+from pulpit.clock import iso
 from pulpit.errors import InvalidValue, UnsupportedValue
 
 Document = Mapping[str, Any]
@@ -179,6 +181,7 @@ class _Compiler:
         self._left_size = MAX_SIZE
 
     def filter(self, filters: object) -> Callable[[Document], bool]:
+        """A test of documents by a filter, or by one of those that it consists of."""
         if not isinstance(filters, dict):
             raise InvalidValue(_FILTERS, "a filter must be an object.")
         tests = [self._clause(key, value) for key, value in filters.items()]
@@ -203,6 +206,7 @@ class _Compiler:
 
     def _condition(self, value: object) -> Condition:
         """A test of all values that stand under a path."""
+        value = _plain_value(value)
         if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
             return _any_equals(value)
         flags = value.get("$options", "")
@@ -210,6 +214,7 @@ class _Compiler:
         return lambda found: all(test(found) for test in tests)
 
     def _operator(self, name: str, operand: Any, flags: object) -> Condition:
+        operand = _plain_value(operand)
         if name in ("$in", "$nin", "$all"):
             return self._of_list(name, operand)
         if name in _COMPARISONS:
@@ -224,7 +229,7 @@ class _Compiler:
         if not isinstance(operand, list):
             raise InvalidValue(_FILTERS, f"{name} needs a list.")
         self._clauses += len(operand) // 100
-        tests = [_any_equals(member) for member in operand]
+        tests = [_any_equals(_plain_value(member)) for member in operand]
         if name == "$in":
             return lambda found: any(test(found) for test in tests)
         if name == "$nin":
@@ -253,6 +258,29 @@ class _Compiler:
             raise InvalidValue(_FILTERS, "its regular expressions take too long.") from None
         finally:
             self._left_s -= time.monotonic() - began
+
+
+def _plain_value(value: Any) -> Any:
+    """A value of MongoDB's extended JSON (an id, or a moment) as documents here show it.
+
+    Raises:
+        InvalidValue: `filters`; the moment is none.
+    """
+    match value:
+        case {"$oid": str(object_id), **rest} if not rest:
+            return object_id
+        case {"$date": str(text), **rest} if not rest:
+            try:
+                moment = datetime.fromisoformat(text)
+                return iso(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+            except (ValueError, OverflowError):
+                raise InvalidValue(_FILTERS, "a $date looks like 2031-05-04T10:00:00Z.") from None
+        case {"$date": int(milliseconds), **rest} if not rest:
+            try:
+                return iso(datetime.fromtimestamp(milliseconds / 1000, UTC))
+            except (ValueError, OverflowError, OSError):
+                raise InvalidValue(_FILTERS, "a $date as a number is milliseconds since 1970.") from None
+    return value
 
 
 def _size(pattern: str) -> int:
@@ -311,6 +339,8 @@ def _any_equals(wanted: Any) -> Condition:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    if isinstance(other, str) and isinstance(one, dict) and one.keys() == {"$oid"}:
+        one = one["$oid"]
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 

@@ -14,6 +14,7 @@ from pulpit.errors import (
     DatabaseUnavailable,
     InvalidValue,
     MalformedRequest,
+    MissingResource,
     MissingValue,
     PulpitError,
     TooManyAttempts,
@@ -55,6 +56,14 @@ class Unavailable(PulpitError):
     """The database does not answer; ask again later."""
 
     status = 503
+
+
+class NothingHere(MissingResource):
+    """No resource has this URL."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path=path)
+        self.args = (f"This server has nothing at {path}; what there is stands in /pulp/api/v2/openapi.json.",)
 
 
 class Refused(PulpitError):
@@ -139,7 +148,7 @@ def _answer_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return _answer_fault(request, error)
     if error.status_code == _NOT_FOUND:
-        return JSONResponse(None, _NOT_FOUND)
+        return answer(NothingHere(request.url.path), request.method, request.url.path)
     refused = Refused(error.status_code, f"{error.detail}.")
     response = answer(refused, request.method, request.url.path)
     response.headers.update(error.headers or {})

@@ -172,6 +172,23 @@ repositories = Table(
     Column("created_at", Time, nullable=False),
 )
 
+repository_groups = Table(
+    "repository_groups",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("object_id", String(24), nullable=False, unique=True),
+    Column("display_name", Text),
+    Column("description", Text),
+    Column("notes", Json, nullable=False),
+)
+
+repository_group_members = Table(
+    "repository_group_members",
+    metadata,
+    Column("group_id", String(255), ForeignKey("repository_groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
 importers = Table(
     "importers",
     metadata,
@@ -217,6 +234,7 @@ units = Table(
     Column("metadata", Json, nullable=False),
     Column("detail", LargeBinary),
     Column("created_at", Time, nullable=False),
+    Column("user_metadata", Json),
     Index("uq_units_type_id_key_digest", "type_id", "key_digest", unique=True),
 )
 

@@ -75,6 +75,8 @@ class Unit:
     files: tuple[StoredFile, ...]
     detail: bytes = b""
     """Empty unless it was asked for."""
+    user_metadata: dict[str, Any] | None = None
+    """What users note about it; nothing here reads it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +180,17 @@ def get(connection: Connection, type_id: str, unit_id: str) -> Unit:
     if row is None:
         raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
     return _unit(row, files_of(connection, [unit_id]))
+
+
+def note(tx: Transaction, type_id: str, unit_id: str, user_metadata: dict[str, Any] | None) -> None:
+    """Keep what users note about a unit, in place of what they noted before.
+
+    Raises:
+        MissingResource: there is no unit of that type and id.
+    """
+    condition = (units.c.type_id == type_id) & (units.c.id == unit_id)
+    if not tx.connection.execute(update(units).where(condition).values(user_metadata=user_metadata)).rowcount:
+        raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
 
 
 def holders(connection: Connection, unit_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -364,7 +377,7 @@ def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> di
 
 
 def _unit(row: RowMapping, files: Mapping[str, tuple[StoredFile, ...]]) -> Unit:
-    columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at")}
+    columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at", "user_metadata")}
     return Unit(**columns, files=files[row["id"]], detail=row.get("detail") or b"")
 
 

@@ -18,6 +18,8 @@ DOCUMENT = {
     "tags": ["pulp:repository:zoo", "pulp:action:sync"],
     "notes": {"_repo-type": "rpm-repo", "a.b": "dotted", "deep": {"er": "x"}},
     "parts": [{"n": 1}, {"n": 2}],
+    "_id": {"$oid": "65f0aa0000000000000000a1"},
+    "finished": "2031-05-04T10:00:00Z",
 }
 
 
@@ -26,6 +28,14 @@ DOCUMENT = {
     [
         ({}, True),
         ({"id": "zoo"}, True),
+        ({"_id": {"$oid": "65f0aa0000000000000000a1"}}, True),
+        ({"_id": "65f0aa0000000000000000a1"}, True),
+        ({"_id": {"$in": [{"$oid": "65f0aa0000000000000000a1"}]}}, True),
+        ({"_id": {"$oid": "65f0aa0000000000000000a2"}}, False),
+        ({"finished": {"$lt": {"$date": "2031-05-04T12:00:01+02:00"}}}, True),
+        ({"finished": {"$lt": {"$date": "2031-05-04T10:00:00Z"}}}, False),
+        ({"finished": {"$date": "2031-05-04T10:00:00"}}, True),
+        ({"finished": {"$gte": {"$date": 1935655200000}}}, True),
         ({"id": "zo"}, False),
         ({"id": "zoo", "size": 8}, False),
         ({"size": 7.0}, True),

@@ -202,3 +202,18 @@ def test_what_is_installed_is_listed_with_its_types_of_units(api: Api) -> None:
     assert [one["id"] for one in distributors] == ["export_distributor", "iso_distributor", "yum_distributor"]
     assert api.client.get(f"{V2}/plugins/distributors/iso_importer/").status_code == 404
     assert api.client.get(f"{V2}/plugins/importers/iso_distributor/").status_code == 404
+
+
+def test_what_users_note_about_a_unit_is_found_and_shown(api: Api, zoo: str) -> None:
+    [bear] = found(api, zoo, type_ids=["rpm"], filters={"unit": {"name": "bear"}})
+    noted = f"{V2}/content/units/rpm/{bear['unit_id']}/pulp_user_metadata/"
+    assert api.client.get(noted).json() == {}
+    assert api.client.put(noted, json={"cdn_path": "/a/bear.rpm"}).json() is None
+    assert api.client.get(noted).json() == {"cdn_path": "/a/bear.rpm"}
+    by_note = {"unit": {"pulp_user_metadata.cdn_path": "/a/bear.rpm"}}
+    [again] = found(api, zoo, type_ids=["rpm"], filters=by_note)
+    assert again["metadata"]["pulp_user_metadata"] == {"cdn_path": "/a/bear.rpm"}
+    api.client.put(noted, json={})
+    assert found(api, zoo, filters=by_note) == []
+    missing = api.client.put(f"{V2}/content/units/rpm/nil/pulp_user_metadata/", json={"a": 1})
+    assert (missing.status_code, missing.json()["resources"]["content_unit_id"]) == (404, "nil")

@@ -1,11 +1,14 @@
 """The log as a feed, and events from elsewhere."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from pulpit.fire import fire
+from pulpit.store.schema import events
 from support.api import V1, V2, Api, basic
 
 EVENTS = f"{V1}/events"
@@ -37,6 +40,47 @@ def test_pages_follow_one_another_to_the_head(api: Api) -> None:
     assert (numbers(second), second["next"]) == ([4, 5], 5)
     assert log(api, after=5) == {"events": [], "next": 5, "head": 5}
     assert log(api, after=-1) == {"events": [], "next": 5, "head": 5}
+
+
+def forgotten(api: Api, number: int) -> None:
+    with api.database.write() as tx:
+        tx.connection.execute(delete(events).where(events.c.number <= number))
+
+
+def test_b13_a_number_behind_the_end_of_the_log_is_told(api: Api) -> None:
+    entered(api, *["repo.sync.start"] * 3)
+    for after in (4, 2**62):
+        answer = api.client.get(EVENTS, params={"after": after, "wait": 5})
+        assert answer.status_code == 410
+        assert (answer.json()["first"], answer.json()["last"]) == (1, 3)
+        assert "after=3" in answer.json()["error"]["description"]
+    assert log(api, after=3)["events"] == []
+
+
+def test_b13_events_that_are_not_kept_any_more_are_told(api: Api) -> None:
+    entered(api, *["repo.sync.start"] * 6)
+    forgotten(api, 4)
+    answer = api.client.get(EVENTS, params={"after": 3})
+    assert (answer.status_code, answer.json()["first"], answer.json()["last"]) == (410, 5, 6)
+    assert "after=4" in answer.json()["error"]["description"]
+    assert numbers(log(api, after=4)) == numbers(log(api)) == [5, 6]
+
+
+def test_b13_an_empty_log_after_a_restore_is_told_too(api: Api) -> None:
+    assert api.client.get(EVENTS, params={"after": 7}).json()["last"] == 0
+
+
+@pytest.mark.parametrize(("last_seen", "numbers_sent"), [("2", [5, 6]), ("40", [])])
+def test_b13_a_stream_tells_of_the_gap_and_goes_on(api: Api, last_seen: str, numbers_sent: list[int]) -> None:
+    entered(api, *["repo.sync.start"] * 6)
+    forgotten(api, 4)
+    threading.Timer(1.0, api.services.news.end).start()
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": last_seen}
+    text = api.client.get(EVENTS, headers=headers).text
+    gap = next(part for part in text.split("\n\n") if part.startswith("event: gap"))
+    told = json.loads(gap.partition("data: ")[2])
+    assert (told["first"], told["last"]) == (5, 6)
+    assert [int(line[4:]) for line in text.splitlines() if line.startswith("id: ")] == numbers_sent
 
 
 def test_an_empty_log_is_no_error(api: Api) -> None:

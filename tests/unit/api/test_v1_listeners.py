@@ -103,6 +103,7 @@ def test_deliveries_are_listed_newest_first(api: Api, listener_id: str) -> None:
         listeners.add_deliveries(tx, attempts)
     [newest] = api.client.get(f"{LISTENERS}/{listener_id}/deliveries?limit=1").json()["deliveries"]
     assert newest == {
+        "listener_id": listener_id,
         "at": "2031-05-04T10:00:00Z",
         "duration_ms": 7,
         "outcome": "delivered",

@@ -232,6 +232,47 @@ class RepositoryDocument(BaseModel):
     distributors: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class NewGroup(BaseModel):
+    """What makes a group of repositories; other keys are refused, as Pulp 2 did."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: StrictStr
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    repo_ids: list[StrictStr] | None = None
+    notes: dict[str, Any] | None = None
+    distributors: list[dict[str, Any]] | None = None
+
+
+class GroupChanges(BaseModel):
+    """An update of a group; an absent key stays, a null note is deleted."""
+
+    model_config = ConfigDict(extra="forbid")
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    notes: dict[str, Any] | None = None
+
+
+class NewGroupDistributor(BaseModel):
+    """What would make a distributor of a group."""
+
+    distributor_type_id: StrictStr
+    distributor_id: StrictStr | None = None
+    distributor_config: Config | None = None
+
+
+class RepositoryGroupDocument(BaseModel):
+    """A group of repositories."""
+
+    id: str
+    display_name: str | None
+    description: str | None
+    repo_ids: list[str]
+    notes: dict[str, Any]
+    href: str = Field(alias="_href")
+    object_id: ObjectId = Field(alias="_id")
+
+
 class UserDocument(BaseModel):
     """A user."""
 
@@ -317,6 +358,30 @@ class RoleMember(BaseModel):
     """Who is to have a role."""
 
     login: StrictStr
+
+
+class NewRole(BaseModel):
+    """What would make a role."""
+
+    role_id: StrictStr
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+
+
+class PermissionsOfUser(BaseModel):
+    """What a user may do with a resource."""
+
+    login: StrictStr
+    resource: StrictStr
+    operations: list[StrictStr]
+
+
+class PermissionsOfRole(BaseModel):
+    """What those with a role may do with a resource."""
+
+    role_id: StrictStr
+    resource: StrictStr
+    operations: list[StrictStr]
 
 
 class UserDelta(BaseModel):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
+from pulpit.api.criteria import Criteria
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, answers, queued
 from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
@@ -65,7 +66,7 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
     check_repository_id(body.id)
     display_name = body.display_name if body.display_name is not None else body.id
-    notes = _merged_notes({}, body.notes or {})
+    notes = merged_notes({}, body.notes or {})
     with services.database.write() as tx:
         repositories.add(
             tx,
@@ -98,9 +99,9 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     wanted = criteria.parse(body.criteria)
     parts = Parts(importers=body.importers, distributors=body.distributors)
     with services.database.read() as connection:
-        found = _candidates(connection, body.criteria.get("filters"), parts)
+        found = searched(connection, wanted, body.criteria, parts)
     always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
-    return JSONResponse([wanted.trimmed(document, always) for document in wanted.select(found)])
+    return JSONResponse([wanted.trimmed(document, always) for document in found])
 
 
 @router.get("/{repo_id}/", operation_id="read_repository", responses=answers(OK, RepositoryDocument, 400, 404))
@@ -174,16 +175,17 @@ def show(
     return list(shown.values())
 
 
-def _candidates(connection: Connection, filters: object, parts: Parts) -> list[dict[str, Any]]:
-    """What a search has to look through: the repositories that it names, or all."""
+def searched(connection: Connection, wanted: Criteria, body: dict[str, Any], parts: Parts) -> list[criteria.Document]:
+    """The repositories that match criteria; those that `body` names are read, or all."""
+    filters = body.get("filters")
     ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
     if ids is None:
-        return show(connection, parts=parts)
+        return wanted.select(show(connection, parts=parts))
     found = []
     for repo_id in sorted(set(ids)):
         with contextlib.suppress(MissingResource):
             found += show(connection, repo_id=repo_id, parts=parts)
-    return found
+    return wanted.select(found)
 
 
 def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
@@ -192,11 +194,11 @@ def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
         name: getattr(delta, name) for name in ("display_name", "description") if name in delta.model_fields_set
     }
     if delta.notes is not None:
-        columns["notes"] = _merged_notes(found.notes, delta.notes)
+        columns["notes"] = merged_notes(found.notes, delta.notes)
     return columns
 
 
-def _merged_notes(old: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+def merged_notes(old: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**old, **delta}.items() if value is not None}
 
 

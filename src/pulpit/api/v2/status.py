@@ -13,13 +13,13 @@ from pulpit.api.v2.models import V2, StatusDocument
 from pulpit.clock import iso
 from pulpit.errors import MissingResource
 
-router: Final = APIRouter(tags=["status"])
+_status_router: Final = APIRouter(tags=["status"])
 
 PLATFORM_VERSION: Final = "2.21.5"
 """The last release of Pulp 2, whose API this is; scripts compare it."""
 
 
-@router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
+@_status_router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
 def read_status(services: Provided) -> JSONResponse:
     """Tell whether database and broker can be reached, and which workers there are."""
     return JSONResponse(_status(services))
@@ -39,22 +39,22 @@ def _status(services: Services) -> dict[str, Any]:
     }
 
 
-types: Final = APIRouter(tags=["plug-ins"])
+_types: Final = APIRouter(tags=["plug-ins"])
 
 Document = dict[str, Any]
 _LIST: Final = answers(OK, list[Document])
 _ONE: Final = answers(OK, Document, 404)
 
 
-@types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
-@types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
+@_types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
+@_types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
 def list_types(services: Provided) -> JSONResponse:
     """List the types of units by id."""
     return JSONResponse([_type(type_id) for type_id in services.plugins.unit_types])
 
 
-@types.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)
-@types.get("/content/types/{type_id}/", operation_id="read_content_type", responses=_ONE)
+@_types.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)
+@_types.get("/content/types/{type_id}/", operation_id="read_content_type", responses=_ONE)
 def read_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of units."""
     if type_id not in services.plugins.unit_types:
@@ -62,25 +62,25 @@ def read_type(type_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(_type(type_id))
 
 
-@types.get("/plugins/importers/", operation_id="list_importer_types", responses=_LIST)
+@_types.get("/plugins/importers/", operation_id="list_importer_types", responses=_LIST)
 def list_importer_types(services: Provided) -> JSONResponse:
     """List the types of importers by id."""
     return JSONResponse(list(_importers(services).values()))
 
 
-@types.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
+@_types.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
 def read_importer_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of importers."""
     return JSONResponse(_named(_importers(services), "importer_type_id", type_id))
 
 
-@types.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
+@_types.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
 def list_distributor_types(services: Provided) -> JSONResponse:
     """List the types of distributors by id."""
     return JSONResponse(list(_distributors(services).values()))
 
 
-@types.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
+@_types.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
 def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of distributors."""
     return JSONResponse(_named(_distributors(services), "distributor_type_id", type_id))
@@ -122,3 +122,8 @@ def _named(found: dict[str, Document], kind: str, type_id: str) -> Document:
 def _plugin(kind: str, type_id: str, unit_types: Collection[str]) -> Document:
     href = f"{V2}/plugins/{kind}/{type_id}/"
     return {"id": type_id, "display_name": type_id, "types": sorted(unit_types), "_href": href}
+
+
+router: Final = APIRouter()
+for part in (_status_router, _types):
+    router.include_router(part)

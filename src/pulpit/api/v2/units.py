@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
@@ -16,8 +16,6 @@ from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, Unit
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource, UnsupportedValue
 from pulpit.store import repositories, units
-from pulpit.store.schema import associations
-from pulpit.store.schema import units as units_table
 from pulpit.store.units import Held, Unit
 from pulpit.store.users import User
 from pulpit.tasks import queue
@@ -81,7 +79,9 @@ def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provid
     _check_type(type_id, services)
     wanted = criteria.parse(body.criteria)
     with services.database.read() as connection:
-        found = [dict(one) for one in wanted.select(map(_content_document, units.of_type(connection, type_id)))]
+        found = [
+            dict(document) for document in wanted.select(map(_content_document, units.of_type(connection, type_id)))
+        ]
         if body.include_repos:
             found = _with_repositories(connection, found)
     return JSONResponse([wanted.trimmed(document, _ALWAYS_OF_TYPE) for document in found])
@@ -94,6 +94,23 @@ def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     with services.database.read() as connection:
         found = units.get(connection, type_id, unit_id)
         return JSONResponse(_with_repositories(connection, [_content_document(found)])[0])
+
+
+@_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=answers(OK, Document, 404))
+def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
+    """Show what users noted about a unit."""
+    with services.database.read() as connection:
+        return JSONResponse(units.get(connection, type_id, unit_id).user_metadata or {})
+
+
+@_of_type.put(
+    "/{unit_id}/pulp_user_metadata/", operation_id="write_user_metadata", responses=answers(OK, None, 400, 404)
+)
+def write_user_metadata(type_id: str, unit_id: str, body: dict[str, Any], services: Provided) -> JSONResponse:
+    """Note something about a unit, in place of what was noted before; the unit itself does not change."""
+    with services.database.write() as tx:
+        units.note(tx, type_id, unit_id, body or None)
+    return JSONResponse(None)
 
 
 def _check_type(type_id: str, services: Services) -> None:
@@ -117,11 +134,8 @@ _orphans_router: Final = APIRouter(prefix="/content/orphans", tags=["orphans"])
 @_orphans_router.get("/", operation_id="count_orphans", responses=answers(OK, dict[str, Counted]))
 def count_orphans(services: Provided) -> JSONResponse:
     """Count the orphans of every type there is, also those of which there are none."""
-    counted = (
-        select(units_table.c.type_id, func.count().label("orphans")).where(_orphaned()).group_by(units_table.c.type_id)
-    )
     with services.database.read() as connection:
-        counts = {row.type_id: row.orphans for row in connection.execute(counted)}
+        counts = units.orphan_counts(connection)
     shown = sorted({*services.plugins.unit_types, *counts})
     return JSONResponse({name: {"count": counts.get(name, 0), "_href": _href(name)} for name in shown})
 
@@ -131,14 +145,14 @@ def list_orphans(type_id: str, services: Provided) -> JSONResponse:
     """List the orphans of one type by what makes each itself."""
     _check_type(type_id, services)
     with services.database.read() as connection:
-        return JSONResponse([_orphan_document(row) for row in _orphans(connection, type_id)])
+        return JSONResponse([_orphan(type_id, *found) for found in units.orphan_keys(connection, type_id)])
 
 
 @_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=answers(OK, dict[str, Any], 404))
 def read_orphan(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show one orphan."""
     with services.database.read() as connection:
-        return JSONResponse(_orphan_document(_orphan(connection, type_id, unit_id)))
+        return JSONResponse(_one_orphan(connection, type_id, unit_id))
 
 
 @_orphans_router.delete("/", operation_id="remove_orphans", status_code=202, responses=QUEUED)
@@ -158,7 +172,7 @@ def remove_orphans_of_type(type_id: str, services: Provided, user: Asking) -> JS
 def remove_orphan(type_id: str, unit_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of one orphan."""
     with services.database.read() as connection:
-        _orphan(connection, type_id, unit_id)
+        _one_orphan(connection, type_id, unit_id)
     return _queue_removal(type_id, unit_id, services, user)
 
 
@@ -167,30 +181,14 @@ def _queue_removal(type_id: str | None, unit_id: str | None, services: Services,
         return queued(queue.remove_orphans(tx, type_id, unit_id, login=user.login, clock=services.clock))
 
 
-def _orphaned() -> ColumnElement[bool]:
-    return ~select(associations.c.unit_id).where(associations.c.unit_id == units_table.c.id).exists()
+def _one_orphan(connection: Connection, type_id: str, unit_id: str) -> Document:
+    for found in units.orphan_keys(connection, type_id, unit_id=unit_id):
+        return _orphan(type_id, *found)
+    raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
 
 
-def _orphans(connection: Connection, type_id: str) -> list[RowMapping]:
-    wanted = select(units_table.c.id, units_table.c.type_id, units_table.c.key).where(
-        _orphaned() & (units_table.c.type_id == type_id)
-    )
-    return list(connection.execute(wanted.order_by(units_table.c.id)).mappings())
-
-
-def _orphan(connection: Connection, type_id: str, unit_id: str) -> RowMapping:
-    wanted = select(units_table.c.id, units_table.c.type_id, units_table.c.key).where(
-        _orphaned() & (units_table.c.type_id == type_id) & (units_table.c.id == unit_id)
-    )
-    found = connection.execute(wanted).mappings().one_or_none()
-    if found is None:
-        raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
-    return found
-
-
-def _orphan_document(row: RowMapping) -> dict[str, Any]:
-    unit_id, type_id = row["id"], row["type_id"]
-    return {**row["key"], "_id": unit_id, "_content_type_id": type_id, "_href": f"{_href(type_id)}{unit_id}/"}
+def _orphan(type_id: str, unit_id: str, key: dict[str, Any]) -> Document:
+    return {**key, "_id": unit_id, "_content_type_id": type_id, "_href": f"{_href(type_id)}{unit_id}/"}
 
 
 def _href(type_id: str) -> str:
@@ -198,6 +196,7 @@ def _href(type_id: str) -> str:
 
 
 _KEYS: Final = frozenset({"type_ids", "filters", "fields", "sort", "limit", "skip", "remove_duplicates"})
+_MOST_TYPES: Final = 100
 _SIDES: Final = ("unit", "association")
 _ALWAYS_UNIT: Final = ("_id", "_content_type_id")
 _ALWAYS_ASSOCIATION: Final = ("_id", "repo_id", "unit_id", "unit_type_id")
@@ -237,7 +236,8 @@ def parse(body: object) -> UnitCriteria:
 
 def find(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[Document]:
     """The units as the API shows them: the association, with the unit under `metadata`."""
-    found = islice(_in_order(_matching(connection, repo_id, wanted), wanted), wanted.skip, _end(wanted))
+    end = None if wanted.limit is None else wanted.skip + wanted.limit
+    found = islice(_in_order(_matching(connection, repo_id, wanted), wanted), wanted.skip, end)
     return [_trimmed(document, wanted) for document in found]
 
 
@@ -247,8 +247,8 @@ def find_ids(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list
 
 
 def _matching(connection: Connection, repo_id: str, wanted: UnitCriteria) -> Iterator[Document]:
-    for one in units.held(connection, repo_id, wanted.type_ids):
-        document = _document(repo_id, one)
+    for held in units.held(connection, repo_id, wanted.type_ids):
+        document = _document(repo_id, held)
         if wanted.association.matches(document) and wanted.unit.matches(document["metadata"]):
             yield document
 
@@ -268,7 +268,8 @@ def _document(repo_id: str, held: Held) -> Document:
 
 def unit_document(unit: Unit) -> Document:
     """What a unit itself is: its description, its key, and who it is."""
-    return {**unit.metadata, **unit.key, "_id": unit.id, "_content_type_id": unit.type_id}
+    noted = {"pulp_user_metadata": unit.user_metadata} if unit.user_metadata else {}
+    return {**unit.metadata, **unit.key, **noted, "_id": unit.id, "_content_type_id": unit.type_id}
 
 
 def _in_order(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Document]:
@@ -278,10 +279,6 @@ def _in_order(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Docum
     criteria.sort(everything, wanted.unit.sort, part="metadata")
     criteria.sort(everything, wanted.association.sort)
     return iter(everything)
-
-
-def _end(wanted: UnitCriteria) -> int | None:
-    return None if wanted.limit is None else wanted.skip + wanted.limit
 
 
 def _trimmed(document: Document, wanted: UnitCriteria) -> Document:
@@ -296,7 +293,9 @@ def _type_ids(type_ids: object) -> list[str] | None:
     names = [type_ids] if isinstance(type_ids, str) else type_ids
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidValue("type_ids", "it must be a list of types.")
-    return list(dict.fromkeys(names))[:100]
+    if len(names) > _MOST_TYPES:
+        raise InvalidValue("type_ids", f"it has more than {_MOST_TYPES} types.")
+    return list(dict.fromkeys(names))
 
 
 def _side(body: dict[str, Any], side: str) -> Criteria:

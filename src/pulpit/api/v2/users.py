@@ -8,21 +8,23 @@ from fastapi.responses import JSONResponse
 
 from pulpit.api import criteria
 from pulpit.api.auth.login import ADMIN, READER, ROLES
-from pulpit.api.services import CREATED, OK, Asking, Provided, answers
+from pulpit.api.services import CREATED, OK, Asking, Provided, Services, answers
 from pulpit.api.v2.models import (
     V2,
     LoginDocument,
+    NewRole,
     NewUser,
+    PermissionsOfRole,
+    PermissionsOfUser,
     RoleMember,
     SearchBody,
     UserChanges,
     UserDelta,
     UserDocument,
 )
-from pulpit.errors import InvalidValue, MissingResource, PermissionDenied
+from pulpit.errors import DuplicateResource, InvalidValue, MissingResource, PermissionDenied
 from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.store import users
-from pulpit.store.database import Transaction
 from pulpit.store.users import User, check_administrated
 
 _login: Final = APIRouter(prefix="/actions", tags=["login"])
@@ -145,6 +147,12 @@ def _given_role(delta: UserDelta) -> str | None:
 _roles: Final = APIRouter(tags=["roles"])
 
 _EVERYTHING: Final = "/"
+_FIXED_ROLES: Final = (
+    f"the only role is {SUPER_USERS}, and everybody else may read; give or take it by roles/{SUPER_USERS}/users/."
+)
+_FIXED_PERMISSIONS: Final = (
+    "what a user may do follows from the user's role (admin: everything; reader: read and search); change the role."
+)
 _OPERATIONS: Final = {ADMIN: ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"], READER: ["READ"]}
 
 
@@ -185,7 +193,62 @@ def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     """Take a role from a user, but never from the last administrator."""
     _check_role(role_id)
     with services.database.write() as tx:
-        _take(tx, login)
+        users.change(tx, login, role=READER)
+        check_administrated(tx)
+    return JSONResponse(None)
+
+
+@_roles.post("/roles/", operation_id="create_role", responses=answers(OK, None, 400, 409))
+def create_role(body: NewRole) -> JSONResponse:
+    """Refuse a further role."""
+    if body.role_id == SUPER_USERS:
+        raise DuplicateResource(SUPER_USERS)
+    raise InvalidValue("role_id", _FIXED_ROLES)
+
+
+@_roles.put("/roles/{role_id}/", operation_id="update_role", responses=answers(OK, None, 400, 404))
+@_roles.delete("/roles/{role_id}/", operation_id="delete_role", responses=answers(OK, None, 400, 404))
+def change_role(role_id: str) -> JSONResponse:
+    """Refuse to change or delete the role."""
+    _check_role(role_id)
+    raise InvalidValue("role_id", _FIXED_ROLES)
+
+
+@_roles.post("/permissions/actions/grant_to_user/", operation_id="grant_to_user", responses=answers(OK, None, 400, 404))
+def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
+    """Take note of what the user may do already; refuse what follows from no role of the user."""
+    if set(body.operations) - set(_operations_of(body.login, services)):
+        raise InvalidValue("operations", _FIXED_PERMISSIONS)
+    return JSONResponse(None)
+
+
+@_roles.post(
+    "/permissions/actions/revoke_from_user/", operation_id="revoke_from_user", responses=answers(OK, None, 400, 404)
+)
+def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
+    """Take note of what the user may not do anyway; refuse what follows from the user's role."""
+    if set(body.operations) & set(_operations_of(body.login, services)):
+        raise InvalidValue("operations", _FIXED_PERMISSIONS)
+    return JSONResponse(None)
+
+
+@_roles.post("/permissions/actions/grant_to_role/", operation_id="grant_to_role", responses=answers(OK, None, 400, 404))
+def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
+    """Take note: those with the role may do everything already."""
+    _check_role(body.role_id)
+    if set(body.operations) - set(_OPERATIONS[ADMIN]):
+        raise InvalidValue("operations", f"they are {', '.join(_OPERATIONS[ADMIN])}.")
+    return JSONResponse(None)
+
+
+@_roles.post(
+    "/permissions/actions/revoke_from_role/", operation_id="revoke_from_role", responses=answers(OK, None, 400, 404)
+)
+def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
+    """Refuse: those with the role may do everything."""
+    _check_role(body.role_id)
+    if body.operations:
+        raise InvalidValue("operations", _FIXED_PERMISSIONS)
     return JSONResponse(None)
 
 
@@ -197,9 +260,9 @@ def list_permissions(services: Provided, resource: str = _EVERYTHING) -> JSONRes
     return JSONResponse([{"resource": resource, "users": may, "_ns": "permissions"}])
 
 
-def _take(tx: Transaction, login: str) -> None:
-    users.change(tx, login, role=READER)
-    check_administrated(tx)
+def _operations_of(login: str, services: Services) -> list[str]:
+    with services.database.read() as connection:
+        return _OPERATIONS[users.get(connection, login).role]
 
 
 def _check_role(role_id: str) -> None:

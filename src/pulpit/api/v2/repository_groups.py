@@ -1,0 +1,198 @@
+"""Groups of repositories: a name for several repositories, which are put in and taken out by Pulp 2's criteria.
+
+What Pulp 2's group distributors did (exports) is no part of Pulpit: there is no type of them, so a group has none.
+"""
+
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
+
+from pulpit.api import criteria
+from pulpit.api.services import CREATED, OK, Provided, answers
+from pulpit.api.v2.models import (
+    V2,
+    GroupChanges,
+    NewGroup,
+    NewGroupDistributor,
+    PublishOrder,
+    RepositoryGroupDocument,
+    SearchBody,
+)
+from pulpit.api.v2.repositories import Parts, check_repository_id, merged_notes, searched
+from pulpit.errors import InvalidValue, MissingResource
+from pulpit.store import repository_groups
+from pulpit.store.repository_groups import Group
+
+router: Final = APIRouter(prefix="/repo_groups", tags=["repository groups"])
+
+_ALWAYS: Final = ("id", "_id", "_href")
+_NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each repository by its own."
+
+
+@router.post(
+    "/",
+    operation_id="create_repository_group",
+    status_code=201,
+    responses=answers(CREATED, RepositoryGroupDocument, 400, 404, 409),
+)
+def create_group(body: NewGroup, services: Provided) -> JSONResponse:
+    """Make a group, of some repositories or none."""
+    check_repository_id(body.id)
+    if body.distributors:
+        raise InvalidValue("distributors", _NO_DISTRIBUTORS)
+    with services.database.write() as tx:
+        group = repository_groups.add(
+            tx,
+            body.id,
+            display_name=body.display_name if body.display_name is not None else body.id,
+            description=body.description,
+            notes=merged_notes({}, body.notes or {}),
+            repo_ids=body.repo_ids or (),
+        )
+    document = _document(group) | {"distributors": []}
+    return JSONResponse(document, CREATED, {"Location": document["_href"]})
+
+
+@router.get("/", operation_id="list_repository_groups", responses=answers(OK, list[RepositoryGroupDocument]))
+def list_groups(services: Provided) -> JSONResponse:
+    """List all groups by id."""
+    with services.database.read() as connection:
+        return JSONResponse([_document(group) for group in repository_groups.every(connection)])
+
+
+@router.post("/search/", operation_id="search_repository_groups", responses=answers(OK, list[dict[str, Any]], 400))
+def search_groups(body: SearchBody, services: Provided) -> JSONResponse:
+    """Find groups by Pulp 2's criteria."""
+    wanted = criteria.parse(body.criteria)
+    with services.database.read() as connection:
+        found = wanted.select(_document(group) for group in repository_groups.every(connection))
+    return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
+
+
+@router.get("/{group_id}/", operation_id="read_repository_group", responses=answers(OK, RepositoryGroupDocument, 404))
+def read_group(group_id: str, services: Provided) -> JSONResponse:
+    """Show one group."""
+    with services.database.read() as connection:
+        return JSONResponse(_document(repository_groups.get(connection, group_id)))
+
+
+@router.put(
+    "/{group_id}/", operation_id="update_repository_group", responses=answers(OK, RepositoryGroupDocument, 400, 404)
+)
+def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
+    """Change name, description and notes; notes merge, and null deletes one."""
+    columns: dict[str, Any] = {
+        name: getattr(body, name) for name in ("display_name", "description") if name in body.model_fields_set
+    }
+    with services.database.write() as tx:
+        if body.notes is not None:
+            columns["notes"] = merged_notes(repository_groups.get(tx.connection, group_id).notes, body.notes)
+        return JSONResponse(_document(repository_groups.change(tx, group_id, **columns)))
+
+
+@router.delete("/{group_id}/", operation_id="delete_repository_group", responses=answers(OK, None, 404))
+def delete_group(group_id: str, services: Provided) -> JSONResponse:
+    """Delete a group; its repositories stay."""
+    with services.database.write() as tx:
+        repository_groups.remove(tx, group_id)
+    return JSONResponse(None)
+
+
+@router.post(
+    "/{group_id}/actions/associate/",
+    operation_id="add_repositories_to_group",
+    responses=answers(OK, list[str], 400, 404),
+)
+def associate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
+    """Put the repositories that match into the group, and list those that are in it then."""
+    wanted = criteria.parse(body.criteria)
+    with services.database.write() as tx:
+        repository_groups.get(tx.connection, group_id)
+        repo_ids = _matching(tx.connection, wanted, body.criteria)
+        return JSONResponse(list(repository_groups.add_members(tx, group_id, repo_ids).repo_ids))
+
+
+@router.post(
+    "/{group_id}/actions/unassociate/",
+    operation_id="remove_repositories_from_group",
+    responses=answers(OK, list[str], 400, 404),
+)
+def unassociate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
+    """Take the repositories that match out of the group, and list those that are in it still."""
+    wanted = criteria.parse(body.criteria)
+    with services.database.write() as tx:
+        repository_groups.get(tx.connection, group_id)
+        repo_ids = _matching(tx.connection, wanted, body.criteria)
+        return JSONResponse(list(repository_groups.remove_members(tx, group_id, repo_ids).repo_ids))
+
+
+@router.get(
+    "/{group_id}/distributors/",
+    operation_id="list_group_distributors",
+    responses=answers(OK, list[dict[str, Any]], 404),
+)
+def list_distributors(group_id: str, services: Provided) -> JSONResponse:
+    """List the distributors of a group, of which there are none."""
+    with services.database.read() as connection:
+        repository_groups.get(connection, group_id)
+    return JSONResponse([])
+
+
+@router.post(
+    "/{group_id}/distributors/", operation_id="create_group_distributor", responses=answers(CREATED, None, 400, 404)
+)
+def create_distributor(group_id: str, body: NewGroupDistributor, services: Provided) -> JSONResponse:
+    """Refuse a distributor: no type of them is installed."""
+    with services.database.read() as connection:
+        repository_groups.get(connection, group_id)
+    raise InvalidValue("distributor_type_id", f"there is no {body.distributor_type_id!r}: {_NO_DISTRIBUTORS}")
+
+
+@router.get(
+    "/{group_id}/distributors/{distributor_id}/",
+    operation_id="read_group_distributor",
+    responses=answers(OK, None, 404),
+)
+@router.put(
+    "/{group_id}/distributors/{distributor_id}/",
+    operation_id="update_group_distributor",
+    responses=answers(OK, None, 404),
+)
+@router.delete(
+    "/{group_id}/distributors/{distributor_id}/",
+    operation_id="delete_group_distributor",
+    responses=answers(OK, None, 404),
+)
+def read_distributor(group_id: str, distributor_id: str, services: Provided) -> JSONResponse:
+    """Say that a group has no such distributor."""
+    with services.database.read() as connection:
+        repository_groups.get(connection, group_id)
+    raise MissingResource(repo_group=group_id, distributor_id=distributor_id)
+
+
+@router.post(
+    "/{group_id}/actions/publish/", operation_id="publish_repository_group", responses=answers(OK, None, 400, 404)
+)
+def publish(group_id: str, body: PublishOrder, services: Provided) -> JSONResponse:
+    """Say that a group has no such distributor."""
+    return read_distributor(group_id, body.id, services)
+
+
+def _matching(connection: Connection, wanted: criteria.Criteria, body: dict[str, Any]) -> list[str]:
+    return [document["id"] for document in searched(connection, wanted, body, Parts())]
+
+
+def _document(group: Group) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "display_name": group.display_name,
+        "description": group.description,
+        "repo_ids": list(group.repo_ids),
+        "notes": group.notes,
+        "scratchpad": None,
+        "_href": f"{V2}/repo_groups/{group.id}/",
+        "_id": {"$oid": group.object_id},
+        "_ns": "repo_groups",
+    }
