@@ -1,10 +1,11 @@
 """What both APIs say of listeners: how their delivery goes, and what they are narrowed by."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Query
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
@@ -12,13 +13,19 @@ from pulpit.api.services import Services
 from pulpit.api.v2.models import ListenerFilterChanges
 from pulpit.errors import InvalidValue
 from pulpit.store import dead_letters, event_log
-from pulpit.store.event_log import time_after
+from pulpit.store.event_log import times_after
 from pulpit.store.listeners import GIVE_UP_AFTER, Listener
 
 ACTIVE: Final = "active"
 RETRYING: Final = "retrying"
 PAUSED: Final = "paused"
 STATES: Final = (ACTIVE, RETRYING, PAUSED)
+
+
+PageSize = Annotated[int | None, Query(ge=1, le=10_000, description="Most listeners; without it, all.")]
+PageStart = Annotated[
+    str, Query(max_length=24, description="Listeners behind this id, the last one of the page before.")
+]
 
 
 class DeliveryState(BaseModel):
@@ -49,10 +56,12 @@ class ListenerFilters(BaseModel):
 def delivery_states(connection: Connection, found: Sequence[Listener], services: Services) -> dict[str, DeliveryState]:
     """The state of each listener's delivery, by the listener's id."""
     head, letters, now = event_log.head(connection), dead_letters.counts(connection), services.clock()
+    positions = {listener.id: services.position_of(listener) for listener in found}
+    behind = times_after(connection, {position for position in positions.values() if position < head})
 
     def state_of(listener: Listener) -> DeliveryState:
-        position = services.position_of(listener)
-        waiting_since = time_after(connection, position) if position < head else None
+        position = positions[listener.id]
+        waiting_since = behind.get(position)
         lag = max(0.0, (now - waiting_since).total_seconds()) if waiting_since else 0.0
         return DeliveryState(
             state=_word(listener),
@@ -69,6 +78,16 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
         )
 
     return {listener.id: state_of(listener) for listener in found}
+
+
+def worst_first(states: Mapping[str, DeliveryState]) -> list[str]:
+    """The ids of listeners, those first that need somebody to look at them."""
+
+    def badness(listener_id: str) -> tuple[int, float, int]:
+        state = states[listener_id]
+        return state.attempts, state.lag_seconds, state.dead_letters
+
+    return sorted(states, key=badness, reverse=True)
 
 
 def filters_of(listener: Listener) -> ListenerFilters:

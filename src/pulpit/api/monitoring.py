@@ -1,7 +1,7 @@
 """For whoever watches the server: whether it lives, numbers for Prometheus, and a look into the embedded broker."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from pulpit import __version__
-from pulpit.api.listeners import STATES, DeliveryState, delivery_states
+from pulpit.api.listeners import STATES, DeliveryState, delivery_states, worst_first
 from pulpit.api.services import MOST_WAITING, OK, Provided, Services, answers
 from pulpit.errors import DatabaseUnavailable, MissingResource
 from pulpit.store import event_log, listeners, schedules, tasks
@@ -54,6 +54,8 @@ def database_answers(services: Services) -> bool:
 metrics: Final = APIRouter(include_in_schema=False)
 
 _OF_LISTENER: Final = ("listener", "notifier")
+MOST_LISTENERS: Final = 100
+"""Listeners that are told about one by one: those that fail most, lag most, have most dead letters."""
 MOST_QUEUES: Final = 1_000
 """Queues that are told about one by one; the totals are of all."""
 _OF_BROKER: Final = {
@@ -132,7 +134,8 @@ def _of_broker(broker: dict[str, Any]) -> Iterator[Metric]:
     yield GaugeMetricFamily("pulpit_broker_connections", "Clients.", value=len(broker["connections"]))
 
 
-def _of_listeners(found: Iterable[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:
+def _of_listeners(found: Sequence[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:
+    yield from _of_kinds(found, states)
     state = GaugeMetricFamily(
         "pulpit_listener_state", "1 for the state that the listener is in.", labels=[*_OF_LISTENER, "state"]
     )
@@ -143,14 +146,30 @@ def _of_listeners(found: Iterable[Listener], states: dict[str, DeliveryState]) -
         "attempts": _gauge("failures", "Failed attempts in a row."),
         "dead_letters": _gauge("dead_letters", "Events that were put aside."),
     }
-    for listener in found:
-        labels, now = [listener.id, listener.notifier_type_id], states[listener.id]
+    kinds = {listener.id: listener.notifier_type_id for listener in found}
+    for listener_id in worst_first(states)[:MOST_LISTENERS]:
+        labels, now = [listener_id, kinds[listener_id]], states[listener_id]
         for word in STATES:
             state.add_metric([*labels, word], float(now.state == word))
         for name, family in families.items():
             family.add_metric(labels, getattr(now, name))
     yield state
     yield from families.values()
+
+
+def _of_kinds(found: Sequence[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:
+    """What holds for all listeners of a type of notifier, however many there are."""
+    counts = Counter((listener.notifier_type_id, states[listener.id].state) for listener in found)
+    count = GaugeMetricFamily("pulpit_listeners", "Listeners, by their state.", labels=("notifier", "state"))
+    lag = GaugeMetricFamily("pulpit_listeners_lag_seconds_max", "The greatest of their lags.", labels=("notifier",))
+    letters = GaugeMetricFamily("pulpit_listeners_dead_letters", "Events that were put aside.", labels=("notifier",))
+    for kind in sorted({listener.notifier_type_id for listener in found}):
+        for word in STATES:
+            count.add_metric([kind, word], counts[kind, word])
+        of_kind = [states[listener.id] for listener in found if listener.notifier_type_id == kind]
+        lag.add_metric([kind], max(state.lag_seconds for state in of_kind))
+        letters.add_metric([kind], sum(state.dead_letters for state in of_kind))
+    yield from (count, lag, letters)
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

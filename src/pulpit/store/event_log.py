@@ -4,7 +4,7 @@ On SQLite one writer at a time makes the order. On PostgreSQL a transaction take
 draws a number and holds it until it has committed, so no reader can ever step over a number that is still to come.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,6 +22,7 @@ SCANNED_AT_ONCE: Final = 20_000
 MOST_CHARACTERS: Final = 8 * 2**20
 """Characters of bodies in one answer, but for a single event that has more."""
 _BUFFERED: Final = 50
+_TIMES_AT_ONCE: Final = 500
 
 KEYS_KEPT_FOR: Final = timedelta(hours=24)
 LONGEST_KEY: Final = 255
@@ -152,8 +153,24 @@ class Page:
 
 def time_after(connection: Connection, position: int) -> datetime | None:
     """When the first event behind a position happened, if there is one."""
-    wanted = select(events.c.occurred_at).where(events.c.number > position).order_by(events.c.number).limit(1)
-    return connection.execute(wanted).scalar()
+    return times_after(connection, {position}).get(position)
+
+
+def times_after(connection: Connection, positions: Collection[int]) -> dict[int, datetime]:
+    """When the first event behind each position happened; those behind which there is none are absent."""
+    following = {position + 1: position for position in positions}
+    times: dict[int, datetime] = {}
+    numbers = sorted(following)
+    for start in range(0, len(numbers), _TIMES_AT_ONCE):
+        some = events.c.number.in_(numbers[start : start + _TIMES_AT_ONCE])
+        for number, moment in connection.execute(select(events.c.number, events.c.occurred_at).where(some)):
+            times[following[number]] = moment
+    for position in set(positions) - times.keys():  # the next number was never given, or its event is forgotten
+        wanted = select(events.c.occurred_at).where(events.c.number > position).order_by(events.c.number).limit(1)
+        moment = connection.execute(wanted).scalar()
+        if moment is not None:
+            times[position] = moment
+    return times
 
 
 def first_since(connection: Connection, moment: datetime) -> int | None:

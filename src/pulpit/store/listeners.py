@@ -119,9 +119,10 @@ def get(connection: Connection, listener_id: str) -> Listener:
     return Listener(**row)
 
 
-def every(connection: Connection) -> list[Listener]:
-    """All listeners, oldest first."""
-    return [Listener(**row) for row in connection.execute(select(listeners).order_by(listeners.c.id)).mappings()]
+def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Listener]:
+    """All listeners, oldest first, or a page of those behind an id."""
+    wanted = select(listeners).where(listeners.c.id > after).order_by(listeners.c.id).limit(limit)
+    return [Listener(**row) for row in connection.execute(wanted).mappings()]
 
 
 def change(tx: Transaction, listener_id: str, **columns: Any) -> Listener:

@@ -34,6 +34,18 @@ def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
     assert samples["pulpit_delivering",] == 1
 
 
+def test_b15_metrics_tell_of_all_listeners_by_kind_and_one_by_one_of_the_worst(api: Api) -> None:
+    with api.database.write() as tx:
+        ids = [listeners.add(tx, "amqp", {}, ["*"], now=api.services.clock()).id for _ in range(130)]
+        fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
+        listeners.fail(tx, ids[-1], "No.", now=api.services.clock())
+    text = api.client.get("/metrics").text
+    assert 'pulpit_listeners{notifier="amqp",state="active"} 129.0' in text
+    assert 'pulpit_listeners{notifier="amqp",state="retrying"} 1.0' in text
+    assert text.count("pulpit_listener_position{") == 100
+    assert f'pulpit_listener_failures{{listener="{ids[-1]}",notifier="amqp"}} 1.0' in text
+
+
 def test_metrics_tell_of_schedules(api: Api) -> None:
     api.client.post(f"{V2}/repositories/", json={"id": "zoo", "importer_type_id": "iso_importer"})
     path = f"{V2}/repositories/zoo/importers/iso_importer/schedules/sync/"

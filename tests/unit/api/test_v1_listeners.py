@@ -9,7 +9,7 @@ from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery
-from support.api import V1, Api, basic
+from support.api import V1, V2, Api, basic
 
 LISTENERS = f"{V1}/listeners"
 THEN = datetime(2031, 5, 4, 10, tzinfo=UTC)
@@ -172,3 +172,16 @@ def test_a_reader_may_look_and_do_nothing_and_strangers_not_even_that(api: Api, 
     assert api.client.post(f"{LISTENERS}/{listener_id}/pause").status_code == 401
     del api.client.headers["Authorization"]
     assert api.client.get(LISTENERS).status_code == 401
+
+
+def test_b15_listeners_are_listed_page_by_page(api: Api) -> None:
+    with api.database.write() as tx:
+        ids = [listeners.add(tx, "amqp", {}, ["*"], now=api.services.clock()).id for _ in range(5)]
+    assert [listener["id"] for listener in api.client.get(LISTENERS).json()["listeners"]] == ids
+    for path in (LISTENERS, f"{V2}/events/"):
+        seen: list[str] = []
+        for start in ("", ids[1], ids[3], ids[4]):
+            page = api.client.get(path, params={"limit": 2, "after": start}).json()
+            seen += [listener["id"] for listener in (page["listeners"] if path == LISTENERS else page)]
+        assert seen == ids
+        assert api.client.get(path, params={"limit": 0}).status_code == 400

@@ -5,7 +5,7 @@ Nobody polls the database: whoever waits takes a ticket, looks, and looks again 
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -121,7 +121,7 @@ async def read_events_after(
     """
     if EVENT_STREAM in request.headers.get("accept", ""):
         _check_place(services)
-        body = _stream(services, _resumed(last_event_id, after), event_filter.test())
+        body = stream(services, _resumed(last_event_id, after), event_filter.test())
         return StreamingResponse(body, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
     return await _read_feed(services, after, event_filter.test(), limit=limit, wait=wait)
 
@@ -177,7 +177,7 @@ async def _read_feed(services: Services, after: int, wanted: Wanted | None, *, l
     return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
 
 
-async def _stream(services: Services, after: int, wanted: Wanted | None) -> AsyncIterator[str]:
+async def stream(services: Services, after: int, wanted: Wanted | None) -> AsyncGenerator[str, None]:
     """Server-Sent Events from behind a number, until the client goes or the server stops."""
     through = after
     yield ": Pulpit's events\n\n"

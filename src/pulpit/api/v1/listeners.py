@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from pulpit.api.listeners import delivery_states, filters_of
+from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of
 from pulpit.api.services import ACCEPTED, OK, Provided, Services, answers
 from pulpit.api.v1.models import (
     Count,
@@ -38,11 +38,12 @@ ATTEMPTS: Final = answers(OK, DeliveriesPage, 400, 404)
 Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 
 
-@_listeners.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersPage))
-def list_listeners(services: Provided) -> ListenersPage:
-    """List all listeners with the state of their delivery, oldest first."""
+@_listeners.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersPage, 400))
+def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> ListenersPage:
+    """List the listeners with the state of their delivery, oldest first, all or page by page."""
     with services.database.read() as connection:
-        return ListenersPage(listeners=_documents(connection, listeners.every(connection), services))
+        found = listeners.every(connection, after=after, limit=limit)
+        return ListenersPage(listeners=_documents(connection, found, services))
 
 
 @_listeners.get(

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api.listeners import as_json, delivery_states, given_filters
+from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters
 from pulpit.api.redaction import masked, merged
 from pulpit.api.services import CREATED, OK, Provided, Services, answers
 from pulpit.api.v2.models import V2, ListenerChanges, ListenerDocument, NewListener
@@ -34,11 +34,12 @@ def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_listeners", responses=answers(OK, list[ListenerDocument]))
-def list_listeners(services: Provided) -> JSONResponse:
-    """List all listeners, oldest first."""
+@router.get("/", operation_id="list_listeners", responses=answers(OK, list[ListenerDocument], 400))
+def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> JSONResponse:
+    """List the listeners, oldest first, all or page by page."""
     with services.database.read() as connection:
-        return JSONResponse(_documents(connection, listeners.every(connection), services))
+        found = listeners.every(connection, after=after, limit=limit)
+        return JSONResponse(_documents(connection, found, services))
 
 
 @router.get("/{listener_id}/", operation_id="read_listener", responses=answers(OK, ListenerDocument, 404))
