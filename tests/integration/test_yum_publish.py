@@ -3,15 +3,12 @@
 import asyncio
 import bz2
 import contextlib
-import functools
 import gzip
 import hashlib
 import resource
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +47,12 @@ def here(tmp_path: Path, rpms: list[Path]) -> Iterator[YumMirror]:
         yield one
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Be quiet."""
-
-
 @pytest.fixture
 def url(here: YumMirror) -> Iterator[str]:
     """The published tree on a web server."""
     assert here.publish("zoo").result == "success"
-    handler = functools.partial(Quiet, directory=str(here.root("zoo").resolve()))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with yum.web_server(here.root("zoo")) as address:
+        yield address
 
 
 def dnf(folder: Path, url: str, *arguments: str) -> str:

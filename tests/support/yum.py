@@ -3,24 +3,29 @@
 import asyncio
 import bz2
 import contextlib
+import functools
 import gzip
 import hashlib
 import lzma
 import shutil
 import subprocess
+import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import createrepo_c as cr
 import zstandard
+from sqlalchemy import select, update
 
 from pulpit.content.iso import Iso
 from pulpit.content.limits import Limits
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import PublishOutcome, publish
-from pulpit.store import repositories, units
+from pulpit.store import repositories, schema, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
 from support import database
@@ -142,21 +147,24 @@ def packages(rpms: Sequence[Path]) -> list[Any]:
     return [cr.package_from_rpm(str(rpm), location_href=rpm.name) for rpm in rpms]
 
 
+HEADS = {
+    "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
+    "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
+    "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
+}
+DUMPS = {"primary": cr.xml_dump_primary, "filelists": cr.xml_dump_filelists, "other": cr.xml_dump_other}
+
+
+def list_of(kind: str, found: Sequence[Any], *, announced: int | None = None) -> str:
+    """One of the three lists, of these packages in this order; it may announce another number."""
+    head, body = HEADS[kind], "".join(DUMPS[kind](package) for package in found)
+    count = len(found) if announced is None else announced
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} packages="{count}">\n{body}</{head.split()[0][1:]}>\n'
+
+
 def listed(found: Sequence[Any], packing: str = ".gz", **further: str) -> dict[str, bytes]:
     """The files of `repodata/`: the three lists of these packages, and others of given texts."""
-    heads = {
-        "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" '
-        'xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
-        "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
-        "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
-    }
-    dumps = {"primary": cr.xml_dump_primary, "filelists": cr.xml_dump_filelists, "other": cr.xml_dump_other}
-    texts = {}
-    for kind, head in heads.items():
-        tail = head.split()[0][1:]
-        body = "".join(dumps[kind](one) for one in found)
-        texts[kind] = f'<?xml version="1.0" encoding="UTF-8"?>\n{head} packages="{len(found)}">\n{body}</{tail}>\n'
-    return repodata({**texts, **further}, packing)
+    return repodata({**{kind: list_of(kind, found) for kind in HEADS}, **further}, packing)
 
 
 def repodata(texts: Mapping[str, str | bytes], packing: str = ".gz") -> dict[str, bytes]:
@@ -250,3 +258,28 @@ def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror
         yield YumMirror(
             TaskContext(database=opened, data_dir=folder, content_types=by_plugin(Iso(), Yum()), limits=limits)
         )
+
+
+def spoil_details(mirror: YumMirror, old: str, new: str) -> None:
+    """Put other text into what is kept of every unit, as a bug might have."""
+    with mirror.context.database.write() as tx:
+        for row in tx.connection.execute(select(schema.units.c.id, schema.units.c.detail)).all():
+            detail = zlib.compress(zlib.decompress(row.detail).decode().replace(old, new).encode())
+            tx.connection.execute(update(schema.units).where(schema.units.c.id == row.id).values(detail=detail))
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@contextlib.contextmanager
+def web_server(root: Path) -> Iterator[str]:
+    """A published tree on a web server; yields its URL."""
+    handler = functools.partial(_Quiet, directory=str(root.resolve()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()

@@ -74,7 +74,12 @@ _RPM_IMPORTER: Final = (
     click.option("--feed", type=TEXT, metavar="URL", help="Folder upstream, or the URL of a mirrorlist or metalink."),
     *IMPORTER_OPTIONS,
     *RETAINING_OPTIONS,
-    click.option("--skip", "skip", multiple=True, help="Leave a type out: rpm, srpm, drpm, distribution, erratum."),
+    click.option(
+        "--skip",
+        "skip",
+        multiple=True,
+        help="Leave a type out: rpm, srpm, erratum, modulemd, metafile, …",
+    ),
     click.option("--require-signature", type=BOOLEAN, help="Take signed packages only (true or false)."),
     click.option("--allowed-keys", type=TEXT, help="Ids of the keys that may have signed, separated by commas."),
     click.option("--repo-gpgcheck", type=BOOLEAN, help="Check the signature of repomd.xml by --feed-gpg-key."),

@@ -72,6 +72,20 @@ class WantedUnit:
     slot: str | None = None
     detail: bytes = b""
     only_if_held: bool = False
+    way_past: str = ""
+    """A sentence that tells how to do without the unit, for when a file of it cannot be had."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """An entry of an upstream's list that cannot be used and is not taken; the rest is.
+
+    What a repository holds in its slot stays, whatever else the upstream dropped.
+    """
+
+    name: str
+    reason: str
+    slot: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +101,8 @@ class Catalogue:
     """Units by type, for content types that report them so."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Files by type of their unit, for types of which one unit has many."""
+    left_out: Sequence[LeftOut] = ()
+    """What is named in the report because it could not be taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -105,7 +105,7 @@ class Downloads:
         accept: str | None = None,
     ) -> Document | None:
         """Fetch a list, as the port says."""
-        tries, headers = Tries(self._limits), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
+        tries, headers = Tries(self._limits, [url]), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
         while True:
             try:
                 return await self._document(url, most, checksum, headers)
@@ -119,7 +119,7 @@ class Downloads:
             DownloadFailed: it cannot be had, or is not what it should be.
             StorageFull: the disk has no room.
         """
-        tries = Tries(self._limits)
+        tries = Tries(self._limits, wanted.urls)
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
             return await self._small_file(wanted, wanted.size, tries, on_bytes)
         with (
@@ -131,14 +131,14 @@ class Downloads:
             while True:
                 before = partial.size
                 try:
-                    await self._receive(wanted, tries.url(wanted), partial, on_bytes)
+                    await self._receive(wanted, tries.url, partial, on_bytes)
                     return self._finish(wanted, partial)
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
     async def _small_file(self, wanted: WantedFile, size: int, tries: Tries, on_bytes: OnBytes) -> StoredFile:
         while True:
-            url = tries.url(wanted)
+            url = tries.url
             try:
                 content = await self._content(wanted, size, url)
                 sha256 = _verified(wanted, url, content)

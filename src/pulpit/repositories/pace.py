@@ -3,13 +3,13 @@
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from pulpit.backoff import delay
 from pulpit.content.limits import MIB, Limits
-from pulpit.content.port import WantedFile
 from pulpit.repositories.failures import DownloadFailed
 
 _WORTH_ANOTHER_TRY: Final = MIB
@@ -17,26 +17,32 @@ _WORTH_ANOTHER_TRY: Final = MIB
 
 
 class Tries:
-    """Counts the tries of one download and pauses between them."""
+    """Counts the tries of one download, one URL after another, and pauses between them."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, urls: Sequence[str]) -> None:
         self._limits: Final = limits
+        self._urls: Final = list(urls)
         self._failed = 0
-        self._asked = 0
 
-    def url(self, wanted: WantedFile) -> str:
-        """The next of a file's URLs."""
-        self._asked += 1
-        return wanted.urls[(self._asked - 1) % len(wanted.urls)]
+    @property
+    def url(self) -> str:
+        """The URL to ask now."""
+        return self._urls[0]
 
     async def another(self, error: DownloadFailed, *, came: int) -> None:
-        """Return when it is time for another try.
+        """Return when it is time for another try; a URL that finally has not got it is not asked again.
 
         Raises:
             DownloadFailed: there is no point in one.
         """
+        url = self._urls.pop(0)
+        if not error.transient:
+            if not self._urls:
+                raise error
+            return
+        self._urls.append(url)
         self._failed = 1 if came >= _WORTH_ANOTHER_TRY else self._failed + 1
-        if not error.transient or self._failed >= self._limits.tries:
+        if self._failed >= self._limits.tries:
             raise error
         first, longest = timedelta(seconds=self._limits.first_pause), timedelta(seconds=self._limits.longest_pause)
         pause = delay(self._failed, first=first, longest=longest, random=random.random())  # noqa: S311 - no secret

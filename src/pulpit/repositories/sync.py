@@ -22,6 +22,7 @@ from pulpit.content.port import (
     Catalogue,
     ContentType,
     FileFailure,
+    LeftOut,
     Phase,
     Progress,
     StoredFile,
@@ -113,6 +114,7 @@ class _Run:
         self._removed = 0
         self._failed_files = 0
         self._failed_in_a_row = 0
+        self._left_out: list[LeftOut] = []
         self._reported_at = 0.0
         self._say()
 
@@ -133,6 +135,7 @@ class _Run:
             self._progress.units_total, self._progress.bytes_total = catalogue.unit_count, catalogue.byte_count
             self._progress.totals = dict(catalogue.counts)
             self._progress.files_total = dict(catalogue.files)
+            self._left_out = list(catalogue.left_out)
             self.enter(Phase.CONTENT)
             await self._take_over(downloads, catalogue)
 
@@ -180,13 +183,13 @@ class _Run:
         self._say()
 
     async def _one_file(self, downloads: Downloads, group: list[tuple[Planned, WantedFile]]) -> None:
-        _, wanted = group[0]
+        plan, wanted = group[0]
         if self._given_up is not None:
             return
         try:
             stored = await downloads.file(wanted, self._bytes_came)
         except DownloadFailed as error:
-            self._note_failure(wanted, error)
+            self._note_failure(plan.unit, wanted, error)
             return
         self._failed_in_a_row = 0
         self._fresh.add(stored.sha256)
@@ -227,8 +230,8 @@ class _Run:
         if len(self._progress.failures) < self._context.limits.reported_failures:
             self._progress.failures.append(FileFailure(name=wanted.relative_path, url=url, error=error))
 
-    def _note_failure(self, wanted: WantedFile, error: DownloadFailed) -> None:
-        self._count_failure(wanted, error.url, str(error))
+    def _note_failure(self, unit: WantedUnit, wanted: WantedFile, error: DownloadFailed) -> None:
+        self._count_failure(wanted, error.url, f"{error} {unit.way_past}".rstrip())
         self._failed_in_a_row += 1
         self._say()
         if self._failed_in_a_row >= self._context.limits.failures_in_a_row:
@@ -250,6 +253,7 @@ class _Run:
     def _remove_missing(self) -> int:
         with self._database.write() as tx:
             gone = units.held_ids(tx.connection, self._repo_id) - self._total.unit_ids
+            gone -= units.in_slots(tx.connection, self._repo_id, [entry.slot for entry in self._left_out if entry.slot])
             return units.let_go(tx, self._repo_id, gone, now=self._context.clock())
 
     def _remove_surplus(self) -> int:
@@ -303,18 +307,30 @@ class _Run:
 
     def outcome(self) -> SyncOutcome:
         """How it ended."""
-        failures = [
-            {"name": failure.name, "url": failure.url, "error": failure.error} for failure in self._progress.failures
-        ]
         return SyncOutcome(
             result="success" if self._progress.phase is Phase.COMPLETE else "failed",
             added_count=self._total.added,
             updated_count=self._total.updated,
             removed_count=self._removed,
             summary=summary_of(self._type.sync_report(self._progress)),
-            details={"failed_count": self._failed_files, "errors": failures} if failures else None,
+            details=self._details(),
             error_message=self._progress.error_message,
         )
+
+    def _details(self) -> dict[str, Any] | None:
+        """Files that failed and entries that were left out; the first of each, and how many there are."""
+        most = self._context.limits.reported_failures
+        details: dict[str, Any] = {}
+        if self._progress.failures:
+            details["failed_count"] = self._failed_files
+            details["errors"] = [
+                {"name": failure.name, "url": failure.url, "error": failure.error}
+                for failure in self._progress.failures
+            ]
+        if self._left_out:
+            details["left_out_count"] = len(self._left_out)
+            details["left_out"] = [{"name": entry.name, "reason": entry.reason} for entry in self._left_out[:most]]
+        return details or None
 
     def _failure_sentence(self) -> str:
         first = self._progress.failures[0].error

@@ -240,6 +240,16 @@ def hold(tx: Transaction, repo_id: str, found: Sequence[Unit], slots: Sequence[s
     return save(tx, repo_id, batch, now=now)
 
 
+def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:
+    """The ids of the units that a repository holds in these slots, of whatever type."""
+    found: set[str] = set()
+    every = sorted(slots)
+    for start in range(0, len(every), MOST_AT_ONCE):
+        mine = associations.c.slot.in_(every[start : start + MOST_AT_ONCE]) & (associations.c.repo_id == repo_id)
+        found.update(connection.scalars(select(associations.c.unit_id).where(mine)))
+    return found
+
+
 def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime) -> int:
     """Take units out of a repository, and return how many it held; they stay, perhaps as orphans."""
     count = 0

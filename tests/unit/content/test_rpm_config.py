@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pulpit.content.rpm import packages
+from pulpit.content.rpm import lists
 from pulpit.content.rpm.yum import Yum
 from pulpit.errors import InvalidValue, UnsupportedValue
 
@@ -98,19 +98,19 @@ def test_unknown_keys_are_refused() -> None:
 
 
 def test_without_glib_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, packages.CREATEREPO, None)
-    packages.createrepo.cache_clear()
+    monkeypatch.setitem(sys.modules, lists.CREATEREPO, None)
+    lists.createrepo.cache_clear()
     try:
         with pytest.raises(InvalidValue, match=r"need GLib on the server \(Debian: libglib2.0-0\)") as refused:
             Yum().check_importer_config(IMPORTER)
     finally:
-        packages.createrepo.cache_clear()
+        lists.createrepo.cache_clear()
     assert refused.value.property_names == ["importer_type_id"]
 
 
 def test_a_server_can_do_without_yum() -> None:
     program = (
-        f"import sys; sys.modules[{packages.CREATEREPO!r}] = None\n"
+        f"import sys; sys.modules[{lists.CREATEREPO!r}] = None\n"
         "from pulpit.server.content_types import content_types\n"
         "assert {'iso_importer', 'python_importer', 'yum_importer'} <= content_types().keys()"
     )

@@ -4,15 +4,17 @@ import bz2
 import gzip
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
+from xml.parsers import expat
 
 from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
 from pulpit.content.rpm import comps, modules, packages, repomd, treeinfo, updateinfo
 from pulpit.content.rpm.elements import text_of
+from pulpit.content.rpm.lists import createrepo
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import FILE, Written
 from pulpit.errors import WorkFailed
@@ -41,7 +43,7 @@ class _Publishing:
         self._tree: Final = tree
         self._kind: Final = config.get("checksum_type") or "sha256"
         self._packages_kind: Final[str | None] = config.get("checksum_type")
-        self._skipped: Final = frozenset(config.get("skip") or ())
+        self._skipped: Final = repomd.skipped_types(config.get("skip"))
         self._key: Final[str | None] = config.get("gpgkey")
         self._with_sqlite: Final = bool(config.get("generate_sqlite"))
         self._written: Final[list[Written]] = []
@@ -55,13 +57,13 @@ class _Publishing:
             for unit in self._content.of(treeinfo.DISTRIBUTION):
                 self._installation_tree(unit)
         self._packages()
-        if "erratum" not in self._skipped:
-            ends = f"{_XML}<updates>\n", "</updates>\n"
-            self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
-        self._list("modules", "modules.yaml", modules.TYPES, ("", ""), _document)
+        ends = f"{_XML}<updates>\n", "</updates>\n"
+        self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
+        self._list("modules", "modules.yaml", modules.TYPES, ("", ""), modules.canonical)
         self._list("group", "comps.xml", comps.TYPES, (comps.HEAD, "</comps>\n"))
-        for unit in self._content.of(FILE):
-            self._file(unit)
+        if FILE not in self._skipped:
+            for unit in self._content.of(FILE):
+                self._file(unit)
         if self._key:
             with self._tree.write(KEY_FILE) as file:
                 file.write(self._key.encode())
@@ -84,12 +86,16 @@ class _Publishing:
                 lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
                 for name, head in _HEADS.items():
                     lists[name](f'{_XML}{head} packages="{count}">\n')
+                left = count
                 for unit in self._content.of(*types):
+                    left -= 1
                     placed = self._package(unit, lists)
                     if databases:
                         databases.add(placed)
                 for name, tail in _TAILS.items():
                     lists[name](tail)
+                if left:
+                    raise WorkFailed("The repository changed while it was published; publish it again.")
             if databases:
                 self._databases(databases)
 
@@ -148,11 +154,12 @@ class _Publishing:
         self,
         kind: str,
         name: str,
-        type_ids: Any,
+        type_ids: Iterable[str],
         ends: tuple[str, str],
         piece: Callable[[str], str] = lambda text: f"{text}\n",
     ) -> None:
         """A list of pieces that are as they came; none without any."""
+        type_ids = [type_id for type_id in type_ids if type_id not in self._skipped]
         if not any(self._content.counts.get(type_id) for type_id in type_ids):
             return
         with self._new_list(kind, name) as write:
@@ -179,9 +186,9 @@ class _Publishing:
         with self._tree.write(draft) as file:
             packed = _Counted(file, algorithm)
             with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=packed, mtime=0) as packing:
-                plain = _Counted(packing, algorithm)
+                plain = _Counted(packing, algorithm, proof=None if name.endswith(".yaml") else _Proof(name))
                 yield plain.text
-                plain.flush()
+                plain.end()
         self._finished(kind, draft, packed, plain.digest(), plain.size)
 
     def _finished(self, kind: str, draft: str, packed: "_Counted", open_digest: str, open_size: int) -> None:
@@ -205,8 +212,9 @@ class _Publishing:
 class _Counted:
     """Passes bytes on and knows their number and checksum; texts wait until they are worth it, or until `flush`."""
 
-    def __init__(self, target: BinaryIO | gzip.GzipFile, algorithm: str) -> None:
+    def __init__(self, target: BinaryIO | gzip.GzipFile, algorithm: str, proof: "_Proof | None" = None) -> None:
         self._target: Final = target
+        self._proof: Final = proof
         self._hash: Final = hashlib.new(algorithm)
         self._waiting: Final[list[str]] = []
         self._length = 0
@@ -216,6 +224,8 @@ class _Counted:
         self._hash.update(data)
         self.size += len(data)
         self._target.write(data)
+        if self._proof:
+            self._proof.read(data)
         return len(data)
 
     def text(self, text: str) -> None:
@@ -231,13 +241,30 @@ class _Counted:
             self._waiting.clear()
             self._length = 0
 
+    def end(self) -> None:
+        self.flush()
+        if self._proof:
+            self._proof.read(b"", last=True)
+
     def digest(self) -> str:
         return self._hash.hexdigest()
 
 
-def _document(text: str) -> str:
-    """A YAML document between its marks."""
-    return f"---\n{text.rstrip()}\n...\n"
+class _Proof:
+    """Reads a list while it is written: one that no client could read is never shown to any."""
+
+    def __init__(self, name: str) -> None:
+        self._name: Final = name
+        self._parser: Final = expat.ParserCreate()
+
+    def read(self, data: bytes, *, last: bool = False) -> None:
+        try:
+            self._parser.Parse(data, last)
+        except expat.ExpatError as error:
+            raise WorkFailed(
+                f"{self._name} is not published, for it would not be well-formed XML ({error}). "
+                "Readers keep what was published before. Remove the unit that was added last, and publish again."
+            ) from None
 
 
 class Target(Protocol):
@@ -256,7 +283,7 @@ class _SqliteLists:
 
     def add(self, entries: Entries) -> None:
         """Add a package as it stands in the published lists."""
-        cr, found = packages.createrepo(), list[Any]()
+        cr, found = createrepo(), list[Any]()
         cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
         (package,) = found
 
@@ -282,7 +309,7 @@ def _sqlite_lists() -> Iterator[_SqliteLists]:
     Raises:
         WorkFailed: they cannot be written.
     """
-    cr = packages.createrepo()
+    cr = createrepo()
     with tempfile.TemporaryDirectory(prefix="pulpit-sqlite-") as name:
         folder = Path(name)
         try:

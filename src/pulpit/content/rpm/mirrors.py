@@ -1,14 +1,13 @@
 """Where a repository's lists are: at the feed itself, or at mirrors that a mirrorlist or metalink names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from xml.etree.ElementTree import Element
 
-from pulpit.content import feed
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum, Document, Upstream
 from pulpit.content.rpm import elements, repomd
@@ -17,6 +16,10 @@ from pulpit.errors import WorkFailed
 MOST_MIRRORS: Final = 8
 _MOST_BYTES: Final = MIB
 _LIST: Final = re.compile(r"(mirrorlist|metalink)[^/]*$|\.(meta4|metalink|mirrors|txt)$", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(r"https?://", re.IGNORECASE)
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_SLASHES: Final = re.compile(r"//+")
+_IN_QUERY: Final = "/%?&=+:@,;~!$'()*"
 _STRENGTH: Final = ("sha512", "sha384", "sha256", "sha1", "md5")
 
 
@@ -83,6 +86,7 @@ async def fetch(
     path: str,
     *,
     most: int,
+    base: str | None = None,
     checksum: Checksum | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> Found | None:
@@ -94,13 +98,55 @@ async def fetch(
     problem = WorkFailed("There is no mirror.")
     for url in where.urls:
         mine = known if known is not None and known.get("url") in {url, None} else None
-        try:
-            document = await upstream.fetch(feed.beneath(url, path), most=most, checksum=checksum, known=mine)
-        except WorkFailed as error:
-            problem = error
-        else:
-            return Found(url=url, document=document) if document is not None else None
+        for place in places([url], path, base):
+            try:
+                document = await upstream.fetch(place, most=most, checksum=checksum, known=mine)
+            except WorkFailed as error:
+                problem = error
+            else:
+                return Found(url=url, document=document) if document is not None else None
     raise problem
+
+
+def places(urls: Sequence[str], href: str, base: str | None = None) -> tuple[str, ...]:
+    """Where a file may be that a list of the repository at these URLs names, as RFC 3986 resolves it.
+
+    A base is taken for a folder first, as dnf does, whether it ends in a slash or not. What can be read in two ways is
+    tried in both: an `href` that is percent-encoded already or only looks so, and doubled slashes.
+    """
+    found: dict[str, None] = {}
+    for url in urls:
+        folders = [urljoin(url, f"{base.rstrip('/')}/"), urljoin(url, base)] if base else [url]
+        for folder in folders:
+            found.update(dict.fromkeys(_resolved(folder, spelling) for spelling in _spellings(href)))
+    return tuple(found)
+
+
+def _spellings(href: str) -> Iterator[str]:
+    if _ABSOLUTE.match(href):
+        yield href
+        return
+    path, mark, query = href.partition("?")
+    if _ENCODED.search(path) or mark:
+        yield quote(path, safe="/%") + mark + quote(query, safe=_IN_QUERY)
+    yield quote(href)
+    if "//" in path:
+        yield quote(_SLASHES.sub("/", href))
+
+
+def _resolved(folder: str, href: str) -> str:
+    """As `urljoin`, but a doubled slash stays and never begins a host."""
+    if _ABSOLUTE.match(href):
+        return href
+    parts = urlsplit(folder)
+    path, mark, query = href.partition("?")
+    segments = [""] if path.startswith("/") else parts.path.split("/")[:-1] or [""]
+    for segment in path.lstrip("/").split("/"):
+        if segment == "..":
+            segments = segments[: max(len(segments) - 1, 1)]
+        elif segment != ".":
+            segments.append(segment)
+    return urlunsplit((parts.scheme, parts.netloc, "/".join(segments), query if mark else parts.query, ""))
 
 
 def _mirrorlist(content: bytes) -> Source:

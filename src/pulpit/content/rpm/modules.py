@@ -1,8 +1,13 @@
-"""Modules: the documents of `modules.yaml`, each kept as it came."""
+"""Modules: the documents of `modules.yaml`, each read by libyaml and written anew in one plain form.
 
-from collections.abc import Iterator, Mapping
+libmodulemd, which dnf has, reads less of YAML than YAML has: what it stumbles over (directives, comments on the marks,
+documents in braces) is only another spelling of what it reads. So the text that is kept is made of what was read.
+"""
+
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 import yaml
 
@@ -16,7 +21,10 @@ DEFAULTS: Final = "modulemd_defaults"
 OBSOLETES: Final = "modulemd_obsoletes"
 TYPES: Final = (MODULE, DEFAULTS, OBSOLETES)
 MOST_DOCUMENT: Final = 16 * MIB
+"""Characters of a document."""
 MOST_DEPTH: Final = 50
+_EVENT: Final = 16
+"""Characters that an event counts for besides its text."""
 _KEY: Final = ("name", "stream", "version", "context", "arch")
 _MODULES: Final = frozenset({"modulemd", "modulemd-stream", "modulemd-packager"})
 
@@ -27,29 +35,60 @@ class _Loader(yaml.CSafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
-def documents(path: Path, name: str) -> Iterator[str]:
-    """The texts of the documents.
+def units(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
+    """The units of a list, of two defaults of one module the newer; `leave_out` is told what cannot be one.
 
     Raises:
-        BadFeed: it is no text, or one document is too large.
+        BadFeed: the list is no YAML, or too much of it.
     """
-    lines: list[str] = []
-    size = 0
-    with path.open(encoding="utf-8") as file:
+    defaults: dict[str | None, tuple[str, WantedUnit]] = {}
+    for text in documents(path, "The list modules"):
         try:
-            while line := file.readline(MOST_DOCUMENT):
-                if line.startswith(("---", "...")) and lines:
-                    yield "".join(lines)
-                    lines, size = [], 0
-                size += len(line)
-                if size > MOST_DOCUMENT:
-                    raise BadFeed(f"{name} is refused: one of its documents is larger than {MOST_DOCUMENT} characters.")
-                if line.strip() not in {"---", "..."}:
-                    lines.append(line)
-        except UnicodeDecodeError:
-            raise BadFeed(f"{name} is refused: it is not UTF-8.") from None
-    if lines:
-        yield "".join(lines)
+            unit, modified = _unit(text, "modules")
+        except BadFeed as error:
+            leave_out(str(error))
+            continue
+        if unit is None:
+            continue
+        if unit.type_id != DEFAULTS:
+            yield unit
+        elif unit.slot not in defaults or modified > defaults[unit.slot][0]:
+            defaults[unit.slot] = modified, unit
+    yield from (unit for _, unit in defaults.values())
+
+
+def documents(path: Path, name: str) -> Iterator[str]:
+    """The documents, each between its marks and in the one form that is published.
+
+    Raises:
+        BadFeed: it is no YAML, or one document is too large.
+    """
+    with path.open("rb") as file:
+        try:
+            events = _bounded(yaml.parse(_WithoutMarks(file), Loader=_Loader), name)
+            yield from _written(events)
+        except (yaml.YAMLError, UnicodeError, ValueError) as error:
+            raise BadFeed(f"{name} is refused: it is no plain YAML ({shown(str(error))}).") from None
+
+
+class _WithoutMarks:
+    """A file without the byte order marks that begin a line: files that were put together have them, YAML has not."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: Final = file
+        self._at_start = True
+
+    def read(self, size: int = -1, /) -> bytes:
+        line = self._file.readline(size)
+        if self._at_start:
+            line = line.removeprefix(BOM_UTF8)
+        self._at_start = line.endswith(b"\n")
+        return line
+
+
+def canonical(text: str) -> str:
+    """A kept document in the form that is published; those kept long ago are as their upstream had them."""
+    return "".join(_written(_bounded(yaml.parse(text, Loader=_Loader), "A kept document")))
 
 
 def unit(text: str, name: str) -> WantedUnit | None:
@@ -58,31 +97,72 @@ def unit(text: str, name: str) -> WantedUnit | None:
     Raises:
         BadFeed: it is no such document.
     """
+    return _unit(text, name)[0]
+
+
+def _bounded(events: Iterable[yaml.Event], name: str) -> Iterator[yaml.Event]:
+    """Refuses aliases, a few lines of which can stand for more than any memory holds, towers, and what never ends."""
+    depth = size = 0
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            size = 0
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        size += _EVENT + (len(event.value) if isinstance(event, yaml.ScalarEvent) else 0)
+        if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
+            raise BadFeed(f"{name} is refused: a document uses aliases, or is nested more than {MOST_DEPTH} deep.")
+        if size > MOST_DOCUMENT:
+            raise BadFeed(f"{name} is refused: one of its documents is larger than {MOST_DOCUMENT} characters.")
+        yield event
+
+
+def _written(events: Iterable[yaml.Event]) -> Iterator[str]:
+    document: list[yaml.Event] = []
+    for event in events:
+        match event:
+            case yaml.StreamStartEvent() | yaml.StreamEndEvent():
+                continue
+            case yaml.DocumentStartEvent():
+                document = [yaml.StreamStartEvent(), yaml.DocumentStartEvent(explicit=True)]
+            case yaml.DocumentEndEvent():
+                document += [yaml.DocumentEndEvent(explicit=True), yaml.StreamEndEvent()]
+                yield str(yaml.emit(document, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_DOCUMENT))
+            case _:
+                document.append(_plain(event))
+
+
+def _plain(event: yaml.Event) -> yaml.Event:
+    """Without anchor, tag and braces; a text keeps whether it was quoted."""
+    match event:
+        case yaml.ScalarEvent():
+            style = event.style if event.style in {"'", '"', "|"} else None
+            return yaml.ScalarEvent(None, None, (True, True), event.value, style=style)
+        case yaml.MappingStartEvent():
+            return yaml.MappingStartEvent(None, None, implicit=True, flow_style=False)
+        case yaml.SequenceStartEvent():
+            return yaml.SequenceStartEvent(None, None, implicit=True, flow_style=False)
+        case _:
+            return event
+
+
+def _unit(text: str, name: str) -> tuple[WantedUnit | None, str]:
+    """The unit of a document, and when it was modified as far as that counts."""
     try:
-        _refuse_swelling(text, name)
+        for _ in _bounded(yaml.parse(text, Loader=_Loader), name):
+            pass
         document = yaml.load(text, _Loader)  # noqa: S506 - it is a safe loader
     except (yaml.YAMLError, ValueError) as error:
         raise BadFeed(f"{name} is refused: a document is no plain YAML ({shown(str(error))}).") from None
-    if document is None:
-        return None
+    if document is None or document == "":
+        return None, ""
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(data, dict):
         raise BadFeed(f"{name} is refused: a document has no data.")
     kind = document.get("document")
     if kind in _MODULES:
-        return _module(text, data, name)
+        return _module(text, data, name), ""
     if kind == "modulemd-defaults":
-        return _defaults(text, data, name)
-    return _obsoletes(text, data, name) if kind == "modulemd-obsoletes" else None
-
-
-def _refuse_swelling(text: str, name: str) -> None:
-    """Refuse aliases, a few lines of which can stand for more than any memory holds, and towers of lists in lists."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
-            raise BadFeed(f"{name} is refused: a document uses aliases, or is nested more than {MOST_DEPTH} deep.")
+        return _defaults(text, data, name), (_word(data.get("modified")) or "").zfill(20)
+    return (_obsoletes(text, data, name) if kind == "modulemd-obsoletes" else None), ""
 
 
 def _module(text: str, data: Mapping[str, Any], name: str) -> WantedUnit:
@@ -121,10 +201,10 @@ def _words(value: Any) -> list[str]:
 
 
 def _inside(data: Mapping[str, Any], *names: str) -> Any:
-    found: Any = data
+    inside: Any = data
     for name in names:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        inside = inside.get(name) if isinstance(inside, Mapping) else None
+    return inside
 
 
 def _profiles(value: Any) -> dict[str, list[str]]:

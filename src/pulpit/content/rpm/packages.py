@@ -1,55 +1,82 @@
 """Packages: out of the lists of an upstream or out of a file, into units and back into lists."""
 
-import importlib
+import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 from xml.sax.saxutils import quoteattr
 
-from pulpit.content import feed, paths
-from pulpit.content.limits import MIB, Limits
-from pulpit.content.port import BadFeed, StoredUnit, WantedFile, WantedUnit
-from pulpit.content.rpm import repomd
+from pulpit.content import paths
+from pulpit.content.limits import Limits
+from pulpit.content.port import BadFeed, LeftOut, StoredUnit, WantedFile, WantedUnit
+from pulpit.content.rpm import mirrors, repomd
+from pulpit.content.rpm.lists import MOST_ENTRY, PackageList, createrepo, parsed
+from pulpit.content.rpm.modules import MODULE
 from pulpit.content.rpm.versions import Evr, evr, sort_index
-from pulpit.errors import InvalidValue, WorkFailed
+from pulpit.errors import InvalidValue
 from pulpit.text import shown
 
-CREATEREPO: Final = "createrepo_c"
 RPM: Final = "rpm"
 SRPM: Final = "srpm"
 TYPES: Final = (RPM, SRPM)
 SOURCE: Final = frozenset({"src", "nosrc"})
-MOST_XML: Final = 64 * MIB
-"""Bytes that one package may take in all lists together."""
 
 _BATCH: Final = 500
 _PLACE: Final = "@"
 """Stands in a kept entry for the location, which each published tree gives."""
 _LOCATION: Final = f'<location href="{_PLACE}"/>'
 _FLAGS: Final = frozenset({"EQ", "LT", "LE", "GT", "GE"})
+_KEY: Final = ("name", "epoch", "version", "release", "arch")
 _DEPENDENCIES: Final = ("requires", "provides", "recommends")
+_NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML 1.0 has no way to write (section 2.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lists:
     """The opened lists of an upstream; those but the first may be absent."""
 
-    primary: Path
-    filelists: Path | None
-    other: Path | None
+    primary: PackageList
+    filelists: PackageList | None
+    other: PackageList | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartlyListed(WantedUnit):
+    """A package that `filelists` or `other` does not have; what they would say is in the package itself."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Candidate:
+    """A package that an upstream offers: its entries in the primary list, and what choosing among them needs."""
+
+    entries: list[tuple[int, int]]
+    """Of one package that is listed more than once: each may have another location."""
+    package_id: str
+    type_id: str
+    nevra: str
+    name: tuple[str, str]
+    """And architecture."""
+    evr: Evr
+    size: int
+    location: int
+    """A hash of it."""
+    listed_at: int
+    """The time of the file, by which the newer of two entries that contradict one another is known."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Survey:
-    """What a first reading of the primary list found: what to take, and how much that is."""
+    """What a first reading of the primary list found: what to take, how much that is, and what to leave out and why."""
 
     counts: Counter[str] = field(default_factory=Counter)
     byte_count: int = 0
-    taken: set[int] = field(default_factory=set)
+    taken: list[Candidate] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,65 +88,92 @@ class Entries:
     other: str
 
 
-@cache
-def createrepo() -> Any:
-    """The module.
-
-    Raises:
-        WorkFailed: a library that it needs is not on this machine; the text says what to install.
-    """
-    try:
-        return importlib.import_module(CREATEREPO)
-    except ImportError as error:
-        reason = shown(str(error))
-        raise WorkFailed(f"Yum repositories need GLib on the server (Debian: libglib2.0-0): {reason}.") from None
-
-
-def survey(lists: Lists, config: Mapping[str, Any], limits: Limits) -> Survey:
+def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modular: Collection[str]) -> Survey:
     """Read the primary list and judge every package in it, before anything is downloaded.
+
+    Args:
+        primary: the list.
+        config: of the importer.
+        limits: what the upstream may cost.
+        modular: the packages of modules, which no newer package of another stream takes the place of.
 
     Raises:
         BadFeed: the list cannot be used as a whole.
     """
-    found, slots, places = Survey(), set[int](), dict[int, int]()
-    skipped, retained = set(config.get("type_skip_list") or ()), _Newest(config.get("retain_old_count"))
-    total = 0
-    for package in _iterate(Lists(primary=lists.primary, filelists=None, other=None)):
+    survey, by_nevra = Survey(), dict[str, Candidate]()
+    skipped, total = frozenset(config.get("type_skip_list") or ()), 0
+    for entry in primary:
         total += 1
         if total > limits.entries:
             raise BadFeed(f"The primary list is refused: it names more than {limits.entries} packages.")
-        _check(package, limits)
-        _refuse_collision(package, places)
-        type_id, slot = type_of(package.arch), hash((package.arch in SOURCE, package.nevra()))
-        if type_id in skipped or slot in slots:
+        try:
+            package = parsed(primary.text(entry), None, None)
+        except BadFeed as error:
+            survey.left_out.append(LeftOut(name=f"entry {total} of primary", reason=f"cannot be read: {error}"))
             continue
-        slots.add(slot)
-        retained.add(_Candidate(type_id=type_id, size=package.size_package, token=_token(package)), package)
-    for candidate in retained.chosen():
-        found.taken.add(candidate.token)
-        found.counts[candidate.type_id] += 1
-        found.byte_count += candidate.size
-    return found
+        if type_of(package.arch) in skipped:
+            continue
+        flaw = next(_flaws(package, limits), None)
+        if flaw:
+            survey.left_out.append(LeftOut(name=_shown(package), reason=flaw, slot=_slot_of(package)))
+            continue
+        candidate = _candidate(package, entry)
+        rival = by_nevra.setdefault(candidate.nevra, candidate)
+        if rival is not candidate:
+            by_nevra[candidate.nevra] = _one_of(rival, candidate, survey)
+    if primary.announced is not None and total < primary.announced:
+        raise BadFeed(
+            f"The primary list is refused: it announces {primary.announced} packages and has {total}. "
+            "The upstream must write its lists anew."
+        )
+    if survey.left_out and not by_nevra:
+        first = survey.left_out[0]
+        raise BadFeed(f"The primary list is refused: none of its packages can be used. {first.name} {first.reason}.")
+    chosen = newest(by_nevra.values(), config.get("retain_old_count"), modular)
+    survey.taken = _of_one_location_one(chosen, survey)
+    for candidate in survey.taken:
+        survey.counts[candidate.type_id] += 1
+        survey.byte_count += candidate.size
+    return survey
 
 
-def batches(lists: Lists, taken: set[int], urls: Sequence[str]) -> Iterator[Sequence[WantedUnit]]:
-    """The packages that a survey chose, each once, as units; `urls` are those of the repository and its mirrors.
+def newest(candidates: Iterable[Candidate], retained: int | None, modular: Collection[str]) -> list[Candidate]:
+    """Of each name and architecture so many packages besides the newest one, and all of modules; else all."""
+    if retained is None:
+        return list(candidates)
+    chosen, by_name = list[Candidate](), dict[tuple[str, str], list[Candidate]]()
+    for candidate in candidates:
+        if candidate.nevra in modular:
+            chosen.append(candidate)
+        else:
+            by_name.setdefault(candidate.name, []).append(candidate)
+    for of_name in by_name.values():
+        of_name.sort(key=lambda candidate: candidate.evr, reverse=True)
+        chosen += of_name[: retained + 1]
+    return chosen
+
+
+def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> Iterator[Sequence[WantedUnit]]:
+    """The packages that a survey chose, as units; `urls` are those of the repository and its mirrors.
 
     Raises:
-        BadFeed: the lists contradict one another.
+        BadFeed: a list cannot be used.
     """
-    left, batch = set(taken), list[WantedUnit]()
-    for package in _iterate(lists):
-        token = _token(package)
-        if token not in left:
-            continue
-        left.remove(token)
-        batch.append(_unit(package, urls))
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    package_ids = {candidate.package_id for candidate in taken}
+    further = [of_list.where(package_ids) if of_list else None for of_list in (lists.filelists, lists.other)]
+    for start in range(0, len(taken), _BATCH):
+        yield [_listed_unit(lists, candidate, further, urls) for candidate in taken[start : start + _BATCH]]
+
+
+def completed(unit: PartlyListed, path: Path) -> WantedUnit:
+    """The unit with what the package itself says; as it is listed if the file is not that package."""
+    name = unit.files[0].relative_path
+    package = _of_file(path, name)
+    if package is None or _slot_of(package) != unit.slot:
+        return unit
+    package.checksum_type, package.pkgId = unit.key["checksumtype"], unit.key["checksum"]
+    package.time_file = package.time_build
+    return replace(unit, detail=_detail(package, name))
 
 
 def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: int) -> WantedUnit:
@@ -128,17 +182,13 @@ def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: 
     Raises:
         InvalidValue: it is no package, or another one.
     """
-    cr = createrepo()
-    try:
-        package = cr.package_from_rpm(str(path), cr.SHA256, name)
-    except (cr.CreaterepoCError, OSError, UnicodeDecodeError):
-        raise InvalidValue("upload_id", "the uploaded file is no RPM package.") from None
-    package.location_href = canonical_name(package)
-    try:
-        _check(package, Limits())
-    except BadFeed as error:
-        raise InvalidValue("upload_id", f"the package cannot be used: {error}") from None
-    unit = _unit(package, ("",))
+    package = _of_file(path, name)
+    if package is None:
+        raise InvalidValue("upload_id", "the uploaded file is no RPM package.")
+    flaw = next(_flaws(package, Limits()), None)
+    if flaw:
+        raise InvalidValue("upload_id", f"the uploaded package {flaw}.")
+    unit = _unit(package, canonical_name(package), ("",))
     wrong = sorted(part for part in unit.key.keys() & key.keys() if key[part] not in {unit.key[part], None})
     if wrong:
         raise InvalidValue(wrong, "the uploaded file has another.")
@@ -164,7 +214,8 @@ def slot(key: Mapping[str, Any]) -> str:
 
 def entries(unit: StoredUnit) -> Entries:
     """The entries as they were kept, with a mark for the location."""
-    primary, filelists, other = zlib.decompress(unit.detail).decode().split("\0")
+    kept = zlib.decompress(unit.detail).decode().split("\0")
+    primary, filelists, other = (_NOT_XML.sub("?", text) for text in kept)
     return Entries(primary=primary, filelists=filelists, other=other)
 
 
@@ -184,117 +235,143 @@ def placed(kept: Entries, unit: StoredUnit, location: str, checksum: tuple[str, 
 
 
 def older(held: Iterator[StoredUnit], retained: int) -> Collection[str]:
-    """The ids of packages of which so many newer ones are held besides the newest."""
-    newest: dict[tuple[str, str], list[tuple[Evr, str]]] = {}
+    """The ids of packages of which so many newer ones are held besides the newest; none of those of modules."""
+    modular, packages = set[str](), list[tuple[str, tuple[str, str], Evr, str]]()
     for unit in held:
-        if unit.type_id in TYPES:
-            of_name = newest.setdefault((unit.key["name"], unit.key["arch"]), [])
-            of_name.append((evr(unit.key), unit.id))
+        if unit.type_id == MODULE:
+            modular.update(unit.metadata["artifacts"])
+        elif unit.type_id in TYPES:
+            packages.append((slot(unit.key), (unit.key["name"], unit.key["arch"]), evr(unit.key), unit.id))
+    by_name: dict[tuple[str, str], list[tuple[Evr, str]]] = {}
+    for nevra, name, version, unit_id in packages:
+        if nevra not in modular:
+            by_name.setdefault(name, []).append((version, unit_id))
     surplus = []
-    for candidates in newest.values():
-        candidates.sort(reverse=True)
-        surplus += [unit_id for _, unit_id in candidates[retained + 1 :]]
+    for of_name in by_name.values():
+        of_name.sort(reverse=True)
+        surplus += [unit_id for _, unit_id in of_name[retained + 1 :]]
     return surplus
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Candidate:
-    type_id: str
-    size: int
-    token: int
-
-
-class _Newest:
-    """Keeps, of each name and architecture, so many packages besides the newest one; all without a number."""
-
-    def __init__(self, retained: int | None) -> None:
-        self._retained: Final = retained
-        self._everything: Final[list[_Candidate]] = []
-        self._by_name: Final[dict[tuple[str, str], list[tuple[Evr, int, _Candidate]]]] = {}
-
-    def add(self, candidate: _Candidate, package: Any) -> None:
-        if self._retained is None:
-            self._everything.append(candidate)
-            return
-        kept = self._by_name.setdefault((package.name, package.arch), [])
-        kept.append((Evr(package.epoch, package.version, package.release), candidate.token, candidate))
-        if len(kept) > self._retained + 1:
-            kept.remove(min(kept, key=lambda candidate: candidate[:2]))
-
-    def chosen(self) -> Iterator[_Candidate]:
-        yield from self._everything
-        for kept in self._by_name.values():
-            yield from (candidate for _, _, candidate in kept)
-
-
-def _iterate(lists: Lists) -> Iterator[Any]:
+def _of_file(path: Path, name: str) -> Any:
+    """The package in a file, written and read again as lists have it; `None` if it is none."""
     cr = createrepo()
-    files = [str(path) if path else None for path in (lists.primary, lists.filelists, lists.other)]
     try:
-        for package in cr.PackageIterator(*files, warningcb=_go_on):
-            if not package.epoch:
-                package.epoch = "0"
-            yield package
-    except (cr.CreaterepoCError, OSError, UnicodeDecodeError) as error:
-        raise BadFeed(f"The lists of packages are refused: {shown(str(error), 300)}") from None
+        package = cr.package_from_rpm(str(path), cr.SHA256, name)
+        package.location_href = _PLACE
+        texts = (cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package))
+        return parsed(*(_NOT_XML.sub("?", text) for text in texts))
+    except (cr.CreaterepoCError, BadFeed, OSError, UnicodeError):
+        return None
 
 
-def _go_on(_kind: int, _message: str) -> bool:
-    """Warnings are about what `_check` looks at."""
-    return True
+def _candidate(package: Any, entry: tuple[int, int]) -> Candidate:
+    return Candidate(
+        entries=[entry],
+        package_id=package.pkgId.lower(),
+        type_id=type_of(package.arch),
+        nevra=_slot_of(package),
+        name=(package.name, package.arch),
+        evr=Evr(package.epoch, package.version, package.release),
+        size=package.size_package,
+        location=hash((package.location_base, package.location_href)),
+        listed_at=package.time_file or 0,
+    )
 
 
-def _token(package: Any) -> int:
-    return hash((package.nevra(), package.pkgId, package.location_href))
+def _one_of(first: Candidate, second: Candidate, survey: Survey) -> Candidate:
+    """Of two entries of one name and version the one to take: one package has two places, of two one is stale."""
+    if first.package_id == second.package_id:
+        first.entries += second.entries
+        return first
+    return _newer(
+        first, second, survey, "is listed twice with different checksums; the entry of the newer file is taken"
+    )
 
 
-def _check(package: Any, limits: Limits) -> None:
-    """Refuse a package that cannot be one.
+def _of_one_location_one(chosen: Iterable[Candidate], survey: Survey) -> list[Candidate]:
+    """The candidates, of two that would be one file the newer."""
+    by_location: dict[int, Candidate] = {}
+    for candidate in chosen:
+        rival = by_location.setdefault(candidate.location, candidate)
+        if rival is not candidate:
+            reason = "has the location of another package, whose entry is newer"
+            by_location[candidate.location] = _newer(rival, candidate, survey, reason)
+    return sorted(by_location.values(), key=lambda candidate: candidate.entries[0])
 
-    Raises:
-        BadFeed: why.
-    """
-    subject = f"The package {shown(str(package.name))!r} of the primary list"
+
+def _newer(first: Candidate, second: Candidate, survey: Survey, reason: str) -> Candidate:
+    newer, older = (first, second) if first.listed_at > second.listed_at else (second, first)
+    survey.left_out.append(LeftOut(name=older.nevra, reason=reason, slot=older.nevra))
+    return newer
+
+
+def _flaws(package: Any, limits: Limits) -> Iterator[str]:
+    """Why a package cannot be one, as ends of a sentence."""
     parts = (package.name, package.version, package.release, package.arch, package.pkgId, package.location_href)
     if not all(parts):
-        raise BadFeed(f"{subject} is refused: its name, version, architecture, checksum or location is missing.")
+        yield "has no name, version, architecture, checksum or location"
+        return
     if any("/" in part or paths.flaw(part) for part in (*parts[:4], package.epoch)):
-        raise BadFeed(f"{subject} is refused: its name, version or architecture could be no part of a file's name.")
+        yield "has a name, version or architecture that could be no part of a file's name"
     if not (package.epoch.isascii() and package.epoch.isdigit()):
-        raise BadFeed(f"{subject} is refused: its epoch is no number.")
-    repomd.checksum(package.checksum_type or "", package.pkgId, subject)
-    reason = repomd.href_flaw(package.location_href, package.location_base, limits.name_bytes)
-    if reason:
-        raise BadFeed(f"{subject} is refused: its location {shown(package.location_href)!r} {reason}.")
-    if not 0 < package.size_package <= limits.file_bytes:
-        raise BadFeed(f"{subject} is refused: its size is missing or not from 1 to {limits.file_bytes} bytes.")
+        yield "has an epoch that is no number"
+    algorithm = repomd.ALGORITHMS.get((package.checksum_type or "").lower())
+    if algorithm is None:
+        yield f"has a checksum of the unknown type {shown(package.checksum_type or '')!r}"
+    elif len(package.pkgId) != repomd.DIGITS[algorithm] or not repomd.HEX.fullmatch(package.pkgId.lower()):
+        yield f"has a checksum that is no {algorithm}"
+    if not 0 <= package.size_package <= limits.file_bytes:
+        yield f"has a size that is not from 1 to {limits.file_bytes} bytes"
+    flaw = repomd.location_flaw(package.location_href, package.location_base)
+    if flaw:
+        yield f"has a location that {flaw}"
 
 
-def _refuse_collision(package: Any, places: dict[int, int]) -> None:
-    mine = hash(package.pkgId)
-    if places.setdefault(hash(package.location_href), mine) != mine:
-        raise BadFeed(f"The primary list is refused: two packages have the location {shown(package.location_href)!r}.")
+def _slot_of(package: Any) -> str:
+    return slot({name: getattr(package, name) for name in _KEY})
 
 
-def _unit(package: Any, urls: Sequence[str]) -> WantedUnit:
-    href, name = package.location_href, package.location_href.rpartition("/")[2]
+def _shown(package: Any) -> str:
+    return shown(f"{package.name}-{package.version}-{package.release}.{package.arch}")
+
+
+def _file_name(package: Any) -> str:
+    """The last part of a location, if it can be the name of a package's file, else the name that such files have."""
+    name = unquote(package.location_href.partition("?")[0].rpartition("/")[2])
+    return name if name.endswith(".rpm") and "/" not in name and not paths.flaw(name) else canonical_name(package)
+
+
+def _listed_unit(
+    lists: Lists, candidate: Candidate, further: Sequence[Mapping[str, tuple[int, int]] | None], urls: Sequence[str]
+) -> WantedUnit:
+    entries: list[str | None] = []
+    for of_list, where in zip((lists.filelists, lists.other), further, strict=True):
+        entry = where.get(candidate.package_id) if where is not None else None
+        entries.append(of_list.text(entry) if of_list is not None and entry is not None else None)
+    package = parsed(lists.primary.text(candidate.entries[0]), entries[0], entries[1])
+    places = dict.fromkeys(mirrors.places(urls, package.location_href, package.location_base))
+    for entry in candidate.entries[1:]:
+        again = parsed(lists.primary.text(entry), None, None)
+        places.update(dict.fromkeys(mirrors.places(urls, again.location_href, again.location_base)))
+    unit = _unit(package, _file_name(package), tuple(places))
+    if all(entries):
+        return unit
+    return PartlyListed(**{part.name: getattr(unit, part.name) for part in fields(unit)})
+
+
+def _unit(package: Any, name: str, urls: tuple[str, ...]) -> WantedUnit:
     checksum = repomd.checksum(package.checksum_type, package.pkgId, name)
     package.location_href, package.location_base = _PLACE, None
     package.time_file = package.time_build  # the one of an upstream is when somebody copied it
-    wanted = WantedFile(
-        relative_path=name,
-        urls=tuple(feed.beneath(url, href) for url in urls),
-        checksum=checksum,
-        size=package.size_package,
-    )
-    key = {name: getattr(package, name) for name in ("name", "epoch", "version", "release", "arch")}
+    key = {name: getattr(package, name) for name in _KEY}
     key |= {"checksumtype": checksum.algorithm, "checksum": checksum.digest}
     package.pkgId = checksum.digest
     return WantedUnit(
         type_id=type_of(package.arch),
         key=key,
         metadata=_metadata(package, name),
-        files=(wanted,),
+        files=(WantedFile(relative_path=name, urls=urls, checksum=checksum, size=package.size_package or None),),
         slot=slot(key),
         detail=_detail(package, name),
     )
@@ -304,7 +381,7 @@ def _detail(package: Any, name: str) -> bytes:
     cr = createrepo()
     xml = "\0".join((cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
     packed = xml.encode()
-    if len(packed) > MOST_XML or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
+    if len(packed) > MOST_ENTRY or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
         raise BadFeed(f"The package {shown(name)!r} is refused: the lists say too much of it.")
     return zlib.compress(packed, 1)
 

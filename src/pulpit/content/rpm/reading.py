@@ -1,15 +1,14 @@
 """Reading an upstream: `repomd.xml`, the lists that it names, and the units in them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from xml.etree.ElementTree import Element
 
-from pulpit.content import feed
+from pulpit.content import paths
 from pulpit.content.limits import KIB
-from pulpit.content.port import BadFeed, Catalogue, Config, Upstream, WantedFile, WantedUnit
+from pulpit.content.port import BadFeed, Catalogue, Config, LeftOut, Upstream, WantedFile, WantedUnit
 from pulpit.content.rpm import (
     comps,
     elements,
@@ -22,29 +21,45 @@ from pulpit.content.rpm import (
     unpack,
     updateinfo,
 )
+from pulpit.content.rpm.lists import ROOTS, PackageList
 from pulpit.content.rpm.mirrors import Found, Source
-from pulpit.content.rpm.packages import Lists, Survey
+from pulpit.content.rpm.packages import Lists
 from pulpit.content.rpm.repomd import Record
+from pulpit.errors import WorkFailed
 
 _BATCH: Final = 500
 _MOST_SIGNATURE: Final = 256 * KIB
-_OWN: Final = frozenset({"primary", "filelists", "other", "updateinfo", "group", "modules"})
 _DERIVED: Final = ("_db", "_zck", "_gz", "_xz", "-ext", "delta", "deltainfo")
 """Ends of the names of lists that say again what others say, or belong to what is not mirrored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Opened:
-    """The lists of one state of an upstream, opened; those of packages apart."""
+class _Accessory:
+    """A list beside those of packages, and what reads it."""
 
+    type_ids: tuple[str, ...]
+    units: Callable[[Path, Callable[[str], None]], Iterator[WantedUnit]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Upstream:
+    """All of one state of an upstream: its lists, opened."""
+
+    where: Source
+    repomd: Found
+    records: Mapping[str, Record]
     lists: Lists
-    updateinfo: Path | None
-    group: Path | None
-    modules: Path | None
+    accessories: Mapping[str, Path]
+    tree: WantedUnit | None
 
 
 async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
-    """Fetch `repomd.xml` and, if it is new, the lists that it names."""
+    """Fetch `repomd.xml` and, if it is new, the lists that it names.
+
+    Raises:
+        BadFeed: a list cannot be used; the text says how to do without it where that is possible.
+        WorkFailed: one cannot be had.
+    """
     where = (await mirrors.source(upstream)).first(memory.get("url") if memory else None)
     found = await mirrors.fetch(
         upstream, where, repomd.NAME, most=repomd.MOST_BYTES, checksum=where.checksum, known=memory
@@ -54,17 +69,29 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
     where = where.first(found.url)
     if config.get("repo_gpgcheck"):
         await _check_signature(upstream, where, found, config["gpgkey"])
-    path = found.document.path
+    path, skipped = found.document.path, repomd.skipped_types(config.get("type_skip_list"))
     records = await upstream.aside(lambda: repomd.parse(path))
-    lists = await _open_lists(upstream, where, records)
-    skipped = treeinfo.DISTRIBUTION in (config.get("type_skip_list") or ())
-    tree = None if skipped else await treeinfo.read(upstream, where)
-    return await upstream.aside(lambda: _catalogue(upstream, config, where, records, lists, found, tree))
+    lists = {kind: await _package_list(upstream, where, records, kind) for kind in ROOTS}
+    primary = lists["primary"]
+    if primary is None:
+        raise BadFeed("repomd.xml is refused: it names no primary list.")
+    state = _Upstream(
+        where=where,
+        repomd=found,
+        records=records,
+        lists=Lists(primary=primary, filelists=lists["filelists"], other=lists["other"]),
+        accessories={
+            kind: await _accessory(upstream, where, record, accessory.type_ids)
+            for kind, accessory in _ACCESSORIES.items()
+            if not skipped.issuperset(accessory.type_ids) and (record := _record(records, kind)) is not None
+        },
+        tree=None if treeinfo.DISTRIBUTION in skipped else await _tree(upstream, where),
+    )
+    return await upstream.aside(lambda: _catalogue(upstream, config, state))
 
 
 async def _check_signature(upstream: Upstream, where: Source, found: Found, public_keys: str) -> None:
-    name = f"{repomd.NAME}.asc"
-    signature = await mirrors.fetch(upstream, where.only(found.url), name, most=_MOST_SIGNATURE)
+    signature = await mirrors.fetch(upstream, where.only(found.url), f"{repomd.NAME}.asc", most=_MOST_SIGNATURE)
     if signature is None:
         raise BadFeed("repomd.xml.asc was answered with nothing.")
     document, proof = found.document.path, signature.document.path
@@ -76,88 +103,106 @@ async def _check_signature(upstream: Upstream, where: Source, found: Found, publ
         raise BadFeed("repomd.xml is refused: none of the keys of gpgkey signed it.")
 
 
-async def _open_lists(upstream: Upstream, where: Source, records: Mapping[str, Record]) -> _Opened:
-    async def opened(kind: str) -> Path | None:
-        record = records.get(kind) or records.get(f"{kind}_gz") or records.get(f"{kind}_xz")
-        return await _open(upstream, where, record) if record else None
-
-    primary = await _open(upstream, where, records["primary"])
-    return _Opened(
-        lists=Lists(primary=primary, filelists=await opened("filelists"), other=await opened("other")),
-        updateinfo=await opened("updateinfo"),
-        group=await opened("group"),
-        modules=await opened("modules"),
-    )
+def _record(records: Mapping[str, Record], kind: str) -> Record | None:
+    return records.get(kind) or records.get(f"{kind}_gz") or records.get(f"{kind}_xz")
 
 
-async def _open(upstream: Upstream, where: Source, record: Record) -> Path:
+async def _package_list(
+    upstream: Upstream, where: Source, records: Mapping[str, Record], kind: str
+) -> PackageList | None:
+    record = _record(records, kind)
+    if record is None:
+        return None
+    path = await _opened(upstream, where, record)
+    return await upstream.aside(lambda: PackageList(path, kind))
+
+
+async def _accessory(upstream: Upstream, where: Source, record: Record, type_ids: Collection[str]) -> Path:
+    try:
+        return await _opened(upstream, where, record)
+    except WorkFailed as error:
+        raise BadFeed(f"{error} {_way_past(type_ids)}") from None
+
+
+async def _tree(upstream: Upstream, where: Source) -> WantedUnit | None:
+    try:
+        return await treeinfo.read(upstream, where)
+    except WorkFailed as error:
+        raise BadFeed(f"{error} {_way_past([treeinfo.DISTRIBUTION])}") from None
+
+
+def _way_past(type_ids: Collection[str]) -> str:
+    return f"To mirror the rest without it, put {', '.join(type_ids)} on the type_skip_list of the importer."
+
+
+async def _opened(upstream: Upstream, where: Source, record: Record) -> Path:
     """Fetch a list and open it."""
     name, most = f"The list {record.type}", upstream.limits.manifest_bytes
     if record.size is not None and record.size > most:
         raise BadFeed(f"{name} is refused: it has more than {most} bytes.")
-    found = await mirrors.fetch(upstream, where, record.path, most=record.size or most, checksum=record.checksum)
+    found = await mirrors.fetch(
+        upstream, where, record.path, base=record.base, most=record.size or most, checksum=record.checksum
+    )
     if found is None:
         raise BadFeed(f"{name} was answered with nothing.")
     source, target = found.document.path, upstream.scratch()
 
     def work() -> None:
-        unpack.unpack(source, target, name, open_size=record.open_size)
+        unpack.unpack(source, target, name)
         source.unlink()
-        if record.type.partition("_")[0] in {"primary", "filelists", "other"}:
-            unpack.refuse_declarations(target, name)
-            unpack.refuse_endless_entries(target, name, packages.MOST_XML)
 
     await upstream.aside(work)
     return target
 
 
-def _catalogue(  # noqa: PLR0917 - all that was found out so far
-    upstream: Upstream,
-    config: Config,
-    where: Source,
-    records: Mapping[str, Record],
-    opened: _Opened,
-    found: Found,
-    tree: WantedUnit | None,
-) -> Catalogue:
-    survey = packages.survey(opened.lists, config, upstream.limits)
-    parts: list[Callable[[], Iterator[WantedUnit]]] = [lambda: _modules(opened.modules), lambda: _groups(opened.group)]
-    if "erratum" not in (config.get("type_skip_list") or ()):
-        parts.insert(1, lambda: _errata(opened.updateinfo))
-    counts: Counter[str] = survey.counts + Counter(unit.type_id for part in parts for unit in part())
-    files = [_file_unit(record, where) for record in records.values() if _is_kept(record.type)]
-    counts += Counter({repomd.FILE: len(files)})
-    trees = [] if tree is None else [tree]
-    counts += Counter({treeinfo.DISTRIBUTION: len(trees)})
-    document = found.document
+def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogue:
+    skipped, left_out = repomd.skipped_types(config.get("type_skip_list")), list[LeftOut]()
+    counts: Counter[str] = Counter()
+    modular = set[str]()
+    for kind in state.accessories:
+        try:
+            for unit in _units(state, kind, skipped, left_out):
+                counts[unit.type_id] += 1
+                if unit.type_id == modules.MODULE:
+                    modular.update(unit.metadata["artifacts"])
+        except BadFeed as error:
+            raise BadFeed(f"{error} {_way_past(_ACCESSORIES[kind].type_ids)}") from None
+    survey = packages.survey(state.lists.primary, {**config, "type_skip_list": skipped}, upstream.limits, modular)
+    left_out += survey.left_out
+    files = (
+        []
+        if repomd.FILE in skipped
+        else [_file_unit(record, state.where) for record in state.records.values() if _is_kept(record.type)]
+    )
+    trees = [] if state.tree is None else [state.tree]
+    counts += survey.counts
+    counts += Counter({repomd.FILE: len(files), treeinfo.DISTRIBUTION: len(trees)})
+    document = state.repomd.document
     return Catalogue(
         unit_count=counts.total(),
         byte_count=survey.byte_count + sum(file.size or 0 for unit in files for file in unit.files),
-        batches=_batches(opened, survey, where, [files, trees], parts),
+        batches=_batches(state, survey.taken, [files, trees], skipped),
         memory={
-            "url": found.url,
+            "url": state.repomd.url,
             "sha256": document.sha256,
             "etag": document.etag,
             "last_modified": document.last_modified,
         },
         counts=counts,
         files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
+        left_out=left_out,
     )
 
 
 def _batches(
-    opened: _Opened,
-    survey: Survey,
-    where: Source,
-    few: Sequence[Sequence[WantedUnit]],
-    parts: Sequence[Callable[[], Iterator[WantedUnit]]],
+    state: _Upstream, taken: Sequence[packages.Candidate], few: Iterable[Sequence[WantedUnit]], skipped: Collection[str]
 ) -> Iterator[Sequence[WantedUnit]]:
     """Packages first, in the order of the report."""
-    yield from packages.batches(opened.lists, survey.taken, where.urls)
+    yield from packages.batches(state.lists, taken, state.where.urls)
     yield from filter(None, few)
-    for part in parts:
+    for kind in state.accessories:
         batch = []
-        for unit in part():
+        for unit in _units(state, kind, skipped, []):
             batch.append(unit)
             if len(batch) == _BATCH:
                 yield batch
@@ -166,38 +211,47 @@ def _batches(
             yield batch
 
 
-def _errata(path: Path | None) -> Iterator[WantedUnit]:
-    read = (updateinfo.unit(element, "updateinfo") for element in _children(path, updateinfo.ROOT, updateinfo.TAG))
-    return _once(read)
+def _units(state: _Upstream, kind: str, skipped: Collection[str], left_out: list[LeftOut]) -> Iterator[WantedUnit]:
+    """The units of an accessory that are wanted; of two that cannot be held together the one that its list prefers."""
 
+    def leave_out(sentence: str) -> None:
+        left_out.append(LeftOut(name=f"an entry of {kind}", reason=sentence))
 
-def _groups(path: Path | None) -> Iterator[WantedUnit]:
-    read = (comps.unit(element, "comps") for element in _children(path, comps.ROOT, None))
-    return _once(unit for unit in read if unit is not None)
-
-
-def _modules(path: Path | None) -> Iterator[WantedUnit]:
-    texts = modules.documents(path, "modules") if path else iter(())
-    read = (modules.unit(text, "modules") for text in texts)
-    return _once(unit for unit in read if unit is not None)
-
-
-def _children(path: Path | None, root: str, tag: str | None) -> Iterator[Element]:
-    if path is None:
-        return
-    for element in elements.children(path, root, root):
-        if tag is None or element.tag == tag:
-            yield element
-
-
-def _once(units: Iterator[WantedUnit]) -> Iterator[WantedUnit]:
-    """Of units that cannot be held together the first."""
     seen: set[tuple[str, str | None]] = set()
-    for unit in units:
+    for unit in _ACCESSORIES[kind].units(state.accessories[kind], leave_out):
         identity = unit.type_id, unit.slot
-        if identity not in seen:
+        if unit.type_id not in skipped and identity not in seen:
             seen.add(identity)
             yield unit
+
+
+def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
+    for element in elements.children(path, updateinfo.ROOT, "The list updateinfo"):
+        if elements.local(element.tag) == updateinfo.TAG:
+            try:
+                yield updateinfo.unit(element, "updateinfo")
+            except BadFeed as error:
+                leave_out(str(error))
+
+
+def _groups(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
+    for element in elements.children(path, comps.ROOT, "The list group (comps)"):
+        try:
+            unit = comps.unit(element, "comps")
+        except BadFeed as error:
+            leave_out(str(error))
+        else:
+            if unit is not None:
+                yield unit
+
+
+_ACCESSORIES: Final[Mapping[str, _Accessory]] = {
+    "modules": _Accessory(type_ids=modules.TYPES, units=modules.units),
+    "updateinfo": _Accessory(type_ids=(updateinfo.ERRATUM,), units=_errata),
+    "group": _Accessory(type_ids=comps.TYPES, units=_groups),
+}
+"""In the order of the report."""
+_OWN: Final = frozenset({*ROOTS, *_ACCESSORIES})
 
 
 def _is_kept(kind: str) -> bool:
@@ -205,13 +259,18 @@ def _is_kept(kind: str) -> bool:
 
 
 def _file_unit(record: Record, where: Source) -> WantedUnit:
-    name = record.path.rpartition("/")[2]
+    name = record.path.partition("?")[0].rpartition("/")[2]
     file = WantedFile(
-        relative_path=name,
-        urls=tuple(feed.beneath(url, record.path) for url in where.urls),
+        relative_path=record.type if not name or paths.flaw(name) else name,
+        urls=mirrors.places(where.urls, record.path, record.base),
         checksum=record.checksum,
         size=record.size,
     )
-    key = {"data_type": record.type, "checksum": record.checksum.digest}
-    metadata = {"checksum_type": record.checksum.algorithm}
-    return WantedUnit(type_id=repomd.FILE, key=key, metadata=metadata, files=(file,), slot=record.type)
+    return WantedUnit(
+        type_id=repomd.FILE,
+        key={"data_type": record.type, "checksum": record.checksum.digest},
+        metadata={"checksum_type": record.checksum.algorithm},
+        files=(file,),
+        slot=record.type,
+        way_past=_way_past(["metafile"]),
+    )

@@ -8,7 +8,6 @@ from typing import Final
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
-from pulpit.content import paths
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum
 from pulpit.content.rpm import elements
@@ -17,6 +16,8 @@ from pulpit.text import shown
 NAME: Final = "repodata/repomd.xml"
 FILE: Final = "yum_repo_metadata_file"
 """The type of a list that is kept as it is."""
+ALIASES: Final = {"metafile": FILE}
+"""Other names for types of units that may be left out."""
 MOST_BYTES: Final = 4 * MIB
 _MOST_RECORDS: Final = 200
 _SAFE_TYPE: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}\Z")
@@ -38,7 +39,11 @@ DIGITS: Final[Mapping[str, int]] = {
     "sha384": 96,
     "sha512": 128,
 }
-_HEX: Final = re.compile("[0-9a-f]+")
+HEX: Final = re.compile("[0-9a-f]+")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LONGEST_LOCATION: Final = 4096
+_MOST_DIGITS: Final = 16
+"""Of a size; more than any disk has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +52,10 @@ class Record:
 
     type: str
     path: str
+    """As it is written; relative to `base`, if there is one, else to the repository."""
+    base: str | None
     checksum: Checksum
     size: int | None
-    open_size: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +89,11 @@ def parse(path: Path) -> dict[str, Record]:
     return records
 
 
+def skipped_types(names: Iterable[str] | None) -> frozenset[str]:
+    """The types of units that a list of a configuration means, by their own names."""
+    return frozenset(ALIASES.get(name, name) for name in names or ())
+
+
 def checksum(kind: str, digest: str, subject: str) -> Checksum:
     """A checksum out of metadata.
 
@@ -92,16 +103,22 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
     algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
     if algorithm is None:
         raise BadFeed(f"{subject} is refused: its checksum type {shown(kind)!r} is unknown.")
-    if len(digest) != DIGITS[algorithm] or not _HEX.fullmatch(digest):
+    if len(digest) != DIGITS[algorithm] or not HEX.fullmatch(digest):
         raise BadFeed(f"{subject} is refused: its checksum is no {algorithm}.")
     return Checksum(algorithm=algorithm, digest=digest)
 
 
-def href_flaw(href: str, base: str | None, most_bytes: int) -> str | None:
-    """What is wrong with a location, as the end of a sentence, or `None`."""
-    if base:
-        return f"lies elsewhere, at {shown(base)!r}"
-    return paths.flaw(href, most_bytes=most_bytes)
+def location_flaw(href: str, base: str | None) -> str | None:
+    """What is wrong with a location, as the end of a sentence, or `None`; it may lead anywhere that HTTP reaches."""
+    for text in (href, base or ""):
+        if not text.isprintable():
+            return "contains control characters"
+        if len(text) > _LONGEST_LOCATION:
+            return f"is longer than {_LONGEST_LOCATION} characters"
+    if not href.strip("/"):
+        return "is empty"
+    scheme = _SCHEME.match(href) or _SCHEME.match(base or "")
+    return f"is of the kind {scheme[1]}, not http" if scheme and scheme[1].lower() not in {"http", "https"} else None
 
 
 def document(revision: int, written: Iterable[Written]) -> str:
@@ -137,22 +154,22 @@ def _record(data: Element) -> Record:
     if location is None or stated is None:
         raise BadFeed(f"{subject} is refused: it has no location or no checksum.")
     href = location.get("href") or ""
-    reason = href_flaw(href, location.get("xml:base"), 1024)
+    base = location.get("xml:base")
+    reason = location_flaw(href, base)
     if reason:
         raise BadFeed(f"{subject} is refused: its location {shown(href)!r} {reason}.")
     return Record(
         type=kind,
         path=href,
+        base=base,
         checksum=checksum(stated.get("type") or "", stated.text or "", subject),
         size=_size(parts.get("size"), subject),
-        open_size=_size(parts.get("open-size"), subject),
     )
 
 
 def _size(element: Element | None, subject: str) -> int | None:
+    """Bytes as transferred; 0 is what some write who do not know."""
     text = (element.text or "").strip() if element is not None else ""
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 16:  # noqa: PLR2004 - more than any disk
+    if text and not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise BadFeed(f"{subject} is refused: its size is no number.")
-    return int(text)
+    return int(text or 0) or None

@@ -4,16 +4,13 @@ A document type with declarations of its own (where entities are declared that g
 before a parser sees the document, and so is every encoding in which such a declaration could hide.
 """
 
-import bz2
-import gzip
-import io
-import lzma
 import re
 import zlib
+from bz2 import BZ2Decompressor
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from lzma import LZMADecompressor, LZMAError
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import zstandard
 
@@ -29,165 +26,161 @@ _PIECE: Final = MIB
 _MOST_WINDOW: Final = 128 * MIB
 _XZ_MEMORY: Final = 256 * MIB
 _PROLOG: Final = 64 * KIB
+_ZSTD_PIECE: Final = 512
 
-_MAGIC: Final = {
-    b"\x1f\x8b": "gz",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zst",
-}
-_ENTRY_TAGS: Final = re.compile(rb"<(/?)package[\s/>]")
-_HIDING: Final = ((b"<![CDATA[", b"]]>"), (b"<!--", b"-->"), (b"<?", b"?>"))
-_ENCODING: Final = re.compile(rb"""\A<\?xml[^>]*?encoding\s*=\s*["']([^"']*)["']""")
+_LONGEST_MAGIC: Final = 6
+_BOM: Final = b"\xef\xbb\xbf"
+_ENCODING: Final = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([^"']*)["']""")
 _PROLOG_PARTS: Final = re.compile(rb"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[<>]*>", re.DOTALL)
-_PLAIN: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin1"})
+_PLAIN: Final = {
+    **dict.fromkeys((b"utf-8", b"utf8", b"us-ascii", b"ascii"), "utf-8"),
+    **dict.fromkeys((b"iso-8859-1", b"latin1"), "latin-1"),
+}
+"""Encodings that hide nothing, by the names that lists have for them."""
 
-_Broken = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
+_Broken = (OSError, EOFError, zlib.error, LZMAError, zstandard.ZstdError, ValueError)
 
 
-def unpack(source: Path, target: Path, name: str, *, open_size: int | None, most: int = MOST_OPEN) -> None:
+def unpack(source: Path, target: Path, name: str, *, most: int = MOST_OPEN) -> None:
     """Write a list opened; which packing it has is seen by its first bytes, whatever it is called.
 
     Raises:
-        BadFeed: it is broken, or there is more in it than is allowed or announced.
+        BadFeed: it is broken, or there is more in it than is allowed.
     """
     allowed = min(most, max(_HARMLESS, source.stat().st_size * MOST_GROWTH))
-    allowed = min(allowed, open_size) if open_size is not None else allowed
     size = 0
-    with opened(source, name) as packed, target.open("xb") as plain:
-        for piece in _pieces(packed, name):
-            size += len(piece)
-            if size > allowed:
-                raise BadFeed(f"{name} is refused: opened, it is larger than the {allowed} bytes that it may have.")
-            plain.write(piece)
-    if open_size is not None and size != open_size:
-        raise BadFeed(f"{name} is refused: opened, it has {size} bytes instead of {open_size}.")
-
-
-@contextmanager
-def opened(source: Path, name: str) -> Iterator[BinaryIO]:
-    """The opened bytes of a list as they are read.
-
-    Raises:
-        BadFeed: it cannot be opened.
-    """
-    with source.open("rb") as packed:
-        first = packed.read(6)
-        packed.seek(0)
-        packing = next((word for magic, word in _MAGIC.items() if first.startswith(magic)), "")
+    with source.open("rb") as packed, target.open("xb") as plain:
         try:
-            stream = _OPENERS[packing](packed)
+            for piece in _opened(packed):
+                size += len(piece)
+                if size > allowed:
+                    raise BadFeed(f"{name} is refused: opened, it is larger than the {allowed} bytes that it may have.")
+                plain.write(piece)
         except _Broken as error:
-            raise BadFeed(f"{name} cannot be opened ({error}).") from None
-        yield stream
+            raise BadFeed(f"{name} cannot be opened: it is broken ({error}).") from None
 
 
-def _pieces(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    try:
-        while piece := stream.read(_PIECE):
-            yield piece
-    except _Broken as error:
-        raise BadFeed(f"{name} cannot be opened: it is broken ({error}).") from None
+def _opened(packed: BinaryIO) -> Iterator[bytes]:
+    """The plain bytes: of one packed stream after another, as the packers' own tools read them, or as they come.
+
+    What follows the last stream is padding.
+    """
+    rest = packed.read(_PIECE)
+    stream = _stream(rest)
+    if stream is None:
+        while rest:
+            yield rest
+            rest = packed.read(_PIECE)
+        return
+    while stream is not None:
+        while not stream.eof:
+            if stream.needs_input and not rest:
+                rest = packed.read(_PIECE)
+                if not rest:
+                    raise EOFError("it breaks off")
+            yield stream.decompress(rest, _PIECE)
+            rest = b""
+        rest = stream.unused_data
+        while not rest.lstrip(b"\0") and (further := packed.read(_PIECE)):
+            rest = further
+        rest = rest.lstrip(b"\0")
+        if len(rest) < _LONGEST_MAGIC:
+            rest += packed.read(_PIECE)
+        stream = _stream(rest)
 
 
-class _Xz(io.RawIOBase):
-    """xz with a bound on the memory that a stream may ask for, which `lzma.open` has not."""
+class _Stream(Protocol):
+    """A packed stream that is opened, as `bz2` and `lzma` have it."""
 
-    def __init__(self, packed: BinaryIO) -> None:
-        super().__init__()
-        self._packed: Final = packed
-        self._opener = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+    @property
+    def eof(self) -> bool: ...
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
+    @property
+    def needs_input(self) -> bool: ...
 
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        """Read some bytes; none at the end.
+    @property
+    def unused_data(self) -> bytes: ...
 
-        Raises:
-            EOFError: the stream breaks off.
-        """
-        while True:
-            if self._opener.eof:
-                return 0
-            piece = self._packed.read(_PIECE) if self._opener.needs_input else b""
-            if self._opener.needs_input and not piece:
-                raise EOFError("it breaks off")
-            data = self._opener.decompress(piece, len(buffer))
-            if data:
-                buffer[: len(data)] = data
-                return len(data)
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _zst(packed: BinaryIO) -> BinaryIO:
-    reader = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).stream_reader(packed, read_across_frames=True)
-    return io.BufferedReader(reader, _PIECE)
+class _Gzip:
+    """zlib with the interface of the two other modules."""
+
+    def __init__(self) -> None:
+        self._stream: Final = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._stream.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
-_OPENERS: Final[dict[str, Callable[[BinaryIO], Any]]] = {
-    "gz": lambda packed: gzip.GzipFile(fileobj=packed),
-    "bz2": bz2.BZ2File,
-    "xz": lambda packed: io.BufferedReader(_Xz(packed), _PIECE),
-    "zst": _zst,
-    "": lambda packed: packed,
-}
+class _Zstd:
+    """A frame of zstd, or one to be skipped; it takes little at a time, for a few bytes can stand for very many."""
+
+    def __init__(self) -> None:
+        self._stream: Final = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).decompressobj()
+        self._data, self._position = b"", 0
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self._position >= len(self._data)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data + self._data[self._position :]
+
+    def decompress(self, data: bytes, _max_length: int) -> bytes:
+        if data:
+            self._data, self._position = data, 0
+        piece = self._data[self._position : self._position + _ZSTD_PIECE]
+        self._position += len(piece)
+        return self._stream.decompress(piece)
 
 
-def refuse_endless_entries(path: Path, name: str, most: int) -> None:
-    """Refuse a list of packages in which one takes more than so many bytes, for each is held in memory as a whole.
+_STREAMS: Final[tuple[tuple[re.Pattern[bytes], Callable[[], _Stream]], ...]] = (
+    (re.compile(rb"\x1f\x8b"), _Gzip),
+    (re.compile(rb"BZh"), BZ2Decompressor),
+    (re.compile(rb"\xfd7zXZ\x00"), lambda: LZMADecompressor(memlimit=_XZ_MEMORY)),
+    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _Zstd),
+)
+"""By the bytes that a stream begins with."""
 
-    Only the plain end of an entry counts: one in a comment, a section or an instruction ends nothing, and an entry in
-    another is refused.
+
+def _stream(data: bytes) -> _Stream | None:
+    return next((stream() for magic, stream in _STREAMS if magic.match(data)), None)
+
+
+def prolog(path: Path, name: str) -> tuple[int, str]:
+    """Where the root element of XML begins, and its encoding.
 
     Raises:
-        BadFeed: it is such.
-    """
-    run, hidden, inside = 0, False, False
-    for data in _whole_tags(path, most):
-        run += len(data)
-        marks = [(data.rfind(begin), data.rfind(end)) for begin, end in _HIDING]
-        plain = not hidden and all(begun < 0 for begun, _ in marks)
-        hidden = any(begun > ended or (hidden and ended < 0) for begun, ended in marks)
-        for tag in _ENTRY_TAGS.finditer(data):
-            begins = not tag[1]
-            if begins and inside:
-                raise BadFeed(f"{name} is refused: it has a package in a package.")
-            inside = begins
-            if plain and not begins:
-                run = len(data) - tag.end()
-        if run > most:
-            raise BadFeed(f"{name} is refused: one of its packages takes more than {most} bytes.")
-
-
-def _whole_tags(path: Path, most: int) -> Iterator[bytes]:
-    """The content in pieces that end before a tag."""
-    rest = b""
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            rest += piece
-            cut = rest.rfind(b"<")
-            if cut > 0:
-                yield rest[:cut]
-                rest = rest[cut:]
-            elif len(rest) > most:
-                break
-    yield rest
-
-
-def refuse_declarations(path: Path, name: str) -> None:
-    """Refuse XML that declares entities, or whose encoding could hide that it does.
-
-    Raises:
-        BadFeed: it is such.
+        BadFeed: it declares entities, or its encoding could hide that it does.
     """
     with path.open("rb") as file:
-        head = file.read(_PROLOG).removeprefix(b"\xef\xbb\xbf")
-    encoding = _ENCODING.match(head)
-    if encoding and encoding[1].lower() not in _PLAIN:
+        head = file.read(_PROLOG)
+    position = len(_BOM) if head.startswith(_BOM) else 0
+    declared = _ENCODING.match(head, position)
+    encoding = _PLAIN.get(declared[1].lower()) if declared else "utf-8"
+    if encoding is None:
         raise BadFeed(f"{name} is refused: its encoding is not UTF-8.")
-    position = 0
     while part := _PROLOG_PARTS.match(head, position):
         position = part.end()
     if not re.match(rb"<[A-Za-z_]", head[position : position + 2]):
         raise BadFeed(f"{name} is refused: it is not XML, or has a document type with declarations.")
+    return position, encoding

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,10 +32,20 @@ from pulpit.content.rpm import (
     treeinfo,
     updateinfo,
 )
+from pulpit.content.rpm.lists import createrepo
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
 
-SKIPPABLE: Final = ("rpm", "drpm", "srpm", "distribution", "erratum")
+SKIPPABLE: Final = (
+    *packages.TYPES,
+    "drpm",
+    treeinfo.DISTRIBUTION,
+    updateinfo.ERRATUM,
+    *comps.TYPES,
+    *modules.TYPES,
+    repomd.FILE,
+    *repomd.ALIASES,
+)
 CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
 _KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
 _PACKAGES: Final = (*packages.TYPES, repomd.FILE)
@@ -79,7 +90,7 @@ class Yum:
     def check_importer_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work, and any where createrepo_c cannot."""
         try:
-            packages.createrepo()
+            createrepo()
         except WorkFailed as error:
             raise InvalidValue("importer_type_id", str(error)) from None
         feed.check(config, _IMPORTER)
@@ -103,8 +114,10 @@ class Yum:
         return signatures.flaw(path, allowed, config.get("gpgkey"), required=required)
 
     def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
-        del paths, known
-        return unit
+        """A package that not all lists have, with what only its file says; one that is kept already has that."""
+        if not isinstance(unit, packages.PartlyListed):
+            return unit
+        return replace(unit, detail=b"") if known is not None else packages.completed(unit, paths[0])
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Packages of which enough newer ones are held."""

@@ -1,0 +1,180 @@
+"""The three lists of packages, cut into entries: `primary` says what there is, `filelists` and `other` say more of it.
+
+A scanner cuts them, which knows where XML hides what looks like a tag; createrepo_c then parses each entry alone, once
+expat has found it well-formed. So the lists may stand in any order, one may have more entries than another, and no
+parser is given more than one package at a time.
+"""
+
+import importlib
+import mmap
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from xml.parsers import expat
+
+from pulpit.content.limits import KIB, MIB
+from pulpit.content.port import BadFeed
+from pulpit.content.rpm import unpack
+from pulpit.errors import WorkFailed
+from pulpit.text import shown
+
+CREATEREPO: Final = "createrepo_c"
+MOST_ENTRY: Final = 64 * MIB
+"""Bytes that one package may take in a list."""
+ROOTS: Final = {"primary": "metadata", "filelists": "filelists", "other": "otherdata"}
+
+_WINDOW: Final = 4 * MIB
+"""How much is searched at a time, for the interpreter's lock is held meanwhile."""
+_LONGEST_MARK: Final = 16
+_MARK: Final = re.compile(rb"<(?:(!--)|(!\[CDATA\[)|(\?)|(/?)package(?=[\s/>]))")
+_HIDING: Final = {1: b"-->", 2: b"]]>", 3: b"?>"}
+_ROOT: Final = re.compile(rb"""<([A-Za-z_:][\w:.-]*)((?:[^>"'<]|"[^"<]*"|'[^'<]*')*)>""")
+_COUNT: Final = re.compile(rb"""\spackages\s*=\s*["']\s*([0-9]{1,15})\s*["']""")
+_PACKAGE_ID: Final = re.compile(rb"""\spkgid\s*=\s*["']\s*([0-9A-Fa-f]{32,128})\s*["']""")
+_TAIL: Final = 64 * KIB
+
+
+@cache
+def createrepo() -> Any:
+    """The module createrepo_c, found when it is first used, because it needs GLib, which not every machine has.
+
+    Raises:
+        WorkFailed: a library that it needs is not on this machine; the text says what to install.
+    """
+    try:
+        return importlib.import_module(CREATEREPO)
+    except ImportError as error:
+        reason = shown(str(error))
+        raise WorkFailed(f"Yum repositories need GLib on the server (Debian: libglib2.0-0): {reason}.") from None
+
+
+class PackageList:
+    """An opened list of one of the three kinds; `announced` is the number of packages that its root names, if any.
+
+    Raises:
+        BadFeed: it is another document, or not a whole one.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.name: Final = f"The list {kind}"
+        start, self._encoding = unpack.prolog(path, self.name)
+        with path.open("rb") as file:
+            self._bytes: Final = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        root = _ROOT.match(self._bytes, start, min(start + _TAIL, len(self._bytes)))
+        tag = root[1].rpartition(b":")[2].decode("ascii", "replace") if root else ""
+        if root is None or tag != ROOTS[kind]:
+            raise BadFeed(f"{self.name} is refused: it is no <{ROOTS[kind]}>.")
+        count = _COUNT.search(root[2])
+        self.announced: Final = int(count[1]) if count else None
+        self._start: Final = root.end()
+        self._end: Final = len(self._bytes)
+        if not root[2].endswith(b"/") and not self._is_closed(root[1]):
+            raise BadFeed(f"{self.name} is refused: it ends in the middle.")
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Where each entry begins and ends.
+
+        Raises:
+            BadFeed: an entry does not end, or is too large.
+        """
+        position, begun = self._start, None
+        while (mark := self._next_mark(position)) is not None:
+            position = mark.end()
+            if mark.lastindex in _HIDING:
+                position = self._after(_HIDING[mark.lastindex], position)
+            elif not mark[4]:
+                if begun is not None:
+                    raise BadFeed(f"{self.name} is refused: it has a package in a package.")
+                begun = mark.start()
+                position = self._before_next_tag(position)
+                if self._bytes[begun:position].rstrip().endswith(b"/>"):
+                    yield begun, position
+                    begun = None
+            elif begun is None:
+                raise BadFeed(f"{self.name} is refused: a package ends that did not begin.")
+            else:
+                position = self._after(b">", position)
+                if position - begun > MOST_ENTRY:
+                    self._refuse_size()
+                yield begun, position
+                begun = None
+        if begun is not None:
+            raise BadFeed(f"{self.name} is refused: a package does not end.")
+
+    def text(self, entry: tuple[int, int]) -> str:
+        """The XML of an entry, known to be well-formed.
+
+        Raises:
+            BadFeed: it is not.
+        """
+        try:
+            text = self._bytes[slice(*entry)].decode(self._encoding)
+            expat.ParserCreate(encoding="utf-8").Parse(f"<list>{text}</list>".encode(), True)
+        except (expat.ExpatError, UnicodeError) as error:
+            raise BadFeed(f"{self.name} has an entry that is not well-formed XML ({shown(str(error))}).") from None
+        return text
+
+    def where(self, package_ids: Collection[str]) -> dict[str, tuple[int, int]]:
+        """The entries of these packages; of two of one package the first counts, those of others do not."""
+        places: dict[str, tuple[int, int]] = {}
+        for begin, end in self:
+            mark = _PACKAGE_ID.search(self._bytes, begin, min(end, begin + _TAIL))
+            package_id = mark[1].decode().lower() if mark else ""
+            if package_id in package_ids:
+                places.setdefault(package_id, (begin, end))
+        return places
+
+    def _is_closed(self, root: bytes) -> bool:
+        tail = self._bytes[max(self._start, self._end - _TAIL) :]
+        _, closing, rest = tail.rpartition(b"</" + root)
+        return bool(closing) and rest.lstrip()[:1] == b">"
+
+    def _next_mark(self, position: int) -> re.Match[bytes] | None:
+        while position < self._end:
+            mark = _MARK.search(self._bytes, position, min(position + _WINDOW, self._end))
+            if mark is not None:
+                return mark
+            position += _WINDOW - _LONGEST_MARK
+        return None
+
+    def _after(self, end: bytes, position: int) -> int:
+        place = self._bytes.find(end, position, position + MOST_ENTRY)
+        if place < 0:
+            self._refuse_size()
+        return place + len(end)
+
+    def _before_next_tag(self, position: int) -> int:
+        place = self._bytes.find(b"<", position, position + MOST_ENTRY)
+        if place < 0:
+            self._refuse_size()
+        return place
+
+    def _refuse_size(self) -> None:
+        raise BadFeed(f"{self.name} is refused: one of its packages takes more than {MOST_ENTRY} bytes, or never ends.")
+
+
+def parsed(primary: str, filelists: str | None, other: str | None) -> Any:
+    """The package of these entries, as createrepo_c holds it; without `filelists` it has the few files of `primary`.
+
+    Raises:
+        BadFeed: createrepo_c cannot read them.
+    """
+    cr, packages = createrepo(), list[Any]()
+    try:
+        cr.xml_parse_primary_snippet(primary, pkgcb=packages.append, warningcb=_go_on, do_files=filelists is None)
+        (package,) = packages
+        if filelists is not None:
+            cr.xml_parse_filelists_snippet(filelists, newpkgcb=lambda *_: package, warningcb=_go_on)
+        if other is not None:
+            cr.xml_parse_other_snippet(other, newpkgcb=lambda *_: package, warningcb=_go_on)
+    except (cr.CreaterepoCError, ValueError):
+        raise BadFeed("createrepo_c cannot read its entries in the lists.") from None
+    package.epoch = package.epoch or "0"
+    return package
+
+
+def _go_on(_kind: int, _message: str) -> bool:
+    """A warning is about what nobody needs, or about what is judged when the package is whole."""
+    return True
