@@ -55,13 +55,13 @@ def page(content: bytes, media_type: str) -> Page:
 @given(content=spoiled(LINK, DETAIL), media_type=st.sampled_from(["text/html", "application/json", "x/y", ""]))
 def test_any_page(content: bytes, media_type: str) -> None:
     with contextlib.suppress(BadFeed):
-        for entry in index.files(page(content, media_type), "bear"):
+        for entry in index.read_project(page(content, media_type), "bear").files:
             assert distributions.is_usable(entry.filename)
             assert "/" not in entry.filename
             assert entry.url.startswith(("http://", "https://"))
             assert "\n" not in f"{entry.yanked}{entry.requires_python}"
     with contextlib.suppress(BadFeed):
-        for project in index.projects(page(content, media_type)):
+        for project in index.read_root(page(content, media_type)).projects:
             assert distributions.project_name(project) == project
 
 
@@ -79,7 +79,7 @@ def test_any_value_anywhere_in_json(value: object) -> None:
         before = holder.get(key)
         holder[key] = value
         content = json.dumps(document).encode()
-        for read in (lambda found: index.files(found, "bear"), index.projects):
+        for read in (lambda found: index.read_project(found, "bear"), index.read_root):
             with contextlib.suppress(BadFeed):
                 read(page(content, "application/json"))
         holder[key] = before

@@ -309,8 +309,8 @@ def test_a_file_without_a_checksum_is_refused_unless_that_is_allowed(upstream: U
     refused = here.sync("zoo")
 
     assert refused.error_message == (
-        "bear-1.0.tar.gz of bear is refused: the index gives no checksum of it that is known here; with allow_unhashed "
-        "such files are taken as they come."
+        "bear-1.0.tar.gz of bear is refused: it has no checksum that is known here; with allow_unhashed such files are "
+        "taken as they come."
     )
     assert here.sync("zoo", {"allow_unhashed": True}).error_message is None
     assert [one.key["checksum"] for one in here.units("zoo").values()] == [hashlib.sha256(b"bear").hexdigest()]

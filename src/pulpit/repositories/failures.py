@@ -21,7 +21,7 @@ _OK: Final = 200
 _PARTIAL_CONTENT: Final = 206
 _NOT_MODIFIED: Final = 304
 _RANGE_NOT_SATISFIABLE: Final = 416
-_FORBIDDEN: Final = 403
+_FORBIDDEN: Final = frozenset({401, 403, 451})
 _ABSENT: Final = frozenset({404, 410})
 _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
@@ -120,6 +120,6 @@ def refuse_status(url: str, answer: ClientResponse) -> None:
     if answer.status not in expected:
         transient = answer.status >= _SERVER_ERROR or answer.status in _TRANSIENT
         failure = Absent if answer.status in _ABSENT else DownloadFailed
-        failure = Forbidden if answer.status == _FORBIDDEN else failure
+        failure = Forbidden if answer.status in _FORBIDDEN else failure
         reason = shown(answer.reason or "")
         raise failure(url, f"was answered with {answer.status} {reason}".rstrip(), transient=transient)

@@ -116,7 +116,16 @@ def test_names_of_files_are_taken_apart(name: str, project: str, version: str) -
 
 @pytest.mark.parametrize(
     "name",
-    ["bear-1.0.tar", "bear.tar.gz", "bear-x.tar.gz", "-1.tar.gz", "bear-1.0.whl", "bear-1-2-3-4-5-6.whl", ".whl", ""],
+    [
+        "bear-1.0.lz",
+        "bear.tar.gz",
+        "bear-x.tar.gz",
+        "-1.tar.gz",
+        "bear-1.0.whl",
+        "bear-1-2-3-4-5-6.whl",
+        ".whl",
+        "",
+    ],
 )
 def test_other_names_are_no_distributions(name: str) -> None:
     assert distributions.parse_filename(name) is None

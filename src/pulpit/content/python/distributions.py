@@ -31,7 +31,8 @@ KINDS: Final = (SDIST, WHEEL)
 
 _PROJECT: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _LONGEST: Final = 200
-_SDIST_ENDS: Final = (".tar.gz", ".zip", ".tgz", ".tar.bz2")
+_SDIST_ENDS: Final = (".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar")
+"""All that pip installs, but for lzma and lzip."""
 _WHEEL_END: Final = ".whl"
 _USABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
 _LONGEST_FILE: Final = 240  # with `.metadata` behind it, it must still be a file's name
@@ -148,10 +149,18 @@ def read_metadata(path: Path, filename: str, named: FileName, *, most: int = MOS
             return _metadata_from_zip(path, lambda parts: _is_wheel_metadata(parts, named))
         if filename.endswith(".zip"):
             return _metadata_from_zip(path, _is_sdist_metadata)
-        with bz2.open(path) if filename.endswith(".bz2") else gzip.open(path) as unpacked:
+        if filename.endswith("xz"):
+            raise Unreadable("is packed with xz, which is not looked into here")  # its reader would take any memory
+        with _unpacked(path, filename) as unpacked:
             return _metadata_from_tar(unpacked, most)
     except _BROKEN:
         raise Unreadable("is broken, or no archive of its kind") from None
+
+
+def _unpacked(path: Path, filename: str) -> bz2.BZ2File | gzip.GzipFile | BinaryIO:
+    if filename.endswith(".tar"):
+        return path.open("rb")
+    return bz2.open(path) if filename.endswith((".bz2", ".tbz")) else gzip.open(path)
 
 
 def _is_wheel_metadata(parts: Sequence[str], named: FileName) -> bool:
@@ -190,7 +199,7 @@ def _refuse_great_directory(file: BinaryIO) -> None:
         raise Unreadable(f"has more than {MOST_MEMBERS} members")
 
 
-def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile, most: int) -> bytes:
+def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, most: int) -> bytes:
     """Walk through a tar file (POSIX.1-2017, pax, "ustar Interchange Format") to the metadata."""
     left = most
     while left > 0:
@@ -209,7 +218,7 @@ def _tar_text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode(errors="replace")
 
 
-def _skip(unpacked: bz2.BZ2File | gzip.GzipFile, size: int) -> int:
+def _skip(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, size: int) -> int:
     left = size
     while left > 0 and (piece := unpacked.read(min(left, _PIECE))):
         left -= len(piece)

@@ -4,19 +4,21 @@ The start tags of a page are read in time that grows with the page and no faster
 half a minute for 64 KiB of `<a <a <a …`, and a page comes from a stranger.
 """
 
+import codecs
 import hashlib
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from pulpit.clock import iso_micro
 from pulpit.content.limits import MIB
-from pulpit.content.port import BadFeed, Checksum
+from pulpit.content.port import BadFeed, Checksum, LeftOut
 from pulpit.content.python import distributions
 from pulpit.text import blanked, shown
 
@@ -29,10 +31,14 @@ _MOST_VALUES: Final = 1_000_000
 _EPOCH: Final = 1970
 _LONGEST_URL: Final = 4096
 _LONGEST_TEXT: Final = 1000
+_MOST_TEXT: Final = 300
 _DIGITS: Final = {name: hashlib.new(name, usedforsecurity=False).digest_size * 2 for name in (*STRONG, *WEAK)}
 """Hexadecimal digits of each algorithm that everybody's `hashlib` has, the one to rely on first."""
 _HEXADECIMAL: Final = re.compile("[0-9a-f]+")
-_VERSION: Final = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}\Z")
+_VERSION: Final = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})*\Z")
+_TITLES: Final = ("links for", "simple index")
+_UNSAFE_IN_URLS: Final = frozenset(' "<>\\^`{|}')
+_SAFE: Final = "".join(sorted(set(string.punctuation) - _UNSAFE_IN_URLS))
 
 MOST_TAG: Final = 64 * 1024
 """Characters in one tag."""
@@ -54,10 +60,14 @@ class BadMarkup(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """A start tag; names in lower case, values without character references, `""` where there is none."""
+    """A start tag; names in lower case, values without character references, `""` where there is none.
+
+    `text` is what follows it up to the next tag, cut when it is long.
+    """
 
     name: str
     attributes: Mapping[str, str]
+    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +81,25 @@ class Entry:
     yanked: str | None = None
     size: int | None = None
     upload_time: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectPage:
+    """What a page says of a project."""
+
+    files: Sequence[Entry]
+    left_out: Sequence[LeftOut]
+    is_index: bool
+    """Whether there is any sign that the page is one of an index: a page of a login has none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RootPage:
+    """The projects that an index lists, spelt as in URLs."""
+
+    projects: Sequence[str]
+    left_out: Sequence[LeftOut]
+    is_index: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,62 +117,114 @@ class Page:
 
     @property
     def is_json(self) -> bool:
-        """Whether it is JSON rather than HTML.
+        """Whether it is JSON rather than HTML: its bytes say so, for many servers call both something else.
 
         Raises:
             BadFeed: it is neither.
         """
+        start = self.content.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+        if start in {b"{", b"<"}:
+            return start == b"{"
         if self.media_type == "application/json" or self.media_type.endswith("+json"):
             return True
-        if self.media_type.endswith("html"):
+        if self.media_type.endswith("html") or b"<a " in self.content.lower():
             return False
-        raise self.refused(f"it is {shown(self.media_type)}, neither HTML nor JSON")
+        raise self.refused(f"it is {shown(self.media_type) or 'of no type'}, neither HTML nor JSON")
 
 
-def files(page: Page, project: str) -> list[Entry]:
+def read_project(page: Page, project: str) -> ProjectPage:
     """The files of a project, each name once; links to whatever else are passed over.
 
     Raises:
         BadFeed: the page cannot be used.
     """
-    found: dict[str, Entry] = {}
-    for entry in _json_files(page) if page.is_json else _html_files(page):
-        if distributions.is_distribution(entry.filename) and not distributions.is_usable(entry.filename):
-            raise page.refused(f"{shown(entry.filename)!r} is no name of a file")
-        if distributions.parse_filename(entry.filename, project) is None:
+    signs = _Signs()
+    left_out: dict[str, str] = {}
+    files: dict[str, Entry] = {}
+    for entry in _json_files(page, signs) if page.is_json else _html_files(page, signs):
+        if isinstance(entry, LeftOut):
+            left_out[entry.name] = entry.reason
             continue
-        if found.setdefault(entry.filename, entry).checksum != entry.checksum:
-            raise page.refused(f"it names {entry.filename} twice, with different checksums")
-    return list(found.values())
+        if distributions.is_distribution(entry.filename):
+            signs.is_index = True
+        if distributions.parse_filename(entry.filename, project) is None:
+            reason = _flaw(entry.filename, project)
+            if reason:
+                left_out[shown(entry.filename)] = reason
+        else:
+            known = files.setdefault(entry.filename, entry)
+            if _contradict(known, entry):
+                left_out[entry.filename] = "is named twice, with different checksums"
+            elif known.checksum is None:
+                files[entry.filename] = entry
+    return ProjectPage(
+        files=[entry for name, entry in files.items() if name not in left_out],
+        left_out=[LeftOut(name=name, reason=reason) for name, reason in left_out.items()],
+        is_index=signs.is_index,
+    )
 
 
-def projects(page: Page) -> list[str]:
-    """The projects of an index, as its root names them, spelt as in URLs.
+def read_root(page: Page) -> RootPage:
+    """The projects of an index.
 
     Raises:
         BadFeed: the page cannot be used.
     """
-    found: dict[str, None] = {}
-    for name in _json_projects(page) if page.is_json else _html_projects(page):
+    signs = _Signs()
+    projects: dict[str, None] = {}
+    left_out: dict[str, None] = {}
+    for name in _json_projects(page, signs) if page.is_json else _html_projects(page, signs):
         project = distributions.project_name(name)
         if project is None:
-            raise page.refused(f"{shown(name)!r} is no name of a project")
-        found[project] = None
-    return list(found)
+            left_out[shown(name)] = None
+        else:
+            projects[project] = None
+    return RootPage(
+        projects=list(projects),
+        left_out=[LeftOut(name=name, reason="is no name of a project") for name in left_out],
+        is_index=signs.is_index or bool(projects),
+    )
 
 
-def _html_files(page: Page) -> Iterator[Entry]:
-    for base, tag in _anchors(page):
-        url = _joined(base, tag.attributes["href"])
+@dataclass(slots=True)
+class _Signs:
+    """What was seen on the way through a page."""
+
+    is_index: bool = False
+
+
+def _flaw(filename: str, project: str) -> str:
+    """Why a file is not taken, if it was meant as one of the project."""
+    if not distributions.is_distribution(filename):
+        return ""
+    if not distributions.is_usable(filename):
+        return "is no name of a file"
+    stem = distributions.project_name(filename.partition("-")[0])
+    return "has no version that pip knows in its name" if stem == project else ""
+
+
+def _contradict(known: Entry, entry: Entry) -> bool:
+    """Whether two entries of one name cannot be the same file; checksums of two kinds say nothing of each other."""
+    if known.checksum is None or entry.checksum is None:
+        return False
+    return known.checksum.algorithm == entry.checksum.algorithm and known.checksum != entry.checksum
+
+
+def _html_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
+    for base, tag in _anchors(page, signs):
+        link = tag.attributes["href"]
+        url = _joined(base, link)
         if url is not None:
             yield _html_entry(url, tag.attributes)
+        elif distributions.is_distribution(link.partition("#")[0]) and link.startswith(("http:", "https:")):
+            yield LeftOut(name=shown(link), reason="is no URL that can be fetched from")
 
 
 def _html_entry(url: str, attributes: Mapping[str, str]) -> Entry:
     plain, _, fragment = url.partition("#")
     hashes = dict(part.partition("=")[::2] for part in fragment.split("&"))
     return Entry(
-        filename=unquote(urlsplit(plain).path.rpartition("/")[2]),
+        filename=unquote(urlsplit(plain).path.rstrip("/").rpartition("/")[2]),
         url=plain,
         checksum=_checksum(hashes),
         requires_python=_text(attributes.get("data-requires-python")) or None,
@@ -151,38 +232,54 @@ def _html_entry(url: str, attributes: Mapping[str, str]) -> Entry:
     )
 
 
-def _html_projects(page: Page) -> Iterator[str]:
-    """What lies right beneath the root."""
+def _html_projects(page: Page, signs: _Signs) -> Iterator[str]:
+    """What lies right beneath the root, and what the same server has elsewhere under the name that the link shows."""
     root = page.url.partition("?")[0].rpartition("/")[0] + "/"
-    for base, tag in _anchors(page):
-        url = (_joined(base, tag.attributes["href"]) or "").partition("#")[0].partition("?")[0]
-        name = url.removeprefix(root).rstrip("/")
-        if url.startswith(root) and name and "/" not in name:
-            yield unquote(name)
+    for base, tag in _anchors(page, signs):
+        url = (_joined(base, tag.attributes["href"]) or "").partition("#")[0].partition("?")[0].rstrip("/")
+        folder, _, name = url.rpartition("/")
+        name = unquote(name)
+        if not name or distributions.is_distribution(name):
+            continue
+        is_named_so = distributions.project_name(name) == distributions.project_name(tag.text.strip())
+        if folder + "/" == root or (is_named_so and urlsplit(url).netloc == urlsplit(root).netloc):
+            yield name
 
 
-def _anchors(page: Page) -> Iterator[tuple[str, Tag]]:
+def _anchors(page: Page, signs: _Signs) -> Iterator[tuple[str, Tag]]:
     """Each link, with the URL that it is relative to."""
     base = page.url
     try:
-        for tag in start_tags(page.content.decode(errors="replace")):
+        for tag in start_tags(_decoded(page.content)):
             if tag.name == "a" and "href" in tag.attributes:
                 yield base, tag
             elif tag.name == "base" and base == page.url:
                 base = _joined(base, tag.attributes.get("href", "")) or base
             elif tag.name == "meta" and tag.attributes.get("name") == "pypi:repository-version":
                 _check_version(page, tag.attributes.get("content", ""))
+                signs.is_index = True
+            elif tag.name in {"title", "h1"} and tag.text.strip().lower().startswith(_TITLES):
+                signs.is_index = True
     except BadMarkup as error:
         raise page.refused(str(error)) from None
 
 
-def _json_files(page: Page) -> Iterator[Entry]:
-    for item in _items(page, "files"):
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _json_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
+    for item in _items(page, "files", signs):
         filename, url = item.get("filename"), item.get("url")
         joined = _joined(page.url, url) if isinstance(url, str) else None
-        if not isinstance(filename, str) or joined is None:
-            raise page.refused("one of its files has no name, or no URL that can be fetched from")
-        yield _json_entry(filename, joined.partition("#")[0], item)
+        if not isinstance(filename, str):
+            yield LeftOut(name="a file", reason="has no name")
+        elif joined is None:
+            yield LeftOut(name=shown(filename), reason="has no URL that can be fetched from")
+        else:
+            yield _json_entry(filename, joined.partition("#")[0], item)
 
 
 def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> Entry:
@@ -198,24 +295,26 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> Entry:
     )
 
 
-def _json_projects(page: Page) -> Iterator[str]:
-    for item in _items(page, "projects"):
+def _json_projects(page: Page, signs: _Signs) -> Iterator[str]:
+    for item in _items(page, "projects", signs):
         yield str(item.get("name"))
 
 
-def _items(page: Page, key: str) -> Iterator[Mapping[str, Any]]:
+def _items(page: Page, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:
     """The objects of a list at the top of a JSON page."""
     document = _json(page)
     items = document.get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    objects = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    if not isinstance(items, list) or (items and not objects):
         raise page.refused(f"it has no list of {key}")
     meta = document.get("meta")
     _check_version(page, meta.get("api-version") if isinstance(meta, dict) else None)
-    yield from items
+    signs.is_index = True
+    yield from objects
 
 
 def _json(page: Page) -> Mapping[str, Any]:
-    if sum(page.content.count(one) for one in (b"[", b"{", b",")) > _MOST_VALUES:
+    if sum(page.content.count(sign) for sign in (b"[", b"{", b",")) > _MOST_VALUES:
         raise page.refused(f"it holds more than {_MOST_VALUES} values")
     try:
         document = json.loads(page.content)
@@ -235,14 +334,22 @@ def _check_version(page: Page, version: Any) -> None:
 
 
 def _joined(base: str, link: str) -> str | None:
-    """The absolute URL of a link, or `None` if there can be none to fetch from."""
+    """The absolute URL of a link, or `None` if there can be none to fetch from.
+
+    Escapes stay as they came, for some servers sign them; what no URL can hold is escaped, as pip and browsers do.
+    """
     try:
         url = urljoin(base, link.strip())
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         return None
-    return url if usable and len(url) <= _LONGEST_URL and url.isprintable() else None
+    if not usable or len(url) > _LONGEST_URL or not url.isprintable():
+        return None
+    if url.isascii() and _UNSAFE_IN_URLS.isdisjoint(url):
+        return url
+    path, query, fragment = (quote(part, safe=_SAFE) for part in (parts.path, parts.query, parts.fragment))
+    return urlunsplit(parts._replace(path=path, query=query, fragment=fragment))
 
 
 def _checksum(hashes: Mapping[str, Any]) -> Checksum | None:
@@ -284,7 +391,7 @@ def start_tags(text: str) -> Iterator[Tag]:
             place = _past(text, place)
             continue
         tag, place = _tag(text, name)
-        yield tag
+        yield replace(tag, text=_plain(text[place : place + _MOST_TEXT].partition("<")[0]))
         raw = _RAW.get(tag.name)
         if raw:
             end = raw.search(text, place)

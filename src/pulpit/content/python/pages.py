@@ -1,6 +1,7 @@
 """Fetching from an upstream index: where its pages are, which of them changed, and files that have no checksum.
 
-Pages are fetched side by side and read one after the other, so that one of them at a time is in memory.
+Pages are fetched side by side and read one after the other, so that one of them at a time is in memory. A project that
+was asked for by name must have a page; one that the index itself lists may have none, and is left out.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pulpit.content.port import BadFeed, Checksum, Document, NotThere, Upstream
+from pulpit.content import encodings
+from pulpit.content.port import BadFeed, Checksum, Document, LeftOut, NotForUs, NotThere, Upstream
 from pulpit.content.python import index
-from pulpit.content.python.index import Page
+from pulpit.content.python.index import Page, RootPage
 from pulpit.content.python.selection import Choice
 from pulpit.errors import WorkFailed
 
@@ -23,86 +25,133 @@ _ROOT: Final = ""
 """Stands for the page that lists all projects, which no project is called."""
 
 
+class NoPage(WorkFailed):
+    """None of the places where a page may be has one that can be used."""
+
+
 class Pages(Generic[T]):
-    """The pages of one sync; `read` makes of each project's page what is wanted of it, in a thread."""
+    """The pages of one sync; `read` makes of each project's page what is wanted of it, in a thread.
+
+    `read` raises `BadFeed` if the page is not the project's: then the next place is looked at.
+    """
 
     def __init__(self, upstream: Upstream, memory: Mapping[str, Any] | None, read: Callable[[str, Page], T]) -> None:
         self._upstream: Final = upstream
         self._known: Final[Mapping[str, Mapping[str, Any]]] = (memory or {}).get("pages") or {}
+        self._known_missing: Final[Collection[str]] = (memory or {}).get("missing") or ()
         self._read: Final = read
         self._reading: Final = asyncio.Lock()
         self._came = 0
         self.seen: Final[dict[str, dict[str, Any]]] = {}
         """What tells next time whether the pages are the same: the `pages` of the memory."""
+        self.missing: Final[dict[str, str]] = {}
+        """Projects that the index lists and has no page of, and why."""
+        self.left_out: Final[list[LeftOut]] = []
+        """Names in the list of projects that are none."""
 
-    async def projects(self) -> list[str]:
+    async def projects(self, *, may_be_empty: bool) -> list[str]:
         """The projects that the index lists.
 
         Raises:
             WorkFailed: the list cannot be had, or not be used.
         """
-        document = await self._document(_ROOT, self._known.get(_ROOT))
-        if document is None:
-            return [name for name in self._known if name != _ROOT]
-        return await self._upstream.aside(lambda: index.projects(_page(document, _ROOT)))
 
-    async def changed(self, projects: Collection[str]) -> dict[str, T] | None:
+        def read(page: Page) -> RootPage:
+            root = index.read_root(page)
+            if not root.projects and not (root.is_index or may_be_empty):
+                raise page.refused(_no_project(root))
+            return root
+
+        root = await self._page(_ROOT, self._known.get(_ROOT), read)
+        if root is None:
+            return [name for name in self._known if name != _ROOT] + list(self._known_missing)
+        self.left_out.extend(root.left_out)
+        return list(root.projects)
+
+    async def changed(self, projects: Collection[str], named: Collection[str]) -> dict[str, T] | None:
         """Read the pages of these projects; `None` if they are the same as last time, all of them.
 
         Raises:
-            WorkFailed: a page cannot be had, or not be used.
+            WorkFailed: a page cannot be had, or not be used, of a project that is `named`, or of all of them.
         """
-        found: dict[str, T] = {}
-        await self._read_all(found, projects, self._known)
+        read: dict[str, T] = {}
+        await self._read_all(read, projects, named, self._known)
         if self._known and self._marks(self.seen) == self._marks(self._known):
             return None
-        await self._read_all(found, [project for project in projects if project not in found], {})
-        return found
+        await self._read_all(read, [name for name in projects if name not in {*read, *self.missing}], named, {})
+        if projects and not read:
+            raise BadFeed(f"Nothing that the feed lists has a page of an index: {next(iter(self.missing.values()))}")
+        return read
 
     async def _read_all(
-        self, found: dict[str, T], projects: Collection[str], known: Mapping[str, Mapping[str, Any]]
+        self,
+        into: dict[str, T],
+        projects: Collection[str],
+        named: Collection[str],
+        known: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        async def one(project: str) -> None:
-            document = await self._document(project, known.get(project))
-            if document is not None:
-                async with self._reading:
-                    found[project] = await self._upstream.aside(lambda: self._read(project, _page(document, project)))
+        async def read_project(project: str) -> None:
+            try:
+                result = await self._page(project, known.get(project), lambda page: self._read(project, page))
+            except NoPage as error:
+                if project in named:
+                    raise
+                self.missing[project] = str(error)
+            else:
+                if result is not None:
+                    into[project] = result
 
-        await self._upstream.together([one(project) for project in projects])
+        await self._upstream.together([read_project(project) for project in projects])
 
     def _marks(self, pages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return {name: page["sha256"] for name, page in pages.items()}
 
-    async def _document(self, project: str, known: Mapping[str, Any] | None) -> Document | None:
-        """A page, or `None` if it is still the one that is known."""
-        where, document = await self._fetch(project, known)
-        if document is None:
-            self.seen[project] = dict(known or {})
-            return None
-        self.seen[project] = {
-            "url": where,
-            "sha256": document.sha256,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-        }
-        self._came += document.size
-        most = self._upstream.limits.manifest_bytes * _LISTS
-        if self._came > most:
-            raise BadFeed(f"The index is refused: its pages have more than {most} bytes in all.")
-        return document
+    async def _page(self, project: str, known: Mapping[str, Any] | None, read: Callable[[Page], Any]) -> Any:
+        """Read a page from where it was last time, else from where it may be; `None` if it is still the known one.
 
-    async def _fetch(self, project: str, known: Mapping[str, Any] | None) -> tuple[str, Document | None]:
-        """Fetch a page from where it was last time, else from where it may be; answers the URL, too."""
-        absent: WorkFailed | None = None
+        Object stores answer 403 for what is not there, and applications with a page of their own: any of that, and a
+        page that cannot be used, makes the next place be looked at.
+        """
+        reasons: list[str] = []
         for url in self._places(project):
             mine = known if known is not None and known.get("url") == url else None
             try:
                 document = await self._upstream.fetch(url, most=index.MOST_PAGE, known=mine, accept=index.ACCEPT)
-            except NotThere as error:
-                absent = absent or error
-            else:
-                return url, document
-        raise BadFeed(f"The feed has no {f'project {project}' if project else 'list of projects'}: {absent}")
+                if document is None:
+                    self.seen[project] = dict(known or {})
+                    return None
+                result = await self._read_document(project, url, document, read)
+            except (NotThere, NotForUs, BadFeed) as error:
+                reasons.append(str(error))
+                continue
+            self.seen[project] = {
+                "url": url,
+                "sha256": document.sha256,
+                "etag": document.etag,
+                "last_modified": document.last_modified,
+            }
+            return result
+        what = f"project {project}" if project else "list of projects"
+        raise NoPage(f"The feed has no {what}: {' '.join(dict.fromkeys(reasons))}")
+
+    async def _read_document(self, project: str, url: str, document: Document, read: Callable[[Page], Any]) -> Any:
+        self._came += document.size
+        most = self._upstream.limits.manifest_bytes * _LISTS
+        if self._came > most:
+            raise WorkFailed(f"The index is refused: its pages have more than {most} bytes in all.")
+        subject = f"The page of {project}" if project else "The list of projects"
+        place = url.removeprefix(self._upstream.feed)
+        page_of = Page(content=b"", media_type=document.media_type, url=document.url, subject=f"{subject} in {place}")
+        async with self._reading:
+            return await self._upstream.aside(lambda: read(replace(page_of, content=self._content(document, subject))))
+
+    def _content(self, document: Document, subject: str) -> bytes:
+        """Read a page into memory and remove its file."""
+        path = encodings.plain(document.path, self._upstream.scratch(), subject, most=index.MOST_PAGE)
+        content = path.read_bytes()
+        for file in {path, document.path}:
+            file.unlink()
+        return content
 
     def _places(self, project: str) -> Sequence[str]:
         page = f"{project}/" if project else ""
@@ -117,12 +166,11 @@ def roots(feed: str) -> Sequence[str]:
     return (feed,) if last.endswith("simple") else (f"{feed}simple/", feed)
 
 
-def _page(document: Document, project: str) -> Page:
-    """Read a page into memory and remove its file."""
-    content = document.path.read_bytes()
-    document.path.unlink()
-    subject = f"The page of {project}" if project else "The list of projects"
-    return Page(content=content, media_type=document.media_type, url=document.url, subject=subject)
+def _no_project(root: RootPage) -> str:
+    if root.left_out:
+        first = root.left_out[0]
+        return f"it lists no project; {first.name!r} {first.reason}"
+    return "nothing in it looks like an index of Python packages; with allow_empty a feed may have no project"
 
 
 Choices = Mapping[str, list[Choice]]
@@ -130,25 +178,42 @@ Choices = Mapping[str, list[Choice]]
 
 
 class Unhashed:
-    """What is known of such files, by URL; `known` is the `memory` of last time."""
+    """Files of which an index gives no checksum: fetched once to learn it, where that is allowed.
+
+    Nobody can tell whether such a file is what its maker made, only that it came twice the same. What is known of them
+    is kept by URL; `known` is the `memory` of last time.
+    """
 
     def __init__(self, upstream: Upstream, known: Mapping[str, Mapping[str, Any]]) -> None:
         self._upstream: Final = upstream
         self._known: Final = known
         self.memory: Final[dict[str, Mapping[str, Any]]] = {}
+        self.left_out: Final[list[LeftOut]] = []
+        """Files that the upstream does not have."""
+        self.incomplete: Final[set[str]] = set()
+        """Projects of such files, whose pages are to be read again next time."""
 
-    async def complete(self, found: Choices) -> dict[str, list[Choice]]:
-        """Give every file a checksum.
+    async def complete(self, choices: Choices) -> dict[str, list[Choice]]:
+        """Give every file a checksum, and leave out what is not there.
 
         Raises:
-            WorkFailed: one cannot be had.
+            WorkFailed: one cannot be had now.
         """
-        await self._upstream.together([self._learn(url) for url in set(_without(found))])
-        return {project: [self._completed(choice) for choice in choices] for project, choices in found.items()}
+        await self._upstream.together([self._learn(url, name) for url, name in dict(_without(choices)).items()])
+        completed: dict[str, list[Choice]] = {}
+        for project, of_project in choices.items():
+            completed[project] = [self._completed(choice) for choice in of_project if self._is_there(choice)]
+            if len(completed[project]) < len(of_project):
+                self.incomplete.add(project)
+        return completed
 
-    async def _learn(self, url: str) -> None:
+    async def _learn(self, url: str, name: str) -> None:
         before = self._known.get(url)
-        document = await self._upstream.fetch(url, most=self._upstream.limits.file_bytes, known=before)
+        try:
+            document = await self._upstream.fetch(url, most=self._upstream.limits.file_bytes, known=before)
+        except (NotThere, NotForUs) as error:
+            self.left_out.append(LeftOut(name=name, reason=f"is not there: {error}"))
+            return
         if document is None:
             self.memory[url] = before or {}
             return
@@ -160,6 +225,9 @@ class Unhashed:
             "last_modified": document.last_modified,
         }
 
+    def _is_there(self, choice: Choice) -> bool:
+        return choice.entry.checksum is not None or choice.entry.url in self.memory
+
     def _completed(self, choice: Choice) -> Choice:
         if choice.entry.checksum is not None:
             return choice
@@ -168,5 +236,9 @@ class Unhashed:
         return replace(choice, entry=replace(choice.entry, checksum=checksum, size=known["size"]))
 
 
-def _without(found: Choices) -> Iterator[str]:
-    return (choice.entry.url for choices in found.values() for choice in choices if choice.entry.checksum is None)
+def _without(choices: Choices) -> Iterator[tuple[str, str]]:
+    """URL and name of each file without a checksum."""
+    for of_project in choices.values():
+        for choice in of_project:
+            if choice.entry.checksum is None:
+                yield choice.entry.url, choice.entry.filename

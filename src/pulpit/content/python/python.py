@@ -17,6 +17,7 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    LeftOut,
     Progress,
     StoredFile,
     StoredUnit,
@@ -27,7 +28,7 @@ from pulpit.content.port import (
 )
 from pulpit.content.python import distributions, index, publish, selection
 from pulpit.content.python.distributions import FileName
-from pulpit.content.python.index import Page
+from pulpit.content.python.index import Page, ProjectPage
 from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
 from pulpit.content.steps import Step
@@ -84,15 +85,18 @@ class Python:
             raise WorkFailed("There is nothing to sync: package_names names no project; * stands for all of them.")
         choosing = _Choosing(rules, upstream.limits.entries)
         pages = Pages(upstream, memory, choosing.of)
-        listed = await pages.projects() if rules.everything else []
-        found = await pages.changed(list(dict.fromkeys([*rules.projects, *listed])))
-        if found is None:
+        listed = await pages.projects(may_be_empty=bool(config.get("allow_empty"))) if rules.everything else []
+        choices = await pages.changed(list(dict.fromkeys([*rules.projects, *listed])), rules.projects)
+        if choices is None:
             return None
         unhashed = Unhashed(upstream, (memory or {}).get("unhashed") or {})
         if config.get("allow_unhashed"):
-            found = await unhashed.complete(found)
-        next_time = {"pages": pages.seen, "unhashed": unhashed.memory}
-        return await upstream.aside(lambda: _catalogue(found, next_time, upstream.limits))
+            choices = await unhashed.complete(choices)
+        seen = {name: page for name, page in pages.seen.items() if name not in unhashed.incomplete}
+        next_time = {"pages": seen, "missing": [*pages.missing, *unhashed.incomplete], "unhashed": unhashed.memory}
+        missing = [LeftOut(name=project, reason=f"has no page: {why}") for project, why in pages.missing.items()]
+        left_out = [*pages.left_out, *missing, *choosing.left_out, *unhashed.left_out]
+        return await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
@@ -152,26 +156,66 @@ class _Choosing:
         self._rules: Final = rules
         self._most: Final = most
         self._count = 0
+        self.left_out: Final[list[LeftOut]] = []
 
     def of(self, project: str, page: Page) -> list[Choice]:
-        entries = index.files(page, project)
-        if not entries and project in self._rules.projects:
-            raise page.refused("it names no file of the project; perhaps the feed is no index of Python packages")
-        chosen = self._rules.choose(project, entries)
+        """The wanted files of a page.
+
+        Raises:
+            BadFeed: it is not the project's page.
+            WorkFailed: there are too many.
+        """
+        content = index.read_project(page, project)
+        if not content.files and (project in self._rules.projects or not content.is_index):
+            raise page.refused(_no_file(content))
+        chosen = self._rules.choose(project, content.files)
         self._count += len(chosen)
         if self._count > self._most:
-            raise BadFeed(f"The index is refused: more than {self._most} files of it are wanted.")
+            raise WorkFailed(f"The index is refused: more than {self._most} files of it are wanted.")
+        self.left_out.extend(content.left_out)
         return chosen
 
 
-def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], limits: Limits) -> Catalogue:
-    """All that was chosen, by project; a file that two projects name must be one and the same."""
+def _no_file(content: ProjectPage) -> str:
+    if content.left_out:
+        first = content.left_out[0]
+        return f"it names no file of the project that can be taken; {first.name!r} {first.reason}"
+    return "it names no file of the project; perhaps the feed is no index of Python packages"
+
+
+def _catalogue(
+    choices: Mapping[str, Sequence[Choice]],
+    rules: Rules,
+    memory: dict[str, Any],
+    left_out: list[LeftOut],
+    limits: Limits,
+) -> Catalogue:
+    """All that was chosen, by project; a file that two projects name must be one and the same.
+
+    Raises:
+        BadFeed: a project that was asked for by name has files, and none of them can be taken.
+    """
     units: dict[str, WantedUnit] = {}
-    for project in sorted(found):
-        for choice in found[project]:
-            unit = wanted_unit(choice, limits)
-            if units.setdefault(choice.entry.filename, unit).key != unit.key:
-                raise BadFeed(f"The index is refused: two projects have a file {choice.entry.filename}.")
+    refused: dict[str, str] = {}
+    for project in sorted(choices):
+        for choice in choices[project]:
+            filename = choice.entry.filename
+            reason = _unusable(choice, limits)
+            if reason:
+                refused[filename] = reason
+                continue
+            unit = wanted_unit(choice)
+            if units.setdefault(filename, unit).key != unit.key:
+                refused[filename] = "is named by two projects, with different checksums"
+    for filename in refused:
+        units.pop(filename, None)
+    for project in rules.projects.keys() & choices.keys():
+        names = [choice.entry.filename for choice in choices[project]]
+        unhashed = [choice.entry.filename for choice in choices[project] if choice.entry.checksum is None]
+        if unhashed or (names and all(name in refused for name in names)):
+            name = (unhashed or names)[0]
+            raise BadFeed(f"{name} of {project} is refused: it {refused[name]}.")
+    left_out += [LeftOut(name=filename, reason=reason) for filename, reason in refused.items()]
     taken = [unit for unit in units.values() if not unit.only_if_held]
     every = list(units.values())
     return Catalogue(
@@ -180,23 +224,23 @@ def _catalogue(found: Mapping[str, Sequence[Choice]], memory: dict[str, Any], li
         batches=(every[start : start + _BATCH] for start in range(0, len(every), _BATCH)),
         memory=memory,
         counts={distributions.PACKAGE: len(taken)},
+        left_out=left_out,
     )
 
 
-def wanted_unit(choice: Choice, limits: Limits) -> WantedUnit:
-    """The unit of a wanted file.
+def _unusable(choice: Choice, limits: Limits) -> str:
+    """Why a wanted file cannot be taken, as the end of a sentence."""
+    if choice.entry.checksum is None:
+        return "has no checksum that is known here; with allow_unhashed such files are taken as they come"
+    if choice.entry.size is not None and choice.entry.size > limits.file_bytes:
+        return f"has more than {limits.file_bytes} bytes"
+    return ""
 
-    Raises:
-        BadFeed: it is too large, or nobody could tell whether it came whole.
-    """
+
+def wanted_unit(choice: Choice) -> WantedUnit:
+    """The unit of a wanted file whose checksum is known."""
     entry = choice.entry
-    if entry.checksum is None:
-        raise BadFeed(
-            f"{entry.filename} of {choice.name.project} is refused: the index gives no checksum of it that is known "
-            "here; with allow_unhashed such files are taken as they come."
-        )
-    if entry.size is not None and entry.size > limits.file_bytes:
-        raise BadFeed(f"{entry.filename} is refused: it has more than {limits.file_bytes} bytes.")
+    assert entry.checksum is not None  # noqa: S101 - `_unusable` has looked
     wanted = _new_unit(entry.filename, choice.name, entry.checksum, entry.size, entry.url)
     wanted.metadata.update(
         requires_python=entry.requires_python,
