@@ -68,6 +68,9 @@ _HEALING_CLOSES: Final = frozenset({_NOT_FOUND, 506, 541})
 """Of a channel: a queue whose node is down is not found, and one without a majority is an internal error."""
 _HOPELESS_CLOSES: Final = frozenset({402, 403, 530})
 _ACCESS_REFUSED: Final = 403
+_PRECONDITION_FAILED: Final = 406
+_ESSENTIAL: Final = frozenset({"durable", "auto_delete", "exclusive", "x-queue-type"})
+"""What a queue must have as it was asked for; a limit or the like is its owner's."""
 LOOK_SECONDS: Final = 10.0
 """Between two looks whether the queue is still bound."""
 
@@ -310,19 +313,25 @@ class _Queue:
         return not isinstance(answer, ChannelClosedByBroker)
 
     async def _queue_is_there(self) -> bool:
-        """Whether the queue can be used as it is; one whose kind was asked for is declared, to hear if it differs."""
-        answer = await self._try(
+        """Whether there is a queue that will do; it is declared all the same, to hear what is different about it.
+
+        Raises:
+            ChannelClosedByBroker: it does not stay, or is of another type than was asked for.
+        """
+        found = await self._try(
             lambda channel, done: channel.queue_declare(self._name, passive=True, callback=done), _NOT_FOUND
         )
-        if isinstance(answer, ChannelClosedByBroker):
+        if isinstance(found, ChannelClosedByBroker):
             return False
-        if arguments := dict(self._binding.queue_arguments):
-            await self._try(
-                lambda channel, done: channel.queue_declare(
-                    self._name, durable=True, arguments=arguments, callback=done
-                ),
-                _ACCESS_REFUSED,
-            )
+        arguments = dict(self._binding.queue_arguments)
+        differs = await self._try(
+            lambda channel, done: channel.queue_declare(self._name, durable=True, arguments=arguments, callback=done),
+            _ACCESS_REFUSED,
+            _PRECONDITION_FAILED,
+        )
+        essential = _ESSENTIAL if arguments else _ESSENTIAL - {"x-queue-type"}
+        if isinstance(differs, ChannelClosedByBroker) and any(f"'{name}'" in differs.reply_text for name in essential):
+            raise differs
         return True
 
     async def _bind(self) -> None:
@@ -336,12 +345,12 @@ class _Queue:
             sentence = f"queue {self._name} may not be bound here ({answer.reply_text}) and is used as it is"
             self._tell(sentence)
 
-    async def _try(self, ask: Ask, code: int) -> Method | ChannelClosedByBroker:
-        """Call a method that the broker may answer by closing the channel with this code."""
+    async def _try(self, ask: Ask, *codes: int) -> Method | ChannelClosedByBroker:
+        """Call a method that the broker may answer by closing the channel with one of these codes."""
         try:
             return await self._call(ask)
         except ChannelClosedByBroker as closed:
-            if closed.reply_code != code:
+            if closed.reply_code not in codes:
                 raise
             return closed
 
