@@ -1,6 +1,7 @@
 """What the HTTP server takes from peers that nobody knows: bounded heads and times, no second request in a body."""
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import socket
@@ -14,7 +15,7 @@ import uvicorn
 
 from pulpit.api.app import create_app
 from pulpit.api.protocol import MAX_HEAD, BoundedHttp
-from support.api import services
+from support.api import PASSWORD, services
 from support.waiting import until
 
 STATUS = b"GET /pulp/api/v2/status/ HTTP/1.1\r\nHost: x\r\n"
@@ -23,6 +24,7 @@ STATUS = b"GET /pulp/api/v2/status/ HTTP/1.1\r\nHost: x\r\n"
 class Impatient(BoundedHttp):
     head_seconds = 0.4
     most_connections = 8
+    most_silent = 6
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def port(tmp_path: Path) -> Iterator[int]:
         thread.join(10)
 
 
-def connect(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
 
 
 def answer(port: int, *pieces: bytes) -> bytes:
@@ -96,10 +98,40 @@ def test_the_time_counts_for_every_head_anew(port: int) -> None:
             time.sleep(0.3)
 
 
-def test_more_connections_than_allowed_are_closed(port: int) -> None:
+def test_c4_the_connection_that_has_been_silent_for_longest_makes_room(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connect(port, f"127.0.0.{2 + number % 4}")) for number in range(8)]
+        for _ in range(20):
+            assert b"200 OK" in answer(port, STATUS + b"Connection: close\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert silent[0].recv(100) == b""
+
+
+def test_c4_connections_that_rest_between_requests_make_room_too(port: int) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(8):
-            stack.enter_context(connect(port))
+            resting = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            stack.callback(resting.close)
+            resting.request("GET", "/pulp/api/v2/status/")
+            resting.getresponse().read()
+        assert b"200 OK" in answer(port, STATUS + b"Connection: close\r\n\r\n")
+
+
+def test_c4_one_address_has_a_bounded_number_of_silent_connections(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        first, *_ = [stack.enter_context(connect(port, "127.0.0.2")) for _ in range(Impatient.most_silent + 1)]
+        with contextlib.suppress(ConnectionResetError):
+            assert first.recv(100) == b""
+
+
+def test_more_connections_at_work_than_allowed_are_closed(port: int) -> None:
+    login = b"Authorization: Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()) + b"\r\n"
+    waiting = b"GET /pulpit/v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n" + login + b"\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            peer = stack.enter_context(connect(port))
+            peer.sendall(waiting)
+            assert peer.recv(100).startswith(b"HTTP/1.1 200")
         assert answer(port, STATUS + b"\r\n") == b""
     until(lambda: b"200 OK" in answer(port, STATUS + b"Connection: close\r\n\r\n"), what="room again")
 

@@ -1,9 +1,12 @@
 """Uvicorn's HTTP, with bounds for clients that are not known yet, and with the certificates that clients show."""
 
 import asyncio
+from collections import OrderedDict
 from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from pulpit.published.access import CERTIFICATE
 from pulpit.published.sending import ABORT
@@ -13,7 +16,10 @@ MAX_HEAD: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 """From the connection, or the first byte of a further request, to the end of the headers."""
 MAX_CONNECTIONS: Final = 4096
-"""At one time; a further one is closed before it can say anything."""
+"""At one time. For a further one the one goes that has been without a request for longest, first of an address that has
+many such; where all are at work, the further one is closed before it can say anything."""
+MAX_SILENT: Final = 512
+"""Connections of one address without a request."""
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -23,9 +29,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     head_seconds: ClassVar[float] = HEAD_SECONDS
     most_connections: ClassVar[int] = MAX_CONNECTIONS
+    most_silent: ClassVar[int] = MAX_SILENT
+    _silent_by_server: ClassVar[WeakKeyDictionary[ServerState, OrderedDict["BoundedHttp", str]]] = WeakKeyDictionary()
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self._silent: Final = self._silent_by_server.setdefault(self.server_state, OrderedDict())
+        """The connections that wait for a head, with their addresses; that which has waited longest comes first."""
         self._head: int | None = 0  # bytes of an unfinished head; None when there is none
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -33,14 +43,27 @@ class BoundedHttp(HttpToolsProtocol):
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, ABORT: transport.abort}
-        if len(self.connections) > self.most_connections:
-            transport.abort()
-            return
+        address = self.client[0] if self.client else ""
+        mine = [connection for connection, other in self._silent.items() if other == address]
+        if len(mine) >= self.most_silent:
+            mine[0].drop()
+        elif len(self.connections) > self.most_connections:
+            if not self._silent:
+                transport.abort()
+                return
+            next(iter(self._silent)).drop()
+        self._silent[self] = address
         self._start_clock()
+
+    def drop(self) -> None:
+        """Make room for somebody else."""
+        self._silent.pop(self, None)
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the time."""
         self._stop_clock()
+        self._silent.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,7 +85,14 @@ class BoundedHttp(HttpToolsProtocol):
         """The head is whole."""
         self._head = None
         self._stop_clock()
+        self._silent.pop(self, None)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The connection waits for its next request, unless that is here already."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.cycle.response_complete:
+            self._silent[self] = self.client[0] if self.client else ""
 
     def _start_clock(self) -> None:
         self._stop_clock()
