@@ -23,7 +23,7 @@ def parse(content: bytes) -> list[StoredFile]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "PULP_MANIFEST")
         path.write_bytes(content)
-        return parse_manifest(path, limits=LIMITS)
+        return [entry.file for entry in parse_manifest(path, limits=LIMITS).entries]
 
 
 def check_refusal(content: bytes) -> None:

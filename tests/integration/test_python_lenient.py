@@ -276,3 +276,25 @@ def test_a_list_of_projects_may_lead_elsewhere_on_its_server(href: str, upstream
 
     assert here.sync("zoo").error_message is None
     assert here.files("zoo") == ["bear-1.0.tar.gz", "bear-2.0.tar.gz"]
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_what_is_left_out_is_not_removed(status: int, upstream: Upstream, here: PythonMirror) -> None:
+    bears(upstream)
+    files(upstream, "camel-1.0.tar.gz")
+    serve(upstream, "simple/camel/", anchor("camel-1.0.tar.gz"))
+    serve(upstream, "simple/", '<a href="bear/">bear</a><a href="camel/">camel</a>')
+    here.create("zoo", upstream.url, {"package_names": "*", "remove_missing": True})
+    assert here.sync("zoo").error_message is None
+    upstream.misbehave("simple/camel/", serving.status(status))
+    twice = anchor("bear-1.0.tar.gz") + anchor("bear-1.0.tar.gz", content=b"other")
+    serve(upstream, "simple/bear/", anchor("bear-2.0.tar.gz") + twice)
+
+    outcome = here.sync("zoo")
+
+    assert outcome.error_message is None
+    assert left_out(outcome).keys() == {"camel", "bear-1.0.tar.gz"}
+    assert here.files("zoo") == ["bear-1.0.tar.gz", "bear-2.0.tar.gz", "camel-1.0.tar.gz"]
+    serve(upstream, "simple/", '<a href="bear/">bear</a>')
+    assert here.sync("zoo").error_message is None
+    assert here.files("zoo") == ["bear-1.0.tar.gz", "bear-2.0.tar.gz"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import resource
 import threading
@@ -90,8 +91,6 @@ BAD_NAMES = {
     "../outside": "leads out of its folder",
     "a/../../outside": "leads out of its folder",
     "/etc/cron.d/outside": "is absolute",
-    "a//b": "has an empty part",
-    "./a": "has an empty part",
     "folder/": "has an empty part",
     "": "is empty",
     "bell\x07": "contains control characters",
@@ -104,9 +103,25 @@ BAD_NAMES = {
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_must_not_be_used_refuses_the_manifest(upstream: Upstream, here: Mirror, name: str) -> None:
+def test_a_name_that_must_not_be_used_is_left_out_and_named(upstream: Upstream, here: Mirror, name: str) -> None:
+    """A11, for manifests."""
     upstream.put("good", GOOD)
     upstream.manifest(line("good", GOOD), line(name, GOOD))
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert outcome.error_message is None
+    assert outcome.details is not None
+    (left_out,) = outcome.details["left_out"]
+    assert left_out["reason"] == f"{BAD_NAMES[name]} (line 2)"
+    assert left_out["name"].isprintable()
+    assert upstream.paths() == ["PULP_MANIFEST", "good"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_manifest_without_any_usable_name_is_refused(upstream: Upstream, here: Mirror, name: str) -> None:
+    upstream.manifest(line(name, GOOD))
     here.create("zoo", upstream.url)
     before = everything(here.data_dir.parent)
 
@@ -114,7 +129,7 @@ def test_a_name_that_must_not_be_used_refuses_the_manifest(upstream: Upstream, h
 
     assert outcome.result == "failed"
     assert BAD_NAMES[name] in str(outcome.error_message)
-    assert "in line 2" in str(outcome.error_message)
+    assert "(line 1)" in str(outcome.error_message)
     assert str(outcome.error_message).isprintable()
     assert here.reports[-1][IMPORTER]["state"] == "manifest_failed"
     assert upstream.paths() == ["PULP_MANIFEST"]
@@ -122,9 +137,14 @@ def test_a_name_that_must_not_be_used_refuses_the_manifest(upstream: Upstream, h
 
 
 BAD_MANIFESTS = {
-    "a file that is a folder": (f"a,{SHA},1\na/b,{SHA},1\n", "names a file 'a' and a file 'a/b' in it"),
-    "one name for two files": (f"a,{SHA},1\na,{'1' * 64},1\n", "line 2 names 'a' again"),
-    "one name with two sizes": (f"a,{SHA},1\na,{SHA},2\n", "line 2 names 'a' again"),
+    "one name for two files": (
+        f"a,{SHA},1\na,{'1' * 64},1\n",
+        "checksums or sizes (line 2)",
+    ),
+    "one name with two sizes": (
+        f"a,{SHA},1\na,{SHA},2\n",
+        "checksums or sizes (line 2)",
+    ),
     "no manifest at all": ("<html>hello</html>\n", "line 1 is not `name,SHA-256,size`"),
     "no checksum": ("a,,1\n", "line 1 is not"),
     "another checksum": (f"a,{'0' * 32},1\n", "line 1 is not"),
@@ -150,7 +170,7 @@ def test_a_manifest_that_lies_is_refused(upstream: Upstream, here: Mirror, case:
 
 
 def test_a_manifest_in_another_encoding_is_refused(upstream: Upstream, here: Mirror) -> None:
-    upstream.put("PULP_MANIFEST", b"\xff\xfe" + SHA.encode() + b",1\n")
+    upstream.put("PULP_MANIFEST", f"a,{SHA},1\n".encode("utf-16"))
     here.create("zoo", upstream.url)
 
     assert "line 1 is not" in str(here.sync("zoo").error_message)
@@ -363,3 +383,31 @@ def test_a_disk_that_fills_up_is_said_and_harms_nothing(upstream: Upstream, here
     assert outcome.error_message == "The disk is full: The file 'big' could not be written. Make room and try again."
     assert here.names("zoo") == ["small"]
     assert here.sync("zoo").result == "success"
+
+
+ODD_MANIFESTS = {
+    "a byte order mark and line ends of Windows": "\ufeff{a}\r\n{b}\r\n",
+    "comments and blank lines": "# name,checksum,size\n{a}\n\n   \n#\n{b}",
+    "names as `find` writes them": "./{a}\n./{b}\n",
+    "itself": "{a}\n{b}\nPULP_MANIFEST,{sha},1\n",
+    "a line twice": "{a}\n{b}\n{a}\n",
+    "a file in a file": "{a}\n{b}\na.iso/c,{sha},1\n",
+    "a name that is no UTF-8": "{a}\n{b}\n\udce4,{sha},1\n",
+    "checksums in capitals and blanks": "{a}\n{B}\n",
+}
+
+
+@pytest.mark.parametrize("packed", [lambda text: text, gzip.compress])
+@pytest.mark.parametrize("case", ODD_MANIFESTS)
+def test_an_odd_manifest_is_read(upstream: Upstream, here: Mirror, case: str, packed: Callable[[bytes], bytes]) -> None:
+    """A11 and A16, for manifests."""
+    upstream.put("a.iso", GOOD)
+    upstream.put("sub folder/100%, ü.iso", GOOD)
+    b = line("sub folder/100%, ü.iso", GOOD)
+    name, digest, size = b.rsplit(",", 2)
+    text = ODD_MANIFESTS[case].format(a=line("a.iso", GOOD), b=b, B=f"{name}, {digest.upper()} , {size} ", sha=SHA)
+    upstream.put("PULP_MANIFEST", packed(text.encode(errors="surrogateescape")))
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").error_message is None
+    assert sorted(here.names("zoo")) == ["a.iso", "sub folder/100%, ü.iso"]

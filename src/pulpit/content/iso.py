@@ -1,13 +1,16 @@
 """Content type `iso`: any files, listed upstream in a PULP_MANIFEST of lines `name,SHA-256,size`."""
 
+import codecs
 import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
-from pulpit.content import feed, paths
+from pulpit.content import encodings, feed, paths
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
@@ -17,6 +20,7 @@ from pulpit.content.port import (
     Content,
     Document,
     FileFailure,
+    LeftOut,
     Phase,
     Progress,
     StoredFile,
@@ -81,12 +85,17 @@ class Iso:
         document = await upstream.fetch(url, most=upstream.limits.manifest_bytes, known=memory)
         if document is None or (memory is not None and memory.get("sha256") == document.sha256):
             return None
-        entries = parse_manifest(document.path, limits=upstream.limits)
+        path = await upstream.aside(
+            lambda: encodings.plain(document.path, upstream.scratch(), MANIFEST, most=upstream.limits.manifest_bytes)
+        )
+        manifest = await upstream.aside(lambda: parse_manifest(path, limits=upstream.limits))
+        entries = manifest.entries
         return Catalogue(
             unit_count=len(entries),
-            byte_count=sum(entry.size for entry in entries),
+            byte_count=sum(entry.file.size for entry in entries),
             batches=_batches(entries, upstream.feed),
             memory=_memory(document),
+            left_out=manifest.left_out,
         )
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
@@ -149,22 +158,66 @@ class Iso:
         return _report(progress, _PUBLISH_STATES)
 
 
-def parse_manifest(path: Path, *, limits: Limits) -> list[StoredFile]:
-    """Read a manifest and refuse it whole if any line is not what it must be.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A file as a manifest lists it; `place` is where it is below the feed, as a URL has it."""
+
+    file: StoredFile
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The files of a manifest, and the lines that cannot be used."""
+
+    entries: Sequence[Entry]
+    left_out: Sequence[LeftOut]
+
+
+def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
+    """Read a manifest; a line whose name cannot be a file's is left out, and so are two that contradict each other.
 
     Raises:
-        BadFeed: a line cannot be read, a name must not be used, or two names cannot both be files.
+        BadFeed: a line cannot be read, as of a manifest that was cut or is something else; or there are too many.
     """
-    entries: dict[str, StoredFile] = {}
+    entries: dict[str, Entry] = {}
+    left_out: dict[str, LeftOut] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                _add(entries, _entry(line, number, limits), number, limits)
-    collision = paths.beneath_another(entries)
-    if collision:
-        inner, outer = map(shown, collision)
-        raise BadFeed(f"{MANIFEST} is refused: it names a file {outer!r} and a file {inner!r} in it.")
-    return list(entries.values())
+            fields = _fields(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, number)
+            if fields is None:
+                continue
+            place, digest, size = fields
+            name = _without_dots(place)
+            reason = name_flaw(name, most_bytes=limits.name_bytes)
+            if size > limits.file_bytes:
+                reason = f"is larger than {limits.file_bytes} bytes"
+            entry = Entry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=_quoted(place))
+            if not reason and entries.setdefault(name, entry).file != entry.file:
+                reason = "is named twice, with different checksums or sizes"
+            if reason:
+                left_out[name] = LeftOut(name=shown(place), reason=f"{reason} (line {number})", slot=name)
+            if len(entries) + len(left_out) > limits.entries:
+                raise BadFeed(f"{MANIFEST} is refused: it names more than {limits.entries} files.")
+    for name in entries:
+        outer = next((parent for parent in _folders(name) if parent in entries), None)
+        if outer is not None:
+            reason = f"cannot be a file in the file {shown(outer)!r}"
+            left_out[name] = LeftOut(name=shown(name), reason=reason, slot=name)
+    taken = [entry for name, entry in entries.items() if name not in left_out]
+    if left_out and not taken:
+        first = next(iter(left_out.values()))
+        raise BadFeed(f"{MANIFEST} is refused: none of its files can be taken; {first.name!r} {first.reason}.")
+    return Manifest(entries=taken, left_out=list(left_out.values()))
+
+
+def _quoted(place: str) -> str:
+    return quote(place.replace("/./", "/").removeprefix("./"), errors="replace")
+
+
+def _folders(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def manifest_line(file: StoredFile) -> str:
@@ -182,53 +235,45 @@ def name_flaw(name: str, *, most_bytes: int = Limits().name_bytes) -> str | None
     return paths.flaw(name, most_bytes=most_bytes)
 
 
-def _entry(line: bytes, number: int, limits: Limits) -> StoredFile:
-    try:
-        name, digest, size = _fields(line.decode())
-    except (ValueError, csv.Error):
-        raise BadFeed(f"{MANIFEST} is refused: line {number} is not `name,SHA-256,size`.") from None
-    reason = name_flaw(name, most_bytes=limits.name_bytes)
-    if reason:
-        raise BadFeed(f"{MANIFEST} is refused: the name {shown(name)!r} in line {number} {reason}.")
-    if size > limits.file_bytes:
-        raise BadFeed(f"{MANIFEST} is refused: {shown(name)!r} is larger than {limits.file_bytes} bytes.")
-    return StoredFile(relative_path=name, sha256=digest, size=size)
-
-
-def _fields(line: str) -> tuple[str, str, int]:
+def _fields(raw: bytes, number: int) -> tuple[str, str, int] | None:
     """Split a line; Pulp's own are CSV, those of shell scripts have a bare name, commas and all.
 
+    Returns nothing for an empty line or a comment.
+
     Raises:
-        ValueError: it has not three fields of the right form.
+        BadFeed: it has not three fields of the right form.
     """
-    line = line.rstrip("\r\n")
-    name, digest, size = next(csv.reader([line], strict=True)) if line.startswith('"') else line.rsplit(",", 2)
-    digest, size = digest.strip().lower(), size.strip()
-    if not _SHA256.fullmatch(digest) or not (size.isascii() and size.isdigit()) or len(size) > _LONGEST_SIZE:
-        raise ValueError(line)
-    return name, digest, int(size)
+    line = raw.decode(errors="surrogateescape").rstrip("\r\n")
+    if not line.strip():
+        return None
+    try:
+        name, digest, size = next(csv.reader([line], strict=True)) if line.startswith('"') else line.rsplit(",", 2)
+        digest, size = digest.strip().lower(), size.strip()
+        if _SHA256.fullmatch(digest) and size.isascii() and size.isdigit() and len(size) <= _LONGEST_SIZE:
+            return name, digest, int(size)
+    except (ValueError, csv.Error):
+        pass
+    if line.startswith("#"):
+        return None
+    raise BadFeed(f"{MANIFEST} is refused: line {number} is not `name,SHA-256,size`.")
 
 
-def _add(entries: dict[str, StoredFile], entry: StoredFile, number: int, limits: Limits) -> None:
-    known = entries.setdefault(entry.relative_path, entry)
-    if known != entry:
-        raise BadFeed(
-            f"{MANIFEST} is refused: line {number} names {shown(entry.relative_path)!r} again, with another "
-            "checksum or size."
-        )
-    if len(entries) > limits.entries:
-        raise BadFeed(f"{MANIFEST} is refused: it names more than {limits.entries} files.")
+def _without_dots(place: str) -> str:
+    """A path as it is published: `find .` writes `./a/b`, and a server finds `a//b` at `a/b`."""
+    if place.startswith("/") or place.endswith("/"):
+        return place  # which is no file's
+    return "/".join(part for part in place.split("/") if part not in {"", "."})
 
 
-def _batches(entries: Sequence[StoredFile], url: str) -> Iterator[Sequence[WantedUnit]]:
+def _batches(entries: Sequence[Entry], url: str) -> Iterator[Sequence[WantedUnit]]:
     for start in range(0, len(entries), _BATCH):
-        yield [_unit(entry, url, {}) for entry in entries[start : start + _BATCH]]
+        yield [_unit(entry.file, url + entry.place, {}) for entry in entries[start : start + _BATCH]]
 
 
 def _unit(file: StoredFile, url: str, metadata: dict[str, Any]) -> WantedUnit:
     name = file.relative_path
     checksum = Checksum(algorithm="sha256", digest=file.sha256)
-    wanted = WantedFile(relative_path=name, urls=(feed.beneath(url, name),), checksum=checksum, size=file.size)
+    wanted = WantedFile(relative_path=name, urls=(url,), checksum=checksum, size=file.size)
     key = {"name": name, "checksum": file.sha256, "size": file.size}
     return WantedUnit(type_id=UNIT_TYPE, key=key, metadata=metadata, files=(wanted,), slot=name)
 

@@ -103,6 +103,8 @@ class Catalogue:
     """Files by type of their unit, for types of which one unit has many."""
     left_out: Sequence[LeftOut] = ()
     """What is named in the report because it could not be taken."""
+    keeps: Callable[["StoredUnit"], bool] | None = None
+    """Which held units stay although the catalogue has them not: the upstream's word on them could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -148,7 +148,7 @@ class _Run:
         if self._failed_files:
             raise WorkFailed(self._failure_sentence())
         if self._config.get("remove_missing"):
-            self._removed = await in_thread(self._remove_missing)
+            self._removed = await in_thread(self._remove_missing, catalogue)
         self._removed += await in_thread(self._remove_surplus)
         self._memory = catalogue.memory
         self.enter(Phase.COMPLETE)
@@ -250,10 +250,13 @@ class _Run:
         self._total.unit_ids |= saved.unit_ids
         return True
 
-    def _remove_missing(self) -> int:
+    def _remove_missing(self, catalogue: Catalogue) -> int:
         with self._database.write() as tx:
             gone = units.held_ids(tx.connection, self._repo_id) - self._total.unit_ids
             gone -= units.in_slots(tx.connection, self._repo_id, [entry.slot for entry in self._left_out if entry.slot])
+            if gone and catalogue.keeps is not None:
+                held = (stored(unit) for unit in units.held(tx.connection, self._repo_id))
+                gone -= {unit.id for unit in held if unit.id in gone and catalogue.keeps(unit)}
             return units.let_go(tx, self._repo_id, gone, now=self._context.clock())
 
     def _remove_surplus(self) -> int:

@@ -139,27 +139,28 @@ def read_project(page: Page, project: str) -> ProjectPage:
         BadFeed: the page cannot be used.
     """
     signs = _Signs()
-    left_out: dict[str, str] = {}
+    left_out: dict[str, LeftOut] = {}
     files: dict[str, Entry] = {}
     for entry in _json_files(page, signs) if page.is_json else _html_files(page, signs):
         if isinstance(entry, LeftOut):
-            left_out[entry.name] = entry.reason
+            left_out[entry.name] = entry
             continue
         if distributions.is_distribution(entry.filename):
             signs.is_index = True
         if distributions.parse_filename(entry.filename, project) is None:
             reason = _flaw(entry.filename, project)
             if reason:
-                left_out[shown(entry.filename)] = reason
+                left_out[entry.filename] = LeftOut(name=shown(entry.filename), reason=reason)
         else:
             known = files.setdefault(entry.filename, entry)
             if _contradict(known, entry):
-                left_out[entry.filename] = "is named twice, with different checksums"
+                reason = "is named twice, with different checksums"
+                left_out[entry.filename] = LeftOut(name=entry.filename, reason=reason, slot=entry.filename)
             elif known.checksum is None:
                 files[entry.filename] = entry
     return ProjectPage(
         files=[entry for name, entry in files.items() if name not in left_out],
-        left_out=[LeftOut(name=name, reason=reason) for name, reason in left_out.items()],
+        left_out=list(left_out.values()),
         is_index=signs.is_index,
     )
 
@@ -277,7 +278,7 @@ def _json_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
         if not isinstance(filename, str):
             yield LeftOut(name="a file", reason="has no name")
         elif joined is None:
-            yield LeftOut(name=shown(filename), reason="has no URL that can be fetched from")
+            yield LeftOut(name=shown(filename), reason="has no URL that can be fetched from", slot=filename)
         else:
             yield _json_entry(filename, joined.partition("#")[0], item)
 

@@ -212,7 +212,7 @@ class Unhashed:
         try:
             document = await self._upstream.fetch(url, most=self._upstream.limits.file_bytes, known=before)
         except (NotThere, NotForUs) as error:
-            self.left_out.append(LeftOut(name=name, reason=f"is not there: {error}"))
+            self.left_out.append(LeftOut(name=name, reason=f"is not there: {error}", slot=name))
             return
         if document is None:
             self.memory[url] = before or {}

@@ -96,7 +96,8 @@ class Python:
         next_time = {"pages": seen, "missing": [*pages.missing, *unhashed.incomplete], "unhashed": unhashed.memory}
         missing = [LeftOut(name=project, reason=f"has no page: {why}") for project, why in pages.missing.items()]
         left_out = [*pages.left_out, *missing, *choosing.left_out, *unhashed.left_out]
-        return await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
+        catalogue = await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
+        return replace(catalogue, keeps=lambda unit: unit.metadata["name"] in pages.missing)
 
     def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
         """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
@@ -215,7 +216,7 @@ def _catalogue(
         if unhashed or (names and all(name in refused for name in names)):
             name = (unhashed or names)[0]
             raise BadFeed(f"{name} of {project} is refused: it {refused[name]}.")
-    left_out += [LeftOut(name=filename, reason=reason) for filename, reason in refused.items()]
+    left_out += [LeftOut(name=filename, reason=reason, slot=filename) for filename, reason in refused.items()]
     taken = [unit for unit in units.values() if not unit.only_if_held]
     every = list(units.values())
     return Catalogue(
