@@ -1,10 +1,12 @@
 """The server as a process: how it starts, what it leaves on the disk, how it ends, and what it says when it cannot."""
 
 import base64
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -90,6 +92,18 @@ def test_a_port_that_is_taken_is_one_sentence_that_names_the_key(tmp_path: Path,
 def test_a_wrong_value_is_one_sentence_that_names_the_key(tmp_path: Path, options: list[str], words: str) -> None:
     given = options if "--data-dir" in options else ["--data-dir", str(tmp_path / "data"), *options]
     assert words in refused("serve", "--broker-port", "0", *given)
+
+
+def test_a_database_of_a_newer_version_is_one_sentence(tmp_path: Path) -> None:
+    """C10: and an exit code that systemd does not restart upon; so it is for `pulpit check`."""
+    with pulpit(tmp_path / "data") as server:
+        server.stop()
+        with contextlib.closing(sqlite3.connect(server.data_dir / "pulpit.db")) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0999'")
+            connection.commit()
+        for command in (["serve", "--port", "0", "--broker-port", "0"], ["check"]):
+            sentence = refused(*command, "--data-dir", str(server.data_dir))
+            assert "pulpit.db was written by a newer version of Pulpit" in sentence
 
 
 def test_a_second_server_in_one_folder_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import uvloop
 from pulpit import logs
 from pulpit.clock import system_clock
 from pulpit.content.limits import Limits
+from pulpit.errors import PulpitError
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.content_types import content_types
@@ -19,6 +21,8 @@ from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
 from pulpit.tasks.worker import Worker
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -30,8 +34,12 @@ def main() -> None:
     briefing = json.loads(line)
     logs.configure(briefing["log_level"], briefing["log_format"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(briefing))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(briefing))
+    except PulpitError as error:
+        _log.error("the worker cannot begin: %s", error, extra={"action": "worker_failed"})
+        sys.exit(1)
 
 
 async def _work(briefing: dict[str, Any]) -> None:

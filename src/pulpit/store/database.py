@@ -10,28 +10,44 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
-from pulpit.store.migrations import is_current, upgrade
+from pulpit.store.migrations import UnusableTables, check_current, upgrade
 from pulpit.store.wakeups import Wakeup, WakeupSocket
 
 LOCK_WAIT_MS: Final = 30_000
-"""How long a transaction waits for another one's write lock on SQLite, in milliseconds."""
+"""How long a transaction waits for another one's lock, in milliseconds."""
+
+FROZEN_MS: Final = 600_000
+"""After how long PostgreSQL takes the locks of a transaction away whose process says nothing: it may be frozen."""
+
+CONNECT_SECONDS: Final = 10
+"""How long connecting to PostgreSQL may take."""
 
 RETRY_PAUSE: Final = 2.0
 """Seconds between two tries of `when_available`."""
 
 FILE_NAME: Final = "pulpit.db"
 
+_UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError)
+"""Of PostgreSQL too: a connection that broke, a server that stops or only reads, a deadlock, a lock held too long."""
+_WRONG_LOGIN: Final = ("28000", "28P01", "3D000")
+"""SQLSTATE of PostgreSQL: the user may not connect, the password is wrong, there is no such database."""
 _FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
+
+_TRY_TO_WRITE: Final = text("DELETE FROM alembic_version WHERE 0")
+_DATABASE_TIME: Final = select(func.clock_timestamp())
 
 T = TypeVar("T")
 
@@ -58,15 +74,18 @@ class Database:
         """Open the configured database, or SQLite in the data folder, and bring its tables up to date.
 
         Raises:
-            ConfigurationError: the URL cannot be read, or the database cannot be reached.
+            ConfigurationError: the URL cannot be read, or what stands there cannot be used by this version.
+            DatabaseUnavailable: its server does not answer now.
+            StorageFull: its disk is full; it was not looked at.
         """
-        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), wakeups)
-        try:
-            with database._engine.connect() as connection:
-                upgrade(connection)
-        except DBAPIError as error:
-            database.close()
-            raise ConfigurationError("[database] url", f"the database cannot be opened ({error.orig}).") from None
+        parsed = _parse(url) if url else _sqlite_url(data_dir / FILE_NAME)
+        database = cls(parsed, wakeups)
+        with database._opening(url) as connection:
+            upgrade(connection)
+            if database.is_sqlite:
+                # A file that cannot be written is told now, and not at the first event.
+                connection.execution_options(pulpit_writes=True).execute(_TRY_TO_WRITE)
+                connection.rollback()
         return database
 
     @classmethod
@@ -76,19 +95,41 @@ class Database:
         Raises:
             ConfigurationError: there is none, it is of another version, or it cannot be reached.
         """
-        if not url and not (data_dir / FILE_NAME).is_file():
+        if not url and not (data_dir / FILE_NAME).exists():
             raise ConfigurationError("[server] data_dir", f"there is no database in {data_dir}.")
         database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), wakeups)
-        try:
-            with database._engine.connect() as connection:
-                current = is_current(connection)
-        except DBAPIError as error:
-            database.close()
-            raise ConfigurationError("[database] url", f"the database cannot be opened ({error.orig}).") from None
-        if not current:
-            database.close()
-            raise ConfigurationError("[database] url", "its tables are of another version; start the server once.")
+        with database._opening(url) as connection:
+            check_current(connection)
         return database
+
+    @contextlib.contextmanager
+    def _opening(self, url: str) -> Iterator[Connection]:
+        """The first connection; what keeps it from being used becomes a sentence, and closes the database."""
+        place = self._engine.url
+        key = "[database] url" if url else "[server] data_dir"
+        name = (
+            str(place.database) if self.is_sqlite else f"the database {place.database} at {place.host or 'this host'}"
+        )
+        try:
+            with _in_words(), self._engine.connect() as connection:
+                yield connection
+        except UnusableTables as error:
+            self.close()
+            raise ConfigurationError(key, f"{name} {error}") from None
+        except StorageFull:
+            self.close()
+            raise
+        except DatabaseUnavailable as error:
+            self.close()
+            cause = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else None
+            if self.is_sqlite and "locked" not in str(cause):
+                raise ConfigurationError(key, _why_not_sqlite(Path(name), cause)) from None
+            if getattr(cause, "sqlstate", None) in _WRONG_LOGIN:
+                raise ConfigurationError(key, f"{name} cannot be opened ({_first_line(cause)}).") from None
+            raise
+        except DBAPIError as error:
+            self.close()
+            raise ConfigurationError(key, f"{name} cannot be opened ({_first_line(error.orig)}).") from None
 
     @property
     def is_sqlite(self) -> bool:
@@ -139,16 +180,44 @@ async def when_available(work: Callable[[], T]) -> T:
             await asyncio.sleep(RETRY_PAUSE)
 
 
+def database_time(connection: Connection) -> datetime:
+    """The time by which several servers compare: the database's own, whatever the clocks of their machines say."""
+    if connection.dialect.name == "sqlite":
+        return system_clock()
+    moment: datetime = connection.execute(_DATABASE_TIME).scalar_one()
+    return moment.astimezone(UTC)
+
+
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
-    """Turn what a database says when it cannot go on into an error of the house."""
+    """Turn what a database says when it cannot go on into an error of ours."""
     try:
         yield
-    except OperationalError as error:
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("All connections to the database are in use; try again.") from error
+    except DBAPIError as error:
         if any(sign in str(error.orig) for sign in _FULL):
             raise StorageFull("The disk of the database is full; make room and try again.") from error
-        first_line = str(error.orig).partition("\n")[0]
-        raise DatabaseUnavailable(f"The database cannot be used now ({first_line}); try again.") from error
+        if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:  # the latter: SQLite's for a damaged file
+            raise DatabaseUnavailable(
+                f"The database cannot be used now ({_first_line(error.orig)}); try again."
+            ) from error
+        raise
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _why_not_sqlite(path: Path, cause: BaseException | None) -> str:
+    """Why a file cannot be used as SQLite's database."""
+    if path.is_dir():
+        return f"{path} is a folder, where the database should be a file."
+    if "readonly" in str(cause) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+        return f"{path} cannot be written; look at its owner and mode, and whether its disk is mounted read-only."
+    if "not a database" in str(cause) or "malformed" in str(cause):
+        return f"{path} is damaged or no database ({cause}); restore a backup, or move it away to begin anew."
+    return f"{path} cannot be opened ({cause})."
 
 
 def _parse(url: str) -> URL:
@@ -180,9 +249,13 @@ def _engine(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+        engine = create_engine(
+            url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS}
+        )
     except ModuleNotFoundError:
         raise ConfigurationError("[database] url", "PostgreSQL needs: pip install 'pulpit[postgresql]'.") from None
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
 
 
 def _prepare_sqlite(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -190,6 +263,14 @@ def _prepare_sqlite(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     for pragma in (f"busy_timeout={LOCK_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _prepare_postgresql(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = raw.cursor()
+    cursor.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+    cursor.close()
+    raw.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

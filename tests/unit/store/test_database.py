@@ -1,8 +1,10 @@
 """Opening, migrating, waking and running out of room."""
 
 import asyncio
+import contextlib
+import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,76 @@ def test_a_database_that_cannot_be_is_said_in_a_sentence(tmp_path: Path, url: st
     with WakeupSocket(tmp_path) as wakeups, pytest.raises(ConfigurationError, match=words) as caught:
         Database.open(tmp_path, wakeups, url=url)
     assert caught.value.key == "[database] url"
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(b"\x89junk" * 1000)
+
+
+def truncated(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(20_000)
+
+
+def mangled(path: Path) -> None:
+    """Pages of zeros where tables were, behind a header that is right."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(path.stat().st_size - 4096))
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def told(statement: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return change
+
+
+def of_another_program(path: Path) -> None:
+    path.unlink()
+    told("CREATE TABLE users(name)")(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (junk, "is damaged or no database"),
+        (truncated, "is damaged or no database"),
+        (mangled, "is damaged or no database"),
+        (a_folder, "is a folder"),
+        (told("UPDATE alembic_version SET version_num = '0999'"), "written by a newer version of Pulpit"),
+        (of_another_program, r"tables of another program \(users\)"),
+    ],
+)
+@pytest.mark.parametrize("open_it", [Database.open, Database.look_into])
+def test_a_file_that_is_no_database_of_ours_is_one_sentence(
+    tmp_path: Path, change: Callable[[Path], None], words: str, open_it: Callable[..., Database]
+) -> None:
+    """C10."""
+    with fresh(tmp_path):
+        pass
+    path = tmp_path / FILE_NAME
+    for beside in tmp_path.glob(f"{FILE_NAME}-*"):
+        beside.unlink()
+    change(path)
+    with WakeupSocket(tmp_path) as wakeups, pytest.raises(ConfigurationError, match=words) as caught:
+        open_it(tmp_path, wakeups)
+    assert caught.value.key == "[server] data_dir"
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """C10: the file may be read, and nothing else."""
+    with fresh(tmp_path):
+        pass
+    url = f"sqlite:///file:{tmp_path / FILE_NAME}?mode=ro&uri=true"
+    with WakeupSocket(tmp_path) as wakeups, pytest.raises(ConfigurationError, match="cannot be written"):
+        Database.open(tmp_path, wakeups, url=url)

@@ -6,14 +6,26 @@ from sqlalchemy import Connection, inspect, text
 
 HEAD: Final = "0003"
 """The newest step; a test holds it against `versions/`. It spares every start the import of Alembic."""
+STEPS: Final = frozenset({"0001", HEAD})
+"""Every step that this version knows."""
+_OURS: Final = frozenset({"events", "listeners", "repositories", "tasks", "units", "users"})
+"""Tables that would be in our way if somebody else had made them."""
+
+
+class UnusableTables(Exception):
+    """What is in a database cannot be used by this version; the text goes on after the name of the database."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the steps that this database has not seen; all of them or none."""
-    if _revision(connection) == HEAD:
-        connection.rollback()
-        return
+    """Run the steps that this database has not seen; all of them or none.
+
+    Raises:
+        UnusableTables: a newer version has made the tables, or another program.
+    """
+    revision = _revision(connection)
     connection.rollback()
+    if revision == HEAD:
+        return
     from alembic import command  # noqa: PLC0415 - half a second that only a new or old database has to pay
     from alembic.config import Config  # noqa: PLC0415 - as above
 
@@ -23,13 +35,27 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def is_current(connection: Connection) -> bool:
-    """Whether the tables are those of this version."""
-    return _revision(connection) == HEAD
+def check_current(connection: Connection) -> None:
+    """Look whether the tables are those of this version.
+
+    Raises:
+        UnusableTables: they are not.
+    """
+    if _revision(connection) != HEAD:
+        raise UnusableTables("has the tables of an older version; start the server once.")
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    tables = set(inspect(connection).get_table_names())
+    if "alembic_version" not in tables:
+        if tables & _OURS:
+            names = ", ".join(sorted(tables & _OURS))
+            raise UnusableTables(f"has tables of another program ({names}); give Pulpit a database of its own.")
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if revision is not None and revision not in STEPS:
+        raise UnusableTables(
+            f"was written by a newer version of Pulpit (its tables are at {revision}, this version knows {HEAD}); "
+            "start that version, or restore the backup from before it."
+        )
     return revision
