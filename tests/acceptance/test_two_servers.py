@@ -1,6 +1,9 @@
 """Two servers on one PostgreSQL share the listeners, and one takes over when the other dies."""
 
 import logging
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,3 +69,30 @@ def test_listeners_are_shared_and_taken_over(tmp_path: Path, conf: tuple[str, st
                 assert [arrived.body["payload"]["n"] for arrived in subscriber.arrived] == list(range(20))
                 assert subscriber.numbers == sorted(subscriber.numbers)
             assert list(owners(database).values()) == [4]
+
+
+def test_a_copy_of_a_data_folder_is_refused_while_the_first_is_alive(
+    tmp_path: Path, conf: tuple[str, str, str]
+) -> None:
+    """C11: and it is not refused any more when the first has stopped, or when it has a name of its own."""
+    text, _, _ = conf
+    with pulpit(tmp_path / "one", text) as one:
+        copy = Server(tmp_path / "copy", text)
+        shutil.copytree(one.data_dir, copy.data_dir, ignore=shutil.ignore_patterns("bell", "*.lock"))
+        done = refused_start(copy)
+        assert done.returncode == 78, done.stderr
+        assert "this folder is a copy" in done.stderr
+        assert "Traceback" not in done.stderr
+        one.stop()
+        copy.start()
+        copy.stop()
+        one.start()
+        (copy.data_dir / "node").unlink()
+        copy.start()
+        copy.stop()
+
+
+def refused_start(server: Server) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pulpit.cli", "serve", "--config", str(server.data_dir.parent / "copy.conf")]
+    command += ["--data-dir", str(server.data_dir), "--port", "0", "--broker-port", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -21,6 +21,7 @@ from pulpit.events import Event, as_topic
 from pulpit.store import event_log, listeners, servers
 from pulpit.store.database import Database, when_available
 from pulpit.store.listeners import Listener, Move
+from pulpit.store.servers import Instance
 from pulpit.store.wakeups import Wakeup
 from pulpit.topics import TopicTrie
 
@@ -36,14 +37,16 @@ RESTART_PAUSE: Final = 1.0
 RENEW: Final = 4.0
 """Seconds between renewals; a lease outlives two that fail."""
 
+_ALONE: Final = Instance()
+
 _log = logging.getLogger(__name__)
 
 
 class Dispatcher:
     """The running delivery engine."""
 
-    def __init__(self, database: Database, types: NotifierTypes, clock: Clock, *, node: str = "") -> None:
-        """Prepare; `node` is this server's name where several share the database."""
+    def __init__(self, database: Database, types: NotifierTypes, clock: Clock, *, me: Instance = _ALONE) -> None:
+        """Prepare; `me` is this server where several share the database."""
         self._database: Final = database
         self._types: Final = types
         self._clock: Final = clock
@@ -53,7 +56,7 @@ class Dispatcher:
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_fired: Final = asyncio.Event()
         self._listeners_rang: Final = asyncio.Event()
-        self._leases: Final = Leases(database, node, clock, self._listeners_rang.set)
+        self._leases: Final = Leases(database, me, self._listeners_rang.set)
         self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
         self.announcements: Final = Announcements()
         """Rung when events have been announced."""
@@ -218,10 +221,9 @@ async def _set_or_due(event: asyncio.Event) -> None:
 class Leases:
     """The server's own listeners, kept by renewal; after a lease has run out nothing is its own any more."""
 
-    def __init__(self, database: Database, node: str, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, database: Database, me: Instance, changed: Callable[[], None]) -> None:
         self._database: Final = database
-        self._node: Final = node
-        self._clock: Final = clock
+        self._me: Final = me
         self._changed: Final = changed
         self._mine: set[str] | None = None if database.is_sqlite else set()
 
@@ -237,23 +239,38 @@ class Leases:
         sure_until = loop.time()
         while True:
             asked_at = loop.time()
+            renewal = asyncio.ensure_future(asyncio.to_thread(self._renew))
             try:
-                mine = await asyncio.to_thread(self._renew)
+                # A database that keeps silent may have answered others, who took what was ours when its time was over.
+                await asyncio.wait({renewal}, timeout=max(sure_until - asked_at, RENEW))
+                if not renewal.done():
+                    _log.warning("leases not renewed in time", extra={"action": "lease_not_renewed"})
+                    self._hold(set())
+                self._hold(await renewal)
                 sure_until = asked_at + servers.LEASE.total_seconds()
             except (StorageFull, DatabaseUnavailable) as error:
                 _log.warning("leases not renewed: %s", error, extra={"action": "lease_not_renewed"})
-                mine = self._mine if loop.time() < sure_until else set()
-            if mine != self._mine:
-                self._mine = mine
-                self._changed()
+                if loop.time() >= sure_until:
+                    self._hold(set())
             await asyncio.sleep(RENEW)
+
+    def _hold(self, mine: set[str]) -> None:
+        if mine != self._mine:
+            self._mine = mine
+            self._changed()
 
     def leave(self) -> None:
         """Let go of everything, so that others take over at once."""
         if self._mine is not None:
             with self._database.write() as tx:
-                servers.leave(tx, self._node)
+                servers.leave(tx, self._me)
 
     def _renew(self) -> set[str]:
         with self._database.write() as tx:
-            return servers.renew(tx, self._node, now=self._clock())
+            mine = servers.renew(tx, self._me)
+        if mine is None:
+            _log.error(
+                "another server has the name of this one; is its data folder a copy?",
+                extra={"action": "server_superseded", "node": self._me.node},
+            )
+        return mine or set()

@@ -104,7 +104,7 @@ class PositionWriter:
         """Send listeners back that nobody delivers to now."""
 
         def work(tx: Transaction) -> None:
-            for listener in replayed:
+            for listener in sorted(replayed, key=lambda listener: listener.id):
                 listeners.go_back(tx, listeners.get(tx.connection, listener.id))
 
         await self._write(work)

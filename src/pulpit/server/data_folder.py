@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.errors import ConfigurationError
+from pulpit.store.servers import Instance
 
 OLD_WORKERS_GONE_WITHIN: Final = 10.0
 """Seconds for which a new server waits for the workers of a dead one."""
 _KEY: Final = "[server] data_dir"
-_NAME_FILE: Final = "node"
+NAME_FILE: Final = "node"
 
 
 def prepare(data_dir: Path) -> None:
@@ -84,10 +85,20 @@ def worked_in(data_dir: Path) -> Iterator[None]:
 
 def node_name(data_dir: Path) -> str:
     """The name of the server in this folder: the host's, and letters that stay the same over restarts."""
-    path = data_dir / _NAME_FILE
+    path = data_dir / NAME_FILE
     if not path.exists():
         path.write_text(secrets.token_hex(3), encoding="ascii")
     return f"{socket.gethostname()}-{path.read_text(encoding='ascii')}"
+
+
+def instance(data_dir: Path, node: str) -> Instance:
+    """This process, and the very folder that it serves: a copy of the folder is another one."""
+    found = data_dir.stat()
+    try:
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        machine = socket.gethostname()
+    return Instance(node=node, id=secrets.token_hex(8), home=f"{machine}:{found.st_dev}:{found.st_ino}")
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,8 +49,10 @@ from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
 from pulpit.settings import Settings
+from pulpit.store import servers
 from pulpit.store.database import Database
 from pulpit.store.retention import Retention
+from pulpit.store.servers import Instance
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.recovery import sweep, sweep_uploads
 from pulpit.tasks.schedules import Scheduler
@@ -97,6 +99,8 @@ async def _serve(settings: Settings) -> None:
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
         database = Database.open(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
+        me = data_folder.instance(settings.data_dir, node)
+        await _take_name(database, me)
         password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
         await asyncio.to_thread(recover, database, settings.data_dir)
         reason = "The server ended while this task ran."
@@ -106,9 +110,9 @@ async def _serve(settings: Settings) -> None:
         outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
         kinds = _notifier_types(settings, publisher, node)
-        dispatcher = Dispatcher(database, kinds, system_clock, node=node)
+        dispatcher = Dispatcher(database, kinds, system_clock, me=me)
         supervisor = _supervisor(settings, database, node)
-        scheduler = Scheduler(database, system_clock)
+        scheduler = Scheduler(database, database.clock)
         handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
         stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
@@ -144,6 +148,36 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             sentence = f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port."
             raise ConfigurationError("[server] port", sentence) from None
         yield listening
+
+
+async def _take_name(database: Database, me: Instance) -> None:
+    """Be the one server of this name in a database that several share.
+
+    Raises:
+        ConfigurationError: a server of another folder has it and is alive, so one of the folders is a copy.
+    """
+    if database.is_sqlite:
+        return
+
+    def enter() -> datetime | None:
+        with database.write() as tx:
+            return servers.enter(tx, me)
+
+    def take_over(seen_at: datetime) -> bool:
+        with database.write() as tx:
+            return servers.take_over(tx, me, seen_at=seen_at)
+
+    seen_at = await asyncio.to_thread(enter)
+    if seen_at is None:
+        return
+    _log.warning("waiting whether another server has this name", extra={"action": "server_name_taken", "node": me.node})
+    await asyncio.sleep(servers.LEASE.total_seconds())
+    if not await asyncio.to_thread(take_over, seen_at):
+        sentence = (
+            f"another server with the name {me.node} uses the same database, so this folder is a copy of its folder; "
+            f"stop that server, or remove the file {data_folder.NAME_FILE} here, and this one gets a name of its own."
+        )
+        raise ConfigurationError("[server] data_dir", sentence)
 
 
 async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embedded | None:

@@ -162,6 +162,13 @@ class Database:
         for wakeup in transaction.wakeups:
             self._wakeups.send(wakeup)
 
+    def clock(self) -> datetime:
+        """The time by which servers that share this database compare: its own."""
+        if self.is_sqlite:
+            return system_clock()
+        with self.read() as connection:
+            return database_time(connection)
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

@@ -58,14 +58,23 @@ class NewEvent:
     body: str
 
 
+def lock(tx: Transaction) -> None:
+    """Be the only one who writes into the log until the transaction ends; SQLite's write lock does so already.
+
+    Locks are taken in one order: rows of tasks and listeners, this one, then rows of schedules. Who fires and then
+    writes one of the former takes that first; who writes a schedule and may fire later takes this before it.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(_POSTGRESQL_LOCK)
+
+
 def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
     """Write one event into the log; it exists when, and only when, the transaction is committed.
 
     A counted event draws the next number of its repository.
     """
+    lock(tx)
     dialect = tx.connection.dialect.name
-    if dialect == "postgresql":
-        tx.connection.execute(_POSTGRESQL_LOCK)
     repo_number = None
     if counted and new.repo_id is not None:
         drawn = tx.connection.execute(_NEXT_OF_REPOSITORY[dialect], {"repo_id": new.repo_id})

@@ -196,7 +196,8 @@ def go_back(tx: Transaction, listener: Listener) -> None:
 
 def settle(tx: Transaction, moves: Iterable[Move]) -> None:
     """Record how far listeners are; a position never moves back by this, nor past a replay."""
-    rows = [{"of": move.listener_id, "in_epoch": move.epoch, "to": move.position} for move in moves]
+    in_order = sorted(moves, key=lambda move: move.listener_id)  # the one order in which their rows are locked
+    rows = [{"of": move.listener_id, "in_epoch": move.epoch, "to": move.position} for move in in_order]
     if rows:
         tx.connection.execute(_SETTLE, rows)
 

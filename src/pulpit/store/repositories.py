@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pulpit.errors import DuplicateResource, MissingResource
 from pulpit.ids import object_id
+from pulpit.store import event_log
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
 
@@ -214,12 +215,14 @@ def change_distributor(tx: Transaction, repo_id: str, distributor_id: str, **col
 
 def remove_importer(tx: Transaction, repo_id: str) -> None:
     """Detach the importer with its schedules, if there is one."""
+    event_log.lock(tx)
     tx.connection.execute(delete(schedules).where((schedules.c.repo_id == repo_id) & (schedules.c.action == "sync")))
     tx.connection.execute(delete(importers).where(importers.c.repo_id == repo_id))
 
 
 def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> None:
     """Detach a distributor with its schedules, if there is one."""
+    event_log.lock(tx)
     its = (schedules.c.repo_id == repo_id) & (schedules.c.action == "publish")
     tx.connection.execute(delete(schedules).where(its & (schedules.c.plugin_id == distributor_id)))
     tx.connection.execute(
@@ -229,6 +232,7 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> No
 
 def remove(tx: Transaction, repo_id: str) -> None:
     """Delete a repository with its importer, distributors, schedules and associations; its units stay, as orphans."""
+    event_log.lock(tx)
     tx.connection.execute(delete(associations).where(associations.c.repo_id == repo_id))
     for table in (schedules, importers, distributors):
         tx.connection.execute(delete(table).where(table.c.repo_id == repo_id))

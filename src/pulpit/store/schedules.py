@@ -114,6 +114,20 @@ def due(tx: Transaction, *, now: datetime, limit: int) -> Sequence[Schedule]:
     return [Schedule(**row) for row in found.mappings()]
 
 
+def later_than(tx: Transaction, moment: datetime) -> Sequence[Schedule]:
+    """Enabled schedules whose next slot lies behind a moment; on PostgreSQL one server at a time asks."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(_POSTGRESQL_LOCK)
+    wanted = select(schedules).where(_enabled() & (schedules.c.next_run > moment)).order_by(schedules.c.id)
+    return [Schedule(**row) for row in tx.connection.execute(wanted).mappings()]
+
+
+def reckon(tx: Transaction, schedule_id: str, *, first_run: datetime, next_run: datetime) -> None:
+    """Write slots that were reckoned anew."""
+    this = update(schedules).where(schedules.c.id == schedule_id)
+    tx.connection.execute(this.values(first_run=first_run, next_run=next_run))
+
+
 def met(tx: Transaction, schedule: Schedule, task_id: str, *, next_run: datetime, now: datetime) -> None:
     """Note that a slot became a task; the last of a limited number disables the schedule."""
     left = None if schedule.remaining_runs is None else schedule.remaining_runs - 1

@@ -127,6 +127,8 @@ servers = Table(
     metadata,
     Column("node", String(255), primary_key=True),
     Column("seen_at", Time, nullable=False),
+    Column("instance", String(32)),
+    Column("home", String(255)),
 )
 
 dead_letters = Table(

@@ -1,65 +1,126 @@
-"""Who delivers to which listener, where several servers share a PostgreSQL.
+"""The servers that share a PostgreSQL: which of them are alive, and who delivers to which listener.
 
-A server that is alive says so in its row and renews its leases; what a dead one held is free when its time is over.
-Each takes its fair share, so listeners spread over the servers by themselves.
+A server that is alive renews its row and its leases; what a dead one held is free when its time is over. Each takes its
+fair share, so listeners spread over the servers by themselves. All times are the database's own, so no server is
+believed to be dead, and no lease to be over, because the clock of a machine is wrong.
+
+Locks are taken in one order: the advisory one, then the row of a server, then rows of listeners by their ids.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pulpit.store.database import Transaction
-from pulpit.store.schema import listeners, servers
+from pulpit.store.database import Transaction, database_time
+from pulpit.store.schema import listeners, servers, tasks
+from pulpit.store.tasks import RUNNING
 
 LEASE: Final = timedelta(seconds=15)
 """For how long a listener is a server's own without renewal."""
-GONE_AFTER: Final = timedelta(seconds=60)
-"""After how long a silent server counts as dead, and its tasks as lost."""
 
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085749)")
 
 
-def renew(tx: Transaction, node: str, *, now: datetime) -> set[str]:
-    """Say that a server is alive and return the ids of the listeners that are its own until `now + LEASE`."""
-    if tx.connection.dialect.name == "postgresql":
-        tx.connection.execute(_POSTGRESQL_LOCK)
-    _say_alive(tx, node, now)
-    mine = listeners.c.lease_owner == node
-    share = _fair_share(tx.connection, now)
-    held = list(tx.connection.execute(select(listeners.c.id).where(mine).order_by(listeners.c.id)).scalars())
-    tx.connection.execute(update(listeners).where(listeners.c.id.in_(held[share:])).values(lease_owner=None))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instance:
+    """One process that serves under a name; `node` is the server's name, which survives restarts."""
+
+    node: str = ""
+    id: str = ""
+    """Of this process alone."""
+    home: str = ""
+    """Which folder of which machine it serves."""
+
+
+def enter(tx: Transaction, me: Instance) -> datetime | None:
+    """Take the name of a server for this process.
+
+    Returns:
+        `None` if it is taken. If a process of another folder has it and has been seen lately, nothing is changed, and
+        this is when that was.
+    """
+    _lock(tx)
+    row = tx.connection.execute(select(servers).where(servers.c.node == me.node)).one_or_none()
+    is_anothers = row is not None and row.instance is not None and row.home != me.home
+    if row is not None and is_anothers and row.seen_at >= database_time(tx.connection) - LEASE:
+        seen_at: datetime = row.seen_at
+        return seen_at
+    _say_alive(tx, me)
+    return None
+
+
+def take_over(tx: Transaction, me: Instance, *, seen_at: datetime) -> bool:
+    """Take a name from a process that has not been seen since; false if it has been."""
+    _lock(tx)
+    now_at = tx.connection.execute(select(servers.c.seen_at).where(servers.c.node == me.node)).scalar()
+    if now_at not in (None, seen_at):
+        return False
+    _say_alive(tx, me)
+    return True
+
+
+def renew(tx: Transaction, me: Instance) -> set[str] | None:
+    """Say that a server is alive and return the ids of the listeners that are its own for the time of a lease.
+
+    `None` if another process has its name by now: nothing is its own any more.
+    """
+    _lock(tx)
+    row = tx.connection.execute(select(servers.c.instance).where(servers.c.node == me.node)).one_or_none()
+    if row is not None and row.instance not in (None, me.id):
+        return None
+    now = _say_alive(tx, me)
+    alive = tx.connection.execute(select(func.count()).where(servers.c.seen_at >= now - LEASE)).scalar_one()
+    every = tx.connection.execute(select(func.count()).select_from(listeners)).scalar_one()
+    share = -(-every // max(alive, 1))
+    held = _locked_ids(tx, listeners.c.lease_owner == me.node)
     free = or_(listeners.c.lease_owner.is_(None), listeners.c.lease_until < now)
-    wanted = select(listeners.c.id).where(free).order_by(listeners.c.id).limit(max(share - len(held), 0))
-    taken = list(tx.connection.execute(wanted).scalars()) if len(held) < share else []
+    taken = _locked_ids(tx, free, limit=share - len(held)) if len(held) < share else []
     kept = [*held[:share], *taken]
-    tx.connection.execute(
-        update(listeners).where(listeners.c.id.in_(kept)).values(lease_owner=node, lease_until=now + LEASE)
-    )
+    let_go = listeners.c.id.in_(held[share:])
+    tx.connection.execute(update(listeners).where(let_go).values(lease_owner=None))
+    mine = update(listeners).where(listeners.c.id.in_(kept))
+    tx.connection.execute(mine.values(lease_owner=me.node, lease_until=now + LEASE))
     return set(kept)
 
 
-def leave(tx: Transaction, node: str) -> None:
-    """Let go of everything that a server holds, as it stops."""
-    tx.connection.execute(update(listeners).where(listeners.c.lease_owner == node).values(lease_owner=None))
-    tx.connection.execute(delete(servers).where(servers.c.node == node))
+def leave(tx: Transaction, me: Instance) -> None:
+    """Let go of everything that a server holds, as it stops, unless another process has its name by now."""
+    _lock(tx)
+    gone = delete(servers).where((servers.c.node == me.node) & (servers.c.instance == me.id))
+    if tx.connection.execute(gone).rowcount:
+        held = _locked_ids(tx, listeners.c.lease_owner == me.node)
+        tx.connection.execute(update(listeners).where(listeners.c.id.in_(held)).values(lease_owner=None))
 
 
-def bury_silent(tx: Transaction, *, now: datetime) -> Sequence[str]:
-    """Strike the servers off that have said nothing for too long, and return them."""
-    silent = servers.c.seen_at < now - GONE_AFTER
-    return list(tx.connection.execute(delete(servers).where(silent).returning(servers.c.node)).scalars())
+def heartbeats(connection: Connection) -> dict[str, datetime | None]:
+    """When each server was last seen; `None` for one of which nothing is left but tasks that run."""
+    owners = connection.execute(select(tasks.c.worker_name).where(tasks.c.state == RUNNING).distinct()).scalars()
+    only_tasks: dict[str, datetime | None] = {(owner or "").rpartition("@")[2]: None for owner in owners}
+    return only_tasks | {row.node: row.seen_at for row in connection.execute(select(servers.c.node, servers.c.seen_at))}
 
 
-def _say_alive(tx: Transaction, node: str, now: datetime) -> None:
+def strike_off(tx: Transaction, node: str, *, seen_at: datetime | None) -> None:
+    """Forget a server that has not been seen since; call it when its tasks have their ends."""
+    tx.connection.execute(delete(servers).where((servers.c.node == node) & (servers.c.seen_at == seen_at)))
+
+
+def _lock(tx: Transaction) -> None:
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(_POSTGRESQL_LOCK)
+
+
+def _say_alive(tx: Transaction, me: Instance) -> datetime:
+    now = database_time(tx.connection)
+    values = {"seen_at": now, "instance": me.id, "home": me.home}
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    row = dialect.insert(servers).values(node=node, seen_at=now)
-    tx.connection.execute(row.on_conflict_do_update(index_elements=["node"], set_={"seen_at": now}))
+    row = dialect.insert(servers).values(node=me.node, **values)
+    tx.connection.execute(row.on_conflict_do_update(index_elements=["node"], set_=values))
+    return now
 
 
-def _fair_share(connection: Connection, now: datetime) -> int:
-    alive = connection.execute(select(func.count()).where(servers.c.seen_at >= now - LEASE)).scalar_one()
-    every = connection.execute(select(func.count()).select_from(listeners)).scalar_one()
-    return -(-every // max(alive, 1))
+def _locked_ids(tx: Transaction, which: ColumnElement[bool], *, limit: int | None = None) -> list[str]:
+    wanted = select(listeners.c.id).where(which).order_by(listeners.c.id).limit(limit).with_for_update()
+    return list(tx.connection.execute(wanted).scalars())

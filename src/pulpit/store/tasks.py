@@ -7,7 +7,7 @@ worker that was declared dead finds its task no longer its own and can change no
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -80,7 +80,6 @@ class Ended:
     """None leaves the last one that was written."""
     result: Any = None
     error: dict[str, Any] | None = None
-    spawned: list[str] = field(default_factory=list)
 
 
 def add(tx: Transaction, new: NewTask, *, now: datetime) -> Task:
@@ -168,7 +167,7 @@ def end(tx: Transaction, task_id: str, worker_name: str, ended: Ended, *, now: d
     columns: dict[str, Any] = {"state": ended.state, "result": ended.result, "error": ended.error}
     if ended.progress_report is not None:
         columns["progress_report"] = ended.progress_report
-    done = tx.connection.execute(_own(task_id, worker_name).values(finish_time=now, spawned=ended.spawned, **columns))
+    done = tx.connection.execute(_own(task_id, worker_name).values(finish_time=now, **columns))
     if done.rowcount != 1:
         return None
     tx.wakeups.add(Wakeup.TASKS)  # the next task of the same resource may now be taken

@@ -12,7 +12,7 @@ from pulpit.clock import Clock
 from pulpit.errors import PulpitError
 from pulpit.events import PUBLISH_FINISH, SYNC_FINISH
 from pulpit.fire import fire
-from pulpit.store import history, tasks
+from pulpit.store import event_log, history, tasks
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.tasks import Ended, Task
@@ -54,18 +54,19 @@ def end(database: Database, task: Task, completion: Completion, clock: Clock) ->
 
 
 def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock) -> None:
-    now = clock()
-    followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     ended = Ended(
         state=completion.state,
         progress_report=completion.progress_report,
         result=completion.result,
         error=completion.error,
-        spawned=[follower.id for follower in followers],
     )
-    final = tasks.end(tx, task.id, task.worker_name or "", ended, now=now)
+    final = tasks.end(tx, task.id, task.worker_name or "", ended, now=clock())
     if final is None:
         raise _NotMineAnymoreError
+    event_log.lock(tx)  # the task's row comes before the log, and that of a schedule behind it
+    followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
+    if followers:
+        final = tasks.amend(tx, task.id, spawned=[follower.id for follower in followers])
     _close_records(tx, final, completion.ending, clock)
     note_end(tx, final, clock)
     announce(tx, final, clock)

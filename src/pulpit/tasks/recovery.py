@@ -1,6 +1,8 @@
 """What dead workers and servers leave: tasks that run nowhere, and uploads whose import will never come."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,10 @@ from pulpit.tasks.completion import end, lost
 
 QUEUED_UPLOADS: Final = Path("uploads", "queued")
 """Below the data folder; whoever queues an import puts the file there."""
+LOOK_SPACING: Final = 15.0
+"""Least seconds between two looks at the heartbeats of other servers."""
+LOOKS: Final = 4
+"""Looks over which a heartbeat must stand still: a minute."""
 
 
 def sweep(
@@ -29,6 +35,33 @@ def sweep(
         recover(task)
         count += end(database, task, lost(task, reason), clock)
     return count
+
+
+class SilentServers:
+    """Which of the servers that share a database are dead: those whose heartbeat stood still over several looks.
+
+    No two clocks are compared, and a look that the database keeps waiting is one look: neither a clock that is wrong
+    nor a database that paused makes a server look dead.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic: Final = monotonic
+        self._next_look = 0.0
+        self._unchanged: dict[str, tuple[datetime | None, int]] = {}
+        """The last heartbeat of each, and for how many looks it has been that."""
+
+    def dead(self, heartbeats: Mapping[str, datetime | None]) -> list[str]:
+        """Note what is seen now, and return the names of those that are dead."""
+        now = self._monotonic()
+        if now < self._next_look:
+            return []
+        self._next_look = now + LOOK_SPACING
+        before = self._unchanged
+        self._unchanged = {}
+        for node, beat in heartbeats.items():
+            last, looks = before.get(node, (beat, -1))
+            self._unchanged[node] = (beat, looks + 1 if beat == last else 0)
+        return [node for node, (_, looks) in self._unchanged.items() if looks >= LOOKS]
 
 
 def sweep_uploads(database: Database, data_dir: Path) -> int:

@@ -7,6 +7,7 @@ that comes while the task of the last one is still waiting or running goes by, s
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +17,7 @@ from pulpit.clock import Clock
 from pulpit.errors import MissingResource, PulpitError
 from pulpit.events import SCHEDULE_DISABLED
 from pulpit.fire import fire
-from pulpit.store import schedules, tasks
+from pulpit.store import event_log, schedules, tasks
 from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.schedules import Schedule
 from pulpit.store.tasks import Task
@@ -27,6 +28,8 @@ from pulpit.tasks.reports import call_report
 LOOK_AROUND: Final = 20.0
 """Seconds after which the schedules are looked at though nobody called: the clock may be set, or another server of the
 same database may have been given a new one."""
+CLOCK_IS_SET: Final = 1.0
+"""Seconds by which the clock may differ from what has passed before it counts as set."""
 AT_ONCE: Final = 100
 """Schedules in one transaction."""
 
@@ -36,9 +39,12 @@ _log = logging.getLogger(__name__)
 class Scheduler:
     """Meets every slot when it comes."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database: Final = database
         self._clock: Final = clock
+        self._monotonic: Final = monotonic
+        self._ahead: float | None = None
+        """Seconds by which the clock was ahead of the monotonic one at the last look."""
         self._woken: Final = asyncio.Event()
 
     @property
@@ -50,13 +56,39 @@ class Scheduler:
         """Meet slots until cancelled."""
         while True:
             self._woken.clear()
-            coming = await when_available(lambda: meet_slots(self._database, self._clock))
+            pause = await when_available(self.look)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause(coming)):
+                async with asyncio.timeout(pause):
                     await self._woken.wait()
 
-    def _pause(self, coming: datetime | None) -> float:
-        return LOOK_AROUND if coming is None else min(LOOK_AROUND, max((coming - self._clock()).total_seconds(), 0))
+    def look(self) -> float:
+        """Meet the slots that have come, and return for how many seconds there is nothing to do.
+
+        What the clock said before it was set right, even before a restart, is reckoned anew.
+        """
+        ahead = self._clock().timestamp() - self._monotonic()
+        if self._ahead is None or abs(ahead - self._ahead) > CLOCK_IS_SET:
+            reckon_anew(self._database, self._clock)
+        self._ahead = ahead
+        coming = meet_slots(self._database, self._clock)
+        if coming is None:
+            return LOOK_AROUND
+        return min(LOOK_AROUND, max((coming - self._clock()).total_seconds(), 0))
+
+
+def reckon_anew(database: Database, clock: Clock) -> None:
+    """Let no schedule sleep beyond its next slot from now on, as it would after the clock was ahead and is set back."""
+    now = clock()
+    with database.write() as tx:
+        for schedule in schedules.later_than(tx, now):
+            with contextlib.suppress(PulpitError):  # it will be found impossible when its slot comes
+                interval = intervals.parse(schedule.schedule)
+                first = schedule.first_run if interval.start else min(schedule.first_run, first_slot(interval, now=now))
+                coming = coming_slot(interval, first, total_run_count=schedule.total_run_count, now=now)
+                if coming < schedule.next_run:
+                    schedules.reckon(tx, schedule.id, first_run=first, next_run=coming)
+                    extra = {"action": "schedule_reckoned", "schedule": schedule.id, "repository": schedule.repo_id}
+                    _log.warning("the clock was set back: a schedule runs earlier than it was to", extra=extra)
 
 
 def meet_slots(database: Database, clock: Clock) -> datetime | None:
@@ -64,11 +96,13 @@ def meet_slots(database: Database, clock: Clock) -> datetime | None:
     while True:
         with database.read() as connection:
             coming = schedules.next_slot(connection)
-        if coming is None or coming > clock():
+        now = clock()
+        if coming is None or coming > now:
             return coming
         with database.write() as tx:
-            now = clock()
-            outcomes = [(schedule, _meet(tx, schedule, now)) for schedule in schedules.due(tx, now=now, limit=AT_ONCE)]
+            found = schedules.due(tx, now=now, limit=AT_ONCE)
+            event_log.lock(tx)  # before any row of a schedule, as everybody who fires and then writes one
+            outcomes = [(schedule, _meet(tx, schedule, now)) for schedule in found]
         for schedule, outcome in outcomes:
             extra = {"action": f"schedule_{outcome}", "schedule": schedule.id, "repository": schedule.repo_id}
             _log.info("a slot of a schedule: %s", outcome, extra=extra)

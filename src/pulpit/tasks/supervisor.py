@@ -11,15 +11,17 @@ import logging
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.store import servers, tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.wakeups import Wakeup
-from pulpit.tasks.recovery import sweep
+from pulpit.tasks.recovery import SilentServers, sweep
 
 RESTART_PAUSE: Final = 1.0
 """Seconds before the place of a dead worker is filled again."""
@@ -81,6 +83,7 @@ class Supervisor:
         self._recover: Final = recover
         self._workers: Final[dict[str, _Worker]] = {}
         self._woken: Final = asyncio.Event()
+        self._silent: Final = SilentServers()
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
@@ -101,7 +104,7 @@ class Supervisor:
                 for worker in self._workers.values():
                     worker.tell("wake")
                 await self._pass_cancellations()
-                await self._bury_silent_servers()
+                await self._end_dead_servers()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AROUND):
                         await self._woken.wait()
@@ -157,16 +160,24 @@ class Supervisor:
     async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
         await when_available(lambda: sweep(self._database, worker_pattern, reason, self._clock, recover))
 
-    async def _bury_silent_servers(self) -> None:
+    async def _end_dead_servers(self) -> None:
         """End what servers have left that share the database and are dead."""
-        if not self._database.is_sqlite:
-            for node in await when_available(self._silent):
-                reason = f"The server {node} died while this task ran."
-                await self._sweep(f"@{node}", reason, lambda _: None)  # their data folder is not ours
+        if self._database.is_sqlite:
+            return
+        heartbeats = await when_available(self._heartbeats)
+        for node in self._silent.dead(heartbeats):
+            _log.error("a server is dead", extra={"action": "server_dead", "node": node})
+            reason = f"The server {node} died while this task ran."
+            await self._sweep(f"@{node}", reason, lambda _: None)  # its data folder is not ours
+            await when_available(partial(self._strike_off, node, heartbeats[node]))  # whoever dies before it ends this
 
-    def _silent(self) -> Sequence[str]:
+    def _heartbeats(self) -> dict[str, datetime | None]:
+        with self._database.read() as connection:
+            return {node: beat for node, beat in servers.heartbeats(connection).items() if node != self._node}
+
+    def _strike_off(self, node: str, seen_at: datetime | None) -> None:
         with self._database.write() as tx:
-            return servers.bury_silent(tx, now=self._clock())
+            servers.strike_off(tx, node, seen_at=seen_at)
 
     def _insist(self, worker: _Worker, task_id: str) -> None:
         """Kill a worker that has not let go of a cancelled task."""

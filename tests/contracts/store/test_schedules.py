@@ -15,7 +15,7 @@ from pulpit.store.schedules import NewSchedule, Schedule
 from pulpit.store.tasks import Task
 from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, canceled, end, error_report
-from pulpit.tasks.schedules import coming_slot, first_slot, meet_slots
+from pulpit.tasks.schedules import Scheduler, coming_slot, first_slot, meet_slots
 from support.catalogue import check
 from support.database import log
 
@@ -233,3 +233,85 @@ def test_several_servers_meet_each_slot_once(database: Database) -> None:
     for server in servers:
         server.join()
     assert sorted(task.arguments["repo_id"] for task in queued(database)) == sorted(f"zoo-{n}" for n in range(30))
+
+
+class Machine:
+    """A clock that can be set, and one that cannot."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment, self.passed = moment, 0.0
+
+    def clock(self) -> datetime:
+        return self.moment
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def go_on(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        self.passed += seconds
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+@pytest.mark.parametrize("interval", ["PT10S", "2031-05-04T12:00:00Z/PT10S", "R100/PT10S", "2031-01-31T12:00:00Z/P1M"])
+def test_a_clock_that_was_ahead_and_is_right_again_keeps_no_schedule_asleep(
+    database: Database, interval: str, restarted: bool
+) -> None:
+    """C7: twenty days ahead for half a minute."""
+    machine = Machine(NOON)
+    add_repository(database)
+    schedule = add_schedule(database, interval)
+    scheduler = Scheduler(database, machine.clock, machine.monotonic)
+    scheduler.look()
+    expected = look(database, schedule).next_run
+    machine.moment += timedelta(days=40)
+    run_the_task(database, tasks.FINISHED, machine.moment)
+    scheduler.look()
+    machine.go_on(30)
+    machine.moment -= timedelta(days=40)
+    assert look(database, schedule).next_run > machine.moment + timedelta(days=9)
+    if restarted:
+        scheduler = Scheduler(database, machine.clock, machine.monotonic)
+    scheduler.look()
+    assert look(database, schedule).next_run <= max(machine.moment + timedelta(seconds=10), expected)
+    assert look(database, schedule).next_run > machine.moment
+
+
+def test_a_schedule_made_while_the_clock_was_ahead_runs_from_when_it_is_right(database: Database) -> None:
+    """C7: without a start of its own, its first slot is the clock's too."""
+    machine = Machine(NOON)
+    add_repository(database)
+    schedule = add_schedule(database, "PT10S")
+    machine.moment -= timedelta(days=20)
+    scheduler = Scheduler(database, machine.clock, machine.monotonic)
+    scheduler.look()
+    assert len(queued(database)) == 1
+    assert look(database, schedule).next_run == machine.moment + timedelta(seconds=10)
+
+
+def test_a_start_in_the_future_stays_there_when_the_clock_is_set(database: Database) -> None:
+    """C7: what a person wrote is no slip of the clock."""
+    machine = Machine(NOON)
+    add_repository(database)
+    schedule = add_schedule(database, "2031-06-01T00:00:00Z/P1D")
+    scheduler = Scheduler(database, machine.clock, machine.monotonic)
+    scheduler.look()
+    machine.moment -= timedelta(days=300)
+    scheduler.look()
+    assert look(database, schedule).next_run == datetime(2031, 6, 1, tzinfo=UTC)
+    assert queued(database) == []
+
+
+def test_a_clock_that_was_behind_and_is_right_again_meets_what_is_overdue_once(database: Database) -> None:
+    """C7, the other way: a machine that begins in 1970 until it has asked for the time."""
+    machine = Machine(datetime(1970, 1, 1, 0, 5, tzinfo=UTC))
+    add_repository(database)
+    schedule = add_schedule(database, "PT1H")
+    scheduler = Scheduler(database, machine.clock, machine.monotonic)
+    scheduler.look()
+    assert len(queued(database)) == 1, "its first slot was reckoned from a clock that was ahead of this one"
+    run_the_task(database, tasks.FINISHED, machine.moment)
+    machine.moment = NOON + timedelta(minutes=20)
+    scheduler.look()
+    assert len([task for task in queued(database) if task.state == tasks.WAITING]) == 1
+    assert NOON < look(database, schedule).next_run <= machine.moment + timedelta(hours=1)

@@ -1,0 +1,283 @@
+"""Servers that share a PostgreSQL: who is alive, who delivers to whom, and who may have a name."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pulpit.clock import system_clock
+from pulpit.errors import DatabaseUnavailable
+from pulpit.store import listeners, repositories, schedules, servers, tasks
+from pulpit.store.database import Database, database_time
+from pulpit.store.listeners import Listener, Move
+from pulpit.store.servers import Instance
+from pulpit.store.tasks import NewTask
+from pulpit.store.wakeups import WakeupSocket
+from pulpit.tasks import queue
+from pulpit.tasks.completion import Completion, end
+from pulpit.tasks.recovery import LOOK_SPACING, LOOKS, SilentServers
+from pulpit.tasks.schedules import meet_slots
+from pulpit.tasks.supervisor import Supervisor
+from support.postgresql import PostgreSQL
+
+ONE = Instance(node="one", id="1", home="here")
+TWO = Instance(node="two", id="2", home="there")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def shared(tmp_path: Path, cluster: PostgreSQL) -> Iterator[Database]:
+    with WakeupSocket(tmp_path) as wakeups:
+        database = Database.open(tmp_path, wakeups, url=cluster.fresh())
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def add_listeners(database: Database, count: int) -> list[Listener]:
+    with database.write() as tx:
+        return [listeners.add(tx, "http", {}, ["*"], now=system_clock()) for _ in range(count)]
+
+
+def renew(database: Database, me: Instance) -> set[str] | None:
+    with database.write() as tx:
+        return servers.renew(tx, me)
+
+
+def run_a_task(database: Database, worker: str) -> tasks.Task:
+    with database.write() as tx:
+        tasks.add(tx, NewTask(task_type="x", arguments={}, tags=[]), now=system_clock())
+        task = tasks.claim(tx, worker, now=system_clock())
+    assert task
+    return task
+
+
+def state_of(database: Database, task: tasks.Task) -> str:
+    with database.read() as connection:
+        return tasks.get(connection, task.id).state
+
+
+@contextmanager
+def supervising(database: Database, node: str, skew: timedelta) -> Iterator[Supervisor]:
+    yield Supervisor(
+        database,
+        lambda: system_clock() + skew,
+        node=node,
+        count=0,
+        module="",
+        briefing={},
+        stop_timeout=1,
+        recover=lambda _: None,
+    )
+
+
+@pytest.mark.parametrize("skew", [timedelta(seconds=90), timedelta(days=20), timedelta(days=-20)])
+def test_a_server_whose_clock_is_wrong_declares_nobody_dead(shared: Database, skew: timedelta) -> None:
+    """C8: the other says that it is alive, and its running task goes on."""
+    task = run_a_task(shared, "worker-0.aa@two")
+    renew(shared, TWO)
+    with supervising(shared, "one", skew) as supervisor:
+        for _ in range(LOOKS + 2):
+            supervisor._silent._next_look = 0
+            renew(shared, TWO)
+            asyncio.run(supervisor._end_dead_servers())
+    assert state_of(shared, task) == tasks.RUNNING
+
+
+def test_leases_are_judged_by_the_clock_of_the_database(shared: Database) -> None:
+    """C8: nothing that a server says about time reaches a lease."""
+    add_listeners(shared, 4)
+    mine = renew(shared, ONE)
+    assert mine is not None
+    assert len(mine) == 4
+    assert renew(shared, TWO) == set()
+    mine = renew(shared, ONE)
+    assert mine is not None
+    assert len(mine) == 2
+    with shared.read() as connection:
+        until = connection.execute(sa.text("SELECT max(lease_until) FROM listeners")).scalar_one()
+        now = database_time(connection)
+    assert abs(until / 1e6 - (now + servers.LEASE).timestamp()) < 5
+
+
+def test_a_server_that_stands_still_is_dead_and_its_tasks_end(shared: Database) -> None:
+    task = run_a_task(shared, "worker-0.aa@two")
+    renew(shared, TWO)
+    with supervising(shared, "one", timedelta(0)) as supervisor:
+        for look in range(LOOKS + 1):
+            assert state_of(shared, task) == tasks.RUNNING, look
+            supervisor._silent._next_look = 0
+            asyncio.run(supervisor._end_dead_servers())
+    assert state_of(shared, task) == tasks.ERROR
+    with shared.read() as connection:
+        assert servers.heartbeats(connection) == {}
+
+
+def test_tasks_of_a_server_that_has_no_row_any_more_end_too(shared: Database) -> None:
+    """C13: whoever struck it off was killed before it had ended them."""
+    task, own = run_a_task(shared, "worker-0.aa@gone"), run_a_task(shared, "worker-0.bb@one")
+    with supervising(shared, "one", timedelta(0)) as supervisor:
+        for _ in range(LOOKS + 1):
+            supervisor._silent._next_look = 0
+            asyncio.run(supervisor._end_dead_servers())
+    assert state_of(shared, task) == tasks.ERROR
+    assert state_of(shared, own) == tasks.RUNNING
+
+
+def test_a_look_that_the_database_kept_waiting_is_one_look() -> None:
+    now = 0.0
+    silent = SilentServers(lambda: now)
+    beat = system_clock()
+    for _ in range(LOOKS):
+        assert silent.dead({"two": beat}) == []
+        now += LOOK_SPACING
+    now += 3600  # the database paused: nobody could say anything
+    assert silent.dead({"two": beat + timedelta(seconds=1)}) == []
+    for _ in range(LOOKS):
+        now += LOOK_SPACING
+        dead = silent.dead({"two": beat + timedelta(seconds=1)})
+    assert dead == ["two"]
+
+
+def test_looks_in_quick_succession_count_once() -> None:
+    silent = SilentServers(lambda: 5.0)
+    beat = system_clock()
+    assert [silent.dead({"two": beat}) for _ in range(50)] == [[]] * 50
+
+
+def test_the_name_of_a_living_server_of_another_folder_is_not_given_away(shared: Database) -> None:
+    """C11."""
+    copy = replace(ONE, id="9", home="copy")
+    with shared.write() as tx:
+        assert servers.enter(tx, ONE) is None
+    with shared.write() as tx:
+        seen_at = servers.enter(tx, copy)
+    assert seen_at is not None
+    renew(shared, ONE)
+    with shared.write() as tx:
+        assert not servers.take_over(tx, copy, seen_at=seen_at)
+    assert renew(shared, ONE) == set()
+    assert renew(shared, copy) is None
+
+
+def test_a_restart_in_the_same_folder_and_a_folder_whose_server_died_have_the_name(shared: Database) -> None:
+    """C11: nobody waits who need not, and the one that was superseded holds nothing."""
+    add_listeners(shared, 1)
+    with shared.write() as tx:
+        assert servers.enter(tx, ONE) is None
+    again = replace(ONE, id="3")
+    with shared.write() as tx:
+        assert servers.enter(tx, again) is None
+    moved = replace(ONE, id="4", home="moved")
+    with shared.write() as tx:
+        seen_at = servers.enter(tx, moved)
+        assert seen_at is not None
+    with shared.write() as tx:
+        assert servers.take_over(tx, moved, seen_at=seen_at)
+    assert renew(shared, again) is None
+    with shared.write() as tx:
+        servers.leave(tx, again)
+    mine = renew(shared, moved)
+    assert mine is not None
+    assert len(mine) == 1
+
+
+def test_servers_and_their_cursors_never_wait_for_one_another_in_a_circle(shared: Database) -> None:
+    """C13: renewing, leaving and settling lock the same rows, many times at once."""
+    every = add_listeners(shared, 30)
+    for position, listener in enumerate(every):
+        with shared.write() as tx:
+            listeners.change(tx, listener.id, position=position)
+
+    def renewing(me: Instance) -> Callable[[int], None]:
+        def work(_: int) -> None:
+            renew(shared, me)
+
+        return work
+
+    def leaving(_: int) -> None:
+        with shared.write() as tx:
+            servers.leave(tx, TWO)
+
+    def settling(order: int) -> Callable[[int], None]:
+        def work(step: int) -> None:
+            moves = [Move(listener_id=one.id, epoch=1, position=100 + step) for one in every[::order]]
+            with shared.write() as tx:
+                listeners.settle(tx, moves)
+
+        return work
+
+    _at_once([renewing(ONE), renewing(TWO), leaving, settling(1), settling(-1)], times=25)
+
+
+def test_tasks_schedules_and_events_never_wait_for_one_another_in_a_circle(shared: Database) -> None:
+    """C13: whoever ends a task, cancels one, meets a slot or deletes a repository also writes events."""
+    now = system_clock()
+    with shared.write() as tx:
+        for name in ("a", "b", "c"):
+            repositories.add(tx, name, display_name=None, description=None, notes={}, now=now)
+            repositories.add_importer(tx, name, "iso_importer", {}, now=now)
+            new = schedules.NewSchedule(
+                repo_id=name,
+                action="sync",
+                plugin_id="iso_importer",
+                schedule="PT1S",
+                override_config={},
+                principal_login="admin",
+                enabled=True,
+                failure_threshold=None,
+                first_run=now,
+                next_run=now,
+                remaining_runs=None,
+            )
+            schedules.add(tx, new, now=now)
+
+    def meeting(step: int) -> None:
+        meet_slots(shared, lambda: now + step * HOUR)
+
+    def ending(step: int) -> None:
+        with shared.write() as tx:
+            task = tasks.claim(tx, f"w{step}@one", now=now)
+        if task:
+            end(shared, task, Completion(state=tasks.FINISHED), lambda: now)
+
+    def cancelling(_: int) -> None:
+        with shared.read() as connection:
+            found = tasks.search(connection, states=[tasks.WAITING, tasks.RUNNING])
+        for task in found:
+            with shared.write() as tx:
+                queue.cancel(tx, task.id, clock=lambda: now)
+
+    def removing(step: int) -> None:
+        with shared.write() as tx:
+            repositories.remove_importer(tx, "c")
+            repositories.add_importer(tx, "c", "iso_importer", {}, now=now)
+            queue.sync(tx, "c", None, login=None, clock=lambda: now + step * HOUR)
+
+    _at_once([meeting, ending, ending, cancelling, removing], times=25)
+
+
+def _at_once(works: list[Callable[[int], None]], *, times: int) -> None:
+    """Do all of them again and again at the same time; a deadlock would be one of them unavailable."""
+    failures: list[BaseException] = []
+
+    def again_and_again(work: Callable[[int], None]) -> None:
+        for step in range(times):
+            try:
+                work(step)
+            except DatabaseUnavailable as error:
+                failures.append(error.__cause__ or error)
+
+    threads = [threading.Thread(target=again_and_again, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [], "\n".join(map(str, failures))
