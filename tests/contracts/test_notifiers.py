@@ -13,7 +13,7 @@ import pytest
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10.client import ClientSettings
 from pulpit.amqp.amqp10.publisher import Publisher
-from pulpit.amqp.amqp10.words import ACCEPTED
+from pulpit.amqp.amqp10.types import ACCEPTED
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10

@@ -9,9 +9,8 @@ import pytest
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10 import message
 from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
-from pulpit.amqp.amqp10.lost import Cause, Lost
 from pulpit.amqp.amqp10.message import Message
-from pulpit.amqp.amqp10.words import ACCEPTED, NOT_FOUND, Terminus
+from pulpit.amqp.amqp10.types import ACCEPTED, NOT_FOUND, Cause, Lost, Terminus
 from support.amqp10 import needs_amqp10
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq

@@ -11,7 +11,7 @@ from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10.client import ClientSettings
 from pulpit.amqp.amqp10.message import Message
 from pulpit.amqp.amqp10.publisher import Publisher
-from pulpit.amqp.amqp10.words import (
+from pulpit.amqp.amqp10.types import (
     ACCEPTED,
     NOT_FOUND,
     RELEASED,

@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from pulpit.amqp.amqp10 import message
-from pulpit.amqp.amqp10.engine import Engine, Setup
-from pulpit.amqp.amqp10.events import Arrived, Attached, Closed, Opened
-from pulpit.amqp.amqp10.links import Link, Receiver
+from pulpit.amqp.amqp10 import message, sasl
+from pulpit.amqp.amqp10.codec import Symbol, Symbols, Ubyte
+from pulpit.amqp.amqp10.engine import Setup
+from pulpit.amqp.amqp10.links import Arrived, Closed, Link, Opened, Receiver
 from pulpit.amqp.amqp10.message import Message
-from pulpit.amqp.amqp10.sasl import Asked, LoginFailed, ServerLogin, read_plain
-from pulpit.amqp.amqp10.words import ACCEPTED, Condition, Outcome, Terminus
+from pulpit.amqp.amqp10.sasl import LoginFailed
+from pulpit.amqp.amqp10.types import ACCEPTED, Condition, Outcome, Terminus
+from support.amqp10 import Asked, ServerEngine, refuse
 
 SILENT, HANG_UP = "silent", "hang up"
 
@@ -71,7 +72,7 @@ class _Visit:
 
     def __init__(self, one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._peer, self._reader, self._writer = one, reader, writer
-        self._engine = Engine(Setup(container="peer", properties=one.properties), server=True)
+        self._engine = ServerEngine(Setup(container="peer", properties=one.properties))
 
     async def talk(self) -> None:
         try:
@@ -100,7 +101,7 @@ class _Visit:
                 return login.rest
         return None
 
-    def _knows(self, asked: Asked) -> bool:
+    def _knows(self, asked: "Login") -> bool:
         plain = read_plain(asked.response) if asked.mechanism == "PLAIN" else None
         self._peer.logins.append((asked.mechanism, plain[0] if plain else ""))
         return asked.mechanism != "PLAIN" or (plain is not None and self._peer.users.get(plain[0]) == plain[1])
@@ -108,10 +109,10 @@ class _Visit:
     async def _answer(self) -> None:
         for event in self._engine.events():
             match event:
-                case Opened(hostname=hostname):
-                    self._peer.hostnames.append(hostname)
+                case Opened():
+                    self._peer.hostnames.append(self._engine.hostname)
                     self._engine.open()
-                case Attached(link=link, asked=True):
+                case Asked(link=link):
                     self._attached(link)
                 case Arrived(link=link, number=number, message=data):
                     self._judge(link, number, message.decode(data))
@@ -127,7 +128,7 @@ class _Visit:
         self._peer.targets.append(target)
         condition = self._peer.attach(target)
         if condition:
-            link.refuse(condition)
+            refuse(link, condition)
             return
         link.attach(source=link.source, target=target, largest_message=self._peer.largest_message)
         if isinstance(link, Receiver):
@@ -148,3 +149,96 @@ class _Visit:
                 self._peer.taken.append(one)
             if link.credit < self._peer.credit:
                 link.grant(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """A client asks to be let in, or answers a challenge: to be answered by `accept`, `refuse` or `challenge`."""
+
+    mechanism: str
+    response: bytes
+    hostname: str
+
+
+class ServerLogin:
+    """The server's side; the peer's header is read here too. Who may come in is decided by whoever uses it."""
+
+    def __init__(self, mechanisms: Sequence[str]) -> None:
+        self._mechanisms: Final = tuple(mechanisms)
+        self._frames = sasl._Frames()
+        self._output = bytearray()
+        self._begun = False
+        self._asked: Login | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._frames.done
+
+    @property
+    def rest(self) -> bytes:
+        return self._frames.rest
+
+    def take_output(self) -> bytes:
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def receive(self, data: bytes) -> Login | None:
+        """Take what came from the client; answers what it asks, which must be answered before it is given more.
+
+        Raises:
+            LoginFailed: the peer does not keep to the protocol; send the output, and close.
+        """
+        self._frames.add(data)
+        try:
+            if not self._frames.greeted():
+                return None
+        except LoginFailed:
+            self._output += sasl.SASL_HEADER  # section 2.2: say what would be right, and close
+            raise
+        if not self._begun:
+            self._begun = True
+            self._output += sasl.SASL_HEADER + sasl._frame(sasl._MECHANISMS, Symbols(map(Symbol, self._mechanisms)))
+        frame = None if self.done else self._frames.next()
+        return self._ask(*frame) if frame else None
+
+    def accept(self) -> None:
+        """Let the client in."""
+        self._output += sasl._frame(sasl._OUTCOME, Ubyte(sasl._OK))
+        self._frames.done = True
+
+    def refuse(self) -> None:
+        """Send the client away; send the output, and close."""
+        self._output += sasl._frame(sasl._OUTCOME, Ubyte(sasl._AUTH))
+
+    def challenge(self, data: bytes) -> None:
+        """Ask the client for more."""
+        self._output += sasl._frame(sasl._CHALLENGE, data)
+
+    def _ask(self, code: int, fields: Sequence[Any]) -> Login:
+        if code == sasl._INIT and self._asked is None:
+            mechanism = str(sasl._field(fields, 0, str) or "")
+            if mechanism not in self._mechanisms:
+                raise LoginFailed("The client wants a log-in that was not offered.")
+            asked = Login(
+                mechanism=mechanism,
+                response=sasl._field(fields, 1, bytes) or b"",
+                hostname=sasl._field(fields, 2, str) or "",
+            )
+        elif code == sasl._RESPONSE and self._asked is not None:
+            response = sasl._field(fields, 0, bytes) or b""
+            asked = Login(mechanism=self._asked.mechanism, response=response, hostname=self._asked.hostname)
+        else:
+            raise LoginFailed("The client sent a frame of the log-in out of turn.")
+        self._asked = asked
+        return asked
+
+
+def read_plain(response: bytes) -> tuple[str, str] | None:
+    """User and password of a PLAIN response (RFC 4616); nothing if it is none, or asks to act as somebody else."""
+    parts = response.split(b"\0")
+    try:
+        acting, user, password = (part.decode() for part in parts)
+    except ValueError:
+        return None
+    return (user, password) if user and acting in {"", user} else None

@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pulpit.amqp.amqp10 import client, message, words
-from pulpit.amqp.amqp10.attached import Receiver
+from pulpit.amqp.amqp10 import client, message, types
 from pulpit.amqp.amqp10.client import ClientSettings, Connection
+from pulpit.amqp.amqp10.client_links import ClientReceiver
 from pulpit.amqp.amqp10.codec import DecodeError
-from pulpit.amqp.amqp10.events import Opened
-from pulpit.amqp.amqp10.lost import Cause, Lost
+from pulpit.amqp.amqp10.links import Opened
 from pulpit.amqp.amqp10.profiles import Profile, recognised
+from pulpit.amqp.amqp10.types import Cause, Lost
 from pulpit.subscriber.amqp091 import EXCHANGE_PAUSE, Amqp091Source
 from pulpit.subscriber.event import Message, plain
 from pulpit.subscriber.source import (
@@ -34,18 +34,18 @@ from pulpit.topics import matches
 
 _HOPELESS: Final = frozenset(
     {
-        words.UNAUTHORIZED,
-        words.NOT_ALLOWED,
-        words.PRECONDITION_FAILED,
-        words.INVALID_FIELD,
-        words.NOT_IMPLEMENTED,
-        words.RESOURCE_LOCKED,
+        types.UNAUTHORIZED,
+        types.NOT_ALLOWED,
+        types.PRECONDITION_FAILED,
+        types.INVALID_FIELD,
+        types.NOT_IMPLEMENTED,
+        types.RESOURCE_LOCKED,
     }
 )
-_OUTCOMES: Final[Mapping[Verdict, words.Outcome]] = {
-    Verdict.ACCEPTED: words.ACCEPTED,
-    Verdict.RELEASED: words.RELEASED,
-    Verdict.REJECTED: words.Rejected(words.Condition(words.DECODE_ERROR, "the subscriber cannot read it")),
+_OUTCOMES: Final[Mapping[Verdict, types.Outcome]] = {
+    Verdict.ACCEPTED: types.ACCEPTED,
+    Verdict.RELEASED: types.RELEASED,
+    Verdict.REJECTED: types.Rejected(types.Condition(types.DECODE_ERROR, "the subscriber cannot read it")),
 }
 _SAME: Final = (
     "content_type",
@@ -109,7 +109,7 @@ class Amqp10Source:
             receiver = await self._attached(connection, profile, binding, tell)
         return _Line(connection, receiver, binding=binding, profile=profile, where=self.where)
 
-    async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> Receiver:
+    async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> ClientReceiver:
         """Attach to the exchange, as soon as there is one."""
         source = profile.exchange_source(binding.exchange, binding.subject, durable=binding.stays)
         told = False
@@ -117,7 +117,7 @@ class Amqp10Source:
             try:
                 return await connection.receiver(source, name=binding.queue or "", window=binding.prefetch)
             except Lost as lost:
-                if connection.lost or lost.condition is None or lost.condition.name != words.NOT_FOUND:
+                if connection.lost or lost.condition is None or lost.condition.name != types.NOT_FOUND:
                     raise
             if not told:
                 tell(f"exchange {binding.exchange} does not exist yet, waiting for it")
@@ -148,7 +148,7 @@ class _Line:
     """A receiving link."""
 
     def __init__(
-        self, connection: Connection, receiver: Receiver, *, binding: Binding, profile: Profile, where: str
+        self, connection: Connection, receiver: ClientReceiver, *, binding: Binding, profile: Profile, where: str
     ) -> None:
         self._connection: Final = connection
         self._receiver: Final = receiver
@@ -170,7 +170,7 @@ class _Line:
             read = read_message(arrived.message, self._binding.exchange, self._profile)
             if self._profile.queue or matches(self._binding.subject, read.subject):
                 return Delivery(message=read, line=self, tag=arrived)
-            self._receiver.settle(arrived, words.ACCEPTED)
+            self._receiver.settle(arrived, types.ACCEPTED)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Accept or release."""

@@ -1,10 +1,11 @@
-"""AMQP 1.0 for all who speak it: the codec, the log-in, the engine without I/O, and a client on asyncio.
+"""AMQP 1.0 as a client: the codec, the login, the engine without I/O, and connections on asyncio.
 
     codec ◀ message        bytes ⇄ values
-    codec ◀ sasl           the log-in before the protocol (both sides), with `scram`
-    words                  what crosses the engine's border: termini, outcomes, conditions, events
-    engine                 bytes in, events out; Apache Qpid Proton's state machine inside
-    client                 its connection, over the socket of the `rim`, and the links `attached` to it
+    codec ◀ sasl           the login before the protocol
+    types                  conditions, outcomes, termini, and why something is lost
+    engine ◀ links         bytes in, events out; Apache Qpid Proton's state machine inside, behind a `frame_guard`
+    client ◀ client_links  a connection over its socket, and its links as awaitables
+    publisher, profiles    publishing to whatever broker there is
 
-Proton is the extra `amqp10`; only `engine` needs it, and `proton.missing()` says whether it is there.
+Proton is the extra `amqp10`; only `engine` needs it, and `proton.available()` says whether it is there.
 """

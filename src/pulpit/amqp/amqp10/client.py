@@ -1,4 +1,4 @@
-"""A client's connection: log-in and engine between the socket (`rim`) and its links (`attached`).
+"""A client's connection: login and engine between the socket and its links (`client_links`).
 
 A connection is made once and never mends itself: when it is `lost`, everything on it is, and whoever used it makes a
 new one. TLS is Python's own, so the host name is checked unless the context that is given says otherwise. Each link has
@@ -10,13 +10,13 @@ import contextlib
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, cast
 
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.attached import Receiver, Sender
+from pulpit.amqp.amqp10.client_links import ClientLink, ClientReceiver, ClientSender
 from pulpit.amqp.amqp10.engine import Engine, Setup
-from pulpit.amqp.amqp10.events import (
+from pulpit.amqp.amqp10.links import (
     Arrived,
     Attached,
     Broken,
@@ -24,19 +24,20 @@ from pulpit.amqp.amqp10.events import (
     CreditChanged,
     Decided,
     Detached,
-    Event,
+    Ended,
+    Link,
     Opened,
+    Session,
     SessionEnded,
 )
-from pulpit.amqp.amqp10.links import Ended, Link, Session
-from pulpit.amqp.amqp10.lost import Cause, Lost
-from pulpit.amqp.amqp10.rim import GOODBYE_TIMEOUT, Rim
 from pulpit.amqp.amqp10.sasl import ClientLogin, Credentials, LoginFailed, LoginRefused, NoMechanism
-from pulpit.amqp.amqp10.words import RESOURCE_LIMIT, Condition, Terminus
+from pulpit.amqp.amqp10.types import RESOURCE_LIMIT, Cause, Condition, Lost, Terminus
 from pulpit.text import system_reason
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds until a broker must have answered a connection or a link."""
+GOODBYE_TIMEOUT: Final = 2.0
+"""Seconds that a broker has to answer a goodbye."""
 IDLE_TIMEOUT: Final = 40.0
 """Seconds of silence after which a broker is given up; it is asked to say something every half of it."""
 
@@ -71,7 +72,7 @@ async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connecti
     try:
         async with asyncio.timeout(connection.connect_timeout):
             await loop.create_connection(
-                lambda: connection.rim,
+                lambda: connection.transport,
                 address.host,
                 address.port,
                 ssl=tls,
@@ -105,16 +106,6 @@ async def _for_a_while(event: asyncio.Event) -> None:
             await event.wait()
 
 
-class _User(Protocol):
-    """What stands on a link and is told what happens on it."""
-
-    def on_event(self, event: Event) -> None:
-        """Take an event of the link."""
-
-    def on_lost(self, lost: Lost) -> None:
-        """Take that the link is dead."""
-
-
 class Connection:
     """An open connection to one broker."""
 
@@ -144,9 +135,9 @@ class Connection:
         )
         self._opened: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
         self._gone: Final = asyncio.Event()
-        self._users: Final[dict[Link, _User]] = {}
+        self._users: Final[dict[Link, ClientLink]] = {}
         self._names = 0
-        self.rim: Final = Rim(self)
+        self.transport: Final = _Transport(self)
 
     async def opened(self) -> None:
         """Wait until the broker has opened the connection too.
@@ -156,25 +147,25 @@ class Connection:
         """
         await self._opened
 
-    async def sender(self, target: Terminus, *, name: str = "") -> "Sender":
+    async def sender(self, target: Terminus, *, name: str = "") -> ClientSender:
         """Attach a link on which to send.
 
         Raises:
             Lost: the broker refuses it, with its condition, or does not answer in time.
         """
         link = self._engine_call(lambda: self._engine.sender(self._engine.begin(), self._name(name)))
-        sender = Sender(self, link)
+        sender = ClientSender(link, self.flush, self.forget)
         await self._attach(sender, link, lambda: link.attach(source=Terminus(), target=target))
         return sender
 
-    async def receiver(self, source: Terminus, *, name: str = "", window: int = 100) -> "Receiver":
+    async def receiver(self, source: Terminus, *, name: str = "", window: int = 100) -> ClientReceiver:
         """Attach a link on which to receive; the broker may send `window` messages ahead of what is settled.
 
         Raises:
             Lost: the broker refuses it, with its condition, or does not answer in time.
         """
         link = self._engine_call(lambda: self._engine.receiver(self._engine.begin(), self._name(name)))
-        receiver = Receiver(self, link, window)
+        receiver = ClientReceiver(link, window, self.flush, self.forget)
         largest = self._settings.largest_message
         attach = lambda: link.attach(source=source, target=Terminus(), largest_message=largest)  # noqa: E731
         await self._attach(receiver, link, attach)
@@ -187,15 +178,15 @@ class Connection:
             self.flush()
             await _for_a_while(self._gone)
         self._lose(self._given_up())
-        await _for_a_while(self.rim.unplugged)
-        self.rim.abort()
+        await _for_a_while(self.transport.unplugged)
+        self.transport.abort()
 
     def abandon(self) -> None:
         """Give the connection up at once."""
         self._lose(self._given_up())
-        self.rim.abort()
+        self.transport.abort()
 
-    # For the rim, and for links ---------------------------------------------------------------------------------------
+    # For the transport, and for links ---------------------------------------------------------------------------------
 
     def begun(self) -> bytes:
         """There is a socket: what to send first."""
@@ -247,12 +238,10 @@ class Connection:
                     user = self._users.get(link)
                     if user:
                         user.on_event(event)
-                case _:
-                    pass
 
     def flush(self) -> None:
         """Write soon what was done."""
-        self.rim.flush()
+        self.transport.flush()
 
     def forget(self, link: Link) -> None:
         """A link is not used any more."""
@@ -304,7 +293,7 @@ class Connection:
                 self._opened.set_exception(lost)
                 self._opened.exception()  # whoever waits has it; nobody may wait any more
             self._gone.set()
-            self.rim.close()
+            self.transport.close()
 
     def free(self) -> None:
         """Give the engine's memory back, when the socket is gone."""
@@ -322,7 +311,7 @@ class Connection:
         except Ended as error:
             raise Lost(str(error), Cause.CLOSED) from None
 
-    async def _attach(self, user: "Sender | Receiver", link: Link, attach: Callable[[], None]) -> None:
+    async def _attach(self, user: ClientLink, link: Link, attach: Callable[[], None]) -> None:
         self._users[link] = user
         self._engine_call(attach)
         self.flush()
@@ -335,6 +324,103 @@ class Connection:
         except asyncio.CancelledError:
             user.close()
             raise
+
+
+class _Transport(asyncio.Protocol):
+    """The socket of one connection: writes what the engine wants to be sent, and winds the clock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Final = connection
+        self._loop: Final = asyncio.get_running_loop()
+        self._socket: asyncio.Transport | None = None
+        self._paused = False
+        self._flushing: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.unplugged: Final = asyncio.Event()
+        """Set while there is no socket."""
+        self.unplugged.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = stream = cast("asyncio.Transport", transport)  # uvloop's are of no class of asyncio's
+        self.unplugged.clear()
+        if self._closed:
+            stream.abort()
+            return
+        stream.write(self._connection.begun())
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.received(data)
+        self.write()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.ended(exc)
+        self._stop_clock()
+        self._connection.free()
+        self.unplugged.set()
+
+    def pause_writing(self) -> None:
+        """Keep what is to be sent inside the engine."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.write()
+
+    def flush(self) -> None:
+        """Write soon what was done, with everything that is done until then."""
+        if self._flushing is None:
+            self._flushing = self._loop.call_soon(self.write)
+
+    def write(self) -> None:
+        """Write what is to be sent, and see to the clock."""
+        if self._flushing:
+            self._flushing.cancel()
+            self._flushing = None
+        transport = self._socket
+        if transport is None or self._paused or transport.is_closing():
+            return
+        self._wind()
+        output = self._connection.take_output()
+        if output:
+            transport.write(output)
+        self._connection.handle_events()
+
+    def close(self) -> None:
+        """Close the socket after what is still to be sent; a peer that does not take it is left."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_clock()
+        transport = self._socket
+        if transport is None:
+            self._connection.free()
+            return
+        if not transport.is_closing():
+            output = self._connection.take_output()
+            if output:
+                transport.write(output)
+            transport.close()
+            self._loop.call_later(GOODBYE_TIMEOUT, self.abort)
+
+    def abort(self) -> None:
+        """Close the socket whatever is still to be sent."""
+        if self._socket and not self.unplugged.is_set():
+            self._socket.abort()
+
+    def _wind(self) -> None:
+        self._stop_clock()
+        if self._closed:
+            return
+        now = self._loop.time()
+        due = self._connection.tick(now)
+        if due is not None and not self._closed:
+            self._timer = self._loop.call_at(max(due, now + 0.001), self.write)
+
+    def _stop_clock(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _cause(error: LoginFailed) -> Cause:

@@ -1,4 +1,4 @@
-"""One AMQP 1.0 connection without I/O, for clients and servers alike: bytes in, events out.
+"""A client's connection over AMQP 1.0 without I/O: bytes in, events out.
 
     receive(bytes) ─┐                          ┌─▶ events()
     tick(now) ──────┼─▶ Proton's state machine ┤
@@ -13,8 +13,8 @@ The rules that keep Proton's memory safe, all of them:
 4. A delivery is forgotten here before it is settled, because Proton makes the next one of its memory.
 5. Whoever finds a dead object gets `Ended`; whoever uses an engine that was freed gets nothing and no output.
 
-What the protocol demands of everybody is done here: closing, ending and detaching are answered, and so is a session
-that the peer begins. Opening, links, credit and outcomes are for whoever uses the engine.
+What the protocol demands of everybody is done here: closing, ending and detaching are answered. Opening, links, credit
+and outcomes are for whoever uses the engine. A peer that begins sessions or links of its own breaks the connection.
 """
 
 import weakref
@@ -24,24 +24,25 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.codec import Symbol, Symbols
-from pulpit.amqp.amqp10.events import (
+from pulpit.amqp.amqp10.frame_guard import FrameGuard, Violation
+from pulpit.amqp.amqp10.links import (
     Arrived,
     Attached,
     Broken,
     Closed,
     CreditChanged,
-    CreditReturned,
     Decided,
     Detached,
+    Ended,
     Event,
+    Link,
     Opened,
-    SessionBegun,
+    Receiver,
+    Sender,
+    Session,
     SessionEnded,
 )
-from pulpit.amqp.amqp10.links import Ended, Link, Receiver, Sender, Session
-from pulpit.amqp.amqp10.watch import Violation, Watch
-from pulpit.amqp.amqp10.words import AMQP_HEADER, FRAMING_ERROR, TOO_LARGE, Condition
+from pulpit.amqp.amqp10.types import AMQP_HEADER, FRAMING_ERROR, TOO_LARGE, Condition
 
 LARGEST_FRAME: Final = 65_536
 """Bytes of a frame that this side takes."""
@@ -57,21 +58,18 @@ class Setup:
 
     container: str
     hostname: str = ""
-    """Of a client: the host that it wants, as the specification's `open` has it."""
+    """The host that is wanted, as the specification's `open` has it."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     idle_timeout: float = 0
     """Seconds of silence after which the peer is given up; 0 is never. The peer is told half of it."""
     largest_frame: int = LARGEST_FRAME
     largest_message: int = LARGEST_MESSAGE
-    most_sessions: int = MOST_SESSIONS
-    capabilities: tuple[str, ...] = ()
-    """Extensions that this side offers."""
 
 
 class Engine:
-    """The protocol of one connection, after the log-in (see `sasl`)."""
+    """The protocol of one connection, after the login (see `sasl`)."""
 
-    def __init__(self, setup: Setup, *, server: bool = False) -> None:
+    def __init__(self, setup: Setup) -> None:
         """Make it; nothing is sent before `open`.
 
         Raises:
@@ -86,23 +84,17 @@ class Engine:
         self._sessions: dict[Any, Session] = {}
         self._links: dict[Any, Link] = {}
         self._told: deque[Event] = deque()
-        self._unfinished: dict[Receiver, None] = {}
-        self._unanswered: list[Any] = []
         self._graves: list[tuple[Callable[[Any], None], Any]] = []
         self._over = False
         self._greeted: bytes | None = b""
-        self._watch: Final = Watch(setup.largest_frame)
-        if server:
-            pn.pn_transport_set_server(self._transport)
+        self._guard = FrameGuard(setup.largest_frame)
         pn.pn_transport_set_max_frame(self._transport, setup.largest_frame)
-        pn.pn_transport_set_channel_max(self._transport, setup.most_sessions - 1)
+        pn.pn_transport_set_channel_max(self._transport, MOST_SESSIONS - 1)
         pn.pn_transport_set_idle_timeout(self._transport, int(setup.idle_timeout * _MILLI))
         pn.pn_connection_collect(self._connection, self._collector)
         pn.pn_connection_set_container(self._connection, setup.container)
         pn.pn_connection_set_hostname(self._connection, setup.hostname or None)
         proton.put(pn.pn_connection_properties(self._connection), proton.symbol_map(setup.properties))
-        offered = Symbols(map(Symbol, setup.capabilities)) or None
-        proton.put(pn.pn_connection_offered_capabilities(self._connection), offered)
         pn.pn_transport_bind(self._transport, self._connection)
         self._handlers: Final = self._handlers_of(pn)
 
@@ -113,11 +105,9 @@ class Engine:
         if self.over:
             return
         try:
-            for piece in self._watch.pieces(self._greeting(data)):
-                self._push(piece)
+            self._push(self._guard.judged(self._greeting(data)))
         except Violation as violation:
             self._break(Condition(FRAMING_ERROR, str(violation)))
-        self._answer_sessions()
         if self._free.alive and self._pn.pn_transport_capacity(self._transport) < 0:
             self._break()  # Proton takes nothing any more, and does not always say why
 
@@ -132,10 +122,7 @@ class Engine:
             view = view[taken:]
 
     def _greeting(self, data: bytes) -> bytes:
-        """Hold the peer's first bytes back until they are the protocol's header, which Proton gets; the rest is frames.
-
-        Proton as a server would also take the header of SASL and let anybody in, which is decided elsewhere.
-        """
+        """Hold the first bytes back until they are the protocol's header, which Proton gets; the rest is frames."""
         if self._greeted is None:
             return data
         self._greeted += data
@@ -147,13 +134,6 @@ class Engine:
         self._greeted = None
         self._push(header)
         return rest
-
-    def receive_end(self) -> None:
-        """Take that the peer sends nothing more."""
-        if self._free.alive:
-            self._pn.pn_transport_close_tail(self._transport)
-            self._collect()
-            self._break()
 
     def take_output(self) -> bytes:
         """What must be sent to the peer now; calling it moves the protocol on."""
@@ -190,22 +170,6 @@ class Engine:
         """What has happened since the last call, each thing once."""
         while self._told:
             yield self._told.popleft()
-
-    @property
-    def has_events(self) -> bool:
-        """Whether something has happened that `events` has not told yet."""
-        return bool(self._told)
-
-    @property
-    def unfinished(self) -> int:
-        """Bytes held of messages that have not come whole."""
-        self._unfinished = {link: None for link in self._unfinished if link.unfinished}
-        return sum(link.unfinished for link in self._unfinished)
-
-    def excuse_silence(self) -> None:
-        """Judge a silent peer no more, once it was told for how long it may be: whoever uses the engine does that."""
-        if self._free.alive:
-            self._pn.pn_transport_set_idle_timeout(self._transport, 0)
 
     @property
     def over(self) -> bool:
@@ -286,7 +250,6 @@ class Engine:
         self._tell(
             Opened(
                 container=proton.text(pn.lib.pn_connection_remote_container(connection)),
-                hostname=proton.text(pn.lib.pn_connection_remote_hostname(connection)),
                 properties=proton.text_map(proton.get(pn.pn_connection_remote_properties(connection))),
             )
         )
@@ -306,26 +269,6 @@ class Engine:
             self._end()
             self._tell(Broken(condition=condition or Condition(FRAMING_ERROR)))
 
-    def _on_session_begun(self, event: Any) -> None:
-        pointer = self._pn.pn_event_session(event)
-        if pointer not in self._sessions:
-            self._sessions[pointer] = Session(pointer)
-            self._unanswered.append(pointer)
-        if not self._sessions[pointer].begin():
-            self._break(Condition(FRAMING_ERROR, "A session was begun twice."))
-            return
-        self._tell(SessionBegun(session=self._sessions[pointer]))
-
-    def _answer_sessions(self) -> None:
-        """Begin what the peer has begun, unless it has ended it meanwhile.
-
-        Then Proton has forgotten what it would answer, and would begin a session of its own, which a peer of the same
-        make answers in the same way, for ever.
-        """
-        for pointer in self._unanswered:
-            self._pn.pn_session_open(pointer)
-        self._unanswered.clear()
-
     def _on_session_ended(self, event: Any) -> None:
         pointer = self._pn.pn_event_session(event)
         session = self._sessions.pop(pointer, None)
@@ -335,24 +278,16 @@ class Engine:
         for link_pointer in [one for one, link in self._links.items() if link.session is session]:
             self._links.pop(link_pointer).forget()
         session.forget()
-        if pointer in self._unanswered:
-            self._unanswered.remove(pointer)
-        else:
-            self._pn.pn_session_close(pointer)
+        self._pn.pn_session_close(pointer)
         self._graves.append((self._pn.pn_session_free, pointer))
         self._tell(SessionEnded(session=session, condition=condition))
 
     def _on_attached(self, event: Any) -> None:
-        pn = self._pn
-        pointer = pn.pn_event_link(event)
-        asked = pointer not in self._links
-        if asked:
-            session = self._sessions.get(pn.pn_link_session(pointer))
-            if session is None:
-                return
-            kind = Sender if pn.pn_link_is_sender(pointer) else Receiver
-            self._links[pointer] = kind(pointer, session, proton.text(pn.lib.pn_link_name(pointer)))
-        self._tell(Attached(link=self._links[pointer], asked=asked))
+        link = self._links.get(self._pn.pn_event_link(event))
+        if link is None:
+            self._break(Condition(FRAMING_ERROR, "A link was attached that nobody asked for."))
+        else:
+            self._tell(Attached(link=link))
 
     def _on_detached(self, event: Any, *, closed: bool = True) -> None:
         pn = self._pn
@@ -371,12 +306,8 @@ class Engine:
 
     def _on_flow(self, event: Any) -> None:
         link = self._links.get(self._pn.pn_event_link(event))
-        if link is None or not link.alive:
-            return
-        if isinstance(link, Sender):
+        if isinstance(link, Sender) and link.alive:
             self._tell(CreditChanged(link=link))
-        elif isinstance(link, Receiver) and link.credit == 0 and self._pn.pn_link_get_drain(link.pointer()):
-            self._tell(CreditReturned(link=link))
 
     def _on_delivery(self, event: Any) -> None:
         delivery = self._pn.pn_event_delivery(event)
@@ -398,12 +329,9 @@ class Engine:
             limit = self._setup.largest_message
             if link.alive:
                 link.detach(Condition(TOO_LARGE, f"A message here has at most {limit} bytes."))
-        if link.unfinished:
-            self._unfinished[link] = None
 
     def _end(self) -> None:
         self._over = True
-        self._unanswered.clear()
         for link in self._links.values():
             link.forget()
         for session in self._sessions.values():
@@ -418,7 +346,6 @@ class Engine:
             pn.PN_CONNECTION_REMOTE_OPEN: cls._on_opened,
             pn.PN_CONNECTION_REMOTE_CLOSE: cls._on_closed,
             pn.PN_TRANSPORT_ERROR: cls._on_broken,
-            pn.PN_SESSION_REMOTE_OPEN: cls._on_session_begun,
             pn.PN_SESSION_REMOTE_CLOSE: cls._on_session_ended,
             pn.PN_LINK_REMOTE_OPEN: cls._on_attached,
             pn.PN_LINK_REMOTE_CLOSE: cls._on_detached,

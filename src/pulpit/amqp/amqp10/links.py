@@ -1,12 +1,15 @@
-"""Sessions and links as the engine hands them out: live objects that turn dead with what they stand for.
+"""Sessions and links as the engine hands them out, and the events that tell what the peer did with them.
 
-Every act on a dead one raises `Ended`, and never reaches Proton: its memory may be another link's by then.
+Sessions and links are live objects that turn dead with what they stand for. Every act on a dead one raises `Ended`, and
+never reaches Proton: its memory may be another link's by then.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.words import NOWHERE, Condition, Outcome, Terminus
+from pulpit.amqp.amqp10.types import NOWHERE, Condition, Outcome, Terminus
 
 
 class Ended(Exception):
@@ -19,7 +22,6 @@ class Session:
     def __init__(self, pointer: Any) -> None:
         self._pn: Final = proton.load()
         self._pointer = pointer
-        self._begun = False
 
     @property
     def alive(self) -> bool:
@@ -35,20 +37,6 @@ class Session:
         if self._pointer is None:
             raise Ended("The session is over.")
         return self._pointer
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of messages that wait for the peer's window.
-
-        Raises:
-            Ended: it is over.
-        """
-        return int(self._pn.pn_session_outgoing_bytes(self.pointer()))
-
-    def begin(self) -> bool:
-        """For the engine alone: note that the peer has begun it, which it may do once."""
-        begun, self._begun = self._begun, True
-        return not begun
 
     def end(self, condition: Condition | None = None) -> None:
         """End it, and every link of it.
@@ -105,20 +93,10 @@ class Link:
         """Bytes of a message that the peer takes at most; 0 is any."""
         return int(self._pn.pn_link_remote_max_message_size(self.pointer()))
 
-    @property
-    def properties(self) -> dict[str, Any]:
-        """The properties of the link as the peer describes it."""
-        return proton.text_map(proton.get(self._pn.pn_link_remote_properties(self.pointer())))
-
-    @property
-    def settles_first(self) -> bool:
-        """Whether the peer sends everything settled already (sender settle mode `settled`)."""
-        return bool(self._pn.pn_link_remote_snd_settle_mode(self.pointer()) == self._pn.PN_SND_SETTLED)
-
     def attach(
         self, *, source: Terminus | None = NOWHERE, target: Terminus | None = NOWHERE, largest_message: int = 0
     ) -> None:
-        """Open this end: to ask for a link, or to answer one that the peer asks for.
+        """Ask the peer for this link.
 
         Raises:
             Ended: it is over.
@@ -128,18 +106,9 @@ class Link:
             proton.set_terminus(pn.pn_link_source(pointer), source, pn.PN_SOURCE)
         if target is not None:
             proton.set_terminus(pn.pn_link_target(pointer), target, pn.PN_TARGET)
-        pn.pn_link_set_snd_settle_mode(pointer, self._settle_mode())
+        pn.pn_link_set_snd_settle_mode(pointer, pn.PN_SND_MIXED)
         pn.pn_link_set_max_message_size(pointer, largest_message)
         pn.pn_link_open(pointer)
-
-    def refuse(self, condition: Condition) -> None:
-        """Answer a link that the peer asks for with no: attached without a terminus, then detached (section 2.6.3).
-
-        Raises:
-            Ended: it is over.
-        """
-        self._pn.pn_link_open(self.pointer())
-        self.detach(condition)
 
     def detach(self, condition: Condition | None = None) -> None:
         """Close it for good.
@@ -156,10 +125,6 @@ class Link:
         """For the engine alone: the memory behind it is given back."""
         self._pointer = None
 
-    def _settle_mode(self) -> int:
-        """What the peer asked for; it is `mixed` where the peer was not heard yet."""
-        return int(self._pn.pn_link_remote_snd_settle_mode(self._pointer))
-
 
 class Sender(Link):
     """A link on which this side sends; deliveries are numbered from 1."""
@@ -175,16 +140,19 @@ class Sender(Link):
         return int(self._pn.pn_link_credit(self.pointer()))
 
     @property
-    def unsettled(self) -> int:
-        """Messages whose outcome is not known yet."""
-        return len(self._unsettled)
-
-    @property
     def draining(self) -> bool:
         """Whether the peer waits until its credit is used or given back."""
         return bool(self._pn.pn_link_get_drain(self.pointer()))
 
-    def send(self, message: bytes, *, settled: bool = False) -> int:
+    def drained(self) -> None:
+        """Give the rest of the credit back to a peer that drains.
+
+        Raises:
+            Ended: the link is over.
+        """
+        self._pn.pn_link_drained(self.pointer())
+
+    def send(self, message: bytes) -> int:
         """Send one encoded message and answer the delivery's number; without credit it waits inside for some.
 
         Raises:
@@ -195,19 +163,8 @@ class Sender(Link):
         delivery = pn.pn_delivery(pointer, self._sent.to_bytes(8, "big"))
         pn.pn_link_send(pointer, message)
         pn.pn_link_advance(pointer)
-        if settled:
-            pn.pn_delivery_settle(delivery)
-        else:
-            self._unsettled[delivery] = self._sent
+        self._unsettled[delivery] = self._sent
         return self._sent
-
-    def drained(self) -> None:
-        """Give the rest of the credit back to a peer that drains.
-
-        Raises:
-            Ended: the link is over.
-        """
-        self._pn.pn_link_drained(self.pointer())
 
     def decided(self, delivery: Any) -> tuple[int, Outcome | None] | None:
         """For the engine alone: take the outcome of a delivery, if there is one now, and settle it."""
@@ -238,11 +195,6 @@ class Receiver(Link):
         self._partial = bytearray()
 
     @property
-    def unfinished(self) -> int:
-        """Bytes held of a message that has not come whole."""
-        return len(self._partial)
-
-    @property
     def credit(self) -> int:
         """Messages that the peer may still send."""
         return int(self._pn.pn_link_credit(self.pointer()))
@@ -256,14 +208,6 @@ class Receiver(Link):
         pointer = self.pointer()
         self._pn.pn_link_set_drain(pointer, False)
         self._pn.pn_link_flow(pointer, count)
-
-    def drain(self) -> None:
-        """Ask the peer to send what it has, and to give the rest of the credit back.
-
-        Raises:
-            Ended: the link is over.
-        """
-        self._pn.pn_link_drain(self.pointer(), 0)
 
     def settle(self, number: int, outcome: Outcome) -> None:
         """Say what became of a delivery; one that is settled already, or was by its sender, is left alone.
@@ -324,3 +268,82 @@ class Receiver(Link):
         super().forget()
         self._unsettled.clear()
         self._partial.clear()
+
+
+# What the engine tells -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """The peer has opened the connection."""
+
+    container: str
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Closed:
+    """The peer has closed the connection, which is answered; no event follows."""
+
+    condition: Condition | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """The protocol was broken, or the peer was silent for too long: nothing can be sent or received any more."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionEnded:
+    """The peer ended a session, which is answered; the session and its links are dead."""
+
+    session: Session
+    condition: Condition | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attached:
+    """The peer answered a link of ours; without a terminus it refuses it, and detaches it next (section 2.6.3)."""
+
+    link: Link
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detached:
+    """The peer detached a link, which is answered; the link is dead."""
+
+    link: Link
+    closed: bool
+    """Whether it means for ever, not just for now."""
+    condition: Condition | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreditChanged:
+    """The peer of a sender said how much it takes (`Sender.credit`)."""
+
+    link: Sender
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrived:
+    """A whole message came; unless it is settled, `Receiver.settle` must be called with its number."""
+
+    link: Receiver
+    number: int
+    message: bytes
+    settled: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decided:
+    """The peer decided about a message that was sent; no outcome means that it forgot the message without a word."""
+
+    link: Sender
+    number: int
+    outcome: Outcome | None
+
+
+Event = Opened | Closed | Broken | SessionEnded | Attached | Detached | CreditChanged | Arrived | Decided

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.amqp10.codec import Described, Symbol
-from pulpit.amqp.amqp10.events import Opened
-from pulpit.amqp.amqp10.words import CREATE_ON_DEMAND, TOPIC_FILTER, Terminus
+from pulpit.amqp.amqp10.links import Opened
+from pulpit.amqp.amqp10.types import CREATE_ON_DEMAND, TOPIC_FILTER, Terminus
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"
 """What the template of an address may hold."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pulpit.amqp.amqp10 import codec
 from pulpit.amqp.amqp10.codec import DecodeError, Symbol, Symbols
-from pulpit.amqp.amqp10.words import (
+from pulpit.amqp.amqp10.types import (
     ACCEPTED,
     RELEASED,
     Accepted,

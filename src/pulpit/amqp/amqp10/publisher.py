@@ -10,18 +10,17 @@ from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import publisher as amqp091
 from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable
-from pulpit.amqp.amqp10.attached import Sender
 from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
-from pulpit.amqp.amqp10.lost import Lost
+from pulpit.amqp.amqp10.client_links import ClientSender
 from pulpit.amqp.amqp10.profiles import PROFILES, Creation, Profile, recognised
-from pulpit.amqp.amqp10.words import NOT_FOUND
+from pulpit.amqp.amqp10.types import NOT_FOUND, Lost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeLink:
     """A link on which one listener's messages go to one exchange."""
 
-    sender: Sender
+    sender: ClientSender
     profile: Profile
 
 

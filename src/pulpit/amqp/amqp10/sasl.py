@@ -1,22 +1,26 @@
-"""The log-in before AMQP 1.0 (part 5 of the specification, section 5.3), without I/O, for both sides.
+"""The login before AMQP 1.0 (part 5 of the specification, section 5.3), without I/O; SCRAM is RFC 5802 and 7677.
 
-It is done here and not by Proton, whose own build knows neither SCRAM nor how to check a password on the server's side.
-Both classes take bytes until they are `done`; what came behind the log-in stands in `rest` and belongs to the engine.
+It is done here and not by Proton, whose own build does not know SCRAM, by which a password is proven and not sent.
 
     LoginFailed
     ├── LoginRefused     other credentials are needed
     └── NoMechanism      another mechanism is needed, or TLS
 """
 
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pulpit.amqp.amqp10 import codec
-from pulpit.amqp.amqp10.codec import DecodeError, Described, Symbol, Symbols, Ubyte
-from pulpit.amqp.amqp10.scram import Scram, ScramError
-from pulpit.amqp.amqp10.words import AMQP_HEADER
+from pulpit.amqp.amqp10.codec import DecodeError, Described, Symbol
+from pulpit.amqp.amqp10.types import AMQP_HEADER
 
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 LARGEST_FRAME: Final = 8192
@@ -37,7 +41,7 @@ _CODES: Final = {name: code for code, name in _NAMES.items()}
 
 
 class LoginFailed(Exception):
-    """There is no log-in; the text says why, without any secret."""
+    """There is no login; the text says why, without any secret."""
 
 
 class LoginRefused(LoginFailed):
@@ -56,12 +60,10 @@ class Credentials:
     password: str = field(default="", repr=False)
     external: bool = False
     """Whether the TLS connection itself shows who it is (a client certificate)."""
-    plain: bool = True
-    """Whether the password may be sent as it is."""
 
 
 class _Frames:
-    """Bytes of one side's log-in, as frames: a header, then `(code, fields)` until it is done."""
+    """Bytes of one side's login, as frames: a header, then `(code, fields)` until it is done."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -70,7 +72,7 @@ class _Frames:
 
     @property
     def rest(self) -> bytes:
-        """What came behind the log-in."""
+        """What came behind the login."""
         return bytes(self._buffer) if self.done else b""
 
     def add(self, data: bytes) -> None:
@@ -95,13 +97,13 @@ class _Frames:
         """The next whole frame.
 
         Raises:
-            LoginFailed: the bytes are no frame of a log-in.
+            LoginFailed: the bytes are no frame of a login.
         """
         if len(self._buffer) < _HEAD.size:
             return None
         size, offset, kind, _ = _HEAD.unpack_from(self._buffer)
         if not _HEAD.size <= size <= LARGEST_FRAME or kind != 1 or not _HEAD.size <= 4 * offset <= size:
-            raise LoginFailed("The peer sent no frame of a log-in.")
+            raise LoginFailed("The peer sent no frame of a login.")
         if len(self._buffer) < size:
             return None
         body = bytes(self._buffer[4 * offset : size])
@@ -118,7 +120,7 @@ def _performative(body: bytes) -> tuple[int, Sequence[Any]]:
         code = _CODES.get(value.descriptor, value.descriptor) if isinstance(value.descriptor, str) else value.descriptor
         if code in _NAMES:
             return code, value.value
-    raise LoginFailed("The peer sent no frame of a log-in.")
+    raise LoginFailed("The peer sent no frame of a login.")
 
 
 def _frame(code: int, *fields: Any) -> bytes:
@@ -135,7 +137,7 @@ def _field(fields: Sequence[Any], number: int, kind: type) -> Any:
 _OTHERS: Final = {
     b"AMQP\x00\x00\x09\x01": "AMQP 0-9-1",
     b"AMQP\x01\x01\x00\x0a": "AMQP 0-10",
-    AMQP_HEADER: "AMQP 1.0 without a log-in",
+    AMQP_HEADER: "AMQP 1.0 without a login",
 }
 
 
@@ -145,12 +147,16 @@ def _other_protocol(header: bytes) -> str:
     return "The peer does not speak AMQP."
 
 
-class _Side:
-    """What both sides of a log-in have."""
+class ClientLogin:
+    """The client's side: `take_output` first, then `receive` until `done`."""
 
-    def __init__(self, output: bytes = b"") -> None:
+    def __init__(self, credentials: Credentials, hostname: str = "") -> None:
+        self._credentials: Final = credentials
+        self._hostname: Final = hostname
         self._frames: Final = _Frames()
-        self._output = bytearray(output)
+        self._output = bytearray(SASL_HEADER)
+        self._scram: Scram | None = None
+        self.mechanism: str | None = None
 
     @property
     def done(self) -> bool:
@@ -159,7 +165,7 @@ class _Side:
 
     @property
     def rest(self) -> bytes:
-        """What came behind the log-in."""
+        """What came behind the login, and belongs to the engine."""
         return self._frames.rest
 
     def take_output(self) -> bytes:
@@ -167,17 +173,6 @@ class _Side:
         output = bytes(self._output)
         self._output.clear()
         return output
-
-
-class ClientLogin(_Side):
-    """The client's side: `take_output` first, then `receive` until `done`."""
-
-    def __init__(self, credentials: Credentials, hostname: str = "") -> None:
-        self._credentials: Final = credentials
-        self._hostname: Final = hostname
-        super().__init__(SASL_HEADER)
-        self._scram: Scram | None = None
-        self.mechanism: str | None = None
 
     def receive(self, data: bytes) -> None:
         """Take what came from the peer.
@@ -190,12 +185,12 @@ class ClientLogin(_Side):
             code, fields = frame
             answer = _CLIENT_STEPS.get(code)
             if answer is None:
-                raise LoginFailed("The peer sent a frame of the log-in that only clients send.")
+                raise LoginFailed("The peer sent a frame of the login that only clients send.")
             answer(self, fields)
 
     def _on_mechanisms(self, fields: Sequence[Any]) -> None:
         if self.mechanism:
-            raise LoginFailed("The peer began the log-in twice.")
+            raise LoginFailed("The peer began the login twice.")
         offered = codec.symbols(fields[0] if fields else None)
         self.mechanism, first = self._choose(offered)
         self._output += _frame(_INIT, Symbol(self.mechanism), first, self._hostname or None)
@@ -212,11 +207,9 @@ class ClientLogin(_Side):
             if name in offered:
                 self._scram = Scram(name, known.user, known.password)
                 return name, self._scram.first()
-        if PLAIN in offered and known.plain:
+        if PLAIN in offered:  # whether it may be sent as it is was judged with the address
             return PLAIN, b"\0".join((b"", known.user.encode(), known.password.encode()))
-        if PLAIN in offered:
-            raise NoMechanism("The peer wants the password in clear, and without TLS that is not allowed.")
-        raise NoMechanism(f"The peer knows no log-in that works here; it offers {_listed(offered)}.")
+        raise NoMechanism(f"The peer knows no login that works here; it offers {_listed(offered)}.")
 
     def _on_challenge(self, fields: Sequence[Any]) -> None:
         challenge = _field(fields, 0, bytes) or b""
@@ -251,78 +244,86 @@ def _listed(offered: Sequence[str]) -> str:
     return ", ".join(offered) or "nothing"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """A client asks to be let in, or answers a challenge: to be answered by `accept`, `refuse` or `challenge`."""
+# SCRAM ------------------------------------------------------------------------------------------------------------
 
-    mechanism: str
-    response: bytes
-    hostname: str
+MOST_ROUNDS: Final = 1_000_000
+"""Rounds of hashing that a peer may ask for; more would only keep this side busy."""
+FEWEST_ROUNDS: Final = 4096
+"""Fewer, and a peer that listens in could try passwords too fast (RFC 7677 section 4)."""
 
 
-class ServerLogin(_Side):
-    """The server's side; the peer's header is read here too. Who may come in is decided by whoever uses it."""
+class ScramError(Exception):
+    """The peer does not keep to the mechanism, or does not know the password itself."""
 
-    def __init__(self, mechanisms: Sequence[str]) -> None:
-        self._mechanisms: Final = tuple(mechanisms)
-        super().__init__()
-        self._begun = False
-        self._asked: Asked | None = None
 
-    def receive(self, data: bytes) -> Asked | None:
-        """Take what came from the client; answers what it asks, which must be answered before it is given more.
+class Scram:
+    """The client's side of one exchange: `first`, `answer` to the challenge, `check` of the peer's last word."""
+
+    NAMES: ClassVar = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
+    """The mechanisms, the strongest first."""
+    _HASHES: ClassVar = {"SCRAM-SHA-512": "sha512", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
+
+    def __init__(self, name: str, user: str, password: str, nonce: str | None = None) -> None:
+        self._hash: Final = self._HASHES[name]
+        self._password: Final = unicodedata.normalize("NFKC", password).encode()
+        self._nonce: Final = nonce or secrets.token_urlsafe(24)
+        self._bare: Final = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={self._nonce}"
+        self._signature: bytes | None = None
+
+    def first(self) -> bytes:
+        """The first message."""
+        return f"n,,{self._bare}".encode()
+
+    def answer(self, challenge: bytes) -> bytes:
+        """Answer the peer's first message with the proof, and its last one, if it is sent as a challenge, with nothing.
 
         Raises:
-            LoginFailed: the peer does not keep to the protocol; send the output, and close.
+            ScramError: it does not fit.
         """
-        self._frames.add(data)
+        if self._signature is not None:
+            self.check(challenge)
+            return b""
+        nonce, salt, rounds = self._read(challenge)
+        salted = hashlib.pbkdf2_hmac(self._hash, self._password, salt, rounds)
+        client_key = self._hmac(salted, b"Client Key")
+        final = f"c=biws,r={nonce}"
+        signed = b",".join((self._bare.encode(), challenge, final.encode()))
+        signature = self._hmac(hashlib.new(self._hash, client_key).digest(), signed)
+        self._signature = self._hmac(self._hmac(salted, b"Server Key"), signed)
+        proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+        return f"{final},p={base64.b64encode(proof).decode()}".encode()
+
+    def check(self, final: bytes | None) -> None:
+        """See that the peer knows the password too; without a last message it must have come as a challenge.
+
+        Raises:
+            ScramError: it does not, or says nothing about it.
+        """
+        if self._signature is None:
+            raise ScramError("The peer let us in without asking for the password.")
+        if final is None and self._checked:
+            return
+        wanted = b"v=" + base64.b64encode(self._signature)
+        if final is None or not hmac.compare_digest(final.partition(b",")[0], wanted):
+            raise ScramError("The peer does not know the password itself.")
+        self._checked = True
+
+    _checked = False
+
+    def _read(self, challenge: bytes) -> tuple[str, bytes, int]:
         try:
-            if not self._frames.greeted():
-                return None
-        except LoginFailed:
-            self._output += SASL_HEADER  # section 2.2: say what would be right, and close
-            raise
-        if not self._begun:
-            self._begun = True
-            self._output += SASL_HEADER + _frame(_MECHANISMS, Symbols(map(Symbol, self._mechanisms)))
-        frame = None if self.done else self._frames.next()
-        return self._ask(*frame) if frame else None
-
-    def accept(self) -> None:
-        """Let the client in."""
-        self._output += _frame(_OUTCOME, Ubyte(_OK))
-        self._frames.done = True
-
-    def refuse(self) -> None:
-        """Send the client away; send the output, and close."""
-        self._output += _frame(_OUTCOME, Ubyte(_AUTH))
-
-    def challenge(self, data: bytes) -> None:
-        """Ask the client for more."""
-        self._output += _frame(_CHALLENGE, data)
-
-    def _ask(self, code: int, fields: Sequence[Any]) -> Asked:
-        if code == _INIT and self._asked is None:
-            mechanism = str(_field(fields, 0, str) or "")
-            if mechanism not in self._mechanisms:
-                raise LoginFailed("The client wants a log-in that was not offered.")
-            asked = Asked(
-                mechanism=mechanism, response=_field(fields, 1, bytes) or b"", hostname=_field(fields, 2, str) or ""
+            parts = dict(part.split("=", 1) for part in challenge.decode().split(","))
+            nonce, rounds = parts["r"], int(parts["i"])
+            salt = base64.b64decode(parts["s"], validate=True)
+        except (ValueError, KeyError, binascii.Error):
+            raise ScramError("The peer's challenge cannot be read.") from None
+        if not nonce.startswith(self._nonce) or nonce == self._nonce:
+            raise ScramError("The peer's challenge answers another log-in.")
+        if not FEWEST_ROUNDS <= rounds <= MOST_ROUNDS:
+            raise ScramError(
+                f"The peer asks for {rounds} rounds of hashing; allowed are {FEWEST_ROUNDS} to {MOST_ROUNDS}."
             )
-        elif code == _RESPONSE and self._asked is not None:
-            response = _field(fields, 0, bytes) or b""
-            asked = Asked(mechanism=self._asked.mechanism, response=response, hostname=self._asked.hostname)
-        else:
-            raise LoginFailed("The client sent a frame of the log-in out of turn.")
-        self._asked = asked
-        return asked
+        return nonce, salt, rounds
 
-
-def read_plain(response: bytes) -> tuple[str, str] | None:
-    """User and password of a PLAIN response (RFC 4616); nothing if it is none, or asks to act as somebody else."""
-    parts = response.split(b"\0")
-    try:
-        acting, user, password = (part.decode() for part in parts)
-    except ValueError:
-        return None
-    return (user, password) if user and acting in {"", user} else None
+    def _hmac(self, key: bytes, data: bytes) -> bytes:
+        return hmac.new(key, data, self._hash).digest()

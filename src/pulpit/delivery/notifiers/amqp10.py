@@ -11,21 +11,21 @@ from typing import Any, Final
 
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10 import message as codec
-from pulpit.amqp.amqp10.lost import Lost
 from pulpit.amqp.amqp10.profiles import PLAIN
 from pulpit.amqp.amqp10.publisher import ExchangeLink, Publisher
-from pulpit.amqp.amqp10.words import (
+from pulpit.amqp.amqp10.types import (
     DECODE_ERROR,
     FRAME_TOO_SMALL,
     INVALID_FIELD,
     TOO_LARGE,
     Accepted,
     Condition,
+    Lost,
     Modified,
     Rejected,
     Released,
 )
-from pulpit.amqp.amqp10.words import Outcome as Answer
+from pulpit.amqp.amqp10.types import Outcome as Answer
 from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, message, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Refused, Retry
 from pulpit.events import Event

@@ -10,23 +10,22 @@ import pytest
 from pulpit.amqp.amqp10 import codec, proton
 from pulpit.amqp.amqp10.codec import Described, Symbol, Uint, Ulong, Ushort
 from pulpit.amqp.amqp10.engine import Engine, Setup
-from pulpit.amqp.amqp10.events import (
+from pulpit.amqp.amqp10.links import (
     Arrived,
     Attached,
     Broken,
     Closed,
     CreditChanged,
-    CreditReturned,
     Decided,
     Detached,
+    Ended,
     Event,
     Opened,
-    SessionBegun,
+    Sender,
     SessionEnded,
 )
-from pulpit.amqp.amqp10.links import Ended, Sender
 from pulpit.amqp.amqp10.sasl import SASL_HEADER
-from pulpit.amqp.amqp10.words import (
+from pulpit.amqp.amqp10.types import (
     ACCEPTED,
     AMQP_HEADER,
     NOT_FOUND,
@@ -39,7 +38,7 @@ from pulpit.amqp.amqp10.words import (
     Terminus,
 )
 from pulpit.errors import ConfigurationError
-from support.amqp10 import Pair, asked, needs_amqp10
+from support.amqp10 import Pair, SessionBegun, asked, needs_amqp10, refuse
 
 pytestmark = needs_amqp10
 
@@ -48,9 +47,10 @@ def test_both_sides_say_who_they_are() -> None:
     pair = Pair()
     pair.client = Engine(Setup(container="c", hostname="vhost:x", properties={"product": "Pulpit", "number": 3}))
     pair.client.open()
-    assert pair.talk()[1] == [Opened(container="c", hostname="vhost:x", properties={"product": "Pulpit", "number": 3})]
+    assert pair.talk()[1] == [Opened(container="c", properties={"product": "Pulpit", "number": 3})]
+    assert pair.server.hostname == "vhost:x"
     pair.server.open()
-    assert pair.talk()[0] == [Opened(container="server", hostname="", properties={})]
+    assert pair.talk()[0] == [Opened(container="server", properties={})]
     pair.free()
 
 
@@ -73,7 +73,6 @@ def test_a_terminus_crosses_with_everything_it_says() -> None:
     theirs.attach(source=theirs.source, target=Terminus(coordinator=True))
     (attached,) = (one for one in pair.talk()[0] if isinstance(one, Attached))
     assert attached.link is link
-    assert not attached.asked
     assert link.target == Terminus(coordinator=True)
     pair.free()
 
@@ -97,38 +96,35 @@ def test_an_outcome_comes_back_for_each_message(outcome: Outcome) -> None:
     assert sender.send(b"b" * 200_000) == 2
     arrived = [one for one in pair.talk()[1] if isinstance(one, Arrived)]
     assert [(one.number, len(one.message), one.settled) for one in arrived] == [(1, 10, False), (2, 200_000, False)]
-    assert sender.unsettled == 2
     receiver.settle(2, outcome)
     assert pair.talk()[0] == [Decided(link=sender, number=2, outcome=outcome)]
     receiver.settle(2, ACCEPTED)
     receiver.settle(1, ACCEPTED)
     assert pair.talk()[0] == [Decided(link=sender, number=1, outcome=ACCEPTED)]
-    assert sender.unsettled == 0
     pair.free()
 
 
-def test_nothing_is_sent_without_credit_and_what_is_settled_needs_no_answer() -> None:
+def test_nothing_is_sent_without_credit() -> None:
     pair = Pair().open()
     sender, receiver = pair.sending(credit=1)
     for text in (b"1", b"2"):
-        sender.send(text, settled=True)
+        sender.send(text)
     first = [one for one in pair.talk()[1] if isinstance(one, Arrived)]
-    assert [(one.message, one.settled) for one in first] == [(b"1", True)]
+    assert [(one.message, one.settled) for one in first] == [(b"1", False)]
     receiver.grant(5)
     assert [one.message for one in pair.talk()[1] if isinstance(one, Arrived)] == [b"2"]
     assert sender.credit == 4
-    assert sender.unsettled == 0
     pair.free()
 
 
 def test_a_drained_link_gives_its_credit_back() -> None:
     pair = Pair().open()
     sender, receiver = pair.sending(credit=5)
-    receiver.drain()
+    proton.load().pn_link_drain(receiver.pointer(), 0)
     assert pair.talk()[0] == [CreditChanged(link=sender)]
     assert sender.draining
     sender.drained()
-    assert CreditReturned(link=receiver) in pair.talk()[1]
+    pair.talk()
     assert sender.credit == receiver.credit == 0
     receiver.grant(2)
     pair.talk()
@@ -141,7 +137,7 @@ def test_a_refused_link_is_attached_without_a_terminus_and_detached_with_the_rea
     link = pair.client.receiver(pair.client.begin(), "in")
     link.attach(source=Terminus(address="nothing"))
     condition = Condition(NOT_FOUND, "there is none")
-    asked(pair.talk()[1]).refuse(condition)
+    refuse(asked(pair.talk()[1]), condition)
     attached, detached = pair.talk()[0]
     assert isinstance(attached, Attached)
     assert detached == Detached(link=link, closed=True, condition=condition)
@@ -193,7 +189,6 @@ def test_what_is_over_cannot_be_used_and_says_so() -> None:
     pair.client.open()
     pair.client.close()
     pair.client.receive(b"x")
-    pair.client.receive_end()
     assert (pair.client.take_output(), pair.client.tick(1), list(pair.client.events())) == (b"", None, [])
 
 
@@ -243,7 +238,8 @@ def test_bytes_that_are_no_protocol_break_the_connection_and_nothing_more() -> N
         AMQP_HEADER + huge,
         AMQP_HEADER + short,
     ):
-        engine = Engine(Setup(container="server"), server=True)
+        engine = Engine(Setup(container="client"))
+        engine.open()
         engine.receive(data)
         assert any(isinstance(event, Broken) for event in engine.events())
         engine.take_output()
@@ -273,56 +269,12 @@ def test_without_the_extra_a_sentence_says_how_to_get_it(monkeypatch: pytest.Mon
         proton.load.cache_clear()
 
 
-def test_a_session_that_begins_and_ends_at_once_is_not_answered_for_ever() -> None:
-    pair = Pair().open()
-    session = pair.client.begin()
-    pair.client.sender(session, "x").attach(target=Terminus(address="a"))
-    session.end()
-    _, at_server = pair.talk()
-    assert [type(one) for one in at_server if not isinstance(one, Attached)] == [SessionBegun, SessionEnded]
-    assert pair.sending()[0].alive
-    pair.free()
-
-
 def test_a_session_of_another_connection_carries_no_link() -> None:
     pair = Pair().open()
     session = pair.client.begin()
     for prepare in (pair.server.sender, pair.server.receiver):
         with pytest.raises(Ended, match="another connection"):
             prepare(session, "x")
-    pair.free()
-
-
-def test_what_is_not_sent_and_what_has_not_come_whole_is_counted() -> None:
-    pair = Pair().open()
-    sender, receiver = pair.sending()
-    sender.send(b"x" * 300_000)
-    assert sender.session.unsent == 300_000
-    data = pair.client.take_output()
-    pair.server.receive(data[:100_000])
-    assert 60_000 < pair.server.unfinished <= 100_000
-    assert receiver.unfinished == pair.server.unfinished
-    pair.server.receive(data[100_000:])
-    assert pair.server.unfinished == 0
-    assert sender.session.unsent == 0
-    pair.free()
-
-
-def test_a_link_without_properties_has_none() -> None:
-    pair = Pair().open()
-    sender, receiver = pair.sending()
-    assert sender.properties == receiver.properties == {}
-    pair.free()
-
-
-def test_a_server_whose_silence_is_excused_is_waited_for() -> None:
-    pair = Pair(idle_timeout=2)
-    pair.client.open()
-    pair.client.tick(1)
-    pair.client.take_output()
-    pair.client.excuse_silence()
-    assert pair.client.tick(100) is None
-    assert not pair.client.over
     pair.free()
 
 
@@ -347,9 +299,10 @@ def attach(name: str, handle: int) -> bytes:
     [
         [begin(0, 0), begin(0, 0), frame(0x17)],
         [begin(0, 0), begin(1, 0), frame(0x17)],
-        [begin(0, None), begin(0, None), frame(0x17)],
-        [begin(0, None), attach("a", 0), attach("b", 0), frame(0x17)],
-        [begin(0, None), frame(0x12, "no handle")],
+        [begin(0, None), frame(0x17)],
+        [begin(0, 0), attach("x", 0), attach("b", 0), frame(0x17)],
+        [begin(0, 0), attach("b", 0), frame(0x17)],
+        [begin(0, 0), frame(0x12, "no handle")],
         [b"\x00\x00\x00\x0c\x02\x00\x00\x00\x00\xa3\x01x"],
     ],
 )
@@ -373,21 +326,18 @@ def test_what_proton_would_not_survive_breaks_the_connection(frames: list[bytes]
 
 
 def test_a_channel_and_a_handle_can_be_used_again() -> None:
-    engine = Engine(Setup(container="server"), server=True)
-    engine.open()
-    again = [attach("a", 0), frame(0x16, Uint(0), True), attach("b", 0), frame(0x17)]
-    events = []
-    for piece in [
-        AMQP_HEADER,
-        frame(0x10, "client"),
-        begin(0, None),
-        *again,
-        begin(0, None),
-        *again,
-        b"\0\0\0\x08\x02\0\0\0",
-    ]:
-        engine.receive(piece)
-        events += [type(event) for event in engine.events()]
-        engine.take_output()
-    assert events == [Opened, *([SessionBegun, Attached, Detached, Attached, SessionEnded] * 2)]
-    engine.free()
+    pair = Pair().open()
+    for _ in range(3):
+        session = pair.client.begin()
+        for name in ("a", "b"):
+            link = pair.client.sender(session, name)
+            link.attach(target=Terminus(address="x"))
+            theirs = asked(pair.talk()[1])
+            theirs.attach(target=theirs.target)
+            pair.talk()
+            link.detach()
+            assert any(isinstance(event, Detached) for event in pair.talk()[0])
+        session.end()
+        assert any(isinstance(event, SessionEnded) for event in pair.talk()[0])
+    assert not pair.client.over
+    pair.free()

@@ -3,7 +3,7 @@
 import pytest
 
 from pulpit.amqp.amqp10.codec import Described, Symbol
-from pulpit.amqp.amqp10.events import Opened
+from pulpit.amqp.amqp10.links import Opened
 from pulpit.amqp.amqp10.profiles import PLAIN, PROFILES, QPID, RABBITMQ_3, RABBITMQ_4, Profile, recognised
 
 
@@ -18,7 +18,7 @@ from pulpit.amqp.amqp10.profiles import PLAIN, PROFILES, QPID, RABBITMQ_3, RABBI
     ],
 )
 def test_a_broker_is_known_by_what_it_says_of_itself(properties: dict[str, object], profile: Profile) -> None:
-    assert recognised(Opened(container="c", hostname="", properties=properties)) is profile
+    assert recognised(Opened(container="c", properties=properties)) is profile
     assert recognised(None) is PLAIN
 
 

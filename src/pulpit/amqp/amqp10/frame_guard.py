@@ -1,12 +1,12 @@
 """Looks at each frame before Proton does, for what Proton 0.40 takes and its memory does not survive.
 
 A channel that is begun twice, or a handle that is attached twice, leaves Proton with references that nobody drops, and
-with memory that it uses after it was freed. Both are the peer's errors (sections 2.7.2, 2.7.3), so the connection ends.
+with memory that it uses after it was freed. Both are the broker's errors (sections 2.7.2, 2.7.3), as is a session
+that it begins of its own accord; the connection ends.
 """
 
-from collections.abc import Iterator
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from pulpit.amqp.amqp10 import codec
 from pulpit.amqp.amqp10.codec import DecodeError, Described
@@ -24,7 +24,7 @@ class Violation(Exception):
     """The peer does what it may not; the text says what."""
 
 
-class Watch:
+class FrameGuard:
     """The frames of one peer, behind the protocol's header."""
 
     def __init__(self, largest: int) -> None:
@@ -32,32 +32,27 @@ class Watch:
         self._cut = b""
         self._skip = 0
         self._handles: dict[int, set[int]] = {}
+        self._answered: dict[int, object] = {}
+        """By the channel of each session, that of ours which it answers."""
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What Proton may have, in pieces of which each ends with at most one `begin`.
-
-        So what a begin leads to is seen before the next one: Proton tells of two that follow one another as of one.
+    def judged(self, data: bytes) -> bytes:
+        """What Proton may have now; the rest is kept until more of it has come.
 
         Raises:
             Violation: it may have no more.
         """
         data, self._cut = self._cut + data, b""
-        start, at = 0, min(self._skip, len(data))
+        at = min(self._skip, len(data))
         self._skip -= at
         while at < len(data):
             size = self._next(data, at)
             if size == 0:
                 self._cut = data[at:]
-                break
-            begins = self._look(data, at, size)
+                return data[:at]
+            self._look(data, at, size)
             at += size
-            if begins:
-                yield data[start:at]
-                start = at
-        end = len(data) - len(self._cut)
-        self._skip += max(0, at - end)
-        if start < end:
-            yield data[start:end]
+        self._skip += at - len(data)
+        return data
 
     def _next(self, data: bytes, at: int) -> int:
         """The size of the frame that begins here, as soon as there is enough of it to be judged; else 0."""
@@ -71,29 +66,26 @@ class Watch:
             return 0
         return size if have >= size or self._code(data, at) not in _WATCHED else 0
 
-    def _look(self, data: bytes, at: int, size: int) -> bool:
-        """Judge a frame; answers whether it begins a session."""
+    def _look(self, data: bytes, at: int, size: int) -> None:
         code = self._code(data, at)
-        if code not in _WATCHED:
-            return False
         channel = _HEAD.unpack_from(data, at)[3]
+        frame = data[at : at + size]
         if code == _BEGIN:
-            if channel in self._handles:
-                raise Violation("A session was begun on a channel that has one.")
-            self._handles[channel] = set()
+            ours = _field(frame, 0)
+            if ours is None:
+                raise Violation("A session was begun that nobody asked for.")
+            if channel in self._answered or ours in self._answered.values():
+                raise Violation("A session was begun twice.")
+            self._answered[channel] = ours
         elif code == _END:
+            self._answered.pop(channel, None)
             self._handles.pop(channel, None)
-        else:
-            self._look_at_handle(code, self._handles.setdefault(channel, set()), data[at : at + size])
-        return code == _BEGIN
+        elif code in _HANDLE:
+            self._look_at_handle(code, self._handles.setdefault(channel, set()), frame)
 
     @staticmethod
     def _look_at_handle(code: int, handles: set[int], frame: bytes) -> None:
-        try:
-            performative, _ = codec.decode(frame, 4 * frame[4])
-            handle = performative.value[_HANDLE[code]] if isinstance(performative, Described) else None
-        except (DecodeError, TypeError, KeyError, IndexError):
-            handle = None
+        handle = _field(frame, _HANDLE[code])
         if not isinstance(handle, int):
             raise Violation("A link has no handle.")
         if code == _ATTACH and handle in handles:
@@ -112,3 +104,12 @@ class Watch:
         if body[:2] == b"\x00\x80" and len(body) == _DESCRIPTOR:
             return int.from_bytes(body[2:], "big")
         raise Violation("A frame does not say what it is.")
+
+
+def _field(frame: bytes, number: int) -> Any:
+    """A field of the performative in a frame; null if it is not there."""
+    try:
+        performative, _ = codec.decode(frame, 4 * frame[4])
+        return performative.value[number] if isinstance(performative, Described) else None
+    except (DecodeError, TypeError, KeyError, IndexError):
+        return None

@@ -1,10 +1,11 @@
-"""What crosses the engine's border as values: conditions, outcomes and termini, with nothing of Proton in them.
+"""What crosses the borders of engine and client as values: conditions, outcomes, termini, and why something is lost.
 
 The symbols of conditions are those of part 2, section 2.8.15 and following.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
@@ -97,3 +98,31 @@ class Terminus:
 
 
 NOWHERE: Final = Terminus()
+
+
+class Cause(Enum):
+    """Why a connection or a link is lost."""
+
+    UNREACHABLE = "unreachable"
+    """No connection: refused, no such host, no answer, or broken off."""
+    CERTIFICATE = "certificate"
+    """The broker's certificate is not trusted."""
+    LOGIN = "login"
+    """The broker refuses the credentials."""
+    MECHANISM = "mechanism"
+    """The broker offers no way of logging in that can be used, or may."""
+    PROTOCOL = "protocol"
+    """It does not speak AMQP 1.0, or breaks it."""
+    CLOSED = "closed"
+    """The broker closed the connection, the session or the link, with or without a condition."""
+    SILENT = "silent"
+    """The broker did not answer in time."""
+
+
+class Lost(Exception):
+    """The connection or link cannot be used any more; the text says why, without any secret."""
+
+    def __init__(self, reason: str, cause: Cause, condition: Condition | None = None) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.condition = condition

@@ -5,35 +5,31 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from pulpit.amqp.amqp10 import links
-from pulpit.amqp.amqp10.events import Arrived, Attached, CreditChanged, Decided, Event
-from pulpit.amqp.amqp10.links import Ended, Link
-from pulpit.amqp.amqp10.lost import Cause, Lost
-from pulpit.amqp.amqp10.words import ACCEPTED, Outcome
-
-
-class Carrier(Protocol):
-    """The connection that a link is on."""
-
-    lost: Lost | None
-    """Why it is dead, if it is."""
-
-    def flush(self) -> None:
-        """Write soon what was done."""
-
-    def forget(self, link: Link) -> None:
-        """Tell nobody any more what happens on a link."""
+from pulpit.amqp.amqp10.links import (
+    Arrived,
+    Attached,
+    CreditChanged,
+    Decided,
+    Ended,
+    Event,
+    Link,
+    Receiver,
+    Sender,
+)
+from pulpit.amqp.amqp10.types import ACCEPTED, Cause, Lost, Outcome
 
 
-class _Attached:
+class ClientLink:
     """What both kinds of links share: an answer to wait for, and an end."""
 
-    def __init__(self, carrier: Carrier, link: Link) -> None:
+    def __init__(self, link: Link, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
+        """`flush` writes soon what was done on the link, `forget` has nobody told of it any more."""
         self.lost: Lost | None = None
         """Why it is dead, if it is."""
-        self._carrier: Final = carrier
+        self._flush: Final = flush
+        self._forget: Final = forget
         self._any_link: Final = link
         self._answered: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
         self._change = asyncio.Event()
@@ -50,12 +46,16 @@ class _Attached:
 
     def close(self) -> None:
         """Detach, without waiting for it."""
-        if self._any_link.alive and self._carrier.lost is None:
+        if self._any_link.alive and self.lost is None:
             with contextlib.suppress(Ended):
                 self._any_link.session.end()
-            self._carrier.flush()
-        self._carrier.forget(self._any_link)
+            self._flush()
+        self._forget(self._any_link)
         self.on_lost(Lost("The link was closed.", Cause.CLOSED))
+
+    def on_event(self, event: Event) -> None:
+        """Take an event of the link."""
+        raise NotImplementedError
 
     def on_lost(self, lost: Lost) -> None:
         """Take that the link is dead."""
@@ -77,11 +77,11 @@ class _Attached:
             await self._change.wait()
 
 
-class Sender(_Attached):
+class ClientSender(ClientLink):
     """A link on which messages go out; each one's outcome is kept until it is taken."""
 
-    def __init__(self, carrier: Carrier, link: links.Sender) -> None:
-        super().__init__(carrier, link)
+    def __init__(self, link: Sender, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
+        super().__init__(link, flush, forget)
         self._link: Final = link
         self._settled_to = 0
         self._outcomes: dict[int, Outcome | None] = {}
@@ -109,7 +109,7 @@ class Sender(_Attached):
             number = self._link.send(message)
         except Ended as error:
             raise Lost(str(error), Cause.CLOSED) from None
-        self._carrier.flush()
+        self._flush()
         return number
 
     async def credited(self) -> None:
@@ -147,7 +147,7 @@ class Sender(_Attached):
             case CreditChanged():
                 if self._link.alive and self._link.draining:
                     self._link.drained()
-                    self._carrier.flush()
+                    self._flush()
                 self._wake()
             case Decided(number=number, outcome=outcome):
                 self._decide(number, outcome)
@@ -184,11 +184,11 @@ class Delivery:
     settled: bool
 
 
-class Receiver(_Attached):
+class ClientReceiver(ClientLink):
     """A link on which messages come in; the credit is renewed as they are settled."""
 
-    def __init__(self, carrier: Carrier, link: links.Receiver, window: int) -> None:
-        super().__init__(carrier, link)
+    def __init__(self, link: Receiver, window: int, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
+        super().__init__(link, flush, forget)
         self._link: Final = link
         self._window: Final = window
         self._arrived: deque[Delivery] = deque()
@@ -212,7 +212,7 @@ class Receiver(_Attached):
             if not delivery.settled:
                 self._link.settle(delivery.number, outcome)
             self._renew()
-            self._carrier.flush()
+            self._flush()
 
     def on_event(self, event: Event) -> None:
         """Take an event of the link."""
@@ -220,7 +220,7 @@ class Receiver(_Attached):
             case Attached():
                 if self._link.alive and self._link.source:
                     self._link.grant(self._window)
-                    self._carrier.flush()
+                    self._flush()
                     self._answer()
             case Arrived(number=number, message=message, settled=settled):
                 self._arrived.append(Delivery(number=number, message=message, settled=settled))
