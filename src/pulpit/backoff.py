@@ -1,6 +1,14 @@
-"""How long to wait before the next try, as a pure function."""
+"""How long to wait before the next try, as pure functions."""
 
-from datetime import timedelta
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?\Z")
+_ENDLESS: Final = 10**9
+"""Seconds; what asks for more is read as this."""
 
 
 def delay(attempts: int, *, first: timedelta, longest: timedelta, random: float) -> timedelta:
@@ -12,3 +20,24 @@ def delay(attempts: int, *, first: timedelta, longest: timedelta, random: float)
     doublings = min(max(attempts - 1, 0), 62)
     full = min(first * 2**doublings, longest) if doublings < 40 else longest  # noqa: PLR2004 - timedelta overflows above
     return full * (1 - random / 2)
+
+
+def retry_after(text: str | None, now: datetime) -> timedelta | None:
+    """Read `Retry-After`, seconds or a date (RFC 9110 section 10.2.3); nonsense, zero and the past count as absent.
+
+    Fractions are not in the specification and sent all the same: they are rounded up to whole seconds.
+    """
+    pause = _asked_for((text or "").strip(), now)
+    if pause is None or pause <= timedelta(0):
+        return None
+    return timedelta(seconds=math.ceil(pause.total_seconds()))
+
+
+def _asked_for(text: str, now: datetime) -> timedelta | None:
+    if _SECONDS.match(text):
+        return timedelta(seconds=min(float(text), _ENDLESS))
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

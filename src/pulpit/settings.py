@@ -43,6 +43,11 @@ class Server:
         "Networks that http listeners may reach although they are not public, such as `127.0.0.0/8, 10.1.0.0/16`.",
         unit="networks",
     )
+    webhook_proxy: str = _key(
+        "",
+        "Proxy of http listeners that name none, such as `http://user:password@proxy.example.com:3128`.",
+        unit="URL",
+    )
     keep_events_days: int = _key(
         90, "How long events stay in the log; 0 is for ever.", unit="days", least=0, most=36_500
     )
@@ -308,7 +313,9 @@ def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
 
 
 def _is_secret(name: str, text: str) -> bool:
-    return (name == "password" and text != "") or (name == "url" and ":" in text.partition("://")[2].rpartition("@")[0])
+    return (name == "password" and text != "") or (
+        name in ("url", "webhook_proxy") and ":" in text.partition("://")[2].rpartition("@")[0]
+    )
 
 
 def _unquoted(text: str) -> str:

@@ -126,8 +126,10 @@ def test_goes_in_order_over_one_connection_and_stops_at_the_first_failure() -> N
         (200, Delivered),
         (201, Delivered),
         (204, Delivered),
-        (302, Refused),
-        (304, Refused),
+        (300, Retry),
+        (302, Retry),
+        (303, Retry),
+        (304, Retry),
         (400, Refused),
         (401, Retry),
         (403, Retry),
@@ -180,6 +182,148 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
         endless = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nwell"
         async with raw(endless, close=False) as url:
             assert await outcome(url, timeout=10) == Delivered(answer="200 OK\nwell")
+
+    run(story)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+WELL = b"Content-Length: 4\r\n\r\nwell"
+ODD_HEADS = {
+    "a header of 9 kB": OK + b"X-A: " + b"x" * 9000 + b"\r\n" + WELL,
+    "a header of 300 kB": OK + b"X-A: " + b"x" * 300_000 + b"\r\n" + WELL,
+    "150 headers": OK + b"".join(b"X-%d: a\r\n" % number for number in range(150)) + WELL,
+    "a reason of 9 kB": b"HTTP/1.1 200 " + b"y" * 9000 + b"\r\n" + WELL,
+    "no reason": b"HTTP/1.1 200\r\n" + WELL,
+    "a Latin-1 name": OK + b"X-\xe9: a\r\n" + WELL,
+    "a blank in a name": OK + b"X A: b\r\n" + WELL,
+    "a blank before the colon": OK + b"X-A : b\r\n" + WELL,
+    "a line without a colon": OK + b"nonsense\r\n" + WELL,
+    "a NUL": OK + b"X-A: b\x00c\r\n" + WELL,
+    "a folded line": OK + b"X-A: b\r\n c\r\n" + WELL,
+    "doubled lengths": OK + b"Content-Length: 4\r\n" + WELL,
+    "a list of lengths": OK + b"Content-Length: 4, 4\r\n\r\nwell",
+    "lengths that differ": OK + b"Content-Length: 7\r\n" + WELL,
+    "a negative length": OK + b"Content-Length: -1\r\n\r\nwell",
+    "a length without end": OK + b"Content-Length: " + b"9" * 30 + b"\r\n\r\nwell",
+    "both framings": OK + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n\r\n",
+    "chunks and trailers": OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\nX-T: 1\r\n\r\n",
+    "an unknown coding": OK + b"Transfer-Encoding: foo\r\n\r\nwell",
+    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 4\n\nwell",
+    "lines before": b"\r\n\r\n" + OK + WELL,
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\nwell",
+    "HTTP/2 in text": b"HTTP/2 200 \r\n" + WELL,
+    "100, 102 and 103 first": b"HTTP/1.1 100 Continue\r\n\r\n" * 3
+    + b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    + OK
+    + WELL,
+    "more than was announced": OK + WELL + b"EXTRA",
+    "two replies": (OK + WELL) * 2,
+}
+
+
+@pytest.mark.parametrize("step", [10**6, 7], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("reply", ODD_HEADS.values(), ids=ODD_HEADS.keys())
+def test_b4_a_reply_with_an_odd_head_counts_by_its_status(reply: bytes, step: int) -> None:
+    async def story() -> None:
+        async with raw(reply, step=step if len(reply) < 20_000 else 10**6) as url:
+            done = await outcome(url)
+            assert isinstance(done, Delivered), done
+            assert done.answer.endswith("\nwell")
+
+    run(story)
+
+
+WITHOUT_BODY = {
+    "204 with a body": b"HTTP/1.1 204 No Content\r\n" + WELL,
+    "205": b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
+    "chunks that are none": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "closed in the body": OK + b"Content-Length: 4000\r\n\r\n",
+    "closed in the head": OK + b"Content-Le",
+    "a head without end": OK + b"X-A: b\r\n" * 200_000,
+    "packed, which nobody unpacks": OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+}
+
+
+@pytest.mark.parametrize("reply", WITHOUT_BODY.values(), ids=WITHOUT_BODY.keys())
+def test_b4_what_comes_behind_a_status_of_success_changes_nothing(reply: bytes) -> None:
+    async def story() -> None:
+        async with raw(reply) as url:
+            assert isinstance(await outcome(url), Delivered)
+
+    run(story)
+
+
+def test_b4_odd_heads_of_other_statuses_keep_their_meaning() -> None:
+    async def story() -> None:
+        async with raw(b"HTTP/1.1 429 Slow\r\nnonsense\r\nRetry-After: 3\r\nContent-Length: 2\r\n" + WELL) as url:
+            assert await outcome(url) == Retry(reason=f"{url} answered 429 Slow: well", after=timedelta(seconds=3))
+        async with raw(b"HTTP/1.1 422 No\r\nnonsense\r\n" + WELL) as url:
+            assert isinstance(await outcome(url), Refused)
+        async with raw(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n") as url:
+            assert isinstance(await outcome(url), Retry)
+
+    run(story)
+
+
+NO_HTTP = {
+    "a TLS alert": b"\x15\x03\x01\x00\x02\x02\x50",
+    "HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80",
+    "four digits": b"HTTP/1.1 2000 OK\r\n" + WELL,
+    "words": b"HTTP/1.1 OK 200\r\n" + WELL,
+    "interim replies without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 60_000,
+}
+
+
+@pytest.mark.parametrize("reply", NO_HTTP.values(), ids=NO_HTTP.keys())
+def test_b4_what_has_no_status_is_tried_again(reply: bytes) -> None:
+    async def story() -> None:
+        async with raw(reply) as url:
+            assert await outcome(url) == Retry(reason=f"{url} answered something that is not HTTP.")
+
+    run(story)
+
+
+def test_b4_a_connection_is_kept_over_odd_heads_and_given_up_where_they_disagree() -> None:
+    async def story() -> None:
+        async with raw(OK + b"X-\xe9: a\r\n" + WELL, close=False, again=True) as url, notifier(url=url) as hook:
+            outcomes = await hook.deliver([event(number) for number in range(1, 5)])
+            assert outcomes == [Delivered(answer="200 OK\nwell")] * 4
+
+    run(story)
+
+
+def test_a_body_of_gigabytes_is_not_read() -> None:
+    async def story() -> None:
+        sent = 0
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK + b"Content-Length: 4000000000\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x" * 65536)
+                    await writer.drain()
+                    sent += 65536
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        async with server:
+            done = await outcome(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert isinstance(done, Delivered)
+        assert len(done.answer) < LONGEST_ANSWER + 10
+        assert sent < 64 * 1024 * 1024
+
+    run(story)
+
+
+def test_a10_path_and_query_go_out_as_they_were_written() -> None:
+    async def story() -> None:
+        async with sink() as far:
+            for path in ("/a%2Fb%3a%7e%2b+~?sig=%2F%3D&x=%7E", "/ü?q=ü", "/a//b/../c/"):
+                assert isinstance(await outcome(far.url + path), Delivered)
+        asked = [call.path for call in far.calls]
+        assert asked == ["/a%2Fb%3a%7e%2b+~?sig=%2F%3D&x=%7E", "/%C3%BC?q=%C3%BC", "/a//b/../c/"]
 
     run(story)
 
@@ -263,10 +407,27 @@ def test_redirects_are_not_followed_unless_wished() -> None:
     async def story() -> None:
         async with sink() as far:
             redirecting(far, 307, "/new")
-            refused = await outcome(f"{far.url}/old")
-            assert isinstance(refused, Refused)
-            assert "it sends elsewhere, and this is not followed" in refused.reason
+            unfollowed = await outcome(f"{far.url}/old")
+            assert isinstance(unfollowed, Retry)
+            assert f"it sends to {far.url}/new, and this is not followed" in unfollowed.reason
             assert [call.path for call in far.calls] == ["/old"]
+
+    run(story)
+
+
+def test_b18_a_page_of_maintenance_costs_no_event_and_gives_no_token_away() -> None:
+    async def story() -> None:
+        async with raw(
+            b"HTTP/1.1 302 Found\r\nLocation: https://sorry.example/T0KEN?key=K3Y\r\nRetry-After: 60\r\n\r\n"
+        ) as url:
+            assert await outcome(f"{url}/T0KEN?key=K3Y") == Retry(
+                reason=f"{url} answered 302 Found: it sends to https://sorry.example, and this is not followed.",
+                after=timedelta(seconds=60),
+            )
+        async with raw(b"HTTP/1.1 304 Not Modified\r\n\r\n") as url:
+            assert await outcome(url) == Retry(
+                reason=f"{url} answered 304 Not Modified: it sends elsewhere, and this is not followed."
+            )
 
     run(story)
 
@@ -287,7 +448,7 @@ def test_see_other_is_never_taken_for_a_delivery() -> None:
     async def story() -> None:
         async with sink() as far:
             redirecting(far, 303, "/new")
-            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Retry)
 
     run(story)
 
@@ -313,18 +474,18 @@ def test_a_circle_of_redirects_ends() -> None:
     async def story() -> None:
         async with sink() as far:
             redirecting(far, 307, "/old")
-            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Retry)
             assert len(far.calls) == 6
 
     run(story)
 
 
 @pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/x", "http://joe:pw@127.0.0.1/", "http://[::1", "//"])
-def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
+def test_a_redirect_to_nowhere_is_tried_again(location: str) -> None:
     async def story() -> None:
         async with sink() as far:
             redirecting(far, 307, location)
-            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Refused)
+            assert isinstance(await outcome(f"{far.url}/old", redirects=True), Retry)
 
     run(story)
 

@@ -60,19 +60,28 @@ async def sink(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> As
 
 
 @contextlib.asynccontextmanager
-async def raw(answer: bytes | None, *, close: bool = True) -> AsyncIterator[str]:
-    """Run something on a port that sends bytes (or nothing) whatever it is asked; yields its URL."""
+async def raw(
+    answer: bytes | None, *, close: bool = True, step: int = 10**9, again: bool = False
+) -> AsyncIterator[str]:
+    """Run something on a port that sends bytes (or nothing) whatever it is asked; yields its URL.
+
+    It may send so many bytes at a time, and answer further requests on the same connection.
+    """
     talking: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         talking.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await reader.readuntil(b"\r\n\r\n")
-            if answer is not None:
-                writer.write(answer)
-                await writer.drain()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                for start in range(0, len(answer or b""), step):
+                    writer.write((answer or b"")[start : start + step])
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                if not again:
+                    break
             if not close:
                 await asyncio.Event().wait()
         writer.close()

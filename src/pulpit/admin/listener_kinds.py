@@ -67,6 +67,9 @@ _HTTP: Final = (
     ),
     click.option("--timeout", type=COUNT, help="Seconds for one request, 1 to 60; 15 otherwise."),
     click.option("--concurrency", type=COUNT, help="Requests at a time, 1 to 64; above 1 gives up order."),
+    click.option("--proxy", type=TEXT, metavar="URL", help="Proxy to go through; none goes past the server's own."),
+    click.option("--proxy-username", type=TEXT, help="User for the proxy."),
+    click.option("--proxy-password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with its password."),
     click.option("--redirects", type=BOOLEAN, help="Follow redirections (true or false)."),
 )
 
@@ -164,10 +167,12 @@ def _routing(options: dict[str, Any]) -> dict[str, Any]:
 
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:
     """Take the receiver's options out and give its configuration."""
-    config = {key: options.pop(key) for key in ("url", "username", "ca_path", "timeout", "concurrency", "redirects")}
+    plain = ("url", "username", "ca_path", "timeout", "concurrency", "redirects", "proxy", "proxy_username")
+    config = {key: options.pop(key) for key in plain}
     for key in ("password", "secret"):
         config[key] = _secret(options.pop(key), options.pop(f"{key}_file"))
-    config["old_secret"] = _secret(None, options.pop("old_secret_file"))
+    for key in ("old_secret", "proxy_password"):
+        config[key] = _secret(None, options.pop(f"{key}_file"))
     return given(**config, headers=_headers(options.pop("headers")))
 
 

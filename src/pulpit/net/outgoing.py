@@ -12,6 +12,10 @@ from pulpit.net.addresses import AddressGuard
 
 LOOKUPS: Final = 8
 """Threads that ask for names; names that nobody answers for hold up other names at most."""
+LONGEST_HEAD: Final = 1024 * 1024
+"""Bytes of a reply's status line and headers, and of one of them: aiohttp's `max_line_size` and `max_field_size`."""
+MOST_HEADERS: Final = 10_000
+"""Headers of a reply: aiohttp's `max_headers`. Servers exist that send hundreds, and 9 kB in one."""
 
 Resolved = Callable[[str, Iterable[str]], None]
 """Is told a name and the addresses that it was resolved to."""

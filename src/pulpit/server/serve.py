@@ -38,6 +38,7 @@ from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
@@ -254,7 +255,12 @@ def _notifier_types(settings: Settings, publisher: AmqpPublisher | None, node: s
     source = f"/pulpit/{node}"
     exchange = settings.messaging.topic_exchange
     amqp = _amqp(publisher, exchange, source)
-    http = Http(system_clock, allow=parse_networks(settings.server.webhook_allow), source=source)
+    http = Http(
+        system_clock,
+        allow=parse_networks(settings.server.webhook_allow),
+        source=source,
+        proxy=configured_proxy(settings.server.webhook_proxy),
+    )
     email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
     return NotifierTypes({"amqp": amqp, "http": http, "email": email})
 

@@ -32,6 +32,9 @@ def complaint(**config: Any) -> str:
         {"username": "joe"},
         {"headers": {"X-Token": "abc def", "Authorization": "Bearer t"}},
         {"secret": SECRET},
+        {"proxy": "http://proxy.example:3128"},
+        {"proxy": "http://proxy.example", "proxy_username": "joe", "proxy_password": "pw"},
+        {"proxy": "none"},
         {"secret": SECRET.removeprefix("whsec_"), "old_secret": event_headers.new_secret()},
         {"timeout": 30, "redirects": True},
         {"timeout": "30"},
@@ -61,6 +64,21 @@ def test_accepts(config: dict[str, Any]) -> None:
         ({"url": "http://hooks.example/" + "x" * 3000}, "2000"),
         ({"url": "http://127.0.0.1/"}, "webhook_allow"),
         ({"url": "http://[::1]/"}, "webhook_allow"),
+        ({"url": "http://127.1/"}, "127.1 is no address"),
+        ({"url": "http://2130706433/"}, "2130706433 is no address"),
+        ({"url": "http://0177.0.0.1/"}, "0177.0.0.1 is no address"),
+        ({"url": " http://hooks.example/"}, "without a blank"),
+        ({"url": "http://[::1%lo]/"}, "zone"),
+        ({"url": "http://hooks.example:0/"}, "port must be from 1 to 65535"),
+        ({"url": "http://@hooks.example/"}, "username and password"),
+        ({"proxy": "http://127.0.0.1:3128"}, "proxy: 127.0.0.1 is no public address"),
+        ({"proxy": "https://proxy.example"}, "proxy must be http://"),
+        ({"proxy": "socks5://proxy.example"}, "proxy must begin with http://"),
+        ({"proxy": "http://proxy.example/path"}, "proxy must be http://"),
+        ({"proxy": "http://joe:hunter22@proxy.example"}, "proxy_username and proxy_password"),
+        ({"proxy_username": "joe", "proxy_password": "pw"}, "beside a proxy"),
+        ({"proxy": "none", "proxy_username": "joe", "proxy_password": "pw"}, "beside a proxy"),
+        ({"proxy": "http://proxy.example", "proxy_username": "joe"}, "belong together"),
         ({"colour": "red"}, "has no colour"),
         ({"username": "jo:e", "password": "x"}, "colon"),
         ({"username": "joe\n", "password": "x"}, "username"),
@@ -107,7 +125,7 @@ def test_a_refusal_repeats_no_secret() -> None:
 
 
 def test_secrets_are_known_to_the_api() -> None:
-    assert {"password", "secret", "old_secret", "headers"} == SECRET_KEYS
+    assert {"password", "secret", "old_secret", "headers", "proxy_password"} == SECRET_KEYS
 
 
 JSON = st.recursive(

@@ -9,8 +9,10 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import aiohttp
 from yarl import URL
@@ -19,16 +21,16 @@ from pulpit import __version__
 from pulpit.clock import Clock
 from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers import http_config, http_reply
-from pulpit.delivery.notifiers.http_config import Hook
-from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.http_config import Hook, Proxy
+from pulpit.delivery.notifiers.http_connections import open_session
+from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
-from pulpit.net.addresses import ForbiddenAddress, Network, WebhookGuard
-from pulpit.net.outgoing import Resolver, guarded_sockets
+from pulpit.net.addresses import Anywhere, ForbiddenAddress, Network, WebhookGuard
 from pulpit.net.tls import client_context
+from pulpit.net.urls import http_url
 from pulpit.text import one_line, system_reason
 
-MOST_CONNECTIONS: Final = 500
 LONGEST_ANSWER: Final = 4096
 """Bytes of an answer that are read."""
 LONGEST_CALL: Final = 30
@@ -46,11 +48,15 @@ class Http:
     pace: Final = Pace(batch=8, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
     secret_keys: Final = http_config.SECRET_KEYS
 
-    def __init__(self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit") -> None:
+    def __init__(
+        self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit", proxy: Proxy | None = None
+    ) -> None:
+        """Prepare; `proxy` is that of listeners which name none, and trusted because the operator has chosen it."""
         self._clock: Final = clock
         self._guard: Final = WebhookGuard(allow)
         self._source: Final = source
-        self._session: aiohttp.ClientSession | None = None
+        self._proxy: Final = proxy
+        self._sessions: Final[dict[bool, aiohttp.ClientSession]] = {}
         self._system_trust: ssl.SSLContext | None = None
 
     def check_config(self, config: Mapping[str, Any]) -> None:
@@ -70,16 +76,20 @@ class Http:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """What requests are made with; it is made by the first one."""
-        if self._session is None:
-            self._session = _session(self._guard)
-        return self._session
+    def proxy_for(self, hook: Hook) -> Proxy | None:
+        """Through what a listener's requests go."""
+        return hook.proxy or (None if hook.direct else self._proxy)
+
+    def session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
+        """What requests are made with: every connection is guarded, but for those to the operator's own proxy."""
+        trusted = proxy is not None and proxy is self._proxy
+        if trusted not in self._sessions:
+            self._sessions[trusted] = open_session(Anywhere() if trusted else self._guard)
+        return self._sessions[trusted]
 
     async def system_trust(self) -> ssl.SSLContext:
         """The authorities of the system, read once for all listeners."""
@@ -175,32 +185,46 @@ class _Poster:
                 if not (self._hook.redirects and response.status in _REPEATED):
                     return await self._judge(response, url)
                 target = _target(url, response.headers.get("Location", ""))
-            if isinstance(target, Refused):
+            if isinstance(target, Retry):
                 return target
             own = own if target.origin() == url.origin() else {}  # what is secret stays with the one it was given to
             url = target
-        return Refused(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
+        return Retry(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
 
     async def _post(
         self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext
     ) -> aiohttp.ClientResponse:
         """Send the request; once more if it went into a connection that was kept and is closed by now."""
         trace = SimpleNamespace(reused=False)
+        proxy = self._kind.proxy_for(self._hook)
+        tunnel = proxy.headers if proxy and url.scheme == "https" else {}
+        post = partial(
+            self._kind.session(proxy).post,
+            url,
+            data=body,
+            headers={**headers, **proxy.headers} if proxy and url.scheme == "http" else headers,
+            ssl=trust,
+            allow_redirects=False,
+            proxy=proxy.url if proxy else None,
+            proxy_headers=tunnel,
+        )
         try:
-            return await self._kind.session.post(
-                url, data=body, headers=headers, ssl=trust, allow_redirects=False, trace_request_ctx=trace
-            )
+            return await post(trace_request_ctx=trace)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             if not trace.reused:
                 raise
-        return await self._kind.session.post(url, data=body, headers=headers, ssl=trust, allow_redirects=False)
+        return await post()
 
     async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
-        text = self._without_secrets(one_line((await _beginning(response)).decode(errors="replace"), LONGEST_ANSWER))
-        phrase = one_line(response.reason or "", http_reply.QUOTED)
-        after = self._kind.pause(response)
+        body = (await _beginning(response)).decode(errors="replace")
+        text = self._without_secrets(one_line(self._without_secrets(body), LONGEST_ANSWER))
         return http_reply.outcome_of(
-            response.status, self._without_secrets(phrase), text, receiver=_place(url), after=after
+            response.status,
+            self._without_secrets(one_line(response.reason or "", http_reply.QUOTED)),
+            text,
+            receiver=_place(url),
+            after=self._kind.pause(response),
+            target=_named(url, response.headers.get("Location", "")),
         )
 
     def _without_secrets(self, text: str) -> str:
@@ -211,53 +235,38 @@ class _Poster:
 
 
 def complaint(error: Exception, hook: Hook) -> str:
-    """One sentence about a request that got no answer."""
+    """One sentence about a request that got no reply."""
     place = _place(hook.url)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _no_connection(error, place)
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        return f"{place} answered something that is not HTTP."
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
-        return f"{place} closed the connection without an answer."
-    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
-        return f"The host of {place} is neither a name nor an address."
-    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError):
-        return f"ca_path {hook.ca_path} cannot be used ({error.strerror})."
-    return f"The request to {place} failed ({type(error).__name__})."
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            sentence = f"The proxy does not let the request through to {place}: it answered {error.status}."
+        case aiohttp.ClientProxyConnectionError():
+            sentence = _no_connection(error, f"the proxy {error.host}:{error.port}")
+        case aiohttp.ClientConnectorError():
+            sentence = _no_connection(error, place)
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            sentence = f"{place} answered something that is not HTTP."
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            sentence = f"{place} closed the connection without an answer."
+        case aiohttp.InvalidURL() | UnicodeError():
+            sentence = f"The host of {place} is neither a name nor an address."
+        case OSError() if not isinstance(error, aiohttp.ClientError):
+            sentence = f"ca_path {hook.ca_path} cannot be used ({error.strerror})."
+        case _:
+            sentence = f"The request to {place} failed ({type(error).__name__})."
+    return sentence
 
 
 def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
-    cause = error.os_error
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"The name of {place} cannot be resolved ({system_reason(cause)})."
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return f"TLS with {place} failed ({system_reason(cause)})."
-    if isinstance(cause, ForbiddenAddress):
-        return f"No connection to {place}: {cause.strerror}."
-    return f"No connection to {place}: {system_reason(cause)}."
-
-
-def _session(guard: WebhookGuard) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guarded_sockets(guard), ttl_dns_cache=10
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `deliver` bounds the whole
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trace_configs=[_noting_reuse()],
-    )
-
-
-def _noting_reuse() -> aiohttp.TraceConfig:
-    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        if context.trace_request_ctx:
-            context.trace_request_ctx.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(note)
-    return config
+    match error.os_error, error:
+        case ForbiddenAddress() as forbidden, _:
+            return f"No connection to {place}: {forbidden.strerror}."
+        case cause, aiohttp.ClientConnectorDNSError():
+            return f"The name of {place} cannot be resolved ({system_reason(cause)})."
+        case cause, aiohttp.ClientConnectorSSLError():
+            return f"TLS with {place} failed ({system_reason(cause)})."
+        case cause, _:
+            return f"No connection to {place}: {system_reason(cause)}."
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -272,17 +281,34 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def _target(url: URL, location: str) -> URL | Refused:
+def _target(url: URL, location: str) -> URL | Retry:
     place = _place(url)
     try:
-        target = http_config.http_url(str(url.join(URL(location)))) if location else None
+        target = _joined(url, location) if location else None
     except ValueError as error:
-        return Refused(reason=f"{place} sends elsewhere with a Location that {error}.")
+        return Retry(reason=f"{place} sends elsewhere with a Location that {error}.")
     if target is None:
-        return Refused(reason=f"{place} sends elsewhere without a Location.")
+        return Retry(reason=f"{place} sends elsewhere without a Location.")
     if url.scheme == "https" and target.scheme == "http":
-        return Refused(reason=f"{place} sends from https to http, which is not followed.")
+        return Retry(reason=f"{place} sends from https to http, which is not followed.")
     return target
+
+
+def _joined(url: URL, location: str) -> URL:
+    try:
+        whole = urljoin(str(url), location)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    return http_url(whole)
+
+
+def _named(url: URL, location: str) -> str:
+    """Where a receiver sends to, for people: without a query, and without a path that is the receiver's own."""
+    target = _target(url, location)
+    if isinstance(target, Retry):
+        return ""
+    own = url.raw_path
+    return _place(target) + (target.raw_path if len(own) <= 1 or own not in target.raw_path else "")
 
 
 def _place(url: URL) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from yarl import URL
 
 from pulpit.delivery import headers as event_headers
-from pulpit.errors import InvalidValue
+from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 from pulpit.net.tls import client_context
+from pulpit.net.urls import LONGEST_URL, http_url
 
 KEYS: Final = (
     "url",
@@ -25,8 +27,11 @@ KEYS: Final = (
     "timeout",
     "redirects",
     "concurrency",
+    "proxy",
+    "proxy_username",
+    "proxy_password",
 )
-SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret"})
+SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret", "proxy_password"})
 """`headers` is among them because tokens are what people put there."""
 
 DEFAULT_TIMEOUT: Final = 15
@@ -34,7 +39,8 @@ LONGEST_TIMEOUT: Final = 60
 """Seconds (Standard Webhooks advises 15 to 30)."""
 MOST_AT_ONCE: Final = 64
 """Requests of one listener at a time, for those who give up order."""
-LONGEST_URL: Final = 2000
+NO_PROXY: Final = "none"
+"""The value of `proxy` that goes past the server's."""
 MOST_HEADERS: Final = 32
 LONGEST_HEADER: Final = 4096
 LONGEST_LOGIN: Final = 1024
@@ -48,6 +54,15 @@ _RESERVED_ROOTS: Final = ("webhook-", "ce-", "pulpit-", "proxy-", "content-", "a
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Proxy:
+    """Through which requests go: in absolute form for `http://`, by CONNECT for `https://`."""
+
+    url: URL
+    headers: Mapping[str, str]
+    """`Proxy-Authorization`, if it wants a login."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hook:
     """Where an http listener's events go, and how."""
 
@@ -58,6 +73,9 @@ class Hook:
     ca_path: str
     timeout: int
     redirects: bool
+    proxy: Proxy | None
+    """The listener's own; without one the server's is used, unless `direct`."""
+    direct: bool
     hidden: tuple[str, ...]
     """Secrets as text, which must not stand in anything that is kept or logged."""
 
@@ -68,13 +86,16 @@ def check(config: Mapping[str, Any], guard: WebhookGuard) -> None:
     Raises:
         InvalidValue: `notifier_config`.
     """
-    hook = read(config)
+    hook, key = read(config), "url"
     try:
-        guard.check(hook.url.host or "")
+        guard.check(hook.url.raw_host or "")
+        if hook.proxy:
+            key = "proxy"
+            guard.check(hook.proxy.url.raw_host or "")
         if hook.ca_path:
             client_context(hook.ca_path)
     except ForbiddenAddress as error:
-        raise _invalid(f"url: {error.strerror}") from None
+        raise _invalid(f"{key}: {error.strerror}") from None
     except OSError as error:
         raise _invalid(f"ca_path cannot be used ({error.strerror})") from None
 
@@ -102,30 +123,56 @@ def read(config: Mapping[str, Any]) -> Hook:
         ca_path=_ca_path(config.get("ca_path")),
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
         redirects=_flag("redirects", config.get("redirects")),
+        proxy=_proxy(config),
+        direct=config.get("proxy") == NO_PROXY,
         hidden=_hidden(config, login),
     )
 
 
-def http_url(text: str) -> URL:
-    """Read the URL of a receiver.
+def proxy_of(url: URL, username: str, password: str) -> Proxy:
+    """A proxy with its login, if it wants one."""
+    headers = {"Proxy-Authorization": f"Basic {_basic(username, password)}"} if username else {}
+    return Proxy(url=url, headers=headers)
+
+
+def configured_proxy(text: str) -> Proxy | None:
+    """Read `[server] webhook_proxy`; empty is none.
 
     Raises:
-        ValueError: it cannot be used; the text says why and repeats nothing of it.
+        ConfigurationError: it cannot be used; nothing of it is quoted, because it may hold a password.
     """
-    if not text.isprintable() or len(text) > LONGEST_URL:
-        raise ValueError(f"must be at most {LONGEST_URL} printable characters")
+    if not text:
+        return None
+    scheme, slashes, rest = text.partition("://")
+    place, slash, path = rest.partition("/")
+    login, _, place = place.rpartition("@")
+    username, _, password = login.partition(":")
     try:
-        url = URL(text)
-        host, _ = url.host, url.port
-        if host:
-            host.encode("idna")
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if url.scheme not in ("http", "https") or not host:
-        raise ValueError("must begin with http:// or https:// and a host")
-    if url.user is not None or url.password is not None:
-        raise ValueError("must not hold a user or password; give them as username and password")
-    return url.with_fragment(None)
+        return proxy_of(_proxy_url(scheme + slashes + place + slash + path), unquote(username), unquote(password))
+    except ValueError as error:
+        raise ConfigurationError("[server] webhook_proxy", f"it {error}.") from None
+
+
+def _proxy_url(text: str) -> URL:
+    url = http_url(text)
+    if url.scheme != "http" or url.raw_path_qs not in ("", "/"):
+        raise ValueError("must be http:// with a host and a port, such as http://proxy.example.com:3128")
+    return url
+
+
+def _proxy(config: Mapping[str, Any]) -> Proxy | None:
+    text = _text("proxy", config.get("proxy"), LONGEST_URL)
+    username, password = (_text(key, config.get(key), LONGEST_LOGIN) for key in ("proxy_username", "proxy_password"))
+    if (username or password) and text in ("", NO_PROXY):
+        raise _invalid("proxy_username and proxy_password are only used beside a proxy")
+    if bool(username) != bool(password) or ":" in username:
+        raise _invalid("proxy_username, without a colon, and proxy_password belong together")
+    if text in ("", NO_PROXY):
+        return None
+    try:
+        return proxy_of(_proxy_url(text), username, password)
+    except ValueError as error:
+        raise _invalid(f"proxy {error}".replace("username and password", "proxy_username and proxy_password")) from None
 
 
 def _url(text: object) -> URL:
@@ -142,7 +189,11 @@ def _login(config: Mapping[str, Any]) -> str:
     user, password = (_text(key, config.get(key), LONGEST_LOGIN) for key in ("username", "password"))
     if ":" in user:
         raise _invalid("username must not contain a colon (RFC 7617)")
-    return base64.b64encode(f"{user}:{password}".encode()).decode() if user and password else ""
+    return _basic(user, password) if user and password else ""
+
+
+def _basic(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _headers(given: object) -> dict[str, str]:
@@ -214,7 +265,8 @@ def _text(key: str, given: object, longest: int) -> str:
 
 
 def _hidden(config: Mapping[str, Any], login: str) -> tuple[str, ...]:
-    texts = [config.get("password"), config.get("secret"), config.get("old_secret"), login]
+    proxy_login = _basic(str(config.get("proxy_username")), str(config.get("proxy_password")))
+    texts = [proxy_login, *(config.get(key) for key in ("password", "secret", "old_secret", "proxy_password")), login]
     texts += (config.get("headers") or {}).values()
     return tuple(sorted({text for text in texts if text}, key=len, reverse=True))
 

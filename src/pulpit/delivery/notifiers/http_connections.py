@@ -1,0 +1,172 @@
+"""The connections of web hooks: guarded sockets, proxies, and replies whose head is odd.
+
+aiohttp's parser refuses a reply for a header that nobody needs. For a web hook the status decides, so what is odd in a
+head is left out before the parser sees it:
+
+    bytes ──▶ head complete? ──▶ plain: as it came
+                                 odd: status line, framing and the few headers that mean something here ──▶ aiohttp
+"""
+
+import re
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from pulpit.net.addresses import AddressGuard
+from pulpit.net.outgoing import LONGEST_HEAD, MOST_HEADERS, Resolver, guarded_sockets
+
+MOST_CONNECTIONS: Final = 500
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]([^\r\n]*))?\Z")
+_PLAIN_HEAD: Final = re.compile(
+    rb"HTTP/1\.[01] (?!1\d\d|204)\d{3}(?: [\x20-\x7e]*)?\r\n(?:[A-Za-z0-9_-]+:[\t\x20-\x7e]*\r\n)+\r\n\Z"
+)
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+_FRAMING: Final = re.compile(rb"\n((?:content-length|transfer-encoding):[^\r\n]*)", re.IGNORECASE)
+_PLAIN_FRAMING: Final = re.compile(rb"content-length: ?[0-9]{1,18}\Z|transfer-encoding: ?chunked\Z", re.IGNORECASE)
+_TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+_KEPT: Final = frozenset({b"connection", b"location", b"retry-after"})
+_LONGEST_PLAIN: Final = 8000
+_LONGEST_LENGTH: Final = 18
+"""Digits of a `Content-Length` that still means something."""
+
+
+def open_session(guard: AddressGuard) -> aiohttp.ClientSession:
+    """A pool of connections; who uses it bounds the time of each request."""
+    return aiohttp.ClientSession(
+        connector=_Connector(
+            limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guarded_sockets(guard), ttl_dns_cache=10
+        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trace_configs=[_noting_reuse()],
+        max_line_size=LONGEST_HEAD,
+        max_field_size=LONGEST_HEAD,
+        max_headers=MOST_HEADERS,
+    )
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = lambda: _TolerantReplies(self._loop)  # type: ignore[assignment] # aiohttp has no public way
+
+
+class _TolerantReplies(ResponseHandler):
+    """Gives the parser heads that it can read; bodies pass as they are."""
+
+    _head: bytearray | None = None
+    """What has come of a head, or null while a body comes."""
+    _seen = 0
+    """Bytes of the interim heads (1xx) of one reply."""
+
+    def set_response_params(self, **params: Any) -> None:
+        self._head, self._seen = bytearray(), 0
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None:
+            self._pass_on(data)
+            return
+        looked_at = max(0, len(self._head) - 3)
+        self._head += data
+        if not b"HTTP/".startswith(self._head[:64].lstrip(b"\r\n")[:5]):
+            self._take_head(len(self._head))  # the parser says that it is no HTTP
+            return
+        while end := _END_OF_HEAD.search(self._head, looked_at):
+            if not _is_interim(self._head[: end.end()]) or self._seen > LONGEST_HEAD:
+                self._take_head(end.end())
+                return
+            self._seen += end.end()
+            looked_at = 0
+            del self._head[: end.end()]
+        if len(self._head) > LONGEST_HEAD:
+            self._cut()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._head and b"\n" in self._head:
+            self._cut()
+        super().connection_lost(exc)
+
+    def _take_head(self, length: int) -> None:
+        """Pass on head and body one after the other, so that what is wrong with the body does not hide the status."""
+        head, rest = bytes((self._head or b"")[:length]), bytes((self._head or b"")[length:])
+        self._head = None
+        self._pass_on(_readable(head))
+        if rest:
+            self._pass_on(rest)
+
+    def _cut(self) -> None:
+        """Go by the status line alone: the rest of the head never ends, or is too long."""
+        line = bytes(self._head or b"").lstrip(b"\r\n").partition(b"\n")[0]
+        self._head = None
+        self.force_close()
+        self._pass_on(_readable(line + b"\nContent-Length: 0\r\n\r\n"))
+
+    def _pass_on(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.exception() is not None and self._payload is not None:
+            self._payload.feed_eof()  # aiohttp would let the reader of a body that cannot be read wait
+
+
+def _is_interim(head: bytearray) -> bool:
+    status = _STATUS_LINE.match(head.lstrip(b"\r\n").partition(b"\n")[0].rstrip())
+    return status is not None and status[2].startswith(b"1") and status[2] != b"101"
+
+
+def _readable(head: bytes) -> bytes:
+    """The head as it is if nothing in it is odd, else what matters of it; what is no HTTP is left to the parser."""
+    if len(head) < _LONGEST_PLAIN and _PLAIN_HEAD.match(head):
+        framing = _FRAMING.findall(head)
+        if not framing or (len(framing) == 1 and _PLAIN_FRAMING.match(framing[0])):
+            return head
+    first, _, rest = head.lstrip(b"\r\n").partition(b"\n")
+    status = _STATUS_LINE.match(first.rstrip())
+    if status is None:
+        return head
+    version = b"1.0" if status[1] == b"1.0" else b"1.1"
+    phrase = bytes(byte for byte in (status[3] or b"")[:200] if 0x20 <= byte < 0x7F)  # noqa: PLR2004 - printable ASCII
+    fields = list(_fields(rest))
+    kept = [(name, text) for name, text in fields if name in _KEPT and _TEXT.match(text)]
+    lines = [b"HTTP/%b %b %b" % (version, status[2], phrase)]
+    lines += [b"%b: %b" % field for field in [*kept, *_framing(status[2], fields)]]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _fields(lines: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Names in small letters with their values; lines without a colon and folded ones are left out."""
+    for line in lines.split(b"\n"):
+        name, colon, text = line.partition(b":")
+        if colon and not line[:1].isspace():
+            yield name.strip().lower(), text.strip()
+
+
+def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Where the body ends: at a length that all agree on, after the last chunk, or with the connection."""
+    if status == b"204":
+        return []
+    texts: dict[bytes, set[bytes]] = {b"content-length": set(), b"transfer-encoding": set()}
+    for name, text in fields:
+        if name in texts:
+            texts[name].update(part.strip().lower() for part in text.split(b","))
+    if b"chunked" in texts[b"transfer-encoding"]:
+        return [(b"transfer-encoding", b"chunked")]
+    lengths = texts[b"content-length"]
+    length = lengths.pop() if len(lengths) == 1 else b""
+    if not texts[b"transfer-encoding"] and length.isdigit() and len(length) <= _LONGEST_LENGTH:
+        return [(b"content-length", length)]
+    return [(b"connection", b"close")]
+
+
+def _noting_reuse() -> aiohttp.TraceConfig:
+    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+        if context.trace_request_ctx:
+            context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(note)
+    return config
