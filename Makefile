@@ -13,7 +13,7 @@ help: ## List the targets
 
 .PHONY: demo
 demo: $(VENV)/installed $(WHEELS)/done ## Show the main job: a sync fires four events and three subscribers print theirs
-	@$(BIN)/python playpen/demo.py $(WHEELS)
+	@$(BIN)/pulpit demo --files $(WHEELS) --listen-program ./playpen/listen.py
 
 .PHONY: test
 test: packages $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
@@ -26,6 +26,10 @@ serve: $(VENV)/installed ## Run the server (ARGS=... goes to `pulpit serve`)
 .PHONY: bench
 bench: packages $(VENV)/installed-test ## Measure everything that is claimed, against named peers in the same run
 	@$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: dist
+dist: $(VENV)/installed-test ## Build the wheel and the sdist into dist/
+	@$(BIN)/python -m hatchling build
 
 .PHONY: packages
 packages:

@@ -8,6 +8,7 @@ import click
 from pulpit import __version__
 from pulpit.cli.broker import broker
 from pulpit.cli.check import check
+from pulpit.cli.demo import demo
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
 from pulpit.cli.serve import serve
@@ -38,7 +39,7 @@ def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""
 
 
-for _command in (serve, check, broker, listen, fire, tail):
+for _command in (serve, demo, check, broker, listen, fire, tail):
     pulpit.add_command(_command)
 
 
