@@ -249,3 +249,30 @@ def test_what_does_not_fit_on_channel_zero_is_refused(port: int, method: object)
         wire.send(method, 0)
         with refused(504, "CHANNEL_ERROR - unexpected method in connection state running", hard=True):
             wire.expect(commands.Basic.QosOk)
+
+
+def test_a_channel_is_opened_by_an_empty_long_string(port: int) -> None:
+    """E1: amqp-client.js reads no length there, so everything behind another one would be misread."""
+    with Wire(port) as wire:
+        wire.send(commands.Channel.Open(), 7)
+        assert wire.socket.recv(100) == bytes.fromhex("01 0007 00000008 0014000b 00000000 ce")
+
+
+@pytest.mark.parametrize("size", [131_064, 131_065, 131_072])
+def test_a_payload_may_have_all_of_frame_max(port: int, size: int) -> None:
+    """E2: AMQPStorm, rabbitpy and aioamqp do not count the eight bytes around it."""
+    with Wire(port) as wire:
+        queue = wire.queue()
+        content = header.ContentHeader(0, size, commands.Basic.Properties())
+        parts = (commands.Basic.Publish(0, "", queue), content, body.ContentBody(bytes(size)))
+        wire.raw(b"".join(frame.marshal(part, 1) for part in parts))
+        got = wire.get(queue)
+        assert got is not None
+        assert len(got.body) == size
+
+
+def test_a_payload_beyond_frame_max_is_refused(port: int) -> None:
+    with Wire(port) as wire:
+        wire.raw(struct.pack(">BHI", 3, 1, 131_073) + bytes(10))
+        with pytest.raises((Closed, Gone)):
+            wire.expect(commands.Basic.GetOk)

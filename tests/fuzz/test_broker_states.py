@@ -160,7 +160,7 @@ class Clients(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         for name in QUEUES:
-            queue = self.box.house.hosts["/"].queues[name]
+            queue = self.box.state.hosts["/"].queues[name]
             held = sum(each[0] == name for mine in self.held for each in mine.values())
             assert queue.unacknowledged == held
             assert len(queue) + held + len(self.settled[name]) == len(self.published[name])
@@ -174,7 +174,7 @@ class Clients(RuleBasedStateMachine):
             last.send(commands.Basic.Consume(0, name, name, no_ack=True))
             bodies = [int(value.value) for _, value in last.read() if hasattr(value, "value")]
             assert bodies == [number for number in self.published[name] if number not in self.settled[name]]
-        assert self.box.house.store.memory.used == 0
+        assert self.box.state.store.memory.used == 0
 
 
 TestClients = Clients.TestCase

@@ -16,9 +16,9 @@ import trustme
 from pamqp import body, commands, frame, header
 
 from pulpit.broker.config import User
-from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import EXCHANGE, QUEUE, Grant
 from pulpit.errors import ConfigurationError
+from pulpit.net.passwords import Password
 from support.amqp import HELLO, Gone, Wire, refused
 from support.authority import Authority
 from support.broker_thread import broker_thread
@@ -38,7 +38,9 @@ def test_a_slow_reader_holds_nobody_up_and_costs_little() -> None:
                 publisher.publish(bytes(100_000), exchange="news")
                 assert len(fast.content().body) == 100_000
         unsent = broker.ask(
-            lambda each: max(socket._transport.get_write_buffer_size() for socket in each.sockets if socket._transport)
+            lambda each: max(
+                socket._transport.get_write_buffer_size() for socket in each.sockets.open if socket._transport
+            )
         )
         assert unsent < 8 * 1024 * 1024
 
@@ -84,7 +86,7 @@ def test_those_who_do_not_log_in_are_sent_away() -> None:
                 with pytest.raises(Gone):
                     while True:
                         wire.read(5)
-        until(lambda: broker.ask(lambda each: (each.handshaking, len(each.sockets))) == (0, 0))
+        until(lambda: broker.ask(lambda each: (len(each.sockets.logging_in), len(each.sockets.open))) == (0, 0))
 
 
 def test_queues_are_limited() -> None:

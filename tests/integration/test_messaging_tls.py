@@ -13,9 +13,9 @@ import pytest
 
 from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.broker.config import User
-from pulpit.broker.passwords import Password
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
+from pulpit.net.passwords import Password
 from pulpit.server.messaging import broker_addresses, trust
 from pulpit.settings import Messaging
 from support.authority import Authority

@@ -12,7 +12,7 @@ from pika.credentials import ExternalCredentials
 
 import pulpit
 from pulpit.broker.config import User
-from pulpit.broker.passwords import Password
+from pulpit.net.passwords import Password
 from support.broker_thread import broker_thread
 
 CA = "ca.pem"

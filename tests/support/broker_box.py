@@ -8,11 +8,10 @@ from typing import Any
 from pamqp import body, commands, frame, header
 
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.connection import Connection
-from pulpit.broker.house import Answer, House
-from pulpit.broker.logins import Attempt
-from pulpit.broker.memory import Memory
+from pulpit.broker.connection import BrokerState, Connection
 from pulpit.broker.permissions import AllRights, Rights
+from pulpit.broker.resources import Memory
+from pulpit.broker.sasl import Attempt, Verdict
 from pulpit.broker.store import Store
 from pulpit.broker.writer import Batch, Done
 
@@ -73,11 +72,11 @@ class Forgetful:
         self._timers.soon(lambda: done(None))
 
 
-class OpenDoor:
+class LetsEverybodyIn:
     """Lets everybody in."""
 
-    def ask(self, attempt: Attempt, answer: Answer) -> None:
-        answer(attempt, welcome=True)
+    def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
+        verdict(attempt, True)
 
     def rights(self, user: str, host: str) -> Rights:  # noqa: ARG002 - the port's
         return AllRights()
@@ -95,8 +94,8 @@ class Box:
             timers=self.timers,
             memory=Memory(config.memory_limit, has_disk=False),
         )
-        self.house = House(
-            config=config, store=store, timers=self.timers, logins=OpenDoor(), version="test", name="box"
+        self.state = BrokerState(
+            config=config, store=store, timers=self.timers, authenticator=LetsEverybodyIn(), version="test", name="box"
         )
 
     def client(self) -> "BoxClient":
@@ -110,7 +109,7 @@ class BoxClient:
     def __init__(self, box: Box, *, greeted: bool = True) -> None:
         self.box = box
         self.inbox: list[tuple[int, Any]] = []
-        self.connection = Connection(box.house, wake=lambda: None, address="127.0.0.1", local=True)
+        self.connection = Connection(box.state, wake=lambda: None, address="127.0.0.1", local=True)
         self._rest = b""
         if greeted:
             self.raw(b"AMQP\x00\x00\x09\x01")

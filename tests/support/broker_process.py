@@ -14,8 +14,8 @@ from typing import Any
 import uvloop
 
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.main import run
-from pulpit.broker.roster import Roster
+from pulpit.broker.server import run
+from pulpit.broker.users import UserFiles
 from support.waiting import until
 
 
@@ -89,7 +89,7 @@ def _main(text: str) -> None:
         settings["virtual_hosts"] = tuple(settings["virtual_hosts"])
     if "users_file" in settings:
         users, permissions = (Path(settings.pop(name)) for name in ("users_file", "permissions_file"))
-        settings["users"] = Roster(users_file=users, permissions_file=permissions).read()
+        settings["users"] = UserFiles(users_file=users, permissions_file=permissions).read()
     uvloop.run(run(BrokerConfig(**settings)))
 
 

@@ -4,70 +4,68 @@ The two hot paths, publishing and delivering, work on bytes as they came; everyt
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Final, Protocol
+from typing import Any, Final
 
-from pamqp import commands
-from pamqp.base import Frame
-
-from pulpit.broker.confirms import Confirms
-from pulpit.broker.consumer import Consumer
-from pulpit.broker.content import Budget, Content, Publish, remember
-from pulpit.broker.exchanges.exchange import Exchange
-from pulpit.broker.message import Entry, Message
-from pulpit.broker.methods import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame, method_frame
+from pulpit.broker import methods
+from pulpit.broker.exchanges import Exchange
+from pulpit.broker.frames import FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame
+from pulpit.broker.message import Message
+from pulpit.broker.methods import Method, method_frame
 from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import EXCHANGE, WRITE, Rights
 from pulpit.broker.properties import Properties, read_properties
-from pulpit.broker.publishing import check_message, further_keys, hide_blind_copies, rewritten
-from pulpit.broker.queue import Queue
+from pulpit.broker.publishing import (
+    REPLY_PREFIX,
+    Budget,
+    Confirms,
+    Content,
+    DirectReplies,
+    Publish,
+    check_message,
+    further_keys,
+    hide_blind_copies,
+    remember,
+    replace_reply_to,
+)
+from pulpit.broker.queue import WORTH_SHEDDING, Consumer, Entry, Queue
 from pulpit.broker.refusals import access_refused, not_found, precondition_failed
-from pulpit.broker.replies import PREFIX, ReplyDesk
 from pulpit.broker.virtualhost import VirtualHost
 
-_HEAD: Final = struct.Struct(">BHI")
 _DELIVERY: Final = struct.Struct(">Q?")
 _COUNT: Final = struct.Struct(">I")
-_GET_OK: Final = b"\x00\x3c\x00\x47"
+_GET_OK: Final = methods.head(methods.BasicGetOk)
 _PROPERTIES_START: Final = 12
 
 
-class Link(Protocol):
-    """What a channel needs of its connection."""
+@dataclass(kw_only=True, slots=True, eq=False)
+class Session:
+    """What a connection agreed on with its client, and what its channels share.
 
-    user: str
-    rights: Rights
-    frame_max: int
+    `owned` are its exclusive queues, `publishing` says that the bytes at hand
+    hold a publish.
+    """
+
     host: VirtualHost
-    wants_cancel_notices: bool
-    delivered: int
-
-    @property
-    def outbox(self) -> Outbox:
-        """Where frames for the peer go."""
-
-    @property
-    def replies(self) -> ReplyDesk:
-        """Who waits for direct replies."""
-
-    @property
-    def max_message_size(self) -> int:
-        """Bytes of one body."""
-
-    @property
-    def unfinished(self) -> Budget:
-        """What messages may take that have not come whole."""
-
-    @property
-    def max_queues(self) -> int:
-        """Queues in one virtual host."""
-
-    def owns(self, queue: Queue) -> None:
-        """Remember an exclusive queue, which goes with the connection."""
-
-    def publishes(self) -> None:
-        """The connection publishes, so it may be made to wait."""
+    outbox: Outbox
+    replies: DirectReplies
+    unfinished: Budget
+    max_message_size: int
+    max_queues: int
+    frame_max: int
+    channel_max: int
+    heartbeat: int = 0
+    user: str = ""
+    rights: Rights
+    client_properties: Mapping[str, Any] = field(default_factory=dict)
+    wants_cancel_notices: bool = False
+    wants_blocked_notices: bool = False
+    owned: dict[Queue, None] = field(default_factory=dict)
+    publishing: bool = False
+    published: int = 0
+    delivered: int = 0
 
 
 class Transaction:
@@ -85,12 +83,13 @@ class Transaction:
 class Channel:
     """`unacknowledged` maps delivery tags to entries, in the order of the tags."""
 
-    def __init__(self, number: int, link: Link) -> None:
+    def __init__(self, number: int, session: Session) -> None:
         self.number: Final = number
-        self.link: Final = link
-        self.host: Final = link.host
-        self.outbox: Final = link.outbox
+        self.session: Final = session
+        self.host: Final = session.host
+        self.outbox: Final = session.outbox
         self.consumers: dict[str, Consumer] = {}
+        self._turns: dict[Queue, None] = {}  # that it consumes from; whose turn it is stands first
         self.unacknowledged: dict[int, Entry] = {}
         self.prefetch = 0  # of consumers to come
         self.global_prefetch = 0
@@ -102,7 +101,7 @@ class Channel:
         self.reply_tag = ""
         self.closing = False
         self._next_tag = 1
-        self.content: Final = Content(link.max_message_size, link.unfinished)
+        self.content: Final = Content(session.max_message_size, session.unfinished)
         self._properties: dict[bytes, Properties] = {}
 
     # -- content in
@@ -135,13 +134,14 @@ class Channel:
             body=body,
             properties=properties,
         )
-        self.link.publishes()
+        self.session.published += 1
+        self.session.publishing = True
         if not publish.permitted or properties.has_copies:
             self._require_permission(publish, properties)
         exchange = self._exchange(publish.exchange)
-        check_message(publish, properties, user=self.link.user)
+        check_message(publish, properties, user=self.session.user)
         if properties.reply_to is not None:
-            rewritten(message, self.reply_address)
+            replace_reply_to(message, self.reply_address)
         if self.transaction is None:
             self.publish(publish, message, exchange)
         else:
@@ -150,7 +150,7 @@ class Channel:
     def _require_permission(self, publish: Publish, properties: Properties) -> None:
         """Ask whether the user may publish this, under the keys of the copies too."""
         for key in (publish.routing_key, *further_keys(properties)):
-            self.link.rights.require(WRITE, EXCHANGE, publish.exchange, key)
+            self.session.rights.require(WRITE, EXCHANGE, publish.exchange, key)
         publish.permitted = True
 
     def _exchange(self, name: str) -> Exchange:
@@ -165,7 +165,11 @@ class Channel:
         """Route a message, return it if it must not get lost, and confirm it when it is safe."""
         host = self.host
         number = 0 if self.confirms is None else self.confirms.expect()
-        if not publish.exchange and publish.routing_key.startswith(PREFIX) and self._answer(publish, message):
+        if (
+            not publish.exchange
+            and publish.routing_key.startswith(REPLY_PREFIX)
+            and self._reply_directly(publish, message)
+        ):
             self._confirm_now(number)
             return
         queues = host.route(exchange, message)
@@ -181,7 +185,7 @@ class Channel:
             return
         if not accepted:
             self.confirms.refuse(number)
-        elif message.properties.persistent and host.store.has_unwritten and any(each.durable for each in queues):
+        elif message.properties.persistent and host.store.has_unwritten and any(queue.durable for queue in queues):
             host.store.confirm(self.confirms.confirm, number)
         else:
             self.confirms.confirm(number)
@@ -190,23 +194,24 @@ class Channel:
         if self.confirms is not None:
             self.confirms.confirm(number)
 
-    def _answer(self, publish: Publish, message: Message) -> bool:
-        asker = self.link.replies.find(publish.routing_key)
-        if asker is not None:
-            asker.answer(message)
-        return asker is not None
+    def _reply_directly(self, publish: Publish, message: Message) -> bool:
+        reply = self.session.replies.find(publish.routing_key)
+        if reply is not None:
+            reply(message)
+        return reply is not None
 
     def _return(self, message: Message, code: int, text: str) -> None:
-        method = commands.Basic.Return(code, text, message.exchange, message.routing_key)
+        method = methods.BasicReturn(code, text, message.exchange, message.routing_key)
         self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
 
     # -- content out
 
-    def takes_deliveries(self, *, counted: bool) -> bool:
-        """Whether consumers of this channel may get another message now; the global prefetch limits counted ones."""
-        if not self.outbox.writable:
-            return False
-        return not (counted and self.global_prefetch and self.held >= self.global_prefetch)
+    def has_room(self) -> bool:
+        """Whether consumers of this channel may get another message now.
+
+        Those that do not acknowledge do not count for the global prefetch, and wait all the same while it is reached.
+        """
+        return self.outbox.writable and not (self.global_prefetch and self.held >= self.global_prefetch)
 
     def deliver(self, consumer: Consumer, entry: Entry) -> None:
         """Send basic.deliver with its content."""
@@ -214,7 +219,7 @@ class Channel:
         self._next_tag = tag + 1
         message = entry.message
         start, address, header, body = consumer.start, message.address, message.header, message.body
-        head, number, link = _HEAD.pack, self.number, self.link
+        head, number, session = FRAME_HEAD.pack, self.number, self.session
         parts = [
             head(FRAME_METHOD, number, len(start) + 9 + len(address)),
             start,
@@ -225,11 +230,11 @@ class Channel:
             header,
             FRAME_END,
         ]
-        if 0 < len(body) <= link.frame_max - FRAME_OVERHEAD:
+        if 0 < len(body) <= session.frame_max - FRAME_OVERHEAD:
             parts += (head(FRAME_BODY, number, len(body)), body, FRAME_END)
         elif body:
             parts += self._body_frames(body)
-        link.delivered += 1
+        session.delivered += 1
         self.outbox.send(b"".join(parts))
         if consumer.no_ack:
             entry.queue.settle(entry)
@@ -240,9 +245,9 @@ class Channel:
             consumer.unacknowledged += 1
             self.held += 1
 
-    def answer(self, message: Message) -> None:
-        """Deliver a direct reply to the one who asked."""
-        method = commands.Basic.Deliver(self.reply_tag, self._next_tag, False, message.exchange, message.routing_key)
+    def deliver_reply(self, message: Message) -> None:
+        """Deliver a direct reply to what was asked on this channel."""
+        method = methods.BasicDeliver(self.reply_tag, self._next_tag, False, message.exchange, message.routing_key)
         self._next_tag += 1
         self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
 
@@ -252,7 +257,7 @@ class Channel:
         self._next_tag += 1
         message = entry.message
         payload = _GET_OK + _DELIVERY.pack(tag, entry.redelivered) + message.address + _COUNT.pack(remaining)
-        self.link.delivered += 1
+        self.session.delivered += 1
         self.outbox.send(frame(FRAME_METHOD, self.number, payload) + self._content_frames(message))
         if no_ack:
             entry.queue.settle(entry)
@@ -265,10 +270,10 @@ class Channel:
         return frame(FRAME_HEADER, self.number, message.header) + b"".join(self._body_frames(message.body))
 
     def _body_frames(self, body: bytes) -> list[bytes]:
-        size = self.link.frame_max - FRAME_OVERHEAD
+        size = self.session.frame_max - FRAME_OVERHEAD
         return [frame(FRAME_BODY, self.number, body[at : at + size]) for at in range(0, len(body), size)]
 
-    def reply(self, method: Frame) -> None:
+    def reply(self, method: Method) -> None:
         """Send a method without content."""
         self.outbox.send(method_frame(self.number, method))
 
@@ -290,8 +295,8 @@ class Channel:
             return [entry]
         if tag and tag not in held:
             raise precondition_failed(f"unknown delivery tag {tag}")
-        tags = list(takewhile(lambda each: each <= tag, held)) if tag else list(held)
-        entries = [held.pop(each) for each in tags]
+        tags = list(takewhile(lambda held_tag: held_tag <= tag, held)) if tag else list(held)
+        entries = [held.pop(held_tag) for held_tag in tags]
         for entry in entries:
             self._release(entry)
         return entries
@@ -299,6 +304,8 @@ class Channel:
     def _release(self, entry: Entry) -> None:
         if entry.consumer is not None:
             entry.consumer.unacknowledged -= 1
+            if not entry.shed and entry.size >= WORTH_SHEDDING:
+                entry.consumer.unacknowledged_bytes -= entry.size
             self.held -= 1
 
     def hold_again(self, entries: Iterable[Entry]) -> None:
@@ -307,6 +314,8 @@ class Channel:
             self.unacknowledged[entry.tag] = entry
             if entry.consumer is not None:
                 entry.consumer.unacknowledged += 1
+                if not entry.shed and entry.size >= WORTH_SHEDDING:
+                    entry.consumer.unacknowledged_bytes += entry.size
                 self.held += 1
         self.unacknowledged = dict(sorted(self.unacknowledged.items()))
 
@@ -343,25 +352,62 @@ class Channel:
             queue.drain()
 
     def resume(self) -> None:
-        """Deliver again to all consumers, after whatever held them up."""
-        for queue in {consumer.queue for consumer in self.consumers.values()}:
-            queue.drain()
+        """Deliver again to all consumers, after whatever held them up: one message of each queue in its turn."""
+        if len(self._turns) == 1:
+            next(iter(self._turns)).drain()
+            return
+        while self.deliver_next():
+            pass
+
+    def deliver_next(self) -> bool:
+        """Deliver one message, of the queue behind the one that was served last; False if there is none to deliver."""
+        turns = self._turns
+        for _ in range(len(turns)):
+            if not self.has_room():
+                return False
+            queue = next(iter(turns))
+            turns[queue] = turns.pop(queue)
+            if queue.deliver_next():
+                return True
+        return False
 
     # -- consumers and the end
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """Let a consumer begin."""
+        self.consumers[consumer.tag] = consumer
+        self._turns[consumer.queue] = None
+        consumer.queue.add_consumer(consumer)
+        consumer.queue.drain()
+
+    def remove_consumer(self, tag: str) -> bool:
+        """Let a consumer end; what it holds stays unacknowledged. False if there is none."""
+        consumer = self.consumers.pop(tag, None)
+        if consumer is None:
+            return False
+        self._forget_turn(consumer.queue)
+        consumer.queue.remove_consumer(consumer)
+        return True
+
+    def _forget_turn(self, queue: Queue) -> None:
+        if not any(consumer.queue is queue for consumer in self.consumers.values()):
+            self._turns.pop(queue, None)
 
     def cancelled(self, consumer: Consumer) -> None:
         """A queue went away under a consumer; who deleted it hears first that it is deleted."""
         self.consumers.pop(consumer.tag, None)
-        if self.link.wants_cancel_notices:
-            self.outbox.soon(lambda: None if self.closing else self.reply(commands.Basic.Cancel(consumer.tag, True)))
+        self._forget_turn(consumer.queue)
+        if self.session.wants_cancel_notices:
+            self.outbox.soon(lambda: None if self.closing else self.reply(methods.BasicCancel(consumer.tag, True)))
 
     def close(self) -> None:
         """End: consumers go first, so that nothing comes back to them, then the unacknowledged return."""
         self.closing = True
         self.content.forget()
         if self.reply_address is not None:
-            self.link.replies.leave(self.reply_address)
+            self.session.replies.leave(self.reply_address)
         consumers, self.consumers = self.consumers, {}
+        self._turns.clear()
         for consumer in consumers.values():
             consumer.queue.remove_consumer(consumer)
         entries = list(self.unacknowledged.values())

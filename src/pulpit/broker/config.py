@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import Grant
+from pulpit.net.passwords import Password
 
 MEBIBYTE: Final = 1024 * 1024
 

@@ -1,38 +1,52 @@
-"""A connection: bytes in, bytes out.
+"""A connection: bytes in, bytes out, and what all connections of a broker share.
 
-    header → start → login → tune → open → running ─┬→ closing → closed
-                                                    └→ closed
-Each state has a table of the methods that are legal in it; `running` hands methods of channels to the handlers. What is
-to be sent collects in `_out` until the rim fetches it at the end of a turn, so that many frames become one write.
+    HEADER → START → TUNE → OPEN → RUNNING ─┬→ CLOSING → CLOSED
+                                            └→ CLOSED
+
+What is to be sent collects in the outbox until the socket fetches it at the end of a turn, so that many frames become
+one write.
 """
 
 import logging
+import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from enum import Enum
+from typing import Final
 
-from pamqp import commands
-from pamqp.base import Frame
-
-from pulpit.broker.channel import Channel
-from pulpit.broker.content import PUBLISH, Budget
-from pulpit.broker.framing import FrameReader
+from pulpit.broker.channel import Channel, Session
+from pulpit.broker.config import BrokerConfig
+from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
+from pulpit.broker.handlers import HANDLERS
 from pulpit.broker.handlers.basic import fast_ack
-from pulpit.broker.handlers.table import HANDLERS
-from pulpit.broker.house import House
-from pulpit.broker.logins import EXTERNAL, MECHANISMS, Attempt
+from pulpit.broker.heartbeat import Heartbeat
 from pulpit.broker.methods import (
-    FRAME_BODY,
-    FRAME_HEADER,
-    FRAME_HEARTBEAT,
-    FRAME_METHOD,
+    Arguments,
+    BasicAck,
+    ChannelClose,
+    ChannelCloseOk,
+    ChannelOpen,
+    ChannelOpenOk,
+    ConnectionBlocked,
+    ConnectionClose,
+    ConnectionCloseOk,
+    ConnectionOpen,
+    ConnectionOpenOk,
+    ConnectionStart,
+    ConnectionStartOk,
+    ConnectionTune,
+    ConnectionTuneOk,
+    ConnectionUnblocked,
+    ConnectionUpdateSecret,
+    ConnectionUpdateSecretOk,
+    Method,
+    head,
     method_frame,
     method_ids,
     read_method,
 )
 from pulpit.broker.outbox import Outbox
-from pulpit.broker.permissions import GrantedRights, Rights
-from pulpit.broker.pulse import Pulse
-from pulpit.broker.queue import Queue
+from pulpit.broker.permissions import GrantedRights
+from pulpit.broker.publishing import PUBLISH, Budget, DirectReplies
 from pulpit.broker.refusals import (
     ChannelRefusal,
     ConnectionRefusal,
@@ -43,8 +57,36 @@ from pulpit.broker.refusals import (
     not_allowed,
     unexpected_frame,
 )
-from pulpit.broker.tuning import FRAME_MIN, negotiated
+from pulpit.broker.resources import Timers
+from pulpit.broker.sasl import EXTERNAL, MECHANISMS, Attempt, Authenticator
+from pulpit.broker.store import Store
 from pulpit.broker.virtualhost import VirtualHost
+
+
+class State(Enum):
+    """How far a connection has come."""
+
+    HEADER = "header"
+    START = "start"
+    TUNE = "tune"
+    OPEN = "open"
+    RUNNING = "running"
+    CLOSING = "closing"
+    """connection.close was sent, and its answer is awaited."""
+    CLOSED = "closed"
+
+
+_CLOSES: Final = frozenset({ConnectionClose, ConnectionCloseOk})
+LEGAL: Final[Mapping[State, frozenset[type[Method]]]] = {
+    State.HEADER: frozenset(),
+    State.START: _CLOSES | {ConnectionStartOk},
+    State.TUNE: _CLOSES | {ConnectionTuneOk},
+    State.OPEN: _CLOSES | {ConnectionOpen},
+    State.RUNNING: _CLOSES | {ConnectionUpdateSecret},
+    State.CLOSING: _CLOSES,
+    State.CLOSED: frozenset(),
+}
+"""The methods of the class connection that a client may send in each state."""
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
@@ -53,79 +95,156 @@ AMQP_10: Final = tuple(b"AMQP" + bytes((protocol, 1, 0, 0)) for protocol in (0, 
 """Headers of AMQP 1.0: plain, inside TLS, with SASL."""
 HANDSHAKE_FRAME_MAX: Final = 8192
 """Bytes of a frame before anybody has logged in."""
+FRAME_MIN: Final = 4096
+"""The least that a client may set as `frame_max`."""
+FRAMES_BETWEEN_LOOKS: Final = 12
+"""Frames that are handled between two looks at whether the turn is over."""
 UNEXPECTED_FRAME: Final = 505
+FOLLOWED: Final = "3.10.8"
+"""The RabbitMQ whose behaviour is followed; clients that decide by `version` decide rightly."""
+CAPABILITIES: Final = (
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+)
 _CONTENT: Final = (FRAME_HEADER, FRAME_BODY)
-_ACK: Final = b"\x00\x3c\x00\x50"
-_ACK_SIZE: Final = 13
+_CONNECTION_CLOSE: Final = head(ConnectionClose)
+_CONNECTION_CLOSE_OK: Final = head(ConnectionCloseOk)
+_CHANNEL_CLOSE: Final = head(ChannelClose)
+_CHANNEL_CLOSE_OK: Final = head(ChannelCloseOk)
+_ACK: Final = head(BasicAck)
+_ACK_SIZE: Final = len(_ACK) + struct.calcsize(">Q?")
 _log = logging.getLogger(__name__)
 
 
-class Connection:
-    """One client. `wake` asks the rim to call `take_output` soon; `finished` tells it to hang up after sending."""
+class BrokerState:
+    """What the connections of one broker share.
+
+    `alarm` is empty, or says why publishers must wait; `connections` are those that are open, in order. `finisher` is
+    the connection that may finish its message while memory is short, so that not all wait for each other.
+    """
 
     def __init__(
         self,
-        house: House,
+        *,
+        config: BrokerConfig,
+        store: Store,
+        timers: Timers,
+        authenticator: Authenticator,
+        version: str,
+        name: str,
+    ) -> None:
+        self.config: Final = config
+        self.store: Final = store
+        self.timers: Final = timers
+        self.authenticator: Final = authenticator
+        self.replies: Final = DirectReplies()
+        self.hosts: Final = {host: VirtualHost(name=host, store=store, timers=timers) for host in config.virtual_hosts}
+        self.connections: dict[Connection, None] = {}
+        self.finisher: Connection | None = None
+        self.alarm = ""
+        self.server_properties: Final = Arguments.of(
+            {
+                "capabilities": dict.fromkeys(CAPABILITIES, True),
+                "cluster_name": name,
+                "copyright": "Copyright (c) the authors of Pulpit",
+                "information": f"The embedded broker of Pulpit {version}, which behaves like RabbitMQ {FOLLOWED}",
+                "platform": f"Pulpit {version}",
+                "product": config.product,
+                "version": FOLLOWED,
+            }
+        )
+
+
+def _never() -> bool:
+    return False
+
+
+class Connection:
+    """One client. `wake` asks the socket to call `take_output` soon; `finished` tells it to hang up after sending.
+
+    `turn_over` says when to stop handling frames for a while; the rest is handled by `receive(b"")`. `peer_closes` says
+    that the peer said good-bye and will hang up itself, `blocked` that resources are short and nothing is to be read.
+    """
+
+    def __init__(
+        self,
+        state: BrokerState,
         *,
         wake: Callable[[], None],
         address: str,
         local: bool,
         certificate_name: str | None = None,
         secure: bool = False,
+        turn_over: Callable[[], bool] = _never,
     ) -> None:
-        self.house: Final = house
-        self.address = address
-        self.local: Final = local
-        self.certificate_name: Final = certificate_name
-        self.secure = secure
-        self.outbox = Outbox(wake=wake, store=house.store, on_writable=self._resume)
-        self.state = "header"
+        config = state.config
+        self.broker: Final = state
+        self.address: Final = address
+        self.secure: Final = secure
+        self.outbox: Final = Outbox(wake=wake, store=state.store, on_writable=self._resume)
+        self.session: Final = Session(
+            host=state.hosts[config.virtual_hosts[0]],
+            outbox=self.outbox,
+            replies=state.replies,
+            unfinished=Budget(config.max_message_size, state.store.memory),
+            max_message_size=config.max_message_size,
+            max_queues=config.max_queues,
+            frame_max=config.frame_max,
+            channel_max=config.channel_max,
+            rights=GrantedRights(user="", host="", grants=()),
+        )
+        self.state = State.HEADER
         self.finished = False
         self.peer_closes = False
-        self.user = ""
-        self.client_properties: Mapping[str, Any] = {}
-        self.frame_max = house.config.frame_max
-        self.channel_max = house.config.channel_max
-        self.heartbeat = 0
-        self.host: VirtualHost = house.hosts[house.config.virtual_hosts[0]]
-        self.rights: Rights = GrantedRights(user="", host="", grants=())
-        self.replies: Final = house.replies
-        self.max_message_size: Final = house.config.max_message_size
-        self.max_queues: Final = house.config.max_queues
-        self.unfinished: Final = Budget(house.config.max_message_size, house.store.memory)
-        self.wants_cancel_notices = False
-        self.wants_blocked_notices = False
         self.channels: dict[int, Channel] = {}
-        self.owned: dict[Queue, None] = {}
-        self.published = 0
-        self.delivered = 0
         self.blocked = False
         self.waiting_for_login = False
-        self._greeting = b""  # bytes before the first frame, or while a log-in is judged
+        self._local: Final = local
+        self._certificate_name: Final = certificate_name
+        self._turn_over: Final = turn_over
+        self._greeting = b""  # bytes before the first frame, or while a login is judged
         self._frames: Final = FrameReader(HANDSHAKE_FRAME_MAX)
-        self._pulse: Final = Pulse(
-            timers=house.timers, outbox=self.outbox, lost=self._silent, excused=lambda: self.blocked
+        self._heartbeat: Final = Heartbeat(
+            timers=state.timers, outbox=self.outbox, lost=self._silent, excused=lambda: self.blocked
         )
 
     # -- bytes in
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
-        self._pulse.heard = True
-        if self.state == "header":
+        if data:
+            self._heartbeat.heard = True
+        if self.state is State.HEADER:
             data = self._read_header(self._greeting + data)
-        if self.state == "header" or self.waiting_for_login:
-            self._greeting = data if self.state == "header" else self._greeting + data
+        if self.state is State.HEADER or self.waiting_for_login:
+            self._greeting = data if self.state is State.HEADER else self._greeting + data
             if len(self._greeting) > HANDSHAKE_FRAME_MAX:
                 self.abort()
             return
+        self.session.publishing = False
         try:
-            for kind, number, payload in self._frames.feed(data):
+            for count, (kind, number, payload) in enumerate(self._frames.feed(data), 1):
                 self._guard(kind, number, payload)
-                if self.state == "closed" or self.waiting_for_login:
+                if self.state is State.CLOSED or self.waiting_for_login:
+                    break
+                if not count % FRAMES_BETWEEN_LOOKS and self._turn_over():
                     break
         except Refusal as refusal:
             self._fail(refusal, 0, b"")
+        if self.broker.alarm and not self.blocked:
+            self._consider_blocking()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether frames wait that `receive` left when the turn was over."""
+        return self.state is not State.CLOSED and not self.waiting_for_login and self._frames.has_frame
 
     def _read_header(self, data: bytes) -> bytes:
         """Check the protocol header; anything else is answered with ours, and good-bye."""
@@ -142,11 +261,10 @@ class Connection:
             self.outbox.send(PROTOCOL_HEADER)
             self._finish()
             return b""
-        self.state = "start"
+        self.state = State.START
         self._greeting = b""
-        mechanisms = [*MECHANISMS, EXTERNAL] if self.certificate_name else list(MECHANISMS)
-        start = commands.Connection.Start(0, 9, dict(self.house.server_properties), " ".join(mechanisms), "en_US")
-        self.outbox.send(method_frame(0, start))
+        mechanisms = [*MECHANISMS, EXTERNAL] if self._certificate_name else list(MECHANISMS)
+        self._send(ConnectionStart(0, 9, self.broker.server_properties, " ".join(mechanisms).encode(), b"en_US"))
         return data[len(PROTOCOL_HEADER) :]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
@@ -169,7 +287,7 @@ class Connection:
 
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         channel = self.channels.get(number)
-        if channel is not None and not channel.closing and self.state == "running":
+        if channel is not None and not channel.closing and self.state is State.RUNNING:
             if kind == FRAME_BODY:
                 channel.take_body(payload)
                 return
@@ -193,47 +311,44 @@ class Connection:
             if payload:
                 raise frame_error("a heartbeat with a payload")
         elif kind == FRAME_METHOD:
-            if self.state == "closing":
-                if payload[:4] in (b"\x00\x0a\x00\x33", b"\x00\x0a\x00\x32"):
-                    self._handle_method(0, read_method(payload))
+            if self.state is State.CLOSING:
+                if payload[:4] in (_CONNECTION_CLOSE, _CONNECTION_CLOSE_OK):
+                    self._handle_connection_method(read_method(payload))
             elif number in self.channels and self.channels[number].closing:
                 self._handle_closing(number, payload)
             else:
                 self._handle_method(number, read_method(payload))
-        elif kind not in (FRAME_HEADER, FRAME_BODY):
+        elif kind not in _CONTENT:
             raise frame_error(f"unknown frame type {kind}")
-        elif self.state not in ("closing", "closed") and number not in self.channels:
+        elif self.state not in (State.CLOSING, State.CLOSED) and number not in self.channels:
             raise unexpected_frame("expected method frame, got non method frame instead")
 
     def _handle_closing(self, number: int, payload: bytes) -> None:
         """After channel.close was sent, only its answer counts, or the client's own close, which crossed it."""
-        if payload[:4] == b"\x00\x14\x00\x29":
+        if payload[:4] == _CHANNEL_CLOSE_OK:
             del self.channels[number]
-        elif payload[:4] == b"\x00\x14\x00\x28":
-            self.outbox.send(method_frame(number, commands.Channel.CloseOk()))
+        elif payload[:4] == _CHANNEL_CLOSE:
+            self._send(ChannelCloseOk(), number)
 
-    def _handle_method(self, number: int, method: Frame) -> None:
+    def _handle_method(self, number: int, method: Method) -> None:
         if number == 0:
-            handler = _CONNECTION_METHODS[self.state].get(type(method))
-            if handler is None:
-                raise channel_error(f"unexpected method in connection state {self.state}")
-            handler(self, method)
-        elif self.state != "running":
-            raise command_invalid(f"{method.name} before the connection is open")
+            self._handle_connection_method(method)
+        elif self.state is not State.RUNNING:
+            raise command_invalid(f"{method.title} before the connection is open")
         else:
             self._handle_channel_method(number, method)
 
-    def _handle_channel_method(self, number: int, method: Frame) -> None:
+    def _handle_channel_method(self, number: int, method: Method) -> None:
         channel = self.channels.get(number)
-        if isinstance(method, commands.Channel.Open):
+        if isinstance(method, ChannelOpen):
             self._open_channel(number, channel)
         elif channel is None:
-            if not isinstance(method, commands.Channel.CloseOk):
+            if not isinstance(method, ChannelCloseOk):
                 raise channel_error("expected 'channel.open'")
-        elif isinstance(method, commands.Channel.Close):
+        elif isinstance(method, ChannelClose):
             channel.close()
             del self.channels[number]
-            self.outbox.send(method_frame(number, commands.Channel.CloseOk()))
+            self._send(ChannelCloseOk(), number)
         elif channel.content.publish is not None:
             raise channel.content.interrupted()
         else:
@@ -245,53 +360,68 @@ class Connection:
     def _open_channel(self, number: int, channel: Channel | None) -> None:
         if channel is not None:
             raise channel_error("second 'channel.open' seen")
-        if self.channel_max and len(self.channels) >= self.channel_max:
+        limit = self.session.channel_max
+        if limit and len(self.channels) >= limit:
             raise not_allowed(
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max"
-                f" ({self.channel_max})"
+                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max ({limit})"
             )
-        self.channels[number] = Channel(number, self)
-        self.outbox.send(method_frame(number, commands.Channel.OpenOk()))
+        self.channels[number] = Channel(number, self.session)
+        self._send(ChannelOpenOk(b""), number)
 
     # -- the connection's own methods
 
-    def _start_ok(self, method: commands.Connection.StartOk) -> None:
-        properties = method.client_properties
-        self.client_properties = properties
-        capabilities: Any = properties.get("capabilities")
-        capabilities = capabilities if isinstance(capabilities, dict) else {}
-        self.wants_cancel_notices = capabilities.get("consumer_cancel_notify") is True
-        self.wants_blocked_notices = capabilities.get("connection.blocked") is True
-        self.waiting_for_login = True
-        attempt = self._attempt(method.mechanism, method.response)  # type: ignore[arg-type]
-        self.house.logins.ask(attempt, self._logged_in)
+    def _handle_connection_method(self, method: Method) -> None:
+        if type(method) not in LEGAL[self.state]:
+            raise channel_error(f"unexpected method in connection state {self.state.value}")
+        match method:
+            case ConnectionStartOk():
+                self._start_ok(method)
+            case ConnectionTuneOk():
+                self._tune_ok(method)
+            case ConnectionOpen():
+                self._open(method)
+            case ConnectionUpdateSecret():  # passwords do not run out here, so a new one changes nothing
+                self._send(ConnectionUpdateSecretOk())
+            case ConnectionClose():
+                self._drop_everything()
+                self._send(ConnectionCloseOk())
+                self.peer_closes = True
+                self._finish()
+            case ConnectionCloseOk():
+                self._finish()
 
-    def _attempt(self, mechanism: str, response: bytes) -> Attempt:
-        if mechanism == EXTERNAL and self.certificate_name:
-            user, password = self.certificate_name, None
-        elif mechanism in MECHANISMS:
-            user, password = MECHANISMS[mechanism](response)
+    def _start_ok(self, method: ConnectionStartOk) -> None:
+        session, properties = self.session, method.client_properties
+        session.client_properties = properties
+        capabilities = properties.get("capabilities")
+        if isinstance(capabilities, dict):
+            session.wants_cancel_notices = capabilities.get("consumer_cancel_notify") is True
+            session.wants_blocked_notices = capabilities.get("connection.blocked") is True
+        if method.mechanism == EXTERNAL and self._certificate_name:
+            user, password = self._certificate_name, None
+        elif method.mechanism in MECHANISMS:
+            user, password = MECHANISMS[method.mechanism](method.response)
         else:
-            self.waiting_for_login = False
-            raise command_invalid(f"unknown authentication mechanism '{mechanism}'")
-        return Attempt(mechanism=mechanism, user=user, password=password, address=self.address, local=self.local)
+            raise command_invalid(f"unknown authentication mechanism '{method.mechanism}'")
+        self.waiting_for_login = True
+        attempt = Attempt(
+            mechanism=method.mechanism, user=user, password=password, address=self.address, local=self._local
+        )
+        self.broker.authenticator.authenticate(attempt, self._judged)
 
-    def _logged_in(self, attempt: Attempt, *, welcome: bool) -> None:
-        """The door has answered."""
+    def _judged(self, attempt: Attempt, accepted: bool) -> None:
         self.waiting_for_login = False
-        if self.state == "closed":
+        if self.state is State.CLOSED:
             return
-        if welcome:
-            self.user = attempt.user
-            self.state = "tune"
-            config = self.house.config
-            self.outbox.send(
-                method_frame(0, commands.Connection.Tune(config.channel_max, config.frame_max, config.heartbeat))
-            )
+        if accepted:
+            self.session.user = attempt.user
+            self.state = State.TUNE
+            config = self.broker.config
+            self._send(ConnectionTune(config.channel_max, config.frame_max, config.heartbeat))
             rest, self._greeting = self._greeting, b""
             self.receive(rest)
             return
-        capabilities: Any = self.client_properties.get("capabilities")
+        capabilities = self.session.client_properties.get("capabilities")
         if isinstance(capabilities, dict) and capabilities.get("authentication_failure_close") is True:
             reason = (
                 f"Login was refused using authentication mechanism {attempt.mechanism}."
@@ -301,40 +431,27 @@ class Connection:
         else:
             self._finish()
 
-    def _tune_ok(self, method: commands.Connection.TuneOk) -> None:
-        config = self.house.config
-        self.channel_max = negotiated("channel_max", 1, config.channel_max, method.channel_max)
-        self.frame_max = negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
-        self._frames.limit = self.frame_max
-        self.heartbeat = method.heartbeat
-        self.state = "open"
-        self._pulse.start(self.heartbeat)
+    def _tune_ok(self, method: ConnectionTuneOk) -> None:
+        config, session = self.broker.config, self.session
+        session.channel_max = _negotiated("channel_max", 1, config.channel_max, method.channel_max)
+        session.frame_max = _negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
+        session.heartbeat = method.heartbeat
+        self._frames.limit = session.frame_max
+        self.state = State.OPEN
+        self._heartbeat.start(method.heartbeat)
 
-    def _open(self, method: commands.Connection.Open) -> None:
-        name = method.virtual_host
-        host = self.house.hosts.get(name)
+    def _open(self, method: ConnectionOpen) -> None:
+        name, session = method.virtual_host, self.session
+        host = self.broker.hosts.get(name)
         if host is None:
             raise not_allowed(f"vhost {name} not found")
-        rights = self.house.logins.rights(self.user, name)
+        rights = self.broker.authenticator.rights(session.user, name)
         if rights is None:
-            raise not_allowed(f"access to vhost '{name}' refused for user '{self.user}'")
-        self.host, self.rights = host, rights
-        self.state = "running"
-        self.house.connections[self] = None
-        self.outbox.send(method_frame(0, commands.Connection.OpenOk()))
-
-    def _client_closes(self, _method: commands.Connection.Close) -> None:
-        self._drop_everything()
-        self.outbox.send(method_frame(0, commands.Connection.CloseOk()))
-        self.peer_closes = True
-        self._finish()
-
-    def _close_ok(self, _method: commands.Connection.CloseOk) -> None:
-        self._finish()
-
-    def _update_secret(self, _method: commands.Connection.UpdateSecret) -> None:
-        """Passwords do not run out here, so a new one changes nothing."""
-        self.outbox.send(method_frame(0, commands.Connection.UpdateSecretOk()))
+            raise not_allowed(f"access to vhost '{name}' refused for user '{session.user}'")
+        session.host, session.rights = host, rights
+        self.state = State.RUNNING
+        self.broker.connections[self] = None
+        self._send(ConnectionOpenOk(""))
 
     # -- ends
 
@@ -343,32 +460,27 @@ class Connection:
         class_id, method_id = method_ids(payload)
         channel = self.channels.get(number)
         if isinstance(refusal, ChannelRefusal) and channel is not None:
-            self.outbox.send(
-                method_frame(number, commands.Channel.Close(refusal.code, refusal.text, class_id, method_id))
-            )
+            self._send(ChannelClose(refusal.code, refusal.text, class_id, method_id), number)
             channel.close()
             return
-        if self.state in ("closing", "closed"):
-            self._finish()
-            return
-        if self.state == "header":
+        if self.state in (State.HEADER, State.CLOSING, State.CLOSED):
             self._finish()
             return
         self._drop_everything()
-        self.outbox.send(method_frame(0, commands.Connection.Close(refusal.code, refusal.text, class_id, method_id)))
-        self.state = "closing"
-        self.house.timers.after(self.house.config.handshake_timeout, self.abort)
+        self._send(ConnectionClose(refusal.code, refusal.text, class_id, method_id))
+        self.state = State.CLOSING
+        self.broker.timers.after(self.broker.config.handshake_timeout, self.abort)
 
     def shut(self, code: int, text: str) -> None:
         """Close from the broker's side, in words."""
-        if self.state in ("start", "tune", "open", "running"):
+        if self.state in (State.START, State.TUNE, State.OPEN, State.RUNNING):
             self._fail(ConnectionRefusal(code, text), 0, b"")
-        elif self.state == "header":
+        elif self.state is State.HEADER:
             self._finish()
 
     def abort(self) -> None:
         """Hang up without words."""
-        if self.state != "closed":
+        if self.state is not State.CLOSED:
             self._finish()
 
     def _silent(self) -> None:
@@ -377,76 +489,78 @@ class Connection:
 
     def lost(self) -> None:
         """The socket is gone."""
-        self.state = "closed"
+        self.state = State.CLOSED
         self._drop_everything()
 
     def _finish(self) -> None:
-        self.state = "closed"
+        self.state = State.CLOSED
         self.finished = True
         self._drop_everything()
         self.outbox.wake()
 
     def _drop_everything(self) -> None:
         """Close the channels, then delete the queues that nobody else may use."""
-        self.house.connections.pop(self, None)
-        self._pulse.stop()
+        self.broker.connections.pop(self, None)
+        self._heartbeat.stop()
         for channel in list(self.channels.values()):
             if not channel.closing:
                 channel.close()
         self.channels.clear()
-        for queue in list(self.owned):
-            queue.host.drop_queue(queue)
-        self.owned.clear()
+        for queue in list(self.session.owned):
+            queue.drop(queue)
+        self.session.owned.clear()
+        if self.broker.finisher is self:
+            self.broker.finisher = None
 
     # -- bytes out
+
+    def _send(self, method: Method, channel: int = 0) -> None:
+        self.outbox.send(method_frame(channel, method))
 
     def take_output(self) -> bytes:
         """What is to be written to the socket now."""
         return self.outbox.take(at_once=self.finished)
 
     def _resume(self) -> None:
-        for channel in list(self.channels.values()):
-            channel.resume()
+        """Deliver again, to all channels in turn, so that none has to wait until another one's backlog is sent."""
+        channels = [channel for channel in self.channels.values() if channel.consumers]
+        if len(channels) == 1:
+            channels[0].resume()
+            return
+        while channels and self.outbox.writable:
+            channels = [channel for channel in channels if channel.deliver_next()]
 
-    # -- what channels and the status ask of their connection
+    # -- memory and disk
 
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Channels, consumers and unacknowledged messages."""
-        channels = list(self.channels.values())
-        consumers = sum(len(channel.consumers) for channel in channels)
-        return len(channels), consumers, sum(len(channel.unacknowledged) for channel in channels)
+    def _consider_blocking(self) -> None:
+        """Stop reading while resources are short, from who publishes or leaves much unfinished.
 
-    def owns(self, queue: Queue) -> None:
-        """Remember an exclusive queue."""
-        self.owned[queue] = None
-
-    def publishes(self) -> None:
-        """Count, and stop reading if memory or disk are short."""
-        self.published += 1
-        if self.house.alarm and not self.blocked:
+        One at a time may finish its message: who is never finished would hold the memory for which the others wait.
+        """
+        session, broker = self.session, self.broker
+        if broker.finisher is self and not session.unfinished.is_used:
+            broker.finisher = None
+        if session.unfinished.is_used and not session.publishing and broker.finisher in (None, self):
+            broker.finisher = self
+            return
+        if session.publishing or session.unfinished.is_used:
             self.blocked = True
-            if self.wants_blocked_notices:
-                self.outbox.send(method_frame(0, commands.Connection.Blocked(self.house.alarm)))
+            if session.wants_blocked_notices:
+                self._send(ConnectionBlocked(broker.alarm))
 
     def unblock(self) -> None:
         """Memory and disk suffice again."""
         if self.blocked:
             self.blocked = False
-            if self.wants_blocked_notices:
-                self.outbox.send(method_frame(0, commands.Connection.Unblocked()))
+            if self.session.wants_blocked_notices:
+                self._send(ConnectionUnblocked())
 
 
-_Handler = Callable[[Connection, Any], None]
-_CLOSES: Final[Mapping[type[Frame], _Handler]] = {
-    commands.Connection.Close: Connection._client_closes,  # noqa: SLF001 - the table of this very class
-    commands.Connection.CloseOk: Connection._close_ok,  # noqa: SLF001 - the same
-}
-_CONNECTION_METHODS: Final[Mapping[str, Mapping[type[Frame], _Handler]]] = {
-    "start": {**_CLOSES, commands.Connection.StartOk: Connection._start_ok},  # noqa: SLF001 - the same
-    "tune": {**_CLOSES, commands.Connection.TuneOk: Connection._tune_ok},  # noqa: SLF001 - the same
-    "open": {**_CLOSES, commands.Connection.Open: Connection._open},  # noqa: SLF001 - the same
-    "running": {**_CLOSES, commands.Connection.UpdateSecret: Connection._update_secret},  # noqa: SLF001 - the same
-    "closing": _CLOSES,
-    "closed": {},
-}
+def _negotiated(name: str, least: int, ours: int, theirs: int) -> int:
+    """Take the client's limit if it is within bounds; 0 is no limit, which is more than any."""
+    if theirs and theirs < least:
+        raise not_allowed(f"negotiated {name} = {theirs} is lower than the minimum allowed value ({least})")
+    if ours and (not theirs or theirs > ours):
+        extra = "" if theirs else " (no limit)"
+        raise not_allowed(f"negotiated {name} = {theirs}{extra} is higher than the maximum allowed value ({ours})")
+    return theirs

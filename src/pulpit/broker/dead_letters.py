@@ -1,6 +1,7 @@
 """What a message becomes when it dies: new headers, and new routing keys."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Final
 
 from pulpit.amqp.amqp091 import tables
@@ -8,12 +9,19 @@ from pulpit.broker import properties
 from pulpit.broker.message import Message
 from pulpit.broker.methods import short_string
 
-REJECTED: Final = "rejected"
 COPIES: Final = (b"CC", b"BCC")
 
 
+class DeathReason(StrEnum):
+    """Why a message becomes a dead letter, as `x-death` says it."""
+
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    MAXLEN = "maxlen"
+
+
 def dead_letter(
-    message: Message, *, queue: str, reason: str, exchange: str, key: str | None, seconds: int
+    message: Message, *, queue: str, reason: DeathReason, exchange: str, key: str | None, seconds: int
 ) -> tuple[Message, list[str]]:
     """Make the message for the dead-letter exchange, and the keys under which it is routed.
 
@@ -50,7 +58,7 @@ def copy_keys(headers: Mapping[str, Any], name: str) -> list[str]:
 def is_cycle(message: Message, queue: str) -> bool:
     """Whether the message has died in this queue before without anybody having rejected it since."""
     for death in _deaths(message.properties.headers()):
-        if death.get("reason") == REJECTED:
+        if death.get("reason") == DeathReason.REJECTED:
             return False
         if death.get("queue") == queue:
             return True
@@ -62,7 +70,7 @@ def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
 
 
-def _death(message: Message, *, queue: str, reason: str, keys: list[str], seconds: int) -> dict[str, bytes]:
+def _death(message: Message, *, queue: str, reason: DeathReason, keys: list[str], seconds: int) -> dict[str, bytes]:
     """One entry of `x-death`, each value with its type."""
     death = {
         "count": tables.long(1),
@@ -79,26 +87,29 @@ def _death(message: Message, *, queue: str, reason: str, keys: list[str], second
 
 
 def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> list[tuple[bytes, bytes]]:
-    """Put the death in front of the others; the same queue and reason again only counts up."""
+    """Put the death in front of the others; the same queue and reason again only counts up.
+
+    What others wrote may have several entries of one queue and reason, and none with a count: they become one.
+    """
     named = dict(headers)
-    others: list[dict[str, bytes]] = []
-    newest = death
-    for earlier in _raw_deaths(named.get(b"x-death")):
-        if earlier.get("queue") == death["queue"] and earlier.get("reason") == death["reason"]:
-            newest = earlier | {"count": tables.long(_count(earlier) + 1)}
-        else:
-            others.append(earlier)
-    values = (tables.nested([(name.encode(), value) for name, value in each.items()]) for each in (newest, *others))
-    if b"x-first-death-queue" not in named:
+    earlier: dict[tuple[bytes | None, bytes | None], list[dict[str, bytes]]] = {}
+    for entry in _raw_deaths(named.get(b"x-death")):
+        earlier.setdefault((entry.get("queue"), entry.get("reason")), []).append(entry)
+    again = earlier.pop((death["queue"], death["reason"]), None)
+    newest = death if again is None else again[0] | {"count": tables.long(_count(again) + 1)}
+    others = (entries[0] | {"count": tables.long(_count(entries))} for entries in earlier.values())
+    values = (tables.nested([(name.encode(), value) for name, value in entry.items()]) for entry in (newest, *others))
+    if b"x-death" not in named:
         for name in ("exchange", "queue", "reason"):
             named[b"x-first-death-" + name.encode()] = death[name]
     named[b"x-death"] = tables.array(values)
     return list(named.items())
 
 
-def _count(death: Mapping[str, bytes]) -> int:
-    count = tables.read_value(death["count"]) if "count" in death else 0
-    return count if isinstance(count, int) else 0
+def _count(deaths: list[dict[str, bytes]]) -> int:
+    """How often: what the first one says, else how many there are."""
+    count = tables.read_value(deaths[0]["count"]) if "count" in deaths[0] else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 2**62 else len(deaths)
 
 
 def _raw_deaths(raw: bytes | None) -> list[dict[str, bytes]]:

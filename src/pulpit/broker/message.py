@@ -1,10 +1,8 @@
-"""One published message, shared by all queues that it was routed to, and its entry in each of them."""
-
-from typing import Any, Final
+"""One published message, shared by all queues that it was routed to, and what the store knows of it in each of them."""
 
 from pulpit.broker.properties import Properties, read_properties, write_header
 
-OVERHEAD: Final = 600
+OVERHEAD = 600
 """Bytes of memory that a message costs beside its body, as measured with `tracemalloc`."""
 
 
@@ -44,33 +42,25 @@ class Message:
         self._properties = properties
         self.header = write_header(len(self.body), properties)
 
+    def without_body(self) -> "Message":
+        """What is kept in memory of a message whose body is on the disk."""
+        message = Message(exchange="", routing_key="", address=b"", header=b"", body=b"", properties=None)
+        message.id = self.id
+        return message
 
-class Entry:
-    """One message in one queue; `id` grows with every entry of the broker and is the order of every queue."""
 
-    __slots__ = (
-        "consumer",
-        "durable",
-        "expires_at",
-        "failures",
-        "id",
-        "message",
-        "priority",
-        "queue",
-        "redelivered",
-        "state",
-        "tag",
-    )
+class Row:
+    """A message in one queue, as the store keeps it; `id` grows with every row of the broker and orders every queue."""
 
-    def __init__(self, *, id: int, message: Message, queue: Any, priority: int, expires_at: int | None) -> None:  # noqa: A002 - the row's name
+    __slots__ = ("durable", "expires_at", "id", "message", "priority", "queue_id", "redelivered", "size", "state")
+
+    def __init__(self, *, id: int, queue_id: int, message: Message, priority: int, expires_at: int | None) -> None:  # noqa: A002 - the column's name
         self.id = id
+        self.queue_id = queue_id
         self.message = message
-        self.queue = queue
+        self.size = len(message.body)
         self.priority = priority
         self.expires_at = expires_at  # milliseconds since 1970
         self.redelivered = False
-        self.failures = 0  # attempts to process it that did not end well
         self.durable = False
-        self.consumer: Any = None  # who holds it unacknowledged; None for basic.get
-        self.tag = 0  # under which its consumer holds it
-        self.state = 0  # which batch of the store holds its row, see store.py
+        self.state = 0  # which batch of the store holds it, see store.py

@@ -1,111 +1,110 @@
-"""Method frames: bytes to pamqp's method classes and back.
+"""Every method of AMQP 0-9-1 with RabbitMQ's extensions: one table, from which the bytes are read and written.
 
-pamqp's classes name the arguments and their types, so they are the specification here. Reading walks the bytes once and
-trusts nothing.
+A field's type is its type on the wire. Reading walks the bytes once and trusts nothing: names may be what RabbitMQ lets
+pass, tables nest no deeper than `tables.MAX_DEPTH`, and a table keeps the bytes that it came as.
 """
 
+import re
 import struct
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, dataclass_transform, get_type_hints
 
-from pamqp import commands, encode
-from pamqp.base import Frame
-
-from pulpit.amqp.amqp091.tables import BadTable, read_table
+from pulpit.amqp.amqp091.tables import BadTable, read_table, write_table
+from pulpit.broker.frames import FRAME_METHOD, frame
 from pulpit.broker.refusals import frame_error, not_implemented
-
-FRAME_METHOD: Final = 1
-FRAME_HEADER: Final = 2
-FRAME_BODY: Final = 3
-FRAME_HEARTBEAT: Final = 8
-FRAME_END: Final = b"\xce"
-FRAME_OVERHEAD: Final = 8
-"""Bytes of a frame beside its payload: seven in front, one behind."""
-HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
-
-_HEAD: Final = struct.Struct(">BHI")
-_INDEX: Final = struct.Struct(">I")
-_NUMBERS: Final = {
-    "octet": struct.Struct(">B"),
-    "short": struct.Struct(">H"),
-    "long": struct.Struct(">I"),
-    "longlong": struct.Struct(">Q"),
-    "timestamp": struct.Struct(">Q"),
-}
-_CLASSES: Final[Mapping[int, type[Frame]]] = {
-    index: cast("type[Frame]", method) for index, method in commands.INDEX_MAPPING.items()
-}
-_PLANS: Final = {
-    index: (method, [(name, method.amqp_type(name)) for name in method.__slots__]) for index, method in _CLASSES.items()
-}
 
 
 class Arguments(dict[str, Any]):
-    """A table that was an argument of a method; `raw` is how it came, types and all."""
+    """A table that was a field of a method; `raw` is how it came, types and all."""
 
     __slots__ = ("raw",)
 
-    def __init__(self, values: dict[str, Any], raw: bytes) -> None:
+    def __init__(self, values: Mapping[str, Any], raw: bytes) -> None:
         super().__init__(values)
-        self.raw = raw
+        self.raw: Final = raw
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A table of our own."""
+        return cls(values, write_table(values))
+
+
+Bit = Annotated[bool, "bit"]
+Octet = Annotated[int, "octet"]
+Short = Annotated[int, "short"]
+Long = Annotated[int, "long"]
+LongLong = Annotated[int, "longlong"]
+ShortString = Annotated[str, "shortstr"]
+LongString = Annotated[bytes, "longstr"]
+Table = Annotated[Arguments, "table"]
+
+_INDEX: Final = struct.Struct(">HH")
+_LENGTH: Final = struct.Struct(">I")
+_NUMBERS: Final = {
+    "octet": struct.Struct(">B"),
+    "short": struct.Struct(">H"),
+    "long": _LENGTH,
+    "longlong": struct.Struct(">Q"),
+}
+
+
+class Method:
+    """`title` is the specification's name, `ids` numbers of class and method, `layout` its fields and their types."""
+
+    __slots__ = ()
+    title: ClassVar[str]
+    ids: ClassVar[tuple[int, int]]
+    layout: ClassVar[tuple[tuple[str, str], ...]]
+
+
+M = TypeVar("M", bound=type[Method])
+_METHODS: dict[bytes, type[Method]] = {}
+
+
+def read_method(payload: bytes) -> Method:
+    """Decode the payload of a method frame.
+
+    Raises:
+        ConnectionRefusal: 501 or 540, it is none, or none that anybody knows.
+    """
+    if len(payload) < _INDEX.size:
+        raise frame_error("a method frame without a method")
+    method = _METHODS.get(payload[: _INDEX.size])
+    if method is None:
+        class_id, method_id = method_ids(payload)
+        raise not_implemented(f"unknown method {class_id}.{method_id}")
+    try:
+        return method(*_read_fields(method, payload))
+    except UnicodeDecodeError as error:
+        raise frame_error("Malformed UTF-8 in shortstr") from error
+    except (BadTable, IndexError, struct.error) as error:
+        raise frame_error(f"cannot decode the arguments of {method.title}: {error}") from error
+
+
+def method_frame(channel: int, method: Method) -> bytes:
+    """Write a method as a frame."""
+    parts = [_INDEX.pack(*method.ids)]
+    bits: list[bool] = []
+    for name, kind in method.layout:
+        value = getattr(method, name)
+        if kind == "bit":
+            bits.append(value)
+            continue
+        _flush_bits(parts, bits)
+        parts.append(_write(kind, value))
+    _flush_bits(parts, bits)
+    return frame(FRAME_METHOD, channel, b"".join(parts))
 
 
 def method_ids(payload: bytes) -> tuple[int, int]:
     """Class and method number of a payload; zeros where it is too short."""
-    return struct.unpack_from(">HH", payload) if len(payload) >= _INDEX.size else (0, 0)
+    return _INDEX.unpack_from(payload) if len(payload) >= _INDEX.size else (0, 0)
 
 
-def read_method(payload: bytes) -> Frame:
-    """Decode the payload of a method frame."""
-    if len(payload) < _INDEX.size:
-        raise frame_error("a method frame without a method")
-    plan = _PLANS.get(_INDEX.unpack_from(payload)[0])
-    if plan is None:
-        class_id, method_id = method_ids(payload)
-        raise not_implemented(f"unknown method {class_id}.{method_id}")
-    method_class, arguments = plan
-    method = method_class.__new__(method_class)  # their own constructors check what RabbitMQ allows
-    try:
-        _read_arguments(method, arguments, payload)
-    except UnicodeDecodeError as error:
-        raise frame_error("Malformed UTF-8 in shortstr") from error
-    except (BadTable, IndexError, struct.error) as error:
-        raise frame_error(f"cannot decode the arguments of {method_class.name}: {error}") from error
-    return method
-
-
-def _read_arguments(method: Frame, arguments: list[tuple[str, str]], payload: bytes) -> None:
-    offset = _INDEX.size
-    bit = 0  # bits in a row share an octet
-    for name, kind in arguments:
-        if kind == "bit":
-            setattr(method, name, bool(payload[offset] >> bit & 1))
-            bit += 1
-            continue
-        if bit:
-            offset, bit = offset + 1, 0
-        value, offset = _read_argument(kind, payload, offset)
-        setattr(method, name, value)
-
-
-def _read_argument(kind: str, payload: bytes, offset: int) -> tuple[Any, int]:
-    if kind == "shortstr":
-        stop = offset + 1 + payload[offset]
-        return _cut(payload, offset + 1, stop).decode(), stop
-    if kind == "longstr":
-        stop = offset + 4 + _INDEX.unpack_from(payload, offset)[0]
-        return _cut(payload, offset + 4, stop), stop
-    if kind == "table":
-        values, stop = read_table(payload, offset)
-        return Arguments(values, payload[offset:stop]), stop
-    number = _NUMBERS[kind]
-    return number.unpack_from(payload, offset)[0], offset + number.size
-
-
-def _cut(payload: bytes, start: int, stop: int) -> bytes:
-    if stop > len(payload):
-        raise BadTable("a string is cut off")
-    return payload[start:stop]
+def head(method: type[Method]) -> bytes:
+    """The first four bytes of a method's payload, for those places that look at nothing else."""
+    return _INDEX.pack(*method.ids)
 
 
 def short_string(text: str) -> bytes:
@@ -114,24 +113,59 @@ def short_string(text: str) -> bytes:
     return bytes((len(raw),)) + raw
 
 
-def frame(kind: int, channel: int, payload: bytes) -> bytes:
-    """Wrap a payload."""
-    return b"".join((_HEAD.pack(kind, channel, len(payload)), payload, FRAME_END))
-
-
-def method_frame(channel: int, method: Frame) -> bytes:
-    """Write a method as a frame."""
-    parts = [_INDEX.pack(method.index)]
-    bits: list[bool] = []
-    for name, kind in _PLANS[method.index][1]:
-        value = getattr(method, name)
+def _read_fields(method: type[Method], payload: bytes) -> list[Any]:
+    offset = _INDEX.size
+    bit = 0  # bits in a row share an octet
+    values: list[Any] = []
+    for _, kind in method.layout:
         if kind == "bit":
-            bits.append(bool(value))
+            values.append(bool(payload[offset] >> bit & 1))
+            bit += 1
             continue
-        _flush_bits(parts, bits)
-        parts.append(_write_argument(kind, value))
-    _flush_bits(parts, bits)
-    return frame(FRAME_METHOD, channel, b"".join(parts))
+        if bit:
+            offset, bit = offset + 1, 0
+        value, offset = _READERS[kind](payload, offset)
+        values.append(value)
+    return values
+
+
+def _read_short_string(payload: bytes, offset: int) -> tuple[str, int]:
+    stop = offset + 1 + payload[offset]
+    return _cut(payload, offset + 1, stop).decode(), stop
+
+
+def _read_long_string(payload: bytes, offset: int) -> tuple[bytes, int]:
+    stop = offset + _LENGTH.size + _LENGTH.unpack_from(payload, offset)[0]
+    return _cut(payload, offset + _LENGTH.size, stop), stop
+
+
+def _read_arguments(payload: bytes, offset: int) -> tuple[Arguments, int]:
+    values, stop = read_table(payload, offset)
+    return Arguments(values, payload[offset:stop]), stop
+
+
+def _read_number(kind: str) -> "_Reader":
+    number = _NUMBERS[kind]
+
+    def read(payload: bytes, offset: int) -> tuple[int, int]:
+        return number.unpack_from(payload, offset)[0], offset + number.size
+
+    return read
+
+
+def _cut(payload: bytes, start: int, stop: int) -> bytes:
+    if stop > len(payload):
+        raise BadTable("a string is cut off")
+    return payload[start:stop]
+
+
+_Reader = Callable[[bytes, int], tuple[Any, int]]
+_READERS: Final[Mapping[str, _Reader]] = {
+    "shortstr": _read_short_string,
+    "longstr": _read_long_string,
+    "table": _read_arguments,
+    **{kind: _read_number(kind) for kind in _NUMBERS},
+}
 
 
 def _flush_bits(parts: list[bytes], bits: list[bool]) -> None:
@@ -140,11 +174,445 @@ def _flush_bits(parts: list[bytes], bits: list[bool]) -> None:
         bits.clear()
 
 
-def _write_argument(kind: str, value: Any) -> bytes:
+def _write(kind: str, value: Any) -> bytes:
     if kind == "shortstr":
         return short_string(value)
     if kind == "longstr":
-        return encode.long_string(value)
+        return _LENGTH.pack(len(value)) + bytes(value)
     if kind == "table":
-        return encode.field_table(value)
-    return _NUMBERS[kind].pack(value or 0)
+        raw: bytes = value.raw
+        return raw
+    return _NUMBERS[kind].pack(value)
+
+
+@dataclass_transform()
+def _method(class_id: int, method_id: int) -> Callable[[M], M]:
+    """Make a class a method with these numbers."""
+
+    def made(cls: M) -> M:
+        method: M = dataclass(slots=True)(cls)  # type: ignore[assignment] # it is the class with slots
+        hints = get_type_hints(method, include_extras=True)
+        family, *words = re.findall("[A-Z][a-z]*", cls.__name__)
+        method.title = f"{family}.{'-'.join(words)}".lower()
+        method.ids = (class_id, method_id)
+        method.layout = tuple((field.name, hints[field.name].__metadata__[0]) for field in fields(method))  # type: ignore[arg-type] # of a dataclass
+        _METHODS[_INDEX.pack(class_id, method_id)] = method
+        return method
+
+    return made
+
+
+@_method(10, 10)
+class ConnectionStart(Method):
+    version_major: Octet
+    version_minor: Octet
+    server_properties: Table
+    mechanisms: LongString
+    locales: LongString
+
+
+@_method(10, 11)
+class ConnectionStartOk(Method):
+    client_properties: Table
+    mechanism: ShortString
+    response: LongString
+    locale: ShortString
+
+
+@_method(10, 20)
+class ConnectionSecure(Method):
+    challenge: LongString
+
+
+@_method(10, 21)
+class ConnectionSecureOk(Method):
+    response: LongString
+
+
+@_method(10, 30)
+class ConnectionTune(Method):
+    channel_max: Short
+    frame_max: Long
+    heartbeat: Short
+
+
+@_method(10, 31)
+class ConnectionTuneOk(Method):
+    channel_max: Short
+    frame_max: Long
+    heartbeat: Short
+
+
+@_method(10, 40)
+class ConnectionOpen(Method):
+    virtual_host: ShortString
+    reserved_1: ShortString
+    reserved_2: Bit
+
+
+@_method(10, 41)
+class ConnectionOpenOk(Method):
+    reserved: ShortString
+
+
+@_method(10, 50)
+class ConnectionClose(Method):
+    reply_code: Short
+    reply_text: ShortString
+    class_id: Short
+    method_id: Short
+
+
+@_method(10, 51)
+class ConnectionCloseOk(Method):
+    pass
+
+
+@_method(10, 60)
+class ConnectionBlocked(Method):
+    reason: ShortString
+
+
+@_method(10, 61)
+class ConnectionUnblocked(Method):
+    pass
+
+
+@_method(10, 70)
+class ConnectionUpdateSecret(Method):
+    new_secret: LongString
+    reason: ShortString
+
+
+@_method(10, 71)
+class ConnectionUpdateSecretOk(Method):
+    pass
+
+
+@_method(20, 10)
+class ChannelOpen(Method):
+    reserved: ShortString
+
+
+@_method(20, 11)
+class ChannelOpenOk(Method):
+    reserved: LongString
+
+
+@_method(20, 20)
+class ChannelFlow(Method):
+    active: Bit
+
+
+@_method(20, 21)
+class ChannelFlowOk(Method):
+    active: Bit
+
+
+@_method(20, 40)
+class ChannelClose(Method):
+    reply_code: Short
+    reply_text: ShortString
+    class_id: Short
+    method_id: Short
+
+
+@_method(20, 41)
+class ChannelCloseOk(Method):
+    pass
+
+
+@_method(40, 10)
+class ExchangeDeclare(Method):
+    reserved: Short
+    exchange: ShortString
+    exchange_type: ShortString
+    passive: Bit
+    durable: Bit
+    auto_delete: Bit
+    internal: Bit
+    nowait: Bit
+    arguments: Table
+
+
+@_method(40, 11)
+class ExchangeDeclareOk(Method):
+    pass
+
+
+@_method(40, 20)
+class ExchangeDelete(Method):
+    reserved: Short
+    exchange: ShortString
+    if_unused: Bit
+    nowait: Bit
+
+
+@_method(40, 21)
+class ExchangeDeleteOk(Method):
+    pass
+
+
+@_method(40, 30)
+class ExchangeBind(Method):
+    reserved: Short
+    destination: ShortString
+    source: ShortString
+    routing_key: ShortString
+    nowait: Bit
+    arguments: Table
+
+
+@_method(40, 31)
+class ExchangeBindOk(Method):
+    pass
+
+
+@_method(40, 40)
+class ExchangeUnbind(Method):
+    reserved: Short
+    destination: ShortString
+    source: ShortString
+    routing_key: ShortString
+    nowait: Bit
+    arguments: Table
+
+
+@_method(40, 51)
+class ExchangeUnbindOk(Method):
+    pass
+
+
+@_method(50, 10)
+class QueueDeclare(Method):
+    reserved: Short
+    queue: ShortString
+    passive: Bit
+    durable: Bit
+    exclusive: Bit
+    auto_delete: Bit
+    nowait: Bit
+    arguments: Table
+
+
+@_method(50, 11)
+class QueueDeclareOk(Method):
+    queue: ShortString
+    message_count: Long
+    consumer_count: Long
+
+
+@_method(50, 20)
+class QueueBind(Method):
+    reserved: Short
+    queue: ShortString
+    exchange: ShortString
+    routing_key: ShortString
+    nowait: Bit
+    arguments: Table
+
+
+@_method(50, 21)
+class QueueBindOk(Method):
+    pass
+
+
+@_method(50, 30)
+class QueuePurge(Method):
+    reserved: Short
+    queue: ShortString
+    nowait: Bit
+
+
+@_method(50, 31)
+class QueuePurgeOk(Method):
+    message_count: Long
+
+
+@_method(50, 40)
+class QueueDelete(Method):
+    reserved: Short
+    queue: ShortString
+    if_unused: Bit
+    if_empty: Bit
+    nowait: Bit
+
+
+@_method(50, 41)
+class QueueDeleteOk(Method):
+    message_count: Long
+
+
+@_method(50, 50)
+class QueueUnbind(Method):
+    reserved: Short
+    queue: ShortString
+    exchange: ShortString
+    routing_key: ShortString
+    arguments: Table
+
+
+@_method(50, 51)
+class QueueUnbindOk(Method):
+    pass
+
+
+@_method(60, 10)
+class BasicQos(Method):
+    prefetch_size: Long
+    prefetch_count: Short
+    is_global: Bit
+
+
+@_method(60, 11)
+class BasicQosOk(Method):
+    pass
+
+
+@_method(60, 20)
+class BasicConsume(Method):
+    reserved: Short
+    queue: ShortString
+    consumer_tag: ShortString
+    no_local: Bit
+    no_ack: Bit
+    exclusive: Bit
+    nowait: Bit
+    arguments: Table
+
+
+@_method(60, 21)
+class BasicConsumeOk(Method):
+    consumer_tag: ShortString
+
+
+@_method(60, 30)
+class BasicCancel(Method):
+    consumer_tag: ShortString
+    nowait: Bit
+
+
+@_method(60, 31)
+class BasicCancelOk(Method):
+    consumer_tag: ShortString
+
+
+@_method(60, 40)
+class BasicPublish(Method):
+    reserved: Short
+    exchange: ShortString
+    routing_key: ShortString
+    mandatory: Bit
+    immediate: Bit
+
+
+@_method(60, 50)
+class BasicReturn(Method):
+    reply_code: Short
+    reply_text: ShortString
+    exchange: ShortString
+    routing_key: ShortString
+
+
+@_method(60, 60)
+class BasicDeliver(Method):
+    consumer_tag: ShortString
+    delivery_tag: LongLong
+    redelivered: Bit
+    exchange: ShortString
+    routing_key: ShortString
+
+
+@_method(60, 70)
+class BasicGet(Method):
+    reserved: Short
+    queue: ShortString
+    no_ack: Bit
+
+
+@_method(60, 71)
+class BasicGetOk(Method):
+    delivery_tag: LongLong
+    redelivered: Bit
+    exchange: ShortString
+    routing_key: ShortString
+    message_count: Long
+
+
+@_method(60, 72)
+class BasicGetEmpty(Method):
+    reserved: ShortString
+
+
+@_method(60, 80)
+class BasicAck(Method):
+    delivery_tag: LongLong
+    multiple: Bit
+
+
+@_method(60, 90)
+class BasicReject(Method):
+    delivery_tag: LongLong
+    requeue: Bit
+
+
+@_method(60, 100)
+class BasicRecoverAsync(Method):
+    requeue: Bit
+
+
+@_method(60, 110)
+class BasicRecover(Method):
+    requeue: Bit
+
+
+@_method(60, 111)
+class BasicRecoverOk(Method):
+    pass
+
+
+@_method(60, 120)
+class BasicNack(Method):
+    delivery_tag: LongLong
+    multiple: Bit
+    requeue: Bit
+
+
+@_method(85, 10)
+class ConfirmSelect(Method):
+    nowait: Bit
+
+
+@_method(85, 11)
+class ConfirmSelectOk(Method):
+    pass
+
+
+@_method(90, 10)
+class TxSelect(Method):
+    pass
+
+
+@_method(90, 11)
+class TxSelectOk(Method):
+    pass
+
+
+@_method(90, 20)
+class TxCommit(Method):
+    pass
+
+
+@_method(90, 21)
+class TxCommitOk(Method):
+    pass
+
+
+@_method(90, 30)
+class TxRollback(Method):
+    pass
+
+
+@_method(90, 31)
+class TxRollbackOk(Method):
+    pass

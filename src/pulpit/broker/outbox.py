@@ -1,4 +1,4 @@
-"""What a connection has to say: collected during a turn, fetched by the rim at its end, held while the disk is busy."""
+"""What a connection has to say: collected in a turn, fetched by the socket at its end, held while the disk is busy."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,10 +7,12 @@ from pulpit.broker.store import Store
 
 WRITE_LIMIT: Final = 256 * 1024
 """Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
+FRAME_COST: Final = 256
+"""What a frame counts beside its bytes, so that many small ones do not keep the loop from everybody else."""
 
 
 class Outbox:
-    """`wake` asks the rim to call `take` soon; `writable` says whether deliveries may go on.
+    """`wake` asks the socket to call `take` soon; `writable` says whether deliveries may go on.
 
     `on_writable` is called when they may again.
     """
@@ -51,7 +53,7 @@ class Outbox:
     def send(self, data: bytes) -> None:
         """Queue bytes for the peer."""
         self._parts.append(data)
-        self._size += len(data)
+        self._size += len(data) + FRAME_COST
         if self._size > WRITE_LIMIT:
             self.writable = False
         if not self._awake:
@@ -69,7 +71,7 @@ class Outbox:
         self._store.after(self._release)
 
     def wake(self) -> None:
-        """Ask the rim to come."""
+        """Ask the socket to come."""
         self._awake = True
         self._wake()
 

@@ -1,13 +1,196 @@
-"""What a publisher may not say, and what the broker changes in a message before it is routed."""
+"""basic.publish: the method with the content that follows it, what a publisher may not say, and confirms.
+
+A frame that does not continue the content is an error of the whole connection (AMQP 0-9-1, section 2.3.5.2).
+"""
+
+import base64
+import os
+import struct
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from pulpit.amqp.amqp091 import tables
-from pulpit.broker.content import Publish
 from pulpit.broker.dead_letters import copy_keys
 from pulpit.broker.message import Message
-from pulpit.broker.properties import Properties, with_part, with_reply_to
+from pulpit.broker.methods import BasicAck, BasicNack, BasicPublish, head
+from pulpit.broker.properties import Properties, body_size, with_part, with_reply_to
 from pulpit.broker.queue_arguments import expiration_problem
-from pulpit.broker.refusals import not_implemented, precondition_failed
-from pulpit.broker.replies import PSEUDO_QUEUE
+from pulpit.broker.refusals import (
+    ConnectionRefusal,
+    Refusal,
+    frame_error,
+    not_implemented,
+    precondition_failed,
+    unexpected_frame,
+)
+from pulpit.broker.resources import Memory
+
+T = TypeVar("T")
+PUBLISH: Final = head(BasicPublish)
+MAX_REMEMBERED: Final = 512
+"""Publish methods, or property lists, that a channel remembers decoded."""
+MAX_REMEMBERED_SIZE: Final = 256
+"""Bytes; longer ones hardly come twice."""
+FRAGMENT_OVERHEAD: Final = 48
+"""Bytes of memory that a piece of a body costs beside its content."""
+MAX_FRAGMENTS: Final = 64
+"""Pieces that are kept before they are joined."""
+_ADDRESS_START: Final = 6
+"""Behind the method's number and the reserved short."""
+_MANDATORY: Final = 1
+_IMMEDIATE: Final = 2
+
+
+class Publish:
+    """One decoded basic.publish; `address` are the exchange and the key as they came, ready for basic.deliver.
+
+    `permitted` remembers that the user of the channel may do this.
+    """
+
+    __slots__ = ("address", "exchange", "immediate", "mandatory", "permitted", "routing_key")
+
+    def __init__(self, payload: bytes) -> None:
+        try:
+            middle = _ADDRESS_START + 1 + payload[_ADDRESS_START]
+            end = middle + 1 + payload[middle]
+            bits = payload[end]
+            self.exchange = payload[_ADDRESS_START + 1 : middle].decode()
+            self.routing_key = payload[middle + 1 : end].decode()
+        except IndexError as error:
+            raise frame_error("basic.publish is cut off") from error
+        except UnicodeDecodeError as error:
+            raise frame_error("Malformed UTF-8 in shortstr") from error
+        self.address = payload[_ADDRESS_START:end]
+        self.mandatory = bool(bits & _MANDATORY)
+        self.immediate = bool(bits & _IMMEDIATE)
+        self.permitted = False
+
+
+class Budget:
+    """Bytes that one connection may leave lying in messages that have not come whole; they count as memory."""
+
+    __slots__ = ("_limit", "_memory", "_used")
+
+    def __init__(self, limit: int, memory: Memory) -> None:
+        self._limit: Final = limit
+        self._memory: Final = memory
+        self._used = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether something lies there."""
+        return self._used > 0
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more."""
+        self._used += size
+        self._memory.used += size
+        if self._used > self._limit:
+            raise ConnectionRefusal(506, f"unfinished messages hold more than {self._limit} bytes")
+
+    def give(self, size: int) -> None:
+        """Hold so many bytes less."""
+        self._used -= size
+        self._memory.used -= size
+
+
+class Content:
+    """Puts one message after the other together; `publish` is None between two of them.
+
+    Pieces of a body are joined now and then, so that one in tiny pieces costs what it weighs, not a thousand objects.
+    """
+
+    __slots__ = ("_budget", "_fragments", "_held", "_joined", "_known", "_max_size", "_missing", "header", "publish")
+
+    def __init__(self, max_size: int, budget: Budget) -> None:
+        self._budget: Final = budget
+        self._held = 0
+        self._joined = bytearray()
+        self.publish: Publish | None = None
+        self.header: bytes | None = None
+        self._missing = 0
+        self._fragments: list[bytes] = []
+        self._known: dict[bytes, Publish] = {}
+        self._max_size: Final = max_size
+
+    def interrupted(self) -> Refusal:
+        """What is wrong with a frame that does not go on with the content."""
+        if self.publish is None:
+            return unexpected_frame("expected method frame, got non method frame instead")
+        if self.header is None:
+            return unexpected_frame("expected content header for class 60, got non content header frame instead")
+        return unexpected_frame("expected content body, got non content body frame instead")
+
+    def begin(self, payload: bytes) -> None:
+        """Take a basic.publish; its content follows."""
+        if self.publish is not None:
+            raise self.interrupted()
+        publish = self._known.get(payload)
+        if publish is None:
+            publish = Publish(payload)
+            remember(self._known, payload, publish)
+        self.publish = publish
+
+    def take_header(self, payload: bytes) -> bool:
+        """Take the content header; True when nothing will follow."""
+        if self.publish is None or self.header is not None:
+            raise self.interrupted()
+        self._missing = body_size(payload)
+        if self._missing > self._max_size:
+            self.publish = None
+            raise precondition_failed(
+                f"message size {self._missing} is larger than configured max size {self._max_size}"
+            )
+        self.header = payload
+        return not self._missing
+
+    def take_body(self, payload: bytes) -> bytes | None:
+        """Take a piece of the body; returns the whole body when this was the last piece."""
+        if self.header is None:
+            raise self.interrupted()
+        self._missing -= len(payload)
+        if self._missing < 0:
+            raise unexpected_frame("the body is longer than its header said")
+        if self._missing:
+            self._keep(payload)
+            return None
+        if not self._fragments and not self._joined:
+            return payload
+        body = b"".join((self._joined, *self._fragments, payload))
+        self._drop_fragments()
+        return body
+
+    def _keep(self, payload: bytes) -> None:
+        size = len(payload) + FRAGMENT_OVERHEAD
+        self._fragments.append(payload)
+        self._held += size
+        self._budget.take(size)
+        if len(self._fragments) >= MAX_FRAGMENTS:
+            for fragment in self._fragments:
+                self._joined += fragment
+            self._fragments.clear()
+            saved = MAX_FRAGMENTS * FRAGMENT_OVERHEAD
+            self._held -= saved
+            self._budget.give(saved)
+
+    def forget(self) -> None:
+        """Drop what has come of an unfinished message."""
+        self.publish = self.header = None
+        self._drop_fragments()
+
+    def _drop_fragments(self) -> None:
+        self._budget.give(self._held)
+        self._held = 0
+        self._fragments = []
+        self._joined = bytearray()
+
+
+def remember(known: dict[bytes, T], key: bytes, value: T) -> None:
+    """Keep what was decoded, if it is short enough to come again."""
+    if len(key) <= MAX_REMEMBERED_SIZE:
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[key] = value
 
 
 def check_message(publish: Publish, properties: Properties, *, user: str) -> None:
@@ -38,8 +221,42 @@ def further_keys(properties: Properties) -> list[str]:
     return copy_keys(headers, "CC") + copy_keys(headers, "BCC")
 
 
-def rewritten(message: Message, reply_address: str | None) -> None:
-    """Replace the name of the pseudo-queue by the address of the asker."""
+def hide_blind_copies(message: Message) -> None:
+    """Take the BCC header out of a routed message, so that no receiver sees it."""
+    entries = message.properties.raw_headers()
+    kept = [(name, value) for name, value in entries if name != b"BCC"]
+    if len(kept) < len(entries):
+        message.replace_properties(with_part(message.properties, "headers", tables.join(kept)))
+
+
+PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
+REPLY_PREFIX: Final = PSEUDO_QUEUE + "."
+Reply = Callable[[Message], None]
+
+
+class DirectReplies:
+    """Replies that go straight to the channel of who asked, by the address that it put into its question."""
+
+    def __init__(self) -> None:
+        self._replies: dict[str, Reply] = {}
+
+    def enter(self, reply: Reply) -> str:
+        """Make an address that nobody can guess; what is sent to it is given to `reply`."""
+        address = REPLY_PREFIX + base64.urlsafe_b64encode(os.urandom(18)).decode()
+        self._replies[address] = reply
+        return address
+
+    def leave(self, address: str) -> None:
+        """Nobody waits there any more."""
+        self._replies.pop(address, None)
+
+    def find(self, address: str) -> Reply | None:
+        """Who waits at this address."""
+        return self._replies.get(address)
+
+
+def replace_reply_to(message: Message, reply_address: str | None) -> None:
+    """Put the address of who asks in the place of the pseudo-queue's name."""
     properties = message.properties
     if properties.reply_to == PSEUDO_QUEUE:
         if reply_address is None:
@@ -47,9 +264,61 @@ def rewritten(message: Message, reply_address: str | None) -> None:
         message.replace_properties(with_reply_to(properties, reply_address))
 
 
-def hide_blind_copies(message: Message) -> None:
-    """Take the BCC header out of a routed message, so that no receiver sees it."""
-    entries = message.properties.raw_headers()
-    kept = [(name, value) for name, value in entries if name != b"BCC"]
-    if len(kept) < len(entries):
-        message.replace_properties(with_part(message.properties, "headers", tables.join(kept)))
+class Confirms:
+    """Publisher confirms of one channel, said at the end of a turn, with few frames for many messages.
+
+    One ack with `multiple` covers everything below the oldest publish that still waits; the rest is named one by one.
+    `say` gets the payloads, `soon` arranges the end of the turn.
+    """
+
+    __slots__ = ("_confirmed", "_refused", "_say", "_soon", "_waiting", "published")
+
+    def __init__(self, *, say: Callable[[bytes], None], soon: Callable[[Callable[[], None]], None]) -> None:
+        self.published = 0
+        self._waiting: dict[int, None] = {}
+        self._confirmed: list[int] = []
+        self._refused: list[int] = []
+        self._say = say
+        self._soon = soon
+
+    def expect(self) -> int:
+        """Number one more publish."""
+        self.published += 1
+        self._waiting[self.published] = None
+        return self.published
+
+    def confirm(self, number: int) -> None:
+        """The broker has taken responsibility for it."""
+        if not self._confirmed and not self._refused:
+            self._soon(self.flush)
+        self._confirmed.append(number)
+
+    def refuse(self, number: int) -> None:
+        """The message was not accepted."""
+        if not self._confirmed and not self._refused:
+            self._soon(self.flush)
+        self._refused.append(number)
+
+    def flush(self) -> None:
+        """Say what was collected."""
+        confirmed, refused = sorted(self._confirmed), self._refused
+        self._confirmed, self._refused = [], []
+        for number in refused:
+            del self._waiting[number]
+            self._say(_NACK + _REFUSAL.pack(number, _REQUEUE))
+        for number in confirmed:
+            del self._waiting[number]
+        oldest = next(iter(self._waiting), self.published + 1)
+        covered = sum(number < oldest for number in confirmed)
+        if covered:
+            self._say(_ACK + _ANSWER.pack(confirmed[covered - 1], covered > 1))
+        for number in confirmed[covered:]:
+            self._say(_ACK + _ANSWER.pack(number, False))
+
+
+_ACK: Final = head(BasicAck)
+_NACK: Final = head(BasicNack)
+_ANSWER: Final = struct.Struct(">Q?")
+_REFUSAL: Final = struct.Struct(">QB")
+_REQUEUE: Final = 2
+"""Means nothing to a publisher, but RabbitMQ sets it."""

@@ -1,69 +1,138 @@
-"""A queue: lanes of messages, consumers that take turns, and the limits that were declared."""
+"""A queue: messages in order of priority and age, consumers that take turns, and the limits that were declared.
 
+The messages of one priority stand in a `Lane`:
+
+    head        in memory, next to be delivered
+    on disk     only counted here; loaded in pieces when the head runs out
+    tail        in memory until the store has written it, then on disk
+
+New messages go to the head as long as nothing stands behind it and memory is not short. So a lane that is consumed as
+fast as it is filled never touches the tail, and a lane that grows for days costs what its head costs.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Final
 
-from pulpit.broker.consumer import Consumer
-from pulpit.broker.lane import Lane
-from pulpit.broker.message import OVERHEAD, Entry, Message
+from pulpit.broker.dead_letters import DeathReason
+from pulpit.broker.message import OVERHEAD, Message, Row
 from pulpit.broker.queue_arguments import QueueSettings
+from pulpit.broker.resources import Timer, Timers
 from pulpit.broker.schema import TOUCH_QUEUE
 from pulpit.broker.store import Store
-from pulpit.broker.timers import Timer, Timers
+
+LOAD_COUNT: Final = 256
+LOAD_BYTES: Final = 1024 * 1024
+WORTH_SHEDDING: Final = 1024
+"""Bytes of a body that is let go when it is on the disk too; smaller ones cost no more than the rest of a message."""
 
 
-class Host(Protocol):
-    """What a queue needs of the virtual host that it stands in."""
+class Entry(Row):
+    """A message in a queue; `consumer` holds it unacknowledged under `tag`, None if it was asked for by basic.get.
 
-    @property
-    def name(self) -> str:
-        """What it is called."""
+    Of one that is `shed` the body is on the disk only.
+    """
 
-    @property
-    def store(self) -> Store:
-        """Where durable things are written."""
+    __slots__ = ("consumer", "failures", "queue", "shed", "tag")
 
-    @property
-    def timers(self) -> Timers:
-        """Its clock."""
+    def __init__(self, *, id: int, message: Message, queue: "Queue", priority: int, expires_at: int | None) -> None:  # noqa: A002 - the column's name
+        super().__init__(id=id, queue_id=queue.id, message=message, priority=priority, expires_at=expires_at)
+        self.queue = queue
+        self.failures = 0  # attempts to process it that did not end well
+        self.consumer: Consumer | None = None
+        self.tag = 0
+        self.shed = False
 
-    def dead_letter(self, queue: "Queue", entry: Entry, reason: str) -> None:
-        """Publish to the dead-letter exchange of the queue, if it has one."""
 
-    def drop_queue(self, queue: "Queue") -> int:
-        """Delete a queue that has outlived its use."""
+class Consumer:
+    """One basic.consume; `prefetch` is how many unacknowledged messages it may hold, 0 is no limit.
+
+    `deliver` sends a message and, unless the consumer does not acknowledge, remembers it; `has_room` says whether the
+    channel may be given another one now, and `cancelled` hears that the queue is gone.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "deliver",
+        "exclusive",
+        "has_room",
+        "no_ack",
+        "prefetch",
+        "priority",
+        "queue",
+        "start",
+        "tag",
+        "unacknowledged",
+        "unacknowledged_bytes",
+    )
+
+    def __init__(
+        self,
+        *,
+        tag: str,
+        queue: "Queue",
+        deliver: "Callable[[Consumer, Entry], None]",
+        has_room: Callable[[], bool],
+        cancelled: "Callable[[Consumer], None]",
+        start: bytes,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        prefetch: int = 0,
+        priority: int = 0,
+    ) -> None:
+        self.tag = tag
+        self.queue = queue
+        self.deliver = deliver
+        self.has_room = has_room
+        self.cancelled = cancelled
+        self.start = start  # of its deliveries, as bytes
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.prefetch = 0 if no_ack else prefetch
+        self.priority = priority
+        self.unacknowledged = 0
+        self.unacknowledged_bytes = 0  # bodies that are in memory for its sake
+
+    def can_take(self) -> bool:
+        """Whether it has room for one more message."""
+        if self.prefetch and self.unacknowledged >= self.prefetch:
+            return False
+        return self.unacknowledged_bytes <= self.queue.store.memory.consumer_limit and self.has_room()
 
 
 class Queue:
     """`id` is its number in the store; `owner` the connection of an exclusive one.
 
     The counts are kept, never counted: `ready_bytes` are bodies that wait, `resident_bytes` what the queue holds in
-    memory, `unacknowledged` what consumers have.
+    memory, `unacknowledged` what consumers have. `dead_letter` publishes what dies here, `drop` deletes the queue.
     """
 
     def __init__(
         self,
         *,
-        id: int,  # noqa: A002 - the row's name
+        id: int,  # noqa: A002 - the column's name
         name: str,
-        host: Host,
         durable: bool,
         auto_delete: bool,
-        owner: Any,
+        owner: object | None,
         arguments: bytes,
         settings: QueueSettings,
+        store: Store,
+        timers: Timers,
+        dead_letter: "Callable[[Queue, Entry, DeathReason], None]",
+        drop: "Callable[[Queue], int]",
     ) -> None:
         self.id: Final = id
-        self.name = name
-        self.host: Final = host
+        self.name: Final = name
         self.durable: Final = durable
         self.auto_delete: Final = auto_delete
         self.owner: Final = owner
         self.arguments: Final = arguments
         self.settings: Final = settings
+        self.store: Final = store
+        self.drop: Final = drop
         self.consumers: list[Consumer] = []
         self.touched = not durable
-        self.recovered_up_to = 0  # entries up to here count as redelivered
         self.deleted = False
         self.ready_bytes = 0
         self.resident_bytes = 0
@@ -71,8 +140,14 @@ class Queue:
         self.published = 0
         self.delivered = 0
         self.acknowledged = 0
-        self._lanes: dict[int, Lane] = {}
-        self._lane = self._lane_of(0)
+        self.rates = (0.0, 0.0, 0.0)
+        self._measured = (0, 0, 0)
+        self._timers: Final = timers
+        self._dead_letter: Final = dead_letter
+        self._recovered_up_to = 0  # entries up to here count as redelivered
+        self._has_expiry = settings.ttl is not None
+        self._lane: Final = Lane(queue=self, priority=0)
+        self._lanes: dict[int, Lane] = {0: self._lane}
         self._expiry_timer: Timer | None = None
         self._expiry_at = 0
         self._idle_timer: Timer | None = None
@@ -86,18 +161,19 @@ class Queue:
         limited = settings.max_length is not None or settings.max_bytes is not None
         if limited and settings.overflow != "drop-head" and self._is_full(message):
             if settings.overflow == "reject-publish-dlx":
-                self.host.dead_letter(self, self._entry(message), "maxlen")
+                self._dead_letter(self, self._entry(message), DeathReason.MAXLEN)
             return False
         entry = self._entry(message)
         self.published += 1
         self._account(entry, 1)
+        durable = self.durable and message.properties.persistent
         if self.consumers and not len(self) and (consumer := self._next_consumer()):
-            if self.durable and not consumer.no_ack and message.properties.persistent:
-                self.host.store.insert(entry, durable=True)
+            if durable and not consumer.no_ack:
+                self.store.insert(entry, durable=True)
             self._hand_to(consumer, entry)
             return True
-        self._lane_of(entry.priority).push(entry, durable=self.durable and message.properties.persistent)
-        self.ready_bytes += len(message.body)
+        self._lane_of(entry.priority).push(entry, durable=durable)
+        self.ready_bytes += entry.size
         if limited:
             self._drop_surplus()
         if entry.expires_at is not None:
@@ -117,7 +193,7 @@ class Queue:
             entry.failures += failed
             entry.consumer = None
             self.unacknowledged -= 1
-            self.ready_bytes += len(entry.message.body)
+            self.ready_bytes += entry.size
             by_lane.setdefault(entry.priority, []).append(entry)
         for priority, members in by_lane.items():
             self._lane_of(priority).give_back(members)
@@ -132,19 +208,39 @@ class Queue:
         if self.touched:
             return False
         self.touched = True
-        self.host.store.execute(TOUCH_QUEUE, self.id)
+        self.store.execute(TOUCH_QUEUE, self.id)
         return True
 
     def take(self) -> Entry | None:
         """Take the next message for basic.get; it counts as unacknowledged."""
         self.used()
-        self._expire()
-        lane = self._first_lane()
+        lane = self._next_lane()
         if lane is None:
             return None
         self.unacknowledged += 1
         self.delivered += 1
-        return self._pop(lane)
+        entry = self._pop(lane)
+        self._popped()
+        return entry
+
+    def drain(self) -> None:
+        """Deliver as long as there are messages and consumers with room."""
+        while self.deliver_next():
+            pass
+
+    def deliver_next(self) -> bool:
+        """Deliver one message; False if there is none, or nobody with room for it."""
+        if not self.consumers or self.deleted:
+            return False
+        lane = self._next_lane()
+        if lane is None:
+            return False
+        consumer = self._next_consumer()
+        if consumer is None:
+            return False
+        self._hand_to(consumer, self._pop(lane))
+        self._popped()
+        return True
 
     def settle(self, entry: Entry) -> None:
         """Forget a message that was acknowledged, or delivered to somebody who does not acknowledge."""
@@ -155,19 +251,13 @@ class Queue:
     def reject(self, entry: Entry) -> None:
         """Forget an unacknowledged message that nobody wants, by way of the dead letters."""
         self.unacknowledged -= 1
-        self.host.dead_letter(self, entry, "rejected")
+        if entry.shed and self.settings.dead_letter_exchange is not None:
+            self.restore((entry,))
+        self._dead_letter(self, entry, DeathReason.REJECTED)
         self._forget(entry)
 
-    def drain(self) -> None:
-        """Deliver as long as there are messages and consumers with room."""
-        if not self.consumers or self.deleted:
-            return
-        self._expire()
-        while (lane := self._first_lane()) is not None and (consumer := self._next_consumer()) is not None:
-            self._hand_to(consumer, self._pop(lane))
-
     def purge(self) -> int:
-        """Throw away what is ready; answers how much that was."""
+        """Throw away what is ready; returns how much that was."""
         count = len(self)
         for lane in self._lanes.values():
             for entry in lane.clear():
@@ -186,7 +276,8 @@ class Queue:
     def add_consumer(self, consumer: Consumer) -> None:
         """Let a consumer take part; those with a higher priority come first, equal ones take turns."""
         self.consumers.append(consumer)
-        self.consumers.sort(key=_by_priority) if not self.settings.single_active_consumer else None
+        if not self.settings.single_active_consumer:
+            self.consumers.sort(key=_by_priority)
         self.used()
 
     def remove_consumer(self, consumer: Consumer) -> None:
@@ -198,7 +289,7 @@ class Queue:
         if self.consumers:
             self.drain()
         elif self.auto_delete and not self.deleted:
-            self.host.drop_queue(self)
+            self.drop(self)
 
     @property
     def exclusive_consumer(self) -> bool:
@@ -224,7 +315,12 @@ class Queue:
     def _hand_to(self, consumer: Consumer, entry: Entry) -> None:
         self.unacknowledged += 1
         self.delivered += 1
-        consumer.outlet.deliver(consumer, entry)
+        consumer.deliver(consumer, entry)
+        if entry.size >= WORTH_SHEDDING and not consumer.no_ack:
+            if self.store.memory.used > self.store.memory.spare and self.store.is_written(entry):
+                self._shed(entry)
+            else:
+                consumer.unacknowledged_bytes += entry.size
 
     # -- life and death
 
@@ -234,14 +330,14 @@ class Queue:
             return
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        self._idle_timer = self.host.timers.after(self.settings.expires / 1000, self._idle)
+        self._idle_timer = self._timers.after(self.settings.expires / 1000, self._idle)
 
     def _idle(self) -> None:
         self._idle_timer = None
         if self.consumers:
             self.used()
         elif not self.deleted:
-            self.host.drop_queue(self)
+            self.drop(self)
 
     def close(self) -> None:
         """Stop the timers; the queue is deleted or the broker ends."""
@@ -251,7 +347,14 @@ class Queue:
                 timer.cancel()
         self._idle_timer = self._expiry_timer = None
 
-    # -- memory, as the lanes tell it
+    def measure(self, seconds: float) -> None:
+        """Set `rates` to what was published, delivered and acknowledged a second since the last call."""
+        counts = (self.published, self.delivered, self.acknowledged)
+        published, delivered, acknowledged = (now - before for now, before in zip(counts, self._measured, strict=True))
+        self.rates = (published / seconds, delivered / seconds, acknowledged / seconds)
+        self._measured = counts
+
+    # -- memory and disk
 
     def evicted(self, entry: Entry) -> None:
         """An entry is on the disk only from now on."""
@@ -260,31 +363,47 @@ class Queue:
     def loaded(self, entry: Entry) -> None:
         """An entry came back from the disk."""
         self._account(entry, 1)
-        if entry.id <= self.recovered_up_to:
-            entry.redelivered = True
-            entry.failures = 1
+        entry.redelivered = entry.redelivered or entry.id <= self._recovered_up_to
+        entry.failures = int(entry.redelivered)
 
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
         """Find entries on the disk when the broker starts."""
         lane = self._lane_of(priority)
         lane.on_disk, lane.last_loaded = count, 0
         self.ready_bytes += size
+        self._has_expiry = True  # nobody counted them
         if redelivered:
-            self.recovered_up_to = max(self.recovered_up_to, last_id)
+            self._recovered_up_to = max(self._recovered_up_to, last_id)
         self._watch_expiry()
 
     def resident_entries(self) -> Iterable[Entry]:
         """What waits in memory, for the last words of a clean end."""
         return (entry for lane in self._lanes.values() for entry in lane.head)
 
+    def _shed(self, entry: Entry) -> None:
+        """Let go of a body that is on the disk; if it is wanted again, it is loaded."""
+        self._account(entry, -1)
+        entry.message = entry.message.without_body()
+        entry.shed = True
+        self._account(entry, 1)
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Load what was shed of these entries."""
+        shed = {entry.id: entry for entry in entries if entry.shed}
+        for number, message in self.store.load_messages(list(shed)):
+            entry = shed[number]
+            self._account(entry, -1)
+            entry.message, entry.shed = message, False
+            self._account(entry, 1)
+
     def _account(self, entry: Entry, sign: int) -> None:
         size = sign * (OVERHEAD + len(entry.message.body) // entry.message.fanout)
         self.resident_bytes += size
-        self.host.store.memory.used += size
+        self.store.memory.used += size
 
     def _forget(self, entry: Entry) -> None:
         self._account(entry, -1)
-        self.host.store.remove(entry)
+        self.store.remove(entry)
 
     # -- order, limits and expiry
 
@@ -294,34 +413,47 @@ class Queue:
         if properties.expiration is not None:
             own = int(properties.expiration)
             ttl = own if ttl is None else min(own, ttl)
+            self._has_expiry = True
         priority = 0
         if self.settings.max_priority is not None:
             priority = min(properties.priority, self.settings.max_priority)
         return Entry(
-            id=self.host.store.next_id(),
+            id=self.store.next_id(),
             message=message,
             queue=self,
             priority=priority,
-            expires_at=None if ttl is None else self.host.timers.now() + ttl,
+            expires_at=None if ttl is None else self._timers.now() + ttl,
         )
 
-    def _lane_of(self, priority: int) -> Lane:
+    def _lane_of(self, priority: int) -> "Lane":
         lane = self._lanes.get(priority)
         if lane is None:
-            lane = Lane(queue=self, priority=priority, store=self.host.store)
+            lane = Lane(queue=self, priority=priority)
             self._lanes = dict(sorted({**self._lanes, priority: lane}.items(), reverse=True))
         return lane
 
-    def _first_lane(self) -> Lane | None:
+    def _first_lane(self) -> "Lane | None":
         """The lane with the highest priority that has a message; its head is then in memory."""
         if len(self._lanes) == 1:
-            return self._lane if self._lane.head or self._lane.first() else None
+            return self._lane if self._lane.first() else None
         return next((lane for lane in self._lanes.values() if lane.first()), None)
 
-    def _pop(self, lane: Lane) -> Entry:
-        entry = lane.pop()
-        self.ready_bytes -= len(entry.message.body)
+    def _next_lane(self) -> "Lane | None":
+        """The lane with the message that is delivered next; what has expired in front of it is discarded."""
+        if self._has_expiry:
+            self._expire()
+        return self._first_lane()
+
+    def _pop(self, lane: "Lane") -> Entry:
+        entry = lane.head.popleft()
+        self.ready_bytes -= entry.size
         return entry
+
+    def _popped(self) -> None:
+        """Look at the message behind the one that was taken: it may have expired, or be the next that will."""
+        if self._has_expiry and not self.deleted:
+            self._expire()
+            self._watch_expiry()
 
     def _is_full(self, message: Message) -> bool:
         length, size = self.settings.max_length, self.settings.max_bytes
@@ -337,28 +469,23 @@ class Queue:
         while (length is not None and len(self) > length) or (size is not None and self.ready_bytes > size):
             lane = self._first_lane()
             assert lane is not None  # noqa: S101 - there is too much, so there is something
-            self._discard(lane, "maxlen")
+            self._discard(lane, DeathReason.MAXLEN)
 
-    def _discard(self, lane: Lane, reason: str) -> None:
+    def _discard(self, lane: "Lane", reason: DeathReason) -> None:
         entry = self._pop(lane)
-        self.host.dead_letter(self, entry, reason)
+        self._dead_letter(self, entry, reason)
         self._forget(entry)
 
     def _expire(self) -> None:
         """Discard what has expired at the head of each lane."""
-        now: Callable[[], int] = self.host.timers.now
+        now = self._timers.now()
         for lane in list(self._lanes.values()):
-            while (
-                (lane.head or lane.on_disk)
-                and (entry := lane.first()) is not None
-                and entry.expires_at is not None
-                and entry.expires_at <= now()
-            ):
-                self._discard(lane, "expired")
+            while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
+                self._discard(lane, DeathReason.EXPIRED)
 
     def _watch_expiry(self) -> None:
         """Keep a timer for the earliest head that will expire."""
-        heads = [lane.first() for lane in self._lanes.values() if len(lane)]
+        heads = [lane.first() for lane in self._lanes.values()] if self._has_expiry else []
         times = [head.expires_at for head in heads if head is not None and head.expires_at is not None]
         if not times or self.deleted:
             return
@@ -368,8 +495,8 @@ class Queue:
                 return
             self._expiry_timer.cancel()
         self._expiry_at = earliest
-        delay = max(0, earliest - self.host.timers.now()) / 1000
-        self._expiry_timer = self.host.timers.after(delay, self._expiry_due)
+        delay = max(0, earliest - self._timers.now()) / 1000
+        self._expiry_timer = self._timers.after(delay, self._expiry_due)
 
     def _expiry_due(self) -> None:
         self._expiry_timer = None
@@ -378,5 +505,117 @@ class Queue:
             self._watch_expiry()
 
 
+class Lane:
+    """Entries sorted by id; those that were given back come first again by the same rule."""
+
+    __slots__ = ("_queue", "_store", "_waits", "head", "last_loaded", "on_disk", "priority", "tail")
+
+    def __init__(self, *, queue: Queue, priority: int) -> None:
+        self._queue: Final = queue
+        self._store: Final = queue.store
+        self._waits = False
+        self.priority: Final = priority
+        self.head: deque[Entry] = deque()
+        self.tail: deque[Entry] = deque()
+        self.on_disk = 0
+        self.last_loaded = 0
+
+    def __len__(self) -> int:
+        return len(self.head) + self.on_disk + len(self.tail)
+
+    def push(self, entry: Entry, *, durable: bool) -> None:
+        """Add a new entry at the end."""
+        if self.on_disk or self.tail or self._store.memory.is_short_for(self._queue.resident_bytes):
+            if not self.on_disk and not self.tail:
+                self.last_loaded = entry.id - 1
+            self._store.insert(entry, durable=durable)
+            self.tail.append(entry)
+            if not self._waits:
+                self._waits = True
+                self._store.after(self._written)
+        else:
+            if durable:
+                self._store.insert(entry, durable=True)
+            self.head.append(entry)
+
+    def first(self) -> Entry | None:
+        """The next entry, which stays where it is; whole, even if its body had to be loaded."""
+        if self.head:
+            entry = self.head[0]
+            if entry.shed:
+                self._restore()
+            return entry
+        return self.head[0] if self._refill() else None
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Put entries where they came from; everything behind the head is younger than they are."""
+        entries = sorted(entries, key=_by_id)
+        if not entries:
+            return
+        if not self.head or entries[-1].id < self.head[0].id:
+            self.head.extendleft(reversed(entries))
+        else:
+            self.head = deque(sorted([*self.head, *entries], key=_by_id))
+
+    def clear(self) -> list[Entry]:
+        """Forget everything; returns what was in memory, so that it can be settled. The rest is wiped in the store."""
+        entries = [*self.head, *self.tail]
+        if self.on_disk:
+            last = self.tail[0].id - 1 if self.tail else self._store.last_id
+            self._store.wipe(self._queue.id, self.priority, self.last_loaded, last)
+        self.head.clear()
+        self.tail.clear()
+        self.on_disk = 0
+        return entries
+
+    def _written(self) -> None:
+        """Let go of what the store has written by now."""
+        self._waits = False
+        while self.tail and self._store.is_written(self.tail[0]):
+            entry = self.tail.popleft()
+            self.on_disk += 1
+            self._queue.evicted(entry)
+        if self.tail:
+            self._waits = True
+            self._store.after(self._written)
+
+    def _refill(self) -> bool:
+        """Load the next piece from the disk, or take the tail over if nothing is there."""
+        if self.on_disk:
+            queue, priority = self._queue, self.priority
+
+            def make(number: int, message: Message, expires_at: int | None) -> Entry:
+                return Entry(id=number, message=message, queue=queue, priority=priority, expires_at=expires_at)
+
+            entries = self._store.load(make, queue.id, priority, self.last_loaded, LOAD_COUNT, LOAD_BYTES)
+            for entry in entries:
+                queue.loaded(entry)
+            self.head.extend(entries)
+            self.on_disk -= len(entries)
+            if entries:
+                self.last_loaded = entries[-1].id
+            else:
+                self.on_disk = 0
+        if not self.head and self.tail:
+            self.head, self.tail = self.tail, deque()
+            self.last_loaded = self.head[-1].id
+        return bool(self.head)
+
+    def _restore(self) -> None:
+        """Load the bodies of the next entries, as many as one piece from the disk has."""
+        entries: list[Entry] = []
+        size = 0
+        for entry in self.head:
+            if len(entries) >= LOAD_COUNT or size >= LOAD_BYTES:
+                break
+            entries.append(entry)
+            size += entry.size
+        self._queue.restore(entries)
+
+
 def _by_priority(consumer: Consumer) -> int:
     return -consumer.priority
+
+
+def _by_id(entry: Entry) -> int:
+    return entry.id

@@ -6,11 +6,10 @@ from typing import Any
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker import schema
-from pulpit.broker.exchanges.exchange import Exchange
+from pulpit.broker.connection import BrokerState
+from pulpit.broker.exchanges import Exchange
 from pulpit.broker.handlers.exchange import ALTERNATE
-from pulpit.broker.house import House
 from pulpit.broker.queue import Queue
-from pulpit.broker.queue_arguments import read_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +54,15 @@ def _unwrapped(header: bytes) -> bytes:
     return header[5 : 5 + int.from_bytes(header[1:5])]
 
 
-def recover(stored: Stored, house: House) -> None:
+def recover(stored: Stored, state: BrokerState) -> None:
     """Fill the virtual hosts; what belongs to one that is not configured any more stays in the store untouched."""
     for row in stored.exchanges:
-        _exchange(house, *row)
+        _exchange(state, *row)
     by_id: dict[int, tuple[Queue, bool]] = {}
     for row in stored.queues:
-        _queue(house, by_id, *row)
+        _queue(state, by_id, *row)
     for row in stored.bindings:
-        _binding(house, *row)
+        _binding(state, *row)
     for queue_id, priority, count, size, last in stored.counts:
         if queue_id in by_id:
             queue, touched = by_id[queue_id]
@@ -71,10 +70,10 @@ def recover(stored: Stored, house: House) -> None:
 
 
 def _exchange(  # noqa: PLR0917 - the columns of the row
-    house: House, host: str, name: str, kind: str, auto_delete: int, internal: int, arguments: bytes
+    state: BrokerState, host: str, name: str, kind: str, auto_delete: int, internal: int, arguments: bytes
 ) -> None:
-    if host in house.hosts:
-        house.hosts[host].exchanges[name] = Exchange(
+    if host in state.hosts:
+        state.hosts[host].exchanges[name] = Exchange(
             name=name,
             type=kind,
             durable=True,
@@ -86,7 +85,7 @@ def _exchange(  # noqa: PLR0917 - the columns of the row
 
 
 def _queue(  # noqa: PLR0917 - the columns of the row
-    house: House,
+    state: BrokerState,
     by_id: dict[int, tuple[Queue, bool]],
     queue_id: int,
     host: str,
@@ -95,30 +94,20 @@ def _queue(  # noqa: PLR0917 - the columns of the row
     arguments: bytes,
     touched: int,
 ) -> None:
-    if host not in house.hosts:
+    if host not in state.hosts:
         return
-    queue = Queue(
-        id=queue_id,
-        name=name,
-        host=house.hosts[host],
-        durable=True,
-        auto_delete=bool(auto_delete),
-        owner=None,
-        arguments=arguments,
-        settings=read_settings(arguments),
-    )
+    queue = state.hosts[host].restore_queue(queue_id, name, auto_delete=bool(auto_delete), arguments=arguments)
     queue.touched = bool(touched)
-    house.hosts[host].restore_queue(queue)
     by_id[queue_id] = (queue, bool(touched))
 
 
 def _binding(  # noqa: PLR0917 - the columns of the row
-    house: House, host: str, source: str, to_exchange: int, destination: str, key: str, arguments: bytes
+    state: BrokerState, host: str, source: str, to_exchange: int, destination: str, key: str, arguments: bytes
 ) -> None:
-    there = house.hosts.get(host)
+    there = state.hosts.get(host)
     if there is None or source not in there.exchanges:
         return
-    target: Any = there.exchanges.get(destination) if to_exchange else there.queues.get(destination)
+    target = there.exchanges.get(destination) if to_exchange else there.queues.get(destination)
     if target is not None:
         values, _ = tables.read_table(arguments)
         there.restore_binding(there.exchanges[source], (bool(to_exchange), destination, key, arguments), target, values)

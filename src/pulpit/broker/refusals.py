@@ -1,24 +1,41 @@
 """What the broker refuses, with the reply codes of the specification (AMQP 0-9-1, section 1.5.2.5 "constants").
 
-    Refusal
-    ├── ChannelRefusal       soft: the channel is closed, the connection lives on
-    └── ConnectionRefusal    hard: the connection is closed
-
-Names and numbers come from pamqp, so there is no table of our own that could drift.
+Refusal
+├── ChannelRefusal       soft: the channel is closed, the connection lives on
+└── ConnectionRefusal    hard: the connection is closed
 """
 
-from pamqp import exceptions
+from typing import Final
 
-MAX_TEXT = 255
+MAX_TEXT: Final = 255
 """Bytes that fit into the reply text, which is a short string."""
+_NAMES: Final = {
+    311: "CONTENT_TOO_LARGE",
+    312: "NO_ROUTE",
+    313: "NO_CONSUMERS",
+    320: "CONNECTION_FORCED",
+    402: "INVALID_PATH",
+    403: "ACCESS_REFUSED",
+    404: "NOT_FOUND",
+    405: "RESOURCE_LOCKED",
+    406: "PRECONDITION_FAILED",
+    501: "FRAME_ERROR",
+    502: "SYNTAX_ERROR",
+    503: "COMMAND_INVALID",
+    504: "CHANNEL_ERROR",
+    505: "UNEXPECTED_FRAME",
+    506: "RESOURCE_ERROR",
+    530: "NOT_ALLOWED",
+    540: "NOT_IMPLEMENTED",
+    541: "INTERNAL_ERROR",
+}
 
 
 class Refusal(Exception):
     """The peer asked for something that it cannot have; `code` and `text` go into the close method."""
 
     def __init__(self, code: int, reason: str) -> None:
-        name = str(vars(exceptions.CLASS_MAPPING[code])["name"]).replace("-", "_")
-        super().__init__(f"{name} - {reason}")
+        super().__init__(f"{_NAMES[code]} - {reason}")
         self.code = code
 
     @property

@@ -61,6 +61,10 @@ LOAD: Final = (
     " FROM entry e LEFT JOIN message m ON m.id = e.message"
     " WHERE e.queue = ? AND e.priority = ? AND e.id > ? ORDER BY e.id LIMIT ?"
 )
+LOAD_LISTED: Final = (
+    "SELECT e.id, e.message, coalesce(e.address, m.address), coalesce(e.header, m.header), coalesce(e.body, m.body)"
+    " FROM entry e LEFT JOIN message m ON m.id = e.message WHERE e.id IN (SELECT value FROM json_each(?))"
+)
 COUNTS: Final = "SELECT queue, priority, count(*), sum(size), max(id) FROM entry GROUP BY queue, priority"
 LAST_ID: Final = (
     "SELECT max(coalesce((SELECT max(id) FROM entry), 0), coalesce((SELECT max(id) FROM message), 0),"

@@ -1,4 +1,4 @@
-"""The broker at its rim: sockets, the clock of the loop, and the folder with the database."""
+"""The broker with what is outside its protocol: sockets, the clock of the loop, and the folder with the database."""
 
 import asyncio
 import contextlib
@@ -6,27 +6,28 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from pulpit.broker import schema
+from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, User
-from pulpit.broker.door import PasswordDoor
-from pulpit.broker.house import House
-from pulpit.broker.memory import Memory
+from pulpit.broker.connection import BrokerState
 from pulpit.broker.recovery import Stored, prepare, recover
-from pulpit.broker.socket import Socket
+from pulpit.broker.resources import Memory, Timer
+from pulpit.broker.socket import Socket, Sockets
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
-from pulpit.broker.timers import Timer
 from pulpit.broker.writer import Batch, Done, Writer, open_database
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
+from pulpit.net.config_files import Watched, keep_fresh
 from pulpit.text import system_reason
 
 DATABASE: Final = "broker.db"
@@ -71,11 +72,9 @@ class Broker:
 
     def __init__(self, config: BrokerConfig) -> None:
         self.config: Final = config
-        self.sockets: Final[set[Socket]] = set()
-        self.handshaking = 0
-        self._door: Final = PasswordDoor(config)
+        self._authenticator: Final = PasswordAuthenticator(config)
         self._exits: Final = contextlib.AsyncExitStack()
-        self._house: House | None = None
+        self._sockets: Sockets | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -85,10 +84,15 @@ class Broker:
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
-    def house(self) -> House:
+    def sockets(self) -> Sockets:
+        """Those that are open, and what their connections share."""
+        assert self._sockets is not None  # noqa: S101 - only while the broker runs
+        return self._sockets
+
+    @property
+    def state(self) -> BrokerState:
         """What the connections share."""
-        assert self._house is not None  # noqa: S101 - only while the broker runs
-        return self._house
+        return self.sockets.state
 
     def admit(self, users: Mapping[str, User]) -> None:
         """Let these users in from now on; connections of those who are gone or changed are closed.
@@ -97,13 +101,13 @@ class Broker:
             ConfigurationError: they must not be let in where the broker listens.
         """
         check_exposure(self.config.host, users, encrypted=self.config.ssl_context is not None)
-        changed = self._door.admit(users)
-        for each in list(self.sockets):
-            each.dismiss(changed)
+        changed = self._authenticator.admit(users)
+        for socket in list(self.sockets.open):
+            socket.dismiss(changed)
 
     def status(self) -> BrokerStatus:
         """What there is, and how much of it, for people and for metrics."""
-        return read_status(self.house)
+        return read_status(self.state)
 
     async def __aenter__(self) -> Self:
         try:
@@ -123,22 +127,22 @@ class Broker:
         loop = asyncio.get_running_loop()
         timers = LoopTimers(loop)
         memory = Memory(self.config.memory_limit, has_disk=self.config.data_dir is not None)
-        self._exits.push_async_callback(self._door.close)
+        self._exits.push_async_callback(self._authenticator.close)
         reader, stored, writer = await self._open_store(loop)
         store = Store(
             writer=writer, reader=reader, timers=timers, memory=memory, last_id=stored.last_id if stored else 0
         )
-        house = House(
+        state = BrokerState(
             config=self.config,
             store=store,
             timers=timers,
-            logins=self._door,
+            authenticator=self._authenticator,
             version=version("pulpit"),
             name=f"pulpit@{self.config.host}",
         )
         if stored is not None:
-            recover(stored, house)
-        self._house = house
+            recover(stored, state)
+        self._sockets = Sockets(state, self.check_alarms)
         self._exits.push_async_callback(self._settle_store)
         await self._listen(loop)
         self._watch(loop)
@@ -165,7 +169,7 @@ class Broker:
         config = self.config
         try:
             self._server = await loop.create_server(
-                lambda: Socket(self),
+                lambda: Socket(self.sockets),
                 config.host,
                 config.port,
                 ssl=config.ssl_context,
@@ -181,60 +185,79 @@ class Broker:
         """Say good-bye to every client, and hang up on those that do not answer in time."""
         assert self._server is not None  # noqa: S101 - only called while the broker runs
         self._server.close()
-        for each in list(self.sockets):
-            each.shut()
+        for socket in list(self.sockets.open):
+            socket.shut()
         deadline = time.monotonic() + self.config.shutdown_timeout
-        while self.sockets and time.monotonic() < deadline:  # noqa: ASYNC110 - one look in 10 ms, once in a life
+        while self.sockets.open and time.monotonic() < deadline:  # noqa: ASYNC110 - one look in 10 ms, once in a life
             await asyncio.sleep(0.01)
-        for each in list(self.sockets):
-            each.abort()
+        for socket in list(self.sockets.open):
+            socket.abort()
         await asyncio.sleep(0)
 
     async def _settle_store(self) -> None:
         """Write the last words: what was given back is marked, and nothing else counts as delivered."""
-        house = self.house
+        state = self.state
         again: list[int] = []
-        for host in house.hosts.values():
+        for host in state.hosts.values():
             for queue in host.queues.values():
                 queue.close()
                 again += [entry.id for entry in queue.resident_entries() if entry.redelivered and entry.state > 0]
-        house.store.execute(schema.MARK_REDELIVERED, f"[{','.join(map(str, again))}]")
-        if not house.store.failing:
-            house.store.execute(schema.UNTOUCH_ALL)
+        state.store.execute(schema.MARK_REDELIVERED, f"[{','.join(map(str, again))}]")
+        if not state.store.failing:
+            state.store.execute(schema.UNTOUCH_ALL)
         written = asyncio.Event()
-        house.store.after(written.set)
+        state.store.after(written.set)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(written.wait(), self.config.shutdown_timeout)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.house.store.on_change = self.check_alarms
+        self.state.store.on_change = self.check_alarms
         task = loop.create_task(self._keep_watch())
         self._exits.push_async_callback(_cancelled, task)
 
     async def _keep_watch(self) -> None:
-        house = self.house
+        before = time.monotonic()
         while True:
             self.check_alarms()
-            queues = [queue for host in house.hosts.values() for queue in host.queues.values()]
-            house.rates.look(queues, house.timers.now())
             await asyncio.sleep(CHECK_SECONDS)
+            now = time.monotonic()
+            for host in self.state.hosts.values():
+                for queue in host.queues.values():
+                    queue.measure(now - before)
+            before = now
 
     def check_alarms(self) -> None:
         """Stop publishers when memory or disk run short, and let them go on when there is room again."""
-        house = self.house
+        state = self.state
         reason = self._shortage()
-        if reason == house.alarm:
+        if reason == state.alarm:
+            if reason:
+                self._let_one_finish()
             return
-        house.alarm = reason
+        state.alarm = reason
         _log.warning("Resources: %s", reason or "sufficient again", extra={"action": "broker_alarm", "reason": reason})
         if not reason:
-            for connection in list(house.connections):
+            for connection in list(state.connections):
                 connection.unblock()
-            for each in list(self.sockets):
-                each.consider_reading()
+            self._read_again()
+
+    def _read_again(self) -> None:
+        for socket in list(self.sockets.open):
+            socket.consider_reading()
+
+    def _let_one_finish(self) -> None:
+        """Read on from one connection with an unfinished message, so that they do not all hold memory and wait."""
+        state = self.state
+        if state.finisher is None:
+            for connection in state.connections:
+                if connection.blocked and connection.session.unfinished.is_used:
+                    state.finisher = connection
+                    connection.blocked = False
+                    self._read_again()
+                    return
 
     def _shortage(self) -> str:
-        store = self.house.store
+        store = self.state.store
         if store.memory.is_exhausted:
             return "low on memory"
         if store.failing:
@@ -243,6 +266,25 @@ class Broker:
         if folder is not None and shutil.disk_usage(folder).free < self.config.disk_free_limit:
             return "low on disk"
         return ""
+
+
+async def run(config: BrokerConfig, watch: Callable[[Broker], Sequence[Watched]] = lambda _: ()) -> None:
+    """Run a broker until the process gets SIGTERM or SIGINT; `watch` says which files to read again for it."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with Broker(config) as broker:
+            _log.info("The broker listens on %s:%d", config.host, broker.port, extra={"action": "broker_started"})
+            fresh = loop.create_task(keep_fresh(watch(broker)))
+            fresh.add_done_callback(lambda _: ended.set())
+            await ended.wait()
+            fresh.cancel()
+            await asyncio.wait([fresh])
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 def check_exposure(host: str, users: Mapping[str, User], *, encrypted: bool) -> None:

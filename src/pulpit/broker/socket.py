@@ -1,14 +1,18 @@
 """One socket: moves bytes between asyncio and a connection, and slows the peer down where that protects others."""
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Container
-from typing import Any, Final, Protocol, cast
+from collections import Counter
+from collections.abc import Callable, Container
+from time import perf_counter
+from typing import Any, Final, cast
 
-from pulpit.broker.config import BrokerConfig
-from pulpit.broker.connection import Connection
-from pulpit.broker.house import House
+from pulpit.broker.connection import BrokerState, Connection, State
 from pulpit.net.addresses import is_loopback
+
+TURN_SECONDS: Final = 0.0005
+"""That one connection may keep the loop before everybody else has a turn."""
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""
@@ -17,34 +21,40 @@ UNWRITTEN_SHARE: Final = 8
 LINGER_SECONDS: Final = 2.0
 """That a peer gets to close its socket after it has said good-bye."""
 SEND_BUFFER: Final = 256 * 1024
+_log = logging.getLogger(__name__)
 
 
-class Rim(Protocol):
-    """What a socket needs of the broker."""
+class Sockets:
+    """All sockets of a broker; `logging_in` are those that have not logged in yet, the oldest first."""
 
-    handshaking: int
+    def __init__(self, state: BrokerState, check_alarms: Callable[[], None]) -> None:
+        self.state: Final = state
+        self.config: Final = state.config
+        self.check_alarms: Final = check_alarms
+        self.open: Final[set[Socket]] = set()
+        self.logging_in: Final[dict[Socket, None]] = {}
 
-    @property
-    def config(self) -> BrokerConfig:
-        """Its limits."""
-
-    @property
-    def sockets(self) -> "set[Socket]":
-        """All of them."""
-
-    @property
-    def house(self) -> House:
-        """What the connections share."""
-
-    def check_alarms(self) -> None:
-        """Look at memory and disk."""
+    def make_room(self) -> None:
+        """Hang up on the oldest of the address that has most sockets that do not log in, if there are too many."""
+        if len(self.logging_in) < self.config.max_connections_handshaking:
+            return
+        addresses = Counter(socket.address for socket in self.logging_in)
+        address = max(addresses, key=addresses.__getitem__)
+        oldest = next(socket for socket in self.logging_in if socket.address == address)
+        _log.warning(
+            "Too many clients have connected without logging in; the oldest from %s is sent away",
+            address or "this machine",
+            extra={"action": "broker_client_crowded_out"},
+        )
+        oldest.abort()
 
 
 class Socket(asyncio.Protocol):
     """asyncio's side of a connection."""
 
-    def __init__(self, broker: Rim) -> None:
-        self._broker: Final = broker
+    def __init__(self, sockets: Sockets) -> None:
+        self.address = ""
+        self._sockets: Final = sockets
         self._loop: Final = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._connection: Connection | None = None
@@ -52,47 +62,59 @@ class Socket(asyncio.Protocol):
         self._receiving = False
         self._reading = True
         self._writing_paused = False
-        self._handshake: asyncio.TimerHandle | None = None
-        self._shaking = False
+        self._login_timer: asyncio.TimerHandle | None = None
         self._store_full = False
+        self._turn_ends = 0.0
+        self._has_more = False  # frames that wait for the next turn
+        self._going_on = False
 
     # -- asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has come; too many of them are sent away."""
         transport = self._transport = cast("asyncio.Transport", transport)  # uvloop derives its own from nothing
-        config = self._broker.config
-        full = len(self._broker.sockets) >= config.max_connections
-        if full or self._broker.handshaking >= config.max_connections_handshaking:
+        config = self._sockets.config
+        if len(self._sockets.open) >= config.max_connections:
             transport.abort()
             return
         transport.set_write_buffer_limits(high=SEND_BUFFER)
-        self._broker.sockets.add(self)
-        self._broker.handshaking += 1
-        self._shaking = True
-        self._handshake = self._loop.call_later(config.handshake_timeout, self._too_slow)
-        address = str((transport.get_extra_info("peername") or ("",))[0])
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._sockets.make_room()
+        self._sockets.open.add(self)
+        self._sockets.logging_in[self] = None
+        self._login_timer = self._loop.call_later(config.handshake_timeout, self.abort)
         self._connection = Connection(
-            self._broker.house,
+            self._sockets.state,
             wake=self._plan_flush,
-            address=address,
-            local=address == "" or is_loopback(address),  # a socket without addresses is on this machine
+            address=self.address,
+            local=self.address == "" or is_loopback(self.address),  # a socket without addresses is on this machine
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
+            turn_over=self._turn_over,
         )
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Bytes have come; what they hold is handled for a turn, and the rest in later ones."""
         connection = self._connection
         if connection is None:
             return
         self._receiving = True
+        self._turn_ends = perf_counter() + TURN_SECONDS
         connection.receive(data)
         self._receiving = False
         self._flush()
-        if self._shaking and connection.state == "running":
-            self._shaken()
+        if self._login_timer is not None and connection.state is State.RUNNING:
+            self._logged_in()
+        self._has_more = connection.has_more
         self._protect()
+
+    def _turn_over(self) -> bool:
+        return perf_counter() > self._turn_ends
+
+    def _go_on(self) -> None:
+        """Take the next turn; everybody else had one meanwhile."""
+        self._going_on = False
+        self.data_received(b"")
 
     def eof_received(self) -> bool:
         """The peer will say nothing more; hang up."""
@@ -100,8 +122,8 @@ class Socket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's word
         """The socket is gone."""
-        self._shaken()
-        self._broker.sockets.discard(self)
+        self._logged_in()
+        self._sockets.open.discard(self)
         if self._connection is not None:
             self._connection.lost()
             self._connection = None
@@ -129,6 +151,9 @@ class Socket(asyncio.Protocol):
     def _flush_later(self) -> None:
         self._flush_planned = False
         self._flush()
+        if self._connection is not None and self._connection.has_more:  # a login was judged meanwhile
+            self._has_more = True
+            self.consider_reading()
 
     def _flush(self) -> None:
         connection, transport = self._connection, self._transport
@@ -155,7 +180,7 @@ class Socket(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-        self._loop.call_later(LINGER_SECONDS + self._broker.config.shutdown_timeout, transport.abort)
+        self._loop.call_later(LINGER_SECONDS + self._sockets.config.shutdown_timeout, transport.abort)
 
     # -- protection
 
@@ -164,9 +189,9 @@ class Socket(asyncio.Protocol):
         connection, transport = self._connection, self._transport
         if connection is None or transport is None:
             return
-        store = self._broker.house.store
-        if store.memory.is_exhausted and not self._broker.house.alarm:
-            self._broker.check_alarms()
+        store = self._sockets.state.store
+        if store.memory.is_exhausted and not self._sockets.state.alarm:
+            self._sockets.check_alarms()
         if store.unwritten_bytes > store.memory.limit // UNWRITTEN_SHARE and not self._store_full:
             self._store_full = True
             store.after(self._store_has_room)
@@ -178,7 +203,11 @@ class Socket(asyncio.Protocol):
         if connection is None or transport is None or transport.is_closing():
             return
         unread = transport.get_write_buffer_size() if self._writing_paused else 0
-        wanted = not (connection.blocked or self._store_full or unread > MAX_UNSENT)
+        held = connection.blocked or self._store_full or unread > MAX_UNSENT
+        if self._has_more and not held and not self._going_on:
+            self._going_on = True
+            self._loop.call_soon(self._go_on)
+        wanted = not (held or self._has_more)
         if wanted != self._reading:
             self._reading = wanted
             if wanted:
@@ -191,36 +220,31 @@ class Socket(asyncio.Protocol):
         self.consider_reading()
 
     def shut(self) -> None:
-        """Close with good manners."""
+        """Close in words."""
         if self._connection is not None:
             self._connection.shut(320, "broker forced connection closure with reason 'shutdown'")
 
     def dismiss(self, users: Container[str]) -> None:
-        """Close with good manners if it is one of these users, who may come back under new terms."""
+        """Close in words if it is one of these users, who may come back under new terms."""
         connection = self._connection
-        if connection is not None and connection.user in users:
-            connection.shut(320, f"the password or the rights of user '{connection.user}' have changed")
+        if connection is not None and connection.session.user in users:
+            connection.shut(320, f"the password or the rights of user '{connection.session.user}' have changed")
             self._flush()
 
     def abort(self) -> None:
         """Hang up; what the peer held is given back at once."""
+        self._logged_in()
         if self._connection is not None:
             self._connection.lost()
             self._connection = None
         if self._transport is not None:
             self._transport.abort()
 
-    def _too_slow(self) -> None:
-        self._handshake = None
-        self.abort()
-
-    def _shaken(self) -> None:
-        if self._shaking:
-            self._shaking = False
-            self._broker.handshaking -= 1
-        if self._handshake is not None:
-            self._handshake.cancel()
-            self._handshake = None
+    def _logged_in(self) -> None:
+        self._sockets.logging_in.pop(self, None)
+        if self._login_timer is not None:
+            self._login_timer.cancel()
+            self._login_timer = None
 
 
 def _certificate_name(transport: asyncio.Transport) -> str | None:

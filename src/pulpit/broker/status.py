@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pulpit.amqp.amqp091 import tables
-from pulpit.broker.house import House
+from pulpit.broker.connection import BrokerState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,25 +94,25 @@ class BrokerStatus:
     connections: list[ConnectionStatus] = field(default_factory=list)
 
 
-def read_status(house: House) -> BrokerStatus:
+def read_status(state: BrokerState) -> BrokerStatus:
     """Take a picture of the broker; from any thread, because what changes meanwhile is copied before it is walked."""
-    queues = _queues(house)
+    queues = _queues(state)
     return BrokerStatus(
-        memory_used=house.store.memory.used,
-        memory_limit=house.store.memory.limit,
-        unwritten_bytes=house.store.unwritten_bytes,
-        alarm=house.alarm,
-        published=sum(each.published for each in queues),
-        delivered=sum(each.delivered for each in queues),
-        acknowledged=sum(each.acknowledged for each in queues),
+        memory_used=state.store.memory.used,
+        memory_limit=state.store.memory.limit,
+        unwritten_bytes=state.store.unwritten_bytes,
+        alarm=state.alarm,
+        published=sum(queue.published for queue in queues),
+        delivered=sum(queue.delivered for queue in queues),
+        acknowledged=sum(queue.acknowledged for queue in queues),
         queues=queues,
-        exchanges=_exchanges(house),
-        bindings=_bindings(house),
-        connections=_connections(house),
+        exchanges=_exchanges(state),
+        bindings=_bindings(state),
+        connections=_connections(state),
     )
 
 
-def _queues(house: House) -> list[QueueStatus]:
+def _queues(state: BrokerState) -> list[QueueStatus]:
     return [
         QueueStatus(
             vhost=host.name,
@@ -129,16 +129,16 @@ def _queues(house: House) -> list[QueueStatus]:
             published=queue.published,
             delivered=queue.delivered,
             acknowledged=queue.acknowledged,
-            publish_rate=house.rates.of(queue)[0],
-            deliver_rate=house.rates.of(queue)[1],
-            acknowledge_rate=house.rates.of(queue)[2],
+            publish_rate=queue.rates[0],
+            deliver_rate=queue.rates[1],
+            acknowledge_rate=queue.rates[2],
         )
-        for host in list(house.hosts.values())
+        for host in list(state.hosts.values())
         for queue in list(host.queues.values())
     ]
 
 
-def _exchanges(house: House) -> list[ExchangeStatus]:
+def _exchanges(state: BrokerState) -> list[ExchangeStatus]:
     return [
         ExchangeStatus(
             vhost=host.name,
@@ -149,12 +149,12 @@ def _exchanges(house: House) -> list[ExchangeStatus]:
             internal=exchange.internal,
             arguments=tables.read_table(exchange.arguments)[0],
         )
-        for host in list(house.hosts.values())
+        for host in list(state.hosts.values())
         for exchange in list(host.exchanges.values())
     ]
 
 
-def _bindings(house: House) -> list[BindingStatus]:
+def _bindings(state: BrokerState) -> list[BindingStatus]:
     return [
         BindingStatus(
             vhost=host.name,
@@ -164,29 +164,29 @@ def _bindings(house: House) -> list[BindingStatus]:
             routing_key=key,
             arguments=tables.read_table(arguments)[0],
         )
-        for host in list(house.hosts.values())
+        for host in list(state.hosts.values())
         for exchange in list(host.exchanges.values())
         for to_exchange, destination, key, arguments in list(exchange.bindings)
     ]
 
 
-def _connections(house: House) -> list[ConnectionStatus]:
+def _connections(state: BrokerState) -> list[ConnectionStatus]:
     return [
         ConnectionStatus(
             address=connection.address,
-            user=connection.user,
-            vhost=connection.host.name,
+            user=session.user,
+            vhost=session.host.name,
             secure=connection.secure,
             blocked=connection.blocked,
-            product=str(connection.client_properties.get("product", "")),
-            channels=channels,
-            consumers=consumers,
-            unacknowledged=unacknowledged,
-            published=connection.published,
-            delivered=connection.delivered,
-            frame_max=connection.frame_max,
-            heartbeat=connection.heartbeat,
+            product=str(session.client_properties.get("product", "")),
+            channels=len(channels),
+            consumers=sum(len(channel.consumers) for channel in channels),
+            unacknowledged=sum(len(channel.unacknowledged) for channel in channels),
+            published=session.published,
+            delivered=session.delivered,
+            frame_max=session.frame_max,
+            heartbeat=session.heartbeat,
         )
-        for connection in list(house.connections)
-        for channels, consumers, unacknowledged in (connection.counts,)
+        for connection in list(state.connections)
+        for session, channels in ((connection.session, list(connection.channels.values())),)
     ]

@@ -7,17 +7,18 @@ in order. An entry that is settled before its batch is taken is never written at
 SQLite is handed whole rows in few long statements, because the interpreter's lock changes hands once per statement.
 """
 
+import json
 import logging
 import sqlite3
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, TypeVar
 
 from pulpit.broker import schema
-from pulpit.broker.memory import Memory
-from pulpit.broker.message import Entry, Message
-from pulpit.broker.timers import Timers
+from pulpit.broker.message import Message, Row
+from pulpit.broker.resources import Memory, Timers
 from pulpit.broker.writer import Batch, Done
 
+R = TypeVar("R", bound=Row)
 GONE: Final = -1
 RETRY_SECONDS: Final = 1.0
 """Between two attempts to write when the disk refuses."""
@@ -74,7 +75,7 @@ class Store:
         """Bodies that wait for the disk."""
         return self._batch.size + (self._in_flight.size if self._in_flight else 0)
 
-    def insert(self, entry: Entry, *, durable: bool) -> None:
+    def insert(self, entry: Row, *, durable: bool) -> None:
         """Write an entry, once."""
         if entry.state:
             return
@@ -86,7 +87,7 @@ class Store:
         if not self._scheduled:
             self._schedule()
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: Row) -> None:
         """Delete a settled entry, if it was written."""
         batch = self._batch
         if 0 < entry.state < batch.number:
@@ -116,22 +117,45 @@ class Store:
         """Call `confirmed(tag)` when everything that was given so far is on the disk."""
         self._batch.confirms.append((confirmed, tag))
 
-    def is_written(self, entry: Entry) -> bool:
+    def is_written(self, entry: Row) -> bool:
         """Whether the entry's row is committed."""
         return 0 < entry.state <= self._committed
 
-    def load(self, queue: int, priority: int, after: int, count: int, size: int) -> list[Entry]:
+    def load(  # noqa: PLR0917 - where, from where on, and how much
+        self,
+        make: Callable[[int, Message, int | None], R],
+        queue: int,
+        priority: int,
+        after: int,
+        count: int,
+        size: int,
+    ) -> list[R]:
         """Read the next entries of a queue, at most so many and not much more than so many bytes."""
         assert self._reader is not None  # noqa: S101 - only a store without a disk has none, and never writes
-        entries: list[Entry] = []
+        loaded: list[R] = []
         rows = self._reader.execute(schema.LOAD, (queue, priority, after, count))
-        for row in rows:
-            entries.append(_entry(row, priority, self._committed))
-            size -= row[4]
+        for number, redelivered, expires_at, message_id, length, *content in rows:
+            message = message_from(*content)
+            message.id = message_id or 0
+            row = make(number, message, expires_at)
+            row.redelivered = bool(redelivered)
+            row.durable = True
+            row.state = self._committed
+            loaded.append(row)
+            size -= length
             if size <= 0:
                 break
         rows.close()
-        return entries
+        return loaded
+
+    def load_messages(self, rows: list[int]) -> Iterator[tuple[int, Message]]:
+        """Read the messages of these rows, which are written."""
+        assert self._reader is not None  # noqa: S101 - as above
+        if rows:
+            for number, message_id, *content in self._reader.execute(schema.LOAD_LISTED, (json.dumps(rows),)):
+                message = message_from(*content)
+                message.id = message_id or 0
+                yield number, message
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -169,18 +193,6 @@ class Store:
             callback()
         if self._scheduled:
             self._hand_over()
-
-
-def _entry(row: tuple[Any, ...], priority: int, batch: int) -> Entry:
-    entry_id, redelivered, expires_at, message_id, _, address, header, body = row
-    message = message_from(address, header, body)
-    message.id = message_id or 0
-    entry = Entry(id=entry_id, message=message, queue=None, priority=priority, expires_at=expires_at)
-    entry.redelivered = bool(redelivered)
-    entry.failures = int(entry.redelivered)
-    entry.durable = True
-    entry.state = batch
-    return entry
 
 
 def message_from(address: bytes, header: bytes, body: bytes) -> Message:

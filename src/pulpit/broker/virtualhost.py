@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pulpit.broker import schema
-from pulpit.broker.dead_letters import REJECTED, dead_letter, is_cycle
-from pulpit.broker.exchanges.exchange import BindingKey, Exchange
-from pulpit.broker.message import Entry, Message
+from pulpit.broker.dead_letters import DeathReason, dead_letter, is_cycle
+from pulpit.broker.exchanges import BindingKey, Destination, Exchange
+from pulpit.broker.message import Message
 from pulpit.broker.publishing import further_keys
-from pulpit.broker.queue import Queue
-from pulpit.broker.queue_arguments import QueueSettings
+from pulpit.broker.queue import Entry, Queue
+from pulpit.broker.queue_arguments import QueueSettings, read_settings
+from pulpit.broker.resources import Timers
 from pulpit.broker.store import Store
-from pulpit.broker.timers import Timers
 
 MAX_ROUTES: Final = 20_000
 """Answers of `route` that are remembered until a binding changes."""
@@ -40,7 +40,7 @@ class VirtualHost:
         self.default: Final = Exchange(name="", type="direct")
         self.exchanges[""] = self.default
         self.queues: dict[str, Queue] = {}
-        self.inbound: dict[Any, dict[tuple[str, BindingKey], None]] = {}  # bindings by destination
+        self.inbound: dict[Destination, dict[tuple[str, BindingKey], None]] = {}  # bindings by destination
         self._routes: dict[tuple[str, str], tuple[Queue, ...]] = {}
 
     # -- routing
@@ -86,7 +86,7 @@ class VirtualHost:
         if exchange is self.default:
             return [self.queues[key] for key in keys if key in self.queues]
         sent = headers() if exchange.kind.by_headers else NO_HEADERS
-        found: list[Any] = [each for key in keys for each in exchange.kind.match(key, sent)]
+        found = [destination for key in keys for destination in exchange.kind.match(key, sent)]
         if not found and exchange.alternate is not None and exchange.alternate in self.exchanges:
             return [self.exchanges[exchange.alternate]]
         return found
@@ -103,7 +103,7 @@ class VirtualHost:
             accepted = queue.push(message) and accepted
         return accepted
 
-    def dead_letter(self, queue: Queue, entry: Entry, reason: str) -> None:
+    def dead_letter(self, queue: Queue, entry: Entry, reason: DeathReason) -> None:
         """Publish a dead message to the queue's dead-letter exchange, if there is one."""
         settings = queue.settings
         exchange = self.exchanges.get(settings.dead_letter_exchange or "")
@@ -118,7 +118,7 @@ class VirtualHost:
             seconds=self.timers.now() // 1000,
         )
         queues = self.route_keys(exchange, keys, message.properties.headers)
-        if reason != REJECTED:
+        if reason is not DeathReason.REJECTED:
             queues = tuple(each for each in queues if not is_cycle(message, each.name))
         self.publish(message, queues)
 
@@ -145,28 +145,50 @@ class VirtualHost:
     # -- queues
 
     def add_queue(
-        self, *, name: str, durable: bool, auto_delete: bool, owner: Any, arguments: bytes, settings: QueueSettings
+        self,
+        *,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: bytes,
+        settings: QueueSettings,
     ) -> Queue:
         """Declare a queue that does not exist yet."""
-        queue = Queue(
-            id=self.store.next_id(),
-            name=name,
-            host=self,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner,
-            arguments=arguments,
-            settings=settings,
-        )
-        self.queues[name] = queue
+        queue = self._queue(self.store.next_id(), name, durable, auto_delete, owner, arguments, settings)
         self._routes.clear()
         if durable and owner is None:
             self.store.execute(schema.SAVE_QUEUE, queue.id, self.name, name, auto_delete, arguments)
         return queue
 
-    def restore_queue(self, queue: Queue) -> None:
+    def restore_queue(self, number: int, name: str, *, auto_delete: bool, arguments: bytes) -> Queue:
         """Take a queue in that stood in the store."""
-        self.queues[queue.name] = queue
+        return self._queue(number, name, True, auto_delete, None, arguments, read_settings(arguments))
+
+    def _queue(  # noqa: PLR0917 - the columns of the row
+        self,
+        number: int,
+        name: str,
+        durable: bool,
+        auto_delete: bool,
+        owner: object | None,
+        arguments: bytes,
+        settings: QueueSettings,
+    ) -> Queue:
+        queue = self.queues[name] = Queue(
+            id=number,
+            name=name,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            arguments=arguments,
+            settings=settings,
+            store=self.store,
+            timers=self.timers,
+            dead_letter=self.dead_letter,
+            drop=self.drop_queue,
+        )
+        return queue
 
     def drop_queue(self, queue: Queue) -> int:
         """Delete a queue with its messages and bindings; answers how many messages were ready."""
@@ -180,25 +202,25 @@ class VirtualHost:
             self.store.execute(schema.DELETE_QUEUE, queue.id)
         self._unbind_destination(queue)
         for consumer in list(queue.consumers):
-            consumer.outlet.cancelled(consumer)
+            consumer.cancelled(consumer)
         queue.consumers.clear()
         return count
 
     # -- bindings
 
-    def bind(self, source: Exchange, key: BindingKey, destination: Any, arguments: Mapping[str, Any]) -> bool:
+    def bind(self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]) -> bool:
         """Bind a queue or an exchange; True when that must be stored."""
         if not source.bind(key, destination, arguments):
             return False
         self.inbound.setdefault(destination, {})[source.name, key] = None
         self._routes.clear()
-        durable: bool = source.durable and destination.durable and getattr(destination, "owner", None) is None
+        durable = source.durable and destination.durable and not (isinstance(destination, Queue) and destination.owner)
         if durable:
             self.store.execute(schema.SAVE_BINDING, self.name, source.name, *key)
         return durable
 
     def restore_binding(
-        self, source: Exchange, key: BindingKey, destination: Any, arguments: Mapping[str, Any]
+        self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]
     ) -> None:
         """Take a binding in that stood in the store."""
         source.bind(key, destination, arguments)
@@ -227,7 +249,7 @@ class VirtualHost:
         if source.durable:
             self.store.execute(schema.DELETE_BINDING, self.name, source.name, *key)
 
-    def _unbind_destination(self, destination: Any) -> None:
+    def _unbind_destination(self, destination: Destination) -> None:
         for source, key in list(self.inbound.pop(destination, {})):
             exchange = self.exchanges.get(source)
             if exchange is not None:

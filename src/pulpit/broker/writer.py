@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulpit.broker import schema
-from pulpit.broker.message import Entry
+from pulpit.broker.message import Row
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Batch:
     def __init__(self, number: int) -> None:
         self.number = number
         self.size = 0  # bytes of bodies
-        self.entries: list[Entry] = []
+        self.entries: list[Row] = []
         self.deletes: list[int] = []
         self.uses: Counter[int] = Counter()  # uses that end, by message
         self.wipes: list[tuple[int, int, int, int]] = []
@@ -131,18 +131,18 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
         connection.execute(statement, values)
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
+def _row(entry: Row) -> tuple[Any, ...]:
     message = entry.message
     own = (None, None, None) if message.id else (message.address, message.header, message.body)
     return (
         entry.id,
-        entry.queue.id,
+        entry.queue_id,
         entry.priority,
         entry.durable,
         entry.redelivered,
         entry.expires_at,
         message.id or None,
-        len(message.body),
+        entry.size,
         *own,
     )
 

@@ -22,6 +22,8 @@ _P: Final = 1
 _SALT_BYTES: Final = 16
 _KEY_BYTES: Final = 32
 _MEMORY: Final = 64 * 2**20
+_HASH: Final = "scrypt$"
+_DIGITS: Final = 10
 MAX_LENGTH: Final = 1024
 """Characters of a password; a longer one is wrong without being hashed."""
 _UNREADABLE: Final = "The Authorization header cannot be read; it must be HTTP Basic."
@@ -63,9 +65,44 @@ def is_password(password: str, password_hash: str) -> bool:
     """Whether the password is the hashed one; costs some 50 ms and 16 MiB."""
     if len(password) > MAX_LENGTH:
         return False
-    _, n, r, p, salt, key = password_hash.split("$")
-    found = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))
-    return hmac.compare_digest(found, base64.b64decode(key))
+    n, r, p, salt, key = _read_hash(password_hash)
+    return hmac.compare_digest(_scrypt(password, salt, n, r, p), key)
+
+
+class Password:
+    """What a user must say, as it stands in a file: plain, or hashed by `hash_password`. It is never shown."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: str) -> None:
+        """Take it as it stands there.
+
+        Raises:
+            ValueError: it begins like a hash and cannot be one.
+        """
+        self._secret: Final = secret
+        if self.is_slow:
+            _read_hash(secret)
+
+    def __repr__(self) -> str:
+        return "Password(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Password) and self._secret == other._secret
+
+    def __hash__(self) -> int:
+        return hash(self._secret)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a check takes tens of milliseconds, and so must not be done on the loop."""
+        return self._secret.startswith(_HASH)
+
+    def fits(self, candidate: str) -> bool:
+        """Whether this is the password."""
+        if self.is_slow:
+            return is_password(candidate, self._secret)
+        return len(candidate) <= MAX_LENGTH and hmac.compare_digest(_composed(candidate), _composed(self._secret))
 
 
 class VerifiedPasswords:
@@ -99,9 +136,33 @@ class VerifiedPasswords:
         return hmac.digest(self._secret, text, "sha256")
 
 
+def _read_hash(text: str) -> tuple[int, int, int, bytes, bytes]:
+    """Cost (N, r, p), salt and key of a hash.
+
+    Raises:
+        ValueError: there is something else.
+    """
+    parts = text.removeprefix(_HASH).split("$")
+    if len(parts) != 5:  # noqa: PLR2004 - the five above
+        raise ValueError("it is not scrypt$N$r$p$salt$key")
+    n, r, p = (int(part) if part.isascii() and part.isdigit() and len(part) < _DIGITS else 0 for part in parts[:3])
+    if n < 2 or n & (n - 1) or not r or not p or 128 * r * (n + p + 2) > _MEMORY:  # noqa: PLR2004 - RFC 7914 section 6
+        raise ValueError("its cost is none that scrypt takes in 64 MiB")
+    try:
+        salt, key = (base64.b64decode(part, validate=True) for part in parts[3:])
+    except ValueError:
+        raise ValueError("salt and key are no base64") from None
+    if len(key) != _KEY_BYTES:
+        raise ValueError(f"its key has no {_KEY_BYTES} bytes")
+    return n, r, p, salt, key
+
+
+def _composed(password: str) -> bytes:
+    return unicodedata.normalize("NFC", password).encode(errors="surrogatepass")
+
+
 def _scrypt(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    text = unicodedata.normalize("NFC", password).encode(errors="surrogatepass")
-    return hashlib.scrypt(text, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=_KEY_BYTES)
+    return hashlib.scrypt(_composed(password), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=_KEY_BYTES)
 
 
 def _text(raw: bytes) -> str:

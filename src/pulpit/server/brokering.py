@@ -12,12 +12,11 @@ import uvloop
 
 from pulpit import logs
 from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
-from pulpit.broker.main import run
-from pulpit.broker.passwords import Password
-from pulpit.broker.roster import USERS_KEY, Roster
-from pulpit.broker.server import Broker
+from pulpit.broker.server import Broker, run
+from pulpit.broker.users import USERS_KEY, UserFiles
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import Watched
+from pulpit.net.passwords import Password
 from pulpit.net.tls import CertificateFiles, trust_authorities
 from pulpit.server import data_folder, process
 from pulpit.settings import Settings
@@ -91,7 +90,7 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
     return found
 
 
-def _people(people: Roster, broker: Broker) -> Mapping[str, User]:
+def _people(people: UserFiles, broker: Broker) -> Mapping[str, User]:
     """The users of the files, and the server's own."""
     own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
     return {**people.read(), **own}
@@ -110,10 +109,10 @@ def run_broker(settings: Settings) -> None:
         runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
 
 
-def roster(settings: Settings) -> Roster:
+def roster(settings: Settings) -> UserFiles:
     """The files that say who may log in and what they may do."""
     section = settings.broker
-    return Roster(
+    return UserFiles(
         users_file=Path(section.users_file) if section.users_file else None,
         permissions_file=Path(section.permissions_file) if section.permissions_file else None,
         virtual_hosts=_virtual_hosts(settings),

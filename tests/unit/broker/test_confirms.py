@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from pulpit.broker.confirms import Confirms
+from pulpit.broker.publishing import Confirms
 
 
 class Turn:

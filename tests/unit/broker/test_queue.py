@@ -12,6 +12,6 @@ def test_what_comes_back_to_a_queue_that_is_gone_takes_no_memory() -> None:
     for _ in range(5):
         client.publish(b"x" * 1000, "q")
     client.send(commands.Basic.Consume(0, "q"))
-    assert box.house.store.memory.used > 5000
+    assert box.state.store.memory.used > 5000
     client.send(commands.Channel.Close(200, "", 0, 0))
-    assert (box.house.store.memory.used, box.house.hosts["/"].queues) == (0, {})
+    assert (box.state.store.memory.used, box.state.hosts["/"].queues) == (0, {})

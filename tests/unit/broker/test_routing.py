@@ -58,9 +58,9 @@ def test_time_is_handed_in() -> None:
     client = box.client()
     client.send(commands.Queue.Declare(0, "q", arguments={"x-message-ttl": 1000}))
     client.publish(b"x", "q")
-    queue = box.house.hosts["/"].queues["q"]
+    queue = box.state.hosts["/"].queues["q"]
     box.timers.pass_time(999)
     assert len(queue) == 1
     box.timers.pass_time(1)
     assert len(queue) == 0
-    assert box.house.store.memory.used == 0
+    assert box.state.store.memory.used == 0

@@ -6,19 +6,13 @@ from typing import Any
 import pytest
 
 from pulpit.broker import schema
-from pulpit.broker.memory import Memory
-from pulpit.broker.message import Entry
+from pulpit.broker.message import Message, Row
 from pulpit.broker.recovery import prepare
+from pulpit.broker.resources import Memory
 from pulpit.broker.store import Store, message_from
 from pulpit.broker.writer import Batch, Done, Writer, open_database
 from support.broker_box import HandTimers
 from support.waiting import until
-
-
-class Queue:
-    """As much of a queue as the store looks at."""
-
-    id = 7
 
 
 class Reluctant:
@@ -41,9 +35,13 @@ def timers() -> HandTimers:
     return HandTimers()
 
 
-def entry(store: Store, body: bytes = b"body") -> Entry:
+def row(number: int, message: Message, expires_at: int | None = None) -> Row:
+    return Row(id=number, queue_id=7, message=message, priority=0, expires_at=expires_at)
+
+
+def entry(store: Store, body: bytes = b"body") -> Row:
     message = message_from(b"\x02ex\x03key", b"header", body)
-    return Entry(id=store.next_id(), message=message, queue=Queue(), priority=0, expires_at=None)
+    return row(store.next_id(), message)
 
 
 def made(timers: HandTimers, writer: Any) -> Store:
@@ -114,15 +112,15 @@ def test_messages_come_back_from_sqlite(tmp_path: Path, timers: HandTimers) -> N
     store.after(lambda: done.append(None))
     timers.settle()
     until(lambda: len(done) == 2)
-    loaded = store.load(7, 0, 0, 256, 10**6)
+    loaded = store.load(row, 7, 0, 0, 256, 10**6)
     assert [each.message.body for each in loaded] == [*(b"%d" % number for number in range(650, 700)), b"shared"]
     assert (loaded[0].message.exchange, loaded[0].message.routing_key) == ("ex", "key")
-    assert len(store.load(7, 0, 0, 256, 5)) == 2
+    assert len(store.load(row, 7, 0, 0, 256, 5)) == 2
     store.wipe(7, 0, 0, store.last_id)
     store.after(lambda: done.append(None))
     timers.settle()
     until(lambda: len(done) == 3)
-    assert store.load(7, 0, 0, 256, 10**6) == []
+    assert store.load(row, 7, 0, 0, 256, 10**6) == []
     assert reader.execute("SELECT count(*) FROM message").fetchone() == (0,)
     writer.stop()
     reader.close()

@@ -167,6 +167,21 @@ def nested(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"F" + join(entries)
 
 
+def write_table(values: Mapping[str, Any]) -> bytes:
+    """Write a table of texts, truth values, whole numbers and such tables."""
+    return join((name.encode(), _written(value)) for name, value in values.items())
+
+
+def _written(value: Any) -> bytes:
+    if isinstance(value, bool):
+        return b"t" + bytes((value,))
+    if isinstance(value, int):
+        return long(value)
+    if isinstance(value, str):
+        return long_string(value)
+    return nested((name.encode(), _written(inner)) for name, inner in value.items())
+
+
 def _extent(data: bytes, offset: int, limit: int) -> tuple[int, int]:
     if offset + 4 > limit:
         raise BadTable("a length is cut off")

@@ -1,1 +1,36 @@
-"""What each method of a channel does, one file per class of methods; `table` puts them together."""
+"""Every method that a client may send on an open channel, and what happens then."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pulpit.broker import methods
+from pulpit.broker.channel import Channel
+from pulpit.broker.handlers import basic, exchange, queue
+from pulpit.broker.methods import Method
+
+HANDLERS: Final[Mapping[type[Method], Callable[[Channel, Any], None]]] = {
+    methods.ChannelFlow: basic.flow,
+    methods.ChannelFlowOk: basic.flow_ok,
+    methods.ExchangeDeclare: exchange.declare,
+    methods.ExchangeDelete: exchange.delete,
+    methods.ExchangeBind: exchange.bind,
+    methods.ExchangeUnbind: exchange.unbind,
+    methods.QueueDeclare: queue.declare,
+    methods.QueueBind: queue.bind,
+    methods.QueueUnbind: queue.unbind,
+    methods.QueuePurge: queue.purge,
+    methods.QueueDelete: queue.delete,
+    methods.BasicQos: basic.qos,
+    methods.BasicConsume: basic.consume,
+    methods.BasicCancel: basic.cancel,
+    methods.BasicGet: basic.get,
+    methods.BasicAck: basic.ack,
+    methods.BasicNack: basic.nack,
+    methods.BasicReject: basic.reject,
+    methods.BasicRecover: basic.recover,
+    methods.BasicRecoverAsync: basic.recover_async,
+    methods.ConfirmSelect: basic.confirm_select,
+    methods.TxSelect: basic.tx_select,
+    methods.TxCommit: basic.tx_commit,
+    methods.TxRollback: basic.tx_rollback,
+}

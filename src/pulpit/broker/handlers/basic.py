@@ -1,39 +1,35 @@
-"""basic.*: qos, consume, cancel, get, ack, nack, reject, recover."""
+"""basic.*: qos, consume, cancel, get, ack, nack, reject, recover; and the modes of a channel: flow, confirm.*, tx.*."""
 
 import struct
-from typing import Any
-
-from pamqp.commands import Basic as Methods
 
 from pulpit.amqp.amqp091 import tables
-from pulpit.broker.channel import Channel
-from pulpit.broker.consumer import Consumer
+from pulpit.broker import methods
+from pulpit.broker.channel import Channel, Transaction
 from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_name, queue_title
-from pulpit.broker.message import Entry
-from pulpit.broker.methods import short_string
+from pulpit.broker.methods import Arguments, short_string
 from pulpit.broker.permissions import QUEUE, READ
-from pulpit.broker.queue import Queue
+from pulpit.broker.publishing import PSEUDO_QUEUE, Confirms
+from pulpit.broker.queue import Consumer, Entry, Queue
 from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
-from pulpit.broker.replies import PSEUDO_QUEUE
 
-_DELIVER = b"\x00\x3c\x00\x3c"
+_DELIVER = methods.head(methods.BasicDeliver)
 
 
-def qos(channel: Channel, method: Methods.Qos) -> None:
+def qos(channel: Channel, method: methods.BasicQos) -> None:
     """Limit unacknowledged deliveries: of the channel if global, else of each consumer to come."""
     if method.prefetch_size:
         raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
-    if method.global_:
+    if method.is_global:
         channel.global_prefetch = method.prefetch_count
     else:
         channel.prefetch = method.prefetch_count
-    channel.reply(Methods.QosOk())
-    if method.global_:
+    channel.reply(methods.BasicQosOk())
+    if method.is_global:
         channel.resume()
 
 
-def consume(channel: Channel, method: Methods.Consume) -> None:
+def consume(channel: Channel, method: methods.BasicConsume) -> None:
     """Start a consumer."""
     tag = method.consumer_tag or invented_name("amq.ctag-")
     if tag in channel.consumers or (channel.reply_address and tag == channel.reply_tag):
@@ -49,29 +45,29 @@ def consume(channel: Channel, method: Methods.Consume) -> None:
     consumer = Consumer(
         tag=tag,
         queue=queue,
-        outlet=channel,
+        deliver=channel.deliver,
+        has_room=channel.has_room,
+        cancelled=channel.cancelled,
+        start=_DELIVER + short_string(tag),
         no_ack=method.no_ack,
         exclusive=method.exclusive,
         prefetch=channel.prefetch,
         priority=priority,
     )
-    consumer.start = _DELIVER + short_string(tag)
-    channel.consumers[tag] = consumer
     touch(channel, queue)
     if not method.nowait:
-        channel.reply(Methods.ConsumeOk(tag))
-    queue.add_consumer(consumer)
-    queue.drain()
+        channel.reply(methods.BasicConsumeOk(tag))
+    channel.add_consumer(consumer)
 
 
 def _readable(channel: Channel, name: str) -> Queue:
     """A queue that the user may take messages from."""
     name = queue_name(channel, name)
-    channel.link.rights.require(READ, QUEUE, name)
+    channel.session.rights.require(READ, QUEUE, name)
     return find_queue(channel, name)
 
 
-def _priority(channel: Channel, queue: Queue, arguments: Any) -> int:
+def _priority(channel: Channel, queue: Queue, arguments: Arguments) -> int:
     value = arguments.get("x-priority", 0)
     if not is_integer(value):
         raise precondition_failed(
@@ -81,16 +77,16 @@ def _priority(channel: Channel, queue: Queue, arguments: Any) -> int:
     return int(value)
 
 
-def _ask(channel: Channel, method: Methods.Consume, tag: str) -> None:
+def _ask(channel: Channel, method: methods.BasicConsume, tag: str) -> None:
     """Consume from the pseudo-queue of direct replies."""
     if channel.reply_address is not None:
         raise precondition_failed("reply consumer already set")
     if not method.no_ack:
         raise precondition_failed("reply consumer cannot acknowledge")
-    channel.reply_address = channel.link.replies.enter(channel)
+    channel.reply_address = channel.session.replies.enter(channel.deliver_reply)
     channel.reply_tag = tag
     if not method.nowait:
-        channel.reply(Methods.ConsumeOk(tag))
+        channel.reply(methods.BasicConsumeOk(tag))
 
 
 def touch(channel: Channel, queue: Queue) -> None:
@@ -99,31 +95,28 @@ def touch(channel: Channel, queue: Queue) -> None:
         channel.outbox.hold()
 
 
-def cancel(channel: Channel, method: Methods.Cancel) -> None:
+def cancel(channel: Channel, method: methods.BasicCancel) -> None:
     """Stop a consumer; what it holds stays unacknowledged."""
-    tag = str(method.consumer_tag)
-    consumer = channel.consumers.pop(tag, None)
-    if consumer is not None:
-        consumer.queue.remove_consumer(consumer)
-    elif channel.reply_address is not None and tag == channel.reply_tag:
-        channel.link.replies.leave(channel.reply_address)
+    tag = method.consumer_tag
+    if not channel.remove_consumer(tag) and channel.reply_address is not None and tag == channel.reply_tag:
+        channel.session.replies.leave(channel.reply_address)
         channel.reply_address = None
     if not method.nowait:
-        channel.reply(Methods.CancelOk(tag))
+        channel.reply(methods.BasicCancelOk(tag))
 
 
-def get(channel: Channel, method: Methods.Get) -> None:
+def get(channel: Channel, method: methods.BasicGet) -> None:
     """Deliver one message on request."""
     queue = _readable(channel, method.queue)
     entry = queue.take()
     if entry is None:
-        channel.reply(Methods.GetEmpty())
+        channel.reply(methods.BasicGetEmpty(""))
         return
     touch(channel, queue)
     channel.get_ok(entry, no_ack=method.no_ack, remaining=len(queue))
 
 
-def ack(channel: Channel, method: Methods.Ack) -> None:
+def ack(channel: Channel, method: methods.BasicAck) -> None:
     """Acknowledge one message, or all up to it."""
     entries = channel.collect(method.delivery_tag, multiple=method.multiple)
     if channel.transaction is not None:
@@ -132,14 +125,14 @@ def ack(channel: Channel, method: Methods.Ack) -> None:
         channel.acknowledge(entries)
 
 
-def nack(channel: Channel, method: Methods.Nack) -> None:
+def nack(channel: Channel, method: methods.BasicNack) -> None:
     """Refuse one message, or all up to it."""
     _refuse(channel, channel.collect(method.delivery_tag, multiple=method.multiple), requeue=method.requeue)
 
 
-def reject(channel: Channel, method: Methods.Reject) -> None:
+def reject(channel: Channel, method: methods.BasicReject) -> None:
     """Refuse one message."""
-    _refuse(channel, channel.collect(int(method.delivery_tag or 0), multiple=False), requeue=method.requeue)
+    _refuse(channel, channel.collect(method.delivery_tag, multiple=False), requeue=method.requeue)
 
 
 def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:
@@ -151,14 +144,14 @@ def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:
         channel.reject(entries)
 
 
-def recover(channel: Channel, method: Methods.Recover) -> None:
+def recover(channel: Channel, method: methods.BasicRecover) -> None:
     """Put everything unacknowledged back; the answer comes before what is delivered again."""
     _require_requeue(requeue=method.requeue)
-    channel.reply(Methods.RecoverOk())
+    channel.reply(methods.BasicRecoverOk())
     channel.requeue(channel.collect(0, multiple=True))
 
 
-def recover_async(channel: Channel, method: Methods.RecoverAsync) -> None:
+def recover_async(channel: Channel, method: methods.BasicRecoverAsync) -> None:
     """The same, without an answer."""
     _require_requeue(requeue=method.requeue)
     channel.requeue(channel.collect(0, multiple=True))
@@ -177,3 +170,63 @@ def fast_ack(channel: Channel, payload: bytes) -> None:
         channel.transaction.settlements += entries
     else:
         channel.acknowledge(entries)
+
+
+# -- the modes of a channel
+
+
+def flow(channel: Channel, method: methods.ChannelFlow) -> None:
+    """RabbitMQ refuses to stop deliveries this way, and so does this broker; prefetch does it better."""
+    if not method.active:
+        raise not_implemented("active=false")
+    channel.reply(methods.ChannelFlowOk(True))
+
+
+def flow_ok(channel: Channel, method: methods.ChannelFlowOk) -> None:
+    """An answer to a question that is never asked."""
+
+
+def confirm_select(channel: Channel, method: methods.ConfirmSelect) -> None:
+    """Confirm every publish from now on."""
+    if channel.transaction is not None:
+        raise precondition_failed("cannot switch from tx to confirm mode")
+    if channel.confirms is None:
+        channel.confirms = Confirms(say=channel.say, soon=channel.outbox.soon)
+    if not method.nowait:
+        channel.reply(methods.ConfirmSelectOk())
+
+
+def tx_select(channel: Channel, _method: methods.TxSelect) -> None:
+    """Collect publishes and acknowledgements from now on."""
+    if channel.confirms is not None:
+        raise precondition_failed("cannot switch from confirm to tx mode")
+    if channel.transaction is None:
+        channel.transaction = Transaction()
+    channel.reply(methods.TxSelectOk())
+
+
+def tx_commit(channel: Channel, _method: methods.TxCommit) -> None:
+    """Do what was collected; the answer waits for the disk."""
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    for publish, message, exchange in transaction.publishes:
+        channel.publish(publish, message, exchange)
+    channel.acknowledge(transaction.settlements)
+    channel.reject(transaction.rejections)
+    channel.requeue(transaction.requeues)
+    channel.outbox.hold()
+    channel.reply(methods.TxCommitOk())
+
+
+def tx_rollback(channel: Channel, _method: methods.TxRollback) -> None:
+    """Forget the publishes; what was acknowledged is unacknowledged again."""
+    transaction = _transaction(channel)
+    channel.transaction = Transaction()
+    channel.hold_again(transaction.settlements + transaction.rejections + transaction.requeues)
+    channel.reply(methods.TxRollbackOk())
+
+
+def _transaction(channel: Channel) -> Transaction:
+    if channel.transaction is None:
+        raise precondition_failed("channel is not transactional")
+    return channel.transaction

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from pamqp.commands import Exchange as Methods
-
 from pulpit.amqp.amqp091 import tables
+from pulpit.broker import methods
 from pulpit.broker.channel import Channel
-from pulpit.broker.exchanges.exchange import KINDS, Exchange
+from pulpit.broker.exchanges import KINDS, Exchange
 from pulpit.broker.handlers.lookup import (
     RESERVED,
     exchange_title,
@@ -24,7 +23,7 @@ from pulpit.broker.refusals import access_refused, command_invalid, precondition
 ALTERNATE: Final = "alternate-exchange"
 
 
-def declare(channel: Channel, method: Methods.Declare) -> None:
+def declare(channel: Channel, method: methods.ExchangeDeclare) -> None:
     """Create an exchange, or check that it is as described."""
     name = _clean(method.exchange)
     refuse_default(name)
@@ -33,20 +32,19 @@ def declare(channel: Channel, method: Methods.Declare) -> None:
     else:
         _declare_actively(channel, name, method)
     if not method.nowait:
-        channel.reply(Methods.DeclareOk())
+        channel.reply(methods.ExchangeDeclareOk())
 
 
-def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> None:
+def _declare_actively(channel: Channel, name: str, method: methods.ExchangeDeclare) -> None:
     if method.exchange_type not in KINDS:
         raise command_invalid(f"unknown exchange type '{method.exchange_type}'")
-    channel.link.rights.require(CONFIGURE, EXCHANGE, name)
+    channel.session.rights.require(CONFIGURE, EXCHANGE, name)
     existing = channel.host.exchanges.get(name)
     if existing is not None:
         _require_equivalent(channel, existing, method)
         return
     refuse_reserved("exchange", name)
     arguments = method.arguments
-    assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
     alternate = _alternate(channel, name, arguments)
     exchange = Exchange(
         name=name,
@@ -68,28 +66,27 @@ def _alternate(channel: Channel, name: str, arguments: Arguments) -> str | None:
         kind = tables.kinds(arguments.raw)[ALTERNATE]
         raise precondition_failed(f"invalid type '{kind}' for arg '{ALTERNATE}' in {exchange_title(channel, name)}")
     if alternate is not None:
-        channel.link.rights.require(READ, EXCHANGE, name)
-        channel.link.rights.require(WRITE, EXCHANGE, alternate)
+        channel.session.rights.require(READ, EXCHANGE, name)
+        channel.session.rights.require(WRITE, EXCHANGE, alternate)
     return alternate
 
 
-def _require_equivalent(channel: Channel, existing: Exchange, method: Methods.Declare) -> None:
+def _require_equivalent(channel: Channel, existing: Exchange, method: methods.ExchangeDeclare) -> None:
     title = exchange_title(channel, existing.name)
     require_same(title, "type", method.exchange_type, existing.type)
     require_same(title, "durable", method.durable, existing.durable)
     require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
     require_same(title, "internal", method.internal, existing.internal)
-    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     require_same_arguments(title, (ALTERNATE,), method.arguments.raw, existing.arguments)
 
 
-def delete(channel: Channel, method: Methods.Delete) -> None:
+def delete(channel: Channel, method: methods.ExchangeDelete) -> None:
     """Delete an exchange; one that does not exist is deleted already."""
     name = _clean(method.exchange)
     refuse_default(name)
     if name.startswith(RESERVED):
         raise access_refused(f"deletion of system {exchange_title(channel, name)} not allowed")
-    channel.link.rights.require(CONFIGURE, EXCHANGE, name)
+    channel.session.rights.require(CONFIGURE, EXCHANGE, name)
     exchange = channel.host.exchanges.get(name)
     if exchange is not None:
         if method.if_unused and exchange.bindings:
@@ -98,16 +95,15 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
         if exchange.durable:
             channel.outbox.hold()
     if not method.nowait:
-        channel.reply(Methods.DeleteOk())
+        channel.reply(methods.ExchangeDeleteOk())
 
 
-def bind(channel: Channel, method: Methods.Bind) -> None:
+def bind(channel: Channel, method: methods.ExchangeBind) -> None:
     """Let an exchange get what another one routes to it."""
     require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = find_exchange(channel, method.source)
     destination = find_exchange(channel, method.destination)
     arguments = method.arguments
-    assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
     problem = source.kind.check(arguments)
     if problem is not None:
         raise problem
@@ -115,19 +111,18 @@ def bind(channel: Channel, method: Methods.Bind) -> None:
     if channel.host.bind(source, key, destination, arguments):
         channel.outbox.hold()
     if not method.nowait:
-        channel.reply(Methods.BindOk())
+        channel.reply(methods.ExchangeBindOk())
 
 
-def unbind(channel: Channel, method: Methods.Unbind) -> None:
+def unbind(channel: Channel, method: methods.ExchangeUnbind) -> None:
     """Take such a binding away; one that is not there is away already."""
     require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = channel.host.exchanges.get(method.source)
-    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if source is not None:
         channel.host.unbind(source, (True, method.destination, method.routing_key, method.arguments.raw))
         channel.outbox.hold()
     if not method.nowait:
-        channel.reply(Methods.UnbindOk())
+        channel.reply(methods.ExchangeUnbindOk())
 
 
 def _clean(name: str) -> str:

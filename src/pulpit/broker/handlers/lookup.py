@@ -6,10 +6,10 @@ from typing import Final
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.channel import Channel
-from pulpit.broker.exchanges.exchange import Exchange
+from pulpit.broker.exchanges import Exchange
 from pulpit.broker.permissions import EXCHANGE, READ, WRITE
 from pulpit.broker.queue import Queue
-from pulpit.broker.refusals import access_refused, not_found, precondition_failed, resource_locked
+from pulpit.broker.refusals import ChannelRefusal, access_refused, not_found, precondition_failed, resource_locked
 
 RESERVED: Final = "amq."
 _UNNAMED_BYTES: Final = 16
@@ -51,11 +51,11 @@ def find_queue(channel: Channel, name: str) -> Queue:
 
 def check_owner(channel: Channel, queue: Queue) -> None:
     """Refuse the exclusive queue of another connection."""
-    if queue.owner is not None and queue.owner is not channel.link:
+    if queue.owner is not None and queue.owner is not channel.session:
         raise locked(channel, queue.name)
 
 
-def locked(channel: Channel, name: str) -> Exception:
+def locked(channel: Channel, name: str) -> ChannelRefusal:
     """The refusal of a queue that is exclusive elsewhere."""
     return resource_locked(
         f"cannot obtain exclusive access to locked {queue_title(channel, name)}. It could be originally declared on"
@@ -68,7 +68,7 @@ def require_binding(channel: Channel, kind: str, destination: str, source: str, 
 
     Where the binding key does not decide what is passed on, a right that is limited to keys is none.
     """
-    rights = channel.link.rights
+    rights = channel.session.rights
     rights.require(WRITE, kind, destination)
     for name in (source, destination) if kind == EXCHANGE else (source,):
         refuse_default(name)

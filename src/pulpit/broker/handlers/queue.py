@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pamqp.commands import Queue as Methods
-
 from pulpit.amqp.amqp091 import tables
+from pulpit.broker import methods
 from pulpit.broker.channel import Channel
 from pulpit.broker.handlers.lookup import (
     check_owner,
@@ -22,10 +21,10 @@ from pulpit.broker.handlers.lookup import (
 )
 from pulpit.broker.methods import Arguments
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
+from pulpit.broker.publishing import PSEUDO_QUEUE
 from pulpit.broker.queue import Queue
 from pulpit.broker.queue_arguments import NOT_FOR_CLASSIC, BadArgument, QueueSettings, read_settings, unacceptable
 from pulpit.broker.refusals import not_found, not_implemented, precondition_failed
-from pulpit.broker.replies import PSEUDO_QUEUE
 
 COMPARED: Final = (
     "x-expires",
@@ -42,10 +41,10 @@ COMPARED: Final = (
 QUORUM: Final = "quorum"
 
 
-def declare(channel: Channel, method: Methods.Declare) -> None:
+def declare(channel: Channel, method: methods.QueueDeclare) -> None:
     """Create a queue, or check that it is as described."""
     name = method.queue.replace("\r", "").replace("\n", "")
-    if name == PSEUDO_QUEUE or (method.passive and channel.link.replies.find(name)):
+    if name == PSEUDO_QUEUE or (method.passive and channel.session.replies.find(name)):
         _reply(channel, method, name, 0, 0)
         return
     queue = _existing(channel, name) if method.passive else _declare_actively(channel, name, method)
@@ -61,29 +60,21 @@ def _existing(channel: Channel, name: str) -> Queue:
     return find_queue(channel, name)
 
 
-class _DeclareOk(Methods.DeclareOk):
-    """As the codec's, for any name: RabbitMQ lets queues be named beyond the letters of the specification."""
-
-    def validate(self) -> None:
-        """Accept what was accepted before."""
-
-
-def _reply(channel: Channel, method: Methods.Declare, name: str, messages: int, consumers: int) -> None:
+def _reply(channel: Channel, method: methods.QueueDeclare, name: str, messages: int, consumers: int) -> None:
     if not method.nowait:
-        channel.reply(_DeclareOk(name, messages, consumers))
+        channel.reply(methods.QueueDeclareOk(name, messages, consumers))
 
 
-def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Queue:
+def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare) -> Queue:
     name, wished = name or invented_name("amq.gen-"), name
-    channel.link.rights.require(CONFIGURE, QUEUE, name)
+    channel.session.rights.require(CONFIGURE, QUEUE, name)
     existing = channel.host.queues.get(name)
-    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if existing is not None:
         _require_equivalent(channel, existing, method, method.arguments)
         return existing
     refuse_reserved("queue", wished)
     settings = _settings(channel, wished, method, method.arguments)
-    limit = channel.link.max_queues
+    limit = channel.session.max_queues
     if limit and len(channel.host.queues) >= limit:
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
     _require_dead_letters(channel, name, settings)
@@ -91,12 +82,12 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
         name=name,
         durable=method.durable and not method.exclusive,
         auto_delete=method.auto_delete,
-        owner=channel.link if method.exclusive else None,
+        owner=channel.session if method.exclusive else None,
         arguments=method.arguments.raw,
         settings=settings,
     )
     if queue.owner is not None:
-        channel.link.owns(queue)
+        channel.session.owned[queue] = None
     elif queue.durable:
         channel.outbox.hold()
     return queue
@@ -105,12 +96,12 @@ def _declare_actively(channel: Channel, name: str, method: Methods.Declare) -> Q
 def _require_dead_letters(channel: Channel, name: str, settings: QueueSettings) -> None:
     """A queue publishes what dies in it, so whoever declares it must be allowed to read it and to publish there."""
     if settings.dead_letter_exchange is not None:
-        rights = channel.link.rights
+        rights = channel.session.rights
         rights.require(READ, QUEUE, name)
         rights.require(WRITE, EXCHANGE, settings.dead_letter_exchange, settings.dead_letter_key)
 
 
-def _settings(channel: Channel, name: str, method: Methods.Declare, arguments: Arguments) -> QueueSettings:
+def _settings(channel: Channel, name: str, method: methods.QueueDeclare, arguments: Arguments) -> QueueSettings:
     title = queue_title(channel, name)
     _check_type(title, method, arguments)
     if arguments.get("x-queue-type") != QUORUM:
@@ -127,7 +118,7 @@ def _settings(channel: Channel, name: str, method: Methods.Declare, arguments: A
         raise precondition_failed(f"invalid arg '{error.name}' for {title}: {error}") from error
 
 
-def _check_type(title: str, method: Methods.Declare, arguments: Arguments) -> None:
+def _check_type(title: str, method: methods.QueueDeclare, arguments: Arguments) -> None:
     kind = arguments.get("x-queue-type", "classic")
     if not isinstance(kind, str):
         problem = unacceptable(tables.kinds(arguments.raw)["x-queue-type"])
@@ -143,7 +134,7 @@ def _check_type(title: str, method: Methods.Declare, arguments: Arguments) -> No
             raise precondition_failed(f"invalid property 'exclusive-owner' for {title}")
 
 
-def _require_equivalent(channel: Channel, existing: Queue, method: Methods.Declare, arguments: Arguments) -> None:
+def _require_equivalent(channel: Channel, existing: Queue, method: methods.QueueDeclare, arguments: Arguments) -> None:
     check_owner(channel, existing)
     if method.exclusive != (existing.owner is not None):
         raise locked(channel, existing.name)
@@ -159,36 +150,34 @@ def _type(arguments: Mapping[str, Any]) -> str:
     return str(arguments.get("x-queue-type", "classic"))
 
 
-def bind(channel: Channel, method: Methods.Bind) -> None:
+def bind(channel: Channel, method: methods.QueueBind) -> None:
     """Bind a queue to an exchange."""
     key = _binding_key(channel, method.queue, method.routing_key)
     require_binding(channel, QUEUE, queue_name(channel, method.queue), method.exchange, key)
     exchange = find_exchange(channel, method.exchange)
     queue = find_queue(channel, method.queue)
     arguments = method.arguments
-    assert isinstance(arguments, Arguments)  # noqa: S101 - read_method made it
     problem = exchange.kind.check(arguments)
     if problem is not None:
         raise problem
     if channel.host.bind(exchange, (False, queue.name, key, arguments.raw), queue, arguments):
         channel.outbox.hold()
     if not method.nowait:
-        channel.reply(Methods.BindOk())
+        channel.reply(methods.QueueBindOk())
 
 
-def unbind(channel: Channel, method: Methods.Unbind) -> None:
+def unbind(channel: Channel, method: methods.QueueUnbind) -> None:
     """Take a binding away; one that is not there is away already."""
     key = _binding_key(channel, method.queue, method.routing_key)
     name = queue_name(channel, method.queue)
     require_binding(channel, QUEUE, name, method.exchange, key)
     queue = channel.host.queues.get(name)
     exchange = channel.host.exchanges.get(method.exchange)
-    assert isinstance(method.arguments, Arguments)  # noqa: S101 - read_method made it
     if queue is not None and exchange is not None:
         check_owner(channel, queue)
         channel.host.unbind(exchange, (False, queue.name, key, method.arguments.raw))
         channel.outbox.hold()
-    channel.reply(Methods.UnbindOk())
+    channel.reply(methods.QueueUnbindOk())
 
 
 def _binding_key(channel: Channel, queue: str, key: str) -> str:
@@ -196,19 +185,19 @@ def _binding_key(channel: Channel, queue: str, key: str) -> str:
     return key or (queue_name(channel, queue) if not queue else key)
 
 
-def purge(channel: Channel, method: Methods.Purge) -> None:
+def purge(channel: Channel, method: methods.QueuePurge) -> None:
     """Throw away what is ready."""
     name = queue_name(channel, method.queue)
-    channel.link.rights.require(READ, QUEUE, name)
+    channel.session.rights.require(READ, QUEUE, name)
     count = find_queue(channel, name).purge()
     if not method.nowait:
-        channel.reply(Methods.PurgeOk(count))
+        channel.reply(methods.QueuePurgeOk(count))
 
 
-def delete(channel: Channel, method: Methods.Delete) -> None:
+def delete(channel: Channel, method: methods.QueueDelete) -> None:
     """Delete a queue; one that does not exist is deleted already."""
     name = queue_name(channel, method.queue)
-    channel.link.rights.require(CONFIGURE, QUEUE, name)
+    channel.session.rights.require(CONFIGURE, QUEUE, name)
     queue = channel.host.queues.get(name)
     count = 0
     if queue is not None:
@@ -221,4 +210,4 @@ def delete(channel: Channel, method: Methods.Delete) -> None:
         if queue.durable:
             channel.outbox.hold()
     if not method.nowait:
-        channel.reply(Methods.DeleteOk(count))
+        channel.reply(methods.QueueDeleteOk(count))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit.broker.permissions import fits
-from pulpit.broker.roster import BadLine, permission_line, user_line
+from pulpit.broker.users import BadLine, permission_line, user_line
 from pulpit.topics import covers, matches
 
 WORDS = st.sampled_from(

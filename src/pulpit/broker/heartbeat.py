@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-from pulpit.broker.methods import HEARTBEAT
+from pulpit.broker.frames import HEARTBEAT
 from pulpit.broker.outbox import Outbox
-from pulpit.broker.timers import Timer, Timers
+from pulpit.broker.resources import Timer, Timers
 
 MAX_SILENCE: Final = 4
 """Halves of a heartbeat after which a silent peer counts as gone."""
 
 
-class Pulse:
+class Heartbeat:
     """Beats twice per heartbeat; `heard` is set by whoever reads, `lost` is called when the peer was silent too long.
 
     `excused` says that nothing is read on purpose, so silence means nothing.

@@ -5,15 +5,15 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, User, guest
-from pulpit.broker.door import PasswordDoor
-from pulpit.broker.logins import Attempt
-from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import Grant
+from pulpit.broker.sasl import Attempt
+from pulpit.net.passwords import Password
 
 
-def door(users: Mapping[str, User]) -> PasswordDoor:
-    return PasswordDoor(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
+def authenticator(users: Mapping[str, User]) -> PasswordAuthenticator:
+    return PasswordAuthenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
 
 
 def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
@@ -21,16 +21,18 @@ def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
     return Attempt(mechanism=mechanism, user=user, password=password, address="there", local=local)
 
 
-async def judged(door: PasswordDoor, asked: Attempt, *, meanwhile: Mapping[str, User] | None = None) -> bool:
+async def judged(
+    authenticator: PasswordAuthenticator, asked: Attempt, *, meanwhile: Mapping[str, User] | None = None
+) -> bool:
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    door.ask(asked, lambda _attempt, *, welcome: answered.set_result(welcome))
+    authenticator.authenticate(asked, lambda _attempt, accepted: answered.set_result(accepted))
     if meanwhile is not None:
-        door.admit(meanwhile)
+        authenticator.admit(meanwhile)
     return await answered
 
 
-def welcome(users: Mapping[str, User], asked: Attempt, meanwhile: Mapping[str, User] | None = None) -> bool:
-    return asyncio.run(judged(door(users), asked, meanwhile=meanwhile))
+def accepted(users: Mapping[str, User], asked: Attempt, meanwhile: Mapping[str, User] | None = None) -> bool:
+    return asyncio.run(judged(authenticator(users), asked, meanwhile=meanwhile))
 
 
 def hashed(password: str) -> Password:
@@ -39,29 +41,29 @@ def hashed(password: str) -> Password:
 
 
 def test_the_guest_comes_from_this_machine_only() -> None:
-    assert welcome(guest(), attempt("guest", "guest"))
-    assert not welcome(guest(), attempt("guest", "guest", local=False))
-    assert not welcome(guest(), attempt("guest", None, local=False))
+    assert accepted(guest(), attempt("guest", "guest"))
+    assert not accepted(guest(), attempt("guest", "guest", local=False))
+    assert not accepted(guest(), attempt("guest", None, local=False))
 
 
 def test_a_certificate_does_for_a_password_unless_it_must_not() -> None:
     users = {"ann": User(password=Password("x")), "pulpit": User(password=Password("y"), by_certificate=False)}
-    assert welcome(users, attempt("ann", None))
-    assert not welcome(users, attempt("pulpit", None))
-    assert welcome(users, attempt("pulpit", "y"))
-    assert not welcome(users, attempt("eve", None))
+    assert accepted(users, attempt("ann", None))
+    assert not accepted(users, attempt("pulpit", None))
+    assert accepted(users, attempt("pulpit", "y"))
+    assert not accepted(users, attempt("eve", None))
 
 
 def test_a_password_that_is_changed_while_it_is_judged_counts_no_more() -> None:
     before, after = {"ann": User(password=hashed("old"))}, {"ann": User(password=hashed("new"))}
-    assert welcome(before, attempt("ann", "old"))
-    assert not welcome(before, attempt("ann", "old"), meanwhile=after)
-    assert not welcome(before, attempt("ann", "old"), meanwhile={})
+    assert accepted(before, attempt("ann", "old"))
+    assert not accepted(before, attempt("ann", "old"), meanwhile=after)
+    assert not accepted(before, attempt("ann", "old"), meanwhile={})
 
 
 def test_who_is_gone_or_changed_is_told_and_others_are_not() -> None:
     same, one, other = (User(password=Password(text)) for text in ("a", "b", "c"))
-    here = door({"same": same, "changed": one, "gone": one})
+    here = authenticator({"same": same, "changed": one, "gone": one})
     assert here.admit({"same": User(password=Password("a")), "changed": other, "new": one}) == {"changed", "gone"}
     limited = {"same": User(password=Password("a"), grants=()), "changed": other, "new": one}
     assert here.admit(limited) == {"same"}
@@ -70,7 +72,7 @@ def test_who_is_gone_or_changed_is_told_and_others_are_not() -> None:
 def test_a_virtual_host_is_for_those_who_may_do_something_there() -> None:
     grants = (Grant(host="blue"),)
     users = {"ann": User(password=Password("x"), grants=grants), "bob": User(password=Password("x"), grants=())}
-    here = door(users)
+    here = authenticator(users)
     assert here.rights("ann", "blue") is not None
     assert here.rights("ann", "/") is None
     assert here.rights("bob", "/") is None

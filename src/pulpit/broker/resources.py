@@ -1,6 +1,7 @@
-"""How much memory the messages take, and when that is too much."""
+"""Time and memory, as arguments, so that the broker's inside needs no event loop."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 QUEUE_SHARE: Final = 8
 """One queue may hold an eighth of the limit in memory before its new messages go to the disk alone."""
@@ -9,22 +10,42 @@ SHORT_SHARE: Final = 0.5
 SMALL_QUEUE: Final = 256 * 1024
 """Bytes that a queue may always hold in memory."""
 
-OVERRUN: Final = 1.5
-"""Above this share of the limit even those are stopped who use up what they had leave for."""
+
+class Timer(Protocol):
+    """A call that was asked for and has not been made."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+
+
+class Timers(Protocol):
+    """The clock of an event loop, or one that a test turns."""
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call once after some time."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call once when the work at hand is done."""
 
 
 class Memory:
     """Counts bytes of messages that are held; `limit` is where publishers are stopped.
 
-    `has_disk` says that messages can be kept elsewhere.
+    `has_disk` says that messages can be kept elsewhere. Above `spare` bytes, bodies that are on the disk too are not
+    kept while a consumer has them; one consumer may hold `consumer_limit` bytes that are nowhere else.
     """
 
-    __slots__ = ("_has_disk", "_queue_limit", "_short_limit", "limit", "used")
+    __slots__ = ("_has_disk", "_queue_limit", "_short_limit", "consumer_limit", "limit", "spare", "used")
 
     def __init__(self, limit: int, *, has_disk: bool) -> None:
         self.limit: Final = limit
         self._has_disk: Final = has_disk
         self.used = 0
+        self.spare: Final = limit // QUEUE_SHARE if has_disk else limit * 1000
+        self.consumer_limit: Final = limit // 2
         self._queue_limit: Final = max(limit // QUEUE_SHARE, SMALL_QUEUE)
         self._short_limit: Final = int(limit * SHORT_SHARE)
 
@@ -38,8 +59,3 @@ class Memory:
     def is_exhausted(self) -> bool:
         """Whether publishers must wait."""
         return self.used > self.limit
-
-    @property
-    def is_overrun(self) -> bool:
-        """Whether publishers that were asked to wait went on all the same, so that nothing may be read from them."""
-        return self.used > self.limit * OVERRUN

@@ -1,4 +1,4 @@
-"""The door: judges log-ins without holding up the loop, and slows down those who guess."""
+"""Judges logins without holding up the loop, and slows down those who guess."""
 
 import asyncio
 import logging
@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from pulpit.broker.config import BrokerConfig, User
-from pulpit.broker.house import Answer
-from pulpit.broker.logins import Attempt
 from pulpit.broker.permissions import AllRights, GrantedRights, Rights
+from pulpit.broker.sasl import Attempt, Verdict
 
 MAX_ADDRESSES: Final = 4096
 """Addresses whose failures are remembered; the oldest is forgotten first."""
@@ -18,7 +17,7 @@ MAX_DOUBLINGS: Final = 4
 _log = logging.getLogger(__name__)
 
 
-class PasswordDoor:
+class PasswordAuthenticator:
     """Compares with the configured users; a refusal waits longer with every failure from the same address."""
 
     def __init__(self, config: BrokerConfig) -> None:
@@ -37,19 +36,19 @@ class PasswordDoor:
         grants = [grant for grant in known.grants if grant.host in (None, host)]
         return GrantedRights(user=user, host=host, grants=grants) if grants else None
 
-    def ask(self, attempt: Attempt, answer: Answer) -> None:
+    def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
         """Judge at once if that is cheap, else on a thread."""
         user = self._users.get(attempt.user)
         if user is not None and not user.password.is_slow and self._fits(attempt):
             self._failures.pop(attempt.address, None)
-            answer(attempt, welcome=True)
+            verdict(attempt, True)
             return
-        task = asyncio.get_running_loop().create_task(self._judge(attempt, answer))
+        task = asyncio.get_running_loop().create_task(self._judge(attempt, verdict))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def admit(self, users: Mapping[str, User]) -> frozenset[str]:
-        """Judge by these users from now on, and answer who of the earlier ones is gone or changed."""
+        """Judge by these users from now on, and return who of the earlier ones is gone or changed."""
         before, self._users = self._users, users
         return frozenset(login for login, user in before.items() if users.get(login) != user)
 
@@ -59,18 +58,18 @@ class PasswordDoor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _judge(self, attempt: Attempt, answer: Answer) -> None:
+    async def _judge(self, attempt: Attempt, verdict: Verdict) -> None:
         user = self._users.get(attempt.user)
-        welcome = await asyncio.to_thread(self._fits, attempt)
-        if welcome and self._users.get(attempt.user) == user:
+        accepted = await asyncio.to_thread(self._fits, attempt)
+        if accepted and self._users.get(attempt.user) == user:
             self._failures.pop(attempt.address, None)
         else:
-            welcome = False
+            accepted = False
             _log.warning(
-                "A log-in was refused", extra={"action": "broker_login_refused", "mechanism": attempt.mechanism}
+                "A login was refused", extra={"action": "broker_login_refused", "mechanism": attempt.mechanism}
             )
             await asyncio.sleep(self._penalty(attempt.address))
-        answer(attempt, welcome=welcome)
+        verdict(attempt, accepted)
 
     def _fits(self, attempt: Attempt) -> bool:
         user = self._users.get(attempt.user)

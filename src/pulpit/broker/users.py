@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pulpit.broker.config import User, guest
-from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import KINDS, OPERATIONS, Grant
+from pulpit.broker.sasl import composed
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import read_secret, read_trusted
+from pulpit.net.passwords import Password
 
 T = TypeVar("T")
 USERS_KEY: Final = "[broker] users_file"
@@ -37,7 +38,7 @@ class BadLine(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Roster:
+class UserFiles:
     """The two files; without one of users there is the user guest alone."""
 
     users_file: Path | None = None
@@ -72,7 +73,7 @@ def user_line(line: str) -> tuple[str, User]:
     if not login or not colon or not password:
         raise BadLine("is not login:password.")
     try:
-        return login, User(password=Password(password))
+        return composed(login), User(password=Password(password))
     except ValueError as error:
         raise BadLine(f"has a hashed password that cannot be used: {error}.") from None
 
@@ -90,7 +91,7 @@ def permission_line(line: str) -> tuple[str, Grant]:
     if len(words) < _WORDS:
         raise BadLine("is not: user, operations, exchange or queue, name.")
     who, operations, kind, name, *limits = words
-    return who, Grant(operations=_operations(operations), kinds=_kinds(kind), name=name, **_limits(limits))
+    return composed(who), Grant(operations=_operations(operations), kinds=_kinds(kind), name=name, **_limits(limits))
 
 
 def _operations(word: str) -> frozenset[str]:

@@ -5,27 +5,26 @@ from pathlib import Path
 import pytest
 
 from pulpit.broker.config import User
-from pulpit.broker.passwords import Password
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, OPERATIONS, QUEUE, READ, WRITE, Grant, GrantedRights
 from pulpit.broker.refusals import ChannelRefusal
-from pulpit.broker.roster import Roster
+from pulpit.broker.users import UserFiles
 from pulpit.errors import ConfigurationError
-from pulpit.net.passwords import hash_password
+from pulpit.net.passwords import Password, hash_password
 
 SECRET = "hunter2"
 
 
-def roster(folder: Path, users: str | None = None, permissions: str | None = None) -> Roster:
+def roster(folder: Path, users: str | None = None, permissions: str | None = None) -> UserFiles:
     files = {"users_file": users, "permissions_file": permissions}
     paths = {name: folder / name for name, text in files.items() if text is not None}
     for name, path in paths.items():
         path.write_text(files[name] or "")
         path.chmod(0o600)
-    return Roster(**paths, virtual_hosts=("/", "blue"))
+    return UserFiles(**paths, virtual_hosts=("/", "blue"))
 
 
 def test_without_files_there_is_the_guest_of_this_machine() -> None:
-    assert Roster().read() == {"guest": User(password=Password("guest"), anywhere=False)}
+    assert UserFiles().read() == {"guest": User(password=Password("guest"), anywhere=False)}
 
 
 def test_users_have_all_rights_until_a_file_says_otherwise(tmp_path: Path) -> None:

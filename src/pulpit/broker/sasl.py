@@ -1,10 +1,12 @@
-"""How clients log in: the SASL mechanisms, and what they take out of a response."""
+"""How clients log in: the SASL mechanisms, what they take out of a response, and who judges it."""
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from pulpit.amqp.amqp091 import tables
+from pulpit.broker.permissions import Rights
 from pulpit.broker.refusals import syntax_error
 
 EXTERNAL: Final = "EXTERNAL"
@@ -24,7 +26,27 @@ class Attempt:
         return f"Attempt({self.mechanism}, {self.user!r}, {self.address})"
 
 
+Verdict = Callable[[Attempt, bool], None]
+"""Is called once when a login was judged, with whether it is accepted."""
+
+
+class Authenticator(Protocol):
+    """Who judges logins, which may take time."""
+
+    def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
+        """Judge, then call."""
+
+    def rights(self, user: str, host: str) -> Rights | None:
+        """What a user may do in a virtual host, None if not even enter it."""
+
+
 Credentials = tuple[str, str]
+"""Login and password."""
+
+
+def composed(login: str) -> str:
+    """A login in the one form in which it is compared, however its accents were typed (RFC 8265)."""
+    return unicodedata.normalize("NFC", login)
 
 
 def plain(response: bytes) -> Credentials:
@@ -32,7 +54,7 @@ def plain(response: bytes) -> Credentials:
     parts = response.split(b"\0")
     if len(parts) != 3:  # noqa: PLR2004 - the three parts above
         raise syntax_error("the response to PLAIN is no name and password")
-    return _text(parts[1]), _text(parts[2])
+    return composed(_text(parts[1])), _text(parts[2])
 
 
 def amqplain(response: bytes) -> Credentials:
@@ -42,13 +64,19 @@ def amqplain(response: bytes) -> Credentials:
     except tables.BadTable as error:
         raise syntax_error(f"the response to AMQPLAIN is no table: {error}") from error
     login, password = values.get("LOGIN"), values.get("PASSWORD")
-    if not isinstance(login, str) or not isinstance(password, str):
+    if not isinstance(login, str | bytes) or not isinstance(password, str | bytes):
         raise syntax_error("the response to AMQPLAIN lacks LOGIN or PASSWORD")
-    return login, password
+    return composed(_text(login)), _text(password)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def _text(raw: bytes | str) -> str:
+    """UTF-8 as RFC 4616 has it; clients that send Latin-1 are understood too."""
+    if isinstance(raw, str):
+        return raw
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 MECHANISMS: Final[Mapping[str, Callable[[bytes], Credentials]]] = {"PLAIN": plain, "AMQPLAIN": amqplain}

@@ -1,0 +1,225 @@
+"""Exchanges: a name, a type and the bindings, which each type keeps in the way that makes its matching cheap."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
+
+from pulpit.broker.queue import Queue
+from pulpit.broker.refusals import Refusal, precondition_failed
+from pulpit.topics import TopicTrie
+
+MODES: Final = ("all", "any", "all-with-x", "any-with-x")
+"""Of a headers exchange: what `x-match` may say."""
+_MISSING: Final = object()
+
+BindingKey = tuple[bool, str, str, bytes]
+"""Whether the destination is an exchange, its name, the key and the arguments as they were sent."""
+Destination: TypeAlias = "Queue | Exchange"
+
+
+class Exchange:
+    """A durable one stands in the store; an auto-deleted one goes with its last binding."""
+
+    __slots__ = ("alternate", "arguments", "auto_delete", "bindings", "durable", "internal", "kind", "name", "type")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        type: str,  # noqa: A002 - the word of the protocol
+        durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: bytes = b"\0\0\0\0",
+        alternate: str | None = None,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments = arguments
+        self.alternate = alternate
+        self.kind = KINDS[type]()
+        self.bindings: dict[BindingKey, Binding] = {}
+
+    def bind(self, key: BindingKey, destination: "Destination", arguments: Mapping[str, Any]) -> bool:
+        """Add a binding; False when it was there already."""
+        if key in self.bindings:
+            return False
+        binding = Binding(source=self.name, destination=destination, key=key[2], arguments=arguments)
+        self.bindings[key] = binding
+        self.kind.add(binding)
+        return True
+
+    def unbind(self, key: BindingKey) -> bool:
+        """Remove a binding; False when there is none."""
+        binding = self.bindings.pop(key, None)
+        if binding is None:
+            return False
+        self.kind.remove(binding)
+        return True
+
+
+class Binding:
+    """One binding; two with the same source, destination, key and arguments are the same one."""
+
+    __slots__ = ("arguments", "destination", "key", "source")
+
+    def __init__(self, *, source: str, destination: "Destination", key: str, arguments: Mapping[str, Any]) -> None:
+        self.source = source
+        self.destination = destination
+        self.key = key
+        self.arguments = arguments
+
+
+class Kind(Protocol):
+    """The bindings of one exchange, arranged so that matching is cheap.
+
+    `match` answers the destinations of all matching bindings; one may come several times. It has no side effect.
+    `by_headers` says whether the answer depends on more than the key, so that it must not be remembered,
+    `ignores_keys` whether it does not depend on the key at all.
+    """
+
+    by_headers: ClassVar[bool]
+    ignores_keys: ClassVar[bool]
+
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+        """What is wrong with the arguments of a new binding, if anything."""
+
+    def add(self, binding: Binding) -> None:
+        """Take a new binding in."""
+
+    def remove(self, binding: Binding) -> None:
+        """Let a binding go that was added before."""
+
+    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":
+        """The destinations for a message."""
+
+
+class Direct:
+    """The routing key is the binding key."""
+
+    by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, list[Binding]] = {}
+
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
+        return None
+
+    def add(self, binding: Binding) -> None:
+        self._by_key.setdefault(binding.key, []).append(binding)
+
+    def remove(self, binding: Binding) -> None:
+        bindings = self._by_key[binding.key]
+        bindings.remove(binding)
+        if not bindings:
+            del self._by_key[binding.key]
+
+    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+        return [binding.destination for binding in self._by_key.get(key, ())]
+
+
+class Fanout:
+    """Every binding matches."""
+
+    by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._bindings: dict[Binding, None] = {}
+
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
+        return None
+
+    def add(self, binding: Binding) -> None:
+        self._bindings[binding] = None
+
+    def remove(self, binding: Binding) -> None:
+        del self._bindings[binding]
+
+    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+        return [binding.destination for binding in self._bindings]
+
+
+class Topic:
+    """Binding keys are patterns, kept in a trie; those that do not match cost nothing."""
+
+    by_headers: ClassVar[bool] = False
+    ignores_keys: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._trie: TopicTrie[Binding] = TopicTrie()
+
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
+        return None
+
+    def add(self, binding: Binding) -> None:
+        self._trie.add(binding.key, binding)
+
+    def remove(self, binding: Binding) -> None:
+        self._trie.remove(binding.key, binding)
+
+    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+        return [binding.destination for binding in self._trie.match(key)]
+
+
+class Headers:
+    """Bindings with what each of them demands; `x-match` says whether all or any of it must hold."""
+
+    by_headers: ClassVar[bool] = True
+    ignores_keys: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._demands: dict[Binding, tuple[bool, list[tuple[str, Any]]]] = {}
+
+    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+        """Only the known modes of `x-match` are allowed; without one, all must match."""
+        mode = arguments.get("x-match", "all")
+        if not isinstance(mode, str):
+            return precondition_failed("Invalid x-match field type; expected longstr")
+        if mode not in MODES:
+            return precondition_failed(
+                f'Invalid x-match field value <<"{mode}">>; expected all, any, all-with-x, or any-with-x'
+            )
+        return None
+
+    def add(self, binding: Binding) -> None:
+        """Prepare what the binding demands; names with `x-` count only in the modes that say so."""
+        mode = binding.arguments.get("x-match", "all")
+        with_x = mode.endswith("-with-x")
+        demands = [
+            (name, value)
+            for name, value in binding.arguments.items()
+            if name != "x-match" and (with_x or not name.startswith("x-"))
+        ]
+        self._demands[binding] = (mode.startswith("all"), demands)
+
+    def remove(self, binding: Binding) -> None:
+        del self._demands[binding]
+
+    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+        return [binding.destination for binding, demand in self._demands.items() if _fits(headers, *demand)]
+
+
+def _fits(headers: Mapping[str, Any], needs_all: bool, demands: list[tuple[str, Any]]) -> bool:
+    hits = (_same(headers.get(name, _MISSING), value) for name, value in demands)
+    return all(hits) if needs_all else any(hits)
+
+
+def _same(sent: Any, wanted: Any) -> bool:
+    """Compare values; a wanted void asks only that the header is there, and truth is no number."""
+    if sent is _MISSING:
+        return False
+    if wanted is None:
+        return True
+    return isinstance(sent, bool) == isinstance(wanted, bool) and bool(sent == wanted)
+
+
+KINDS: Final[Mapping[str, Callable[[], Kind]]] = {
+    "direct": Direct,
+    "fanout": Fanout,
+    "headers": Headers,
+    "topic": Topic,
+}

@@ -1,1 +1,0 @@
-"""The exchange kinds, one file each."""
