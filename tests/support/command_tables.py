@@ -13,6 +13,7 @@ import click
 
 from pulpit.admin.main import root
 from pulpit.cli.check import check
+from pulpit.cli.demo import demo
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
 from pulpit.cli.tail import tail
@@ -41,6 +42,7 @@ def tables() -> dict[str, str]:
         **{words: _table(command, leave_out=("--json",)) for words, command in commands()},
         "listen.py": _table(listen),
         "pulpit check": _table(check),
+        "pulpit demo": _table(demo),
         "pulpit fire": _table(fire),
         "pulpit tail": _table(tail),
     }
@@ -56,7 +58,7 @@ def _table(command: click.Command, leave_out: tuple[str, ...] = ()) -> str:
     rows = [
         f"| `{_names(parameter, context)}` | {_meaning(parameter)} |\n"
         for parameter in command.params
-        if not set(leave_out) & set(parameter.opts)
+        if not set(leave_out) & set(parameter.opts) and not getattr(parameter, "hidden", False)
     ]
     return "".join(["| option | meaning |\n|---|---|\n", *rows]) if rows else "No options but `--json`.\n"
 
