@@ -1,6 +1,5 @@
 """Ways to reach an upstream: TLS, client certificates, logins, proxies, limits of speed and number."""
 
-import asyncio
 import base64
 import socket
 import ssl
@@ -13,9 +12,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pulpit.content.limits import Limits
-from pulpit.net.addresses import FeedGuard
-from pulpit.repositories.express import Express
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Answering, Upstream
@@ -203,16 +199,4 @@ def test_an_upstream_elsewhere_leads_not_into_this_machine(here: Mirror, place: 
         record = here.sync("zoo")
         assert record.result == "failed"
         assert "leads where it must not" in (record.error_message or "")
-        assert inside.paths() == []
-
-
-def test_a_mirror_list_of_a_stranger_leads_not_into_this_machine_on_the_short_way_either() -> None:
-    with serving.running() as inside:
-        inside.put("secret", b"content")
-
-        async def story() -> bytes | None:
-            guard = FeedGuard(["mirror.example.com"])
-            return await Express(Limits(), {}, tls=True, may_ask=guard.permits).content(f"{inside.url}secret", 7, {})
-
-        assert asyncio.run(story()) is None
         assert inside.paths() == []

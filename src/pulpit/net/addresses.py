@@ -5,8 +5,8 @@ the second time, nor a redirect, nor an unusual spelling gets past:
 
 * `WebhookGuard`: a web hook reaches the public internet, and the private networks that the operator names.
 * `FeedGuard`: an upstream leads anywhere but to this machine and its nearest network, where other services trust
-  whoever reaches them. A feed (or proxy) that itself has such an address was put there by an administrator, and may
-  lead where it likes.
+  whoever reaches them. A feed (or proxy) that itself has such an address was put there by an administrator: that very
+  host may be reached.
 
 Nothing here opens a socket; `net/outgoing.py` does.
 """
@@ -35,7 +35,7 @@ class ForbiddenAddress(OSError):
 
 
 class AddressGuard(Protocol):
-    """Decides where connections may go."""
+    """Decides where connections of web hooks may go."""
 
     def check(self, host: str) -> None:
         """Refuse an address; a name passes, because what it resolves to is judged when a socket is made.
@@ -72,25 +72,30 @@ class Anywhere:
 
 
 class FeedGuard:
-    """Permits every address but near ones; those too once an administrator's own host turned out to be near."""
+    """Permits every address but near ones; those only for the very host that an administrator wrote.
+
+    Such a host must have been near when it was first reached: a name that turns near later is somebody else's doing.
+    Link-local addresses are never permitted; a cloud's data about its machines stands there.
+    """
 
     def __init__(self, hosts: Iterable[str]) -> None:
         """Prepare; `hosts` are those that the administrator has named: of the feed and of its proxy."""
-        self._hosts: Final = frozenset(hosts)
-        self._trusted = any(map(is_near, self._hosts))
+        self._hosts: Final = frozenset(map(_as_compared, hosts))
+        self._near_at_first: Final[dict[str, bool]] = {}
 
-    def note_resolved(self, host: str, addresses: Iterable[str]) -> None:
-        """Learn what a name has been resolved to."""
-        if host in self._hosts and any(map(is_near, addresses)):
-            self._trusted = True
+    def check(self, address: str, host: str) -> None:
+        """Refuse an address that a host was resolved to.
 
-    def permits(self, host: str) -> bool:
-        """Whether a connection to an address may be made."""
-        return self._trusted or not is_near(host)
-
-    def check(self, host: str) -> None:
-        if not self.permits(host):
-            raise ForbiddenAddress(f"{host} is no address to which an upstream may lead")
+        Raises:
+            ForbiddenAddress: it may not be reached.
+        """
+        host, near = _as_compared(host), is_near(address)
+        if host in self._hosts:
+            trusted = self._near_at_first.setdefault(host, near)
+            if near and trusted and not is_link_local(address):
+                return
+        if near:
+            raise ForbiddenAddress(f"{address} is no address to which an upstream may lead")
 
 
 def parse_networks(text: str) -> list[Network]:
@@ -137,6 +142,16 @@ def is_near(host: str) -> bool:
     """Whether an address is one of this machine or its nearest network; a name is not judged."""
     address = literal(host)
     return address is not None and any(map(_is_near, (address, *embedded(address))))
+
+
+def is_link_local(host: str) -> bool:
+    """Whether an address is one of the network that a machine is plugged into and nothing routes; a name is not."""
+    address = literal(host)
+    return address is not None and any(part.is_link_local for part in (address, *embedded(address)))
+
+
+def _as_compared(host: str) -> str:
+    return host.strip("[]").casefold().rstrip(".")
 
 
 def _is_near(address: Address) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -17,15 +17,11 @@ LONGEST_HEAD: Final = 1024 * 1024
 MOST_HEADERS: Final = 10_000
 """Headers of a reply: aiohttp's `max_headers`. Servers exist that send hundreds, and 9 kB in one."""
 
-Resolved = Callable[[str, Iterable[str]], None]
-"""Is told a name and the addresses that it was resolved to."""
-
 
 class Resolver(AbstractResolver):
     """Asks the system for names in threads of its own, so that a dead name server delays nothing else."""
 
-    def __init__(self, resolved: Resolved | None = None) -> None:
-        self._resolved: Final = resolved
+    def __init__(self) -> None:
         self._threads: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
 
     async def resolve(
@@ -40,10 +36,7 @@ class Resolver(AbstractResolver):
         answers = await loop.run_in_executor(
             self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         )
-        results = [_result(host, answer) for answer in answers]
-        if self._resolved:
-            self._resolved(host, [result["host"] for result in results])
-        return results
+        return [_result(host, answer) for answer in answers]
 
     async def close(self) -> None:
         """Let go of the threads; one that still waits for an answer ends by itself."""

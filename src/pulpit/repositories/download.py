@@ -1,34 +1,40 @@
 """Downloads: many at a time, each gone on with where it broke off, verified before it counts.
 
-What fails in a way that may pass (`failures`) is tried again after a pause (`pace`).
+What fails in a way that may pass (`transfer`) is tried again after a pause.
 """
 
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
 
-from aiohttp import ClientResponse, hdrs
-
+from pulpit.backoff import delay
 from pulpit.content.feed import Feed
-from pulpit.content.limits import Limits
+from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.concurrency import in_parallel, in_thread
-from pulpit.repositories.connections import HEADERS, guard_of, login, open_session, proxy, tls
-from pulpit.repositories.express import Express
-from pulpit.repositories.failures import DownloadFailed, Failures, public, refuse_status
-from pulpit.repositories.pace import Pace, Tries
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors, scratch_folder
+from pulpit.repositories.transfer import (
+    NOT_MODIFIED,
+    PARTIAL_CONTENT,
+    RANGE_NOT_SATISFIABLE,
+    Answer,
+    DownloadFailed,
+    Transfers,
+    public,
+)
 from pulpit.text import shown
 
-_PARTIAL_CONTENT: Final = 206
-_NOT_MODIFIED: Final = 304
-_RANGE_NOT_SATISFIABLE: Final = 416
+_IF_NONE_MATCH: Final = "If-None-Match"
+_IF_MODIFIED_SINCE: Final = "If-Modified-Since"
+_WORTH_ANOTHER_TRY: Final = MIB
+"""A try that brought so many bytes does not count against the limit of tries."""
 
 T = TypeVar("T")
 
@@ -47,11 +53,7 @@ class Downloads:
         self._feed: Final = feed
         self._storage: Final = storage
         self._limits: Final = limits
-        trust = tls(feed)
-        guard = guard_of(feed)
-        self._session: Final = open_session(feed, limits, trust, guard)
-        plain = feed.proxy is None and feed.max_speed is None
-        self._express: Final = Express(limits, HEADERS, trust, guard.permits) if plain else None
+        self._transfers: Final = Transfers(feed, limits)
         self._rooms: Final = ExitStack()
         self._room = storage.downloads
 
@@ -62,9 +64,7 @@ class Downloads:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._express is not None:
-            self._express.close()
-        await self._session.close()
+        self._transfers.close()
         self._rooms.close()
 
     @property
@@ -105,7 +105,7 @@ class Downloads:
         accept: str | None = None,
     ) -> Document | None:
         """Fetch a list, as the port says."""
-        tries, headers = Tries(self._limits, [url]), _conditions(known) | ({hdrs.ACCEPT: accept} if accept else {})
+        tries, headers = _Tries(self._limits, [url]), _conditions(known) | ({"Accept": accept} if accept else {})
         while True:
             try:
                 return await self._document(url, most, checksum, headers)
@@ -119,7 +119,7 @@ class Downloads:
             DownloadFailed: it cannot be had, or is not what it should be.
             StorageFull: the disk has no room.
         """
-        tries = Tries(self._limits, wanted.urls)
+        tries = _Tries(self._limits, wanted.urls)
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
             return await self._small_file(wanted, wanted.size, tries, on_bytes)
         with (
@@ -136,11 +136,11 @@ class Downloads:
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
-    async def _small_file(self, wanted: WantedFile, size: int, tries: Tries, on_bytes: OnBytes) -> StoredFile:
+    async def _small_file(self, wanted: WantedFile, size: int, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
         while True:
             url = tries.url
             try:
-                content = await self._content(wanted, size, url)
+                content = await self._content(size, url)
                 sha256 = _verified(wanted, url, content)
                 break
             except DownloadFailed as error:
@@ -150,17 +150,16 @@ class Downloads:
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
-    async def _content(self, wanted: WantedFile, size: int, url: str) -> bytes:
+    async def _content(self, size: int, url: str) -> bytes:
         """The whole content of a small file."""
-        if self._express is not None:
-            content = await self._express.content(url, size, login(self._feed, url))
-            if content is not None:
-                return content
         came = bytearray()
-        async with self._answer(url, {}) as answer:
-            async for data in self._pieces(answer, url):
-                came += data
-                _refuse_longer(wanted, url, len(came))
+
+        def take(data: bytes | bytearray) -> None:
+            came.extend(data)
+            if len(came) > size:
+                raise DownloadFailed(url, f"is larger than the {size} bytes that it should have")
+
+        await self._transfers.get(url, {}, lambda answer: answer.check(url), take)
         return bytes(came)
 
     async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
@@ -184,22 +183,29 @@ class Downloads:
             raise DownloadFailed(url, flaw)
 
     async def _transfer(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
-        headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
-        async with self._answer(url, headers) as answer:
-            if partial.size and not _continues(answer, partial.size):
-                if answer.status == _RANGE_NOT_SATISFIABLE:
-                    raise _WrongAfterResume
+        most = self._limits.file_bytes if wanted.size is None else wanted.size
+
+        def begin(answer: Answer) -> None:
+            if not partial.size:
+                answer.check(url)
+                return
+            answer.check(url, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE)
+            if answer.status == RANGE_NOT_SATISFIABLE:
+                raise _WrongAfterResume
+            if not _continues(answer, partial.size):
                 _restart(partial, wanted, on_bytes)
-            most = self._limits.file_bytes if wanted.size is None else wanted.size
-            async for data in self._pieces(answer, url):
-                if partial.size + len(data) > most:
-                    on_bytes(most - partial.size)
-                    partial.write(data[: most - partial.size])
-                    _restart(partial, wanted, on_bytes)
-                    partial.path.unlink(missing_ok=True)
-                    raise DownloadFailed(url, f"is larger than the {most} bytes that it should have")
-                partial.write(data)
-                on_bytes(len(data))
+
+        def take(data: bytes | bytearray) -> None:
+            if partial.size + len(data) > most:
+                on_bytes(most - partial.size)
+                partial.write(data[: most - partial.size])
+                _restart(partial, wanted, on_bytes)
+                partial.path.unlink(missing_ok=True)
+                raise DownloadFailed(url, f"is larger than the {most} bytes that it should have")
+            partial.write(data)
+            on_bytes(len(data))
+
+        await self._transfers.get(url, {"Range": f"bytes={partial.size}-"} if partial.size else {}, begin, take)
 
     def _finish(self, wanted: WantedFile, partial: Partial) -> StoredFile:
         sha256 = partial.digest("sha256")
@@ -209,85 +215,82 @@ class Downloads:
     async def _document(
         self, url: str, most: int, checksum: Checksum | None, headers: dict[str, str]
     ) -> Document | None:
-        async with self._answer(url, headers) as answer:
-            if answer.status == _NOT_MODIFIED:
-                return None
-            path = self.scratch()
-            with disk_errors(f"{public(url)}"):
-                sha256, found, size = await self._save(answer, url, path, most, checksum)
-            if checksum is not None and found != checksum.digest:
-                raise DownloadFailed(url, f"has another {checksum.algorithm} checksum than announced", transient=True)
-            return Document(
-                path=path,
-                url=str(answer.url),
-                sha256=sha256,
-                size=size,
-                etag=answer.headers.get(hdrs.ETAG),
-                last_modified=answer.headers.get(hdrs.LAST_MODIFIED),
-                media_type=answer.content_type.lower(),
-            )
+        path, size = self.scratch(), 0
+        hashes = {name: hashlib.new(name) for name in {"sha256", checksum.algorithm if checksum else "sha256"}}
+        conditions = headers.keys() & {_IF_NONE_MATCH, _IF_MODIFIED_SINCE}
+        with (
+            disk_errors(public(url)),
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file,
+        ):
 
-    async def _save(
-        self, answer: ClientResponse, url: str, path: Path, most: int, checksum: Checksum | None
-    ) -> tuple[str, str, int]:
-        sha256, further, size = hashlib.sha256(), hashlib.new(checksum.algorithm if checksum else "sha256"), 0
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
-            async for data in self._pieces(answer, url):
+            def take(data: bytes | bytearray) -> None:
+                nonlocal size
                 size += len(data)
                 if size > most:
                     raise DownloadFailed(url, f"is larger than the {most} bytes that are read of a list")
-                sha256.update(data)
-                if checksum:
-                    further.update(data)
+                for running in hashes.values():
+                    running.update(data)
                 file.write(data)
-        return sha256.hexdigest(), further.hexdigest(), size
 
-    @asynccontextmanager
-    async def _answer(self, url: str, headers: dict[str, str]) -> AsyncIterator[ClientResponse]:
-        """An answer whose status promises something to read."""
-        with Failures(url, self._limits):
-            answer = await self._ask(url, headers)
-        try:
-            refuse_status(url, answer)
-            yield answer
-        finally:
-            answer.release()
-
-    async def _ask(self, url: str, headers: dict[str, str]) -> ClientResponse:
-        async with asyncio.timeout(self._limits.answer_timeout):
-            answer = await self._session.get(
-                url, headers=headers | login(self._feed, url), max_redirects=self._limits.redirects, **proxy(self._feed)
+            answer = await self._transfers.get(
+                url, headers, lambda answer: answer.check(url, *((NOT_MODIFIED,) if conditions else ())), take
             )
-        if answer.history and urlsplit(url).scheme == "https" and answer.url.scheme != "https":
-            answer.close()
-            raise DownloadFailed(url, f"redirects to {public(str(answer.url))}, which is not encrypted")
-        return answer
-
-    async def _pieces(self, answer: ClientResponse, url: str) -> AsyncIterator[bytes]:
-        """The body as it comes, not faster than allowed, and not slower than is worth waiting for."""
-        pace = Pace(self._limits, self._feed.max_speed)
-        with Failures(url, self._limits):
-            async for data in answer.content.iter_any():
-                yield data
-                if pace.too_slow(len(data)):
-                    raise DownloadFailed(url, f"came slower than {pace.least:.0f} bytes per second", transient=True)
-                if pace.most is not None:
-                    await asyncio.sleep(pace.ahead())
+        if answer.status == NOT_MODIFIED:
+            return None
+        if checksum is not None and hashes[checksum.algorithm].hexdigest() != checksum.digest:
+            raise DownloadFailed(url, f"has another {checksum.algorithm} checksum than announced", transient=True)
+        return Document(
+            path=path,
+            url=answer.url,
+            sha256=hashes["sha256"].hexdigest(),
+            size=size,
+            etag=answer.headers.get("etag"),
+            last_modified=answer.headers.get("last-modified"),
+            media_type=answer.headers.get("content-type", "").partition(";")[0].strip().lower(),
+        )
 
 
-def _continues(answer: ClientResponse, size: int) -> bool:
+class _Tries:
+    """Counts the tries of one download, one URL after another, and pauses between them."""
+
+    def __init__(self, limits: Limits, urls: Sequence[str]) -> None:
+        self._limits: Final = limits
+        self._urls: Final = list(urls)
+        self._failed = 0
+
+    @property
+    def url(self) -> str:
+        """The URL to ask now."""
+        return self._urls[0]
+
+    async def another(self, error: DownloadFailed, *, came: int) -> None:
+        """Return when it is time for another try; a URL that finally has not got it is not asked again.
+
+        Raises:
+            DownloadFailed: there is no point in one.
+        """
+        url = self._urls.pop(0)
+        if not error.transient:
+            if not self._urls:
+                raise error
+            return
+        self._urls.append(url)
+        self._failed = 1 if came >= _WORTH_ANOTHER_TRY else self._failed + 1
+        if self._failed >= self._limits.tries:
+            raise error
+        first, longest = timedelta(seconds=self._limits.first_pause), timedelta(seconds=self._limits.longest_pause)
+        pause = delay(self._failed, first=first, longest=longest, random=random.random())  # noqa: S311 - no secret
+        await asyncio.sleep(pause.total_seconds())
+
+
+def _continues(answer: Answer, size: int) -> bool:
     """Whether an answer goes on exactly where the partial file ends."""
-    return answer.status == _PARTIAL_CONTENT and answer.headers.get(hdrs.CONTENT_RANGE, "").startswith(f"bytes {size}-")
+    return answer.status == PARTIAL_CONTENT and answer.headers.get("content-range", "").startswith(f"bytes {size}-")
 
 
 def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
     on_bytes(-partial.size)
     partial.begin(_algorithms(wanted))
-
-
-def _refuse_longer(wanted: WantedFile, url: str, size: int) -> None:
-    if wanted.size is not None and size > wanted.size:
-        raise DownloadFailed(url, f"is larger than the {wanted.size} bytes that it should have")
 
 
 def _verified(wanted: WantedFile, url: str, content: bytes) -> str:
@@ -316,5 +319,5 @@ def _algorithms(wanted: WantedFile) -> set[str]:
 def _conditions(known: Mapping[str, Any] | None) -> dict[str, str]:
     if known is None:
         return {}
-    headers = {hdrs.IF_NONE_MATCH: known.get("etag"), hdrs.IF_MODIFIED_SINCE: known.get("last_modified")}
-    return {str(name): value for name, value in headers.items() if value}
+    headers = {_IF_NONE_MATCH: known.get("etag"), _IF_MODIFIED_SINCE: known.get("last_modified")}
+    return {name: value for name, value in headers.items() if value}

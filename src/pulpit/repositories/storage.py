@@ -58,7 +58,7 @@ class Partial:
     size: int
     hashes: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
         view = memoryview(data)
         for running in self.hashes.values():

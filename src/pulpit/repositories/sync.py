@@ -33,10 +33,10 @@ from pulpit.errors import PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.concurrency import in_parallel, in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.download import Downloads
-from pulpit.repositories.failures import DownloadFailed, public
 from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.storage import Storage, disk_errors
+from pulpit.repositories.transfer import DownloadFailed, public
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Importer
 from pulpit.store.units import Saved

@@ -1,17 +1,12 @@
-"""The short way for small files: plain answers come by it, and whatever is not plain comes in the general way."""
+"""Servers that answer in their own way, each asked once for each file."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pulpit.content.limits import Limits
-from pulpit.repositories.express import Express, Promise, _Line
 from support.mirror import Mirror, mirror
 from support.upstream import Answering, Behaviour, Upstream, redirect, running
 
@@ -82,9 +77,10 @@ def test_servers_that_answer_in_their_own_way_are_mirrored_too(upstream: Upstrea
 
     assert (outcome.result, outcome.added_count) == ("success", len(FILES))
     assert len(here.stored()) == len(FILES)
+    assert sorted(path for path in upstream.paths() if path in FILES) == sorted(FILES)  # A21: once each
 
 
-def test_a_redirect_is_followed_in_the_general_way(upstream: Upstream, here: Mirror) -> None:
+def test_a_redirect_is_followed(upstream: Upstream, here: Mirror) -> None:
     upstream.files["elsewhere"] = FILES["03.bin"]
     upstream.misbehave("03.bin", redirect("/elsewhere"))
     here.create("zoo", upstream.url)
@@ -131,7 +127,7 @@ def test_a_slow_server_has_the_time_that_the_least_speed_gives(upstream: Upstrea
     assert upstream.paths().count("05.bin") == 1
 
 
-def test_a_server_that_hangs_is_left_to_the_general_way(upstream: Upstream, here: Mirror) -> None:
+def test_a_server_that_hangs_is_said(upstream: Upstream, here: Mirror) -> None:
     def hang(answering: Answering) -> None:
         answering.upstream.released.wait(10)
         answering.hang_up()
@@ -144,46 +140,3 @@ def test_a_server_that_hangs_is_left_to_the_general_way(upstream: Upstream, here
 
     assert outcome.result == "failed"
     assert "did not answer within" in str(outcome.error_message)
-
-
-@pytest.mark.parametrize(
-    ("head", "promise"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 12", Promise(12, True)),
-        (b"HTTP/1.1 200\r\ncontent-length:12\r\nConnection: CLOSE", Promise(12, False)),
-        (b"HTTP/1.1 206 Partial\r\nContent-Length: 12", None),
-        (b"HTTP/1.1 2000 OK\r\nContent-Length: 12", None),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 12", None),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: +12", None),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nTransfer-Encoding: chunked", None),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Encoding: gzip", None),
-        (b"HTTP/1.1 200 OK", None),
-        (b"SSH-2.0-x", None),
-    ],
-)
-def test_only_plain_heads_promise_something(head: bytes, promise: Promise | None) -> None:
-    assert Promise.of(head) == promise
-
-
-@given(st.lists(st.binary(max_size=80)), st.integers(0, 100))
-def test_whatever_comes_a_body_has_the_wanted_size(pieces: list[bytes], size: int) -> None:
-    async def fed() -> bytes | None:
-        line = _Line()
-        line.connection_made(Mock())
-        answer = line.ask(b"", size, lambda: None)
-        for piece in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *pieces):
-            line.data_received(piece)
-        line.connection_lost(None)
-        return await answer
-
-    body = asyncio.run(fed())
-
-    assert body is None or body == b"".join(pieces)[:size]
-
-
-def test_what_is_no_request_line_is_not_sent() -> None:
-    async def asked(url: str) -> bytes | None:
-        return await Express(Limits(), {}, tls=True).content(url, 3, {})
-
-    for url in ("http://127.0.0.1:9/a b", "http://127.0.0.1:9/a\r\nX: y", "http://user@127.0.0.1:9/a"):
-        assert asyncio.run(asked(url)) is None
