@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pulpit.errors import InvalidValue
+from pulpit.text import shown
 from pulpit.topics import ANY_WORD, ANY_WORDS, matches, words
 
 SYNC_START: Final = "repo.sync.start"
@@ -133,6 +134,8 @@ def as_topic(pattern: str) -> str:
 
 def _pattern_complaint(pattern: str) -> str | None:
     parts = words(pattern)
+    if len(pattern) > MAX_TYPE_LENGTH:
+        return _too_long(pattern)
     if not _WILDCARDS & set(parts):
         return _complaint(pattern)
     if pattern != ANY_WORD and not _well_formed([part for part in parts if part not in _WILDCARDS]):
@@ -144,7 +147,9 @@ def _pattern_complaint(pattern: str) -> str | None:
 
 def _complaint(event_type: str) -> str | None:
     parts = event_type.split(".")
-    if len(event_type) > MAX_TYPE_LENGTH or not _well_formed(parts):
+    if len(event_type) > MAX_TYPE_LENGTH:
+        return _too_long(event_type)
+    if not _well_formed(parts):
         return _ill_formed(event_type)
     if event_type not in EVENT_TYPES and (parts[0] in OWN_ROOTS or len(parts) == 1):
         return f"{event_type!r} is unknown; the types are {_KNOWN}, and your own under another first word."
@@ -155,5 +160,9 @@ def _well_formed(parts: list[str]) -> bool:
     return all(_WORD.match(part) for part in parts)
 
 
+def _too_long(text: str) -> str:
+    return f"{shown(text, 60)!r} is longer than {MAX_TYPE_LENGTH} characters."
+
+
 def _ill_formed(text: str) -> str:
-    return f"{text[:MAX_TYPE_LENGTH]!r} is not words of letters, digits, '-' and '_' with dots between."
+    return f"{text!r} is not words of letters, digits, '-' and '_' with dots between."

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pulpit import backoff
 from pulpit.errors import InvalidValue
-from pulpit.events import EVENT_TYPES, check_event_types
+from pulpit.events import EVENT_TYPES, check_event_type, check_event_types
 from pulpit.ids import object_id, uuid7
 
 
@@ -69,3 +69,12 @@ def test_pauses_grow_to_a_limit_and_never_vanish(attempts: int, random: float) -
     pause = backoff.delay(attempts, first=first, longest=longest, random=random)
     assert first / 2 < pause <= longest
     assert pause <= first * 2 ** min(attempts - 1, 30)
+
+
+@pytest.mark.parametrize("text", ["build." + "x" * 195, "repo.sync." + "y" * 300, "build.*." + "x" * 200])
+def test_b16_a_type_that_is_too_long_is_told_so(text: str) -> None:
+    with pytest.raises(InvalidValue, match="is longer than 200 characters"):
+        check_event_types([text])
+    with pytest.raises(InvalidValue, match="is longer than 200 characters"):
+        check_event_type(text)
+    check_event_type("build." + "x" * 194)

@@ -12,6 +12,7 @@ way at a time, but only the oldest settles, so the position never passes an even
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery, Listener
 
 _BURY_AT_ONCE: Final = 500
+_LONGEST_ATTEMPT: Final = timedelta(minutes=1)
+"""What one attempt may take; with the longest pause it bounds how long so many attempts have taken before a restart."""
+_SAMPLES: Final = 100
 _NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
 
 _log = logging.getLogger(__name__)
@@ -56,6 +60,7 @@ class Cursor:
         writer: PositionWriter,
         *,
         clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random.random,
     ) -> None:
         self._listener: Final = listener
@@ -72,6 +77,11 @@ class Cursor:
         self._failures = listener.attempts
         self._failing_since = listener.failing_since
         self._parked = False
+        self._tried: Final = _Tried(listener.give_up_after, monotonic)
+        if self._failing_since:
+            by_the_clock = (clock() - self._failing_since).total_seconds()
+            most = listener.attempts * (pace.longest_retry + _LONGEST_ATTEMPT).total_seconds()
+            self._tried.note(reader.head, before=min(max(by_the_clock, 0), most))
         self._awake.set()
 
     @property
@@ -185,6 +195,7 @@ class Cursor:
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
+            self._tried.forget()
             await self._writer.recover(self._listener)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
@@ -198,13 +209,21 @@ class Cursor:
         return trouble
 
     async def _expired(self) -> list[Event]:
-        """The next events whose time is over: wanted, and the listener failing, for all of `give_up_after`."""
-        if self._failing_since is None:
+        """The next events whose time is over: wanted, and the listener failing, for all of `give_up_after`.
+
+        Both the world's clock and one that nobody sets must say so: when the first leaps ahead, nothing is given up.
+        """
+        tried_up_to = self._tried.up_to
+        if self._failing_since is None or tried_up_to <= self._read_to:
             return []
         since, patience = self._failing_since, timedelta(seconds=self._listener.give_up_after)
         latest = self._clock() - patience
         batch = await self._reader.next_batch(self._read_to, self._wanted, _BURY_AT_ONCE)
-        return list(takewhile(lambda event: max(since, event.occurred_at) <= latest, batch.events))
+        return list(
+            takewhile(
+                lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, batch.events
+            )
+        )
 
     async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
@@ -227,6 +246,7 @@ class Cursor:
     async def _note_failure(self, trouble: Retry) -> None:
         self._failures += 1
         self._failing_since = self._failing_since or self._clock()
+        self._tried.note(self._reader.head)
         extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
         _log.warning("delivery failed: %s", trouble.reason, extra=extra)
         await self._writer.fail(self._listener, trouble.reason)
@@ -247,6 +267,37 @@ class Cursor:
             await asyncio.wait(dropped)
         for task in dropped:
             _ = task.cancelled() or task.exception()  # seen, so that nobody complains
+
+
+class _Tried:
+    """Which events have been tried for as long as a listener's patience, by a clock that nobody sets.
+
+    At failures it is noted how far the log went, at most a hundred times in the patience: what was there so long ago
+    has been tried since.
+    """
+
+    def __init__(self, patience: float, monotonic: Callable[[], float]) -> None:
+        self._patience: Final = patience
+        self._monotonic: Final = monotonic
+        self._heads: Final[deque[tuple[float, int]]] = deque()
+
+    def note(self, head: int, *, before: float = 0) -> None:
+        """Note a failure; `before` is for how many seconds there have been failures before this one."""
+        now = self._monotonic()
+        if not self._heads or now - self._heads[-1][0] >= self._patience / _SAMPLES:
+            self._heads.append((now - before, head))
+
+    def forget(self) -> None:
+        """Begin anew: the listener takes events again."""
+        self._heads.clear()
+
+    @property
+    def up_to(self) -> int:
+        """The number of the last event that has been tried for long enough, 0 if none has."""
+        began = self._monotonic() - self._patience
+        while len(self._heads) > 1 and self._heads[1][0] <= began:
+            self._heads.popleft()
+        return self._heads[0][1] if self._heads and self._heads[0][0] <= began else 0
 
 
 def _letters(event: Event, outcome: Outcome) -> list[NewDeadLetter]:

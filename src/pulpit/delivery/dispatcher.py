@@ -7,6 +7,7 @@ that wants nothing costs nothing.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -45,11 +46,20 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """The running delivery engine."""
 
-    def __init__(self, database: Database, types: NotifierTypes, clock: Clock, *, me: Instance = _ALONE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        types: NotifierTypes,
+        clock: Clock,
+        *,
+        me: Instance = _ALONE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Prepare; `me` is this server where several share the database."""
         self._database: Final = database
         self._types: Final = types
         self._clock: Final = clock
+        self._monotonic: Final = monotonic
         self._writer: Final = PositionWriter(database, clock)
         self._cursors: Final[dict[str, tuple[Listener, Cursor, asyncio.Task[None]]]] = {}
         self._known: dict[str, int] = {}
@@ -152,7 +162,9 @@ class Dispatcher:
         notifier_type = self._types[listener.notifier_type_id]
         notifier = notifier_type.open(listener.notifier_config)
         pace = self._types.pace(listener.notifier_type_id, listener.notifier_config)
-        cursor = Cursor(listener, notifier, pace, self._reader, self._writer, clock=self._clock)
+        cursor = Cursor(
+            listener, notifier, pace, self._reader, self._writer, clock=self._clock, monotonic=self._monotonic
+        )
         task = asyncio.create_task(self._keep_going(listener, cursor))
         self._cursors[listener.id] = (listener, cursor, task)
         for pattern in listener.event_types:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -90,6 +91,7 @@ class House:
         self.database, self._wakeups = database, wakeups
         self.story = Story()
         self.now: Callable[[], datetime] = system_clock
+        self.monotonic: Callable[[], float] = time.monotonic
 
     def listener(self, *event_types: str, name: str = "one", give_up_after: int = 3600) -> str:
         with self.database.write() as tx:
@@ -108,7 +110,12 @@ class House:
     @contextlib.asynccontextmanager
     async def delivering(self) -> Any:
         kinds = NotifierTypes({"story": self.story})
-        dispatcher = Dispatcher(self.database, kinds, lambda: self.now())  # noqa: PLW0108 - `now` changes in a test
+        dispatcher = Dispatcher(
+            self.database,
+            kinds,
+            lambda: self.now(),  # noqa: PLW0108 - `now` changes in a test
+            monotonic=lambda: self.monotonic(),  # noqa: PLW0108 - so does this
+        )
         with self._wakeups.handled_by(dispatcher.wakeup_handlers):
             task = asyncio.create_task(dispatcher.run())
             try:
@@ -243,12 +250,61 @@ def test_what_fails_for_longer_than_give_up_after_becomes_dead_letters_in_order(
             await until(lambda: house.state(listener_id).attempts >= 2)
             assert house.letters(listener_id) == []
             house.now = lambda: system_clock() + timedelta(seconds=61)
+            house.monotonic = lambda: time.monotonic() + 61
             await until(lambda: [number for number, _ in house.letters(listener_id)] == [1, 2, 3, 4])
             fifth = await asyncio.to_thread(fire_one, house.database)
             await until(lambda: fifth.number in house.story.numbers())
 
     asyncio.run(story())
     assert all("down" in reason for _, reason in house.letters(listener_id))
+
+
+def test_c9_a_clock_that_leaps_ahead_gives_nothing_up(house: House) -> None:
+    house.story.answer = lambda _: Retry(reason="down")
+    listener_id = house.listener(give_up_after=60)
+
+    async def story() -> None:
+        for _ in range(3):
+            fire_one(house.database)
+        async with house.delivering():
+            await until(lambda: house.state(listener_id).attempts >= 2)
+            house.now = lambda: system_clock() + timedelta(hours=2)
+            before = house.state(listener_id).attempts
+            await until(lambda: house.state(listener_id).attempts >= before + 3)
+            assert house.letters(listener_id) == []
+            late = await asyncio.to_thread(fire_one, house.database)
+            house.monotonic = lambda: time.monotonic() + 61  # the first three have been tried for so long, `late` not
+            house.now = lambda: system_clock() + timedelta(hours=4)
+            await until(lambda: [number for number, _ in house.letters(listener_id)] == [1, 2, 3])
+            await until(lambda: late.number in house.story.numbers())
+
+    asyncio.run(story())
+
+
+def test_c9_what_failed_before_a_restart_counts_by_its_attempts(house: House) -> None:
+    house.story.answer = lambda _: Retry(reason="down")
+    listener_id = house.listener(give_up_after=3600)
+    fire_one(house.database)
+
+    async def fail(attempts: int) -> None:
+        async with house.delivering():
+            before = house.state(listener_id).attempts
+            await until(lambda: house.state(listener_id).attempts >= before + attempts)
+
+    asyncio.run(fail(2))
+    house.now = lambda: system_clock() + timedelta(days=20)  # the server starts with a clock that is wrong
+    asyncio.run(fail(3))
+    assert house.letters(listener_id) == []
+    with house.database.write() as tx:
+        for _ in range(60):  # an hour of attempts that took a minute each
+            listeners.fail(tx, listener_id, "down", now=house.now())
+
+    async def story() -> None:
+        async with house.delivering():
+            await until(lambda: house.letters(listener_id) != [])
+
+    asyncio.run(story())
+    assert [number for number, _ in house.letters(listener_id)] == [1]
 
 
 def test_a_changed_listener_goes_on_with_its_new_wish_from_where_it_was(house: House) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pulpit.errors import InvalidValue
 from pulpit.intervals import span_seconds
+from pulpit.text import shown
 
 KEYS: Final = ("subject", "addresses", "digest")
 PLACEHOLDERS: Final = frozenset({"event_type", "repo_id", "result"})
@@ -81,8 +82,12 @@ def _addresses(given: object) -> tuple[str, ...]:
     if not isinstance(given, list | tuple) or not 1 <= len(given) <= MOST_ADDRESSES:
         raise _invalid(f"addresses must be a list of 1 to {MOST_ADDRESSES} mail addresses")
     for address in given:
+        if isinstance(address, str) and len(address) > LONGEST_ADDRESS:
+            raise _invalid(
+                f"addresses: {shown(address, 60)!r} is no mail address: longer than {LONGEST_ADDRESS} characters"
+            )
         if not is_address(address):
-            raise _invalid(f"addresses: {str(address)[:100]!r} is no mail address such as joe@example.com")
+            raise _invalid(f"addresses: {shown(str(address), 100)!r} is no mail address such as joe@example.com")
     return tuple(dict.fromkeys(given))
 
 
