@@ -83,7 +83,7 @@ def test_a_unit_that_was_removed_by_hand_comes_back_with_the_next_sync(here: Mir
 
 
 def test_a_copied_unit_is_held_by_both_and_no_orphan(here: Mirror) -> None:
-    copied = asyncio.run(copy_units(here.context, "zoo", "farm", ["iso"], lambda _: True))
+    copied = asyncio.run(copy_units(here.context, "zoo", "farm", ["iso"], lambda _: True, {}))
 
     assert len(copied) == 2
     assert here.names("farm") == ["a.iso", "b.iso"]

@@ -6,56 +6,70 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _PYTHON = "/usr/bin/python3"
 _SCRIPT = """
 import json, os, sys
-import dnf
-
-url, folder, download = sys.argv[1], sys.argv[2], sys.argv[3] == "download"
-base = dnf.Base()
-conf = base.conf
-conf.cachedir, conf.persistdir, conf.installroot, conf.logdir = (f"{folder}/{name}" for name in ("c", "p", "r", "l"))
-os.makedirs(conf.logdir)
-conf.reposdir, conf.plugins, conf.gpgcheck, conf.retries, conf.timeout = [], False, False, 1, 10
-conf.substitutions.update(releasever="1", basearch="x86_64", arch="x86_64")
-conf.optional_metadata_types = ["filelists"] if hasattr(conf, "optional_metadata_types") else None
-repo = base.repos.add_new_repo("zoo", conf, baseurl=[url], skip_if_unavailable=False)
-repo.load_metadata_other = True
-base.fill_sack(load_system_repo=False, load_available_repos=True)
-base.read_comps(arch_filter=False)
-found = {"packages": {}, "groups": [], "environments": [], "advisories": [], "modules": [], "broken": {}}
-chosen = list(base.sack.query(flags=1))
+import dnf, hawkey
 
 def named(package):
     return f"{package.name}-{package.epoch}:{package.version}-{package.release}.{package.arch}"
 
-for package in chosen:
-    found["packages"].setdefault(named(package), []).append({
+def described(package):
+    return {
         "summary": package.summary, "files": sorted(package.files),
         "requires": sorted(map(str, package.requires)), "provides": sorted(map(str, package.provides)),
         "changelogs": [[entry["author"], entry["text"]] for entry in package.changelogs],
-    })
-if base.comps:
-    found["groups"] = sorted((g.id, g.ui_name, sorted(p.name for p in g.packages_iter())) for g in base.comps.groups)
-    found["environments"] = sorted(e.id for e in base.comps.environments)
-found["advisories"] = sorted({a.id for p in chosen for a in p.get_advisories(7)})
-container = base._moduleContainer
-if container:
-    found["modules"] = sorted(m.getFullIdentifier() for m in container.getModulePackages())
-if download:
+    }
+
+def group(of_comps):
+    return [of_comps.id, of_comps.ui_name, sorted(package.name for package in of_comps.packages_iter())]
+
+def read(url, folder, download):
+    base = dnf.Base()
+    conf = base.conf
+    conf.cachedir, conf.persistdir, conf.installroot, conf.logdir = (f"{folder}/{name}" for name in "cprl")
+    os.makedirs(conf.logdir)
+    conf.reposdir, conf.plugins, conf.gpgcheck, conf.retries, conf.timeout = [], False, False, 1, 10
+    conf.substitutions.update(releasever="1", basearch="x86_64", arch="x86_64")
+    repo = base.repos.add_new_repo("zoo", conf, baseurl=[url], skip_if_unavailable=False)
+    repo.load_metadata_other = True
+    base.fill_sack(load_system_repo=False, load_available_repos=True)
+    base.read_comps(arch_filter=False)
+    chosen = list(base.sack.query(flags=1))
+    found = {"packages": {}, "broken": {}, "groups": [], "environments": [], "modules": []}
     for package in chosen:
-        key = named(package)
+        found["packages"].setdefault(named(package), []).append(described(package))
+    if base.comps:
+        found["groups"] = sorted(map(group, base.comps.groups))
+        found["environments"] = sorted(environment.id for environment in base.comps.environments)
+    every = hawkey.EQ | hawkey.GT | hawkey.LT
+    found["advisories"] = sorted({advisory.id for package in chosen for advisory in package.get_advisories(every)})
+    if base._moduleContainer:
+        found["modules"] = sorted(module.getFullIdentifier() for module in base._moduleContainer.getModulePackages())
+    for package in chosen if download else ():
         try:
             base.download_packages([package])
             with open(package.localPkg(), "rb") as file:
                 assert file.read(4) == bytes.fromhex("edabeedb")
-            found["broken"].setdefault(key, False)
-            found["broken"][key] = False
+            found["broken"][named(package)] = False
         except Exception as error:
-            found["broken"].setdefault(key, str(error))
-print(json.dumps(found))
+            found["broken"].setdefault(named(package), str(error))
+    return found
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        try:
+            result = read(**asked)
+        except BaseException as error:
+            result = {"error": f"{type(error).__name__}: {error}"}
+        with open(asked["folder"] + "/result", "w") as file:
+            json.dump(result, file)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
@@ -81,11 +95,39 @@ def missing() -> str | None:
     return "the system's Python has no dnf (Debian: apt install dnf)"
 
 
+class Reader:
+    """A process with dnf in it, which reads each repository in a child of its own: dnf may abort."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [_PYTHON, "-c", _SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def read(self, url: str, *, download: bool = False) -> Seen:
+        """Have dnf read a repository, and download its packages."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with tempfile.TemporaryDirectory(prefix="dnf-") as folder:
+            self._process.stdin.write(json.dumps({"url": url, "folder": folder, "download": download}) + "\n")
+            self._process.stdin.flush()
+            status = int(self._process.stdout.readline())
+            if status:
+                return Seen({}, error=f"dnf ended with {status}")
+            found = json.loads((Path(folder) / "result").read_text())
+        return Seen(found, error=found.get("error", ""))
+
+
 def read(url: str, *, download: bool = False) -> Seen:
-    """Have dnf read a repository, and download its packages."""
-    with tempfile.TemporaryDirectory(prefix="dnf-") as folder:
-        command = [_PYTHON, "-c", _SCRIPT, url, folder, "download" if download else ""]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    if ended.returncode:
-        return Seen({}, error=f"{ended.returncode}: {ended.stderr[-2000:]}")
-    return Seen(json.loads(ended.stdout.strip().splitlines()[-1]))
+    """The same, once."""
+    with Reader() as reader:
+        return reader.read(url, download=download)

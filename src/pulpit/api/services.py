@@ -57,6 +57,15 @@ class Plugins:
             raise InvalidValue("importer_type_id", f"there is no importer {importer_type_id!r}.")
         found.check_importer_config(config)
 
+    def check_copy_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
+        """Refuse options of a copy that the type of the target does not know.
+
+        Raises:
+            InvalidValue: an option must have another value.
+            UnsupportedValue: nobody knows it.
+        """
+        self._by_type[importer_type_id].check_copy_config(config)
+
     def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
         """Refuse a configuration that cannot work.
 

@@ -129,6 +129,17 @@ class Iso:
             raise InvalidValue("name", f"it {name_flaw(name) if isinstance(name, str) else 'must be text'}.")
         return _unit(StoredFile(relative_path=name, sha256=file.sha256, size=file.size), "", metadata)
 
+    def check_copy_config(self, config: Config) -> None:
+        """There are no options."""
+        feed.check_keys(config, {})
+
+    def copied_along(
+        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
+    ) -> Collection[str]:
+        """Nothing."""
+        del chosen, source, target, config
+        return ()
+
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one file of a name."""
         del type_id

@@ -350,6 +350,23 @@ class ContentType(Protocol):
             InvalidValue: key and file do not fit each other.
         """
 
+    def check_copy_config(self, config: Config) -> None:
+        """Refuse options of a copy into such a repository that are not known.
+
+        Raises:
+            InvalidValue: an option must have another value.
+            UnsupportedValue: nobody knows it.
+        """
+
+    def copied_along(
+        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
+    ) -> Collection[str]:
+        """The ids of further units of the source that a copy of those chosen takes along; called in a thread.
+
+        Raises:
+            WorkFailed: that cannot be found out.
+        """
+
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """The slot of a unit; see `WantedUnit`."""
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
+from pulpit.content.port import Config
 from pulpit.errors import InvalidValue
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
+from pulpit.repositories.publish import HeldContent, stored
 from pulpit.store import repositories, units
 from pulpit.store.units import Held, Unit
 
@@ -14,16 +16,22 @@ Chooses = Callable[[Held], bool]
 """Whether a unit is meant."""
 
 
-async def copy_units(
-    context: TaskContext, source_id: str, target_id: str, type_ids: Sequence[str] | None, chosen: Chooses
+async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
+    context: TaskContext,
+    source_id: str,
+    target_id: str,
+    type_ids: Sequence[str] | None,
+    chosen: Chooses,
+    options: Config,
 ) -> list[Unit]:
-    """Let a repository hold units of another too; returns those that were chosen.
+    """Let a repository hold units of another too; returns those that were chosen, and those that went along.
 
     Raises:
         MissingResource: a repository, or the target's importer, does not exist.
-        InvalidValue: the target holds units of other types.
+        InvalidValue: the target holds units of other types, or an option cannot be as it is.
+        UnsupportedValue: nobody knows an option.
     """
-    return await in_thread(_copy, context, source_id, target_id, type_ids, chosen)
+    return await in_thread(_copy, context, source_id, target_id, type_ids, chosen, options)
 
 
 async def remove_units(
@@ -37,13 +45,24 @@ async def remove_units(
     return await in_thread(_remove, context, repo_id, type_ids, chosen)
 
 
-def _copy(
-    context: TaskContext, source_id: str, target_id: str, type_ids: Sequence[str] | None, chosen: Chooses
+def _copy(  # noqa: PLR0917 - as above
+    context: TaskContext,
+    source_id: str,
+    target_id: str,
+    type_ids: Sequence[str] | None,
+    chosen: Chooses,
+    options: Config,
 ) -> list[Unit]:
     content_type = context.importers_type(target_id)
+    content_type.check_copy_config(options)
+    with context.database.read() as connection:
+        wanted = [held for held in units.held(connection, source_id, type_ids) if chosen(held)]
+        source, target = HeldContent(connection, source_id), HeldContent(connection, target_id)
+        along = content_type.copied_along(list(map(stored, wanted)), source, target, options)
+    ids = {held.unit.id for held in wanted} | set(along)
     with context.database.write() as tx:
         units.lock_artifacts(tx)
-        found = _chosen(tx.connection, source_id, type_ids, chosen)
+        found = _chosen(tx.connection, source_id, None, lambda held: held.unit.id in ids)
         strange = sorted({unit.type_id for unit in found} - set(content_type.unit_type_ids))
         if strange:
             raise InvalidValue("source_repo_id", f"{target_id} holds no units of type {', '.join(strange)}.")

@@ -158,7 +158,7 @@ class _Run:
         """Lay out one snapshot of the content, and answer what it is a snapshot of."""
         with self._database.read() as connection:
             state = self._state(connection)
-            content = _Content(connection, self._distributor.repo_id, self._counted)
+            content = HeldContent(connection, self._distributor.repo_id, self._counted)
             self._progress.totals = dict(content.counts)
             self._progress.units_total = sum(content.counts.values())
             new = NewTree(tree, self._storage, stop)
@@ -242,11 +242,14 @@ def summary_of(report: Any) -> dict[str, Any]:
     return report if isinstance(report, dict) else {"steps": report}
 
 
-class _Content:
+class HeldContent:
     """What a repository holds; it is the `Content` of the port."""
 
     def __init__(
-        self, connection: Connection, repo_id: str, counted: Callable[[Iterator[Held]], Iterator[StoredUnit]]
+        self,
+        connection: Connection,
+        repo_id: str,
+        counted: Callable[[Iterator[Held]], Iterator[StoredUnit]] = lambda every: map(stored, every),
     ) -> None:
         self._connection: Final = connection
         self._repo_id: Final = repo_id

@@ -124,7 +124,8 @@ async def copy_chosen_units(work: Work) -> Completion:
     """Let a repository hold units of another."""
     arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
-    copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted)
+    options = arguments.get("override_config") or {}
+    copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted, options)
     return Completion(state=tasks.FINISHED, result=_successful(copied))
 
 

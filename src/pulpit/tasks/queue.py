@@ -124,7 +124,14 @@ def import_upload(tx: Transaction, repo_id: str, unit: dict[str, Any], *, login:
 
 
 def copy_units(
-    tx: Transaction, repo_id: str, source_repo_id: str, unit_ids: Sequence[str], *, login: str | None, clock: Clock
+    tx: Transaction,
+    repo_id: str,
+    source_repo_id: str,
+    unit_ids: Sequence[str],
+    override_config: dict[str, Any] | None,
+    *,
+    login: str | None,
+    clock: Clock,
 ) -> Task:
     """Queue the copying of units, which were chosen before, into a repository.
 
@@ -133,7 +140,12 @@ def copy_units(
     """
     repositories.get(tx.connection, repo_id)
     repositories.get(tx.connection, source_repo_id)
-    arguments = {"repo_id": repo_id, "source_repo_id": source_repo_id, "unit_ids": list(unit_ids)}
+    arguments = {
+        "repo_id": repo_id,
+        "source_repo_id": source_repo_id,
+        "unit_ids": list(unit_ids),
+        "override_config": override_config,
+    }
     tags = [repository_tag(source_repo_id), action_tag("associate")]
     return _add(tx, clock, login, _on_repository(COPY_UNITS, arguments, tags))
 

@@ -42,9 +42,13 @@ def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) 
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         repositories.get(connection, source)
+        importer = repositories.importer(connection, repo_id)
+        services.plugins.check_copy_config(importer.importer_type_id, body.override_config or {})
         chosen = find_ids(connection, source, wanted)
     with services.database.write() as tx:
-        task = queue.copy_units(tx, repo_id, source, chosen, login=user.login, clock=services.clock)
+        task = queue.copy_units(
+            tx, repo_id, source, chosen, body.override_config, login=user.login, clock=services.clock
+        )
     return queued(task)
 
 

@@ -127,6 +127,17 @@ class Python:
         unit.metadata["upload_time"] = iso_micro(self._clock())
         return unit
 
+    def check_copy_config(self, config: Config) -> None:
+        """There are no options."""
+        feed.check_keys(config, {})
+
+    def copied_along(
+        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
+    ) -> Collection[str]:
+        """Nothing."""
+        del chosen, source, target, config
+        return ()
+
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one file of a name."""
         del type_id

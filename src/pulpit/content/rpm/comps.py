@@ -17,7 +17,7 @@ HEAD: Final = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     '<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">\n<comps>\n'
 )
-_KINDS: Final = ("mandatory", "default", "optional", "conditional")
+KINDS: Final = ("mandatory", "default", "optional", "conditional")
 _LANGUAGE: Final = "xml:lang"
 _MOST_ORDER: Final = 9  # digits
 
@@ -47,7 +47,7 @@ def _described(element: Element) -> dict[str, Any]:
 
 
 def _group(element: Element) -> dict[str, Any]:
-    packages: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+    packages: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for entry in element.iterfind("packagelist/packagereq"):
         kind = entry.get("type") or "mandatory"
         if kind in packages and entry.text:

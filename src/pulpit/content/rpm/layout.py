@@ -14,7 +14,7 @@ from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
 from pulpit.content.rpm import comps, modules, packages, repomd, treeinfo, updateinfo
 from pulpit.content.rpm.elements import text_of
-from pulpit.content.rpm.lists import createrepo
+from pulpit.content.rpm.lists import HEADS, TAILS, createrepo
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import FILE, Written
 from pulpit.errors import WorkFailed
@@ -22,12 +22,6 @@ from pulpit.text import shown
 
 KEY_FILE: Final = "RPM-GPG-KEY"
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
-_HEADS: Final = {
-    "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
-    "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
-    "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
-}
-_TAILS: Final = {"primary": "</metadata>\n", "filelists": "</filelists>\n", "other": "</otherdata>\n"}
 _LEVEL: Final = 6
 _WORTH_PACKING: Final = 128 * KIB
 
@@ -83,8 +77,8 @@ class _Publishing:
         with ExitStack() as outer:
             databases = outer.enter_context(_sqlite_lists()) if self._with_sqlite else None
             with ExitStack() as stack:
-                lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in _HEADS}
-                for name, head in _HEADS.items():
+                lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in HEADS}
+                for name, head in HEADS.items():
                     lists[name](f'{_XML}{head} packages="{count}">\n')
                 left = count
                 for unit in self._content.of(*types):
@@ -92,7 +86,7 @@ class _Publishing:
                     placed = self._package(unit, lists)
                     if databases:
                         databases.add(placed)
-                for name, tail in _TAILS.items():
+                for name, tail in TAILS.items():
                     lists[name](tail)
                 if left:
                     raise WorkFailed("The repository changed while it was published; publish it again.")

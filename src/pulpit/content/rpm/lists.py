@@ -24,6 +24,12 @@ CREATEREPO: Final = "createrepo_c"
 MOST_ENTRY: Final = 64 * MIB
 """Bytes that one package may take in a list."""
 ROOTS: Final = {"primary": "metadata", "filelists": "filelists", "other": "otherdata"}
+HEADS: Final = {
+    "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
+    "filelists": '<filelists xmlns="http://linux.duke.edu/metadata/filelists"',
+    "other": '<otherdata xmlns="http://linux.duke.edu/metadata/other"',
+}
+TAILS: Final = {"primary": "</metadata>\n", "filelists": "</filelists>\n", "other": "</otherdata>\n"}
 
 _WINDOW: Final = 4 * MIB
 """How much is searched at a time, for the interpreter's lock is held meanwhile."""

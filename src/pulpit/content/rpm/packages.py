@@ -166,14 +166,13 @@ def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> It
 
 
 def completed(unit: PartlyListed, path: Path) -> WantedUnit:
-    """The unit with what the package itself says; as it is listed if the file is not that package."""
+    """The unit with the files and changes that the package itself names; as it is listed if the file is another one."""
     name = unit.files[0].relative_path
     package = _of_file(path, name)
     if package is None or _slot_of(package) != unit.slot:
         return unit
     package.checksum_type, package.pkgId = unit.key["checksumtype"], unit.key["checksum"]
-    package.time_file = package.time_build
-    return replace(unit, detail=_detail(package, name))
+    return replace(unit, detail=_detail(package, name, zlib.decompress(unit.detail).decode().partition("\0")[0]))
 
 
 def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: int) -> WantedUnit:
@@ -373,13 +372,13 @@ def _unit(package: Any, name: str, urls: tuple[str, ...]) -> WantedUnit:
         metadata=_metadata(package, name),
         files=(WantedFile(relative_path=name, urls=urls, checksum=checksum, size=package.size_package or None),),
         slot=slot(key),
-        detail=_detail(package, name),
+        detail=_detail(package, name, createrepo().xml_dump_primary(package)),
     )
 
 
-def _detail(package: Any, name: str) -> bytes:
+def _detail(package: Any, name: str, primary: str) -> bytes:
     cr = createrepo()
-    xml = "\0".join((cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
+    xml = "\0".join((primary, cr.xml_dump_filelists(package), cr.xml_dump_other(package)))
     packed = xml.encode()
     if len(packed) > MOST_ENTRY or xml.count("\0") != 2:  # noqa: PLR2004 - between three entries
         raise BadFeed(f"The package {shown(name)!r} is refused: the lists say too much of it.")

@@ -22,6 +22,7 @@ from pulpit.content.port import (
 )
 from pulpit.content.rpm import (
     comps,
+    dependencies,
     elements,
     layout,
     modules,
@@ -135,6 +136,14 @@ class Yum:
         if unit.type_id != type_id:
             raise InvalidValue("unit_type_id", f"the uploaded file is of type {unit.type_id}.")
         return unit
+
+    def check_copy_config(self, config: Config) -> None:
+        feed.check_keys(config, dependencies.OPTIONS)
+
+    def copied_along(
+        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
+    ) -> Collection[str]:
+        return dependencies.copied_along(chosen, source, target, config)
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """What a repository holds once: a version of a package, an erratum, a group and so on of an id."""

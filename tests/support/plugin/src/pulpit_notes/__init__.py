@@ -96,6 +96,17 @@ class Notes:
             raise InvalidValue("name", "it must be a file's name.")
         return _unit(name, file.sha256, "", metadata)
 
+    def check_copy_config(self, config: Config) -> None:
+        """There are no options."""
+        feed.check_keys(config, {})
+
+    def copied_along(
+        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
+    ) -> Collection[str]:
+        """Nothing."""
+        del chosen, source, target, config
+        return ()
+
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one note of a name."""
         del type_id
