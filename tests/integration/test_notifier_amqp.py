@@ -15,6 +15,7 @@ from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue
+from support.broker_thread import broker_thread
 from support.happenings import event
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
@@ -197,3 +198,43 @@ def test_a_configuration_that_cannot_work_is_refused_when_it_is_given(config: di
     with pytest.raises(InvalidValue) as caught:
         Amqp091(Publisher(parse_all("amqp://127.0.0.1", "test")), "amq.topic").check_config(config)
     assert caught.value.property_names == ["notifier_config"]
+
+
+def test_an_idle_notifier_makes_the_exchange_again_when_a_broker_that_keeps_nothing_comes_back() -> None:
+    """D9: subscribers can bind before the next event."""
+    port = free_port()
+
+    def is_there() -> bool:
+        try:
+            with pika.BlockingConnection(pika.URLParameters(f"amqp://127.0.0.1:{port}")) as connection:
+                connection.channel().exchange_declare("pulp", passive=True)
+        except pika.exceptions.AMQPError:
+            return False
+        return True
+
+    async def story() -> None:
+        async with notifier({"exchange": "pulp"}, f"amqp://127.0.0.1:{port}") as opened:
+            with broker_thread(port=port):
+                await opened.prepare()
+                assert await asyncio.to_thread(is_there)
+            with broker_thread(port=port):
+                while not await asyncio.to_thread(is_there):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_a_user_without_the_right_to_configure_publishes_to_what_is_there(broker: RabbitMQ) -> None:
+    """B9."""
+    broker.control("add_user", "writer", "writer")
+    broker.control("set_permissions", "writer", "^$", ".*", ".*")
+    url = broker.url.replace("guest:guest", "writer:writer")
+    (outcome,) = deliver({"exchange": "theirs"}, url)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason.startswith("The exchange theirs is missing and this user may not make it (")
+    with channel(broker) as ours:
+        ours.exchange_declare("theirs", "topic", durable=True)
+        ours.queue_declare("theirs")
+        ours.queue_bind("theirs", "theirs", "#")
+        assert deliver({"exchange": "theirs"}, url) == [DELIVERED] * 3
+        assert ours.queue_declare("theirs", passive=True).method.message_count == 3

@@ -341,3 +341,33 @@ def test_a_log_in_that_is_refused_is_said_without_the_password() -> None:
             assert outcome.reason == f"The broker at 127.0.0.1:{broker.port} cannot be used: The login was refused."
 
     run(story)
+
+
+def test_an_idle_notifier_makes_the_exchange_again_when_a_broker_that_keeps_nothing_comes_back() -> None:
+    """D9: subscribers can bind before the next event."""
+
+    async def story() -> None:
+        qpid: dict[str, Any] = {"properties": {"product": "qpid-cpp"}, "port": free_port()}
+        async with peer(**qpid) as broker, notifier(broker.port) as opened:
+            await opened.prepare()
+            wanted = Terminus(address="pulp", capabilities=ON_DEMAND, properties=TOPIC)
+            assert broker.targets == [wanted]
+            await broker.stop()
+            async with peer(**qpid) as again:
+                while not again.targets:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+                assert again.targets == [wanted]
+
+    run(story)
+
+
+def test_one_that_began_before_the_broker_makes_the_exchange_too() -> None:
+    async def story() -> None:
+        port = free_port()
+        async with notifier(port) as opened:
+            await opened.prepare()
+            async with peer(port=port) as broker:
+                while not broker.targets:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+
+    run(story)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pulpit.amqp.amqp10 import message, sasl
 from pulpit.amqp.amqp10.codec import Symbol, Symbols, Ubyte
 from pulpit.amqp.amqp10.engine import Setup
-from pulpit.amqp.amqp10.links import Arrived, Closed, Link, Opened, Receiver
+from pulpit.amqp.amqp10.links import Arrived, Closed, CreditChanged, Link, Opened, Receiver
 from pulpit.amqp.amqp10.message import Message
 from pulpit.amqp.amqp10.sasl import LoginFailed
 from pulpit.amqp.amqp10.types import ACCEPTED, Condition, Outcome, Terminus
@@ -40,7 +40,21 @@ class Peer:
     logins: list[tuple[str, str]] = field(default_factory=list)
     """Mechanism and user."""
     hostnames: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Container and name of every link."""
+    sources: list[Terminus] = field(default_factory=list)
+    outgoing: list[Message] = field(default_factory=list)
+    """What a client gets that receives."""
     talking: set["asyncio.Task[None]"] = field(default_factory=set)
+    server: asyncio.Server | None = None
+
+    async def stop(self) -> None:
+        """End every connection, and take none any more."""
+        if self.server:
+            self.server.close()
+        for task in self.talking:
+            task.cancel()
+        await asyncio.gather(*self.talking, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -56,15 +70,13 @@ async def peer(tls: ssl.SSLContext | None = None, **does: Any) -> AsyncIterator[
             await _Visit(one, reader, writer).talk()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, "127.0.0.1", one.port, ssl=tls)
     one.port = server.sockets[0].getsockname()[1]
+    one.server = server
     try:
         yield one
     finally:
-        server.close()
-        for task in one.talking:
-            task.cancel()
-        await asyncio.gather(*one.talking, return_exceptions=True)
+        await one.stop()
 
 
 class _Visit:
@@ -72,6 +84,7 @@ class _Visit:
 
     def __init__(self, one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._peer, self._reader, self._writer = one, reader, writer
+        self._container = ""
         self._engine = ServerEngine(Setup(container="peer", properties=one.properties))
 
     async def talk(self) -> None:
@@ -109,13 +122,17 @@ class _Visit:
     async def _answer(self) -> None:
         for event in self._engine.events():
             match event:
-                case Opened():
+                case Opened(container=container):
+                    self._container = container
                     self._peer.hostnames.append(self._engine.hostname)
                     self._engine.open()
                 case Asked(link=link):
                     self._attached(link)
                 case Arrived(link=link, number=number, message=data):
                     self._judge(link, number, message.decode(data))
+                case CreditChanged(link=link):
+                    while self._peer.outgoing and link.credit > 0:
+                        link.send(message.encode(self._peer.outgoing.pop(0)))
                 case Closed():
                     pass
                 case _:
@@ -126,6 +143,8 @@ class _Visit:
     def _attached(self, link: Link) -> None:
         target = link.target or Terminus()
         self._peer.targets.append(target)
+        self._peer.sources.append(link.source or Terminus())
+        self._peer.links.append((self._container, link.name))
         condition = self._peer.attach(target)
         if condition:
             refuse(link, condition)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import secrets
 import signal
 import socket
 import ssl
@@ -217,7 +218,9 @@ def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLConte
     if not addresses[0].speaks_10:
         return Publisher(addresses, tls, by_certificate=by_certificate)
     proton.load()  # says at the start, and not at the first event, that it is not there
-    settings_10 = ClientSettings(name="pulpit-events", context=tls, by_certificate=by_certificate)
+    settings_10 = ClientSettings(
+        name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate
+    )
     return Publisher10(addresses, settings_10, profile=section.profile, template=section.address)
 
 

@@ -7,6 +7,7 @@ Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds 
 
 import asyncio
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -82,7 +83,7 @@ class Amqp10Source:
             SubscriptionRefused: credentials, certificate, permission, queue or protocol are refused.
         """
         try:
-            connection = await client.connect(self._over_091.address, self._settings())
+            connection = await client.connect(self._over_091.address, self._settings(binding))
         except Lost as lost:
             raise self._judged(lost) from None
         try:
@@ -96,9 +97,11 @@ class Amqp10Source:
         self._doubts.clear()
         return line
 
-    def _settings(self) -> ClientSettings:
+    def _settings(self, binding: Binding) -> ClientSettings:
+        """How to connect: brokers know a durable subscription by container and link, and want others to be unique."""
         over_091 = self._over_091
-        return ClientSettings(name=over_091.name, context=over_091.context, by_certificate=over_091.by_certificate)
+        name = binding.queue or f"{over_091.name}-{secrets.token_hex(4)}"
+        return ClientSettings(name=name, context=over_091.context, by_certificate=over_091.by_certificate)
 
     async def _subscribed(self, connection: Connection, binding: Binding, tell: Tell) -> Line:
         profile = self._recognised(connection.remote)

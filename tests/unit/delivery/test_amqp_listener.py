@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
 from pulpit.amqp.amqp10 import message as codec
-from pulpit.delivery.notifiers.amqp_listener import message, properties
+from pulpit.delivery.notifiers.amqp_listener import delivered, message, properties, routing_key
+from pulpit.delivery.notifiers.port import DELIVERED
 from pulpit.events import own_trace
 from support.happenings import event
 
@@ -56,3 +58,28 @@ def test_the_bytes_are_pikas_but_for_the_width_of_numbers() -> None:
     theirs = BasicProperties(**vars(ours))
     theirs.headers = {**ours.headers}
     assert b"".join(ours.encode()) == b"".join(theirs.encode())
+
+
+@pytest.mark.parametrize(
+    ("template", "repo_id", "key"),
+    [
+        (None, "zoo", "pulp.server.repo.sync.finish"),
+        ("pulp.{repo_id}.{event_type}", "fedora.38.x86_64", "pulp.fedora_38_x86_64.repo.sync.finish"),
+        ("pulp.{repo_id}.{result}", None, "pulp._._"),
+        ("{repo_id}.{repo_id}", "{result}", "{result}.{result}"),
+        ("a.{repo_id}", "..", "a.__"),
+    ],
+)
+def test_a_key_has_as_many_words_as_its_template(template: str | None, repo_id: str | None, key: str) -> None:
+    """B20: whoever binds `pulp.*.#` gets repositories with dots in their ids, too."""
+    assert routing_key(event(repo_id=repo_id), template) == key
+    assert delivered(event(repo_id=repo_id), template) == DELIVERED
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "日"])
+def test_a_key_that_is_cut_is_told(letter: str) -> None:
+    """B20."""
+    fired, template = event(repo_id=letter * 250), "{repo_id}.{event_type}"
+    key = routing_key(fired, template)
+    assert 252 < len(key.encode()) <= 255
+    assert delivered(fired, template).answer == "The routing key was cut at 255 bytes, which AMQP allows at most."

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import pika
@@ -18,12 +18,12 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import connection as amqp091
 from pulpit.amqp.amqp091.connection import Call, Calls, give, open_channel, sentence
 
-PRECONDITION_FAILED: Final = 406
-"""Reply code: what is declared exists with other properties."""
+_ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
 HEARTBEAT: Final = 20
 """Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
 
@@ -83,14 +83,16 @@ class ConfirmChannel:
         """
         await self._call(lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done))
 
-    async def declare_exchange(self, name: str) -> None:
-        """Make a durable topic exchange, if there is none.
+    async def declare_exchange(self, name: str, *, passive: bool = False) -> None:
+        """Make a durable topic exchange, if there is none; or see whether there is one of whatever type.
 
         Raises:
             BrokerUnavailable: with the reply code of the broker, 406 if one of that name has other properties.
         """
         await self._call(
-            lambda done: self._channel.exchange_declare(name, exchange_type="topic", durable=True, callback=done)
+            lambda done: self._channel.exchange_declare(
+                name, exchange_type="topic", passive=passive, durable=True, callback=done
+            )
         )
 
     def corked(self) -> contextlib.AbstractContextManager[None]:
@@ -194,6 +196,8 @@ class Publisher:
         self._connecting: Final = asyncio.Lock()
         self.blocked: str | None = None
         """Why the broker takes nothing from publishers at this moment, in its own words."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Is called when a connection is lost that was not given up here."""
 
     @property
     def address(self) -> str:
@@ -222,6 +226,40 @@ class Publisher:
         await channel.confirm()
         return channel
 
+    async def channel_for(self, exchange: str) -> ConfirmChannel:
+        """Open a channel for an exchange, which is made if it is missing; one that is there is used as it is.
+
+        Raises:
+            BrokerUnavailable: as above, or it is no topic exchange, or missing and may not be made.
+        """
+        channel = await self.channel()
+        if exchange.startswith(RESERVED_PREFIX):
+            return channel
+        try:
+            await channel.declare_exchange(exchange)
+        except BrokerUnavailable as error:
+            if error.code == _ACCESS_REFUSED:
+                return await self._channel_for_what_is_there(exchange, error)
+            if error.code != _PRECONDITION_FAILED:
+                raise
+            if "'type'" in str(error):
+                reason = f"The exchange {exchange} exists and is no topic exchange: {error}"
+                raise BrokerUnavailable(reason) from None
+            return await self.channel()  # it differs in durability or the like
+        return channel
+
+    async def _channel_for_what_is_there(self, exchange: str, refusal: BrokerUnavailable) -> ConfirmChannel:
+        """What a user may do who has no right to make exchanges."""
+        channel = await self.channel()
+        try:
+            await channel.declare_exchange(exchange, passive=True)
+        except BrokerUnavailable as error:
+            if error.code != _NOT_FOUND:
+                raise
+            reason = f"The exchange {exchange} is missing and this user may not make it ({str(refusal).rstrip('.')})."
+            raise BrokerUnavailable(reason) from None
+        return channel
+
     def abandon(self) -> None:
         """Give up a connection on which nothing moves; the next user makes a new one."""
         connection, self._connection = self._connection, None
@@ -248,11 +286,17 @@ class Publisher:
     async def _connect(self) -> AsyncioConnection:
         self.blocked = None
         try:
-            return await amqp091.connect(_Connection, self._parameters(), prepare=self._watch_for_blocks)
+            connection = await amqp091.connect(_Connection, self._parameters(), prepare=self._watch_for_blocks)
         except (AMQPError, OSError, TimeoutError) as error:
             failed = BrokerUnavailable(f"The broker at {self.address} cannot be used: {sentence(error)}")
             self._turn += 1
             raise failed from None
+        connection.add_on_close_callback(self._on_close)
+        return connection
+
+    def _on_close(self, connection: AsyncioConnection, _reason: Exception) -> None:
+        if connection is self._connection:
+            self.on_lost()
 
     def _parameters(self) -> pika.ConnectionParameters:
         return amqp091.parameters(

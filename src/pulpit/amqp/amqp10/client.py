@@ -116,6 +116,8 @@ class Connection:
         """Why it is dead, if it is."""
         self.remote: Opened | None = None
         """What the broker says about itself."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Is called once, when it is dead."""
         self._settings: Final = settings
         hostname = address.host if address.virtual_host == "/" else f"vhost:{address.virtual_host}"
         credentials = Credentials(
@@ -293,6 +295,7 @@ class Connection:
                 self._opened.set_exception(lost)
                 self._opened.exception()  # whoever waits has it; nobody may wait any more
             self._gone.set()
+            self.on_lost()
             self.transport.close()
 
     def free(self) -> None:

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import publisher as amqp091
-from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
 from pulpit.amqp.amqp10.client_links import ClientSender
 from pulpit.amqp.amqp10.profiles import PROFILES, Creation, Profile, recognised
@@ -41,6 +41,8 @@ class Publisher:
         self._turn = 0
         self._connection: Connection | None = None
         self._connecting: Final = asyncio.Lock()
+        self.on_lost: Callable[[], None] = lambda: None
+        """Is called when a connection is lost that was not given up here."""
 
     @property
     def address(self) -> str:
@@ -110,10 +112,16 @@ class Publisher:
 
     async def _connect(self) -> Connection:
         try:
-            return await connect(self._address, self._settings)
+            connection = await connect(self._address, self._settings)
         except Lost as lost:
             self._turn += 1
             raise BrokerUnavailable(str(lost)) from None
+        connection.on_lost = lambda: self._on_lost(connection)
+        return connection
+
+    def _on_lost(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self.on_lost()
 
     async def _create(self, exchange: str) -> None:
         """Create a durable topic exchange over AMQP 0-9-1, which brokers of this kind speak on the same port.
@@ -126,10 +134,8 @@ class Publisher:
         address, settings = self._address, self._settings
         other = amqp091.Publisher([address], settings.context, by_certificate=settings.by_certificate)
         try:
-            await (await other.channel()).declare_exchange(exchange)
+            await other.channel_for(exchange)
         except BrokerUnavailable as error:
-            if error.code == PRECONDITION_FAILED and "'type'" not in str(error):
-                return  # it differs in durability or the like, and is used as it is
             reason = f"The exchange {exchange} cannot be created at {address.place} over AMQP 0-9-1"
             sentence = f"{reason} ({str(error).rstrip('.')}); create it there, durable and of type topic."
             raise BrokerUnavailable(sentence) from None

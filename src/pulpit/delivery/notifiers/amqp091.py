@@ -6,14 +6,12 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 """
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pulpit.amqp import RESERVED_PREFIX
-from pulpit.amqp.amqp091.publisher import PRECONDITION_FAILED, BrokerUnavailable, ConfirmChannel, Publisher
-from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, properties, routing_key
-from pulpit.delivery.notifiers.port import DELIVERED, Discarding, Notifier, Outcome, Retry
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Publisher
+from pulpit.delivery.notifiers.amqp_listener import PACE, Upkeep, check_config, delivered, properties, routing_key
+from pulpit.delivery.notifiers.port import Discarding, Notifier, Outcome, Retry
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
@@ -30,6 +28,8 @@ class Amqp091:
         self._publisher: Final = publisher
         self._default_exchange: Final = default_exchange
         self._source: Final = source
+        self._upkeep: Final = Upkeep(lambda: publisher.connected)
+        publisher.on_lost = self._upkeep.on_lost
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Accept `exchange`, `routing_key` and `require_route`.
@@ -41,10 +41,12 @@ class Amqp091:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
-        return _Notifier(self._publisher, config.get("exchange") or self._default_exchange, config, self._source)
+        exchange = config.get("exchange") or self._default_exchange
+        return _Notifier(self._publisher, exchange, config, self._source, self._upkeep)
 
     async def close(self) -> None:
         """Close the connection."""
+        await self._upkeep.close()
         await self._publisher.close()
 
 
@@ -73,8 +75,11 @@ class Amqp091Disabled:
 class _Notifier:
     """Publishes the events of one listener."""
 
-    def __init__(self, publisher: Publisher, exchange: str, config: Mapping[str, Any], source: str) -> None:
+    def __init__(
+        self, publisher: Publisher, exchange: str, config: Mapping[str, Any], source: str, upkeep: Upkeep
+    ) -> None:
         self._publisher: Final = publisher
+        self._upkeep: Final = upkeep
         self._exchange: Final = exchange
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
@@ -85,9 +90,12 @@ class _Notifier:
 
     async def prepare(self) -> None:
         """Make the exchange, so that subscribers can bind to it before the first event."""
-        with contextlib.suppress(BrokerUnavailable):
+        self._upkeep.add(self)
+        try:
             async with self._opening:
                 await self._ready()
+        except BrokerUnavailable:
+            self._upkeep.on_lost()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Publish all, wait for the confirms, and say how far they came."""
@@ -122,6 +130,7 @@ class _Notifier:
 
     async def close(self) -> None:
         """Close the channel."""
+        self._upkeep.discard(self)
         if self._channel:
             self._channel.close()
 
@@ -163,26 +172,10 @@ class _Notifier:
             if self._require_route and channel.came_back(event.id):
                 unrouted = f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}."
                 return [*outcomes, Retry(reason=unrouted)]
-            outcomes.append(DELIVERED)
+            outcomes.append(delivered(event, self._template))
         return outcomes or [Retry(reason=reason)]
 
     async def _ready(self) -> ConfirmChannel:
         if self._channel is None or self._channel.lost:
-            self._channel = await self._open()
+            self._channel = await self._publisher.channel_for(self._exchange)
         return self._channel
-
-    async def _open(self) -> ConfirmChannel:
-        channel = await self._publisher.channel()
-        if self._exchange.startswith(RESERVED_PREFIX):
-            return channel
-        try:
-            await channel.declare_exchange(self._exchange)
-        except BrokerUnavailable as error:
-            if error.code != PRECONDITION_FAILED:
-                raise
-            if "'type'" in str(error):
-                raise BrokerUnavailable(
-                    f"The exchange {self._exchange} exists and is no topic exchange: {error}"
-                ) from None
-            return await self._publisher.channel()  # it differs in durability or the like, and is used as it is
-        return channel

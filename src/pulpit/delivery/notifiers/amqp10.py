@@ -26,8 +26,8 @@ from pulpit.amqp.amqp10.types import (
     Released,
 )
 from pulpit.amqp.amqp10.types import Outcome as Answer
-from pulpit.delivery.notifiers.amqp_listener import PACE, check_config, message, routing_key
-from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Refused, Retry
+from pulpit.delivery.notifiers.amqp_listener import PACE, Upkeep, check_config, delivered, message, routing_key
+from pulpit.delivery.notifiers.port import Notifier, Outcome, Refused, Retry
 from pulpit.events import Event
 
 ACCEPT_TIMEOUT: Final = 30.0
@@ -54,6 +54,8 @@ class Amqp10:
         self._default_exchange: Final = default_exchange
         self._source: Final = source
         self._accept_timeout: Final = accept_timeout
+        self._upkeep: Final = Upkeep(lambda: publisher.connected)
+        publisher.on_lost = self._upkeep.on_lost
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Accept `exchange`, `routing_key` and `require_route`.
@@ -66,10 +68,18 @@ class Amqp10:
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
         exchange = config.get("exchange") or self._default_exchange
-        return _Notifier(self._publisher, exchange, config, source=self._source, accept_timeout=self._accept_timeout)
+        return _Notifier(
+            self._publisher,
+            exchange,
+            config,
+            source=self._source,
+            accept_timeout=self._accept_timeout,
+            upkeep=self._upkeep,
+        )
 
     async def close(self) -> None:
         """Close the connection."""
+        await self._upkeep.close()
         await self._publisher.close()
 
 
@@ -77,9 +87,17 @@ class _Notifier:
     """Publishes the events of one listener."""
 
     def __init__(
-        self, publisher: Publisher, exchange: str, config: Mapping[str, Any], *, source: str, accept_timeout: float
+        self,
+        publisher: Publisher,
+        exchange: str,
+        config: Mapping[str, Any],
+        *,
+        source: str,
+        accept_timeout: float,
+        upkeep: Upkeep,
     ) -> None:
         self._publisher: Final = publisher
+        self._upkeep: Final = upkeep
         self._exchange: Final = exchange
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
@@ -93,9 +111,12 @@ class _Notifier:
 
     async def prepare(self) -> None:
         """Attach the link, and so make the exchange, before the first event."""
-        with contextlib.suppress(BrokerUnavailable):
+        self._upkeep.add(self)
+        try:
             async with self._sending:
                 await self._ready()
+        except BrokerUnavailable:
+            self._upkeep.on_lost()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Send all, wait until the broker has decided, and say how far it came."""
@@ -137,6 +158,7 @@ class _Notifier:
 
     async def close(self) -> None:
         """Detach the link."""
+        self._upkeep.discard(self)
         if self._link:
             self._link.sender.close()
 
@@ -181,7 +203,7 @@ class _Notifier:
     def _outcome(self, event: Event, answer: Answer | None, link: ExchangeLink) -> Outcome:
         match answer:
             case Accepted():
-                return DELIVERED
+                return delivered(event, self._template)
             case Released() if link.profile.released_is_unrouted:
                 return self._unrouted(event)
             case Rejected(condition):
@@ -195,7 +217,7 @@ class _Notifier:
 
     def _unrouted(self, event: Event) -> Outcome:
         if not self._require_route:
-            return DELIVERED
+            return delivered(event, self._template)
         return Retry(reason=f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}.")
 
     def _failed(self, reason: str) -> Sequence[Outcome]:

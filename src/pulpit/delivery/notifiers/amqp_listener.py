@@ -3,8 +3,10 @@
 CloudEvents has a binding for AMQP 1.0 alone; over 0-9-1 its attributes are headers with the prefix that it uses there.
 """
 
+import asyncio
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from struct import Struct
 from typing import Any, Final
@@ -13,8 +15,9 @@ from pika.spec import BasicProperties
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.amqp.amqp10.message import Message
+from pulpit.backoff import delay
 from pulpit.delivery.headers import attributes
-from pulpit.delivery.notifiers.port import Pace
+from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Notifier, Pace
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 
@@ -26,10 +29,9 @@ LONGEST_KEY: Final = 255
 KEYS: Final = ("exchange", "routing_key", "require_route")
 PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
 """What a template for routing keys may hold, in braces."""
+_PLACEHOLDER: Final = re.compile(f"{{({'|'.join(PLACEHOLDERS)})}}")
 NOTHING: Final = "_"
-"""Stands for what an event does not have, so that the number of words stays the same."""
-
-
+"""Stands for what an event does not have, and for dots in a repository's id: the number of words stays the same."""
 APP_ID: Final = "pulpit"
 PERSISTENT: Final = 2
 
@@ -61,12 +63,68 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def routing_key(event: Event, template: str | None) -> str:
     """The key (0-9-1) or subject (1.0) of an event: its own, or that of the listener's template, cut at 255 bytes."""
-    if template is None:
-        return event.subject
-    key = template
-    for name in PLACEHOLDERS:
-        key = key.replace(f"{{{name}}}", getattr(event, name) or NOTHING)
+    key = event.subject if template is None else _filled(event, template)
     return key.encode()[:LONGEST_KEY].decode(errors="ignore")
+
+
+def delivered(event: Event, template: str | None) -> Delivered:
+    """The outcome of an event that the broker has taken; it says so if the key had to be cut."""
+    if template is None or len(_filled(event, template).encode()) <= LONGEST_KEY:
+        return DELIVERED
+    return Delivered(answer=f"The routing key was cut at {LONGEST_KEY} bytes, which AMQP allows at most.")
+
+
+class Upkeep:
+    """Has the notifiers of one connection prepare again when it was lost, however idle they are.
+
+    So a broker that keeps nothing on disk has its exchange again before the next event, and subscribers can bind to it.
+    """
+
+    def __init__(self, connected: Callable[[], bool]) -> None:
+        self._connected: Final = connected
+        self._notifiers: Final[set[Notifier]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, notifier: Notifier) -> None:
+        """Take care of a notifier."""
+        self._notifiers.add(notifier)
+
+    def discard(self, notifier: Notifier) -> None:
+        """Leave a notifier alone."""
+        self._notifiers.discard(notifier)
+
+    def on_lost(self) -> None:
+        """Begin, unless it is under way."""
+        if self._notifiers and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._restore())
+
+    async def close(self) -> None:
+        """Stop."""
+        self._notifiers.clear()
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _restore(self) -> None:
+        attempts = 0
+        while self._notifiers:
+            attempts += 1
+            pause = delay(attempts, first=PACE.first_retry, longest=PACE.longest_retry, random=random.random())  # noqa: S311
+            await asyncio.sleep(pause.total_seconds())
+            for notifier in tuple(self._notifiers):
+                await notifier.prepare()
+            if self._connected():
+                return
+
+
+def _filled(event: Event, template: str) -> str:
+    """Fill a template in; a repository's id stays one word, so that subscribers can count on the number of words."""
+    values = {
+        "event_type": event.event_type,
+        "repo_id": (event.repo_id or NOTHING).replace(".", NOTHING),
+        "result": event.result or NOTHING,
+    }
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
 def properties(event: Event, source: str) -> "EventProperties":
