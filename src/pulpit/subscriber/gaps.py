@@ -4,6 +4,9 @@ The counter of a repository has no holes in what a listener's `*` covers. So who
 above the next one, misses those between: they may still come (a dead letter that is sent again, a message that the
 broker refused at first), or they are lost on the way between broker and subscriber.
 
+A counter that goes back with an event that is newer than all that came before began anew: the server's database was
+restored from a copy, or made anew. What was missing before that will never come.
+
 The log's number proves nothing of the kind: what a listener does not ask for has a number too.
 """
 
@@ -11,6 +14,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from pulpit.events import SUBJECT_PREFIX
@@ -18,6 +22,8 @@ from pulpit.topics import matches, words
 
 _MOST_REPOSITORIES: Final = 100_000
 _MOST_GAPS: Final = 1000
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""By so much the clock of the server may be ahead of that of the subscriber."""
 _ANY: Final = "\0"
 """A word that no pattern names, so only wildcards match it."""
 
@@ -36,36 +42,51 @@ class Gap:
         return self.last - self.first + 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BegunAnew:
+    """A repository's counter went back: its number now, and the highest that came before."""
+
+    repo_id: str
+    number: int
+    highest: int
+
+
 @dataclass(slots=True)
 class _Count:
     """One repository: its highest number, and what is missing below it in order, the newest `_MOST_GAPS`."""
 
     highest: int
+    latest: datetime
+    """When the newest of its events happened."""
     missing: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Gaps:
     """Follows the counters of up to 100,000 repositories; of those above, the longest silent is forgotten."""
 
-    def __init__(self, last_numbers: Mapping[str, int]) -> None:
+    def __init__(self, last_numbers: Mapping[str, int], now: datetime) -> None:
         self._counts: OrderedDict[str, _Count] = OrderedDict(
-            (repo_id, _Count(number)) for repo_id, number in last_numbers.items()
+            (repo_id, _Count(number, now + _CLOCKS_DIFFER)) for repo_id, number in last_numbers.items()
         )
 
-    def note(self, repo_id: str, number: int) -> Gap | None:
-        """Take the number of an event that has come, and answer what it shows to be missing.
+    def note(self, repo_id: str, number: int, at: datetime) -> Gap | BegunAnew | None:
+        """Take the number of an event that has come, and when it happened; answers what that shows.
 
         The first number of a repository shows nothing: what was before it is not known. A number from the past is one
-        that was missing, or is seen again.
+        that was missing, or is seen again, unless its event is newer than all others.
         """
         count = self._counts.get(repo_id)
         if count is None:
-            self._begin(repo_id, number)
+            self._begin(repo_id, number, at)
             return None
         self._counts.move_to_end(repo_id)
+        newest, count.latest = at > count.latest, max(at, count.latest)
         if number <= count.highest:
-            _fill(count.missing, number)
-            return None
+            if _fill(count.missing, number) or not newest:
+                return None
+            anew = BegunAnew(repo_id=repo_id, number=number, highest=count.highest)
+            self._counts[repo_id] = _Count(number, at)
+            return anew
         expected, count.highest = count.highest + 1, number
         if number == expected:
             return None
@@ -87,19 +108,20 @@ class Gaps:
             for first, last in count.missing
         )
 
-    def _begin(self, repo_id: str, number: int) -> None:
-        self._counts[repo_id] = _Count(number)
+    def _begin(self, repo_id: str, number: int, at: datetime) -> None:
+        self._counts[repo_id] = _Count(number, at)
         if len(self._counts) > _MOST_REPOSITORIES:
             self._counts.popitem(last=False)
 
 
-def _fill(missing: list[tuple[int, int]], number: int) -> None:
-    """Take a number out of the ranges that are missing."""
+def _fill(missing: list[tuple[int, int]], number: int) -> bool:
+    """Take a number out of the ranges that are missing; answers whether it was in one."""
     at = bisect_left(missing, (number + 1,)) - 1
     if at < 0 or missing[at][1] < number:
-        return
+        return False
     first, last = missing[at]
     missing[at : at + 1] = [part for part in ((first, number - 1), (number + 1, last)) if part[0] <= part[1]]
+    return True
 
 
 def leaves_nothing_out(pattern: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -12,6 +13,7 @@ from pulpit.subscriber.source import Delivery, MessageStream, Verdict
 from pulpit.text import escaped
 
 OnGap = Callable[[Gap], None]
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Subscription:
@@ -122,9 +124,14 @@ class Subscription:
     def _count(self, event: Event) -> None:
         if self._gaps is None or self._on_gap is None or event.repo_id is None or not event.repo_number:
             return
-        gap = self._gaps.note(event.repo_id, event.repo_number)
-        if gap is not None:
-            self._on_gap(gap)
+        shown = self._gaps.note(event.repo_id, event.repo_number, event.occurred_at or _LONG_AGO)
+        if isinstance(shown, Gap):
+            self._on_gap(shown)
+        elif shown is not None:
+            self._stream.tell(
+                f"the events of repository {shown.repo_id} are counted anew, by {shown.number} after {shown.highest}: "
+                "the server's database was restored or made anew, and events may be missing"
+            )
 
 
 class _Unsettled:
@@ -199,4 +206,4 @@ def counting(on_gap: OnGap | None, subject: str, last_numbers: Mapping[str, int]
             f"the subject {subject} leaves events out, so a missing number proves nothing; subscribe to # for this."
         )
         raise ConfigurationError("on_gap", reason)
-    return Gaps(last_numbers)
+    return Gaps(last_numbers, datetime.now(UTC))

@@ -1,40 +1,53 @@
 """What a repository's counter shows to be missing."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.subscriber.gaps import Gap, Gaps, leaves_nothing_out
+from pulpit.subscriber.gaps import BegunAnew, Gap, Gaps, leaves_nothing_out
 from pulpit.topics import matches
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 def gap(first: int, last: int, repo_id: str = "zoo") -> Gap:
     return Gap(repo_id=repo_id, first=first, last=last)
 
 
-def noted(gaps: Gaps, *numbers: int) -> list[Gap | None]:
-    return [gaps.note("zoo", number) for number in numbers]
+def at(second: int) -> datetime:
+    return NOON + timedelta(seconds=second)
+
+
+def counting(**last_numbers: int) -> Gaps:
+    return Gaps(last_numbers, NOON)
+
+
+def noted(gaps: Gaps, *numbers: int) -> list[Gap | BegunAnew | None]:
+    """Take events that happened a second after one another."""
+    return [gaps.note("zoo", number, at(number)) for number in numbers]
 
 
 def test_a_counter_without_holes_shows_nothing() -> None:
-    assert noted(Gaps({}), 5, 6, 7) == [None, None, None]
+    assert noted(counting(), 5, 6, 7) == [None, None, None]
 
 
 def test_a_jump_is_a_gap_once() -> None:
-    gaps = Gaps({})
+    gaps = counting()
     assert noted(gaps, 5, 8, 9) == [None, gap(6, 7), None]
     assert gaps.open == (gap(6, 7),)
     assert gaps.open[0].count == 2
 
 
 def test_the_first_number_shows_nothing_unless_the_last_one_before_is_known() -> None:
-    assert noted(Gaps({}), 5) == [None]
-    assert noted(Gaps({"zoo": 3}), 5) == [gap(4, 4)]
-    assert Gaps({"zoo": 3}).last_numbers == {"zoo": 3}
+    assert noted(counting(), 5) == [None]
+    assert noted(counting(zoo=3), 5) == [gap(4, 4)]
+    assert counting(zoo=3).last_numbers == {"zoo": 3}
 
 
 def test_what_comes_late_is_missing_no_more() -> None:
-    gaps = Gaps({})
+    gaps = counting()
     noted(gaps, 1, 6)
     assert noted(gaps, 4) == [None]
     assert gaps.open == (gap(2, 3), gap(5, 5))
@@ -44,20 +57,44 @@ def test_what_comes_late_is_missing_no_more() -> None:
 
 
 def test_what_comes_again_shows_nothing() -> None:
-    gaps = Gaps({})
+    gaps = counting()
     assert noted(gaps, 3, 4, 3, 1, 4, 5) == [None] * 6
     assert not gaps.open
 
 
+def test_a_counter_that_goes_back_with_a_newer_event_began_anew() -> None:
+    """B13: the database was restored from a copy; what comes from then on is counted from there."""
+    gaps = counting()
+    noted(gaps, 7, 9)
+    assert gaps.note("zoo", 5, at(100)) == BegunAnew(repo_id="zoo", number=5, highest=9)
+    assert [gaps.note("zoo", 6, at(101)), gaps.note("zoo", 8, at(102))] == [None, gap(7, 7)]
+    assert gaps.open == (gap(7, 7),)
+    assert gaps.last_numbers == {"zoo": 8}
+
+
+def test_the_numbers_of_an_earlier_subscription_may_be_of_another_life_too() -> None:
+    """B13: but clocks differ, and what was on its way may come twice."""
+    assert counting(zoo=9).note("zoo", 5, at(30)) is None
+    assert counting(zoo=9).note("zoo", 5, at(90)) == BegunAnew(repo_id="zoo", number=5, highest=9)
+
+
+def test_what_is_sent_again_is_as_old_as_it_was() -> None:
+    gaps = counting()
+    noted(gaps, 1, 2, 5)
+    assert [gaps.note("zoo", number, at(number)) for number in (1, 2, 4)] == [None] * 3
+    assert gaps.open == (gap(3, 3),)
+    assert gaps.note("zoo", 3, at(1000)) is None  # a dead letter that was missing, whatever its time says
+
+
 def test_repositories_count_for_themselves() -> None:
-    gaps = Gaps({})
-    gaps.note("a", 1)
-    assert gaps.note("b", 9) is None
-    assert gaps.note("a", 3) == gap(2, 2, "a")
+    gaps = counting()
+    gaps.note("a", 1, NOON)
+    assert gaps.note("b", 9, NOON) is None
+    assert gaps.note("a", 3, NOON) == gap(2, 2, "a")
 
 
 def test_only_so_many_gaps_are_remembered() -> None:
-    gaps = Gaps({"zoo": 0})
+    gaps = counting(zoo=0)
     noted(gaps, *range(2, 2 * 1100 + 1, 2))
     assert len(gaps.open) == 1000
     assert gaps.open[-1] == gap(2199, 2199)
@@ -65,7 +102,7 @@ def test_only_so_many_gaps_are_remembered() -> None:
 
 @given(st.lists(st.integers(1, 60), min_size=1))
 def test_what_is_missing_is_what_has_not_come(numbers: list[int]) -> None:
-    gaps = Gaps({})
+    gaps = counting()
     noted(gaps, *numbers)
     missing = {number for one in gaps.open for number in range(one.first, one.last + 1)}
     assert missing == set(range(numbers[0], max(numbers) + 1)) - set(numbers)
