@@ -25,9 +25,9 @@ async def main() -> None:
         queue="cache-cleaner",
     ) as events:
         async for event in events:
-            if event.payload["result"] == "success":
-                await asyncio.to_thread(purge, event.payload["repo_id"])
-                print("cleared", event.payload["repo_id"], flush=True)
+            if event.repo_id and event.payload.get("result") == "success":
+                await asyncio.to_thread(purge, event.repo_id)
+                print("cleared", event.repo_id, flush=True)
 
 
 asyncio.run(main())

@@ -14,7 +14,7 @@ PAUSE = 1.0  # seconds, when the pager does not take it
 
 def page(event: pulpit.Event) -> None:
     """Send the page; the pager can drop a second one by its key."""
-    text = f"{event.repo_id}: {event.event_type} {event.payload['result']}: {event.payload['error_message']}"
+    text = f"{event.repo_id}: {event.event_type} {event.payload['result']}: {event.payload.get('error_message')}"
     body = json.dumps({"key": event.id, "text": text}).encode()
     request = urllib.request.Request(PAGER, body, {"Content-Type": "application/json"})
     urllib.request.urlopen(request, timeout=10).close()
@@ -31,7 +31,7 @@ async def main() -> None:
         prefetch=1,
     ) as events:
         async for event in events:
-            if event.payload["result"] in {"failed", "error"}:
+            if event.payload.get("result") in {"failed", "error"}:
                 try:
                     await asyncio.to_thread(page, event)
                 except urllib.error.URLError as error:
