@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
+import sys
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -111,6 +113,60 @@ def test_a_full_disk_refuses_clearly_loses_nothing_and_heals_by_itself(small_dis
         assert ended["result"] == "success" or "full" in ended["error_message"], ended
         assert server.pid == pid
         assert server.ended(server.sync("files"))["state"] == "finished"
+
+
+@pytest.mark.parametrize("gone", [[], ["pulpit.db-shm"], ["pulpit.db-shm", "pulpit.db-wal"], ["bell"]])
+def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is_room(
+    small_disk: Path, tmp_path: Path, gone: list[str]
+) -> None:
+    """C15: with a task that must get its end, and with what SQLite keeps beside its file there or not."""
+    ballast = Ballast(small_disk)
+    data = tmp_path / "house"
+    data.symlink_to(small_disk, target_is_directory=True)
+    with running() as upstream, pulpit(data, "[broker]\ndisk_free_limit: 1\n") as server:
+        with subscribed(server.amqp_url, "pulp") as subscriber:
+            server.listen("pulp", "*", "disk.#")
+            assert fire(server, 0)[0] == 201
+            subscriber.wait_for(1)
+        arrived, opened = threading.Event(), threading.Event()
+        upstream.put("held.iso", b"held")
+        upstream.manifest()
+        upstream.misbehave("held.iso", gate(b"held", opened, arrived))
+        server.create_iso("files", upstream.url)
+        task_id = server.sync("files")
+        assert arrived.wait(20)
+        server.kill()
+        opened.set()
+        if gone:
+            with contextlib.closing(sqlite3.connect(data / "pulpit.db")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for name in gone:
+            (data / name).unlink(missing_ok=True)
+        ballast.fill()
+        said = len(server.said)
+        server.start()
+        assert any("no work until there is room" in line for line in server.said[said:])
+        assert not any("Traceback" in line for line in server.said[said:])
+        status, answer = fire(server, 1)
+        assert (status, "full" in json.dumps(answer)) == (507, True)
+        ballast.drop()
+        until(lambda: fire(server, 2)[0] == 201, what="an event to be accepted again", seconds=30)
+        report = server.ended(task_id)
+        assert report["state"] == "error"
+        assert server.ended(server.sync("files"))["state"] == "finished"
+
+
+def test_a_first_start_on_a_full_disk_is_one_sentence(small_disk: Path) -> None:
+    """C15: there is nothing yet that could be served."""
+    (small_disk / "data").mkdir(mode=0o700)
+    Ballast(small_disk).fill()
+    command = [sys.executable, "-m", "pulpit.cli", "serve", "--data-dir", str(small_disk / "data")]
+    done = subprocess.run(
+        [*command, "--port", "0", "--broker-port", "0"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "is full; make room and try again." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _steps(arrived: Any) -> list[int]:

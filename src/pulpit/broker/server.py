@@ -25,7 +25,7 @@ from pulpit.broker.socket import Socket, Sockets
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
 from pulpit.broker.writer import Batch, Done, Writer, open_database
-from pulpit.errors import ConfigurationError
+from pulpit.errors import ConfigurationError, StorageFull
 from pulpit.net.addresses import is_loopback
 from pulpit.net.config_files import Watched, keep_fresh
 from pulpit.text import system_reason
@@ -159,6 +159,8 @@ class Broker:
             self._exits.callback(reader.close)
             stored = await asyncio.to_thread(prepare, reader)
         except sqlite3.Error as error:
+            if "full" in str(error):  # it may have room at the next start
+                raise StorageFull(f"The disk of {path} is full; make room and try again.") from error
             raise ConfigurationError("[broker] data_dir", f"{path} cannot be opened as a database: {error}.") from error
         writer = Writer(path, _poster(loop))
         writer.start()

@@ -1,6 +1,7 @@
 """The data folder: made private, locked by one server at a time, and named."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pulpit.errors import ConfigurationError
+from pulpit.errors import ConfigurationError, PulpitError, StorageFull
 from pulpit.store.servers import Instance
 
 OLD_WORKERS_GONE_WITHIN: Final = 10.0
@@ -83,34 +84,52 @@ def worked_in(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def node_name(data_dir: Path) -> str:
-    """The name of the server in this folder: the host's, and letters that stay the same over restarts."""
+def instance(data_dir: Path) -> Instance:
+    """This process, and the very folder that it serves: a copy of the folder is another one.
+
+    The name is the host's, and letters that stay the same over restarts.
+
+    Raises:
+        StorageFull: the letters cannot be written down.
+    """
     path = data_dir / NAME_FILE
     if not path.exists():
-        path.write_text(secrets.token_hex(3), encoding="ascii")
-    return f"{socket.gethostname()}-{path.read_text(encoding='ascii')}"
-
-
-def instance(data_dir: Path, node: str) -> Instance:
-    """This process, and the very folder that it serves: a copy of the folder is another one."""
-    found = data_dir.stat()
+        write_secret(path, secrets.token_hex(3))
     try:
         machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         machine = socket.gethostname()
-    return Instance(node=node, id=secrets.token_hex(8), home=f"{machine}:{found.st_dev}:{found.st_ino}")
+    found = data_dir.stat()
+    return Instance(
+        node=f"{socket.gethostname()}-{path.read_text(encoding='ascii')}",
+        id=secrets.token_hex(8),
+        home=f"{machine}:{found.st_dev}:{found.st_ino}",
+    )
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, whole or not at all."""
+    """Write a file that its owner alone can read, whole or not at all.
+
+    Raises:
+        StorageFull: the disk has no room.
+        ConfigurationError: the folder cannot be written.
+    """
     fresh = path.with_name(f"{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> PulpitError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"The disk of {path} is full; make room and try again.")
+    return ConfigurationError(_KEY, f"{path} cannot be written ({error.strerror}).")
 
 
 def _await_old_workers(data_dir: Path) -> None:
@@ -128,7 +147,10 @@ def _await_old_workers(data_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from None
     try:
         yield file
     finally:

@@ -41,7 +41,7 @@ from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
-from pulpit.errors import ConfigurationError
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
@@ -52,7 +52,7 @@ from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
 from pulpit.settings import Settings
 from pulpit.store import servers
-from pulpit.store.database import Database
+from pulpit.store.database import RETRY_PAUSE, Database
 from pulpit.store.retention import Retention
 from pulpit.store.servers import Instance
 from pulpit.store.wakeups import WakeupSocket
@@ -96,24 +96,19 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        node = data_folder.node_name(settings.data_dir)
+        me = data_folder.instance(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
-        database = Database.open(settings.data_dir, wakeups, url=settings.database.url)
+        database = Database(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
-        me = data_folder.instance(settings.data_dir, node)
-        await _take_name(database, me)
-        password = await asyncio.to_thread(ensure_admin, database, settings.data_dir, system_clock)
-        await asyncio.to_thread(recover, database, settings.data_dir)
-        reason = "The server ended while this task ran."
-        await asyncio.to_thread(sweep, database, f"@{node}", reason, system_clock)
-        await asyncio.to_thread(sweep_uploads, database, settings.data_dir)
+        beginning = _Beginning(settings, database, me)
+        await beginning.attempt()
         embedded = await _broker(settings, stack)
         outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
-        kinds = _notifier_types(settings, publisher, node)
+        kinds = _notifier_types(settings, publisher, me.node)
         dispatcher = Dispatcher(database, kinds, system_clock, me=me)
-        supervisor = _supervisor(settings, database, node)
+        supervisor = _supervisor(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
         handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
         stack.enter_context(wakeups.handled_by(handlers))
@@ -126,11 +121,70 @@ async def _serve(settings: Settings) -> None:
         incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
-        _say_ready(settings, listening, password)
-        await stack.enter_async_context(_running("supervisor", supervisor.run(), stop))
-        await stack.enter_async_context(_running("scheduler", scheduler.run(), stop))
+        beginning.say_password()
+        _say_ready(settings, listening)
+        await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler), stop))
         await stop.wait()
         _log.info("stopping", extra={"action": "server_stopping"})
+
+
+class _Beginning:
+    """What must be right before anybody works: tables, the server's name, an administrator, what died before.
+
+    A full disk does not keep the server from starting: it answers requests, by which people see what is wrong, and
+    begins when there is room.
+    """
+
+    def __init__(self, settings: Settings, database: Database, me: Instance) -> None:
+        self._data_dir: Final = settings.data_dir
+        self._database: Final = database
+        self._me: Final = me
+        self._password: str | None = None
+        self._is_done = False
+
+    async def attempt(self) -> None:
+        """Try it once.
+
+        Raises:
+            ConfigurationError: it can never be.
+            DatabaseUnavailable: the database does not answer.
+        """
+        try:
+            await asyncio.to_thread(self._database.prepare)
+            await _take_name(self._database, self._me)
+            await asyncio.to_thread(self._put_right)
+        except StorageFull as error:
+            _log.error("no work until there is room: %s", error, extra={"action": "server_without_room"})
+        else:
+            self._is_done = True
+
+    async def finish(self) -> None:
+        """Try it until it is done."""
+        while not self._is_done:
+            await asyncio.sleep(RETRY_PAUSE)
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.attempt()
+            self.say_password()
+
+    def say_password(self) -> None:
+        """Show a new administrator's password to whoever started the server, once."""
+        if self._password is not None:
+            where = self._data_dir / ADMIN_PASSWORD_FILE
+            print(f"The administrator is admin, the password {self._password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
+            self._password = None
+
+    def _put_right(self) -> None:
+        self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
+        recover(self._database, self._data_dir)
+        sweep(self._database, f"@{self._me.node}", "The server ended while this task ran.", system_clock)
+        sweep_uploads(self._database, self._data_dir)
+
+
+async def _work(beginning: _Beginning, supervisor: Supervisor, scheduler: Scheduler) -> None:
+    await beginning.finish()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(supervisor.run())
+        group.create_task(scheduler.run())
 
 
 @contextlib.contextmanager
@@ -404,10 +458,7 @@ async def _running(
             raise
 
 
-def _say_ready(settings: Settings, listening: socket.socket, password: str | None) -> None:
+def _say_ready(settings: Settings, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.server.ssl_certificate else "http"
-    if password is not None:
-        where = Path(settings.data_dir) / ADMIN_PASSWORD_FILE
-        print(f"The administrator is admin, the password {password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
     print(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - scripts wait for it

@@ -6,13 +6,14 @@ write lock at its first statement (`BEGIN IMMEDIATE`), so that it can never fail
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
@@ -65,48 +66,71 @@ class Transaction:
 class Database:
     """One database, SQLite by default; safe to use from several threads and processes."""
 
-    def __init__(self, url: URL, wakeups: WakeupSocket) -> None:
-        self._engine: Final = _engine(url)
+    def __init__(self, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> None:
+        """Name a database without looking at it: by its URL, or SQLite in the data folder.
+
+        Raises:
+            ConfigurationError: the URL cannot be read.
+        """
+        self._key: Final = "[database] url" if url else "[server] data_dir"
+        self._engine: Final = _engine(_parse(url) if url else URL.create("sqlite", database=str(data_dir / FILE_NAME)))
         self._wakeups: Final = wakeups
 
     @classmethod
-    def open(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> "Database":
-        """Open the configured database, or SQLite in the data folder, and bring its tables up to date.
-
-        Raises:
-            ConfigurationError: the URL cannot be read, or what stands there cannot be used by this version.
-            DatabaseUnavailable: its server does not answer now.
-            StorageFull: its disk is full; it was not looked at.
-        """
-        parsed = _parse(url) if url else _sqlite_url(data_dir / FILE_NAME)
-        database = cls(parsed, wakeups)
-        with database._opening(url) as connection:
-            upgrade(connection)
-            if database.is_sqlite:
-                # A file that cannot be written is told now, and not at the first event.
-                connection.execution_options(pulpit_writes=True).execute(_TRY_TO_WRITE)
-                connection.rollback()
+    def open(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> Self:
+        """The configured database, with its tables up to date; raises what `prepare` raises."""
+        database = cls(data_dir, wakeups, url=url)
+        database.prepare()
         return database
 
     @classmethod
-    def look_into(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> "Database":
-        """Open a database as it is, without bringing it up to date.
+    def look_into(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> Self:
+        """A database as it is, without bringing it up to date.
 
         Raises:
             ConfigurationError: there is none, it is of another version, or it cannot be reached.
         """
         if not url and not (data_dir / FILE_NAME).exists():
             raise ConfigurationError("[server] data_dir", f"there is no database in {data_dir}.")
-        database = cls(_parse(url) if url else _sqlite_url(data_dir / FILE_NAME), wakeups)
-        with database._opening(url) as connection:
+        database = cls(data_dir, wakeups, url=url)
+        with database._opening() as connection:
             check_current(connection)
         return database
 
+    def prepare(self) -> None:
+        """Make the database if there is none, and bring its tables up to date.
+
+        Raises:
+            ConfigurationError: what stands there cannot be used by this version.
+            DatabaseUnavailable: its server does not answer now.
+            StorageFull: its disk is full.
+        """
+        if self.is_sqlite:
+            self._make_file()
+        with self._opening() as connection:
+            upgrade(connection)
+            if self.is_sqlite:
+                # A file that cannot be written is told now, and not at the first event.
+                connection.execution_options(pulpit_writes=True).execute(_TRY_TO_WRITE)
+                connection.rollback()
+
+    def _make_file(self) -> None:
+        """Make an empty file that its owner alone can read; SQLite would ask the umask."""
+        path = Path(self._engine.url.database or "")
+        if self._engine.url.query or path.exists():
+            return
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(f"The disk of {path} is full; make room and try again.") from None
+            raise ConfigurationError(self._key, f"{path} cannot be opened ({error.strerror}).") from None
+
     @contextlib.contextmanager
-    def _opening(self, url: str) -> Iterator[Connection]:
+    def _opening(self) -> Iterator[Connection]:
         """The first connection; what keeps it from being used becomes a sentence, and closes the database."""
         place = self._engine.url
-        key = "[database] url" if url else "[server] data_dir"
+        key = self._key
         name = (
             str(place.database) if self.is_sqlite else f"the database {place.database} at {place.host or 'this host'}"
         )
@@ -237,12 +261,6 @@ def _parse(url: str) -> URL:
     if parsed.drivername != "sqlite":
         raise ConfigurationError("[database] url", f"{parsed.drivername} is unknown; use postgresql or sqlite.")
     return parsed
-
-
-def _sqlite_url(path: Path) -> URL:
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    return URL.create("sqlite", database=str(path))
 
 
 def _engine(url: URL) -> Engine:

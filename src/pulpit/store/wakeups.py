@@ -5,6 +5,7 @@ A wakeup carries no data, only the hint to look: losing one costs the reader's p
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 
 _FILE_NAME: Final = "bell"
+
+_log = logging.getLogger(__name__)
 
 
 class Wakeup(Enum):
@@ -45,7 +48,10 @@ class WakeupSocket:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_FILE_NAME, dir_fd=self._folder)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as inbound:
-            inbound.bind(self._address)
+            try:
+                inbound.bind(self._address)
+            except OSError as error:  # a full disk: everybody polls
+                _log.warning("no wakeups: %s", error.strerror, extra={"action": "wakeups_missing"})
             loop = asyncio.get_running_loop()
             loop.add_reader(inbound, _receive, inbound, handlers)
             try:
