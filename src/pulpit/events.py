@@ -43,6 +43,9 @@ SUBJECT_PREFIX: Final = "pulp.server."
 MAX_TYPE_LENGTH: Final = 200
 """Characters; with the prefix it stays below the 255 bytes of an AMQP short string."""
 
+MOST_PATTERNS: Final = 1000
+"""Event types of one listener."""
+
 _KNOWN: Final = ", ".join(sorted(EVENT_TYPES))
 _WILDCARDS: Final = frozenset({ANY_WORD, ANY_WORDS})
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -115,6 +118,8 @@ def check_event_types(patterns: object) -> list[str]:
     """
     if not isinstance(patterns, list | tuple) or not patterns:
         raise InvalidValue("event_types", "it must be a list with at least one event type, or '*'.")
+    if len(patterns) > MOST_PATTERNS:
+        raise InvalidValue("event_types", f"there are {len(patterns)} of them; {MOST_PATTERNS} are the most.")
     for pattern in patterns:
         complaint = _pattern_complaint(pattern) if isinstance(pattern, str) else f"{pattern!r} is not text."
         if complaint:

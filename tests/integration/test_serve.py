@@ -58,6 +58,17 @@ def test_what_is_kept_is_kept_from_others_and_the_password_is_shown_once(tmp_pat
     assert server.password.encode() not in kept
 
 
+def test_d6_the_status_of_a_new_server_tells_of_its_broker(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        assert server.call("GET", "/pulp/api/v2/status/")["messaging_connection"] == {"connected": True}
+
+
+def test_d6_a_broker_that_is_away_is_told_within_seconds(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data", f"[messaging]\nurl = amqp://a:b@127.0.0.1:{free_port()}/\n") as server:
+        for _ in range(3):
+            assert server.call("GET", "/pulp/api/v2/status/")["messaging_connection"] == {"connected": False}
+
+
 def test_sigterm_ends_it_cleanly_within_seconds(tmp_path: Path) -> None:
     with pulpit(tmp_path / "data") as server:
         started = time.monotonic()

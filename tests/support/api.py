@@ -86,6 +86,10 @@ def basic(login: str, password: str = PASSWORD) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()}
 
 
+async def _reached() -> bool:
+    return True
+
+
 @contextlib.contextmanager
 def services(data_dir: Path) -> Iterator[Services]:
     """Services on a fresh database with an administrator and a reader."""
@@ -100,6 +104,7 @@ def services(data_dir: Path) -> Iterator[Services]:
             content_types=by_plugin(Iso(), Yum()),
             data_dir=data_dir,
             messaging_connected=lambda: True,
+            reach_messaging=_reached,
             workers=lambda: [Worker(name="worker-0@here", last_heartbeat=datetime(2031, 5, 4, 10, tzinfo=UTC))],
         )
 

@@ -237,8 +237,10 @@ class _Compiler:
         return lambda found: bool(tests) and all(test(found) for test in tests)
 
     def _regex(self, pattern: object, flags: object) -> Condition:
-        if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
-            raise InvalidValue(_FILTERS, f"a regular expression is text of at most {MAX_PATTERN} characters.")
+        if not isinstance(pattern, str):
+            raise InvalidValue(_FILTERS, "a regular expression is text.")
+        if len(pattern) > MAX_PATTERN:
+            raise InvalidValue(_FILTERS, f"a regular expression has more than {MAX_PATTERN} characters.")
         if not isinstance(flags, str) or set(flags) - set(_FLAGS):
             raise InvalidValue(_FILTERS, "$options are letters of imsx.")
         self._left_size -= _size(pattern)

@@ -110,7 +110,9 @@ MOST: Final = 100
 LONGEST_PATTERN: Final = 255
 LONGEST_PATIENCE: Final = 365 * 24 * 3600
 
-_RESULT: Final = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")
+LONGEST_RESULT: Final = 20
+
+_RESULT: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 def given_filters(body: ListenerFilterChanges) -> dict[str, Any]:
@@ -133,6 +135,8 @@ def _repo_ids(value: object) -> list[str] | None:
 def _results(value: object) -> list[str] | None:
     results = _texts("results", value)
     for result in results:
+        if len(result) > LONGEST_RESULT:
+            raise InvalidValue("results", f"{result[:40]!r} has more than {LONGEST_RESULT} characters.")
         if not _RESULT.match(result):
             raise InvalidValue("results", f"{result[:40]!r} is no result such as success, failed or canceled.")
     return results or None
@@ -149,6 +153,8 @@ def _patience(value: object) -> int:
 def _texts(name: str, value: object) -> list[str]:
     if value is None:
         return []
-    if not isinstance(value, list) or len(value) > MOST or not all(isinstance(each, str) for each in value):
-        raise InvalidValue(name, f"it must be a list of at most {MOST} texts.")
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise InvalidValue(name, "it must be a list of texts.")
+    if len(value) > MOST:
+        raise InvalidValue(name, f"there are {len(value)} of them; {MOST} are the most.")
     return value

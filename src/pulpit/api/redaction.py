@@ -4,12 +4,14 @@ So is the password of a URL, which feeds of Pulp 2 may have: `http://user:*****@
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from pulpit.errors import InvalidValue
 
 MASK: Final = "*****"
+SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
+"""Keys of any importer's or distributor's configuration that are never shown again."""
 _IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
 
 
@@ -33,6 +35,23 @@ def merged(
         raise InvalidValue(property_name, f"{MASK} stands for a secret that is kept, and none is kept here.")
     both = {**old, **changes}
     return {key: value for key, value in both.items() if value is not None}
+
+
+def checked_override(
+    config: dict[str, Any], override: dict[str, Any] | None, check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any] | None:
+    """What replaces parts of a configuration for one task, judged as the whole that it leads to.
+
+    Stars that stand for a secret of the configuration are left out.
+
+    Raises:
+        InvalidValue: a key is unknown or its value cannot work; nothing that is asked for is passed over.
+    """
+    if not override:
+        return override
+    whole = merged(config, override, SECRET_KEYS, property_name="override_config")
+    check(whole)
+    return {key: value for key, value in override.items() if value == whole.get(key)}
 
 
 def _without_password(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What endpoints are made of: the services that they reach, who asks, and how their responses are described."""
 
 from asyncio import Semaphore
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -28,9 +28,6 @@ from pulpit.store.listeners import Listener
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks.reports import accepted
-
-SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
-"""Keys of any importer's or distributor's configuration that are never shown again."""
 
 
 class Plugins:
@@ -105,6 +102,8 @@ class Services:
     """Uploads are kept below it, and the authority of client certificates."""
     messaging_connected: Callable[[], bool]
     """Whether events can be handed to the broker at this moment."""
+    reach_messaging: Callable[[], Awaitable[bool]]
+    """The same after a try to connect."""
     workers: Callable[[], list[Worker]]
     position_of: Callable[[Listener], int] = attrgetter("position")
     """How far a listener is at this moment; the stored position follows a little later."""

@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ import uvloop
 
 from pulpit import logs
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
-from pulpit.amqp.amqp091.publisher import Publisher
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable, Publisher
 from pulpit.amqp.amqp10 import proton
 from pulpit.amqp.amqp10.client import ClientSettings
 from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
@@ -64,6 +65,8 @@ _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared wit
 AmqpPublisher = Publisher | Publisher10
 REST_PATIENCE: Final = 2
 """Seconds that requests under way have to end when the server stops."""
+REACH_PATIENCE_S: Final = 2.0
+REACH_AGAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -355,6 +358,25 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
     )
 
 
+class _Reach:
+    """Whether the broker can be reached, tried when it is asked; a try that failed counts for some seconds."""
+
+    def __init__(self, publisher: AmqpPublisher | None) -> None:
+        self._publisher: Final = publisher
+        self._failed_at = -REACH_AGAIN_S
+
+    async def __call__(self) -> bool:
+        if self._publisher is None:
+            return False
+        if not self._publisher.connected and time.monotonic() - self._failed_at >= REACH_AGAIN_S:
+            try:
+                async with asyncio.timeout(REACH_PATIENCE_S):
+                    await self._publisher.connect()
+            except (BrokerUnavailable, TimeoutError):
+                self._failed_at = time.monotonic()
+        return self._publisher.connected
+
+
 def _services(
     settings: Settings,
     database: Database,
@@ -371,6 +393,7 @@ def _services(
         content_types=content_types(),
         data_dir=settings.data_dir,
         messaging_connected=lambda: publisher is not None and publisher.connected,
+        reach_messaging=_Reach(publisher),
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
         announcements=dispatcher.announcements,

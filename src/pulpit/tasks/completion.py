@@ -79,7 +79,8 @@ def _close_records(tx: Transaction, final: Task, ending: Ending | None, clock: C
         if closed:
             report = history_report(closed)
             fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
-            tasks.amend(tx, final.id, result=report)
+            if final.state != tasks.ERROR:  # Pulp 2's client prints the message of a result beside the error
+                tasks.amend(tx, final.id, result=report)
 
 
 def close_forgotten(database: Database, task_id: str, clock: Clock) -> None:

@@ -118,13 +118,14 @@ def test_an_update_changes_what_it_names(api: Api) -> None:
 
 
 def test_a_secret_in_an_override_is_shown_as_stars_and_kept(api: Api) -> None:
-    made = create(api, override_config={"proxy_password": "secret"})
-    assert made["kwargs"] == {"overrides": {"proxy_password": "*****"}}
-    update(api, made, override_config={"proxy_password": "*****", "max_speed": 1})
+    proxy = {"proxy_host": "p", "proxy_username": "me"}
+    made = create(api, override_config={**proxy, "proxy_password": "secret"})
+    assert made["kwargs"] == {"overrides": {**proxy, "proxy_password": "*****"}}
+    update(api, made, override_config={**proxy, "proxy_password": "*****", "max_speed": 1})
     meet_slots(api.database, lambda: NOW)
     with api.database.read() as connection:
         [task] = tasks.search(connection)
-    assert task.arguments["override_config"] == {"proxy_password": "secret", "max_speed": 1}
+    assert task.arguments["override_config"] == {**proxy, "proxy_password": "secret", "max_speed": 1}
 
 
 def test_one_that_used_its_runs_up_needs_a_new_interval(api: Api) -> None:

@@ -260,6 +260,14 @@ class Publisher:
             raise BrokerUnavailable(reason) from None
         return channel
 
+    async def connect(self) -> None:
+        """Connect, unless there is a connection.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached, or says no.
+        """
+        await self._connected()
+
     def abandon(self) -> None:
         """Give up a connection on which nothing moves; the next user makes a new one."""
         connection, self._connection = self._connection, None

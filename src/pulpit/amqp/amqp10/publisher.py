@@ -81,6 +81,14 @@ class Publisher:
         except Lost as lost:
             raise BrokerUnavailable(str(lost)) from None
 
+    async def connect(self) -> None:
+        """Connect, unless there is a connection.
+
+        Raises:
+            BrokerUnavailable: the broker cannot be reached, or says no.
+        """
+        await self._connected()
+
     def abandon(self) -> None:
         """Give up a connection on which nothing moves; the next user makes a new one."""
         connection, self._connection = self._connection, None

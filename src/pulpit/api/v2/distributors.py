@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
-from pulpit.api.redaction import MASK, masked, merged
-from pulpit.api.services import CREATED, OK, QUEUED, SECRET_KEYS, Asking, Provided, Services, answers, queued
+from pulpit.api.redaction import MASK, SECRET_KEYS, masked, merged
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, DistributorChanges, NewDistributor, SearchBody
 from pulpit.clock import iso
@@ -30,7 +30,8 @@ router: Final = APIRouter(tags=["distributors"])
 _OF_REPOSITORY: Final = "/repositories/{repo_id}/distributors"
 _ALWAYS: Final = ("id", "repo_id", "_id", "_href")
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,255}\Z")
+_ID: Final = re.compile(r"[A-Za-z0-9._-]+\Z")
+_LONGEST_ID: Final = 255
 _CONFIG: Final = "distributor_config"
 _RELATIVE_URL: Final = "relative_url"
 
@@ -96,8 +97,10 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
         DuplicateResource: the repository has one of that id.
     """
     distributor_id = new.distributor_id if new.distributor_id is not None else str(uuid.uuid4())
+    if len(distributor_id) > _LONGEST_ID:
+        raise InvalidValue("distributor_id", f"it has {len(distributor_id)} characters; {_LONGEST_ID} are the most.")
     if not _ID.match(distributor_id):
-        raise InvalidValue("distributor_id", "it must be 1 to 255 letters, digits, '.', '-' and '_'.")
+        raise InvalidValue("distributor_id", "it must be letters, digits, '.', '-' and '_'.")
     type_id = new.distributor_type_id
     types = services.plugins
     delta = _prepared(new.distributor_config or {})

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
-from pulpit.api.redaction import masked, merged
-from pulpit.api.services import ACCEPTED, OK, QUEUED, SECRET_KEYS, Provided, Services, answers
+from pulpit.api.redaction import SECRET_KEYS, masked, merged
+from pulpit.api.services import ACCEPTED, OK, QUEUED, Provided, Services, answers
 from pulpit.api.v2.models import V2, ImporterChanges, NewImporter
 from pulpit.clock import iso
 from pulpit.events import REPO_UPDATE

@@ -34,7 +34,8 @@ from pulpit.tasks.reports import accepted
 
 router: Final = APIRouter(prefix="/repositories", tags=["repositories"])
 
-_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\Z")
+_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
+_LONGEST_ID: Final = 255
 _ALWAYS: Final = ("id", "_id", "_href")
 
 Flag = Annotated[str, Query(description="`true` in any case of letters", max_length=10)]
@@ -147,8 +148,10 @@ def check_repository_id(repo_id: str) -> None:
     Raises:
         InvalidValue: `id`.
     """
+    if len(repo_id) > _LONGEST_ID:
+        raise InvalidValue("id", f"it has {len(repo_id)} characters; {_LONGEST_ID} are the most.")
     if not _ID.match(repo_id):
-        raise InvalidValue("id", "it must be 1 to 255 letters, digits, '.', '-' and '_', and not begin with '.'.")
+        raise InvalidValue("id", "it must be letters, digits, '.', '-' and '_', and not begin with '.'.")
 
 
 def show(

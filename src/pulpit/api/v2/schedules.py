@@ -9,14 +9,15 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit import intervals
-from pulpit.api.redaction import MASK, masked, merged
-from pulpit.api.services import CREATED, OK, SECRET_KEYS, Asking, Provided, Services, answers
+from pulpit.api.redaction import MASK, SECRET_KEYS, masked, merged
+from pulpit.api.services import CREATED, OK, Asking, Provided, Services, answers
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, NewSchedule, ScheduleChanges, ScheduleDocument
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repositories, schedules
 from pulpit.store.database import Transaction
+from pulpit.store.repositories import Distributor, Importer
 from pulpit.store.schedules import Schedule
 from pulpit.tasks.schedules import coming_slot, first_slot, resource
 
@@ -32,7 +33,7 @@ _SCHEDULED_TASKS: Final = {
 class _Schedules:
     """The schedules of one kind of plugin; `find` refuses a repository or plugin that is not there."""
 
-    def __init__(self, action: str, find: Callable[[Connection, str, str], object]) -> None:
+    def __init__(self, action: str, find: Callable[[Connection, str, str], Importer | Distributor]) -> None:
         self._action: Final = action
         self._find: Final = find
 
@@ -84,7 +85,7 @@ class _Schedules:
             remaining_runs=interval.runs,
         )
         with services.database.write() as tx:
-            self._find(tx.connection, repo_id, plugin_id)
+            self._check_override(self._find(tx.connection, repo_id, plugin_id), new.override_config, services)
             document = _document(schedules.add(tx, new, now=now))
             self._announce(tx, repo_id, plugin_id, services)
         return JSONResponse(document, CREATED, {"Location": document["_href"]})
@@ -102,7 +103,11 @@ class _Schedules:
         with services.database.write() as tx:
             found = self._get(tx.connection, repo_id, plugin_id, schedule_id)
             now = services.clock()
-            changed = schedules.change(tx, found.id, last_updated=now, **_changes(found, body, now))
+            columns = _changes(found, body, now)
+            if "override_config" in columns:
+                plugin = self._find(tx.connection, repo_id, plugin_id)
+                self._check_override(plugin, columns["override_config"], services)
+            changed = schedules.change(tx, found.id, last_updated=now, **columns)
             self._announce(tx, repo_id, plugin_id, services)
         return JSONResponse(_document(changed))
 
@@ -112,6 +117,16 @@ class _Schedules:
             schedules.remove(tx, self._get(tx.connection, repo_id, plugin_id, schedule_id).id)
             self._announce(tx, repo_id, plugin_id, services)
         return JSONResponse(None)
+
+    def _check_override(self, plugin: Importer | Distributor, override: dict[str, Any], services: Services) -> None:
+        """Refuse what could not work, or would be passed over, each time that the schedule runs."""
+        if not override:
+            return
+        config = {**plugin.config, **override}
+        if isinstance(plugin, Importer):
+            services.plugins.check_importer_config(plugin.importer_type_id, config)
+        else:
+            services.plugins.check_distributor_config(plugin.distributor_type_id, config)
 
     def _announce(self, tx: Transaction, repo_id: str, plugin_id: str, services: Services) -> None:
         owner = "importer" if self._action == schedules.SYNC else f"distributors.{plugin_id}"

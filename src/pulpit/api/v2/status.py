@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from pulpit import __version__
 from pulpit.api.monitoring import database_answers
@@ -20,23 +21,20 @@ PLATFORM_VERSION: Final = "2.21.5"
 
 
 @_status_router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
-def read_status(services: Provided) -> JSONResponse:
+async def read_status(services: Provided) -> JSONResponse:
     """Tell whether database and broker can be reached, and which workers there are."""
-    return JSONResponse(_status(services))
-
-
-def _status(services: Services) -> dict[str, Any]:
     workers = [
         {"_id": worker.name, "_ns": "workers", "last_heartbeat": iso(worker.last_heartbeat)}
         for worker in services.workers()
     ]
-    return {
+    document = {
         "api_version": "2",
         "versions": {"platform_version": PLATFORM_VERSION, "pulpit_version": __version__},
-        "database_connection": {"connected": database_answers(services)},
-        "messaging_connection": {"connected": services.messaging_connected()},
+        "database_connection": {"connected": await run_in_threadpool(database_answers, services)},
+        "messaging_connection": {"connected": await services.reach_messaging()},
         "known_workers": workers,
     }
+    return JSONResponse(document)
 
 
 _types: Final = APIRouter(tags=["plug-ins"])

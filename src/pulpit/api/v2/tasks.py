@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
@@ -10,9 +11,11 @@ from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria, words
+from pulpit.api.redaction import checked_override
 from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, answers, queued
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
-from pulpit.errors import InvalidValue, PulpitError
+from pulpit.content import access
+from pulpit.errors import InvalidValue, PulpitError, UnsupportedValue
 from pulpit.store import history, repositories, tasks
 from pulpit.store.history import Record
 from pulpit.tasks import queue
@@ -25,7 +28,10 @@ _actions: Final = APIRouter(prefix="/repositories/{repo_id}/actions", tags=["act
 def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking) -> JSONResponse:
     """Queue a sync; distributors that publish by themselves follow it."""
     with services.database.write() as tx:
-        task = queue.sync(tx, repo_id, body.override_config, login=user.login, clock=services.clock)
+        importer = repositories.importer(tx.connection, repo_id)
+        check = partial(services.plugins.check_importer_config, importer.importer_type_id)
+        override = checked_override(importer.config, body.override_config, check)
+        task = queue.sync(tx, repo_id, override, login=user.login, clock=services.clock)
     return queued(task)
 
 
@@ -33,7 +39,13 @@ def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Ask
 def publish_repository(repo_id: str, body: PublishOrder, services: Provided, user: Asking) -> JSONResponse:
     """Queue a publish by one distributor."""
     with services.database.write() as tx:
-        task = queue.publish(tx, repo_id, body.id, body.override_config, login=user.login, clock=services.clock)
+        distributor = repositories.distributor(tx.connection, repo_id, body.id)
+        own = sorted({access.LOGIN, access.PASSWORD} & (body.override_config or {}).keys())
+        if own:
+            raise UnsupportedValue(own)  # who may have what is published follows from the distributor alone
+        check = partial(services.plugins.check_distributor_config, distributor.distributor_type_id)
+        override = checked_override(distributor.config, body.override_config, check)
+        task = queue.publish(tx, repo_id, body.id, override, login=user.login, clock=services.clock)
     return queued(task)
 
 

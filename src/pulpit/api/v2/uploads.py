@@ -24,7 +24,14 @@ from fastapi.responses import JSONResponse
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
 from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
 from pulpit.clock import Clock
-from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, RequestTooLarge, StorageFull
+from pulpit.errors import (
+    ConflictingOperation,
+    InvalidValue,
+    MissingResource,
+    RequestTooLarge,
+    StorageFull,
+    UnsupportedValue,
+)
 from pulpit.store import repositories
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
@@ -221,6 +228,8 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         repositories.get(connection, repo_id)
     if body.unit_type_id not in services.plugins.unit_types:
         raise InvalidValue("unit_type_id", "there is no such type of unit.")
+    if body.override_config:
+        raise UnsupportedValue(sorted(body.override_config))
     path = _uploads(services).hand_over(body.upload_id)
     try:
         return queued(_queue_import(repo_id, body, path, services, user))
@@ -239,7 +248,7 @@ def _queue_import(repo_id: str, body: ImportOrder, path: str, services: Services
         "unit_key": body.unit_key or {},
         "unit_metadata": body.unit_metadata or {},
         "path": path,
-        "override_config": body.override_config,
+        "override_config": None,
     }
     with services.database.write() as tx:
         return queue.import_upload(tx, repo_id, unit, login=user.login, clock=services.clock)

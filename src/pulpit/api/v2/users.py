@@ -41,7 +41,8 @@ _users: Final = APIRouter(prefix="/users", tags=["users"])
 
 SUPER_USERS: Final = "super-users"
 """Pulp 2's role of those who may do everything."""
-_LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]{0,254}\Z")
+_LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]*\Z")
+_LONGEST_LOGIN: Final = 255
 _LONGEST_NAME: Final = 1000
 _ALWAYS: Final = ("id", "login", "_id", "_href")
 
@@ -49,8 +50,10 @@ _ALWAYS: Final = ("id", "login", "_id", "_href")
 @_users.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
     """Make a user, a reader unless another role is given."""
+    if len(body.login) > _LONGEST_LOGIN:
+        raise InvalidValue("login", f"it has {len(body.login)} characters; {_LONGEST_LOGIN} are the most.")
     if not _LOGIN.match(body.login):
-        raise InvalidValue("login", "it must be 1 to 255 letters, digits, '.', '@', '-' and '_'.")
+        raise InvalidValue("login", "it must be letters, digits, '.', '@', '-' and '_'.")
     columns = _checked(UserDelta(name=body.name or body.login, password=body.password, role=body.role))
     with services.database.write() as tx:
         made = users.add(tx, body.login, now=services.clock(), **columns)
@@ -127,8 +130,10 @@ def _checked(delta: UserDelta) -> dict[str, Any]:
             raise InvalidValue("name", f"it has more than {_LONGEST_NAME} characters.")
         columns["name"] = delta.name
     if delta.password is not None:
-        if not 0 < len(delta.password) <= MAX_LENGTH:
-            raise InvalidValue("password", f"it must have 1 to {MAX_LENGTH} characters.")
+        if not delta.password:
+            raise InvalidValue("password", "it must not be empty.")
+        if len(delta.password) > MAX_LENGTH:
+            raise InvalidValue("password", f"it has more than {MAX_LENGTH} characters.")
         columns["password_hash"] = hash_password(delta.password)
     return columns
 

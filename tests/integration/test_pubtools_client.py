@@ -1,0 +1,130 @@
+"""pubtools-pulplib, a client of Pulp 2 that others wrote and use every day, against a real server and its workers."""
+
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from support.server import Server, pulpit
+
+pulplib: Any = pytest.importorskip("pubtools.pulplib", reason="pubtools-pulplib is not installed")
+Criteria, Matcher = pulplib.Criteria, pulplib.Matcher
+MODULE = b"""---
+document: modulemd
+version: 2
+data:
+  name: zoo
+  stream: "1"
+  version: 1
+  context: abc
+  arch: x86_64
+  summary: Animals
+  description: Animals
+  license: {module: [MIT]}
+...
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pulpit(tmp_path_factory.mktemp("pubtools") / "data", "[messaging]\nurl =\n") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Any]:
+    with pulplib.Client(url=server.url, auth=("admin", server.password)) as connected:
+        yield connected
+
+
+def everything(future: Any) -> list[Any]:
+    return list(future.result())
+
+
+def made(client: Any, kind: Any, repo_id: str, type_id: str) -> Any:
+    place = {"relative_url": repo_id, "repo_id": repo_id}
+    distributor = pulplib.Distributor(id=type_id, type_id=type_id, **place)
+    return client.create_repository(kind(id=repo_id, distributors=[distributor], relative_url=repo_id)).result()
+
+
+@pytest.fixture(scope="module")
+def files(client: Any) -> Any:
+    repository = made(client, pulplib.FileRepository, "files", "iso_distributor")
+    for name in ("a.txt", "deep/b.txt"):
+        content = io.BytesIO(name.encode() * 100)
+        noted = {"description": f"about {name}", "version": "1.0", "cdn_path": f"/cdn/{name}", "display_order": 2.0}
+        [task] = repository.upload_file(content, name, **noted).result()
+        assert task.succeeded
+    return repository
+
+
+@pytest.fixture(scope="module")
+def yum(client: Any) -> Any:
+    return made(client, pulplib.YumRepository, "yum", "yum_distributor")
+
+
+def test_repositories_and_distributors_are_found(client: Any, files: Any, yum: Any) -> None:
+    future = datetime(2040, 1, 1)  # noqa: DTZ001 - the client's form
+    assert made(client, pulplib.YumRepository, "yum", "yum_distributor") == yum  # it is there already, as wanted
+    assert client.get_repository("files").result().id == files.id
+    found = everything(client.search_repository(Criteria.with_id(["files", "yum", "nobody"])))
+    assert {repository.id for repository in found} == {"files", "yum"}
+    assert [
+        found.id for found in everything(client.search_repository(Criteria.with_field("id", Matcher.regex("^y"))))
+    ] == ["yum"]
+    created = Criteria.with_field("created", Matcher.less_than(future))
+    assert everything(client.search_repository(created)) == []
+    [distributor] = everything(client.search_distributor(Criteria.with_field("repo_id", "yum")))
+    assert (distributor.id, distributor.relative_url) == ("yum_distributor", "yum")
+    assert {"iso", "rpm", "erratum", "modulemd"} <= set(client.get_content_type_ids().result())
+
+
+def test_files_are_found_by_what_is_noted_about_them(client: Any, files: Any) -> None:
+    units = everything(files.search_content(Criteria.with_unit_type(pulplib.FileUnit)))
+    assert {unit.path for unit in units} == {"a.txt", "deep/b.txt"}
+    assert {unit.description for unit in units} == {"about a.txt", "about deep/b.txt"}
+    of_a = Criteria.and_(Criteria.with_unit_type(pulplib.FileUnit), Criteria.with_field("cdn_path", "/cdn/a.txt"))
+    [unit] = everything(client.search_content(of_a))
+    assert unit.repository_memberships == ["files"]
+    moved = pulplib.FileUnit(
+        path=unit.path, size=unit.size, sha256sum=unit.sha256sum, unit_id=unit.unit_id, cdn_path="/cdn/moved"
+    )
+    assert client.update_content(moved).result() is None
+    assert everything(client.search_content(of_a)) == []
+    narrow = Criteria.with_unit_type(pulplib.FileUnit, unit_fields=("path", "sha256sum"))
+    assert {unit.cdn_path for unit in everything(client.search_content(narrow))} == {None}
+
+
+def test_a_repository_is_published_changed_locked_and_deleted(client: Any, server: Server, files: Any) -> None:
+    assert all(task.succeeded for task in files.publish(pulplib.PublishOptions(force=True, clean=True)).result())
+    changed = client.get_repository("files").result()
+    assert [distributor.last_publish for distributor in changed.distributors] != [None]
+    notes = server.call("GET", "/pulp/api/v2/repositories/files/")["notes"]
+    assert '"filename": "a.txt"' in notes["ud_file_release_mappings_2"]
+    with changed.lock("a test"):
+        pass
+    other = made(client, pulplib.FileRepository, "other", "iso_distributor")
+    [copied] = client.copy_content(files, other, Criteria.with_unit_type(pulplib.FileUnit)).result()
+    assert {unit.path for unit in copied.units} == {"a.txt", "deep/b.txt"}
+    [removed] = other.remove_content(Criteria.with_unit_type(pulplib.FileUnit)).result()
+    assert len(removed.units) == 2
+    assert all(task.succeeded for task in other.delete().result())
+    assert everything(client.search_repository(Criteria.with_id("other"))) == []
+
+
+def test_maintenance_is_noted_in_a_published_file(client: Any) -> None:
+    assert client.get_maintenance_report().result().entries == []
+    made(client, pulplib.FileRepository, "redhat-maintenance", "iso_distributor")
+    report = client.get_maintenance_report().result().add(["zoo"], owner="me", message="feeding")
+    assert all(task.succeeded for task in client.set_maintenance(report).result())
+    [entry] = client.get_maintenance_report().result().entries
+    assert (entry.repo_id, entry.message) == ("zoo", "feeding")
+
+
+def test_tasks_are_found(client: Any, files: Any) -> None:
+    assert files
+    tasks = everything(client.search_task(Criteria.with_field("state", "finished")))
+    assert tasks
+    assert all(task.succeeded for task in tasks)
