@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,153 @@ async def talking(greeting: bytes) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+# What depends on the command, and the end of a session
+
+MANY = [f"a{number}@example.com" for number in range(5)]
+
+
+@dataclass
+class Scripted:
+    """A mail server that says what its test wants: a line of the client, with the numbers of its session and mail."""
+
+    says: Callable[[str, int, int], str | None]
+    port: int = 0
+    sessions: int = 0
+    mails: list[list[str]] = field(default_factory=list)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.sessions += 1
+        session, mail, recipients = self.sessions, 0, list[str]()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            line = "greeting"
+            while True:
+                mail += line.startswith("MAIL")
+                reply = self.says(line, session, mail) or self.usual(line)
+                if line.startswith("RCPT") and reply.startswith("250"):
+                    recipients.append(line.partition("<")[2].partition(">")[0])
+                writer.write(reply.replace("\n", "\r\n").encode() + b"\r\n")
+                await writer.drain()
+                if reply.startswith(("421", "221")) or reply.endswith("bye"):
+                    break
+                if reply.startswith("354"):
+                    await reader.readuntil(b"\r\n.\r\n")
+                    line = "content"
+                    if (self.says("content", session, mail) or "250").startswith("250"):
+                        self.mails.append(recipients)
+                    recipients = []
+                else:
+                    line = (await reader.readuntil(b"\r\n")).decode().strip()
+        writer.close()
+
+    def usual(self, line: str) -> str:
+        words = {"greeting": "220 mail", "EHLO": "250-mail\n250 SIZE", "DATA": "354 go on", "QUIT": "221 Bye"}
+        return words.get(line.partition(" ")[0], "250 OK")
+
+
+@contextlib.asynccontextmanager
+async def scripted(says: Callable[[str, int, int], str | None]) -> AsyncIterator[Scripted]:
+    far = Scripted(says)
+    server = await asyncio.start_server(far.talk, "127.0.0.1", 0)
+    far.port = server.sockets[0].getsockname()[1]
+    try:
+        yield far
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("code", ["452 4.5.3 Too many recipients", "552 Too many recipients"])
+def test_b10_more_addresses_than_a_transaction_takes_go_in_further_ones_of_the_same_session(code: str) -> None:
+    async def story() -> None:
+        taken = 0
+
+        def at_most_two(line: str, _: int, __: int) -> str | None:
+            nonlocal taken
+            taken = 0 if line.startswith("MAIL") else taken + line.startswith("RCPT")
+            return code if line.startswith("RCPT") and taken > 2 else None
+
+        async with scripted(at_most_two) as far:
+            done = await outcome(open_at(far.port, MANY))
+            assert done == Delivered(answer=f"Taken for {', '.join(MANY)}.")
+            assert (far.mails, far.sessions) == ([MANY[:2], MANY[2:4], MANY[4:]], 1)
+
+    run(story)
+
+
+def test_b10_552_for_the_only_address_is_put_off_and_for_the_message_it_is_final() -> None:
+    async def story() -> None:
+        async with scripted(lambda line, *_: "552 5.2.2 Full" if line.startswith("RCPT") else None) as far:
+            assert isinstance(await outcome(open_at(far.port, [JOE])), Retry)
+        for command in ("MAIL", "DATA", "content"):
+            async with scripted(lambda line, *_, at=command: "552 Too large" if line.startswith(at) else None) as far:
+                assert await outcome(open_at(far.port, [JOE])) == Refused(reason=f"{JOE}: 552 Too large.")
+
+    run(story)
+
+
+def third(command: str, reply: str) -> Callable[[str, int, int], str | None]:
+    """A reply to a command of the third mail of each session."""
+    return lambda line, _, mail: reply if line.startswith(command) and mail == 3 else None
+
+
+ENDS = {
+    "421 at MAIL": third("MAIL", "421 Enough"),
+    "450 at MAIL": third("MAIL", "450 Enough"),
+    "421 at RCPT": third("RCPT", "421 Enough"),
+    "421 at DATA": third("DATA", "421 Enough"),
+    "421 at the content": third("content", "421 Enough"),
+    "closed after each": lambda line, *_: "250 OK, bye" if line == "content" else None,
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_b10_the_end_of_a_session_that_was_used_is_no_failure(end: Callable[[str, int, int], str | None]) -> None:
+    async def story() -> None:
+        async with scripted(end) as far:
+            outcomes = await open_at(far.port, [JOE]).deliver([event(number) for number in range(1, 6)])
+        assert [type(done) for done in outcomes] == [Delivered] * 5
+        assert far.sessions > 1
+
+    run(story)
+
+
+@pytest.mark.parametrize("command", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "content"])
+def test_b10_421_in_a_fresh_session_is_a_failure_and_not_a_circle(command: str) -> None:
+    async def story() -> None:
+        async with scripted(lambda line, *_: "421 Not now" if line.startswith(command) else None) as far:
+            assert isinstance(await outcome(open_at(far.port, [JOE])), Retry)
+            assert far.sessions == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["250-a\n250-b\n250", "250-\n250 ", "250-a\n250 b", "250"],
+)
+def test_replies_of_odd_lines_are_understood(odd: str) -> None:
+    commands = ("EHLO", "MAIL", "RCPT", "content")
+
+    async def story() -> None:
+        async with scripted(lambda line, *_: odd if line.startswith(commands) else None) as far:
+            assert isinstance(await outcome(open_at(far.port, [JOE])), Delivered)
+
+    run(story)
+
+
+def test_one_address_that_is_greylisted_does_not_hold_up_the_others() -> None:
+    async def story() -> None:
+        def greylisting(line: str, _: int, __: int) -> str | None:
+            return "450 4.2.0 Greylisted" if "a3@" in line else "550 5.1.1 Unknown" if "a1@" in line else None
+
+        async with scripted(greylisting) as far:
+            done = await outcome(open_at(far.port, MANY))
+            assert isinstance(done, Retry)
+            assert done.reason.endswith("puts off a3@example.com: 450 4.2.0 Greylisted.")
+            assert far.mails == [[MANY[0], MANY[2], MANY[4]]]
+
+    run(story)
 
 
 # Digests

@@ -104,15 +104,16 @@ def test_subjects() -> None:
 
 
 def test_what_is_too_large_is_not_attached() -> None:
-    message = email_message.compose([event(1, blob="x" * email_message.LARGEST_ATTACHMENT)], MAILING, SENDER)
+    raw = email_message.compose([event(1, blob="x" * email_message.LARGEST_ATTACHMENT)], MAILING, SENDER)
+    message = message_from_bytes(raw, policy=SMTP)
     assert not message.is_multipart()
     assert "too large to be attached" in message.get_content()
-    assert len(bytes(message)) < 10_000
+    assert len(raw) < 10_000
 
 
 def test_the_same_event_gives_the_same_message() -> None:
     happened = event(1, **FAILED)
-    once, again = (bytes(email_message.compose([happened], MAILING, SENDER)) for _ in range(2))
+    once, again = (email_message.compose([happened], MAILING, SENDER) for _ in range(2))
     assert once == again
 
 
@@ -135,7 +136,7 @@ def test_no_event_changes_the_form_of_a_message(repo_id: str, result: str, paylo
     known = {"repo_id", "number", "event_type", "occurred_at", "result", "error_message"}
     extra = {key: value for key, value in payload.items() if key not in known}
     happened = event(1, "repo.sync.finish", repo_id, NOON, result=result, error_message=error, **extra)
-    raw = bytes(email_message.compose([happened], MAILING, SENDER))
+    raw = email_message.compose([happened], MAILING, SENDER)
     message = message_from_bytes(raw, policy=SMTP)
     assert set(message.keys()) == HEADERS
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "application/json"]

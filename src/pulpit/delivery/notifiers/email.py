@@ -20,7 +20,15 @@ import aiosmtplib
 from pulpit.clock import Clock
 from pulpit.delivery.notifiers import email_config, email_message
 from pulpit.delivery.notifiers.email_config import Mailing
-from pulpit.delivery.notifiers.email_session import MailServer, MailSession, Reply, mail_server
+from pulpit.delivery.notifiers.email_session import (
+    MESSAGE_TOO_LARGE,
+    PERMANENT,
+    TOO_MANY_ADDRESSES,
+    MailServer,
+    MailSession,
+    Reply,
+    mail_server,
+)
 from pulpit.delivery.notifiers.port import (
     Delivered,
     Discarding,
@@ -41,10 +49,7 @@ MOST_SESSIONS: Final = 8
 """Connections to the mail server at one time."""
 MOST_MESSAGES: Final = 5
 """Messages of one call: so many people at most get a message twice when the process dies in between."""
-MAILBOX_TOO_SMALL: Final = 552
-_PERMANENT: Final = 500
-_ABOUT_US: Final = frozenset({503, 530, 534, 535, 538})
-"""Refusals that complain about this server's login, not about the address (RFC 4954 section 6)."""
+_SERVICE_CLOSES: Final = 421
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +133,10 @@ class _Group:
         """Whether the events begin with these."""
         return [event.id for event in events[: len(self.events)]] == [event.id for event in self.events]
 
+    def waiting(self, addresses: Sequence[str]) -> list[str]:
+        """The addresses that have neither taken nor refused it."""
+        return [address for address in addresses if address not in self.taken and address not in self.refused]
+
     def outcome(self) -> Outcome:
         """What came of it when every address has answered."""
         if self.taken:
@@ -152,14 +161,14 @@ class _Mailer:
         if later:
             return [later]
         async with self._kind.sessions:
-            line = MailSession(self._kind.server)
+            session = MailSession(self._kind.server)
             try:
-                return await self._send_all(events, line)
+                return await self._send_all(events, session)
             except asyncio.CancelledError:
-                line.abandon()  # whoever cancels does not wait for goodbyes
+                session.abandon()  # whoever cancels does not wait for goodbyes
                 raise
             finally:
-                await line.close()
+                await session.close()
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The message as the mail server gets it, and to whom."""
@@ -169,13 +178,13 @@ class _Mailer:
             "from": self._kind.server.sender.addr_spec,
             "to": list(self._mailing.addresses),
             "subject": email_message.subject([event], self._mailing.subject),
-            "message": message.as_bytes().decode("utf-8", "replace"),
+            "message": message.decode("utf-8", "replace"),
         }
 
     async def close(self) -> None:
         """Have nothing to close."""
 
-    async def _send_all(self, events: Sequence[Event], line: MailSession) -> Sequence[Outcome]:
+    async def _send_all(self, events: Sequence[Event], session: MailSession) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         for _ in range(MOST_MESSAGES):
             rest = events[len(outcomes) :]
@@ -185,7 +194,7 @@ class _Mailer:
             if later:
                 return [*outcomes, later]
             group = self._group(rest)
-            outcome = await self._send(group, line)
+            outcome = await self._send(group, session)
             if isinstance(outcome, Retry):
                 return [*outcomes, outcome]
             outcomes += [outcome] * len(group.events)
@@ -206,23 +215,35 @@ class _Mailer:
             self._unfinished = _Group(events=tuple(events if self._mailing.digest else events[:1]))
         return self._unfinished
 
-    async def _send(self, group: _Group, line: MailSession) -> Outcome:
+    async def _send(self, group: _Group, session: MailSession) -> Outcome:
+        """Hand a group's message over in as many transactions as the mail server wants."""
         server = self._kind.server
-        waiting = [one for one in self._mailing.addresses if one not in group.taken and one not in group.refused]
         message = email_message.compose(group.events, self._mailing, server.sender)
-        try:
-            async with asyncio.timeout(server.settings.timeout):
-                replies = await line.send(message, waiting)
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            line.abandon()
-            return self._failed(error, waiting, group)
-        return self._noted(group, waiting, replies)
+        while True:
+            waiting = group.waiting(self._mailing.addresses)
+            used = session.used
+            try:
+                async with asyncio.timeout(server.settings.timeout):
+                    replies = await session.send(message, waiting)
+            except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+                session.abandon()
+                if used and _is_the_end_of_a_session(error):
+                    continue
+                return self._failed(error, waiting, group)
+            outcome = self._noted(group, waiting, replies)
+            codes = {reply.code for reply in replies.values()}
+            if not isinstance(outcome, Retry):
+                return outcome
+            if used and _SERVICE_CLOSES in codes:
+                session.abandon()
+            elif not (codes & TOO_MANY_ADDRESSES and len(replies) < len(waiting)):
+                return outcome
 
     def _noted(self, group: _Group, waiting: Sequence[str], replies: Mapping[str, Reply]) -> Outcome:
         """Write down what became of each address."""
-        put_off = {address: reply for address, reply in replies.items() if not _is_final(reply.code)}
+        put_off = {address: reply for address, reply in replies.items() if not reply.is_final}
         group.taken.update(address for address in waiting if address not in replies)
-        group.refused.update((each, _said(reply)) for each, reply in replies.items() if each not in put_off)
+        group.refused.update((address, _said(reply)) for address, reply in replies.items() if address not in put_off)
         if put_off:
             reasons = _listed((address, _said(reply)) for address, reply in put_off.items())
             return Retry(reason=f"{self._kind.server.place} puts off {reasons}")
@@ -231,10 +252,11 @@ class _Mailer:
 
     def _failed(self, error: Exception, waiting: Sequence[str], group: _Group) -> Outcome:
         """What it means when nobody has the message."""
-        about_the_message = isinstance(error, aiosmtplib.SMTPDataError) and error.code >= _PERMANENT
-        too_big = isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code == MAILBOX_TOO_SMALL
-        if isinstance(error, aiosmtplib.SMTPResponseException) and (about_the_message or too_big):
-            reply = Reply(code=error.code, text=error.message)
+        about_the_message = isinstance(error, aiosmtplib.SMTPDataError) or (
+            isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code == MESSAGE_TOO_LARGE
+        )
+        if isinstance(error, aiosmtplib.SMTPResponseException) and about_the_message and error.code >= PERMANENT:
+            reply = Reply(code=error.code, text=error.message, about_message=True)
             return self._noted(group, waiting, dict.fromkeys(waiting, reply))
         if not group.touched:
             self._unfinished = None
@@ -243,18 +265,23 @@ class _Mailer:
 
 def complaint(error: Exception, server: MailServer) -> str:
     """One sentence about a message that nobody got."""
-    cause = _root(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"The certificate of the mail server {server.settings.host} is not trusted: {cause.verify_message}."
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS with the mail server {server.settings.host} failed ({system_reason(cause)})."
-    if isinstance(error, TimeoutError):
-        return f"{server.place} did not answer within {server.settings.timeout} seconds."
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        return f"{server.place} refused the login: {_said(Reply(code=error.code, text=error.message))}."
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        return f"{server.place} said {_said(Reply(code=error.code, text=error.message))}."
-    return f"{server.place} could not be used: {one_line(str(error), email_message.LONGEST_VALUE // 2)}."
+    match _root(error):
+        case ssl.SSLCertVerificationError() as cause:
+            return f"The certificate of the mail server {server.settings.host} is not trusted: {cause.verify_message}."
+        case ssl.SSLError() as cause:
+            return f"TLS with the mail server {server.settings.host} failed ({system_reason(cause)})."
+    match error:
+        case TimeoutError():
+            what = f"did not answer within {server.settings.timeout} seconds"
+        case aiosmtplib.SMTPAuthenticationError():
+            what = f"refused the login: {_said(Reply(code=error.code, text=error.message))}"
+        case aiosmtplib.SMTPResponseException() if error.code < 0:
+            what = f"does not speak SMTP: {one_line(error.message, 300)}"
+        case aiosmtplib.SMTPResponseException():
+            what = f"said {_said(Reply(code=error.code, text=error.message))}"
+        case _:
+            what = f"could not be used: {one_line(str(error), email_message.LONGEST_VALUE // 2)}"
+    return f"{server.place} {what}."
 
 
 def _root(error: BaseException) -> BaseException:
@@ -263,8 +290,13 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _is_final(code: int) -> bool:
-    return code >= _PERMANENT and code not in _ABOUT_US
+def _is_the_end_of_a_session(error: Exception) -> bool:
+    """Whether a mail server has had enough of a session in which it took messages: the next one has not failed."""
+    if isinstance(error, aiosmtplib.SMTPSenderRefused):
+        return error.code < PERMANENT
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return error.code == _SERVICE_CLOSES
+    return isinstance(error, aiosmtplib.SMTPServerDisconnected | ConnectionError)
 
 
 def _said(reply: Reply) -> str:

@@ -9,10 +9,12 @@ from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import format_datetime
 from typing import Any, Final
 
 from pulpit.clock import iso
 from pulpit.delivery.notifiers.email_config import Mailing, filled
+from pulpit.delivery.notifiers.email_headers import addresses_field, mailbox_field, text_field
 from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
 from pulpit.text import one_line
 
@@ -53,24 +55,31 @@ _LEFT_TO_THE_FILE: Final = frozenset(
 _COUNTS: Final = frozenset({"added_count", "updated_count", "removed_count"})
 
 
-def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> EmailMessage:
+def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> bytes:
     """Write the message about one event, or the digest of several; the same events give the same message."""
-    message = EmailMessage(policy=SMTP)
-    message["Subject"] = subject(events, mailing.subject)
-    message["From"] = sender
-    message["To"] = [Address(addr_spec=address) for address in mailing.addresses]
-    message["Date"] = events[-1].occurred_at
-    message["Message-ID"] = _message_id(events, sender.domain)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: vacation programs do not answer
-    message["Pulpit-Number"] = str(events[-1].number)
+    fields = [
+        text_field("Subject", subject(events, mailing.subject)),
+        mailbox_field("From", sender.display_name, sender.addr_spec),
+        addresses_field("To", mailing.addresses),
+        f"Date: {format_datetime(events[-1].occurred_at)}",
+        f"Message-ID: {_message_id(events, sender.domain)}",
+        "Auto-Submitted: auto-generated",  # RFC 3834: vacation programs do not answer
+        f"Pulpit-Number: {events[-1].number}",
+    ]
+    return "".join(f"{field}\r\n" for field in fields).encode("ascii") + bytes(_content(events))
+
+
+def _content(events: Sequence[Event]) -> EmailMessage:
+    """The text and the file, with the fields that say which is which."""
+    content = EmailMessage(policy=SMTP)
     file = "\n".join(event.body for event in events).encode()
     attached = len(file) <= LARGEST_ATTACHMENT
-    message.set_content(text(events, attached=attached), cte="quoted-printable")
+    content.set_content(text(events, attached=attached), cte="quoted-printable")
     if attached:
         kind, name = ("json", "event.json") if len(events) == 1 else ("x-ndjson", "events.ndjson")
-        message.add_attachment(file, "application", kind, filename=name)
-        message.set_boundary(f"=_{events[0].id}_{events[-1].number}")  # `=_` is in no quoted-printable and no base64
-    return message
+        content.add_attachment(file, "application", kind, filename=name)
+        content.set_boundary(f"=_{events[0].id}_{events[-1].number}")  # `=_` is in no quoted-printable and no base64
+    return content
 
 
 def subject(events: Sequence[Event], template: str) -> str:

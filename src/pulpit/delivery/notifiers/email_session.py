@@ -1,4 +1,4 @@
-"""The line to the mail server: connects when the first message goes out, and says of each address what came of it."""
+"""A session with the mail server: it connects for the first message, and says of each address what came of it."""
 
 import contextlib
 import re
@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.headerregistry import Address
-from email.message import EmailMessage
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Final
@@ -22,15 +21,30 @@ from pulpit.net.tls import client_context
 from pulpit.settings import Email
 
 GOODBYE_TIMEOUT: Final = 2.0
+PERMANENT: Final = 500
+"""The first code of those that refuse for good (RFC 5321 section 4.2.1)."""
+TOO_MANY_ADDRESSES: Final = frozenset({452, 552})
+MESSAGE_TOO_LARGE: Final = 552
+"""The same code at another command."""
+_ABOUT_US: Final = frozenset({503, 530, 534, 535, 538})
+"""Refusals that complain about this server's login, not about the address (RFC 4954 section 6)."""
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What the server said of one address that it did not take."""
+    """What the server said of one address that it did not take, or of the message."""
 
     code: int
     text: str
+    about_message: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would change nothing; at an address 552 means 452 (RFC 5321 section 4.5.3.1.10)."""
+        if self.code in _ABOUT_US or (self.code in TOO_MANY_ADDRESSES and not self.about_message):
+            return False
+        return self.code >= PERMANENT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +88,11 @@ class MailSession:
     def __init__(self, server: MailServer) -> None:
         self._server: Final = server
         self._smtp: aiosmtplib.SMTP | None = None
+        self.used = False
+        """Whether the mail server has taken a message in this session."""
 
-    async def send(self, message: EmailMessage, addresses: Sequence[str]) -> Mapping[str, Reply]:
-        """Hand over a message; answers the addresses that were not taken. All others have it when this returns.
+    async def send(self, message: bytes, addresses: Sequence[str]) -> Mapping[str, Reply]:
+        """Hand over a message; returns the addresses that were not taken. All others have it when this returns.
 
         Raises:
             aiosmtplib.SMTPException: nobody has it.
@@ -85,9 +101,10 @@ class MailSession:
         if self._smtp is None:
             self._smtp = await self._connected()
         try:
-            refused, _ = await self._smtp.sendmail(self._server.sender.addr_spec, addresses, bytes(message))
+            refused, _ = await self._smtp.sendmail(self._server.sender.addr_spec, addresses, message)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            return {one.recipient: Reply(code=one.code, text=one.message) for one in error.recipients}
+            return {refusal.recipient: Reply(code=refusal.code, text=refusal.message) for refusal in error.recipients}
+        self.used = True
         return {address: Reply(code=reply.code, text=reply.message) for address, reply in refused.items()}
 
     async def close(self) -> None:
@@ -101,6 +118,7 @@ class MailSession:
 
     def abandon(self) -> None:
         """Drop the connection at once."""
+        self.used = False
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
