@@ -102,7 +102,7 @@ def test_a_repository_is_published_changed_locked_and_deleted(client: Any, serve
     changed = client.get_repository("files").result()
     assert [distributor.last_publish for distributor in changed.distributors] != [None]
     notes = server.call("GET", "/pulp/api/v2/repositories/files/")["notes"]
-    assert '"filename": "a.txt"' in notes["ud_file_release_mappings_2"]
+    assert '"filename": "deep/b.txt"' in notes["ud_file_release_mappings_2"]
     with changed.lock("a test"):
         pass
     other = made(client, pulplib.FileRepository, "other", "iso_distributor")

@@ -12,6 +12,8 @@ from pulpit.errors import InvalidValue
 MASK: Final = "*****"
 SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
 """Keys of any importer's or distributor's configuration that are never shown again."""
+_OLD_NAME: Final = "num_threads"
+"""Of `max_downloads`, which Katello still sends."""
 _IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
 
 
@@ -49,6 +51,9 @@ def checked_override(
     """
     if not override:
         return override
+    if _OLD_NAME in override:
+        override = {"max_downloads": override[_OLD_NAME], **override}
+        del override[_OLD_NAME]
     whole = merged(config, override, SECRET_KEYS, property_name="override_config")
     check(whole)
     return {key: value for key, value in override.items() if value == whole.get(key)}

@@ -24,6 +24,7 @@ from pulpit.tasks.reports import call_report
 
 MOST_CAUSES: Final = 20
 """Sub-errors of one task error; the details have them all."""
+_PRINTED: Final = {"python_package": ("name", "version")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +127,7 @@ async def copy_chosen_units(work: Work) -> Completion:
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
     options = arguments.get("override_config") or {}
     copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted, options)
-    return Completion(state=tasks.FINISHED, result=_successful(copied))
+    return Completion(state=tasks.FINISHED, result=successful(copied))
 
 
 async def remove_chosen_units(work: Work) -> Completion:
@@ -134,7 +135,7 @@ async def remove_chosen_units(work: Work) -> Completion:
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
     removed = await remove_units(work.context, repo_id, None, lambda held: held.unit.id in wanted)
-    return Completion(state=tasks.FINISHED, result=_successful(removed))
+    return Completion(state=tasks.FINISHED, result=successful(removed))
 
 
 async def remove_unheld_units(work: Work) -> Completion:
@@ -144,9 +145,14 @@ async def remove_unheld_units(work: Work) -> Completion:
     return Completion(state=tasks.FINISHED, result=removed)
 
 
-def _successful(found: Sequence[Unit]) -> dict[str, Any]:
+def successful(found: Sequence[Unit]) -> dict[str, Any]:
     """Pulp 2's result of copies and removals."""
-    return {"units_successful": [{"type_id": unit.type_id, "unit_key": unit.key} for unit in found]}
+    return {"units_successful": [{"type_id": unit.type_id, "unit_key": _printed_key(unit)} for unit in found]}
+
+
+def _printed_key(unit: Unit) -> dict[str, Any]:
+    """The key, with those fields that Pulp 2's clients print and that were part of the key there."""
+    return {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata} | unit.key
 
 
 def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

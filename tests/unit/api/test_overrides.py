@@ -51,6 +51,14 @@ def test_stars_in_an_override_leave_the_secret_as_it_is(files: Api) -> None:
         assert tasks.get(connection, task["task_id"]).arguments["override_config"] == {"force_full": True}
 
 
+def test_the_old_name_of_an_option_is_understood(files: Api) -> None:
+    answer = files.client.post(f"{ISO}actions/sync/", json={"override_config": {"num_threads": 4, "validate": True}})
+    [task] = answer.json()["spawned_tasks"]
+    with files.database.read() as connection:
+        override = tasks.get(connection, task["task_id"]).arguments["override_config"]
+    assert override == {"max_downloads": 4, "validate": True}
+
+
 @pytest.mark.parametrize("override", [None, {}, {"force_full": True}, {"feed": None, "force_full": False}])
 def test_what_works_is_queued(files: Api, override: dict[str, Any] | None) -> None:
     assert files.client.post(f"{ISO}actions/sync/", json={"override_config": override}).status_code == 202
