@@ -14,14 +14,16 @@ from pika.adapters.blocking_connection import BlockingChannel
 import pulpit
 from pulpit.amqp.address import parse
 from pulpit.subscriber.amqp091 import Amqp091Source
+from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.source import Binding
+from support.amqp10 import needs_amqp10
 from support.broker_process import broker_process
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as running:
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq"), ["rabbitmq_amqp1_0"]) as running:
         yield running
 
 
@@ -73,6 +75,28 @@ def test_an_exchange_that_was_deleted_and_made_again_is_bound_again_and_told(
         await until(lambda: len(told) == 2)
         assert told[1] == f"exchange {exchange} is there again, and the queue is bound to it"
         at(url, lambda channel: channel.basic_publish(exchange, "a.b", b"{}"))
+        assert (await line.next()).message.subject == "a.b"
+        await line.close()
+
+    run(story)
+
+
+@needs_amqp10
+@needs_rabbitmq
+@pytest.mark.needs_rabbitmq
+def test_over_amqp_10_too(node: RabbitMQ, exchange: str) -> None:
+    """B14."""
+    told: list[str] = []
+
+    async def story() -> None:
+        over_091 = Amqp091Source(parse(node.url.replace("amqp:", "amqp+10:"), "url"), "test", look_seconds=0.1)
+        at(node.url, lambda channel: channel.exchange_declare(exchange, "topic", durable=True))
+        line = await Amqp10Source(over_091).open(Binding(exchange=exchange), told.append)
+        at(node.url, lambda channel: channel.exchange_delete(exchange))
+        await until(lambda: len(told) == 1)
+        at(node.url, lambda channel: channel.exchange_declare(exchange, "topic", durable=True))
+        await until(lambda: len(told) == 2)
+        at(node.url, lambda channel: channel.basic_publish(exchange, "a.b", b"{}"))
         assert (await line.next()).message.subject == "a.b"
         await line.close()
 

@@ -5,17 +5,12 @@
 
 Nothing is made that stays, unless a queue is named: the exchange is only asked for, and the queue is exclusive and goes
 with the connection. What a broker lets us only use, and not declare, is used as it is.
-
-Messages are read here and not by pika, which loses fractions and ends the connection for a date after 9999 or a number
-that is none, so that the same message comes again at once and for ever (pika's issue 1698).
 """
 
 import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from struct import Struct
-from struct import error as cut_short
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -32,13 +27,13 @@ from pika.exceptions import (
     ProbableAuthenticationError,
     ProtocolVersionMismatch,
 )
-from pika.frame import Frame, Header, Method
-from pika.spec import FRAME_END, FRAME_END_SIZE, FRAME_HEADER, FRAME_HEADER_SIZE, Basic
+from pika.frame import Method
+from pika.spec import Basic
 
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import connection as amqp091
-from pulpit.amqp.amqp091 import tables
 from pulpit.amqp.amqp091.connection import Calls, causes, connect, open_channel
+from pulpit.amqp.amqp091.content_headers import PROPERTIES, ContentProperties, TolerantConnection, short_text
 from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import (
     Binding,
@@ -73,6 +68,8 @@ _ESSENTIAL: Final = frozenset({"durable", "auto_delete", "exclusive", "x-queue-t
 """What a queue must have as it was asked for; a limit or the like is its owner's."""
 LOOK_SECONDS: Final = 10.0
 """Between two looks whether the queue is still bound."""
+_LOOKS_APART: Final = 3
+"""Times as long, where a look takes a connection."""
 
 Ask = Callable[[Channel, Callable[[Any], None]], object]
 """Calls one of the channel's methods with a callback."""
@@ -114,7 +111,7 @@ class Amqp091Source:
         return line
 
     async def declare(self, binding: Binding, tell: Tell) -> str:
-        """Make and bind the queue for somebody who receives from it in another way; answers its name.
+        """Make and bind the queue for somebody who receives from it in another way; returns its name.
 
         One that does not stay goes when its reader does, or after a minute if none comes.
 
@@ -132,6 +129,17 @@ class Amqp091Source:
         except (AMQPError, OSError, TimeoutError) as error:
             raise self._judged(error) from None
 
+    async def keep_bound(self, queue: str, binding: Binding, tell: Tell) -> None:
+        """Bind the queue of somebody who receives from it in another way, now and then, each time anew."""
+        while True:
+            await asyncio.sleep(_LOOKS_APART * self._look_seconds)
+            with contextlib.suppress(AMQPError, OSError, TimeoutError):
+                connection = await self._connect()
+                try:
+                    await _Queue(connection, binding, tell, queue).bind_again()
+                finally:
+                    await amqp091.close(connection)
+
     async def _connect(self) -> AsyncioConnection:
         parameters = amqp091.parameters(
             self.address,
@@ -141,7 +149,7 @@ class Amqp091Source:
             by_certificate=self.by_certificate,
             timeout=_CONNECT_TIMEOUT,
         )
-        return await connect(_Connection, parameters)
+        return await connect(TolerantConnection, parameters)
 
     async def _subscribed(self, connection: AsyncioConnection, binding: Binding, tell: Tell) -> Line:
         try:
@@ -230,8 +238,8 @@ class _Line:
         await amqp091.close(self._connection)
 
     def _on_message(self, _: Channel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
-        if isinstance(properties, _Properties) and (reason := properties.unreadable or properties.incomplete):
-            subject = escaped(_text(method.routing_key))
+        if isinstance(properties, ContentProperties) and (reason := properties.unreadable or properties.incomplete):
+            subject = escaped(short_text(method.routing_key))
             if properties.unreadable:
                 self._tell(f"a message with the subject {subject} cannot be read ({reason}) and is rejected")
                 self._channel.basic_nack(method.delivery_tag, requeue=False)
@@ -254,15 +262,15 @@ class _Queue:
     A question that is answered by no costs the channel (AMQP 0-9-1 section 1.3), so the next one goes on another.
     """
 
-    def __init__(self, connection: AsyncioConnection, binding: Binding, tell: Tell) -> None:
+    def __init__(self, connection: AsyncioConnection, binding: Binding, tell: Tell, name: str = "") -> None:
         self._connection: Final = connection
         self._binding: Final = binding
         self._tell: Final = tell
         self._on: tuple[Channel, Calls] | None = None
-        self._name = ""
+        self._name = name
 
     async def declared(self, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE) -> str:
-        """Wait for the exchange, find or make the queue, and bind it; answers its name.
+        """Wait for the exchange, find or make the queue, and bind it; returns its name.
 
         Raises:
             AMQPError: the broker says no, or the connection is lost.
@@ -293,13 +301,17 @@ class _Queue:
         with contextlib.suppress(AMQPError, TimeoutError):  # the line ends too, for the same reason
             while True:
                 await asyncio.sleep(seconds)
-                missing = not await self._exchange_is_there()
-                if missing:
-                    self._tell(f"exchange {self._binding.exchange} was deleted, waiting for it")
-                    await self._exchange_comes()
-                await self._bind()
-                if missing:
-                    self._tell(f"exchange {self._binding.exchange} is there again, and the queue is bound to it")
+                await self.bind_again()
+
+    async def bind_again(self) -> None:
+        """Wait for the exchange, if it is missing, and bind the queue, which changes nothing if it is bound."""
+        missing = not await self._exchange_is_there()
+        if missing:
+            self._tell(f"exchange {self._binding.exchange} was deleted, waiting for it")
+            await self._exchange_comes()
+        await self._bind()
+        if missing:
+            self._tell(f"exchange {self._binding.exchange} is there again, and the queue is bound to it")
 
     async def _exchange_comes(self) -> None:
         while not await self._exchange_is_there():  # noqa: ASYNC110 - the broker tells nobody
@@ -369,92 +381,14 @@ def _in_words(error: Exception) -> str:
     return "it broke off the login" if isinstance(error, AMQPError) else type(error).__name__
 
 
-# Messages -------------------------------------------------------------------------------------------------------------
-
-_HEAD: Final = Struct(">BHI")
-_CONTENT: Final = Struct(">HHQ")
-_OCTET, _LONG_LONG, _FLAGS = Struct(">B"), Struct(">Q"), Struct(">H")
-_SHORT, _TABLE = None, "table"
-_PROPERTIES: Final[Mapping[str, Struct | str | None]] = {
-    "content_type": _SHORT,
-    "content_encoding": _SHORT,
-    "headers": _TABLE,
-    "delivery_mode": _OCTET,
-    "priority": _OCTET,
-    "correlation_id": _SHORT,
-    "reply_to": _SHORT,
-    "expiration": _SHORT,
-    "message_id": _SHORT,
-    "timestamp": _LONG_LONG,
-    "type": _SHORT,
-    "user_id": _SHORT,
-    "app_id": _SHORT,
-    "cluster_id": _SHORT,
-}
-"""In the order of their flags, from the highest bit, and of their values (section 4.2.6.1 and class `basic`)."""
-
-
-class _Properties(pika.BasicProperties):  # type: ignore[misc] # pika has no types
-    """The properties of a message."""
-
-    unreadable: str = ""
-    """Why they cannot be read, if they cannot."""
-    incomplete: str = ""
-    """Why the headers are not all of them, if they are not."""
-
-
-class _Connection(AsyncioConnection):  # type: ignore[misc] # pika has no types
-    """pika's, but for content headers, which strangers write."""
-
-    def _read_frame(self) -> tuple[int, Frame | None]:
-        data = self._frame_buffer
-        if len(data) < FRAME_HEADER_SIZE or data[0] != FRAME_HEADER:
-            return super()._read_frame()  # type: ignore[no-any-return] # pika has no types
-        _, channel, size = _HEAD.unpack_from(data)
-        end = FRAME_HEADER_SIZE + size + FRAME_END_SIZE
-        if len(data) < end:
-            return 0, None
-        if data[end - 1] != FRAME_END or size < _CONTENT.size:
-            return super()._read_frame()  # type: ignore[no-any-return] # which says what is wrong
-        _, _, body_size = _CONTENT.unpack_from(data, FRAME_HEADER_SIZE)
-        raw = data[FRAME_HEADER_SIZE + _CONTENT.size : end - 1]
-        return end, Header(channel, body_size, _read_properties(raw))
-
-
-def _read_properties(data: bytes) -> _Properties:
-    properties = _Properties()
-    value: Any
-    try:
-        flags = _FLAGS.unpack_from(data)[0]
-        offset = _FLAGS.size
-        for bit, (name, kind) in enumerate(_PROPERTIES.items()):
-            if not flags & 0x8000 >> bit:
-                continue
-            if kind is _TABLE:
-                value, offset, properties.incomplete = tables.read_tolerantly(data, offset)
-            elif isinstance(kind, Struct):
-                value, offset = kind.unpack_from(data, offset)[0], offset + kind.size
-            else:
-                value, offset = tables.read_short(data, offset)
-            setattr(properties, name, value)
-    except (tables.BadTable, cut_short) as error:
-        properties.unreadable = str(error)
-    return properties
-
-
 def _message(method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> Message:
-    known = {name: value for name in _PROPERTIES if (value := getattr(properties, name, None)) is not None}
+    known = {name: value for name in PROPERTIES if (value := getattr(properties, name, None)) is not None}
     headers = known.pop("headers", {})
     return Message(
-        subject=_text(method.routing_key),
-        exchange=_text(method.exchange),
+        subject=short_text(method.routing_key),
+        exchange=short_text(method.exchange),
         redelivered=bool(method.redelivered),
         properties=known,
         headers=headers,
         body=body,
     )
-
-
-def _text(value: str | bytes | None) -> str:
-    """A short string as pika gives it: bytes, if it is not UTF-8."""
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value or ""

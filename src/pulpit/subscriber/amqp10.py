@@ -8,7 +8,7 @@ Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds 
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from pulpit.amqp.amqp10 import client, message, types
@@ -105,12 +105,14 @@ class Amqp10Source:
 
     async def _subscribed(self, connection: Connection, binding: Binding, tell: Tell) -> Line:
         profile = self._recognised(connection.remote)
-        if profile.queue:
-            source = profile.queue_source(await self._over_091.declare(binding, tell))
-            receiver = await connection.receiver(source, window=binding.prefetch)
-        else:
+        if not profile.queue:
             receiver = await self._attached(connection, profile, binding, tell)
-        return _Line(connection, receiver, binding=binding, profile=profile, where=self.where)
+            return _Line(connection, receiver, binding=binding, profile=profile, where=self.where)
+        queue = await self._over_091.declare(binding, tell)
+        receiver = await connection.receiver(profile.queue_source(queue), window=binding.prefetch)
+        line = _Line(connection, receiver, binding=binding, profile=profile, where=self.where)
+        line.keep(self._over_091.keep_bound(queue, binding, tell))
+        return line
 
     async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> ClientReceiver:
         """Attach to the exchange, as soon as there is one."""
@@ -159,6 +161,11 @@ class _Line:
         self._profile: Final = profile
         self._where: Final = where
         self._outgoing: Final = Outgoing(1)
+        self._keeping: asyncio.Task[None] | None = None
+
+    def keep(self, keeping: Coroutine[Any, Any, None]) -> None:
+        """Do something as long as the line lives."""
+        self._keeping = asyncio.ensure_future(keeping)
 
     async def next(self) -> Delivery:
         """Wait for the next message; those that the broker could not leave out are left out here."""
@@ -171,7 +178,8 @@ class _Line:
             if self._binding.stays and self._receiver.lost:
                 raise self._interrupted(self._receiver.lost)
             read = read_message(arrived.message, self._binding.exchange, self._profile)
-            if self._profile.queue or matches(self._binding.subject, read.subject):
+            unreadable = read.body == arrived.message
+            if self._profile.queue or unreadable or matches(self._binding.subject, read.subject):
                 return Delivery(message=read, line=self, tag=arrived)
             self._receiver.settle(arrived, types.ACCEPTED)
 
@@ -181,6 +189,9 @@ class _Line:
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         await self._connection.close()
 
     def _interrupted(self, lost: Lost) -> Interrupted:

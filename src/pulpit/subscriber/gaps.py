@@ -70,7 +70,7 @@ class Gaps:
         )
 
     def note(self, repo_id: str, number: int, at: datetime) -> Gap | BegunAnew | None:
-        """Take the number of an event that has come, and when it happened; answers what that shows.
+        """Take the number of an event that has come, and when it happened; returns what that shows.
 
         The first number of a repository shows nothing: what was before it is not known. A number from the past is one
         that was missing, or is seen again, unless its event is newer than all others.
@@ -115,7 +115,7 @@ class Gaps:
 
 
 def _fill(missing: list[tuple[int, int]], number: int) -> bool:
-    """Take a number out of the ranges that are missing; answers whether it was in one."""
+    """Take a number out of the ranges that are missing; returns whether it was in one."""
     at = bisect_left(missing, (number + 1,)) - 1
     if at < 0 or missing[at][1] < number:
         return False

@@ -156,7 +156,7 @@ class Source(Protocol):
 
 
 class Doubts:
-    """A broker that dies during the log-in looks like one that refuses it; believe in a refusal the third time."""
+    """A broker that dies during the login looks like one that refuses it; believe in a refusal the third time."""
 
     def __init__(self) -> None:
         self._count = 0

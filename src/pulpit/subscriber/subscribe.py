@@ -79,7 +79,7 @@ def subscribe(
         remember: how many ids are kept to drop duplicates by; 0 drops none.
         prefetch: messages that the broker hands out before the first is acknowledged.
         ca_path: authorities to trust for TLS, a file or folder; else the system's.
-        client_cert: file (mode 0600) with a certificate and its key to show over TLS; it is the log-in where the URL
+        client_cert: file (mode 0600) with a certificate and its key to show over TLS; it is the login where the URL
             names no user.
         allow_plain_without_tls: whether a password may travel unencrypted to another machine.
         on_news: takes a level of `logging` and a sentence when something happens to the subscription.

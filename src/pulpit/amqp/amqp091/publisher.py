@@ -103,7 +103,7 @@ class ConfirmChannel:
     def publish(
         self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes, *, mandatory: bool = False
     ) -> int:
-        """Send one message and answer its delivery tag; a mandatory one comes back if no queue takes it.
+        """Send one message and return its delivery tag; a mandatory one comes back if no queue takes it.
 
         Raises:
             BrokerUnavailable: the channel is closed.

@@ -62,7 +62,7 @@ class BadTable(ValueError):
 
 
 def read_table(data: bytes, offset: int = 0) -> tuple[Table, int]:
-    """Read one table with its length in front; answers it and where it ends."""
+    """Read one table with its length in front; returns it and where it ends."""
     return _table(data, offset, len(data), 0)
 
 
@@ -72,7 +72,7 @@ def read_entries(data: bytes) -> Table:
 
 
 def read_tolerantly(data: bytes, offset: int = 0) -> tuple[Table, int, str]:
-    """Read what can be read of one table: up to the first value that cannot; answers why that cannot, too.
+    """Read what can be read of one table: up to the first value that cannot; returns why that cannot, too.
 
     Raises:
         BadTable: its length is wrong, so nobody knows where it ends.

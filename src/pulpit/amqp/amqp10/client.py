@@ -275,7 +275,7 @@ class Connection:
         return Lost(f"The broker at {self.address.place} breaks the protocol: {condition}.", Cause.PROTOCOL, condition)
 
     def _session_lost(self, session: Session, condition: Condition | None) -> None:
-        for link in [one for one in self._users if one.session is session]:
+        for link in [link for link in self._users if link.session is session]:
             self._link_lost(link, condition)
 
     def _link_lost(self, link: Link, condition: Condition | None) -> None:

@@ -98,7 +98,7 @@ class ClientSender(ClientLink):
         return self._link.largest_message if self._link.alive else 0
 
     def send(self, message: bytes) -> int:
-        """Send one encoded message and answer its number; numbers grow by one.
+        """Send one encoded message and return its number; numbers grow by one.
 
         Raises:
             Lost: the link is dead.

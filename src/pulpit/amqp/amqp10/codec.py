@@ -105,7 +105,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, at: int = 0) -> tuple[Any, int]:
-    """Read one value; answers it and the offset behind it.
+    """Read one value; returns it and the offset behind it.
 
     Raises:
         DecodeError: there is none, or it is cut short.
@@ -120,7 +120,7 @@ def symbols(value: Any) -> tuple[str, ...]:
     """The symbols of a field that may hold none, one, or an array of them (section 1.4, `multiple`)."""
     if value is None:
         return ()
-    return tuple(str(one) for one in value) if isinstance(value, list | tuple) else (str(value),)
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
 
 
 def described_list(descriptor: int, fields: Sequence[Any]) -> bytes:
@@ -193,7 +193,7 @@ def _encode_symbol(value: str) -> bytes:
 
 
 def _encode_symbols(values: Symbols) -> bytes:
-    raws = [one.encode("ascii") for one in values]
+    raws = [symbol.encode("ascii") for symbol in values]
     body = b"\xb3" + b"".join(_U32.pack(len(raw)) + raw for raw in raws)
     return b"\xf0" + _U32.pack(len(body) + 4) + _U32.pack(len(raws)) + body
 
@@ -341,7 +341,7 @@ def _array(width: int) -> _Reader:
         values, at = _array_elements(reader, data, at + 1, count, depth - 1)
         if at != end:
             raise DecodeError("the elements do not fill the array")
-        return [Described(descriptor, one) for one in values] if code == 0 else _as_symbols(values), end
+        return [Described(descriptor, value) for value in values] if code == 0 else _as_symbols(values), end
 
     return read
 
@@ -355,7 +355,7 @@ def _array_elements(reader: _Reader, data: bytes, at: int, count: int, depth: in
 
 
 def _as_symbols(values: list[Any]) -> list[Any] | Symbols:
-    return Symbols(values) if values and all(isinstance(one, Symbol) for one in values) else values
+    return Symbols(values) if values and all(isinstance(value, Symbol) for value in values) else values
 
 
 def _described(data: bytes, at: int, depth: int) -> tuple[Any, int]:

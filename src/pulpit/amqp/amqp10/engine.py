@@ -159,7 +159,7 @@ class Engine:
             self._collect()
 
     def tick(self, now: float) -> float | None:
-        """Let time pass, on a monotonic clock in seconds; answers when to call again at the latest, if ever."""
+        """Let time pass, on a monotonic clock in seconds; returns when to call again at the latest, if ever."""
         if not self._free.alive:
             return None
         due = self._pn.pn_transport_tick(self._transport, int(now * _MILLI))
@@ -275,7 +275,7 @@ class Engine:
         if session is None:
             return
         condition = proton.get_condition(self._pn.pn_session_remote_condition(pointer))
-        for link_pointer in [one for one, link in self._links.items() if link.session is session]:
+        for link_pointer in [pointer for pointer, link in self._links.items() if link.session is session]:
             self._links.pop(link_pointer).forget()
         session.forget()
         self._pn.pn_session_close(pointer)

@@ -176,9 +176,9 @@ def _body(sections: list[tuple[int, Any]]) -> bytes | Value | Sequences:
     values = [value for _, value in sections]
     if not kinds:
         return b""
-    if kinds == {DATA} and all(isinstance(one, bytes) for one in values):
+    if kinds == {DATA} and all(isinstance(value, bytes) for value in values):
         return b"".join(values)
-    if kinds == {SEQUENCE} and all(isinstance(one, list) for one in values):
+    if kinds == {SEQUENCE} and all(isinstance(value, list) for value in values):
         return Sequences(tuple(values))
     if kinds == {VALUE} and len(values) == 1:
         return Value(values[0])
@@ -193,7 +193,7 @@ def _encode_header(message: Message) -> bytes:
         message.first_acquirer or None,
         Uint(message.delivery_count) if message.delivery_count else None,
     )
-    return codec.described_list(HEADER, fields) if any(one is not None for one in fields) else b""
+    return codec.described_list(HEADER, fields) if any(field is not None for field in fields) else b""
 
 
 def _encode_properties(message: Message) -> bytes:
@@ -212,7 +212,7 @@ def _encode_properties(message: Message) -> bytes:
         _as(Uint, message.group_sequence),
         message.reply_to_group_id,
     )
-    return codec.described_list(PROPERTIES, fields) if any(one is not None for one in fields) else b""
+    return codec.described_list(PROPERTIES, fields) if any(field is not None for field in fields) else b""
 
 
 def _as(kind: Callable[[Any], Any], value: Any) -> Any:
@@ -227,5 +227,5 @@ def _encode_body(body: bytes | Value | Sequences) -> bytes:
     if isinstance(body, Value):
         return bytes((0x00, 0x53, VALUE)) + codec.encode(body.value)
     if isinstance(body, Sequences):
-        return b"".join(bytes((0x00, 0x53, SEQUENCE)) + codec.encode(one) for one in body.lists)
+        return b"".join(bytes((0x00, 0x53, SEQUENCE)) + codec.encode(values) for values in body.lists)
     return bytes((0x00, 0x53, DATA)) + codec.encode(body)

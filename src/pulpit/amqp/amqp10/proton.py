@@ -85,7 +85,7 @@ def symbol_map(values: Mapping[str, Any]) -> dict[Symbol, Any] | None:
 
 def text_map(value: Any) -> dict[str, Any]:
     """The other way round."""
-    return {str(name): one for name, one in value.items()} if isinstance(value, dict) else {}
+    return {str(name): inner for name, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def set_condition(pointer: Any, condition: Condition | None) -> None:
@@ -180,7 +180,7 @@ def get_terminus(pointer: Any) -> Terminus | None:
 
 
 def _by_number(table: Mapping[Any, int], number: int, otherwise: Any) -> Any:
-    return next((name for name, one in table.items() if one == number), otherwise)
+    return next((name for name, known in table.items() if known == number), otherwise)
 
 
 @cache

@@ -318,7 +318,7 @@ class Scram:
         except (ValueError, KeyError, binascii.Error):
             raise ScramError("The peer's challenge cannot be read.") from None
         if not nonce.startswith(self._nonce) or nonce == self._nonce:
-            raise ScramError("The peer's challenge answers another log-in.")
+            raise ScramError("The peer's challenge answers another login.")
         if not FEWEST_ROUNDS <= rounds <= MOST_ROUNDS:
             raise ScramError(
                 f"The peer asks for {rounds} rounds of hashing; allowed are {FEWEST_ROUNDS} to {MOST_ROUNDS}."

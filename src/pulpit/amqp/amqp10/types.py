@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
-"""What a connection begins with after the log-in (section 2.2)."""
+"""What a connection begins with after the login (section 2.2)."""
 NOT_FOUND: Final = "amqp:not-found"
 NOT_ALLOWED: Final = "amqp:not-allowed"
 UNAUTHORIZED: Final = "amqp:unauthorized-access"
