@@ -5,11 +5,19 @@ Unicode's line and paragraph ends.
 """
 
 import os
+import re
 import unicodedata
 from typing import Final
 
 STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of Unicode."""
+MASK: Final = "*****"
+"""What is shown in the place of a secret."""
+
+_LONGEST_SHOWN: Final = 32
+_PASSWORD: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
+_QUERY: Final = re.compile(r"(?<=\?)[^#]*")
+_NAMED_SECRET: Final = re.compile(r"token|sig|key|auth|pass|secret|cred|polic|hmac|session|jwt", re.IGNORECASE)
 
 
 def is_plain(text: str) -> bool:
@@ -44,6 +52,16 @@ def shown(text: str, longest: int = 120) -> str:
     return line if len(text) <= longest else line[:longest] + "…"
 
 
+def masked_url(url: str) -> str:
+    """A URL without its password, and without what in its query is a secret or may be one.
+
+    A part of a query that has no name is a token, as SUSE's feeds have one; of the others the name or the length tells.
+    """
+    if "://" not in url:
+        return url
+    return _QUERY.sub(lambda query: _masked_query(query[0]), _PASSWORD.sub(rf"\1:{MASK}@", url), count=1)
+
+
 def system_reason(error: OSError) -> str:
     """What the system or OpenSSL calls an error, without the addresses and numbers that asyncio puts around it."""
     for name in ("verify_message", "reason"):  # of ssl's errors
@@ -52,6 +70,17 @@ def system_reason(error: OSError) -> str:
     if isinstance(error.errno, int) and error.errno > 0 and not hasattr(error, "reason"):
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__  # of a resolver: its numbers are negative
+
+
+def _masked_query(query: str) -> str:
+    return "&".join(map(_masked_part, query.split("&"))) if query else ""
+
+
+def _masked_part(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if not equals:
+        return MASK if part else ""
+    return f"{name}={MASK}" if _NAMED_SECRET.search(name) or len(value) > _LONGEST_SHOWN else part
 
 
 def _steers(character: str) -> bool:

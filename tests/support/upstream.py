@@ -26,6 +26,8 @@ class Upstream:
         self.kinds: dict[str, str] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.released = threading.Event()
+        self.otherwise: Behaviour | None = None
+        """How paths are answered that nobody has put there."""
         self.supports_ranges = True
         self.supports_conditions = True
         self.url = ""
@@ -82,6 +84,8 @@ class Answering(BaseHTTPRequestHandler):
         self.upstream.note(path, dict(self.headers.items()))
         with contextlib.suppress(ConnectionError, socket.timeout):
             behaviour = self.upstream.behaviours.get(path)
+            if behaviour is None and path not in self.upstream.files:
+                behaviour = self.upstream.otherwise
             if behaviour is not None:
                 behaviour(self)
             else:

@@ -133,10 +133,11 @@ def sync_group(importer_id: str) -> click.Group:
     @sync.command("run", help="Sync now, or follow the sync that runs already.")
     @REPO_ID
     @_FORCE_FULL
+    @click.option("--allow-empty", is_flag=True, help="Let a feed that has nothing any more empty the repository.")
     @BACKGROUND
     @with_session
-    def run_sync(session: Session, /, *, repo_id: str, force_full: bool, in_background: bool) -> None:
-        body = {"override_config": {"force_full": True} if force_full else None}
+    def run_sync(session: Session, /, *, repo_id: str, in_background: bool, **flags: bool) -> None:
+        body = {"override_config": {name: True for name, is_set in flags.items() if is_set} or None}
         _run(session, repo_id, "sync", body, in_background=in_background)
 
     @sync.command("status", help="Follow the sync that runs.")

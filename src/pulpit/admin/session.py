@@ -19,6 +19,7 @@ from pulpit.client.options import connect
 from pulpit.client.screen import Screen
 from pulpit.client.server import Server, path_of
 from pulpit.client.settings import Options
+from pulpit.text import clean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,6 +100,7 @@ ENDS: Final = frozenset({"finished", "error", "canceled", "skipped"})
 
 _STOPS: Final = {"error": "failed", "canceled": "was cancelled"}
 _FIRST_PAUSE: Final = 0.05
+_LEFT_OUT_SHOWN: Final = 10
 _PATIENCE_SECONDS: Final = 30.0
 
 Sleep = Callable[[float], None]
@@ -177,7 +179,23 @@ def _conclude(task_id: str, task: Mapping[str, Any], display: Display) -> None:
     if state in _STOPS:
         reasons = "".join(f"\n  {reason}" for reason in reasons_of(task))
         raise WorkNotDone(f"Task {task_id} {_STOPS[state]}.{reasons}")
+    for line in _left_out(task.get("result")):
+        display.line(line)
     display.line("Task skipped" if state == "skipped" else "Task succeeded")
+
+
+def _left_out(result: Any) -> Iterator[str]:
+    """What a sync did not take because it cannot be used."""
+    details = result.get("details") if isinstance(result, Mapping) else None
+    entries = details.get("left_out") if isinstance(details, Mapping) else None
+    if not isinstance(details, Mapping) or not isinstance(entries, list):
+        return
+    for entry in entries[:_LEFT_OUT_SHOWN]:
+        if isinstance(entry, Mapping):
+            yield clean(f"Left out: {entry.get('name')} {entry.get('reason')}")
+    further = int(details.get("left_out_count") or 0) - _LEFT_OUT_SHOWN
+    if further > 0:
+        yield f"Left out: {further} more, which `repo history sync --details` names"
 
 
 def reasons_of(task: Mapping[str, Any]) -> list[str]:

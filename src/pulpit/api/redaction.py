@@ -1,25 +1,23 @@
 """Secrets in configurations: shown as five stars, and five stars sent back mean "as it was".
 
-So is the password of a URL, which feeds of Pulp 2 may have: `http://user:*****@host/`.
+So are the password and the token of a URL, which feeds of Pulp 2 may have: `http://user:*****@host/?*****`.
 """
 
-import re
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from pulpit.content import feed
 from pulpit.errors import InvalidValue
+from pulpit.text import MASK, masked_url
 
-MASK: Final = "*****"
-SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
-"""Keys of any importer's or distributor's configuration that are never shown again."""
+SECRET_KEYS: Final = feed.SECRET_KEYS
 _OLD_NAME: Final = "num_threads"
 """Of `max_downloads`, which Katello still sends."""
-_IN_URL: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
 
 
 def masked(config: dict[str, Any], secret_keys: Collection[str]) -> dict[str, Any]:
     """The configuration as it may be shown; an absent or empty secret is shown as it is."""
-    return {key: MASK if key in secret_keys and value else _without_password(value) for key, value in config.items()}
+    return {key: MASK if key in secret_keys and value else _shown(value) for key, value in config.items()}
 
 
 def merged(
@@ -59,9 +57,9 @@ def checked_override(
     return {key: value for key, value in override.items() if value == whole.get(key)}
 
 
-def _without_password(value: Any) -> Any:
-    return _IN_URL.sub(rf"\1:{MASK}@", value) if isinstance(value, str) else value
+def _shown(value: Any) -> Any:
+    return masked_url(value) if isinstance(value, str) else value
 
 
 def _has_mask(value: Any) -> bool:
-    return isinstance(value, str) and (value == MASK or f":{MASK}@" in value)
+    return isinstance(value, str) and (value == MASK or ("://" in value and MASK in value))

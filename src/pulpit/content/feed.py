@@ -1,5 +1,6 @@
 """The configuration that every importer shares: where the feed is and how to reach it."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,10 @@ MOST_DOWNLOADS: Final = 100
 MOST_RETAINED: Final = 1_000_000
 """Old versions that `retain_old_count` may keep."""
 _MOST_PORT: Final = 65535
+_TOKEN: Final = re.compile(r"[!\"$-~]+")
+
+SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "query_auth_token", "ssl_client_key"})
+"""Keys of any importer's or distributor's configuration that are never shown again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +35,8 @@ class Feed:
     proxy_password: str | None
     username: str | None
     password: str | None
+    token: str | None
+    """What goes as a query with every URL below the feed, and nowhere else."""
     max_speed: float | None
     max_downloads: int | None
 
@@ -40,14 +47,25 @@ class Feed:
             return None
         host, port = config.get("proxy_host"), config.get("proxy_port")
         proxy = host if host is None or "://" in host else f"http://{host}"
+        address, _, token = config["feed"].partition("?") if _has_token(config["feed"]) else (config["feed"], "", "")
         return cls(
-            url=config["feed"] if "?" in config["feed"] else config["feed"].rstrip("/") + "/",
+            url=address if "?" in address else address.rstrip("/") + "/",
+            token=token or (config.get("query_auth_token") or "").lstrip("?") or None,
             proxy=f"{proxy.rstrip('/')}:{port}" if proxy and port else proxy,
             ssl_validation=config.get("ssl_validation") is not False,
             username=config.get("basic_auth_username"),
             password=config.get("basic_auth_password"),
             **{name: config.get(name) for name in _SAME_NAME},
         )
+
+
+def _has_token(url: str) -> bool:
+    """Whether the query of a feed is a token for all below it, as SUSE's have one, and not that of a list of mirrors.
+
+    Lists of mirrors are no folders, but for those at the root of their host.
+    """
+    parts = urlsplit(url)
+    return bool(parts.query) and parts.path.endswith("/") and parts.path != "/"
 
 
 _SAME_NAME: Final = (
@@ -100,7 +118,7 @@ def _speed(name: str, value: Any) -> None:
 
 
 def url(name: str, value: Any) -> None:
-    """Refuse anything but an HTTP URL; one with a query is that of a list of mirrors."""
+    """Refuse anything but an HTTP URL; one with a query is that of a list of mirrors, or has a token."""
     text(name, value)
     try:
         parts = urlsplit(value)
@@ -113,8 +131,14 @@ def url(name: str, value: Any) -> None:
 
 def _url(name: str, value: Any) -> None:
     url(name, value)
-    if "?" in value:
-        raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
+    if "?" in value and not _has_token(value):
+        sentence = "it must be a URL such as http://host/folder/ or http://host/folder/?TOKEN."
+        raise InvalidValue(name, sentence)
+
+
+def _token(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise InvalidValue(name, "it must be the query of a URL: printable ASCII without blanks and #.")
 
 
 def relative_url(name: str, value: Any) -> None:
@@ -153,6 +177,8 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "remove_missing": boolean,
     "download_policy": _policy,
     "force_full": boolean,
+    "query_auth_token": _token,
+    "allow_empty": boolean,
 }
 _NEEDS: Final = {
     "ssl_client_key": "ssl_client_cert",

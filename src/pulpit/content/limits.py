@@ -37,6 +37,8 @@ class Limits:
     """How often a download is begun before it counts as failed."""
     first_pause: float = 0.25
     longest_pause: float = 10.0
+    longest_wait: float = 120.0
+    """So long at most a server is left alone that asks for it (`Retry-After`)."""
     downloads: int = 16
     """Downloads at one time, when `max_downloads` does not say."""
     failures_in_a_row: int = 40

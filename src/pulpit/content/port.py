@@ -103,6 +103,11 @@ class Catalogue:
     """Files by type of their unit, for types of which one unit has many."""
     left_out: Sequence[LeftOut] = ()
     """What is named in the report because it could not be taken."""
+    proves_empty: bool = False
+    """Whether an upstream that has nothing says so itself: by a list that is whole and announces none.
+
+    Otherwise a repository that holds something is not emptied without `allow_empty`.
+    """
     keeps: Callable[["StoredUnit"], bool] | None = None
     """Which held units stay although the catalogue has them not: the upstream's word on them could not be read."""
 

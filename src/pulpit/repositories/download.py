@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from pulpit.backoff import delay
+from pulpit.content import encodings
 from pulpit.content.feed import Feed
-from pulpit.content.limits import MIB, Limits
-from pulpit.content.port import Checksum, Document, StoredFile, WantedFile
+from pulpit.content.limits import KIB, MIB, Limits
+from pulpit.content.port import BadFeed, Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.concurrency import in_parallel, in_thread
 from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors, scratch_folder
 from pulpit.repositories.transfer import (
@@ -33,6 +34,8 @@ from pulpit.text import shown
 
 _IF_NONE_MATCH: Final = "If-None-Match"
 _IF_MODIFIED_SINCE: Final = "If-Modified-Since"
+_PACKED_MORE: Final = 64 * KIB
+"""So much longer than the file itself a packed body may be."""
 _WORTH_ANOTHER_TRY: Final = MIB
 """A try that brought so many bytes does not count against the limit of tries."""
 
@@ -131,17 +134,14 @@ class Downloads:
             while True:
                 before = partial.size
                 try:
-                    await self._receive(wanted, tries.url, partial, on_bytes)
-                    return self._finish(wanted, partial)
+                    return await self._receive(wanted, tries.url, partial, on_bytes)
                 except DownloadFailed as error:
                     await tries.another(error, came=partial.size - before)
 
     async def _small_file(self, wanted: WantedFile, size: int, tries: "_Tries", on_bytes: OnBytes) -> StoredFile:
         while True:
-            url = tries.url
             try:
-                content = await self._content(size, url)
-                sha256 = _verified(wanted, url, content)
+                content, sha256 = await self._small_content(wanted, size, tries.url)
                 break
             except DownloadFailed as error:
                 await tries.another(error, came=0)
@@ -150,42 +150,70 @@ class Downloads:
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
-    async def _content(self, size: int, url: str) -> bytes:
-        """The whole content of a small file."""
-        came = bytearray()
+    async def _small_content(self, wanted: WantedFile, size: int, url: str) -> tuple[bytes, str]:
+        """A small file and its SHA-256."""
+        came, most = bytearray(), size
+
+        def begin(answer: Answer) -> None:
+            nonlocal most
+            answer.check(url)
+            most += _PACKED_MORE if answer.is_encoded else 0
 
         def take(data: bytes | bytearray) -> None:
             came.extend(data)
-            if len(came) > size:
+            if len(came) > most:
                 raise DownloadFailed(url, f"is larger than the {size} bytes that it should have")
 
-        await self._transfers.get(url, {}, lambda answer: answer.check(url), take)
-        return bytes(came)
+        answer = await self._transfers.get(url, {}, begin, take)
+        content = bytes(came)
+        flaw, sha256 = _judged(wanted, content)
+        if flaw and answer.is_encoded:
+            packed = self.scratch()
+            with disk_errors(f"The file {shown(wanted.relative_path)!r}"):
+                packed.write_bytes(content)
+                opened = await in_thread(self._opened, packed, size)
+                content = opened.read_bytes()
+            flaw, sha256 = _judged(wanted, content)
+        if flaw:
+            raise DownloadFailed(url, flaw)
+        return content, sha256
 
-    async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
+    async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> StoredFile:
         """Bring a partial file to its end, from the start again if what was gone on with turns out wrong."""
         try:
-            await self._receive_once(wanted, url, partial, on_bytes)
+            return await self._receive_once(wanted, url, partial, on_bytes)
         except _WrongAfterResume:
             _restart(partial, wanted, on_bytes)
-            await self._receive_once(wanted, url, partial, on_bytes)
+            return await self._receive_once(wanted, url, partial, on_bytes)
 
-    async def _receive_once(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
-        resumed = partial.size
+    async def _receive_once(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> StoredFile:
+        resumed, is_encoded = partial.size, False
         if wanted.size is None or resumed < wanted.size or resumed == 0:
-            await self._transfer(wanted, url, partial, on_bytes)
+            is_encoded = await self._transfer(wanted, url, partial, on_bytes)
         flaw = _flaw(wanted, partial.size, partial.digest(wanted.checksum.algorithm))
-        if flaw and resumed and partial.size >= resumed:
+        if not flaw:
+            sha256 = partial.digest("sha256")
+            self._storage.place(partial.path, sha256)
+            return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
+        if resumed and partial.size >= resumed:
             raise _WrongAfterResume
-        if flaw:
-            _restart(partial, wanted, on_bytes)
-            partial.path.unlink(missing_ok=True)
+        opened = await in_thread(self._opened_file, wanted, partial.path) if is_encoded else None
+        if opened is not None:
+            on_bytes(opened.size)
+        _restart(partial, wanted, on_bytes)
+        partial.path.unlink(missing_ok=True)
+        if opened is None:
             raise DownloadFailed(url, flaw)
+        return opened
 
-    async def _transfer(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> None:
-        most = self._limits.file_bytes if wanted.size is None else wanted.size
+    async def _transfer(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> bool:
+        """Receive what is missing; whether the server says that it packed it."""
+        size = self._limits.file_bytes if wanted.size is None else wanted.size
+        most = size
 
         def begin(answer: Answer) -> None:
+            nonlocal most
+            most += _PACKED_MORE + size // 1000 if answer.is_encoded else 0
             if not partial.size:
                 answer.check(url)
                 return
@@ -201,16 +229,30 @@ class Downloads:
                 partial.write(data[: most - partial.size])
                 _restart(partial, wanted, on_bytes)
                 partial.path.unlink(missing_ok=True)
-                raise DownloadFailed(url, f"is larger than the {most} bytes that it should have")
+                raise DownloadFailed(url, f"is larger than the {size} bytes that it should have")
             partial.write(data)
             on_bytes(len(data))
 
-        await self._transfers.get(url, {"Range": f"bytes={partial.size}-"} if partial.size else {}, begin, take)
+        headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}
+        return (await self._transfers.get(url, headers, begin, take)).is_encoded
 
-    def _finish(self, wanted: WantedFile, partial: Partial) -> StoredFile:
-        sha256 = partial.digest("sha256")
-        self._storage.place(partial.path, sha256)
-        return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
+    def _opened(self, packed: Path, most: int) -> Path:
+        """Where a body is that a server packed unasked; where it stands, if it is not packed or cannot be opened."""
+        try:
+            return encodings.plain(packed, self.scratch(), "the body", most=most)
+        except BadFeed:
+            return packed
+
+    def _opened_file(self, wanted: WantedFile, packed: Path) -> StoredFile | None:
+        """The file that a server packed unasked, in its place in the storage, if it is the right one."""
+        path = self._opened(packed, self._limits.file_bytes if wanted.size is None else wanted.size)
+        if path == packed:
+            return None
+        size, digests = path.stat().st_size, {name: _digest(path, name) for name in _algorithms(wanted)}
+        if _flaw(wanted, size, digests[wanted.checksum.algorithm]):
+            return None
+        self._storage.place(path, digests["sha256"])
+        return StoredFile(relative_path=wanted.relative_path, sha256=digests["sha256"], size=size)
 
     async def _document(
         self, url: str, most: int, checksum: Checksum | None, headers: dict[str, str]
@@ -237,12 +279,16 @@ class Downloads:
             )
         if answer.status == NOT_MODIFIED:
             return None
-        if checksum is not None and hashes[checksum.algorithm].hexdigest() != checksum.digest:
+        digests = {name: running.hexdigest() for name, running in hashes.items()}
+        if answer.is_encoded and (checksum is None or digests[checksum.algorithm] != checksum.digest):
+            path = await in_thread(self._opened, path, most)
+            size, digests = path.stat().st_size, {name: _digest(path, name) for name in digests}
+        if checksum is not None and digests[checksum.algorithm] != checksum.digest:
             raise DownloadFailed(url, f"has another {checksum.algorithm} checksum than announced", transient=True)
         return Document(
             path=path,
             url=answer.url,
-            sha256=hashes["sha256"].hexdigest(),
+            sha256=digests["sha256"],
             size=size,
             etag=answer.headers.get("etag"),
             last_modified=answer.headers.get("last-modified"),
@@ -293,15 +339,12 @@ def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
     partial.begin(_algorithms(wanted))
 
 
-def _verified(wanted: WantedFile, url: str, content: bytes) -> str:
-    """The SHA-256 of a content that is what it should be."""
+def _judged(wanted: WantedFile, content: bytes) -> tuple[str, str]:
+    """What is wrong with a content, and its SHA-256."""
     sha256 = digest = hashlib.sha256(content).hexdigest()
     if wanted.checksum.algorithm != "sha256":
         digest = hashlib.new(wanted.checksum.algorithm, content).hexdigest()
-    flaw = _flaw(wanted, len(content), digest)
-    if flaw:
-        raise DownloadFailed(url, flaw)
-    return sha256
+    return _flaw(wanted, len(content), digest), sha256
 
 
 def _flaw(wanted: WantedFile, size: int, digest: str) -> str:
@@ -310,6 +353,11 @@ def _flaw(wanted: WantedFile, size: int, digest: str) -> str:
     if digest != wanted.checksum.digest:
         return f"has another {wanted.checksum.algorithm} checksum than announced"
     return ""
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _algorithms(wanted: WantedFile) -> set[str]:

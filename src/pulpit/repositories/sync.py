@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection
 
 from pulpit.clock import iso_micro
+from pulpit.content import feed
 from pulpit.content.feed import Feed
 from pulpit.content.port import (
     Catalogue,
@@ -44,7 +45,8 @@ from pulpit.store.units import Saved
 Report = Callable[[dict[str, Any]], None]
 
 _REPORT_EVERY: Final = 0.2  # seconds, while bytes come
-_SECRETS: Final = frozenset({"basic_auth_password", "proxy_password", "ssl_client_key"})
+_NO_CONTENT: Final = feed.SECRET_KEYS | {"allow_empty"}
+"""Keys that change nothing about what an upstream has."""
 _COMMIT_TRIES: Final = 3
 _EXAMINERS: Final = 4
 _EXAMINED: Final = 100  # units that one of them looks at, one after the other
@@ -121,13 +123,13 @@ class _Run:
     async def everything(self) -> None:
         """Read the catalogue and take over what it lists."""
         self._type.check_importer_config(self._config)
-        feed = Feed.of(self._config)
-        if feed is None:
+        upstream = Feed.of(self._config)
+        if upstream is None:
             raise WorkFailed(f"The repository {self._repo_id} has no feed to sync from.")
         with disk_errors("The storage folder"):
             self._storage.prepare()
         self.enter(Phase.METADATA)
-        async with Downloads(feed, self._storage, self._context.limits) as downloads:
+        async with Downloads(upstream, self._storage, self._context.limits) as downloads:
             catalogue = await self._type.read(downloads, self._config, await in_thread(self._known))
             if catalogue is None:
                 self.enter(Phase.COMPLETE)
@@ -257,7 +259,24 @@ class _Run:
             if gone and catalogue.keeps is not None:
                 held = (stored(unit) for unit in units.held(tx.connection, self._repo_id))
                 gone -= {unit.id for unit in held if unit.id in gone and catalogue.keeps(unit)}
+            if not (catalogue.proves_empty or self._config.get("allow_empty")):
+                self._refuse_emptying(tx.connection, gone)
             return units.let_go(tx, self._repo_id, gone, now=self._context.clock())
+
+    def _refuse_emptying(self, connection: Connection, gone: set[str]) -> None:
+        """Refuse to let go of everything, or of all that the repository is there for, on the word of an empty list.
+
+        Raises:
+            WorkFailed: the feed does not prove that it means it.
+        """
+        for type_ids in (None, self._type.unit_type_ids[:1]):
+            held = units.held_ids(connection, self._repo_id, type_ids)
+            if held and held <= gone:
+                raise WorkFailed(
+                    f"The feed has nothing of what {self._repo_id} holds ({len(held)} units), and nothing in it proves "
+                    "that this is meant, so everything stays. If it is meant, sync once with --allow-empty "
+                    "(allow_empty of the importer)."
+                )
 
     def _remove_surplus(self) -> int:
         """Let go of what the content type does not want any more."""
@@ -292,7 +311,7 @@ class _Run:
     def _state(self, connection: Connection) -> dict[str, Any]:
         """What must not have changed for the memory to count."""
         repository = repositories.get(connection, self._repo_id)
-        public = {key: value for key, value in self._config.items() if key not in _SECRETS and value is not None}
+        public = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(public, sort_keys=True).encode()).hexdigest()
         changes = (repository.last_unit_added, repository.last_unit_removed)
         return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}

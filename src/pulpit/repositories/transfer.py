@@ -11,13 +11,15 @@ final (404, another size, another checksum).
 import asyncio
 import base64
 import os
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import pycurl
 from cryptography import x509
@@ -25,12 +27,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from yarl import URL
 
 from pulpit import __version__
+from pulpit.backoff import retry_after
 from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, Limits
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
 from pulpit.net.addresses import FeedGuard, ForbiddenAddress
-from pulpit.text import shown
+from pulpit.text import masked_url, shown
 
 PARTIAL_CONTENT: Final = 206
 NOT_MODIFIED: Final = 304
@@ -47,6 +50,8 @@ _MOST_UNWANTED: Final = 64 * KIB
 """So much of a body that nobody wants is read, so that its connection can be used again."""
 _HANDED_ON: Final = 256 * KIB
 """So much of a body is handed on at once: libcurl's own parts are small."""
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOT_TLS: Final = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER})
 _NOT_REACHED: Final = frozenset(
     {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT}
@@ -73,7 +78,7 @@ class Forbidden(DownloadFailed, NotForUs):
 def public(url: str) -> str:
     """A URL for people, without credentials."""
     parts = urlsplit(url)
-    return shown(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), 500)
+    return shown(masked_url(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))), 500)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +89,11 @@ class Answer:
     status: int
     reason: str
     headers: Mapping[str, str]
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the server says that it packed the body, which nobody asked it to do."""
+        return self.headers.get("content-encoding", "identity").lower() != "identity"
 
     def check(self, url: str, *further: int) -> None:
         """Refuse a status that is neither 200 nor one of these.
@@ -99,6 +109,8 @@ class Answer:
         raise failure(url, reason, transient=transient)
 
 
+_Origin = tuple[str, str | None, int | None]
+"""Scheme, host and port."""
 OnAnswer = Callable[[Answer], None]
 """Called once, before any part of the body; what it raises ends the download."""
 OnData = Callable[[bytes | bytearray], None]
@@ -123,6 +135,7 @@ class Transfers:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._timer: asyncio.TimerHandle | None = None
         self._idle: Final[list[pycurl.Curl]] = []
+        self._not_before: Final[dict[_Origin, float]] = {}
         self._running: Final[dict[pycurl.Curl, asyncio.Future[tuple[int, str]]]] = {}
 
     def close(self) -> None:
@@ -139,6 +152,9 @@ class Transfers:
             DownloadFailed: there was no whole answer; or whatever `on_answer` and `on_data` raise.
         """
         asked = url if url.isascii() else str(URL(url))
+        pause = self._not_before.get(_origin(asked), 0.0) - self._loop.time() if self._not_before else 0.0
+        if pause > 0:
+            await asyncio.sleep(pause)
         async with self._places:
             for _ in range(self._limits.redirects + 1):
                 exchange = _Exchange(url, asked, self._guard, self._proxy_host(), on_answer, on_data, self._limits)
@@ -166,11 +182,30 @@ class Transfers:
         credentials = f"{self._feed.username}:{self._feed.password or ''}".encode()
         return [f"Authorization: Basic {base64.b64encode(credentials).decode()}"]
 
+    def _with_token(self, url: str) -> str:
+        """The URL as it is sent: below the feed, and only there, the feed's token goes with it."""
+        token, parts = self._feed.token, urlsplit(url)
+        if token is None or token in parts.query or _origin(url) != self._origin:
+            return url
+        if not parts.path.startswith(urlsplit(self._feed.url).path):
+            return url
+        return f"{url}{'&' if parts.query else '?'}{token}"
+
+    def _target(self, url: str) -> str:
+        """What stands in the line of the request: the very bytes of the URL, which libcurl would spell anew."""
+        scheme, host, path, query = _cut(url)
+        if "/." in path:
+            path = urljoin("http://host/", path).removeprefix("http://host")
+        target = (path or "/") + query
+        return f"{scheme}://{host.rpartition('@')[2]}{target}" if self._feed.proxy and scheme == "http" else target
+
     async def _exchanged(self, url: str, headers: Mapping[str, str], exchange: "_Exchange") -> None:
         """One request and its answer."""
         curl = self._idle.pop() if self._idle else self._new_handle()
         lines = ["Accept-Encoding: identity", *(f"{name}: {value}" for name, value in headers.items())]
-        curl.setopt(pycurl.URL, exchange.url)
+        address = self._with_token(exchange.url)
+        curl.setopt(pycurl.URL, address)
+        curl.setopt(pycurl.REQUEST_TARGET, self._target(address))
         curl.setopt(pycurl.HTTPHEADER, lines + self._login(exchange.url))
         curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
@@ -180,8 +215,9 @@ class Transfers:
             async with asyncio.timeout(self._limits.answer_timeout) as exchange.deadline:
                 self._multi.add_handle(curl)
                 code, text = await ended
-            exchange.end(code, curl)
+            exchange.end(code)
             exchange.hand_on()
+            self._note_pause(url, exchange)
             if exchange.failure is not None:
                 raise exchange.failure
             if code != pycurl.E_OK and not exchange.leads_to:
@@ -196,6 +232,14 @@ class Transfers:
             del self._running[curl]
             self._multi.remove_handle(curl)
             self._idle.append(curl)
+
+    def _note_pause(self, url: str, exchange: "_Exchange") -> None:
+        """Leave a server alone for as long as it asks for, as far as it is believed."""
+        if exchange.status in _TRANSIENT or exchange.status >= _SERVER_ERROR:
+            asked = retry_after(exchange.headers.get("retry-after"), datetime.now(UTC))
+            if asked is not None:
+                pause = min(asked.total_seconds(), self._limits.longest_wait)
+                self._not_before[_origin(url)] = self._loop.time() + pause
 
     def _failure(self, url: str, code: int, text: str, curl: pycurl.Curl, exchange: "_Exchange") -> DownloadFailed:
         """What libcurl could not do, in words."""
@@ -384,10 +428,10 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the end
             self.failure = error
 
-    def end(self, code: int, curl: pycurl.Curl) -> None:
+    def end(self, code: int) -> None:
         """Note how it ended."""
         if self.failure is None and self._is_redirect() and self.head_is_whole:
-            self.leads_to = curl.getinfo(pycurl.REDIRECT_URL) or ""
+            self.leads_to = _resolved(self.url, self.headers["location"])
             return
         if self.answer is None and code == pycurl.E_OK:
             self._answered()
@@ -411,7 +455,26 @@ class _Exchange:
             self.more_time_at = now + self.limits.stall_timeout / 8
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _cut(url: str) -> tuple[str, str, str, str]:
+    """Scheme, host with what belongs to it, path, and query with its question mark, byte for byte."""
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    address, mark, query = rest.partition("?")
+    host, slash, path = address.partition("/")
+    return scheme.lower(), host, slash + path, mark + query
+
+
+def _resolved(base: str, location: str) -> str:
+    """Where a `Location` leads, as RFC 3986 resolves it and without another byte changed; it is Latin-1 as it came."""
+    target = quote(location.encode("latin-1"), safe=_PRINTABLE).partition("#")[0]
+    scheme, host, _, _ = _cut(base)
+    if _ABSOLUTE.match(target):
+        return target
+    if target.startswith("//"):
+        return f"{scheme}:{target}"
+    return f"{scheme}://{host}{target}" if target.startswith("/") else urljoin(base, target)
+
+
+def _origin(url: str) -> _Origin:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 

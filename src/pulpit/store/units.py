@@ -130,9 +130,12 @@ def kept(connection: Connection, sha256s: Collection[str]) -> dict[str, int]:
     return {row.sha256: row.size for row in connection.execute(wanted)}
 
 
-def held_ids(connection: Connection, repo_id: str) -> set[str]:
-    """The ids of all units of a repository."""
-    return set(connection.execute(select(associations.c.unit_id).where(associations.c.repo_id == repo_id)).scalars())
+def held_ids(connection: Connection, repo_id: str, type_ids: Collection[str] | None = None) -> set[str]:
+    """The ids of all units of a repository, or of those of some types."""
+    query = select(associations.c.unit_id).where(associations.c.repo_id == repo_id)
+    if type_ids is not None:
+        query = query.join(units, units.c.id == associations.c.unit_id).where(units.c.type_id.in_(type_ids))
+    return set(connection.execute(query).scalars())
 
 
 def held_of(connection: Connection, repo_id: str, unit_ids: Collection[str]) -> set[str]:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
-from pulpit.api.redaction import MASK, SECRET_KEYS, masked, merged
+from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, DistributorChanges, NewDistributor, SearchBody
@@ -24,6 +24,7 @@ from pulpit.store.repositories import Distributor
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks import queue
+from pulpit.text import MASK
 
 router: Final = APIRouter(tags=["distributors"])
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit import intervals
-from pulpit.api.redaction import MASK, SECRET_KEYS, masked, merged
+from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import CREATED, OK, Asking, Provided, Services, answers
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, NewSchedule, ScheduleChanges, ScheduleDocument
@@ -20,6 +20,7 @@ from pulpit.store.database import Transaction
 from pulpit.store.repositories import Distributor, Importer
 from pulpit.store.schedules import Schedule
 from pulpit.tasks.schedules import coming_slot, first_slot, resource
+from pulpit.text import MASK
 
 _MOST: Final = 2**31 - 1
 

@@ -237,6 +237,7 @@ def _catalogue(
         memory=memory,
         counts={distributions.PACKAGE: len(taken)},
         left_out=left_out,
+        proves_empty=not left_out,  # every page that was read is that of an index
     )
 
 

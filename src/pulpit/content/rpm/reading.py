@@ -191,6 +191,7 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
         counts=counts,
         files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
         left_out=left_out,
+        proves_empty=state.lists.primary.announced == 0 or packages.RPM in skipped,
     )
 
 
