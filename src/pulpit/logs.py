@@ -3,9 +3,10 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from pulpit.clock import iso_micro, system_clock
+from pulpit.clock import iso_micro
 from pulpit.text import escaped
 
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -17,7 +18,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
         line: dict[str, Any] = {
-            "time": iso_micro(system_clock()),
+            "time": iso_micro(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -30,6 +31,11 @@ class JsonLines(logging.Formatter):
 
 class TextLines(logging.Formatter):
     """Time, level and message, and then the details as `key=value`; a traceback follows in lines that are set in."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """Write when it happened as everything else does: ISO 8601 in UTC."""
+        del datefmt
+        return str(iso_micro(datetime.fromtimestamp(record.created, UTC)))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Write the line, in which nothing of what a stranger wrote ends it or steers a terminal."""

@@ -16,6 +16,7 @@ import platformdirs
 
 from pulpit.amqp.address import TRANSPORTS, parse_all
 from pulpit.errors import ConfigurationError
+from pulpit.net.config_files import ini_flaw
 
 DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
 FILE_VARIABLE: Final = "PULP_SERVER_CONF"
@@ -296,7 +297,7 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError("--config", f"{path} cannot be read ({error}).") from None
     except configparser.Error as error:
-        raise ConfigurationError("--config", " ".join(str(error).split()) + ".") from None
+        raise ConfigurationError("--config", f"{path} cannot be read: {ini_flaw(error)}.") from None
     known = {(key.section, key.name) for key in keys()}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
     strangers = [f"{path}: [{section}] {name} is unknown here and left alone" for section, name in given.keys() - known]

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -55,3 +56,14 @@ def test_json_is_one_line_of_ascii() -> None:
     assert shown.isascii()
     assert shown.isprintable()
     assert json.loads(shown)["path"] == HOSTILE
+
+
+def test_b21_the_time_is_iso_8601_in_utc(text: TextLines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    try:
+        lines = [line(text, "x", created=0.5), json.loads(line(JsonLines(), "x", created=0.5))["time"]]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [shown.split()[0] for shown in lines] == ["1970-01-01T00:00:00.500000Z"] * 2

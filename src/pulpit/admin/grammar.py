@@ -1,7 +1,6 @@
 """How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
 
 import difflib
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +8,6 @@ import click
 
 from pulpit.client.failures import WrongData
 from pulpit.client.options import Section
-from pulpit.client.screen import OutputGone
 from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
@@ -71,19 +69,6 @@ class Group(Section):
             if not likely:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {' or '.join(likely)}?", ctx) from None
-
-
-class Root(Group):
-    """The outermost section; it tells a closed pipe from every other failure before click ends the program for it."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise OutputGone from None
-        return result
 
 
 def _as_list(value: Any) -> list[Any]:

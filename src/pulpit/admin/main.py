@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -11,17 +10,20 @@ from click.shell_completion import get_completion_class
 
 from pulpit import __version__
 from pulpit.admin import content_types, event, repo, tasks, users
-from pulpit.admin.grammar import JSON_FLAG, Command, Root
+from pulpit.admin.grammar import JSON_FLAG, Command, Group
 from pulpit.admin.session import Session, with_session
-from pulpit.client.failures import EXIT_INTERRUPTED, Failure, ServerTrouble, WrongData, WrongUse
+from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure, ServerTrouble, WrongData, WrongUse
 from pulpit.client.options import connection_options
-from pulpit.client.screen import OutputGone, clean_lines, forget_output, unhidden
+from pulpit.client.screen import clean_lines, unhidden
 from pulpit.client.server import path_of
 from pulpit.client.settings import Options
+from pulpit.client.streams import guarded
 from pulpit.errors import PulpitError
 
 
-@click.group("pulp-admin", cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "pulp-admin", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @connection_options
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers as JSON; every command has it too.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
@@ -83,19 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run and give the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    return guarded(lambda _: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
     except click.ClickException as error:
         return _wrong_command(error)
+    except BrokenStream:
+        raise
     except PulpitError as error:
         click.secho(clean_lines(str(error)), fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
         return error.exit_code if isinstance(error, Failure) else 1
-    except OutputGone:
-        forget_output()
-        return 0
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0

@@ -12,6 +12,7 @@ from pulpit.client.failures import WrongData
 from pulpit.client.options import Section, connect, connection_options
 from pulpit.client.screen import Screen
 from pulpit.client.settings import Options
+from pulpit.client.streams import read_line, silence
 from pulpit.settings import load
 from pulpit.text import clean
 
@@ -50,6 +51,7 @@ def broker(
 
     given = {("server", "data_dir"): data_dir, ("broker", "host"): host, ("broker", "port"): port}
     settings, _ = load(config, os.environ, {key: text for key, text in given.items() if text is not None})
+    silence(context.obj or ())
     run_broker(settings)
 
 
@@ -59,8 +61,7 @@ def hash_password() -> None:
     from pulpit.net.passwords import hash_password as hashed  # noqa: PLC0415 - as above
 
     asked = sys.stdin.isatty()
-    prompted = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else sys.stdin.readline()
-    password = prompted.rstrip("\n")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True) if asked else read_line()
     if not password:
         raise WrongData("There is no password on standard input.")
     click.echo(hashed(password))

@@ -28,7 +28,7 @@ from typing import Any, Final
 import click
 
 from pulpit.client.failures import Failure
-from pulpit.client.screen import write_line
+from pulpit.client.streams import write_line
 
 PATIENCE: Final = 30.0
 """Seconds for which any one thing is waited for."""

@@ -19,11 +19,21 @@ from typing import Any, Final
 import click
 
 from pulpit.backoff import delay
-from pulpit.client.failures import EXIT_INTERRUPTED, Busy, Failure, NoConnection, ServerTrouble, WrongData, WrongUse
+from pulpit.client.failures import (
+    EXIT_INTERRUPTED,
+    BrokenStream,
+    Busy,
+    Failure,
+    NoConnection,
+    ServerTrouble,
+    WrongData,
+    WrongUse,
+)
 from pulpit.client.options import Duration, connect, connection_options
-from pulpit.client.screen import clean_lines, write_line
+from pulpit.client.screen import clean_lines
 from pulpit.client.server import Server, v1_path
 from pulpit.client.settings import Options
+from pulpit.client.streams import write_line
 from pulpit.intervals import span_text
 
 STDIN: Final = "-"
@@ -135,11 +145,11 @@ def fire(
     With - as TYPE, events come from standard input, each a line {"event_type": …, "repo_id": …, "payload": {…}}.
     They are entered in order; 0 says that all are in the log.
     """
-    wished = Options(**options)
+    server_options = Options(**options)
     in_bulk = event_type == STDIN
     if in_bulk and (repo_id is not None or payload is not None):
         raise WrongUse("With - as TYPE, each line has its own repo_id and payload.")
-    server = _server(wished, reads_stdin=in_bulk or payload == STDIN)
+    server = _server(server_options, reads_stdin=in_bulk or payload == STDIN)
     sending = Sending(server=server, patience=retry_for, tell=_tell)
     if in_bulk:
         _fire_lines(sending, as_json=as_json)
@@ -171,10 +181,8 @@ def _fire_one(sending: Sending, event_type: str, repo_id: str | None, payload: s
         raise
     except Failure as failure:
         raise type(failure)(str(failure).removeprefix("Line 1 is refused: ").replace("line 1", "the event")) from None
-    if as_json:
-        write_line(json.dumps({"count": sending.count, "numbers": sending.numbers}))
-    else:
-        write_line(f"Event {sending.numbers[0]} is in the log.")
+    sentence = f"Event {sending.numbers[0]} is in the log."
+    _report(json.dumps({"count": sending.count, "numbers": sending.numbers}) if as_json else sentence, sentence)
 
 
 def _payload(text: str) -> dict[str, Any]:
@@ -206,11 +214,16 @@ def _fire_lines(sending: Sending, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     finally:
-        write_line(json.dumps({"count": sending.count}) if as_json else _told(sending.count))
+        sentence = "1 event is in the log." if sending.count == 1 else f"{sending.count} events are in the log."
+        _report(json.dumps({"count": sending.count}) if as_json else sentence, sentence)
 
 
-def _told(count: int) -> str:
-    return "1 event is in the log." if count == 1 else f"{count} events are in the log."
+def _report(text: str, sentence: str) -> None:
+    """Say what is in the log; on standard error if standard output fails, for it is in there all the same."""
+    try:
+        write_line(text)
+    except BrokenStream as failure:
+        raise BrokenStream(f"{failure} {sentence}") from None
 
 
 def _tell(sentence: str) -> None:
@@ -221,7 +234,7 @@ def lines(descriptor: int) -> Iterator[bytes | None]:
     """Read lines as they come; None says that no more has come for a moment, so that what is there can be sent.
 
     Raises:
-        WrongData: standard input cannot be read.
+        BrokenStream: standard input cannot be read.
     """
     rest = b""
     said_so = True
@@ -242,7 +255,7 @@ def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, _PIECE)
     except OSError as error:
-        raise WrongData(f"Standard input cannot be read: {error.strerror}.") from None
+        raise BrokenStream(f"Standard input cannot be read: {error.strerror}.") from None
 
 
 def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[Entry]]:

@@ -1,12 +1,14 @@
 """`pulpit listen`: print the messages that a topic exchange passes on (Pulp 2's `playpen/listen.py`, grown up)."""
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pulpit.subscriber.listen import ALLOW_PLAIN, URL_VARIABLE, accept_every_character
+from pulpit.client.streams import guarded
+from pulpit.subscriber.listen import ALLOW_PLAIN, URL_VARIABLE
 from pulpit.subscriber.listen import listen as run
 from pulpit.subscriber.source import QUEUE_TYPES
 
@@ -47,10 +49,17 @@ from pulpit.subscriber.source import QUEUE_TYPES
 )
 def listen(**given: Any) -> None:
     """Print the messages that a topic exchange passes on, until interrupted."""
-    accept_every_character()
     sys.exit(run(**given))
 
 
 def main() -> None:
     """Run the command as a program of its own."""
-    listen(prog_name=Path(sys.argv[0]).name)
+    sys.exit(guarded(_run))
+
+
+def _run(_closed: Collection[int]) -> int:
+    try:
+        listen(prog_name=Path(sys.argv[0]).name)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0

@@ -1,6 +1,7 @@
 """The `pulpit` command: its parts, and how failures become sentences and exit codes."""
 
 import sys
+from collections.abc import Collection
 from typing import Any, Final
 
 import click
@@ -13,9 +14,10 @@ from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
-from pulpit.client.failures import EXIT_INTERRUPTED, Failure
+from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
 from pulpit.client.options import Section
-from pulpit.client.screen import OutputGone, clean_lines, forget_output
+from pulpit.client.screen import clean_lines
+from pulpit.client.streams import guarded
 from pulpit.errors import ConfigurationError, PulpitError
 
 EXIT_CONFIGURATION: Final = 78
@@ -45,13 +47,26 @@ for _command in (serve, demo, check, broker, listen, fire, tail):
 
 def main() -> None:
     """Run the command; an error that was foreseen is one sentence and an exit code."""
+    sys.exit(guarded(_run))
+
+
+def _run(closed: Collection[int]) -> int:
     try:
-        pulpit()
-    except OutputGone:
-        forget_output()
+        code = pulpit.main(standalone_mode=False, obj=closed)
+    except SystemExit as ended:
+        code = ended.code
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenStream as failure:
+        raise BrokenStream(f"pulpit: {failure}") from None
     except Failure as failure:
         click.echo(f"pulpit: {clean_lines(str(failure))}", err=True)
-        sys.exit(failure.exit_code)
+        return failure.exit_code
     except PulpitError as error:
         click.echo(f"pulpit: {error}", err=True)
-        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1)
+        return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1
+    return code if isinstance(code, int) else 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from pulpit.client.streams import silence
 from pulpit.settings import load
 
 
@@ -15,7 +16,8 @@ from pulpit.settings import load
 @click.option("--port", help="Port of the REST API, 0 for any free one [default: 24880].")
 @click.option("--broker-port", help="Port of the embedded broker, 0 for any free one [default: 5672].")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [default: text].")
-def serve(config: Path | None, **options: str | None) -> None:
+@click.pass_context
+def serve(context: click.Context, /, config: Path | None, **options: str | None) -> None:
     """Run the server: REST API, deliveries, embedded broker and workers.
 
     Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
@@ -26,4 +28,5 @@ def serve(config: Path | None, **options: str | None) -> None:
     keys = {"broker_port": ("broker", "port")}
     given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}
     settings, warnings = load(config, os.environ, given)
+    silence(context.obj or ())
     run(settings, warnings)

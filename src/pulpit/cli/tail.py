@@ -20,5 +20,5 @@ def tail(*, as_json: bool, **options: Any) -> None:
 
     A server that is away is waited for; nothing that its log still has is missed.
     """
-    wished = {name: options.pop(name) for name in _TAIL}
-    follow_log(connect(Options(**options)), as_json=as_json, **wished)
+    choice = {name: options.pop(name) for name in _TAIL}
+    follow_log(connect(Options(**options)), as_json=as_json, **choice)

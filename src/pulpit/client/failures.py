@@ -3,9 +3,11 @@
 Failure
 ├── WrongUse        64  the command line is incomplete or unknown
 ├── WrongData       65  a value is refused, a name is unknown or taken, a certificate is for another host
+│   └── LogGap      65  the log has not what follows the number that was asked for
 ├── ServerTrouble   70  the server failed or said what nobody understands
 │   └── Busy        70  it cannot just now (502, 503, 504): the same request may do later
 ├── NoConnection    74  nobody answers at the address
+├── BrokenStream    74  standard input or output is full, closed or broken
 ├── NotAllowed      77  credentials are missing, wrong or not enough
 ├── WrongSettings   78  a configuration file or an address cannot be right
 └── WorkNotDone      1  the server did as told, and the task failed or was cancelled
@@ -39,6 +41,15 @@ class WrongData(Failure):
     exit_code = 65
 
 
+class LogGap(WrongData):
+    """The events that were asked for are not kept any more, or never were; the log has those from `first` to `last`."""
+
+    def __init__(self, sentence: str, first: int, last: int) -> None:
+        super().__init__(sentence)
+        self.first = first
+        self.last = last
+
+
 class ServerTrouble(Failure):
     """Look into the server's log."""
 
@@ -51,6 +62,12 @@ class Busy(ServerTrouble):
 
 class NoConnection(Failure):
     """Start the server, or mend the network, and try again."""
+
+    exit_code = 74
+
+
+class BrokenStream(Failure):
+    """Look at where input comes from and where output goes to."""
 
     exit_code = 74
 
@@ -90,6 +107,8 @@ def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
         return trouble(status, f"The server answered with status {status} and no reason.")
     if status == 401:  # noqa: PLR2004 - HTTP's own figure
         return NotAllowed(_not_allowed(body, asker))
+    if status == 410 and isinstance(body.get("first"), int) and isinstance(body.get("last"), int):  # noqa: PLR2004 - as above
+        return LogGap(str(body.get("error_message") or "The log has a gap there."), body["first"], body["last"])
     teller = _TELLERS.get(status)
     return _internal(status, body) if teller is None else WrongData(teller(body))
 

@@ -1,5 +1,6 @@
 """The server's event log: read page by page, looked at from its end, or followed on the screen as it grows."""
 
+import contextlib
 import itertools
 import json
 import random
@@ -14,10 +15,10 @@ from typing import Any, Final
 import click
 
 from pulpit.backoff import delay
-from pulpit.client.failures import Busy, NoConnection, ServerTrouble
+from pulpit.client.failures import Busy, LogGap, NoConnection, ServerTrouble
 from pulpit.client.options import with_options
-from pulpit.client.screen import write_line
 from pulpit.client.server import Query, Server, v1_path
+from pulpit.client.streams import ending_with_reader, write_line
 from pulpit.text import clean
 
 LARGEST_PAGE: Final = 1000
@@ -93,13 +94,18 @@ def _between(server: Server, start: int, end: int, narrowed: Query) -> Iterator[
 
 
 def follow(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep = time.sleep) -> Iterator[Event]:
-    """Give events as they are fired, for ever; a server that is away is waited for, and nothing is missed."""
+    """Give events as they are fired, for ever; a server that is away is waited for, and a gap in its log is told."""
     position = after
     if after == FROM_NOW_ON:
         position = _patiently(server, after, narrowed, tell, sleep, wait=0).next
     tell(f"following the log after event {position}")
     while True:
-        page = _patiently(server, position, narrowed, tell, sleep, wait=_PATIENCE_SECONDS)
+        try:
+            page = _patiently(server, position, narrowed, tell, sleep, wait=_PATIENCE_SECONDS)
+        except LogGap as gap:
+            tell(f"There is a gap: {gap}")
+            position = gap.last if position > gap.last else gap.first - 1
+            continue
         yield from page.events
         position = max(position, page.next)
 
@@ -162,11 +168,9 @@ def follow_log(
     """
     written = json_line if as_json else text_line
     events = follow(server, FROM_NOW_ON if after is None else after, narrowed(**filters), _tell)
-    try:
+    with ending_with_reader(), contextlib.suppress(KeyboardInterrupt):
         for event in itertools.islice(events, count):
             write_line(written(event))
-    except KeyboardInterrupt:
-        return
 
 
 def _tell(sentence: str) -> None:

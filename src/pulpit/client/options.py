@@ -11,6 +11,7 @@ import click
 from pulpit import intervals
 from pulpit.client.server import Server
 from pulpit.client.settings import Options, load
+from pulpit.client.streams import read_line
 
 _WHOLE: Final = 1_000
 """Letters of a sentence in a list of commands; click's own list cuts it at the end of the line."""
@@ -93,4 +94,4 @@ def ask_password(user: str) -> str:
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
         return answer
-    return sys.stdin.readline(4096).rstrip("\r\n")
+    return read_line()

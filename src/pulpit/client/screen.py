@@ -4,7 +4,6 @@ Nothing that the server sends can steer the terminal: every text goes through `c
 """
 
 import json
-import os
 import shutil
 import sys
 import textwrap
@@ -14,31 +13,6 @@ from typing import Any, Final
 import click
 
 from pulpit.text import clean
-
-
-class OutputGone(Exception):
-    """Nobody reads standard output any more (`pulp-admin … | head`), which is a quiet end."""
-
-
-def write_line(text: str) -> None:
-    """Write a line and flush it, so that the reader has it now.
-
-    Raises:
-        OutputGone: the reader has left.
-    """
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise OutputGone from None
-
-
-def forget_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
-
 
 WIDTH: Final = 80
 

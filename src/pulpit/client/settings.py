@@ -8,7 +8,6 @@ Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later 
 
 import os
 import stat
-import sys
 from collections.abc import Callable, Mapping
 from configparser import ConfigParser, Error
 from dataclasses import dataclass, field
@@ -17,15 +16,16 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from pulpit.client.failures import WrongSettings, WrongUse
+from pulpit.client.streams import read_line
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR, first_line, read_secret
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR, first_line, ini_flaw, read_secret
+from pulpit.text import system_reason
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"
 SYSTEM_FILE: Final = Path("/etc/pulp/admin/admin.conf")
 
-_MAXIMUM_SECRET: Final = 4096
 _PULP2_PORT: Final = 443
 
 
@@ -74,7 +74,13 @@ def load(
     """
     files = [system_file, Path.home() / ".pulp" / "admin.conf"]
     read = _read([path for path in files if path.is_file()] + ([options.config] if options.config else []))
-    url = _url(options.url or environment.get("PULPIT_URL") or _configured_url(read) or DEFAULT_URL)
+    places = {
+        "--url": options.url,
+        "PULPIT_URL": environment.get("PULPIT_URL"),
+        "[server] of admin.conf": _configured_url(read),
+        "the default": DEFAULT_URL,
+    }
+    url = _url(*next((place, text) for place, text in places.items() if text))
     credentials = _credentials(options, environment, read, url, ask)
     return Settings(
         url=url,
@@ -98,8 +104,12 @@ def _read(paths: list[Path]) -> ConfigParser:
             if path == SYSTEM_FILE:
                 continue
             raise WrongSettings(f"{path} cannot be read.") from None
-        except (OSError, UnicodeDecodeError, Error) as error:
-            raise WrongSettings(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+        except OSError as error:
+            raise WrongSettings(f"{path} cannot be read: {system_reason(error)}.") from None
+        except UnicodeDecodeError:
+            raise WrongSettings(f"{path} cannot be read: it is no text in UTF-8.") from None
+        except Error as error:
+            raise WrongSettings(f"{path} cannot be read: {ini_flaw(error)}.") from None
         if read.has_option("auth", "password") and mode & stat.S_IRWXO:
             raise WrongSettings(f"{path} holds a password and can be read by others; run: chmod o-rwx {path}")
     return read
@@ -115,14 +125,15 @@ def _configured_url(read: ConfigParser) -> str | None:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
-def _url(text: str) -> SplitResult:
+def _url(place: str, text: str) -> SplitResult:
+    """Read the server's address; one that cannot be read is not quoted, for it may hold a password."""
     try:
         url = urlsplit(text)
         usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise WrongSettings(f"The server's address must look like http://host:port or https://host:port, not {text!r}.")
+        raise WrongSettings(f"The server's address in {place} must look like http://host:port or https://host:port.")
     if url.username is not None:
         raise WrongSettings("The server's address must not hold a user; give it with -u.")
     return url
@@ -215,7 +226,7 @@ def secret_from(path: Path, source: str = "--password-file") -> str:
         WrongSettings: the file that `source` names cannot be read or is open to others.
     """
     if str(path) == "-":
-        return sys.stdin.readline(_MAXIMUM_SECRET).rstrip("\r\n")
+        return read_line()
     try:
         return first_line(read_secret(path, source))
     except ConfigurationError as error:

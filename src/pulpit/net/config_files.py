@@ -6,6 +6,7 @@ writes it in steps is given time to end. What cannot be used is told once, and w
 """
 
 import asyncio
+import configparser
 import logging
 import os
 import stat
@@ -26,6 +27,20 @@ LOOK_SECONDS: Final = 2.0
 
 _Stamp = tuple[int, int, int] | None
 _log = logging.getLogger(__name__)
+
+
+def ini_flaw(error: configparser.Error) -> str:
+    """What is wrong with an INI file, by line; nothing of it is quoted, for a line may hold a password."""
+    match error:
+        case configparser.MissingSectionHeaderError():
+            return f"there are no section headers before line {error.lineno}"
+        case configparser.ParsingError():
+            lines = ", ".join(str(number) for number, _ in error.errors[:5])
+            return f"line {lines} is no `key: value`"
+        case configparser.DuplicateSectionError() | configparser.DuplicateOptionError():
+            what = "section" if isinstance(error, configparser.DuplicateSectionError) else "key"
+            return f"the {what} in line {error.lineno} already exists"
+    return "it is no INI file"
 
 
 def read_secret(path: Path, source: str) -> str:

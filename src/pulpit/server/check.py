@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from pulpit.client.screen import write_line
+from pulpit.client.streams import write_line
 from pulpit.errors import ConfigurationError
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder

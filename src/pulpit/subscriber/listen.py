@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 from pulpit.amqp.address import BrokerAddress, parse_all
+from pulpit.client.failures import BrokenStream
+from pulpit.client.streams import forget_output, write_line
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.subscriber.event import Message, parse_body, plain
@@ -30,17 +31,6 @@ SEPARATOR: Final = "-" * 70
 _FAILED: Final = 1
 
 Show = Callable[[Message], str]
-
-
-class OutputGone(PulpitError):
-    """Nobody reads standard output any more (`listen | head`), which is a quiet end."""
-
-
-def accept_every_character() -> None:
-    """A terminal that lacks a character shall show its number, not end us."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def listen(
@@ -79,10 +69,10 @@ def listen(
             asyncio.run(ender.until_ended(_print(subscription, show, count, ender)))
     except _Ended as ended:
         if ended.while_writing:
-            _forget_output()
+            forget_output()
         return ended.code
-    except OutputGone:
-        _forget_output()
+    except BrokenStream:
+        raise
     except PulpitError as error:
         _tell(str(error))
         return _FAILED
@@ -111,20 +101,10 @@ async def _print(subscription: Subscription, show: Show, count: int | None, ende
                 subscription.reject(event)
                 continue
             with ender.at_once():  # a reader that takes nothing may hold this up for ever
-                _write(text)
+                write_line(text)
             printed += 1
             if printed == count:
                 return
-
-
-def _write(text: str) -> None:
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise OutputGone from None
-    except OSError as error:
-        raise PulpitError(f"the output cannot be written: {error.strerror}") from None
 
 
 def _tell_news(_level: int, sentence: str) -> None:
@@ -134,13 +114,6 @@ def _tell_news(_level: int, sentence: str) -> None:
 def _tell(sentence: str) -> None:
     sys.stderr.write(f"{escaped(sentence)}\n")
     sys.stderr.flush()
-
-
-def _forget_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush has no closed pipe to complain about."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
 
 
 # Where the broker is -----------------------------------------------------------------------------------------------

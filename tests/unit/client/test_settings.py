@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pulpit import settings
 from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.client.settings import DEFAULT_URL, Credentials, Options, Settings, load
+from pulpit.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +135,48 @@ def test_an_address_that_cannot_be_is_refused(home: Path, url: str) -> None:
 def test_secrets_stay_out_of_texts() -> None:
     assert "geheim" not in repr(Credentials(user="u", password="geheim"))
     assert "geheim" not in repr(Options(password="geheim"))
+
+
+SECRETS = [
+    "http://joe:s3cr/et@host:x/",
+    "ftp://joe:s3cret@host/",
+    "http://joe:s3cret@host/",
+    "http://joe:s3cret@[::1",
+    "joe:s3cret@host",
+    "http://joe:s3cret@host:99999/",
+]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_b6_an_address_that_cannot_be_read_is_not_quoted(url: str, tmp_path: Path) -> None:
+    conf = tmp_path / "admin.conf"
+    conf.write_text(f"[server]\nurl: {url}\n")
+    for options, environment in (
+        (Options(url=url), {}),
+        (Options(), {"PULPIT_URL": url}),
+        (Options(config=conf), {}),
+    ):
+        with pytest.raises(WrongSettings) as caught:
+            load(options, environment, lambda _: "", tmp_path / "none")
+        assert "s3cr" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("password s3cret\n", "no section headers before line 1"),
+        ("[auth]\nusername: joe\npassword s3cret\n", "line 3 is no `key: value`"),
+        ("[auth]\npassword: s3cret\npassword: s3cret2\n", "the key in line 3 already exists"),
+        ("[auth]\n[auth]\npassword: s3cret", "the section in line 2 already exists"),
+        ("[auth\npassword: s3cret", "line 1"),
+    ],
+)
+def test_b6_a_file_that_cannot_be_read_is_not_quoted(text: str, words: str, tmp_path: Path) -> None:
+    conf = tmp_path / "admin.conf"
+    conf.write_text(text)
+    with pytest.raises(WrongSettings, match=words) as caught:
+        load(Options(config=conf), {}, lambda _: "", tmp_path / "none")
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        settings.load(conf, {}, {})
+    assert "s3cret" not in str(refused.value)
