@@ -110,3 +110,41 @@ def test_our_own_command_manages_it(server: Server) -> None:
     assert "ZOO-2024:1" in run("rpm", "repo", "content", "errata", "--repo-id", "zoo")
     assert "Downloading repository content" in run("rpm", "repo", "sync", "run", "--repo-id", "zoo", "--force-full")
     assert "Publishing RPMs" in run("rpm", "repo", "publish", "run", "--repo-id", "zoo", "--force-full")
+
+
+def imported(server: Server, type_id: str, key: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Import a unit that has no file, as the original client does."""
+    upload_id = server.call("POST", "/pulp/api/v2/content/uploads/")["upload_id"]
+    order = {"upload_id": upload_id, "unit_type_id": type_id, "unit_key": key, "unit_metadata": metadata}
+    task = server.call("POST", "/pulp/api/v2/repositories/farm/actions/import_upload/", order)
+    server.call("DELETE", f"/pulp/api/v2/content/uploads/{upload_id}/")
+    return server.ended(task["spawned_tasks"][0]["task_id"])
+
+
+def test_d3_d5_d7_units_by_hand_are_copied_and_removed_by_the_keys_of_pulp_2(server: Server) -> None:
+    server.call("POST", "/pulp/api/v2/repositories/", original_body("farm", "http://127.0.0.1:1/"))
+    assert (
+        imported(server, "package_group", {"id": "birds", "repo_id": "farm"}, {"name": "Birds"})["state"] == "finished"
+    )
+    assert imported(server, "package_group", {"id": 1.5}, {})["state"] == "error"
+    copied = server.ended(associate(server, "erratum", {})["task_id"])
+    assert copied["result"]["units_successful"][0]["unit_key"]["id"] == "ZOO-2024:1"
+    associate_all = server.ended(associate(server, "package_langpacks", {})["task_id"])
+    assert associate_all["result"]["units_successful"][0]["unit_key"]["repo_id"] == "farm"
+
+    with_packages = server.ended(associate(server, "package_group", {"recursive": True})["task_id"])
+    types = [unit["type_id"] for unit in with_packages["result"]["units_successful"]]
+    assert sorted(types) == ["package_group", "rpm", "rpm"]
+
+    for type_id, filters in (("package_langpacks", {"repo_id": "farm"}), ("package_group", {"id": "birds"})):
+        criteria = {"type_ids": [type_id], "filters": {"unit": filters}}
+        removal = server.call("POST", "/pulp/api/v2/repositories/farm/actions/unassociate/", {"criteria": criteria})
+        (removed,) = server.ended(removal["spawned_tasks"][0]["task_id"])["result"]["units_successful"]
+        assert filters.items() <= removed["unit_key"].items()
+
+
+def associate(server: Server, type_id: str, options: dict[str, Any]) -> dict[str, Any]:
+    body = {"source_repo_id": "zoo", "criteria": {"type_ids": [type_id]}, "override_config": options}
+    answer = server.call("POST", "/pulp/api/v2/repositories/farm/actions/associate/", body)
+    task: dict[str, Any] = answer["spawned_tasks"][0]
+    return task

@@ -129,6 +129,13 @@ class Iso:
             raise InvalidValue("name", f"it {name_flaw(name) if isinstance(name, str) else 'must be text'}.")
         return _unit(StoredFile(relative_path=name, sha256=file.sha256, size=file.size), "", metadata)
 
+    def written_by_hand(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
+    ) -> Sequence[WantedUnit] | None:
+        """Nothing is."""
+        del type_id, key, metadata, path
+        return None
+
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})

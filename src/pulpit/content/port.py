@@ -355,6 +355,16 @@ class ContentType(Protocol):
             InvalidValue: key and file do not fit each other.
         """
 
+    def written_by_hand(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
+    ) -> Sequence[WantedUnit] | None:
+        """The units that an upload describes and that have no files; `None` if the uploaded file is itself the unit.
+
+        Raises:
+            InvalidValue: the description cannot be used.
+            UnsupportedValue: it has parts that nobody knows.
+        """
+
     def check_copy_config(self, config: Config) -> None:
         """Refuse options of a copy into such a repository that are not known.
 

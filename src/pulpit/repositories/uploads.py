@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.content.port import StoredFile, StoredUnit
+from pulpit.content.port import StoredFile, StoredUnit, WantedUnit
 from pulpit.errors import InvalidValue, WorkFailed
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
@@ -38,6 +39,9 @@ def _import(
     context: TaskContext, repo_id: str, path: Path, *, type_id: str, key: dict[str, Any], metadata: dict[str, Any]
 ) -> StoredUnit:
     content_type = context.importers_type(repo_id)
+    by_hand = content_type.written_by_hand(type_id, key, metadata, path)
+    if by_hand is not None:
+        return _keep(context, repo_id, by_hand)
     storage = Storage(context.data_dir)
     with disk_errors("The uploaded file"):
         storage.prepare()
@@ -63,6 +67,21 @@ def _import(
         saved = units.save(tx, repo_id, [new], now=context.clock())
     unit_id = next(iter(saved.unit_ids))
     return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
+
+
+def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> StoredUnit:
+    """Put units without files into a repository; returns the first."""
+    new = [
+        NewUnit(
+            type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
+        )
+        for unit in wanted
+    ]
+    with context.database.write() as tx:
+        units.save(tx, repo_id, new, now=context.clock())
+        first = new[0]
+        (unit,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
+    return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
 
 
 def _take(storage: Storage, path: Path) -> StoredFile:

@@ -127,7 +127,7 @@ async def copy_chosen_units(work: Work) -> Completion:
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
     options = arguments.get("override_config") or {}
     copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted, options)
-    return Completion(state=tasks.FINISHED, result=successful(copied))
+    return Completion(state=tasks.FINISHED, result=successful(target_id, copied))
 
 
 async def remove_chosen_units(work: Work) -> Completion:
@@ -135,7 +135,7 @@ async def remove_chosen_units(work: Work) -> Completion:
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
     removed = await remove_units(work.context, repo_id, None, lambda held: held.unit.id in wanted)
-    return Completion(state=tasks.FINISHED, result=successful(removed))
+    return Completion(state=tasks.FINISHED, result=successful(repo_id, removed))
 
 
 async def remove_unheld_units(work: Work) -> Completion:
@@ -145,14 +145,18 @@ async def remove_unheld_units(work: Work) -> Completion:
     return Completion(state=tasks.FINISHED, result=removed)
 
 
-def successful(found: Sequence[Unit]) -> dict[str, Any]:
+def successful(repo_id: str, found: Sequence[Unit]) -> dict[str, Any]:
     """Pulp 2's result of copies and removals."""
-    return {"units_successful": [{"type_id": unit.type_id, "unit_key": _printed_key(unit)} for unit in found]}
+    keys = [_printed_key(repo_id, unit) for unit in found]
+    return {
+        "units_successful": [{"type_id": unit.type_id, "unit_key": key} for unit, key in zip(found, keys, strict=True)]
+    }
 
 
-def _printed_key(unit: Unit) -> dict[str, Any]:
+def _printed_key(repo_id: str, unit: Unit) -> dict[str, Any]:
     """The key, with those fields that Pulp 2's clients print and that were part of the key there."""
-    return {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata} | unit.key
+    further = {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata}
+    return further | unit.key | ({"repo_id": repo_id} if "repo_id" in unit.key else {})
 
 
 def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

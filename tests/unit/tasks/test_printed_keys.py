@@ -14,7 +14,7 @@ def unit(type_id: str, key: dict[str, str], metadata: dict[str, str]) -> Unit:
 
 def test_d8_python_packages_are_named_with_their_versions() -> None:
     found = [unit("python_package", {"filename": "zoo-1.0.tar.gz"}, {"name": "zoo", "version": "1.0", "size": "1"})]
-    [package] = successful(found)["units_successful"]
+    [package] = successful("zoo", found)["units_successful"]
     assert package == {
         "type_id": "python_package",
         "unit_key": {"name": "zoo", "version": "1.0", "filename": "zoo-1.0.tar.gz"},
@@ -22,5 +22,5 @@ def test_d8_python_packages_are_named_with_their_versions() -> None:
 
 
 def test_others_are_named_by_their_keys() -> None:
-    [file] = successful([unit("iso", {"name": "a.iso"}, {"version": "7"})])["units_successful"]
+    [file] = successful("zoo", [unit("iso", {"name": "a.iso"}, {"version": "7"})])["units_successful"]
     assert file["unit_key"] == {"name": "a.iso"}

@@ -266,14 +266,15 @@ def _document(repo_id: str, held: Held) -> Document:
         "unit_type_id": unit.type_id,
         "created": iso(held.created),
         "updated": iso(held.updated),
-        "metadata": unit_document(unit),
+        "metadata": unit_document(unit, repo_id),
     }
 
 
-def unit_document(unit: Unit) -> Document:
-    """What a unit itself is: its description, its key, and who it is."""
+def unit_document(unit: Unit, repo_id: str | None = None) -> Document:
+    """What a unit itself is: its description, its key, and who it is; some keys name the repository that is asked."""
     noted = {"pulp_user_metadata": unit.user_metadata} if unit.user_metadata else {}
-    return {**unit.metadata, **unit.key, **noted, "_id": unit.id, "_content_type_id": unit.type_id}
+    key = unit.key | {"repo_id": repo_id} if "repo_id" in unit.key else unit.key
+    return {**unit.metadata, **key, **noted, "_id": unit.id, "_content_type_id": unit.type_id}
 
 
 def _in_order(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Document]:

@@ -127,6 +127,13 @@ class Python:
         unit.metadata["upload_time"] = iso_micro(self._clock())
         return unit
 
+    def written_by_hand(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
+    ) -> Sequence[WantedUnit] | None:
+        """Nothing is."""
+        del type_id, key, metadata, path
+        return None
+
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})

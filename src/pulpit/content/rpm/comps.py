@@ -5,7 +5,7 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 from pulpit.content.port import WantedUnit
-from pulpit.content.rpm.elements import checked_id, snippet_unit
+from pulpit.content.rpm.elements import checked_id, local, text_unit, written
 
 GROUP: Final = "package_group"
 CATEGORY: Final = "package_category"
@@ -28,11 +28,11 @@ def unit(element: Element, list_name: str) -> WantedUnit | None:
     Raises:
         BadFeed: an id is missing, or is no text on one line.
     """
-    type_id, id_name, read = _READERS.get(element.tag, ("", "", None))
+    type_id, id_name, read = _READERS.get(local(element.tag), ("", "", None))
     if read is None:
         return None
     own_id = "langpacks" if type_id == LANGPACKS else checked_id(_text(element, "id"), list_name)
-    return snippet_unit(type_id, id_name, own_id, element, {"id": own_id, **read(element)})
+    return text_unit(type_id, {"id": own_id, "repo_id": None}, written(element), {id_name: own_id, **read(element)})
 
 
 def _described(element: Element) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A document type with declarations is refused, and so is what nests or swells: th
 """
 
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ MOST_ELEMENT: Final = 64 * MIB
 MOST_DEPTH: Final = 64
 _PIECE: Final = 256 * 1024
 _LONGEST_ID: Final = 255
+_NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML 1.0 has no way to write (section 2.2)."""
 
 
 def children(path: Path, root: str, name: str) -> Iterator[Element]:
@@ -49,13 +52,16 @@ def read(text: str) -> Element:
     return element
 
 
-def snippet_unit(type_id: str, id_name: str, own_id: str, element: Element, metadata: dict[str, Any]) -> WantedUnit:
-    """A unit that one repository holds once of an id; another text makes it another unit."""
-    return text_unit(type_id, {id_name: own_id}, written(element), metadata)
+def writable(text: str) -> str:
+    """A text with a question mark for each character that XML cannot write."""
+    return _NOT_XML.sub("?", text)
 
 
 def text_unit(type_id: str, key: dict[str, Any], text: str, metadata: dict[str, Any]) -> WantedUnit:
-    """The same for a text that is no XML."""
+    """A unit that one repository holds once of a key; another text makes it another unit.
+
+    A `repo_id` in the key, as Pulp 2 has it for some types, is the repository that is asked about, whichever that is.
+    """
     digest = hashlib.sha256(text.encode()).hexdigest()
     detail = zlib.compress(text.encode(), 6)
     return WantedUnit(
@@ -64,8 +70,8 @@ def text_unit(type_id: str, key: dict[str, Any], text: str, metadata: dict[str, 
 
 
 def slot(key: Mapping[str, Any]) -> str:
-    """Everything of a key but the checksum of the text."""
-    return ":".join(str(value or "") for name, value in sorted(key.items()) if name != "checksum")
+    """Everything of a key but the checksum of the text and the repository."""
+    return ":".join(str(value or "") for name, value in sorted(key.items()) if name not in {"checksum", "repo_id"})
 
 
 def text_of(unit: StoredUnit) -> str:

@@ -1,6 +1,5 @@
 """Packages: out of the lists of an upstream or out of a file, into units and back into lists."""
 
-import re
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from pulpit.content import paths
 from pulpit.content.limits import Limits
 from pulpit.content.port import BadFeed, LeftOut, StoredUnit, WantedFile, WantedUnit
 from pulpit.content.rpm import mirrors, repomd
+from pulpit.content.rpm.elements import writable
 from pulpit.content.rpm.lists import MOST_ENTRY, PackageList, createrepo, parsed
 from pulpit.content.rpm.modules import MODULE
 from pulpit.content.rpm.versions import Evr, evr, sort_index
@@ -32,8 +32,6 @@ _LOCATION: Final = f'<location href="{_PLACE}"/>'
 _FLAGS: Final = frozenset({"EQ", "LT", "LE", "GT", "GE"})
 _KEY: Final = ("name", "epoch", "version", "release", "arch")
 _DEPENDENCIES: Final = ("requires", "provides", "recommends")
-_NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""What XML 1.0 has no way to write (section 2.2)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +212,7 @@ def slot(key: Mapping[str, Any]) -> str:
 def entries(unit: StoredUnit) -> Entries:
     """The entries as they were kept, with a mark for the location."""
     kept = zlib.decompress(unit.detail).decode().split("\0")
-    primary, filelists, other = (_NOT_XML.sub("?", text) for text in kept)
+    primary, filelists, other = (writable(text) for text in kept)
     return Entries(primary=primary, filelists=filelists, other=other)
 
 
@@ -259,7 +257,7 @@ def _of_file(path: Path, name: str) -> Any:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
         package.location_href = _PLACE
         texts = (cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package))
-        return parsed(*(_NOT_XML.sub("?", text) for text in texts))
+        return parsed(*(writable(text) for text in texts))
     except (cr.CreaterepoCError, BadFeed, OSError, UnicodeError):
         return None
 

@@ -6,12 +6,12 @@ from xml.etree.ElementTree import Element, SubElement
 
 from pulpit.content.port import WantedUnit
 from pulpit.content.rpm import elements
-from pulpit.content.rpm.elements import checked_id, local, snippet_unit
+from pulpit.content.rpm.elements import checked_id, local
 
 ERRATUM: Final = "erratum"
 ROOT: Final = "updates"
 TAG: Final = "update"
-_TEXTS: Final = ("title", "release", "rights", "pushcount", "severity", "summary", "description", "solution")
+TEXTS: Final = ("title", "release", "rights", "pushcount", "severity", "summary", "description", "solution")
 _FROM: Final = "from"
 
 
@@ -35,9 +35,9 @@ def unit(element: Element, list_name: str) -> WantedUnit:
     """
     parts = {local(child.tag): child for child in element}
     errata_id = checked_id(_text(parts.get("id")), list_name)
-    metadata: dict[str, Any] = {name: _text(parts.get(name)) for name in _TEXTS}
+    metadata: dict[str, Any] = {name: _text(parts.get(name)) for name in TEXTS}
     metadata |= {
-        "id": errata_id,
+        "errata_id": errata_id,
         "from": element.get(_FROM),
         "from_str": element.get(_FROM),
         "status": element.get("status"),
@@ -45,11 +45,11 @@ def unit(element: Element, list_name: str) -> WantedUnit:
         "version": element.get("version"),
         "issued": _date(parts.get("issued")),
         "updated": _date(parts.get("updated")),
-        "reboot_suggested": "reboot_suggested" in parts,
+        **{flag: flag in parts for flag in ("reboot_suggested", "relogin_suggested", "restart_suggested")},
         "references": [dict(reference.attrib) for reference in parts.get("references", ())],
         "pkglist": [_collection(collection) for collection in parts.get("pkglist", ())],
     }
-    return snippet_unit(ERRATUM, "errata_id", errata_id, element, metadata)
+    return elements.text_unit(ERRATUM, {"id": errata_id}, elements.written(element), metadata)
 
 
 def _collection(element: Element) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pulpit.content.rpm import (
     comps,
     dependencies,
     elements,
+    forms,
     layout,
     modules,
     packages,
@@ -131,11 +132,17 @@ class Yum:
         """The unit of an uploaded package, all of whose metadata is its header's."""
         del metadata
         if type_id not in packages.TYPES:
-            raise InvalidValue("unit_type_id", f"only {packages.RPM} and {packages.SRPM} can be uploaded.")
+            raise InvalidValue("unit_type_id", f"only {', '.join((*packages.TYPES, *forms.TYPES))} can be uploaded.")
         unit = packages.from_file(path, file.relative_path, key, file.sha256, file.size)
         if unit.type_id != type_id:
             raise InvalidValue("unit_type_id", f"the uploaded file is of type {unit.type_id}.")
         return unit
+
+    def written_by_hand(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
+    ) -> Sequence[WantedUnit] | None:
+        """Groups and errata, which a form or a `comps.xml` describes."""
+        return forms.units(type_id, key, metadata, path) if type_id in forms.TYPES else None
 
     def check_copy_config(self, config: Config) -> None:
         feed.check_keys(config, dependencies.OPTIONS)

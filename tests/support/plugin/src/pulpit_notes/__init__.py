@@ -96,6 +96,13 @@ class Notes:
             raise InvalidValue("name", "it must be a file's name.")
         return _unit(name, file.sha256, "", metadata)
 
+    def written_by_hand(
+        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
+    ) -> Sequence[WantedUnit] | None:
+        """Nothing is."""
+        del type_id, key, metadata, path
+        return None
+
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})
