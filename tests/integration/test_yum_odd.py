@@ -409,7 +409,7 @@ def test_an_entry_that_is_not_well_formed_costs_itself_alone(
     rpms: list[Path], upstream: Upstream, here: YumMirror
 ) -> None:
     found = packages(rpms)
-    broken = list_of("primary", found).replace("<summary>A camel", "<summary>A \x0bcamel", 1)
+    broken = list_of("primary", found).replace("<summary>A camel", "<summary>A &camel;", 1)
     serve(upstream, listed(found, primary=broken), rpms)
     here.create("zoo", upstream.url)
 
@@ -432,3 +432,51 @@ def test_what_an_entry_that_turned_bad_held_stays(rpms: list[Path], upstream: Up
 
     assert outcome.result == "success"
     assert here.nevras("zoo") == ALL
+
+
+@pytest.mark.parametrize("letter", ["\x01", "\x0b", "\x1b"])
+def test_a4_letters_that_xml_cannot_write_are_replaced_in_what_an_upstream_lists(
+    letter: str, rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    found = packages(rpms)
+    texts = {
+        "primary": list_of("primary", found).replace("<summary>A", f"<summary>A{letter}"),
+        "other": list_of("other", found).replace("it grew", f"it {letter} grew"),
+        "updateinfo": UPDATEINFO.replace("The bear", f"The {letter} bear"),
+        "group": COMPS.replace("All of them", f"All {letter}"),
+    }
+    serve(upstream, listed(found, **texts), rpms)
+
+    assert mirrored(here, upstream) == ALL
+    assert "The ? bear" in published_list(here, "updateinfo.xml")
+    assert published_list(here, "primary.xml").count("<summary>A?") == 3
+
+
+def test_an_erratum_in_several_updates_of_one_id_has_the_packages_of_all(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    first = UPDATEINFO.partition("<updates>")[2].partition("</updates>")[0]
+    second = first.replace('name="bear"', 'name="camel"').replace("bear-4.2-1.noarch", "camel-1.0-1.noarch")
+    other = first.replace("ZOO-2024:1", "ZOO-2024:2")
+    serve(upstream, listed(packages(rpms), updateinfo=f"<updates>{first}{other}{second}{first}</updates>"), rpms)
+
+    mirrored(here, upstream)
+
+    errata = {held.unit.key["id"]: held.unit.metadata for held in here.held("zoo", "erratum")}
+    names = {
+        errata_id: [package["name"] for part in metadata["pkglist"] for package in part["packages"]]
+        for errata_id, metadata in errata.items()
+    }
+    assert names == {"ZOO-2024:1": ["bear", "camel"], "ZOO-2024:2": ["bear"]}
+    assert len(errata["ZOO-2024:1"]["references"]) == 1
+
+
+def test_ampersands_in_what_packages_provide_stay_what_they_are(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    text = list_of("primary", packages(rpms)).replace('name="bear" flags', 'name="font(a&amp;b)" flags')
+    serve(upstream, listed(packages(rpms), primary=text), rpms)
+
+    mirrored(here, upstream)
+
+    assert 'name="font(a&amp;b)"' in published_list(here, "primary.xml")

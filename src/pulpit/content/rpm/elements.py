@@ -23,18 +23,22 @@ _PIECE: Final = 256 * 1024
 _LONGEST_ID: Final = 255
 _NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 """What XML 1.0 has no way to write (section 2.2)."""
+WRITABLE_BYTES: Final = bytes(byte if byte >= ord(" ") or byte in b"\t\n\r" else ord("?") for byte in range(256))
+"""Translates text of one byte for each of ASCII's letters; Fedora's errata once had an escape in them."""
 
 
 def children(path: Path, root: str, name: str) -> Iterator[Element]:
-    """The children of the root element, each as soon as it is whole.
+    """The children of the root element, each as soon as it is whole; letters that XML has no way to write are `?`.
 
     Raises:
         BadFeed: it is no XML, another document than it should be, or too much of it.
     """
     reader = _Reader(root, name)
     with path.open("rb") as file:
+        wide = b"\0" in file.read(4)  # UTF-16, in which such a byte is part of another letter
+        file.seek(0)
         while piece := file.read(_PIECE):
-            yield from reader.feed(piece)
+            yield from reader.feed(piece if wide else piece.translate(WRITABLE_BYTES))
     yield from reader.feed(b"", last=True)
 
 

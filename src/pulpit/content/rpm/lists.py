@@ -17,6 +17,7 @@ from xml.parsers import expat
 from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import BadFeed
 from pulpit.content.rpm import unpack
+from pulpit.content.rpm.elements import WRITABLE_BYTES
 from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
@@ -116,7 +117,7 @@ class PackageList:
             BadFeed: it is not.
         """
         try:
-            text = self._bytes[slice(*entry)].decode(self._encoding)
+            text = self._bytes[slice(*entry)].translate(WRITABLE_BYTES).decode(self._encoding)
             expat.ParserCreate(encoding="utf-8").Parse(f"<list>{text}</list>".encode(), True)
         except (expat.ExpatError, UnicodeError) as error:
             raise BadFeed(f"{self.name} has an entry that is not well-formed XML ({shown(str(error))}).") from None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from xml.etree.ElementTree import Element
 
 from pulpit.content import paths
 from pulpit.content.limits import KIB
@@ -121,18 +122,14 @@ async def _accessory(upstream: Upstream, where: Source, record: Record, type_ids
     try:
         return await _opened(upstream, where, record)
     except WorkFailed as error:
-        raise BadFeed(f"{error} {_way_past(type_ids)}") from None
+        raise BadFeed(f"{error} {repomd.way_past(type_ids)}") from None
 
 
 async def _tree(upstream: Upstream, where: Source) -> WantedUnit | None:
     try:
         return await treeinfo.read(upstream, where)
     except WorkFailed as error:
-        raise BadFeed(f"{error} {_way_past([treeinfo.DISTRIBUTION])}") from None
-
-
-def _way_past(type_ids: Collection[str]) -> str:
-    return f"To mirror the rest without it, put {', '.join(type_ids)} on the type_skip_list of the importer."
+        raise BadFeed(f"{error} {repomd.way_past([treeinfo.DISTRIBUTION])}") from None
 
 
 async def _opened(upstream: Upstream, where: Source, record: Record) -> Path:
@@ -166,7 +163,7 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
                 if unit.type_id == modules.MODULE:
                     modular.update(unit.metadata["artifacts"])
         except BadFeed as error:
-            raise BadFeed(f"{error} {_way_past(_ACCESSORIES[kind].type_ids)}") from None
+            raise BadFeed(f"{error} {repomd.way_past(_ACCESSORIES[kind].type_ids)}") from None
     survey = packages.survey(state.lists.primary, {**config, "type_skip_list": skipped}, upstream.limits, modular)
     left_out += survey.left_out
     files = (
@@ -227,12 +224,25 @@ def _units(state: _Upstream, kind: str, skipped: Collection[str], left_out: list
 
 
 def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
-    for element in elements.children(path, updateinfo.ROOT, "The list updateinfo"):
-        if elements.local(element.tag) == updateinfo.TAG:
-            try:
-                yield updateinfo.unit(element, "updateinfo")
-            except BadFeed as error:
-                leave_out(str(error))
+    """The errata; some distributions write one as several updates of one id, each of other packages."""
+
+    def updates() -> Iterator[Element]:
+        every = elements.children(path, updateinfo.ROOT, "The list updateinfo")
+        return (element for element in every if elements.local(element.tag) == updateinfo.TAG)
+
+    left = Counter(map(updateinfo.id_of, updates()))
+    parts: dict[str | None, list[Element]] = {}
+    for element in updates():
+        errata_id = updateinfo.id_of(element)
+        left[errata_id] -= 1
+        if errata_id is not None and (left[errata_id] or errata_id in parts):
+            parts.setdefault(errata_id, []).append(element)
+            if left[errata_id]:
+                continue
+        try:
+            yield updateinfo.unit(updateinfo.joined(parts.pop(errata_id, [element])), "updateinfo")
+        except BadFeed as error:
+            leave_out(str(error))
 
 
 def _groups(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
@@ -273,5 +283,5 @@ def _file_unit(record: Record, where: Source) -> WantedUnit:
         metadata={"checksum_type": record.checksum.algorithm},
         files=(file,),
         slot=record.type,
-        way_past=_way_past(["metafile"]),
+        way_past=repomd.way_past(["metafile"]),
     )

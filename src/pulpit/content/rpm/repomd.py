@@ -1,7 +1,7 @@
 """`repomd.xml`: the list of a repository's lists."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -92,6 +92,11 @@ def parse(path: Path) -> dict[str, Record]:
 def skipped_types(names: Iterable[str] | None) -> frozenset[str]:
     """The types of units that a list of a configuration means, by their own names."""
     return frozenset(ALIASES.get(name, name) for name in names or ())
+
+
+def way_past(type_ids: Collection[str]) -> str:
+    """A sentence that tells how to do without a list of units of these types."""
+    return f"To mirror the rest without it, put {', '.join(type_ids)} on the type_skip_list of the importer."
 
 
 def checksum(kind: str, digest: str, subject: str) -> Checksum:

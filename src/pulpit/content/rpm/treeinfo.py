@@ -73,7 +73,13 @@ def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> WantedUni
         },
     )
     return WantedUnit(
-        type_id=DISTRIBUTION, key=made.key, metadata=made.metadata, files=files, slot=SLOT, detail=made.detail
+        type_id=DISTRIBUTION,
+        key=made.key,
+        metadata=made.metadata,
+        files=files,
+        slot=SLOT,
+        detail=made.detail,
+        way_past=repomd.way_past([DISTRIBUTION]),
     )
 
 

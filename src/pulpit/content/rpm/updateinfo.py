@@ -1,6 +1,6 @@
 """Errata: one unit for each update of `updateinfo.xml`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
@@ -50,6 +50,27 @@ def unit(element: Element, list_name: str) -> WantedUnit:
         "pkglist": [_collection(collection) for collection in parts.get("pkglist", ())],
     }
     return elements.text_unit(ERRATUM, {"id": errata_id}, elements.written(element), metadata)
+
+
+def id_of(element: Element) -> str | None:
+    return _text(next((child for child in element if local(child.tag) == "id"), None))
+
+
+def joined(updates: Sequence[Element]) -> Element:
+    """The first of several updates of one id, with the packages and references of the others too."""
+    whole, *others = updates
+    for tag in ("pkglist", "references") if others else ():
+        lists = [child for update in updates for child in update if local(child.tag) == tag]
+        known = {elements.written(entry) for entry in lists[0]} if lists else set()
+        for more in lists[1:]:
+            for entry in more:
+                text = elements.written(entry)
+                if text not in known:
+                    known.add(text)
+                    lists[0].append(entry)
+        if lists and lists[0] not in list(whole):
+            whole.append(lists[0])
+    return whole
 
 
 def _collection(element: Element) -> dict[str, Any]:
