@@ -67,6 +67,19 @@ def test_a3_a_list_that_names_others_may_take_the_place_of_all(upstream: Upstrea
     assert here.names("zoo") == ["new"]
 
 
+def test_a11_a_name_that_is_no_utf_8_is_left_out_and_named(upstream: Upstream, here: Mirror) -> None:
+    here.create("zoo", upstream.url, {"remove_missing": True})
+    here.sync("zoo")
+    upstream.put("PULP_MANIFEST", upstream.files["PULP_MANIFEST"] + b"caf\xe9," + b"0" * 64 + b",4\n")
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "success"
+    assert outcome.details
+    assert [entry["reason"] for entry in outcome.details["left_out"]] == ["is not written in UTF-8 (line 3)"]
+    assert here.names("zoo") == ["large", "small"]
+
+
 @pytest.mark.parametrize("way", ["key", "feed"])
 def test_a12_a_token_goes_with_every_url_below_the_feed_and_nowhere_else(here: Mirror, way: str) -> None:
     with serving.running() as upstream, serving.running() as other:

@@ -113,6 +113,23 @@ def test_a1_a_primary_list_that_announces_more_than_it_has_removes_nothing(
     assert here.published("zoo") == before
 
 
+def test_a1_a_primary_list_that_others_contradict_empties_nothing(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    found = packages(rpms)
+    serve(upstream, listed(found), rpms)
+    mirrored(here, upstream, remove_missing=True)
+    serve(upstream, listed(found, primary=list_of("primary", [], announced=0)))
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert "--allow-empty" in str(outcome.error_message)
+    serve(upstream, listed([]))
+    assert here.sync("zoo").result == "success"
+    assert here.nevras("zoo") == []
+
+
 def test_a_primary_list_with_more_packages_than_it_announces_is_read_as_dnf_reads_it(
     rpms: list[Path], upstream: Upstream, here: YumMirror
 ) -> None:

@@ -207,14 +207,13 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
                 continue
             place, digest, size = fields
             name = _without_dots(place)
-            reason = name_flaw(name, most_bytes=limits.name_bytes)
-            if size > limits.file_bytes:
-                reason = f"is larger than {limits.file_bytes} bytes"
+            reason = _entry_flaw(name, size, limits)
             entry = Entry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=_quoted(place))
             if not reason and entries.setdefault(name, entry).file != entry.file:
                 reason = "is named twice, with different checksums or sizes"
             if reason:
-                left_out[name] = LeftOut(name=shown(place), reason=f"{reason} (line {number})", slot=name)
+                slot = name if _is_text(name) else None
+                left_out[name] = LeftOut(name=shown(place), reason=f"{reason} (line {number})", slot=slot)
             if len(entries) + len(left_out) > limits.entries:
                 raise BadFeed(f"{MANIFEST} is refused: it names more than {limits.entries} files.")
     for name in entries:
@@ -231,6 +230,20 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
 
 def _quoted(place: str) -> str:
     return quote(place.replace("/./", "/").removeprefix("./"), errors="replace")
+
+
+def _entry_flaw(name: str, size: int, limits: Limits) -> str | None:
+    """Why an entry cannot be taken, as the end of a sentence, or `None`."""
+    if not _is_text(name):
+        return "is not written in UTF-8"
+    if size > limits.file_bytes:
+        return f"is larger than {limits.file_bytes} bytes"
+    return name_flaw(name, most_bytes=limits.name_bytes)
+
+
+def _is_text(name: str) -> bool:
+    """Whether all of a name's bytes were UTF-8; `_fields` keeps others as surrogates."""
+    return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -188,8 +188,14 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
         counts=counts,
         files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
         left_out=left_out,
-        proves_empty=state.lists.primary.announced == 0 or packages.RPM in skipped,
+        proves_empty=packages.RPM in skipped or _announces_none(state.lists),
     )
+
+
+def _announces_none(lists: Lists) -> bool:
+    """Whether the primary list says that there is no package, and the lists beside it do not contradict it."""
+    others = [other for other in (lists.filelists, lists.other) if other is not None]
+    return lists.primary.announced == 0 and not any(other.announced for other in others)
 
 
 def _batches(
