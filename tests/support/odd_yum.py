@@ -83,9 +83,9 @@ class _Making:
             self.made.notes.append(note)
         return chosen
 
-    def choose(self, note: str, values: Sequence[str], of: str) -> str:
+    def choose(self, note: str, values: Sequence[str], of: str, likely: float = 2 * _ODDITIES) -> str:
         """One of the values; mostly the usual one."""
-        value = self.random.choice(values) if self.random.random() < 2 * _ODDITIES else of
+        value = self.random.choice(values) if self.random.random() < likely else of
         if value != of:
             self.made.notes.append(f"{note} {value!r}")
         return value
@@ -229,7 +229,7 @@ class _Making:
         self.upstream.put(f"zoo/{REPOMD}", f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode())
 
     def record(self, kind: str, plain: bytes) -> str:
-        packing = self.choose(f"{kind} packed as", list(_PACKERS), of=".gz")
+        packing = self.choose(f"{kind} packed as", list(_PACKERS), of=".gz", likely=0.15)
         packed = _PACKERS[packing](plain)
         if packing != "" and self.odd(f"{kind} in two streams", 0.1):
             packed = _PACKERS[packing](plain[:200]) + _PACKERS[packing](plain[200:])
@@ -240,7 +240,7 @@ class _Making:
         if self.odd(f"{kind} named by its checksum"):
             path = f"repodata/{digest}-{path.rpartition('/')[2]}"
         href, place, base = path, f"zoo/{path}", ""
-        match self.choose(f"{kind} at", ["elsewhere", "dots", "up"], of="home"):
+        match self.choose(f"{kind} at", ["elsewhere", "dots", "up"], of="home", likely=0.1):
             case "elsewhere":
                 base, place = f' xml:base="{self.elsewhere.url}lists/"', f"lists/{path}"
             case "dots":

@@ -162,7 +162,7 @@ _RPM_UNITS: Final = (
 )
 for _name, _types, _people, _shown in _RPM_UNITS:
     content.add_command(units_command(_name, _types, _shown, f"List {_people}."))
-rpm_repo.add_command(copy_group(unit[:3] for unit in _RPM_UNITS))
+rpm_repo.add_command(copy_group((unit[:3] for unit in _RPM_UNITS), recursive=True))
 rpm_repo.add_command(remove_group(unit[:3] for unit in _RPM_UNITS))
 
 

@@ -118,11 +118,19 @@ _TO: Final = click.option(
 )
 
 
-def copy_group(kinds: Kinds) -> click.Group:
-    """The section `copy`."""
+def copy_group(kinds: Kinds, *, recursive: bool = False) -> click.Group:
+    """The section `copy`; `recursive` if copies of such units can take others along."""
     group = Group("copy", help="Copy what another repository holds; nothing is downloaded again.")
     for name, type_ids, people in kinds:
-        group.add_command(_copy(name, type_ids, f"Copy {people} of another repository: all, or those that you choose."))
+        command = _copy(name, type_ids, f"Copy {people} of another repository: all, or those that you choose.")
+        if recursive:
+            command.params[2:2] = [
+                click.Option(["-r", "--recursive"], is_flag=True, help="And what belongs to them or is required."),
+                click.Option(
+                    ["--recursive-conservative"], is_flag=True, help="The same, but for what the target meets already."
+                ),
+            ]
+        group.add_command(command)
     return group
 
 
@@ -142,8 +150,9 @@ def _copy(name: str, type_ids: Sequence[str], summary: str) -> click.Command:
     @BACKGROUND
     @with_session
     def copy(session: Session, /, *, from_repo_id: str, to_repo_id: str, in_background: bool, **choice: Any) -> None:
+        options = {name: True for name in ("recursive", "recursive_conservative") if choice.pop(name, False)}
         criteria = {"type_ids": list(type_ids), "filters": chosen(choice)}
-        body = {"source_repo_id": from_repo_id, "criteria": criteria, "override_config": {}}
+        body = {"source_repo_id": from_repo_id, "criteria": criteria, "override_config": options}
         report = session.server.post(path_of("repositories", to_repo_id, "actions", "associate"), body)
         _follow_units(session, report, "copied", in_background=in_background)
 

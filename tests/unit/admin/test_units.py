@@ -80,6 +80,24 @@ def test_a_copy_tells_how_many(admin: RunAdmin, wire: RestWire, capsys: Screen) 
     assert capsys.readouterr().out == "Task succeeded\n2 units copied.\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "sent"),
+    [
+        ([], {}),
+        (["-r"], {"recursive": True}),
+        (["--recursive-conservative"], {"recursive_conservative": True}),
+    ],
+)
+def test_d2_a_copy_can_take_along_what_belongs_to_the_chosen(
+    admin: RunAdmin, wire: RestWire, option: list[str], sent: dict[str, bool]
+) -> None:
+    wire.on("POST repositories/barn/actions/associate/", Reply(status=202, body=REPORT))
+    wire.on("GET tasks/t1/", task({"units_successful": UNITS}))
+    assert admin(*COPY, *option) == 0
+    assert wire.asked[0].body is not None
+    assert wire.asked[0].body["override_config"] == sent
+
+
 def test_a_removal_must_be_meant(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     assert admin(*REMOVE) == 64
     assert admin(*REMOVE, "--all", "--str-eq", "name=a") == 64

@@ -4,7 +4,6 @@ Requirements are resolved by libsolv, as dnf and zypper do it: versions, files, 
 """
 
 import importlib
-import re
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -27,7 +26,6 @@ _PARENTS: Final = {
     comps.CATEGORY: ("packagegroupids",),
     comps.ENVIRONMENT: ("group_ids", "options"),
 }
-_RICH_AND: Final = re.compile(r"\((?P<parts>[^()]+(?: and [^()]+)+)\)\Z")
 
 
 def copied_along(chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config) -> Collection[str]:
@@ -159,11 +157,11 @@ class _Pool:
 
     def _requirements(self, solvable: Any) -> Iterator[Any]:
         for requirement in solvable.lookup_deparray(self._solv.SOLVABLE_REQUIRES, 0):
-            both = _RICH_AND.match(str(requirement))
-            if both is None:
-                yield requirement
+            text = str(requirement)
+            if text.startswith("(") and " and " in text and text.count("(") == 1:
+                yield from (self._pool.parserpmrichdep(f"({part})") for part in text[1:-1].split(" and "))
             else:
-                yield from (self._pool.parserpmrichdep(f"({part})") for part in both["parts"].split(" and "))
+                yield requirement
 
     def _best(self, providers: Sequence[Any], solvable: Any) -> list[Any]:
         """The newest provider that fits the architecture of what requires it, of every architecture for `noarch`."""
