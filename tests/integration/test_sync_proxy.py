@@ -15,7 +15,7 @@ import trustme
 from support import upstream as serving
 from support import yum
 from support.mirror import Mirror, mirror
-from support.ports import free_port
+from support.ports import free_port, own_address
 from support.upstream import Upstream
 from support.waiting import until
 
@@ -120,3 +120,16 @@ def test_a_proxy_that_is_not_there_is_said(here: Mirror) -> None:
         assert outcome.result == "failed"
         assert "could not be connected to" in str(outcome.error_message)
         assert upstream.asked == []
+
+
+def test_c12_a_proxy_on_this_machine_is_no_way_into_it(here: Mirror, proxy: Proxy) -> None:
+    address = own_address()
+    with serving.running() as inside, serving.running(host=address) as outside:
+        inside.put("secret", b"secret")
+        outside.put("PULP_MANIFEST", f"{serving.line('secret', b'secret')}\n".encode())
+        for number, place in enumerate((inside.url, inside.url.replace("127.0.0.1", "localhost"))):
+            outside.misbehave("secret", serving.redirect(f"{place}secret"))
+            here.create(f"zoo{number}", outside.url, proxy.config())
+
+            assert "leads where it must not" in str(here.sync(f"zoo{number}").error_message)
+        assert inside.paths() == []

@@ -7,6 +7,8 @@ down, one of the clients that try to reach it may be given its port.
 import random
 import socket
 
+import pytest
+
 _FIRST, _LAST = 12_000, 32_000
 
 
@@ -20,3 +22,16 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address = str(probe.getsockname()[0])
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+    return address

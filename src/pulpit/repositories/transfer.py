@@ -32,7 +32,7 @@ from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, Limits
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
-from pulpit.net.addresses import FeedGuard, ForbiddenAddress
+from pulpit.net.addresses import FeedGuard, ForbiddenAddress, is_loopback
 from pulpit.text import masked_url, shown
 
 PARTIAL_CONTENT: Final = 206
@@ -125,8 +125,9 @@ class Transfers:
         self._limits: Final = limits
         _check_certificates(feed)
         self._origin: Final = _origin(feed.url)
-        hosts = (urlsplit(url).hostname for url in (feed.url, feed.proxy) if url)
-        self._guard: Final = FeedGuard(host for host in hosts if host)
+        host = urlsplit(feed.url).hostname or ""
+        self._guard: Final = FeedGuard([host, self._proxy_host() or host])
+        self._beyond_proxy: Final = FeedGuard([host])
         self._places: Final = asyncio.Semaphore(feed.max_downloads or limits.downloads)
         self._loop: Final = asyncio.get_running_loop()
         self._multi: Final = pycurl.CurlMulti()
@@ -172,6 +173,16 @@ class Transfers:
         if source.lower().startswith("https:") and not target.lower().startswith("https:"):
             raise DownloadFailed(url, f"redirects to {public(target)}, which is not encrypted")
 
+    def _judge_beyond_proxy(self, url: str, target: str) -> None:
+        """Refuse an address that a proxy is to be asked for; it may well stand on this machine itself."""
+        host = urlsplit(target).hostname or ""
+        near = "127.0.0.1" if is_loopback(host) else host
+        if self._feed.proxy:
+            try:
+                self._beyond_proxy.check(near, host)
+            except ForbiddenAddress as error:
+                raise DownloadFailed(url, f"leads where it must not: {error.strerror}") from None
+
     def _proxy_host(self) -> str | None:
         return urlsplit(self._feed.proxy).hostname if self._feed.proxy else None
 
@@ -201,6 +212,7 @@ class Transfers:
 
     async def _exchanged(self, url: str, headers: Mapping[str, str], exchange: "_Exchange") -> None:
         """One request and its answer."""
+        self._judge_beyond_proxy(url, exchange.url)
         curl = self._idle.pop() if self._idle else self._new_handle()
         lines = ["Accept-Encoding: identity", *(f"{name}: {value}" for name, value in headers.items())]
         address = self._with_token(exchange.url)
