@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import select
+import socket
 import statistics
 import struct
 import sys
@@ -181,6 +182,48 @@ def routing(port: int, seconds: float, bindings: int) -> float:
         return rate
 
 
+def kept_while_flooded(port: int, seconds: float, payload: bytes, size: int) -> float:
+    """Per cent of its round trips that a client keeps while another one publishes as fast as its socket takes it.
+
+    The bodies are sent in pieces of `size` bytes; nothing is confirmed, so there is always more to be read.
+    """
+    with Wire(port, seconds=60) as other, Wire(port, seconds=60) as flooder:
+        queue = other.queue(exclusive=False, auto_delete=True, arguments={"x-max-length": 1000})
+        alone = round_trips(other, queue, seconds)
+        head = header.ContentHeader(0, len(payload), commands.Basic.Properties())
+        message = frame.marshal(commands.Basic.Publish(0, "", queue), 1) + frame.marshal(head, 1)
+        for at in range(0, len(payload), size):
+            message += frame.marshal(body.ContentBody(payload[at : at + size]), 1)
+        block = message * (1024 * 1024 // len(message) + 1)
+        over = threading.Event()
+
+        def flood() -> None:
+            with contextlib.suppress(OSError):
+                while not over.is_set():
+                    flooder.socket.sendall(block)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        try:
+            time.sleep(0.5)
+            return 100 * round_trips(other, queue, seconds) / alone
+        finally:
+            over.set()
+            flooder.socket.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def round_trips(wire: Wire, queue: str, seconds: float) -> float:
+    """Questions a second that are answered, one after the other, with 5 ms between them."""
+    count = 0
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        wire.ready(queue)
+        count += 1
+        time.sleep(0.005)
+    return count / (time.perf_counter() - begin)
+
+
 Line = tuple[str, Callable[[int, float], float], bool]
 LINES: list[Line] = [
     ("publish, persistent, confirmed (msg/s)", lambda port, seconds: publish_confirmed(port, seconds, 2), True),
@@ -192,6 +235,16 @@ LINES: list[Line] = [
     ("routing, 10 topic bindings (msg/s)", lambda port, seconds: routing(port, seconds, 10), True),
     ("routing, 10,000 topic bindings (msg/s)", lambda port, seconds: routing(port, seconds, 10_000), True),
     ("routing, 100,000 topic bindings (msg/s)", lambda port, seconds: routing(port, seconds, 100_000), True),
+    (
+        "kept beside a flood of empty messages (%)",
+        lambda port, seconds: kept_while_flooded(port, seconds, b"", 1),
+        True,
+    ),
+    (
+        "kept beside a flood of bodies in frames of 2 bytes (%)",
+        lambda port, seconds: kept_while_flooded(port, seconds, bytes(1000), 2),
+        True,
+    ),
 ]
 
 

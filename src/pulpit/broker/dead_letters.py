@@ -96,8 +96,14 @@ def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> 
     for entry in _raw_deaths(named.get(b"x-death")):
         earlier.setdefault((entry.get("queue"), entry.get("reason")), []).append(entry)
     again = earlier.pop((death["queue"], death["reason"]), None)
-    newest = death if again is None else again[0] | {"count": tables.long(_count(again) + 1)}
-    others = (entries[0] | {"count": tables.long(_count(entries))} for entries in earlier.values())
+    merges = any(len(entries) > 1 for entries in (again or (), *earlier.values()))
+    newest = death
+    if again is not None:
+        newest = again[0] | {"count": tables.long(_count(again[0], len(again) if merges else 0) + 1)}
+    others = [
+        entries[0] | {"count": tables.long(_count(entries[0], len(entries)))} if merges else entries[0]
+        for entries in earlier.values()
+    ]
     values = (tables.nested([(name.encode(), value) for name, value in entry.items()]) for entry in (newest, *others))
     if b"x-death" not in named:
         for name in ("exchange", "queue", "reason"):
@@ -106,10 +112,10 @@ def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> 
     return list(named.items())
 
 
-def _count(deaths: list[dict[str, bytes]]) -> int:
-    """How often: what the first one says, else how many there are."""
-    count = tables.read_value(deaths[0]["count"]) if "count" in deaths[0] else 0
-    return count if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 2**62 else len(deaths)
+def _count(death: Mapping[str, bytes], otherwise: int) -> int:
+    """How often it says that it happened, if it says so."""
+    count = tables.read_value(death["count"]) if "count" in death else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**62 else otherwise
 
 
 def _raw_deaths(raw: bytes | None) -> list[dict[str, bytes]]:

@@ -5,14 +5,20 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable, Container
-from time import perf_counter
+from time import thread_time
 from typing import Any, Final, cast
 
 from pulpit.broker.connection import BrokerState, Connection, State
 from pulpit.net.addresses import is_loopback
 
 TURN_SECONDS: Final = 0.0005
-"""That one connection may keep the loop before everybody else has a turn."""
+"""Of work (`thread_time`) that one connection may do while others have something to do."""
+LONG_TURN_SECONDS: Final = 0.008
+"""The same while nobody else has been heard of: longer turns confirm more at once."""
+COMPANY_SECONDS: Final = 0.05
+"""Of work that is done until others who had something to do do not count any more."""
+WORK_BETWEEN_TURNS: Final = 0.0005
+"""Seconds of work between two turns of a connection, more than the loop itself takes: somebody else had them."""
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
 """Bytes that a peer may leave unread before nothing more is read from it."""
@@ -33,6 +39,16 @@ class Sockets:
         self.check_alarms: Final = check_alarms
         self.open: Final[set[Socket]] = set()
         self.logging_in: Final[dict[Socket, None]] = {}
+        self._last: Socket | None = None
+        self._company_until = 0.0
+
+    def turn(self, socket: "Socket", asked: float) -> float:
+        """When the turn of a socket ends that was asked for at some time (`thread_time`)."""
+        now = thread_time()
+        if self._last is not socket or now - asked > WORK_BETWEEN_TURNS:
+            self._last = socket
+            self._company_until = now + COMPANY_SECONDS
+        return now + (TURN_SECONDS if now < self._company_until else LONG_TURN_SECONDS)
 
     def make_room(self) -> None:
         """Hang up on the oldest of the address that has most sockets that do not log in, if there are too many."""
@@ -67,6 +83,7 @@ class Socket(asyncio.Protocol):
         self._turn_ends = 0.0
         self._has_more = False  # frames that wait for the next turn
         self._going_on = False
+        self._asked = 0.0  # when the next turn was
 
     # -- asyncio calls these
 
@@ -95,11 +112,14 @@ class Socket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come; what they hold is handled for a turn, and the rest in later ones."""
+        self._take_turn(data, thread_time())
+
+    def _take_turn(self, data: bytes, asked: float) -> None:
         connection = self._connection
         if connection is None:
             return
         self._receiving = True
-        self._turn_ends = perf_counter() + TURN_SECONDS
+        self._turn_ends = self._sockets.turn(self, asked)
         connection.receive(data)
         self._receiving = False
         self._flush()
@@ -109,12 +129,12 @@ class Socket(asyncio.Protocol):
         self._protect()
 
     def _turn_over(self) -> bool:
-        return perf_counter() > self._turn_ends
+        return thread_time() > self._turn_ends
 
     def _go_on(self) -> None:
         """Take the next turn; everybody else had one meanwhile."""
         self._going_on = False
-        self.data_received(b"")
+        self._take_turn(b"", self._asked)
 
     def eof_received(self) -> bool:
         """The peer will say nothing more; hang up."""
@@ -206,6 +226,7 @@ class Socket(asyncio.Protocol):
         held = connection.blocked or self._store_full or unread > MAX_UNSENT
         if self._has_more and not held and not self._going_on:
             self._going_on = True
+            self._asked = thread_time()
             self._loop.call_soon(self._go_on)
         wanted = not (held or self._has_more)
         if wanted != self._reading:
