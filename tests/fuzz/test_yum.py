@@ -2,16 +2,30 @@
 
 import contextlib
 import io
+import zlib
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulpit.content.limits import Limits
 from pulpit.content.port import BadFeed
-from pulpit.content.rpm import comps, elements, mirrors, modules, packages, repomd, signatures, unpack, updateinfo
+from pulpit.content.rpm import (
+    comps,
+    elements,
+    forms,
+    mirrors,
+    modules,
+    packages,
+    repomd,
+    signatures,
+    unpack,
+    updateinfo,
+)
 from pulpit.content.rpm.lists import PackageList
 from pulpit.content.rpm.packages import Lists
+from pulpit.errors import InvalidValue, UnsupportedValue
 from support.spoiling import spoiled
 from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
 from support.yum import repomd as repomd_of
@@ -123,3 +137,42 @@ def test_any_location(href: str, base: str | None) -> None:
             for url in mirrors.places(["https://joe@x/y/"], href, base):
                 assert url.startswith(("http://", "https://"))
                 assert ".." not in url.partition("?")[0].split("/")[3:]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    [
+        "id",
+        "name",
+        "description",
+        "options",
+        "pkglist",
+        "references",
+        "matches",
+        "group_ids",
+        "packagegroupids",
+        "default",
+        "user_visible",
+        "mandatory_package_names",
+        "conditional_package_names",
+        "translated_name",
+        "issued",
+    ]
+)
+PARTS = JSON | st.lists(st.dictionaries(st.sampled_from(["name", "packages", "group", "sums", "id", "href"]), JSON))
+
+
+@GENTLE
+@given(type_id=st.sampled_from(forms.TYPES), form=st.dictionaries(NAMES, PARTS, max_size=6), own_id=st.text())
+def test_any_form_is_a_unit_that_can_be_published_or_is_refused_by_name(
+    type_id: str, form: dict[str, Any], own_id: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "nothing"
+    path.touch()
+    with contextlib.suppress(InvalidValue, UnsupportedValue):
+        for unit in forms.units(type_id, {"id": own_id, "repo_id": "zoo"}, form, path):
+            elements.read(zlib.decompress(unit.detail).decode())

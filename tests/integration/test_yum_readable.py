@@ -85,6 +85,18 @@ def test_a4_a_list_that_would_not_be_readable_is_not_shown(here: YumMirror, rpms
     assert here.published("zoo") == before
 
 
+def test_a5_a_kept_module_that_is_no_yaml_fails_by_name(here: YumMirror, upstream: Upstream, rpms: list[Path]) -> None:
+    serve(upstream, listed(packages(rpms), modules=MODULES), rpms)
+    here.create("zoo", upstream.url)
+    assert here.sync("zoo").result == "success"
+    yum.spoil_details(here, "data:", "data: [{")
+
+    outcome = here.publish("zoo")
+
+    assert outcome.result == "failed"
+    assert "modules.yaml is not published: a document is no plain YAML" in str(outcome.error_message)
+
+
 SPELLINGS: dict[str, str] = {
     "a comment on the mark": f"--- # the zoo\n{MODULE}...\n",
     "braces on the mark": f"--- {IN_BRACES}\n...\n",

@@ -147,7 +147,7 @@ class _Pool:
                 providers = self._pool.whatprovides(requirement)
                 if any(provider.id in found or provider.repo == self._target for provider in providers):
                     continue
-                best = self._best([one for one in providers if one.repo == self._source], solvable)
+                best = self._best([provider for provider in providers if provider.repo == self._source], solvable)
                 if not best:
                     unmet.add(str(requirement))
                 for provider in best:
@@ -165,9 +165,9 @@ class _Pool:
 
     def _best(self, providers: Sequence[Any], solvable: Any) -> list[Any]:
         """The newest provider that fits the architecture of what requires it, of every architecture for `noarch`."""
-        fitting = [one for one in providers if one.arch in {solvable.arch, "noarch"}] or providers
+        fitting = [provider for provider in providers if provider.arch in {solvable.arch, "noarch"}] or providers
         best: dict[str, Any] = {}
-        for provider in sorted(fitting, key=lambda one: str(one.name)):
+        for provider in sorted(fitting, key=lambda provider: str(provider.name)):
             rival = best.setdefault(provider.arch, provider)
             if rival.name == provider.name and provider.evrcmp(rival) > 0:
                 best[provider.arch] = provider

@@ -14,6 +14,7 @@ import yaml
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, WantedUnit
 from pulpit.content.rpm.elements import checked_id, text_unit
+from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
 MODULE: Final = "modulemd"
@@ -87,8 +88,19 @@ class _WithoutMarks:
 
 
 def canonical(text: str) -> str:
-    """A kept document in the form that is published; those kept long ago are as their upstream had them."""
-    return "".join(_written(_bounded(yaml.parse(text, Loader=_Loader), "A kept document")))
+    """A kept document in the form that is published; those kept long ago are as their upstream had them.
+
+    Raises:
+        WorkFailed: it is no YAML.
+    """
+    try:
+        return "".join(_written(_bounded(yaml.parse(text, Loader=_Loader), "A kept document")))
+    except yaml.YAMLError as error:
+        begin = shown(text.strip()[:200])
+        raise WorkFailed(
+            f"modules.yaml is not published: a document is no plain YAML ({shown(str(error))}). Remove the module or "
+            f"the defaults that begin with {begin!r}, and publish again."
+        ) from None
 
 
 def unit(text: str, name: str) -> WantedUnit | None:
