@@ -6,6 +6,7 @@ environment and the command line. Unknown keys of the file are left alone and re
 
 import configparser
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -289,20 +290,31 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
     path = named or DEFAULT_FILE
     parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
         if named:
             raise ConfigurationError("--config", f"there is no file {path}.") from None
         return {}, []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError("--config", f"{path} cannot be read ({error}).") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("--config", f"{path} is no text in UTF-8 (byte {error.start + 1}).") from None
+    except OSError as error:
+        raise ConfigurationError("--config", f"{path} cannot be read ({error.strerror}).") from None
     except configparser.Error as error:
         raise ConfigurationError("--config", f"{path} cannot be read: {ini_flaw(error)}.") from None
     known = {(key.section, key.name) for key in keys()}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
-    strangers = [f"{path}: [{section}] {name} is unknown here and left alone" for section, name in given.keys() - known]
+    strangers = [
+        f"{path}: [{section}] {_shown(name)} is unknown here and left alone" for section, name in given.keys() - known
+    ]
     used = {key: text for key, text in given.items() if key in known}
     return used, [*sorted(strangers), *_exposed(path, used)]
+
+
+def _shown(name: str) -> str:
+    """The name of a key; what cannot be one may be a line without a delimiter, and so a password."""
+    return (
+        name if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else "what stands before a : or = and is no name of a key"
+    )
 
 
 def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:

@@ -121,3 +121,40 @@ def test_every_key_says_what_it_means_and_numbers_have_a_unit() -> None:
     for key in keys():
         assert key.field.metadata["meaning"], key
         assert key.field.type is not int or key.field.metadata["unit"], key
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("password geheim\n", "no section headers before line 1"),
+        ("[messaging]\npassword geheim\n", "line 2 is no `key: value`"),
+        ("[email]\nhost: mail\n\npassword geheim\nport: 25\nfrom geheim\n", "line 4, 6 is no"),
+        ("[messaging]\nurl: a\nurl: amqp://joe:geheim@b\n", "the key in line 3 already exists"),
+        ("[email]\n[email]\npassword: geheim\n", "the section in line 2 already exists"),
+        ("[messaging]\nurl amqp://joe:geheim@host\nurl: geheim\n", "it must begin with amqp://"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_by_place_and_never_quoted(tmp_path: Path, text: str, words: str) -> None:
+    """B6."""
+    path = tmp_path / "server.conf"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        load(path, {}, {})
+    assert words in str(refused.value)
+    assert "geheim" not in str(refused.value)
+
+
+def test_what_stands_before_a_stray_delimiter_is_not_shown(tmp_path: Path) -> None:
+    """B6: a password of which a piece is taken for a key."""
+    path = tmp_path / "server.conf"
+    path.write_text("[email]\npassword ge:heim\n")
+    path.chmod(0o600)
+    _, warnings = load(path, {}, {})
+    assert len(warnings) == 1
+    assert "ge" not in warnings[0].removeprefix(str(path)).split()
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "server.conf"
+    path.write_text("\ufeff[server]\nport: 7\n", encoding="utf-8")
+    assert load(path, {}, {})[0].server.port == 7

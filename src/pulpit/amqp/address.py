@@ -208,7 +208,7 @@ def _tuned(query: str, source: str) -> BrokerAddress:
             raise ConfigurationError(source, f"the parameter {name} is not for a URL; name files in keys of their own.")
         elif name not in _OF_PIKA:
             sentence = "behind the ? stands a parameter that is unknown here; there are heartbeat (seconds) and "
-            raise ConfigurationError(source, f"{sentence}connection_timeout (milliseconds). {_ESCAPES.capitalize()}.")
+            raise ConfigurationError(source, f"{sentence}connection_timeout (milliseconds); {_ESCAPES}.")
     return found
 
 
