@@ -394,6 +394,34 @@ def test_a_package_without_end_is_refused(filling: str, tmp_path: Path) -> None:
         list(PackageList(path, "primary"))
 
 
+def test_a2_elements_of_very_many_attributes_do_not_hold_a_worker(
+    upstream: Upstream, here: YumMirror, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    attributes = " ".join(f'a{number}=""' for number in range(400_000))
+    endless = package().replace("<description/>", f"<description {attributes}/>")
+    serve(upstream, repodata({"primary": primary(endless)}))
+
+    assert "more than 100 attributes" in refused(here, published, tmp_path)
+
+
+def test_a2_such_elements_do_not_reach_those_who_read_errata_from_us(
+    upstream: Upstream, here: YumMirror, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    attributes = " ".join(f'a{number}=""' for number in range(101))
+    endless = UPDATEINFO.replace("<description>", f"<description {attributes}>")
+    serve(upstream, repodata({"primary": primary(), "updateinfo": endless}))
+
+    assert "more than 100 attributes. To mirror the rest without it, put erratum" in refused(here, published, tmp_path)
+
+
+def test_equals_signs_are_no_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "primary.xml"
+    path.write_text(primary(package(summary="<![CDATA[" + "= " * 500 + "]]>", href="x?" + "=" * 200)))
+    of_list = PackageList(path, "primary")
+
+    assert [of_list.text(entry).count("=") > 500 for entry in of_list] == [True]
+
+
 def test_many_packages_are_not_one_without_end(tmp_path: Path) -> None:
     path = tmp_path / "primary.xml"
     path.write_text("<metadata>" + "<package>bear</package>" * 200_000 + "</metadata>")

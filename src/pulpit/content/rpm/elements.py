@@ -19,6 +19,8 @@ from pulpit.text import shown
 MOST_ELEMENT: Final = 64 * MIB
 """Characters in one child of the root."""
 MOST_DEPTH: Final = 64
+MOST_ATTRIBUTES: Final = 100
+"""Of one element; libxml2 compares each with all before it, so a hundred thousand of them take it a minute."""
 _PIECE: Final = 256 * 1024
 _LONGEST_ID: Final = 255
 _NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
@@ -131,6 +133,8 @@ class _Reader:
             return
         if self._depth > MOST_DEPTH:
             raise BadFeed(f"{self._name} is refused: its elements are nested more than {MOST_DEPTH} deep.")
+        if len(attributes) > MOST_ATTRIBUTES:
+            raise BadFeed(f"{self._name} is refused: an element has more than {MOST_ATTRIBUTES} attributes.")
         self._grow(len(tag) + sum(len(key) + len(value) for key, value in attributes.items()))
         self._builder.start(tag, attributes)
 

@@ -17,7 +17,7 @@ from xml.parsers import expat
 from pulpit.content.limits import KIB, MIB
 from pulpit.content.port import BadFeed
 from pulpit.content.rpm import unpack
-from pulpit.content.rpm.elements import WRITABLE_BYTES
+from pulpit.content.rpm.elements import MOST_ATTRIBUTES, WRITABLE_BYTES
 from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
@@ -41,6 +41,8 @@ _ROOT: Final = re.compile(rb"""<([A-Za-z_:][\w:.-]*)((?:[^>"'<]|"[^"<]*"|'[^'<]*
 _COUNT: Final = re.compile(rb"""\spackages\s*=\s*["']\s*([0-9]{1,15})\s*["']""")
 _PACKAGE_ID: Final = re.compile(rb"""\spkgid\s*=\s*["']\s*([0-9A-Fa-f]{32,128})\s*["']""")
 _TAIL: Final = 64 * KIB
+_MANY_ATTRIBUTES: Final = re.compile(rb"<(?:[^<>=]*=){%d}" % MOST_ATTRIBUTES)
+"""Perhaps: an equals sign may also be part of a text."""
 
 
 @cache
@@ -117,8 +119,11 @@ class PackageList:
             BadFeed: it is not.
         """
         try:
-            text = self._bytes[slice(*entry)].translate(WRITABLE_BYTES).decode(self._encoding)
-            expat.ParserCreate(encoding="utf-8").Parse(f"<list>{text}</list>".encode(), True)
+            data = self._bytes[slice(*entry)].translate(WRITABLE_BYTES)
+            text, parser = data.decode(self._encoding), expat.ParserCreate(encoding="utf-8")
+            if _MANY_ATTRIBUTES.search(data):
+                parser.StartElementHandler = self._refuse_attributes
+            parser.Parse(f"<list>{text}</list>".encode(), True)
         except (expat.ExpatError, UnicodeError) as error:
             raise BadFeed(f"{self.name} has an entry that is not well-formed XML ({shown(str(error))}).") from None
         return text
@@ -132,6 +137,10 @@ class PackageList:
             if package_id in package_ids:
                 places.setdefault(package_id, (begin, end))
         return places
+
+    def _refuse_attributes(self, _tag: str, attributes: dict[str, str]) -> None:
+        if len(attributes) > MOST_ATTRIBUTES:
+            raise BadFeed(f"{self.name} has an element with more than {MOST_ATTRIBUTES} attributes.")
 
     def _is_closed(self, root: bytes) -> bool:
         tail = self._bytes[max(self._start, self._end - _TAIL) :]
