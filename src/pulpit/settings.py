@@ -20,6 +20,8 @@ from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import ini_flaw
 
 DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
+LONGEST_QUOTED: Final = 60
+"""Characters of a wrong value that are repeated."""
 FILE_VARIABLE: Final = "PULP_SERVER_CONF"
 MESSAGING_URL: Final = "[messaging] url"
 
@@ -279,7 +281,7 @@ def load(
     for key in known:
         text = given.get((key.section, key.name))
         if text is not None:
-            sections[key.section][key.field.name] = _value(key, _unquoted(text))
+            sections[key.section][key.field.name] = _value(key, _unquoted(" ".join(text.split("\n"))))
     settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()})
     _check_together(settings)
     return settings, strangers
@@ -343,24 +345,30 @@ def _value(key: Key, text: str) -> Any:
         return _boolean(name, text)
     if key.field.type is int:
         return _integer(name, text, key.field.metadata["least"], key.field.metadata["most"])
+    if any(not character.isprintable() for character in text):
+        raise ConfigurationError(name, "it holds a line break, a control character or bytes that are no UTF-8.")
     choices = _CHOICES.get(key.name)
     if choices and text not in choices:
-        raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {text!r}.")
+        raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {_short(text)}.")
     return text
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]!r}…"
 
 
 def _boolean(name: str, text: str) -> bool:
     try:
         return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
     except KeyError:
-        raise ConfigurationError(name, f"it must be true or false, not {text!r}.") from None
+        raise ConfigurationError(name, f"it must be true or false, not {_short(text)}.") from None
 
 
 def _integer(name: str, text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise ConfigurationError(name, f"it must be a whole number, not {text!r}.") from None
+        raise ConfigurationError(name, f"it must be a whole number, not {_short(text)}.") from None
     if not least <= number <= most:
         raise ConfigurationError(name, f"it must be from {least} to {most}, not {number}.")
     return number

@@ -227,3 +227,40 @@ def test_the_broker_alone(tmp_path: Path) -> None:
     finally:
         broker.send_signal(signal.SIGTERM)
         assert broker.wait(10) == 0
+
+
+@pytest.mark.parametrize("closed", [(0,), (0, 1), (1, 2), (0, 1, 2)])
+def test_closed_standard_streams_are_filled(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """B7: no socket gets their numbers, so nothing is printed to a client and the event loop does not abort."""
+    data, port = tmp_path / "data", free_port()
+    redirections = " ".join(f"{number}>&-" for number in closed)
+    command = f'exec "$0" -m pulpit.cli serve --data-dir "$1" --port {port} --broker-port 0 {redirections}'
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    process = subprocess.Popen(
+        ["sh", "-c", command, sys.executable, str(data)],
+        env={**environment, "PULP_SERVER_CONF": os.devnull},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: answers(port), what="the server", seconds=60)
+        for number in closed:
+            assert str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) == os.devnull
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
+def test_a_full_standard_error_ends_no_server(tmp_path: Path) -> None:
+    """B7: what cannot be said is not said."""
+    port = free_port()
+    command = [sys.executable, "-m", "pulpit.cli", "serve", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([*command, "--broker-port", "0"], stderr=full, stdout=full)
+    try:
+        until(lambda: answers(port), what="the server", seconds=60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()

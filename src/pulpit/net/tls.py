@@ -115,9 +115,10 @@ def configured_context(
     Raises:
         ConfigurationError: a file cannot be used.
     """
-    if authorities is not None and not authorities.is_dir() and _CERTIFICATE not in read_pem(authorities, source):
-        raise ConfigurationError(source, f"{authorities} holds no certificate in PEM.")
     try:
+        is_file = authorities is not None and not authorities.is_dir()
+        if authorities is not None and is_file and _CERTIFICATE not in read_pem(authorities, source):
+            raise ConfigurationError(source, f"{authorities} holds no certificate in PEM.")
         context = client_context(authorities)
     except OSError as error:
         raise ConfigurationError(source, f"{authorities} cannot be used ({error.strerror or error}).") from None

@@ -102,6 +102,7 @@ def run_broker(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot start; the text names the key.
     """
+    process.fill_standard_streams()
     logs.configure(settings.server.log_level, settings.server.log_format)
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ OLD_WORKERS_GONE_WITHIN: Final = 10.0
 """Seconds for which a new server waits for the workers of a dead one."""
 _KEY: Final = "[server] data_dir"
 NAME_FILE: Final = "node"
+_OURS: Final = frozenset({NAME_FILE, "server.lock", "pulpit.db", "broker"})
+"""Any of these makes a folder one of ours."""
+_OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def prepare(data_dir: Path) -> None:
@@ -29,11 +33,22 @@ def prepare(data_dir: Path) -> None:
     os.umask(0o077)
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if data_dir.stat().st_uid != os.geteuid():
+        found = data_dir.stat()
+        if found.st_uid != os.geteuid():
             raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else.")
-        data_dir.chmod(0o700)
+        if found.st_mode & _OF_OTHERS:
+            if not _is_ours(data_dir):  # closing /tmp or somebody's home to everybody is no small slip
+                raise ConfigurationError(
+                    _KEY, f"{data_dir} holds other files; name an empty folder, or one to be made."
+                )
+            data_dir.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(_KEY, f"{data_dir} cannot be used ({error.strerror}).") from None
+
+
+def _is_ours(data_dir: Path) -> bool:
+    names = {path.name for path in data_dir.iterdir()} - {"lost+found"}
+    return not names or bool(names & _OURS)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import secrets
 import signal
 import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -85,6 +84,7 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     Raises:
         ConfigurationError: it cannot start; the text names the key.
     """
+    process.fill_standard_streams()
     logs.configure(settings.server.log_level, settings.server.log_format)
     for warning in warnings:
         _log.warning(warning, extra={"action": "setting_unknown"})
@@ -173,7 +173,7 @@ class _Beginning:
         """Show a new administrator's password to whoever started the server, once."""
         if self._password is not None:
             where = self._data_dir / ADMIN_PASSWORD_FILE
-            print(f"The administrator is admin, the password {self._password} (also in {where}).", file=sys.stderr)  # noqa: T201 - once, to whoever started it
+            process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
             self._password = None
 
     def _put_right(self) -> None:
@@ -194,6 +194,8 @@ async def _work(beginning: _Beginning, supervisor: Supervisor, scheduler: Schedu
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except UnicodeError:
+        raise ConfigurationError("[server] host", "it is no name that a host can have.") from None
     except OSError as error:
         raise ConfigurationError("[server] host", f"{host!r} is no address here ({error.strerror}).") from None
     with socket.socket(family, kind) as listening:
@@ -484,4 +486,4 @@ async def _running(
 def _say_ready(settings: Settings, listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.server.ssl_certificate else "http"
-    print(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)  # noqa: T201 - scripts wait for it
+    process.say(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}")  # scripts wait for it

@@ -252,14 +252,20 @@ def _why_not_sqlite(path: Path, cause: BaseException | None) -> str:
 
 
 def _parse(url: str) -> URL:
+    """Read a database's URL; what cannot be read is not repeated, for it may hold a password."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise ConfigurationError("[database] url", "it is not a URL such as postgresql://user@host/name.") from None
+    except (ArgumentError, ValueError):
+        reason = (
+            "it is not a URL such as postgresql://user@host/name; in a password write / as %2F, @ as %40, : as %3A."
+        )
+        raise ConfigurationError("[database] url", reason) from None
     if parsed.drivername in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "sqlite":
         raise ConfigurationError("[database] url", f"{parsed.drivername} is unknown; use postgresql or sqlite.")
+    if parsed.database in (None, "", ":memory:"):
+        raise ConfigurationError("[database] url", "SQLite needs a path, such as sqlite:////var/lib/pulpit/pulpit.db.")
     return parsed
 
 
