@@ -268,6 +268,7 @@ class _Queue:
         self._tell: Final = tell
         self._on: tuple[Channel, Calls] | None = None
         self._name = name
+        self._may_bind = True
 
     async def declared(self, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE) -> str:
         """Wait for the exchange, find or make the queue, and bind it; returns its name.
@@ -348,12 +349,15 @@ class _Queue:
 
     async def _bind(self) -> None:
         exchange, subject = self._binding.exchange, self._binding.subject
+        if not self._may_bind:
+            return
         answer = await self._try(
             lambda channel, done: channel.queue_bind(self._name, exchange, subject, callback=done), _ACCESS_REFUSED
         )
         if isinstance(answer, ChannelClosedByBroker):
             if not self._binding.stays:
                 raise answer
+            self._may_bind = False
             sentence = f"queue {self._name} may not be bound here ({answer.reply_text}) and is used as it is"
             self._tell(sentence)
 

@@ -35,6 +35,8 @@ _MOST: Final = 65_535
 """Prefetched messages, a short integer (AMQP 0-9-1, `basic.qos`)."""
 _DOUBTS: Final = 3
 _WRITE_SECONDS: Final = 0.01
+_MOST_TOLD: Final = 1000
+"""Sentences that are told once; those about messages hold what strangers wrote."""
 
 Tell = Callable[[str], None]
 """Takes a sentence for a person."""
@@ -314,6 +316,8 @@ class MessageStream:
         await asyncio.sleep(pause.total_seconds())
 
     def _tell_once(self, sentence: str, key: str | None = None) -> None:
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
         if (key or sentence) not in self._told:
             self._told.add(key or sentence)
             self._news(logging.WARNING, sentence)
