@@ -320,3 +320,21 @@ def test_the_broker_says_what_really_runs() -> None:
         assert "Pulpit" in str(properties["information"])
     with broker_thread(product="Pulpit") as broker, Wire(broker.port) as wire:
         assert wire.start.server_properties["product"] == "Pulpit"
+
+
+@pytest.mark.parametrize(("size", "taken"), [(8192, True), (8193, False)])
+def test_a_login_may_take_a_frame_of_8_kib(size: int, taken: bool) -> None:
+    """E8: RabbitMQ 3.10 takes 4,096 bytes, newer ones this."""
+    with broker_thread() as broker, Wire(broker.port, opened=False) as wire:
+        wire.raw(HELLO)
+        wire.expect(commands.Connection.Start)
+        start = frame.marshal(commands.Connection.StartOk({"x": ""}, "PLAIN", "\0guest\0guest"), 0)
+        padding = "x" * (size - (len(start) - 8))
+        login = frame.marshal(commands.Connection.StartOk({"x": padding}, "PLAIN", "\0guest\0guest"), 0)
+        assert len(login) == size + 8
+        wire.raw(login)
+        if taken:
+            wire.expect(commands.Connection.Tune)
+        else:
+            with refused(501, "FRAME_ERROR", hard=True):
+                wire.expect(commands.Connection.Tune)

@@ -23,12 +23,24 @@ class Stored:
     counts: list[tuple[Any, ...]]
 
 
+class NewerStore(Exception):
+    """A later version of the broker has written it; what that knows may not be lost."""
+
+
 def prepare(connection: sqlite3.Connection) -> Stored:
-    """Make the tables, forget what was not to survive, and read the rest; a long backlog makes this take seconds."""
+    """Make the tables, forget what was not to survive, and read the rest; a long backlog makes this take seconds.
+
+    Raises:
+        NewerStore: the tables are not those of this version.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > schema.VERSION:
+        raise NewerStore
+    _let_it_shrink(connection)
     for statement in schema.TABLES:
         connection.execute(statement)
     connection.execute("BEGIN IMMEDIATE")
-    _upgrade(connection)
+    _upgrade(connection, version)
     for statement in schema.FORGET_NOT_DURABLE:
         connection.execute(statement)
     connection.execute("COMMIT")
@@ -41,8 +53,17 @@ def prepare(connection: sqlite3.Connection) -> Stored:
     )
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def _let_it_shrink(connection: sqlite3.Connection) -> None:
+    """Files of earlier versions kept the room of what was deleted; one that holds little now is written anew."""
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if not mode and pages - free <= schema.QUICKLY_REWRITTEN:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     if version < schema.VERSION:
         connection.create_function("unwrapped", 1, _unwrapped, deterministic=True)
         for statement in schema.UNWRAP_HEADERS:

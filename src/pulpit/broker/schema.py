@@ -6,12 +6,22 @@ VERSION: Final = 2
 """Kept as `user_version`; 1 was never written down, so 0 is a new database or one of that version."""
 
 PRAGMAS: Final = (
+    "PRAGMA auto_vacuum = INCREMENTAL",  # before anything else is written: it is a property of the file
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 16777216",  # bytes that the log keeps when it was longer
+    "PRAGMA secure_delete = OFF",  # some builds overwrite what is deleted, so that a purge writes everything once more
 )
+
+SPARE_PAGES: Final = 4096
+"""Pages of 4 KiB that stay in the file when they are free; more are given back to the disk."""
+PAGES_AT_ONCE: Final = 2048
+"""That are given back before the next batch may come."""
+QUICKLY_REWRITTEN: Final = 16_384
+"""Pages in use up to which the file of an earlier version is written anew at the start, so that it can shrink."""
 
 TABLES: Final = (
     (

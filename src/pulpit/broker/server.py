@@ -19,7 +19,7 @@ from pulpit.broker import schema
 from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, User
 from pulpit.broker.connection import BrokerState
-from pulpit.broker.recovery import Stored, prepare, recover
+from pulpit.broker.recovery import NewerStore, Stored, prepare, recover
 from pulpit.broker.resources import Memory, Timer
 from pulpit.broker.socket import Socket, Sockets
 from pulpit.broker.status import BrokerStatus, read_status
@@ -158,6 +158,12 @@ class Broker:
             reader = open_database(path)
             self._exits.callback(reader.close)
             stored = await asyncio.to_thread(prepare, reader)
+        except NewerStore:
+            sentence = (
+                f"{path} was written by a later version of Pulpit; start that version, or move the file away to begin"
+                " with an empty broker."
+            )
+            raise ConfigurationError("[broker] data_dir", sentence) from None
         except sqlite3.Error as error:
             if "full" in str(error):  # it may have room at the next start
                 raise StorageFull(f"The disk of {path} is full; make room and try again.") from error

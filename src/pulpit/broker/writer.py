@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 
 _CHUNKS: Final = (256, 64, 16, 4, 1)
 """Rows per statement, so that few different statements are prepared."""
+_INCREMENTAL: Final = 2
+"""Of `auto_vacuum`."""
 _RUN: Final = 8
 """Consecutive numbers from which on a range is cheaper than a list."""
 
@@ -74,6 +76,8 @@ class Writer:
             while (job := self._work.get()) is not None:
                 batch, done = job
                 self._post(_Answer(done, _commit(connection, batch)))
+                while self._work.empty() and _give_room_back(connection):
+                    pass
         finally:
             connection.close()
 
@@ -97,6 +101,22 @@ def open_database(path: Path) -> sqlite3.Connection:
     for pragma in schema.PRAGMAS:
         connection.execute(pragma)
     return connection
+
+
+def _give_room_back(connection: sqlite3.Connection) -> bool:
+    """Cut some free pages off the file; False when there are few, or when that does not work now."""
+    try:
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+        if free <= schema.SPARE_PAGES or mode != _INCREMENTAL:
+            return False
+        connection.executescript(f"PRAGMA incremental_vacuum({schema.PAGES_AT_ONCE})")  # `execute` takes one step only
+        (left,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if left <= schema.SPARE_PAGES:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return bool(left < free)
+    except sqlite3.Error:  # a full disk, perhaps; nothing depends on it
+        return False
 
 
 def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
