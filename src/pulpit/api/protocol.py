@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from pulpit.published.access import CERTIFICATE
-from pulpit.published.sending import ABORT
+from pulpit.published.serving import ABORT
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request line with its headers; a read may go beyond it before it is noticed."""

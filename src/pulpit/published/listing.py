@@ -1,8 +1,13 @@
-"""The page of a published folder that has none of its own: for people, or as JSON for programs that ask for it."""
+"""The page of a published folder: its own, which it may hold in several forms, or a listing.
+
+Indexes of Python packages have their own (PEP 691): `index.html` beside `index.v1_json`. A client says what it wants by
+`Accept`, or by `?format=` in the URL. A listing is for people, or JSON for programs that ask for it.
+"""
 
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -18,6 +23,15 @@ _STYLE: Final = (
 )
 _HEAD: Final = "<tr><th>Name</th><th>Changed (UTC)</th><th class=n>Size</th></tr>"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+INDEX_JSON: Final = "application/vnd.pypi.simple.v1+json"
+INDEX_HTML: Final = "application/vnd.pypi.simple.v1+html"
+INDEX_PLAIN: Final = "text/html"
+
+_FILES: Final = {INDEX_PLAIN: "index.html", INDEX_JSON: "index.v1_json", INDEX_HTML: "index.html"}
+"""Best first, for a client that does not care."""
+_NAMES: Final = {kind.replace(".v1+", ".latest+"): kind for kind in (INDEX_JSON, INDEX_HTML)} | {
+    kind: kind for kind in _FILES
+}
 
 
 def page(url_path: str, entries: Iterable[Entry], *, has_parent: bool) -> str:
@@ -43,6 +57,28 @@ def wants_json(accept: str) -> bool:
     return JSON in media and "text/html" not in media[: media.index(JSON)]
 
 
+def is_paged(folder: Path) -> bool:
+    """Whether a folder holds its page in every form; any other folder is listed."""
+    return all((folder / name).is_file() for name in _FILES.values())
+
+
+def named(form: str) -> str | None:
+    """The media type that `?format=` asks for, or `None` if there is no such form."""
+    return _NAMES.get(form.replace(" ", "+"))  # a plus that nobody quoted is a space in a URL
+
+
+def preferred(accept: str) -> str:
+    """The media type that an `Accept` header likes best, or the page for people (RFC 9110, 12.5.1)."""
+    ranges = {_NAMES.get(media, media): quality for media, quality in _ranges(accept)}
+    liked = {kind: quality for kind in _FILES if (quality := _quality(kind, ranges)) > 0}
+    return max(liked, key=lambda kind: (liked[kind], kind in ranges), default=INDEX_PLAIN)
+
+
+def file_of(folder: Path, kind: str) -> Path:
+    """The page of a media type."""
+    return folder / _FILES[kind]
+
+
 def _row(entry: Entry) -> str:
     name = entry.name + ("/" if entry.is_folder else "")
     link = f'<a href="./{quote(name)}">{html.escape(name)}</a>'
@@ -61,3 +97,19 @@ def _readable(size: int) -> str:
     while amount >= 1024 and len(units) > 1:  # noqa: PLR2004 - what the units are made of
         amount, units = amount / 1024, units[1:]
     return f"{size} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def _quality(kind: str, ranges: dict[str, float]) -> float:
+    """How much one type is liked: the most specific range that covers it decides."""
+    covering = (kind, kind.partition("/")[0] + "/*", "*/*")
+    return next((ranges[name] for name in covering if name in ranges), 0.0)
+
+
+def _ranges(accept: str) -> Iterator[tuple[str, float]]:
+    for part in accept.lower().split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
+        try:
+            yield media, float(quality)
+        except ValueError:
+            yield media, 0.0

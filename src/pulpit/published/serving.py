@@ -1,23 +1,41 @@
 """Published trees over HTTP: an ASGI application for each kind, with ranges, conditions and listings.
 
 What an upstream wrote is never run in the origin of the API: every answer is sandboxed. Who may have what is for the
-gate to say; without one, everything published is for everybody.
+access rules to say; without any, everything published is for everybody. A client that stops reading costs one piece of
+memory and one open file, and no longer than `PATIENCE`.
 """
 
+import asyncio
+import contextlib
 import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
-from pulpit.published import listing, pages, sending
+from pulpit.published import listing
+from pulpit.published.access import AccessRules
+from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
+from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Place, PublishedFile, PublishedFolder, distributors_at, locate
 
+PATIENCE: Final = 60.0
+"""Seconds within which a client must have taken a piece."""
+ABORT: Final = "abort_connection"
+"""Key of the request's state that may hold what ends its connection at once."""
+
+_PIECE: Final = 1 << 20
+_SMALL: Final = 1 << 18
+"""Bytes of a file that is read at once."""
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 _PACKED: Final = {
     "gzip": "application/gzip",
@@ -30,7 +48,7 @@ _TYPES: Final = {
     ".iso": "application/x-iso9660-image",
     ".metadata": "application/octet-stream",
     ".rpm": "application/x-rpm",
-    ".v1_json": pages.JSON,
+    ".v1_json": INDEX_JSON,
     ".whl": "application/zip",
     ".yaml": "application/yaml",
     ".zck": "application/octet-stream",
@@ -38,41 +56,18 @@ _TYPES: Final = {
 }
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _NOTHING: Final = "There is nothing published at this address.\n"
-
-
-class Gate(Protocol):
-    """Says who may have what is published; a distributor is named by its object id."""
-
-    async def refusal(self, scope: Scope, distributor: str) -> Response | None:
-        """What a request gets instead of what a distributor published, or `None` if it may have it."""
-
-    def shows(self, scope: Scope, distributor: str) -> bool:
-        """Whether a listing for this request may name what a distributor published; called in a thread."""
-
-
-class OpenGate:
-    """Everything is for everybody."""
-
-    async def refusal(self, scope: Scope, distributor: str) -> Response | None:
-        """Nothing is refused."""
-        del scope, distributor
-        return None
-
-    def shows(self, scope: Scope, distributor: str) -> bool:
-        """Everything is shown."""
-        del scope, distributor
-        return True
+_GONE: Final = "There is nothing published at this address any more.\n"
 
 
 class PublishedFiles:
     """Serves everything of one kind (`isos`); mount it where `/pulp/<kind>` stands."""
 
     def __init__(
-        self, data_dir: Path, kind: str, gate: Gate | None = None, *, patience: float = sending.PATIENCE
+        self, data_dir: Path, kind: str, rules: AccessRules | None = None, *, patience: float = PATIENCE
     ) -> None:
         self._data_dir: Final = data_dir
         self._kind: Final = kind
-        self._gate: Final[Gate] = gate or OpenGate()
+        self._rules: Final = rules
         self._patience: Final = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,8 +81,8 @@ class PublishedFiles:
             return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         found, response = await run_in_threadpool(self._prepared, scope, path)
-        if found is not None and found.place is not None:
-            return await self._gate.refusal(scope, found.place.distributor) or response
+        if self._rules is not None and found is not None and found.place is not None:
+            return await self._rules.refusal(scope, found.place.distributor) or response
         return response
 
     def _prepared(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder | None, Response]:
@@ -107,14 +102,17 @@ class PublishedFiles:
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
         """Whether a folder above the trees leads to one that may be named: otherwise it is as if it were not there."""
-        return any(self._gate.shows(scope, distributor) for distributor in distributors_at(found.path))
+        return any(self._shows(scope, distributor) for distributor in distributors_at(found.path))
+
+    def _shows(self, scope: Scope, distributor: str) -> bool:
+        return self._rules is None or self._rules.shows(scope, distributor)
 
     def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
         """The page that a folder holds in several forms, else a listing."""
         asked = Headers(scope=scope)
-        if found.place and pages.is_paged(found.path):
+        if found.place and listing.is_paged(found.path):
             return self._page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
-        entries = list(found.entries(partial(self._gate.shows, scope)))
+        entries = list(found.entries(partial(self._shows, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
         if listing.wants_json(asked.get("accept", "")):
@@ -122,10 +120,10 @@ class PublishedFiles:
         return HTMLResponse(listing.page(scope["path"], entries, has_parent=not root), headers=headers)
 
     def _page(self, found: PublishedFolder, asked: Headers, form: str | None) -> Response:
-        kind = pages.preferred(asked.get("accept", "")) if form is None else pages.named(form)
+        kind = listing.preferred(asked.get("accept", "")) if form is None else listing.named(form)
         if kind is None:
-            return PlainTextResponse(f"There is no such format here; {pages.JSON} is one.\n", 406)
-        file = PublishedFile(path=pages.file_of(found.path, kind), place=found.place)
+            return PlainTextResponse(f"There is no such format here; {INDEX_JSON} is one.\n", 406)
+        file = PublishedFile(path=listing.file_of(found.path, kind), place=found.place)
         return self._file(file, asked, kind, {"Vary": "Accept"})
 
     def _file(
@@ -133,10 +131,10 @@ class PublishedFiles:
     ) -> Response:
         digest = found.place.digest(found.path) if found.place else ""
         try:
-            file = sending.opened(found.path, kind or media_type(found.path.name), digest)
+            file = _opened(found.path, kind or media_type(found.path.name), digest)
         except FileNotFoundError:
-            return PlainTextResponse(sending.GONE, 404)
-        return sending.answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
+            return PlainTextResponse(_GONE, 404)
+        return _answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
 
 
 def media_type(name: str) -> str:
@@ -148,3 +146,87 @@ def media_type(name: str) -> str:
     if packing:
         return _PACKED.get(packing, "application/octet-stream")
     return kind or ("text/plain" if name.isupper() else "application/octet-stream")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """A file to be sent and how it is known; `small` is its content if that was read."""
+
+    path: Path
+    stat: os.stat_result
+    media_type: str
+    validators: Validators
+    small: bytes | None
+
+
+def _opened(path: Path, media_type: str, etag: str) -> _File:
+    """Look at a file, and read it if it is small.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        stat = os.fstat(fd)
+        small = os.read(fd, _SMALL) if stat.st_size <= _SMALL else None
+    finally:
+        os.close(fd)
+    tag = etag or f"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"
+    validators = Validators(etag=f'"{tag}"', modified=formatdate(stat.st_mtime, usegmt=True))
+    return _File(path=path, stat=stat, media_type=media_type, validators=validators, small=small)
+
+
+def _answer(file: _File, asked: Mapping[str, str], further: Mapping[str, str], patience: float) -> Response:
+    """The answer to a request with these headers (their names in lower case); `further` headers go with it."""
+    known = {"ETag": file.validators.etag, "Last-Modified": file.validators.modified, **further}
+    judgement = judge(asked, file.validators)
+    if judgement is Judgement.FAILED:
+        return PlainTextResponse("The file is not the one that you have.\n", 412, known)
+    if judgement is Judgement.NOT_MODIFIED:
+        return Response(status_code=304, headers=known)
+    parts = ranges(asked, file.stat.st_size, file.validators)
+    if parts is not None and not parts:
+        wrong = {**known, "Content-Range": f"bytes */{file.stat.st_size}"}
+        return PlainTextResponse("The file has no such part.\n", 416, wrong)
+    if parts is None and file.small is not None:
+        return Response(file.small, headers={**known, "Accept-Ranges": "bytes"}, media_type=file.media_type)
+    return _FileResponse(file, parts, known, patience)
+
+
+class _FileResponse(FileResponse):
+    """A file or parts of it, to a client that takes them: whoever does not is given up."""
+
+    chunk_size = _PIECE
+    max_ranges = MOST_RANGES
+
+    def __init__(self, file: _File, parts: Sequence[range] | None, headers: Mapping[str, str], patience: float) -> None:
+        super().__init__(file.path, headers=headers, media_type=file.media_type, stat_result=file.stat)
+        self._parts: Final = parts
+        self._patience: Final = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; which parts has been judged, so what the client wrote is not read again."""
+        headers = [(name, value) for name, value in scope["headers"] if name not in {b"range", b"if-range"}]
+        if self._parts is not None:
+            parts = ",".join(f"{part.start}-{part.stop - 1}" for part in self._parts)
+            headers.append((b"range", f"bytes={parts}".encode()))
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self._patience):
+                await send(message)
+
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send_in_time)
+        except (TimeoutError, FileNotFoundError):  # it does not read, or the tree was swept since it was looked at
+            await _abort(scope, receive)
+
+
+async def _abort(scope: Scope, receive: Receive) -> None:
+    """End a connection at once; a close would wait for the client."""
+    abort = scope.get("state", {}).get(ABORT)
+    if abort is not None:
+        abort()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
