@@ -283,3 +283,104 @@ def test_c12_a_feed_on_this_machine_leads_to_no_other_address_of_it(upstream: Up
 
             assert "leads where it must not" in str(here.sync(f"zoo{len(place)}").error_message)
         assert inside.paths() == []
+
+
+@pytest.mark.parametrize("content_range", ["500-1999/5000", "bytes 0-1999/5000", "bytes */5000", "", "nonsense"])
+def test_a_part_that_does_not_say_where_it_belongs_is_asked_for_anew(
+    upstream: Upstream, here: Mirror, content_range: str
+) -> None:
+    """Nexus once left the unit out of `Content-Range`; others send another part than they were asked for."""
+    left = [1]
+
+    def behave(answering: Answering) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            serving.truncated(LARGE, 4000)(answering)
+        elif "Range" in answering.headers:
+            answering.answer(206, LARGE[4000:], {"Content-Range": content_range} if content_range else {})
+        else:
+            answering.answer(200, LARGE)
+
+    upstream.misbehave("large", behave)
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "success"
+
+
+def both_lengths(answering: Answering) -> None:
+    content = answering.upstream.files[answering.path.lstrip("/")]
+    answering.send_response(200)
+    answering.send_header("Content-Length", str(len(content)))
+    answering.send_header("Transfer-Encoding", "chunked")
+    answering.end_headers()
+    answering.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
+
+
+def non_authoritative(answering: Answering) -> None:
+    answering.answer(203, answering.upstream.files[answering.path.lstrip("/")])
+
+
+def until_the_end(answering: Answering) -> None:
+    answering.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + answering.upstream.files[answering.path.lstrip("/")])
+    answering.hang_up()
+
+
+def with_a_cookie(answering: Answering) -> None:
+    if "seen=1" in answering.headers.get("Cookie", ""):
+        answering.serve(answering.path.lstrip("/"))
+    else:
+        answering.answer(302, b"", {"Set-Cookie": "seen=1; Path=/", "Location": answering.path})
+
+
+def same_length_twice(answering: Answering) -> None:
+    content = answering.upstream.files[answering.path.lstrip("/")]
+    length = b"Content-Length: %d\r\n" % len(content)
+    answering.wfile.write(b"HTTP/1.1 200 OK\r\n" + length + length + b"\r\n" + content)
+
+
+@pytest.mark.parametrize("name", ["small", "large", "PULP_MANIFEST"])
+@pytest.mark.parametrize(
+    "odd",
+    [both_lengths, non_authoritative, until_the_end, with_a_cookie, same_length_twice],
+    ids=lambda odd: odd.__name__,
+)
+def test_an_odd_answer_is_read_as_curl_reads_it(upstream: Upstream, here: Mirror, odd: Behaviour, name: str) -> None:
+    upstream.misbehave(name, odd)
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "success", here.reports[-1][IMPORTER]
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("elsewhere/x", "/elsewhere/x"),
+        ("?q=%2F", "/large?q=%2F"),
+        ("./a/../b%2e", "/b%2e"),
+        ("/a/../x", "/x"),
+        ("/a b", "/a%20b"),
+        ("/\xe4", "/%E4"),
+        ("/x#fragment", "/x"),
+        ("//127.0.0.1:{port}/x%2f", "/x%2f"),
+        ("HTTP://127.0.0.1:{port}?q", "/?q"),
+    ],
+)
+def test_a10_a_location_in_any_form_is_resolved(upstream: Upstream, here: Mirror, location: str, target: str) -> None:
+    seen: list[str] = []
+
+    def serve(answering: Answering) -> None:
+        seen.append(answering.path)
+        answering.answer(200, LARGE)
+
+    def send(answering: Answering) -> None:
+        if "?" in answering.path:
+            serve(answering)
+        else:
+            answering.answer(307, b"", {"Location": location.format(port=upstream.url.split(":")[2].strip("/"))})
+
+    upstream.misbehave("large", send)
+    upstream.otherwise = serve
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "success"
+    assert seen == [target]

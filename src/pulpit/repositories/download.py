@@ -218,10 +218,10 @@ class Downloads:
                 answer.check(url)
                 return
             answer.check(url, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE)
-            if answer.status == RANGE_NOT_SATISFIABLE:
-                raise _WrongAfterResume
-            if not _continues(answer, partial.size):
+            if answer.status not in (RANGE_NOT_SATISFIABLE, PARTIAL_CONTENT):
                 _restart(partial, wanted, on_bytes)
+            elif not _continues(answer, partial.size):
+                raise _WrongAfterResume
 
         def take(data: bytes | bytearray) -> None:
             if partial.size + len(data) > most:

@@ -40,6 +40,8 @@ NOT_MODIFIED: Final = 304
 RANGE_NOT_SATISFIABLE: Final = 416
 
 _OK: Final = 200
+_NON_AUTHORITATIVE: Final = 203
+"""What a proxy may make of 200."""
 _REDIRECTS: Final = frozenset(range(300, 400)) - {NOT_MODIFIED}
 _FORBIDDEN: Final = frozenset({401, 403, 451})
 _ABSENT: Final = frozenset({404, 410})
@@ -101,7 +103,7 @@ class Answer:
         Raises:
             DownloadFailed: with the status in words.
         """
-        if self.status in (_OK, *further):
+        if self.status in (_OK, _NON_AUTHORITATIVE, *further):
             return
         failure = Absent if self.status in _ABSENT else Forbidden if self.status in _FORBIDDEN else DownloadFailed
         transient = self.status >= _SERVER_ERROR or self.status in _TRANSIENT
