@@ -90,10 +90,13 @@ class Cursor:
         return self._parked
 
     def offer(self, number: int) -> None:
-        """Announce a wanted event; a parked cursor has settled everything before it."""
+        """Announce a wanted event; a parked cursor has settled everything before it. `wake` has it taken up."""
         if self._parked:
             self._parked = False
             self._read_to = number - 1
+
+    def wake(self) -> None:
+        """Take up what has been offered."""
         self._awake.set()
 
     async def run(self) -> None:

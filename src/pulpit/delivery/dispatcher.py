@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from pulpit.clock import Clock
@@ -32,6 +32,10 @@ IDLE_NOTE: Final = 30.0
 """Seconds between writing down the positions of listeners that want nothing."""
 LAST_WORDS: Final = 3.0
 """Seconds that a stopping server waits for the database to take the last positions."""
+READ_ALONE: Final = 100
+"""Changed listeners up to which they are read by their ids; of more, all are read."""
+WOKEN_AT_ONCE: Final = 50
+"""Cursors that begin in one turn of the loop."""
 RESTART_PAUSE: Final = 1.0
 """Seconds before a cursor that failed by a bug is started again."""
 
@@ -112,47 +116,61 @@ class Dispatcher:
         while True:
             self._events_fired.clear()
             events = await when_available(self._read_new)
-            self._announce(events)
+            await self._wake(self._announce(events))
             if len(events) < READ_AT_ONCE:
                 await _set_or_due(self._events_fired)
 
-    def _announce(self, events: Sequence[Event]) -> None:
+    def _announce(self, events: Sequence[Event]) -> dict[str, Cursor]:
+        """Tell everybody at one moment, and return the cursors that are to be woken."""
         self._recent.extend(events)
+        woken: dict[str, Cursor] = {}
         takers: dict[str, set[str]] = {}
         for event in events:
             if event.event_type not in takers:
                 takers[event.event_type] = self._wanted_by.match(event.event_type)
             for listener_id in takers[event.event_type]:
-                self._cursors[listener_id][1].offer(event.number)
+                woken[listener_id] = self._cursors[listener_id][1]
+                woken[listener_id].offer(event.number)
         if events:
             self.announcements.ring()
+        return woken
+
+    async def _wake(self, cursors: Mapping[str, Cursor]) -> None:
+        """Wake cursors a few at a time: ten thousand at once would keep the loop from everybody else."""
+        for number, cursor in enumerate(cursors.values(), 1):
+            cursor.wake()
+            if number % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _follow_listeners(self) -> None:
         while True:
             self._listeners_rang.clear()
             known = await when_available(self._revisions)
             if known != self._known:
-                await self._take_over(await when_available(self._every))
+                await self._take_over(known)
             await _set_or_due(self._listeners_rang)
 
-    async def _take_over(self, current: Sequence[Listener]) -> None:
+    async def _take_over(self, revisions: dict[str, int]) -> None:
         """Stop the cursors of listeners that were changed or deleted, start those of new and changed ones."""
-        revisions = {listener.id: listener.revision for listener in current}
+        changed = {listener_id for listener_id, number in revisions.items() if self._known.get(listener_id) != number}
         stale = [
             listener_id
             for listener_id, (listener, _, _) in self._cursors.items()
             if listener.revision != revisions.get(listener_id)
         ]
         await asyncio.gather(*(self._stop(listener_id) for listener_id in stale))
+        current = await when_available(lambda: self._read_listeners(changed))
         replayed = [listener for listener in current if listener.replay_from is not None]
         if stale or replayed:
             await self._writer.flush()
             await self._writer.go_back(replayed)
-            current = await when_available(self._every)
-        for listener in current:
+            current = await when_available(lambda: self._read_listeners(changed))
+        for number, listener in enumerate(current, 1):
             if listener.id not in self._cursors and not listener.paused:
                 self._start(listener)
-        self._known = {listener.id: listener.revision for listener in current}
+            if number % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        self._known = revisions | {listener.id: listener.revision for listener in current}
 
     def _start(self, listener: Listener) -> None:
         if listener.notifier_type_id not in self._types:
@@ -219,9 +237,11 @@ class Dispatcher:
             known = listeners.revisions(connection)
         return {listener_id: revision for listener_id, revision in known.items() if self._leases.has(listener_id)}
 
-    def _every(self) -> list[Listener]:
+    def _read_listeners(self, wanted: Collection[str]) -> list[Listener]:
         with self._database.read() as connection:
-            return [listener for listener in listeners.every(connection) if self._leases.has(listener.id)]
+            if len(wanted) <= READ_ALONE:
+                return listeners.those(connection, wanted)
+            return [listener for listener in listeners.every(connection) if listener.id in wanted]
 
 
 async def _set_or_due(event: asyncio.Event) -> None:

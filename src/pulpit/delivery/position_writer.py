@@ -5,9 +5,11 @@ wait a moment for company; what puts an event aside for good may not.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
 
 from pulpit.clock import Clock
 from pulpit.events import LISTENER_FAILING, LISTENER_RECOVERED
@@ -19,8 +21,14 @@ from pulpit.store.listeners import Delivery, Listener, Move
 
 PATIENCE: Final = 0.2
 """Seconds for which a position may wait to be written."""
+AT_ONCE: Final = 100
+"""Failures, recoveries and dead letters of different listeners that are written in one transaction."""
+MOST_LISTENERS: Final = 500
+"""Listeners whose positions and attempts are."""
 FORGET_EVERY: Final = 100
 """Attempts of a listener after which its oldest ones are forgotten."""
+
+T = TypeVar("T")
 
 
 class PositionWriter:
@@ -32,7 +40,10 @@ class PositionWriter:
         self._moved: dict[str, Move] = {}
         self._attempts: dict[str, list[Delivery]] = {}
         self._written: Final[dict[str, int]] = {}
+        self._idle: dict[str, Move] = {}
         self._noted: Final = asyncio.Event()
+        self._waiting: Final[deque[_Work]] = deque()
+        self._committing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Write positions as they come, until cancelled; then write the last ones."""
@@ -64,17 +75,22 @@ class PositionWriter:
         moved, self._moved = self._moved, {}
         attempts, self._attempts = self._attempts, {}
 
-        def work(tx: Transaction) -> None:
-            listeners.settle(tx, moved.values())
-            for listener_id, noted in attempts.items():
-                self._write_attempts(tx, listener_id, noted)
+        def work(part: Sequence[str], tx: Transaction) -> None:
+            listeners.settle(tx, [moved[listener_id] for listener_id in part if listener_id in moved])
+            known = listeners.revisions(tx.connection)  # others may have been deleted a moment ago
+            for listener_id in part:
+                if listener_id in known and listener_id in attempts:
+                    self._write_attempts(tx, listener_id, attempts[listener_id])
 
-        if moved or attempts:
-            await self._write(work)
+        for part in _parts(sorted(moved.keys() | attempts.keys())):
+            await self._write(partial(work, part))
 
     async def idle(self, moves: Sequence[Move]) -> None:
         """Move listeners that wanted nothing."""
-        await self._write(lambda tx: listeners.settle(tx, moves))
+        fresh = [move for move in moves if self._idle.get(move.listener_id) != move]
+        self._idle = {move.listener_id: move for move in moves}
+        for part in _parts(fresh):
+            await self._write(partial(listeners.settle, moves=part))
 
     async def fail(self, listener: Listener, reason: str) -> None:
         """Write down a failed attempt, and tell the other listeners of the first one."""
@@ -121,8 +137,6 @@ class PositionWriter:
         await self._write(work)
 
     def _write_attempts(self, tx: Transaction, listener_id: str, noted: Sequence[Delivery]) -> None:
-        if listener_id not in listeners.revisions(tx.connection):
-            return  # it was deleted a moment ago
         listeners.add_deliveries(tx, noted)
         written = self._written.get(listener_id, 0) + len(noted)
         if written >= FORGET_EVERY:
@@ -130,12 +144,52 @@ class PositionWriter:
             written = 0
         self._written[listener_id] = written
 
-    async def _write(self, work: Callable[[Transaction], object]) -> None:
-        await when_available(lambda: self._commit(work))
+    async def _write(self, write: Callable[[Transaction], object]) -> None:
+        """Write in a transaction, together with all that others want to write by then."""
+        work = _Work(write, asyncio.get_running_loop().create_future())
+        self._waiting.append(work)
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_waiting())
+        await work.done
 
-    def _commit(self, work: Callable[[Transaction], object]) -> None:
+    async def _commit_waiting(self) -> None:
+        while self._waiting:
+            together = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
+            together = [work for work in together if not work.done.cancelled()]  # a cursor that ended does it again
+            try:
+                await when_available(lambda: self._commit(together))  # noqa: B023 - it has ended before the next round
+            except Exception:  # noqa: BLE001 - each must answer for itself
+                for work in together:
+                    await self._commit_alone(work)
+            for work in together:
+                if not work.done.done():
+                    work.done.set_result(None)
+
+    async def _commit_alone(self, work: "_Work") -> None:
+        try:
+            await when_available(lambda: self._commit([work]))
+        except Exception as error:  # noqa: BLE001 - whoever waits has it
+            if not work.done.done():
+                work.done.set_exception(error)
+
+    def _commit(self, together: Sequence["_Work"]) -> None:
         with self._database.write() as tx:
-            work(tx)
+            for work in together:
+                work.write(tx)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Something to be written, and who waits for it."""
+
+    write: Callable[[Transaction], object]
+    done: asyncio.Future[None]
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Portions that do not keep others from writing for long."""
+    for start in range(0, len(items), MOST_LISTENERS):
+        yield items[start : start + MOST_LISTENERS]
 
 
 def _sum(before: Delivery, after: Delivery) -> Delivery:

@@ -1,6 +1,6 @@
 """Listeners: what an administrator asked for, how far in the log each one is, and the latest attempts at delivery."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -122,6 +122,12 @@ def get(connection: Connection, listener_id: str) -> Listener:
 def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Listener]:
     """All listeners, oldest first, or a page of those behind an id."""
     wanted = select(listeners).where(listeners.c.id > after).order_by(listeners.c.id).limit(limit)
+    return [Listener(**row) for row in connection.execute(wanted).mappings()]
+
+
+def those(connection: Connection, listener_ids: Collection[str]) -> list[Listener]:
+    """Those of some listeners that exist, oldest first; a few hundred at most."""
+    wanted = select(listeners).where(listeners.c.id.in_(listener_ids)).order_by(listeners.c.id)
     return [Listener(**row) for row in connection.execute(wanted).mappings()]
 
 

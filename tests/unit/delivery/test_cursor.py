@@ -23,6 +23,8 @@ from pulpit.delivery.notifiers.port import (
     Refused,
     Retry,
 )
+from pulpit.delivery.position_writer import PositionWriter
+from pulpit.errors import MissingResource
 from pulpit.events import Event
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database
@@ -125,8 +127,8 @@ class House:
                 await asyncio.wait({task})
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what it waits for is in the database
             await asyncio.sleep(0.005)
 
@@ -536,3 +538,41 @@ def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:
         ("retry", 3, 3, 1, "down"),
         ("delivered", 3, 3, 1, ""),
     ]
+
+
+def test_b15_hundreds_of_listeners_that_fail_hold_up_neither_a_write_nor_the_stop(house: House) -> None:
+    house.story.answer = lambda _: Retry(reason="down", after=timedelta(hours=1))
+    made = [house.listener(name=str(number)) for number in range(300)]
+
+    async def story() -> None:
+        async with house.delivering():
+            fire_one(house.database)
+            await until(lambda: len(house.story.handed) == len(made))
+            await until(lambda: house.state(made[-1]).attempts == 1, seconds=30)
+            assert house.story.handed == [(name, 1) for name, _ in house.story.handed]
+        with house.database.read() as connection:
+            states = listeners.every(connection)
+        assert {(state.attempts, state.position) for state in states} == {(1, 0)}
+        with house.database.read() as connection:
+            assert all(listeners.count_deliveries(connection, listener_id) == 1 for listener_id in made)
+
+    asyncio.run(story())
+
+
+def test_b15_one_write_that_fails_does_not_spoil_those_beside_it(house: House) -> None:
+    house.story.answer = lambda _: Gone(reason="gone")
+    first, second = house.listener(name="first"), house.listener(name="second")
+
+    async def story() -> None:
+        writer = PositionWriter(house.database, house.now)
+        gone, kept = house.state(first), house.state(second)
+        with house.database.write() as tx:
+            listeners.remove(tx, first)
+        lost, done = await asyncio.gather(
+            writer.pause(gone, "gone"), writer.pause(kept, "gone"), return_exceptions=True
+        )
+        assert isinstance(lost, MissingResource)
+        assert done is None
+        assert house.state(second).paused
+
+    asyncio.run(story())
