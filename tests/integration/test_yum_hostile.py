@@ -361,12 +361,14 @@ def test_a_repomd_that_cannot_be_is_refused(
     refused(here, published, tmp_path)
 
 
-def test_yaml_aliases_and_towers_are_refused() -> None:
+def test_yaml_aliases_and_towers_are_refused(tmp_path: Path) -> None:
     aliases = "document: modulemd\ndata: {name: &a zoo, stream: *a}\n"
     towers = ["document: modulemd\ndata: " + "[" * height + "]" * height + "\n" for height in (65, 5000)]
+    path = tmp_path / "modules.yaml"
     for text in (aliases, *towers):
+        path.write_text(text)
         with pytest.raises(BadFeed, match=r"aliases, or is nested|maximum nesting depth"):
-            modules.unit(text, "modules")
+            list(modules.units(path, lambda _: None))
 
 
 def test_towers_of_elements_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ OBSOLETES: Final = "modulemd_obsoletes"
 TYPES: Final = (MODULE, DEFAULTS, OBSOLETES)
 MOST_DOCUMENT: Final = 16 * MIB
 """Characters of a document."""
+MOST_LIST: Final = 128 * MIB
+"""Characters of all documents together; what the largest distributions have is a tenth of it."""
 MOST_DEPTH: Final = 50
 _EVENT: Final = 16
 """Characters that an event counts for besides its text."""
@@ -43,9 +45,9 @@ def units(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
         BadFeed: the list is no YAML, or too much of it.
     """
     defaults: dict[str | None, tuple[str, WantedUnit]] = {}
-    for text in documents(path, "The list modules"):
+    for text, document in documents(path, "The list modules"):
         try:
-            unit, modified = _unit(text, "modules")
+            unit, modified = _unit(text, document, "modules")
         except BadFeed as error:
             leave_out(str(error))
             continue
@@ -58,16 +60,17 @@ def units(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
     yield from (unit for _, unit in defaults.values())
 
 
-def documents(path: Path, name: str) -> Iterator[str]:
-    """The documents, each between its marks and in the one form that is published.
+def documents(path: Path, name: str) -> Iterator[tuple[str, Any]]:
+    """The documents, each between its marks in the form that is published, and what is in it; all scalars are texts.
 
     Raises:
-        BadFeed: it is no YAML, or one document is too large.
+        BadFeed: it is no YAML, or there is too much of it.
     """
     with path.open("rb") as file:
         try:
             events = _bounded(yaml.parse(_WithoutMarks(file), Loader=_Loader), name)
-            yield from _written(events)
+            for document in _split(events):
+                yield _written(document), _built(document)
         except (yaml.YAMLError, UnicodeError, ValueError) as error:
             raise BadFeed(f"{name} is refused: it is no plain YAML ({shown(str(error))}).") from None
 
@@ -94,7 +97,7 @@ def canonical(text: str) -> str:
         WorkFailed: it is no YAML.
     """
     try:
-        return "".join(_written(_bounded(yaml.parse(text, Loader=_Loader), "A kept document")))
+        return "".join(map(_written, _split(_bounded(yaml.parse(text, Loader=_Loader), "A kept document"))))
     except yaml.YAMLError as error:
         begin = shown(text.strip()[:200])
         raise WorkFailed(
@@ -103,43 +106,61 @@ def canonical(text: str) -> str:
         ) from None
 
 
-def unit(text: str, name: str) -> WantedUnit | None:
-    """The unit of a document; `None` for an empty one and for kinds that Pulp 2 does not know.
-
-    Raises:
-        BadFeed: it is no such document.
-    """
-    return _unit(text, name)[0]
-
-
 def _bounded(events: Iterable[yaml.Event], name: str) -> Iterator[yaml.Event]:
     """Refuses aliases, a few lines of which can stand for more than any memory holds, towers, and what never ends."""
-    depth = size = 0
+    depth = size = total = 0
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
-            size = 0
+            size, total = 0, total + size
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         size += _EVENT + (len(event.value) if isinstance(event, yaml.ScalarEvent) else 0)
         if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
             raise BadFeed(f"{name} is refused: a document uses aliases, or is nested more than {MOST_DEPTH} deep.")
         if size > MOST_DOCUMENT:
             raise BadFeed(f"{name} is refused: one of its documents is larger than {MOST_DOCUMENT} characters.")
+        if total > MOST_LIST:
+            raise BadFeed(f"{name} is refused: it is larger than {MOST_LIST} characters.")
         yield event
 
 
-def _written(events: Iterable[yaml.Event]) -> Iterator[str]:
+def _split(events: Iterable[yaml.Event]) -> Iterator[list[yaml.Event]]:
+    """The events of each document, without those of its marks."""
     document: list[yaml.Event] = []
     for event in events:
         match event:
             case yaml.StreamStartEvent() | yaml.StreamEndEvent():
                 continue
             case yaml.DocumentStartEvent():
-                document = [yaml.StreamStartEvent(), yaml.DocumentStartEvent(explicit=True)]
+                document = []
             case yaml.DocumentEndEvent():
-                document += [yaml.DocumentEndEvent(explicit=True), yaml.StreamEndEvent()]
-                yield str(yaml.emit(document, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_DOCUMENT))
+                yield document
             case _:
-                document.append(_plain(event))
+                document.append(event)
+
+
+def _written(document: Iterable[yaml.Event]) -> str:
+    events: list[yaml.Event] = [yaml.StreamStartEvent(), yaml.DocumentStartEvent(explicit=True)]
+    events += map(_plain, document)
+    events += [yaml.DocumentEndEvent(explicit=True), yaml.StreamEndEvent()]
+    return str(yaml.emit(events, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_DOCUMENT))
+
+
+def _built(document: Iterable[yaml.Event]) -> Any:
+    """What a document says: objects, lists and texts; a key that is no text is one all the same."""
+    levels: list[list[Any]] = [[]]
+    for event in document:
+        match event:
+            case yaml.ScalarEvent():
+                levels[-1].append(event.value)
+            case yaml.CollectionStartEvent():
+                levels.append([])
+            case yaml.MappingEndEvent():
+                parts = levels.pop()
+                levels[-1].append({str(key): value for key, value in zip(parts[::2], parts[1::2], strict=True)})
+            case yaml.SequenceEndEvent():
+                parts = levels.pop()
+                levels[-1].append(parts)
+    return levels[0][0]
 
 
 def _plain(event: yaml.Event) -> yaml.Event:
@@ -156,15 +177,9 @@ def _plain(event: yaml.Event) -> yaml.Event:
             return event
 
 
-def _unit(text: str, name: str) -> tuple[WantedUnit | None, str]:
-    """The unit of a document, and when it was modified as far as that counts."""
-    try:
-        for _ in _bounded(yaml.parse(text, Loader=_Loader), name):
-            pass
-        document = yaml.load(text, _Loader)  # noqa: S506 - it is a safe loader
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadFeed(f"{name} is refused: a document is no plain YAML ({shown(str(error))}).") from None
-    if document is None or document == "":
+def _unit(text: str, document: Any, name: str) -> tuple[WantedUnit | None, str]:
+    """The unit of a document, none if it is empty or of another kind; and when it was modified, for defaults."""
+    if document in ("", "null", "~"):
         return None, ""
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(data, dict):
