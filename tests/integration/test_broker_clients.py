@@ -13,6 +13,7 @@ from typing import Any
 
 import aio_pika
 import amqp
+import amqpstorm.connection
 import kombu
 import pika
 import pytest
@@ -133,13 +134,34 @@ def test_amqp_tools(broker: BrokerProcess) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
-def test_amqplib_of_node(broker: BrokerProcess) -> None:
+@pytest.mark.parametrize(
+    ("package", "program"), [("amqplib", "talk.js"), ("@cloudamqp/amqp-client", "talk_cloudamqp.mjs")]
+)
+def test_clients_of_node(broker: BrokerProcess, package: str, program: str) -> None:
     folder = CLIENTS / "node"
-    if not (folder / "node_modules" / "amqplib").exists():
+    if not (folder / "node_modules" / package).exists():
         installed = run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"], folder=folder)
         if installed.returncode:
-            pytest.skip(f"npm cannot install amqplib here: {installed.stderr.strip()[-200:]}")
-    assert "all as expected" in succeed(["node", "talk.js", broker.url], folder=folder)
+            pytest.skip(f"npm cannot install {package} here: {installed.stderr.strip()[-200:]}")
+    assert "all as expected" in succeed(["node", program, broker.url], folder=folder)
+
+
+def test_amqpstorm(broker: BrokerProcess) -> None:
+    """It puts bodies into frames whose payload is the whole of frame_max (E2)."""
+    with amqpstorm.connection.Connection("127.0.0.1", "guest", "guest", port=broker.port) as connection:
+        channel: Any = connection.channel()
+        channel.exchange.declare("events", "topic", durable=True)
+        queue = channel.queue.declare(exclusive=True)["queue"]
+        channel.queue.bind(queue, "events", "repo.#")
+        channel.confirm_deliveries()
+        for size in (0, 131_064, 131_065, 131_072, 1_000_000):
+            assert channel.basic.publish(b"x" * size, "repo.sync", "events", {"headers": {"size": size}})
+            message = channel.basic.get(queue, no_ack=False, auto_decode=False)
+            assert message is not None
+            assert (len(message.body), message.properties["headers"]["size"]) == (size, size)
+            message.ack()
+        with pytest.raises(amqpstorm.exception.AMQPChannelError, match="NOT_FOUND"):
+            channel.queue.declare("none", passive=True)
 
 
 @pytest.mark.skipif(
