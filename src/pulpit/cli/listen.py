@@ -33,7 +33,7 @@ from pulpit.subscriber.source import QUEUE_TYPES
 @click.option(
     "--client-cert",
     type=click.Path(path_type=Path),
-    help="File (mode 0600) with a certificate and its key to show; it is the log-in where the URL names no user.",
+    help="File (mode 0600) with a certificate and its key to show; it is the login where the URL names no user.",
 )
 @click.option(ALLOW_PLAIN, "allow_plain", is_flag=True, help="Let the password travel unencrypted to another machine.")
 @click.option("--json", "as_json_lines", is_flag=True, help="Show each message as one JSON object on one line.")
