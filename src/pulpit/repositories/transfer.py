@@ -126,8 +126,8 @@ class Transfers:
         self._feed: Final = feed
         self._limits: Final = limits
         _check_certificates(feed)
-        self._origin: Final = _origin(feed.url)
-        host = urlsplit(feed.url).hostname or ""
+        self._origin: Final = _origin(_in_ascii(feed.url))
+        host = urlsplit(_in_ascii(feed.url)).hostname or ""
         self._guard: Final = FeedGuard([host, self._proxy_host() or host])
         self._beyond_proxy: Final = FeedGuard([host])
         self._places: Final = asyncio.Semaphore(feed.max_downloads or limits.downloads)
@@ -154,7 +154,7 @@ class Transfers:
         Raises:
             DownloadFailed: there was no whole answer; or whatever `on_answer` and `on_data` raise.
         """
-        asked = url if url.isascii() else str(URL(url))
+        asked = _in_ascii(url)
         pause = self._not_before.get(_origin(asked), 0.0) - self._loop.time() if self._not_before else 0.0
         if pause > 0:
             await asyncio.sleep(pause)
@@ -467,6 +467,11 @@ class _Exchange:
         if now >= self.more_time_at:  # not with every part: timers cost more than parts
             self.deadline.reschedule(now + self.limits.stall_timeout)
             self.more_time_at = now + self.limits.stall_timeout / 8
+
+
+def _in_ascii(url: str) -> str:
+    """A URL with its other letters encoded, those of its host too (IDNA)."""
+    return url if url.isascii() else str(URL(url))
 
 
 def _cut(url: str) -> tuple[str, str, str, str]:
