@@ -57,9 +57,8 @@ class Candidate:
     package_id: str
     type_id: str
     nevra: str
-    name: tuple[str, str]
-    """And architecture."""
-    evr: Evr
+    version: tuple[tuple[str, str], Evr] | None
+    """Of which name and architecture; only where old versions are left out, as it takes the most memory of all."""
     size: int
     location: int
     """A hash of it."""
@@ -100,6 +99,7 @@ def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modu
     """
     survey, by_nevra = Survey(), dict[str, Candidate]()
     skipped, total = frozenset(config.get("type_skip_list") or ()), 0
+    retained: int | None = config.get("retain_old_count")
     for entry in primary:
         total += 1
         if total > limits.entries:
@@ -115,7 +115,7 @@ def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modu
         if flaw:
             survey.left_out.append(LeftOut(name=_shown(package), reason=flaw, slot=_slot_of(package)))
             continue
-        candidate = _candidate(package, entry)
+        candidate = _candidate(package, entry, with_version=retained is not None)
         rival = by_nevra.setdefault(candidate.nevra, candidate)
         if rival is not candidate:
             by_nevra[candidate.nevra] = _one_of(rival, candidate, survey)
@@ -127,7 +127,7 @@ def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modu
     if survey.left_out and not by_nevra:
         first = survey.left_out[0]
         raise BadFeed(f"The primary list is refused: none of its packages can be used. {first.name} {first.reason}.")
-    chosen = newest(by_nevra.values(), config.get("retain_old_count"), modular)
+    chosen = newest(by_nevra.values(), retained, modular)
     survey.taken = _of_one_location_one(chosen, survey)
     for candidate in survey.taken:
         survey.counts[candidate.type_id] += 1
@@ -139,15 +139,16 @@ def newest(candidates: Iterable[Candidate], retained: int | None, modular: Colle
     """Of each name and architecture so many packages besides the newest one, and all of modules; else all."""
     if retained is None:
         return list(candidates)
-    chosen, by_name = list[Candidate](), dict[tuple[str, str], list[Candidate]]()
+    chosen, by_name = list[Candidate](), dict[tuple[str, str], list[tuple[Evr, Candidate]]]()
     for candidate in candidates:
-        if candidate.nevra in modular:
+        if candidate.version is None or candidate.nevra in modular:
             chosen.append(candidate)
         else:
-            by_name.setdefault(candidate.name, []).append(candidate)
+            name, version = candidate.version
+            by_name.setdefault(name, []).append((version, candidate))
     for of_name in by_name.values():
-        of_name.sort(key=lambda candidate: candidate.evr, reverse=True)
-        chosen += of_name[: retained + 1]
+        of_name.sort(key=lambda versioned: versioned[0], reverse=True)
+        chosen += [candidate for _, candidate in of_name[: retained + 1]]
     return chosen
 
 
@@ -262,14 +263,15 @@ def _of_file(path: Path, name: str) -> Any:
         return None
 
 
-def _candidate(package: Any, entry: tuple[int, int]) -> Candidate:
+def _candidate(package: Any, entry: tuple[int, int], *, with_version: bool) -> Candidate:
     return Candidate(
         entries=[entry],
         package_id=package.pkgId.lower(),
         type_id=type_of(package.arch),
         nevra=_slot_of(package),
-        name=(package.name, package.arch),
-        evr=Evr(package.epoch, package.version, package.release),
+        version=((package.name, package.arch), Evr(package.epoch, package.version, package.release))
+        if with_version
+        else None,
         size=package.size_package,
         location=hash((package.location_base, package.location_href)),
         listed_at=package.time_file or 0,
