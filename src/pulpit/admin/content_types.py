@@ -33,17 +33,13 @@ _ISO_SHOWN: Final = ("name", "size", "checksum")
 _ISO_UNITS: Final = [("iso", ["iso"], "the files")]
 
 
-def _iso_settings(options: dict[str, Any]) -> Settings:
-    return divided(options, IMPORTER_KEYS, _ISO_DISTRIBUTOR_KEYS)
-
-
 ISO: Final = Kind(
     importer="iso_importer",
     distributor="iso_distributor",
     distributor_id="iso_distributor",
     note="iso-repo",
     options=with_options(*REPOSITORY_OPTIONS, _ISO_FEED, *IMPORTER_OPTIONS, *_ISO_DISTRIBUTOR),
-    settings=_iso_settings,
+    settings=lambda options: divided(options, IMPORTER_KEYS, _ISO_DISTRIBUTOR_KEYS),
 )
 
 
@@ -57,13 +53,9 @@ def iso_repo() -> None:
     """Manage repositories of files."""
 
 
-def _iso_key(name: str, size: int, sha256: str) -> dict[str, Any]:
-    return {"name": name, "size": size, "checksum": sha256}
-
-
 for _command in ISO.commands():
     iso_repo.add_command(_command)
-iso_repo.add_command(uploads_group("iso", _iso_key))
+iso_repo.add_command(uploads_group("iso", lambda name, size, sha256: {"name": name, "size": size, "checksum": sha256}))
 iso_repo.add_command(units_command("isos", ["iso"], _ISO_SHOWN, "List the files of a repository."))
 iso_repo.add_command(copy_group(_ISO_UNITS))
 iso_repo.add_command(remove_group(_ISO_UNITS))
@@ -239,13 +231,9 @@ def python_repo() -> None:
     """Manage indexes of Python packages."""
 
 
-def _python_key(name: str, _size: int, _sha256: str) -> dict[str, Any]:
-    return {"filename": name}
-
-
 for _command in PYTHON.commands():
     python_repo.add_command(_command)
-_uploads = uploads_group(PYTHON_PACKAGE, _python_key)
+_uploads = uploads_group(PYTHON_PACKAGE, lambda name, _size, _sha256: {"filename": name})
 python_repo.add_command(_uploads)
 python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 had it
 python_repo.add_command(units_command("packages", [PYTHON_PACKAGE], _PYTHON_SHOWN, "List the packages."))

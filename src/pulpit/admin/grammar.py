@@ -1,6 +1,8 @@
 """How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
 
 import difflib
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +31,7 @@ class Command(click.Command):
                 ["--json", "as_json"],
                 is_flag=True,
                 expose_value=False,
-                callback=_remember_json,
+                callback=_remember(JSON_FLAG),
                 help="Print the server's answer as JSON.",
             )
         )
@@ -75,18 +77,18 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value] if isinstance(value, str) else []
 
 
-def _remember_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[JSON_FLAG] = True
+def _remember(flag: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    """A callback that keeps, for the whole invocation, that an option was given."""
 
+    def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[flag] = True
 
-def _remember_table(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[TABLE_FLAG] = True
+    return callback
 
 
 TABLE: Final = click.option(
-    "--table", is_flag=True, expose_value=False, callback=_remember_table, help="Show one line each, as a table."
+    "--table", is_flag=True, expose_value=False, callback=_remember(TABLE_FLAG), help="Show one line each, as a table."
 )
 """For commands that list."""
 
@@ -160,3 +162,15 @@ def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
             raise WrongData(f"--note must look like key=value, not {pair!r}.")
         notes[key] = value or None
     return notes or None
+
+
+def filters_of(text: str) -> Any:
+    """Pulp 2's criteria, as `--filters` has them.
+
+    Raises:
+        WrongData: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise WrongData(f"--filters is no JSON: {error}.") from None

@@ -65,19 +65,17 @@ def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    state = str(delivery.get("state"))
+    if state == "retrying":
+        state = f"retrying since {delivery.get('failing_since')}, {delivery.get('attempts')} attempts"
+    elif delivery.get("pause_reason"):
+        state = f"{state}: {delivery['pause_reason']}"
     seconds = delivery.get("lag_seconds")
     lag = f"{delivery.get('lag_events')} events, {seconds if isinstance(seconds, int | float) else 0:.0f} seconds"
-    shown = {"state": _state(delivery), "lag": lag, "position": delivery.get("position")}
+    shown = {"state": state, "lag": lag, "position": delivery.get("position")}
     if delivery.get("last_error"):
         shown["last_error"] = f"{delivery['last_error']} ({delivery.get('last_error_at')})"
     return {**shown, "dead_letters": delivery.get("dead_letters")}
-
-
-def _state(delivery: Mapping[str, Any]) -> str:
-    state = str(delivery.get("state"))
-    if state == "retrying":
-        return f"retrying since {delivery.get('failing_since')}, {delivery.get('attempts')} attempts"
-    return f"{state}: {delivery['pause_reason']}" if delivery.get("pause_reason") else state
 
 
 @listener.command("pause")
@@ -108,7 +106,7 @@ def test(session: Session, /, *, listener_id: str) -> None:
     if session.screen.as_json:
         session.screen.data(report)
     else:
-        session.screen.documents([_without_nothing(report)])
+        session.screen.documents([{key: value for key, value in report.items() if value not in (None, {}, "")}])
     if report.get("outcome") != "delivered":
         raise WorkNotDone(f"The test event was not delivered: {report.get('reason') or report.get('outcome')}")
 
@@ -163,7 +161,3 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": attempt.get("outcome"),
         "answer": attempt.get("answer"),
     }
-
-
-def _without_nothing(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in report.items() if value not in (None, {}, "")}

@@ -92,7 +92,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
     except click.ClickException as error:
-        return _wrong_command(error)
+        error.show()  # Pulp 2 told an option that is missing or unknown (64) from one whose value is refused (65)
+        refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
+        return WrongData.exit_code if refused else WrongUse.exit_code
     except BrokenStream:
         raise
     except PulpitError as error:
@@ -101,10 +103,3 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _wrong_command(error: click.ClickException) -> int:
-    """Pulp 2 told an option that is missing or unknown (64) from one whose value is refused (65)."""
-    refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
-    error.show()
-    return WrongData.exit_code if refused else WrongUse.exit_code

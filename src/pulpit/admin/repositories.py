@@ -1,6 +1,5 @@
 """The commands that every kind of repository has, from `create` to `publish`, and their options."""
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pulpit.admin.grammar import (
     TEXT,
     Clearable,
     Group,
+    filters_of,
     given,
     note_pairs,
     secret,
@@ -28,7 +28,6 @@ from pulpit.admin.repo import REPO_ID, listing, show
 from pulpit.admin.schedules import schedules_group
 from pulpit.admin.session import Session, spawned, with_session
 from pulpit.admin.units import CHOICE, chosen
-from pulpit.client.failures import WrongData
 from pulpit.client.options import Decorator
 from pulpit.client.server import path_of
 
@@ -105,18 +104,14 @@ def divided(options: dict[str, Any], importer_keys: Collection[str], distributor
     """The options that were used as those of the importer, of the distributor, and of the repository itself."""
     options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
     options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
-    readers = _readers(options.pop("reader_user"), options.pop("reader_pass_file"))
+    reader, file = options.pop("reader_user"), options.pop("reader_pass_file")
+    password = CLEAR if reader is CLEAR else secret(None, file)
+    readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user everybody is served
     used = given(**options)
     importer = {key: value for key, value in used.items() if key in importer_keys}
     distributor = {key: value for key, value in used.items() if key in distributor_keys}
     rest = {key: used[key] for key in used.keys() - importer.keys() - distributor.keys()}
     return importer, {**distributor, **readers}, rest
-
-
-def _readers(user: Any, file: Path | None) -> dict[str, Any]:
-    """Who is served, as the distributor's configuration says it; without a user everybody is."""
-    password = CLEAR if user is CLEAR else secret(None, file)
-    return given(basic_auth_username=user, basic_auth_password=password)
 
 
 _ENDED: Final = ["finished", "error", "canceled", "skipped"]
@@ -322,7 +317,7 @@ def search_command(ours: Mapping[str, Any]) -> click.Command:
     @TABLE
     @with_session
     def search(session: Session, /, *, filters: str | None, fields: str | None, **bounds: int | None) -> None:
-        criteria: dict[str, Any] = {"filters": dict(ours) if filters is None else _json(filters)}
+        criteria: dict[str, Any] = {"filters": dict(ours) if filters is None else filters_of(filters)}
         criteria |= {key: value for key, value in bounds.items() if value}
         found = session.server.post(path_of("repositories", "search"), {"criteria": criteria})
         show(session, found, details=False, fields=fields)
@@ -366,10 +361,3 @@ def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summ
             )
 
     return command
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise WrongData(f"--filters is no JSON: {error}.") from None

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import click
 
 from pulpit.admin.grammar import JSON_FLAG, TABLE_FLAG
-from pulpit.admin.progress import Display, Lines, Silent, Step, steps
+from pulpit.admin.progress import Display, Lines, Silent, steps
 from pulpit.client.failures import NoConnection, ServerTrouble, WorkNotDone, descriptions
 from pulpit.client.options import connect
 from pulpit.client.screen import Screen
@@ -133,7 +133,8 @@ def follow(server: Server, task_ids: list[str], display: Display, sleep: Sleep =
             task = _until_end(server, task_id, display, sleep)
             documents.append(task)
             _conclude(task_id, task, display)
-            new = [other for other in _children(task) if other not in seen]
+            children = spawned(task) if isinstance(task.get("spawned_tasks"), list) else []
+            new = [child for child in children if child not in seen]
             seen.update(new)
             waiting.extend(new)
     return documents
@@ -143,7 +144,7 @@ def _until_end(server: Server, task_id: str, display: Display, sleep: Sleep) -> 
     pause = _FIRST_PAUSE
     while True:
         task = _task(server, task_id, sleep)
-        display.show(_steps_of(task_id, task))
+        display.show(replace(step, key=f"{task_id} {step.key}") for step in steps(task.get("progress_report")))
         if task.get("state") in ENDS:
             return task
         sleep(pause)
@@ -164,14 +165,6 @@ def _task(server: Server, task_id: str, sleep: Sleep) -> Mapping[str, Any]:
         if not isinstance(task, Mapping):
             raise ServerTrouble("The server's answer is not a task.")
         return task
-
-
-def _steps_of(task_id: str, task: Mapping[str, Any]) -> Iterator[Step]:
-    return (replace(step, key=f"{task_id} {step.key}") for step in steps(task.get("progress_report")))
-
-
-def _children(task: Mapping[str, Any]) -> list[str]:
-    return spawned(task) if isinstance(task.get("spawned_tasks"), list) else []
 
 
 def _conclude(task_id: str, task: Mapping[str, Any], display: Display) -> None:

@@ -1,15 +1,14 @@
 """Units of a repository: by which options they are chosen, listed, copied, removed and uploaded."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import BACKGROUND, Group
+from pulpit.admin.grammar import BACKGROUND, Group, filters_of
 from pulpit.admin.progress import Display, Stage, Step
 from pulpit.admin.repo import REPO_ID, complete_repository
 from pulpit.admin.session import Session, spawned, with_session
@@ -45,7 +44,7 @@ def chosen(options: Mapping[str, Any], *further: Clause) -> dict[str, Any]:
         WrongData: an option has not the form `key=value`, or no number where one must be, or is no JSON.
     """
     if options["filters"] is not None:
-        return {"unit": _filters_json(options["filters"])}
+        return {"unit": filters_of(options["filters"])}
     clauses = [*further, *(clause for name, make in _CLAUSES.items() for clause in _each(name, options[name], make))]
     found: dict[str, Any] = {"unit": _all_of(clauses)}
     bounds = {"$gte": options["after"], "$lte": options["before"]}
@@ -83,13 +82,6 @@ def _number(text: str) -> int:
 
 def _number_or_text(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() else text
-
-
-def _filters_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise WrongData(f"--filters is no JSON: {error}.") from None
 
 
 def _comparison(name: str) -> Callable[[str], Clause]:
@@ -223,7 +215,11 @@ def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
         session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
     ) -> None:
         target = _Target(repo_id=repo_id, type_id=type_id, key_of=key_of)
-        _upload(session, target, [*files, *_inside(folder)], in_background=in_background)
+        try:
+            inside = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
+        except OSError as error:
+            raise WrongData(f"--dir: {folder} cannot be read: {error.strerror}") from None
+        _upload(session, target, [*files, *inside], in_background=in_background)
 
     return uploads
 
@@ -240,13 +236,6 @@ def _upload(session: Session, target: _Target, paths: list[Path], *, in_backgrou
         raise WorkNotDone("\n".join(failures))
 
 
-def _inside(folder: Path | None) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-    except OSError as error:
-        raise WrongData(f"--dir: {folder} cannot be read: {error.strerror}") from None
-
-
 def _send_all(
     session: Session, target: _Target, paths: list[Path], outcomes: list[Any], *, in_background: bool
 ) -> Iterator[str]:
@@ -260,14 +249,21 @@ def _send_all(
 
 def _send(session: Session, target: _Target, path: Path, *, in_background: bool) -> list[Any]:
     """Begin an upload, send the bytes, import them, and delete the upload in any case, as Pulp 2's client did."""
-    upload_id = str(_field(session.server.post(path_of("content", "uploads")), "upload_id"))
+    begun = session.server.post(path_of("content", "uploads"))
+    if not isinstance(begun, dict) or not begun.get("upload_id"):
+        raise ServerTrouble("The server's answer has no upload_id.")
+    upload_id = str(begun["upload_id"])
     try:
         key = target.key_of(path.name, *_send_bytes(session, upload_id, path))
         body = {"upload_id": upload_id, "unit_type_id": target.type_id, "unit_key": key, "unit_metadata": {}}
         report = session.server.post(path_of("repositories", target.repo_id, "actions", "import_upload"), body)
         return [report] if in_background else session.watch(spawned(report))
     finally:
-        _discard(session, upload_id)
+        # The server has its own copy by now, or never will; what happens here must not hide how the import went.
+        try:
+            session.server.delete(path_of("content", "uploads", upload_id))
+        except Failure as failure:
+            session.screen.warn(f"The upload {upload_id} is left at the server: {failure}")
 
 
 def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
@@ -276,7 +272,7 @@ def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]
     try:
         with path.open("rb") as file, session.display() as display:
             total = path.stat().st_size
-            for piece in _pieces(file):
+            while piece := file.read(PIECE):
                 _show(display, path.name, sent, total)
                 session.server.call("PUT", path_of("content", "uploads", upload_id, str(sent)), body=piece)
                 digest.update(piece)
@@ -287,24 +283,5 @@ def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]
     return sent, digest.hexdigest()
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece
-
-
 def _show(display: Display, name: str, sent: int, total: int, stage: Stage = Stage.RUNNING) -> None:
     display.show([Step(key=name, title=f"Sending {name}", stage=stage, done=sent, total=total, in_bytes=True)])
-
-
-def _discard(session: Session, upload_id: str) -> None:
-    """The server has its own copy by now, or never will; what happens here must not hide how the import went."""
-    try:
-        session.server.delete(path_of("content", "uploads", upload_id))
-    except Failure as failure:
-        session.screen.warn(f"The upload {upload_id} is left at the server: {failure}")
-
-
-def _field(answer: Any, key: str) -> Any:
-    if isinstance(answer, dict) and answer.get(key):
-        return answer[key]
-    raise ServerTrouble(f"The server's answer has no {key}.")

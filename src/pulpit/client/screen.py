@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import click
@@ -50,7 +51,8 @@ def unhidden(value: Any) -> Any:
 
 def document(content: Mapping[str, Any], indent: int = 0) -> list[str]:
     """One document's lines, without keys that begin with `_`."""
-    shown = sorted((label(key) or "?", value) for key, value in _visible(content))
+    visible = ((str(key), value) for key, value in content.items() if not str(key).startswith("_"))
+    shown = sorted(((label(key) or "?", value) for key, value in visible), key=itemgetter(0))
     width = max((len(name) for name, _ in shown), default=0) + 3
     lines: list[str] = []
     for name, value in shown:
@@ -58,24 +60,7 @@ def document(content: Mapping[str, Any], indent: int = 0) -> list[str]:
     return lines
 
 
-def _visible(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((str(key), _Sortable(value)) for key, value in content.items() if not str(key).startswith("_"))
-
-
-class _Sortable:
-    """A value that never decides the order; only labels do."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __lt__(self, _: object) -> bool:
-        return False
-
-
-def _entry(name: str, boxed: _Sortable, indent: int, width: int) -> list[str]:
-    value = boxed.value
+def _entry(name: str, value: Any, indent: int, width: int) -> list[str]:
     head = " " * indent + f"{name}:"
     if indent > _DEEPEST:
         return [f"{head} {clean(json.dumps(value))}"]
@@ -134,12 +119,11 @@ def _fitted(widths: list[int], room: int) -> list[int]:
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
-    cut = (_fitting(cell, width).ljust(width) for cell, width in zip(cells, widths, strict=False))
-    return _GAP.join(cut).rstrip()
-
-
-def _fitting(cell: str, width: int) -> str:
-    return cell if len(cell) <= width else cell[: width - 1] + _CUT
+    fitted = (
+        (cell if len(cell) <= width else cell[: width - 1] + _CUT).ljust(width)
+        for cell, width in zip(cells, widths, strict=False)
+    )
+    return _GAP.join(fitted).rstrip()
 
 
 def _cell(value: Any) -> str:

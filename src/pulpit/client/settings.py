@@ -82,11 +82,12 @@ def load(
     }
     url = _url(*next((place, text) for place, text in places.items() if text))
     credentials = _credentials(options, environment, read, url, ask)
+    configured = read.get("server", "ca_path", fallback="")
     return Settings(
         url=url,
         prefix="/" + read.get("server", "api_prefix", fallback=DEFAULT_PREFIX).strip("/"),
         verify=_boolean(read, "server", "verify_ssl"),
-        ca_path=options.ca_path or _existing_path(read),
+        ca_path=options.ca_path or (Path(configured).expanduser() if configured else None),
         credentials=credentials,
         certificate=None if credentials else _session(url),
         poll_seconds=_seconds(read),
@@ -154,11 +155,6 @@ def _seconds(read: ConfigParser) -> float:
     if not 0 < seconds <= 3600:  # noqa: PLR2004 - an hour
         raise WrongSettings("[output] poll_frequency_in_seconds must be a number above 0 and at most 3600.")
     return seconds
-
-
-def _existing_path(read: ConfigParser) -> Path | None:
-    value = read.get("server", "ca_path", fallback="")
-    return Path(value).expanduser() if value else None
 
 
 def _credentials(
