@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulpit.text import STEERING, blanked, clean, escaped, one_line, shown, system_reason
+from pulpit.text import STEERING, blanked, clean, escaped, masked_url, one_line, shown, system_reason
 
 EVIL = "a\x1b[31mb\r\nc\u202ed\u2028e\ud800f\x85g"
 
@@ -55,3 +55,20 @@ def test_an_error_of_tls_is_said_by_its_reason() -> None:
     with pytest.raises(ssl.SSLError) as caught:
         ssl.create_default_context().wrap_bio(ours, theirs, server_hostname="zoo").do_handshake()
     assert system_reason(caught.value) == "WRONG_VERSION_NUMBER"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://host/a/", "http://host/a/"),
+        ("http://me:word@host/a/", "http://me:*****@host/a/"),
+        ("https://updates.example.com/product/?t0ken", "https://updates.example.com/product/?*****"),
+        ("https://h/p/?exp=1~acl=/*~hmac=0123456789abcdef0123456789abcdef", "https://h/p/?exp=*****"),
+        ("https://h/x?X-Amz-Signature=ab&X-Amz-Expires=60", "https://h/x?X-Amz-Signature=*****&X-Amz-Expires=60"),
+        ("https://h/metalink?repo=fedora-39&arch=x86_64", "https://h/metalink?repo=fedora-39&arch=x86_64"),
+        ("https://h/?a=1&t0ken&#part", "https://h/?a=1&*****&#part"),
+        ("what? a sentence", "what? a sentence"),
+    ],
+)
+def test_a12_a_url_is_shown_without_what_may_be_a_secret(url: str, expected: str) -> None:
+    assert masked_url(url) == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pulpit.api.redaction import masked, merged
+from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.errors import InvalidValue
 
 FEED = "https://feeder:hush@host:8443/a?b=c@d"
@@ -35,3 +35,14 @@ def test_stars_that_are_sent_back_leave_the_secret_as_it_is() -> None:
 def test_stars_that_stand_for_nothing_are_refused(old: dict[str, str], delta: dict[str, str]) -> None:
     with pytest.raises(InvalidValue, match="none is kept here"):
         merged(old, delta, {"password"}, property_name="config")
+
+
+def test_a12_the_token_of_a_feed_is_a_secret_as_its_password_is() -> None:
+    old = {"feed": "https://updates.example.com/product/?t0ken", "query_auth_token": "t0ken"}
+
+    shown = masked(old, SECRET_KEYS)
+
+    assert shown == {"feed": "https://updates.example.com/product/?*****", "query_auth_token": "*****"}
+    assert merged(old, shown, SECRET_KEYS, property_name="config") == old
+    with pytest.raises(InvalidValue, match="none is kept here"):
+        merged(old, {"feed": "https://evil.example.com/product/?*****"}, SECRET_KEYS, property_name="config")
