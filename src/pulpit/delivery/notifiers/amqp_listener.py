@@ -113,7 +113,9 @@ class Upkeep:
             await asyncio.sleep(pause.total_seconds())
             for notifier in tuple(self._notifiers):
                 await notifier.prepare()
-            if self._connected():
+                if not self._connected():
+                    break  # the others would only wait for the same broker
+            else:
                 return
 
 
