@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -131,6 +132,10 @@ def test_d3_d5_d7_units_by_hand_are_copied_and_removed_by_the_keys_of_pulp_2(ser
     assert copied["result"]["units_successful"][0]["unit_key"]["id"] == "ZOO-2024:1"
     associate_all = server.ended(associate(server, "package_langpacks", {})["task_id"])
     assert associate_all["result"]["units_successful"][0]["unit_key"]["repo_id"] == "farm"
+
+    with pytest.raises(HTTPError) as refused:
+        associate(server, "package_group", {"additional_repos": {"zoo": "zoo"}})
+    assert (refused.value.code, "additional_repos" in refused.value.read().decode()) == (400, True)
 
     with_packages = server.ended(associate(server, "package_group", {"recursive": True})["task_id"])
     types = [unit["type_id"] for unit in with_packages["result"]["units_successful"]]
