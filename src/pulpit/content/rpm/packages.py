@@ -348,10 +348,10 @@ def _listed_unit(
     for of_list, where in zip((lists.filelists, lists.other), further, strict=True):
         entry = where.get(candidate.package_id) if where is not None else None
         entries.append(of_list.text(entry) if of_list is not None and entry is not None else None)
-    package = parsed(lists.primary.text(candidate.entries[0]), entries[0], entries[1])
+    package = parsed(lists.primary.text(candidate.entries[0], proven=True), entries[0], entries[1])
     places = dict.fromkeys(mirrors.places(urls, package.location_href, package.location_base))
     for entry in candidate.entries[1:]:
-        again = parsed(lists.primary.text(entry), None, None)
+        again = parsed(lists.primary.text(entry, proven=True), None, None)
         places.update(dict.fromkeys(mirrors.places(urls, again.location_href, again.location_base)))
     unit = _unit(package, _file_name(package), tuple(places))
     if all(entries):

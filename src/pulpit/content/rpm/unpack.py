@@ -34,7 +34,7 @@ _ENCODING: Final = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([^"']*)["']""
 _PROLOG_PARTS: Final = re.compile(rb"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[<>]*>", re.DOTALL)
 _PLAIN: Final = {
     **dict.fromkeys((b"utf-8", b"utf8", b"us-ascii", b"ascii"), "utf-8"),
-    **dict.fromkeys((b"iso-8859-1", b"latin1"), "latin-1"),
+    **dict.fromkeys((b"iso-8859-1", b"latin1"), "iso-8859-1"),
 }
 """Encodings that hide nothing, by the names that lists have for them."""
 
