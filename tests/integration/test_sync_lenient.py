@@ -1,5 +1,6 @@
 """Upstreams that are odd but that curl and dnf read: they are mirrored, and nothing of a secret leaves its server."""
 
+import base64
 import gzip
 import hashlib
 import time
@@ -384,3 +385,31 @@ def test_a10_a_location_in_any_form_is_resolved(upstream: Upstream, here: Mirror
 
     assert here.sync("zoo").result == "success"
     assert seen == [target]
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://[bad/", "http://h:x/", "http://:80/", "http:///x", "http://h:99999/", "ftp://h/x", "x:"],
+)
+@pytest.mark.parametrize("name", ["small", "PULP_MANIFEST"])
+def test_a_redirect_to_what_is_no_url_is_one_sentence(
+    upstream: Upstream, here: Mirror, location: str, name: str
+) -> None:
+    upstream.misbehave(name, serving.redirect(location))
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "failed"
+    assert str(outcome.error_message).startswith(f"{upstream.url}{name} ")
+
+
+def test_the_login_of_a_url_goes_with_all_below_it_and_is_kept_nowhere(upstream: Upstream, here: Mirror) -> None:
+    upstream.misbehave("large", serving.redirect(f"{upstream.url}elsewhere"))
+    upstream.put("elsewhere", LARGE)
+    here.create("zoo", upstream.url.replace("://", "://me:p%C3%A4ss%40@"))
+
+    assert here.sync("zoo").result == "success"
+    sent = {headers.get("Authorization") for _, headers in upstream.asked}
+    assert sent == {"Basic " + base64.b64encode("me:p\u00e4ss@".encode()).decode()}
+    assert "ss%40" not in f"{here.reports}{here.importer('zoo').scratchpad}"

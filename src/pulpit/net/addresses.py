@@ -95,7 +95,9 @@ class FeedGuard:
             if near and trusted and not is_link_local(address):
                 return
         if near:
-            raise ForbiddenAddress(f"{address} is no address to which an upstream may lead")
+            raise ForbiddenAddress(
+                f"{address} is no address to which an upstream may lead, unless the feed itself is at that host"
+            )
 
 
 def parse_networks(text: str) -> list[Network]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pycurl
 from cryptography import x509
@@ -54,6 +54,8 @@ _HANDED_ON: Final = 256 * KIB
 """So much of a body is handed on at once: libcurl's own parts are small."""
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_LOGIN: Final = re.compile(r"(?<=://)[^/?#]*@")
+_NO_URL: Final = "is no URL that can be asked for, or leads to none"
 _NOT_TLS: Final = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CIPHER})
 _NOT_REACHED: Final = frozenset(
     {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT}
@@ -79,8 +81,7 @@ class Forbidden(DownloadFailed, NotForUs):
 
 def public(url: str) -> str:
     """A URL for people, without credentials."""
-    parts = urlsplit(url)
-    return shown(masked_url(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))), 500)
+    return shown(masked_url(_without_login(url)), 500)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +128,11 @@ class Transfers:
         self._limits: Final = limits
         _check_certificates(feed)
         self._origin: Final = _origin(_in_ascii(feed.url))
-        host = urlsplit(_in_ascii(feed.url)).hostname or ""
+        parts = urlsplit(_in_ascii(feed.url))
+        host = parts.hostname or ""
+        self._user, self._password = feed.username, feed.password
+        if self._user is None and parts.username is not None:
+            self._user, self._password = unquote(parts.username), unquote(parts.password or "")
         self._guard: Final = FeedGuard([host, self._proxy_host() or host])
         self._beyond_proxy: Final = FeedGuard([host])
         self._places: Final = asyncio.Semaphore(feed.max_downloads or limits.downloads)
@@ -154,7 +159,11 @@ class Transfers:
         Raises:
             DownloadFailed: there was no whole answer; or whatever `on_answer` and `on_data` raise.
         """
-        asked = _in_ascii(url)
+        try:
+            asked = _in_ascii(url)
+            _origin(asked)
+        except ValueError:
+            raise DownloadFailed(url, _NO_URL) from None
         pause = self._not_before.get(_origin(asked), 0.0) - self._loop.time() if self._not_before else 0.0
         if pause > 0:
             await asyncio.sleep(pause)
@@ -170,10 +179,18 @@ class Transfers:
         raise DownloadFailed(url, f"redirects more than {self._limits.redirects} times")
 
     def _judge_redirect(self, url: str, source: str, target: str) -> None:
-        if not target.lower().startswith(("http://", "https://")):
+        try:
+            _origin(target)
+            is_http = target.lower().startswith(("http://", "https://"))
+        except ValueError:
+            is_http = False
+        if not is_http:
             raise DownloadFailed(url, "redirects to something that is no HTTP URL")
         if source.lower().startswith("https:") and not target.lower().startswith("https:"):
-            raise DownloadFailed(url, f"redirects to {public(target)}, which is not encrypted")
+            raise DownloadFailed(
+                url,
+                f"redirects to {public(target)}, which is not encrypted; if that is meant, give the feed as http://",
+            )
 
     def _judge_beyond_proxy(self, url: str, target: str) -> None:
         """Refuse an address that a proxy is to be asked for; it may well stand on this machine itself."""
@@ -190,9 +207,9 @@ class Transfers:
 
     def _login(self, url: str) -> list[str]:
         """The header of RFC 7617, for the feed's own server alone."""
-        if self._feed.username is None or _origin(url) != self._origin:
+        if self._user is None or _origin(url) != self._origin:
             return []
-        credentials = f"{self._feed.username}:{self._feed.password or ''}".encode()
+        credentials = f"{self._user}:{self._password or ''}".encode()
         return [f"Authorization: Basic {base64.b64encode(credentials).decode()}"]
 
     def _with_token(self, url: str) -> str:
@@ -264,9 +281,9 @@ class Transfers:
         elif connect_status and connect_status // 100 != 2:  # noqa: PLR2004 - the statuses of success
             reason = f"could not be asked for: the proxy answered {connect_status}"
         elif code == pycurl.E_PEER_FAILED_VERIFICATION:
-            reason = f"has a certificate that is not trusted ({shown(text)})"
+            reason = f"has a certificate that is not trusted ({shown(text)}); its authority may be given as ssl_ca_cert"
         elif code == pycurl.E_URL_MALFORMAT:
-            reason = "is no URL that can be asked for, or leads to none"
+            reason = _NO_URL
         elif code in _NOT_TLS:
             reason = f"could not be reached over TLS ({shown(text)})"
         else:
@@ -453,7 +470,7 @@ class _Exchange:
     def _answered(self) -> None:
         if self._is_redirect():
             return
-        self.answer = Answer(url=self.url, status=self.status, reason=self.reason, headers=self.headers)
+        self.answer = Answer(url=_without_login(self.url), status=self.status, reason=self.reason, headers=self.headers)
         try:
             self.accept(self.answer)
         except Exception as error:  # noqa: BLE001 - as above
@@ -472,6 +489,10 @@ class _Exchange:
 def _in_ascii(url: str) -> str:
     """A URL with its other letters encoded, those of its host too (IDNA)."""
     return url if url.isascii() else str(URL(url))
+
+
+def _without_login(url: str) -> str:
+    return _LOGIN.sub("", url, count=1)
 
 
 def _cut(url: str) -> tuple[str, str, str, str]:
