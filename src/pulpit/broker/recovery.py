@@ -36,7 +36,6 @@ def prepare(connection: sqlite3.Connection) -> Stored:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > schema.VERSION:
         raise NewerStore
-    _let_it_shrink(connection)
     for statement in schema.TABLES:
         connection.execute(statement)
     connection.execute("BEGIN IMMEDIATE")
@@ -51,16 +50,6 @@ def prepare(connection: sqlite3.Connection) -> Stored:
         bindings=connection.execute("SELECT * FROM binding").fetchall(),
         counts=connection.execute(schema.COUNTS).fetchall(),
     )
-
-
-def _let_it_shrink(connection: sqlite3.Connection) -> None:
-    """Files of earlier versions kept the room of what was deleted; one that holds little now is written anew."""
-    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    if not mode and pages - free <= schema.QUICKLY_REWRITTEN:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("VACUUM")
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:

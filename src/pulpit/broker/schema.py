@@ -6,7 +6,6 @@ VERSION: Final = 2
 """Kept as `user_version`; 1 was never written down, so 0 is a new database or one of that version."""
 
 PRAGMAS: Final = (
-    "PRAGMA auto_vacuum = INCREMENTAL",  # before anything else is written: it is a property of the file
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns
     "PRAGMA busy_timeout = 5000",
@@ -17,11 +16,9 @@ PRAGMAS: Final = (
 )
 
 SPARE_PAGES: Final = 4096
-"""Pages of 4 KiB that stay in the file when they are free; more are given back to the disk."""
-PAGES_AT_ONCE: Final = 2048
-"""That are given back before the next batch may come."""
+"""Pages of 4 KiB that stay in the file when they are free."""
 QUICKLY_REWRITTEN: Final = 16_384
-"""Pages in use up to which the file of an earlier version is written anew at the start, so that it can shrink."""
+"""Pages in use up to which the file is written anew to give free ones back; in a larger one they wait to be used."""
 
 TABLES: Final = (
     (
