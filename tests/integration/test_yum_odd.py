@@ -497,3 +497,33 @@ def test_ampersands_in_what_packages_provide_stay_what_they_are(
     mirrored(here, upstream)
 
     assert 'name="font(a&amp;b)"' in published_list(here, "primary.xml")
+
+
+@pytest.mark.parametrize("way", ["feed", "key"])
+def test_a12_a_feed_with_a_token_is_a_repository_and_no_list_of_mirrors(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, way: str
+) -> None:
+    """SUSE's feeds end in `/?TOKEN`, and everything below them wants it."""
+    token = "Rm9v~acl=/*&hmac=77"
+    serve(upstream, listed(packages(rpms)), rpms, under="product/")
+
+    def judge(answering: serving.Answering) -> None:
+        path, _, query = answering.path.partition("?")
+        if query == token:
+            answering.serve(path.lstrip("/"))
+        else:
+            answering.answer(403, b"no token")
+
+    for path in list(upstream.files):
+        upstream.misbehave(path, serving.status(403))
+    upstream.otherwise = judge
+    url, config = f"{upstream.url}product/", {"query_auth_token": token} if way == "key" else {}
+    here.create("zoo", url if way == "key" else f"{url}?{token}", config)
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert here.nevras("zoo") == ALL
+    assert here.publish("zoo").result == "success"
+    told = f"{outcome}{here.reports}{here.importer('zoo').scratchpad}{here.published('zoo')}"
+    assert "Rm9v" not in told
