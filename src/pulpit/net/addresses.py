@@ -8,7 +8,7 @@ the second time, nor a redirect, nor an unusual spelling gets past:
   whoever reaches them. A feed (or proxy) that itself has such an address was put there by an administrator: that very
   host may be reached.
 
-Nothing here opens a socket; `net/outgoing.py` does.
+Nothing here opens a socket.
 """
 
 import errno

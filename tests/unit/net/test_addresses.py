@@ -5,9 +5,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from pulpit.delivery.notifiers.http_connections import guarded_sockets
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import FeedGuard, ForbiddenAddress, WebhookGuard, is_loopback, literal, parse_networks
-from pulpit.net.outgoing import guarded_sockets
 
 
 @pytest.mark.parametrize(
