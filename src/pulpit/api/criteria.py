@@ -219,7 +219,7 @@ class _Compiler:
             return self._of_list(name, operand)
         if name in _COMPARISONS:
             compare = _COMPARISONS[name]
-            return lambda found: any(_comparable(one, operand) and compare(one, operand) for one in _spread(found))
+            return lambda found: any(_comparable(item, operand) and compare(item, operand) for item in _spread(found))
         if name == "$not":
             inner = self._condition(operand) if isinstance(operand, dict) else self._regex(operand, "")
             return lambda found: not inner(found)
@@ -250,7 +250,7 @@ class _Compiler:
             compiled = regex.compile(pattern, sum(_FLAGS[letter] for letter in set(flags)), cache_pattern=False)
         except (regex.error, RecursionError, OverflowError) as error:
             raise InvalidValue(_FILTERS, f"the regular expression {pattern!r} is wrong ({error}).") from None
-        return lambda found: any(isinstance(one, str) and self._search(compiled, one) for one in _spread(found))
+        return lambda found: any(isinstance(text, str) and self._search(compiled, text) for text in _spread(found))
 
     def _search(self, compiled: "regex.Pattern[str]", text: str) -> bool:
         began = time.monotonic()
@@ -305,7 +305,7 @@ def _plain(name: str, operand: object) -> Condition:
     if name == "$exists":
         return lambda found: bool(found) == bool(operand)
     if name == "$size" and isinstance(operand, int):
-        return lambda found: any(isinstance(one, list) and len(one) == operand for one in found)
+        return lambda found: any(isinstance(value, list) and len(value) == operand for value in found)
     raise InvalidValue(_FILTERS, f"{name} is unknown here.")
 
 
@@ -336,28 +336,28 @@ def _spread(found: list[Any]) -> Iterable[Any]:
 
 def _any_equals(wanted: Any) -> Condition:
     if wanted is None:
-        return lambda found: not found or any(one is None for one in _spread(found))
-    return lambda found: any(_equal(one, wanted) for one in _spread(found))
+        return lambda found: not found or any(value is None for value in _spread(found))
+    return lambda found: any(_equal(value, wanted) for value in _spread(found))
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(other, str) and isinstance(one, dict) and one.keys() == {"$oid"}:
-        one = one["$oid"]
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, str) and isinstance(value, dict) and value.keys() == {"$oid"}:
+        value = value["$oid"]
+    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
 
 
-def _comparable(one: Any, other: Any) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return isinstance(one, bool) and isinstance(other, bool)
-    numbers = isinstance(one, int | float) and isinstance(other, int | float)
-    return numbers or (isinstance(one, str) and isinstance(other, str))
+def _comparable(value: Any, bound: Any) -> bool:
+    if isinstance(value, bool) or isinstance(bound, bool):
+        return isinstance(value, bool) and isinstance(bound, bool)
+    numbers = isinstance(value, int | float) and isinstance(bound, int | float)
+    return numbers or (isinstance(value, str) and isinstance(bound, str))
 
 
 _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "$gt": lambda one, other: one > other,
-    "$gte": lambda one, other: one >= other,
-    "$lt": lambda one, other: one < other,
-    "$lte": lambda one, other: one <= other,
+    "$gt": lambda value, bound: value > bound,
+    "$gte": lambda value, bound: value >= bound,
+    "$lt": lambda value, bound: value < bound,
+    "$lte": lambda value, bound: value <= bound,
 }
 
 

@@ -76,11 +76,11 @@ class Refused(PulpitError):
 
 def install(app: FastAPI) -> None:
     """Have the application answer failures this way."""
-    app.add_exception_handler(PulpitError, _answer_ours)
-    app.add_exception_handler(RequestValidationError, _answer_validation)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(OperationalError, _answer_unavailable)
-    app.add_exception_handler(Exception, _answer_fault)
+    app.add_exception_handler(PulpitError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(Exception, _on_fault)
 
 
 def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
     }
 
 
-def answer(error: PulpitError, method: str, path: str) -> Response:
+def response_to(error: PulpitError, method: str, path: str) -> Response:
     """The whole response; a 401 also says how to log in, and what a database says stays in the log."""
     if isinstance(error, DatabaseUnavailable):
         extra = {"action": "database_unavailable", "method": method, "path": path}
@@ -115,23 +115,23 @@ def answer(error: PulpitError, method: str, path: str) -> Response:
     return JSONResponse(body, body["http_status"], headers)
 
 
-def _answer_ours(request: Request, error: Exception) -> Response:
+def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, PulpitError):
-        return _answer_fault(request, error)
-    return answer(error, request.method, request.url.path)
+        return _on_fault(request, error)
+    return response_to(error, request.method, request.url.path)
 
 
-def _answer_validation(request: Request, error: Exception) -> Response:
+def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
-        return _answer_fault(request, error)
-    return _answer_ours(request, _as_ours(error))
+        return _on_fault(request, error)
+    return _on_error(request, _validation_error(error))
 
 
-def _as_ours(error: RequestValidationError) -> PulpitError:
+def _validation_error(error: RequestValidationError) -> PulpitError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return MalformedRequest("The body is not JSON.")
-    names = sorted({_name(one["loc"]) for one in error.errors() if one["type"] == first["type"]})
+    names = sorted({_name(problem["loc"]) for problem in error.errors() if problem["type"] == first["type"]})
     if first["type"] == "missing":
         return MissingValue(names)
     if first["type"] == "extra_forbidden":
@@ -144,24 +144,24 @@ def _name(location: tuple[int | str, ...]) -> str:
     return str(location[1] if len(location) > 1 else location[0])
 
 
-def _answer_http(request: Request, error: Exception) -> Response:
+def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
-        return _answer_fault(request, error)
+        return _on_fault(request, error)
     if error.status_code == _NOT_FOUND:
-        return answer(NothingHere(request.url.path), request.method, request.url.path)
+        return response_to(NothingHere(request.url.path), request.method, request.url.path)
     refused = Refused(error.status_code, f"{error.detail}.")
-    response = answer(refused, request.method, request.url.path)
+    response = response_to(refused, request.method, request.url.path)
     response.headers.update(error.headers or {})
     return response
 
 
-def _answer_unavailable(request: Request, error: Exception) -> Response:
+def _on_database_error(request: Request, error: Exception) -> Response:
     extra = {"action": "database_unavailable", "method": request.method, "path": request.url.path}
     _log.error("The database does not answer", exc_info=error, extra=extra)
-    return answer(Unavailable(_AWAY), request.method, request.url.path)
+    return response_to(Unavailable(_AWAY), request.method, request.url.path)
 
 
-def _answer_fault(request: Request, error: Exception) -> Response:
+def _on_fault(request: Request, error: Exception) -> Response:
     extra = {"action": "request_broke", "method": request.method, "path": request.url.path}
     _log.error("A request broke: %s %s", request.method, request.url.path, exc_info=error, extra=extra)
-    return answer(ServerFault("The server failed at this; its log says why."), request.method, request.url.path)
+    return response_to(ServerFault("The server failed at this; its log says why."), request.method, request.url.path)

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pulpit.api.auth.login import Authenticator, check_may
-from pulpit.api.failures import answer
+from pulpit.api.failures import response_to
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
 from pulpit.published.access import CERTIFICATE
 from pulpit.store.users import User
@@ -65,7 +65,7 @@ class Authenticate:
         try:
             scope = await self._authenticated(scope)
         except PulpitError as error:
-            await answer(error, scope["method"], scope["path"])(scope, receive, send)
+            await response_to(error, scope["method"], scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -100,7 +100,7 @@ class BoundBody:
             body = await whole_body(receive, MAX_BODY) or b"{}"
             check_json(body)
         except PulpitError as error:
-            await answer(error, scope["method"], scope["path"])(scope, receive, send)
+            await response_to(error, scope["method"], scope["path"])(scope, receive, send)
             return
         await self._app(_as_json(scope), _replay(body, receive), send)
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pulpit import __version__
 from pulpit.api.listeners import STATES, DeliveryState, delivery_states, worst_first
-from pulpit.api.services import MOST_WAITING, OK, Provided, Services, answers
+from pulpit.api.services import MOST_WAITING, OK, Provided, Services, returns
 from pulpit.errors import DatabaseUnavailable, MissingResource
 from pulpit.store import event_log, listeners, schedules, tasks
 from pulpit.store.listeners import Listener
@@ -35,13 +35,13 @@ async def read_live() -> JSONResponse:
 @health.get("/ready")
 def read_ready(services: Provided) -> JSONResponse:
     """Tell whether the database answers and events are delivered; a 503 says that one of them does not."""
-    database, delivery = database_answers(services), services.delivering()
+    database, delivery = database_is_up(services), services.delivering()
     ready = database and delivery
     body = {"status": "ready" if ready else "not ready", "database": database, "delivery": delivery}
     return JSONResponse(body, OK if ready else _UNAVAILABLE)
 
 
-def database_answers(services: Services) -> bool:
+def database_is_up(services: Services) -> bool:
     """Whether the database can be asked anything."""
     try:
         with services.database.read() as connection:
@@ -187,9 +187,10 @@ def _schedules(found: Iterable[Schedule]) -> Iterator[Metric]:
     labels = ("schedule", "repository", "action")
     enabled = GaugeMetricFamily("pulpit_schedule_enabled", "1 while the schedule runs.", labels=labels)
     failures = GaugeMetricFamily("pulpit_schedule_failures", "Failed runs in a row.", labels=labels)
-    for one in found:
-        enabled.add_metric([one.id, one.repo_id, one.action], float(one.enabled))
-        failures.add_metric([one.id, one.repo_id, one.action], one.consecutive_failures)
+    for schedule in found:
+        values = [schedule.id, schedule.repo_id, schedule.action]
+        enabled.add_metric(values, float(schedule.enabled))
+        failures.add_metric(values, schedule.consecutive_failures)
     yield from (enabled, failures)
 
 
@@ -198,7 +199,7 @@ broker: Final = APIRouter(prefix="/broker", tags=["broker"])
 PARTS: Final = ("queues", "exchanges", "bindings", "connections")
 
 
-@broker.get("", operation_id="read_broker", responses=answers(OK, dict[str, Any], 404))
+@broker.get("", operation_id="read_broker", responses=returns(OK, dict[str, Any], 404))
 def read_broker(services: Provided) -> dict[str, Any]:
     """Show the embedded broker: memory, rates, queues, exchanges, bindings and connections.
 

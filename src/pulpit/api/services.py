@@ -1,4 +1,4 @@
-"""What endpoints are made of: the services that they reach, who asks, and how their responses are described."""
+"""What endpoints are made of: the services that they reach, who asks, and how their responses are responses."""
 
 from asyncio import Semaphore
 from collections.abc import Awaitable, Callable, Mapping
@@ -156,14 +156,14 @@ Provided = Annotated[Services, Depends(_services)]
 Asking = Annotated[User, Depends(_user)]
 
 
-def answers(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:
+def returns(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:
     """Describe the good answer and the expected failures of an endpoint; 401 is always among them."""
-    described: Responses = {status: {"description": "Done."} if model is None else {"model": model}}
-    return described | {error: {"model": ErrorBody} for error in (*errors, 401)}
+    responses: Responses = {status: {"description": "Done."} if model is None else {"model": model}}
+    return responses | {error: {"model": ErrorBody} for error in (*errors, 401)}
 
 
 def queued(*tasks: Task) -> JSONResponse:
     return JSONResponse(accepted(*tasks), ACCEPTED)
 
 
-QUEUED: Final = answers(ACCEPTED, CallReport, 400, 404)
+QUEUED: Final = returns(ACCEPTED, CallReport, 400, 404)

@@ -73,9 +73,10 @@ def test_wrong_types_are_named_as_pulp_does_and_never_422(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/pulp/", "/nil", f"{V2}/nil/", f"{V2}/repositories", f"{V2}/events/a/b/"])
-def test_an_unmatched_url_is_404_null(api: Api, path: str) -> None:
+def test_d8_an_unmatched_url_is_404_with_the_standard_body(api: Api, path: str) -> None:
     answer = api.client.get(path, follow_redirects=False)
-    assert (answer.status_code, answer.content) == (404, b"null")
+    assert (answer.status_code, answer.json()["resources"]) == (404, {"path": path})
+    assert set(answer.json()) == STANDARD | {"resources"}
 
 
 def test_a_method_that_a_resource_does_not_have(api: Api) -> None:
@@ -96,10 +97,10 @@ def test_a_broken_database_is_503_with_the_standard_body_and_no_secret(api: Api)
 
 
 def test_a_bug_is_500_with_the_standard_body_and_no_secret(api: Api) -> None:
-    def broken() -> bool:
+    async def broken() -> bool:
         raise RuntimeError("hush")
 
-    services = replace(api.services, messaging_connected=broken)
+    services = replace(api.services, reach_messaging=broken)
     with TestClient(create_app(services), raise_server_exceptions=False) as client:
         answer = client.get(f"{V2}/status/")
     assert answer.status_code == 500

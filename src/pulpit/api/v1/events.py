@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from pulpit import __version__, catalogue
 from pulpit.api.failures import Unavailable
-from pulpit.api.services import OK, Provided, Services, answers
+from pulpit.api.services import OK, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
 from pulpit.events import EVENT_TYPES, Event, as_topic, check_event_types, star_covers
@@ -41,7 +41,7 @@ _events: Final = APIRouter(prefix="/events", tags=["event log"])
 _schemas: Final = APIRouter(prefix="/schemas", tags=["schemas"])
 
 Texts = Annotated[list[str] | None, Query(max_length=MOST_FILTERS)]
-_FEED: Final = answers(OK, EventsPage, 400, 410, 503)
+_FEED: Final = returns(OK, EventsPage, 400, 410, 503)
 _FEED[OK]["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
 
 
@@ -126,7 +126,7 @@ async def read_events_after(
     return await _read_feed(services, after, event_filter.test(), limit=limit, wait=wait)
 
 
-@_events.get("/{number}", operation_id="read_event", responses=answers(OK, EventDocument, 400, 404))
+@_events.get("/{number}", operation_id="read_event", responses=returns(OK, EventDocument, 400, 404))
 def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided) -> EventDocument:
     """Show one event."""
     with services.database.read() as connection:
@@ -136,19 +136,19 @@ def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provide
     return event_document(event)
 
 
-@_schemas.get("", operation_id="list_schemas", responses=answers(OK, dict[str, Any]))
+@_schemas.get("", operation_id="list_schemas", responses=returns(OK, dict[str, Any]))
 def list_schemas() -> dict[str, Any]:
     """Show the JSON Schema of every type's body, by type."""
     return {event_type: catalogue.schema(event_type) for event_type in sorted(EVENT_TYPES)}
 
 
-@_schemas.get("/asyncapi", operation_id="read_asyncapi", responses=answers(OK, dict[str, Any]))
+@_schemas.get("/asyncapi", operation_id="read_asyncapi", responses=returns(OK, dict[str, Any]))
 def read_asyncapi() -> dict[str, Any]:
     """Show the AMQP side as an AsyncAPI 3 document."""
     return catalogue.asyncapi(__version__)
 
 
-@_schemas.get("/{event_type}", operation_id="read_schema", responses=answers(OK, dict[str, Any], 404))
+@_schemas.get("/{event_type}", operation_id="read_schema", responses=returns(OK, dict[str, Any], 404))
 def read_schema(event_type: str) -> dict[str, Any]:
     """Show the JSON Schema of one type's body."""
     if event_type not in EVENT_TYPES:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from pulpit.api.middleware import strict_json, whole_body
-from pulpit.api.services import CREATED, Asking, Provided, Services, answers
+from pulpit.api.services import CREATED, Asking, Provided, Services, returns
 from pulpit.api.v1.models import NewEvent, NumbersOfEvents
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
@@ -50,7 +50,7 @@ _BODY: Final[dict[str, Any]] = {
     operation_id="fire_events",
     status_code=CREATED,
     response_model=NumbersOfEvents,
-    responses=answers(CREATED, NumbersOfEvents, 400, 409, 413, 507),
+    responses=returns(CREATED, NumbersOfEvents, 400, 409, 413, 507),
     openapi_extra={"requestBody": _BODY},
 )
 async def fire_from_elsewhere(

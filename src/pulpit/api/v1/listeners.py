@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of
-from pulpit.api.services import ACCEPTED, OK, Provided, Services, answers
+from pulpit.api.services import ACCEPTED, OK, Provided, Services, returns
 from pulpit.api.v1.models import (
     Count,
     DeadLettersPage,
@@ -32,13 +32,13 @@ from pulpit.store.listeners import Listener
 
 _listeners: Final = APIRouter(prefix="/listeners", tags=["listeners"])
 
-CHANGED: Final = answers(OK, ListenerDocument, 400, 404)
-ATTEMPTS: Final = answers(OK, DeliveriesPage, 400, 404)
+CHANGED: Final = returns(OK, ListenerDocument, 400, 404)
+ATTEMPTS: Final = returns(OK, DeliveriesPage, 400, 404)
 
 Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 
 
-@_listeners.get("", operation_id="list_deliveries_of_listeners", responses=answers(OK, ListenersPage, 400))
+@_listeners.get("", operation_id="list_deliveries_of_listeners", responses=returns(OK, ListenersPage, 400))
 def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> ListenersPage:
     """List the listeners with the state of their delivery, oldest first, all or page by page."""
     with services.database.read() as connection:
@@ -47,7 +47,7 @@ def list_listeners(services: Provided, limit: PageSize = None, after: PageStart 
 
 
 @_listeners.get(
-    "/{listener_id}", operation_id="read_delivery_of_listener", responses=answers(OK, ListenerDocument, 404)
+    "/{listener_id}", operation_id="read_delivery_of_listener", responses=returns(OK, ListenerDocument, 404)
 )
 def read_listener(listener_id: str, services: Provided) -> ListenerDocument:
     """Show one listener with the state of its delivery."""
@@ -80,7 +80,7 @@ def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerD
         return _document(tx.connection, listeners.replay(tx, listener_id, number, event_types), services)
 
 
-@_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=answers(OK, Trial, 404, 409))
+@_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=returns(OK, Trial, 404, 409))
 async def test(listener_id: str, services: Provided) -> Trial:
     """Send a test event by the listener's real way and tell what was sent and answered."""
     listener = await to_thread.run_sync(_listener, listener_id, services)
@@ -91,7 +91,7 @@ async def test(listener_id: str, services: Provided) -> Trial:
 
 
 @_listeners.get(
-    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=answers(OK, DeliveriesPage, 400, 404)
+    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=returns(OK, DeliveriesPage, 400, 404)
 )
 def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesPage:
     """List what was tried lately, newest first."""
@@ -144,7 +144,7 @@ LetterLimit = Annotated[int, Query(ge=1, le=dead_letters.MOST)]
 Ids = Annotated[list[str] | None, Query(alias="id", max_length=MOST_IDS)]
 
 
-@_dead_letters.get("", operation_id="list_dead_letters", responses=answers(OK, DeadLettersPage, 400, 404))
+@_dead_letters.get("", operation_id="list_dead_letters", responses=returns(OK, DeadLettersPage, 400, 404))
 def list_dead_letters(listener_id: str, services: Provided, limit: LetterLimit = 100) -> DeadLettersPage:
     """List the dead letters of a listener by the number of their events."""
     with services.database.read() as connection:
@@ -154,7 +154,7 @@ def list_dead_letters(listener_id: str, services: Provided, limit: LetterLimit =
     return DeadLettersPage(dead_letters=found, total=total)
 
 
-@_dead_letters.get("/{letter_id}", operation_id="read_dead_letter", responses=answers(OK, DeadLetterWithEvent, 404))
+@_dead_letters.get("/{letter_id}", operation_id="read_dead_letter", responses=returns(OK, DeadLetterWithEvent, 404))
 def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> DeadLetterWithEvent:
     """Show one dead letter with its event."""
     with services.database.read() as connection:
@@ -167,7 +167,7 @@ def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> De
     "/send-again",
     operation_id="send_dead_letters_again",
     status_code=ACCEPTED,
-    responses=answers(ACCEPTED, Count, 400, 404),
+    responses=returns(ACCEPTED, Count, 400, 404),
 )
 def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Count:
     """Have some dead letters, or all, tried once more; each that is delivered goes away."""
@@ -177,7 +177,7 @@ def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Coun
         return Count(count=dead_letters.send_again(tx, listener_id, ids))
 
 
-@_dead_letters.delete("", operation_id="drop_dead_letters", responses=answers(OK, Count, 400, 404))
+@_dead_letters.delete("", operation_id="drop_dead_letters", responses=returns(OK, Count, 400, 404))
 def drop_letters(
     listener_id: str,
     services: Provided,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, DistributorChanges, NewDistributor, SearchBody
 from pulpit.clock import iso
@@ -37,7 +37,7 @@ _CONFIG: Final = "distributor_config"
 _RELATIVE_URL: Final = "relative_url"
 
 
-@router.get(_OF_REPOSITORY + "/", operation_id="list_distributors", responses=answers(OK, list[dict[str, Any]], 404))
+@router.get(_OF_REPOSITORY + "/", operation_id="list_distributors", responses=returns(OK, list[dict[str, Any]], 404))
 def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     """List the distributors by id."""
     with services.database.read() as connection:
@@ -50,7 +50,7 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     _OF_REPOSITORY + "/",
     operation_id="create_distributor",
     status_code=201,
-    responses=answers(CREATED, dict[str, Any], 400, 404, 409),
+    responses=returns(CREATED, dict[str, Any], 400, 404, 409),
 )
 def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
     """Give the repository another distributor."""
@@ -63,7 +63,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
 
 
 @router.get(
-    _OF_REPOSITORY + "/{distributor_id}/", operation_id="read_distributor", responses=answers(OK, dict[str, Any], 404)
+    _OF_REPOSITORY + "/{distributor_id}/", operation_id="read_distributor", responses=returns(OK, dict[str, Any], 404)
 )
 def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Show one distributor."""
@@ -153,7 +153,7 @@ def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str,
 
 
 @router.post(
-    "/distributors/search/", operation_id="search_distributors", responses=answers(OK, list[dict[str, Any]], 400)
+    "/distributors/search/", operation_id="search_distributors", responses=returns(OK, list[dict[str, Any]], 400)
 )
 def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
     """Find distributors of all repositories by Pulp 2's criteria."""

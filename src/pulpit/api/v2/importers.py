@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
-from pulpit.api.services import ACCEPTED, OK, QUEUED, Provided, Services, answers
+from pulpit.api.services import ACCEPTED, OK, QUEUED, Provided, Services, returns
 from pulpit.api.v2.models import V2, ImporterChanges, NewImporter
 from pulpit.clock import iso
 from pulpit.events import REPO_UPDATE
@@ -22,7 +22,7 @@ router: Final = APIRouter(prefix="/repositories/{repo_id}/importers", tags=["imp
 _CONFIG: Final = "importer_config"
 
 
-@router.get("/", operation_id="list_importers", responses=answers(OK, list[dict[str, Any]], 404))
+@router.get("/", operation_id="list_importers", responses=returns(OK, list[dict[str, Any]], 404))
 def list_importers(repo_id: str, services: Provided) -> JSONResponse:
     """List the importer, if there is one."""
     with services.database.read() as connection:
@@ -42,7 +42,7 @@ def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSON
         return _done(show(tx.connection, repo_id, None))
 
 
-@router.get("/{importer_id}/", operation_id="read_importer", responses=answers(OK, dict[str, Any], 404))
+@router.get("/{importer_id}/", operation_id="read_importer", responses=returns(OK, dict[str, Any], 404))
 def read_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
     """Show the importer."""
     with services.database.read() as connection:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters
 from pulpit.api.redaction import masked, merged
-from pulpit.api.services import CREATED, OK, Provided, Services, answers
+from pulpit.api.services import CREATED, OK, Provided, Services, returns
 from pulpit.api.v2.models import V2, ListenerChanges, ListenerDocument, NewListener
 from pulpit.errors import InvalidValue
 from pulpit.events import check_event_types
@@ -21,7 +21,7 @@ router: Final = APIRouter(prefix="/events", tags=["event listeners"])
 _CONFIG: Final = "notifier_config"
 
 
-@router.post("/", operation_id="create_listener", status_code=201, responses=answers(CREATED, ListenerDocument, 400))
+@router.post("/", operation_id="create_listener", status_code=201, responses=returns(CREATED, ListenerDocument, 400))
 def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     """Make a listener that begins with the next event to be fired."""
     event_types = check_event_types(body.event_types)
@@ -34,7 +34,7 @@ def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_listeners", responses=answers(OK, list[ListenerDocument], 400))
+@router.get("/", operation_id="list_listeners", responses=returns(OK, list[ListenerDocument], 400))
 def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> JSONResponse:
     """List the listeners, oldest first, all or page by page."""
     with services.database.read() as connection:
@@ -42,7 +42,7 @@ def list_listeners(services: Provided, limit: PageSize = None, after: PageStart 
         return JSONResponse(_documents(connection, found, services))
 
 
-@router.get("/{listener_id}/", operation_id="read_listener", responses=answers(OK, ListenerDocument, 404))
+@router.get("/{listener_id}/", operation_id="read_listener", responses=returns(OK, ListenerDocument, 404))
 def read_listener(listener_id: str, services: Provided) -> JSONResponse:
     """Show one listener."""
     with services.database.read() as connection:
@@ -50,7 +50,7 @@ def read_listener(listener_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(document)
 
 
-@router.put("/{listener_id}/", operation_id="update_listener", responses=answers(OK, ListenerDocument, 400, 404))
+@router.put("/{listener_id}/", operation_id="update_listener", responses=returns(OK, ListenerDocument, 400, 404))
 def update_listener(listener_id: str, body: ListenerChanges, services: Provided) -> JSONResponse:
     """Change the configuration key by key and the event types as a whole; the type of notifier stays."""
     with services.database.write() as tx:
@@ -66,7 +66,7 @@ def update_listener(listener_id: str, body: ListenerChanges, services: Provided)
     return JSONResponse(document)
 
 
-@router.delete("/{listener_id}/", operation_id="delete_listener", responses=answers(OK, None, 404))
+@router.delete("/{listener_id}/", operation_id="delete_listener", responses=returns(OK, None, 404))
 def delete_listener(listener_id: str, services: Provided) -> JSONResponse:
     """Delete a listener with its dead letters."""
     with services.database.write() as tx:

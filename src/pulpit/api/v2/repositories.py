@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, answers, queued
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, queued, returns
 from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
 from pulpit.api.v2.models import (
@@ -61,7 +61,7 @@ Asked = Annotated[Parts, Depends(_asked_parts)]
 
 
 @router.post(
-    "/", operation_id="create_repository", status_code=201, responses=answers(CREATED, RepositoryDocument, 400, 409)
+    "/", operation_id="create_repository", status_code=201, responses=returns(CREATED, RepositoryDocument, 400, 409)
 )
 def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
@@ -87,14 +87,14 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_repositories", responses=answers(OK, list[RepositoryDocument], 400))
+@router.get("/", operation_id="list_repositories", responses=returns(OK, list[RepositoryDocument], 400))
 def list_repositories(services: Provided, parts: Asked) -> JSONResponse:
     """List all repositories by id."""
     with services.database.read() as connection:
         return JSONResponse(show(connection, parts=parts))
 
 
-@router.post("/search/", operation_id="search_repositories", responses=answers(OK, list[RepositoryDocument], 400))
+@router.post("/search/", operation_id="search_repositories", responses=returns(OK, list[RepositoryDocument], 400))
 def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     """Find repositories by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -105,7 +105,7 @@ def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, always) for document in found])
 
 
-@router.get("/{repo_id}/", operation_id="read_repository", responses=answers(OK, RepositoryDocument, 400, 404))
+@router.get("/{repo_id}/", operation_id="read_repository", responses=returns(OK, RepositoryDocument, 400, 404))
 def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONResponse:
     """Show one repository."""
     with services.database.read() as connection:
@@ -114,7 +114,7 @@ def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONRespo
 
 
 @router.put(
-    "/{repo_id}/", operation_id="update_repository", responses=answers(OK, RepositoryDocument, 400, 404) | QUEUED
+    "/{repo_id}/", operation_id="update_repository", responses=returns(OK, RepositoryDocument, 400, 404) | QUEUED
 )
 def update_repository(repo_id: str, body: RepositoryChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change a repository and its importer at once, its distributors by a task each."""

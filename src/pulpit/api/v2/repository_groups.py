@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
-from pulpit.api.services import CREATED, OK, Provided, answers
+from pulpit.api.services import CREATED, OK, Provided, returns
 from pulpit.api.v2.models import (
     V2,
     GroupChanges,
@@ -35,7 +35,7 @@ _NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each reposi
     "/",
     operation_id="create_repository_group",
     status_code=201,
-    responses=answers(CREATED, RepositoryGroupDocument, 400, 404, 409),
+    responses=returns(CREATED, RepositoryGroupDocument, 400, 404, 409),
 )
 def create_group(body: NewGroup, services: Provided) -> JSONResponse:
     """Make a group, of some repositories or none."""
@@ -55,14 +55,14 @@ def create_group(body: NewGroup, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_repository_groups", responses=answers(OK, list[RepositoryGroupDocument]))
+@router.get("/", operation_id="list_repository_groups", responses=returns(OK, list[RepositoryGroupDocument]))
 def list_groups(services: Provided) -> JSONResponse:
     """List all groups by id."""
     with services.database.read() as connection:
         return JSONResponse([_document(group) for group in repository_groups.every(connection)])
 
 
-@router.post("/search/", operation_id="search_repository_groups", responses=answers(OK, list[dict[str, Any]], 400))
+@router.post("/search/", operation_id="search_repository_groups", responses=returns(OK, list[dict[str, Any]], 400))
 def search_groups(body: SearchBody, services: Provided) -> JSONResponse:
     """Find groups by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -71,7 +71,7 @@ def search_groups(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
 
 
-@router.get("/{group_id}/", operation_id="read_repository_group", responses=answers(OK, RepositoryGroupDocument, 404))
+@router.get("/{group_id}/", operation_id="read_repository_group", responses=returns(OK, RepositoryGroupDocument, 404))
 def read_group(group_id: str, services: Provided) -> JSONResponse:
     """Show one group."""
     with services.database.read() as connection:
@@ -79,7 +79,7 @@ def read_group(group_id: str, services: Provided) -> JSONResponse:
 
 
 @router.put(
-    "/{group_id}/", operation_id="update_repository_group", responses=answers(OK, RepositoryGroupDocument, 400, 404)
+    "/{group_id}/", operation_id="update_repository_group", responses=returns(OK, RepositoryGroupDocument, 400, 404)
 )
 def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
     """Change name, description and notes; notes merge, and null deletes one."""
@@ -92,7 +92,7 @@ def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONR
         return JSONResponse(_document(repository_groups.change(tx, group_id, **columns)))
 
 
-@router.delete("/{group_id}/", operation_id="delete_repository_group", responses=answers(OK, None, 404))
+@router.delete("/{group_id}/", operation_id="delete_repository_group", responses=returns(OK, None, 404))
 def delete_group(group_id: str, services: Provided) -> JSONResponse:
     """Delete a group; its repositories stay."""
     with services.database.write() as tx:
@@ -103,7 +103,7 @@ def delete_group(group_id: str, services: Provided) -> JSONResponse:
 @router.post(
     "/{group_id}/actions/associate/",
     operation_id="add_repositories_to_group",
-    responses=answers(OK, list[str], 400, 404),
+    responses=returns(OK, list[str], 400, 404),
 )
 def associate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
     """Put the repositories that match into the group, and list those that are in it then."""
@@ -117,7 +117,7 @@ def associate(group_id: str, body: SearchBody, services: Provided) -> JSONRespon
 @router.post(
     "/{group_id}/actions/unassociate/",
     operation_id="remove_repositories_from_group",
-    responses=answers(OK, list[str], 400, 404),
+    responses=returns(OK, list[str], 400, 404),
 )
 def unassociate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
     """Take the repositories that match out of the group, and list those that are in it still."""
@@ -131,7 +131,7 @@ def unassociate(group_id: str, body: SearchBody, services: Provided) -> JSONResp
 @router.get(
     "/{group_id}/distributors/",
     operation_id="list_group_distributors",
-    responses=answers(OK, list[dict[str, Any]], 404),
+    responses=returns(OK, list[dict[str, Any]], 404),
 )
 def list_distributors(group_id: str, services: Provided) -> JSONResponse:
     """List the distributors of a group, of which there are none."""
@@ -141,7 +141,7 @@ def list_distributors(group_id: str, services: Provided) -> JSONResponse:
 
 
 @router.post(
-    "/{group_id}/distributors/", operation_id="create_group_distributor", responses=answers(CREATED, None, 400, 404)
+    "/{group_id}/distributors/", operation_id="create_group_distributor", responses=returns(CREATED, None, 400, 404)
 )
 def create_distributor(group_id: str, body: NewGroupDistributor, services: Provided) -> JSONResponse:
     """Refuse a distributor: no type of them is installed."""
@@ -153,17 +153,17 @@ def create_distributor(group_id: str, body: NewGroupDistributor, services: Provi
 @router.get(
     "/{group_id}/distributors/{distributor_id}/",
     operation_id="read_group_distributor",
-    responses=answers(OK, None, 404),
+    responses=returns(OK, None, 404),
 )
 @router.put(
     "/{group_id}/distributors/{distributor_id}/",
     operation_id="update_group_distributor",
-    responses=answers(OK, None, 404),
+    responses=returns(OK, None, 404),
 )
 @router.delete(
     "/{group_id}/distributors/{distributor_id}/",
     operation_id="delete_group_distributor",
-    responses=answers(OK, None, 404),
+    responses=returns(OK, None, 404),
 )
 def read_distributor(group_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Say that a group has no such distributor."""
@@ -173,7 +173,7 @@ def read_distributor(group_id: str, distributor_id: str, services: Provided) -> 
 
 
 @router.post(
-    "/{group_id}/actions/publish/", operation_id="publish_repository_group", responses=answers(OK, None, 400, 404)
+    "/{group_id}/actions/publish/", operation_id="publish_repository_group", responses=returns(OK, None, 400, 404)
 )
 def publish(group_id: str, body: PublishOrder, services: Provided) -> JSONResponse:
     """Say that a group has no such distributor."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from pulpit import intervals
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
-from pulpit.api.services import CREATED, OK, Asking, Provided, Services, answers
+from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, NewSchedule, ScheduleChanges, ScheduleDocument
 from pulpit.clock import iso
@@ -42,21 +42,21 @@ class _Schedules:
         """The routes, below the name of the plugins in a URL."""
         action = self._action
         made = APIRouter(prefix=f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}")
-        made.get("/", operation_id=f"list_{action}_schedules", responses=answers(OK, list[ScheduleDocument], 404))(
+        made.get("/", operation_id=f"list_{action}_schedules", responses=returns(OK, list[ScheduleDocument], 404))(
             self.list_all
         )
         made.post(
             "/",
             operation_id=f"create_{action}_schedule",
             status_code=CREATED,
-            responses=answers(CREATED, ScheduleDocument, 400, 404),
+            responses=returns(CREATED, ScheduleDocument, 400, 404),
         )(self.create)
-        one = "/{schedule_id}/"
-        made.get(one, operation_id=f"read_{action}_schedule", responses=answers(OK, ScheduleDocument, 404))(self.read)
-        made.put(one, operation_id=f"update_{action}_schedule", responses=answers(OK, ScheduleDocument, 400, 404))(
+        path = "/{schedule_id}/"
+        made.get(path, operation_id=f"read_{action}_schedule", responses=returns(OK, ScheduleDocument, 404))(self.read)
+        made.put(path, operation_id=f"update_{action}_schedule", responses=returns(OK, ScheduleDocument, 400, 404))(
             self.update
         )
-        made.delete(one, operation_id=f"delete_{action}_schedule", responses=answers(OK, None, 404))(self.delete)
+        made.delete(path, operation_id=f"delete_{action}_schedule", responses=returns(OK, None, 404))(self.delete)
         return made
 
     def list_all(self, repo_id: str, plugin_id: str, services: Provided) -> JSONResponse:
@@ -64,7 +64,7 @@ class _Schedules:
         with services.database.read() as connection:
             self._find(connection, repo_id, plugin_id)
             found = schedules.of_plugin(connection, repo_id, self._action, plugin_id)
-        return JSONResponse([_document(one) for one in found])
+        return JSONResponse([_document(schedule) for schedule in found])
 
     def create(self, repo_id: str, plugin_id: str, body: NewSchedule, services: Provided, user: Asking) -> JSONResponse:
         """Make a schedule; without a start, or with one that is over, it runs for the first time at once."""

@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from pulpit import __version__
-from pulpit.api.monitoring import database_answers
-from pulpit.api.services import OK, Provided, Services, answers
+from pulpit.api.monitoring import database_is_up
+from pulpit.api.services import OK, Provided, Services, returns
 from pulpit.api.v2.models import V2, StatusDocument
 from pulpit.clock import iso
 from pulpit.errors import MissingResource
@@ -30,7 +30,7 @@ async def read_status(services: Provided) -> JSONResponse:
     document = {
         "api_version": "2",
         "versions": {"platform_version": PLATFORM_VERSION, "pulpit_version": __version__},
-        "database_connection": {"connected": await run_in_threadpool(database_answers, services)},
+        "database_connection": {"connected": await run_in_threadpool(database_is_up, services)},
         "messaging_connection": {"connected": await services.reach_messaging()},
         "known_workers": workers,
     }
@@ -40,8 +40,8 @@ async def read_status(services: Provided) -> JSONResponse:
 _types: Final = APIRouter(tags=["plug-ins"])
 
 Document = dict[str, Any]
-_LIST: Final = answers(OK, list[Document])
-_ONE: Final = answers(OK, Document, 404)
+_LIST: Final = returns(OK, list[Document])
+_ONE: Final = returns(OK, Document, 404)
 
 
 @_types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
@@ -97,17 +97,17 @@ def _type(type_id: str) -> Document:
 
 def _importers(services: Services) -> dict[str, Document]:
     return {
-        type_id: _plugin("importers", type_id, one.unit_type_ids)
-        for type_id, one in sorted(services.content_types.items())
-        if type_id == one.importer_type_id
+        type_id: _plugin("importers", type_id, content_type.unit_type_ids)
+        for type_id, content_type in sorted(services.content_types.items())
+        if type_id == content_type.importer_type_id
     }
 
 
 def _distributors(services: Services) -> dict[str, Document]:
     return {
-        type_id: _plugin("distributors", type_id, one.unit_type_ids)
-        for type_id, one in sorted(services.content_types.items())
-        if type_id in one.distributor_type_ids
+        type_id: _plugin("distributors", type_id, content_type.unit_type_ids)
+        for type_id, content_type in sorted(services.content_types.items())
+        if type_id in content_type.distributor_type_ids
     }
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria, words
 from pulpit.api.redaction import checked_override
-from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
 from pulpit.content import access
 from pulpit.errors import InvalidValue, PulpitError, UnsupportedValue
@@ -71,7 +71,7 @@ class PurgeWithoutState(PulpitError):
     code = "PLP1012"
 
 
-@_tasks.post("/search/", operation_id="search_tasks", responses=answers(OK, list[TaskReport], 400))
+@_tasks.post("/search/", operation_id="search_tasks", responses=returns(OK, list[TaskReport], 400))
 def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -83,21 +83,21 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
-@_tasks.get("/", operation_id="list_tasks", responses=answers(OK, list[TaskReport], 400))
+@_tasks.get("/", operation_id="list_tasks", responses=returns(OK, list[TaskReport], 400))
 def list_tasks(services: Provided, tag: Tags = None) -> JSONResponse:
     """List the tasks that have all of the tags, oldest first."""
     with services.database.read() as connection:
         return JSONResponse([_listed(task) for task in tasks.search(connection, tags=tag or ())])
 
 
-@_tasks.get("/{task_id}/", operation_id="read_task", responses=answers(OK, TaskReport, 404))
+@_tasks.get("/{task_id}/", operation_id="read_task", responses=returns(OK, TaskReport, 404))
 def read_task(task_id: str, services: Provided) -> JSONResponse:
     """Show one task with its progress."""
     with services.database.read() as connection:
         return JSONResponse(task_report(tasks.get(connection, task_id)))
 
 
-@_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=answers(OK, None, 404))
+@_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=returns(OK, None, 404))
 def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     """Cancel a task, not those that it spawned; one that has ended stays as it is."""
     with services.database.write() as tx:
@@ -105,7 +105,7 @@ def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_tasks.delete("/", operation_id="purge_tasks", status_code=204, responses=answers(NO_CONTENT, None, 400, 403))
+@_tasks.delete("/", operation_id="purge_tasks", status_code=204, responses=returns(NO_CONTENT, None, 400, 403))
 def purge_tasks(services: Provided, state: Annotated[list[str] | None, Query()] = None) -> Response:
     """Delete the ended tasks of the given states."""
     if not state:
@@ -194,7 +194,7 @@ def _history_filter(
 HistoryFilter = Annotated[_HistoryFilter, Depends(_history_filter)]
 
 
-@_history.get("/sync/", operation_id="list_syncs", responses=answers(OK, list[dict[str, Any]], 400, 404))
+@_history.get("/sync/", operation_id="list_syncs", responses=returns(OK, list[dict[str, Any]], 400, 404))
 def list_syncs(repo_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
     """List the syncs of a repository."""
     with services.database.read() as connection:
@@ -204,7 +204,7 @@ def list_syncs(repo_id: str, services: Provided, wanted: HistoryFilter) -> JSONR
 
 
 @_history.get(
-    "/publish/{distributor_id}/", operation_id="list_publishes", responses=answers(OK, list[dict[str, Any]], 400, 404)
+    "/publish/{distributor_id}/", operation_id="list_publishes", responses=returns(OK, list[dict[str, Any]], 400, 404)
 )
 def list_publishes(repo_id: str, distributor_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
     """List the publishes of a repository by one distributor."""

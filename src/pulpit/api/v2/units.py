@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
-from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, UnitDocument, UnitSearchBody
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource, UnsupportedValue
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 _of_repository: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["units"])
 
 
-@_of_repository.post("/search/units/", operation_id="search_units", responses=answers(OK, list[UnitDocument], 400, 404))
+@_of_repository.post("/search/units/", operation_id="search_units", responses=returns(OK, list[UnitDocument], 400, 404))
 def search_units(repo_id: str, body: UnitSearchBody, services: Provided) -> JSONResponse:
     """Find units by Pulp 2's criteria, which judge the unit and its association separately."""
     wanted = parse(body.criteria)
@@ -69,7 +69,7 @@ _of_type: Final = APIRouter(prefix="/content/units/{type_id}", tags=["units"])
 _ALWAYS_OF_TYPE: Final = ("_id", "_content_type_id", "_href", "repository_memberships")
 
 
-@_of_type.get("/", operation_id="list_content_units", responses=answers(OK, list[Document], 404))
+@_of_type.get("/", operation_id="list_content_units", responses=returns(OK, list[Document], 404))
 def list_units(type_id: str, services: Provided) -> JSONResponse:
     """List the units of a type by id."""
     _check_type(type_id, services)
@@ -77,7 +77,7 @@ def list_units(type_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_with_repositories(connection, map(_content_document, units.of_type(connection, type_id))))
 
 
-@_of_type.post("/search/", operation_id="search_content_units", responses=answers(OK, list[Document], 400, 404))
+@_of_type.post("/search/", operation_id="search_content_units", responses=returns(OK, list[Document], 400, 404))
 def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provided) -> JSONResponse:
     """Find units of a type by Pulp 2's criteria."""
     _check_type(type_id, services)
@@ -91,7 +91,7 @@ def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provid
     return JSONResponse([wanted.trimmed(document, _ALWAYS_OF_TYPE) for document in found])
 
 
-@_of_type.get("/{unit_id}/", operation_id="read_content_unit", responses=answers(OK, Document, 404))
+@_of_type.get("/{unit_id}/", operation_id="read_content_unit", responses=returns(OK, Document, 404))
 def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show one unit."""
     _check_type(type_id, services)
@@ -100,7 +100,7 @@ def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_with_repositories(connection, [_content_document(found)])[0])
 
 
-@_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=answers(OK, Document, 404))
+@_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=returns(OK, Document, 404))
 def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show what users noted about a unit."""
     with services.database.read() as connection:
@@ -108,7 +108,7 @@ def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONRe
 
 
 @_of_type.put(
-    "/{unit_id}/pulp_user_metadata/", operation_id="write_user_metadata", responses=answers(OK, None, 400, 404)
+    "/{unit_id}/pulp_user_metadata/", operation_id="write_user_metadata", responses=returns(OK, None, 400, 404)
 )
 def write_user_metadata(type_id: str, unit_id: str, body: dict[str, Any], services: Provided) -> JSONResponse:
     """Note something about a unit, in place of what was noted before; the unit itself does not change."""
@@ -135,7 +135,7 @@ def _with_repositories(connection: Connection, found: Iterable[Document]) -> lis
 _orphans_router: Final = APIRouter(prefix="/content/orphans", tags=["orphans"])
 
 
-@_orphans_router.get("/", operation_id="count_orphans", responses=answers(OK, dict[str, Counted]))
+@_orphans_router.get("/", operation_id="count_orphans", responses=returns(OK, dict[str, Counted]))
 def count_orphans(services: Provided) -> JSONResponse:
     """Count the orphans of every type there is, also those of which there are none."""
     with services.database.read() as connection:
@@ -144,7 +144,7 @@ def count_orphans(services: Provided) -> JSONResponse:
     return JSONResponse({name: {"count": counts.get(name, 0), "_href": _href(name)} for name in shown})
 
 
-@_orphans_router.get("/{type_id}/", operation_id="list_orphans", responses=answers(OK, list[dict[str, Any]], 404))
+@_orphans_router.get("/{type_id}/", operation_id="list_orphans", responses=returns(OK, list[dict[str, Any]], 404))
 def list_orphans(type_id: str, services: Provided) -> JSONResponse:
     """List the orphans of one type by what makes each itself."""
     _check_type(type_id, services)
@@ -152,7 +152,7 @@ def list_orphans(type_id: str, services: Provided) -> JSONResponse:
         return JSONResponse([_orphan(type_id, *found) for found in units.orphan_keys(connection, type_id)])
 
 
-@_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=answers(OK, dict[str, Any], 404))
+@_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=returns(OK, dict[str, Any], 404))
 def read_orphan(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show one orphan."""
     with services.database.read() as connection:

@@ -21,7 +21,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, answers, queued
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
 from pulpit.clock import Clock
 from pulpit.errors import (
@@ -176,7 +176,7 @@ _LONGEST_OFFSET: Final = 18
 
 
 @router.post(
-    "/content/uploads/", operation_id="begin_upload", status_code=201, responses=answers(CREATED, UploadStarted, 409)
+    "/content/uploads/", operation_id="begin_upload", status_code=201, responses=returns(CREATED, UploadStarted, 409)
 )
 def begin_upload(services: Provided) -> JSONResponse:
     """Begin an upload."""
@@ -184,13 +184,13 @@ def begin_upload(services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/content/uploads/", operation_id="list_uploads", responses=answers(OK, UploadIds))
+@router.get("/content/uploads/", operation_id="list_uploads", responses=returns(OK, UploadIds))
 def list_uploads(services: Provided) -> JSONResponse:
     """List the ids of all uploads."""
     return JSONResponse({"upload_ids": _uploads(services).ids()})
 
 
-@router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=answers(OK, UploadDocument, 404))
+@router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=returns(OK, UploadDocument, 404))
 def read_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Tell how many bytes have come, so that a broken upload can be resumed from there."""
     return JSONResponse(_reference(upload_id) | {"size": _uploads(services).size(upload_id)})
@@ -199,7 +199,7 @@ def read_upload(upload_id: str, services: Provided) -> JSONResponse:
 @router.put(
     "/content/uploads/{upload_id}/{offset}/",
     operation_id="write_upload",
-    responses=answers(OK, None, 400, 404, 409, 413, 507),
+    responses=returns(OK, None, 400, 404, 409, 413, 507),
     openapi_extra={
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -212,7 +212,7 @@ async def write_upload(upload_id: str, offset: str, request: Request, services: 
     return JSONResponse(None)
 
 
-@router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=answers(OK, None, 404))
+@router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=returns(OK, None, 404))
 def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Delete an upload; an import that is queued goes on."""
     _uploads(services).remove(upload_id)

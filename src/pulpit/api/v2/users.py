@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from pulpit.api import criteria
 from pulpit.api.auth.login import ADMIN, READER, ROLES
-from pulpit.api.services import CREATED, OK, Asking, Provided, Services, answers
+from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.models import (
     V2,
     LoginDocument,
@@ -30,7 +30,7 @@ from pulpit.store.users import User, check_administrated
 _login: Final = APIRouter(prefix="/actions", tags=["login"])
 
 
-@_login.post("/login/", operation_id="log_in", responses=answers(OK, LoginDocument))
+@_login.post("/login/", operation_id="log_in", responses=returns(OK, LoginDocument))
 def log_in(services: Provided, user: Asking) -> JSONResponse:
     """Make a key and a client certificate for the user who asks; over HTTPS they do instead of a password."""
     key, certificate = services.certificates.issue(user)
@@ -47,7 +47,7 @@ _LONGEST_NAME: Final = 1000
 _ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
-@_users.post("/", operation_id="create_user", status_code=201, responses=answers(CREATED, UserDocument, 400, 409))
+@_users.post("/", operation_id="create_user", status_code=201, responses=returns(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
     """Make a user, a reader unless another role is given."""
     if len(body.login) > _LONGEST_LOGIN:
@@ -61,14 +61,14 @@ def create_user(body: NewUser, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@_users.get("/", operation_id="list_users", responses=answers(OK, list[UserDocument]))
+@_users.get("/", operation_id="list_users", responses=returns(OK, list[UserDocument]))
 def list_users(services: Provided) -> JSONResponse:
     """List all users by login."""
     with services.database.read() as connection:
         return JSONResponse([user_document(user) for user in users.every(connection)])
 
 
-@_users.post("/search/", operation_id="search_users", responses=answers(OK, list[dict[str, Any]], 400))
+@_users.post("/search/", operation_id="search_users", responses=returns(OK, list[dict[str, Any]], 400))
 def search_users(body: SearchBody, services: Provided) -> JSONResponse:
     """Find users by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -77,14 +77,14 @@ def search_users(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
 
 
-@_users.get("/{login}/", operation_id="read_user", responses=answers(OK, UserDocument, 404))
+@_users.get("/{login}/", operation_id="read_user", responses=returns(OK, UserDocument, 404))
 def read_user(login: str, services: Provided) -> JSONResponse:
     """Show one user."""
     with services.database.read() as connection:
         return JSONResponse(user_document(users.get(connection, login)))
 
 
-@_users.put("/{login}/", operation_id="update_user", responses=answers(OK, UserDocument, 400, 404))
+@_users.put("/{login}/", operation_id="update_user", responses=returns(OK, UserDocument, 400, 404))
 def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change name, password or role; whoever is logged in with the old password is not any more."""
     columns = _checked(body.delta)
@@ -96,7 +96,7 @@ def update_user(login: str, body: UserChanges, services: Provided, user: Asking)
     return JSONResponse(user_document(changed))
 
 
-@_users.delete("/{login}/", operation_id="delete_user", responses=answers(OK, None, 400, 404))
+@_users.delete("/{login}/", operation_id="delete_user", responses=returns(OK, None, 400, 404))
 def delete_user(login: str, services: Provided) -> JSONResponse:
     """Delete a user, but never the last administrator."""
     with services.database.write() as tx:
@@ -161,14 +161,14 @@ _FIXED_PERMISSIONS: Final = (
 _OPERATIONS: Final = {ADMIN: ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"], READER: ["READ"]}
 
 
-@_roles.get("/roles/", operation_id="list_roles", responses=answers(OK, list[dict[str, Any]]))
+@_roles.get("/roles/", operation_id="list_roles", responses=returns(OK, list[dict[str, Any]]))
 def list_roles(services: Provided) -> JSONResponse:
     """List the roles."""
     with services.database.read() as connection:
         return JSONResponse([_role(users.every(connection))])
 
 
-@_roles.get("/roles/{role_id}/", operation_id="read_role", responses=answers(OK, dict[str, Any], 404))
+@_roles.get("/roles/{role_id}/", operation_id="read_role", responses=returns(OK, dict[str, Any], 404))
 def read_role(role_id: str, services: Provided) -> JSONResponse:
     """Show one role."""
     _check_role(role_id)
@@ -176,7 +176,7 @@ def read_role(role_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_role(users.every(connection)))
 
 
-@_roles.get("/roles/{role_id}/users/", operation_id="list_role_members", responses=answers(OK, list[str], 404))
+@_roles.get("/roles/{role_id}/users/", operation_id="list_role_members", responses=returns(OK, list[str], 404))
 def list_members(role_id: str, services: Provided) -> JSONResponse:
     """List the logins of those who have a role."""
     _check_role(role_id)
@@ -184,7 +184,7 @@ def list_members(role_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_role(users.every(connection))["users"])
 
 
-@_roles.post("/roles/{role_id}/users/", operation_id="add_role_member", responses=answers(OK, None, 400, 404))
+@_roles.post("/roles/{role_id}/users/", operation_id="add_role_member", responses=returns(OK, None, 400, 404))
 def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONResponse:
     """Give a user a role."""
     _check_role(role_id)
@@ -193,7 +193,7 @@ def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONRespon
     return JSONResponse(None)
 
 
-@_roles.delete("/roles/{role_id}/users/{login}/", operation_id="remove_role_member", responses=answers(OK, None, 404))
+@_roles.delete("/roles/{role_id}/users/{login}/", operation_id="remove_role_member", responses=returns(OK, None, 404))
 def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     """Take a role from a user, but never from the last administrator."""
     _check_role(role_id)
@@ -203,7 +203,7 @@ def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.post("/roles/", operation_id="create_role", responses=answers(OK, None, 400, 409))
+@_roles.post("/roles/", operation_id="create_role", responses=returns(OK, None, 400, 409))
 def create_role(body: NewRole) -> JSONResponse:
     """Refuse a further role."""
     if body.role_id == SUPER_USERS:
@@ -211,15 +211,15 @@ def create_role(body: NewRole) -> JSONResponse:
     raise InvalidValue("role_id", _FIXED_ROLES)
 
 
-@_roles.put("/roles/{role_id}/", operation_id="update_role", responses=answers(OK, None, 400, 404))
-@_roles.delete("/roles/{role_id}/", operation_id="delete_role", responses=answers(OK, None, 400, 404))
+@_roles.put("/roles/{role_id}/", operation_id="update_role", responses=returns(OK, None, 400, 404))
+@_roles.delete("/roles/{role_id}/", operation_id="delete_role", responses=returns(OK, None, 400, 404))
 def change_role(role_id: str) -> JSONResponse:
     """Refuse to change or delete the role."""
     _check_role(role_id)
     raise InvalidValue("role_id", _FIXED_ROLES)
 
 
-@_roles.post("/permissions/actions/grant_to_user/", operation_id="grant_to_user", responses=answers(OK, None, 400, 404))
+@_roles.post("/permissions/actions/grant_to_user/", operation_id="grant_to_user", responses=returns(OK, None, 400, 404))
 def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     """Take note of what the user may do already; refuse what follows from no role of the user."""
     if set(body.operations) - set(_operations_of(body.login, services)):
@@ -228,7 +228,7 @@ def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
 
 
 @_roles.post(
-    "/permissions/actions/revoke_from_user/", operation_id="revoke_from_user", responses=answers(OK, None, 400, 404)
+    "/permissions/actions/revoke_from_user/", operation_id="revoke_from_user", responses=returns(OK, None, 400, 404)
 )
 def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     """Take note of what the user may not do anyway; refuse what follows from the user's role."""
@@ -237,7 +237,7 @@ def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONRespons
     return JSONResponse(None)
 
 
-@_roles.post("/permissions/actions/grant_to_role/", operation_id="grant_to_role", responses=answers(OK, None, 400, 404))
+@_roles.post("/permissions/actions/grant_to_role/", operation_id="grant_to_role", responses=returns(OK, None, 400, 404))
 def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
     """Take note: those with the role may do everything already."""
     _check_role(body.role_id)
@@ -247,7 +247,7 @@ def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
 
 
 @_roles.post(
-    "/permissions/actions/revoke_from_role/", operation_id="revoke_from_role", responses=answers(OK, None, 400, 404)
+    "/permissions/actions/revoke_from_role/", operation_id="revoke_from_role", responses=returns(OK, None, 400, 404)
 )
 def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
     """Refuse: those with the role may do everything."""
@@ -257,7 +257,7 @@ def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.get("/permissions/", operation_id="list_permissions", responses=answers(OK, list[dict[str, Any]]))
+@_roles.get("/permissions/", operation_id="list_permissions", responses=returns(OK, list[dict[str, Any]]))
 def list_permissions(services: Provided, resource: str = _EVERYTHING) -> JSONResponse:
     """Tell what each user may do with a resource, which is the same for all resources."""
     with services.database.read() as connection:
