@@ -97,3 +97,9 @@ def test_every_room_is_described() -> None:
         if not path.name.startswith("_") and path.name != "py.typed"
     }
     assert {room for room in rooms if f"`{room}`" not in page} == set()
+
+
+def test_the_tests_that_hold_the_rules_are_there() -> None:
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
+    assert named
+    assert [path for path in named if not (CHECKOUT / path).exists()] == []

@@ -162,6 +162,18 @@ def test_a_published_tree_that_is_not_whole_is_found_and_laid_out_again(
     assert here.published("zoo") == before
 
 
+@pytest.mark.parametrize("harm", [lose_inventory, spoil_inventory])
+def test_a_tree_from_before_inventories_is_healed_at_once(here: Mirror, harm: Callable[[Mirror], None]) -> None:
+    """C14: after an upgrade nothing is told for ever; what is served is what it was."""
+    before = here.published("zoo")
+    harm(here)
+
+    assert rules([one for one in look(here) if one.stands]) == ["trees.file"]
+    assert all(one.repaired for one in look(here, repair=True))
+    assert look(here, deep=True) == []
+    assert here.published("zoo") == before
+
+
 def test_a_path_that_leads_elsewhere_is_led_back(here: Mirror) -> None:
     link = here.data_dir / "published/isos/zoo"
     link.unlink()

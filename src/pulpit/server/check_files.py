@@ -33,6 +33,9 @@ from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
 _PREFIXES: Final = [f"{number:02x}" for number in range(256)]
 _LOOKS: Final = 5
 """Times that a tree is looked at which others switch meanwhile."""
+_NO_INVENTORY: Final = "has no inventory"
+_BAD_INVENTORY: Final = "has a damaged inventory"
+_COUNT_ANEW: Final = "`--repair` writes down what is there, and the next publish lays it out anew."
 _MOST: Final = 100
 """Files of one tree that are named."""
 
@@ -227,8 +230,21 @@ def _breaches(inspection: Inspection, seen: _Seen) -> Iterator[Finding]:
         )
     for name, flaw in flaws:
         problem = f"{name or 'The whole tree'} of {distributor.repo_id} {flaw}."
-        mend = partial(invalidate_publication, inspection.context.database, distributor)
-        yield Finding(rule="trees.file", subject=place, problem=problem, remedy=PUBLISH_AGAIN, mend=mend)
+        remedy, mend = PUBLISH_AGAIN, partial(invalidate_publication, inspection.context.database, distributor)
+        if flaw in (_NO_INVENTORY, _BAD_INVENTORY):
+            remedy, mend = _COUNT_ANEW, partial(_write_inventory, inspection, distributor, root)
+        yield Finding(rule="trees.file", subject=place, problem=problem, remedy=remedy, mend=mend)
+
+
+def _write_inventory(inspection: Inspection, distributor: Distributor, root: Path) -> None:
+    """Write down what a tree holds that was published before there were inventories, or has lost its own."""
+    files = []
+    for name in _names(root):
+        with (root / name).open("rb") as file:
+            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
+        files.append(StoredFile(relative_path=name, sha256=digest, size=size))
+    inventory.write(root, files)
+    invalidate_publication(inspection.context.database, distributor)
 
 
 def _flaws(inspection: Inspection, root: Path) -> Iterator[tuple[str, str]]:
@@ -246,10 +262,10 @@ def _flaws(inspection: Inspection, root: Path) -> Iterator[tuple[str, str]]:
                 count += 1
                 yield line.relative_path, flaw
     except FileNotFoundError:
-        yield "", "has no inventory"
+        yield "", _NO_INVENTORY
         return
     except ValueError:
-        yield "", "has a damaged inventory"
+        yield "", _BAD_INVENTORY
         return
     for name in sorted(set(_names(root)) - listed)[:_MOST]:
         yield name, "was not published and is there"
