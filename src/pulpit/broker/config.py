@@ -53,7 +53,7 @@ class BrokerConfig:
         frame_max: bytes of one frame, with its eight bytes around the payload.
         heartbeat: seconds that are proposed to clients; 0 proposes none.
         handshake_timeout: seconds from connecting to being logged in.
-        failed_login_delay: seconds before a refused log-in is answered; each failure of an address doubles it.
+        failed_login_delay: seconds before a refused login is answered; each failure of an address doubles it.
         product: what clients are told under `product`. Several decide by it which extensions they use, so it names
             the dialect; `platform` and `information` say what really runs.
         shutdown_timeout: seconds that clients get to answer the goodbye.

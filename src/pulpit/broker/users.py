@@ -138,8 +138,8 @@ def _grants(path: Path, users: Iterable[str], hosts: Iterable[str]) -> Mapping[s
             raise ConfigurationError(PERMISSIONS_KEY, f"line {line} of {path} names {who!r}, who is no user.")
         if grant.host is not None and grant.host not in hosts:
             raise ConfigurationError(PERMISSIONS_KEY, f"line {line} of {path} names no virtual host: {grant.host!r}.")
-        for each in grants if who == ANY else (who,):
-            grants[each].append(grant)
+        for login in grants if who == ANY else (who,):
+            grants[login].append(grant)
     return {login: tuple(given) for login, given in grants.items()}
 
 

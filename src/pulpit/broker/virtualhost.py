@@ -35,7 +35,7 @@ class VirtualHost:
         self.store: Final = store
         self.timers: Final = timers
         self.exchanges: dict[str, Exchange] = {
-            each: Exchange(name=each, type=kind, internal=each == "amq.rabbitmq.trace") for each, kind in BUILT_IN
+            name: Exchange(name=name, type=kind, internal=name == "amq.rabbitmq.trace") for name, kind in BUILT_IN
         }
         self.default: Final = Exchange(name="", type="direct")
         self.exchanges[""] = self.default
@@ -119,7 +119,7 @@ class VirtualHost:
         )
         queues = self.route_keys(exchange, keys, message.properties.headers)
         if reason is not DeathReason.REJECTED:
-            queues = tuple(each for each in queues if not is_cycle(message, each.name))
+            queues = tuple(target for target in queues if not is_cycle(message, target.name))
         self.publish(message, queues)
 
     # -- exchanges

@@ -36,7 +36,7 @@ def broker_config(settings: Settings) -> BrokerConfig:
         host=section.host,
         port=section.port,
         data_dir=settings.data_dir / "broker",
-        users=roster(settings).read(),
+        users=user_files(settings).read(),
         virtual_hosts=_virtual_hosts(settings),
         ssl_context=_tls(settings) if section.ssl_certificate else None,
         memory_limit=section.memory_limit * MEBIBYTE,
@@ -75,9 +75,9 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
 
     `own` is how the server itself checks its broker, and is renewed with the certificate.
     """
-    people, found = roster(settings), []
-    if people.files:
-        found.append(Watched("broker users", people.files, lambda: broker.admit(_people(people, broker))))
+    files, found = user_files(settings), []
+    if files.files:
+        found.append(Watched("broker users", files.files, lambda: broker.admit(_users(files, broker))))
     if broker.config.ssl_context is not None:
         pair, context = _certificate(settings), broker.config.ssl_context
 
@@ -90,10 +90,10 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
     return found
 
 
-def _people(people: UserFiles, broker: Broker) -> Mapping[str, User]:
+def _users(files: UserFiles, broker: Broker) -> Mapping[str, User]:
     """The users of the files, and the server's own."""
     own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
-    return {**people.read(), **own}
+    return {**files.read(), **own}
 
 
 def run_broker(settings: Settings) -> None:
@@ -110,7 +110,7 @@ def run_broker(settings: Settings) -> None:
         runner.run(run(broker_config(settings), lambda broker: watched(settings, broker)))
 
 
-def roster(settings: Settings) -> UserFiles:
+def user_files(settings: Settings) -> UserFiles:
     """The files that say who may log in and what they may do."""
     section = settings.broker
     return UserFiles(

@@ -14,7 +14,7 @@ from pulpit.net.passwords import Password, hash_password
 SECRET = "hunter2"
 
 
-def roster(folder: Path, users: str | None = None, permissions: str | None = None) -> UserFiles:
+def user_files(folder: Path, users: str | None = None, permissions: str | None = None) -> UserFiles:
     files = {"users_file": users, "permissions_file": permissions}
     paths = {name: folder / name for name, text in files.items() if text is not None}
     for name, path in paths.items():
@@ -28,22 +28,24 @@ def test_without_files_there_is_the_guest_of_this_machine() -> None:
 
 
 def test_users_have_all_rights_until_a_file_says_otherwise(tmp_path: Path) -> None:
-    users = roster(tmp_path, f"# people\n\nann:{SECRET}\n  bob:with:colon \n").read()
+    users = user_files(tmp_path, f"# people\n\nann:{SECRET}\n  bob:with:colon \n").read()
     assert users == {"ann": User(password=Password(SECRET)), "bob": User(password=Password("with:colon"))}
-    users = roster(tmp_path, f"ann:{SECRET}\nbob:x\n", "# who\nann read,write queue a.* vhost=blue key=k.#\n").read()
+    users = user_files(
+        tmp_path, f"ann:{SECRET}\nbob:x\n", "# who\nann read,write queue a.* vhost=blue key=k.#\n"
+    ).read()
     grant = Grant(operations=frozenset({READ, WRITE}), kinds=frozenset({QUEUE}), name="a.*", key="k.#", host="blue")
     assert users["ann"].grants == (grant,)
     assert users["bob"].grants == ()
 
 
 def test_a_star_is_everybody_and_quotes_hold_blanks(tmp_path: Path) -> None:
-    users = roster(tmp_path, "ann:x\nthe builder:y\n", "* all * 'my queue'\n'the builder' read * *\n").read()
+    users = user_files(tmp_path, "ann:x\nthe builder:y\n", "* all * 'my queue'\n'the builder' read * *\n").read()
     assert users["ann"].grants == (Grant(operations=OPERATIONS, name="my queue"),)
     assert users["the builder"].grants == (Grant(name="my queue"), Grant(operations=frozenset({READ})))
 
 
 def test_guest_may_be_limited_too(tmp_path: Path) -> None:
-    assert roster(tmp_path, None, "guest read * *\n").read()["guest"].grants
+    assert user_files(tmp_path, None, "guest read * *\n").read()["guest"].grants
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_guest_may_be_limited_too(tmp_path: Path) -> None:
 )
 def test_a_wrong_user_is_refused_by_the_number_of_the_line_alone(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"users_file: line 3 of .*{words}") as refused:
-        roster(tmp_path, f"first:x\n\n{line}\n").read()
+        user_files(tmp_path, f"first:x\n\n{line}\n").read()
     assert SECRET not in str(refused.value)
 
 
@@ -83,12 +85,12 @@ def test_a_wrong_user_is_refused_by_the_number_of_the_line_alone(tmp_path: Path,
 )
 def test_a_wrong_permission_is_refused_in_a_sentence(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=f"permissions_file: line 2 of .*{words}") as refused:
-        roster(tmp_path, f"ann:{SECRET}\n", f"* read * *\n{line}\n").read()
+        user_files(tmp_path, f"ann:{SECRET}\n", f"* read * *\n{line}\n").read()
     assert "\n" not in str(refused.value)
 
 
 def test_files_that_others_can_open_are_refused(tmp_path: Path) -> None:
-    people = roster(tmp_path, f"ann:{SECRET}\n", "ann all * *\n")
+    people = user_files(tmp_path, f"ann:{SECRET}\n", "ann all * *\n")
     (tmp_path / "permissions_file").chmod(0o644)
     assert people.read()
     (tmp_path / "permissions_file").chmod(0o664)
@@ -104,11 +106,11 @@ def test_files_that_others_can_open_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         people.read()
     with pytest.raises(ConfigurationError, match="there is no user"):
-        roster(tmp_path, "# nobody\n").read()
+        user_files(tmp_path, "# nobody\n").read()
 
 
 def test_the_hash_that_the_command_makes_is_taken(tmp_path: Path) -> None:
-    users = roster(tmp_path, f"ann:{hash_password(SECRET)}\n").read()
+    users = user_files(tmp_path, f"ann:{hash_password(SECRET)}\n").read()
     assert users["ann"].password.fits(SECRET)
     assert not users["ann"].password.fits("wrong")
 
@@ -116,7 +118,9 @@ def test_the_hash_that_the_command_makes_is_taken(tmp_path: Path) -> None:
 def test_the_example_of_the_documentation_does_what_it_says(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "broker.md").read_text()
     example = next(block for block in page.split("```")[1::2] if "# who" in block)
-    people = roster(tmp_path, "".join(f"{name}:x\n" for name in ("ci", "release", "scanner", "ann", "admin")), example)
+    people = user_files(
+        tmp_path, "".join(f"{name}:x\n" for name in ("ci", "release", "scanner", "ann", "admin")), example
+    )
     users = people.read()
 
     def may(login: str, *asked: str, host: str = "/") -> bool:
