@@ -255,11 +255,14 @@ def _parse(url: str) -> URL:
     """Read a database's URL; what cannot be read is not repeated, for it may hold a password."""
     try:
         parsed = make_url(url)
+        is_usable = "@" not in (parsed.host or "")  # which would be a piece of the password
     except (ArgumentError, ValueError):
+        is_usable = False
+    if not is_usable:
         reason = (
             "it is not a URL such as postgresql://user@host/name; in a password write / as %2F, @ as %40, : as %3A."
         )
-        raise ConfigurationError("[database] url", reason) from None
+        raise ConfigurationError("[database] url", reason)
     if parsed.drivername in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "sqlite":

@@ -103,6 +103,8 @@ def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, W
     ("url", "words"),
     [
         ("nonsense", "not a URL"),
+        ("postgresql://keeper:sec@ret@host/name", "not a URL"),
+        ("postgresql://keeper@host:secret/name", "not a URL"),
         ("mysql://host/name", "use postgresql or sqlite"),
         ("sqlite:////nowhere/at/all.db", "cannot be opened"),
     ],
@@ -111,6 +113,7 @@ def test_a_database_that_cannot_be_is_said_in_a_sentence(tmp_path: Path, url: st
     with WakeupSocket(tmp_path) as wakeups, pytest.raises(ConfigurationError, match=words) as caught:
         Database.open(tmp_path, wakeups, url=url)
     assert caught.value.key == "[database] url"
+    assert "ret" not in str(caught.value).replace("retry", "")
 
 
 def junk(path: Path) -> None:
