@@ -195,12 +195,10 @@ class Transfers:
     def _judge_beyond_proxy(self, url: str, target: str) -> None:
         """Refuse an address that a proxy is to be asked for; it may well stand on this machine itself."""
         host = urlsplit(target).hostname or ""
-        near = "127.0.0.1" if is_loopback(host) else host
-        if self._feed.proxy:
-            try:
-                self._beyond_proxy.check(near, host)
-            except ForbiddenAddress as error:
-                raise DownloadFailed(url, f"leads where it must not: {error.strerror}") from None
+        try:
+            self._beyond_proxy.check("127.0.0.1" if is_loopback(host) else host, host)
+        except ForbiddenAddress as error:
+            raise DownloadFailed(url, f"leads where it must not: {error.strerror}") from None
 
     def _proxy_host(self) -> str | None:
         return urlsplit(self._feed.proxy).hostname if self._feed.proxy else None
@@ -214,10 +212,11 @@ class Transfers:
 
     def _with_token(self, url: str) -> str:
         """The URL as it is sent: below the feed, and only there, the feed's token goes with it."""
-        token, parts = self._feed.token, urlsplit(url)
-        if token is None or token in parts.query or _origin(url) != self._origin:
+        token = self._feed.token
+        if token is None or _origin(url) != self._origin:
             return url
-        if not parts.path.startswith(urlsplit(self._feed.url).path):
+        parts = urlsplit(url)
+        if token in parts.query or not parts.path.startswith(urlsplit(self._feed.url).path):
             return url
         return f"{url}{'&' if parts.query else '?'}{token}"
 
@@ -231,7 +230,8 @@ class Transfers:
 
     async def _exchanged(self, url: str, headers: Mapping[str, str], exchange: "_Exchange") -> None:
         """One request and its answer."""
-        self._judge_beyond_proxy(url, exchange.url)
+        if self._feed.proxy:
+            self._judge_beyond_proxy(url, exchange.url)
         curl = self._idle.pop() if self._idle else self._new_handle()
         lines = ["Accept-Encoding: identity", *(f"{name}: {value}" for name, value in headers.items())]
         address = self._with_token(exchange.url)
