@@ -37,7 +37,7 @@ from support.waiting import until
 FIRST = int(os.environ.get("PULPIT_ODD_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("PULPIT_ODD_UPSTREAMS", "3")))
 NAMES = ("bear", "Polar.Bear", "zoo_keeper", "a-b.c_d")
-VERSIONS = ("1.0", "1.1", "2.0+cu118", "2.1rc1", "3.0.post1", "4!1.0", "2024.1", "0.0.1.dev3", "1.0.0")
+VERSIONS = ("1.0", "1.1", "2.0+cu118", "2.1rc1", "3.0.post1", "4!1.0", "2024.1", "0.0.1.dev3", "1.2.0")
 HTML = ("text/html", "text/html; charset=UTF-8", "TEXT/HTML", "application/vnd.pypi.simple.v1+html")
 
 
