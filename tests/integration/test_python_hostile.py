@@ -336,6 +336,7 @@ def test_metadata_is_found(tmp_path: Path) -> None:
         (SDIST, taped(("bear-1/PKG-INFO", METADATA))[:60], "broken"),
         (SDIST, gzip.compress(b"x" * 600), "broken"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",  # packed bytes hold the time
 )
 def test_archives_that_lie_have_no_metadata(filename: str, content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(distributions.Unreadable, match=reason):
