@@ -1,6 +1,5 @@
 """Groups, categories, environments and language packs: the parts of `comps.xml`."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
@@ -18,6 +17,7 @@ HEAD: Final = (
     '<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">\n<comps>\n'
 )
 KINDS: Final = ("mandatory", "default", "optional", "conditional")
+_TAGS: Final = {"group": GROUP, "category": CATEGORY, "environment": ENVIRONMENT, "langpacks": LANGPACKS}
 _LANGUAGE: Final = "xml:lang"
 _MOST_ORDER: Final = 9  # digits
 
@@ -28,22 +28,36 @@ def unit(element: Element, list_name: str) -> WantedUnit | None:
     Raises:
         BadFeed: an id is missing, or is no text on one line.
     """
-    type_id, id_name, read = _READERS.get(local(element.tag), ("", "", None))
-    if read is None:
+    type_id = _TAGS.get(local(element.tag))
+    if type_id is None:
         return None
     own_id = "langpacks" if type_id == LANGPACKS else checked_id(_text(element, "id"), list_name)
-    return text_unit(type_id, {"id": own_id, "repo_id": None}, written(element), {id_name: own_id, **read(element)})
+    metadata = {f"{type_id}_id": own_id, **_metadata(element, type_id)}
+    return text_unit(type_id, {"id": own_id, "repo_id": None}, written(element), metadata)
 
 
-def _described(element: Element) -> dict[str, Any]:
+def _metadata(element: Element, type_id: str) -> dict[str, Any]:
+    if type_id == LANGPACKS:
+        matches = element.iterfind("match")
+        return {"matches": [{"name": match.get("name"), "install": match.get("install")} for match in matches]}
     order = _text(element, "display_order") or ""
-    return {
+    described = {
         "name": _text(element, "name"),
         "description": _text(element, "description"),
         "display_order": int(order) if order.isascii() and order.isdigit() and len(order) <= _MOST_ORDER else None,
         "translated_name": _translations(element, "name"),
         "translated_description": _translations(element, "description"),
     }
+    if type_id == GROUP:
+        return {**described, **_group(element)}
+    ids = [child.text.strip() for child in element.iterfind("grouplist/groupid") if child.text]
+    if type_id == CATEGORY:
+        return {**described, "packagegroupids": ids}
+    options = [
+        {"group": (option.text or "").strip(), "default": option.get("default", "").lower() == "true"}
+        for option in element.iterfind("optionlist/groupid")
+    ]
+    return {**described, "group_ids": ids, "options": options}
 
 
 def _group(element: Element) -> dict[str, Any]:
@@ -54,39 +68,11 @@ def _group(element: Element) -> dict[str, Any]:
             name = entry.text.strip()
             packages[kind].append([name, entry.get("requires")] if kind == "conditional" else name)
     return {
-        **_described(element),
         "default": _flag(element, "default", unless_said=False),
         "user_visible": _flag(element, "uservisible", unless_said=True),
         "langonly": _text(element, "langonly"),
         **{f"{kind}_package_names": names for kind, names in packages.items()},
     }
-
-
-def _category(element: Element) -> dict[str, Any]:
-    return {**_described(element), "packagegroupids": _texts(element, "grouplist/groupid")}
-
-
-def _environment(element: Element) -> dict[str, Any]:
-    options = [
-        {"group": (option.text or "").strip(), "default": option.get("default", "").lower() == "true"}
-        for option in element.iterfind("optionlist/groupid")
-    ]
-    return {**_described(element), "group_ids": _texts(element, "grouplist/groupid"), "options": options}
-
-
-def _langpacks(element: Element) -> dict[str, Any]:
-    return {
-        "matches": [{"name": match.get("name"), "install": match.get("install")} for match in element.iterfind("match")]
-    }
-
-
-_Reader = Callable[[Element], dict[str, Any]]
-_READERS: Final[Mapping[str, tuple[str, str, _Reader | None]]] = {
-    "group": (GROUP, "package_group_id", _group),
-    "category": (CATEGORY, "package_category_id", _category),
-    "environment": (ENVIRONMENT, "package_environment_id", _environment),
-    "langpacks": (LANGPACKS, "package_langpacks_id", _langpacks),
-}
 
 
 def _text(element: Element, tag: str) -> str | None:
@@ -95,10 +81,6 @@ def _text(element: Element, tag: str) -> str | None:
         if _LANGUAGE not in child.attrib:
             return (child.text or "").strip() or None
     return None
-
-
-def _texts(element: Element, path: str) -> list[str]:
-    return [child.text.strip() for child in element.iterfind(path) if child.text]
 
 
 def _translations(element: Element, tag: str) -> dict[str, str]:

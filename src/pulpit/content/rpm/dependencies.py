@@ -66,13 +66,10 @@ def _groups(chosen: Iterable[StoredUnit], source: Content) -> Iterator[StoredUni
         for name in _PARENTS.get(unit.type_id, ()):
             entries = unit.metadata.get(name) or ()
             wanted.update(entry["group"] if isinstance(entry, dict) else entry for entry in entries)
-    if wanted:
-        yield from (unit for unit in source.of(comps.GROUP) if _id(unit) in wanted)
-
-
-def _id(group: StoredUnit) -> str:
-    """Its id; in the key of groups that were kept long ago it has another name."""
-    return str(group.key.get("id") or group.metadata.get("id"))
+    for group in source.of(comps.GROUP) if wanted else ():
+        # In the key of groups that were kept long ago the id has another name.
+        if str(group.key.get("id") or group.metadata.get("id")) in wanted:
+            yield group
 
 
 def _members(groups: Sequence[StoredUnit], source: Content, target: Content | None) -> Iterator[str]:

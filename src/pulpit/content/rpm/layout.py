@@ -49,7 +49,11 @@ class _Publishing:
     def everything(self, moment: int) -> None:
         if treeinfo.DISTRIBUTION not in self._skipped:
             for unit in self._content.of(treeinfo.DISTRIBUTION):
-                self._installation_tree(unit)
+                for file in unit.files:
+                    self._tree.link(file.relative_path, file.sha256)
+                name, text = treeinfo.published(unit)
+                with self._tree.write(name) as target:
+                    target.write(text.encode())
         self._packages()
         ends = f"{_XML}<updates>\n", "</updates>\n"
         self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
@@ -59,17 +63,10 @@ class _Publishing:
             for unit in self._content.of(FILE):
                 self._file(unit)
         if self._key:
-            with self._tree.write(KEY_FILE) as file:
-                file.write(self._key.encode())
-        with self._tree.write(repomd.NAME) as file:
-            file.write(repomd.document(moment, self._written).encode())
-
-    def _installation_tree(self, unit: StoredUnit) -> None:
-        for file in unit.files:
-            self._tree.link(file.relative_path, file.sha256)
-        name, text = treeinfo.published(unit)
-        with self._tree.write(name) as target:
-            target.write(text.encode())
+            with self._tree.write(KEY_FILE) as target:
+                target.write(self._key.encode())
+        with self._tree.write(repomd.NAME) as target:
+            target.write(repomd.document(moment, self._written).encode())
 
     def _packages(self) -> None:
         types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]
@@ -118,15 +115,18 @@ class _Publishing:
 
     def _erratum(self, text: str) -> str:
         """An erratum as it came, or with checksums of the type that is asked for."""
-        kind = self._errata_kind
-        return f"{updateinfo.with_sums(text, kind, self._digest) if kind else text}\n"
+        if not self._errata_kind:
+            return f"{text}\n"
+        algorithm = repomd.ALGORITHMS[self._errata_kind]
 
-    def _digest(self, name: str) -> str | None:
-        """A package's checksum as errata shall name it; `None` if the package is not here."""
-        sha256, algorithm = self._files.get(name), repomd.ALGORITHMS[self._errata_kind or "sha256"]
-        if sha256 is None or algorithm == "sha256":
-            return sha256
-        return self._tree.checksum(sha256, algorithm)
+        def digest(name: str) -> str | None:
+            """`None` if the package is not here."""
+            sha256 = self._files.get(name)
+            if sha256 is None or algorithm == "sha256":
+                return sha256
+            return self._tree.checksum(sha256, algorithm)
+
+        return f"{updateinfo.with_sums(text, self._errata_kind, digest)}\n"
 
     def _location(self, unit: StoredUnit, name: str) -> str:
         """`Packages/b/bear-4.1-1.noarch.rpm`, and a folder of its own for a second package of one file name."""

@@ -79,7 +79,9 @@ class PackageList:
         self.announced: Final = int(count[1]) if count else None
         self._start: Final = root.end()
         self._end: Final = len(self._bytes)
-        if not root[2].endswith(b"/") and not self._is_closed(root[1]):
+        _, closing, rest = self._bytes[max(self._start, self._end - _TAIL) :].rpartition(b"</" + root[1])
+        is_closed = bool(closing) and rest.lstrip()[:1] == b">"
+        if not root[2].endswith(b"/") and not is_closed:
             raise BadFeed(f"{self.name} is refused: it ends in the middle.")
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -97,7 +99,7 @@ class PackageList:
                 if begun is not None:
                     raise BadFeed(f"{self.name} is refused: it has a package in a package.")
                 begun = mark.start()
-                position = self._before_next_tag(position)
+                position = self._after(b"<", position) - 1
                 if self._bytes[begun:position].rstrip().endswith(b"/>"):
                     yield begun, position
                     begun = None
@@ -118,12 +120,17 @@ class PackageList:
         Raises:
             BadFeed: it is not.
         """
+
+        def refuse_attributes(_tag: str, attributes: dict[str, str]) -> None:
+            if len(attributes) > MOST_ATTRIBUTES:
+                raise BadFeed(f"{self.name} has an element with more than {MOST_ATTRIBUTES} attributes.")
+
         data = self._bytes[slice(*entry)].translate(WRITABLE_BYTES)
         try:
             if not proven:
                 parser = expat.ParserCreate(encoding=self._encoding)
                 if _MANY_ATTRIBUTES.search(data):
-                    parser.StartElementHandler = self._refuse_attributes
+                    parser.StartElementHandler = refuse_attributes
                 parser.Parse(data, True)
             return data.decode(self._encoding)
         except (expat.ExpatError, UnicodeError) as error:
@@ -139,15 +146,6 @@ class PackageList:
                 places.setdefault(package_id, (begin, end))
         return places
 
-    def _refuse_attributes(self, _tag: str, attributes: dict[str, str]) -> None:
-        if len(attributes) > MOST_ATTRIBUTES:
-            raise BadFeed(f"{self.name} has an element with more than {MOST_ATTRIBUTES} attributes.")
-
-    def _is_closed(self, root: bytes) -> bool:
-        tail = self._bytes[max(self._start, self._end - _TAIL) :]
-        _, closing, rest = tail.rpartition(b"</" + root)
-        return bool(closing) and rest.lstrip()[:1] == b">"
-
     def _next_mark(self, position: int) -> re.Match[bytes] | None:
         while position < self._end:
             mark = _MARK.search(self._bytes, position, min(position + _WINDOW, self._end))
@@ -161,12 +159,6 @@ class PackageList:
         if place < 0:
             self._refuse_size()
         return place + len(end)
-
-    def _before_next_tag(self, position: int) -> int:
-        place = self._bytes.find(b"<", position, position + MOST_ENTRY)
-        if place < 0:
-            self._refuse_size()
-        return place
 
     def _refuse_size(self) -> None:
         raise BadFeed(f"{self.name} is refused: one of its packages takes more than {MOST_ENTRY} bytes, or never ends.")

@@ -74,7 +74,12 @@ def parse(path: Path) -> Source:
         BadFeed: it names no mirror that can be used.
     """
     content = path.read_bytes()
-    found = _metalink(path) if content.lstrip().startswith(b"<") else _mirrorlist(content)
+    if content.lstrip().startswith(b"<"):
+        found = _metalink(path)
+    else:
+        lines = (line.strip() for line in content.decode(errors="replace").splitlines())
+        urls = [line for line in lines if line and not line.startswith("#")]
+        found = Source(urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls]))
     if not found.urls:
         raise BadFeed("The list of mirrors is refused: it names none that is reached by http or https.")
     return Source(urls=found.urls[:MOST_MIRRORS], checksum=found.checksum)
@@ -149,12 +154,6 @@ def _resolved(folder: str, href: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, "/".join(segments), query if mark else parts.query, ""))
 
 
-def _mirrorlist(content: bytes) -> Source:
-    lines = (line.strip() for line in content.decode(errors="replace").splitlines())
-    urls = [line for line in lines if line and not line.startswith("#")]
-    return Source(urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls]))
-
-
 def _metalink(path: Path) -> Source:
     """The main `repomd.xml` of a metalink; those of yesterday, which it names too, are not taken."""
     for files in elements.children(path, "metalink", "The metalink"):
@@ -165,9 +164,14 @@ def _metalink(path: Path) -> Source:
 
 
 def _urls(file: Element) -> tuple[str, ...]:
-    mirrors = [element for element in file.iter() if elements.local(element.tag) == "url" and element.text]
-    mirrors.sort(key=lambda mirror: -_number(mirror.get("preference")))
-    urls = [(mirror.text or "").strip() for mirror in mirrors]
+    mirrors: list[tuple[int, str]] = []
+    for element in file.iter():
+        if elements.local(element.tag) == "url" and element.text:
+            preference = element.get("preference") or ""
+            is_number = preference.isascii() and preference.isdigit()
+            mirrors.append((int(preference) if is_number else 0, element.text.strip()))
+    mirrors.sort(key=lambda mirror: -mirror[0])
+    urls = [url for _, url in mirrors]
     return _usable([url.removesuffix(f"/{repomd.NAME}") for url in urls if url.endswith(f"/{repomd.NAME}")])
 
 
@@ -194,7 +198,3 @@ def _is_http(url: str) -> bool:
         )
     except ValueError:
         return False
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else 0

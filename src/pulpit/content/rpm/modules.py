@@ -188,35 +188,35 @@ def _unit(text: str, document: Any, name: str) -> tuple[WantedUnit | None, str]:
     if kind in _MODULES:
         return _module(text, data, name), ""
     if kind == "modulemd-defaults":
-        return _defaults(text, data, name), (_word(data.get("modified")) or "").zfill(20)
-    return (_obsoletes(text, data, name) if kind == "modulemd-obsoletes" else None), ""
+        stated = data.get("profiles")
+        profiles = stated if isinstance(stated, dict) else {}
+        metadata = {
+            "stream": _word(data.get("stream")),
+            "profiles": {str(stream): _words(words) for stream, words in profiles.items()},
+        }
+        unit = text_unit(DEFAULTS, {"name": checked_id(_word(data.get("module")), name)}, text, metadata)
+        return unit, (_word(data.get("modified")) or "").zfill(20)
+    if kind == "modulemd-obsoletes":
+        key = {part: _word(data.get(part)) for part in ("module", "stream", "context", "modified")}
+        checked_id(key["module"], name)
+        return text_unit(OBSOLETES, key, text, {"message": _word(data.get("message"))}), ""
+    return None, ""
 
 
 def _module(text: str, data: Mapping[str, Any], name: str) -> WantedUnit:
     key = {part: _word(data.get(part)) for part in _KEY}
     for part in ("name", "stream"):
         checked_id(key[part], name)
+    stated = data.get("profiles")
+    profiles = stated if isinstance(stated, dict) else {}
     metadata = {
         "summary": _word(data.get("summary")),
         "description": _word(data.get("description")),
-        "profiles": _profiles(data.get("profiles")),
+        "profiles": {str(profile): _words(_inside(of_profile, "rpms")) for profile, of_profile in profiles.items()},
         "dependencies": data.get("dependencies") if isinstance(data.get("dependencies"), list) else [],
         "artifacts": _words(_inside(data, "artifacts", "rpms")),
     }
     return text_unit(MODULE, key, text, metadata)
-
-
-def _defaults(text: str, data: Mapping[str, Any], name: str) -> WantedUnit:
-    module = checked_id(_word(data.get("module")), name)
-    metadata = {"stream": _word(data.get("stream")), "profiles": _lists(data.get("profiles"))}
-    return text_unit(DEFAULTS, {"name": module}, text, metadata)
-
-
-def _obsoletes(text: str, data: Mapping[str, Any], name: str) -> WantedUnit:
-    key = {part: _word(data.get(part)) for part in ("module", "stream", "context", "modified")}
-    checked_id(key["module"], name)
-    metadata = {"message": _word(data.get("message"))}
-    return text_unit(OBSOLETES, key, text, metadata)
 
 
 def _word(value: Any) -> str | None:
@@ -232,12 +232,3 @@ def _inside(data: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         inside = inside.get(name) if isinstance(inside, Mapping) else None
     return inside
-
-
-def _profiles(value: Any) -> dict[str, list[str]]:
-    profiles = value if isinstance(value, dict) else {}
-    return {str(name): _words(_inside(profile, "rpms")) for name, profile in profiles.items()}
-
-
-def _lists(value: Any) -> dict[str, list[str]]:
-    return {str(name): _words(words) for name, words in value.items()} if isinstance(value, dict) else {}

@@ -113,7 +113,8 @@ def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modu
             continue
         flaw = next(_flaws(package, limits), None)
         if flaw:
-            survey.left_out.append(LeftOut(name=_shown(package), reason=flaw, slot=_slot_of(package)))
+            nevra = shown(f"{package.name}-{package.version}-{package.release}.{package.arch}")
+            survey.left_out.append(LeftOut(name=nevra, reason=flaw, slot=_slot_of(package)))
             continue
         candidate = _candidate(package, entry, with_version=retained is not None)
         rival = by_nevra.setdefault(candidate.nevra, candidate)
@@ -331,16 +332,6 @@ def _slot_of(package: Any) -> str:
     return slot({name: getattr(package, name) for name in _KEY})
 
 
-def _shown(package: Any) -> str:
-    return shown(f"{package.name}-{package.version}-{package.release}.{package.arch}")
-
-
-def _file_name(package: Any) -> str:
-    """The last part of a location, if it can be the name of a package's file, else the name that such files have."""
-    name = unquote(package.location_href.partition("?")[0].rpartition("/")[2])
-    return name if name.endswith(".rpm") and "/" not in name and not paths.flaw(name) else canonical_name(package)
-
-
 def _listed_unit(
     lists: Lists, candidate: Candidate, further: Sequence[Mapping[str, tuple[int, int]] | None], urls: Sequence[str]
 ) -> WantedUnit:
@@ -353,7 +344,10 @@ def _listed_unit(
     for entry in candidate.entries[1:]:
         again = parsed(lists.primary.text(entry, proven=True), None, None)
         places.update(dict.fromkeys(mirrors.places(urls, again.location_href, again.location_base)))
-    unit = _unit(package, _file_name(package), tuple(places))
+    name = unquote(package.location_href.partition("?")[0].rpartition("/")[2])
+    if not name.endswith(".rpm") or "/" in name or paths.flaw(name):  # it cannot be the name of a package's file
+        name = canonical_name(package)
+    unit = _unit(package, name, tuple(places))
     if all(entries):
         return unit
     return PartlyListed(**{part.name: getattr(unit, part.name) for part in fields(unit)})

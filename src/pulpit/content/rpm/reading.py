@@ -1,10 +1,10 @@
 """Reading an upstream: `repomd.xml`, the lists that it names, and the units in them."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from xml.etree.ElementTree import Element
 
 from pulpit.content import paths
@@ -27,6 +27,8 @@ from pulpit.content.rpm.mirrors import Found, Source
 from pulpit.content.rpm.packages import Lists
 from pulpit.content.rpm.repomd import Record
 from pulpit.errors import WorkFailed
+
+T = TypeVar("T")
 
 _BATCH: Final = 500
 _MOST_SIGNATURE: Final = 256 * KIB
@@ -82,11 +84,13 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
         records=records,
         lists=Lists(primary=primary, filelists=lists["filelists"], other=lists["other"]),
         accessories={
-            kind: await _accessory(upstream, where, record, accessory.type_ids)
+            kind: await _or_refused(_opened(upstream, where, record), accessory.type_ids)
             for kind, accessory in _ACCESSORIES.items()
             if not skipped.issuperset(accessory.type_ids) and (record := _record(records, kind)) is not None
         },
-        tree=None if treeinfo.DISTRIBUTION in skipped else await _tree(upstream, where),
+        tree=None
+        if treeinfo.DISTRIBUTION in skipped
+        else await _or_refused(treeinfo.read(upstream, where), [treeinfo.DISTRIBUTION]),
     )
     return await upstream.aside(lambda: _catalogue(upstream, config, state))
 
@@ -118,18 +122,12 @@ async def _package_list(
     return await upstream.aside(lambda: PackageList(path, kind))
 
 
-async def _accessory(upstream: Upstream, where: Source, record: Record, type_ids: Collection[str]) -> Path:
+async def _or_refused(wanted: Awaitable[T], type_ids: Collection[str]) -> T:
+    """What is wanted; where it cannot be had, the refusal says how to do without these types."""
     try:
-        return await _opened(upstream, where, record)
+        return await wanted
     except WorkFailed as error:
         raise BadFeed(f"{error} {repomd.way_past(type_ids)}") from None
-
-
-async def _tree(upstream: Upstream, where: Source) -> WantedUnit | None:
-    try:
-        return await treeinfo.read(upstream, where)
-    except WorkFailed as error:
-        raise BadFeed(f"{error} {repomd.way_past([treeinfo.DISTRIBUTION])}") from None
 
 
 async def _opened(upstream: Upstream, where: Source, record: Record) -> Path:
@@ -169,7 +167,11 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
     files = (
         []
         if repomd.FILE in skipped
-        else [_file_unit(record, state.where) for record in state.records.values() if _is_kept(record.type)]
+        else [
+            _file_unit(record, state.where)
+            for record in state.records.values()
+            if record.type not in _OWN and not record.type.endswith(_DERIVED)
+        ]
     )
     trees = [] if state.tree is None else [state.tree]
     counts += survey.counts
@@ -269,10 +271,6 @@ _ACCESSORIES: Final[Mapping[str, _Accessory]] = {
 }
 """In the order of the report."""
 _OWN: Final = frozenset({*ROOTS, *_ACCESSORIES})
-
-
-def _is_kept(kind: str) -> bool:
-    return kind not in _OWN and not kind.endswith(_DERIVED)
 
 
 def _file_unit(record: Record, where: Source) -> WantedUnit:

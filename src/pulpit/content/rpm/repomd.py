@@ -163,18 +163,14 @@ def _record(data: Element) -> Record:
     reason = location_flaw(href, base)
     if reason:
         raise BadFeed(f"{subject} is refused: its location {shown(href)!r} {reason}.")
+    stated_size = parts.get("size")
+    size = (stated_size.text or "").strip() if stated_size is not None else ""
+    if size and not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
+        raise BadFeed(f"{subject} is refused: its size is no number.")
     return Record(
         type=kind,
         path=href,
         base=base,
         checksum=checksum(stated.get("type") or "", stated.text or "", subject),
-        size=_size(parts.get("size"), subject),
+        size=int(size or 0) or None,  # 0 is what some write who do not know
     )
-
-
-def _size(element: Element | None, subject: str) -> int | None:
-    """Bytes as transferred; 0 is what some write who do not know."""
-    text = (element.text or "").strip() if element is not None else ""
-    if text and not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise BadFeed(f"{subject} is refused: its size is no number.")
-    return int(text or 0) or None

@@ -13,7 +13,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final, Self
@@ -135,21 +135,17 @@ def signatures(file: BinaryIO) -> Iterator[Signature]:
     if header is None:
         return
     for tag, offset, length in header.entries():
+        packets: list[bytes] = []
         if tag in _OF_HEADER | _OF_ALL:
-            packets = [header.store[offset : offset + length]]
-        else:
-            packets = [_decoded(text) for text in header.texts(tag)] if tag == _AS_TEXT else []
+            packets.append(header.store[offset : offset + length])
+        elif tag == _AS_TEXT:
+            for text in header.texts(tag):
+                with suppress(binascii.Error):
+                    packets.append(base64.b64decode(text, validate=True))
         for packet in packets:
             signer = claimed_signer(packet)
             if signer:
                 yield Signature(packet=packet, signer=signer, covers_payload=tag in _OF_ALL)
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return b""
 
 
 def _verified(file: BinaryIO, found: Collection[Signature], keys: bytes) -> set[str]:

@@ -6,11 +6,11 @@ Pulp 2 calls such a tree a distribution. A repository holds one of them.
 import configparser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
-from pulpit.content.port import BadFeed, Checksum, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
+from pulpit.content.port import BadFeed, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
 from pulpit.content.rpm import mirrors, repomd
 from pulpit.content.rpm.elements import text_of, text_unit
 from pulpit.content.rpm.mirrors import Source
@@ -69,7 +69,14 @@ def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> WantedUni
             "treeinfo": name,
             "timestamp": _word(sections, (("general", "timestamp"), ("tree", "build_timestamp"))) or None,
             "packagedir": _word(sections, (("general", "packagedir"),)),
-            "files": [_listed(file) for file in files],
+            "files": [
+                {
+                    "relativepath": file.relative_path,
+                    "checksum": file.checksum.digest,
+                    "checksumtype": file.checksum.algorithm,
+                }
+                for file in files
+            ],
         },
     )
     return WantedUnit(
@@ -130,17 +137,10 @@ def _files(checksums: Mapping[str, str], urls: Sequence[str], limits: Limits) ->
     if collision:
         inner, outer = map(shown, collision)
         raise BadFeed(f"treeinfo is refused: it names a file {outer!r} and a file {inner!r} in it.")
-    return tuple(_file(path, stated, urls) for path, stated in wanted.items())
-
-
-def _file(path: str, stated: str, urls: Sequence[str]) -> WantedFile:
-    kind, _, digest = stated.rpartition(":")
-    checksum = repomd.checksum(kind, digest, f"The file {shown(path)!r} of treeinfo")
-    return WantedFile(
-        relative_path=path, urls=tuple(feed.beneath(url, path) for url in urls), checksum=checksum, size=None
-    )
-
-
-def _listed(file: WantedFile) -> dict[str, Any]:
-    checksum: Checksum = file.checksum
-    return {"relativepath": file.relative_path, "checksum": checksum.digest, "checksumtype": checksum.algorithm}
+    files = []
+    for path, stated in wanted.items():
+        kind, _, digest = stated.rpartition(":")
+        checksum = repomd.checksum(kind, digest, f"The file {shown(path)!r} of treeinfo")
+        of_mirrors = tuple(feed.beneath(url, path) for url in urls)
+        files.append(WantedFile(relative_path=path, urls=of_mirrors, checksum=checksum, size=None))
+    return tuple(files)

@@ -66,14 +66,14 @@ def _segment(part: str) -> _Segment:
 
 def sort_index(text: str) -> str:
     """The text that Pulp 2 compares instead of a version: `4.1` is `01-4.01-1`."""
-    return ".".join(_encoded(part) for part in _SEGMENT.findall(text) if part.isalnum())
-
-
-def _encoded(part: str) -> str:
-    if not part.isdigit():
-        return f"${part}"
-    digits = (part.lstrip("0") or "0")[:_LONGEST]
-    return f"{len(digits):02}-{digits}"
+    encoded = []
+    for part in _SEGMENT.findall(text):
+        if part.isdigit():
+            digits = (part.lstrip("0") or "0")[:_LONGEST]
+            encoded.append(f"{len(digits):02}-{digits}")
+        elif part.isalnum():
+            encoded.append(f"${part}")
+    return ".".join(encoded)
 
 
 def evr(unit: Any) -> Evr:

@@ -169,7 +169,10 @@ class Yum:
         of_parts = steps.content_states(progress, [type_ids for _, type_ids in _SYNC_PARTS])
         states = dict(zip((name for name, _ in _SYNC_PARTS), of_parts, strict=True))
         report: dict[str, Any] = {name: {"state": state} for name, state in states.items()}
-        report["metadata"] = _metadata(progress)
+        metadata = steps.metadata_state(progress)
+        report["metadata"] = {"state": metadata}
+        if metadata == steps.FAILED:
+            report["metadata"]["error"] = progress.error_message or ""
         report["content"] = {"state": states["content"], **_content(progress)}
         report["distribution"] = _distribution(progress, states["distribution"])
         if states["content"] == steps.FAILED:
@@ -225,11 +228,6 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "protected": feed.boolean,
     "force_full": feed.boolean,
 }
-
-
-def _metadata(progress: Progress) -> dict[str, Any]:
-    state = steps.metadata_state(progress)
-    return {"state": state, "error": progress.error_message or ""} if state == steps.FAILED else {"state": state}
 
 
 def _content(progress: Progress) -> dict[str, Any]:
