@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, text
+from sqlalchemy import Connection, exists, func, or_, select, text
 
 from pulpit.store.repositories import Distributor
 from pulpit.store.schema import (
@@ -178,7 +178,8 @@ def bodies(connection: Connection, event_types: Sequence[str], floor: int) -> It
     """Number, type and body of the events of these types above a number, in order, read in portions."""
     columns = events.c
     wanted = select(columns.number, columns.event_type, columns.body).where(columns.event_type.in_(event_types))
-    while rows := connection.execute(_portion(wanted, columns.number, floor)).all():
+    portion = wanted.order_by(columns.number).limit(_PORTION)
+    while rows := connection.execute(portion.where(columns.number > floor)).all():
         for row in rows:
             yield row.number, row.event_type, row.body
         floor = rows[-1].number
@@ -202,7 +203,3 @@ def distributor_at_rest(connection: Connection, object_id: str) -> Distributor |
     wanted = select(distributors).where(distributors.c.object_id == object_id).with_for_update()
     row = connection.execute(wanted).mappings().one_or_none()
     return None if row is None else Distributor(**row)
-
-
-def _portion(wanted: Select[Any], number: ColumnElement[int], after: int) -> Select[Any]:
-    return wanted.where(number > after).order_by(number).limit(_PORTION)

@@ -276,8 +276,19 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         return _postgresql(url)
     engine = create_engine(url, connect_args={"isolation_level": None}, pool_size=8, max_overflow=32)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = raw.cursor()
+        for pragma in (f"busy_timeout={LOCK_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("pulpit_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
     return engine
 
 
@@ -288,25 +299,13 @@ def _postgresql(url: URL) -> Engine:
         )
     except ModuleNotFoundError:
         raise ConfigurationError("[database] url", "PostgreSQL needs: pip install 'pulpit[postgresql]'.") from None
-    event.listen(engine, "connect", _prepare_postgresql)
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = raw.cursor()
+        cursor.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+        cursor.close()
+        raw.commit()
+
     return engine
-
-
-def _prepare_sqlite(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    cursor = raw.cursor()
-    for pragma in (f"busy_timeout={LOCK_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _prepare_postgresql(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    cursor = raw.cursor()
-    cursor.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
-    cursor.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
-    cursor.close()
-    raw.commit()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("pulpit_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

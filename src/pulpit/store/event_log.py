@@ -190,9 +190,11 @@ def first_since(connection: Connection, moment: datetime) -> int | None:
 
 def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: int) -> Page:
     """The next events behind a number; with a filter, those among the next few thousand that it wants."""
-    if wanted is None:
-        return _everything(connection, after, limit)
     columns = events.c
+    if wanted is None:
+        following = select(columns.number).where(columns.number > after).order_by(columns.number).limit(limit)
+        every = connection.execute(following).scalars().all()
+        return _those(connection, every, every[-1] if every else after)
     outline = select(columns.number, columns.event_type, columns.repo_id, columns.result)
     looked_at = outline.where(columns.number > after).order_by(columns.number).limit(SCANNED_AT_ONCE)
     numbers: list[int] = []
@@ -204,12 +206,6 @@ def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: in
             if len(numbers) == limit:
                 break
     return _those(connection, numbers, through)
-
-
-def _everything(connection: Connection, after: int, limit: int) -> Page:
-    numbers = select(events.c.number).where(events.c.number > after).order_by(events.c.number).limit(limit)
-    found = list(connection.execute(numbers).scalars())
-    return _those(connection, found, found[-1] if found else after)
 
 
 def _those(connection: Connection, numbers: Sequence[int], through: int) -> Page:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     Insert,
     RowMapping,
-    Table,
     delete,
     exists,
     func,
@@ -227,7 +226,18 @@ def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: dateti
     present = held_of(tx.connection, repo_id, saved.unit_ids)
     fresh = {ids[identity]: unit for identity, unit in wanted.items() if ids[identity] not in present}
     if fresh:
-        tx.connection.execute(insert(associations), [_association(repo_id, *item, now) for item in fresh.items()])
+        rows = [
+            {
+                "repo_id": repo_id,
+                "unit_id": unit_id,
+                "unit_type_id": unit.type_id,
+                "slot": unit.slot,
+                "created": now,
+                "updated": now,
+            }
+            for unit_id, unit in fresh.items()
+        ]
+        tx.connection.execute(insert(associations), rows)
     saved.added, saved.updated = len(fresh) - replaced, replaced + len(changed & present)
     if fresh or changed:
         _mark(tx, repo_id, "last_unit_added", now)
@@ -307,8 +317,12 @@ def remove_unused_artifacts(tx: Transaction) -> Sequence[str]:
 def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> None:
     sizes = {file.sha256: file.size for unit in batch for file in unit.files}
     rows = [{"sha256": sha256, "size": size, "created_at": now} for sha256, size in sizes.items()]
-    if rows:
-        tx.connection.execute(_insert_new(tx, artifacts), rows)
+    if not rows:
+        return
+    missing: Insert = sqlite.insert(artifacts).on_conflict_do_nothing()
+    if tx.connection.dialect.name == "postgresql":
+        missing = postgresql.insert(artifacts).on_conflict_do_nothing()
+    tx.connection.execute(missing, rows)
 
 
 def _save_units(
@@ -316,10 +330,26 @@ def _save_units(
 ) -> tuple[dict[Identity, str], set[str]]:
     """Make what is missing; return all ids, and those of units whose metadata is now another."""
     old = find(tx.connection, wanted.keys())
-    new = {identity: _unit_row(identity, unit, now) for identity, unit in wanted.items() if identity not in old}
+    new: dict[Identity, dict[str, Any]] = {
+        (type_id, digest): {
+            "id": object_id(),
+            "type_id": type_id,
+            "key_digest": digest,
+            "key": unit.key,
+            "metadata": unit.metadata,
+            "created_at": now,
+            "detail": unit.detail or None,
+        }
+        for (type_id, digest), unit in wanted.items()
+        if (type_id, digest) not in old
+    }
     if new:
         tx.connection.execute(insert(units), list(new.values()))
-    rows = [_file_row(row["id"], file) for identity, row in new.items() for file in wanted[identity].files]
+    rows = [
+        {"unit_id": row["id"], "relative_path": file.relative_path, "sha256": file.sha256, "size": file.size}
+        for identity, row in new.items()
+        for file in wanted[identity].files
+    ]
     if rows:
         tx.connection.execute(insert(unit_files), rows)
     ids = {identity: unit.id for identity, unit in old.items()} | {key: str(row["id"]) for key, row in new.items()}
@@ -329,7 +359,9 @@ def _save_units(
 def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> set[str]:
     """Write what is now another in units, given as they are and as they should be; return their ids."""
     changed = set()
-    details = _details(tx.connection, [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None])
+    detailed = [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None]
+    wanted = select(units.c.id, units.c.detail).where(units.c.id.in_(detailed))
+    details = {row.id: row.detail or b"" for row in tx.connection.execute(wanted)} if detailed else {}
     for unit_id, (old, new) in pairs.items():
         values: dict[str, Any] = {} if old.metadata == new.metadata else {"metadata": new.metadata}
         if new.detail is not None and new.detail != details[unit_id]:
@@ -338,13 +370,6 @@ def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) ->
             tx.connection.execute(update(units).where(units.c.id == unit_id).values(values))
             changed.add(unit_id)
     return changed
-
-
-def _details(connection: Connection, unit_ids: Sequence[str]) -> dict[str, bytes]:
-    if not unit_ids:
-        return {}
-    rows = connection.execute(select(units.c.id, units.c.detail).where(units.c.id.in_(unit_ids)))
-    return {unit_id: detail or b"" for unit_id, detail in rows}
 
 
 def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> int:
@@ -365,28 +390,6 @@ def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
     before = tx.connection.execute(select(repositories.c[column]).where(this)).scalar()
     moment = now if before is None else max(now, before + _TICK)
     tx.connection.execute(update(repositories).where(this).values({column: moment}))
-
-
-def _insert_new(tx: Transaction, table: Table) -> Insert:
-    """Insert rows but those that are there."""
-    if tx.connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
-
-
-def _unit_row(identity: Identity, unit: NewUnit, now: datetime) -> dict[str, Any]:
-    type_id, digest = identity
-    row = {"id": object_id(), "type_id": type_id, "key_digest": digest, "key": unit.key, "metadata": unit.metadata}
-    return row | {"created_at": now, "detail": unit.detail or None}
-
-
-def _file_row(unit_id: str, file: StoredFile) -> dict[str, Any]:
-    return {"unit_id": unit_id, "relative_path": file.relative_path, "sha256": file.sha256, "size": file.size}
-
-
-def _association(repo_id: str, unit_id: str, unit: NewUnit, now: datetime) -> dict[str, Any]:
-    row = {"repo_id": repo_id, "unit_id": unit_id, "unit_type_id": unit.type_id, "slot": unit.slot}
-    return row | {"created": now, "updated": now}
 
 
 def _unit(row: RowMapping, files: Mapping[str, tuple[StoredFile, ...]]) -> Unit:

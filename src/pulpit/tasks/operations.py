@@ -147,16 +147,15 @@ async def remove_unheld_units(work: Work) -> Completion:
 
 def successful(repo_id: str, found: Sequence[Unit]) -> dict[str, Any]:
     """Pulp 2's result of copies and removals."""
-    keys = [_printed_key(repo_id, unit) for unit in found]
-    return {
-        "units_successful": [{"type_id": unit.type_id, "unit_key": key} for unit, key in zip(found, keys, strict=True)]
-    }
-
-
-def _printed_key(repo_id: str, unit: Unit) -> dict[str, Any]:
-    """The key, with those fields that Pulp 2's clients print and that were part of the key there."""
-    further = {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata}
-    return further | unit.key | ({"repo_id": repo_id} if "repo_id" in unit.key else {})
+    entries = []
+    for unit in found:
+        # its key, with those fields that Pulp 2's clients print and that were part of the key there
+        key = {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata}
+        key |= unit.key
+        if "repo_id" in unit.key:
+            key["repo_id"] = repo_id
+        entries.append({"type_id": unit.type_id, "unit_key": key})
+    return {"units_successful": entries}
 
 
 def merged(config: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

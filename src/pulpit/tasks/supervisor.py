@@ -127,7 +127,8 @@ class Supervisor:
             finally:
                 del self._workers[name]
             _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
-            reason = f"The worker {name} died ({_cause(code)}) while it did this task."
+            cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+            reason = f"The worker {name} died ({cause}) while it did this task."
             await self._sweep(name, reason, self._recover)
             await asyncio.sleep(RESTART_PAUSE)
 
@@ -164,20 +165,21 @@ class Supervisor:
         """End what servers have left that share the database and are dead."""
         if self._database.is_sqlite:
             return
-        heartbeats = await when_available(self._heartbeats)
+
+        def of_others() -> dict[str, datetime | None]:
+            with self._database.read() as connection:
+                return {node: beat for node, beat in servers.heartbeats(connection).items() if node != self._node}
+
+        def strike_off(node: str) -> None:
+            with self._database.write() as tx:
+                servers.strike_off(tx, node, seen_at=heartbeats[node])
+
+        heartbeats = await when_available(of_others)
         for node in self._silent.dead(heartbeats):
             _log.error("a server is dead", extra={"action": "server_dead", "node": node})
             reason = f"The server {node} died while this task ran."
             await self._sweep(f"@{node}", reason, lambda _: None)  # its data folder is not ours
-            await when_available(partial(self._strike_off, node, heartbeats[node]))  # whoever dies before it ends this
-
-    def _heartbeats(self) -> dict[str, datetime | None]:
-        with self._database.read() as connection:
-            return {node: beat for node, beat in servers.heartbeats(connection).items() if node != self._node}
-
-    def _strike_off(self, node: str, seen_at: datetime | None) -> None:
-        with self._database.write() as tx:
-            servers.strike_off(tx, node, seen_at=seen_at)
+            await when_available(partial(strike_off, node))  # whoever dies before it ends this
 
     def _insist(self, worker: _Worker, task_id: str) -> None:
         """Kill a worker that has not let go of a cancelled task."""
@@ -189,7 +191,3 @@ class Supervisor:
     def _running(self) -> list[tasks.Task]:
         with self._database.read() as connection:
             return tasks.running_at(connection, f"@{self._node}")
-
-
-def _cause(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -12,7 +12,7 @@ import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
@@ -74,7 +74,7 @@ class Worker:
             if self._running and self._must_stop:
                 self._running.cancel()
             self._called.set()
-        _vanish()
+        os._exit(os.EX_UNAVAILABLE)
 
     @property
     def _must_stop(self) -> bool:
@@ -92,7 +92,8 @@ class Worker:
         _log.info("task started", extra=extra)
         progress = _Progress(self._database, task)
         completion = await self._completion(task, progress)
-        await self._end(task, completion, progress)
+        complete = progress.complete(completion)
+        await when_available(lambda: end(self._database, task, complete, self._clock))
         _log.info(
             "task ended: %s",
             completion.state,
@@ -126,10 +127,6 @@ class Worker:
             raise WorkFailed(f"This server does not know how to do {work.task.task_type}.")
         return await operation(work)
 
-    async def _end(self, task: Task, completion: Completion, progress: "_Progress") -> None:
-        complete = progress.complete(completion)
-        await when_available(lambda: end(self._database, task, complete, self._clock))
-
 
 class _Progress:
     """The latest progress report, written now and then."""
@@ -159,7 +156,3 @@ class _Progress:
     def _write(self, report: dict[str, Any]) -> None:
         with self._database.write() as tx:
             tasks.report_progress(tx, self._task.id, self._task.worker_name or "", report)
-
-
-def _vanish() -> NoReturn:
-    os._exit(os.EX_UNAVAILABLE)
