@@ -36,7 +36,15 @@ class Entry(Row):
     __slots__ = ("consumer", "failures", "queue", "shed", "tag")
 
     def __init__(self, *, id: int, message: Message, queue: "Queue", priority: int, expires_at: int | None) -> None:  # noqa: A002 - the column's name
-        super().__init__(id=id, queue_id=queue.id, message=message, priority=priority, expires_at=expires_at)
+        self.id = id  # all of a Row here, because a call for every message is felt
+        self.queue_id = queue.id
+        self.message = message
+        self.size = len(message.body)
+        self.priority = priority
+        self.expires_at = expires_at
+        self.redelivered = False
+        self.durable = False
+        self.state = 0
         self.queue = queue
         self.failures = 0  # attempts to process it that did not end well
         self.consumer: Consumer | None = None
