@@ -112,6 +112,16 @@ def whole(least: int, most: int) -> Callable[[str, Any], None]:
     return check
 
 
+def one_of(values: Collection[str]) -> Callable[[str, Any], None]:
+    """A check for one of a few words."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in values:
+            raise InvalidValue(name, f"it must be one of {', '.join(values)}.")
+
+    return check
+
+
 def _speed(name: str, value: Any) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
         raise InvalidValue(name, "it must be a number of bytes per second above 0.")
@@ -154,11 +164,6 @@ def place(repo_id: str, config: Config) -> str:
     return (config.get("relative_url") or "").strip("/") or repo_id
 
 
-def _policy(name: str, value: Any) -> None:
-    if value not in POLICIES:
-        raise InvalidValue(name, f"it must be one of {', '.join(POLICIES)}.")
-
-
 CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "feed": _url,
     "validate": boolean,
@@ -175,7 +180,7 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "max_downloads": whole(1, MOST_DOWNLOADS),
     "max_speed": _speed,
     "remove_missing": boolean,
-    "download_policy": _policy,
+    "download_policy": one_of(POLICIES),
     "force_full": boolean,
     "query_auth_token": _token,
     "allow_empty": boolean,
@@ -209,13 +214,9 @@ def check_keys(config: Config, checks: Mapping[str, Callable[[str, Any], None]])
         InvalidValue: a value cannot work.
         UnsupportedValue: nobody knows the key.
     """
-    _refuse_unknown(config, checks.keys())
+    unknown = sorted(config.keys() - checks.keys())
+    if unknown:
+        raise UnsupportedValue(unknown)
     for name, value in config.items():
         if value is not None:
             checks[name](name, value)
-
-
-def _refuse_unknown(config: Config, known: Collection[str]) -> None:
-    unknown = sorted(config.keys() - set(known))
-    if unknown:
-        raise UnsupportedValue(unknown)

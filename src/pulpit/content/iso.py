@@ -5,7 +5,6 @@ import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,8 +17,6 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
-    Document,
-    FileFailure,
     LeftOut,
     Phase,
     Progress,
@@ -93,8 +90,11 @@ class Iso:
         return Catalogue(
             unit_count=len(entries),
             byte_count=sum(entry.file.size for entry in entries),
-            batches=_batches(entries, upstream.feed),
-            memory=_memory(document),
+            batches=(
+                [_unit(entry.file, upstream.feed + entry.place, {}) for entry in entries[start : start + _BATCH]]
+                for start in range(0, len(entries), _BATCH)
+            ),
+            memory=document.memory,
             left_out=manifest.left_out,
         )
 
@@ -168,7 +168,7 @@ class Iso:
             "finished_bytes": progress.bytes_done,
             "num_isos": progress.units_total,
             "num_isos_finished": progress.units_done,
-            "iso_error_messages": [_error(failure) for failure in progress.failures],
+            "iso_error_messages": [{"name": failure.name, "error": failure.error} for failure in progress.failures],
         }
 
     def publish_report(self, progress: Progress) -> dict[str, Any]:
@@ -207,8 +207,9 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
                 continue
             place, digest, size = fields
             name = _without_dots(place)
+            url = quote(place.replace("/./", "/").removeprefix("./"), errors="replace")
             reason = _entry_flaw(name, size, limits)
-            entry = Entry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=_quoted(place))
+            entry = Entry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=url)
             if not reason and entries.setdefault(name, entry).file != entry.file:
                 reason = "is named twice, with different checksums or sizes"
             if reason:
@@ -217,8 +218,10 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
             if len(entries) + len(left_out) > limits.entries:
                 raise BadFeed(f"{MANIFEST} is refused: it names more than {limits.entries} files.")
     for name in entries:
-        outer = next((parent for parent in _folders(name) if parent in entries), None)
-        if outer is not None:
+        outer = name.rpartition("/")[0]
+        while outer and outer not in entries:
+            outer = outer.rpartition("/")[0]
+        if outer:
             reason = f"cannot be a file in the file {shown(outer)!r}"
             left_out[name] = LeftOut(name=shown(name), reason=reason, slot=name)
     taken = [entry for name, entry in entries.items() if name not in left_out]
@@ -226,10 +229,6 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
         first = next(iter(left_out.values()))
         raise BadFeed(f"{MANIFEST} is refused: none of its files can be taken; {first.name!r} {first.reason}.")
     return Manifest(entries=taken, left_out=list(left_out.values()))
-
-
-def _quoted(place: str) -> str:
-    return quote(place.replace("/./", "/").removeprefix("./"), errors="replace")
 
 
 def _entry_flaw(name: str, size: int, limits: Limits) -> str | None:
@@ -244,11 +243,6 @@ def _entry_flaw(name: str, size: int, limits: Limits) -> str | None:
 def _is_text(name: str) -> bool:
     """Whether all of a name's bytes were UTF-8; `_fields` keeps others as surrogates."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
-
-
-def _folders(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def manifest_line(file: StoredFile) -> str:
@@ -296,11 +290,6 @@ def _without_dots(place: str) -> str:
     return "/".join(part for part in place.split("/") if part not in {"", "."})
 
 
-def _batches(entries: Sequence[Entry], url: str) -> Iterator[Sequence[WantedUnit]]:
-    for start in range(0, len(entries), _BATCH):
-        yield [_unit(entry.file, url + entry.place, {}) for entry in entries[start : start + _BATCH]]
-
-
 def _unit(file: StoredFile, url: str, metadata: dict[str, Any]) -> WantedUnit:
     name = file.relative_path
     checksum = Checksum(algorithm="sha256", digest=file.sha256)
@@ -309,26 +298,17 @@ def _unit(file: StoredFile, url: str, metadata: dict[str, Any]) -> WantedUnit:
     return WantedUnit(type_id=UNIT_TYPE, key=key, metadata=metadata, files=(wanted,), slot=name)
 
 
-def _memory(document: Document) -> dict[str, Any]:
-    return {"sha256": document.sha256, "etag": document.etag, "last_modified": document.last_modified}
-
-
 def _report(progress: Progress, states: Mapping[Phase, str]) -> dict[str, Any]:
-    times = {states[phase]: _without_zone(time) for phase, time in progress.phase_times.items()}
+    times = {
+        states[phase]: time.replace(tzinfo=None).isoformat(timespec="seconds")
+        for phase, time in progress.phase_times.items()
+    }
     return {
         "state": states[progress.phase],
         "state_times": times,
         "error_message": progress.error_message,
         "traceback": None,
     }
-
-
-def _without_zone(time: datetime) -> str:
-    return time.replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def _error(failure: FileFailure) -> dict[str, str]:
-    return {"name": failure.name, "error": failure.error}
 
 
 _DISTRIBUTOR_KEYS: Final = {

@@ -137,6 +137,11 @@ class Document:
     media_type: str = ""
     """Without parameters, in lower case."""
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What tells next time whether it is still the same."""
+        return {"sha256": self.sha256, "etag": self.etag, "last_modified": self.last_modified}
+
 
 class Upstream(Protocol):
     """The feed's server, as a content type may use it."""

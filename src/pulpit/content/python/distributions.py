@@ -17,7 +17,7 @@ from pathlib import Path
 from struct import Struct, error
 from typing import Any, BinaryIO, Final
 
-from packaging.metadata import RawMetadata, parse_email
+from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -144,9 +144,15 @@ def read_metadata(path: Path, filename: str, named: FileName, *, most: int = MOS
     Raises:
         Unreadable: it cannot be had.
     """
+
+    def is_wheel_metadata(parts: Sequence[str]) -> bool:
+        folder, _, name = "/".join(parts).partition("/")
+        mine = folder.endswith(".dist-info") and canonicalize_name(folder.partition("-")[0]) == named.project
+        return mine and name == "METADATA"
+
     try:
         if filename.endswith(".whl"):
-            return _metadata_from_zip(path, lambda parts: _is_wheel_metadata(parts, named))
+            return _metadata_from_zip(path, is_wheel_metadata)
         if filename.endswith(".zip"):
             return _metadata_from_zip(path, _is_sdist_metadata)
         if filename.endswith("xz"):
@@ -161,12 +167,6 @@ def _unpacked(path: Path, filename: str) -> bz2.BZ2File | gzip.GzipFile | Binary
     if filename.endswith(".tar"):
         return path.open("rb")
     return bz2.open(path) if filename.endswith((".bz2", ".tbz")) else gzip.open(path)
-
-
-def _is_wheel_metadata(parts: Sequence[str], named: FileName) -> bool:
-    folder, _, name = "/".join(parts).partition("/")
-    mine = folder.endswith(".dist-info") and canonicalize_name(folder.partition("-")[0]) == named.project
-    return mine and name == "METADATA"
 
 
 def _is_sdist_metadata(parts: Sequence[str]) -> bool:
@@ -210,19 +210,15 @@ def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, most: i
         size = int(_tar_text(header[124:136]).strip(" ") or "0", 8)
         if header[156:157] in {b"0", b"\0"} and _is_sdist_metadata(name.removeprefix("./").split("/")):
             return _bounded(unpacked.read(min(size, MOST_METADATA + 1)))
-        left -= _BLOCK + _skip(unpacked, min(left, size + -size % _BLOCK))
+        skipped = min(left, size + -size % _BLOCK)
+        left -= _BLOCK + skipped
+        while skipped > 0 and (piece := unpacked.read(min(skipped, _PIECE))):
+            skipped -= len(piece)
     raise Unreadable("has no PKG-INFO")
 
 
 def _tar_text(field: bytes) -> str:
     return field.partition(b"\0")[0].decode(errors="replace")
-
-
-def _skip(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, size: int) -> int:
-    left = size
-    while left > 0 and (piece := unpacked.read(min(left, _PIECE))):
-        left -= len(piece)
-    return size
 
 
 def _bounded(content: bytes) -> bytes:
@@ -258,15 +254,11 @@ METADATA_FIELDS: Final = (
 
 def metadata_fields(content: bytes) -> dict[str, Any]:
     """The fields, under the names that `packaging` gives them, with `name` and `version`; what is absent is null."""
-    raw: Mapping[str, Any] = _raw_fields(content)
-    return {name: _short(raw.get(name)) for name in ("name", "version", *METADATA_FIELDS)}
-
-
-def _raw_fields(content: bytes) -> RawMetadata:
-    """The fields alone: what is behind the first empty line would be read as a message, with all that mail can be."""
     normal = content[:_MOST_HEADERS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    raw, _ = parse_email(normal.partition(b"\n\n")[0] + b"\n\n")
-    return raw
+    # What is behind the first empty line would be read as a message, with all that mail can be.
+    parsed, _ = parse_email(normal.partition(b"\n\n")[0] + b"\n\n")
+    raw: Mapping[str, Any] = parsed
+    return {name: _short(raw.get(name)) for name in ("name", "version", *METADATA_FIELDS)}
 
 
 def _short(value: Any) -> Any:

@@ -174,7 +174,8 @@ def read_root(page: Page) -> RootPage:
     signs = _Signs()
     projects: dict[str, None] = {}
     left_out: dict[str, None] = {}
-    for name in _json_projects(page, signs) if page.is_json else _html_projects(page, signs):
+    listed = (str(item.get("name")) for item in _items(page, "projects", signs))
+    for name in listed if page.is_json else _html_projects(page, signs):
         project = distributions.project_name(name)
         if project is None:
             left_out[shown(name)] = None
@@ -250,8 +251,10 @@ def _html_projects(page: Page, signs: _Signs) -> Iterator[str]:
 def _anchors(page: Page, signs: _Signs) -> Iterator[tuple[str, Tag]]:
     """Each link, with the URL that it is relative to."""
     base = page.url
+    is_utf16 = page.content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = page.content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
     try:
-        for tag in start_tags(_decoded(page.content)):
+        for tag in start_tags(text):
             if tag.name == "a" and "href" in tag.attributes:
                 yield base, tag
             elif tag.name == "base" and base == page.url:
@@ -263,12 +266,6 @@ def _anchors(page: Page, signs: _Signs) -> Iterator[tuple[str, Tag]]:
                 signs.is_index = True
     except BadMarkup as error:
         raise page.refused(str(error)) from None
-
-
-def _decoded(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    return content.decode("utf-8-sig", errors="replace")
 
 
 def _json_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
@@ -294,11 +291,6 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> Entry:
         size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
         upload_time=_moment(item.get("upload-time")),
     )
-
-
-def _json_projects(page: Page, signs: _Signs) -> Iterator[str]:
-    for item in _items(page, "projects", signs):
-        yield str(item.get("name"))
 
 
 def _items(page: Page, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:

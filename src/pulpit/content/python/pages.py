@@ -5,7 +5,7 @@ was asked for by name must have a page; one that the index itself lists may have
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -59,7 +59,12 @@ class Pages(Generic[T]):
         def read(page: Page) -> RootPage:
             root = index.read_root(page)
             if not root.projects and not (root.is_index or may_be_empty):
-                raise page.refused(_no_project(root))
+                if root.left_out:
+                    first = root.left_out[0]
+                    raise page.refused(f"it lists no project; {first.name!r} {first.reason}")
+                raise page.refused(
+                    "nothing in it looks like an index of Python packages; with allow_empty a feed may have no project"
+                )
             return root
 
         root = await self._page(_ROOT, self._known.get(_ROOT), read)
@@ -113,7 +118,9 @@ class Pages(Generic[T]):
         page that cannot be used, makes the next place be looked at.
         """
         reasons: list[str] = []
-        for url in self._places(project):
+        before = self._known.get(project, {}).get("url")
+        places = [f"{root}{project}/" if project else root for root in roots(self._upstream.feed)]
+        for url in sorted(places, key=lambda url: url != before):
             mine = known if known is not None and known.get("url") == url else None
             try:
                 document = await self._upstream.fetch(url, most=index.MOST_PAGE, known=mine, accept=index.ACCEPT)
@@ -124,12 +131,7 @@ class Pages(Generic[T]):
             except (NotThere, NotForUs, BadFeed) as error:
                 reasons.append(str(error))
                 continue
-            self.seen[project] = {
-                "url": url,
-                "sha256": document.sha256,
-                "etag": document.etag,
-                "last_modified": document.last_modified,
-            }
+            self.seen[project] = {"url": url, **document.memory}
             return result
         what = f"project {project}" if project else "list of projects"
         raise NoPage(f"The feed has no {what}: {' '.join(dict.fromkeys(reasons))}")
@@ -153,24 +155,11 @@ class Pages(Generic[T]):
             file.unlink()
         return content
 
-    def _places(self, project: str) -> Sequence[str]:
-        page = f"{project}/" if project else ""
-        places = [root + page for root in roots(self._upstream.feed)]
-        before = self._known.get(project, {}).get("url")
-        return sorted(places, key=lambda url: url != before)
-
 
 def roots(feed: str) -> Sequence[str]:
     """Where an index's root may be: at a feed that ends in `simple`, else there or in a folder `simple` beneath it."""
     last = urlsplit(feed).path.rstrip("/").rpartition("/")[2]
     return (feed,) if last.endswith("simple") else (f"{feed}simple/", feed)
-
-
-def _no_project(root: RootPage) -> str:
-    if root.left_out:
-        first = root.left_out[0]
-        return f"it lists no project; {first.name!r} {first.reason}"
-    return "nothing in it looks like an index of Python packages; with allow_empty a feed may have no project"
 
 
 Choices = Mapping[str, list[Choice]]
@@ -199,12 +188,26 @@ class Unhashed:
         Raises:
             WorkFailed: one cannot be had now.
         """
-        await self._upstream.together([self._learn(url, name) for url, name in dict(_without(choices)).items()])
+        unhashed = {
+            choice.entry.url: choice.entry.filename
+            for of_project in choices.values()
+            for choice in of_project
+            if choice.entry.checksum is None
+        }
+        await self._upstream.together([self._learn(url, name) for url, name in unhashed.items()])
         completed: dict[str, list[Choice]] = {}
         for project, of_project in choices.items():
-            completed[project] = [self._completed(choice) for choice in of_project if self._is_there(choice)]
-            if len(completed[project]) < len(of_project):
-                self.incomplete.add(project)
+            completed[project] = []
+            for choice in of_project:
+                known = self.memory.get(choice.entry.url)
+                if choice.entry.checksum is not None:
+                    completed[project].append(choice)
+                elif known is None:
+                    self.incomplete.add(project)
+                else:
+                    checksum = Checksum(algorithm="sha256", digest=known["sha256"])
+                    entry = replace(choice.entry, checksum=checksum, size=known["size"])
+                    completed[project].append(replace(choice, entry=entry))
         return completed
 
     async def _learn(self, url: str, name: str) -> None:
@@ -218,27 +221,4 @@ class Unhashed:
             self.memory[url] = before or {}
             return
         await self._upstream.aside(document.path.unlink)
-        self.memory[url] = {
-            "sha256": document.sha256,
-            "size": document.size,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-        }
-
-    def _is_there(self, choice: Choice) -> bool:
-        return choice.entry.checksum is not None or choice.entry.url in self.memory
-
-    def _completed(self, choice: Choice) -> Choice:
-        if choice.entry.checksum is not None:
-            return choice
-        known = self.memory[choice.entry.url]
-        checksum = Checksum(algorithm="sha256", digest=known["sha256"])
-        return replace(choice, entry=replace(choice.entry, checksum=checksum, size=known["size"]))
-
-
-def _without(choices: Choices) -> Iterator[tuple[str, str]]:
-    """URL and name of each file without a checksum."""
-    for of_project in choices.values():
-        for choice in of_project:
-            if choice.entry.checksum is None:
-                yield choice.entry.url, choice.entry.filename
+        self.memory[url] = {"size": document.size, **document.memory}

@@ -4,7 +4,7 @@ import hashlib
 import html
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,10 +37,22 @@ def lay_out(content: Content, tree: Tree) -> None:
     projects: dict[str, list[_Listed]] = {}
     for unit in content.of(distributions.PACKAGE):
         projects.setdefault(unit.metadata["name"], []).append(_placed(unit, tree))
-    _write(tree, "simple/", _root_html(sorted(projects)), _root_json(sorted(projects)))
+    names = sorted(projects)
+    _write(
+        tree,
+        "simple/",
+        _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in names]),
+        _json({"projects": [{"name": name} for name in names]}),
+    )
     for name, files in projects.items():
         files.sort(key=lambda file: (Version(file.version), file.filename))
-        _write(tree, f"simple/{name}/", _project_html(name, files), _project_json(name, files))
+        versions = list(dict.fromkeys(file.version for file in files))
+        _write(
+            tree,
+            f"simple/{name}/",
+            _page(f"Links for {name}", [_link(file) for file in files]),
+            _json({"name": name, "versions": versions, "files": [_file(file) for file in files]}),
+        )
 
 
 def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
@@ -78,18 +90,6 @@ def _write(tree: Tree, folder: str, *forms: str) -> None:
             file.write(text.encode())
 
 
-def _root_html(names: Iterable[str]) -> str:
-    return _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in names])
-
-
-def _root_json(names: Iterable[str]) -> str:
-    return _json({"projects": [{"name": name} for name in names]})
-
-
-def _project_html(name: str, files: Iterable[_Listed]) -> str:
-    return _page(f"Links for {name}", [_link(file) for file in files])
-
-
 def _link(file: _Listed) -> str:
     digest = f"sha256={file.metadata}" if file.metadata else None
     attributes = {
@@ -109,11 +109,6 @@ def _page(title: str, lines: Sequence[str]) -> str:
         f'<meta name="pypi:repository-version" content="{API_VERSION}"><title>{title}</title></head>\n'
         f"<body><h1>{title}</h1>\n" + "".join(f"{line}\n" for line in lines) + "</body></html>\n"
     )
-
-
-def _project_json(name: str, files: Sequence[_Listed]) -> str:
-    versions = list(dict.fromkeys(file.version for file in files))
-    return _json({"name": name, "versions": versions, "files": [_file(file) for file in files]})
 
 
 def _file(file: _Listed) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pulpit.content.port import (
 )
 from pulpit.content.python import distributions, index, publish, selection
 from pulpit.content.python.distributions import FileName
-from pulpit.content.python.index import Page, ProjectPage
+from pulpit.content.python.index import Page
 from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
 from pulpit.content.steps import Step
@@ -186,20 +186,16 @@ class _Choosing:
         """
         content = index.read_project(page, project)
         if not content.files and (project in self._rules.projects or not content.is_index):
-            raise page.refused(_no_file(content))
+            if content.left_out:
+                first = content.left_out[0]
+                raise page.refused(f"it names no file of the project that can be taken; {first.name!r} {first.reason}")
+            raise page.refused("it names no file of the project; perhaps the feed is no index of Python packages")
         chosen = self._rules.choose(project, content.files)
         self._count += len(chosen)
         if self._count > self._most:
             raise WorkFailed(f"The index is refused: more than {self._most} files of it are wanted.")
         self.left_out.extend(content.left_out)
         return chosen
-
-
-def _no_file(content: ProjectPage) -> str:
-    if content.left_out:
-        first = content.left_out[0]
-        return f"it names no file of the project that can be taken; {first.name!r} {first.reason}"
-    return "it names no file of the project; perhaps the feed is no index of Python packages"
 
 
 def _catalogue(
@@ -307,17 +303,14 @@ def _agreed(filename: str, named: FileName, fields: Mapping[str, Any]) -> FileNa
     """The name of a file, which its metadata must bear out."""
     name, version = fields["name"] or "", fields["version"] or ""
     agreed = distributions.parse_filename(filename, distributions.project_name(name) or "")
-    if agreed is None or agreed.version != _version(version):
+    try:
+        stated: Version | None = Version(version)
+    except InvalidVersion:
+        stated = None
+    if agreed is None or agreed.version != stated:
         said = shown(f"{name} {version}")
         raise InvalidValue("filename", f"the file says that it is {said!r}, not {named.project} {named.version}.")
     return agreed
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None
 
 
 def surplus_packages(held: Iterator[StoredUnit], rules: Rules) -> Collection[str]:

@@ -200,8 +200,13 @@ class Rules:
         ]
         fitting = [(entry, name) for entry, name in named if self._fits(name) and self._runs(entry.requires_python)]
         versions = self._versions(project, {name.version for _, name in fitting})
+        # A yanked file is withdrawn if it is neither wanted nevertheless nor named by its very version (PEP 592).
+        takes_yanked = self.include_yanked or any(
+            clause.operator == "===" or (clause.operator == "==" and not clause.version.endswith(".*"))
+            for clause in self.projects.get(project, _ANY_VERSION)
+        )
         choices = [
-            Choice(entry=entry, name=name, withdrawn=self._is_withdrawn(project, entry))
+            Choice(entry=entry, name=name, withdrawn=entry.yanked is not None and not takes_yanked)
             for entry, name in fitting
             if name.version in versions
         ]
@@ -238,16 +243,6 @@ class Rules:
         except InvalidSpecifier:
             return True
         return any(required.contains(version, prereleases=True) for version in self.python_versions)
-
-    def _is_withdrawn(self, project: str, entry: Entry) -> bool:
-        """Yanked, and neither wanted nevertheless nor named by its very version (PEP 592)."""
-        return entry.yanked is not None and not self.include_yanked and not self._is_pinned(project)
-
-    def _is_pinned(self, project: str) -> bool:
-        return any(
-            clause.operator == "===" or (clause.operator == "==" and not clause.version.endswith(".*"))
-            for clause in self.projects.get(project, _ANY_VERSION)
-        )
 
 
 def _meets(tags: Collection[str], patterns: Sequence[str]) -> bool:

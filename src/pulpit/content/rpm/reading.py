@@ -176,17 +176,11 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
     trees = [] if state.tree is None else [state.tree]
     counts += survey.counts
     counts += Counter({repomd.FILE: len(files), treeinfo.DISTRIBUTION: len(trees)})
-    document = state.repomd.document
     return Catalogue(
         unit_count=counts.total(),
         byte_count=survey.byte_count + sum(file.size or 0 for unit in files for file in unit.files),
         batches=_batches(state, survey.taken, [files, trees], skipped),
-        memory={
-            "url": state.repomd.url,
-            "sha256": document.sha256,
-            "etag": document.etag,
-            "last_modified": document.last_modified,
-        },
+        memory={"url": state.repomd.url, **state.repomd.document.memory},
         counts=counts,
         files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
         left_out=left_out,

@@ -193,11 +193,6 @@ def _key_ids(name: str, value: Any) -> None:
         raise InvalidValue(name, "it must be a list of key ids: 8 to 64 hexadecimal digits each.")
 
 
-def _checksum_type(name: str, value: Any) -> None:
-    if value not in CHECKSUM_TYPES:
-        raise InvalidValue(name, f"it must be one of {', '.join(CHECKSUM_TYPES)}.")
-
-
 def _public_keys(name: str, value: Any) -> None:
     if not isinstance(value, str) or "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in value:
         raise InvalidValue(name, "it must be the content of a file of OpenPGP public keys.")
@@ -217,8 +212,8 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "https": feed.boolean,
     "relative_url": feed.relative_url,
     "skip": _types,
-    "checksum_type": _checksum_type,
-    "updateinfo_checksum_type": _checksum_type,
+    "checksum_type": feed.one_of(CHECKSUM_TYPES),
+    "updateinfo_checksum_type": feed.one_of(CHECKSUM_TYPES),
     "generate_sqlite": feed.boolean,
     "repoview": feed.boolean,
     "gpgkey": _public_keys,
