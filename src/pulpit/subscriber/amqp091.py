@@ -198,12 +198,12 @@ class _Line:
         self._connection: Final = connection
         self._channel: Final = channel
         self._inbox: Final = inbox
-        self._where: Final = where
         self._tell: Final = tell
         self._outgoing: Final = Outgoing(_TURNS_TO_WRITE)
         self._keeping: asyncio.Task[None] | None = None
-        channel.add_on_cancel_callback(self._on_cancel)
-        channel.add_on_close_callback(self._on_close)
+        told = f"the queue at {where} is gone, making it again"  # by whoever deleted it
+        channel.add_on_cancel_callback(lambda _frame: inbox.end(Interrupted("the queue is gone", told=told)))
+        channel.add_on_close_callback(lambda _channel, reason: inbox.end(Interrupted(_in_words(reason))))
 
     async def consume(self, queue: str, prefetch: int) -> None:
         """Begin to receive."""
@@ -246,14 +246,6 @@ class _Line:
                 return
             self._tell(f"a message with the subject {subject} comes without some of its headers ({reason})")
         self._inbox.put(Delivery(message=_message(method, properties, body), line=self, tag=method.delivery_tag))
-
-    def _on_cancel(self, _: Method) -> None:
-        """The broker ends the consumer, for example because somebody deleted its queue."""
-        reason = f"the queue at {self._where} is gone, making it again"
-        self._inbox.end(Interrupted("the queue is gone", told=reason))
-
-    def _on_close(self, _: Channel, reason: Exception) -> None:
-        self._inbox.end(Interrupted(_in_words(reason)))
 
 
 class _Queue:

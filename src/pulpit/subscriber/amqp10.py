@@ -82,8 +82,12 @@ class Amqp10Source:
             Interrupted: it is not to be had now.
             SubscriptionRefused: credentials, certificate, permission, queue or protocol are refused.
         """
+        over_091 = self._over_091
+        # Brokers know a durable subscription by container and link, and want others to be unique.
+        name = binding.queue or f"{over_091.name}-{secrets.token_hex(4)}"
+        settings = ClientSettings(name=name, context=over_091.context, by_certificate=over_091.by_certificate)
         try:
-            connection = await client.connect(self._over_091.address, self._settings(binding))
+            connection = await client.connect(over_091.address, settings)
         except Lost as lost:
             raise self._judged(lost) from None
         try:
@@ -96,12 +100,6 @@ class Amqp10Source:
             raise
         self._doubts.clear()
         return line
-
-    def _settings(self, binding: Binding) -> ClientSettings:
-        """How to connect: brokers know a durable subscription by container and link, and want others to be unique."""
-        over_091 = self._over_091
-        name = binding.queue or f"{over_091.name}-{secrets.token_hex(4)}"
-        return ClientSettings(name=name, context=over_091.context, by_certificate=over_091.by_certificate)
 
     async def _subscribed(self, connection: Connection, binding: Binding, tell: Tell) -> Line:
         profile = self._recognised(connection.remote)
@@ -207,17 +205,24 @@ def _in_words(lost: Lost) -> str:
 
 
 def read_message(data: bytes, exchange: str, profile: Profile) -> Message:
-    """Read a message that was received from an exchange; bytes that are none are a message with this body."""
+    """Read a message that was received from an exchange; bytes that are none are a message with this body.
+
+    Of a body, data are as they are, a text is its bytes, and other values are JSON.
+    """
     try:
         arrived = message.decode(data)
     except DecodeError:
         return Message(subject="", exchange=exchange, properties={}, headers={}, body=data)
+    body = arrived.body
+    if not isinstance(body, bytes):
+        value = body.value if isinstance(body, message.Value) else [list(values) for values in body.lists]
+        body = value.encode() if isinstance(value, str) else json.dumps(plain(value)).encode()
     return Message(
         subject=arrived.subject or "",
         exchange=str(arrived.annotations.get("x-exchange", exchange)),
         properties=_properties(arrived),
         headers={str(name): value for name, value in arrived.application_properties.items()},
-        body=_body(arrived.body),
+        body=body,
         redelivered=arrived.delivery_count > 0 or (profile.marks_first and not arrived.first_acquirer),
     )
 
@@ -226,19 +231,6 @@ def _properties(arrived: message.Message) -> dict[str, Any]:
     known = {name: getattr(arrived, name) for name in _SAME}
     known |= {name: arrived.annotations.get(annotation) for name, annotation in _ANNOTATED.items()}
     known["delivery_mode"] = _PERSISTENT if arrived.durable else None
-    known["timestamp"] = _seconds(arrived.creation_time)
+    created = arrived.creation_time
+    known["timestamp"] = created if created is None or created < _EARLIEST_MILLISECONDS else int(created) // 1000
     return {name: value for name, value in known.items() if value is not None}
-
-
-def _seconds(creation_time: int | None) -> int | None:
-    if creation_time is None or creation_time < _EARLIEST_MILLISECONDS:
-        return creation_time
-    return int(creation_time) // 1000
-
-
-def _body(body: Any) -> bytes:
-    """Data as it is; a text as its bytes, and other values as JSON."""
-    if isinstance(body, bytes):
-        return body
-    value = body.value if isinstance(body, message.Value) else [list(values) for values in body.lists]
-    return value.encode() if isinstance(value, str) else json.dumps(plain(value)).encode()

@@ -1,5 +1,6 @@
 """A message as it arrived, and the event that is read from it: nothing that a stranger may send makes that fail."""
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -67,14 +68,18 @@ def read(message: Message) -> Event:
         number=_count(headers.get(NUMBER)),
         repo_id=_text(headers.get(REPO_ID)),
         repo_number=_count(headers.get(REPO_NUMBER)),
-        occurred_at=_moment(headers.get(TIME)) or _seconds(message.properties.get("timestamp")),
+        occurred_at=_moment(headers.get(TIME), message.properties.get("timestamp")),
     )
 
 
 def parse_body(body: bytes) -> Any:
     """The body as JSON, else as text, else as it is."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_constant=refuse)
     except (ValueError, RecursionError):
         pass
     try:
@@ -102,10 +107,6 @@ def plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _text(value: Any) -> str | None:
     return None if value is None or isinstance(value, bytes) else str(value)
 
@@ -118,17 +119,15 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _moment(value: Any) -> datetime | None:
-    """A time of CloudEvents, which is one of RFC 3339 and so has an offset."""
+def _moment(time: Any, timestamp: Any) -> datetime | None:
+    """The time of CloudEvents, which is one of RFC 3339 and so has an offset, else the timestamp of AMQP."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo:
+            return moment.astimezone(UTC)
     try:
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _seconds(value: Any) -> datetime | None:
-    try:
-        return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+        if isinstance(timestamp, datetime):
+            return timestamp.astimezone(UTC)
+        return datetime.fromtimestamp(timestamp, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
         return None

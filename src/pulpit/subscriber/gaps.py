@@ -77,7 +77,9 @@ class Gaps:
         """
         count = self._counts.get(repo_id)
         if count is None:
-            self._begin(repo_id, number, at)
+            self._counts[repo_id] = _Count(number, at)
+            if len(self._counts) > _MOST_REPOSITORIES:
+                self._counts.popitem(last=False)
             return None
         self._counts.move_to_end(repo_id)
         newest, count.latest = at > count.latest, max(at, count.latest)
@@ -107,11 +109,6 @@ class Gaps:
             for repo_id, count in sorted(self._counts.items())
             for first, last in count.missing
         )
-
-    def _begin(self, repo_id: str, number: int, at: datetime) -> None:
-        self._counts[repo_id] = _Count(number, at)
-        if len(self._counts) > _MOST_REPOSITORIES:
-            self._counts.popitem(last=False)
 
 
 def _fill(missing: list[tuple[int, int]], number: int) -> bool:

@@ -64,7 +64,9 @@ def listen(
                 exchange=exchange, subject=subject or EVERYTHING, queue=queue, queue_type=queue_type, prefetch=prefetch
             )
             identity = Identity(name="pulpit listen", ca_path=ca_path, client_cert=client_cert)
-            subscription = make(addresses, binding, identity=identity, on_news=_tell_news, remember=0)
+            subscription = make(
+                addresses, binding, identity=identity, on_news=lambda _level, sentence: _tell(sentence), remember=0
+            )
         with _Ender(timeout, at_timeout=0 if count is None else _FAILED) as ender:
             asyncio.run(ender.until_ended(_print(subscription, show, count, ender)))
     except _Ended as ended:
@@ -105,10 +107,6 @@ async def _print(subscription: Subscription, show: Show, count: int | None, ende
             printed += 1
             if printed == count:
                 return
-
-
-def _tell_news(_level: int, sentence: str) -> None:
-    _tell(sentence)
 
 
 def _tell(sentence: str) -> None:
@@ -171,7 +169,11 @@ def as_text(message: Message) -> str:
         **{f"header {name}": value for name, value in message.headers.items()},
     }
     width = max(map(len, known)) + 1
-    lines = [f"{escaped(name) + ':':<{width}} {_one_line(value)}" for name, value in known.items()]
+    lines = []
+    for name, value in known.items():
+        simple = plain(value)
+        text = simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
+        lines.append(f"{escaped(name) + ':':<{width}} {escaped(text)}")
     return "\n".join([SEPARATOR, *lines, "", _readable_body(message.body)])
 
 
@@ -192,11 +194,6 @@ def as_json(message: Message) -> str:
             pass
     document["body_base64"] = base64.b64encode(message.body).decode("ascii")
     return json.dumps(document)
-
-
-def _one_line(value: Any) -> str:
-    simple = plain(value)
-    return escaped(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False))
 
 
 def _readable_body(body: bytes) -> str:
@@ -237,7 +234,10 @@ class _Ender:
         self._work: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._end) for number in _signals_heard()}
+        heard = [signal.SIGTERM, signal.SIGALRM]
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is where a shell starts this in its background
+            heard.append(signal.SIGINT)
+        self._before = {number: signal.signal(number, self._end) for number in heard}
         signal.setitimer(signal.ITIMER_REAL, self._timeout or 0)
         return self
 
@@ -280,9 +280,3 @@ class _Ender:
         if self._work:
             loop, task = self._work
             loop.call_soon_threadsafe(task.cancel)
-
-
-def _signals_heard() -> list[signal.Signals]:
-    """Those that end the work; a shell that starts this in its background has Ctrl-C ignored, and it stays so."""
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    return [signal.SIGTERM, signal.SIGALRM, *([] if ignored else [signal.SIGINT])]

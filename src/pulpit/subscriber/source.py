@@ -258,9 +258,11 @@ class MessageStream:
             SubscriptionRefused: as above, when the subscription has to be made again.
         """
         while True:
-            line = self._line or await self._again()
+            if self._line is None:
+                await self._pause(1)
+                self._line = await self._open()
             try:
-                return await line.next()
+                return await self._line.next()
             except Interrupted as lost:
                 where = self._source.where
                 self._told.add(where)  # one sentence is enough for its loss and for the vain attempts that follow
@@ -281,11 +283,6 @@ class MessageStream:
     def _source(self) -> Source:
         return self._sources[self._turn % len(self._sources)]
 
-    async def _again(self) -> Line:
-        await self._pause(1)
-        self._line = await self._open()
-        return self._line
-
     async def _open(self) -> Line:
         attempts = refusals = 0
         while True:
@@ -304,12 +301,9 @@ class MessageStream:
                 return line
             self._turn += 1
             attempts += 1
-            if self._turn_is_over(attempts):
+            if attempts % len(self._sources) == 0:
                 refusals = 0
                 await self._pause(attempts // len(self._sources))
-
-    def _turn_is_over(self, attempts: int) -> bool:
-        return attempts % len(self._sources) == 0
 
     async def _pause(self, rounds: int) -> None:
         pause = delay(rounds, first=FIRST_PAUSE, longest=LONGEST_PAUSE, random=self._random())
