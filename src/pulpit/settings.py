@@ -246,7 +246,12 @@ class Key:
 def keys() -> list[Key]:
     """Every key there is."""
     return [
-        Key(section=section, name=_FILE_NAMES.get(key.name, key.name), variable=_variable(section, key.name), field=key)
+        Key(
+            section=section,
+            name=_FILE_NAMES.get(key.name, key.name),
+            variable=f"PULPIT_{'' if section == 'server' else section + '_'}{key.name}".upper(),
+            field=key,
+        )
         for section, kind in SECTIONS.items()
         for key in fields(kind)
     ]
@@ -281,7 +286,9 @@ def load(
     for key in known:
         text = given.get((key.section, key.name))
         if text is not None:
-            sections[key.section][key.field.name] = _value(key, _unquoted(" ".join(text.split("\n"))))
+            text = " ".join(text.split("\n")).strip()
+            quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""  # as in Pulp 2's own file
+            sections[key.section][key.field.name] = _value(key, text[1:-1] if quoted else text)
     settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()})
     _check_together(settings)
     return settings, strangers
@@ -305,44 +312,35 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
         raise ConfigurationError("--config", f"{path} cannot be read: {ini_flaw(error)}.") from None
     known = {(key.section, key.name) for key in keys()}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
-    strangers = [
-        f"{path}: [{section}] {_shown(name)} is unknown here and left alone" for section, name in given.keys() - known
-    ]
+    strangers = []
+    for section, name in given.keys() - known:
+        # What cannot be the name of a key may be a line without a delimiter, and so a password.
+        usable = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
+        key = name if usable else "what stands before a : or = and is no name of a key"
+        strangers.append(f"{path}: [{section}] {key} is unknown here and left alone")
     used = {key: text for key, text in given.items() if key in known}
     return used, [*sorted(strangers), *_exposed(path, used)]
-
-
-def _shown(name: str) -> str:
-    """The name of a key; what cannot be one may be a line without a delimiter, and so a password."""
-    return (
-        name if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else "what stands before a : or = and is no name of a key"
-    )
 
 
 def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
     """What everybody on this machine can read, although it is a password."""
     if not path.stat().st_mode & stat.S_IROTH:
         return []
-    secret = [f"[{section}] {name}" for (section, name), text in given.items() if _is_secret(name, text)]
+    secret = []
+    for (section, name), text in given.items():
+        login = text.partition("://")[2].rpartition("@")[0] if name in {"url", "webhook_proxy"} else ""
+        if ":" in login or (name == "password" and text):
+            secret.append(f"[{section}] {name}")
     return [f"{path}: {key} holds a password that others can read; run: chmod o-r {path}" for key in sorted(secret)]
-
-
-def _is_secret(name: str, text: str) -> bool:
-    return (name == "password" and text != "") or (
-        name in ("url", "webhook_proxy") and ":" in text.partition("://")[2].rpartition("@")[0]
-    )
-
-
-def _unquoted(text: str) -> str:
-    """Take off one pair of quotes, which Pulp 2's own file had around values."""
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def _value(key: Key, text: str) -> Any:
     name = f"[{key.section}] {key.name}"
     if key.field.type is bool:
-        return _boolean(name, text)
+        try:
+            return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
+        except KeyError:
+            raise ConfigurationError(name, f"it must be true or false, not {_short(text)}.") from None
     if key.field.type is int:
         return _integer(name, text, key.field.metadata["least"], key.field.metadata["most"])
     if any(not character.isprintable() for character in text):
@@ -355,13 +353,6 @@ def _value(key: Key, text: str) -> Any:
 
 def _short(text: str) -> str:
     return repr(text) if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]!r}…"
-
-
-def _boolean(name: str, text: str) -> bool:
-    try:
-        return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
-    except KeyError:
-        raise ConfigurationError(name, f"it must be true or false, not {_short(text)}.") from None
 
 
 def _integer(name: str, text: str, least: int, most: int) -> int:
@@ -386,10 +377,6 @@ def _check_together(settings: Settings) -> None:
         if bool(section.ssl_certificate) != bool(section.ssl_key):
             missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"
             raise ConfigurationError(f"[{name}] {missing}", "a certificate and its key are needed together.")
-
-
-def _variable(section: str, name: str) -> str:
-    return f"PULPIT_{name}".upper() if section == "server" else f"PULPIT_{section}_{name}".upper()
 
 
 def default_of(key: Field[Any]) -> Any:

@@ -27,7 +27,11 @@ def is_plain(text: str) -> bool:
 
 def escaped(text: str, keep: str = "") -> str:
     r"""Show what steers as `\x1b` or `\u202e`, but for the characters in `keep`."""
-    return text if is_plain(text) else "".join(c if c in keep else _escaped(c) for c in text)
+    if is_plain(text):
+        return text
+    return "".join(
+        c if c in keep or not _steers(c) else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
+    )
 
 
 def blanked(text: str, keep: str = "") -> str:
@@ -59,7 +63,8 @@ def masked_url(url: str) -> str:
     """
     if "://" not in url:
         return url
-    return _QUERY.sub(lambda query: _masked_query(query[0]), _PASSWORD.sub(rf"\1:{MASK}@", url), count=1)
+    without_password = _PASSWORD.sub(rf"\1:{MASK}@", url)
+    return _QUERY.sub(lambda query: "&".join(map(_masked_part, query[0].split("&"))), without_password, count=1)
 
 
 def system_reason(error: OSError) -> str:
@@ -72,10 +77,6 @@ def system_reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__  # of a resolver: its numbers are negative
 
 
-def _masked_query(query: str) -> str:
-    return "&".join(map(_masked_part, query.split("&"))) if query else ""
-
-
 def _masked_part(part: str) -> str:
     name, equals, value = part.partition("=")
     if not equals:
@@ -85,7 +86,3 @@ def _masked_part(part: str) -> str:
 
 def _steers(character: str) -> bool:
     return unicodedata.category(character) in STEERING
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if _steers(character) else character

@@ -135,12 +135,14 @@ class _Notifier:
             self._channel.close()
 
     async def _publish(self, channel: ConfirmChannel, events: Sequence[Event]) -> Sequence[Outcome]:
-        tags: list[int] = []
+        tags: list[int] = []  # of what was sent before a break, too
         reason = f"The broker at {self._publisher.address} confirmed nothing in time."
         try:
             with channel.corked():
                 for event in events:
-                    tags.append(self._send(channel, event))  # noqa: PERF401 - what was sent before a break must be known
+                    message, body = properties(event, self._source), event.body.encode()
+                    key = routing_key(event, self._template)
+                    tags.append(channel.publish(self._exchange, key, message, body, mandatory=self._require_route))
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])
             reason = str(channel.lost)
@@ -151,11 +153,6 @@ class _Notifier:
                 self._channel = None
                 self._publisher.abandon()
         return self._outcomes(channel, zip(tags, events, strict=False), self._blocked() or reason)
-
-    def _send(self, channel: ConfirmChannel, event: Event) -> int:
-        message = properties(event, self._source)
-        body, mandatory = event.body.encode(), self._require_route
-        return channel.publish(self._exchange, routing_key(event, self._template), message, body, mandatory=mandatory)
 
     def _blocked(self) -> str | None:
         blocked = self._publisher.blocked

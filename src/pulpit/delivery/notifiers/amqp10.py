@@ -6,12 +6,12 @@ exchange that is, and whether it can be created, is the matter of the broker's p
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10 import message as codec
-from pulpit.amqp.amqp10.profiles import PLAIN
+from pulpit.amqp.amqp10.profiles import PLAIN, Profile
 from pulpit.amqp.amqp10.publisher import ExchangeLink, Publisher
 from pulpit.amqp.amqp10.types import (
     DECODE_ERROR,
@@ -129,10 +129,12 @@ class _Notifier:
             if self._failures != failures_before:
                 return []  # an earlier call failed while this one waited: to go on would overtake it
             if self._require_route and not link.profile.released_is_unrouted:
-                return self._failed(_cannot_tell(self._publisher.address))
+                place = self._publisher.address
+                reason = f"The broker at {place} does not say over AMQP 1.0 whether a queue took a message"
+                return self._failed(f"{reason}, as require_route asks.")
             window = _Window(link, events[:1] if self._single else events, seconds=self._accept_timeout)
             self._single = max(0, self._single - 1)
-            await window.send(self._encoded)
+            await window.send(lambda event: codec.encode(self._message(event, link.profile)))
             if window.trouble:
                 self._failures += 1
         await window.decided()
@@ -141,8 +143,7 @@ class _Notifier:
     def describe(self, event: Event) -> dict[str, Any]:
         """The message and where it is sent."""
         profile = self._publisher.profile or PLAIN
-        subject = routing_key(event, self._template)
-        said = message(event, self._source, subject=subject, to=profile.to(self._exchange, subject))
+        said = self._message(event, profile)
         return {
             "broker": self._publisher.address,
             "exchange": self._exchange,
@@ -167,11 +168,9 @@ class _Notifier:
             self._link = await self._publisher.link(self._exchange)
         return self._link
 
-    def _encoded(self, event: Event) -> bytes:
-        assert self._link  # noqa: S101 - it is being sent on
+    def _message(self, event: Event, profile: Profile) -> codec.Message:
         subject = routing_key(event, self._template)
-        to = self._link.profile.to(self._exchange, subject)
-        return codec.encode(message(event, self._source, subject=subject, to=to))
+        return message(event, self._source, subject=subject, to=profile.to(self._exchange, subject))
 
     def _judged(self, window: "_Window") -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
@@ -205,7 +204,9 @@ class _Notifier:
             case Accepted():
                 return delivered(event, self._template)
             case Released() if link.profile.released_is_unrouted:
-                return self._unrouted(event)
+                if not self._require_route:
+                    return delivered(event, self._template)
+                return Retry(reason=f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}.")
             case Rejected(condition):
                 reason = f"The broker rejected the message{f': {condition}' if condition else ''}."
                 hopeless = condition is not None and condition.name in HOPELESS
@@ -214,11 +215,6 @@ class _Notifier:
                 return Retry(reason=f"The broker did not take the message ({type(answer).__name__.lower()}).")
             case None:
                 return Retry(reason="The broker settled the message without saying what became of it.")
-
-    def _unrouted(self, event: Event) -> Outcome:
-        if not self._require_route:
-            return delivered(event, self._template)
-        return Retry(reason=f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}.")
 
     def _failed(self, reason: str) -> Sequence[Outcome]:
         self._failures += 1
@@ -237,7 +233,7 @@ class _Window:
         self._refused: dict[int, Answer] = {}
         self._deadline: Final = asyncio.get_running_loop().time() + seconds
 
-    async def send(self, encoded: Any) -> None:
+    async def send(self, encoded: Callable[[Event], bytes]) -> None:
         """Send as many as the link takes within the time."""
         sender = self.link.sender
         with contextlib.suppress(TimeoutError):
@@ -280,7 +276,3 @@ class _Window:
         largest, number = self.link.sender.largest_message, -1 - len(self._numbers)
         self._refused[number] = Rejected(Condition(TOO_LARGE, f"it has {size} bytes, and {largest} are the most"))
         return number
-
-
-def _cannot_tell(address: str) -> str:
-    return f"The broker at {address} does not say over AMQP 1.0 whether a queue took a message, as require_route asks."
