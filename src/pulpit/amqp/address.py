@@ -150,12 +150,15 @@ def parse(url: str, source: str, *, transport: str = "", user: str = "", passwor
     if who is not None and secret is None:
         raise ConfigurationError(source, "there is a user without a password; write user:password@host.")
     tls = SCHEMES[parts.scheme]
+    speaks_10 = TRANSPORTS[transport] if transport else parts.scheme not in _ONLY_091
+    if parts.scheme in _ONLY_10 and not speaks_10:
+        raise ConfigurationError(source, f"it means AMQP 1.0, and the transport is {transport}.")
     return replace(
         _tuned(parts.query, source),
         host=_host(parts, source),
         port=port or (TLS_PORT if tls else PLAIN_PORT),
         tls=tls,
-        speaks_10=_speaks_10(parts.scheme, transport, source),
+        speaks_10=speaks_10,
         virtual_host=_decoded(parts.path[1:], source) or "/",
         user=who,
         password=(secret or "") if who is not None else "",
@@ -186,14 +189,6 @@ def _host(parts: SplitResult, source: str) -> str:
     if not usable or not host.isprintable() or set(host) & set(" /\\?#@<>\"'"):
         raise ConfigurationError(source, "its host is neither a name nor an address.")
     return host
-
-
-def _speaks_10(scheme: str, transport: str, source: str) -> bool:
-    if not transport:
-        return scheme not in _ONLY_091
-    if not TRANSPORTS[transport] and scheme in _ONLY_10:
-        raise ConfigurationError(source, f"it means AMQP 1.0, and the transport is {transport}.")
-    return TRANSPORTS[transport]
 
 
 def _tuned(query: str, source: str) -> BrokerAddress:

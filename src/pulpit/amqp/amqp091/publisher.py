@@ -73,7 +73,9 @@ class ConfirmChannel:
         self._calls: Final = Calls(channel)
         self.lost: BrokerUnavailable | None = None
         channel.add_on_close_callback(self._on_close)
-        channel.add_on_return_callback(self._on_return)
+        channel.add_on_return_callback(
+            lambda _channel, _method, properties, _body: self._returned.add(properties.message_id or "")
+        )
 
     async def confirm(self) -> None:
         """Switch confirm mode on.
@@ -165,9 +167,6 @@ class ConfirmChannel:
             self._early.discard(self._settled_to)
         while self._waiting and self._waiting[0][0] <= self._settled_to:
             give(self._waiting.popleft()[1])
-
-    def _on_return(self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
-        self._returned.add(properties.message_id or "")
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
         self.lost = _lost(reason)
@@ -316,14 +315,14 @@ class Publisher:
         )
 
     def _watch_for_blocks(self, connection: AsyncioConnection) -> None:
-        connection.add_on_connection_blocked_callback(self._on_blocked)
-        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        def on_blocked(_connection: object, frame: Method) -> None:
+            self.blocked = str(frame.method.reason)
 
-    def _on_blocked(self, _connection: object, frame: Method) -> None:
-        self.blocked = str(frame.method.reason)
+        def on_unblocked(_connection: object, _frame: Method) -> None:
+            self.blocked = None
 
-    def _on_unblocked(self, _connection: object, _frame: Method) -> None:
-        self.blocked = None
+        connection.add_on_connection_blocked_callback(on_blocked)
+        connection.add_on_connection_unblocked_callback(on_unblocked)
 
 
 def _lost(error: Exception) -> BrokerUnavailable:

@@ -248,10 +248,6 @@ def _moment(data: bytes, offset: int, limit: int, _depth: int) -> tuple[datetime
         return seconds, offset + _TIMESTAMP.size
 
 
-def _void(_data: bytes, offset: int, _limit: int, _depth: int) -> tuple[None, int]:
-    return None, offset
-
-
 def _array(data: bytes, offset: int, limit: int, depth: int) -> tuple[list[Any], int]:
     start, stop = _extent(data, offset, limit)
     _check_depth(depth)
@@ -287,7 +283,7 @@ _READERS: Final[Mapping[int, Callable[[bytes, int, int, int], tuple[Any, int]]]]
     ord("x"): _octets,
     ord("D"): _decimal,
     ord("T"): _moment,
-    ord("V"): _void,
+    ord("V"): lambda _data, offset, _limit, _depth: (None, offset),
     ord("A"): _array,
     ord("F"): _table,
 }

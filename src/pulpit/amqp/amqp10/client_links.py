@@ -211,7 +211,10 @@ class ClientReceiver(ClientLink):
         with contextlib.suppress(Ended):
             if not delivery.settled:
                 self._link.settle(delivery.number, outcome)
-            self._renew()
+            self._used += 1
+            if self._used * 2 >= self._window:
+                self._link.grant(self._used)
+                self._used = 0
             self._flush()
 
     def on_event(self, event: Event) -> None:
@@ -227,9 +230,3 @@ class ClientReceiver(ClientLink):
                 self._wake()
             case _:
                 pass
-
-    def _renew(self) -> None:
-        self._used += 1
-        if self._used * 2 >= self._window:
-            self._link.grant(self._used)
-            self._used = 0

@@ -151,24 +151,15 @@ def _packed(code: int, struct: Struct) -> Callable[[Any], bytes]:
     return pack
 
 
-def _encode_bool(value: bool) -> bytes:
-    return b"\x41" if value else b"\x42"
+def _unsigned(zero: int, small: int, large: int, size: int) -> Callable[[int], bytes]:
+    """Encode a number by the shortest of its three codes."""
 
+    def pack(value: int) -> bytes:
+        if 0 < value < _SMALL:
+            return bytes((small, value))
+        return bytes((large,)) + value.to_bytes(size, "big") if value else bytes((zero,))
 
-def _encode_ubyte(value: int) -> bytes:
-    return b"\x50" + value.to_bytes(1, "big")
-
-
-def _encode_uint(value: int) -> bytes:
-    if 0 < value < _SMALL:
-        return bytes((0x52, value))
-    return b"\x70" + value.to_bytes(4, "big") if value else b"\x43"
-
-
-def _encode_ulong(value: int) -> bytes:
-    if 0 < value < _SMALL:
-        return bytes((0x53, value))
-    return b"\x80" + value.to_bytes(8, "big") if value else b"\x44"
+    return pack
 
 
 def _sized(small: int, large: int, raw: bytes) -> bytes:
@@ -186,10 +177,6 @@ def _encode_string(value: str) -> bytes:
     if len(raw) < _SMALL:  # most of what is written, so it is spared a call
         return bytes((0xA1, len(raw))) + raw
     return b"\xb1" + _U32.pack(len(raw)) + raw
-
-
-def _encode_symbol(value: str) -> bytes:
-    return _sized(0xA3, 0xB3, value.encode("ascii"))
 
 
 def _encode_symbols(values: Symbols) -> bytes:
@@ -215,11 +202,11 @@ def _encode_map(values: Mapping[Any, Any]) -> bytes:
 
 _ENCODERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
     type(None): lambda _: b"\x40",
-    bool: _encode_bool,
-    Ubyte: _encode_ubyte,
+    bool: lambda value: b"\x41" if value else b"\x42",
+    Ubyte: lambda value: b"\x50" + value.to_bytes(1, "big"),
     Ushort: _packed(0x60, _U16),
-    Uint: _encode_uint,
-    Ulong: _encode_ulong,
+    Uint: _unsigned(0x43, 0x52, 0x70, 4),
+    Ulong: _unsigned(0x44, 0x53, 0x80, 8),
     Byte: _packed(0x51, _I8),
     Short: _packed(0x61, _I16),
     Int: _packed(0x71, _I32),
@@ -233,7 +220,7 @@ _ENCODERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
     bytearray: _encode_binary,
     memoryview: _encode_binary,
     str: _encode_string,
-    Symbol: _encode_symbol,
+    Symbol: lambda value: _sized(0xA3, 0xB3, value.encode("ascii")),
     Symbols: _encode_symbols,
     list: _encode_list,
     tuple: _encode_list,
@@ -338,24 +325,19 @@ def _array(width: int) -> _Reader:
         reader = _READERS.get(data[at])
         if reader is None or data[at] == 0:
             raise DecodeError(f"there is no array of type 0x{data[at]:02x}")
-        values, at = _array_elements(reader, data, at + 1, count, depth - 1)
+        values: list[Any] = []
+        at += 1
+        for _ in range(count):
+            value, at = reader(data, at, depth - 1)
+            values.append(value)
         if at != end:
             raise DecodeError("the elements do not fill the array")
-        return [Described(descriptor, value) for value in values] if code == 0 else _as_symbols(values), end
+        if code == 0:
+            return [Described(descriptor, value) for value in values], end
+        only_symbols = values and all(isinstance(value, Symbol) for value in values)
+        return Symbols(values) if only_symbols else values, end
 
     return read
-
-
-def _array_elements(reader: _Reader, data: bytes, at: int, count: int, depth: int) -> tuple[list[Any], int]:
-    values: list[Any] = []
-    for _ in range(count):
-        value, at = reader(data, at, depth)
-        values.append(value)
-    return values, at
-
-
-def _as_symbols(values: list[Any]) -> list[Any] | Symbols:
-    return Symbols(values) if values and all(isinstance(value, Symbol) for value in values) else values
 
 
 def _described(data: bytes, at: int, depth: int) -> tuple[Any, int]:
@@ -378,10 +360,6 @@ def _text(raw: bytes) -> str:
 
 def _symbol(raw: bytes) -> Symbol:
     return Symbol(raw.decode("ascii"))
-
-
-def _char(number: int) -> Char:
-    return Char(chr(number))
 
 
 def _opaque(code: int) -> Callable[[bytes], Opaque]:
@@ -408,7 +386,7 @@ _READERS: Final[Mapping[int, _Reader]] = {
     0x70: _number(_U32, Uint),
     0x71: _number(_I32, Int),
     0x72: _number(_F32, Float),
-    0x73: _number(_U32, _char),
+    0x73: _number(_U32, lambda number: Char(chr(number))),
     0x74: _fixed(4, _opaque(0x74)),
     0x80: _number(_U64, Ulong),
     0x81: _number(_I64, int),

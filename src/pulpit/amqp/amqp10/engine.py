@@ -289,8 +289,9 @@ class Engine:
         else:
             self._tell(Attached(link=link))
 
-    def _on_detached(self, event: Any, *, closed: bool = True) -> None:
+    def _on_detached(self, event: Any) -> None:
         pn = self._pn
+        closed = pn.pn_event_type(event) == pn.PN_LINK_REMOTE_CLOSE  # and not only detached for now
         pointer = pn.pn_event_link(event)
         link = self._links.pop(pointer, None)
         if link is None:
@@ -300,9 +301,6 @@ class Engine:
         pn.pn_link_close(pointer) if closed else pn.pn_link_detach(pointer)
         self._graves.append((pn.pn_link_free, pointer))
         self._tell(Detached(link=link, closed=closed, condition=condition))
-
-    def _on_detached_for_now(self, event: Any) -> None:
-        self._on_detached(event, closed=False)
 
     def _on_flow(self, event: Any) -> None:
         link = self._links.get(self._pn.pn_event_link(event))
@@ -349,7 +347,7 @@ class Engine:
             pn.PN_SESSION_REMOTE_CLOSE: cls._on_session_ended,
             pn.PN_LINK_REMOTE_OPEN: cls._on_attached,
             pn.PN_LINK_REMOTE_CLOSE: cls._on_detached,
-            pn.PN_LINK_REMOTE_DETACH: cls._on_detached_for_now,
+            pn.PN_LINK_REMOTE_DETACH: cls._on_detached,
             pn.PN_LINK_FLOW: cls._on_flow,
             pn.PN_DELIVERY: cls._on_delivery,
         }

@@ -231,7 +231,10 @@ class Receiver(Link):
         """
         pn, pointer = self._pn, self._pointer
         while not pn.isnull(delivery := pn.pn_link_current(pointer)) and pn.pn_delivery_readable(delivery):
-            self._take_in(pointer, delivery)
+            size = pn.pn_delivery_pending(delivery)
+            length, data = pn.pn_link_recv(pointer, size) if size else (0, b"")
+            if length > 0:
+                self._partial += data
             if pn.pn_delivery_aborted(delivery):
                 self._partial.clear()
                 pn.pn_delivery_settle(delivery)
@@ -243,13 +246,6 @@ class Receiver(Link):
             else:
                 return self._complete(pointer, delivery)
         return None
-
-    def _take_in(self, pointer: Any, delivery: Any) -> None:
-        size = self._pn.pn_delivery_pending(delivery)
-        if size:
-            length, data = self._pn.pn_link_recv(pointer, size)
-            if length > 0:
-                self._partial += data
 
     def _complete(self, pointer: Any, delivery: Any) -> tuple[int, bytes, bool]:
         self._arrived += 1

@@ -105,7 +105,9 @@ def decode(data: bytes) -> Message:
         if code in _FIELDS:
             found |= _named(section.value, _FIELDS[code])
         elif code in _MAPS:
-            found[_MAPS[code]] = _mapping(section.value)
+            if not isinstance(section.value, dict):
+                raise DecodeError("a section of the message is no map")
+            found[_MAPS[code]] = section.value
         else:
             bodies.append((code, section.value))
     return Message(**found, body=_body(bodies))
@@ -163,12 +165,6 @@ def _named(values: Any, fields: tuple[tuple[str, type | tuple[type, ...]], ...])
             raise DecodeError(f"the message's {name} has the wrong type")
         named[name] = str(value) if isinstance(value, Symbol) else value
     return named
-
-
-def _mapping(value: Any) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise DecodeError("a section of the message is no map")
-    return value
 
 
 def _body(sections: list[tuple[int, Any]]) -> bytes | Value | Sequences:

@@ -124,12 +124,13 @@ class Publisher:
         except Lost as lost:
             self._turn += 1
             raise BrokerUnavailable(str(lost)) from None
-        connection.on_lost = lambda: self._on_lost(connection)
-        return connection
 
-    def _on_lost(self, connection: Connection) -> None:
-        if connection is self._connection:
-            self.on_lost()
+        def tell() -> None:
+            if connection is self._connection:
+                self.on_lost()
+
+        connection.on_lost = tell
+        return connection
 
     async def _create(self, exchange: str) -> None:
         """Create a durable topic exchange over AMQP 0-9-1, which brokers of this kind speak on the same port.

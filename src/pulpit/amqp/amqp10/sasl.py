@@ -38,6 +38,11 @@ _NAMES: Final = {
     _OUTCOME: "amqp:sasl-outcome:list",
 }
 _CODES: Final = {name: code for code, name in _NAMES.items()}
+_OTHERS: Final = {
+    b"AMQP\x00\x00\x09\x01": "AMQP 0-9-1",
+    b"AMQP\x01\x01\x00\x0a": "AMQP 0-10",
+    AMQP_HEADER: "AMQP 1.0 without a login",
+}
 
 
 class LoginFailed(Exception):
@@ -88,8 +93,11 @@ class _Frames:
         if not self._greeted and len(self._buffer) >= len(SASL_HEADER):
             header = bytes(self._buffer[: len(SASL_HEADER)])
             del self._buffer[: len(SASL_HEADER)]
+            if header != SASL_HEADER and header.startswith(b"AMQP"):
+                protocol = _OTHERS.get(header, "another AMQP")
+                raise LoginFailed(f"The peer speaks {protocol}, and not AMQP 1.0 with SASL.")
             if header != SASL_HEADER:
-                raise LoginFailed(_other_protocol(header))
+                raise LoginFailed("The peer does not speak AMQP.")
             self._greeted = True
         return self._greeted
 
@@ -132,19 +140,6 @@ def _field(fields: Sequence[Any], number: int, kind: type) -> Any:
     """A field of a frame; one that is absent or of another type is none."""
     value = fields[number] if number < len(fields) else None
     return value if isinstance(value, kind) else None
-
-
-_OTHERS: Final = {
-    b"AMQP\x00\x00\x09\x01": "AMQP 0-9-1",
-    b"AMQP\x01\x01\x00\x0a": "AMQP 0-10",
-    AMQP_HEADER: "AMQP 1.0 without a login",
-}
-
-
-def _other_protocol(header: bytes) -> str:
-    if header.startswith(b"AMQP"):
-        return f"The peer speaks {_OTHERS.get(header, 'another AMQP')}, and not AMQP 1.0 with SASL."
-    return "The peer does not speak AMQP."
 
 
 class ClientLogin:
