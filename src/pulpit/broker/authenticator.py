@@ -68,7 +68,11 @@ class PasswordAuthenticator:
             _log.warning(
                 "A login was refused", extra={"action": "broker_login_refused", "mechanism": attempt.mechanism}
             )
-            await asyncio.sleep(self._penalty(attempt.address))
+            failures = self._failures.pop(attempt.address, 0) + 1
+            self._failures[attempt.address] = failures
+            while len(self._failures) > MAX_ADDRESSES:
+                self._failures.popitem(last=False)
+            await asyncio.sleep(self._delay * float(2 ** min(failures - 1, MAX_DOUBLINGS)))
         verdict(attempt, accepted)
 
     def _fits(self, attempt: Attempt) -> bool:
@@ -76,10 +80,3 @@ class PasswordAuthenticator:
         if user is None or not (user.anywhere or attempt.local):
             return False
         return user.by_certificate if attempt.password is None else user.password.fits(attempt.password)
-
-    def _penalty(self, address: str) -> float:
-        failures = self._failures.pop(address, 0) + 1
-        self._failures[address] = failures
-        while len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
-        return self._delay * float(2 ** min(failures - 1, MAX_DOUBLINGS))

@@ -137,7 +137,9 @@ class Channel:
         self.session.published += 1
         self.session.publishing = True
         if not publish.permitted or properties.has_copies:
-            self._require_permission(publish, properties)
+            for routing_key in (publish.routing_key, *further_keys(properties)):  # those of the copies too
+                self.session.rights.require(WRITE, EXCHANGE, publish.exchange, routing_key)
+            publish.permitted = True
         exchange = self._exchange(publish.exchange)
         check_message(publish, properties, user=self.session.user)
         if properties.reply_to is not None:
@@ -146,12 +148,6 @@ class Channel:
             self.publish(publish, message, exchange)
         else:
             self.transaction.publishes.append((publish, message, exchange))
-
-    def _require_permission(self, publish: Publish, properties: Properties) -> None:
-        """Ask whether the user may publish this, under the keys of the copies too."""
-        for key in (publish.routing_key, *further_keys(properties)):
-            self.session.rights.require(WRITE, EXCHANGE, publish.exchange, key)
-        publish.permitted = True
 
     def _exchange(self, name: str) -> Exchange:
         exchange = self.host.exchanges.get(name)
@@ -165,17 +161,17 @@ class Channel:
         """Route a message, return it if it must not get lost, and confirm it when it is safe."""
         host = self.host
         number = 0 if self.confirms is None else self.confirms.expect()
-        if (
-            not publish.exchange
-            and publish.routing_key.startswith(REPLY_PREFIX)
-            and self._reply_directly(publish, message)
-        ):
-            self._confirm_now(number)
-            return
+        if not publish.exchange and publish.routing_key.startswith(REPLY_PREFIX):
+            reply = self.session.replies.find(publish.routing_key)
+            if reply is not None:
+                reply(message)
+                self._confirm_now(number)
+                return
         queues = host.route(exchange, message)
         if not queues:
             if publish.mandatory:
-                self._return(message, 312, "NO_ROUTE")
+                method = methods.BasicReturn(312, "NO_ROUTE", message.exchange, message.routing_key)
+                self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
             self._confirm_now(number)
             return
         if message.properties.has_copies:
@@ -193,16 +189,6 @@ class Channel:
     def _confirm_now(self, number: int) -> None:
         if self.confirms is not None:
             self.confirms.confirm(number)
-
-    def _reply_directly(self, publish: Publish, message: Message) -> bool:
-        reply = self.session.replies.find(publish.routing_key)
-        if reply is not None:
-            reply(message)
-        return reply is not None
-
-    def _return(self, message: Message, code: int, text: str) -> None:
-        method = methods.BasicReturn(code, text, message.exchange, message.routing_key)
-        self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
 
     # -- content out
 

@@ -166,10 +166,6 @@ class BrokerState:
         )
 
 
-def _never() -> bool:
-    return False
-
-
 class Connection:
     """One client. `wake` asks the socket to call `take_output` soon; `finished` tells it to hang up after sending.
 
@@ -186,7 +182,7 @@ class Connection:
         local: bool,
         certificate_name: str | None = None,
         secure: bool = False,
-        turn_over: Callable[[], bool] = _never,
+        turn_over: Callable[[], bool] = lambda: False,
     ) -> None:
         config = state.config
         self.broker: Final = state

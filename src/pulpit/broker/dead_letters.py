@@ -57,17 +57,15 @@ def copy_keys(headers: Mapping[str, Any], name: str) -> list[str]:
 
 def is_cycle(message: Message, queue: str) -> bool:
     """Whether the message has died in this queue before without anybody having rejected it since."""
-    for death in _deaths(message.properties.headers()):
+    deaths = message.properties.headers().get("x-death")
+    for death in deaths if isinstance(deaths, list) else ():
+        if not isinstance(death, dict):
+            continue
         if death.get("reason") == DeathReason.REJECTED:
             return False
         if death.get("queue") == queue:
             return True
     return False
-
-
-def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    deaths = headers.get("x-death")
-    return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
 
 
 def _death(message: Message, *, queue: str, reason: DeathReason, keys: list[str], seconds: int) -> dict[str, bytes]:

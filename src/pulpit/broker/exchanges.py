@@ -200,12 +200,12 @@ class Headers:
         del self._demands[binding]
 
     def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
-        return [binding.destination for binding, demand in self._demands.items() if _fits(headers, *demand)]
-
-
-def _fits(headers: Mapping[str, Any], needs_all: bool, demands: list[tuple[str, Any]]) -> bool:
-    hits = (_same(headers.get(name, _MISSING), value) for name, value in demands)
-    return all(hits) if needs_all else any(hits)
+        matching = []
+        for binding, (needs_all, demands) in self._demands.items():
+            hits = (_same(headers.get(name, _MISSING), value) for name, value in demands)
+            if all(hits) if needs_all else any(hits):
+                matching.append(binding.destination)
+        return matching
 
 
 def _same(sent: Any, wanted: Any) -> bool:

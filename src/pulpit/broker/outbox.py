@@ -68,7 +68,12 @@ class Outbox:
     def hold(self) -> None:
         """Keep back what was not fetched yet, until the store has written everything so far."""
         self._holds += 1
-        self._store.after(self._release)
+
+        def release() -> None:
+            self._holds -= 1
+            self.wake()
+
+        self._store.after(release)
 
     def wake(self) -> None:
         """Ask the socket to come."""
@@ -102,7 +107,3 @@ class Outbox:
         elif self._size <= WRITE_LIMIT:
             self.writable = True
             self.on_writable()
-
-    def _release(self) -> None:
-        self._holds -= 1
-        self.wake()

@@ -142,17 +142,9 @@ def _short(payload: bytes, offset: int) -> tuple[str, int]:
     return payload[offset + 1 : stop].decode("utf-8", "surrogateescape"), stop
 
 
-def _octet(payload: bytes, offset: int) -> tuple[int, int]:
-    return payload[offset], offset + 1
-
-
-def _long_long(payload: bytes, offset: int) -> tuple[int, int]:
-    return struct.unpack_from(">Q", payload, offset)[0], offset + 8
-
-
 _READERS: Final[Mapping[str, Callable[[bytes, int], tuple[Any, int]]]] = {
     "shortstr": _short,
-    "octet": _octet,
-    "longlong": _long_long,
+    "octet": lambda payload, offset: (payload[offset], offset + 1),
+    "longlong": lambda payload, offset: (struct.unpack_from(">Q", payload, offset)[0], offset + 8),
     "table": tables.read_table,
 }

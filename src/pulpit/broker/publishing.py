@@ -202,15 +202,11 @@ def check_message(publish: Publish, properties: Properties, *, user: str) -> Non
     if properties.expiration is not None and (problem := expiration_problem(properties.expiration)):
         raise precondition_failed(f"invalid expiration '{properties.expiration}': {problem}")
     if properties.has_copies:
-        _check_copies(properties)
-
-
-def _check_copies(properties: Properties) -> None:
-    for name, value in properties.raw_headers():
-        if name in (b"CC", b"BCC") and value[:1] != b"A":
-            kind = tables.TYPE_NAMES[value[0]]
-            problem = f'{{unacceptable_type_in_header,"{name.decode()}",{kind}}}'
-            raise precondition_failed(f"invalid message: {problem}")
+        for name, value in properties.raw_headers():
+            if name in (b"CC", b"BCC") and value[:1] != b"A":
+                kind = tables.TYPE_NAMES[value[0]]
+                unfit = f'{{unacceptable_type_in_header,"{name.decode()}",{kind}}}'
+                raise precondition_failed(f"invalid message: {unfit}")
 
 
 def further_keys(properties: Properties) -> list[str]:

@@ -285,7 +285,7 @@ class Queue:
         """Let a consumer take part; those with a higher priority come first, equal ones take turns."""
         self.consumers.append(consumer)
         if not self.settings.single_active_consumer:
-            self.consumers.sort(key=_by_priority)
+            self.consumers.sort(key=lambda consumer: -consumer.priority)
         self.used()
 
     def remove_consumer(self, consumer: Consumer) -> None:
@@ -326,7 +326,10 @@ class Queue:
         consumer.deliver(consumer, entry)
         if entry.size >= WORTH_SHEDDING and not consumer.no_ack:
             if self.store.memory.used > self.store.memory.spare and self.store.is_written(entry):
-                self._shed(entry)
+                self._account(entry, -1)
+                entry.message = entry.message.without_body()  # loaded from the disk, if it is wanted again
+                entry.shed = True
+                self._account(entry, 1)
             else:
                 consumer.unacknowledged_bytes += entry.size
 
@@ -338,14 +341,15 @@ class Queue:
             return
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        self._idle_timer = self._timers.after(self.settings.expires / 1000, self._idle)
 
-    def _idle(self) -> None:
-        self._idle_timer = None
-        if self.consumers:
-            self.used()
-        elif not self.deleted:
-            self.drop(self)
+        def idle() -> None:
+            self._idle_timer = None
+            if self.consumers:
+                self.used()
+            elif not self.deleted:
+                self.drop(self)
+
+        self._idle_timer = self._timers.after(self.settings.expires / 1000, idle)
 
     def close(self) -> None:
         """Stop the timers; the queue is deleted or the broker ends."""
@@ -387,13 +391,6 @@ class Queue:
     def resident_entries(self) -> Iterable[Entry]:
         """What waits in memory, for the last words of a clean end."""
         return (entry for lane in self._lanes.values() for entry in lane.head)
-
-    def _shed(self, entry: Entry) -> None:
-        """Let go of a body that is on the disk; if it is wanted again, it is loaded."""
-        self._account(entry, -1)
-        entry.message = entry.message.without_body()
-        entry.shed = True
-        self._account(entry, 1)
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Load what was shed of these entries."""
@@ -504,13 +501,14 @@ class Queue:
             self._expiry_timer.cancel()
         self._expiry_at = earliest
         delay = max(0, earliest - self._timers.now()) / 1000
-        self._expiry_timer = self._timers.after(delay, self._expiry_due)
 
-    def _expiry_due(self) -> None:
-        self._expiry_timer = None
-        if not self.deleted:
-            self._expire()
-            self._watch_expiry()
+        def due() -> None:
+            self._expiry_timer = None
+            if not self.deleted:
+                self._expire()
+                self._watch_expiry()
+
+        self._expiry_timer = self._timers.after(delay, due)
 
 
 class Lane:
@@ -619,10 +617,6 @@ class Lane:
             entries.append(entry)
             size += entry.size
         self._queue.restore(entries)
-
-
-def _by_priority(consumer: Consumer) -> int:
-    return -consumer.priority
 
 
 def _by_id(entry: Entry) -> int:

@@ -80,18 +80,6 @@ def _text(value: Any, kind: str) -> str | None:
     return None if isinstance(value, str) else unacceptable(kind)
 
 
-def _truth(value: Any, kind: str) -> str | None:
-    return None if isinstance(value, bool) else unacceptable(kind)
-
-
-def _overflow(value: Any, kind: str) -> str | None:
-    return _text(value, kind) or (None if value in OVERFLOWS else "invalid_overflow")
-
-
-def _mode(value: Any, kind: str) -> str | None:
-    return _text(value, kind) or (None if value in QUEUE_MODES else f"\"unsupported queue mode '{value}'\"")
-
-
 CHECKS: Final[Mapping[str, Check]] = {
     "x-expires": _expiry,
     "x-message-ttl": _not_negative,
@@ -100,9 +88,11 @@ CHECKS: Final[Mapping[str, Check]] = {
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
     "x-max-priority": _priority,
-    "x-overflow": _overflow,
-    "x-queue-mode": _mode,
-    "x-single-active-consumer": _truth,
+    "x-overflow": lambda value, kind: _text(value, kind) or (None if value in OVERFLOWS else "invalid_overflow"),
+    "x-queue-mode": lambda value, kind: (
+        _text(value, kind) or (None if value in QUEUE_MODES else f"\"unsupported queue mode '{value}'\"")
+    ),
+    "x-single-active-consumer": lambda value, kind: None if isinstance(value, bool) else unacceptable(kind),
 }
 
 

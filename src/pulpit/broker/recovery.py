@@ -39,7 +39,13 @@ def prepare(connection: sqlite3.Connection) -> Stored:
     for statement in schema.TABLES:
         connection.execute(statement)
     connection.execute("BEGIN IMMEDIATE")
-    _upgrade(connection, version)
+    if version < schema.VERSION:
+        connection.create_function(
+            "unwrapped", 1, lambda header: header[5 : 5 + int.from_bytes(header[1:5])], deterministic=True
+        )
+        for statement in schema.UNWRAP_HEADERS:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     for statement in schema.FORGET_NOT_DURABLE:
         connection.execute(statement)
     connection.execute("COMMIT")
@@ -50,18 +56,6 @@ def prepare(connection: sqlite3.Connection) -> Stored:
         bindings=connection.execute("SELECT * FROM binding").fetchall(),
         counts=connection.execute(schema.COUNTS).fetchall(),
     )
-
-
-def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    if version < schema.VERSION:
-        connection.create_function("unwrapped", 1, _unwrapped, deterministic=True)
-        for statement in schema.UNWRAP_HEADERS:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-
-
-def _unwrapped(header: bytes) -> bytes:
-    return header[5 : 5 + int.from_bytes(header[1:5])]
 
 
 def recover(stored: Stored, state: BrokerState) -> None:

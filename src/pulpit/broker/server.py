@@ -145,7 +145,8 @@ class Broker:
         self._sockets = Sockets(state, self.check_alarms)
         self._exits.push_async_callback(self._settle_store)
         await self._listen(loop)
-        self._watch(loop)
+        state.store.on_change = self.check_alarms
+        self._exits.push_async_callback(_cancelled, loop.create_task(self._keep_watch()))
 
     async def _open_store(
         self, loop: asyncio.AbstractEventLoop
@@ -168,7 +169,12 @@ class Broker:
             if "full" in str(error):  # it may have room at the next start
                 raise StorageFull(f"The disk of {path} is full; make room and try again.") from error
             raise ConfigurationError("[broker] data_dir", f"{path} cannot be opened as a database: {error}.") from error
-        writer = Writer(path, _poster(loop))
+
+        def post(call: Callable[[], None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+                loop.call_soon_threadsafe(call)
+
+        writer = Writer(path, post)
         writer.start()
         self._exits.push_async_callback(asyncio.to_thread, writer.stop)
         return reader, stored, writer
@@ -217,11 +223,6 @@ class Broker:
         state.store.after(written.set)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(written.wait(), self.config.shutdown_timeout)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.state.store.on_change = self.check_alarms
-        task = loop.create_task(self._keep_watch())
-        self._exits.push_async_callback(_cancelled, task)
 
     async def _keep_watch(self) -> None:
         before = time.monotonic()
@@ -310,14 +311,6 @@ def check_exposure(host: str, users: Mapping[str, User], *, encrypted: bool) -> 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _poster(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
-    def post(call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
-            loop.call_soon_threadsafe(call)
-
-    return post
 
 
 def _database(folder: Path) -> Path:

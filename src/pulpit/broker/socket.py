@@ -107,7 +107,7 @@ class Socket(asyncio.Protocol):
             local=self.address == "" or is_loopback(self.address),  # a socket without addresses is on this machine
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
-            turn_over=self._turn_over,
+            turn_over=lambda: thread_time() > self._turn_ends,
         )
 
     def data_received(self, data: bytes) -> None:
@@ -127,9 +127,6 @@ class Socket(asyncio.Protocol):
             self._logged_in()
         self._has_more = connection.has_more
         self._protect()
-
-    def _turn_over(self) -> bool:
-        return thread_time() > self._turn_ends
 
     def _go_on(self) -> None:
         """Take the next turn; everybody else had one meanwhile."""
@@ -214,7 +211,12 @@ class Socket(asyncio.Protocol):
             self._sockets.check_alarms()
         if store.unwritten_bytes > store.memory.limit // UNWRITTEN_SHARE and not self._store_full:
             self._store_full = True
-            store.after(self._store_has_room)
+
+            def has_room() -> None:
+                self._store_full = False
+                self.consider_reading()
+
+            store.after(has_room)
         self.consider_reading()
 
     def consider_reading(self) -> None:
@@ -235,10 +237,6 @@ class Socket(asyncio.Protocol):
                 transport.resume_reading()
             else:
                 transport.pause_reading()
-
-    def _store_has_room(self) -> None:
-        self._store_full = False
-        self.consider_reading()
 
     def shut(self) -> None:
         """Close in words."""

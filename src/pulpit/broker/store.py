@@ -54,7 +54,7 @@ class Store:
         self.memory: Final = memory
         self.last_id = last_id
         self.failing = False
-        self.on_change: Callable[[], None] = _nothing
+        self.on_change: Callable[[], None] = lambda: None
         self._batch = Batch(2)  # rows from before this start count as batch 1
         self._in_flight: Batch | None = None
         self._committed = 1
@@ -206,7 +206,3 @@ def message_from(address: bytes, header: bytes, body: bytes) -> Message:
         body=body,
         properties=None,
     )
-
-
-def _nothing() -> None:
-    """Nobody listens yet."""

@@ -91,7 +91,11 @@ def permission_line(line: str) -> tuple[str, Grant]:
     if len(words) < _WORDS:
         raise BadLine("is not: user, operations, exchange or queue, name.")
     who, operations, kind, name, *limits = words
-    return composed(who), Grant(operations=_operations(operations), kinds=_kinds(kind), name=name, **_limits(limits))
+    permitted = _operations(operations)
+    if kind != ANY and kind not in KINDS:
+        raise BadLine(f"has {kind!r} where exchange, queue or {ANY} stands.")
+    kinds = KINDS if kind == ANY else frozenset({kind})
+    return composed(who), Grant(operations=permitted, kinds=kinds, name=name, **_limits(limits))
 
 
 def _operations(word: str) -> frozenset[str]:
@@ -101,12 +105,6 @@ def _operations(word: str) -> frozenset[str]:
     if not names <= OPERATIONS:
         raise BadLine(f"has {word!r} where configure, write, read or all stands.")
     return names
-
-
-def _kinds(word: str) -> frozenset[str]:
-    if word != ANY and word not in KINDS:
-        raise BadLine(f"has {word!r} where exchange, queue or {ANY} stands.")
-    return KINDS if word == ANY else frozenset({word})
 
 
 def _limits(words: Iterable[str]) -> dict[str, str]:

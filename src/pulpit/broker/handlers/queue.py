@@ -47,17 +47,15 @@ def declare(channel: Channel, method: methods.QueueDeclare) -> None:
     if name == PSEUDO_QUEUE or (method.passive and channel.session.replies.find(name)):
         _reply(channel, method, name, 0, 0)
         return
-    queue = _existing(channel, name) if method.passive else _declare_actively(channel, name, method)
+    if not method.passive:
+        queue = _declare_actively(channel, name, method)
+    elif name:
+        queue = find_queue(channel, name)
+    else:  # here alone the empty name is a name, which no queue has
+        raise not_found(f"no {queue_title(channel, name)}")
     queue.used()
     channel.last_queue = queue.name
     _reply(channel, method, queue.name, len(queue), len(queue.consumers))
-
-
-def _existing(channel: Channel, name: str) -> Queue:
-    """Here alone the empty name is a name, which no queue has."""
-    if not name:
-        raise not_found(f"no {queue_title(channel, name)}")
-    return find_queue(channel, name)
 
 
 def _reply(channel: Channel, method: methods.QueueDeclare, name: str, messages: int, consumers: int) -> None:
@@ -67,7 +65,8 @@ def _reply(channel: Channel, method: methods.QueueDeclare, name: str, messages: 
 
 def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare) -> Queue:
     name, wished = name or invented_name("amq.gen-"), name
-    channel.session.rights.require(CONFIGURE, QUEUE, name)
+    rights = channel.session.rights
+    rights.require(CONFIGURE, QUEUE, name)
     existing = channel.host.queues.get(name)
     if existing is not None:
         _require_equivalent(channel, existing, method, method.arguments)
@@ -77,7 +76,9 @@ def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare)
     limit = channel.session.max_queues
     if limit and len(channel.host.queues) >= limit:
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
-    _require_dead_letters(channel, name, settings)
+    if settings.dead_letter_exchange is not None:  # a queue publishes what dies in it, with the rights of who declares
+        rights.require(READ, QUEUE, name)
+        rights.require(WRITE, EXCHANGE, settings.dead_letter_exchange, settings.dead_letter_key)
     queue = channel.host.add_queue(
         name=name,
         durable=method.durable and not method.exclusive,
@@ -91,14 +92,6 @@ def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare)
     elif queue.durable:
         channel.outbox.hold()
     return queue
-
-
-def _require_dead_letters(channel: Channel, name: str, settings: QueueSettings) -> None:
-    """A queue publishes what dies in it, so whoever declares it must be allowed to read it and to publish there."""
-    if settings.dead_letter_exchange is not None:
-        rights = channel.session.rights
-        rights.require(READ, QUEUE, name)
-        rights.require(WRITE, EXCHANGE, settings.dead_letter_exchange, settings.dead_letter_key)
 
 
 def _settings(channel: Channel, name: str, method: methods.QueueDeclare, arguments: Arguments) -> QueueSettings:
