@@ -66,27 +66,20 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     failures.install(app)
-    _add_middleware(app, services)
-    _add_published(app, services)  # first, so that a file is not looked for among all endpoints
+    # From the inside out: what is added last is passed first.
+    app.add_middleware(BoundBody)
+    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
+    app.add_middleware(Authenticate, authenticator=authenticator)
+    app.add_middleware(CollapseSlashes)
+    # The published trees come first, so that a file is not looked for among all endpoints.
+    rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
+    for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):
+        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, rules))
     app.include_router(monitoring.metrics)
     app.include_router(monitoring.health)
     _install(app, _api(V2, _V2_ROUTERS), "Pulp 2's REST API v2.")
     _install(app, _api(V1, _V1_ROUTERS), _BEYOND)
     return app
-
-
-def _add_published(app: FastAPI, services: Services) -> None:
-    rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
-    for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):
-        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, rules))
-
-
-def _add_middleware(app: FastAPI, services: Services) -> None:
-    """From the inside out: what is added last is passed first."""
-    app.add_middleware(BoundBody)
-    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
-    app.add_middleware(Authenticate, authenticator=authenticator)
-    app.add_middleware(CollapseSlashes)
 
 
 def _api(prefix: str, routers: Iterable[APIRouter]) -> APIRouter:

@@ -192,17 +192,18 @@ class _Compiler:
         if self._clauses > MAX_CLAUSES:
             raise InvalidValue(_FILTERS, f"it has more than {MAX_CLAUSES} conditions.")
         if not key.startswith("$"):
-            return self._on_path(key, value)
+            path, condition = key.split("."), self._condition(value)
+            return lambda document: condition(_values(document, path))
         if key not in ("$and", "$or", "$nor"):
             raise InvalidValue(_FILTERS, f"{key} is unknown here.")
         if not isinstance(value, list) or not value:
             raise InvalidValue(_FILTERS, f"{key} needs a list of filters.")
-        return _junction(key, [self.filter(part) for part in value])
-
-    def _on_path(self, path: str, value: object) -> Callable[[Document], bool]:
-        words = path.split(".")
-        condition = self._condition(value)
-        return lambda document: condition(_values(document, words))
+        parts = [self.filter(part) for part in value]
+        if key == "$and":
+            return lambda document: all(part(document) for part in parts)
+        if key == "$or":
+            return lambda document: any(part(document) for part in parts)
+        return lambda document: not any(part(document) for part in parts)
 
     def _condition(self, value: object) -> Condition:
         """A test of all values that stand under a path."""
@@ -243,7 +244,8 @@ class _Compiler:
             raise InvalidValue(_FILTERS, f"a regular expression has more than {MAX_PATTERN} characters.")
         if not isinstance(flags, str) or set(flags) - set(_FLAGS):
             raise InvalidValue(_FILTERS, "$options are letters of imsx.")
-        self._left_size -= _size(pattern)
+        # A pattern may get this large when its counted repeats are written out, whatever stands within what.
+        self._left_size -= len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern))
         if self._left_size < 0 or _UNBOUNDED.search(pattern):
             raise InvalidValue(_FILTERS, "its regular expressions are too large.")
         try:
@@ -285,19 +287,6 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
-def _size(pattern: str) -> int:
-    """How large a pattern may get when its counted repeats are written out, whatever stands within what."""
-    return len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern))
-
-
-def _junction(key: str, parts: list[Callable[[Document], bool]]) -> Callable[[Document], bool]:
-    if key == "$and":
-        return lambda document: all(part(document) for part in parts)
-    if key == "$or":
-        return lambda document: any(part(document) for part in parts)
-    return lambda document: not any(part(document) for part in parts)
-
-
 def _plain(name: str, operand: object) -> Condition:
     if name in ("$eq", "$ne"):
         equals = _any_equals(operand)
@@ -337,13 +326,13 @@ def _spread(found: list[Any]) -> Iterable[Any]:
 def _any_equals(wanted: Any) -> Condition:
     if wanted is None:
         return lambda found: not found or any(value is None for value in _spread(found))
-    return lambda found: any(_equal(value, wanted) for value in _spread(found))
 
+    def equals(value: Any) -> bool:
+        if isinstance(wanted, str) and isinstance(value, dict) and value.keys() == {"$oid"}:
+            value = value["$oid"]
+        return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
 
-def _equal(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, str) and isinstance(value, dict) and value.keys() == {"$oid"}:
-        value = value["$oid"]
-    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
+    return lambda found: any(equals(value) for value in _spread(found))
 
 
 def _comparable(value: Any, bound: Any) -> bool:

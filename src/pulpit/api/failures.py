@@ -79,7 +79,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PulpitError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(OperationalError, _on_error)
     app.add_exception_handler(Exception, _on_fault)
 
 
@@ -100,9 +100,9 @@ def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
     }
 
 
-def response_to(error: PulpitError, method: str, path: str) -> Response:
+def response_to(error: PulpitError | OperationalError, method: str, path: str) -> Response:
     """The whole response; a 401 also says how to log in, and what a database says stays in the log."""
-    if isinstance(error, DatabaseUnavailable):
+    if isinstance(error, DatabaseUnavailable | OperationalError):
         extra = {"action": "database_unavailable", "method": method, "path": path}
         _log.error("The database does not answer", exc_info=error, extra=extra)
         error = Unavailable(_AWAY)
@@ -116,7 +116,7 @@ def response_to(error: PulpitError, method: str, path: str) -> Response:
 
 
 def _on_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, PulpitError):
+    if not isinstance(error, PulpitError | OperationalError):
         return _on_fault(request, error)
     return response_to(error, request.method, request.url.path)
 
@@ -124,24 +124,20 @@ def _on_error(request: Request, error: Exception) -> Response:
 def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         return _on_fault(request, error)
-    return _on_error(request, _validation_error(error))
-
-
-def _validation_error(error: RequestValidationError) -> PulpitError:
     first = error.errors()[0]
+    # The first word after `body`, `query` or `path` is the property as Pulp names it.
+    locations = [problem["loc"] for problem in error.errors() if problem["type"] == first["type"]]
+    names = sorted({str(location[1] if len(location) > 1 else location[0]) for location in locations})
+    refusal: PulpitError
     if first["type"] == "json_invalid":
-        return MalformedRequest("The body is not JSON.")
-    names = sorted({_name(problem["loc"]) for problem in error.errors() if problem["type"] == first["type"]})
-    if first["type"] == "missing":
-        return MissingValue(names)
-    if first["type"] == "extra_forbidden":
-        return UnsupportedValue(names)
-    return InvalidValue(names, f"{first['msg'].rstrip('.').lower()}.")
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    """The first word after `body`, `query` or `path`: the property as Pulp names it."""
-    return str(location[1] if len(location) > 1 else location[0])
+        refusal = MalformedRequest("The body is not JSON.")
+    elif first["type"] == "missing":
+        refusal = MissingValue(names)
+    elif first["type"] == "extra_forbidden":
+        refusal = UnsupportedValue(names)
+    else:
+        refusal = InvalidValue(names, f"{first['msg'].rstrip('.').lower()}.")
+    return response_to(refusal, request.method, request.url.path)
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:
@@ -153,12 +149,6 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     response = response_to(refused, request.method, request.url.path)
     response.headers.update(error.headers or {})
     return response
-
-
-def _on_database_error(request: Request, error: Exception) -> Response:
-    extra = {"action": "database_unavailable", "method": request.method, "path": request.url.path}
-    _log.error("The database does not answer", exc_info=error, extra=extra)
-    return response_to(Unavailable(_AWAY), request.method, request.url.path)
 
 
 def _on_fault(request: Request, error: Exception) -> Response:

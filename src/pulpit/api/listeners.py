@@ -63,8 +63,14 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
         position = positions[listener.id]
         waiting_since = behind.get(position)
         lag = max(0.0, (now - waiting_since).total_seconds()) if waiting_since else 0.0
+        if listener.paused:
+            state = PAUSED
+        elif listener.failing_since is None:
+            state = ACTIVE
+        else:
+            state = RETRYING
         return DeliveryState(
-            state=_word(listener),
+            state=state,
             pause_reason=listener.pause_reason,
             position=position,
             replay_from=listener.replay_from,
@@ -98,12 +104,6 @@ def filters_of(listener: Listener) -> ListenerFilters:
 def as_json(model: BaseModel) -> dict[str, Any]:
     """A model as JSON values."""
     return model.model_dump(mode="json")
-
-
-def _word(listener: Listener) -> str:
-    if listener.paused:
-        return PAUSED
-    return ACTIVE if listener.failing_since is None else RETRYING
 
 
 MOST: Final = 100

@@ -71,7 +71,10 @@ class Authenticate:
 
     async def _authenticated(self, scope: Scope) -> Scope:
         headers = Headers(scope=scope)
-        _check_origin(headers)
+        # A browser adds the login that it remembers also to what a page of another site makes it send.
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            raise PermissionDenied("Pages of other sites may not use this API.")
         user = await self._user(scope, headers.get("authorization", ""))
         check_may(user, scope["method"], scope["path"])
         return dict(scope, state={**scope.get("state", {}), USER: user})
@@ -102,7 +105,10 @@ class BoundBody:
         except PulpitError as error:
             await response_to(error, scope["method"], scope["path"])(scope, receive, send)
             return
-        await self._app(_as_json(scope), _replay(body, receive), send)
+        # The content type is what the body was found to have, whatever the client called it.
+        others = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope = dict(scope, headers=[*others, (b"content-type", b"application/json")])
+        await self._app(scope, _replay(body, receive), send)
 
 
 def check_json(body: bytes) -> None:
@@ -122,8 +128,12 @@ def strict_json(body: bytes) -> Any:
     Raises:
         MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
     """
+
+    def refuse_constant(name: str) -> Never:  # NaN and the infinities
+        raise ValueError(name)
+
     try:
-        value = json.loads(body.decode(), parse_constant=_no_constant)
+        value = json.loads(body.decode(), parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         raise MalformedRequest("The body is not JSON.") from None
     _check_value(value, 0)
@@ -151,23 +161,12 @@ def _check_text(text: str) -> None:
         raise MalformedRequest("The body holds a character that is no text (NUL or half of a surrogate pair).")
 
 
-def _no_constant(name: str) -> Never:
-    raise ValueError(name)
-
-
 def _takes_json(scope: Scope) -> bool:
     path: str = scope["path"]
     is_piece = scope["method"] == "PUT" and path.startswith(UPLOADS)
     if path in OPEN_PATHS:
         return False  # nobody has logged in, and none of them takes a body
     return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece and path != FIRING
-
-
-def _check_origin(headers: Headers) -> None:
-    """Refuse what a page of another site makes a browser send; a browser adds the log-in that it remembers."""
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-        raise PermissionDenied("Pages of other sites may not use this API.")
 
 
 async def whole_body(receive: Receive, longest: int) -> bytes:
@@ -189,12 +188,6 @@ async def whole_body(receive: Receive, longest: int) -> bytes:
             raise RequestTooLarge(f"The body is longer than {longest} bytes.")
         if not message.get("more_body", False):
             return b"".join(pieces)
-
-
-def _as_json(scope: Scope) -> Scope:
-    """The request with the content type that its body was found to have, whatever the client called it."""
-    others = [header for header in scope["headers"] if header[0] != b"content-type"]
-    return dict(scope, headers=[*others, (b"content-type", b"application/json")])
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -105,7 +105,10 @@ class _Server(Collector):
         yield InfoMetricFamily("pulpit", "The server.", value={"version": __version__})
         yield CounterMetricFamily("pulpit_events", "Events that were entered into the log.", value=head)
         yield from _of_listeners(found, states)
-        yield _tasks(by_state)
+        family = GaugeMetricFamily("pulpit_tasks", "Tasks that the server knows, by state.", labels=["state"])
+        for state in _TASK_STATES:
+            family.add_metric([state], by_state[state])
+        yield family
         yield from _schedules(scheduled)
         yield from self._of_server()
 
@@ -174,13 +177,6 @@ def _of_kinds(found: Sequence[Listener], states: dict[str, DeliveryState]) -> It
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"pulpit_listener_{name}", meaning, labels=_OF_LISTENER)
-
-
-def _tasks(by_state: Counter[str]) -> Metric:
-    family = GaugeMetricFamily("pulpit_tasks", "Tasks that the server knows, by state.", labels=["state"])
-    for state in _TASK_STATES:
-        family.add_metric([state], by_state[state])
-    return family
 
 
 def _schedules(found: Iterable[Schedule]) -> Iterator[Metric]:

@@ -17,7 +17,8 @@ _OLD_NAME: Final = "num_threads"
 
 def masked(config: dict[str, Any], secret_keys: Collection[str]) -> dict[str, Any]:
     """The configuration as it may be shown; an absent or empty secret is shown as it is."""
-    return {key: MASK if key in secret_keys and value else _shown(value) for key, value in config.items()}
+    shown = {key: masked_url(value) if isinstance(value, str) else value for key, value in config.items()}
+    return shown | {key: MASK for key in secret_keys if config.get(key)}
 
 
 def merged(
@@ -55,10 +56,6 @@ def checked_override(
     whole = merged(config, override, SECRET_KEYS, property_name="override_config")
     check(whole)
     return {key: value for key, value in override.items() if value == whole.get(key)}
-
-
-def _shown(value: Any) -> Any:
-    return masked_url(value) if isinstance(value, str) else value
 
 
 def _has_mask(value: Any) -> bool:

@@ -12,6 +12,8 @@ from support.database import log
 TASK: Final = "it queues a task, which is announced by tasks.*"
 ASKS: Final = "it only asks"
 PEOPLE: Final = "users and log-ins are nobody's business on a message bus"
+GROUPS: Final = "a group names repositories and changes none of them"
+REFUSED: Final = "groups have no distributors, so it is always refused"
 BITS: Final = "the bits of an upload are nothing until they are imported"
 DELIVERY: Final = "it is about delivery itself; to announce it would be to answer an echo"
 
@@ -49,12 +51,30 @@ SILENT: Final = {
     "search_content_units": ASKS,
     "search_distributors": ASKS,
     "search_users": ASKS,
+    "search_repository_groups": ASKS,
     "log_in": PEOPLE,
     "create_user": PEOPLE,
     "update_user": PEOPLE,
     "delete_user": PEOPLE,
     "add_role_member": PEOPLE,
     "remove_role_member": PEOPLE,
+    "create_role": PEOPLE,
+    "update_role": PEOPLE,
+    "delete_role": PEOPLE,
+    "grant_to_user": PEOPLE,
+    "revoke_from_user": PEOPLE,
+    "grant_to_role": PEOPLE,
+    "revoke_from_role": PEOPLE,
+    "create_repository_group": GROUPS,
+    "update_repository_group": GROUPS,
+    "delete_repository_group": GROUPS,
+    "add_repositories_to_group": GROUPS,
+    "remove_repositories_from_group": GROUPS,
+    "create_group_distributor": REFUSED,
+    "update_group_distributor": REFUSED,
+    "delete_group_distributor": REFUSED,
+    "publish_repository_group": REFUSED,
+    "write_user_metadata": "a note about a unit changes no repository",
     "begin_upload": BITS,
     "write_upload": BITS,
     "delete_upload": BITS,

@@ -71,7 +71,8 @@ class ClientCertificates:
         key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         name = x509.Name(
             [
-                x509.NameAttribute(NameOID.COMMON_NAME, _short(user.login)),
+                # 64 is the most that a common name may have (RFC 5280, ub-common-name).
+                x509.NameAttribute(NameOID.COMMON_NAME, user.login[:64]),
                 x509.NameAttribute(NameOID.USER_ID, user.login),
                 x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, _tie(user)),
             ]
@@ -124,9 +125,10 @@ class ClientCertificates:
     def _make_authority(self) -> None:
         key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         builder = _builder(_AUTHORITY, key, key.public_key(), self._clock(), _CA_LIFETIME)
+        key_usage = x509.KeyUsage(**{usage: usage in ("key_cert_sign", "crl_sign") for usage in _USAGES})
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
+            .add_extension(key_usage, critical=True)
             .sign(key, hashes.SHA256())
         )
         _write_once(self._path, _pem(key).encode() + certificate.public_bytes(serialization.Encoding.PEM))
@@ -150,17 +152,9 @@ def _builder(
     )
 
 
-def _key_usage(*wanted: str) -> x509.KeyUsage:
-    return x509.KeyUsage(**{usage: usage in wanted for usage in _USAGES})
-
-
 def _tie(user: User) -> str:
     """What binds a certificate to this user with this password."""
     return hashlib.sha256(f"{user.object_id} {user.password_hash}".encode()).hexdigest()
-
-
-def _short(login: str) -> str:
-    return login[:64]  # the most that a common name may have (RFC 5280, ub-common-name)
 
 
 def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:

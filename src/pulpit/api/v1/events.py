@@ -20,7 +20,7 @@ from pulpit.api.failures import Unavailable
 from pulpit.api.services import OK, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
-from pulpit.events import EVENT_TYPES, Event, as_topic, check_event_types, star_covers
+from pulpit.events import EVENT_TYPES, as_topic, check_event_types, star_covers
 from pulpit.store import event_log
 from pulpit.store.event_log import Outline, Page, Wanted, page
 from pulpit.topics import ANY_WORD, matches
@@ -90,11 +90,14 @@ class EventFilter:
         return self._wants if self.event_types or self.repo_ids or self.results else None
 
     def _wants(self, event: Outline) -> bool:
-        return (
-            (not self.event_types or any(_is_of_type(pattern, event.event_type) for pattern in self.event_types))
-            and (not self.repo_ids or any(fnmatchcase(event.repo_id or "", pattern) for pattern in self.repo_ids))
-            and (not self.results or event.result in self.results)
-        )
+        if self.event_types and not any(
+            star_covers(event.event_type) if pattern == ANY_WORD else matches(as_topic(pattern), event.event_type)
+            for pattern in self.event_types
+        ):
+            return False
+        if self.repo_ids and not any(fnmatchcase(event.repo_id or "", pattern) for pattern in self.repo_ids):
+            return False
+        return not self.results or event.result in self.results
 
 
 def _event_filter(event_type: Texts = None, repo_id: Texts = None, result: Texts = None) -> EventFilter:
@@ -191,7 +194,8 @@ async def stream(services: Services, after: int, wanted: Wanted | None) -> Async
             found, head = await to_thread.run_sync(_read, services, through, wanted, STREAM_PAGE)
             through = found.through
             for event in found.events:
-                yield _message(event)
+                data = event_document(event).model_dump_json()  # which has no line breaks
+                yield f"id: {event.number}\nevent: {event.event_type}\ndata: {data}\n\n"
             if not found.events and through >= head and not await services.announcements.wait(ticket, HEARTBEAT):
                 yield ": still here\n\n"
 
@@ -222,15 +226,6 @@ def _read(services: Services, after: int, wanted: Wanted | None, limit: int) -> 
     with services.database.read() as connection:
         head = event_log.head(connection)
         return page(connection, head if after < 0 else after, wanted, limit=limit), head
-
-
-def _message(event: Event) -> str:
-    """One event of the stream; its JSON has no line breaks."""
-    return f"id: {event.number}\nevent: {event.event_type}\ndata: {event_document(event).model_dump_json()}\n\n"
-
-
-def _is_of_type(pattern: str, event_type: str) -> bool:
-    return star_covers(event_type) if pattern == ANY_WORD else matches(as_topic(pattern), event_type)
 
 
 def _resumed(last_event_id: str | None, after: int) -> int:

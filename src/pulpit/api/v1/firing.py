@@ -19,7 +19,6 @@ from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, 
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
 from pulpit.fire import fire
 from pulpit.store import event_log
-from pulpit.store.database import Transaction
 from pulpit.store.event_log import LONGEST_KEY
 
 MOST_AT_ONCE: Final = 10_000
@@ -90,7 +89,11 @@ def read_events(body: bytes, media_type: str) -> list[NewEvent]:
         InvalidValue: an event cannot be fired; the text says which.
         RequestTooLarge: there are too many.
     """
-    values = _lines(body) if media_type in LINES else _values(body)
+    if media_type in LINES:
+        values = _lines(body)
+    else:
+        value = strict_json(body)
+        values = value if isinstance(value, list) else [value]
     if len(values) > MOST_AT_ONCE:
         raise RequestTooLarge(f"There are {len(values)} events; send at most {MOST_AT_ONCE} at once.")
     if not values:
@@ -119,7 +122,11 @@ def fire_events(
             if before.request_digest != digest:
                 raise ConflictingOperation("This Idempotency-Key was used for another request.")
             return Fired(numbers=before.answer, before=True)
-        numbers = [_fire(tx, services, event, trace) for event in events]
+        numbers = []
+        for event in events:
+            repo_id = event.repo_id
+            fired = fire(tx, event.event_type, event.payload, clock=services.clock, repo_id=repo_id, traceparent=trace)
+            numbers.append(fired.number)
         if key:
             event_log.note_answer(tx, key, numbers)
     return Fired(numbers=numbers, before=False)
@@ -128,11 +135,6 @@ def fire_events(
 def digest_of(body: bytes, media_type: str, login: str) -> str:
     """What tells one request from another under the same key."""
     return hashlib.sha256(json.dumps([login, media_type in LINES]).encode() + body).hexdigest()
-
-
-def _fire(tx: Transaction, services: Services, event: NewEvent, trace: str | None) -> int:
-    clock, repo_id = services.clock, event.repo_id
-    return fire(tx, event.event_type, event.payload, clock=clock, repo_id=repo_id, traceparent=trace).number
 
 
 def _lines(body: bytes) -> list[Any]:
@@ -146,11 +148,6 @@ def _lines(body: bytes) -> list[Any]:
         except MalformedRequest as error:
             raise MalformedRequest(f"Event {number}: {str(error).replace('The body', 'the line')}") from None
     return values
-
-
-def _values(body: bytes) -> list[Any]:
-    value = strict_json(body)
-    return value if isinstance(value, list) else [value]
 
 
 def _event(number: int, value: Any) -> NewEvent:

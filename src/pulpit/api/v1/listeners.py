@@ -83,7 +83,12 @@ def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerD
 @_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=returns(OK, Trial, 404, 409))
 async def test(listener_id: str, services: Provided) -> Trial:
     """Send a test event by the listener's real way and tell what was sent and answered."""
-    listener = await to_thread.run_sync(_listener, listener_id, services)
+
+    def read() -> Listener:
+        with services.database.read() as connection:
+            return listeners.get(connection, listener_id)
+
+    listener = await to_thread.run_sync(read)
     if listener.notifier_type_id not in services.listener_types:
         raise ConflictingOperation(f"This server has no notifier of type {listener.notifier_type_id}.")
     async with services.trials:
@@ -99,11 +104,6 @@ def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> 
         listeners.get(connection, listener_id)
         found = listeners.recent_deliveries(connection, listener_id, limit=limit)
     return DeliveriesPage(deliveries=found)
-
-
-def _listener(listener_id: str, services: Services) -> Listener:
-    with services.database.read() as connection:
-        return listeners.get(connection, listener_id)
 
 
 def _number_at(connection: Connection, order: ReplayOrder) -> int:

@@ -25,7 +25,9 @@ _CONFIG: Final = "notifier_config"
 def create_listener(body: NewListener, services: Provided) -> JSONResponse:
     """Make a listener that begins with the next event to be fired."""
     event_types = check_event_types(body.event_types)
-    type_id = _known_type(body.notifier_type_id, services)
+    type_id = body.notifier_type_id
+    if not isinstance(type_id, str) or type_id not in services.listener_types:
+        raise InvalidValue("notifier_type_id", "there is no such type of notifier.")
     config = _config({}, body.notifier_config, type_id, services)
     filters = given_filters(body)
     with services.database.write() as tx:
@@ -72,12 +74,6 @@ def delete_listener(listener_id: str, services: Provided) -> JSONResponse:
     with services.database.write() as tx:
         listeners.remove(tx, listener_id)
     return JSONResponse(None)
-
-
-def _known_type(type_id: object, services: Services) -> str:
-    if not isinstance(type_id, str) or type_id not in services.listener_types:
-        raise InvalidValue("notifier_type_id", "there is no such type of notifier.")
-    return type_id
 
 
 def _config(old: dict[str, Any], delta: object, type_id: str, services: Services) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Syncs and publishes: queued as tasks, shown while they wait and run, and kept as history."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
-from pulpit.api.criteria import Criteria, words
+from pulpit.api.criteria import words
 from pulpit.api.redaction import checked_override
-from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, queued, returns
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, queued, returns
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
 from pulpit.content import access
 from pulpit.errors import InvalidValue, PulpitError, UnsupportedValue
@@ -76,10 +76,12 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     states, tags = _narrowing(body.criteria.get("filters"))
-    by_id, newest_first = _order(wanted)
+    order_of_ids = wanted.sort in ([("id", 1)], [("id", -1)])  # which the database keeps by itself
+    newest_first = order_of_ids and wanted.sort[0][1] < 0
+    selection = replace(wanted, sort=[]) if order_of_ids else wanted
     with services.database.read() as connection:
         found = tasks.each(connection, states=states, tags=tags, newest_first=newest_first)
-        reports = by_id.select(_listed(task) for task in found)
+        reports = selection.select(_listed(task) for task in found)
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
@@ -113,25 +115,14 @@ def purge_tasks(services: Provided, state: Annotated[list[str] | None, Query()] 
     unknown = sorted(set(state) - PURGEABLE)
     if unknown:
         raise UnpurgeableState("state", f"tasks in {', '.join(unknown)} cannot be purged.")
-    _purge(services, state)
-    return Response(status_code=NO_CONTENT)
-
-
-def _purge(services: Services, states: Iterable[str]) -> None:
     with services.database.write() as tx:
-        tasks.purge(tx, list(states))
+        tasks.purge(tx, state)
+    return Response(status_code=NO_CONTENT)
 
 
 def _listed(task: tasks.Task) -> dict[str, Any]:
     """A report as lists show it: without the queue."""
     return {key: value for key, value in task_report(task).items() if key != "queue"}
-
-
-def _order(wanted: Criteria) -> tuple[Criteria, bool]:
-    """The criteria without an order that the database keeps by itself, and whether that begins with the newest."""
-    if wanted.sort in ([("id", 1)], [("id", -1)]):
-        return replace(wanted, sort=[]), wanted.sort[0][1] < 0
-    return wanted, False
 
 
 def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:

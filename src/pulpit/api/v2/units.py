@@ -241,20 +241,22 @@ def parse(body: object) -> UnitCriteria:
 def find(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[Document]:
     """The units as the API shows them: the association, with the unit under `metadata`."""
     end = None if wanted.limit is None else wanted.skip + wanted.limit
-    found = islice(_in_order(_matching(connection, repo_id, wanted), wanted), wanted.skip, end)
-    return [_trimmed(document, wanted) for document in found]
+    documents = (_document(repo_id, held) for held in units.held(connection, repo_id, wanted.type_ids))
+    matching = (
+        document
+        for document in documents
+        if wanted.association.matches(document) and wanted.unit.matches(document["metadata"])
+    )
+    return [
+        wanted.association.trimmed(document, _ALWAYS_ASSOCIATION)
+        | {"metadata": wanted.unit.trimmed(document["metadata"], _ALWAYS_UNIT)}
+        for document in islice(_in_order(matching, wanted), wanted.skip, end)
+    ]
 
 
 def find_ids(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[str]:
     """The ids of the same units."""
     return [document["unit_id"] for document in find(connection, repo_id, wanted)]
-
-
-def _matching(connection: Connection, repo_id: str, wanted: UnitCriteria) -> Iterator[Document]:
-    for held in units.held(connection, repo_id, wanted.type_ids):
-        document = _document(repo_id, held)
-        if wanted.association.matches(document) and wanted.unit.matches(document["metadata"]):
-            yield document
 
 
 def _document(repo_id: str, held: Held) -> Document:
@@ -284,12 +286,6 @@ def _in_order(found: Iterator[Document], wanted: UnitCriteria) -> Iterator[Docum
     criteria.sort(everything, wanted.unit.sort, part="metadata")
     criteria.sort(everything, wanted.association.sort)
     return iter(everything)
-
-
-def _trimmed(document: Document, wanted: UnitCriteria) -> Document:
-    shown = wanted.association.trimmed(document, _ALWAYS_ASSOCIATION)
-    shown["metadata"] = wanted.unit.trimmed(document["metadata"], _ALWAYS_UNIT)
-    return shown
 
 
 def _type_ids(type_ids: object) -> list[str] | None:
