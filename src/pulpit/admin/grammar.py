@@ -45,11 +45,12 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def _require(self, ctx: click.Context, given: dict[str, Any]) -> None:
-        missing = [
-            parameter.opts[-1]
-            for parameter in self.params
-            if parameter.required and not any(_as_list(given.get(parameter.name or "")))
-        ]
+        missing = []
+        for parameter in self.params:
+            value = given.get(parameter.name or "")
+            is_given = any(value) if isinstance(value, (list, tuple)) else isinstance(value, str) and value != ""
+            if parameter.required and not is_given:
+                missing.append(parameter.opts[-1])
         if missing:
             raise click.UsageError("These options must be given: " + ", ".join(missing), ctx)
 
@@ -71,10 +72,6 @@ class Group(Section):
             if not likely:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {' or '.join(likely)}?", ctx) from None
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value] if isinstance(value, str) else []
 
 
 def _remember(flag: str) -> Callable[[click.Context, click.Parameter, bool], None]:

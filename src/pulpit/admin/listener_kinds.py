@@ -17,17 +17,15 @@ EVENT_TYPE_CHOICES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PUL
 """What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
 
 
-def _complete_event_type(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [CompletionItem(name) for name in EVENT_TYPE_CHOICES if name.startswith(begun)]
-
-
 def _event_type(*, required: bool) -> Decorator:
     return click.option(
         "--event-type",
         "event_types",
         multiple=True,
         required=required,
-        shell_complete=_complete_event_type,
+        shell_complete=lambda _context, _parameter, begun: [
+            CompletionItem(name) for name in EVENT_TYPE_CHOICES if name.startswith(begun)
+        ],
         help=f"One of {', '.join(sorted(PULP_TYPES))}, * (all of these and of other systems), another type, or a "
         "pattern such as repo.*.finish; # is everything. May be repeated.",
     )

@@ -3,7 +3,7 @@
 Lines where output goes to a file or a pipe, bars (see `bars.py`) on a terminal, nothing for programs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -92,14 +92,16 @@ def steps(report: Any) -> list[Step]:
 def _part(name: str, part: Any) -> Iterator[Step]:
     if isinstance(part, list):
         yield from (_listed_step(name, item) for item in part if isinstance(item, Mapping))
-    elif isinstance(part, Mapping):
-        yield from _shape(part)(name, part)
-
-
-def _shape(part: Mapping[str, Any]) -> Callable[[str, Mapping[str, Any]], Iterator[Step]]:
-    if "num_isos" in part or "total_bytes" in part:
-        return _file_sync
-    return _file_publish if "state" in part else _named_parts
+    elif not isinstance(part, Mapping):
+        return
+    elif "num_isos" in part or "total_bytes" in part:
+        yield from _file_sync(name, part)
+    elif "state" in part:
+        stage = _PUBLISH_STAGES.get(str(part["state"])) or _STAGES.get(str(part["state"]), Stage.WAITING)
+        failures = _texts(part.get("error_message")) if stage is Stage.FAILED else ()
+        yield Step(key=f"{name} publish", title="Publishing", stage=stage, failures=failures)
+    else:
+        yield from _named_parts(name, part)
 
 
 def _file_sync(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
@@ -135,12 +137,6 @@ def _files(name: str, part: Mapping[str, Any], stage: Stage, failure: tuple[str,
     )
 
 
-def _file_publish(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
-    stage = _PUBLISH_STAGES.get(str(part.get("state"))) or _STAGES.get(str(part.get("state")), Stage.WAITING)
-    failures = _texts(part.get("error_message")) if stage is Stage.FAILED else ()
-    yield Step(key=f"{name} publish", title="Publishing", stage=stage, failures=failures)
-
-
 def _listed_step(name: str, item: Mapping[str, Any]) -> Step:
     stage = _STAGES.get(str(item.get("state")), Stage.WAITING) if item.get("description") else Stage.WAITING
     failures = [str(failure.get("error")) for failure in _objects(item.get("error_details"))]
@@ -160,20 +156,18 @@ def _named_parts(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
     for key, item in part.items():
         if isinstance(item, Mapping):
             total = _number(item.get("items_total"))
-            errors = _objects(item.get("error_details"))
+            failures = []
+            for error in _objects(item.get("error_details")):
+                subject = error.get("name") or error.get("url") or error.get("filename") or "a file"
+                failures.append(f"{subject}: {error.get('error') or error.get('error_code') or 'failed'}")
             yield Step(
                 key=f"{name} {key}",
                 title=_PART_TITLES.get(str(key), str(key)),
                 stage=_STAGES.get(str(item.get("state")), Stage.WAITING),
                 done=total - _number(item.get("items_left")),
                 total=total,
-                failures=(*_texts(item.get("error")), *_few([_spoken(error) for error in errors])),
+                failures=(*_texts(item.get("error")), *_few(failures)),
             )
-
-
-def _spoken(error: Mapping[str, Any]) -> str:
-    subject = error.get("name") or error.get("url") or error.get("filename") or "a file"
-    return f"{subject}: {error.get('error') or error.get('error_code') or 'failed'}"
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
@@ -270,13 +264,12 @@ def amount(step: Step) -> str:
 def pace(speed: float, seconds_left: float | None, *, in_bytes: bool) -> str:
     """How fast, and how long still: `1.5 MB/s, 0:42 left`; `speed` is of octets or things in a second."""
     fast = f"{size(int(speed))}/s" if in_bytes else f"{speed:.0f}/s"
-    return fast if seconds_left is None else f"{fast}, {_clock(int(seconds_left))} left"
-
-
-def _clock(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
+    if seconds_left is None:
+        return fast
+    minutes, seconds = divmod(int(seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{fast}, {clock} left"
 
 
 def size(octets: int) -> str:

@@ -149,15 +149,13 @@ def _history(session: Session, path: str, shown: tuple[str, ...], query: dict[st
         session.screen.data(found)
         return
     keys = [*shown, *(_MORE if details else ())]
-    session.screen.documents((_entry(entry, keys) for entry in found), [*shown[1:], *_WHY])
+    documents = []
+    for entry in found:
+        why = [key for key in _WHY if entry.get(key)]
+        documents.append({key: entry[key] for key in (*keys, *why) if key in entry})
+    session.screen.documents(documents, [*shown[1:], *_WHY])
     if not found:
         session.screen.say("Nothing has happened yet.")
-
-
-def _entry(entry: Mapping[str, Any], shown: list[str]) -> dict[str, Any]:
-    """What is shown of an entry, and why it failed if it did."""
-    why = [key for key in _WHY if entry.get(key)]
-    return {key: entry[key] for key in (*shown, *why) if key in entry}
 
 
 @repo.group("tasks")

@@ -236,7 +236,8 @@ class Kind:
         """The commands that repositories of every kind have."""
         yield self._create_command()
         yield self._update_command()
-        yield click.command("list", cls=Group.command_class)(listing(self._is_one))
+        of_kind = listing(lambda repository: (repository.get("notes") or {}).get(_TYPE) == self.note)
+        yield click.command("list", cls=Group.command_class)(of_kind)
         yield search_command({f"notes.{_TYPE}": self.note})
         yield delete_command()
         yield sync_group(self.importer)
@@ -301,9 +302,6 @@ class Kind:
             session.screen.succeeded(f"Repository {repo_id} updated.", answer.body)
 
         return update
-
-    def _is_one(self, repository: Mapping[str, Any]) -> bool:
-        return (repository.get("notes") or {}).get(_TYPE) == self.note
 
 
 def search_command(ours: Mapping[str, Any]) -> click.Command:

@@ -108,16 +108,14 @@ def _show(session: Session, found: list[dict[str, Any]], keys: tuple[str, ...]) 
     if session.screen.as_json:
         session.screen.data(found)
     elif found:
-        session.screen.documents({key: _in_words(item, key) for key in keys} for item in found)
+        documents = []
+        for schedule in found:
+            document = {key: schedule.get("_id" if key == "id" else key) for key in keys}
+            unset = [key for key, value in document.items() if value is None]
+            documents.append(document | {key: _NEVER if key == "last_run" else _UNLIMITED for key in unset})
+        session.screen.documents(documents)
     else:
         session.screen.say("There are no schedules.")
-
-
-def _in_words(schedule: dict[str, Any], key: str) -> Any:
-    value = schedule.get("_id" if key == "id" else key)
-    if value is None:
-        return _NEVER if key == "last_run" else _UNLIMITED
-    return value
 
 
 def _show_next(session: Session, found: list[dict[str, Any]], what: str, *, quiet: bool) -> None:

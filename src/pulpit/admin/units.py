@@ -80,12 +80,8 @@ def _number(text: str) -> int:
         raise WrongData(f"--int-eq needs a whole number, not {text!r}.") from None
 
 
-def _number_or_text(text: str) -> int | str:
-    return int(text) if text.removeprefix("-").isdecimal() else text
-
-
 def _comparison(name: str) -> Callable[[str], Clause]:
-    return lambda text: {f"${name}": _number_or_text(text)}
+    return lambda text: {f"${name}": int(text) if text.removeprefix("-").isdecimal() else text}
 
 
 _SPELT: Final = {"any_of": "in", "unlike": "not"}

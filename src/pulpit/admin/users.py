@@ -102,9 +102,11 @@ def login(session: Session, /, *, username: str, password: str | None, password_
     if server.settings.url.scheme != "https":
         raise WrongUse("A session is a certificate, which needs https; over http give -u with every command.")
     answer = server.post(path_of("actions", "login"))
+    from cryptography import x509  # noqa: PLC0415 - the other commands need not wait for it
+
     try:
         text = answer["key"] + answer["certificate"]
-        until = _expiry(answer["certificate"])
+        until = iso(x509.load_pem_x509_certificate(answer["certificate"].encode()).not_valid_after_utc)
     except (KeyError, TypeError, ValueError):
         raise ServerTrouble("The server's answer is no key and certificate.") from None
     _keep(text)
@@ -137,9 +139,3 @@ def _keep(text: str) -> None:
         new.rename(path)
     except OSError as error:
         raise WrongSettings(f"The session cannot be kept in {path}: {error.strerror}") from None
-
-
-def _expiry(certificate: Any) -> str | None:
-    from cryptography import x509  # noqa: PLC0415 - the other commands need not wait for it
-
-    return iso(x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc)

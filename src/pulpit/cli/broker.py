@@ -106,15 +106,11 @@ def _table(columns: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
     """Aligned columns; the texts come from strangers, so what could steer a terminal is taken out."""
     names = tuple(columns)
     cells = [tuple(name.replace("_", " ") for name in names)]
-    cells += [tuple(_text(row[name]) for name in names) for row in rows]
+    for row in rows:
+        values = (row[name] for name in names)
+        cells.append(tuple(f"{value:.1f}" if isinstance(value, float) else clean(str(value)) for value in values))
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    return clean(str(value))
 
 
 for _look in (_status(), *(_part(name) for name in COLUMNS)):

@@ -152,7 +152,16 @@ class Program:
         self._process = subprocess.Popen(  # noqa: S603 - programs of this installation
             command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        self._readers = [threading.Thread(target=read) for read in (self._read_lines, self._read_errors)]
+
+        def read_lines() -> None:
+            for line in self._process.stdout or ():
+                self.lines.append(line.rstrip("\n"))
+
+        def read_errors() -> None:
+            for line in self._process.stderr or ():
+                self.errors += line
+
+        self._readers = [threading.Thread(target=read) for read in (read_lines, read_errors)]
         for reader in self._readers:
             reader.start()
 
@@ -191,14 +200,6 @@ class Program:
                 pipe.close()
         if code and not sys.exc_info()[0]:
             raise DemoFailed(f"{self.title} ended with {code}: {self.errors.strip()}")
-
-    def _read_lines(self) -> None:
-        for line in self._process.stdout or ():
-            self.lines.append(line.rstrip("\n"))
-
-    def _read_errors(self) -> None:
-        for line in self._process.stderr or ():
-            self.errors += line
 
 
 @contextlib.contextmanager

@@ -163,11 +163,13 @@ def _server(options: Options, *, reads_stdin: bool) -> Server:
         return connect(options)
     if str(options.password_file) == STDIN:
         raise WrongUse("Standard input cannot hold both the password and events.")
-    return connect(options, ask=_refuse_to_ask)
 
+    def refuse(user: str) -> str:
+        raise WrongUse(
+            f"Standard input holds events: give the password of {user} by --password-file or PULPIT_PASSWORD."
+        )
 
-def _refuse_to_ask(user: str) -> str:
-    raise WrongUse(f"Standard input holds events: give the password of {user} by --password-file or PULPIT_PASSWORD.")
+    return connect(options, ask=refuse)
 
 
 def _fire_one(sending: Sending, event_type: str, repo_id: str | None, payload: str | None, *, as_json: bool) -> None:
@@ -242,20 +244,16 @@ def lines(descriptor: int) -> Iterator[bytes | None]:
         if not said_so and not select.select([descriptor], [], [], _QUIET_SECONDS)[0]:
             yield None
             said_so = True
-        piece = _read(descriptor)
+        try:
+            piece = os.read(descriptor, _PIECE)
+        except OSError as error:
+            raise BrokenStream(f"Standard input cannot be read: {error.strerror}.") from None
         *whole, rest = (rest + piece).split(b"\n") if b"\n" in piece else [rest + piece]
         yield from whole
         said_so = said_so and not whole
         if not piece or len(rest) > LONGEST_LINE:
             yield rest
             return
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _PIECE)
-    except OSError as error:
-        raise BrokenStream(f"Standard input cannot be read: {error.strerror}.") from None
 
 
 def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[Entry]]:
@@ -305,8 +303,12 @@ def parsed(raw: bytes | str) -> Any:
     Raises:
         WrongData: it is none.
     """
+
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        return json.loads(raw, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read"
         raise WrongData(f"is not JSON: {reason}.") from None
@@ -315,10 +317,6 @@ def parsed(raw: bytes | str) -> Any:
 def encoded(event: Mapping[str, Any]) -> bytes:
     """One event in one line of plain ASCII, without the line's end."""
     return json.dumps(event, separators=(",", ":")).encode("ascii")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _complaint(event: Any) -> str | None:

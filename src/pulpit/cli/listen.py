@@ -54,12 +54,12 @@ def listen(**given: Any) -> None:
 
 def main() -> None:
     """Run the command as a program of its own."""
-    sys.exit(guarded(_run))
 
+    def program(_closed: Collection[int]) -> int:
+        try:
+            listen(prog_name=Path(sys.argv[0]).name)
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else 1
+        return 0
 
-def _run(_closed: Collection[int]) -> int:
-    try:
-        listen(prog_name=Path(sys.argv[0]).name)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
-    return 0
+    sys.exit(guarded(program))

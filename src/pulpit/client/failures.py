@@ -110,7 +110,11 @@ def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
     if status == 410 and isinstance(body.get("first"), int) and isinstance(body.get("last"), int):  # noqa: PLR2004 - as above
         return LogGap(str(body.get("error_message") or "The log has a gap there."), body["first"], body["last"])
     teller = _TELLERS.get(status)
-    return _internal(status, body) if teller is None else WrongData(teller(body))
+    if teller is not None:
+        return WrongData(teller(body))
+    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "it does not say why")]
+    request = f"{body.get('http_request_method') or 'request'} {body.get('_href') or ''}".strip()
+    return trouble(status, f"The server failed with status {status} at {request}: " + "\n".join(told))
 
 
 def trouble(status: int, sentence: str) -> ServerTrouble:
@@ -151,15 +155,17 @@ def _conflict(body: dict[str, Any]) -> str:
         return f"There is one with this id already: {body['resource_id']}"
     reasons = body.get("reasons")
     if isinstance(reasons, list) and reasons:
-        return "\n".join(["Other work stands in the way:", *(f"  {_reason(reason)}" for reason in reasons)])
+        lines = ["Other work stands in the way:"]
+        for reason in reasons:
+            if isinstance(reason, dict):
+                lines.append(
+                    f"  {reason.get('operation')}: {reason.get('resource_id')} ({reason.get('resource_type')})"
+                )
+            else:
+                lines.append(f"  {reason}")
+        return "\n".join(lines)
     told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "the server does not say which")]
     return "A conflict: " + "\n".join(told)
-
-
-def _reason(reason: Any) -> str:
-    if not isinstance(reason, dict):
-        return str(reason)
-    return f"{reason.get('operation')}: {reason.get('resource_id')} ({reason.get('resource_type')})"
 
 
 def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
@@ -173,12 +179,6 @@ def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
     if asker is Asker.SESSION:
         return "The session has ended; log in again with pulp-admin login, or give a user with -u."
     return "The server does not accept this user name and password."
-
-
-def _internal(status: int, body: dict[str, Any]) -> Failure:
-    told = list(descriptions(body.get("error"))) or [str(body.get("error_message") or "it does not say why")]
-    request = f"{body.get('http_request_method') or 'request'} {body.get('_href') or ''}".strip()
-    return trouble(status, f"The server failed with status {status} at {request}: " + "\n".join(told))
 
 
 _TELLERS: Final[dict[int, Callable[[dict[str, Any]], str]]] = {

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import random
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -167,12 +166,8 @@ def follow_log(
         OutputGone: nobody reads any more.
     """
     written = json_line if as_json else text_line
-    events = follow(server, FROM_NOW_ON if after is None else after, narrowed(**filters), _tell)
+    start = FROM_NOW_ON if after is None else after
+    events = follow(server, start, narrowed(**filters), lambda sentence: click.echo(clean(sentence), err=True))
     with ending_with_reader(), contextlib.suppress(KeyboardInterrupt):
         for event in itertools.islice(events, count):
             write_line(written(event))
-
-
-def _tell(sentence: str) -> None:
-    sys.stderr.write(f"{clean(sentence)}\n")
-    sys.stderr.flush()

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -67,21 +67,16 @@ def _entry(name: str, value: Any, indent: int, width: int) -> list[str]:
     if isinstance(value, Mapping):
         return [head, *document(value, indent + 2)]
     if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return [head, *_documents_inside(value, indent + 2)]
-    return _wrapped(head.ljust(indent + width), scalar(value), indent + width)
-
-
-def _documents_inside(items: list[Any], indent: int) -> Iterator[str]:
-    for number, item in enumerate(items):
-        if number:
-            yield ""
-        yield from document(item, indent) if isinstance(item, Mapping) else [" " * indent + scalar(item)]
-
-
-def _wrapped(head: str, text: str, column: int) -> list[str]:
+        inside = [head]
+        for number, item in enumerate(value):
+            if number:
+                inside.append("")
+            inside += document(item, indent + 2) if isinstance(item, Mapping) else [" " * (indent + 2) + scalar(item)]
+        return inside
+    column = indent + width
     room = max(WIDTH - column, _NARROWEST_VALUE)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-    return [(head + lines[0]).rstrip(), *(" " * column + line for line in lines[1:])]
+    lines = textwrap.wrap(scalar(value), room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [(head.ljust(column) + lines[0]).rstrip(), *(" " * column + line for line in lines[1:])]
 
 
 NARROWEST: Final = 8
@@ -104,7 +99,14 @@ def table(items: Iterable[Mapping[str, Any]], width: int | None) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if width is not None:
         widths = _fitted(widths, width)
-    return [_line(cells, widths) for cells in lines]
+    shown = []
+    for cells in lines:
+        fitted = (
+            (cell if len(cell) <= room else cell[: room - 1] + _CUT).ljust(room)
+            for cell, room in zip(cells, widths, strict=False)
+        )
+        shown.append(_GAP.join(fitted).rstrip())
+    return shown
 
 
 def _fitted(widths: list[int], room: int) -> list[int]:
@@ -116,14 +118,6 @@ def _fitted(widths: list[int], room: int) -> list[int]:
         fitted.append(min(width, room))
         room -= width + len(_GAP)
     return fitted
-
-
-def _line(cells: list[str], widths: list[int]) -> str:
-    fitted = (
-        (cell if len(cell) <= width else cell[: width - 1] + _CUT).ljust(width)
-        for cell, width in zip(cells, widths, strict=False)
-    )
-    return _GAP.join(fitted).rstrip()
 
 
 def _cell(value: Any) -> str:

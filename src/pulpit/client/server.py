@@ -149,13 +149,11 @@ class Server:
             sentence = f"{self._name} answered with status {response.status} and no reason; is a Pulp server there?"
             raise trouble(response.status, sentence) from None
         if response.status >= _FIRST_REFUSAL:
-            raise refusal(response.status, body, asker=self._asker())
+            asker = Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
+            if self.settings.credentials is not None:
+                asker = Asker.USER
+            raise refusal(response.status, body, asker=asker)
         return Answer(status=response.status, body=body)
-
-    def _asker(self) -> Asker:
-        if self.settings.credentials is not None:
-            return Asker.USER
-        return Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
 
     def _in_words(self, error: Exception) -> Failure:
         match error:

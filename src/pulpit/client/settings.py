@@ -83,10 +83,14 @@ def load(
     url = _url(*next((place, text) for place, text in places.items() if text))
     credentials = _credentials(options, environment, read, url, ask)
     configured = read.get("server", "ca_path", fallback="")
+    try:
+        verify = read.getboolean("server", "verify_ssl", fallback=True)
+    except ValueError:
+        raise WrongSettings("[server] verify_ssl must be true or false.") from None
     return Settings(
         url=url,
         prefix="/" + read.get("server", "api_prefix", fallback=DEFAULT_PREFIX).strip("/"),
-        verify=_boolean(read, "server", "verify_ssl"),
+        verify=verify,
         ca_path=options.ca_path or (Path(configured).expanduser() if configured else None),
         credentials=credentials,
         certificate=None if credentials else _session(url),
@@ -138,13 +142,6 @@ def _url(place: str, text: str) -> SplitResult:
     if url.username is not None:
         raise WrongSettings("The server's address must not hold a user; give it with -u.")
     return url
-
-
-def _boolean(read: ConfigParser, section: str, key: str) -> bool:
-    try:
-        return read.getboolean(section, key, fallback=True)
-    except ValueError:
-        raise WrongSettings(f"[{section}] {key} must be true or false.") from None
 
 
 def _seconds(read: ConfigParser) -> float:

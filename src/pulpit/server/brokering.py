@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -77,7 +76,12 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
     """
     files, found = user_files(settings), []
     if files.files:
-        found.append(Watched("broker users", files.files, lambda: broker.admit(_users(files, broker))))
+
+        def admit() -> None:
+            servers_own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
+            broker.admit({**files.read(), **servers_own})
+
+        found.append(Watched("broker users", files.files, admit))
     if broker.config.ssl_context is not None:
         pair, context = _certificate(settings), broker.config.ssl_context
 
@@ -88,12 +92,6 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
 
         found.append(Watched("broker certificate", (pair.certificate, pair.key), renew))
     return found
-
-
-def _users(files: UserFiles, broker: Broker) -> Mapping[str, User]:
-    """The users of the files, and the server's own."""
-    own = {login: user for login, user in broker.config.users.items() if login == OWN_LOGIN}
-    return {**files.read(), **own}
 
 
 def run_broker(settings: Settings) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START
 from pulpit.repositories.context import TaskContext
 from pulpit.store import audit, event_log, listeners
-from pulpit.store.database import Database
 from pulpit.tasks.completion import close_forgotten
 
 Mend = Callable[[], object]
@@ -158,13 +157,18 @@ def _pairs(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
 
 def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
     head = event_log.head(connection)
+
+    def put_at_end(listener_id: str) -> None:
+        with inspection.context.database.write() as tx:
+            listeners.change(tx, listener_id, position=head)
+
     for listener_id, position in audit.positions_beyond(connection, head):
         yield Finding(
             rule="books.position",
             subject=listener_id,
             problem=f"The listener stands at {position}, and the log ends at {head}: it would miss what comes.",
             remedy="`--repair` puts it at the end of the log.",
-            mend=partial(_put_at, inspection.context.database, listener_id, head),
+            mend=partial(put_at_end, listener_id),
         )
     for letter_id, number in audit.letters_without_event(connection):
         problem = f"The event {number} of the dead letter is not in the log, so it cannot be sent again."
@@ -175,11 +179,6 @@ def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Findi
 def _floor(inspection: Inspection, connection: Connection) -> int:
     older_than = inspection.context.clock() - inspection.kept_for if inspection.kept_for else None
     return audit.surely_kept_from(connection, older_than=older_than, beyond=inspection.kept_count)
-
-
-def _put_at(database: Database, listener_id: str, position: int) -> None:
-    with database.write() as tx:
-        listeners.change(tx, listener_id, position=position)
 
 
 _PARTS: Final[tuple[Callable[[Inspection, Connection], Iterator[Finding]], ...]] = (

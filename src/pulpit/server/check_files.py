@@ -116,7 +116,12 @@ def _unknown(inspection: Inspection, folder: Path, kept: Sequence[Kept]) -> list
 def _downloads(folder: Path) -> Iterator[Finding]:
     """Nobody asks for what was begun so long ago; a younger one is gone on with."""
     old = [path for path in _in(folder) if path.suffix == ".part" and _age(path) > PARTIALS_FOR]
-    yield from _left_over("files.partial", "downloads", old, "were begun and never ended", lambda: _remove(old))
+
+    def remove() -> None:
+        for path in old:
+            path.unlink(missing_ok=True)
+
+    yield from _left_over("files.partial", "downloads", old, "were begun and never ended", remove)
     dead = list(abandoned_scratch(folder))
     yield from _left_over("files.room", "downloads", dead, "were left by dead workers", partial(sweep_scratch, folder))
 
@@ -160,11 +165,6 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _remove(found: Sequence[Path]) -> None:
-    for path in found:
-        path.unlink(missing_ok=True)
 
 
 _ORPHANS: Final = "`pulp-admin orphan remove --all` removes what is {}, and so does `--repair`."
@@ -330,7 +330,11 @@ def _strangers(
             problem = "The published path belongs to nobody."
             yield Finding(rule="trees.path", subject=place, problem=problem, remedy=BY_STARTING, mend=mend)
     for shelf in sorted((data_dir / tree.PUBLISHED / tree.TREES).glob("*")):
-        if shelf.name not in owners and not _exists(inspection, shelf.name):
+        if shelf.name in owners:
+            continue
+        with inspection.context.database.write() as tx:  # was it made since?
+            owner = audit.distributor_at_rest(tx.connection, shelf.name)
+        if owner is None:
             problem = f"The trees {shelf.name} belong to nobody."
             yield Finding(
                 rule="trees.shelf", subject=shelf.name, problem=problem, remedy=BY_STARTING, harmless=True, mend=mend
@@ -344,11 +348,6 @@ def _leads_nowhere_known(inspection: Inspection, place: str, owner: Distributor 
         published = (now.scratchpad or {}).get("published") if now else None
         is_there = (inspection.context.data_dir / tree.PUBLISHED / place).is_symlink()
     return is_there and not (published and published["place"] == place)
-
-
-def _exists(inspection: Inspection, object_id: str) -> bool:
-    with inspection.context.database.write() as tx:
-        return audit.distributor_at_rest(tx.connection, object_id) is not None
 
 
 def _settle(inspection: Inspection, distributor: Distributor) -> Any:

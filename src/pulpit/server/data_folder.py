@@ -37,18 +37,14 @@ def prepare(data_dir: Path) -> None:
         if found.st_uid != os.geteuid():
             raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else.")
         if found.st_mode & _OF_OTHERS:
-            if not _is_ours(data_dir):  # closing /tmp or somebody's home to everybody is no small slip
+            names = {path.name for path in data_dir.iterdir()} - {"lost+found"}
+            if names and not names & _OURS:  # closing /tmp or somebody's home to everybody is no small slip
                 raise ConfigurationError(
                     _KEY, f"{data_dir} holds other files; name an empty folder, or one to be made."
                 )
             data_dir.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(_KEY, f"{data_dir} cannot be used ({error.strerror}).") from None
-
-
-def _is_ours(data_dir: Path) -> bool:
-    names = {path.name for path in data_dir.iterdir()} - {"lost+found"}
-    return not names or bool(names & _OURS)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -119,7 +119,8 @@ async def _serve(settings: Settings) -> None:
         services = _services(
             settings, database, kinds, publisher=publisher, supervisor=supervisor, dispatcher=dispatcher
         )
-        services = replace(services, delivering=lambda: not delivering.done(), broker_status=_look_into(embedded))
+        broker_status = (lambda: asdict(embedded.broker.status())) if embedded else None
+        services = replace(services, delivering=lambda: not delivering.done(), broker_status=broker_status)
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
         files = _watched(settings, embedded, incoming, outgoing)
@@ -152,10 +153,17 @@ class _Beginning:
             ConfigurationError: it can never be.
             DatabaseUnavailable: the database does not answer.
         """
+
+        def put_right() -> None:
+            self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
+            recover(self._database, self._data_dir)
+            sweep(self._database, f"@{self._me.node}", "The server ended while this task ran.", system_clock)
+            sweep_uploads(self._database, self._data_dir)
+
         try:
             await asyncio.to_thread(self._database.prepare)
             await _take_name(self._database, self._me)
-            await asyncio.to_thread(self._put_right)
+            await asyncio.to_thread(put_right)
         except StorageFull as error:
             _log.error("no work until there is room: %s", error, extra={"action": "server_without_room"})
         else:
@@ -175,12 +183,6 @@ class _Beginning:
             where = self._data_dir / ADMIN_PASSWORD_FILE
             process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
             self._password = None
-
-    def _put_right(self) -> None:
-        self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
-        recover(self._database, self._data_dir)
-        sweep(self._database, f"@{self._me.node}", "The server ended while this task ran.", system_clock)
-        sweep_uploads(self._database, self._data_dir)
 
 
 async def _work(beginning: _Beginning, supervisor: Supervisor, scheduler: Scheduler) -> None:
@@ -263,10 +265,6 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
     return _Embedded(broker=broker, address=address)
 
 
-def _look_into(embedded: _Embedded | None) -> Callable[[], dict[str, Any]] | None:
-    return None if embedded is None else lambda: asdict(embedded.broker.status())
-
-
 def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLContext | None) -> AmqpPublisher | None:
     """The way to the broker: the embedded one, a configured one, or none."""
     section = settings.messaging
@@ -281,14 +279,6 @@ def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLConte
         name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate
     )
     return Publisher10(addresses, settings_10, profile=section.profile, template=section.address)
-
-
-def _amqp(publisher: AmqpPublisher | None, exchange: str, source: str) -> NotifierType:
-    if publisher is None:
-        return Amqp091Disabled()
-    if isinstance(publisher, Publisher10):
-        return Amqp10(publisher, exchange, source=source)
-    return Amqp091(publisher, exchange, source=source)
 
 
 def _watched(
@@ -316,7 +306,11 @@ def _certificate(settings: Settings) -> CertificateFiles:
 def _notifier_types(settings: Settings, publisher: AmqpPublisher | None, node: str) -> NotifierTypes:
     source = f"/pulpit/{node}"
     exchange = settings.messaging.topic_exchange
-    amqp = _amqp(publisher, exchange, source)
+    amqp: NotifierType = Amqp091Disabled()
+    if isinstance(publisher, Publisher10):
+        amqp = Amqp10(publisher, exchange, source=source)
+    elif publisher is not None:
+        amqp = Amqp091(publisher, exchange, source=source)
     http = Http(
         system_clock,
         allow=parse_networks(settings.server.webhook_allow),

@@ -57,15 +57,11 @@ async def _work(briefing: dict[str, Any]) -> None:
         )
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock)
         try:
-            await worker.run(await _orders())
+            orders = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+            await worker.run(orders)
         finally:
             database.close()
-
-
-async def _orders() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
 
 
 if __name__ == "__main__":
