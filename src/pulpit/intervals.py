@@ -89,7 +89,13 @@ def parse(text: str) -> Interval:
     if len(text) > LONGEST_TEXT:
         raise _wrong(f"it has more than {LONGEST_TEXT} characters.")
     parts = text.split("/")
-    runs = _runs(parts.pop(0)) if parts[0].startswith("R") and len(parts) > 1 else None
+    runs = None
+    if parts[0].startswith("R") and len(parts) > 1:
+        count = parts.pop(0)
+        match = _RUNS.match(count)
+        if not match or not 0 < int(match[1] or 1) <= MOST_RUNS:
+            raise _wrong(f"the number of runs must be R1 to R{MOST_RUNS}, not {count!r}.")
+        runs = int(match[1]) if match[1] else None
     if not 0 < len(parts) < _MOST_PARTS:
         raise _wrong(f"{_FORM}.")
     months, span = _period(parts[-1])
@@ -97,13 +103,6 @@ def parse(text: str) -> Interval:
     if months and start is None:
         raise _wrong("a period of months or years needs a start, such as 2031-01-01T03:00:00Z/P1M.")
     return Interval(runs=runs, start=start, months=months, span=span)
-
-
-def _runs(text: str) -> int | None:
-    found = _RUNS.match(text)
-    if not found or not 0 < int(found[1] or 1) <= MOST_RUNS:
-        raise _wrong(f"the number of runs must be R1 to R{MOST_RUNS}, not {text!r}.")
-    return int(found[1]) if found[1] else None
 
 
 def _start(text: str) -> datetime:

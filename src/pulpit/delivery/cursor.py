@@ -118,7 +118,11 @@ class Cursor:
         self._awake.clear()
         await self._start_batches()
         if not self._under_way:
-            self._park()
+            # Rest, unless more was announced meanwhile; nothing is awaited here, so no announcement can fall between.
+            if self._read_to >= self._reader.head:
+                self._parked = True
+            else:
+                self._awake.set()
             return None
         oldest = self._under_way[0]
         await self._until_done_or_awake(oldest.task)
@@ -140,13 +144,6 @@ class Cursor:
             begun = asyncio.get_running_loop().time()
             self._under_way.append(_UnderWay(batch=batch, task=task, begun=begun, begun_at=self._clock()))
 
-    def _park(self) -> None:
-        """Rest, unless more was announced meanwhile; nothing is awaited here, so no announcement can fall between."""
-        if self._read_to >= self._reader.head:
-            self._parked = True
-        else:
-            self._awake.set()
-
     async def _until_done_or_awake(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
         if len(self._under_way) >= self._pace.overlap:
             await asyncio.wait({task})
@@ -159,7 +156,11 @@ class Cursor:
         """Write down what became of a batch, in order, up to the first event that must be tried again."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
         self._note(done, outcomes)
-        await self._note_recovery(outcomes)
+        if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
+            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
+            self._failures, self._failing_since = 0, None
+            self._tried.forget()
+            await self._writer.recover(self._listener)
         for event, outcome in zip(events, outcomes, strict=False):
             if isinstance(outcome, Retry):
                 return await self._postpone(event, outcome)
@@ -193,13 +194,6 @@ class Cursor:
                 answer=answer,
             )
             self._writer.note(attempt)
-
-    async def _note_recovery(self, outcomes: Sequence[Outcome]) -> None:
-        if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
-            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
-            self._failures, self._failing_since = 0, None
-            self._tried.forget()
-            await self._writer.recover(self._listener)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
         """Go back to before an event that must be tried again, and put aside what has been tried for too long."""
@@ -243,7 +237,11 @@ class Cursor:
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
         if not isinstance(trouble, Later) and trouble is not _NOT_TRIED:
             await self._note_failure(trouble)
-        await asyncio.sleep(self._pause(trouble).total_seconds())
+        pause = trouble.after
+        if pause is None:
+            first, longest = self._pace.first_retry, self._pace.longest_retry
+            pause = backoff.delay(self._failures, first=first, longest=longest, random=self._random())
+        await asyncio.sleep(pause.total_seconds())
         self._awake.set()
 
     async def _note_failure(self, trouble: Retry) -> None:
@@ -253,12 +251,6 @@ class Cursor:
         extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
         _log.warning("delivery failed: %s", trouble.reason, extra=extra)
         await self._writer.fail(self._listener, trouble.reason)
-
-    def _pause(self, trouble: Retry) -> timedelta:
-        if trouble.after is not None:
-            return trouble.after
-        first, longest = self._pace.first_retry, self._pace.longest_retry
-        return backoff.delay(self._failures, first=first, longest=longest, random=self._random())
 
     async def _drop_under_way(self) -> None:
         """Abandon what is under way; it will be read again from the position."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from pulpit.clock import Clock
@@ -116,7 +116,11 @@ class Dispatcher:
         while True:
             self._events_fired.clear()
             events = await when_available(self._read_new)
-            await self._wake(self._announce(events))
+            # A few at a time: ten thousand at once would keep the loop from everybody else.
+            for number, cursor in enumerate(self._announce(events).values(), 1):
+                cursor.wake()
+                if number % WOKEN_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             if len(events) < READ_AT_ONCE:
                 await _set_or_due(self._events_fired)
 
@@ -134,13 +138,6 @@ class Dispatcher:
         if events:
             self.announcements.ring()
         return woken
-
-    async def _wake(self, cursors: Mapping[str, Cursor]) -> None:
-        """Wake cursors a few at a time: ten thousand at once would keep the loop from everybody else."""
-        for number, cursor in enumerate(cursors.values(), 1):
-            cursor.wake()
-            if number % WOKEN_AT_ONCE == 0:
-                await asyncio.sleep(0)
 
     async def _follow_listeners(self) -> None:
         while True:

@@ -92,19 +92,17 @@ class LogReader:
     async def next_batch(self, position: int, wanted: Filter, limit: int) -> Batch:
         """Look on from a position until something is wanted or the head is reached."""
         while position < self._recent_events.head:
-            seen = await self._after(position)
+            if self._recent_events.covers(position):
+                seen: Sequence[Event] = self._recent_events.after(position, READ_AT_ONCE)
+            else:
+                head = self._recent_events.head
+                seen = [event for event in await self._shared(position) if event.number <= head]
             events = [event for event in seen if wanted(event)][:limit]
             if events:
                 through = events[-1].number if len(events) == limit else seen[-1].number
                 return Batch(events=events, scanned_to=through)
             position = seen[-1].number if seen else self._recent_events.head
         return Batch(events=(), scanned_to=position)
-
-    async def _after(self, position: int) -> Sequence[Event]:
-        if self._recent_events.covers(position):
-            return self._recent_events.after(position, READ_AT_ONCE)
-        head = self._recent_events.head
-        return [event for event in await self._shared(position) if event.number <= head]
 
     async def _shared(self, position: int) -> Sequence[Event]:
         """Read once for all who ask at one position: after a restart a thousand listeners may stand at the same one."""
@@ -182,15 +180,11 @@ def filter_of(listener: Listener) -> Filter:
             and (event.number > replay_to or of_replay(event.event_type))
             and (listener.results is None or event.result in listener.results)
             and (listener.repo_ids is None or (event.repo_id is not None and of_repository(event.repo_id)))
-            and not _about(listener, event)
+            # a listener cannot be told of its own failing
+            and not (event.event_type.startswith("listener.") and event.payload.get("listener_id") == listener.id)
         )
 
     return wanted
-
-
-def _about(listener: Listener, event: Event) -> bool:
-    """Whether an event is about the listener itself, who cannot be told of its own failing."""
-    return event.event_type.startswith("listener.") and event.payload.get("listener_id") == listener.id
 
 
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

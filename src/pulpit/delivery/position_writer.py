@@ -160,17 +160,14 @@ class PositionWriter:
                 await when_available(lambda: self._commit(together))  # noqa: B023 - it has ended before the next round
             except Exception:  # noqa: BLE001 - each must answer for itself
                 for work in together:
-                    await self._commit_alone(work)
+                    try:
+                        await when_available(lambda: self._commit([work]))  # noqa: B023 - the same
+                    except Exception as error:  # noqa: BLE001 - whoever waits has it
+                        if not work.done.done():
+                            work.done.set_exception(error)
             for work in together:
                 if not work.done.done():
                     work.done.set_result(None)
-
-    async def _commit_alone(self, work: "_Work") -> None:
-        try:
-            await when_available(lambda: self._commit([work]))
-        except Exception as error:  # noqa: BLE001 - whoever waits has it
-            if not work.done.done():
-                work.done.set_exception(error)
 
     def _commit(self, together: Sequence["_Work"]) -> None:
         with self._database.write() as tx:

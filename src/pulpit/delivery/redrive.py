@@ -21,7 +21,7 @@ from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, O
 from pulpit.events import TEST, Event, encode_body, own_trace
 from pulpit.ids import uuid7
 from pulpit.store import dead_letters, event_log, listeners
-from pulpit.store.database import Database, Transaction, when_available
+from pulpit.store.database import Database, when_available
 from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
 from pulpit.store.listeners import Delivery, Listener
 
@@ -78,8 +78,10 @@ class Redriver:
         while True:
             self._rang.clear()
             if not await self._round():
+                now = asyncio.get_running_loop().time()
+                pauses = [max(SHORTEST_PAUSE, rest.until - now) for rest in self._resting.values()]
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._rang.wait(), self._pause())
+                    await asyncio.wait_for(self._rang.wait(), min([LOOK_EVERY, *pauses]))
 
     async def _round(self) -> bool:
         """Send the letters that are due, and answer whether there may be more at once."""
@@ -150,13 +152,12 @@ class Redriver:
                 dead_letters.refused_again(tx, letter, outcome.reason, now=self._clock())
             elif isinstance(outcome, Delivered):
                 dead_letters.drop(tx, letter.listener_id, [letter.id])
-                self._add_refused(tx, letter, outcome)
-
-    def _add_refused(self, tx: Transaction, letter: DeadLetter, outcome: Delivered) -> None:
-        """Put the event aside anew for those of several addresses that refused it while others took it."""
-        refused = outcome.refused.items()
-        fresh = [NewDeadLetter(event_number=letter.event_number, reason=why, recipient=who) for who, why in refused]
-        dead_letters.add(tx, letter.listener_id, fresh, attempts=letter.attempts + 1, now=self._clock())
+                # Put aside anew for those of several addresses that refused the event while others took it.
+                fresh = [
+                    NewDeadLetter(event_number=letter.event_number, reason=why, recipient=who)
+                    for who, why in outcome.refused.items()
+                ]
+                dead_letters.add(tx, letter.listener_id, fresh, attempts=letter.attempts + 1, now=self._clock())
 
     def _rest(self, listener: Listener) -> None:
         pace = self._types[listener.notifier_type_id].pace
@@ -165,12 +166,6 @@ class Redriver:
         pause = backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, random=self._random())
         until = asyncio.get_running_loop().time() + pause.total_seconds()
         self._resting[listener.id] = _Rest(failures=failures, until=until)
-
-    def _pause(self) -> float:
-        """Seconds until something may be due though no wakeup comes."""
-        now = asyncio.get_running_loop().time()
-        pauses = [max(SHORTEST_PAUSE, rest.until - now) for rest in self._resting.values()]
-        return min([LOOK_EVERY, *pauses])
 
     def _read(self, resting: set[str]) -> list[tuple[Listener, list[DeadLetter]]]:
         """The letters that are due, by listener; nothing is due for listeners that rest, pause or are unknown here."""

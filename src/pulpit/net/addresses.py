@@ -143,7 +143,10 @@ def is_loopback(host: str) -> bool:
 def is_near(host: str) -> bool:
     """Whether an address is one of this machine or its nearest network; a name is not judged."""
     address = literal(host)
-    return address is not None and any(map(_is_near, (address, *embedded(address))))
+    return address is not None and any(
+        part.is_loopback or part.is_link_local or part.is_unspecified or part.is_multicast
+        for part in (address, *embedded(address))
+    )
 
 
 def is_link_local(host: str) -> bool:
@@ -154,10 +157,6 @@ def is_link_local(host: str) -> bool:
 
 def _as_compared(host: str) -> str:
     return host.strip("[]").casefold().rstrip(".")
-
-
-def _is_near(address: Address) -> bool:
-    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
 
 
 def _is_public(address: Address) -> bool:

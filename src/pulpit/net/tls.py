@@ -54,11 +54,18 @@ class CertificateFiles:
         """
         self._require(self.certificate, _CERTIFICATE, "certificate")
         self._require(self.key, _KEY, "private key")
-        self._require_private()
+        # A key is for its owner alone; root may let a group read it, as distributions do.
+        found = self.key.stat()
+        allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == _ROOT else 0)
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & ~allowed:
+            raise ConfigurationError(self.source, f"others can read the key in {self.key}; run: chmod 600 {self.key}")
         try:
             context.load_cert_chain(self.certificate, self.key, password=self._refuse_to_ask)
         except ssl.SSLError as error:
-            raise ConfigurationError(self.source, self._reason(error)) from None
+            reason = f"{self.certificate} and {self.key} cannot be used ({error.reason or error})."
+            if error.reason == "KEY_VALUES_MISMATCH":
+                reason = f"the key in {self.key} is not the one of the certificate in {self.certificate}."
+            raise ConfigurationError(self.source, reason) from None
 
     def renew(self, context: ssl.SSLContext) -> None:
         """Give them to a context that is in use, or leave it as it is.
@@ -73,20 +80,8 @@ class CertificateFiles:
         if mark not in read_pem(path, self.source):
             raise ConfigurationError(self.source, f"{path} holds no {what} in PEM.")
 
-    def _require_private(self) -> None:
-        """A key is for its owner alone; root may let a group read it, as distributions do."""
-        found = self.key.stat()
-        allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == _ROOT else 0)
-        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & ~allowed:
-            raise ConfigurationError(self.source, f"others can read the key in {self.key}; run: chmod 600 {self.key}")
-
     def _refuse_to_ask(self) -> str:
         raise ConfigurationError(self.source, f"the key in {self.key} is locked by a passphrase; store it without one.")
-
-    def _reason(self, error: ssl.SSLError) -> str:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            return f"the key in {self.key} is not the one of the certificate in {self.certificate}."
-        return f"{self.certificate} and {self.key} cannot be used ({error.reason or error})."
 
 
 def client_context(authorities: str | Path | None = None) -> ssl.SSLContext:

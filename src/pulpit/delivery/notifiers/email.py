@@ -193,7 +193,9 @@ class _Mailer:
             later = self._later(rest)
             if later:
                 return [*outcomes, later]
-            group = self._group(rest)
+            if not (self._unfinished and self._unfinished.starts(rest)):
+                self._unfinished = _Group(events=tuple(rest if self._mailing.digest else rest[:1]))
+            group = self._unfinished
             outcome = await self._send(group, session)
             if isinstance(outcome, Retry):
                 return [*outcomes, outcome]
@@ -208,12 +210,6 @@ class _Mailer:
             return None
         wait = events[0].occurred_at + self._mailing.digest - self._kind.clock()
         return Later(reason="The digest is gathering.", after=wait) if wait > timedelta(0) else None
-
-    def _group(self, events: Sequence[Event]) -> _Group:
-        """The events of the next message: those of an unfinished one first."""
-        if not (self._unfinished and self._unfinished.starts(events)):
-            self._unfinished = _Group(events=tuple(events if self._mailing.digest else events[:1]))
-        return self._unfinished
 
     async def _send(self, group: _Group, session: MailSession) -> Outcome:
         """Hand a group's message over in as many transactions as the mail server wants."""
@@ -265,7 +261,10 @@ class _Mailer:
 
 def complaint(error: Exception, server: MailServer) -> str:
     """One sentence about a message that nobody got."""
-    match _root(error):
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    match root:
         case ssl.SSLCertVerificationError() as cause:
             return f"The certificate of the mail server {server.settings.host} is not trusted: {cause.verify_message}."
         case ssl.SSLError() as cause:
@@ -282,12 +281,6 @@ def complaint(error: Exception, server: MailServer) -> str:
         case _:
             what = f"could not be used: {one_line(str(error), email_message.LONGEST_VALUE // 2)}"
     return f"{server.place} {what}."
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _is_the_end_of_a_session(error: Exception) -> bool:

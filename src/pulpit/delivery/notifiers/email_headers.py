@@ -7,7 +7,7 @@ so that the blanks between them belong to the text.
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 LONGEST_LINE: Final = 76
@@ -89,26 +89,19 @@ def _add_encoded(lines: list[str], text: str) -> None:
         if room < _LEAST_ROOM:
             lines.append("")
             continue
-        length = _fitting(rest, room, encode)
+        length = min(len(rest), room)
+        while length > 1 and len(encode(rest[:length])) > room:
+            length -= 1
         lines[-1] += f" {encode(rest[:length])}"
         rest = rest[length:]
 
 
-def _fitting(text: str, room: int, encode: Callable[[str], str]) -> int:
-    """How many characters of a text fit into an encoded word, at least one."""
-    most = min(len(text), room)
-    while most > 1 and len(encode(text[:most])) > room:
-        most -= 1
-    return most
-
-
 def _q(text: str) -> str:
-    return f"=?utf-8?q?{''.join(_q_bytes(text.encode()))}?="
-
-
-def _q_bytes(data: bytes) -> Iterator[str]:
-    for byte in data:
-        yield chr(byte) if byte in _Q_SAFE else "_" if byte == ord(" ") else f"={byte:02X}"
+    encoded = [
+        chr(byte) if byte in _Q_SAFE else "_" if byte == ord(" ") else f"={byte:02X}"  # RFC 2047 section 4.2
+        for byte in text.encode()
+    ]
+    return f"=?utf-8?q?{''.join(encoded)}?="
 
 
 def _base64(text: str) -> str:

@@ -57,12 +57,14 @@ _COUNTS: Final = frozenset({"added_count", "updated_count", "removed_count"})
 
 def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> bytes:
     """Write the message about one event, or the digest of several; the same events give the same message."""
+    # Made of the events' ids, so that a second copy after a lost answer can be told as one.
+    several = f".{len(events)}.{events[-1].number}" if len(events) > 1 else ""
     fields = [
         text_field("Subject", subject(events, mailing.subject)),
         mailbox_field("From", sender.display_name, sender.addr_spec),
         addresses_field("To", mailing.addresses),
         f"Date: {format_datetime(events[-1].occurred_at)}",
-        f"Message-ID: {_message_id(events, sender.domain)}",
+        f"Message-ID: <{events[0].id}{several}@{sender.domain}>",
         "Auto-Submitted: auto-generated",  # RFC 3834: vacation programs do not answer
         f"Pulpit-Number: {events[-1].number}",
     ]
@@ -136,19 +138,14 @@ def _rows(event: Event) -> Iterator[tuple[str, str]]:
     duration = _duration(payload)
     if duration:
         yield "Duration", duration
-    yield from _others(payload)
+    others = [key for key in payload if key not in _LABELS and key not in _LEFT_TO_THE_FILE]
+    for key in others[:MOST_ROWS]:
+        if isinstance(payload[key], str | int | float):
+            yield one_line(key, 40), one_line(str(payload[key]), LONGEST_VALUE)
     yield "Event", event.event_type
     yield "Number", str(event.number)
     yield "Id", event.id
     yield "Time", iso(event.occurred_at) or ""
-
-
-def _others(payload: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What other systems put into their events, as far as it is short."""
-    keys = [key for key in payload if key not in _LABELS and key not in _LEFT_TO_THE_FILE]
-    for key in keys[:MOST_ROWS]:
-        if isinstance(payload[key], str | int | float):
-            yield one_line(key, 40), one_line(str(payload[key]), LONGEST_VALUE)
 
 
 def _duration(payload: Mapping[str, Any]) -> str:
@@ -163,9 +160,3 @@ def _duration(payload: Mapping[str, Any]) -> str:
 
 def _common(values: Sequence[str]) -> str:
     return one_line(values[0], LONGEST_IN_SUBJECT) if len(set(values)) == 1 else SEVERAL
-
-
-def _message_id(events: Sequence[Event], domain: str) -> str:
-    """Made of the events' ids, so that a second copy after a lost answer can be told as one."""
-    rest = f".{len(events)}.{events[-1].number}" if len(events) > 1 else ""
-    return f"<{events[0].id}{rest}@{domain}>"

@@ -72,10 +72,13 @@ def mail_server(settings: Email) -> MailServer:
     if settings.username and settings.tls == "none" and not is_loopback(settings.host):
         sentence = "a password would go over the network in the clear; set tls to starttls or tls."
         raise ConfigurationError("[email] username", sentence)
+    name, address = parseaddr(settings.sender)
+    if not is_address(address) or not settings.sender.isprintable():
+        raise ConfigurationError("[email] from", f"{settings.sender!r} is no mail address such as pulp@example.com.")
     own = socket.gethostname()
     return MailServer(
         settings=settings,
-        sender=_sender(settings.sender),
+        sender=Address(display_name=name, addr_spec=address),
         password=_password(settings),
         trust=_trust(settings),
         hostname=own if _HOSTNAME.match(own) else "localhost",
@@ -142,13 +145,6 @@ class MailSession:
             smtp.close()
             raise
         return smtp
-
-
-def _sender(text: str) -> Address:
-    name, address = parseaddr(text)
-    if not is_address(address) or not text.isprintable():
-        raise ConfigurationError("[email] from", f"{text!r} is no mail address such as pulp@example.com.")
-    return Address(display_name=name, addr_spec=address)
 
 
 def _password(settings: Email) -> str:

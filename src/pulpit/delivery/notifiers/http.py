@@ -159,8 +159,10 @@ class _Poster:
     async def _outcome(self, event: Event) -> Outcome:
         try:
             async with asyncio.timeout(self._hook.timeout):
-                trust = await self._trusted()
-                return await self._follow(event, trust)
+                if self._trust is None:
+                    own = self._hook.ca_path
+                    self._trust = await (asyncio.to_thread(client_context, own) if own else self._kind.system_trust())
+                return await self._follow(event, self._trust)
         except TimeoutError:
             return Retry(reason=f"{_place(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
         except aiohttp.ClientConnectorCertificateError as error:
@@ -168,13 +170,6 @@ class _Poster:
             return Retry(reason=f"The certificate of {_place(self._hook.url)} is not trusted: {why}.")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Retry(reason=self._without_secrets(complaint(error, self._hook)))
-
-    async def _trusted(self) -> ssl.SSLContext:
-        if not self._hook.ca_path:
-            return await self._kind.system_trust()
-        if self._trust is None:
-            self._trust = await asyncio.to_thread(client_context, self._hook.ca_path)
-        return self._trust
 
     async def _follow(self, event: Event, trust: ssl.SSLContext) -> Outcome:
         """Post, and post again where the receiver sends to, if the listener wants that."""

@@ -115,14 +115,20 @@ def read(config: Mapping[str, Any]) -> Hook:
         if any(name.lower() == "authorization" for name in headers):
             raise _invalid("headers: Authorization comes from username and password here; leave one of them out")
         headers["Authorization"] = f"Basic {login}"
+    ca_path = _text("ca_path", config.get("ca_path"), LONGEST_URL)
+    if ca_path and not Path(ca_path).is_absolute():
+        raise _invalid("ca_path must be an absolute path on the server")
+    redirects = config.get("redirects")
+    if redirects is not None and not isinstance(redirects, bool):
+        raise _invalid("redirects must be true or false")
     _whole("concurrency", config.get("concurrency"), otherwise=1, most=MOST_AT_ONCE)
     return Hook(
         url=_url(config.get("url")),
         headers=headers,
         keys=_keys(config),
-        ca_path=_ca_path(config.get("ca_path")),
+        ca_path=ca_path,
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
-        redirects=_flag("redirects", config.get("redirects")),
+        redirects=bool(redirects),
         proxy=_proxy(config),
         direct=config.get("proxy") == NO_PROXY,
         hidden=_hidden(config, login),
@@ -221,21 +227,13 @@ def _keys(config: Mapping[str, Any]) -> tuple[bytes, ...]:
     written = {key: _text(key, config.get(key), LONGEST_LOGIN) for key in ("secret", "old_secret")}
     if written["old_secret"] and not written["secret"]:
         raise _invalid("old_secret is only used beside a secret")
-    return tuple(_key(name, text) for name, text in written.items() if text)
-
-
-def _key(name: str, text: str) -> bytes:
-    try:
-        return event_headers.key_of(text)
-    except ValueError as error:
-        raise _invalid(f"{name} {error}") from None
-
-
-def _ca_path(given: object) -> str:
-    path = _text("ca_path", given, LONGEST_URL)
-    if path and not Path(path).is_absolute():
-        raise _invalid("ca_path must be an absolute path on the server")
-    return path
+    keys: list[bytes] = []
+    for name, text in written.items():
+        try:
+            keys += [event_headers.key_of(text)] if text else []
+        except ValueError as error:
+            raise _invalid(f"{name} {error}") from None
+    return tuple(keys)
 
 
 def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:
@@ -248,12 +246,6 @@ def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:
     if isinstance(given, bool) or not 1 <= number <= most:
         raise _invalid(f"{key} must be a whole number from 1 to {most}")
     return number
-
-
-def _flag(key: str, given: object) -> bool:
-    if given is not None and not isinstance(given, bool):
-        raise _invalid(f"{key} must be true or false")
-    return bool(given)
 
 
 def _text(key: str, given: object, longest: int) -> str:

@@ -189,19 +189,15 @@ def _readable(head: bytes) -> bytes:
         return head
     version = b"1.0" if status[1] == b"1.0" else b"1.1"
     phrase = bytes(byte for byte in (status[3] or b"")[:200] if 0x20 <= byte < 0x7F)  # noqa: PLR2004 - printable ASCII
-    fields = list(_fields(rest))
+    fields: list[tuple[bytes, bytes]] = []
+    for line in rest.split(b"\n"):
+        name, colon, text = line.partition(b":")
+        if colon and not line[:1].isspace():  # lines without a colon and folded ones are left out
+            fields.append((name.strip().lower(), text.strip()))
     kept = [(name, text) for name, text in fields if name in _KEPT and _TEXT.match(text)]
     lines = [b"HTTP/%b %b %b" % (version, status[2], phrase)]
     lines += [b"%b: %b" % field for field in [*kept, *_framing(status[2], fields)]]
     return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _fields(lines: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Names in small letters with their values; lines without a colon and folded ones are left out."""
-    for line in lines.split(b"\n"):
-        name, colon, text = line.partition(b":")
-        if colon and not line[:1].isspace():
-            yield name.strip().lower(), text.strip()
 
 
 def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
