@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pulpit.api.auth.login import Authenticator, check_may
 from pulpit.api.failures import response_to
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
-from pulpit.published.access import CERTIFICATE
+from pulpit.net.request_state import CERTIFICATE
 from pulpit.store.users import User
 
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics")

@@ -8,8 +8,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pulpit.published.access import CERTIFICATE
-from pulpit.published.serving import ABORT
+from pulpit.net.request_state import ABORT, CERTIFICATE
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a request line with its headers; a read may go beyond it before it is noticed."""

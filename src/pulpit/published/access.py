@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -34,11 +34,10 @@ from pulpit.errors import AuthenticationFailed, PulpitError, TooManyAttempts
 from pulpit.net.addresses import is_loopback
 from pulpit.net.login_throttle import LoginThrottle
 from pulpit.net.passwords import read_basic
+from pulpit.net.request_state import CERTIFICATE
 from pulpit.store import repositories
 from pulpit.store.database import Database
 
-CERTIFICATE: Final = "client_certificate"
-"""Key of the request's state that holds the client certificate (DER) that TLS accepted, if there is one."""
 FRESH_FOR: Final = 1.0
 """Seconds for which a configuration is not read again."""
 
@@ -91,8 +90,11 @@ class AccessRules:
 
     async def _closed(self, scope: Scope, access: Access) -> Response | None:
         """The same for what is not for everybody."""
-        if access.authorities and not self._shows_certificate(scope, access.authorities):
-            return PlainTextResponse(_NO_CERTIFICATE, 403)
+        if access.authorities:
+            certificate = scope.get("state", {}).get(CERTIFICATE)
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if certificate is None or not lets_in(certificate, access.authorities, path, self._clock()):
+                return PlainTextResponse(_NO_CERTIFICATE, 403)
         try:
             if (access.login or access.password_hash) and not await self._logs_in(scope, access):
                 challenge = {"WWW-Authenticate": 'Basic realm="repository", charset="UTF-8"'}
@@ -137,11 +139,6 @@ class AccessRules:
             return self._exposure.speaks_https
         return not self._exposure.speaks_https and self._exposure.is_local and _is_of_this_machine(scope)
 
-    def _shows_certificate(self, scope: Scope, authorities: str) -> bool:
-        shown = scope.get("state", {}).get(CERTIFICATE)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return shown is not None and lets_in(shown, authorities, path, self._clock())
-
     async def _logs_in(self, scope: Scope, access: Access) -> bool:
         authorization = Headers(scope=scope).get("authorization", "")
         if not authorization:
@@ -160,11 +157,9 @@ def _is_of_this_machine(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     if any(name in headers for name in _BY_PROXY) or not scope.get("client"):
         return False
-    return is_loopback(scope["client"][0]) and is_loopback(_host_of(headers.get("host", "")))
-
-
-def _host_of(host: str) -> str:
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    host = headers.get("host", "")
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(scope["client"][0]) and is_loopback(name)
 
 
 def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
@@ -181,7 +176,11 @@ def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
         certificate = x509.load_der_x509_certificate(der)
         chain = (*signers, certificate)
         in_time = all(link.not_valid_before_utc <= now <= link.not_valid_after_utc for link in chain)
-        return bool(signers) and in_time and _is_for(certificate, path)
+        if not signers or not in_time:
+            return False
+        entitlements = [entry for entry in certificate.extensions if entry.oid.dotted_string.startswith(_ROOT)]
+        paths = [_text(entry.value) for entry in entitlements if _PATH.fullmatch(entry.oid.dotted_string)]
+        return not entitlements or any(_covers(allowed, path) for allowed in paths if allowed)
     except ValueError:
         return False
 
@@ -197,14 +196,6 @@ def _signers(der: bytes, authorities: str) -> tuple[x509.Certificate, ...]:
             continue
         return (authority,)
     return ()
-
-
-def _is_for(certificate: x509.Certificate, path: str) -> bool:
-    entitlements = [entry for entry in certificate.extensions if entry.oid.dotted_string.startswith(_ROOT)]
-    if not entitlements:
-        return True
-    paths = [_text(entry.value) for entry in entitlements if _PATH.fullmatch(entry.oid.dotted_string)]
-    return any(_covers(allowed, path) for allowed in paths if allowed)
 
 
 def _covers(allowed: str, path: str) -> bool:
@@ -241,25 +232,19 @@ class TrustedAuthorities:
     def keep(self, context: ssl.SSLContext) -> None:
         """Look now, and again when clients connect."""
         self._refresh(context)
-        context.sni_callback = self._on_client_hello
-
-    def _on_client_hello(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
-        """Called by OpenSSL when a client has said hello; whatever it raised would end the connection."""
-        del connection, name
-        self._refresh(context)
+        # Called when a client has said hello; whatever it raised would end the connection.
+        context.sni_callback = lambda _connection, _name, context: self._refresh(context)
 
     def _refresh(self, context: ssl.SSLContext) -> None:
         if time.monotonic() - self._looked_at < FRESH_FOR:
             return
         self._looked_at = time.monotonic()
         try:
-            for authorities in self._wanted() - self._known:
+            with self._database.read() as connection:
+                configs = repositories.authorities(connection)
+            wanted = {authorities for config in configs if (authorities := Access.of(config).authorities)}
+            for authorities in wanted - self._known:
                 self._known.add(authorities)
                 context.load_verify_locations(cadata=authorities)
         except (PulpitError, ssl.SSLError):
             _log.exception("an authority cannot be trusted", extra={"action": "authority_refused"})
-
-    def _wanted(self) -> set[str]:
-        with self._database.read() as connection:
-            configs = repositories.authorities(connection)
-        return {authorities for config in configs if (authorities := Access.of(config).authorities)}

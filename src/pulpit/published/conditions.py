@@ -61,7 +61,8 @@ def ranges(headers: Mapping[str, str], size: int, file: Validators) -> Sequence[
     if None in found:
         return None
     parts = [part for part in found if part]
-    if _overlap(parts) or (len(parts) > 1 and sum(map(len, parts)) >= size):
+    overlap = any(part.stop > later.start for part, later in pairwise(sorted(parts, key=lambda part: part.start)))
+    if overlap or (len(parts) > 1 and sum(map(len, parts)) >= size):
         return None
     return parts
 
@@ -77,10 +78,6 @@ def _range(spec: str, size: int) -> range | None:
     if last and int(last) < int(first):
         return None
     return range(int(first), min(size, int(last) + 1) if last else size)
-
-
-def _overlap(parts: Sequence[range]) -> bool:
-    return any(one.stop > two.start for one, two in pairwise(sorted(parts, key=lambda part: part.start)))
 
 
 def _matches(tags: str, etag: str, *, weak: bool) -> bool:

@@ -38,17 +38,28 @@ def page(url_path: str, entries: Iterable[Entry], *, has_parent: bool) -> str:
     """The listing as HTML; every name is made harmless."""
     title = html.escape(f"Index of {url_path}")
     up = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n' if has_parent else ""
-    rows = "\n".join(map(_row, entries))
+    rows = []
+    for entry in entries:
+        name = entry.name + ("/" if entry.is_folder else "")
+        link = f'<a href="./{quote(name)}">{html.escape(name)}</a>'
+        size = "-" if entry.size is None else f'<span title="{entry.size} bytes">{_readable(entry.size)}</span>'
+        rows.append(f"<tr><td>{link}</td><td>{entry.modified:%Y-%m-%d %H:%M}</td><td class=n>{size}</td></tr>")
+    lines = "\n".join(rows)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n'
-        f"<body><h1>{title}</h1>\n<table>\n{_HEAD}\n{up}{rows}\n</table></body></html>\n"
+        f"<body><h1>{title}</h1>\n<table>\n{_HEAD}\n{up}{lines}\n</table></body></html>\n"
     )
 
 
 def document(url_path: str, entries: Iterable[Entry]) -> str:
     """The listing as JSON."""
-    return json.dumps({"path": url_path, "entries": [_document(entry) for entry in entries]}, ensure_ascii=False)
+    documents = []
+    for entry in entries:
+        kind = "folder" if entry.is_folder else "file"
+        modified = entry.modified.isoformat(timespec="seconds").replace("+00:00", "Z")
+        documents.append({"name": entry.name, "type": kind, "size": entry.size, "modified": modified})
+    return json.dumps({"path": url_path, "entries": documents}, ensure_ascii=False)
 
 
 def wants_json(accept: str) -> bool:
@@ -70,7 +81,12 @@ def named(form: str) -> str | None:
 def preferred(accept: str) -> str:
     """The media type that an `Accept` header likes best, or the page for people (RFC 9110, 12.5.1)."""
     ranges = {_NAMES.get(media, media): quality for media, quality in _ranges(accept)}
-    liked = {kind: quality for kind in _FILES if (quality := _quality(kind, ranges)) > 0}
+    liked: dict[str, float] = {}
+    for kind in _FILES:
+        covering = (kind, kind.partition("/")[0] + "/*", "*/*")  # the most specific range that covers a type decides
+        quality = next((ranges[name] for name in covering if name in ranges), 0.0)
+        if quality > 0:
+            liked[kind] = quality
     return max(liked, key=lambda kind: (liked[kind], kind in ranges), default=INDEX_PLAIN)
 
 
@@ -79,30 +95,11 @@ def file_of(folder: Path, kind: str) -> Path:
     return folder / _FILES[kind]
 
 
-def _row(entry: Entry) -> str:
-    name = entry.name + ("/" if entry.is_folder else "")
-    link = f'<a href="./{quote(name)}">{html.escape(name)}</a>'
-    size = "-" if entry.size is None else f'<span title="{entry.size} bytes">{_readable(entry.size)}</span>'
-    return f"<tr><td>{link}</td><td>{entry.modified:%Y-%m-%d %H:%M}</td><td class=n>{size}</td></tr>"
-
-
-def _document(entry: Entry) -> dict[str, str | int | None]:
-    kind = "folder" if entry.is_folder else "file"
-    modified = entry.modified.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"name": entry.name, "type": kind, "size": entry.size, "modified": modified}
-
-
 def _readable(size: int) -> str:
     amount, units = float(size), list(_UNITS)
     while amount >= 1024 and len(units) > 1:  # noqa: PLR2004 - what the units are made of
         amount, units = amount / 1024, units[1:]
     return f"{size} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
-
-
-def _quality(kind: str, ranges: dict[str, float]) -> float:
-    """How much one type is liked: the most specific range that covers it decides."""
-    covering = (kind, kind.partition("/")[0] + "/*", "*/*")
-    return next((ranges[name] for name in covering if name in ranges), 0.0)
 
 
 def _ranges(accept: str) -> Iterator[tuple[str, float]]:

@@ -75,19 +75,15 @@ def locate(data_dir: Path, kind: str, url_path: str) -> PublishedFile | Publishe
     tree: Path | None = None
     for part in relative.split("/") if relative else ():
         here /= part
-        if _is_link(here):
+        try:
+            is_link = here.is_symlink()
+        except OSError:  # it is too long for the file system
+            is_link = False
+        if is_link:
             if tree:
                 return None
             here = tree = _tree(here, data_dir)
     return _found(here, tree)
-
-
-def _is_link(path: Path) -> bool:
-    """A path that is too long for the file system is none."""
-    try:
-        return path.is_symlink()
-    except OSError:
-        return False
 
 
 def distributors_at(path: Path) -> Iterator[str]:

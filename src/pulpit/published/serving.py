@@ -22,6 +22,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from pulpit.net.request_state import ABORT
 from pulpit.published import listing
 from pulpit.published.access import AccessRules
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
@@ -30,8 +31,6 @@ from pulpit.published.locate import Place, PublishedFile, PublishedFolder, distr
 
 PATIENCE: Final = 60.0
 """Seconds within which a client must have taken a piece."""
-ABORT: Final = "abort_connection"
-"""Key of the request's state that may hold what ends its connection at once."""
 
 _PIECE: Final = 1 << 20
 _SMALL: Final = 1 << 18
@@ -111,20 +110,18 @@ class PublishedFiles:
         """The page that a folder holds in several forms, else a listing."""
         asked = Headers(scope=scope)
         if found.place and listing.is_paged(found.path):
-            return self._page(found, asked, QueryParams(scope.get("query_string", b"")).get("format"))
+            form = QueryParams(scope.get("query_string", b"")).get("format")
+            kind = listing.preferred(asked.get("accept", "")) if form is None else listing.named(form)
+            if kind is None:
+                return PlainTextResponse(f"There is no such format here; {INDEX_JSON} is one.\n", 406)
+            file = PublishedFile(path=listing.file_of(found.path, kind), place=found.place)
+            return self._file(file, asked, kind, {"Vary": "Accept"})
         entries = list(found.entries(partial(self._shows, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
         if listing.wants_json(asked.get("accept", "")):
             return Response(listing.document(scope["path"], entries), headers=headers, media_type=listing.JSON)
         return HTMLResponse(listing.page(scope["path"], entries, has_parent=not root), headers=headers)
-
-    def _page(self, found: PublishedFolder, asked: Headers, form: str | None) -> Response:
-        kind = listing.preferred(asked.get("accept", "")) if form is None else listing.named(form)
-        if kind is None:
-            return PlainTextResponse(f"There is no such format here; {INDEX_JSON} is one.\n", 406)
-        file = PublishedFile(path=listing.file_of(found.path, kind), place=found.place)
-        return self._file(file, asked, kind, {"Vary": "Accept"})
 
     def _file(
         self, found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None

@@ -42,7 +42,14 @@ async def remove_units(
     Raises:
         MissingResource: the repository does not exist.
     """
-    return await in_thread(_remove, context, repo_id, type_ids, chosen)
+
+    def remove() -> list[Unit]:
+        with context.database.write() as tx:
+            found = _chosen(tx.connection, repo_id, type_ids, chosen)
+            units.let_go(tx, repo_id, [unit.id for unit in found], now=context.clock())
+        return found
+
+    return await in_thread(remove)
 
 
 def _copy(  # noqa: PLR0917 - as above
@@ -70,13 +77,6 @@ def _copy(  # noqa: PLR0917 - as above
             portion = found[start : start + units.MOST_AT_ONCE]
             slots = [content_type.slot(unit.type_id, unit.key) for unit in portion]
             units.hold(tx, target_id, portion, slots, now=context.clock())
-    return found
-
-
-def _remove(context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:
-    with context.database.write() as tx:
-        found = _chosen(tx.connection, repo_id, type_ids, chosen)
-        units.let_go(tx, repo_id, [unit.id for unit in found], now=context.clock())
     return found
 
 

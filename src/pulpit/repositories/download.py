@@ -108,7 +108,13 @@ class Downloads:
         accept: str | None = None,
     ) -> Document | None:
         """Fetch a list, as the port says."""
-        tries, headers = _Tries(self._limits, [url]), _conditions(known) | ({"Accept": accept} if accept else {})
+        tries, given = _Tries(self._limits, [url]), known or {}
+        sent = {
+            _IF_NONE_MATCH: given.get("etag"),
+            _IF_MODIFIED_SINCE: given.get("last_modified"),
+            "Accept": accept,
+        }
+        headers = {name: value for name, value in sent.items() if value}
         while True:
             try:
                 return await self._document(url, most, checksum, headers)
@@ -218,9 +224,10 @@ class Downloads:
                 answer.check(url)
                 return
             answer.check(url, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE)
+            starts = answer.headers.get("content-range", "").startswith(f"bytes {partial.size}-")
             if answer.status not in (RANGE_NOT_SATISFIABLE, PARTIAL_CONTENT):
                 _restart(partial, wanted, on_bytes)
-            elif not _continues(answer, partial.size):
+            elif answer.status != PARTIAL_CONTENT or not starts:  # it does not go on where the partial file ends
                 raise _WrongAfterResume
 
         def take(data: bytes | bytearray) -> None:
@@ -329,11 +336,6 @@ class _Tries:
         await asyncio.sleep(pause.total_seconds())
 
 
-def _continues(answer: Answer, size: int) -> bool:
-    """Whether an answer goes on exactly where the partial file ends."""
-    return answer.status == PARTIAL_CONTENT and answer.headers.get("content-range", "").startswith(f"bytes {size}-")
-
-
 def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
     on_bytes(-partial.size)
     partial.begin(_algorithms(wanted))
@@ -362,10 +364,3 @@ def _digest(path: Path, algorithm: str) -> str:
 
 def _algorithms(wanted: WantedFile) -> set[str]:
     return {"sha256", wanted.checksum.algorithm}
-
-
-def _conditions(known: Mapping[str, Any] | None) -> dict[str, str]:
-    if known is None:
-        return {}
-    headers = {_IF_NONE_MATCH: known.get("etag"), _IF_MODIFIED_SINCE: known.get("last_modified")}
-    return {name: value for name, value in headers.items() if value}

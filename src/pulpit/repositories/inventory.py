@@ -28,7 +28,8 @@ def write(tree: Path, files: Iterable[StoredFile]) -> None:
     """Write the inventory of a tree, whole or not at all."""
     fresh = tree.with_name(f"{tree.name}{SUFFIX}.new")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as target:
-        target.writelines(sorted(_line(file) for file in files))
+        lines = (f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode() for file in files)
+        target.writelines(sorted(lines))
     fresh.rename(beside(tree))
 
 
@@ -75,10 +76,6 @@ def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
             yield data
     finally:
         os.close(fd)
-
-
-def _line(file: StoredFile) -> bytes:
-    return f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode()
 
 
 def _file(line: bytes) -> StoredFile:

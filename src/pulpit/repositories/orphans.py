@@ -26,19 +26,19 @@ async def remove_orphans(
     """
     storage = Storage(context.data_dir)
     removed: dict[str, int] = {}
-    while portion := await in_thread(_remove_units, context, type_id, unit_id):
+
+    def remove_units() -> dict[str, int]:
+        with context.database.write() as tx:
+            units.lock_artifacts(tx)
+            return units.remove_orphans(tx, type_id, unit_id)
+
+    while portion := await in_thread(remove_units):
         for one, count in portion.items():
             removed[one] = removed.get(one, 0) + count
     while await in_thread(_remove_files, context, storage):
         pass
     await in_thread(remove_strays, context, storage)
     return removed
-
-
-def _remove_units(context: TaskContext, type_id: str | None, unit_id: str | None) -> dict[str, int]:
-    with context.database.write() as tx:
-        units.lock_artifacts(tx)
-        return units.remove_orphans(tx, type_id, unit_id)
 
 
 def _remove_files(context: TaskContext, storage: Storage) -> int:

@@ -56,7 +56,9 @@ def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, 
         shelf.show(shelf.tree(published["tree"]), published["place"])
         _say("published path led back", place=published["place"], tree=published["tree"])
     if right is None or right.is_dir():
-        shelf.sweep(right, _before(shelf, right))
+        # The tree that was shown before stays: somebody may still read it.
+        older = [tree for tree in shelf.whole() if right is not None and tree.name < right.name]
+        shelf.sweep(right, older[-1] if older else None)
 
 
 def invalidate_file(context: TaskContext, storage: Storage, sha256: str, repo_ids: Sequence[str]) -> None:
@@ -91,12 +93,6 @@ def _logged() -> Iterator[None]:
         yield
     except (OSError, PulpitError):
         _log.exception("what killed work left could not be put right", extra={"action": "recovery_failed"})
-
-
-def _before(shelf: Shelf, right: Path | None) -> Path | None:
-    """The tree that was shown before, which somebody may still read."""
-    older = [one for one in shelf.whole() if right is not None and one.name < right.name]
-    return older[-1] if older else None
 
 
 def _forget_unknown(data_dir: Path, known: Iterable[Distributor], shown: Iterable[tuple[str, Path | None]]) -> None:

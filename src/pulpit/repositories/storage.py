@@ -275,13 +275,7 @@ def _open_locked(path: Path) -> tuple[Path, int]:
             os.close(fd)
             path = path.with_name(f"{path.stem}.{os.urandom(8).hex()}.part")
             continue
-        if _is_still(path, fd):
-            return path, fd
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(fd)):
+                return path, fd
         os.close(fd)  # it was finished and moved between opening and locking
-
-
-def _is_still(path: Path, fd: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(fd))
-    except FileNotFoundError:
-        return False

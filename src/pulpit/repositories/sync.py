@@ -148,7 +148,10 @@ class _Run:
                 if self._given_up is not None:
                     raise self._given_up
         if self._failed_files:
-            raise WorkFailed(self._failure_sentence())
+            first = self._progress.failures[0].error
+            if self._failed_files == 1:
+                raise WorkFailed(first)
+            raise WorkFailed(f"{self._failed_files} files could not be downloaded, the first one: {first}")
         if self._config.get("remove_missing"):
             self._removed = await in_thread(self._remove_missing, catalogue)
         self._removed += await in_thread(self._remove_surplus)
@@ -191,7 +194,11 @@ class _Run:
         try:
             stored = await downloads.file(wanted, self._bytes_came)
         except DownloadFailed as error:
-            self._note_failure(plan.unit, wanted, error)
+            self._count_failure(wanted, error.url, f"{error} {plan.unit.way_past}".rstrip())
+            self._failed_in_a_row += 1
+            self._say()
+            if self._failed_in_a_row >= self._context.limits.failures_in_a_row:
+                self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
             return
         self._failed_in_a_row = 0
         self._fresh.add(stored.sha256)
@@ -207,17 +214,15 @@ class _Run:
         """Those units whose files the content type takes; some at a time, as it may ask other programs."""
         portions = [complete[start : start + _EXAMINED] for start in range(0, len(complete), _EXAMINED)]
         with ThreadPoolExecutor(_EXAMINERS) as pool:
-            flaws = [flaw for portion in pool.map(self._flaws, portions) for flaw in portion]
+            judged = pool.map(lambda portion: [self._flaw(plan) for plan in portion], portions)
+            flaws = [flaw for portion in judged for flaw in portion]
         for flaw in flaws:
             if flaw is not None:
                 self._count_failure(*flaw)
         return [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
 
-    def _flaws(self, portion: list[Planned]) -> list[tuple[WantedFile, str, str] | None]:
-        """For each unit a file that is not taken, its URL and why; `None` where all are."""
-        return [self._flaw(plan) for plan in portion]
-
     def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
+        """A file of a unit that is not taken, its URL and why; `None` where all are."""
         paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
         for wanted, path in zip(plan.unit.files, paths, strict=True):
             flaw = self._type.flaw(plan.unit, path, self._config)
@@ -231,13 +236,6 @@ class _Run:
         self._failed_files += 1
         if len(self._progress.failures) < self._context.limits.reported_failures:
             self._progress.failures.append(FileFailure(name=wanted.relative_path, url=url, error=error))
-
-    def _note_failure(self, unit: WantedUnit, wanted: WantedFile, error: DownloadFailed) -> None:
-        self._count_failure(wanted, error.url, f"{error} {unit.way_past}".rstrip())
-        self._failed_in_a_row += 1
-        self._say()
-        if self._failed_in_a_row >= self._context.limits.failures_in_a_row:
-            self._given_up = WorkFailed(f"{self._failed_in_a_row} files in a row failed, the last one so: {error}")
 
     def _commit(self, complete: list[Planned]) -> bool:
         """Put units into the repository; false if some of their files were removed meanwhile."""
@@ -353,12 +351,6 @@ class _Run:
             details["left_out_count"] = len(self._left_out)
             details["left_out"] = [{"name": entry.name, "reason": entry.reason} for entry in self._left_out[:most]]
         return details or None
-
-    def _failure_sentence(self) -> str:
-        first = self._progress.failures[0].error
-        if self._failed_files == 1:
-            return first
-        return f"{self._failed_files} files could not be downloaded, the first one: {first}"
 
     def _bytes_came(self, count: int) -> None:
         self._progress.bytes_done += count

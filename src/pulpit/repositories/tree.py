@@ -68,7 +68,9 @@ class NewTree:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINK:
                     raise
-                _copy(source, target)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                with source.open("rb") as old, os.fdopen(os.open(target, flags, FILE_MODE), "wb") as new:
+                    shutil.copyfileobj(old, new)
         self._linked[relative_path] = sha256
 
     @contextmanager
@@ -254,14 +256,6 @@ def _target(link: Path) -> Path | None:
         return Path(os.path.normpath(link.parent / link.readlink()))
     except OSError:
         return None
-
-
-def _copy(source: Path, target: Path) -> None:
-    with (
-        source.open("rb") as old,
-        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as new,
-    ):
-        shutil.copyfileobj(old, new)
 
 
 @contextmanager

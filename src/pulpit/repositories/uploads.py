@@ -47,7 +47,9 @@ def _import(
         storage.prepare()
         file = _take(storage, path)
     wanted = content_type.uploaded(type_id, key, metadata, file, path)
-    flaw = content_type.flaw(wanted, path, _config_of(context, repo_id))
+    with context.database.read() as connection:
+        config = repositories.importer(connection, repo_id).config
+    flaw = content_type.flaw(wanted, path, config)
     if flaw:
         raise InvalidValue("upload_id", f"the uploaded file {flaw}.")
     name = wanted.files[0].relative_path
@@ -100,8 +102,3 @@ def _take(storage: Storage, path: Path) -> StoredFile:
         storage.place(copy, running.hexdigest())
     storage.flush([running.hexdigest()])
     return StoredFile(relative_path=path.name, sha256=running.hexdigest(), size=size)
-
-
-def _config_of(context: TaskContext, repo_id: str) -> dict[str, Any]:
-    with context.database.read() as connection:
-        return repositories.importer(connection, repo_id).config
