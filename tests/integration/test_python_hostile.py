@@ -309,6 +309,12 @@ def read(filename: str, content: bytes, folder: Path, most: int = distributions.
     return distributions.read_metadata(path, filename, named, most=most)
 
 
+def of_negative_size(name: str) -> bytes:
+    """A tar whose member says that it has -1 bytes."""
+    header = tarfile.TarInfo(name).tobuf()
+    return gzip.compress(header[:124] + b"-0000000001\0" + header[136:] + b" " * 1024)
+
+
 def test_metadata_is_found(tmp_path: Path) -> None:
     assert read(WHEEL, packed(**{"bear-1_dist-info__METADATA": METADATA, "x__y": b""}), tmp_path) == METADATA
     assert read(SDIST, taped(("bear-1/x", b"y" * 3000), ("bear-1/PKG-INFO", METADATA)), tmp_path) == METADATA
@@ -335,6 +341,8 @@ def test_metadata_is_found(tmp_path: Path) -> None:
         (SDIST, taped(("bear-1/PKG-INFO", b" " * (5 * MIB))), "more than"),
         (SDIST, taped(("bear-1/PKG-INFO", METADATA))[:60], "broken"),
         (SDIST, gzip.compress(b"x" * 600), "broken"),
+        (SDIST, of_negative_size("bear-1/PKG-INFO"), "broken"),
+        (SDIST, of_negative_size("bear-1/x"), "broken"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",  # packed bytes hold the time
 )

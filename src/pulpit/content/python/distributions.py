@@ -208,6 +208,8 @@ def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, most: i
             break
         name = _tar_text(header[345:500]) + _tar_text(header[:100])
         size = int(_tar_text(header[124:136]).strip(" ") or "0", 8)
+        if size < 0:
+            raise Unreadable("is broken, or no archive of its kind")
         if header[156:157] in {b"0", b"\0"} and _is_sdist_metadata(name.removeprefix("./").split("/")):
             return _bounded(unpacked.read(min(size, MOST_METADATA + 1)))
         skipped = min(left, size + -size % _BLOCK)

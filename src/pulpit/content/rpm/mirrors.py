@@ -22,6 +22,9 @@ _SLASHES: Final = re.compile(r"//+")
 _IN_QUERY: Final = "/%?&=+:@,;~!$'()*"
 _STRENGTH: Final = ("sha512", "sha384", "sha256", "sha1", "md5")
 
+_MOST_DIGITS: Final = 9
+"""Of a mirror's preference."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
@@ -168,7 +171,7 @@ def _urls(file: Element) -> tuple[str, ...]:
     for element in file.iter():
         if elements.local(element.tag) == "url" and element.text:
             preference = element.get("preference") or ""
-            is_number = preference.isascii() and preference.isdigit()
+            is_number = preference.isascii() and preference.isdigit() and len(preference) <= _MOST_DIGITS
             mirrors.append((int(preference) if is_number else 0, element.text.strip()))
     mirrors.sort(key=lambda mirror: -mirror[0])
     urls = [url for _, url in mirrors]
