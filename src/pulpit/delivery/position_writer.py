@@ -47,13 +47,17 @@ class PositionWriter:
 
     async def run(self) -> None:
         """Write positions as they come, until cancelled; then write the last ones."""
+        writing: asyncio.Task[None] | None = None
         try:
             while True:
                 await self._noted.wait()
                 self._noted.clear()
                 await asyncio.sleep(PATIENCE)
-                await self.flush()
+                writing = asyncio.create_task(self.flush())
+                await asyncio.shield(writing)  # what it has taken must not be lost with us
         finally:
+            if writing is not None and not writing.done():
+                await writing
             await asyncio.shield(self.flush())
 
     def settle(self, listener: Listener, position: int) -> None:
