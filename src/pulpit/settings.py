@@ -34,7 +34,7 @@ _PORT: Final[dict[str, Any]] = {"unit": "TCP port, 0 for any free one", "least":
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
+class ServerSettings:
     """`[server]`: the REST API and the published repositories."""
 
     host: str = _key("127.0.0.1", "Address to listen on; nothing beyond this machine unless you say so.")
@@ -66,14 +66,14 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Database:
+class DatabaseSettings:
     """`[database]`: where everything but package files is kept."""
 
     url: str = _key("", "`postgresql://user:password@host/name`; empty is SQLite in the data folder.", unit="URL")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Messaging:
+class MessagingSettings:
     """`[messaging]`: the broker that amqp listeners publish to."""
 
     url: str | None = _key(
@@ -116,7 +116,7 @@ class Messaging:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Email:
+class EmailSettings:
     """`[email]`: the mail server of email listeners."""
 
     enabled: bool = _key(False, "Whether email listeners send at all.")
@@ -132,7 +132,7 @@ class Email:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Broker:
+class BrokerSettings:
     """`[broker]`: the embedded AMQP broker."""
 
     enabled: bool = _key(True, "Whether it runs when `[messaging] url` is absent.")
@@ -165,7 +165,7 @@ class Broker:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tasks:
+class TasksSettings:
     """`[tasks]`: the processes that sync and publish."""
 
     workers: int = _key(2, "Worker processes, and so tasks at one time.", unit="processes", least=1, most=64)
@@ -197,12 +197,12 @@ class Tasks:
 class Settings:
     """All sections."""
 
-    server: Server = field(default_factory=Server)
-    database: Database = field(default_factory=Database)
-    messaging: Messaging = field(default_factory=Messaging)
-    email: Email = field(default_factory=Email)
-    broker: Broker = field(default_factory=Broker)
-    tasks: Tasks = field(default_factory=Tasks)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    messaging: MessagingSettings = field(default_factory=MessagingSettings)
+    email: EmailSettings = field(default_factory=EmailSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    tasks: TasksSettings = field(default_factory=TasksSettings)
 
     @property
     def data_dir(self) -> Path:
@@ -216,12 +216,12 @@ class Settings:
 
 
 SECTIONS: Final[Mapping[str, type]] = {
-    "server": Server,
-    "database": Database,
-    "messaging": Messaging,
-    "email": Email,
-    "broker": Broker,
-    "tasks": Tasks,
+    "server": ServerSettings,
+    "database": DatabaseSettings,
+    "messaging": MessagingSettings,
+    "email": EmailSettings,
+    "broker": BrokerSettings,
+    "tasks": TasksSettings,
 }
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
 _CHOICES: Final = {

@@ -17,7 +17,7 @@ from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType
-from pulpit.settings import Email as EmailSettings
+from pulpit.settings import EmailSettings
 from support.happenings import event
 
 HUSH = "hush-hush"

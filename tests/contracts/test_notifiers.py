@@ -22,7 +22,7 @@ from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
 from pulpit.errors import InvalidValue
 from pulpit.net.addresses import parse_networks
-from pulpit.settings import Email as Settings
+from pulpit.settings import EmailSettings as Settings
 from support.amqp10 import needs_amqp10
 from support.amqp10_peer import SILENT, peer
 from support.happenings import event

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pulpit.content.port import BadFeed
 from pulpit.content.python import distributions, index
-from pulpit.content.python.index import BadMarkup, Page, start_tags
+from pulpit.content.python.index import BadMarkup, IndexPage, start_tags
 from support.spoiling import spoiled
 
 GENTLE = settings(
@@ -47,8 +47,8 @@ DETAIL = json.dumps(
 METADATA = b"Metadata-Version: 2.1\nName: bear\nVersion: 1\nRequires-Dist: camel (>1)\nProject-URL: a, b\n\nLong.\n"
 
 
-def page(content: bytes, media_type: str) -> Page:
-    return Page(content=content, media_type=media_type, url="http://i/simple/bear/", subject="The page of bear")
+def page(content: bytes, media_type: str) -> IndexPage:
+    return IndexPage(content=content, media_type=media_type, url="http://i/simple/bear/", subject="The page of bear")
 
 
 @GENTLE

@@ -12,7 +12,7 @@ import pytest
 from pamqp import body, commands, frame, header
 
 from pulpit.broker import schema
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.errors import ConfigurationError
 from pulpit.net.passwords import Password, hash_password
 from support.amqp import HELLO, Gone, Wire
@@ -245,7 +245,9 @@ def test_letters_outside_ascii_log_in_by_every_mechanism(hashed: bool, encoding:
     except UnicodeEncodeError:
         return
     password = hash_password("\u00e9t\u00e9") if hashed else "\u00e9t\u00e9"
-    with broker_thread(users={"\u00e9t\u00e9": User(password=Password(password))}, failed_login_delay=0.0) as broker:
+    with broker_thread(
+        users={"\u00e9t\u00e9": BrokerUser(password=Password(password))}, failed_login_delay=0.0
+    ) as broker:
         assert _sent(broker.port, "PLAIN", b"\0" + raw + b"\0" + raw)
         assert _sent(broker.port, "AMQPLAIN", amqplain(raw, raw))
         assert not _sent(broker.port, "PLAIN", b"\0" + raw + b"\0" + raw + b"x")

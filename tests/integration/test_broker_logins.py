@@ -11,10 +11,10 @@ import pytest
 
 import pulpit
 from pulpit.amqp.amqp091.publisher import Publisher
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.net.passwords import Password
 from pulpit.server.messaging import broker_addresses
-from pulpit.settings import Messaging
+from pulpit.settings import MessagingSettings
 from support.broker_thread import broker_thread
 from support.listening import listening
 from support.rabbitmq import needs_rabbitmq, rabbitmq
@@ -27,7 +27,7 @@ USER, PASSWORD = "jörg@日本", "pä/ß:%é, ☃"
 )
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if request.param == "embedded":
-        with broker_thread(users={USER: User(password=Password(PASSWORD))}) as broker:
+        with broker_thread(users={USER: BrokerUser(password=Password(PASSWORD))}) as broker:
             yield broker.port
         return
     with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as node:
@@ -65,15 +65,15 @@ def test_the_url_may_stand_in_a_file_with_whatever_mark_an_editor_puts_before_it
 
 
 def test_a_server_publishes_by_a_user_and_a_password_of_their_own_keys(port: int, tmp_path: Path) -> None:
-    async def story(section: Messaging) -> None:
+    async def story(section: MessagingSettings) -> None:
         publisher = Publisher(broker_addresses(section))
         await publisher.channel_for("pulp")
         await publisher.close()
 
     path = private(tmp_path / "password", f"{PASSWORD}\r\n")
     url = f"amqp://127.0.0.1:{port}"
-    asyncio.run(story(Messaging(url=url, username=USER, password_file=path)))
-    asyncio.run(story(Messaging(url=f"amqp://{quote(USER, safe='')}@127.0.0.1:{port}", password_file=path)))
+    asyncio.run(story(MessagingSettings(url=url, username=USER, password_file=path)))
+    asyncio.run(story(MessagingSettings(url=f"amqp://{quote(USER, safe='')}@127.0.0.1:{port}", password_file=path)))
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "AMQPLAIN"])

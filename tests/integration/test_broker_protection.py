@@ -15,7 +15,7 @@ import pytest
 import trustme
 from pamqp import body, commands, frame, header
 
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.broker.permissions import EXCHANGE, QUEUE, Grant
 from pulpit.errors import ConfigurationError
 from pulpit.net.passwords import Password
@@ -166,7 +166,7 @@ def hashed(password: str) -> str:
 
 
 def test_users_have_hashed_passwords_and_virtual_hosts() -> None:
-    users = {"ann": User(password=Password(hashed("secret")), virtual_hosts=frozenset({"blue"}))}
+    users = {"ann": BrokerUser(password=Password(hashed("secret")), virtual_hosts=frozenset({"blue"}))}
     with broker_thread(users=users, virtual_hosts=("/", "blue"), failed_login_delay=0.01) as broker:
         with Wire(broker.port, user="ann", password="secret", vhost="blue") as wire:
             assert wire.queue()
@@ -194,7 +194,7 @@ def test_a_certificate_logs_in() -> None:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     authority.issue_cert("client@example.org", common_name="ann").configure_cert(client)
-    users = {"ann": User(password=Password("never used"))}
+    users = {"ann": BrokerUser(password=Password("never used"))}
     with broker_thread(ssl_context=server, users=users) as broker, Wire(broker.port, opened=False) as wire:
         wire.socket = client.wrap_socket(wire.socket, server_hostname="127.0.0.1")
         wire.raw(HELLO)
@@ -209,10 +209,10 @@ def test_a_certificate_logs_in() -> None:
         assert (seen.user, seen.secure) == ("ann", True)
 
 
-def may(**limits: Any) -> dict[str, User]:
+def may(**limits: Any) -> dict[str, BrokerUser]:
     """One user who may publish to some exchanges, and read what the tests declare."""
     own = Grant(kinds=frozenset({QUEUE}), name="amq.gen-*")
-    return {"guest": User(password=Password("guest"), grants=(own, Grant(kinds=frozenset({EXCHANGE}), **limits)))}
+    return {"guest": BrokerUser(password=Password("guest"), grants=(own, Grant(kinds=frozenset({EXCHANGE}), **limits)))}
 
 
 def test_a_copy_is_no_way_around_a_permission_by_key() -> None:

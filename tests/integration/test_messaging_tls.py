@@ -12,12 +12,12 @@ import pika
 import pytest
 
 from pulpit.amqp.amqp091.publisher import Publisher
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.net.passwords import Password
 from pulpit.server.messaging import broker_addresses, trust
-from pulpit.settings import Messaging
+from pulpit.settings import MessagingSettings
 from support.authority import Authority
 from support.broker_thread import broker_thread
 from support.happenings import event
@@ -33,7 +33,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @contextlib.asynccontextmanager
-async def notifier(section: Messaging) -> AsyncIterator[Notifier]:
+async def notifier(section: MessagingSettings) -> AsyncIterator[Notifier]:
     """As the server opens it."""
     publisher = Publisher(broker_addresses(section), trust(section), by_certificate=bool(section.clientcert))
     kind = Amqp091(publisher, "amq.topic", source="/pulpit/test")
@@ -45,7 +45,7 @@ async def notifier(section: Messaging) -> AsyncIterator[Notifier]:
         await kind.close()
 
 
-def deliver(section: Messaging) -> Sequence[Outcome]:
+def deliver(section: MessagingSettings) -> Sequence[Outcome]:
     async def story() -> Sequence[Outcome]:
         async with notifier(section) as opened:
             return await opened.deliver([event(1)])
@@ -67,7 +67,7 @@ def test_a_certificate_that_is_not_right_delays_in_a_sentence_and_loses_nothing(
 ) -> None:
     wrong = next(path for why, path in broken(authority, Authority(tmp_path / "other")).items() if words in why)
     port = free_port()
-    section = Messaging(url=f"amqps://127.0.0.1:{port}/%2F", cacert=str(authority.file))
+    section = MessagingSettings(url=f"amqps://127.0.0.1:{port}/%2F", cacert=str(authority.file))
     context = authority.server(wrong)
 
     async def story() -> None:
@@ -87,7 +87,7 @@ def test_a_certificate_that_is_not_right_delays_in_a_sentence_and_loses_nothing(
 
 def test_a_broker_without_tls_is_told_as_such(authority: Authority) -> None:
     with broker_thread() as broker:
-        section = Messaging(url=f"amqps://127.0.0.1:{broker.port}/%2F", cacert=str(authority.file))
+        section = MessagingSettings(url=f"amqps://127.0.0.1:{broker.port}/%2F", cacert=str(authority.file))
         (outcome,) = deliver(section)
     assert isinstance(outcome, Retry)
     assert "TLS" in outcome.reason
@@ -97,12 +97,14 @@ def test_a_certificate_logs_in_to_the_embedded_broker(authority: Authority) -> N
     context = authority.server(authority.issue("server"))
     context.load_verify_locations(authority.file)
     context.verify_mode = ssl.CERT_OPTIONAL
-    users = {"robot": User(password=Password("never used"))}
+    users = {"robot": BrokerUser(password=Password("never used"))}
     mine = authority.issue("client", "robot@example.com", common_name="robot")
     with broker_thread(ssl_context=context, users=users) as broker:
         url = f"amqps://localhost:{broker.port}/%2F"
-        assert list(deliver(Messaging(url=url, cacert=str(authority.file), clientcert=str(mine)))) == [DELIVERED]
-        (refused,) = deliver(Messaging(url=url, cacert=str(authority.file)))
+        assert list(deliver(MessagingSettings(url=url, cacert=str(authority.file), clientcert=str(mine)))) == [
+            DELIVERED
+        ]
+        (refused,) = deliver(MessagingSettings(url=url, cacert=str(authority.file)))
     assert isinstance(refused, Retry)
     assert "the login was refused" in refused.reason
 
@@ -124,10 +126,10 @@ def test_a_certificate_logs_in_to_rabbitmq(authority: Authority, broker_that_ask
     known = authority.issue("client", "robot@example.com", common_name="robot")
     unknown = authority.issue("other", "nobody@example.com", common_name="nobody")
     base: dict[str, Any] = {"url": url, "cacert": str(authority.file)}
-    assert list(deliver(Messaging(**base, clientcert=str(known)))) == [DELIVERED]
-    with_password = Messaging(**base | {"url": url.replace("//", "//guest:guest@")}, clientcert=str(unknown))
+    assert list(deliver(MessagingSettings(**base, clientcert=str(known)))) == [DELIVERED]
+    with_password = MessagingSettings(**base | {"url": url.replace("//", "//guest:guest@")}, clientcert=str(unknown))
     assert list(deliver(with_password)) == [DELIVERED]
-    for section in (Messaging(**base, clientcert=str(unknown)), Messaging(**base)):
+    for section in (MessagingSettings(**base, clientcert=str(unknown)), MessagingSettings(**base)):
         (outcome,) = deliver(section)
         assert isinstance(outcome, Retry)
         assert "the login was refused" in outcome.reason or "it wants a client certificate" in outcome.reason

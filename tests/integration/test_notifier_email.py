@@ -17,7 +17,7 @@ import trustme
 from pulpit.clock import Clock, system_clock
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, Refused, Retry
-from pulpit.settings import Email as Settings
+from pulpit.settings import EmailSettings as Settings
 from support.happenings import NOON, event
 from support.mailserver import MailServer, mailserver
 from support.sink import raw

@@ -11,7 +11,7 @@ import trustme
 from pika.credentials import ExternalCredentials
 
 import pulpit
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.net.passwords import Password
 from support.broker_thread import broker_thread
 
@@ -56,7 +56,7 @@ def test_a_certificate_is_shown_and_logs_in(papers: Path) -> None:
             event = await asyncio.wait_for(anext(events), 10)
             assert event.subject == "a.b"
 
-    users = {"ann": User(password=Password("never used"))}
+    users = {"ann": BrokerUser(password=Password("never used"))}
     with broker_thread(ssl_context=server_context(papers), users=users) as broker:
         asyncio.run(story(broker.port))
 

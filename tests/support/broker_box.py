@@ -13,7 +13,7 @@ from pulpit.broker.permissions import AllRights, Rights
 from pulpit.broker.resources import Memory
 from pulpit.broker.sasl import Attempt, Verdict
 from pulpit.broker.store import Store
-from pulpit.broker.writer import Batch, Done
+from pulpit.broker.writer import Done, WriteBatch
 
 
 class HandTimers:
@@ -68,7 +68,7 @@ class Forgetful:
     def __init__(self, timers: HandTimers) -> None:
         self._timers = timers
 
-    def submit(self, batch: Batch, done: Done) -> None:  # noqa: ARG002 - forgotten at once
+    def submit(self, batch: WriteBatch, done: Done) -> None:  # noqa: ARG002 - forgotten at once
         self._timers.soon(lambda: done(None))
 
 

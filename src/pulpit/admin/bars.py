@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from pulpit.admin.progress import ENDED, Step, amount, pace
+from pulpit.admin.progress import ENDED, ProgressStep, amount, pace
 from pulpit.text import clean
 
 
@@ -50,7 +50,7 @@ class Bars:
         for line in self._lines:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, steps: Iterable[Step]) -> None:
+    def show(self, steps: Iterable[ProgressStep]) -> None:
         """Move the bars; one that has ended stays as it is."""
         for step in steps:
             if step.key not in self._ended:
@@ -60,7 +60,7 @@ class Bars:
                 for failure in step.failures:
                     self.line(f"  {failure}")
 
-    def _draw(self, step: Step) -> None:
+    def _draw(self, step: ProgressStep) -> None:
         if step.key not in self._bars:
             self._bars[step.key] = self._progress.add_task(
                 clean(step.title), total=None, amount="", word="", in_bytes=step.in_bytes

@@ -10,7 +10,7 @@ from pulpit.admin.repositories import (
     IMPORTER_OPTIONS,
     REPOSITORY_OPTIONS,
     RETAINING_OPTIONS,
-    Kind,
+    RepositoryKind,
     Settings,
     divided,
     retained,
@@ -33,7 +33,7 @@ _ISO_SHOWN: Final = ("name", "size", "checksum")
 _ISO_UNITS: Final = [("iso", ["iso"], "the files")]
 
 
-ISO: Final = Kind(
+ISO: Final = RepositoryKind(
     importer="iso_importer",
     distributor="iso_distributor",
     distributor_id="iso_distributor",
@@ -111,7 +111,7 @@ def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
     return {_SENT_AS.get(name, name): value for name, value in settings.items()}
 
 
-RPM: Final = Kind(
+RPM: Final = RepositoryKind(
     importer="yum_importer",
     distributor="yum_distributor",
     distributor_id="yum_distributor",
@@ -211,7 +211,7 @@ def _python_settings(options: dict[str, Any]) -> Settings:
     return divided(options, _PYTHON_IMPORTER_KEYS, _PYTHON_DISTRIBUTOR_KEYS)
 
 
-PYTHON: Final = Kind(
+PYTHON: Final = RepositoryKind(
     importer="python_importer",
     distributor="python_distributor",
     distributor_id="cli_python_distributor",

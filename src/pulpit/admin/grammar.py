@@ -104,7 +104,7 @@ class Clearable(click.ParamType[Any]):
         return CLEAR if value == "" or value is CLEAR else self.inner.convert(value, param, ctx)
 
 
-class Content(click.ParamType[str]):
+class FileContent(click.ParamType[str]):
     """A file whose text is the value, for certificates and keys."""
 
     name = "file"
@@ -126,7 +126,7 @@ TEXT: Final = Clearable(click.STRING)
 BOOLEAN: Final = Clearable(click.BOOL)
 COUNT: Final = Clearable(click.IntRange(min=1))
 PORT: Final = Clearable(click.IntRange(1, 65535))
-PEM: Final = Clearable(Content())
+PEM: Final = Clearable(FileContent())
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ ENDED: Final = frozenset({Stage.DONE, Stage.SKIPPED, Stage.FAILED, Stage.CANCELL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class ProgressStep:
     """One line of progress; a `total` of 0 means that nobody knows how much there is."""
 
     key: str
@@ -82,14 +82,14 @@ _PART_TITLES: Final = {
 }
 
 
-def steps(report: Any) -> list[Step]:
+def steps(report: Any) -> list[ProgressStep]:
     """Read a `progress_report`; what has no shape that is known has no steps."""
     if not isinstance(report, Mapping):
         return []
     return [step for name, part in report.items() for step in _part(str(name), part) if step.stage != Stage.WAITING]
 
 
-def _part(name: str, part: Any) -> Iterator[Step]:
+def _part(name: str, part: Any) -> Iterator[ProgressStep]:
     if isinstance(part, list):
         yield from (_listed_step(name, item) for item in part if isinstance(item, Mapping))
     elif not isinstance(part, Mapping):
@@ -99,19 +99,19 @@ def _part(name: str, part: Any) -> Iterator[Step]:
     elif "state" in part:
         stage = _PUBLISH_STAGES.get(str(part["state"])) or _STAGES.get(str(part["state"]), Stage.WAITING)
         failures = _texts(part.get("error_message")) if stage is Stage.FAILED else ()
-        yield Step(key=f"{name} publish", title="Publishing", stage=stage, failures=failures)
+        yield ProgressStep(key=f"{name} publish", title="Publishing", stage=stage, failures=failures)
     else:
         yield from _named_parts(name, part)
 
 
-def _file_sync(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
+def _file_sync(name: str, part: Mapping[str, Any]) -> Iterator[ProgressStep]:
     state = str(part.get("state"))
     failure = _texts(part.get("error_message"))
     manifest = _MANIFEST_STAGES.get(state, Stage.DONE)
     broken_early = state in {"failed", "cancelled"} and not part.get("num_isos")
     if broken_early:
         manifest = _FILE_STAGES[state]
-    yield Step(
+    yield ProgressStep(
         key=f"{name} manifest",
         title="Downloading the manifest",
         stage=manifest,
@@ -121,11 +121,11 @@ def _file_sync(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
         yield _files(name, part, _FILE_STAGES[state], failure)
 
 
-def _files(name: str, part: Mapping[str, Any], stage: Stage, failure: tuple[str, ...]) -> Step:
+def _files(name: str, part: Mapping[str, Any], stage: Stage, failure: tuple[str, ...]) -> ProgressStep:
     files, finished = _number(part.get("num_isos")), _number(part.get("num_isos_finished"))
     messages = part.get("iso_error_messages")
     failures = [f"{item.get('name')}: {item.get('error')}" for item in _objects(messages)]
-    return Step(
+    return ProgressStep(
         key=f"{name} files",
         title=f"Downloading {files} file{'' if files == 1 else 's'}" if files else "Nothing to download",
         stage=stage,
@@ -137,10 +137,10 @@ def _files(name: str, part: Mapping[str, Any], stage: Stage, failure: tuple[str,
     )
 
 
-def _listed_step(name: str, item: Mapping[str, Any]) -> Step:
+def _listed_step(name: str, item: Mapping[str, Any]) -> ProgressStep:
     stage = _STAGES.get(str(item.get("state")), Stage.WAITING) if item.get("description") else Stage.WAITING
     failures = [str(failure.get("error")) for failure in _objects(item.get("error_details"))]
-    return Step(
+    return ProgressStep(
         key=f"{name} {item.get('step_id')}",
         title=str(item.get("description")).rstrip("."),
         stage=stage,
@@ -151,7 +151,7 @@ def _listed_step(name: str, item: Mapping[str, Any]) -> Step:
     )
 
 
-def _named_parts(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
+def _named_parts(name: str, part: Mapping[str, Any]) -> Iterator[ProgressStep]:
     """The yum importer's report: one object per kind of work."""
     for key, item in part.items():
         if isinstance(item, Mapping):
@@ -160,7 +160,7 @@ def _named_parts(name: str, part: Mapping[str, Any]) -> Iterator[Step]:
             for error in _objects(item.get("error_details")):
                 subject = error.get("name") or error.get("url") or error.get("filename") or "a file"
                 failures.append(f"{subject}: {error.get('error') or error.get('error_code') or 'failed'}")
-            yield Step(
+            yield ProgressStep(
                 key=f"{name} {key}",
                 title=_PART_TITLES.get(str(key), str(key)),
                 stage=_STAGES.get(str(item.get("state")), Stage.WAITING),
@@ -200,7 +200,7 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
-    def show(self, steps: Iterable[Step]) -> None:
+    def show(self, steps: Iterable[ProgressStep]) -> None:
         """Draw how far the steps are."""
         ...
 
@@ -218,7 +218,7 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def show(self, steps: Iterable[Step]) -> None:
+    def show(self, steps: Iterable[ProgressStep]) -> None:
         """Nothing."""
 
     def line(self, text: str) -> None:
@@ -232,7 +232,7 @@ class Lines(Silent):
         self._begun: set[str] = set()
         self._ended: set[str] = set()
 
-    def show(self, steps: Iterable[Step]) -> None:
+    def show(self, steps: Iterable[ProgressStep]) -> None:
         """Write what is new."""
         for step in steps:
             if step.stage in ENDED and step.key not in self._ended:
@@ -249,11 +249,11 @@ class Lines(Silent):
         click.echo(clean(text))
 
 
-def _titled(step: Step) -> str:
+def _titled(step: ProgressStep) -> str:
     return f"{step.title} ({size(step.total)})" if step.in_bytes and step.total else step.title
 
 
-def amount(step: Step) -> str:
+def amount(step: ProgressStep) -> str:
     """How much of a step is done, in words."""
     if step.in_bytes:
         octets = f"{size(step.done)} of {size(step.total)}" if step.total else ""

@@ -219,7 +219,7 @@ _TYPE: Final = "_repo-type"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
+class RepositoryKind:
     """A kind of repository: its importer and distributor, the note that marks it, and the options that it has.
 
     `settings` divides the options of `create` and `update` by where they go.

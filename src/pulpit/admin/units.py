@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit.admin.grammar import BACKGROUND, Group, filters_of
-from pulpit.admin.progress import Display, Stage, Step
+from pulpit.admin.progress import Display, ProgressStep, Stage
 from pulpit.admin.repo import REPO_ID, complete_repository
 from pulpit.admin.session import Session, spawned, with_session
 from pulpit.client.failures import Failure, ServerTrouble, WorkNotDone, WrongData, WrongUse
@@ -280,4 +280,4 @@ def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]
 
 
 def _show(display: Display, name: str, sent: int, total: int, stage: Stage = Stage.RUNNING) -> None:
-    display.show([Step(key=name, title=f"Sending {name}", stage=stage, done=sent, total=total, in_bytes=True)])
+    display.show([ProgressStep(key=name, title=f"Sending {name}", stage=stage, done=sent, total=total, in_bytes=True)])

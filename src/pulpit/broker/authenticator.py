@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
-from pulpit.broker.config import BrokerConfig, User
+from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.permissions import AllRights, GrantedRights, Rights
 from pulpit.broker.sasl import Attempt, Verdict
 
@@ -47,7 +47,7 @@ class PasswordAuthenticator:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def admit(self, users: Mapping[str, User]) -> frozenset[str]:
+    def admit(self, users: Mapping[str, BrokerUser]) -> frozenset[str]:
         """Judge by these users from now on, and return who of the earlier ones is gone or changed."""
         before, self._users = self._users, users
         return frozenset(login for login, user in before.items() if users.get(login) != user)

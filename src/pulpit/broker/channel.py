@@ -21,7 +21,7 @@ from pulpit.broker.publishing import (
     REPLY_PREFIX,
     Budget,
     Confirms,
-    Content,
+    ContentAssembler,
     DirectReplies,
     Publish,
     check_message,
@@ -41,7 +41,7 @@ _PROPERTIES_START: Final = 12
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class Session:
+class ConnectionContext:
     """What a connection agreed on with its client, and what its channels share.
 
     `owned` are its exclusive queues, `publishing` says that the bytes at hand
@@ -68,7 +68,7 @@ class Session:
     delivered: int = 0
 
 
-class Transaction:
+class ChannelTransaction:
     """What a transactional channel did since the last commit."""
 
     __slots__ = ("publishes", "rejections", "requeues", "settlements")
@@ -83,7 +83,7 @@ class Transaction:
 class Channel:
     """`unacknowledged` maps delivery tags to entries, in the order of the tags."""
 
-    def __init__(self, number: int, session: Session) -> None:
+    def __init__(self, number: int, session: ConnectionContext) -> None:
         self.number: Final = number
         self.session: Final = session
         self.host: Final = session.host
@@ -95,13 +95,13 @@ class Channel:
         self.global_prefetch = 0
         self.held = 0  # deliveries to consumers that count against the global prefetch
         self.confirms: Confirms | None = None
-        self.transaction: Transaction | None = None
+        self.transaction: ChannelTransaction | None = None
         self.last_queue = ""
         self.reply_address: str | None = None
         self.reply_tag = ""
         self.closing = False
         self._next_tag = 1
-        self.content: Final = Content(session.max_message_size, session.unfinished)
+        self.content: Final = ContentAssembler(session.max_message_size, session.unfinished)
         self._properties: dict[bytes, Properties] = {}
 
     # -- content in

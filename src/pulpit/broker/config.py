@@ -13,7 +13,7 @@ MEBIBYTE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class User:
+class BrokerUser:
     """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all.
 
     `by_certificate` says whether a client certificate with the user's name will do instead of the password, and
@@ -27,9 +27,9 @@ class User:
     grants: tuple[Grant, ...] | None = None
 
 
-def guest() -> Mapping[str, User]:
+def guest() -> Mapping[str, BrokerUser]:
     """The user guest with the password guest, who must come from this machine, as in RabbitMQ."""
-    return {"guest": User(password=Password("guest"), anywhere=False)}
+    return {"guest": BrokerUser(password=Password("guest"), anywhere=False)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class BrokerConfig:
     host: str = "127.0.0.1"
     port: int = 5672
     data_dir: Path | None
-    users: Mapping[str, User] = field(default_factory=guest)
+    users: Mapping[str, BrokerUser] = field(default_factory=guest)
     virtual_hosts: tuple[str, ...] = ("/",)
     ssl_context: ssl.SSLContext | None = None
     memory_limit: int = 256 * MEBIBYTE

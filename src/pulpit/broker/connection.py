@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
-from pulpit.broker.channel import Channel, Session
+from pulpit.broker.channel import Channel, ConnectionContext
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
 from pulpit.broker.handlers import HANDLERS
@@ -189,7 +189,7 @@ class Connection:
         self.address: Final = address
         self.secure: Final = secure
         self.outbox: Final = Outbox(wake=wake, store=state.store, on_writable=self._resume)
-        self.session: Final = Session(
+        self.session: Final = ConnectionContext(
             host=state.hosts[config.virtual_hosts[0]],
             outbox=self.outbox,
             replies=state.replies,

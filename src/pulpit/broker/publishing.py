@@ -94,7 +94,7 @@ class Budget:
         self._memory.used -= size
 
 
-class Content:
+class ContentAssembler:
     """Puts one message after the other together; `publish` is None between two of them.
 
     Pieces of a body are joined now and then, so that one in tiny pieces costs what it weighs, not a thousand objects.

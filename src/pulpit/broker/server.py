@@ -17,14 +17,14 @@ from typing import Any, Final, Self
 
 from pulpit.broker import schema
 from pulpit.broker.authenticator import PasswordAuthenticator
-from pulpit.broker.config import BrokerConfig, User
+from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.connection import BrokerState
 from pulpit.broker.recovery import NewerStore, Stored, prepare, recover
 from pulpit.broker.resources import Memory, Timer
 from pulpit.broker.socket import Socket, Sockets
 from pulpit.broker.status import BrokerStatus, read_status
 from pulpit.broker.store import Store
-from pulpit.broker.writer import Batch, Done, Writer, open_database
+from pulpit.broker.writer import Done, WriteBatch, Writer, open_database
 from pulpit.errors import ConfigurationError, StorageFull
 from pulpit.net.addresses import is_loopback
 from pulpit.net.config_files import Watched, keep_fresh
@@ -62,7 +62,7 @@ class NoWriter:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Final = loop
 
-    def submit(self, batch: Batch, done: Done) -> None:  # noqa: ARG002 - nothing of it is kept
+    def submit(self, batch: WriteBatch, done: Done) -> None:  # noqa: ARG002 - nothing of it is kept
         """Be done soon."""
         self._loop.call_soon(done, None)
 
@@ -94,7 +94,7 @@ class Broker:
         """What the connections share."""
         return self.sockets.state
 
-    def admit(self, users: Mapping[str, User]) -> None:
+    def admit(self, users: Mapping[str, BrokerUser]) -> None:
         """Let these users in from now on; connections of those who are gone or changed are closed.
 
         Raises:
@@ -296,7 +296,7 @@ async def run(config: BrokerConfig, watch: Callable[[Broker], Sequence[Watched]]
             loop.remove_signal_handler(number)
 
 
-def check_exposure(host: str, users: Mapping[str, User], *, encrypted: bool) -> None:
+def check_exposure(host: str, users: Mapping[str, BrokerUser], *, encrypted: bool) -> None:
     """Listen beyond this machine only with TLS and without the user that everybody knows.
 
     Raises:

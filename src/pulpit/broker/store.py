@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pulpit.broker import schema
 from pulpit.broker.message import Message, Row
 from pulpit.broker.resources import Memory, Timers
-from pulpit.broker.writer import Batch, Done
+from pulpit.broker.writer import Done, WriteBatch
 
 R = TypeVar("R", bound=Row)
 GONE: Final = -1
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class BatchWriter(Protocol):
     """Who commits batches: a thread, or nobody in tests of the logic alone."""
 
-    def submit(self, batch: Batch, done: Done) -> None:
+    def submit(self, batch: WriteBatch, done: Done) -> None:
         """Write, then call `done` on the loop."""
 
 
@@ -55,8 +55,8 @@ class Store:
         self.last_id = last_id
         self.failing = False
         self.on_change: Callable[[], None] = lambda: None
-        self._batch = Batch(2)  # rows from before this start count as batch 1
-        self._in_flight: Batch | None = None
+        self._batch = WriteBatch(2)  # rows from before this start count as batch 1
+        self._in_flight: WriteBatch | None = None
         self._committed = 1
         self._scheduled = False
 
@@ -168,7 +168,7 @@ class Store:
             return
         self._scheduled = False
         batch = self._batch
-        self._batch = Batch(batch.number + 1)
+        self._batch = WriteBatch(batch.number + 1)
         batch.entries = [entry for entry in batch.entries if entry.state != GONE]
         self._in_flight = batch
         if batch.is_empty:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pulpit.broker.config import User, guest
+from pulpit.broker.config import BrokerUser, guest
 from pulpit.broker.permissions import KINDS, OPERATIONS, Grant
 from pulpit.broker.sasl import composed
 from pulpit.errors import ConfigurationError
@@ -50,7 +50,7 @@ class UserFiles:
         """Those that there are."""
         return tuple(path for path in (self.users_file, self.permissions_file) if path is not None)
 
-    def read(self) -> Mapping[str, User]:
+    def read(self) -> Mapping[str, BrokerUser]:
         """Read both files anew.
 
         Raises:
@@ -63,7 +63,7 @@ class UserFiles:
         return {login: replace(user, grants=grants[login]) for login, user in users.items()}
 
 
-def user_line(line: str) -> tuple[str, User]:
+def user_line(line: str) -> tuple[str, BrokerUser]:
     """Read `login:password`.
 
     Raises:
@@ -73,7 +73,7 @@ def user_line(line: str) -> tuple[str, User]:
     if not login or not colon or not password:
         raise BadLine("is not login:password.")
     try:
-        return composed(login), User(password=Password(password))
+        return composed(login), BrokerUser(password=Password(password))
     except ValueError as error:
         raise BadLine(f"has a hashed password that cannot be used: {error}.") from None
 
@@ -117,8 +117,8 @@ def _limits(words: Iterable[str]) -> dict[str, str]:
     return limits
 
 
-def _users(path: Path) -> Mapping[str, User]:
-    users: dict[str, User] = {}
+def _users(path: Path) -> Mapping[str, BrokerUser]:
+    users: dict[str, BrokerUser] = {}
     for line, (login, user) in _lines(read_secret(path, USERS_KEY), path, USERS_KEY, user_line):
         if login in users:
             raise ConfigurationError(USERS_KEY, f"line {line} of {path} names {login!r} again.")

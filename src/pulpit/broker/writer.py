@@ -24,7 +24,7 @@ _RUN: Final = 8
 """Consecutive numbers from which on a range is cheaper than a list."""
 
 
-class Batch:
+class WriteBatch:
     """What is committed together; `number` counts batches from 1."""
 
     __slots__ = ("callbacks", "confirms", "deletes", "entries", "number", "size", "statements", "uses", "wipes")
@@ -55,7 +55,7 @@ class Writer:
     def __init__(self, path: Path, post: Callable[[Callable[[], None]], None]) -> None:
         self._path: Final = path
         self._post: Final = post
-        self._work: queue.SimpleQueue[tuple[Batch, Done] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[WriteBatch, Done] | None] = queue.SimpleQueue()
         self._untidy = True  # the file may have free pages
         self._thread: Final = threading.Thread(target=self._run, name="broker-store", daemon=True)
 
@@ -63,7 +63,7 @@ class Writer:
         """Begin to write."""
         self._thread.start()
 
-    def submit(self, batch: Batch, done: Done) -> None:
+    def submit(self, batch: WriteBatch, done: Done) -> None:
         """Write a batch; `done` is called on the loop with None, or with what went wrong."""
         self._work.put((batch, done))
 
@@ -82,7 +82,7 @@ class Writer:
         finally:
             connection.close()
 
-    def _next(self, connection: sqlite3.Connection) -> tuple[Batch, Done] | None:
+    def _next(self, connection: sqlite3.Connection) -> tuple[WriteBatch, Done] | None:
         """The next batch; when none comes for a while, there is time to tidy up."""
         if self._untidy:
             with contextlib.suppress(queue.Empty):
@@ -128,7 +128,7 @@ def _give_room_back(connection: sqlite3.Connection) -> None:
         _log.info("The broker's store keeps its free pages", extra={"action": "broker_store_kept"}, exc_info=True)
 
 
-def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
+def _commit(connection: sqlite3.Connection, batch: WriteBatch) -> Exception | None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         _write(connection, batch)
@@ -141,7 +141,7 @@ def _commit(connection: sqlite3.Connection, batch: Batch) -> Exception | None:
     return None
 
 
-def _write(connection: sqlite3.Connection, batch: Batch) -> None:
+def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
     """Insert before deleting and wiping, because a batch may wipe what it inserts."""
     shared = Counter(entry.message for entry in batch.entries if entry.message.id)
     rows = [(m.id, uses, m.address, m.header, m.body) for m, uses in shared.items()]

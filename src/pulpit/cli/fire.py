@@ -52,7 +52,7 @@ _HEADERS: Final = {"Content-Type": "application/x-ndjson"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ReadyEvent:
     """One event, ready to be sent, and the number of its line."""
 
     number: int
@@ -73,7 +73,7 @@ class Sending:
     """The places in the log that the last batch got."""
     count: int = 0
 
-    def send(self, batch: Sequence[Entry]) -> None:
+    def send(self, batch: Sequence[ReadyEvent]) -> None:
         """Bring a batch into the log; of one that is refused, that which stands before the first wrong event.
 
         Raises:
@@ -90,7 +90,7 @@ class Sending:
             self.send(batch[:middle])
             self.send(batch[middle:])
 
-    def _send_whole(self, batch: Sequence[Entry]) -> None:
+    def _send_whole(self, batch: Sequence[ReadyEvent]) -> None:
         """The key stays the same from try to try: a server that has the batch already only says so."""
         body = b"".join(entry.content + b"\n" for entry in batch)
         headers = {**_HEADERS, "Idempotency-Key": str(uuid.uuid4())}
@@ -105,7 +105,7 @@ class Sending:
                 self._wait(failure, failures, deadline, batch)
         self._acknowledge(answer, len(batch))
 
-    def _wait(self, failure: NoConnection | Busy, failures: int, deadline: float, batch: Sequence[Entry]) -> None:
+    def _wait(self, failure: NoConnection | Busy, failures: int, deadline: float, batch: Sequence[ReadyEvent]) -> None:
         jitter = random.random()  # noqa: S311 - no secret
         pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, random=jitter).total_seconds()
         if self.clock() + pause > deadline:
@@ -177,7 +177,7 @@ def _fire_one(sending: Sending, event_type: str, repo_id: str | None, payload: s
     if repo_id is not None:
         event["repo_id"] = repo_id
     try:
-        sending.send([Entry(number=1, content=encoded(event))])
+        sending.send([ReadyEvent(number=1, content=encoded(event))])
     except KeyboardInterrupt:
         _tell("Whether the event is in the log is not known.")
         raise
@@ -256,19 +256,19 @@ def lines(descriptor: int) -> Iterator[bytes | None]:
             return
 
 
-def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[Entry]]:
+def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[ReadyEvent]]:
     """Gather lines into batches of bounded size; what stands before a wrong line is still given.
 
     Raises:
         WrongData: a line is no event; its number is named, and nothing behind it is given.
     """
-    batch: list[Entry] = []
+    batch: list[ReadyEvent] = []
     size = number = 0
     wrong: WrongData | None = None
     for raw in raw_lines:
         number += raw is not None
         try:
-            entry = None if raw is None or not raw.strip() else Entry(number=number, content=_checked(raw, number))
+            entry = None if raw is None or not raw.strip() else ReadyEvent(number=number, content=_checked(raw, number))
         except WrongData as failure:
             wrong = failure
             break

@@ -177,7 +177,7 @@ class Iso:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class ManifestEntry:
     """A file as a manifest lists it; `place` is where it is below the feed, as a URL has it."""
 
     file: StoredFile
@@ -188,7 +188,7 @@ class Entry:
 class Manifest:
     """The files of a manifest, and the lines that cannot be used."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[ManifestEntry]
     left_out: Sequence[LeftOut]
 
 
@@ -198,7 +198,7 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
     Raises:
         BadFeed: a line cannot be read, as of a manifest that was cut or is something else; or there are too many.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ManifestEntry] = {}
     left_out: dict[str, LeftOut] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -209,7 +209,7 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
             name = _without_dots(place)
             url = quote(place.replace("/./", "/").removeprefix("./"), errors="replace")
             reason = _entry_flaw(name, size, limits)
-            entry = Entry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=url)
+            entry = ManifestEntry(file=StoredFile(relative_path=name, sha256=digest, size=size), place=url)
             if not reason and entries.setdefault(name, entry).file != entry.file:
                 reason = "is named twice, with different checksums or sizes"
             if reason:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pulpit.published.locate import Entry
+from pulpit.published.locate import FolderEntry
 
 JSON: Final = "application/json"
 
@@ -34,7 +34,7 @@ _NAMES: Final = {kind.replace(".v1+", ".latest+"): kind for kind in (INDEX_JSON,
 }
 
 
-def page(url_path: str, entries: Iterable[Entry], *, has_parent: bool) -> str:
+def page(url_path: str, entries: Iterable[FolderEntry], *, has_parent: bool) -> str:
     """The listing as HTML; every name is made harmless."""
     title = html.escape(f"Index of {url_path}")
     up = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n' if has_parent else ""
@@ -52,7 +52,7 @@ def page(url_path: str, entries: Iterable[Entry], *, has_parent: bool) -> str:
     )
 
 
-def document(url_path: str, entries: Iterable[Entry]) -> str:
+def document(url_path: str, entries: Iterable[FolderEntry]) -> str:
     """The listing as JSON."""
     documents = []
     for entry in entries:

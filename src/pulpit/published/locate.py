@@ -41,7 +41,7 @@ class PublishedFolder:
     path: Path
     place: Place | None
 
-    def entries(self, is_shown: "IsShown" = lambda _: True) -> Iterator["Entry"]:
+    def entries(self, is_shown: "IsShown" = lambda _: True) -> Iterator["FolderEntry"]:
         """What is in it, folders first, by name; above the trees only what leads to those that may be shown."""
         paths = [path for path in self.path.iterdir() if self.place or any(map(is_shown, distributors_at(path)))]
         found = [_entry(path) for path in paths]
@@ -53,7 +53,7 @@ IsShown = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class FolderEntry:
     """A line of a listing; a folder has no size."""
 
     name: str
@@ -119,11 +119,13 @@ def _found(path: Path, tree: Path | None) -> PublishedFile | PublishedFolder | N
     return PublishedFile(path=path, place=place) if stat.S_ISREG(mode) else None
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> FolderEntry | None:
     try:
         found = path.stat()
     except OSError:
         return None
     is_folder = stat.S_ISDIR(found.st_mode)
     modified = datetime.fromtimestamp(found.st_mtime, UTC)
-    return Entry(name=path.name, is_folder=is_folder, size=None if is_folder else found.st_size, modified=modified)
+    return FolderEntry(
+        name=path.name, is_folder=is_folder, size=None if is_folder else found.st_size, modified=modified
+    )

@@ -358,7 +358,7 @@ class Transfers:
 
 
 @dataclass(slots=True)
-class Pace:
+class TransferPace:
     """How fast a body comes."""
 
     limits: Limits
@@ -395,7 +395,7 @@ class _Exchange:
     take: OnData
     limits: Limits
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    pace: Pace = field(init=False)
+    pace: TransferPace = field(init=False)
     deadline: asyncio.Timeout = field(init=False)
     status: int = 0
     reason: str = ""
@@ -411,7 +411,7 @@ class _Exchange:
     more_time_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.limits)
+        self.pace = TransferPace(self.limits)
 
     def open_socket(self, _purpose: int, address: pycurl.CurlSockAddr) -> int:
         """Make the socket of one connection; no connection is made without it."""

@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 from pulpit import logs
-from pulpit.broker.config import MEBIBYTE, BrokerConfig, User
+from pulpit.broker.config import MEBIBYTE, BrokerConfig, BrokerUser
 from pulpit.broker.server import Broker, run
 from pulpit.broker.users import USERS_KEY, UserFiles
 from pulpit.errors import ConfigurationError
@@ -55,7 +55,7 @@ def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
     if OWN_LOGIN in config.users:
         raise ConfigurationError(USERS_KEY, f"the name {OWN_LOGIN} is the server's own; choose another.")
     password = secrets.token_urlsafe(24)
-    own = User(password=Password(password), by_certificate=False)
+    own = BrokerUser(password=Password(password), by_certificate=False)
     return replace(config, users={**config.users, OWN_LOGIN: own}), password
 
 

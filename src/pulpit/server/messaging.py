@@ -8,14 +8,14 @@ from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import Watched, first_line, read_secret
 from pulpit.net.tls import CertificateFiles, configured_context, trust_authorities
-from pulpit.settings import MESSAGING_URL, Messaging
+from pulpit.settings import MESSAGING_URL, MessagingSettings
 
 _URL_FILE: Final = "[messaging] url_file"
 _PASSWORD_FILE: Final = "[messaging] password_file"  # noqa: S105 - the name of a key
 _CACERT: Final = "[messaging] cacert"
 
 
-def broker_addresses(section: Messaging) -> tuple[BrokerAddress, ...]:
+def broker_addresses(section: MessagingSettings) -> tuple[BrokerAddress, ...]:
     """The brokers in the order in which they are tried, each with user and password, wherever those are kept.
 
     Raises:
@@ -39,7 +39,7 @@ def broker_addresses(section: Messaging) -> tuple[BrokerAddress, ...]:
     return found
 
 
-def trust(section: Messaging) -> ssl.SSLContext | None:
+def trust(section: MessagingSettings) -> ssl.SSLContext | None:
     """How brokers are checked, by authority and host name, and the certificate that is shown; None without TLS.
 
     Raises:
@@ -51,7 +51,7 @@ def trust(section: Messaging) -> ssl.SSLContext | None:
     return configured_context(authorities, _CACERT, _client_certificate(section) if section.clientcert else None)
 
 
-def watched(section: Messaging, context: ssl.SSLContext) -> list[Watched]:
+def watched(section: MessagingSettings, context: ssl.SSLContext) -> list[Watched]:
     """The files of `trust` that are read again when they change; an authority is added, and none is taken away."""
     found = []
     if section.cacert:
@@ -63,6 +63,6 @@ def watched(section: Messaging, context: ssl.SSLContext) -> list[Watched]:
     return found
 
 
-def _client_certificate(section: Messaging) -> CertificateFiles:
+def _client_certificate(section: MessagingSettings) -> CertificateFiles:
     path = Path(section.clientcert)
     return CertificateFiles(certificate=path, key=path, source="[messaging] clientcert")

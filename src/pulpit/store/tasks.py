@@ -72,7 +72,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
+class EndedTask:
     """What is written when a task ends."""
 
     state: str
@@ -162,7 +162,7 @@ def report_progress(tx: Transaction, task_id: str, worker_name: str, progress_re
     tx.connection.execute(_own(task_id, worker_name).values(progress_report=progress_report))
 
 
-def end(tx: Transaction, task_id: str, worker_name: str, ended: Ended, *, now: datetime) -> Task | None:
+def end(tx: Transaction, task_id: str, worker_name: str, ended: EndedTask, *, now: datetime) -> Task | None:
     """End a worker's own running task; `None` if it is not the worker's any more, and nothing has changed."""
     columns: dict[str, Any] = {"state": ended.state, "result": ended.result, "error": ended.error}
     if ended.progress_report is not None:

@@ -15,7 +15,7 @@ from pulpit.fire import fire
 from pulpit.store import event_log, history, tasks
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
-from pulpit.store.tasks import Ended, Task
+from pulpit.store.tasks import EndedTask, Task
 from pulpit.tasks.queue import announce
 from pulpit.tasks.reports import call_report, history_report
 from pulpit.tasks.schedules import note_end
@@ -54,7 +54,7 @@ def end(database: Database, task: Task, completion: Completion, clock: Clock) ->
 
 
 def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock) -> None:
-    ended = Ended(
+    ended = EndedTask(
         state=completion.state,
         progress_report=completion.progress_report,
         result=completion.result,

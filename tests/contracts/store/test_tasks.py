@@ -12,7 +12,7 @@ from pulpit.store import history, tasks
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.retention import Retention
-from pulpit.store.tasks import Ended, NewTask, Task
+from pulpit.store.tasks import EndedTask, NewTask, Task
 
 
 def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
@@ -28,7 +28,7 @@ def claimed(database: Database, worker: str = "w") -> Task | None:
 
 def ended(database: Database, task: Task, worker: str = "w", state: str = tasks.FINISHED) -> Task | None:
     with database.write() as tx:
-        return tasks.end(tx, task.id, worker, Ended(state=state), now=system_clock())
+        return tasks.end(tx, task.id, worker, EndedTask(state=state), now=system_clock())
 
 
 def test_tasks_of_one_resource_run_one_at_a_time_and_in_order(database: Database) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit.admin.bars import Bars
-from pulpit.admin.progress import Lines, Stage, Step, pace, size, steps
+from pulpit.admin.progress import Lines, ProgressStep, Stage, pace, size, steps
 from pulpit.client.screen import WIDTH, document, label
 from pulpit.text import clean
 
@@ -139,8 +139,8 @@ def test_lists_of_steps_and_named_parts_are_known_too() -> None:
 
 
 def test_lines_say_each_change_once_and_without_control_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    running = Step(key="a", title="Work\x1b[1m", stage=Stage.RUNNING, total=1500, in_bytes=True)
-    failed = Step(key="a", title="Work", stage=Stage.FAILED, failures=("no room",))
+    running = ProgressStep(key="a", title="Work\x1b[1m", stage=Stage.RUNNING, total=1500, in_bytes=True)
+    failed = ProgressStep(key="a", title="Work", stage=Stage.FAILED, failures=("no room",))
     with Lines() as lines:
         for step in (running, running, failed, failed, running):
             lines.show([step])
@@ -161,9 +161,15 @@ def test_bars_draw_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", output)
     with Bars() as bars:
         bars.show(
-            [Step(key="a", title="Work [b]", stage=Stage.RUNNING, done=1, total=4, in_bytes=True, detail="1 of 2")]
+            [
+                ProgressStep(
+                    key="a", title="Work [b]", stage=Stage.RUNNING, done=1, total=4, in_bytes=True, detail="1 of 2"
+                )
+            ]
         )
-        bars.show([Step(key="a", title="Work [b]", stage=Stage.DONE, done=4, total=4, in_bytes=True, detail="2 of 2")])
+        bars.show(
+            [ProgressStep(key="a", title="Work [b]", stage=Stage.DONE, done=4, total=4, in_bytes=True, detail="2 of 2")]
+        )
         bars.line("Task succeeded")
     assert "Work [b]" in output.getvalue()
     assert "Task succeeded" in output.getvalue()
@@ -183,8 +189,12 @@ def test_pace_in_words(speed: float, left: float | None, words: str, *, in_bytes
 
 
 def test_bars_keep_what_went_wrong_for_the_end(capsys: pytest.CaptureFixture[str]) -> None:
-    running = Step(key="f", title="Downloading 2 files", stage=Stage.RUNNING, done=500, total=1000, in_bytes=True)
-    failed = Step(key="f", title="Downloading 2 files", stage=Stage.FAILED, total=1000, failures=("a.iso: gone",))
+    running = ProgressStep(
+        key="f", title="Downloading 2 files", stage=Stage.RUNNING, done=500, total=1000, in_bytes=True
+    )
+    failed = ProgressStep(
+        key="f", title="Downloading 2 files", stage=Stage.FAILED, total=1000, failures=("a.iso: gone",)
+    )
     with Bars() as bars:
         bars.show([running])
         bars.show([failed])

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 
 from pulpit.broker.authenticator import PasswordAuthenticator
-from pulpit.broker.config import BrokerConfig, User, guest
+from pulpit.broker.config import BrokerConfig, BrokerUser, guest
 from pulpit.broker.permissions import Grant
 from pulpit.broker.sasl import Attempt
 from pulpit.net.passwords import Password
 
 
-def authenticator(users: Mapping[str, User]) -> PasswordAuthenticator:
+def authenticator(users: Mapping[str, BrokerUser]) -> PasswordAuthenticator:
     return PasswordAuthenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
 
 
@@ -22,7 +22,7 @@ def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
 
 
 async def judged(
-    authenticator: PasswordAuthenticator, asked: Attempt, *, meanwhile: Mapping[str, User] | None = None
+    authenticator: PasswordAuthenticator, asked: Attempt, *, meanwhile: Mapping[str, BrokerUser] | None = None
 ) -> bool:
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     authenticator.authenticate(asked, lambda _attempt, accepted: answered.set_result(accepted))
@@ -31,7 +31,9 @@ async def judged(
     return await answered
 
 
-def accepted(users: Mapping[str, User], asked: Attempt, meanwhile: Mapping[str, User] | None = None) -> bool:
+def accepted(
+    users: Mapping[str, BrokerUser], asked: Attempt, meanwhile: Mapping[str, BrokerUser] | None = None
+) -> bool:
     return asyncio.run(judged(authenticator(users), asked, meanwhile=meanwhile))
 
 
@@ -47,7 +49,10 @@ def test_the_guest_comes_from_this_machine_only() -> None:
 
 
 def test_a_certificate_does_for_a_password_unless_it_must_not() -> None:
-    users = {"ann": User(password=Password("x")), "pulpit": User(password=Password("y"), by_certificate=False)}
+    users = {
+        "ann": BrokerUser(password=Password("x")),
+        "pulpit": BrokerUser(password=Password("y"), by_certificate=False),
+    }
     assert accepted(users, attempt("ann", None))
     assert not accepted(users, attempt("pulpit", None))
     assert accepted(users, attempt("pulpit", "y"))
@@ -55,23 +60,26 @@ def test_a_certificate_does_for_a_password_unless_it_must_not() -> None:
 
 
 def test_a_password_that_is_changed_while_it_is_judged_counts_no_more() -> None:
-    before, after = {"ann": User(password=hashed("old"))}, {"ann": User(password=hashed("new"))}
+    before, after = {"ann": BrokerUser(password=hashed("old"))}, {"ann": BrokerUser(password=hashed("new"))}
     assert accepted(before, attempt("ann", "old"))
     assert not accepted(before, attempt("ann", "old"), meanwhile=after)
     assert not accepted(before, attempt("ann", "old"), meanwhile={})
 
 
 def test_who_is_gone_or_changed_is_told_and_others_are_not() -> None:
-    same, one, other = (User(password=Password(text)) for text in ("a", "b", "c"))
+    same, one, other = (BrokerUser(password=Password(text)) for text in ("a", "b", "c"))
     here = authenticator({"same": same, "changed": one, "gone": one})
-    assert here.admit({"same": User(password=Password("a")), "changed": other, "new": one}) == {"changed", "gone"}
-    limited = {"same": User(password=Password("a"), grants=()), "changed": other, "new": one}
+    assert here.admit({"same": BrokerUser(password=Password("a")), "changed": other, "new": one}) == {"changed", "gone"}
+    limited = {"same": BrokerUser(password=Password("a"), grants=()), "changed": other, "new": one}
     assert here.admit(limited) == {"same"}
 
 
 def test_a_virtual_host_is_for_those_who_may_do_something_there() -> None:
     grants = (Grant(host="blue"),)
-    users = {"ann": User(password=Password("x"), grants=grants), "bob": User(password=Password("x"), grants=())}
+    users = {
+        "ann": BrokerUser(password=Password("x"), grants=grants),
+        "bob": BrokerUser(password=Password("x"), grants=()),
+    }
     here = authenticator(users)
     assert here.rights("ann", "blue") is not None
     assert here.rights("ann", "/") is None

@@ -10,7 +10,7 @@ from pulpit.broker.message import Message, Row
 from pulpit.broker.recovery import prepare
 from pulpit.broker.resources import Memory
 from pulpit.broker.store import Store, message_from
-from pulpit.broker.writer import Batch, Done, Writer, open_database
+from pulpit.broker.writer import Done, WriteBatch, Writer, open_database
 from support.broker_box import HandTimers
 from support.waiting import until
 
@@ -19,12 +19,12 @@ class Reluctant:
     """A writer that does nothing before it is told how it went."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Batch, Done]] = []
+        self.waiting: list[tuple[WriteBatch, Done]] = []
 
-    def submit(self, batch: Batch, done: Done) -> None:
+    def submit(self, batch: WriteBatch, done: Done) -> None:
         self.waiting.append((batch, done))
 
-    def finish(self, error: Exception | None = None) -> Batch:
+    def finish(self, error: Exception | None = None) -> WriteBatch:
         batch, done = self.waiting.pop(0)
         done(error)
         return batch

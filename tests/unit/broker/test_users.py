@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pulpit.broker.config import User
+from pulpit.broker.config import BrokerUser
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, OPERATIONS, QUEUE, READ, WRITE, Grant, GrantedRights
 from pulpit.broker.refusals import ChannelRefusal
 from pulpit.broker.users import UserFiles
@@ -24,12 +24,12 @@ def user_files(folder: Path, users: str | None = None, permissions: str | None =
 
 
 def test_without_files_there_is_the_guest_of_this_machine() -> None:
-    assert UserFiles().read() == {"guest": User(password=Password("guest"), anywhere=False)}
+    assert UserFiles().read() == {"guest": BrokerUser(password=Password("guest"), anywhere=False)}
 
 
 def test_users_have_all_rights_until_a_file_says_otherwise(tmp_path: Path) -> None:
     users = user_files(tmp_path, f"# people\n\nann:{SECRET}\n  bob:with:colon \n").read()
-    assert users == {"ann": User(password=Password(SECRET)), "bob": User(password=Password("with:colon"))}
+    assert users == {"ann": BrokerUser(password=Password(SECRET)), "bob": BrokerUser(password=Password("with:colon"))}
     users = user_files(
         tmp_path, f"ann:{SECRET}\nbob:x\n", "# who\nann read,write queue a.* vhost=blue key=k.#\n"
     ).read()

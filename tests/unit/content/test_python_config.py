@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pulpit.content.python import distributions
-from pulpit.content.python.index import Entry
+from pulpit.content.python.index import IndexedFile
 from pulpit.content.python.pages import roots
 from pulpit.content.python.python import Python
 from pulpit.content.python.selection import Rules
@@ -134,7 +134,7 @@ def test_other_names_are_no_distributions(name: str) -> None:
 def test_what_is_old_is_told_by_what_is_wanted() -> None:
     rules = Rules.of({"package_names": "bear<3", "retain_old_count": 1})
     entries = [
-        Entry(filename=f"bear-{version}.tar.gz", url="", checksum=None, yanked=reason)
+        IndexedFile(filename=f"bear-{version}.tar.gz", url="", checksum=None, yanked=reason)
         for version, reason in (("1.0", None), ("1.5", None), ("2.0", None), ("2.5", "bad"), ("3.0", None))
     ]
 

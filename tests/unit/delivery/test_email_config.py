@@ -12,7 +12,7 @@ from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.email import Email
 from pulpit.delivery.notifiers.email_config import filled, is_address, read
 from pulpit.errors import ConfigurationError, InvalidValue
-from pulpit.settings import Email as Settings
+from pulpit.settings import EmailSettings as Settings
 
 JOE = "joe@example.com"
 

@@ -7,22 +7,25 @@ import pytest
 from pulpit.amqp.address import BrokerAddress
 from pulpit.errors import ConfigurationError
 from pulpit.server.messaging import broker_addresses, trust
-from pulpit.settings import Messaging, load
+from pulpit.settings import MessagingSettings, load
 
 SECRET = "hunter2"
 
 
-def places(section: Messaging) -> list[str]:
+def places(section: MessagingSettings) -> list[str]:
     return [str(address) for address in broker_addresses(section)]
 
 
 def test_several_brokers_keep_their_order() -> None:
-    assert places(Messaging(url="amqp://localhost, amqps://two")) == ["amqp://localhost:5672", "amqps://two:5671"]
-    assert places(Messaging(url="")) == places(Messaging()) == []
+    assert places(MessagingSettings(url="amqp://localhost, amqps://two")) == [
+        "amqp://localhost:5672",
+        "amqps://two:5671",
+    ]
+    assert places(MessagingSettings(url="")) == places(MessagingSettings()) == []
 
 
 def test_a_password_that_would_travel_unencrypted_is_refused_by_name_of_the_key() -> None:
-    section = Messaging(url=f"amqps://u:{SECRET}@one, amqp://u:{SECRET}@two")
+    section = MessagingSettings(url=f"amqps://u:{SECRET}@one, amqp://u:{SECRET}@two")
     with pytest.raises(ConfigurationError, match=r"\[messaging\] allow_plain_without_tls") as refused:
         broker_addresses(section)
     assert refused.value.key == "[messaging] url"
@@ -31,7 +34,7 @@ def test_a_password_that_would_travel_unencrypted_is_refused_by_name_of_the_key(
 
 
 def test_it_travels_where_the_key_allows_it() -> None:
-    assert places(Messaging(url="amqp://two", allow_plain_without_tls=True)) == ["amqp://two:5672"]
+    assert places(MessagingSettings(url="amqp://two", allow_plain_without_tls=True)) == ["amqp://two:5672"]
 
 
 def private(path: Path, text: str) -> str:
@@ -41,10 +44,10 @@ def private(path: Path, text: str) -> str:
 
 
 def test_the_address_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
-    section = Messaging(url_file=private(tmp_path / "url", f"amqps://u:{SECRET}@one, amqp://localhost\nmore\n"))
+    section = MessagingSettings(url_file=private(tmp_path / "url", f"amqps://u:{SECRET}@one, amqp://localhost\nmore\n"))
     assert places(section) == ["amqps://one:5671", "amqp://localhost:5672"]
     with pytest.raises(ConfigurationError, match="must begin with amqp") as refused:
-        broker_addresses(Messaging(url_file=private(tmp_path / "url", f"{SECRET}\n")))
+        broker_addresses(MessagingSettings(url_file=private(tmp_path / "url", f"{SECRET}\n")))
     assert refused.value.key == "[messaging] url_file"
     assert SECRET not in str(refused.value)
 
@@ -61,7 +64,7 @@ def test_user_and_password_of_their_own_keys_fill_what_the_url_leaves_open(
     tmp_path: Path, url: str, user: str, password: str
 ) -> None:
     secret = private(tmp_path / "password", "p/w:@,#%é\n")
-    (found,) = broker_addresses(Messaging(url=url, username="bob", password_file=secret))
+    (found,) = broker_addresses(MessagingSettings(url=url, username="bob", password_file=secret))
     assert (found.user, found.password, found.host) == (user, password, "one")
 
 
@@ -69,10 +72,10 @@ def test_a_file_with_a_secret_must_be_closed_to_others(tmp_path: Path) -> None:
     secret = Path(private(tmp_path / "password", SECRET))
     secret.chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600") as refused:
-        broker_addresses(Messaging(url="amqps://one", username="u", password_file=str(secret)))
+        broker_addresses(MessagingSettings(url="amqps://one", username="u", password_file=str(secret)))
     assert refused.value.key == "[messaging] password_file"
     with pytest.raises(ConfigurationError, match=r"url_file: .* cannot be read"):
-        broker_addresses(Messaging(url_file=str(tmp_path / "absent")))
+        broker_addresses(MessagingSettings(url_file=str(tmp_path / "absent")))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,11 @@ def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -
             path.write_text(text)
         with pytest.raises(ConfigurationError, match=words) as refused:
             url = "amqps://one"
-            trust(Messaging(url=url, cacert=str(path)) if key == "cacert" else Messaging(url=url, clientcert=str(path)))
+            trust(
+                MessagingSettings(url=url, cacert=str(path))
+                if key == "cacert"
+                else MessagingSettings(url=url, clientcert=str(path))
+            )
         assert refused.value.key == f"[messaging] {key}"
 
 
@@ -129,25 +136,27 @@ def test_files_for_tls_that_cannot_be_used_are_named(tmp_path: Path, key: str) -
     ],
 )
 def test_the_version_of_amqp_is_named_or_goes_by_the_url(url: str, transport: str, is_10: bool) -> None:
-    assert {address.speaks_10 for address in broker_addresses(Messaging(url=url, transport=transport))} == {is_10}
+    assert {address.speaks_10 for address in broker_addresses(MessagingSettings(url=url, transport=transport))} == {
+        is_10
+    }
 
 
 def test_what_contradicts_itself_is_said() -> None:
     with pytest.raises(ConfigurationError, match="the transport is rabbitmq"):
-        broker_addresses(Messaging(url="amqp+10://localhost", transport="rabbitmq"))
+        broker_addresses(MessagingSettings(url="amqp+10://localhost", transport="rabbitmq"))
     with pytest.raises(ConfigurationError, match="some of the URLs mean AMQP 0-9-1"):
-        broker_addresses(Messaging(url="amqp+10://localhost, amqp://localhost"))
+        broker_addresses(MessagingSettings(url="amqp+10://localhost, amqp://localhost"))
 
 
 def test_pulps_own_schemes_are_those_of_0_9_1_where_its_transport_was_rabbitmq() -> None:
-    section = Messaging(url="tcp://localhost:5673, ssl://two", transport="rabbitmq")
+    section = MessagingSettings(url="tcp://localhost:5673, ssl://two", transport="rabbitmq")
     assert places(section) == ["amqp://localhost:5673", "amqps://two:5671"]
     with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
-        broker_addresses(Messaging(url="tcp://two", transport="rabbitmq"))
+        broker_addresses(MessagingSettings(url="tcp://two", transport="rabbitmq"))
 
 
 def test_over_1_0_only_a_password_needs_tls() -> None:
-    section = Messaging(url="qpid://two, ssl://ann:x@three/vhost")
+    section = MessagingSettings(url="qpid://two, ssl://ann:x@three/vhost")
     assert list(broker_addresses(section)) == [
         BrokerAddress(host="two", port=5672, speaks_10=True),
         BrokerAddress(
@@ -155,5 +164,5 @@ def test_over_1_0_only_a_password_needs_tls() -> None:
         ),
     ]
     with pytest.raises(ConfigurationError, match="allow_plain_without_tls"):
-        broker_addresses(Messaging(url="qpid://ann:x@two"))
-    broker_addresses(Messaging(url="qpid://ann:x@two", allow_plain_without_tls=True))
+        broker_addresses(MessagingSettings(url="qpid://ann:x@two"))
+    broker_addresses(MessagingSettings(url="qpid://ann:x@two", allow_plain_without_tls=True))

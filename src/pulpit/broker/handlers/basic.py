@@ -4,7 +4,7 @@ import struct
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker import methods
-from pulpit.broker.channel import Channel, Transaction
+from pulpit.broker.channel import Channel, ChannelTransaction
 from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_name, queue_title
 from pulpit.broker.methods import Arguments, short_string
 from pulpit.broker.permissions import QUEUE, READ
@@ -201,14 +201,14 @@ def tx_select(channel: Channel, _method: methods.TxSelect) -> None:
     if channel.confirms is not None:
         raise precondition_failed("cannot switch from confirm to tx mode")
     if channel.transaction is None:
-        channel.transaction = Transaction()
+        channel.transaction = ChannelTransaction()
     channel.reply(methods.TxSelectOk())
 
 
 def tx_commit(channel: Channel, _method: methods.TxCommit) -> None:
     """Do what was collected; the answer waits for the disk."""
     transaction = _transaction(channel)
-    channel.transaction = Transaction()
+    channel.transaction = ChannelTransaction()
     for publish, message, exchange in transaction.publishes:
         channel.publish(publish, message, exchange)
     channel.acknowledge(transaction.settlements)
@@ -221,12 +221,12 @@ def tx_commit(channel: Channel, _method: methods.TxCommit) -> None:
 def tx_rollback(channel: Channel, _method: methods.TxRollback) -> None:
     """Forget the publishes; what was acknowledged is unacknowledged again."""
     transaction = _transaction(channel)
-    channel.transaction = Transaction()
+    channel.transaction = ChannelTransaction()
     channel.hold_again(transaction.settlements + transaction.rejections + transaction.requeues)
     channel.reply(methods.TxRollbackOk())
 
 
-def _transaction(channel: Channel) -> Transaction:
+def _transaction(channel: Channel) -> ChannelTransaction:
     if channel.transaction is None:
         raise precondition_failed("channel is not transactional")
     return channel.transaction

@@ -71,7 +71,7 @@ class Tag:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class IndexedFile:
     """A file as a project's page names it; `yanked` is the reason, perhaps empty, or `None`."""
 
     filename: str
@@ -87,7 +87,7 @@ class Entry:
 class ProjectPage:
     """What a page says of a project."""
 
-    files: Sequence[Entry]
+    files: Sequence[IndexedFile]
     left_out: Sequence[LeftOut]
     is_index: bool
     """Whether there is any sign that the page is one of an index: a page of a login has none."""
@@ -103,7 +103,7 @@ class RootPage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
+class IndexPage:
     """A fetched page; `url` is where redirects led to, `subject` what a sentence calls it."""
 
     content: bytes
@@ -132,7 +132,7 @@ class Page:
         raise self.refused(f"it is {shown(self.media_type) or 'of no type'}, neither HTML nor JSON")
 
 
-def read_project(page: Page, project: str) -> ProjectPage:
+def read_project(page: IndexPage, project: str) -> ProjectPage:
     """The files of a project, each name once; links to whatever else are passed over.
 
     Raises:
@@ -140,7 +140,7 @@ def read_project(page: Page, project: str) -> ProjectPage:
     """
     signs = _Signs()
     left_out: dict[str, LeftOut] = {}
-    files: dict[str, Entry] = {}
+    files: dict[str, IndexedFile] = {}
     for entry in _json_files(page, signs) if page.is_json else _html_files(page, signs):
         if isinstance(entry, LeftOut):
             left_out[entry.name] = entry
@@ -165,7 +165,7 @@ def read_project(page: Page, project: str) -> ProjectPage:
     )
 
 
-def read_root(page: Page) -> RootPage:
+def read_root(page: IndexPage) -> RootPage:
     """The projects of an index.
 
     Raises:
@@ -205,14 +205,14 @@ def _flaw(filename: str, project: str) -> str:
     return "has no version that pip knows in its name" if stem == project else ""
 
 
-def _contradict(known: Entry, entry: Entry) -> bool:
+def _contradict(known: IndexedFile, entry: IndexedFile) -> bool:
     """Whether two entries of one name cannot be the same file; checksums of two kinds say nothing of each other."""
     if known.checksum is None or entry.checksum is None:
         return False
     return known.checksum.algorithm == entry.checksum.algorithm and known.checksum != entry.checksum
 
 
-def _html_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
+def _html_files(page: IndexPage, signs: _Signs) -> Iterator[IndexedFile | LeftOut]:
     for base, tag in _anchors(page, signs):
         link = tag.attributes["href"]
         url = _joined(base, link)
@@ -222,10 +222,10 @@ def _html_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
             yield LeftOut(name=shown(link), reason="is no URL that can be fetched from")
 
 
-def _html_entry(url: str, attributes: Mapping[str, str]) -> Entry:
+def _html_entry(url: str, attributes: Mapping[str, str]) -> IndexedFile:
     plain, _, fragment = url.partition("#")
     hashes = dict(part.partition("=")[::2] for part in fragment.split("&"))
-    return Entry(
+    return IndexedFile(
         filename=unquote(urlsplit(plain).path.rstrip("/").rpartition("/")[2]),
         url=plain,
         checksum=_checksum(hashes),
@@ -234,7 +234,7 @@ def _html_entry(url: str, attributes: Mapping[str, str]) -> Entry:
     )
 
 
-def _html_projects(page: Page, signs: _Signs) -> Iterator[str]:
+def _html_projects(page: IndexPage, signs: _Signs) -> Iterator[str]:
     """What lies right beneath the root, and what the same server has elsewhere under the name that the link shows."""
     root = page.url.partition("?")[0].rpartition("/")[0] + "/"
     for base, tag in _anchors(page, signs):
@@ -248,7 +248,7 @@ def _html_projects(page: Page, signs: _Signs) -> Iterator[str]:
             yield name
 
 
-def _anchors(page: Page, signs: _Signs) -> Iterator[tuple[str, Tag]]:
+def _anchors(page: IndexPage, signs: _Signs) -> Iterator[tuple[str, Tag]]:
     """Each link, with the URL that it is relative to."""
     base = page.url
     is_utf16 = page.content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -268,7 +268,7 @@ def _anchors(page: Page, signs: _Signs) -> Iterator[tuple[str, Tag]]:
         raise page.refused(str(error)) from None
 
 
-def _json_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
+def _json_files(page: IndexPage, signs: _Signs) -> Iterator[IndexedFile | LeftOut]:
     for item in _items(page, "files", signs):
         filename, url = item.get("filename"), item.get("url")
         joined = _joined(page.url, url) if isinstance(url, str) else None
@@ -280,9 +280,9 @@ def _json_files(page: Page, signs: _Signs) -> Iterator[Entry | LeftOut]:
             yield _json_entry(filename, joined.partition("#")[0], item)
 
 
-def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> Entry:
+def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> IndexedFile:
     hashes, yanked, size = item.get("hashes"), item.get("yanked"), item.get("size")
-    return Entry(
+    return IndexedFile(
         filename=filename,
         url=url,
         checksum=_checksum(hashes if isinstance(hashes, dict) else {}),
@@ -293,7 +293,7 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> Entry:
     )
 
 
-def _items(page: Page, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:
+def _items(page: IndexPage, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:
     """The objects of a list at the top of a JSON page."""
     document = _json(page)
     items = document.get(key)
@@ -306,7 +306,7 @@ def _items(page: Page, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:
     yield from objects
 
 
-def _json(page: Page) -> Mapping[str, Any]:
+def _json(page: IndexPage) -> Mapping[str, Any]:
     if sum(page.content.count(sign) for sign in (b"[", b"{", b",")) > _MOST_VALUES:
         raise page.refused(f"it holds more than {_MOST_VALUES} values")
     try:
@@ -318,7 +318,7 @@ def _json(page: Page) -> Mapping[str, Any]:
     return document
 
 
-def _check_version(page: Page, version: Any) -> None:
+def _check_version(page: IndexPage, version: Any) -> None:
     """Refuse another major version than 1 (PEP 629)."""
     found = _VERSION.match(version) if isinstance(version, str) else None
     if version is not None and (found is None or int(found[1]) != 1):

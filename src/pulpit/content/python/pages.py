@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pulpit.content import encodings
 from pulpit.content.port import BadFeed, Checksum, Document, LeftOut, NotForUs, NotThere, Upstream
 from pulpit.content.python import index
-from pulpit.content.python.index import Page, RootPage
+from pulpit.content.python.index import IndexPage, RootPage
 from pulpit.content.python.selection import Choice
 from pulpit.errors import WorkFailed
 
@@ -35,7 +35,9 @@ class Pages(Generic[T]):
     `read` raises `BadFeed` if the page is not the project's: then the next place is looked at.
     """
 
-    def __init__(self, upstream: Upstream, memory: Mapping[str, Any] | None, read: Callable[[str, Page], T]) -> None:
+    def __init__(
+        self, upstream: Upstream, memory: Mapping[str, Any] | None, read: Callable[[str, IndexPage], T]
+    ) -> None:
         self._upstream: Final = upstream
         self._known: Final[Mapping[str, Mapping[str, Any]]] = (memory or {}).get("pages") or {}
         self._known_missing: Final[Collection[str]] = (memory or {}).get("missing") or ()
@@ -56,7 +58,7 @@ class Pages(Generic[T]):
             WorkFailed: the list cannot be had, or not be used.
         """
 
-        def read(page: Page) -> RootPage:
+        def read(page: IndexPage) -> RootPage:
             root = index.read_root(page)
             if not root.projects and not (root.is_index or may_be_empty):
                 if root.left_out:
@@ -111,7 +113,7 @@ class Pages(Generic[T]):
     def _marks(self, pages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return {name: page["sha256"] for name, page in pages.items()}
 
-    async def _page(self, project: str, known: Mapping[str, Any] | None, read: Callable[[Page], Any]) -> Any:
+    async def _page(self, project: str, known: Mapping[str, Any] | None, read: Callable[[IndexPage], Any]) -> Any:
         """Read a page from where it was last time, else from where it may be; `None` if it is still the known one.
 
         Object stores answer 403 for what is not there, and applications with a page of their own: any of that, and a
@@ -136,14 +138,16 @@ class Pages(Generic[T]):
         what = f"project {project}" if project else "list of projects"
         raise NoPage(f"The feed has no {what}: {' '.join(dict.fromkeys(reasons))}")
 
-    async def _read_document(self, project: str, url: str, document: Document, read: Callable[[Page], Any]) -> Any:
+    async def _read_document(self, project: str, url: str, document: Document, read: Callable[[IndexPage], Any]) -> Any:
         self._came += document.size
         most = self._upstream.limits.manifest_bytes * _LISTS
         if self._came > most:
             raise WorkFailed(f"The index is refused: its pages have more than {most} bytes in all.")
         subject = f"The page of {project}" if project else "The list of projects"
         place = url.removeprefix(self._upstream.feed)
-        page_of = Page(content=b"", media_type=document.media_type, url=document.url, subject=f"{subject} in {place}")
+        page_of = IndexPage(
+            content=b"", media_type=document.media_type, url=document.url, subject=f"{subject} in {place}"
+        )
         async with self._reading:
             return await self._upstream.aside(lambda: read(replace(page_of, content=self._content(document, subject))))
 

@@ -28,7 +28,7 @@ from pulpit.content.port import (
 )
 from pulpit.content.python import distributions, index, publish, selection
 from pulpit.content.python.distributions import FileName
-from pulpit.content.python.index import Page
+from pulpit.content.python.index import IndexPage
 from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
 from pulpit.content.steps import Step
@@ -177,7 +177,7 @@ class _Choosing:
         self._count = 0
         self.left_out: Final[list[LeftOut]] = []
 
-    def of(self, project: str, page: Page) -> list[Choice]:
+    def of(self, project: str, page: IndexPage) -> list[Choice]:
         """The wanted files of a page.
 
         Raises:

@@ -14,7 +14,7 @@ from pulpit.content import feed
 from pulpit.content.port import Config
 from pulpit.content.python import distributions
 from pulpit.content.python.distributions import FileName
-from pulpit.content.python.index import Entry
+from pulpit.content.python.index import IndexedFile
 from pulpit.errors import InvalidValue
 from pulpit.text import shown
 
@@ -154,7 +154,7 @@ _ANY_VERSION: Final = SpecifierSet()
 class Choice:
     """A wanted file; one that is `withdrawn` is wanted only where it is held already."""
 
-    entry: Entry
+    entry: IndexedFile
     name: FileName
     withdrawn: bool
 
@@ -191,7 +191,7 @@ class Rules:
             **tags,
         )
 
-    def choose(self, project: str, entries: Iterable[Entry]) -> list[Choice]:
+    def choose(self, project: str, entries: Iterable[IndexedFile]) -> list[Choice]:
         """The wanted files of a project."""
         named = [
             (entry, name)

@@ -27,22 +27,22 @@ _MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class MirroredRepository:
     """The URLs of one repository, best first, and what its `repomd.xml` must be where that is known."""
 
     urls: tuple[str, ...]
     checksum: Checksum | None = None
 
-    def first(self, url: str | None) -> "Source":
+    def first(self, url: str | None) -> "MirroredRepository":
         """The same with one of the URLs before the others, if it is one of them."""
         if url not in self.urls:
             return self
         others = (other for other in self.urls if other != url)
-        return Source(urls=(str(url), *others), checksum=self.checksum)
+        return MirroredRepository(urls=(str(url), *others), checksum=self.checksum)
 
-    def only(self, url: str) -> "Source":
+    def only(self, url: str) -> "MirroredRepository":
         """One of the URLs alone."""
-        return Source(urls=(url,), checksum=self.checksum)
+        return MirroredRepository(urls=(url,), checksum=self.checksum)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Found:
     document: Document
 
 
-async def source(upstream: Upstream) -> Source:
+async def source(upstream: Upstream) -> MirroredRepository:
     """Find the mirrors of a feed that is a list of them; any other feed is its own only one.
 
     Raises:
@@ -62,7 +62,7 @@ async def source(upstream: Upstream) -> Source:
     """
     url = upstream.feed if "?" in upstream.feed else upstream.feed.rstrip("/")
     if "?" not in url and not _LIST.search(urlsplit(url).path):
-        return Source(urls=(upstream.feed,))
+        return MirroredRepository(urls=(upstream.feed,))
     document = await upstream.fetch(url, most=_MOST_BYTES)
     if document is None:
         raise BadFeed("The list of mirrors was answered with nothing.")
@@ -70,7 +70,7 @@ async def source(upstream: Upstream) -> Source:
     return await upstream.aside(lambda: parse(path))
 
 
-def parse(path: Path) -> Source:
+def parse(path: Path) -> MirroredRepository:
     """Read a mirrorlist (a URL on each line) or a metalink.
 
     Raises:
@@ -82,15 +82,17 @@ def parse(path: Path) -> Source:
     else:
         lines = (line.strip() for line in content.decode(errors="replace").splitlines())
         urls = [line for line in lines if line and not line.startswith("#")]
-        found = Source(urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls]))
+        found = MirroredRepository(
+            urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls])
+        )
     if not found.urls:
         raise BadFeed("The list of mirrors is refused: it names none that is reached by http or https.")
-    return Source(urls=found.urls[:MOST_MIRRORS], checksum=found.checksum)
+    return MirroredRepository(urls=found.urls[:MOST_MIRRORS], checksum=found.checksum)
 
 
 async def fetch(
     upstream: Upstream,
-    where: Source,
+    where: MirroredRepository,
     path: str,
     *,
     most: int,
@@ -157,12 +159,12 @@ def _resolved(folder: str, href: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, "/".join(segments), query if mark else parts.query, ""))
 
 
-def _metalink(path: Path) -> Source:
+def _metalink(path: Path) -> MirroredRepository:
     """The main `repomd.xml` of a metalink; those of yesterday, which it names too, are not taken."""
     for files in elements.children(path, "metalink", "The metalink"):
         for file in files.iter():
             if elements.local(file.tag) == "file" and file.get("name") == "repomd.xml":
-                return Source(urls=_urls(file), checksum=_checksum(file))
+                return MirroredRepository(urls=_urls(file), checksum=_checksum(file))
     raise BadFeed("The metalink is refused: it names no repomd.xml.")
 
 

@@ -23,9 +23,9 @@ from pulpit.content.rpm import (
     updateinfo,
 )
 from pulpit.content.rpm.lists import ROOTS, PackageList
-from pulpit.content.rpm.mirrors import Found, Source
+from pulpit.content.rpm.mirrors import Found, MirroredRepository
 from pulpit.content.rpm.packages import Lists
-from pulpit.content.rpm.repomd import Record
+from pulpit.content.rpm.repomd import RepomdRecord
 from pulpit.errors import WorkFailed
 
 T = TypeVar("T")
@@ -48,9 +48,9 @@ class _Accessory:
 class _Upstream:
     """All of one state of an upstream: its lists, opened."""
 
-    where: Source
+    where: MirroredRepository
     repomd: Found
-    records: Mapping[str, Record]
+    records: Mapping[str, RepomdRecord]
     lists: Lists
     accessories: Mapping[str, Path]
     tree: WantedUnit | None
@@ -95,7 +95,7 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
     return await upstream.aside(lambda: _catalogue(upstream, config, state))
 
 
-async def _check_signature(upstream: Upstream, where: Source, found: Found, public_keys: str) -> None:
+async def _check_signature(upstream: Upstream, where: MirroredRepository, found: Found, public_keys: str) -> None:
     signature = await mirrors.fetch(upstream, where.only(found.url), f"{repomd.NAME}.asc", most=_MOST_SIGNATURE)
     if signature is None:
         raise BadFeed("repomd.xml.asc was answered with nothing.")
@@ -108,12 +108,12 @@ async def _check_signature(upstream: Upstream, where: Source, found: Found, publ
         raise BadFeed("repomd.xml is refused: none of the keys of gpgkey signed it.")
 
 
-def _record(records: Mapping[str, Record], kind: str) -> Record | None:
+def _record(records: Mapping[str, RepomdRecord], kind: str) -> RepomdRecord | None:
     return records.get(kind) or records.get(f"{kind}_gz") or records.get(f"{kind}_xz")
 
 
 async def _package_list(
-    upstream: Upstream, where: Source, records: Mapping[str, Record], kind: str
+    upstream: Upstream, where: MirroredRepository, records: Mapping[str, RepomdRecord], kind: str
 ) -> PackageList | None:
     record = _record(records, kind)
     if record is None:
@@ -130,7 +130,7 @@ async def _or_refused(wanted: Awaitable[T], type_ids: Collection[str]) -> T:
         raise BadFeed(f"{error} {repomd.way_past(type_ids)}") from None
 
 
-async def _opened(upstream: Upstream, where: Source, record: Record) -> Path:
+async def _opened(upstream: Upstream, where: MirroredRepository, record: RepomdRecord) -> Path:
     """Fetch a list and open it."""
     name, most = f"The list {record.type}", upstream.limits.manifest_bytes
     if record.size is not None and record.size > most:
@@ -267,7 +267,7 @@ _ACCESSORIES: Final[Mapping[str, _Accessory]] = {
 _OWN: Final = frozenset({*ROOTS, *_ACCESSORIES})
 
 
-def _file_unit(record: Record, where: Source) -> WantedUnit:
+def _file_unit(record: RepomdRecord, where: MirroredRepository) -> WantedUnit:
     name = record.path.partition("?")[0].rpartition("/")[2]
     file = WantedFile(
         relative_path=record.type if not name or paths.flaw(name) else name,

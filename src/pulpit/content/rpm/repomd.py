@@ -47,7 +47,7 @@ _MOST_DIGITS: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class RepomdRecord:
     """One list."""
 
     type: str
@@ -71,13 +71,13 @@ class Written:
     open_size: int | None = None
 
 
-def parse(path: Path) -> dict[str, Record]:
+def parse(path: Path) -> dict[str, RepomdRecord]:
     """The lists by type; of two with one type the first counts.
 
     Raises:
         BadFeed: it cannot be used.
     """
-    records: dict[str, Record] = {}
+    records: dict[str, RepomdRecord] = {}
     for element in elements.children(path, "repomd", "repomd.xml"):
         if elements.local(element.tag) == "data":
             record = _record(element)
@@ -149,7 +149,7 @@ def _data(record: Written, timestamp: int) -> str:
     )
 
 
-def _record(data: Element) -> Record:
+def _record(data: Element) -> RepomdRecord:
     kind = data.get("type") or ""
     subject = f"The list {shown(kind)!r} of repomd.xml"
     if not _SAFE_TYPE.match(kind):
@@ -167,7 +167,7 @@ def _record(data: Element) -> Record:
     size = (stated_size.text or "").strip() if stated_size is not None else ""
     if size and not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
         raise BadFeed(f"{subject} is refused: its size is no number.")
-    return Record(
+    return RepomdRecord(
         type=kind,
         path=href,
         base=base,

@@ -13,7 +13,7 @@ from pulpit.content.limits import MIB, Limits
 from pulpit.content.port import BadFeed, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
 from pulpit.content.rpm import mirrors, repomd
 from pulpit.content.rpm.elements import text_of, text_unit
-from pulpit.content.rpm.mirrors import Source
+from pulpit.content.rpm.mirrors import MirroredRepository
 from pulpit.text import shown
 
 DISTRIBUTION: Final = "distribution"
@@ -34,7 +34,7 @@ _NAMED: Final = {
 """Where each word stands, in files of the old form first, whose sections the new form has too."""
 
 
-async def read(upstream: Upstream, where: Source) -> WantedUnit | None:
+async def read(upstream: Upstream, where: MirroredRepository) -> WantedUnit | None:
     """The tree of a repository, if it has one.
 
     Raises:

@@ -42,7 +42,7 @@ from pulpit.delivery.notifiers.port import (
 )
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
-from pulpit.settings import Email as EmailSettings
+from pulpit.settings import EmailSettings
 from pulpit.text import one_line, system_reason
 
 MOST_SESSIONS: Final = 8

@@ -18,7 +18,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.net.tls import client_context
-from pulpit.settings import Email
+from pulpit.settings import EmailSettings
 
 GOODBYE_TIMEOUT: Final = 2.0
 PERMANENT: Final = 500
@@ -51,7 +51,7 @@ class Reply:
 class MailServer:
     """Where messages are handed over, and as whom."""
 
-    settings: Email
+    settings: EmailSettings
     sender: Address
     password: str
     trust: ssl.SSLContext | None
@@ -63,7 +63,7 @@ class MailServer:
         return f"The mail server {self.settings.host}:{self.settings.port}"
 
 
-def mail_server(settings: Email) -> MailServer:
+def mail_server(settings: EmailSettings) -> MailServer:
     """Check the configuration, and read the files that it names.
 
     Raises:
@@ -147,7 +147,7 @@ class MailSession:
         return smtp
 
 
-def _password(settings: Email) -> str:
+def _password(settings: EmailSettings) -> str:
     if not settings.password_file:
         return settings.password
     if settings.password:
@@ -155,7 +155,7 @@ def _password(settings: Email) -> str:
     return first_line(read_secret(Path(settings.password_file), "[email] password_file"))
 
 
-def _trust(settings: Email) -> ssl.SSLContext | None:
+def _trust(settings: EmailSettings) -> ssl.SSLContext | None:
     if settings.tls == "none":
         return None
     try:
