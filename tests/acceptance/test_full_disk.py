@@ -145,7 +145,7 @@ def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is
         ballast.fill()
         said = len(server.said)
         server.start()
-        assert any("no work until there is room" in line for line in server.said[said:])
+        until(lambda: any("no work until there is room" in line for line in server.said[said:]), what="the warning")
         assert not any("Traceback" in line for line in server.said[said:])
         status, answer = fire(server, 1)
         assert (status, "full" in json.dumps(answer)) == (507, True)
