@@ -48,7 +48,10 @@ def server_and_broker(
             server.listen(EXCHANGE)
             yield server, server.amqp_url
     else:
-        with rabbitmq(folder) as node, pulpit(folder / "data", f"[messaging]\nurl: {node.url}\n") as server:
+        with (
+            rabbitmq(folder / "rabbitmq") as node,
+            pulpit(folder / "data", f"[messaging]\nurl: {node.url}\n") as server,
+        ):
             server.listen(EXCHANGE)
             yield server, node.url
 
