@@ -111,7 +111,9 @@ def test_an_unknown_repository_has_no_units(api: Api) -> None:
 
 
 def test_copy_and_remove_queue_the_units_that_were_chosen(api: Api, zoo: str) -> None:
-    api.client.post(f"{V2}/repositories/", json={"id": "copy"})
+    api.client.post(
+        f"{V2}/repositories/", json={"id": "copy", "importer_type_id": "yum_importer", "importer_config": {}}
+    )
     criteria = {"type_ids": ["rpm"], "filters": {"unit": {"name": {"$in": ["ant", "cat"]}}}}
     chosen = [one["unit_id"] for one in found(api, zoo, **criteria)]
     orders = (
