@@ -56,6 +56,8 @@ class Repository:
     last_unit_added: datetime | None
     last_unit_removed: datetime | None
     created_at: datetime
+    last_publication: int
+    """The number of its newest publication, there or not; 0 before the first."""
 
 
 def add(

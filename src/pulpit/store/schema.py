@@ -172,6 +172,7 @@ repositories = Table(
     Column("last_unit_added", Time),
     Column("last_unit_removed", Time),
     Column("created_at", Time, nullable=False),
+    Column("last_publication", Integer, nullable=False, server_default=text("0")),
 )
 
 repository_groups = Table(
@@ -216,6 +217,44 @@ distributors = Table(
     Column("scratchpad", Json),
     Column("last_publish", Time),
     Column("last_updated", Time, nullable=False),
+)
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("repo_id", String(255), ForeignKey("repositories.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("distributor_id", String(255), nullable=False),
+    Column("distributor_object_id", String(24), nullable=False, index=True),
+    Column("created_at", Time, nullable=False),
+    Column("inventory", String(64), nullable=False),
+    Column("content", String(64), nullable=False),
+    Column("file_count", Integer, nullable=False),
+    Column("byte_count", BigInteger, nullable=False),
+    Column("unit_counts", Json, nullable=False),
+    Column("made_of", Json),
+    Column("pinned", Boolean, nullable=False, server_default=text("false")),
+    Index("uq_publications_repo_id_number", "repo_id", "number", unique=True),
+)
+
+places = Table(
+    "places",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("publication_id", String(24), ForeignKey("publications.id"), nullable=False, index=True),
+    Column("distributor_object_id", String(24), nullable=False, index=True),
+    Column("shown_at", Time, nullable=False),
+    Column("promoted", Boolean, nullable=False, server_default=text("false")),
+    Column("only_promoted", Boolean, nullable=False, server_default=text("false")),
+)
+
+former_publications = Table(
+    "former_publications",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("publication_id", String(24), ForeignKey("publications.id", ondelete="CASCADE"), primary_key=True),
+    Column("hidden_at", Time, nullable=False),
 )
 
 artifacts = Table(

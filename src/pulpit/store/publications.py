@@ -1,0 +1,289 @@
+"""Publications and the places where readers find them.
+
+A publication is a row and an inventory, a file of the storage that says which path is which file. A place, such as
+`repos/zoo`, shows one publication. What it showed before is written down with the time, so that readers who have begun
+can end, and so that there is a way back.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
+
+from pulpit.errors import MissingResource, WorkFailed
+from pulpit.ids import object_id
+from pulpit.store.database import Transaction
+from pulpit.store.schema import artifacts, former_publications, places, publications, repositories
+from pulpit.store.units import StoredFile, kept
+from pulpit.text import shown
+
+_PORTION: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """What a repository was published as at one moment; its number is its own in the repository for ever."""
+
+    id: str
+    repo_id: str
+    number: int
+    distributor_id: str
+    distributor_object_id: str
+    created_at: datetime
+    inventory: str
+    """SHA-256 of the file that says what is at which path."""
+    content: str
+    """SHA-256 of the file that says which units the repository held."""
+    file_count: int
+    byte_count: int
+    unit_counts: dict[str, int]
+    made_of: dict[str, Any] | None
+    """What it depends on; if this is still the same, another one would be no other. `None` if it must be made anew."""
+    pinned: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where readers find a publication: a path beneath `/pulp/`, such as `repos/zoo`."""
+
+    path: str
+    publication_id: str
+    distributor_object_id: str
+    """Whose configuration says who may read here."""
+    shown_at: datetime
+    promoted: bool
+    """Whether it shows what was promoted to it, and not what its distributor published last."""
+    only_promoted: bool
+    """Whether only a promotion may change what it shows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A place, as whoever serves it must know it."""
+
+    path: str
+    distributor_object_id: str
+    inventory: str
+    since: datetime
+
+
+def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: datetime, **columns: Any) -> Publication:
+    """Make a publication and give it the repository's next number; `units.lock_artifacts` first.
+
+    Args:
+        tx: the transaction that also shows it.
+        repo_id: the repository.
+        files: those that it needs and that may not be recorded yet; they are in the storage.
+        now: the time of it.
+        columns: the other fields of `Publication`.
+
+    Raises:
+        MissingResource: the repository is gone.
+    """
+    record(tx, files, now=now)
+    counted = update(repositories).where(repositories.c.id == repo_id)
+    counted = counted.values(last_publication=repositories.c.last_publication + 1)
+    number = tx.connection.execute(counted.returning(repositories.c.last_publication)).scalar()
+    if number is None:
+        raise MissingResource(repository=repo_id)
+    row = {"id": object_id(), "repo_id": repo_id, "number": number, "created_at": now, "pinned": False, **columns}
+    tx.connection.execute(insert(publications).values(**row))
+    return Publication(**row)
+
+
+def record(tx: Transaction, files: Sequence[StoredFile], *, now: datetime) -> None:
+    """Let files of the storage count, where they do not yet; `units.lock_artifacts` first."""
+    sizes = {file.sha256: file.size for file in files}
+    for portion in _portions(list(sizes)):
+        new = set(portion) - kept(tx.connection, portion).keys()
+        rows = [{"sha256": sha256, "size": sizes[sha256], "created_at": now} for sha256 in new]
+        if rows:
+            tx.connection.execute(insert(artifacts), rows)
+
+
+def show(
+    tx: Transaction, path: str, publication: Publication, *, promoted: bool = False, now: datetime
+) -> Publication | None:
+    """Let a place show a publication from now on, and return the one that it showed before.
+
+    Raises:
+        WorkFailed: the place, or one above or beneath it, is another distributor's.
+    """
+    _refuse_taken(tx.connection, path, publication.distributor_object_id)
+    before = at(tx.connection, path)
+    values = {
+        "publication_id": publication.id,
+        "distributor_object_id": publication.distributor_object_id,
+        "shown_at": now,
+        "promoted": promoted,
+    }
+    if before is None:
+        tx.connection.execute(insert(places).values(path=path, **values))
+        return None
+    tx.connection.execute(update(places).where(places.c.path == path).values(**values))
+    if before.id != publication.id:
+        _note_former(tx, path, before.id, now)
+        this = (former_publications.c.path == path) & (former_publications.c.publication_id == publication.id)
+        tx.connection.execute(delete(former_publications).where(this))
+    return before
+
+
+def hide(tx: Transaction, path: str) -> None:
+    """Let a place show nothing, and forget what it showed."""
+    tx.connection.execute(delete(places).where(places.c.path == path))
+    tx.connection.execute(delete(former_publications).where(former_publications.c.path == path))
+
+
+def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> None:
+    """Forget what a place showed before its last publications, and remove those that nothing needs any more.
+
+    Args:
+        tx: a transaction that writes.
+        path: the place.
+        keep: how many publications of the place stay, the one that it shows included.
+        hidden_before: those that went later stay all the same: somebody may still read them.
+    """
+    columns = former_publications.c
+    former = select(columns.publication_id, columns.hidden_at).where(columns.path == path)
+    rows = tx.connection.execute(former.order_by(columns.hidden_at.desc(), columns.publication_id.desc())).all()
+    over = [row.publication_id for row in rows[max(keep - 1, 0) :] if row.hidden_at < hidden_before]
+    for ids in _portions(over):
+        tx.connection.execute(
+            delete(former_publications).where((columns.path == path) & columns.publication_id.in_(ids))
+        )
+        remove_unneeded(tx, publications.c.id.in_(ids))
+
+
+def remove_unneeded(tx: Transaction, which: ColumnElement[bool]) -> int:
+    """Remove those of the publications that no place shows or showed and nobody has pinned; returns how many."""
+    shown_now = select(places.c.publication_id).where(places.c.publication_id == publications.c.id).exists()
+    shown_before = select(former_publications.c.path).where(former_publications.c.publication_id == publications.c.id)
+    unneeded = which & ~publications.c.pinned & ~shown_now & ~shown_before.exists()
+    return tx.connection.execute(delete(publications).where(unneeded)).rowcount
+
+
+def remove_of_distributor(tx: Transaction, distributor_object_id: str) -> None:
+    """Remove every publication of a distributor, and every place that shows one."""
+    its = select(publications.c.id).where(publications.c.distributor_object_id == distributor_object_id)
+    of_its = or_(places.c.distributor_object_id == distributor_object_id, places.c.publication_id.in_(its))
+    for path in tx.connection.execute(select(places.c.path).where(of_its)).scalars().all():
+        hide(tx, path)
+    tx.connection.execute(delete(former_publications).where(former_publications.c.publication_id.in_(its)))
+    tx.connection.execute(delete(publications).where(publications.c.id.in_(its)))
+
+
+def mark_outdated(tx: Transaction, distributor_object_id: str) -> None:
+    """Let the next publish make another publication though nothing has changed; what is shown stays until then."""
+    its = publications.c.distributor_object_id == distributor_object_id
+    tx.connection.execute(update(publications).where(its).values(made_of=None))
+
+
+def get(connection: Connection, repo_id: str, number: int) -> Publication:
+    """One publication of a repository.
+
+    Raises:
+        MissingResource: the repository or the publication is absent.
+    """
+    wanted = select(publications).where((publications.c.repo_id == repo_id) & (publications.c.number == number))
+    row = connection.execute(wanted).mappings().one_or_none()
+    if row is None:
+        known = connection.execute(select(repositories.c.id).where(repositories.c.id == repo_id)).scalar()
+        raise MissingResource(**({"publication": str(number)} if known else {"repository": repo_id}))
+    return _publication(row)
+
+
+def at(connection: Connection, path: str) -> Publication | None:
+    """The publication that a place shows."""
+    joined = select(publications).join(places, places.c.publication_id == publications.c.id)
+    row = connection.execute(joined.where(places.c.path == path)).mappings().one_or_none()
+    return _publication(row) if row else None
+
+
+def former(connection: Connection, path: str, *, since: datetime | None = None) -> list[Publication]:
+    """What a place showed before, the latest first, or only what it still showed after a moment."""
+    columns = former_publications.c
+    joined = select(publications).join(former_publications, columns.publication_id == publications.c.id)
+    joined = joined.where(columns.path == path).order_by(columns.hidden_at.desc(), publications.c.number.desc())
+    if since is not None:
+        joined = joined.where(columns.hidden_at > since)
+    return [_publication(row) for row in connection.execute(joined).mappings()]
+
+
+def of_repository(connection: Connection, repo_id: str) -> list[Publication]:
+    """The publications of a repository, the newest first."""
+    wanted = select(publications).where(publications.c.repo_id == repo_id).order_by(publications.c.number.desc())
+    return [_publication(row) for row in connection.execute(wanted).mappings()]
+
+
+def every(connection: Connection) -> list[Publication]:
+    """All publications, by repository and number."""
+    wanted = select(publications).order_by(publications.c.repo_id, publications.c.number)
+    return [_publication(row) for row in connection.execute(wanted).mappings()]
+
+
+def places_of(connection: Connection, distributor_object_id: str) -> list[Place]:
+    """The places that show what a distributor published, by path."""
+    wanted = select(places).where(places.c.distributor_object_id == distributor_object_id).order_by(places.c.path)
+    return [Place(**row) for row in connection.execute(wanted).mappings()]
+
+
+def place(connection: Connection, path: str) -> Place | None:
+    """One place."""
+    row = connection.execute(select(places).where(places.c.path == path)).mappings().one_or_none()
+    return Place(**row) if row else None
+
+
+def every_place(connection: Connection) -> list[Place]:
+    """All places, by path."""
+    return [Place(**row) for row in connection.execute(select(places).order_by(places.c.path)).mappings()]
+
+
+def shown_at(connection: Connection, paths: Collection[str]) -> Shown | None:
+    """The place among these paths, of which one at most is a place: none stands above another."""
+    row = connection.execute(_shown().where(places.c.path.in_(paths))).mappings().first()
+    return Shown(**row) if row else None
+
+
+def beneath(connection: Connection, folder: str) -> list[Shown]:
+    """The places beneath a folder (`repos/some`), by path."""
+    inside = (places.c.path > f"{folder}/") & (places.c.path < f"{folder}0")  # "0" comes right after "/"
+    return [Shown(**row) for row in connection.execute(_shown().where(inside).order_by(places.c.path)).mappings()]
+
+
+def _shown() -> Any:
+    columns = places.c
+    wanted = select(
+        columns.path, columns.distributor_object_id, publications.c.inventory, columns.shown_at.label("since")
+    )
+    return wanted.join(publications, publications.c.id == columns.publication_id)
+
+
+def _refuse_taken(connection: Connection, path: str, distributor_object_id: str) -> None:
+    others = places.c.distributor_object_id != distributor_object_id
+    parts = path.split("/")
+    above = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    named = (
+        connection.execute(select(places.c.path).where(others & places.c.path.in_([path, *above]))).scalars().first()
+    )
+    if named is not None:
+        where = "" if named == path else f", above {shown(path)!r}"
+        raise WorkFailed(f"Another repository is published at {shown(named)!r}{where}.")
+    if any(other.distributor_object_id != distributor_object_id for other in beneath(connection, path)):
+        raise WorkFailed(f"Another repository is published beneath {shown(path)!r}.")
+
+
+def _note_former(tx: Transaction, path: str, publication_id: str, now: datetime) -> None:
+    this = (former_publications.c.path == path) & (former_publications.c.publication_id == publication_id)
+    tx.connection.execute(delete(former_publications).where(this))
+    tx.connection.execute(insert(former_publications).values(path=path, publication_id=publication_id, hidden_at=now))
+
+
+def _publication(row: RowMapping | Mapping[str, Any]) -> Publication:
+    return Publication(**row)
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(ids), _PORTION):
+        yield ids[first : first + _PORTION]
