@@ -102,7 +102,7 @@ def test_a_broker_killed_while_events_are_fired_delays_and_loses_nothing(tmp_pat
             server.ended(server.sync("files"))
         until(lambda: _last_error(server, listener_id) is not None, what="the listener to say that its broker is gone")
         broker.start()
-        subscriber.wait_for(16, seconds=60)
+        subscriber.wait_for(16)
         assert subscriber.subjects == FOUR * 4
         until(lambda: _last_error(server, listener_id) is None, what="the listener to be well again")
 

@@ -30,7 +30,7 @@ class House:
         return {name: self._get(name) for name in ("PULP_MANIFEST", "good.iso")}
 
     def _get(self, name: str) -> bytes:
-        with urllib.request.urlopen(f"{self.server.url}/pulp/isos/files/{name}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.server.url}/pulp/isos/files/{name}", timeout=60) as answer:
             content: bytes = answer.read()
             return content
 

@@ -83,7 +83,7 @@ def test_a_full_disk_refuses_clearly_loses_nothing_and_heals_by_itself(small_dis
         upstream.misbehave("held.iso", gate(b"held", opened, arrived))
         server.create_iso("files", upstream.url)
         task_id = server.sync("files")
-        assert arrived.wait(20)
+        assert arrived.wait(60)
         subscriber.wait_for(1)
         ballast.fill()
         for step in range(2000):
@@ -104,7 +104,7 @@ def test_a_full_disk_refuses_clearly_loses_nothing_and_heals_by_itself(small_dis
         status, answer = fire(server, 5000)
         assert status == 201, answer
         accepted.append(5000)
-        until(lambda: 5000 in _steps(subscriber.arrived), what="the event after the full disk", seconds=60)
+        until(lambda: 5000 in _steps(subscriber.arrived), what="the event after the full disk")
         assert _steps(subscriber.arrived) == accepted
         assert subscriber.numbers == sorted(subscriber.numbers)
         finishes = [one for one in subscriber.arrived if one.subject.endswith("sync.finish")]
@@ -134,7 +134,7 @@ def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is
         upstream.misbehave("held.iso", gate(b"held", opened, arrived))
         server.create_iso("files", upstream.url)
         task_id = server.sync("files")
-        assert arrived.wait(20)
+        assert arrived.wait(60)
         server.kill()
         opened.set()
         if gone:
@@ -150,7 +150,7 @@ def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is
         status, answer = fire(server, 1)
         assert (status, "full" in json.dumps(answer)) == (507, True)
         ballast.drop()
-        until(lambda: fire(server, 2)[0] == 201, what="an event to be accepted again", seconds=30)
+        until(lambda: fire(server, 2)[0] == 201, what="an event to be accepted again")
         report = server.ended(task_id)
         assert report["state"] == "error"
         assert server.ended(server.sync("files"))["state"] == "finished"

@@ -161,7 +161,7 @@ def _all_end(server: Server) -> None:
     def done() -> bool:
         return all(task["state"] in ENDED for task in server.call("GET", "/pulp/api/v2/tasks/"))
 
-    until(done, what="every task to end", seconds=60)
+    until(done, what="every task to end")
 
 
 def _synced(server: Server, feeds: list[Feed]) -> None:

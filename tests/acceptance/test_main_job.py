@@ -60,7 +60,7 @@ def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Serve
     headers = finish.properties.headers
     assert headers["pulpit-repo-number"] == 2
     assert headers["qpid.subject"] == FOUR[1]
-    with urllib.request.urlopen(f"{server.url}/pulp/isos/files/a.iso", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.url}/pulp/isos/files/a.iso", timeout=60) as answer:
         assert answer.read() == b"a" * 4096
 
 

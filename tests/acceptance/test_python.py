@@ -100,14 +100,14 @@ def test_our_own_command_manages_it_from_beginning_to_end(server: Server, folder
     assert "own_bear-3.0-py3-none-any.whl" in admin(server, "python", "repo", "packages", *repo, "--name", "own-bear")
     request = urllib.request.Request(f"{server.url}/pulp/python/web/mine/own/simple/own-bear/")
     request.add_header("Accept", python.JSON)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         page = json.load(answer)
     assert page["versions"] == ["3.0"]
     assert all("upload-time" in file for file in page["files"])
     assert "has no feed to sync from" in admin(server, "python", "repo", "sync", "run", *repo, code=1)
     admin(server, "python", "repo", "delete", *repo)
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def start_held_sync(server: Server, upstream: Upstream) -> tuple[str, Held]:
     held = Held(upstream)
     server.create_iso("files", upstream.url)
     task_id = server.sync("files")
-    assert held.arrived.wait(20)
+    assert held.arrived.wait(60)
     return task_id, held
 
 
@@ -56,7 +56,7 @@ def test_a_broker_killed_during_a_sync_delays_and_loses_nothing(tmp_path: Path, 
         assert "cannot be used" in (_last_error(server, listener_id) or "")
         broker.start()
         expected = 2 + 2 + 5 * 4
-        subscriber.wait_for(expected, seconds=60)
+        subscriber.wait_for(expected)
         assert subscriber.repo_numbers == list(range(1, expected + 1))
         until(lambda: _last_error(server, listener_id) is None, what="the listener to be well again")
 

@@ -65,7 +65,7 @@ def test_listeners_are_shared_and_taken_over(tmp_path: Path, conf: tuple[str, st
             for number in range(10, 20):
                 fire(two, number)
             for subscriber in (a, b, c, d):
-                subscriber.wait_for(20, seconds=60)
+                subscriber.wait_for(20)
                 assert [arrived.body["payload"]["n"] for arrived in subscriber.arrived] == list(range(20))
                 assert subscriber.numbers == sorted(subscriber.numbers)
             assert list(owners(database).values()) == [4]

@@ -31,7 +31,7 @@ def test_messages_expire_by_the_queues_ttl(port: int) -> None:
         queue = wire.queue(arguments={"x-message-ttl": 1000})
         wire.publish(b"x", queue)
         until(lambda: wire.ready(queue) == 1)
-        until(lambda: wire.ready(queue) == 0, seconds=5)
+        until(lambda: wire.ready(queue) == 0)
 
 
 def test_messages_expire_by_their_own_ttl(port: int) -> None:
@@ -48,7 +48,7 @@ def test_the_shorter_ttl_counts(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue(arguments={"x-message-ttl": 100})
         wire.publish(b"x", queue, expiration="60000")
-        until(lambda: wire.ready(queue) == 0, seconds=5)
+        until(lambda: wire.ready(queue) == 0)
 
 
 def test_a_ttl_of_zero_is_now_or_never(port: int) -> None:

@@ -278,7 +278,7 @@ def test_an_unused_queue_expires(port: int) -> None:
     with Wire(port) as wire:
         wire.declare(name, exclusive=False, arguments={"x-expires": 300})
         with refused(404):
-            until(lambda: (wire.silent(0.5), wire.declare(name, passive=True))[1] is None, seconds=5)
+            until(lambda: (wire.silent(0.5), wire.declare(name, passive=True))[1] is None)
 
 
 def test_a_consumed_queue_does_not_expire(port: int) -> None:

@@ -26,7 +26,11 @@ def backlog(wire: Wire, count: int, size: int = 1) -> list[str]:
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_queues_take_turns_under_a_global_prefetch(port: int, limit: int) -> None:
-    """E3: the queue behind the one that was served last begins."""
+    """E3: the queue behind the one that was served last begins.
+
+    RabbitMQ's queues are processes, and its scheduler decides who is first when a place becomes free; on a busy
+    machine it gave one of them 19 of 99. Without turns a queue gets none or one.
+    """
     with Wire(port) as wire:
         queues = backlog(wire, 100)
         wire.call(commands.Basic.Qos(0, limit, True), answer=commands.Basic.QosOk)
@@ -38,7 +42,7 @@ def test_queues_take_turns_under_a_global_prefetch(port: int, limit: int) -> Non
             seen[content.method.consumer_tag] += 1
             if number >= limit - 1:
                 wire.send(commands.Basic.Ack(content.method.delivery_tag - limit + 1))
-        assert min(seen[queue] for queue in queues) >= 20, seen
+        assert min(seen[queue] for queue in queues) >= 5, seen
 
 
 @pytest.mark.parametrize("channels", [1, 3])

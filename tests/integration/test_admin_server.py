@@ -129,9 +129,9 @@ def test_ctrl_c_leaves_the_sync_running_and_cancel_ends_it(admin: Admin, feed: U
     admin.run("iso", "repo", "create", "--repo-id", repo_id, "--feed", feed.url)
     sync = ["iso", "repo", "sync", "run", "--repo-id", repo_id]
     with admin.begin(*sync) as follower:
-        assert arrived.wait(20)
+        assert arrived.wait(60)
         follower.send_signal(signal.SIGINT)
-        _, told = follower.communicate(timeout=20)
+        _, told = follower.communicate(timeout=60)
     assert follower.returncode == 0
     assert "goes on at the server" in told
     [running] = admin.json("tasks", "list")
@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_the_sync_running_and_cancel_ends_it(admin: Admin, feed: U
         assert second.stdout
         assert "under way already" in second.stdout.readline()
         admin.run("tasks", "cancel", "--task-id", running["task_id"])
-        _, told = second.communicate(timeout=30)
+        _, told = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "was cancelled" in told
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,7 @@ from pulpit.api.protocol import CertifiedHttp
 from pulpit.api.services import Services
 from pulpit.store import users
 from support.api import V2, basic, services
-
-DEADLINE_S = 10
+from support.waiting import PATIENCE, until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Server:
         context = ssl.create_default_context(cafile=str(self.folder / "server-ca.pem"))
         if certificate is not None:
             context.load_cert_chain(certificate)
-        connection = http.client.HTTPSConnection("localhost", self.port, timeout=DEADLINE_S, context=context)
+        connection = http.client.HTTPSConnection("localhost", self.port, timeout=PATIENCE, context=context)
         with contextlib.closing(connection):
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
@@ -79,14 +77,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
             yield Server(port=_port(running), services=provided, folder=tmp_path)
         finally:
             running.should_exit = True
-            thread.join(DEADLINE_S)
+            thread.join(PATIENCE)
 
 
 def _port(running: uvicorn.Server) -> int:
-    deadline = time.monotonic() + DEADLINE_S
-    while not running.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: running.started, what="the server")
     port: int = running.servers[0].sockets[0].getsockname()[1]
     return port
 

@@ -5,9 +5,9 @@ import contextlib
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -15,8 +15,7 @@ import uvicorn
 
 from pulpit.api.app import create_app
 from support.api import V2, basic, services
-
-DEADLINE_S = 10
+from support.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -30,14 +29,11 @@ def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
             yield "127.0.0.1", _port(server)
         finally:
             server.should_exit = True
-            thread.join(DEADLINE_S)
+            thread.join(PATIENCE)
 
 
 def _port(server: uvicorn.Server) -> int:
-    deadline = time.monotonic() + DEADLINE_S
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: server.started, what="the server")
     port: int = server.servers[0].sockets[0].getsockname()[1]
     return port
 
@@ -46,7 +42,7 @@ def ask(
     address: tuple[str, int], method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     plain = {"Accept": "application/json", "Content-Type": "application/json", "Accept-Encoding": "identity"}
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
         connection.request(method, path, body, plain | basic("admin") | headers)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
@@ -73,7 +69,7 @@ def test_a_post_without_a_body_works(address: tuple[str, int]) -> None:
 
 
 def test_a_stranger_is_refused_before_the_body_is_read(address: tuple[str, int]) -> None:
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
         connection.putrequest("POST", f"{V2}/events/")
         connection.putheader("Content-Length", str(10**12))
         connection.endheaders()
@@ -83,7 +79,7 @@ def test_a_stranger_is_refused_before_the_body_is_read(address: tuple[str, int])
 
 
 def test_a_body_without_end_is_cut_off(address: tuple[str, int]) -> None:
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=DEADLINE_S)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=PATIENCE)) as connection:
         connection.putrequest("POST", f"{V2}/events/")
         connection.putheader("Content-Length", str(10**12))
         for name, value in basic("admin").items():
@@ -105,7 +101,7 @@ def test_an_encoded_slash_does_not_smuggle_anybody_past_the_gate(address: tuple[
 
 def test_many_requests_with_one_password_are_quick(address: tuple[str, int]) -> None:
     ask(address, "GET", f"{V2}/events/")
-    began = time.monotonic()
+    began = process_time()
     for _ in range(50):
         assert ask(address, "GET", f"{V2}/events/")[0] == 200
-    assert time.monotonic() - began < 2
+    assert process_time() - began < 2, "the password was hashed for every request"

@@ -65,9 +65,8 @@ def test_one_that_floods_leaves_the_loop_to_others(what: Callable[[str], bytes])
         queue = other.queue(exclusive=False, arguments={"x-max-length": 10})
         with flood(broker.port, what(queue)):
             time.sleep(0.3)
-            turns = 0
-            ended = time.monotonic() + 2
-            while time.monotonic() < ended:
+            turns, ended = 0, time.process_time() + 2
+            while time.process_time() < ended:  # of this process, which floods and is flooded
                 broker.ask(lambda _: None)
                 other.ready(queue)
                 turns += 1
@@ -125,7 +124,7 @@ def test_what_a_consumer_hoards_is_not_held_twice_when_it_is_on_the_disk(tmp_pat
         queue = wire.declare("hoard", exclusive=False, durable=True).queue
         for number in range(640):
             wire.publish(number.to_bytes(4) + bytes(100_000), queue, delivery_mode=2)
-        until(lambda: wire.ready(queue) == 640, seconds=60)
+        until(lambda: wire.ready(queue) == 640)
         with Wire(broker.port, seconds=60) as hoarder:
             hoarder.consume(queue)
             tags = [hoarder.content().method.delivery_tag for _ in range(640)]
@@ -152,12 +151,12 @@ def test_a_hoarded_message_that_is_rejected_goes_whole_to_the_dead_letters(tmp_p
         queue = wire.declare("hoard", exclusive=False, durable=True, arguments=arguments).queue
         for number in range(100):
             wire.publish(number.to_bytes(4) + bytes(50_000), queue, delivery_mode=2)
-        until(lambda: wire.ready(queue) == 100, seconds=60)
+        until(lambda: wire.ready(queue) == 100)
         with Wire(broker.port, seconds=60) as hoarder:
             hoarder.consume(queue)
             tag = [hoarder.content().method.delivery_tag for _ in range(100)][-1]
             hoarder.send(commands.Basic.Nack(tag, True, False))
-            until(lambda: wire.ready("dead") == 100, seconds=60)
+            until(lambda: wire.ready("dead") == 100)
         for number in range(100):
             content = wire.get("dead")
             assert content is not None
@@ -169,7 +168,7 @@ def test_many_that_never_log_in_keep_nobody_out() -> None:
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(broker_thread(max_connections_handshaking=16, handshake_timeout=60))
         idle = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=10)) for _ in range(40)
+            stack.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=60)) for _ in range(40)
         ]
         for _ in range(3):
             stack.enter_context(Wire(broker.port)).queue()
@@ -190,11 +189,11 @@ def test_the_room_of_what_was_purged_is_given_back(tmp_path: Path) -> None:
         queue = wire.declare("q", exclusive=False, durable=True).queue
         for _ in range(800):
             wire.publish(bytes(100_000), queue, delivery_mode=2)
-        until(lambda: wire.ready(queue) == 800, seconds=60)
-        until(lambda: broker.ask(lambda each: each.state.store.unwritten_bytes) == 0, seconds=60)
+        until(lambda: wire.ready(queue) == 800)
+        until(lambda: broker.ask(lambda each: each.state.store.unwritten_bytes) == 0)
         assert files(tmp_path) > 70 * MEBIBYTE
         assert wire.call(commands.Queue.Purge(0, queue), answer=commands.Queue.PurgeOk).message_count == 800
-        until(lambda: files(tmp_path) < 40 * MEBIBYTE, seconds=30, what="the file to shrink")
+        until(lambda: files(tmp_path) < 40 * MEBIBYTE, what="the file to shrink")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_aio_pika(broker: BrokerProcess) -> None:
                 *(exchange.publish(aio_pika.Message(b"%d" % number), "repo.sync") for number in range(50))
             )
             seen = []
-            async with queue.iterator(timeout=10) as messages:
+            async with queue.iterator(timeout=60) as messages:
                 async for message in messages:
                     async with message.process():
                         seen.append(int(message.body))
@@ -83,7 +83,7 @@ def test_py_amqp(broker: BrokerProcess) -> None:
         channel.basic_publish_confirm(amqp.Message("hello", delivery_mode=2), "events", "repo.sync")
         seen: list[amqp.Message] = []
         channel.basic_consume(queue, callback=seen.append)
-        connection.drain_events(timeout=10)
+        connection.drain_events(timeout=60)
         assert [message.body for message in seen] == ["hello"]
         channel.basic_ack(seen[0].delivery_tag)
         with pytest.raises(amqp.NotFound):
@@ -104,7 +104,7 @@ def test_kombu(broker: BrokerProcess) -> None:
         with connection.Consumer([queue], callbacks=[take]):
             connection.Producer().publish({"a": 1}, exchange=exchange, routing_key="repo.sync")
             while not seen:  # it may have come while the publisher waited for its confirm
-                connection.drain_events(timeout=10)
+                connection.drain_events(timeout=60)
         assert seen == [{"a": 1}]
         with pytest.raises(amqp.NotFound):
             make.Queue("none", channel=connection.channel()).queue_declare(passive=True)
@@ -215,6 +215,6 @@ def test_garbage_and_half_frames_harm_nobody_else(broker: BrokerProcess) -> None
             b"AM",
             bytes(1000),
         ):
-            with socket.create_connection(("127.0.0.1", broker.port), timeout=10) as rude:
+            with socket.create_connection(("127.0.0.1", broker.port), timeout=60) as rude:
                 rude.sendall(data)
                 assert channel.queue_declare("", exclusive=True).method.queue

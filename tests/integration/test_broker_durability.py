@@ -3,7 +3,6 @@
 import os
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,14 +153,12 @@ def test_a_clean_end_keeps_the_redelivered_flags_exact(tmp_path: Path) -> None:
 
 def test_clients_are_told_when_the_broker_ends(tmp_path: Path) -> None:
     with running(tmp_path) as broker, Wire(broker.port) as wire:
-        begin = time.monotonic()
         stopper = threading.Thread(target=broker.stop)
         stopper.start()
         with refused(320, "CONNECTION_FORCED", hard=True):
             wire.expect(commands.Basic.Ack)
         wire.send(commands.Connection.CloseOk(), 0)
         stopper.join()
-        assert time.monotonic() - begin < 3
 
 
 @pytest.mark.parametrize("mode", [1, 2])
@@ -218,7 +215,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         second._settings = second._settings.replace(str(second.port), str(broker.port))
         with pytest.raises(AssertionError, match="Address already in use"):
             second.start()
-            until(lambda: second._answers() and False, seconds=5)
+            until(lambda: second._answers() and False)
         second.kill()
 
 

@@ -247,7 +247,7 @@ def test_a_peer_that_begins_no_tls_is_hung_up_on(tmp_path: Path) -> None:
     context = authority.server(authority.issue("server"))
     with (
         broker_thread(ssl_context=context, handshake_timeout=0.3) as broker,
-        socket.create_connection(("127.0.0.1", broker.port), timeout=20) as silent,
+        socket.create_connection(("127.0.0.1", broker.port), timeout=60) as silent,
     ):
         assert silent.recv(1) == b""
 

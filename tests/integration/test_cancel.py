@@ -59,7 +59,7 @@ def published(server: Server, repo_id: str) -> dict[str, bytes]:
     """What a reader sees: the manifest, and every file that it lists."""
 
     def read(name: str) -> bytes:
-        with urllib.request.urlopen(f"{server.url}/pulp/isos/{repo_id}/{name}", timeout=20) as answer:
+        with urllib.request.urlopen(f"{server.url}/pulp/isos/{repo_id}/{name}", timeout=60) as answer:
             return bytes(answer.read())
 
     lines = read("PULP_MANIFEST").decode().splitlines()
@@ -75,7 +75,7 @@ def test_a_waiting_task_ends_at_once_and_fires_neither_start_nor_finish(
     feed.misbehave("PULP_MANIFEST", gate(feed.files["PULP_MANIFEST"], opened, arrived))
     server.create_iso(repo_id, feed.url)
     first, second = server.sync(repo_id), server.sync(repo_id)
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     assert server.task(second)["state"] == "waiting"
     assert cancel(server, second)["state"] == "canceled"
     opened.set()

@@ -70,7 +70,7 @@ def example(name: str, server: Server, folder: Path, *, queue: str, **environmen
         yield Example(process, output)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def readers(server: Server, queue: str) -> int:

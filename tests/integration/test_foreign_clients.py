@@ -90,7 +90,7 @@ async def _bound(url: str) -> tuple[AbstractConnection, AbstractExchange, Abstra
 
 
 async def _first(queue: AbstractQueue) -> AbstractIncomingMessage:
-    async with queue.iterator(timeout=30) as messages:
+    async with queue.iterator(timeout=60) as messages:
         message = await anext(messages)
         await message.ack()
         return message
@@ -105,7 +105,7 @@ def with_kombu(url: str, subject: str, text: str) -> Generator[Came, None, None]
         with connection.Consumer([queue], on_message=came.append):
             yield None
             while not came:
-                connection.drain_events(timeout=30)
+                connection.drain_events(timeout=60)
         came[0].ack()
         yield came[0].delivery_info["routing_key"], json.dumps(came[0].payload)
         connection.Producer().publish(text, exchange=exchange, routing_key=subject, content_type="text/plain")
@@ -123,11 +123,11 @@ def with_amqp_tools(url: str, subject: str, text: str) -> Generator[Came, None, 
             queue = consumer.stderr.readline().rpartition(" ")[2].strip()
             until(lambda: readers(url, queue) > 0, what="amqp-consume")
             yield None
-            yield SUBJECT, consumer.communicate(timeout=30)[0]
+            yield SUBJECT, consumer.communicate(timeout=60)[0]
         finally:
             consumer.kill()
     command = ["amqp-publish", *where, "-e", EXCHANGE, "-r", subject, "-p", "-b", text]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def with_amqplib_of_node(url: str, subject: str, text: str) -> Generator[Came, None, None]:
@@ -155,7 +155,7 @@ def program(command: list[str]) -> Generator[Came, None, None]:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
             yield None
-            told = json.loads(process.communicate(timeout=30)[0])
+            told = json.loads(process.communicate(timeout=60)[0])
             assert process.returncode == 0
             yield told["subject"], told["body"]
         finally:

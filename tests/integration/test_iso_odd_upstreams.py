@@ -73,7 +73,7 @@ def here(tmp_path: Path) -> Iterator[tuple[Mirror, Callable[[str], str]]]:
 
 
 def curl(url: str) -> bytes:
-    return subprocess.run(["curl", "-sSf", "--path-as-is", url], capture_output=True, check=True, timeout=20).stdout
+    return subprocess.run(["curl", "-sSf", "--path-as-is", url], capture_output=True, check=True, timeout=60).stdout
 
 
 def named(chance: random.Random) -> str:

@@ -94,7 +94,7 @@ def test_a_wrong_password_is_told_and_ends_with_1(broker: RabbitMQ, tmp_path: Pa
 def test_without_the_extra_it_is_said_how_to_get_it() -> None:
     program = "import sys; sys.modules['cproton'] = None; from pulpit.cli.listen import main; main()"
     command = [sys.executable, "-c", program, "--url", "amqp+10://localhost"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("AMQP 1.0: it needs the package python-qpid-proton, which pip install ")

@@ -227,7 +227,7 @@ def test_a_closed_pipe_ends_it_quietly(broker: Broker, exchange: str) -> None:
     process.stderr.readline()
     process.stdout.close()
     fire(broker, exchange, *SUBJECTS)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
 
@@ -243,7 +243,7 @@ def test_ctrl_c_ends_it_while_nobody_takes_its_output(broker: Broker, exchange: 
         fire(broker, exchange, *["x" * 250] * (2 * room // 250))
         until(lambda: unread(process) > room - 500, what="listen.py to fill its output")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def unread(process: "subprocess.Popen[bytes]") -> int:

@@ -9,7 +9,7 @@ from support.listening import SCRIPT
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*arguments], capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environment}
+        [*arguments], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
     )
 
 

@@ -39,7 +39,7 @@ async def notifier(allow: Sequence[Network] = LOOPBACK, **config: Any) -> AsyncI
 
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await story()
 
     asyncio.run(bounded())

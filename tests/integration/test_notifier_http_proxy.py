@@ -40,7 +40,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     )
     with subprocess.Popen(["tinyproxy", "-d", "-c", str(conf)], stdout=subprocess.DEVNULL) as running:
         try:
-            until(lambda: answers(port), what="the proxy", seconds=20)
+            until(lambda: answers(port), what="the proxy")
             yield f"http://127.0.0.1:{port}", log
         finally:
             running.terminate()

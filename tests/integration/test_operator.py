@@ -132,7 +132,7 @@ def test_tail_waits_for_what_is_fired_next(operator: Operator) -> None:
         assert "following the log" in tail.stderr.readline()
         for event_type in ("tailed.a", "other.b", "tailed.c"):
             operator.pulpit("fire", event_type)
-        out, _ = tail.communicate(timeout=30)
+        out, _ = tail.communicate(timeout=60)
     assert [json.loads(line)["event_type"] for line in out.splitlines()] == ["tailed.a", "tailed.c"]
 
 

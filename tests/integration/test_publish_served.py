@@ -64,7 +64,7 @@ def served(published: PublishedFiles, **options: Any) -> Iterator[int]:
 def ask(
     port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET"
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, f"/pulp/isos{path}", headers=headers or {})
         answer = connection.getresponse()

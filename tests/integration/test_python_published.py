@@ -56,7 +56,7 @@ def index(here: PythonMirror) -> Iterator[str]:
 
 def ask(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
     host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=10)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         connection.request("GET", f"/{path}", headers=headers)
         answer = connection.getresponse()

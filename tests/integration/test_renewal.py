@@ -64,7 +64,7 @@ def server(files: Files, tmp_path: Path) -> Iterator[Server]:
 def shown(port: int, authority: Authority) -> str:
     """The first name in the certificate that stands at a port."""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
         authority.client().wrap_socket(plain, server_hostname="127.0.0.1") as tls,
     ):
         certificate: Any = tls.getpeercert()
@@ -122,7 +122,7 @@ def asked(server: Server, files: Files, method: str, path: str, body: Any = None
     request = urllib.request.Request(f"https://127.0.0.1:{server.port}{path}", method=method)
     request.add_header("Authorization", f"Basic {base64.b64encode(f'admin:{server.password}'.encode()).decode()}")
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(request, data, timeout=20, context=files.authority.client()) as answer:
+    with urllib.request.urlopen(request, data, timeout=60, context=files.authority.client()) as answer:
         return json.load(answer)
 
 
@@ -133,7 +133,7 @@ def test_old_versions_of_tls_are_not_spoken(server: Server, files: Files, versio
         with pytest.warns(DeprecationWarning, match="TLSv1"):
             context.minimum_version = context.maximum_version = version
         context.set_ciphers("ALL:@SECLEVEL=0")
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, pytest.raises(ssl.SSLError):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
@@ -159,12 +159,12 @@ def test_the_broker_alone_takes_over_what_changes_too(files: Files, tmp_path: Pa
     options = ["--config", str(conf), "--data-dir", str(tmp_path / "alone"), "--port", str(port)]
     broker = subprocess.Popen([sys.executable, "-m", "pulpit.cli", "broker", *options], stderr=subprocess.DEVNULL)
     try:
-        until(lambda: shows(port, files.authority, "one.example.com"), what="the broker", seconds=30)
+        until(lambda: shows(port, files.authority, "one.example.com"), what="the broker")
         files.certify("two.example.com")
         until(lambda: shows(port, files.authority, "two.example.com"), what="the new certificate")
     finally:
         broker.send_signal(signal.SIGTERM)
-        assert broker.wait(20) == 0
+        assert broker.wait(60) == 0
 
 
 def shows(port: int, authority: Authority, name: str) -> bool:

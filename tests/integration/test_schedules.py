@@ -58,7 +58,7 @@ def test_it_syncs_and_publishes_by_itself_before_and_after_a_restart(server: Ser
 def test_one_that_fails_too_often_is_disabled_and_the_listeners_can_know(server: Server) -> None:
     server.create_iso("broken", "http://127.0.0.1:1/")
     href = schedule(server, "broken", "PT1S", failure_threshold=2)
-    until(lambda: not server.call("GET", href)["enabled"], what="the schedule to be disabled", seconds=60)
+    until(lambda: not server.call("GET", href)["enabled"], what="the schedule to be disabled")
     assert server.call("GET", href)["consecutive_failures"] == 2
     found = server.call("GET", "/pulpit/v1/events?event_type=schedule.disabled")["events"]
     assert [event["payload"]["repo_id"] for event in found] == ["broken"]

@@ -133,7 +133,7 @@ def read(server: Server, path: str, user: tuple[str, str]) -> str:
     request = urllib.request.Request(f"{server.url}{path}")
     request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(user).encode()).decode()}")
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return str(answer.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         return str(error.read().decode("utf-8", "replace"))

@@ -159,9 +159,9 @@ def test_b7_a_server_needs_no_streams(closed: str, tmp_path: Path) -> None:
     log.touch()
     options = f"--data-dir {tmp_path / 'data'} --port 0 --broker-port 0"
     with subprocess.Popen(["/bin/sh", "-c", f"exec {PULPIT} serve {options} {closed} 2>{log}"]) as server:
-        until(lambda: "ready: " in log.read_text(), what="the server to be ready", seconds=60)
+        until(lambda: "ready: " in log.read_text(), what="the server to be ready")
         streams = [str(Path(f"/proc/{server.pid}/fd/{number}").readlink()) for number in range(2)]
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(60) == 0
     assert os.devnull in streams
     assert "Traceback" not in log.read_text()

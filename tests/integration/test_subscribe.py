@@ -408,5 +408,5 @@ def test_it_starts_with_nothing_of_the_server() -> None:
         "of_the_server = {'sqlalchemy', 'fastapi', 'uvicorn', 'aiohttp', 'alembic', 'pulpit.settings', 'click'}\n"
         "sys.exit(str(of_the_server & set(sys.modules)) if of_the_server & set(sys.modules) else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -126,7 +126,7 @@ def test_a_proxy_is_asked(here: Mirror) -> None:
 
         def forward(answering: Answering) -> None:
             asked.append(answering.headers.get("Proxy-Authorization"))
-            with urllib.request.urlopen(answering.path, timeout=5) as answer:
+            with urllib.request.urlopen(answering.path, timeout=60) as answer:
                 answering.answer(200, answer.read())
 
         for path in ("PULP_MANIFEST", "a.iso"):

@@ -149,7 +149,7 @@ def test_orphan_removal_beside_a_sync_takes_nothing_from_it(here: Mirror, upstre
     upstream.misbehave("slow", serving.gate(b"slow", opened, arrived))
 
     def remove_meanwhile() -> None:
-        arrived.wait(10)
+        arrived.wait(60)
         asyncio.run(remove_orphans(here.context))  # the sync counts on the file of a.iso
         opened.set()
 

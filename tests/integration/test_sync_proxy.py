@@ -46,7 +46,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     conf.write_text(f"{own}Timeout 60\nBasicAuth keeper s3cret\nLogLevel Connect\n")
     with subprocess.Popen(["tinyproxy", "-d", "-c", str(conf)], stdout=subprocess.DEVNULL) as running:
         try:
-            until(lambda: answers(one.port), what="the proxy", seconds=20)
+            until(lambda: answers(one.port), what="the proxy")
             yield one
         finally:
             running.terminate()

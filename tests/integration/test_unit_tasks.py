@@ -25,7 +25,7 @@ def upload(server: Server, content: bytes) -> str:
     token = base64.b64encode(f"admin:{server.password}".encode()).decode()
     url = f"{server.url}{API}/content/uploads/{upload_id}/0/"
     headers = {"Authorization": f"Basic {token}"}
-    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=20):
+    with urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=60):
         return upload_id
 
 

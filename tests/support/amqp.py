@@ -12,6 +12,8 @@ from typing import Any, Self, TypeVar
 from pamqp import body, commands, frame, header, heartbeat
 from pamqp.base import Frame
 
+from support.waiting import PATIENCE
+
 M = TypeVar("M", bound=Frame)
 HELLO = b"AMQP\x00\x00\x09\x01"
 CAPABILITIES: dict[str, Any] = {
@@ -63,7 +65,7 @@ class Wire:
         opened: bool = True,
         channel: bool = True,
         capabilities: dict[str, Any] | None = None,
-        seconds: float = 10.0,
+        seconds: float = PATIENCE,
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

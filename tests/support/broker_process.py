@@ -45,20 +45,20 @@ class BrokerProcess:
             environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
             command = [sys.executable, __file__, self._settings]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        until(self._answers, what=f"the broker; see {self.log}", seconds=30)
+        until(self._answers, what=f"the broker; see {self.log}")
 
     def kill(self) -> None:
         """`kill -9`."""
         assert self._process
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """End it as `pulpit broker` is ended."""
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(10)
+            self._process.wait(60)
 
     def _answers(self) -> bool:
         assert self._process

@@ -26,7 +26,7 @@ class BrokerThread:
     def start(self) -> None:
         """Start it and wait until it listens."""
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(60)
         if self._failure is not None:
             raise self._failure
 
@@ -34,7 +34,7 @@ class BrokerThread:
         """End it."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(20)
+        self._thread.join(60)
 
     def ask(self, question: Callable[[Broker], T]) -> T:
         """Ask on the broker's own thread."""

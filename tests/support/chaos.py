@@ -78,7 +78,7 @@ class Running:
         """`kill -9`."""
         assert self._process
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def end(self, *, seconds: float) -> int:
         """SIGTERM; answers the exit code."""
@@ -139,7 +139,7 @@ def _post(request: urllib.request.Request, *, repeats: bool) -> bool:
     while True:
         with (
             contextlib.suppress(OSError, http.client.HTTPException),
-            urllib.request.urlopen(request, timeout=10) as answer,
+            urllib.request.urlopen(request, timeout=60) as answer,
         ):
             if answer.status == 201:
                 return True

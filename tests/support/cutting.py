@@ -32,7 +32,7 @@ class Wire:
         self._server.close()
         self.cut()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         for end in self._sockets:
             end.close()
 

@@ -56,4 +56,4 @@ def hook() -> Iterator[Hook]:
             yield receiver
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)

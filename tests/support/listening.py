@@ -52,7 +52,7 @@ class Listening:
 
     def code(self) -> int:
         """Wait for its own end."""
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end, and give its exit code."""
@@ -63,7 +63,7 @@ class Listening:
         """End it in any case."""
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 @contextmanager

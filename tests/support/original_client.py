@@ -61,7 +61,7 @@ class OriginalClient:
     def ask(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
         """One request; the answer's body, which must be JSON where the client reads it."""
         content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode("ascii")
-        connection = http.client.HTTPConnection(self._address, timeout=30)
+        connection = http.client.HTTPConnection(self._address, timeout=60)
         try:
             connection.request(method, API + path, content, self._headers)
             answer = connection.getresponse()

@@ -76,11 +76,11 @@ def postgresql() -> Iterator[PostgreSQL]:
         process = subprocess.Popen(_lent(command), stdout=log, stderr=log, cwd=folder, start_new_session=True)
     running = PostgreSQL(port, password)
     try:
-        until(lambda: _answers(running), what="PostgreSQL", seconds=30)
+        until(lambda: _answers(running), what="PostgreSQL")
         yield running
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(folder, ignore_errors=True)
 
 

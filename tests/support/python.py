@@ -92,16 +92,16 @@ def _serving(module: str, *arguments: str | Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}/"
-            until(lambda: _answers(f"{url}simple/"), what=module, seconds=30)
+            until(lambda: _answers(f"{url}simple/"), what=module)
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with urllib.request.urlopen(url, timeout=60):
             return True
     except OSError:
         return False

@@ -81,7 +81,7 @@ class RabbitMQ:
 
     def until_ready(self) -> None:
         """Wait until it takes connections."""
-        until(self._answers, what=f"RabbitMQ; see {self._folder / 'out.log'}", seconds=60)
+        until(self._answers, what=f"RabbitMQ; see {self._folder / 'out.log'}", seconds=180)
 
     def remember(self) -> None:
         """Have it write what was declared into its tables; a node that is killed soon after may forget it otherwise."""
@@ -92,19 +92,19 @@ class RabbitMQ:
         assert self._process
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> None:
         """End the node and the epmd that it started."""
         self.kill()
         if self._epmd:
             self._epmd.kill()
-            self._epmd.wait(10)
+            self._epmd.wait(60)
 
     def control(self, *words: str) -> str:
         """Run `rabbitmqctl` and answer what it prints."""
         command = [str(_SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self.node, *words]
-        done = subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=60, text=True)
+        done = subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=120, text=True)
         return done.stdout
 
     def _answers(self) -> bool:

@@ -60,20 +60,20 @@ class Server:
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         threading.Thread(target=self._read, args=(self._process,)).start()
         ready = len([line for line in self.said if line.startswith("ready: ")])
-        until(lambda: self._is_ready(ready), what="the server to be ready", seconds=30)
+        until(lambda: self._is_ready(ready), what="the server to be ready")
 
     def kill(self) -> None:
         """`kill -9`."""
         assert self._process
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> int:
         """SIGTERM; answers the exit code."""
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the REST API v2 as administrator; raises `urllib.error.HTTPError` on a refusal."""
@@ -83,7 +83,7 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, data, timeout=20, context=self._trust) as answer:
+        with urllib.request.urlopen(request, data, timeout=60, context=self._trust) as answer:
             return json.loads(answer.read() or b"null")
 
     def listen(self, exchange: str, *event_types: str) -> str:
@@ -138,7 +138,11 @@ class Server:
 def pulpit(data_dir: Path, conf: str = "", trust: Path | None = None) -> Iterator[Server]:
     """Run a server, over HTTPS if there is an authority to trust; it must end well."""
     server = Server(data_dir, conf, trust)
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.kill()
+        raise
     try:
         yield server
     finally:

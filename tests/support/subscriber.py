@@ -12,7 +12,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Subscriber:
         """The repository's own numbers of the first arrivals, in order."""
         return [one.properties.headers["pulpit-repo-number"] for one in self.arrived]
 
-    def wait_for(self, count: int, *, seconds: float = 30) -> list[Received]:
+    def wait_for(self, count: int, *, seconds: float = PATIENCE) -> list[Received]:
         """Wait for so many different messages."""
         until(lambda: len(self.arrived) >= count, what=f"{count} messages, having {self.subjects}", seconds=seconds)
         return self.arrived
@@ -71,7 +71,7 @@ class Subscriber:
     def stop(self) -> None:
         """Leave; the queue stays."""
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(60)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -106,7 +106,7 @@ def subscribed(url: str, exchange: str, pattern: str = "#", *, queue: str = "col
     subscriber = Subscriber(url, exchange, pattern, queue)
     subscriber.start()
     try:
-        assert subscriber.bound.wait(20), "the subscriber could not bind"
+        assert subscriber.bound.wait(60), "the subscriber could not bind"
         yield subscriber
     finally:
         subscriber.stop()

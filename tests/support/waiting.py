@@ -6,8 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds for which a test waits for what takes a moment on a machine that has nothing else to do."""
 
-def until(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "the condition") -> T:
+
+def until(condition: Callable[[], T], *, seconds: float = PATIENCE, what: str = "the condition") -> T:
     """Answer the first true value of the condition; fail when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:

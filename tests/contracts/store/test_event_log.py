@@ -86,11 +86,11 @@ def test_a_reader_never_steps_over_an_event_that_is_still_to_be_committed(databa
         with database.write() as tx:
             fire(tx, "repo.sync.start", {"repo_id": "slow"}, clock=system_clock)
             drawn.set()
-            commit.wait(10)
+            commit.wait(60)
 
     threads = [threading.Thread(target=slow), threading.Thread(target=lambda: fire_one(database, repo_id="quick"))]
     threads[0].start()
-    assert drawn.wait(10)
+    assert drawn.wait(60)
     threads[1].start()
     threads[1].join(0.3)
     seen_before = log(database)

@@ -209,7 +209,7 @@ def test_a_closed_pipe_ends_quietly(wire: RestWire, tmp_path: Path) -> None:
     assert process.stdout is not None
     process.stdout.read(10)
     process.stdout.close()
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (0, b"")
 
 

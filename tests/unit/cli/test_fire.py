@@ -167,7 +167,7 @@ def test_tail_prints_lines_and_ends_well_by_ctrl_c(wire: RestWire, environment: 
         assert tail.stdout
         assert json.loads(tail.stdout.readline()) == one
         tail.send_signal(signal.SIGINT)
-        rest, _ = tail.communicate(timeout=20)
+        rest, _ = tail.communicate(timeout=60)
     assert (tail.returncode, rest) == (0, "")
 
 
@@ -179,7 +179,7 @@ def test_tail_ends_quietly_when_nobody_reads(wire: RestWire, environment: dict[s
         assert tail.stdout
         tail.stdout.readline()
         tail.stdout.close()
-        assert tail.wait(20) == 0
+        assert tail.wait(60) == 0
         assert tail.stderr
         assert tail.stderr.read() == "following the log after event 0\n"
 
@@ -195,5 +195,5 @@ def test_ctrl_c_says_that_nobody_knows_whether_the_event_is_in_the_log(environme
         assert fire.stderr
         assert fire.stderr.readline().endswith("Trying again for 1m.\n")
         fire.send_signal(signal.SIGINT)
-        _, rest = fire.communicate(timeout=20)
+        _, rest = fire.communicate(timeout=60)
     assert (fire.returncode, rest) == (130, "Whether the event is in the log is not known.\n")

@@ -83,10 +83,10 @@ def test_lines_come_while_the_writer_goes_on() -> None:
     thread = threading.Thread(target=read)
     thread.start()
     os.write(writer, b"a\nb\nhalf")
-    assert waited.wait(10)
+    assert waited.wait(60)
     os.write(writer, b" a line\nlast")
     os.close(writer)
-    thread.join(10)
+    thread.join(60)
     os.close(reader)
     assert [line for line in seen if line is not None] == [b"a", b"b", b"half a line", b"last"]
     assert seen.index(None) == 2

@@ -548,7 +548,7 @@ def test_b15_hundreds_of_listeners_that_fail_hold_up_neither_a_write_nor_the_sto
         async with house.delivering():
             fire_one(house.database)
             await until(lambda: len(house.story.handed) == len(made))
-            await until(lambda: all(house.state(listener_id).attempts == 1 for listener_id in made), seconds=60)
+            await until(lambda: all(house.state(listener_id).attempts == 1 for listener_id in made))
             assert house.story.handed == [(name, 1) for name, _ in house.story.handed]
         with house.database.read() as connection:
             states = listeners.every(connection)

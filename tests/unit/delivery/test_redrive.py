@@ -87,7 +87,7 @@ def left(database: Database, listener_id: str) -> list[DeadLetter]:
 def redrive(database: Database, kind: Told, until: Callable[[], bool]) -> None:
     async def story() -> None:
         running = asyncio.create_task(Redriver(database, NotifierTypes({"told": kind}), system_clock).run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not until():
                 assert not running.done()
                 await asyncio.sleep(0.01)

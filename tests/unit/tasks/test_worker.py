@@ -46,7 +46,7 @@ def test_an_order_to_cancel_may_come_before_the_task_has_begun(database: Databas
         orders = asyncio.StreamReader()
         orders.feed_data(f"cancel {unwanted.id}\n".encode())
         working = asyncio.create_task(worker.run(orders))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while state(wanted) not in tasks.ENDED:  # noqa: ASYNC110 - only the database tells
                 await asyncio.sleep(0.01)
         orders.feed_data(b"stop\n")
