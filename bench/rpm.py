@@ -26,6 +26,7 @@ from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -131,7 +132,12 @@ def median(runs: list[tuple[Cost, ...]], position: int) -> Cost:
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
-        context = TaskContext(database=database, data_dir=folder, content_types=by_plugin(Yum()))
+        context = TaskContext(
+            database=database,
+            storage=FolderStorage(folder / "content"),
+            data_dir=folder,
+            content_types=by_plugin(Yum()),
+        )
         with database.write() as tx:
             now = context.clock()
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)

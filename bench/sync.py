@@ -25,6 +25,7 @@ import uvloop
 from pulpit.content.iso import Iso
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.sync import sync
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -132,7 +133,12 @@ def print_costs(name: str, costs: dict[str, list[tuple[Cost, ...]]]) -> None:
 
 def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
-        context = TaskContext(database=database, data_dir=folder, content_types=by_plugin(Iso()))
+        context = TaskContext(
+            database=database,
+            storage=FolderStorage(folder / "content"),
+            data_dir=folder,
+            content_types=by_plugin(Iso()),
+        )
         with database.write() as tx:
             now = context.clock()
             repositories.add(tx, "bench", display_name=None, description=None, notes={}, now=now)

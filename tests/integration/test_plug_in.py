@@ -13,6 +13,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.server.content_types import content_types
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from support import database
 from support import upstream as serving
@@ -42,7 +43,12 @@ def test_it_syncs_and_publishes(tmp_path: Path) -> None:
     with serving.running() as upstream, database.fresh(data) as (opened, _):
         upstream.put("a.txt", NOTE)
         upstream.put("notes.txt", f"{hashlib.sha256(NOTE).hexdigest()} a.txt\n".encode())
-        context = TaskContext(database=opened, data_dir=data, content_types=content_types())
+        context = TaskContext(
+            database=opened,
+            storage=FolderStorage(data / "content"),
+            data_dir=data,
+            content_types=content_types(),
+        )
         now = context.clock()
         with opened.write() as tx:
             repositories.add(tx, "pad", display_name=None, description=None, notes={}, now=now)

@@ -133,7 +133,8 @@ def test_a_manifest_without_any_usable_name_is_refused(upstream: Upstream, here:
     assert str(outcome.error_message).isprintable()
     assert here.reports[-1][IMPORTER]["state"] == "manifest_failed"
     assert upstream.paths() == ["PULP_MANIFEST"]
-    assert everything(here.data_dir.parent) - before <= {here.data_dir / "content", here.data_dir / "downloads"}
+    ours = {here.data_dir / name for name in ("content", "content/incoming", "downloads")}
+    assert everything(here.data_dir.parent) - before <= ours
 
 
 BAD_MANIFESTS = {

@@ -128,17 +128,20 @@ def test_an_upload_into_nothing(here: Mirror, tmp_path: Path) -> None:
 
 
 def test_strays_go_when_they_are_old(here: Mirror) -> None:
-    young, old = here.data_dir / "content" / "aa", here.data_dir / "content" / "bb"
-    for folder in (young, old):
-        folder.mkdir(exist_ok=True)
-        (folder / ("x" * 64)).write_bytes(b"stray")
+    content = here.data_dir / "content"
+    young, old, foreign = (content / name for name in ("aa/" + "a" * 64, "bb/" + "b" * 64, "bb/of-somebody-else"))
+    for path in (young, old, foreign):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"stray")
     long_ago = time.time() - 2 * DAY
-    os.utime(old / ("x" * 64), (long_ago, long_ago))
+    for path in (old, foreign):
+        os.utime(path, (long_ago, long_ago))
 
     asyncio.run(remove_orphans(here.context))
 
-    assert (young / ("x" * 64)).exists()
-    assert not (old / ("x" * 64)).exists()
+    assert young.exists()
+    assert not old.exists()
+    assert foreign.exists()
 
 
 def test_orphan_removal_beside_a_sync_takes_nothing_from_it(here: Mirror, upstream: Upstream) -> None:

@@ -18,7 +18,8 @@ from pulpit.content.rpm import elements, modules, unpack
 from pulpit.content.rpm.lists import PackageList
 from pulpit.errors import StorageFull
 from pulpit.repositories.download import Downloads
-from pulpit.repositories.storage import Storage
+from pulpit.storage.folder import FolderStorage
+from pulpit.storage.scratch import Scratch
 from support import upstream as serving
 from support import yum
 from support.upstream import Behaviour, Upstream
@@ -448,9 +449,9 @@ def test_a_full_disk_is_told_in_a_sentence(upstream: Upstream, tmp_path: Path) -
     async def work() -> None:
         feed = Feed.of({"feed": upstream.url})
         assert feed is not None
-        storage = Storage(tmp_path)
-        storage.prepare()
-        async with Downloads(feed, storage, Limits()) as downloads:
+        storage, scratch = FolderStorage(tmp_path / "content"), Scratch(tmp_path)
+        scratch.prepare()
+        async with Downloads(feed, storage, scratch, Limits()) as downloads:
             await downloads.aside(fill)
 
     with pytest.raises(StorageFull, match="The disk is full"):

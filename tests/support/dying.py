@@ -18,6 +18,7 @@ from pulpit.content.limits import Limits
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import publish, unpublish
 from pulpit.repositories.sync import sync
+from pulpit.storage.folder import FolderStorage
 from pulpit.store.database import Database, Transaction
 from pulpit.store.wakeups import WakeupSocket
 
@@ -52,7 +53,11 @@ def main(data_dir: Path, repo_id: str, what: str, last: int, when: str) -> None:
         assert isinstance(database, DyingDatabase)
         database.last, database.after_commit = last, when == "after"
         context = TaskContext(
-            database=database, data_dir=data_dir, content_types=by_plugin(Iso()), limits=Limits(first_pause=0.01)
+            database=database,
+            storage=FolderStorage(data_dir / "content"),
+            data_dir=data_dir,
+            content_types=by_plugin(Iso()),
+            limits=Limits(first_pause=0.01),
         )
         asyncio.run(_do(WORK[what], context, repo_id))
         database.close()

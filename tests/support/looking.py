@@ -7,6 +7,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.server.check import examine
 from pulpit.server.check_database import Finding, Inspection
 from pulpit.server.content_types import content_types
+from pulpit.storage.folder import FolderStorage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 
@@ -31,7 +32,12 @@ def look_beside(data_dir: Path) -> list[Finding]:
     with WakeupSocket(data_dir) as wakeups:
         database = Database.look_into(data_dir, wakeups)
         try:
-            context = TaskContext(database=database, data_dir=data_dir, content_types=content_types())
+            context = TaskContext(
+                database=database,
+                storage=FolderStorage(data_dir / "content"),
+                data_dir=data_dir,
+                content_types=content_types(),
+            )
             return look(context, deep=True, is_served=True)
         finally:
             database.close()

@@ -14,6 +14,7 @@ from pulpit.content.limits import Limits
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import PublishOutcome, publish
 from pulpit.repositories.sync import SyncOutcome, sync
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor, Importer, Repository
 from support import database
@@ -112,6 +113,7 @@ def mirror(folder: Path, *, clock: Callable[[], Any] = system_clock, limits: Lim
         yield Mirror(
             TaskContext(
                 database=opened,
+                storage=FolderStorage(folder / "content"),
                 data_dir=folder,
                 content_types=by_plugin(Iso()),
                 clock=clock,

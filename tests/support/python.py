@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pulpit.content.limits import Limits
 from pulpit.content.python.python import Python
 from pulpit.repositories.context import TaskContext, by_plugin
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import units
 from pulpit.store.units import Unit
 from support import database
@@ -139,5 +140,11 @@ def python_mirror(folder: Path, limits: Limits | None = None) -> Iterator[Python
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
         yield PythonMirror(
-            TaskContext(database=opened, data_dir=folder, content_types=by_plugin(Python()), limits=limits)
+            TaskContext(
+                database=opened,
+                storage=FolderStorage(folder / "content"),
+                data_dir=folder,
+                content_types=by_plugin(Python()),
+                limits=limits,
+            )
         )

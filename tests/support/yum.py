@@ -25,6 +25,7 @@ from pulpit.content.limits import Limits
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.publish import PublishOutcome, publish
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories, schema, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -256,7 +257,13 @@ def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)
         yield YumMirror(
-            TaskContext(database=opened, data_dir=folder, content_types=by_plugin(Iso(), Yum()), limits=limits)
+            TaskContext(
+                database=opened,
+                storage=FolderStorage(folder / "content"),
+                data_dir=folder,
+                content_types=by_plugin(Iso(), Yum()),
+                limits=limits,
+            )
         )
 
 

@@ -8,19 +8,27 @@ from pulpit.clock import Clock, system_clock
 from pulpit.content.limits import Limits
 from pulpit.content.port import ContentType
 from pulpit.errors import MissingResource
+from pulpit.storage.port import Storage
+from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.database import Database
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskContext:
-    """Database, data folder and content types; `content_types` finds one by the type id of importer or distributor."""
+    """Where things are, and the content types, by the type ids of their importers and distributors."""
 
     database: Database
+    storage: Storage
     data_dir: Path
     content_types: Mapping[str, ContentType]
     clock: Clock = system_clock
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where work puts what is on its way into the storage."""
+        return Scratch(self.data_dir)
 
     def content_type(self, type_id: str) -> ContentType:
         """The content type that an importer or distributor belongs to.

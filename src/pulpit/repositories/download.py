@@ -20,7 +20,6 @@ from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, MIB, Limits
 from pulpit.content.port import BadFeed, Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.concurrency import in_parallel, in_thread
-from pulpit.repositories.storage import FILE_MODE, Partial, Storage, disk_errors, scratch_folder
 from pulpit.repositories.transfer import (
     NOT_MODIFIED,
     PARTIAL_CONTENT,
@@ -30,6 +29,9 @@ from pulpit.repositories.transfer import (
     Transfers,
     public,
 )
+from pulpit.storage.disk import FILE_MODE, disk_errors
+from pulpit.storage.port import Storage
+from pulpit.storage.scratch import Partial, Scratch
 from pulpit.text import shown
 
 _IF_NONE_MATCH: Final = "If-None-Match"
@@ -52,16 +54,17 @@ class _WrongAfterResume(Exception):
 class Downloads:
     """The connections to one upstream; it is the `Upstream` of the content port."""
 
-    def __init__(self, feed: Feed, storage: Storage, limits: Limits) -> None:
+    def __init__(self, feed: Feed, storage: Storage, scratch: Scratch, limits: Limits) -> None:
         self._feed: Final = feed
         self._storage: Final = storage
+        self._scratch: Final = scratch
         self._limits: Final = limits
         self._transfers: Final = Transfers(feed, limits)
         self._rooms: Final = ExitStack()
-        self._room = storage.downloads
+        self._room = scratch.path
 
     async def __aenter__(self) -> Self:
-        self._room = self._rooms.enter_context(scratch_folder(self._storage.downloads))
+        self._room = self._rooms.enter_context(self._scratch.folder())
         return self
 
     async def __aexit__(
@@ -133,7 +136,7 @@ class Downloads:
             return await self._small_file(wanted, wanted.size, tries, on_bytes)
         with (
             disk_errors(f"The file {shown(wanted.relative_path)!r}"),
-            self._storage.partial(wanted.checksum) as partial,
+            self._scratch.partial(f"{wanted.checksum.algorithm}:{wanted.checksum.digest}") as partial,
         ):
             await in_thread(partial.resume, _algorithms(wanted)) if partial.size else partial.begin(_algorithms(wanted))
             on_bytes(partial.size)
@@ -152,7 +155,7 @@ class Downloads:
             except DownloadFailed as error:
                 await tries.another(error, came=0)
         with disk_errors(f"The file {shown(wanted.relative_path)!r}"):
-            self._storage.keep(sha256, content, self._room)
+            self._storage.put_bytes(content, sha256)
         on_bytes(len(content))
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
@@ -199,7 +202,7 @@ class Downloads:
         flaw = _flaw(wanted, partial.size, partial.digest(wanted.checksum.algorithm))
         if not flaw:
             sha256 = partial.digest("sha256")
-            self._storage.place(partial.path, sha256)
+            self._storage.put(partial.path, sha256)
             return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=partial.size)
         if resumed and partial.size >= resumed:
             raise _WrongAfterResume
@@ -258,7 +261,7 @@ class Downloads:
         size, digests = path.stat().st_size, {name: _digest(path, name) for name in _algorithms(wanted)}
         if _flaw(wanted, size, digests[wanted.checksum.algorithm]):
             return None
-        self._storage.place(path, digests["sha256"])
+        self._storage.put(path, digests["sha256"])
         return StoredFile(relative_path=wanted.relative_path, sha256=digests["sha256"], size=size)
 
     async def _document(

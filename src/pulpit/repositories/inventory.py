@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.content.port import StoredFile
-from pulpit.repositories.storage import FILE_MODE
+from pulpit.storage.disk import FILE_MODE
 
 SUFFIX: Final = ".files"
 

@@ -1,16 +1,14 @@
 """Removal of what no repository holds: units, their files, and what broken-off work left in the storage."""
 
-import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
-from pulpit.repositories.storage import Storage, sweep_scratch
 from pulpit.store import units
 
 DAY: Final = 86400
+PREFIXES: Final = [f"{number:02x}" for number in range(256)]
+"""How the names of files begin: the storage is looked through in so many portions."""
 PARTIALS_FOR: Final = 7 * DAY
 """Seconds for which an unfinished download waits to be gone on with."""
 STRAYS_FOR: Final = DAY
@@ -24,7 +22,6 @@ async def remove_orphans(
 
     A sync that counts on one of the files meanwhile notices when it commits, and fetches it again.
     """
-    storage = Storage(context.data_dir)
     removed: dict[str, int] = {}
 
     def remove_units() -> dict[str, int]:
@@ -35,38 +32,30 @@ async def remove_orphans(
     while portion := await in_thread(remove_units):
         for one, count in portion.items():
             removed[one] = removed.get(one, 0) + count
-    while await in_thread(_remove_files, context, storage):
+    while await in_thread(_remove_files, context):
         pass
-    await in_thread(remove_strays, context, storage)
+    await in_thread(remove_strays, context)
     return removed
 
 
-def _remove_files(context: TaskContext, storage: Storage) -> int:
+def _remove_files(context: TaskContext) -> int:
     """Remove files while nobody else can begin to count on them; published trees keep links of their own."""
     with context.database.write() as tx:
         units.lock_artifacts(tx)
         gone = units.remove_unused_artifacts(tx)
-        for sha256 in gone:
-            storage.path(sha256).unlink(missing_ok=True)
+        context.storage.remove(gone)
     return len(gone)
 
 
-def remove_strays(context: TaskContext, storage: Storage) -> None:
+def remove_strays(context: TaskContext) -> None:
     """Remove files that were downloaded but never recorded, and downloads that nobody went on with."""
-    now = time.time()
-    for folder in storage.content.glob("??"):
-        names = [path.name for path in folder.iterdir()]
+    for prefix in PREFIXES:
+        old = {file.sha256 for file in context.storage.names(prefix) if file.age > STRAYS_FOR}
+        if not old:
+            continue
         with context.database.write() as tx:
             units.lock_artifacts(tx)
-            known = units.kept(tx.connection, names)
-            for name in set(names) - known.keys():
-                _remove_older(folder / name, now - STRAYS_FOR)
-    sweep_scratch(storage.downloads)
-    for path in storage.downloads.glob("*.part"):
-        _remove_older(path, now - PARTIALS_FOR)
-
-
-def _remove_older(path: Path, moment: float) -> None:
-    with suppress(FileNotFoundError):
-        if path.stat().st_mtime < moment:
-            path.unlink()
+            context.storage.remove(old - units.kept(tx.connection, old).keys())
+    context.storage.sweep(STRAYS_FOR)
+    context.scratch.sweep()
+    context.scratch.sweep_partials(PARTIALS_FOR)

@@ -1,7 +1,7 @@
 """The batches of a catalogue: cut for one transaction each, read ahead, and held against what is kept already."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from pulpit.content.limits import GIB
 from pulpit.content.port import StoredFile, WantedFile, WantedUnit
 from pulpit.repositories.concurrency import in_thread
-from pulpit.repositories.storage import Storage
+from pulpit.storage.port import Storage
 from pulpit.store import units
 from pulpit.store.database import Database
 
@@ -77,6 +77,16 @@ class Planned:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """A file that may be kept; without a size if nobody has committed it."""
+
+    plan: Planned
+    wanted: WantedFile
+    sha256: str
+    size: int | None
+
+
 class Planning:
     """Plans for one repository; `fresh` gets the SHA-256 of files that were there and that nobody had committed."""
 
@@ -97,12 +107,15 @@ class Planning:
             }
             kept = units.kept(connection, sha256s)
         planned = [Planned(unit=unit) for unit in batch]
+        candidates: list[_Candidate] = []
         for index, plan in enumerate(planned):
             old = known.get(identities[index])
             plan.known = old.metadata if old else None
             hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
-            for file in plan.unit.files:
-                self._reuse(plan, file, hashes.get(file.relative_path), kept)
+            candidates += _candidates(plan, hashes, kept)
+        there = self._storage.present({(file.sha256, file.size) for file in candidates if file.size is not None})
+        for candidate in candidates:
+            self._reuse(candidate, there)
         return planned
 
     def _wanted(self, connection: Connection, batch: Sequence[WantedUnit]) -> Sequence[WantedUnit]:
@@ -115,18 +128,24 @@ class Planning:
         mine = {identity for identity, unit in known.items() if unit.id in held}
         return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
 
-    def _reuse(self, plan: Planned, file: WantedFile, known: str | None, kept: Mapping[str, int]) -> None:
+    def _reuse(self, candidate: _Candidate, there: Collection[str]) -> None:
         """Note a file that is kept; one that nobody committed is read again first."""
-        sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else known
-        if sha256 is None:
+        sha256, size, file = candidate.sha256, candidate.size, candidate.wanted
+        if size is None:
+            size = self._storage.verified(sha256)
+            self._fresh.update([sha256] if size is not None else ())
+        elif sha256 not in there:
             return
-        size = kept.get(sha256) if known is None else kept.get(sha256, file.size)
-        if size is not None and self._storage.has(sha256, size):
-            found: int | None = size
-        elif size is None:
-            found = self._storage.adopt(sha256)
-            self._fresh.update([sha256] if found is not None else ())
-        else:
-            found = None
-        if found is not None and file.size in (None, found):
-            plan.files[file.relative_path] = StoredFile(relative_path=file.relative_path, sha256=sha256, size=found)
+        if size is not None and file.size in (None, size):
+            path = file.relative_path
+            candidate.plan.files[path] = StoredFile(relative_path=path, sha256=sha256, size=size)
+
+
+def _candidates(plan: Planned, known: Mapping[str, str], kept: Mapping[str, int]) -> Iterator[_Candidate]:
+    """The files of a unit whose SHA-256 is known, from the list or because the unit is kept already."""
+    for file in plan.unit.files:
+        old = known.get(file.relative_path)
+        sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else old
+        if sha256 is not None:
+            size = kept.get(sha256) if old is None else kept.get(sha256, file.size)
+            yield _Candidate(plan=plan, wanted=file, sha256=sha256, size=size)

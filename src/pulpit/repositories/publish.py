@@ -19,8 +19,8 @@ from pulpit.content.port import Config, ContentType, Phase, Progress, StoredUnit
 from pulpit.errors import InvalidValue, MissingResource, PulpitError, WorkFailed
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
-from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.tree import NewTree, Shelf, go_on
+from pulpit.storage.disk import disk_errors
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -109,7 +109,7 @@ class _Run:
         self._config: Final = access.of_type(config)
         self._report: Final = report
         self._type: Final[ContentType] = context.content_type(distributor.distributor_type_id)
-        self._storage: Final = Storage(context.data_dir)
+        self._storage: Final = context.storage
         self._shelf: Final = Shelf(context.data_dir, distributor.object_id)
         self._progress: Final = Progress(clock=context.clock)
         self._said_at = time.monotonic()

@@ -14,8 +14,8 @@ from pathlib import Path
 from pulpit.errors import PulpitError
 from pulpit.repositories import tree
 from pulpit.repositories.context import TaskContext
-from pulpit.repositories.storage import Storage, sweep_scratch
 from pulpit.repositories.tree import Shelf
+from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.database import Database, Transaction
 from pulpit.store.repositories import Distributor
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 def recover(database: Database, data_dir: Path) -> None:
     """Undo what was left of everybody's work; what the disk refuses is logged and left."""
     with _logged():
-        sweep_scratch(Storage(data_dir).downloads)
+        Scratch(data_dir).sweep()
         found = _distributors(database, None)
         shown = list(tree.links(data_dir))
         for distributor in found:
@@ -37,7 +37,7 @@ def recover(database: Database, data_dir: Path) -> None:
 def recover_one(database: Database, data_dir: Path, repo_id: str | None) -> None:
     """The same for the work on one repository, or on none, while others go on."""
     with _logged():
-        sweep_scratch(Storage(data_dir).downloads)
+        Scratch(data_dir).sweep()
         if repo_id is not None:
             shown = list(tree.links(data_dir))
             for distributor in _distributors(database, repo_id):
@@ -61,12 +61,12 @@ def settle(data_dir: Path, distributor: Distributor, shown: Iterable[tuple[str, 
         shelf.sweep(right, older[-1] if older else None)
 
 
-def invalidate_file(context: TaskContext, storage: Storage, sha256: str, repo_ids: Sequence[str]) -> None:
+def invalidate_file(context: TaskContext, sha256: str, repo_ids: Sequence[str]) -> None:
     """Let the next sync of the repositories fetch a file again that is gone or is not what it should be.
 
     What an unchanged upstream is known by is forgotten, and what was published counts as old: it may hold the bad file.
     """
-    storage.path(sha256).unlink(missing_ok=True)
+    context.storage.remove([sha256])
     with context.database.write() as tx:
         for repo_id in repo_ids:
             for importer in repositories.importers_of(tx.connection, repo_id):

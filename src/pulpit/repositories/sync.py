@@ -36,8 +36,8 @@ from pulpit.repositories.context import TaskContext
 from pulpit.repositories.download import Downloads
 from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
-from pulpit.repositories.storage import Storage, disk_errors
 from pulpit.repositories.transfer import DownloadFailed, public
+from pulpit.storage.disk import disk_errors
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Importer
 from pulpit.store.units import Saved
@@ -106,7 +106,7 @@ class _Run:
         self._config: Final = config
         self._report: Final = report
         self._type: Final[ContentType] = context.content_type(importer.importer_type_id)
-        self._storage: Final = Storage(context.data_dir)
+        self._storage: Final = context.storage
         self._progress: Final = Progress(clock=context.clock)
         self._memory: dict[str, Any] | None = None
         self._fresh: Final[set[str]] = set()
@@ -127,9 +127,10 @@ class _Run:
         if upstream is None:
             raise WorkFailed(f"The repository {self._repo_id} has no feed to sync from.")
         with disk_errors("The storage folder"):
-            self._storage.prepare()
+            await in_thread(self._storage.prepare)
+            self._context.scratch.prepare()
         self.enter(Phase.METADATA)
-        async with Downloads(upstream, self._storage, self._context.limits) as downloads:
+        async with Downloads(upstream, self._storage, self._context.scratch, self._context.limits) as downloads:
             catalogue = await self._type.read(downloads, self._config, await in_thread(self._known))
             if catalogue is None:
                 self.enter(Phase.COMPLETE)
@@ -223,7 +224,7 @@ class _Run:
 
     def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
         """A file of a unit that is not taken, its URL and why; `None` where all are."""
-        paths = [self._storage.path(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
+        paths = [self._storage.local(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
         for wanted, path in zip(plan.unit.files, paths, strict=True):
             flaw = self._type.flaw(plan.unit, path, self._config)
             if flaw:
@@ -242,7 +243,8 @@ class _Run:
         with self._database.write() as tx:
             units.lock_artifacts(tx)
             batch = [plan.stored() for plan in complete]
-            if not all(self._storage.has(file.sha256, file.size) for unit in batch for file in unit.files):
+            files = {(file.sha256, file.size) for unit in batch for file in unit.files}
+            if len(self._storage.present(files)) < len(files):
                 return False
             saved = units.save(tx, self._repo_id, batch, now=self._context.clock())
         self._total.added += saved.added

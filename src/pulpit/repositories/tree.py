@@ -22,7 +22,8 @@ from pulpit.content.port import StoredFile
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
 from pulpit.repositories import inventory
-from pulpit.repositories.storage import FILE_MODE, FOLDER_MODE, Storage, flush_file_system, flush_folder, make_folders
+from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, flush_file_system, flush_folder, make_folders
+from pulpit.storage.port import Storage
 from pulpit.text import shown
 
 PUBLISHED: Final = "published"
@@ -59,9 +60,9 @@ class NewTree:
         """Place a kept file."""
         go_on(self._stop)
         target = self._place(relative_path)
-        source = self._storage.path(sha256)
         with _collisions(relative_path):
             try:
+                source = self._storage.local(sha256)
                 os.link(source, target)
             except FileNotFoundError:
                 raise WorkFailed(f"The file {shown(relative_path)!r} is gone from the storage; sync again.") from None
@@ -108,7 +109,7 @@ class NewTree:
         """Another checksum of a kept file."""
         go_on(self._stop)
         try:
-            with self._storage.path(sha256).open("rb") as file:
+            with self._storage.open(sha256) as file:
                 return hashlib.file_digest(file, algorithm).hexdigest()
         except FileNotFoundError:
             raise WorkFailed(f"The file {sha256} is gone from the storage; sync again.") from None

@@ -10,7 +10,7 @@ from pulpit.content.port import StoredFile, StoredUnit, WantedUnit
 from pulpit.errors import InvalidValue, WorkFailed
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
-from pulpit.repositories.storage import FILE_MODE, Storage, disk_errors, scratch_folder
+from pulpit.storage.disk import FILE_MODE, disk_errors
 from pulpit.store import repositories, units
 from pulpit.store.units import NewUnit
 
@@ -42,10 +42,10 @@ def _import(
     by_hand = content_type.written_by_hand(type_id, key, metadata, path)
     if by_hand is not None:
         return _keep(context, repo_id, by_hand)
-    storage = Storage(context.data_dir)
     with disk_errors("The uploaded file"):
-        storage.prepare()
-        file = _take(storage, path)
+        context.storage.prepare()
+        context.scratch.prepare()
+        file = _take(context, path)
     wanted = content_type.uploaded(type_id, key, metadata, file, path)
     with context.database.read() as connection:
         config = repositories.importer(connection, repo_id).config
@@ -64,7 +64,7 @@ def _import(
     )
     with context.database.write() as tx:
         units.lock_artifacts(tx)
-        if not storage.has(file.sha256, file.size):
+        if not context.storage.has(file.sha256, file.size):
             raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
         saved = units.save(tx, repo_id, [new], now=context.clock())
     unit_id = next(iter(saved.unit_ids))
@@ -86,10 +86,10 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> S
     return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
 
 
-def _take(storage: Storage, path: Path) -> StoredFile:
+def _take(context: TaskContext, path: Path) -> StoredFile:
     """Copy a file into the storage."""
     running, size = hashlib.sha256(), 0
-    with path.open("rb") as source, scratch_folder(storage.downloads) as room:
+    with path.open("rb") as source, context.scratch.folder() as room:
         copy = room / "copy"
         fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(fd, "wb") as target:
@@ -99,6 +99,6 @@ def _take(storage: Storage, path: Path) -> StoredFile:
                 target.write(piece)
             target.flush()
             os.fsync(fd)
-        storage.place(copy, running.hexdigest())
-    storage.flush([running.hexdigest()])
+        context.storage.put(copy, running.hexdigest())
+    context.storage.flush([running.hexdigest()])
     return StoredFile(relative_path=path.name, sha256=running.hexdigest(), size=size)

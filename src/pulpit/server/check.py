@@ -98,7 +98,12 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _inspection(settings: Settings, say: Say, deep: bool) -> Iterator[Inspection]:
     with WakeupSocket(settings.data_dir) as wakeups:
         database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
-        context = TaskContext(database=database, data_dir=settings.data_dir, content_types=content_types())
+        context = TaskContext(
+            database=database,
+            storage=data_folder.storage(settings.data_dir),
+            data_dir=settings.data_dir,
+            content_types=content_types(),
+        )
         days = settings.server.keep_events_days
         try:
             yield Inspection(

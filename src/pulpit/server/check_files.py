@@ -9,8 +9,7 @@ when two publishes follow, and then the newer one is looked at.
 import hashlib
 import os
 import stat
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Any, Final
 
 from pulpit.content.port import StoredFile
 from pulpit.repositories import inventory, recovery, tree
-from pulpit.repositories.orphans import PARTIALS_FOR, STRAYS_FOR, remove_strays
+from pulpit.repositories.orphans import PARTIALS_FOR, PREFIXES, STRAYS_FOR, remove_strays
 from pulpit.repositories.recovery import invalidate_file, invalidate_publication
-from pulpit.repositories.storage import Storage, abandoned_scratch, sweep_scratch
 from pulpit.repositories.tree import Shelf
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
+from pulpit.storage.port import Kept as InStorage
+from pulpit.storage.scratch import Scratch
 from pulpit.store import audit, repositories, units
 from pulpit.store.audit import Kept
 from pulpit.store.repositories import Distributor
@@ -30,7 +30,6 @@ from pulpit.store.tasks import RUNNING, WAITING, search
 from pulpit.tasks import queue
 from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
 
-_PREFIXES: Final = [f"{number:02x}" for number in range(256)]
 _LOOKS: Final = 5
 """Times that a tree is looked at which others switch meanwhile."""
 _NO_INVENTORY: Final = "has no inventory"
@@ -42,30 +41,30 @@ _MOST: Final = 100
 
 def check_storage(inspection: Inspection) -> Iterator[Finding]:
     """The storage, folder by folder, then what is on its way there."""
-    storage = Storage(inspection.context.data_dir)
-    strays: list[Path] = []
-    for number, prefix in enumerate(_PREFIXES):
-        inspection.say("files", number, len(_PREFIXES))
+    strays: list[str] = []
+    for number, prefix in enumerate(PREFIXES):
+        inspection.say("files", number, len(PREFIXES))
         with inspection.context.database.read() as connection:
             kept = audit.kept_beneath(connection, prefix)
-        yield from _missing(inspection, storage, kept)
-        strays += _unknown(inspection, storage.content / prefix, kept)
-    yield from _left_over(
-        "files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.context, storage)
-    )
-    yield from _downloads(storage.downloads)
+        stored = {file.sha256: file for file in inspection.context.storage.names(prefix)}
+        yield from _missing(inspection, stored, kept)
+        strays += _unknown(inspection, stored, kept)
+    yield from _left_over("files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.context))
+    yield from _downloads(inspection.context.scratch)
     yield from _uploads(inspection)
 
 
-def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> Iterator[Finding]:
+def _missing(inspection: Inspection, stored: Mapping[str, InStorage], kept: Sequence[Kept]) -> Iterator[Finding]:
     for file in kept:
-        flaw = _flaw(storage, file, deep=inspection.deep) if file.used else None
+        if not file.used or (not inspection.deep and _is_listed(stored, file)):
+            continue
+        flaw = _flaw(inspection, file)
         if flaw is None:
             continue
         with inspection.context.database.write() as tx:  # does a unit still consist of it?
             units.lock_artifacts(tx)
             uses = audit.uses(tx.connection, file.sha256)
-        if not uses or _flaw(storage, file, deep=inspection.deep) is None:
+        if not uses or _flaw(inspection, file) is None:
             continue
         name, holders = uses[0].relative_path, sorted({use.repo_id for use in uses if use.repo_id})
         if holders:
@@ -74,7 +73,7 @@ def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> 
                 subject=file.sha256,
                 problem=f"{name} of {', '.join(holders)} {flaw}.",
                 remedy=f"{SYNC_AGAIN} What was uploaded must be uploaded again.",
-                mend=partial(invalidate_file, inspection.context, storage, file.sha256, holders),
+                mend=partial(invalidate_file, inspection.context, file.sha256, holders),
             )
         else:
             yield Finding(
@@ -85,14 +84,20 @@ def _missing(inspection: Inspection, storage: Storage, kept: Sequence[Kept]) -> 
             )
 
 
-def _flaw(storage: Storage, kept: Kept, *, deep: bool) -> str | None:
-    path = storage.path(kept.sha256)
+def _is_listed(stored: Mapping[str, InStorage], kept: Kept) -> bool:
+    return kept.sha256 in stored and stored[kept.sha256].size == kept.size
+
+
+def _flaw(inspection: Inspection, kept: Kept) -> str | None:
+    storage = inspection.context.storage
     try:
-        size = path.stat().st_size
+        size = storage.size(kept.sha256)
+        if size is None:
+            return "is gone from the storage"
         if size != kept.size:
             return f"has {size} bytes instead of {kept.size}"
-        if deep:
-            with path.open("rb") as file:
+        if inspection.deep:
+            with storage.open(kept.sha256) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             return None if digest == kept.sha256 else "has other content than it had"
     except FileNotFoundError:
@@ -102,28 +107,23 @@ def _flaw(storage: Storage, kept: Kept, *, deep: bool) -> str | None:
     return None
 
 
-def _unknown(inspection: Inspection, folder: Path, kept: Sequence[Kept]) -> list[Path]:
+def _unknown(inspection: Inspection, stored: Mapping[str, InStorage], kept: Sequence[Kept]) -> list[str]:
     """Files that the database does not know, but those that somebody may be about to record."""
-    known = {file.sha256 for file in kept}
-    found = [path for path in _in(folder) if path.name not in known]
+    found = sorted(stored.keys() - {file.sha256 for file in kept})
     if not found or not inspection.busy():
         return found
     with inspection.context.database.read() as connection:
-        recorded = units.kept(connection, [path.name for path in found])
-    return [path for path in found if path.name not in recorded and _age(path) > STRAYS_FOR]
+        recorded = units.kept(connection, found)
+    return [sha256 for sha256 in found if sha256 not in recorded and stored[sha256].age > STRAYS_FOR]
 
 
-def _downloads(folder: Path) -> Iterator[Finding]:
+def _downloads(scratch: Scratch) -> Iterator[Finding]:
     """Nobody asks for what was begun so long ago; a younger one is gone on with."""
-    old = [path for path in _in(folder) if path.suffix == ".part" and _age(path) > PARTIALS_FOR]
-
-    def remove() -> None:
-        for path in old:
-            path.unlink(missing_ok=True)
-
+    old = [path.name for path in scratch.partials(PARTIALS_FOR)]
+    remove = partial(scratch.sweep_partials, PARTIALS_FOR)
     yield from _left_over("files.partial", "downloads", old, "were begun and never ended", remove)
-    dead = list(abandoned_scratch(folder))
-    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", partial(sweep_scratch, folder))
+    dead = [folder.name for folder in scratch.abandoned()]
+    yield from _left_over("files.room", "downloads", dead, "were left by dead workers", scratch.sweep)
 
 
 def _uploads(inspection: Inspection) -> Iterator[Finding]:
@@ -139,16 +139,16 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
                 rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
             )
     wanted = {context.data_dir / task.arguments["path"] for task in waiting}
-    left = [path for path in _in(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
+    left = [path.name for path in _in(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
     if not inspection.is_served:
         mend = partial(sweep_uploads, context.database, context.data_dir)
         yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", mend)
 
 
-def _left_over(rule: str, where: str, found: Sequence[Path], what: str, mend: Mend) -> Iterator[Finding]:
+def _left_over(rule: str, where: str, found: Sequence[str], what: str, mend: Mend) -> Iterator[Finding]:
     """One line for all of a kind."""
     if found:
-        problem = f"{len(found)} of its files and folders {what}, such as {found[0].name}."
+        problem = f"{len(found)} of its files and folders {what}, such as {found[0]}."
         remedy = _GOES_BY.get(rule, BY_STARTING)
         yield Finding(rule=rule, subject=where, problem=problem, remedy=remedy, harmless=True, mend=mend)
 
@@ -158,13 +158,6 @@ def _in(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except FileNotFoundError:
         return []
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 _ORPHANS: Final = "`pulp-admin orphan remove --all` removes what is {}, and so does `--repair`."
@@ -293,7 +286,7 @@ def _file_flaw(inspection: Inspection, root: Path, line: StoredFile) -> str | No
 def _is_kept(inspection: Inspection, line: StoredFile, found: os.stat_result) -> bool:
     """Whether it is the very file of the storage, which is read there."""
     try:
-        return os.path.samestat(Storage(inspection.context.data_dir).path(line.sha256).stat(), found)
+        return os.path.samestat(inspection.context.storage.local(line.sha256).stat(), found)
     except OSError:
         return False
 

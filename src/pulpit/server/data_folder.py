@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.errors import ConfigurationError, PulpitError, StorageFull
+from pulpit.storage.folder import FolderStorage
 from pulpit.store.servers import Instance
 
 OLD_WORKERS_GONE_WITHIN: Final = 10.0
@@ -61,6 +62,11 @@ def locked(data_dir: Path) -> Iterator[None]:
             raise ConfigurationError(_KEY, f"another server is running in {data_dir}.") from None
         _await_old_workers(data_dir)
         yield
+
+
+def storage(data_dir: Path) -> FolderStorage:
+    """The storage in a data folder."""
+    return FolderStorage(data_dir / "content")
 
 
 def check_own(data_dir: Path) -> None:

@@ -53,7 +53,12 @@ async def _work(briefing: dict[str, Any]) -> None:
             tries=briefing["download_tries"],
         )
         context = TaskContext(
-            database=database, data_dir=data_dir, clock=system_clock, content_types=content_types(), limits=limits
+            database=database,
+            storage=data_folder.storage(data_dir),
+            data_dir=data_dir,
+            clock=system_clock,
+            content_types=content_types(),
+            limits=limits,
         )
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock)
         try:

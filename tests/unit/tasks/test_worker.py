@@ -8,6 +8,7 @@ import pytest
 
 from pulpit.clock import system_clock
 from pulpit.repositories.context import TaskContext
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import NewTask, Task
@@ -39,7 +40,13 @@ async def at_once(_: Work) -> Completion:
 
 def test_an_order_to_cancel_may_come_before_the_task_has_begun(database: Database, tmp_path: Path) -> None:
     unwanted, wanted = queued(database, "for ever"), queued(database, "at once")
-    context = TaskContext(database=database, data_dir=tmp_path, clock=system_clock, content_types={})
+    context = TaskContext(
+        database=database,
+        storage=FolderStorage(tmp_path / "content"),
+        data_dir=tmp_path,
+        clock=system_clock,
+        content_types={},
+    )
 
     async def story() -> None:
         worker = Worker("w@here", database, context, {"for ever": for_ever, "at once": at_once}, system_clock)

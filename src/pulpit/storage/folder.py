@@ -1,0 +1,151 @@
+"""The storage in a folder: of this machine, or one that several machines mount.
+
+ab/abcdef…     whole, verified files
+incoming/      files that are being written here because they cannot be moved from the scratch folder at once
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Final
+
+from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, flush_file, flush_file_system, flush_folder, write_all
+from pulpit.storage.port import Kept
+
+ONE_BY_ONE: Final = 8
+"""Up to so many new files are flushed one by one, more by flushing the file system once."""
+INCOMING: Final = "incoming"
+_NAME_LENGTH: Final = 64
+
+
+class FolderStorage:
+    """A folder; it is a `Storage`. On the disk of the scratch folder, `put` costs one rename."""
+
+    def __init__(self, folder: Path, *, is_shared: bool = False) -> None:
+        self.folder: Final = folder
+        self._folder: Final = str(folder)  # joined by hand where it is done for every file of a sync
+        self.is_shared: Final = is_shared
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether a file stands in its place with its size."""
+        return self.size(sha256) == size
+
+    def present(self, files: Collection[tuple[str, int]]) -> set[str]:
+        """Those that stand in their places with their sizes."""
+        return {sha256 for sha256, size in files if self.size(sha256) == size}
+
+    def size(self, sha256: str) -> int | None:
+        """How many bytes a file has."""
+        try:
+            return os.stat(self._place(sha256)).st_size  # noqa: PTH116 - called for every file of a sync
+        except FileNotFoundError:
+            return None
+
+    def verified(self, sha256: str) -> int | None:
+        """The size of a file that was read and is right."""
+        with suppress(FileNotFoundError):
+            with self.open(sha256) as file:
+                size = os.fstat(file.fileno()).st_size
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found == sha256:
+                return size
+            self.remove([sha256])
+        return None
+
+    def open(self, sha256: str) -> BufferedReader:
+        """Open a file."""
+        return open(self._place(sha256), "rb")  # noqa: PTH123 - called for every file of a publish
+
+    def local(self, sha256: str) -> Path:
+        """The file itself."""
+        place = self._place(sha256)
+        os.stat(place)  # noqa: PTH116 - called for every file of a sync
+        return Path(place)
+
+    def put(self, path: Path, sha256: str) -> None:
+        """Move a file to its place; from another disk it is copied first."""
+        try:
+            self._move(str(path), sha256)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with path.open("rb") as source:
+                fd, copy = self._incoming()
+                with os.fdopen(fd, "wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            self._move(copy, sha256)
+            path.unlink()
+
+    def put_bytes(self, content: bytes, sha256: str) -> None:
+        """Write a file beside the others and move it to its place."""
+        fd, path = self._incoming()
+        try:
+            write_all(fd, memoryview(content))
+        finally:
+            os.close(fd)
+        self._move(path, sha256)
+
+    def flush(self, sha256s: Collection[str]) -> None:
+        """Write to the disk what its file system still holds in memory."""
+        if not sha256s:
+            return
+        if len(sha256s) > ONE_BY_ONE:
+            flush_file_system(self.folder)
+            return
+        for sha256 in sha256s:
+            with suppress(FileNotFoundError):  # whoever counts on the file looks again
+                flush_file(Path(self._place(sha256)))
+        for folder in {self.folder / sha256[:2] for sha256 in sha256s} | {self.folder}:
+            flush_folder(folder)
+
+    def remove(self, sha256s: Collection[str]) -> None:
+        """Remove files; who has one open, or a link of his own, keeps it."""
+        for sha256 in sha256s:
+            Path(self._place(sha256)).unlink(missing_ok=True)
+
+    def names(self, prefix: str) -> Iterator[Kept]:
+        """The files of one folder."""
+        now = time.time()
+        with suppress(FileNotFoundError), os.scandir(f"{self._folder}/{prefix}") as entries:
+            for entry in entries:
+                if len(entry.name) != _NAME_LENGTH or not entry.name.startswith(prefix):
+                    continue
+                with suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield Kept(sha256=entry.name, size=found.st_size, age=now - found.st_mtime)
+
+    def sweep(self, older_than: float) -> int:
+        """Remove old files that were begun here and never moved to their places."""
+        count = 0
+        for path in (self.folder / INCOMING).glob("*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than:
+                    path.unlink()
+                    count += 1
+        return count
+
+    def _place(self, sha256: str) -> str:
+        return f"{self._folder}/{sha256[:2]}/{sha256}"
+
+    def _incoming(self) -> tuple[int, str]:
+        path = f"{self._folder}/{INCOMING}/{os.urandom(16).hex()}"
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE), path
+
+    def _move(self, path: str, sha256: str) -> None:
+        target = self._place(sha256)
+        try:
+            os.rename(path, target)  # noqa: PTH104 - called for every file of a sync
+        except FileNotFoundError:
+            (self.folder / sha256[:2]).mkdir(mode=FOLDER_MODE, exist_ok=True)
+            os.rename(path, target)  # noqa: PTH104 - as above

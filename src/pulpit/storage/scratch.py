@@ -1,0 +1,161 @@
+"""Scratch: what is on its way into the storage, always on this machine.
+
+downloads/<name>.part    unfinished files, named after what they are to become, so that they can be gone on with
+downloads/<name>.work/   scratch folders: what one piece of work needs and nobody can go on with
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, write_all
+
+_PIECE: Final = 1 << 20
+_PART: Final = ".part"
+_FOLDER: Final = ".work"
+
+
+@dataclass(kw_only=True, slots=True)
+class Partial:
+    """An unfinished file, locked for one download."""
+
+    path: Path
+    fd: int
+    size: int
+    hashes: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append bytes."""
+        view = memoryview(data)
+        for running in self.hashes.values():
+            running.update(view)
+        self.size += len(view)
+        write_all(self.fd, view)
+
+    def begin(self, algorithms: Collection[str]) -> None:
+        """Throw away what there is."""
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        self.size = 0
+        self.hashes = {name: hashlib.new(name) for name in algorithms}
+
+    def resume(self, algorithms: Collection[str]) -> None:
+        """Go on after what there is; reads all of it, so call it in a thread."""
+        self.hashes = {name: hashlib.new(name) for name in algorithms}
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        while piece := os.read(self.fd, _PIECE):
+            for running in self.hashes.values():
+                running.update(piece)
+
+    def digest(self, algorithm: str) -> str:
+        """The checksum of all bytes."""
+        return str(self.hashes[algorithm].hexdigest())
+
+
+class Scratch:
+    """The scratch of one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path: Final = data_dir / "downloads"
+
+    def prepare(self) -> None:
+        """Make the folder."""
+        self.path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A new folder, locked while it is in use and gone with everything in it when the context ends."""
+        folder, lock = self._new_folder()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+    @contextmanager
+    def partial(self, checksum: str) -> Iterator[Partial]:
+        """Open and lock the unfinished file of a checksum (`algorithm:digest`), or one of its own if that is locked."""
+        name = hashlib.sha256(checksum.encode()).hexdigest()
+        path, fd = _open_locked(self.path / f"{name}{_PART}")
+        try:
+            yield Partial(path=path, fd=fd, size=os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+
+    def abandoned(self) -> Iterator[Path]:
+        """The folders of dead processes; each is locked until the next one is asked for."""
+        for folder in sorted(self.path.glob(f"*{_FOLDER}")):
+            lock = _lock_folder(folder)
+            if lock is not None:
+                try:
+                    yield folder
+                finally:
+                    os.close(lock)
+
+    def sweep(self) -> int:
+        """Remove the folders that dead processes left, and return how many there were."""
+        count = 0
+        for folder in self.abandoned():
+            shutil.rmtree(folder, ignore_errors=True)
+            count += 1
+        return count
+
+    def partials(self, older_than: float) -> list[Path]:
+        """Unfinished files that nobody has gone on with for so many seconds."""
+        found = []
+        for path in sorted(self.path.glob(f"*{_PART}")):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than:
+                    found.append(path)
+        return found
+
+    def sweep_partials(self, older_than: float) -> None:
+        """Remove those."""
+        for path in self.partials(older_than):
+            path.unlink(missing_ok=True)
+
+    def _new_folder(self) -> tuple[Path, int]:
+        while True:
+            folder = self.path / f"{os.urandom(16).hex()}{_FOLDER}"
+            folder.mkdir(mode=FOLDER_MODE)
+            lock = _lock_folder(folder)
+            if lock is None:
+                continue  # a sweeper came between making and locking
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _open_locked(path: Path) -> tuple[Path, int]:
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            path = path.with_name(f"{path.stem}.{os.urandom(8).hex()}{_PART}")
+            continue
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(fd)):
+                return path, fd
+        os.close(fd)  # it was finished and moved between opening and locking
