@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from pulpit.api.app import create_app
-from support.api import V2, basic, services
+from support.api import V1, V2, basic, services
 from support.waiting import PATIENCE, until
 
 
@@ -97,6 +97,36 @@ def test_strange_paths_are_only_missing(address: tuple[str, int], path: str) -> 
 def test_an_encoded_slash_does_not_smuggle_anybody_past_the_gate(address: tuple[str, int]) -> None:
     for path in ("/pulp%2fapi/v2/events/", "//pulp/api/v2/events/", "/pulp//api/v2/events/", "/pulp/api%2fv2/events/"):
         assert ask(address, "GET", path, Authorization="")[0] == 401
+
+
+def test_a_head_is_what_a_get_says_before_its_body(address: tuple[str, int]) -> None:
+    requests: tuple[tuple[str, dict[str, str]], ...] = (
+        (f"{V2}/events/", {}),
+        (f"{V2}/status/", {}),
+        (f"{V2}/openapi.json", {}),
+        (f"{V2}/repositories/nil/", {}),
+        (f"{V2}/events/", {"Authorization": ""}),
+        (f"{V1}/events?limit=1", {}),
+        ("/pulp//api/v2/events/", {}),
+        ("/health/ready", {}),
+        ("/metrics", {}),
+    )
+    for path, headers in requests:
+        status, said, body = ask(address, "GET", path, None, **headers)
+        got = ask(address, "HEAD", path, None, **headers)
+        assert (got[0], got[2]) == (status, b"")
+        assert got[1].keys() == said.keys()
+        if path != "/metrics":  # which counts what was asked
+            assert int(got[1]["content-length"]) == len(body)
+
+
+def test_a_head_of_the_stream_ends(address: tuple[str, int]) -> None:
+    status, said, body = ask(address, "HEAD", f"{V1}/events", Accept="text/event-stream")
+    assert (status, said["content-type"].partition(";")[0], body) == (200, "text/event-stream", b"")
+
+
+def test_a_head_of_what_only_takes_posts_is_refused(address: tuple[str, int]) -> None:
+    assert ask(address, "HEAD", f"{V2}/repositories/zoo/actions/sync/")[0] == 405
 
 
 def test_many_requests_with_one_password_are_quick(address: tuple[str, int]) -> None:

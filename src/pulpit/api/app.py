@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pulpit import __version__
 from pulpit.api import failures, monitoring
 from pulpit.api.auth.login import Authenticator
-from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes
+from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
 from pulpit.api.services import Services
 from pulpit.api.v1 import events, firing
 from pulpit.api.v1 import listeners as listeners_v1
@@ -70,6 +70,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(BoundBody)
     authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
     app.add_middleware(Authenticate, authenticator=authenticator)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(CollapseSlashes)
     # The published trees come first, so that a file is not looked for among all endpoints.
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)

@@ -1,7 +1,7 @@
 """What every request passes before it reaches an endpoint: one ASGI application around the next.
 
-`CollapseSlashes` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has a body read, and no endpoint
-sees a body that is too long, is not JSON, or holds text that a database cannot keep.
+`CollapseSlashes` → `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has a body read, and
+no endpoint sees a body that is too long, is not JSON, or holds text that a database cannot keep.
 """
 
 import json
@@ -19,6 +19,7 @@ from pulpit.store.users import User
 
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics")
 """Where everything begins that needs a log-in."""
+HEALTH: Final = "/health/"
 OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
 """What may be asked without logging in."""
 UPLOADS: Final = "/pulp/api/v2/content/uploads/"
@@ -32,6 +33,27 @@ USER: Final = "user"
 """Key of the request's state under which the endpoints find who is asking."""
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class HeadAsGet:
+    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2); the published trees have a HEAD of their own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on as GET, and end the answer with its head."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or not scope["path"].startswith((*API, HEALTH)):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                # The server now tells whoever streams that the client has gone.
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(dict(scope, method="GET"), receive, send_head)
 
 
 class CollapseSlashes:
