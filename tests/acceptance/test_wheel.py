@@ -1,4 +1,4 @@
-"""What people install: the wheel and the sdist, in an empty environment, without the checkout."""
+"""What people install: the wheel and the sdist, in an empty environment, without the checkout and without git."""
 
 import os
 import subprocess
@@ -6,11 +6,15 @@ import sys
 import tarfile
 import venv
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
+from pulpit import __version__
+
 CHECKOUT = Path(__file__).resolve().parents[2]
+HERE = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,25 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_both_hold_the_licence_the_migrations_and_the_types(dist: Path) -> None:
-    [wheel], [sdist] = dist.glob("*.whl"), dist.glob("*.tar.gz")
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    [wheel] = dist.glob("*.whl")
+    return wheel
+
+
+def bare(home: Path) -> dict[str, str]:
+    """An environment in which no program can be found, git neither."""
+    return {"HOME": str(home), "PATH": str(home / "nothing"), "LANG": "C.UTF-8"}
+
+
+def said(*command: str | Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_both_hold_the_licence_the_migrations_and_the_types(dist: Path, wheel: Path) -> None:
+    [sdist] = dist.glob("*.tar.gz")
     in_wheel = zipfile.ZipFile(wheel).namelist()
     with tarfile.open(sdist) as archive:
         in_sdist = [name.partition("/")[2] for name in archive.getnames()]
@@ -41,25 +62,47 @@ def test_both_hold_the_licence_the_migrations_and_the_types(dist: Path) -> None:
     assert source - set(in_wheel) == set()
 
 
-@pytest.mark.timeout(300)
-def test_the_wheel_plays_the_demo_in_an_empty_environment(dist: Path, tmp_path: Path) -> None:
-    [wheel] = dist.glob("*.whl")
+def test_the_metadata_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("dist-info/METADATA")]
+        metadata = Parser().parsestr(archive.read(name).decode())
+    assert metadata["Version"] == __version__
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata["License-Expression"]
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier", [])
+
+
+@pytest.mark.timeout(400)
+def test_pip_alone_is_enough_for_the_demo(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False)
-    bare = {"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-    uv = [
-        str(Path(sys.executable).with_name("uv")),
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        str(environment / "bin/python"),
-    ]
-    subprocess.run([*uv, str(wheel)], check=True, env={**os.environ, "VIRTUAL_ENV": ""}, timeout=250, cwd=tmp_path)
-    command = [str(environment / "bin" / "pulpit"), "demo"]
-    played = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert played.returncode == 0, played.stdout + played.stderr
-    heard = [line.strip() for line in played.stdout.splitlines() if line.startswith("  pulp.server.")]
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "install", "--quiet"]
+    subprocess.run([*pip, wheel], check=True, timeout=300, cwd=tmp_path)
+    played = said(environment / "bin/pulpit", "demo", environment=bare(tmp_path / "home"))
+    heard = [line.strip() for line in played.splitlines() if line.startswith("  pulp.server.")]
     four = [f"pulp.server.repo.{work}.{moment}" for work in ("sync", "publish") for moment in ("start", "finish")]
     assert heard == [*four, *four[2:], four[1], four[3]]
     assert not list(tmp_path.glob("home/**/*.db"))
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_the_tools_that_install_programs_install_both_commands(wheel: Path, tool: str, tmp_path: Path) -> None:
+    folders = {"UV_TOOL_DIR": "tools", "UV_TOOL_BIN_DIR": "bin", "PIPX_HOME": "tools", "PIPX_BIN_DIR": "bin"}
+    places = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    search = {"PATH": f"{HERE}:{os.environ['PATH']}"}
+    ways = {
+        "uv": [HERE / "uv", "tool", "install", "--quiet", "--python", sys.executable, wheel],
+        "pipx": [HERE / "pipx", "install", "--backend", "uv", "--python", sys.executable, wheel],
+    }
+    done = subprocess.run(
+        ways[tool], env={**os.environ, **places, **search}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for program in ("pulpit", "pulp-admin"):
+        command = tmp_path / "bin" / program
+        assert __version__ in said(command, "--version", environment=bare(tmp_path))
+        script = said(command, "completion", "bash", environment=bare(tmp_path))
+        assert f"{program}" in script
+        assert f"_{program}_COMPLETE=bash_complete".replace("-", "_").upper() in script.upper()

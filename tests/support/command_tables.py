@@ -16,6 +16,7 @@ from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
+from pulpit.cli.main import completion
 from pulpit.cli.tail import tail
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -42,6 +43,7 @@ def tables() -> dict[str, str]:
         **{words: _table(command, leave_out=("--json",)) for words, command in commands()},
         "listen.py": _table(listen),
         "pulpit check": _table(check),
+        "pulpit completion": _table(completion),
         "pulpit demo": _table(demo),
         "pulpit fire": _table(fire),
         "pulpit tail": _table(tail),

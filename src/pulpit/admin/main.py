@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
 from pulpit import __version__
 from pulpit.admin import content_types, event, repo, tasks, users
 from pulpit.admin.grammar import JSON_FLAG, Command, Group
 from pulpit.admin.session import Session, with_session
-from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure, ServerTrouble, WrongData, WrongUse
-from pulpit.client.options import connection_options
+from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure, WrongData, WrongUse
+from pulpit.client.options import SHELLS, completion_script, connection_options
 from pulpit.client.screen import clean_lines, unhidden
 from pulpit.client.server import path_of
 from pulpit.client.settings import Options
@@ -40,14 +39,11 @@ def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
 
 
 @click.command("completion", cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print a completion script for SHELL; for bash, put eval "$(pulp-admin completion bash)" into ~/.bashrc."""
-    kind = get_completion_class(shell)
-    if kind is None:
-        raise ServerTrouble(f"There is no completion for {shell}.")
-    click.echo(kind(ctx.find_root().command, {}, "pulp-admin", "_PULP_ADMIN_COMPLETE").source())
+    click.echo(completion_script(ctx.find_root().command, "pulp-admin", shell))
 
 
 @click.command("status", cls=Command)

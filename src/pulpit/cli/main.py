@@ -15,7 +15,7 @@ from pulpit.cli.listen import listen
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
-from pulpit.client.options import Section
+from pulpit.client.options import SHELLS, Section, completion_script
 from pulpit.client.screen import clean_lines
 from pulpit.client.streams import guarded
 from pulpit.errors import ConfigurationError, PulpitError
@@ -41,7 +41,14 @@ def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""
 
 
-for _command in (serve, demo, check, broker, listen, fire, tail):
+@click.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print a completion script for SHELL; for bash, put eval "$(pulpit completion bash)" into ~/.bashrc."""
+    click.echo(completion_script(pulpit, "pulpit", shell))
+
+
+for _command in (serve, demo, check, broker, listen, fire, tail, completion):
     pulpit.add_command(_command)
 
 

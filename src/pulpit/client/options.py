@@ -1,4 +1,4 @@
-"""The options that several commands have: which server and who asks, spans of time; and groups of commands."""
+"""What several commands have: which server and who asks, spans of time, groups of commands, completion."""
 
 import os
 import sys
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import get_completion_class
 
 from pulpit import intervals
 from pulpit.client.server import Server
 from pulpit.client.settings import Options, load
 from pulpit.client.streams import read_line
 
+SHELLS: Final = ("bash", "zsh", "fish")
 _WHOLE: Final = 1_000
 """Letters of a sentence in a list of commands; click's own list cuts it at the end of the line."""
 
@@ -95,3 +97,11 @@ def ask_password(user: str) -> str:
         answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
         return answer
     return read_line()
+
+
+def completion_script(program: click.Command, name: str, shell: str) -> str:
+    """What a shell must read to complete the words of a program; `shell` is one of `SHELLS`."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"there is no completion for {shell}.")
+    return kind(program, {}, name, f"_{name}_COMPLETE".replace("-", "_").upper()).source()
