@@ -77,7 +77,7 @@ def test_the_metadata_says_what_it_is(wheel: Path) -> None:
 def test_pip_alone_is_enough_for_the_demo(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False)
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "install", "--quiet"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "install", "--quiet"]
     subprocess.run([*pip, wheel], check=True, timeout=300, cwd=tmp_path)
     played = said(environment / "bin/pulpit", "demo", environment=bare(tmp_path / "home"))
     heard = [line.strip() for line in played.splitlines() if line.startswith("  pulp.server.")]
@@ -92,7 +92,7 @@ def test_the_tools_that_install_programs_install_both_commands(wheel: Path, tool
     folders = {"UV_TOOL_DIR": "tools", "UV_TOOL_BIN_DIR": "bin", "PIPX_HOME": "tools", "PIPX_BIN_DIR": "bin"}
     places = {name: str(tmp_path / folder) for name, folder in folders.items()}
     search = {"PATH": f"{HERE}:{os.environ['PATH']}"}
-    ways = {
+    ways: dict[str, list[str | Path]] = {
         "uv": [HERE / "uv", "tool", "install", "--quiet", "--python", sys.executable, wheel],
         "pipx": [HERE / "pipx", "install", "--backend", "uv", "--python", sys.executable, wheel],
     }

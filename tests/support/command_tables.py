@@ -14,6 +14,7 @@ import click
 from pulpit.admin.main import root
 from pulpit.cli.check import check
 from pulpit.cli.demo import demo
+from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
@@ -45,6 +46,7 @@ def tables() -> dict[str, str]:
         "pulpit check": _table(check),
         "pulpit completion": _table(completion),
         "pulpit demo": _table(demo),
+        "pulpit doctor": _table(doctor),
         "pulpit fire": _table(fire),
         "pulpit tail": _table(tail),
     }

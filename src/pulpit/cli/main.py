@@ -10,6 +10,7 @@ from pulpit import __version__
 from pulpit.cli.broker import broker
 from pulpit.cli.check import check
 from pulpit.cli.demo import demo
+from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
 from pulpit.cli.listen import listen
 from pulpit.cli.serve import serve
@@ -48,7 +49,7 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-for _command in (serve, demo, check, broker, listen, fire, tail, completion):
+for _command in (serve, demo, doctor, check, broker, listen, fire, tail, completion):
     pulpit.add_command(_command)
 
 

@@ -1,15 +1,22 @@
-"""The way to a broker outside, from `[messaging]`: its addresses with their secrets, and whom to trust there."""
+"""The way to a broker, from `[messaging]`: its addresses with their secrets, whom to trust there, and the publisher."""
 
+import secrets
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from pulpit.amqp.address import BrokerAddress, parse_all
+from pulpit.amqp.amqp091.publisher import Publisher
+from pulpit.amqp.amqp10 import proton
+from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import Watched, first_line, read_secret
 from pulpit.net.tls import CertificateFiles, configured_context, trust_authorities
 from pulpit.settings import MESSAGING_URL, MessagingSettings
 
+AmqpPublisher = Publisher | Publisher10
 _URL_FILE: Final = "[messaging] url_file"
 _PASSWORD_FILE: Final = "[messaging] password_file"  # noqa: S105 - the name of a key
 _CACERT: Final = "[messaging] cacert"
@@ -49,6 +56,21 @@ def trust(section: MessagingSettings) -> ssl.SSLContext | None:
         return None
     authorities = Path(section.cacert) if section.cacert else None
     return configured_context(authorities, _CACERT, _client_certificate(section) if section.clientcert else None)
+
+
+def publisher(
+    section: MessagingSettings, addresses: Sequence[BrokerAddress], tls: ssl.SSLContext | None, *, by_certificate: bool
+) -> AmqpPublisher:
+    """The way to some brokers that speak the same version of AMQP; nothing is sent yet.
+
+    Raises:
+        ConfigurationError: they speak AMQP 1.0, for which a library is missing.
+    """
+    if not addresses[0].speaks_10:
+        return Publisher(addresses, tls, by_certificate=by_certificate)
+    proton.load()  # says at the start, and not at the first event, that it is not there
+    settings = ClientSettings(name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate)
+    return Publisher10(addresses, settings, profile=section.profile, template=section.address)
 
 
 def watched(section: MessagingSettings, context: ssl.SSLContext) -> list[Watched]:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import secrets
 import signal
 import socket
 import ssl
@@ -25,9 +24,7 @@ import uvloop
 
 from pulpit import logs
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable, Publisher
-from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.client import ClientSettings
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.api.app import create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
@@ -50,6 +47,7 @@ from pulpit.repositories.recovery import recover, recover_one
 from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
+from pulpit.server.messaging import AmqpPublisher
 from pulpit.settings import Settings
 from pulpit.store import servers
 from pulpit.store.database import RETRY_PAUSE, Database
@@ -61,7 +59,6 @@ from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
-AmqpPublisher = Publisher | Publisher10
 REST_PATIENCE: Final = 2
 """Seconds that requests under way have to end when the server stops."""
 REACH_PATIENCE_S: Final = 2.0
@@ -272,13 +269,7 @@ def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLConte
     if not addresses:
         return None
     by_certificate = bool(section.clientcert) and not embedded
-    if not addresses[0].speaks_10:
-        return Publisher(addresses, tls, by_certificate=by_certificate)
-    proton.load()  # says at the start, and not at the first event, that it is not there
-    settings_10 = ClientSettings(
-        name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate
-    )
-    return Publisher10(addresses, settings_10, profile=section.profile, template=section.address)
+    return messaging.publisher(section, addresses, tls, by_certificate=by_certificate)
 
 
 def _watched(

@@ -1,0 +1,269 @@
+"""What `pulpit doctor` asks of the server's parts: REST API, database, brokers, listeners, schedules, other servers."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from sqlalchemy import Connection
+
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.intervals import span_text
+from pulpit.net.tls import in_words
+from pulpit.server import messaging
+from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
+from pulpit.store import dead_letters, event_log, listeners, schedules, servers
+from pulpit.store.database import FILE_NAME, Database, database_time
+from pulpit.store.listeners import Listener
+from pulpit.store.wakeups import WakeupSocket
+from pulpit.text import one_line
+
+PATIENCE_S: Final = 5.0
+"""For an answer over the network."""
+MOST: Final = 20
+"""Listeners and schedules that are named one by one."""
+SKEW: Final = timedelta(seconds=5)
+LATE: Final = timedelta(minutes=5)
+"""For so long an event may wait before its listener counts as behind."""
+_LONGEST_REASON: Final = 200
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not listened on
+_AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
+_METHOD_FRAME: Final = b"\x01"
+_NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events wait or are put aside."
+
+
+def check_running(installation: Installation) -> Iterator[Finding]:
+    """Whether the server that runs answers at the address that it is configured with, and has workers."""
+    settings = installation.settings
+    if not installation.is_served:
+        yield well("server", f"No server runs in {settings.data_dir}; everything is looked at as it would start.")
+        return
+    host = _EVERYWHERE.get(settings.server.host, settings.server.host)
+    scheme = "https" if settings.server.ssl_certificate else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    try:
+        status = _status(url, settings.server.ssl_certificate)
+    except (OSError, ValueError) as error:
+        yield problem(
+            "server",
+            f"A server runs in {settings.data_dir} and does not answer at {url} ({_reason(error)}).",
+            "If it was started with other options, give the same ones here; otherwise look into its log.",
+        )
+        return
+    workers = len(status.get("known_workers", ()))
+    if workers < settings.tasks.workers:
+        sentence = f"The server at {url} has {workers} of {settings.tasks.workers} workers."
+        yield problem("server", sentence, "Look into its log for worker_died and worker_failed.")
+    else:
+        yield well("server", f"The server at {url} answers and has {workers} workers.")
+
+
+def _status(url: str, certificate: str) -> dict[str, Any]:
+    context = None
+    if certificate:  # it is asked whether it answers, at an address that need not be the name in its certificate
+        context = ssl.create_default_context(cafile=certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    with opener.open(f"{url}/pulp/api/v2/status/", timeout=PATIENCE_S) as answer:
+        found: dict[str, Any] = json.loads(answer.read(1_000_000))
+    return found
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLError):
+        return in_words(cause).rstrip(".")
+    return one_line(str(getattr(cause, "strerror", None) or cause), _LONGEST_REASON)
+
+
+def check_brokers(installation: Installation) -> Iterator[Finding]:
+    """Whether each broker that the configuration names takes a connection and the login."""
+    section = installation.settings.messaging
+    if installation.settings.embedded_broker:
+        yield from _embedded(installation)
+        return
+    try:
+        addresses, tls = messaging.broker_addresses(section), messaging.trust(section)
+    except ConfigurationError:
+        return  # `check_configuration` says so
+    if not addresses:
+        yield well("broker", "There is none: amqp listeners are turned off.")
+        return
+    remedy = "Start it, or correct [messaging]; events wait in the log meanwhile."
+    for address in addresses:
+        try:
+            way = messaging.publisher(section, [address], tls, by_certificate=bool(section.clientcert))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_connect(way))
+        except (BrokerUnavailable, ConfigurationError) as error:
+            yield problem("broker", one_line(str(error), _LONGEST_REASON), remedy)
+        except TimeoutError:
+            yield problem("broker", f"The broker at {address.place} does not answer within {PATIENCE_S:.0f} s.", remedy)
+        else:
+            yield well("broker", f"The broker at {address.place} takes connections and the login.")
+
+
+async def _connect(way: messaging.AmqpPublisher) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await way.connect()
+    finally:
+        with contextlib.suppress(Exception):
+            await way.close()
+
+
+def _embedded(installation: Installation) -> Iterator[Finding]:
+    section = installation.settings.broker
+    if not installation.is_served:
+        yield well("broker", f"The embedded broker will listen on {section.host}:{section.port}.")
+        return
+    host = _EVERYWHERE.get(section.host, section.host)
+    try:
+        with socket.create_connection((host, section.port), timeout=PATIENCE_S) as line:
+            spoken = True
+            if not section.ssl_certificate:
+                line.sendall(_AMQP_091)
+                spoken = line.recv(1) == _METHOD_FRAME
+    except OSError as error:
+        reason = _reason(error)
+    else:
+        reason = "" if spoken else "what listens there speaks no AMQP 0-9-1"
+    if reason:
+        sentence = f"The embedded broker does not answer at {host}:{section.port} ({reason})."
+        yield problem("broker", sentence, "If the server was started with --broker-port, give it here too.")
+    else:
+        yield well("broker", f"The embedded broker answers at {host}:{section.port}.")
+
+
+def check_database(installation: Installation) -> Iterator[Finding]:
+    """Whether the database answers and has the tables of this version; then what stands in it."""
+    settings = installation.settings
+    if not settings.database.url and not (settings.data_dir / FILE_NAME).exists():
+        yield well("database", "The first start makes it.")
+        return
+    with contextlib.ExitStack() as stack:
+        wakeups = stack.enter_context(WakeupSocket(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        try:
+            database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
+            stack.callback(database.close)
+            with database.read() as connection:
+                yield well("database", f"It answers; the log ends at event {event_log.head(connection)}.")
+                inside = _Inside(installation=installation, connection=connection)
+                for look in (_clocks, _listeners, _kinds, _schedules, _servers):
+                    yield from look(inside)
+        except ConfigurationError as error:
+            yield problem("database", str(error), "What stands there cannot be used as it is.")
+        except (DatabaseUnavailable, StorageFull) as error:
+            yield problem("database", str(error), "Start it, or make room; the server goes on by itself.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Inside:
+    installation: Installation
+    connection: Connection
+
+
+def _clocks(inside: _Inside) -> Iterator[Finding]:
+    """The clock beside that of the database and the newest event."""
+    now = inside.installation.now
+    theirs = database_time(inside.connection)
+    if abs(theirs - now) > SKEW:
+        sentence = (
+            f"The clocks of this machine and of the database are {abs(theirs - now).total_seconds():.0f} s apart."
+        )
+        yield warning("clock", sentence, "Run a time service, such as systemd-timesyncd or chrony, on both.")
+    newest = event_log.get(inside.connection, event_log.head(inside.connection))
+    if newest is not None and newest.occurred_at - now > SKEW:
+        sentence = f"The newest event is of {newest.occurred_at:%Y-%m-%d %H:%M} UTC, which is still to come."
+        yield warning("clock", sentence, "The clock was ahead when it was fired, or is behind now: set it right.")
+
+
+def _listeners(inside: _Inside) -> Iterator[Finding]:
+    """Those that fail, were paused by Pulpit, have put events aside or are far behind."""
+    found = listeners.every(inside.connection)
+    letters, head = dead_letters.counts(inside.connection), event_log.head(inside.connection)
+    behind = event_log.times_after(inside.connection, {entry.position for entry in found if entry.position < head})
+    findings: list[Finding] = []
+    for listener in found:
+        since = behind.get(listener.position)
+        waits = inside.installation.now - since if since and not listener.paused else timedelta(0)
+        findings += _of_listener(listener, letters.get(listener.id, 0), waits)
+    if not findings:
+        yield well("listeners", f"{len(found)} listeners, none of them in trouble.")
+    yield from findings[:MOST]
+    if len(findings) > MOST:
+        yield warning(
+            "listeners", f"{len(findings) - MOST} more.", "See them all: pulp-admin event listener list --details"
+        )
+
+
+def _of_listener(listener: Listener, letters: int, waits: timedelta) -> Iterator[Finding]:
+    name = f"The {listener.notifier_type_id} listener {listener.id}"
+    command = f"--listener-id {listener.id}"
+    if listener.failing_since is not None and not listener.paused:
+        reason = one_line(listener.last_error or "no reason", _LONGEST_REASON)
+        sentence = (
+            f"{name} has failed {listener.attempts} times since {listener.failing_since:%Y-%m-%d %H:%M} UTC: {reason}"
+        )
+        yield problem("listeners", sentence, f"Mend the far side, then: pulp-admin event listener test {command}")
+    elif waits > LATE:
+        late = span_text(waits.total_seconds())
+        sentence = f"{name} is {late} behind and has not failed."
+        yield warning("listeners", sentence, "Is the server running, and is the far side slow?")
+    if listener.paused and listener.pause_reason:
+        sentence = f"{name} was paused by Pulpit: {one_line(listener.pause_reason, _LONGEST_REASON)}"
+        yield problem("listeners", sentence, f"Mend the far side, then: pulp-admin event listener resume {command}")
+    if letters:
+        sentence = f"{name} has {letters} dead letters."
+        yield warning("listeners", sentence, f"See why: pulp-admin event deadletters list {command}")
+
+
+def _kinds(inside: _Inside) -> Iterator[Finding]:
+    """Listeners of a kind that the configuration turns off."""
+    settings = inside.installation.settings
+    kinds = {listener.notifier_type_id for listener in listeners.every(inside.connection) if not listener.paused}
+    if "email" in kinds and not settings.email.enabled:
+        sentence = _NO_LISTENERS_OF.format(kind="email", what="[email] enabled is false")
+        yield problem("listeners", sentence, "Set [email] enabled and host, or delete or pause these listeners.")
+    has_broker = settings.embedded_broker or settings.messaging.url or settings.messaging.url_file
+    if "amqp" in kinds and not has_broker:
+        sentence = _NO_LISTENERS_OF.format(kind="amqp", what="there is no broker")
+        yield problem("listeners", sentence, "Set [messaging] url, or delete or pause these listeners.")
+
+
+def _schedules(inside: _Inside) -> Iterator[Finding]:
+    """Those whose last runs failed."""
+    failing = [entry for entry in schedules.every(inside.connection) if entry.consecutive_failures]
+    for schedule in failing[:MOST]:
+        state = "goes on" if schedule.enabled else "is disabled"
+        sentence = (
+            f"The {schedule.action} schedule of {schedule.repo_id} has failed {schedule.consecutive_failures} times "
+            f"in a row and {state}."
+        )
+        remedy = f"See why: pulp-admin repo history {schedule.action} --repo-id {schedule.repo_id}"
+        yield warning("schedules", sentence, remedy)
+
+
+def _servers(inside: _Inside) -> Iterator[Finding]:
+    """The servers that share a PostgreSQL."""
+    now = database_time(inside.connection)
+    seen = {node: at for node, at in servers.heartbeats(inside.connection).items() if at is not None}
+    for node, at in sorted(seen.items()):
+        silent = now - at
+        if silent > servers.LEASE:
+            sentence = f"The server {node} was last seen {span_text(silent.total_seconds())} ago."
+            yield warning("servers", sentence, "Start it again; the others have taken its listeners over.")
+        else:
+            yield well("servers", f"The server {node} is alive.")
