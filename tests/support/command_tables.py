@@ -16,6 +16,7 @@ from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
+from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
 from pulpit.cli.tail import tail
@@ -48,6 +49,7 @@ def tables() -> dict[str, str]:
         "pulpit demo": _table(demo),
         "pulpit doctor": _table(doctor),
         "pulpit fire": _table(fire),
+        "pulpit install-service": _table(install_service),
         "pulpit tail": _table(tail),
     }
 

@@ -12,6 +12,7 @@ from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
+from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
@@ -49,7 +50,7 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-for _command in (serve, demo, doctor, check, broker, listen, fire, tail, completion):
+for _command in (serve, demo, doctor, check, broker, listen, fire, tail, install_service, completion):
     pulpit.add_command(_command)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -48,6 +49,7 @@ from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
 from pulpit.server.messaging import AmqpPublisher
+from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
 from pulpit.store import servers
 from pulpit.store.database import RETRY_PAUSE, Database
@@ -88,10 +90,10 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()
     with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, ServiceManager(os.environ)))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, manager: ServiceManager) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -123,9 +125,13 @@ async def _serve(settings: Settings) -> None:
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
         beginning.say_password()
-        _say_ready(settings, listening)
+        url = _url(settings, listening)
+        process.say(f"ready: {url}")  # scripts wait for it
+        manager.say("READY=1", f"STATUS=Answers at {url}")
+        await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
         await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler), stop))
         await stop.wait()
+        manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
 
 
@@ -468,7 +474,7 @@ async def _running(
             raise
 
 
-def _say_ready(settings: Settings, listening: socket.socket) -> None:
+def _url(settings: Settings, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.server.ssl_certificate else "http"
-    process.say(f"ready: {scheme}://{f'[{host}]' if ':' in host else host}:{port}")  # scripts wait for it
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,46 @@
+"""The notify protocol of systemd: a service says when it is ready, that it lives, and when it stops (sd_notify(3)).
+
+Without `NOTIFY_SOCKET` in the environment, as everywhere else, nothing is said to anybody.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+_SOCKET: Final = "NOTIFY_SOCKET"
+_WATCHDOG: Final = "WATCHDOG_USEC"
+_WATCHDOG_PID: Final = "WATCHDOG_PID"
+_MICROSECONDS: Final = 1_000_000
+
+
+class ServiceManager:
+    """Whoever started the service and wants to hear of it; taken from the environment, so that no child speaks too."""
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        path = environment.pop(_SOCKET, "")
+        self._address: Final = f"\0{path[1:]}" if path.startswith("@") else path
+        microseconds, pid = environment.pop(_WATCHDOG, ""), environment.pop(_WATCHDOG_PID, "")
+        is_meant = pid in ("", str(os.getpid()))
+        self.pause: Final = int(microseconds) / _MICROSECONDS / 2 if microseconds.isdecimal() and is_meant else 0.0
+        """Seconds between two signs of life, half of what is waited for one; 0 if nobody waits."""
+
+    def say(self, *assignments: str) -> None:
+        """Send one message, such as `READY=1`; one that cannot be sent must not end a service."""
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
+        ):
+            line.setblocking(False)
+            line.sendto("\n".join(assignments).encode(), self._address)
+
+    async def keep_telling(self) -> None:
+        """Give signs of life for as long as the event loop turns; a service that gives none is started anew."""
+        while self.pause:
+            self.say("WATCHDOG=1")
+            await asyncio.sleep(self.pause)
+        await asyncio.Event().wait()
