@@ -71,6 +71,7 @@ def create_app(services: Services) -> FastAPI:
     authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
+    app.state.authenticator = authenticator  # for the page, so that guesses count together
     app.add_middleware(CollapseSlashes)
     # The published trees come first, so that a file is not looked for among all endpoints.
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)

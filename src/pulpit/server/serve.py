@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from pulpit import logs
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
@@ -59,6 +60,7 @@ from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.recovery import sweep, sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
+from pulpit.ui import app as ui
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
 REST_PATIENCE: Final = 2
@@ -121,9 +123,12 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         broker_status = (lambda: asdict(embedded.broker.status())) if embedded else None
         services = replace(services, delivering=lambda: not delivering.done(), broker_status=broker_status)
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
-        incoming = await stack.enter_async_context(_rest(settings, services, listening, stop))
+        app = create_app(services)
+        page = ui.install(app, services)
+        incoming = await stack.enter_async_context(_rest(settings, app, services, listening, stop))
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
+        await stack.enter_async_context(_running("page", page.run(), stop))
         beginning.say_password()
         url = _url(settings, listening)
         process.say(f"ready: {url}")  # scripts wait for it
@@ -421,11 +426,11 @@ class _Rest(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _rest(
-    settings: Settings, services: Services, listening: socket.socket, stop: asyncio.Event
+    settings: Settings, app: FastAPI, services: Services, listening: socket.socket, stop: asyncio.Event
 ) -> AsyncIterator[ssl.SSLContext | None]:
     """Answer requests until the block ends; what is handed out is how TLS is spoken, if it is."""
     config = uvicorn.Config(
-        create_app(services),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",

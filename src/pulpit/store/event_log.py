@@ -188,6 +188,60 @@ def first_since(connection: Connection, moment: datetime) -> int | None:
     return connection.execute(wanted).scalar()
 
 
+def number_at(connection: Connection, moment: datetime) -> int:
+    """The number from which on events happened at or after a moment, found by halving; time grows with numbers."""
+    columns = events.c
+    low, high = max(1, oldest(connection)), head(connection) + 1
+    while low < high:
+        middle = (low + high) // 2
+        wanted = select(columns.number, columns.occurred_at).where(columns.number >= middle)
+        row = connection.execute(wanted.order_by(columns.number).limit(1)).one_or_none()
+        if row is None or row.occurred_at >= moment:
+            high = middle
+        else:
+            low = row.number + 1
+    return low
+
+
+def outlines_after(connection: Connection, number: int, *, limit: int) -> list[Outline]:
+    """The next events after a number without their bodies."""
+    columns = events.c
+    outline = select(columns.number, columns.event_type, columns.repo_id, columns.result)
+    rows = connection.execute(outline.where(columns.number > number).order_by(columns.number).limit(limit))
+    return [Outline(number=row[0], event_type=row[1], repo_id=row[2], result=row[3]) for row in rows]
+
+
+def page_before(
+    connection: Connection, before: int | None, wanted: Wanted | None, *, text_in_body: str = "", limit: int
+) -> Page:
+    """The events before a number, or the newest, that a filter wants and whose bodies hold a text; in order.
+
+    `through` is the number to go on before; the search ends after some thousand events.
+    """
+    columns = events.c
+    end = head(connection) + 1 if before is None else before
+    begin = end - (SCANNED_AT_ONCE // 4 if text_in_body else SCANNED_AT_ONCE)
+    outline = select(columns.number, columns.event_type, columns.repo_id, columns.result)
+    looked_at = outline.where((columns.number < end) & (columns.number >= begin)).order_by(columns.number.desc())
+    if text_in_body:
+        looked_at = looked_at.where(columns.body.icontains(text_in_body, autoescape=True))
+    elif wanted is None:
+        looked_at = looked_at.limit(limit)
+    numbers: list[int] = []
+    for row in connection.execute(looked_at).mappings():
+        if wanted is None or wanted(Outline(**row)):
+            numbers.append(row["number"])
+            if len(numbers) == limit:
+                break
+    through = numbers[-1] if len(numbers) == limit else max(0, begin)
+    return Page(events=those(connection, sorted(numbers)).events, through=through)
+
+
+def those(connection: Connection, numbers: Sequence[int]) -> Page:
+    """The events of some numbers in order, fewer if they are very long."""
+    return _those(connection, numbers, numbers[-1] if numbers else 0)
+
+
 def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: int) -> Page:
     """The next events behind a number; with a filter, those among the next few thousand that it wants."""
     columns = events.c

@@ -126,3 +126,39 @@ def test_old_events_are_forgotten_but_never_what_somebody_still_needs(database: 
     assert forget(database, older_than=tomorrow) == [2, *range(7, 11)]
     assert forget(database, older_than=tomorrow, past_cursors=True) == [2, 10], "the newest stays"
     assert fire_one(database).number == 11
+
+
+def test_the_log_is_read_backwards_through_a_filter_and_by_text(database: Database) -> None:
+    for repo_id in ("zoo", "farm", "zoo", "zoo"):
+        fire_one(database, repo_id=repo_id, note=f"of the {repo_id}, 100% \u00e4")
+
+    def numbers(before: int | None, repo_id: str = "", text: str = "", limit: int = 10) -> tuple[list[int], int]:
+        with database.read() as connection:
+            wanted = (lambda outline: outline.repo_id == repo_id) if repo_id else None
+            found = event_log.page_before(connection, before, wanted, text_in_body=text, limit=limit)
+        return [event.number for event in found.events], found.through
+
+    assert numbers(None) == ([1, 2, 3, 4], 0)
+    assert numbers(None, limit=2) == ([3, 4], 3)
+    assert numbers(3) == ([1, 2], 0)
+    assert numbers(None, "zoo", limit=2) == ([3, 4], 3)
+    assert numbers(3, "zoo", limit=2) == ([1], 0)
+    assert numbers(None, text="OF THE FARM") == ([2], 0)
+    assert numbers(None, text="100% \u00e4", limit=1) == ([4], 4)
+    assert numbers(None, text="100_") == ([], 0)
+    assert numbers(None, "zoo", text="farm") == ([], 0)
+
+
+def test_the_first_event_of_a_minute_is_found_by_halving(database: Database) -> None:
+    with database.read() as connection:
+        assert event_log.number_at(connection, system_clock()) == 1
+    begun = system_clock()
+    coming = iter([begun + timedelta(minutes=minute) for minute in (0, 0, 1, 3)])
+    with database.write() as tx:
+        for _ in range(4):
+            fire(tx, "zoo.fed", {}, clock=coming.__next__)
+    with database.read() as connection:
+        found = [event_log.number_at(connection, begun + timedelta(minutes=minute)) for minute in (-1, 0, 1, 2, 3, 4)]
+        outlines = event_log.outlines_after(connection, 2, limit=5)
+    assert found == [1, 1, 3, 4, 4, 5]
+    assert [outline.number for outline in outlines] == [3, 4]

@@ -45,6 +45,15 @@ class Authenticator:
             WrongPassword: the login does not exist or has another password.
         """
         login, password = read_basic(authorization)
+        return await self.by_login(login, password, address)
+
+    async def by_login(self, login: str, password: str, address: str) -> User:
+        """The user whose login and password these are.
+
+        Raises:
+            TooManyAttempts: too many passwords from there wait already.
+            WrongPassword: the login does not exist or has another password.
+        """
         user = await asyncio.to_thread(self._find, login)
         fits = await self._throttle.fits(login, password, user.password_hash if user else None, address)
         if user is None or not fits:

@@ -1,0 +1,102 @@
+"""The page as an application of its own, to be mounted at `/ui`."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pulpit.api.services import Services
+from pulpit.ui import login, now
+from pulpit.ui.live import Live
+from pulpit.ui.rendering import PREFIX, STATIC, render
+from pulpit.ui.sessions import Sessions
+from pulpit.ui.visits import SEE_OTHER, Site, doing, entering, looking
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""What a page may load: its own files and nothing else, no script or style that stands in a page."""
+_HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_FILES: Final = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_YEAR: Final = "public, max-age=31536000, immutable"
+_NOT_FOUND: Final = 404
+
+
+def install(app: FastAPI, services: Services) -> Live:
+    """Serve the page beside the REST API, with the API's own log-in; what is returned samples while it runs."""
+    live = Live(services, lambda drawn: now.panels(drawn, services))
+    site = Site(
+        services=services,
+        authenticator=app.state.authenticator,
+        sessions=Sessions(services.data_dir, services.clock),
+        live=live,
+    )
+    page = Starlette(routes=_routes(), exception_handlers={HTTPException: _not_here})
+    page.state.site = site
+    app.mount(PREFIX, _Guarded(page))
+    app.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", SEE_OTHER), include_in_schema=False)
+    return live
+
+
+def _routes() -> list[Route | Mount]:
+    def look(path: str, handler: Callable[..., Any]) -> Route:
+        return Route(path, looking(handler), methods=["GET"])
+
+    def do(path: str, handler: Callable[..., Any]) -> Route:
+        return Route(path, doing(handler), methods=["POST"])
+
+    return [
+        Route("/static/{name}", _file, methods=["GET"]),
+        Route("/login", entering(login.show), methods=["GET"]),
+        Route("/login", entering(login.log_in, takes_form=True), methods=["POST"]),
+        Route("/logout", entering(login.log_out, takes_form=True), methods=["POST"]),
+        look("/", now.show),
+        look("/stream", now.stream),
+    ]
+
+
+def _file(request: Request) -> Response:
+    """A file of the page; its address changes with its content."""
+    name = request.path_params["name"]
+    if name not in _FILES:
+        raise HTTPException(_NOT_FOUND)
+    return FileResponse(STATIC / name, media_type=_FILES[name], headers={"Cache-Control": _YEAR})
+
+
+def _not_here(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else _NOT_FOUND
+    sentence = f"There is nothing at {request.url.path}."
+    if status != _NOT_FOUND:
+        sentence = f"This cannot be done with {request.url.path}."
+    return HTMLResponse(render("bare.html", title="Nothing here", sentence=sentence), status)
+
+
+class _Guarded:
+    """Adds to every response what keeps a browser from doing more than it should."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, guarded)

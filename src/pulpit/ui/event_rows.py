@@ -1,0 +1,47 @@
+"""An event as one row of a table: what it is about in a few words."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pulpit.events import Event
+from pulpit.ui.rendering import render
+
+LONGEST_SUMMARY: Final = 160
+_COUNTS: Final = (("added_count", "+"), ("updated_count", "~"), ("removed_count", "-"))
+_TELLING: Final = ("error_message", "reason", "changed", "last_error", "distributor_id", "importer_id", "listener_id")
+"""Keys of payloads that say most, the first that is there."""
+_SAID: Final = frozenset({"repo_id", "result", "event_type"})
+"""What other columns show."""
+
+
+def draw(event: Event) -> str:
+    return render("event_row.html", event=event, summary=summary(event.payload), tone=tone(event))
+
+
+def tone(event: Event) -> str:
+    """The colour of an event: how it ended, or what it means."""
+    if event.result:
+        return {"success": "good", "failed": "bad", "error": "bad"}.get(event.result, "odd")
+    return {
+        "listener.failing": "bad",
+        "listener.recovered": "good",
+        "schedule.disabled": "bad",
+        "tasks.error": "bad",
+        "tasks.canceled": "odd",
+    }.get(event.event_type, "")
+
+
+def summary(payload: Mapping[str, Any]) -> str:
+    """What a payload says, in one line."""
+    if "task_type" in payload:
+        return f"{str(payload['task_type']).rpartition('.')[2]} {payload.get('state', '')}"
+    counts = [f"{sign}{payload[key]}" for key, sign in _COUNTS if isinstance(payload.get(key), int)]
+    if counts and not payload.get("error_message"):
+        return " ".join(counts)
+    for key in _TELLING:
+        value = payload.get(key)
+        if value:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            return text.partition("\n")[0][: LONGEST_SUMMARY + 1]
+    plain = (f"{key}={value}" for key, value in payload.items() if key not in _SAID and isinstance(value, str | int))
+    return ", ".join(plain)[:LONGEST_SUMMARY]

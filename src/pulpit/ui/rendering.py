@@ -1,0 +1,122 @@
+"""Templates to HTML: all that is written into a page is escaped, and what steers a reader's eye is shown as code.
+
+So a name with `<script>`, a right-to-left mark or a control character is seen as the text that it is, wherever it
+stands; no template has to think of it. Values of form fields are the exception (`verbatim`): they are sent back.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pulpit import __version__, intervals
+from pulpit.clock import iso_micro
+from pulpit.text import escaped, shown
+
+PREFIX: Final = "/ui"
+HERE: Final = Path(__file__).parent
+STATIC: Final = HERE / "static"
+NOTHING: Final = "\N{EN DASH}"
+"""Stands where there is no value."""
+LONGEST_JSON: Final = 200_000
+"""Characters of a document that are shown; the rest is told by number."""
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP: Final = 1000
+
+
+def render(name: str, /, **context: Any) -> Markup:
+    """A template filled in; the values have been escaped."""
+    return Markup(_environment().get_template(name).render(context))  # noqa: S704 - as above
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalized,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals |= {"prefix": PREFIX, "version": __version__, "static": static_url}
+    environment.filters |= {
+        "bytes": size,
+        "document": document,
+        "number": number,
+        "query": query,
+        "segment": lambda text: quote(str(text), safe=""),
+        "short": lambda text, longest=80: shown(str(text), longest),
+        "span": span,
+        "span_text": intervals.span_text,
+        "time": time_element,
+        "verbatim": lambda text: Markup(escape("" if text is None else str(text))),  # noqa: S704 - it has just been escaped
+    }
+    return environment
+
+
+@cache
+def static_url(name: str) -> str:
+    """A file's address, which changes with its content, so that browsers may keep it."""
+    digest = sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+    return f"{PREFIX}/static/{name}?{digest}"
+
+
+def size(count: float) -> str:
+    """`12.3 MB`."""
+    amount, unit = float(count), 0
+    while amount >= _STEP and unit < len(_UNITS) - 1:
+        amount, unit = amount / _STEP, unit + 1
+    return f"{amount:.0f} {_UNITS[unit]}" if unit == 0 or amount >= 100 else f"{amount:.1f} {_UNITS[unit]}"  # noqa: PLR2004 - three digits are enough
+
+
+def number(count: float) -> str:
+    """`12 345`, with a space that does not break."""
+    return f"{count:,.0f}".replace(",", "\u202f")
+
+
+def span(seconds: float | None) -> str:
+    """`3 s`, `2 min`, `5 h`, `4 d`: as much as the eye wants to know."""
+    if seconds is None:
+        return NOTHING
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004 - two digits are enough
+
+
+def time_element(moment: datetime | None) -> Markup:
+    """A moment as UTC, without the day if that is today; the browser adds how long ago it was."""
+    if moment is None:
+        return Markup("&ndash;")
+    at = moment.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        iso_micro(at),
+        f"{at:%Y-%m-%d %H:%M:%S} UTC",
+        f"{at:%H:%M:%S}" if at.date() == datetime.now(UTC).date() else f"{at:%m-%d %H:%M}",
+    )
+
+
+def document(value: Any) -> str:
+    """JSON for a person, cut when it is very long."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    if len(text) <= LONGEST_JSON:
+        return text
+    return f"{text[:LONGEST_JSON]}\n… and {len(text) - LONGEST_JSON} characters more"
+
+
+def query(values: Mapping[str, Any]) -> str:
+    """A query string of what is not empty."""
+    return urlencode({name: value for name, value in values.items() if value not in (None, "")}, doseq=True)
+
+
+def _finalized(value: Any) -> Any:
+    return escaped(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value

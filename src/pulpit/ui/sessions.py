@@ -1,0 +1,177 @@
+"""Who has logged in on the page: a signed cookie, so that looking writes nothing, not even on a full disk.
+
+A token names its user and is signed by a key of this server together with the hash of the user's password. So it ends
+with the password and with the user, when it is not used for some hours, after a week, and when its user logs out. The
+keys change every day; they stand in one file of mode 0600, with the sessions that were ended before their time.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+import logging
+import os
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+from pulpit.clock import Clock
+from pulpit.errors import ConfigurationError
+from pulpit.net.config_files import read_secret
+
+FILE: Final = "page-sessions"
+"""In the data folder."""
+IDLE_S: Final = 12 * 3600
+"""Seconds without a request after which a session ends."""
+LONGEST_S: Final = 7 * 24 * 3600
+RENEWED_AFTER_S: Final = 600
+KEY_AGE_S: Final = 24 * 3600
+"""Age at which a new key takes the place of the last one, which is good for what it has signed until that ends."""
+MOST_ENDED: Final = 10_000
+LONGEST_TOKEN: Final = 2_000
+NOBODY: Final = ""
+"""The login of a visitor who has not logged in."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """One log-in in one browser; times are seconds since 1970."""
+
+    login: str
+    nonce: str
+    began: int
+    seen: int
+
+
+class Sessions:
+    """Makes, proves and ends sessions; safe to use from several threads."""
+
+    def __init__(self, data_dir: Path, clock: Clock) -> None:
+        self._path: Final = data_dir / FILE
+        self._clock: Final = clock
+        self._lock: Final = Lock()
+        self._keys: list[tuple[int, bytes]] = []
+        """With the time when each was made, newest first."""
+        self._ended: dict[str, int] = {}
+        """Nonces of ended sessions, with the time from which on they need not be remembered."""
+        self._load()
+
+    def begin(self, login: str = NOBODY) -> Session:
+        now = self._now()
+        return Session(login=login, nonce=secrets.token_urlsafe(16), began=now, seen=now)
+
+    def token(self, session: Session, password_hash: str) -> str:
+        """The value of the cookie."""
+        payload = json.dumps(asdict(session), separators=(",", ":")).encode()
+        return f"{_text(payload)}.{_text(_signature(self._key(), payload, password_hash))}"
+
+    def read(self, token: str) -> Session | None:
+        """What a token claims; nothing is proven yet but that it would still be good."""
+        try:
+            claims: dict[str, Any] = json.loads(_bytes(token.partition(".")[0]))
+            session = Session(
+                login=str(claims["login"]),
+                nonce=str(claims["nonce"]),
+                began=int(claims["began"]),
+                seen=int(claims["seen"]),
+            )
+            now = self._now()
+            in_time = now - session.seen <= IDLE_S and now - session.began <= LONGEST_S
+            is_known = session.nonce not in self._ended
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return session if in_time and is_known and len(token) <= LONGEST_TOKEN else None
+
+    def proves(self, token: str, password_hash: str) -> bool:
+        """Whether this server signed a token, for a user who has this password still."""
+        payload, _, signature = token.partition(".")
+        try:
+            signed, given = _bytes(payload), _bytes(signature)
+        except ValueError:
+            return False
+        return any(hmac.compare_digest(_signature(key, signed, password_hash), given) for _, key in self._keys)
+
+    def renewed(self, session: Session) -> Session | None:
+        """The session as used now, if it is time to tell the browser so."""
+        now = self._now()
+        return replace(session, seen=now) if now - session.seen >= RENEWED_AFTER_S else None
+
+    def end(self, session: Session) -> None:
+        """Let a session count no more, wherever a copy of its cookie is."""
+        now = self._now()
+        with self._lock:
+            kept = {nonce: until for nonce, until in self._ended.items() if until > now}
+            if len(kept) >= MOST_ENDED:
+                del kept[min(kept, key=kept.__getitem__)]
+            self._ended = {**kept, session.nonce: session.began + LONGEST_S + 1}
+            self._save()
+
+    def form_token(self, session: Session) -> str:
+        """What each form must bring along, so that no page of another site can send it."""
+        return _text(_form_digest(self._key(), session))
+
+    def is_form_token(self, session: Session, given: str) -> bool:
+        try:
+            digest = _bytes(given)
+        except ValueError:
+            return False
+        return any(hmac.compare_digest(_form_digest(key, session), digest) for _, key in self._keys)
+
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    def _key(self) -> bytes:
+        """The key that signs now."""
+        now = self._now()
+        with self._lock:
+            if not self._keys or not 0 <= now - self._keys[0][0] < KEY_AGE_S:
+                still_good = [(made, key) for made, key in self._keys if now - made < KEY_AGE_S + IDLE_S]
+                self._keys = [(now, secrets.token_bytes(32)), *still_good]
+                self._save()
+            return self._keys[0][1]
+
+    def _load(self) -> None:
+        if not self._path.exists():
+            return
+        try:
+            kept = json.loads(read_secret(self._path, FILE))
+            self._keys = [(int(made), bytes.fromhex(key)) for made, key in kept["keys"]]
+            self._ended = {str(nonce): int(until) for nonce, until in kept["ended"].items()}
+        except (ConfigurationError, ValueError, TypeError, KeyError, AttributeError):
+            _log.warning("all must log in on the page again", extra={"action": "page_sessions_lost"})
+
+    def _save(self) -> None:
+        """Write keys and ended sessions; where that cannot be, they hold until the server stops."""
+        kept = {"keys": [(made, key.hex()) for made, key in self._keys], "ended": self._ended}
+        written = self._path.with_name(f"{FILE}.new")
+        try:
+            with os.fdopen(os.open(written, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(kept, file)
+            written.replace(self._path)
+        except OSError as error:
+            extra = {"action": "page_sessions_not_kept"}
+            _log.warning("%s cannot be written: %s", self._path, error.strerror, extra=extra)
+
+
+def _signature(key: bytes, payload: bytes, password_hash: str) -> bytes:
+    return hmac.digest(key, b"session\0" + password_hash.encode() + b"\0" + payload, "sha256")
+
+
+def _form_digest(key: bytes, session: Session) -> bytes:
+    return hmac.digest(key, f"form\0{session.login}\0{session.nonce}".encode(), "sha256")
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    """Raises ValueError for what `_text` has not written."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,277 @@
+"""One request of a browser: who asks, what the form says, and the response as a page.
+
+    cookie ▶ session ▶ user          a visitor without one is shown the log-in
+    form ▶ form token ▶ may he? ▶ handler ▶ the functions of the REST API
+
+What a handler refuses by a `PulpitError` becomes a page with its sentence.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from markupsafe import Markup
+from sqlalchemy.exc import OperationalError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from pulpit.api.auth.login import ADMIN, Authenticator
+from pulpit.api.middleware import whole_body
+from pulpit.api.services import Services
+from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, TooManyAttempts
+from pulpit.store import users
+from pulpit.store.users import User
+from pulpit.ui.live import Live
+from pulpit.ui.rendering import PREFIX, query, render
+from pulpit.ui.sessions import NOBODY, Session, Sessions
+
+COOKIE: Final = "pulpit-session"
+FORM_TOKEN: Final = "form_token"  # noqa: S105 - the name of a field
+LONGEST_FORM: Final = 256 * 1024
+"""Bytes."""
+MOST_FIELDS: Final = 2_000
+SEE_OTHER: Final = 303
+FORBIDDEN: Final = 403
+UNAVAILABLE: Final = 503
+_AWAY: Final = "The database does not answer at this moment; try again later."
+_BROKEN: Final = "The server failed at this; its log says why."
+
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """What all pages share."""
+
+    services: Services
+    authenticator: Authenticator
+    sessions: Sessions
+    live: Live
+
+
+class Form:
+    """The fields of a form; a text that is only blanks counts as absent."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._pairs: Final = pairs
+
+    def text(self, name: str) -> str:
+        return self.verbatim(name).strip()
+
+    def verbatim(self, name: str) -> str:
+        """A field as it was sent, with its blanks."""
+        return next((text for key, text in self._pairs if key == name), "")
+
+    def lines(self, name: str) -> list[str]:
+        """The entries of a field that takes several, one a line."""
+        return [line.strip() for line in self.text(name).splitlines() if line.strip()]
+
+    def all(self, name: str) -> list[str]:
+        return [text for key, text in self._pairs if key == name]
+
+    def as_dict(self) -> dict[str, str]:
+        return dict(self._pairs)
+
+
+@dataclass(kw_only=True, slots=True)
+class Visit:
+    """A request and who makes it."""
+
+    site: Site
+    request: Request
+    session: Session
+    user: User | None
+    form: Form = field(default_factory=lambda: Form([]))
+
+    @property
+    def services(self) -> Services:
+        return self.site.services
+
+    @property
+    def asking(self) -> User:
+        """The user; only visitors of the log-in have none."""
+        assert self.user  # noqa: S101 - `_Endpoint` lets nobody else in
+        return self.user
+
+    @property
+    def may(self) -> bool:
+        """Whether the user may change anything."""
+        return self.user is not None and self.user.role == ADMIN
+
+    def asked(self, name: str) -> str:
+        """A parameter of the query."""
+        return self.request.query_params.get(name, "").strip()
+
+    def path(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def page(self, template: str, /, *, status: int = 200, **context: Any) -> Response:
+        """A template as response."""
+        context |= {
+            "user": self.user,
+            "may": self.may,
+            "token": partial(_token_field, self.site.sessions.form_token(self.session)),
+            "done": _DONE.get(self.asked("done"), ""),
+            "here": self.request.url.path,
+        }
+        return HTMLResponse(render(template, **context), status)
+
+    def error(self, status: int, sentence: str) -> Response:
+        return self.page("error.html", status=status, title="This did not work", sentence=sentence)
+
+    def set_cookie(self, response: Response, session: Session, password_hash: str) -> None:
+        """Give the browser a session: for this page alone, unseen by scripts, never sent by pages of other sites."""
+        response.set_cookie(
+            COOKIE,
+            self.site.sessions.token(session, password_hash),
+            path=PREFIX,
+            httponly=True,
+            samesite="strict",
+            secure=self.request.url.scheme == "https",
+        )
+
+
+def _token_field(token: str) -> Markup:
+    return Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN, token)
+
+
+_DONE: Final = {
+    "canceled": "The task is asked to stop.",
+    "changed": "The listener is changed.",
+    "created": "The listener is made; it begins with the next event.",
+    "deleted": "The listener is gone, with its dead letters.",
+    "dropped": "The dead letters are thrown away.",
+    "out": "You are logged out.",
+    "paused": "The listener is paused; what it misses waits in the log.",
+    "published": "The publish is queued.",
+    "replayed": "The listener goes back and gets again what followed then.",
+    "resumed": "The listener goes on from where it was.",
+    "schedule": "The schedule is made.",
+    "schedule-changed": "The schedule is changed.",
+    "schedule-deleted": "The schedule is gone.",
+    "sent": "It is sent again; what came of it stands among the deliveries.",
+    "synced": "The sync is queued.",
+}
+"""What is said after something was done; the address names the key alone, so that nobody can put words into it."""
+
+Handler = Callable[[Visit], Any]
+"""Returns a response, at once or as a coroutine; what is no coroutine runs in a thread."""
+
+
+def done(path: str, word: str = "", **values: str) -> Response:
+    """Lead on after something was done."""
+    asked = query({"done": word, **values})
+    return RedirectResponse(f"{PREFIX}{quote(path)}" + (f"?{asked}" if asked else ""), SEE_OTHER)
+
+
+def looking(handler: Handler) -> Callable[[Request], Any]:
+    """An endpoint for all who have logged in."""
+    return _endpoint(handler)
+
+
+def doing(handler: Handler) -> Callable[[Request], Any]:
+    """An endpoint of a form, for administrators."""
+    return _endpoint(handler, takes_form=True)
+
+
+def entering(handler: Handler, *, takes_form: bool = False) -> Callable[[Request], Any]:
+    """An endpoint for everybody: the log-in and the log-out."""
+    return _endpoint(handler, takes_form=takes_form, is_open=True)
+
+
+def _endpoint(handler: Handler, *, takes_form: bool = False, is_open: bool = False) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        site: Site = request.app.state.site
+        visit = Visit(site=site, request=request, session=site.sessions.begin(), user=None)
+        try:
+            visit.session, visit.user = await run_in_threadpool(visitor, site, request.cookies.get(COOKIE, ""))
+            if visit.user is None and not is_open:
+                return _to_login(request)
+            if takes_form:
+                visit.form = await _read_form(visit, for_everybody=is_open)
+            if inspect.iscoroutinefunction(handler):
+                response: Response = await handler(visit)
+            else:
+                response = await run_in_threadpool(handler, visit)
+        except Exception as error:  # noqa: BLE001 - whatever it was, people are shown a page
+            return _failed(visit, error)
+        renewed = site.sessions.renewed(visit.session)
+        if visit.user and renewed and "set-cookie" not in response.headers:
+            visit.set_cookie(response, renewed, visit.user.password_hash)
+        return response
+
+    return endpoint
+
+
+def visitor(site: Site, token: str) -> tuple[Session, User | None]:
+    """The session and the user of a cookie; a new session of nobody for one that is not good."""
+    session = site.sessions.read(token)
+    if session is None:
+        return site.sessions.begin(), None
+    if session.login == NOBODY:
+        return (session if site.sessions.proves(token, "") else site.sessions.begin()), None
+    with site.services.database.read() as connection:
+        user = users.find(connection, session.login)
+    if user is None or not site.sessions.proves(token, user.password_hash):
+        return site.sessions.begin(), None
+    return session, user
+
+
+async def _read_form(visit: Visit, *, for_everybody: bool) -> Form:
+    """The fields of a form that this page has written.
+
+    Raises:
+        PermissionDenied: it comes from elsewhere, or from before the log-in, or the user may only look.
+        MalformedRequest: it is no form.
+    """
+    request = visit.request
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise PermissionDenied("Pages of other sites may not use this one.")
+    body = await whole_body(request.receive, LONGEST_FORM)
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise MalformedRequest("The form cannot be read.") from None
+    if any("\0" in text for _, text in pairs):
+        raise MalformedRequest("The form holds a character that is no text (NUL).")
+    form = Form(pairs)
+    if not visit.site.sessions.is_form_token(visit.session, form.text(FORM_TOKEN)):
+        raise PermissionDenied("This form is too old, or of another log-in; go back, reload the page and try again.")
+    if not for_everybody and not visit.may:
+        raise PermissionDenied(f"The user {visit.asking.login} may only look; this needs an administrator.")
+    return form
+
+
+def _to_login(request: Request) -> Response:
+    """The log-in, which leads back to a page that was only looked at."""
+    if request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies:
+        # A link of another site, to which a strict cookie is not sent: the same address once more, from here.
+        return HTMLResponse(render("again.html", address=_address(request)))
+    back = _address(request) if request.method == "GET" else ""
+    return RedirectResponse(f"{PREFIX}/login?{query({'next': back})}", SEE_OTHER)
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def _failed(visit: Visit, error: Exception) -> Response:
+    if isinstance(error, PulpitError):
+        status = FORBIDDEN if isinstance(error, PermissionDenied) else error.status
+        response = visit.error(status, str(error))
+        if isinstance(error, TooManyAttempts):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    extra: Mapping[str, Any] = {"method": visit.request.method, "path": visit.request.url.path}
+    if isinstance(error, OperationalError):
+        _log.error("The database does not answer", exc_info=error, extra={"action": "database_unavailable", **extra})
+        return visit.error(UNAVAILABLE, _AWAY)
+    _log.error("A page broke", exc_info=error, extra={"action": "page_broke", **extra})
+    return visit.error(500, _BROKEN)
