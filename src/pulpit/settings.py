@@ -194,6 +194,29 @@ class TasksSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SigningSettings:
+    """`[signing]`: signatures of the published lists of packages (`repomd.xml.asc`); none unless a key is named."""
+
+    command: str = _key(
+        "",
+        "Program, with its arguments, that signs the file whose path it gets as the last one; no shell runs it, and "
+        "everybody on this machine can see the arguments.",
+    )
+    key_file: str = _key(
+        "", "Secret key without a passphrase that gpg signs with, instead of `command`.", unit="path, mode 0600"
+    )
+    public_key: str = _key(
+        "", "Public keys that are published and prove each signature; with `key_file`, empty is its own.", unit="path"
+    )
+    timeout: int = _key(60, "How long making a signature may take.", unit="seconds", least=1, most=3600)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is signed."""
+        return bool(self.command or self.key_file)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All sections."""
 
@@ -203,6 +226,7 @@ class Settings:
     email: EmailSettings = field(default_factory=EmailSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
+    signing: SigningSettings = field(default_factory=SigningSettings)
 
     @property
     def data_dir(self) -> Path:
@@ -222,6 +246,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "email": EmailSettings,
     "broker": BrokerSettings,
     "tasks": TasksSettings,
+    "signing": SigningSettings,
 }
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
 _CHOICES: Final = {
@@ -373,6 +398,11 @@ def _check_together(settings: Settings) -> None:
         password = "" if messaging.password_file else None  # what is in the file is read when it is needed
         urls = [url for url in messaging.url.split(",") if url.strip()]
         parse_all(urls, MESSAGING_URL, transport=messaging.transport, user=messaging.username, password=password)
+    signing = settings.signing
+    if signing.command and signing.key_file:
+        raise ConfigurationError("[signing] key_file", "there is a command too; keep one of them.")
+    if signing.command and not signing.public_key:
+        raise ConfigurationError("[signing] public_key", "the command needs it: the keys that its signatures are of.")
     for name, section in (("server", settings.server), ("broker", settings.broker)):
         if bool(section.ssl_certificate) != bool(section.ssl_key):
             missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"

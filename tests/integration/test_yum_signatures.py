@@ -1,16 +1,13 @@
 """Signatures: of the list of lists, and of packages, each right, missing, of another key, or of other bytes."""
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pulpit.content.rpm import signatures
 from support import yum
+from support.keeper import Keeper, somebody
 from support.upstream import Upstream, running
 from support.yum import REPOMD, YumMirror, build, listed, packages, serve, yum_mirror
 
@@ -37,40 +34,6 @@ def here(tmp_path: Path) -> Iterator[YumMirror]:
         yield here
 
 
-@dataclass
-class Keeper:
-    """Who signs; `armoured` are his public keys."""
-
-    home: Path
-    armoured: str
-    fingerprint: str
-
-    def sign_list(self, content: bytes) -> bytes:
-        path = self.home / "list"
-        path.write_bytes(content)
-        self.gpg("--yes", "--armor", "--detach-sign", str(path))
-        return path.with_name("list.asc").read_bytes()
-
-    def sign_package(self, rpm: Path, folder: Path, *options: str) -> Path:
-        folder.mkdir(exist_ok=True)
-        signed = Path(shutil.copy(rpm, folder))
-        names = [
-            "--define",
-            f"__gpg {shutil.which('gpg')}",
-            "--define",
-            f"_gpg_name {self.fingerprint}",
-            "--define",
-            f"_gpg_path {self.home}",
-        ]
-        command = ["rpmsign", *names, *options, "--addsign", str(signed)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        return signed
-
-    def gpg(self, *arguments: str) -> str:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--passphrase", "", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
     with somebody(tmp_path_factory.mktemp("keeper"), "rsa2048") as one:
@@ -81,21 +44,6 @@ def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:
     with somebody(tmp_path_factory.mktemp("stranger"), "ed25519") as one:
         yield one
-
-
-@contextmanager
-def somebody(home: Path, algorithm: str) -> Iterator[Keeper]:
-    missing = yum.tools("gpg", "gpgv", "gpgconf", "rpmsign")
-    if missing:
-        pytest.skip(missing)
-    home.chmod(0o700)
-    one = Keeper(home, "", "")
-    one.gpg("--quick-gen-key", "keeper@example.org", algorithm, "sign")
-    one.armoured = one.gpg("--armor", "--export")
-    listing = one.gpg("--with-colons", "--list-keys")
-    one.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
-    yield one
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
 
 
 def test_a_signed_repomd_is_taken_and_another_refused(

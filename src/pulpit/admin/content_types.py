@@ -84,6 +84,8 @@ _RPM_DISTRIBUTOR: Final = (
     click.option("--auth-ca", type=PEM, help="File: authority whose clients alone are served."),
     click.option("--checksum-type", type=_RPM_CHECKSUM, help="Checksums of the published lists and packages."),
     click.option("--gpg-key", type=PEM, help="File: a public key to publish beside the packages."),
+    click.option("--gpg-sign-metadata", type=BOOLEAN, help="Sign the lists; where the server has a key, it does."),
+    click.option("--gpg-key-id", type=TEXT, help="Which of the server's keys signs them: an id or fingerprint."),
 )
 _RPM_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
     "retain_old_count",
@@ -93,7 +95,18 @@ _RPM_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
     "repo_gpgcheck",
     "feed_gpg_key",
 }
-_RPM_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "http", "https", "auth_ca", "checksum_type", "gpg_key"})
+_RPM_DISTRIBUTOR_KEYS: Final = frozenset(
+    {
+        "relative_url",
+        "http",
+        "https",
+        "auth_ca",
+        "checksum_type",
+        "gpg_key",
+        "gpg_sign_metadata",
+        "gpg_key_id",
+    }
+)
 _SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
 
 

@@ -71,6 +71,9 @@ class Iso:
         """Refuse a configuration that cannot work."""
         feed.check_keys(config, _DISTRIBUTOR_KEYS)
 
+    def signed_by(self, config: Config) -> str | None:
+        """Nobody."""
+
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id."""
         return feed.place(repo_id, config)

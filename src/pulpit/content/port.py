@@ -328,6 +328,13 @@ class ContentType(Protocol):
             InvalidValue: the named keys must be given other values.
         """
 
+    def signed_by(self, config: Config) -> str | None:
+        """What tells with which key the lists of such a distributor are signed, or `None`: another one makes them anew.
+
+        Raises:
+            PulpitError: the key cannot be read.
+        """
+
     def relative_url(self, repo_id: str, config: Config) -> str:
         """Where a distributor of this configuration publishes, beneath `published_under`."""
 

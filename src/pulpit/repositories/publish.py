@@ -228,7 +228,9 @@ class _Run:
         relevant = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
         changes = (repository.last_unit_added, repository.last_unit_removed)
-        return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
+        state = {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
+        signed_by = self._type.signed_by(self._config)
+        return state | ({"signed_by": signed_by} if signed_by else {})
 
     def _summary(self) -> dict[str, Any] | None:
         return summary_of(self._type.publish_report(self._progress))

@@ -12,6 +12,7 @@ from typing import Final
 from pulpit.content.iso import Iso
 from pulpit.content.port import ContentType
 from pulpit.content.python.python import Python
+from pulpit.content.rpm.signing import Signer
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import by_plugin
 
@@ -20,9 +21,9 @@ GROUP: Final = "pulpit.content_types"
 _log = logging.getLogger(__name__)
 
 
-def content_types() -> Mapping[str, ContentType]:
+def content_types(signer: Signer | None = None) -> Mapping[str, ContentType]:
     """Every content type, by the type id of its importer and of its distributor."""
-    return by_plugin(Iso(), Yum(), Python(), *_plug_ins())
+    return by_plugin(Iso(), Yum(signer=signer), Python(), *_plug_ins())
 
 
 def _plug_ins() -> list[ContentType]:

@@ -33,6 +33,7 @@ from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
+from pulpit.content.rpm.signing import Signer
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
@@ -335,6 +336,8 @@ def _retention(settings: Settings) -> Retention:
 
 
 def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:
+    if settings.signing.is_wanted:
+        Signer(settings.signing).check()
     briefing: dict[str, Any] = {
         "data_dir": str(settings.data_dir),
         "database_url": settings.database.url,
@@ -343,6 +346,7 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         "stall_timeout": settings.tasks.stall_timeout,
         "download_tries": settings.tasks.download_tries,
         "least_speed": settings.tasks.least_speed,
+        "signing": asdict(settings.signing),
     }
     return Supervisor(
         database,

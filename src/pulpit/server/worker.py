@@ -13,10 +13,12 @@ import uvloop
 from pulpit import logs
 from pulpit.clock import system_clock
 from pulpit.content.limits import Limits
+from pulpit.content.rpm.signing import Signer
 from pulpit.errors import PulpitError
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.content_types import content_types
+from pulpit.settings import SigningSettings
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
@@ -52,12 +54,13 @@ async def _work(briefing: dict[str, Any]) -> None:
             slow_bytes_per_second=briefing["least_speed"],
             tries=briefing["download_tries"],
         )
+        signing = SigningSettings(**briefing["signing"])
         context = TaskContext(
             database=database,
             storage=data_folder.storage(data_dir),
             data_dir=data_dir,
             clock=system_clock,
-            content_types=content_types(),
+            content_types=content_types(Signer(signing) if signing.is_wanted else None),
             limits=limits,
         )
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock)

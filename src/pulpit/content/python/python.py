@@ -74,6 +74,9 @@ class Python:
         """Refuse a configuration that cannot work."""
         selection.check_distributor(config)
 
+    def signed_by(self, config: Config) -> str | None:
+        """Nobody."""
+
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id; beneath `web/`, as Pulp 2 had it."""
         return f"web/{feed.place(repo_id, config)}"

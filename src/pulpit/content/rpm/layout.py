@@ -17,6 +17,7 @@ from pulpit.content.rpm.elements import text_of
 from pulpit.content.rpm.lists import HEADS, TAILS, createrepo
 from pulpit.content.rpm.packages import RPM, SRPM, Entries
 from pulpit.content.rpm.repomd import FILE, Written
+from pulpit.content.rpm.signing import Signer
 from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
@@ -26,19 +27,21 @@ _LEVEL: Final = 6
 _WORTH_PACKING: Final = 128 * KIB
 
 
-def lay_out(content: Content, tree: Tree, config: Config, moment: int) -> None:
+def lay_out(content: Content, tree: Tree, config: Config, signer: Signer | None, moment: int) -> None:
     """Lay out the whole repository; `moment` (seconds) becomes its revision."""
-    _Publishing(content, tree, config).everything(moment)
+    _Publishing(content, tree, config, signer).everything(moment)
 
 
 class _Publishing:
-    def __init__(self, content: Content, tree: Tree, config: Config) -> None:
+    def __init__(self, content: Content, tree: Tree, config: Config, signer: Signer | None) -> None:
         self._content: Final = content
         self._tree: Final = tree
         self._kind: Final = config.get("checksum_type") or "sha256"
         self._packages_kind: Final[str | None] = config.get("checksum_type")
         self._skipped: Final = repomd.skipped_types(config.get("skip"))
         self._key: Final[str | None] = config.get("gpgkey")
+        self._signer: Final = signer
+        self._signing_key: Final[str | None] = config.get("gpg_key_id")
         self._with_sqlite: Final = bool(config.get("generate_sqlite"))
         self._written: Final[list[Written]] = []
         self._taken: Final[set[str]] = set()
@@ -65,8 +68,13 @@ class _Publishing:
         if self._key:
             with self._tree.write(KEY_FILE) as target:
                 target.write(self._key.encode())
-        with self._tree.write(repomd.NAME) as target:
-            target.write(repomd.document(moment, self._written).encode())
+        files = {repomd.NAME: repomd.document(moment, self._written).encode()}
+        if self._signer:
+            signed = self._signer.sign(files[repomd.NAME], repomd.NAME.rpartition("/")[2], self._signing_key)
+            files |= {f"{repomd.NAME}.asc": signed.signature, f"{repomd.NAME}.key": signed.public_keys}
+        for path, data in files.items():
+            with self._tree.write(path) as target:
+                target.write(data)
 
     def _packages(self) -> None:
         types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]

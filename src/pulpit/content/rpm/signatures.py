@@ -46,6 +46,7 @@ _ISSUERS: Final = {16: 1, 33: 2}
 """Subpackets that name the signer, and where in them: a key id, and a version with a fingerprint."""
 _VALID: Final = "[GNUPG:] VALIDSIG "
 _REVOKED: Final = "[GNUPG:] REVKEYSIG "
+_EXPIRED: Final = ("[GNUPG:] EXPSIG ", "[GNUPG:] EXPKEYSIG ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,17 +194,18 @@ def dearmored(text: str) -> bytes:
         try:
             keys += base64.b64decode("".join(lines), validate=True)
         except binascii.Error:
-            raise WorkFailed("gpgkey cannot be used: it is no armoured OpenPGP key.") from None
+            raise WorkFailed("The public keys cannot be used: they are no armoured OpenPGP keys.") from None
     return keys
 
 
-def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes) -> set[str]:
+def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes, *, in_force: bool = False) -> set[str]:
     """The fingerprints of the keys, and of the main keys that they belong to, that made a right signature.
 
     Args:
         signature: armoured or not.
         signed: what it should cover; a file is read from where it stands.
         keys: binary public keys.
+        in_force: whether a signature and a key that have expired count no more.
 
     Raises:
         WorkFailed: there is no gpgv to ask, or it does not end.
@@ -223,7 +225,8 @@ def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes) -> set
         except subprocess.TimeoutExpired:
             raise WorkFailed("gpgv did not end in time.") from None
     lines = ended.stdout.decode(errors="replace").splitlines()
-    if ended.returncode != 0 or any(line.startswith(_REVOKED) for line in lines):
+    refused = (_REVOKED, *_EXPIRED) if in_force else _REVOKED
+    if ended.returncode != 0 or any(line.startswith(refused) for line in lines):
         return set()
     valid = [line.removeprefix(_VALID).split() for line in lines if line.startswith(_VALID)]
     return {fingerprint.lower() for words in valid for fingerprint in (words[0], words[-1])}

@@ -35,6 +35,7 @@ from pulpit.content.rpm import (
     updateinfo,
 )
 from pulpit.content.rpm.lists import createrepo
+from pulpit.content.rpm.signing import Signer
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
 
@@ -86,8 +87,9 @@ class Yum:
     )
     published_under: Final = "repos"
 
-    def __init__(self, clock: Clock = system_clock) -> None:
+    def __init__(self, clock: Clock = system_clock, signer: Signer | None = None) -> None:
         self._clock: Final = clock
+        self._signer: Final = signer
 
     def check_importer_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work, and any where createrepo_c cannot."""
@@ -101,6 +103,11 @@ class Yum:
 
     def check_distributor_config(self, config: Config) -> None:
         feed.check_keys(config, _DISTRIBUTOR)
+
+    def signed_by(self, config: Config) -> str | None:
+        if self._signer is None or config.get("gpg_sign_metadata") is False:
+            return None
+        return self._signer.identity(config.get("gpg_key_id"))
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         return feed.place(repo_id, config)
@@ -162,7 +169,10 @@ class Yum:
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Packages below `Packages/`, lists in `repodata/`."""
-        layout.lay_out(content, tree, config, int(self._clock().timestamp()))
+        signer = None if config.get("gpg_sign_metadata") is False else self._signer
+        if signer is None and config.get("gpg_sign_metadata"):
+            raise WorkFailed("gpg_sign_metadata asks for signed lists, and [signing] of this server names no key.")
+        layout.lay_out(content, tree, config, signer, int(self._clock().timestamp()))
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
         """All seven parts, whatever the state: the original client fails if one is missing."""
@@ -193,6 +203,11 @@ def _key_ids(name: str, value: Any) -> None:
         raise InvalidValue(name, "it must be a list of key ids: 8 to 64 hexadecimal digits each.")
 
 
+def _key_id(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not _KEY_ID.match(value):
+        raise InvalidValue(name, "it must be a key id or fingerprint: 8 to 64 hexadecimal digits.")
+
+
 def _public_keys(name: str, value: Any) -> None:
     if not isinstance(value, str) or "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in value:
         raise InvalidValue(name, "it must be the content of a file of OpenPGP public keys.")
@@ -217,6 +232,8 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "generate_sqlite": feed.boolean,
     "repoview": feed.boolean,
     "gpgkey": _public_keys,
+    "gpg_sign_metadata": feed.boolean,
+    "gpg_key_id": _key_id,
     "https_ca": feed.pem,
     "auth_ca": feed.pem,
     "auth_cert": feed.pem,

@@ -54,6 +54,9 @@ class Notes:
         """Know the place alone."""
         feed.check_keys(config, {"relative_url": feed.text, "force_full": feed.boolean})
 
+    def signed_by(self, config: Config) -> str | None:
+        """Nobody."""
+
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id."""
         return str(config.get("relative_url") or repo_id)
