@@ -18,6 +18,7 @@ from pulpit.content.port import (
     Config,
     Content,
     LeftOut,
+    LocalFile,
     Phase,
     Progress,
     StoredFile,
@@ -101,14 +102,14 @@ class Iso:
             left_out=manifest.left_out,
         )
 
-    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Nothing: size and checksum are all that is known of a file."""
-        del unit, path, config
+        del unit, local, config
         return None
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """As the list has it."""
-        del paths, known
+        del files, known
         return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:

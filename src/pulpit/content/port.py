@@ -22,6 +22,8 @@ from pulpit.store import units
 Config = Mapping[str, Any]
 T = TypeVar("T")
 StoredFile = units.StoredFile
+LocalFile = Callable[[], Path]
+"""Returns where a file can be read here, fetching it first if it lies elsewhere: call it only if bytes are needed."""
 
 
 class BadFeed(WorkFailed):
@@ -346,10 +348,10 @@ class ContentType(Protocol):
             WorkFailed: it cannot be had.
         """
 
-    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in threads."""
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with what only its files tell, which came whole and are taken; called in threads.
 
         `known` is the metadata of a unit that is kept already: what is in files does not change.

@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection
@@ -224,13 +226,15 @@ class _Run:
 
     def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
         """A file of a unit that is not taken, its URL and why; `None` where all are."""
-        paths = [self._storage.local(plan.files[wanted.relative_path].sha256) for wanted in plan.unit.files]
-        for wanted, path in zip(plan.unit.files, paths, strict=True):
-            flaw = self._type.flaw(plan.unit, path, self._config)
-            if flaw:
-                url = public(wanted.urls[0])
-                return wanted, url, f"{url} {flaw}."
-        plan.unit = self._type.described(plan.unit, paths, plan.known)
+        sha256s = [plan.files[wanted.relative_path].sha256 for wanted in plan.unit.files]
+        files = [partial(self._storage.local, sha256) for sha256 in sha256s]
+        with suppress(FileNotFoundError):  # an orphan, removed since: the commit sees it, and it is fetched again
+            for wanted, local in zip(plan.unit.files, files, strict=True):
+                flaw = self._type.flaw(plan.unit, local, self._config)
+                if flaw:
+                    url = public(wanted.urls[0])
+                    return wanted, url, f"{url} {flaw}."
+            plan.unit = self._type.described(plan.unit, files, plan.known)
         return None
 
     def _count_failure(self, wanted: WantedFile, url: str, error: str) -> None:

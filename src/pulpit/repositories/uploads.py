@@ -49,7 +49,7 @@ def _import(
     wanted = content_type.uploaded(type_id, key, metadata, file, path)
     with context.database.read() as connection:
         config = repositories.importer(connection, repo_id).config
-    flaw = content_type.flaw(wanted, path, config)
+    flaw = content_type.flaw(wanted, lambda: path, config)
     if flaw:
         raise InvalidValue("upload_id", f"the uploaded file {flaw}.")
     name = wanted.files[0].relative_path

@@ -18,6 +18,7 @@ from pulpit.content.port import (
     Config,
     Content,
     LeftOut,
+    LocalFile,
     Progress,
     StoredFile,
     StoredUnit,
@@ -102,14 +103,14 @@ class Python:
         catalogue = await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
         return replace(catalogue, keeps=lambda unit: unit.metadata["name"] in pages.missing)
 
-    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
-        del unit, path, config
+        del unit, local, config
         return None
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with the metadata inside its file, where there is any."""
-        return described_unit(unit, paths[0], known)
+        return described_unit(unit, files[0], known)
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Packages of which enough newer versions are held."""
@@ -270,12 +271,13 @@ def wanted_unit(choice: Choice) -> WantedUnit:
     return replace(wanted, only_if_held=choice.withdrawn)
 
 
-def described_unit(wanted: WantedUnit, path: Path, known: Mapping[str, Any] | None) -> WantedUnit:
+def described_unit(wanted: WantedUnit, local: LocalFile, known: Mapping[str, Any] | None) -> WantedUnit:
     """The unit with what its file says; one that is known already has been read."""
     if known is not None and known.keys() >= _FACTS:
         return replace(wanted, metadata=_joined(known, wanted))
     filename = str(wanted.key["filename"])
     named = distributions.parse_filename(filename, wanted.metadata["name"])
+    path = local()
     try:
         content = distributions.read_metadata(path, filename, named) if named else b""
     except distributions.Unreadable:

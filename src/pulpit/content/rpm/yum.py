@@ -12,6 +12,7 @@ from pulpit.content.port import (
     Catalogue,
     Config,
     Content,
+    LocalFile,
     Phase,
     Progress,
     StoredFile,
@@ -115,18 +116,18 @@ class Yum:
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
         return await reading.read(upstream, config, memory)
 
-    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Whether the package is signed as it should be, if that is asked for."""
         required, allowed = bool(config.get("require_signature")), config.get("allowed_keys") or ()
         if unit.type_id not in packages.TYPES or not (required or allowed):
             return None
-        return signatures.flaw(path, allowed, config.get("gpgkey"), required=required)
+        return signatures.flaw(local(), allowed, config.get("gpgkey"), required=required)
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """A package that not all lists have, with what only its file says; one that is kept already has that."""
         if not isinstance(unit, packages.PartlyListed):
             return unit
-        return replace(unit, detail=b"") if known is not None else packages.completed(unit, paths[0])
+        return replace(unit, detail=b"") if known is not None else packages.completed(unit, files[0]())
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Packages of which enough newer ones are held."""

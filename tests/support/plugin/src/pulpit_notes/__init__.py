@@ -13,6 +13,7 @@ from pulpit.content.port import (
     Config,
     Content,
     Document,
+    LocalFile,
     Phase,
     Progress,
     StoredFile,
@@ -70,18 +71,18 @@ class Notes:
         units = _units(document, upstream.feed)
         return Catalogue(unit_count=len(units), byte_count=0, batches=[units], memory={"etag": document.etag})
 
-    def flaw(self, unit: WantedUnit, path: Path, config: Config) -> str | None:
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Notes are text."""
         del unit, config
         try:
-            path.read_text(encoding="utf-8")
+            local().read_text(encoding="utf-8")
         except UnicodeDecodeError:
             return "is no text"
         return None
 
-    def described(self, unit: WantedUnit, paths: Sequence[Path], known: Mapping[str, Any] | None) -> WantedUnit:
+    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """As the list has it."""
-        del paths, known
+        del files, known
         return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
