@@ -7,13 +7,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support import browser as browsers
 from support.browser import Browser
+from support.hook import hook
 from support.server import Server, pulpit
 from support.upstream import Upstream, running
+from support.waiting import until
 
 pytestmark = pytest.mark.skipif(browsers.why_not() is not None, reason=browsers.why_not() or "")
 
@@ -40,10 +43,19 @@ class House:
         self.browser.fill("password", password)
         self.browser.press("Log in")
 
+    def fire(self, *event_types: str) -> None:
+        events = [{"event_type": event_type, "payload": {}} for event_type in event_types]
+        self.server.call("POST", "/pulpit/v1/events", events)
+
     def picture(self, name: str) -> None:
         """Keep what is seen, if somebody wants it."""
         if PICTURES:
             self.browser.picture(Path(PICTURES) / f"{name}.png")
+
+
+def hooked(url: str, *event_types: str) -> dict[str, Any]:
+    """The body that makes a web hook."""
+    return {"notifier_type_id": "http", "notifier_config": {"url": url}, "event_types": list(event_types)}
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +87,149 @@ def types(browser: Browser) -> list[str]:
     return list(browser.run("return [...document.querySelectorAll('#rows .type')].map(cell => cell.textContent)"))
 
 
-def test_events_are_seen_as_they_come(admin: House) -> None:
-    browser = admin.open("/?type=repo.*.*")
+def test_the_story_of_the_seed(admin: House) -> None:
+    """Create a listener, start a sync, watch the four events come, and filter them."""
+    browser = admin.open("/listeners/new?kind=amqp")
+    browser.fill("exchange", "pulp")
+    browser.fill("event_types", "repo.sync.*\nrepo.publish.*")
+    assert browser.one("#command").text == (
+        "pulp-admin event listener amqp create --exchange pulp --event-type 'repo.sync.*' --event-type 'repo.publish.*'"
+    )
+    admin.picture("listener-new")
+    browser.press("Create")
+    browser.until_text("The listener is made")
+    browser.press("Test")
+    browser.until_text("delivered")
+    assert "event.test" in browser.one("#trial").text
+    admin.picture("listener-test")
+    admin.open("/?type=repo.*.*")
     browser.until_text("live")
     admin.server.ended(admin.server.sync("files"))
     browser.until_text("repo.publish.finish")
     assert types(browser)[:4] == ["repo.publish.finish", "repo.publish.start", "repo.sync.finish", "repo.sync.start"]
     assert "+2 ~0 -0" in browser.text
+    admin.picture("now")
     browser.fill("type", "repo.*.finish")
     browser.press("Filter")
     assert types(browser) == ["repo.publish.finish", "repo.sync.finish"]
+    browser.find("#rows .no a")[-1].click()
+    browser.until_text("Who wanted it")
+    browser.until_text("delivered")
+    assert "added_count" in browser.text
+    admin.picture("event")
     assert browser.complaints() == []
-    admin.picture("now")
+
+
+def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admin: House) -> None:
+    browser = admin.open("/?type=zoo.*")
+    browser.until_text("live")
+    browser.press("Pause")
+    admin.fire("zoo.fed", "zoo.slept")
+    browser.until_text("paused, 2 new")
+    assert types(browser) == []
+    browser.press("Pause")
+    assert types(browser) == ["zoo.slept", "zoo.fed"]
+
+
+def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
+    browser = admin.open("/?type=flood.*")
+    browser.until_text("live")
+    admin.fire(*["flood.drop"] * 500)
+    browser.until_text("more came at the same time")
+    assert 0 < len(types(browser)) <= 60
+
+
+def test_a_dead_letter_is_sent_again(admin: House) -> None:
+    with hook() as receiver:
+        receiver.status = 400
+        made = admin.server.call("POST", "/pulp/api/v2/events/", hooked(receiver.url, "letter.*"))
+        admin.fire("letter.lost")
+        browser = admin.open(f"/listeners/{made['id']}")
+        browser.until_text("400")
+        browser.reload_until_text("letter.lost")
+        admin.picture("dead-letters")
+        receiver.status = 200
+        browser.one("tbody input[name='id']").click()
+        browser.press("Send marked again")
+        browser.until_text("It is sent again")
+        until(lambda: receiver.types == ["letter.lost"] * 2, what="the letter to arrive", seconds=60)
+        browser.reload_until_text("everything was delivered")
+        admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+
+
+def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
+    """The broker of the listener is killed; the page tells so, and that it has come back."""
+    with hook() as receiver:
+        made = admin.server.call("POST", "/pulp/api/v2/events/", hooked(receiver.url, "outage.*"))
+    admin.fire("outage.begun", "outage.goes", "outage.on")
+    browser = admin.open(f"/listeners/{made['id']}")
+    browser.until_text("retrying", seconds=60)
+    # Three, and the event that tells the other listeners that this one fails.
+    until(lambda: "4 events, " in browser.one("#state-now").text, what="the lag", seconds=60)
+    assert "Connection refused" in browser.text
+    admin.open("/")
+    browser.until_text("4 behind", seconds=60)
+    admin.picture("outage")
+    with hook(port=int(receiver.url.split(":")[2].split("/")[0])) as again:
+        admin.open(f"/listeners/{made['id']}")
+        until(lambda: again.types == ["outage.begun", "outage.goes", "outage.on"], what="the events", seconds=90)
+        until(lambda: "0 events, " in browser.one("#state-now").text, what="no lag", seconds=60)
+        assert "active" in browser.one("#state-now").text
+    admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+
+
+def test_hostile_names_are_shown_as_text_everywhere(admin: House) -> None:
+    script = "<script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">"
+    payload = {"reason": f"{script}\u202egnp.exe\x1b[31m", "deep": {script: ["x" * 10_000]}, "repo_id": script[:255]}
+    with hook() as receiver:
+        receiver.status = 400
+        made = admin.server.call("POST", "/pulp/api/v2/events/", hooked(receiver.url, "hostile.*"))
+        admin.server.call("POST", "/pulpit/v1/events", {"event_type": "hostile.name", "payload": payload})
+        browser = admin.open("/?type=hostile.*")
+        browser.until_text(script[:40])
+        [number] = [link.text for link in browser.find("#rows .no a")]
+        for path in (f"/events/{number}", f"/listeners/{made['id']}", "/?text=%3Cscript%3E&type=%3Cimg%20src=x%3E"):
+            admin.open(path)
+            assert browser.driver.title != "caught"
+            assert not browser.find("main script, main img")
+            assert "\u202e" not in browser.text
+            assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), path
+        assert browser.complaints() == []
+        admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+
+
+def test_a_reader_sees_and_may_not(house: House) -> None:
+    body = {"login": "rita", "password": "reads only", "role": "reader"}
+    house.server.call("POST", "/pulp/api/v2/users/", body)
+    house.log_in("rita", "reads only")
+    browser = house.browser
+    browser.until_text("live")
+    for path in ("/", "/listeners"):
+        house.open(path)
+        assert "reader" in browser.text
+        labels = {button.text for button in browser.find("main button, main .button")}
+        assert labels <= {"Pause", "Filter", "Clear", "Show", "Earlier events", ""}, path
+    browser.press("Log out")
+    browser.until_text("You are logged out.")
+    house.server.call("DELETE", "/pulp/api/v2/users/rita/")
+
+
+def test_a_wrong_password_is_refused_and_guessing_is_limited(house: House) -> None:
+    house.log_in("admin", "wrong")
+    house.browser.until_text("The login or the password is wrong.")
+    house.picture("login")
+    guess = """
+        const form = document.querySelector("main form");
+        const sent = [...Array(12).keys()].map(number => {
+            const fields = new URLSearchParams(new FormData(form));
+            fields.set("login", "admin");
+            fields.set("password", `guess ${number}`);
+            return fetch(form.action, {method: "POST", body: fields}).then(answer => answer.status);
+        });
+        return Promise.any(sent.map(one => one.then(status => status === 429 ? status : Promise.reject())));
+    """
+    for _ in range(3):
+        house.browser.fill("password", "wrong again")
+        house.browser.press("Log in")
+    house.browser.driver.set_script_timeout(100)
+    assert house.browser.run(guess) == 429

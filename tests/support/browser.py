@@ -57,6 +57,15 @@ class Browser:
     def until_text(self, wanted: str, *, seconds: float = 30) -> None:
         until(lambda: wanted in self.text, what=f"{wanted!r} on {self.driver.current_url}", seconds=seconds)
 
+    def reload_until_text(self, wanted: str) -> None:
+        """For what a page shows as it was when it was opened."""
+
+        def is_there() -> bool:
+            self.driver.refresh()
+            return wanted in self.text
+
+        until(is_there, what=f"{wanted!r} on {self.driver.current_url}", seconds=60)
+
     def fill(self, name: str, text: str) -> None:
         field = self.one(f"[name='{name}']")
         field.clear()

@@ -26,8 +26,8 @@ class Hook:
 
 
 @contextlib.contextmanager
-def hook() -> Iterator[Hook]:
-    """Receive until the end of the block."""
+def hook(port: int = 0) -> Iterator[Hook]:
+    """Receive until the end of the block, on a free port or the one that is given."""
     receiver = Hook()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ def hook() -> Iterator[Hook]:
         def log_message(self, *_: object) -> None:
             """Stay silent."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_port}/hook?token=open"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

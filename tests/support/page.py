@@ -82,7 +82,7 @@ class Page:
     def get(self, path: str, **query: str) -> Seen:
         return Seen(response=self.client.get(f"{UI}{path}", params=query))
 
-    def post(self, path: str, fields: dict[str, Any] | None = None, *, of: str = "/topics", **headers: str) -> Seen:
+    def post(self, path: str, fields: dict[str, Any] | None = None, *, of: str = "/", **headers: str) -> Seen:
         """Send a form with the token of some page, and follow to where it leads."""
         token = self.get(of).form_token
         return self.send(path, {"form_token": token, **(fields or {})}, **headers)

@@ -136,6 +136,16 @@ def replay(
     session.screen.succeeded("The replay begins.", answer)
 
 
+@listener.command("send")
+@LISTENER_ID
+@click.option("--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number in the log.")
+@with_session
+def send(session: Session, /, *, listener_id: str, number: int) -> None:
+    """Deliver one event of the log out of turn; until it is delivered it stands among the dead letters."""
+    answer = session.server.post(v1_path("listeners", listener_id, "send"), {"number": number})
+    session.screen.succeeded("The event is being sent.", answer)
+
+
 @listener.command("deliveries")
 @LISTENER_ID
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")

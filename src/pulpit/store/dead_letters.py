@@ -43,12 +43,22 @@ class DeadLetter:
     """Whether an operator has asked for another try."""
 
 
-def add(tx: Transaction, listener_id: str, letters: Sequence[NewDeadLetter], *, attempts: int, now: datetime) -> None:
-    """Put events of one listener aside, in one go."""
-    shared = {"listener_id": listener_id, "refused_at": now, "attempts": attempts}
+def add(
+    tx: Transaction,
+    listener_id: str,
+    letters: Sequence[NewDeadLetter],
+    *,
+    attempts: int,
+    now: datetime,
+    send_again: bool = False,
+) -> None:
+    """Put events of one listener aside, in one go; `send_again` has them tried at once."""
+    shared = {"listener_id": listener_id, "refused_at": now, "attempts": attempts, "send_again": send_again}
     rows = [{"id": object_id(), **asdict(letter), **shared} for letter in letters]
     if rows:
         tx.connection.execute(insert(dead_letters), rows)
+    if send_again:
+        tx.wakeups.add(Wakeup.LISTENERS)
 
 
 def of_listener(connection: Connection, listener_id: str, *, limit: int = MOST) -> list[DeadLetter]:
@@ -56,6 +66,13 @@ def of_listener(connection: Connection, listener_id: str, *, limit: int = MOST) 
     wanted = select(dead_letters).where(dead_letters.c.listener_id == listener_id)
     ordered = wanted.order_by(dead_letters.c.event_number, dead_letters.c.id).limit(limit)
     return [DeadLetter(**row) for row in connection.execute(ordered).mappings()]
+
+
+def of_event(connection: Connection, event_number: int) -> list[DeadLetter]:
+    """The dead letters that hold one event."""
+    wanted = select(dead_letters).where(dead_letters.c.event_number == event_number)
+    rows = connection.execute(wanted.order_by(dead_letters.c.id).limit(MOST)).mappings()
+    return [DeadLetter(**row) for row in rows]
 
 
 def counts(connection: Connection) -> dict[str, int]:

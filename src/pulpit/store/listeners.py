@@ -252,6 +252,17 @@ def recent_deliveries(connection: Connection, listener_id: str, *, limit: int) -
     return [Delivery(**{name: row[name] for name in Delivery.__dataclass_fields__}) for row in rows]
 
 
+def deliveries_of_event(
+    connection: Connection, event_number: int, listener_ids: Collection[str], *, limit: int
+) -> list[Delivery]:
+    """The attempts of some listeners that one event was among, newest first."""
+    columns = deliveries.c
+    about = (columns.first_event <= event_number) & (columns.last_event >= event_number)
+    wanted = select(deliveries).where(columns.listener_id.in_(listener_ids) & about)
+    rows = connection.execute(wanted.order_by(columns.number.desc()).limit(limit)).mappings()
+    return [Delivery(**{name: row[name] for name in Delivery.__dataclass_fields__}) for row in rows]
+
+
 def remove_old_deliveries(tx: Transaction, listener_id: str) -> None:
     """Keep the latest attempts of a listener."""
     mine = deliveries.c.listener_id == listener_id

@@ -82,6 +82,12 @@ def of_plugin(connection: Connection, repo_id: str, action: str, plugin_id: str)
     ]
 
 
+def of_repository(connection: Connection, repo_id: str) -> list[Schedule]:
+    """The schedules of a repository, oldest first."""
+    wanted = select(schedules).where(schedules.c.repo_id == repo_id).order_by(schedules.c.id)
+    return [Schedule(**row) for row in connection.execute(wanted).mappings()]
+
+
 def every(connection: Connection) -> list[Schedule]:
     """All schedules, oldest first."""
     return [Schedule(**row) for row in connection.execute(select(schedules).order_by(schedules.c.id)).mappings()]

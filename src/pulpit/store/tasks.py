@@ -92,16 +92,22 @@ def add(tx: Transaction, new: NewTask, *, now: datetime) -> Task:
     return get(tx.connection, task_id)
 
 
+def find(connection: Connection, task_id: str) -> Task | None:
+    """One task, if it is kept."""
+    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one_or_none()
+    return None if row is None else Task(**row)
+
+
 def get(connection: Connection, task_id: str) -> Task:
     """One task.
 
     Raises:
         MissingResource: there is none of that id.
     """
-    row = connection.execute(select(tasks).where(tasks.c.id == task_id)).mappings().one_or_none()
-    if row is None:
+    task = find(connection, task_id)
+    if task is None:
         raise MissingResource(resource_id=task_id)
-    return Task(**row)
+    return task
 
 
 def search(

@@ -161,6 +161,18 @@ def held(
         last = rows[-1]["id"]
 
 
+def held_like(connection: Connection, repo_id: str, text: str, *, after: str, limit: int) -> list[Held]:
+    """The units of a repository behind an id whose keys hold a text, by id; every unit for the empty text."""
+    columns = [associations.c.created, associations.c.updated, *_COLUMNS]
+    wanted = select(*columns).join(units, units.c.id == associations.c.unit_id)
+    mine = (associations.c.repo_id == repo_id) & (associations.c.unit_id > after)
+    if text:
+        mine &= units.c.key.icontains(text, autoescape=True)
+    rows = connection.execute(wanted.where(mine).order_by(associations.c.unit_id).limit(limit)).mappings().all()
+    files = files_of(connection, [row["id"] for row in rows])
+    return [Held(unit=_unit(row, files), created=row["created"], updated=row["updated"]) for row in rows]
+
+
 def of_type(connection: Connection, type_id: str) -> Iterator[Unit]:
     """Every unit of a type, held or not, by id, read in portions; keep the transaction open meanwhile."""
     wanted = select(*_COLUMNS).where(units.c.type_id == type_id).order_by(units.c.id).limit(MOST_AT_ONCE)

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pulpit.api.services import Services
-from pulpit.ui import login, now
+from pulpit.ui import events, listeners, login, now, repositories, tasks, topics
 from pulpit.ui.live import Live
 from pulpit.ui.rendering import PREFIX, STATIC, render
 from pulpit.ui.sessions import Sessions
@@ -66,6 +66,30 @@ def _routes() -> list[Route | Mount]:
         Route("/logout", entering(login.log_out, takes_form=True), methods=["POST"]),
         look("/", now.show),
         look("/stream", now.stream),
+        look("/events/{number}", events.show),
+        do("/events/{number}/send", listeners.send),
+        look("/listeners", listeners.show_all),
+        look("/listeners/new", listeners.show_new),
+        do("/listeners/new", listeners.create),
+        look("/listeners/{id}", listeners.show),
+        look("/listeners/{id}/edit", listeners.show_edit),
+        do("/listeners/{id}/edit", listeners.edit),
+        do("/listeners/{id}/pause", listeners.pause),
+        do("/listeners/{id}/resume", listeners.resume),
+        do("/listeners/{id}/replay", listeners.replay),
+        do("/listeners/{id}/test", listeners.test),
+        do("/listeners/{id}/delete", listeners.delete),
+        do("/listeners/{id}/letters", listeners.letters),
+        look("/topics", topics.show),
+        look("/repositories", repositories.show_all),
+        look("/repositories/{id}", repositories.show),
+        do("/repositories/{id}/sync", repositories.sync),
+        do("/repositories/{id}/publish", repositories.publish),
+        do("/repositories/{id}/schedules", repositories.add_schedule),
+        do("/repositories/{id}/schedules/{schedule_id}", repositories.change_schedule),
+        look("/tasks", tasks.show_all),
+        look("/tasks/{id}", tasks.show),
+        do("/tasks/{id}/cancel", tasks.cancel),
     ]
 
 

@@ -7,7 +7,7 @@ stands; no template has to think of it. Values of form fields are the exception 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": size,
         "document": document,
+        "moment": partial(time_element, whole=True),
         "number": number,
         "query": query,
         "segment": lambda text: quote(str(text), safe=""),
@@ -93,16 +94,15 @@ def span(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004 - two digits are enough
 
 
-def time_element(moment: datetime | None) -> Markup:
-    """A moment as UTC, without the day if that is today; the browser adds how long ago it was."""
+def time_element(moment: datetime | None, *, whole: bool = False) -> Markup:
+    """A moment as UTC, without the day if that is today and the whole is not wanted; the browser adds its age."""
     if moment is None:
         return Markup("&ndash;")
     at = moment.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        iso_micro(at),
-        f"{at:%Y-%m-%d %H:%M:%S} UTC",
-        f"{at:%H:%M:%S}" if at.date() == datetime.now(UTC).date() else f"{at:%m-%d %H:%M}",
-    )
+    text = f"{at:%Y-%m-%d %H:%M:%S}"
+    short = text[11:] if at.date() == datetime.now(UTC).date() else text[5:16]
+    shape = Markup('<time datetime="{}" title="{} UTC">{}</time>')
+    return shape.format(iso_micro(at), text, text if whole else short)
 
 
 def document(value: Any) -> str:

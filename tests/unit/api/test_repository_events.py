@@ -85,6 +85,7 @@ SILENT: Final = {
     "pause_listener": DELIVERY,
     "resume_listener": DELIVERY,
     "replay_listener": DELIVERY,
+    "send_event_to_listener": DELIVERY,
     "test_listener": DELIVERY,
     "drop_dead_letters": DELIVERY,
     "send_dead_letters_again": DELIVERY,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pulpit.clock import system_clock
 from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
@@ -83,6 +84,23 @@ def test_a_replay_that_cannot_be_meant_is_refused(api: Api, listener_id: str, bo
     answer = api.client.post(f"{LISTENERS}/{listener_id}/replay", json=body)
     told = answer.json()
     assert (answer.status_code, told.get("property_names", told.get("missing_property_names"))) == (400, [name])
+
+
+def test_one_event_is_sent_out_of_turn_by_way_of_the_dead_letters(api: Api, listener_id: str) -> None:
+    with api.database.write() as tx:
+        number = fire(tx, "zoo.fed", {}, clock=system_clock).number
+    answer = api.client.post(f"{LISTENERS}/{listener_id}/send", json={"number": number})
+    assert (answer.status_code, answer.json()) == (202, {"count": 1})
+    [letter] = api.client.get(f"{LISTENERS}/{listener_id}/dead-letters").json()["dead_letters"]
+    assert (letter["event_number"], letter["attempts"], letter["send_again"]) == (number, 0, True)
+    assert letter["reason"] == "admin has asked for it to be sent."
+    for path, body, status in (
+        (f"{LISTENERS}/{listener_id}/send", {"number": number + 1}, 404),
+        (f"{LISTENERS}/{listener_id}/send", {"number": 0}, 400),
+        (f"{LISTENERS}/{listener_id}/send", {}, 400),
+        (f"{LISTENERS}/000000000000000000000000/send", {"number": number}, 404),
+    ):
+        assert api.client.post(path, json=body).status_code == status
 
 
 def test_deliveries_are_listed_newest_first(api: Api, listener_id: str) -> None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of
-from pulpit.api.services import ACCEPTED, OK, Provided, Services, returns
+from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services, returns
 from pulpit.api.v1.models import (
     Count,
     DeadLettersPage,
@@ -21,12 +21,14 @@ from pulpit.api.v1.models import (
     ListenersPage,
     PauseOrder,
     ReplayOrder,
+    SendOrder,
     event_document,
 )
 from pulpit.delivery.redrive import Trial, try_out
-from pulpit.errors import ConflictingOperation, InvalidValue, MissingValue
+from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, MissingValue
 from pulpit.events import check_event_types
 from pulpit.store import dead_letters, event_log, listeners
+from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
 
@@ -93,6 +95,26 @@ async def test(listener_id: str, services: Provided) -> Trial:
         raise ConflictingOperation(f"This server has no notifier of type {listener.notifier_type_id}.")
     async with services.trials:
         return await try_out(listener, services.listener_types, services.clock)
+
+
+@_listeners.post(
+    "/{listener_id}/send",
+    operation_id="send_event_to_listener",
+    status_code=ACCEPTED,
+    responses=returns(ACCEPTED, Count, 400, 404),
+)
+def send_event(listener_id: str, body: SendOrder, services: Provided, user: Asking) -> Count:
+    """Send one event of the log out of turn, whatever the listener wants otherwise.
+
+    Until it is delivered it stands among the dead letters.
+    """
+    with services.database.write() as tx:
+        listeners.get(tx.connection, listener_id)
+        if event_log.get(tx.connection, body.number) is None:
+            raise MissingResource(event=str(body.number))
+        letter = NewDeadLetter(event_number=body.number, reason=f"{user.login} has asked for it to be sent.")
+        dead_letters.add(tx, listener_id, [letter], attempts=0, now=services.clock(), send_again=True)
+    return Count(count=1)
 
 
 @_listeners.get(

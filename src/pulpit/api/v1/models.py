@@ -52,6 +52,12 @@ class ReplayOrder(Order):
     event_types: Annotated[list[str] | None, SkipValidation] = None
 
 
+class SendOrder(Order):
+    """Which event is to be sent."""
+
+    number: StrictInt = Field(ge=1, lt=2**63)
+
+
 class DeliveriesPage(BaseModel):
     """Recent attempts, newest first."""
 

@@ -31,7 +31,7 @@ _SCHEDULED_TASKS: Final = {
 """Pulp 2's names; nothing here reads them."""
 
 
-class _Schedules:
+class Schedules:
     """The schedules of one kind of plugin; `find` refuses a repository or plugin that is not there."""
 
     def __init__(self, action: str, find: Callable[[Connection, str, str], Importer | Distributor]) -> None:
@@ -209,6 +209,9 @@ def _document(value: Schedule) -> dict[str, Any]:
     }
 
 
+SYNCS: Final = Schedules(schedules.SYNC, repositories.importer)
+PUBLISHES: Final = Schedules(schedules.PUBLISH, repositories.distributor)
+
 router: Final = APIRouter(tags=["schedules"])
-router.include_router(_Schedules(schedules.SYNC, repositories.importer).router("importers"))
-router.include_router(_Schedules(schedules.PUBLISH, repositories.distributor).router("distributors"))
+router.include_router(SYNCS.router("importers"))
+router.include_router(PUBLISHES.router("distributors"))
