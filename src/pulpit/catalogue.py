@@ -37,6 +37,57 @@ _TASK: Final[dict[str, Any]] = {
     "repo_id": _TEXT_OR_NULL,
 }
 _REPOSITORY: Final[dict[str, Any]] = {"repo_id": _TEXT, "display_name": _TEXT_OR_NULL, "notes": {"type": "object"}}
+_NAMED: Final[dict[str, Any]] = {
+    "type": ["object", "null"],
+    "properties": {"pulp_href": _TEXT_OR_NULL, "prn": _TEXT_OR_NULL, "name": _TEXT, "type": _TEXT},
+}
+_BY_TYPE: Final[dict[str, Any]] = {"type": "object", "additionalProperties": {"type": "integer"}}
+_VERSION_OF_3: Final[dict[str, Any]] = {
+    "type": ["object", "null"],
+    "required": ["pulp_href", "prn", "number", "added", "removed", "present", "changed"],
+    "properties": {
+        "pulp_href": _TEXT_OR_NULL,
+        "prn": _TEXT,
+        "number": {"type": "integer"},
+        "added": _BY_TYPE,
+        "removed": _BY_TYPE,
+        "present": _BY_TYPE,
+        "changed": {
+            "type": ["object", "null"],
+            "required": ["added", "removed", "complete"],
+            "properties": {
+                "added": {"type": "array", "items": _TEXT},
+                "removed": {"type": "array", "items": _TEXT},
+                "complete": {"type": "boolean"},
+            },
+        },
+    },
+}
+_PULP3: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "Pulp 3's own words, where the event comes from a Pulp 3.",
+    "required": ["pulp", "domain", "task", "repository", "remote", "version", "publication", "made_up"],
+    "properties": {
+        "pulp": _TEXT_OR_NULL,
+        "domain": _TEXT_OR_NULL,
+        "task": {
+            "type": "object",
+            "required": ["pulp_href", "prn", "name", "state", "logging_cid"],
+            "properties": {
+                "pulp_href": _TEXT,
+                "prn": _TEXT,
+                "name": _TEXT,
+                "state": _TEXT,
+                "logging_cid": _TEXT_OR_NULL,
+            },
+        },
+        "repository": _NAMED,
+        "remote": _NAMED,
+        "version": _VERSION_OF_3,
+        "publication": _NAMED,
+        "made_up": {"type": "boolean"},
+    },
+}
 _LISTENER: Final[dict[str, Any]] = {"listener_id": _TEXT, "notifier_type_id": _TEXT}
 
 _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -71,6 +122,16 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"repo_id": _TEXT, "changed": {"type": "array", "items": _TEXT}},
     ),
     events.REPO_DELETE: ("A repository was deleted, with what it had published.", {"repo_id": _TEXT}),
+    events.REPO_VERSION_CREATE: (
+        "A repository of a Pulp 3 has a new version, whatever task has made it.",
+        {
+            "repo_id": _TEXT,
+            "version": {"type": "integer"},
+            "added_count": {"type": "integer"},
+            "removed_count": {"type": "integer"},
+            "present_count": {"type": "integer"},
+        },
+    ),
     **{f"tasks.{state}": (f"A task is now {state}.", _TASK) for state in events.TASK_STATES},
     events.LISTENER_FAILING: (
         "A listener does not take events any more; they wait for it. Told to the other listeners that ask for it.",
@@ -92,6 +153,10 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 
 
+_OF_PULP3: Final = events.PULP_TYPES | {events.REPO_VERSION_CREATE} | {f"tasks.{state}" for state in events.TASK_STATES}
+"""The types that a Pulp 3 may be the source of."""
+
+
 def schema(event_type: str) -> dict[str, Any]:
     """The schema of a type's body.
 
@@ -99,6 +164,7 @@ def schema(event_type: str) -> dict[str, Any]:
         KeyError: the type is not one of Pulpit's own.
     """
     meaning, payload = _MEANINGS[event_type]
+    optional = {"pulp3": _PULP3} if event_type in _OF_PULP3 else {}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:pulpit:event:{event_type}:{VERSION}",
@@ -109,7 +175,7 @@ def schema(event_type: str) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "event_type": {"const": event_type},
-            "payload": {"type": "object", "required": sorted(payload), "properties": payload},
+            "payload": {"type": "object", "required": sorted(payload), "properties": payload | optional},
             "call_report": _CALL_REPORT,
         },
     }

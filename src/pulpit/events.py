@@ -18,6 +18,7 @@ PUBLISH_FINISH: Final = "repo.publish.finish"
 REPO_CREATE: Final = "repo.create"
 REPO_UPDATE: Final = "repo.update"
 REPO_DELETE: Final = "repo.delete"
+REPO_VERSION_CREATE: Final = "repo.version.create"
 TASK_STATES: Final = ("waiting", "running", "finished", "error", "canceled")
 LISTENER_FAILING: Final = "listener.failing"
 LISTENER_RECOVERED: Final = "listener.recovered"
@@ -29,7 +30,16 @@ PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_F
 
 EVENT_TYPES: Final = (
     PULP_TYPES
-    | {REPO_CREATE, REPO_UPDATE, REPO_DELETE, LISTENER_FAILING, LISTENER_RECOVERED, SCHEDULE_DISABLED, TEST}
+    | {
+        REPO_CREATE,
+        REPO_UPDATE,
+        REPO_DELETE,
+        REPO_VERSION_CREATE,
+        LISTENER_FAILING,
+        LISTENER_RECOVERED,
+        SCHEDULE_DISABLED,
+        TEST,
+    }
     | {f"tasks.{state}" for state in TASK_STATES}
 )
 """Every type that Pulpit itself fires."""

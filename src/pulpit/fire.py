@@ -22,6 +22,7 @@ def fire(
     call_report: dict[str, Any] | None = None,
     repo_id: str | None = None,
     traceparent: str | None = None,
+    event_id: str | None = None,
 ) -> Event:
     """Enter an event into the log as part of `tx`.
 
@@ -34,13 +35,14 @@ def fire(
         repo_id: the repository that the event is about; by default the payload's.
 
         traceparent: the trace that somebody else has begun (W3C Trace Context); by default the task is the trace.
+        event_id: the same for what may be told twice, so that a consumer drops the second; by default a new one.
 
     Raises:
         InvalidValue: the type is not one that can be fired.
         StorageFull: raised by the transaction when the disk has no room; nothing was entered.
     """
     check_event_type(event_type)
-    event_id = uuid7()
+    event_id = event_id or uuid7()
     new = event_log.NewEvent(
         id=event_id,
         event_type=event_type,

@@ -1,10 +1,13 @@
 """Identifiers that sort by the time at which they were made."""
 
+import hashlib
 import os
 import time
 import uuid
+from datetime import datetime
 
 _OBJECT_ID_TICK_NS = 1_000_000_000 / 2**24
+_62_BITS = 2**62 - 1
 
 
 def uuid7() -> str:
@@ -16,6 +19,15 @@ def uuid7() -> str:
     fraction = (nanoseconds << 12) // 1_000_000
     random = int.from_bytes(os.urandom(8), "big") >> 2
     return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (fraction << 64) | (0b10 << 62) | random))
+
+
+def derived_uuid7(moment: datetime, seed: str) -> str:
+    """Make the UUIDv7 that the same moment and seed always lead to: its bits that are not time come from a hash."""
+    milliseconds = int(moment.timestamp() * 1000)
+    bits = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:10], "big")
+    return str(
+        uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | ((bits >> 68) << 64) | (0b10 << 62) | bits & _62_BITS)
+    )
 
 
 def object_id() -> str:

@@ -217,6 +217,35 @@ class SigningSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pulp3Settings:
+    """`[pulp3]`: a Pulp 3 whose syncs and publishes become events; of several, each but one is `[pulp3:NAME]`."""
+
+    database_url: str = _key(
+        "",
+        "Pulp's own database, prepared by `pulpit pulp3 attach`, such as `postgresql://pulp@host/pulp`; empty is no "
+        "Pulp 3. Not through a pool that hands out connections by transaction.",
+        unit="URL",
+    )
+    password_file: str = _key("", "File whose first line is the password of that URL.", unit="path, mode 0600")
+    tasks: bool = _key(
+        False, "Whether every change of a task's state becomes a `tasks.*` event, whatever the task does."
+    )
+    api_url: str = _key(
+        "",
+        "Pulp's API, such as `https://pulp.example.com/pulp/`: its path begins every `pulp_href`, and whoever may "
+        "administrate the Pulp of `[pulp3]` logs in here with the password there; empty is `/pulp/` and no such users.",
+        unit="URL",
+    )
+    reconcile_seconds: int = _key(
+        60,
+        "How often Pulp's tasks are compared with what was told of them.",
+        unit="seconds",
+        least=1,
+        most=86_400,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All sections."""
 
@@ -227,6 +256,15 @@ class Settings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
+    pulp3: Pulp3Settings = field(default_factory=Pulp3Settings)
+    further_pulp3: Mapping[str, Pulp3Settings] = field(default_factory=dict)
+    """Those of `[pulp3:NAME]`, by name."""
+
+    @property
+    def pulps(self) -> dict[str, Pulp3Settings]:
+        """Each Pulp 3 that events come from, by its name; the one of `[pulp3]` has none."""
+        every = {"": self.pulp3, **self.further_pulp3}
+        return {name: section for name, section in every.items() if section.database_url}
 
     @property
     def data_dir(self) -> Path:
@@ -247,7 +285,10 @@ SECTIONS: Final[Mapping[str, type]] = {
     "broker": BrokerSettings,
     "tasks": TasksSettings,
     "signing": SigningSettings,
+    "pulp3": Pulp3Settings,
 }
+PULP3: Final = "pulp3"
+_NAMED_PULP3: Final = re.compile(r"pulp3:([a-z0-9][a-z0-9_-]{0,31})")
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
 _CHOICES: Final = {
     "tls": ("none", "starttls", "tls"),
@@ -270,15 +311,20 @@ class Key:
 
 def keys() -> list[Key]:
     """Every key there is."""
+    return [key for section in SECTIONS for key in _keys_of(section)]
+
+
+def _keys_of(section: str) -> list[Key]:
+    """The keys of a section; those of `pulp3:NAME` are those of `pulp3`."""
+    prefix = "" if section == "server" else re.sub("[:-]", "_", section) + "_"
     return [
         Key(
             section=section,
             name=_FILE_NAMES.get(key.name, key.name),
-            variable=f"PULPIT_{'' if section == 'server' else section + '_'}{key.name}".upper(),
+            variable=f"PULPIT_{prefix}{key.name}".upper(),
             field=key,
         )
-        for section, kind in SECTIONS.items()
-        for key in fields(kind)
+        for key in fields(SECTIONS[section.partition(":")[0]])
     ]
 
 
@@ -304,17 +350,19 @@ def load(
         ConfigurationError: a file that was asked for is not there or is no INI file, or a value cannot be used.
     """
     given, strangers = _read(config_file, environment)
-    known = keys()
+    named = sorted({section for section, _ in given if section not in SECTIONS})
+    known = [*keys(), *(key for section in named for key in _keys_of(section))]
     given |= {(key.section, key.name): environment[key.variable] for key in known if key.variable in environment}
     given |= options
-    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    sections: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS, *named)}
     for key in known:
         text = given.get((key.section, key.name))
         if text is not None:
             text = " ".join(text.split("\n")).strip()
             quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""  # as in Pulp 2's own file
             sections[key.section][key.field.name] = _value(key, text[1:-1] if quoted else text)
-    settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()})
+    further = {name.partition(":")[2]: Pulp3Settings(**sections.pop(name)) for name in named}
+    settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()}, further_pulp3=further)
     _check_together(settings)
     return settings, strangers
 
@@ -335,7 +383,8 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
         raise ConfigurationError("--config", f"{path} cannot be read ({error.strerror}).") from None
     except configparser.Error as error:
         raise ConfigurationError("--config", f"{path} cannot be read: {ini_flaw(error)}.") from None
-    known = {(key.section, key.name) for key in keys()}
+    pulps = [section for section in parser.sections() if _NAMED_PULP3.fullmatch(section)]
+    known = {(key.section, key.name) for section in (*SECTIONS, *pulps) for key in _keys_of(section)}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
     strangers = []
     for section, name in given.keys() - known:
@@ -353,7 +402,7 @@ def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
         return []
     secret = []
     for (section, name), text in given.items():
-        login = text.partition("://")[2].rpartition("@")[0] if name in {"url", "webhook_proxy"} else ""
+        login = text.partition("://")[2].rpartition("@")[0] if name in {"url", "database_url", "webhook_proxy"} else ""
         if ":" in login or (name == "password" and text):
             secret.append(f"[{section}] {name}")
     return [f"{path}: {key} holds a password that others can read; run: chmod o-r {path}" for key in sorted(secret)]
@@ -403,6 +452,10 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError("[signing] key_file", "there is a command too; keep one of them.")
     if signing.command and not signing.public_key:
         raise ConfigurationError("[signing] public_key", "the command needs it: the keys that its signatures are of.")
+    for name, pulp in settings.pulps.items():
+        if not pulp.database_url.startswith(("postgresql://", "postgres://")):
+            key = f"[{PULP3}:{name}] database_url" if name else f"[{PULP3}] database_url"
+            raise ConfigurationError(key, "it is not a URL such as postgresql://user@host/name.")
     for name, section in (("server", settings.server), ("broker", settings.broker)):
         if bool(section.ssl_certificate) != bool(section.ssl_key):
             missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"

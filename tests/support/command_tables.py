@@ -19,6 +19,7 @@ from pulpit.cli.fire import fire
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
+from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.tail import tail
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -50,6 +51,7 @@ def tables() -> dict[str, str]:
         "pulpit doctor": _table(doctor),
         "pulpit fire": _table(fire),
         "pulpit install-service": _table(install_service),
+        **{words: _table(command) for words, command in commands(pulp3, ("pulpit", "pulp3"))},
         "pulpit tail": _table(tail),
     }
 

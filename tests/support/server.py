@@ -86,6 +86,23 @@ class Server:
         with urllib.request.urlopen(request, data, timeout=60, context=self._trust) as answer:
             return json.loads(answer.read() or b"null")
 
+    def reply(
+        self, method: str, path: str, body: Any = None, *, login: tuple[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Ask as somebody, by default the administrator; returns status and body, whatever they are."""
+        user, password = login or ("admin", self.password)
+        request = urllib.request.Request(f"{self.url}{path}", method=method)
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, data, timeout=60, context=self._trust) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                status, text = refused.code, refused.read()
+        is_json = text[:1] in (b"{", b"[")
+        return status, json.loads(text) if is_json else text.decode()
+
     def listen(self, exchange: str, *event_types: str) -> str:
         """Create an amqp listener and answer its id."""
         body = {"notifier_type_id": "amqp", "notifier_config": {"exchange": exchange}}

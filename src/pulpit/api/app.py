@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 
 from pulpit import __version__
 from pulpit.api import failures, monitoring
-from pulpit.api.auth.login import Authenticator
+from pulpit.api.auth.login import ADMIN, Authenticator
+from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
 from pulpit.api.services import Services
 from pulpit.api.v1 import events, firing
@@ -50,7 +51,7 @@ _V2_ROUTERS: Final = tuple(
         repository_groups,
     )
 )
-_V1_ROUTERS: Final = (listeners_v1.router, events.router, firing.router, monitoring.broker)
+_V1_ROUTERS: Final = (listeners_v1.router, events.router, firing.router, monitoring.broker, monitoring.pulp3)
 _BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events from elsewhere."
 
 
@@ -68,7 +69,8 @@ def create_app(services: Services) -> FastAPI:
     failures.install(app)
     # From the inside out: what is added last is passed first.
     app.add_middleware(BoundBody)
-    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep)
+    pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN) if services.pulp_api else None
+    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep, pulp_users=pulp_users)
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
     app.state.authenticator = authenticator  # for the page, so that guesses count together

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -16,7 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from pulpit import __version__
 from pulpit.api.listeners import STATES, DeliveryState, delivery_states, worst_first
 from pulpit.api.services import MOST_WAITING, OK, Provided, Services, returns
+from pulpit.clock import iso_micro
 from pulpit.errors import DatabaseUnavailable, MissingResource
+from pulpit.pulp3.progress import Progress, State
 from pulpit.store import event_log, listeners, schedules, tasks
 from pulpit.store.listeners import Listener
 from pulpit.store.schedules import Schedule
@@ -67,6 +71,17 @@ _OF_BROKER_EVER: Final = {
     "published": "Messages that queues took.",
     "delivered": "Messages that were given to consumers.",
     "acknowledged": "Messages that consumers acknowledged.",
+}
+_OF_PULP: Final = {
+    "reading": "1 while the outbox of a Pulp 3 is read.",
+    "waiting": "Rows of the outbox that waited at the last look.",
+    "lag_seconds": "How long the oldest of them has waited.",
+}
+_OF_PULP_EVER: Final = {
+    "rows": "Rows that were taken from the outbox.",
+    "events": "Events that were made of them.",
+    "refused": "Rows that no event could be made of.",
+    "reconciled": "Rows that were made up for.",
 }
 _OF_QUEUE: Final = {
     "messages_ready": "Messages that wait.",
@@ -120,8 +135,28 @@ class _Server(Collector):
         yield GaugeMetricFamily("pulpit_broker_connected", "1 while the broker can be reached.", value=connected)
         if services.broker_status is not None:
             yield from _of_broker(services.broker_status())
+        if services.pulps:
+            yield from _of_pulps(services.pulps, services.clock())
         waiting = MOST_WAITING - services.waiting._value  # noqa: SLF001 - a semaphore has no other way to tell
         yield GaugeMetricFamily("pulpit_feed_waiting", "Requests and streams that wait for events.", value=waiting)
+
+
+def _of_pulps(pulps: Sequence[Progress], now: datetime) -> Iterator[Metric]:
+    for name, meaning in _OF_PULP.items():
+        family = GaugeMetricFamily(f"pulpit_pulp3_{name}", meaning, labels=["pulp"])
+        for pulp in pulps:
+            values = {
+                "reading": pulp.state is State.READING,
+                "waiting": pulp.waiting,
+                "lag_seconds": max((now - pulp.oldest_at).total_seconds(), 0.0) if pulp.oldest_at else 0.0,
+            }
+            family.add_metric([pulp.name], values[name])
+        yield family
+    for name, meaning in _OF_PULP_EVER.items():
+        counter = CounterMetricFamily(f"pulpit_pulp3_{name}", meaning, labels=["pulp"])
+        for pulp in pulps:
+            counter.add_metric([pulp.name], getattr(pulp, name))
+        yield counter
 
 
 def _of_broker(broker: dict[str, Any]) -> Iterator[Metric]:
@@ -204,3 +239,17 @@ def read_broker(services: Provided) -> dict[str, Any]:
     if services.broker_status is None:
         raise MissingResource(broker="embedded")
     return services.broker_status()
+
+
+pulp3: Final = APIRouter(prefix="/pulp3", tags=["pulp3"])
+
+
+@pulp3.get("", operation_id="list_pulp3", responses=returns(OK, list[dict[str, Any]]))
+def list_pulp3(services: Provided) -> list[dict[str, Any]]:
+    """Show how it stands with each Pulp 3 that events come from; `name` is empty for the one of `[pulp3]`."""
+    return [_shown(pulp) for pulp in services.pulps]
+
+
+def _shown(pulp: Progress) -> dict[str, Any]:
+    times = {key: iso_micro(value) for key, value in asdict(pulp).items() if isinstance(value, datetime)}
+    return asdict(pulp) | {"state": pulp.state.value} | times

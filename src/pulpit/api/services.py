@@ -1,7 +1,7 @@
 """What endpoints are made of: the services that they reach, who asks, and how their responses are responses."""
 
 from asyncio import Semaphore
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
@@ -23,6 +23,7 @@ from pulpit.delivery.log_reader import Announcements
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.published.access import Exposure
+from pulpit.pulp3.progress import Progress
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
 from pulpit.store.tasks import Task
@@ -111,6 +112,10 @@ class Services:
     """Whether the delivery engine runs."""
     broker_status: Callable[[], dict[str, Any]] | None = None
     """What the embedded broker looks like; none where there is none."""
+    pulp_api: str = ""
+    """Where the API of a Pulp 3 begins whose users may log in here; empty where there is none."""
+    pulps: Sequence[Progress] = ()
+    """How it stands with each Pulp 3 that events come from."""
     exposure: Exposure = field(default_factory=Exposure)
     """How the server can be reached."""
     announcements: Announcements = field(default_factory=Announcements)

@@ -14,6 +14,7 @@ from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
+from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
@@ -50,7 +51,7 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-for _command in (serve, demo, doctor, check, broker, listen, fire, tail, install_service, completion):
+for _command in (serve, demo, doctor, check, broker, listen, fire, tail, pulp3, install_service, completion):
     pulpit.add_command(_command)
 
 

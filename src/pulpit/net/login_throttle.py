@@ -60,7 +60,15 @@ class LoginThrottle:
         self._hashing: Final = asyncio.Semaphore(_HASHES_AT_ONCE)
         self._decoy: Final = hash_password("")
 
-    async def fits(self, login: str, password: str, password_hash: str | None, address: str) -> bool:
+    async def fits(
+        self,
+        login: str,
+        password: str,
+        password_hash: str | None,
+        address: str,
+        *,
+        elsewhere: Callable[[], Awaitable[bool]] | None = None,
+    ) -> bool:
         """Whether the password of a login is the hashed one.
 
         Args:
@@ -68,6 +76,7 @@ class LoginThrottle:
             password: what was sent.
             password_hash: what it must fit; `None` for an unknown login, which takes as long and never fits.
             address: where the client sits.
+            elsewhere: asks somebody else who may know the login, where the hash does not fit.
 
         Raises:
             TooManyAttempts: others from that address wait already.
@@ -80,7 +89,7 @@ class LoginThrottle:
             return await asyncio.shield(self._under_way[attempt])
         future = self._under_way[attempt] = asyncio.get_running_loop().create_future()
         try:
-            fits = await self._in_turn(network, login, password, password_hash)
+            fits = await self._in_turn(network, login, password, password_hash, elsewhere)
         except BaseException as error:
             future.set_exception(error if isinstance(error, TooManyAttempts) else TooManyAttempts(1))
             future.exception()  # looked at, though nobody else may wait for it
@@ -91,7 +100,14 @@ class LoginThrottle:
         finally:
             del self._under_way[attempt]
 
-    async def _in_turn(self, network: str, login: str, password: str, password_hash: str | None) -> bool:
+    async def _in_turn(
+        self,
+        network: str,
+        login: str,
+        password: str,
+        password_hash: str | None,
+        elsewhere: Callable[[], Awaitable[bool]] | None,
+    ) -> bool:
         client = self._client(network)
         ahead = client.waiting
         if ahead >= (MOST_WAITING if client.guesses else MOST_WAITING_UNSUSPECTED):
@@ -106,14 +122,18 @@ class LoginThrottle:
                 # An unknown login costs the same hash, so that the time does not tell who exists.
                 async with self._hashing:
                     fits = await asyncio.to_thread(is_password, password, password_hash or self._decoy)
+                    is_known = password_hash is not None and fits
+                    if not is_known and elsewhere is not None and await elsewhere():
+                        client.failures = 0
+                        return True
         finally:
             client.waiting -= 1
-        if password_hash is None or not fits:
+        if not is_known:
             client.failures += 1
             client.last_failure = self._now()
             return False
         client.failures = 0
-        self._verified.remember(login, password, password_hash)
+        self._verified.remember(login, password, password_hash or "")
         return True
 
     def _client(self, network: str) -> _Client:

@@ -14,7 +14,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,7 @@ from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
 from pulpit.server.messaging import AmqpPublisher
+from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
 from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
 from pulpit.store import servers
@@ -115,6 +116,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         dispatcher = Dispatcher(database, kinds, system_clock, me=me)
         supervisor = _supervisor(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
+        readers = pulp3_readers(settings, database)
         handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
         stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
@@ -122,7 +124,13 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             settings, database, kinds, publisher=publisher, supervisor=supervisor, dispatcher=dispatcher
         )
         broker_status = (lambda: asdict(embedded.broker.status())) if embedded else None
-        services = replace(services, delivering=lambda: not delivering.done(), broker_status=broker_status)
+        services = replace(
+            services,
+            delivering=lambda: not delivering.done(),
+            broker_status=broker_status,
+            pulps=[reader.progress for reader in readers],
+            pulp_api=pulp3_api(settings),
+        )
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         app = create_app(services)
         page = ui.install(app, services)
@@ -135,7 +143,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         process.say(f"ready: {url}")  # scripts wait for it
         manager.say("READY=1", f"STATUS=Answers at {url}")
         await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
-        await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler), stop))
+        await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
@@ -194,11 +202,15 @@ class _Beginning:
             self._password = None
 
 
-async def _work(beginning: _Beginning, supervisor: Supervisor, scheduler: Scheduler) -> None:
+async def _work(
+    beginning: _Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: Sequence[Reading]
+) -> None:
     await beginning.finish()
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.run())
         group.create_task(scheduler.run())
+        for reader in readers:
+            group.create_task(reader.run())
 
 
 @contextlib.contextmanager

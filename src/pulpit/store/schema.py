@@ -397,3 +397,16 @@ idempotency_keys = Table(
     Column("answer", Json, nullable=False),
     Column("created_at", Time, nullable=False, index=True),
 )
+
+pulp3_work = Table(
+    "pulp3_work",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("object_id", String(36), primary_key=True),
+    Column("task_id", String(36), nullable=False),
+    Column("data", Json, nullable=False),
+    Column("seen_at", Time, nullable=False),
+    Column("started_at", Time),
+    Column("ended_at", Time),
+    Index("ix_pulp3_work_ended_at_seen_at", "ended_at", "seen_at"),
+)

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from pulpit.api.auth.certificates import ClientCertificates
+from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.errors import AuthenticationFailed, PermissionDenied
 from pulpit.net.login_throttle import LoginThrottle
 from pulpit.net.passwords import read_basic
@@ -26,11 +28,17 @@ class WrongPassword(AuthenticationFailed):
 
 class Authenticator:
     def __init__(
-        self, database: Database, certificates: ClientCertificates, *, sleep: Callable[[float], Awaitable[None]]
+        self,
+        database: Database,
+        certificates: ClientCertificates,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        pulp_users: PulpUsers | None = None,
     ) -> None:
         self._database: Final = database
         self._certificates: Final = certificates
         self._throttle: Final = LoginThrottle(sleep=sleep)
+        self._pulp_users: Final = pulp_users
 
     async def by_password(self, authorization: str, address: str) -> User:
         """The user whose login and password an Authorization header holds.
@@ -45,17 +53,25 @@ class Authenticator:
             WrongPassword: the login does not exist or has another password.
         """
         login, password = read_basic(authorization)
-        return await self.by_login(login, password, address)
+        return await self.by_login(login, password, address, pulp_users=self._pulp_users)
 
-    async def by_login(self, login: str, password: str, address: str) -> User:
-        """The user whose login and password these are.
+    async def by_login(self, login: str, password: str, address: str, *, pulp_users: PulpUsers | None = None) -> User:
+        """The user whose login and password these are, one of the server's own or, if they are given, of a Pulp 3.
 
         Raises:
             TooManyAttempts: too many passwords from there wait already.
             WrongPassword: the login does not exist or has another password.
+            PermissionDenied: a Pulp 3 knows the user, who may not administrate it.
+            PulpUnreachable: a Pulp 3 that may know the user cannot be asked.
         """
+        if pulp_users is not None and (known := pulp_users.known(login, password)):
+            return known
         user = await asyncio.to_thread(self._find, login)
-        fits = await self._throttle.fits(login, password, user.password_hash if user else None, address)
+        ask = None if pulp_users is None else partial(pulp_users.is_password, login, password)
+        password_hash = user.password_hash if user else None
+        fits = await self._throttle.fits(login, password, password_hash, address, elsewhere=ask)
+        if fits and pulp_users is not None and (known := pulp_users.known(login, password)):
+            return known
         if user is None or not fits:
             raise WrongPassword("The login or the password is wrong.")
         return user

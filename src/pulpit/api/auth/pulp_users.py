@@ -1,0 +1,95 @@
+"""Users of a Pulp 3 who log in here with their password there: who may administrate Pulp's users is an administrator.
+
+Pulp is asked by a request with the same login and password: its own reply says whether they are right, whatever it
+checks them against, and whether the user may. A right password is known for a minute: hashing it costs Pulp most of a
+second.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+
+from pulpit.clock import Clock
+from pulpit.errors import PermissionDenied, PulpitError
+from pulpit.store.users import User
+
+KNOWN_SECONDS: Final = 60.0
+MOST_KNOWN: Final = 1_000
+TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
+_RIGHT: Final = 200
+_WRONG: Final = 401
+_NOT_ALLOWED: Final = 403
+
+_log = logging.getLogger(__name__)
+
+
+class PulpUnreachable(PulpitError):
+    """Pulp cannot say now whether a login is right."""
+
+    status = 503
+
+
+class PulpUsers:
+    """Asks one Pulp about logins."""
+
+    def __init__(self, root: str, clock: Clock, *, role: str, now: Callable[[], float] = time.monotonic) -> None:
+        """Take the address of Pulp's API before `api/v3/`, and the role of those who may administrate Pulp."""
+        self._url: Final = f"{root.rstrip('/')}/api/v3/users/?limit=1&fields=username"
+        self._clock: Final = clock
+        self._role: Final = role
+        self._now: Final = now
+        self._key: Final = os.urandom(32)
+        self._known: Final[OrderedDict[bytes, float]] = OrderedDict()
+
+    def known(self, login: str, password: str) -> User | None:
+        """The user, if Pulp has said lately that this is the password."""
+        until = self._known.get(self._digest(login, password), 0.0)
+        return self._user(login) if self._now() < until else None
+
+    async def is_password(self, login: str, password: str) -> bool:
+        """Whether Pulp knows the login, and the user may administrate Pulp.
+
+        Raises:
+            PermissionDenied: login and password are right, and the user may not.
+            PulpUnreachable: Pulp cannot be asked.
+        """
+        if not login or ":" in login:
+            return False
+        status = await self._status(login, password)
+        if status == _NOT_ALLOWED:
+            raise PermissionDenied(f"The user {login} may not administrate Pulp, and so not its listeners.")
+        if status == _WRONG:
+            return False
+        if status != _RIGHT:
+            raise PulpUnreachable(f"Pulp, which knows the users, replies {status}; try again.")
+        self._known[self._digest(login, password)] = self._now() + KNOWN_SECONDS
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return True
+
+    async def _status(self, login: str, password: str) -> int:
+        token = base64.b64encode(f"{login}:{password}".encode()).decode()
+        headers = {"Authorization": f"Basic {token}"}
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
+                session.get(self._url, allow_redirects=False) as reply,
+            ):
+                return reply.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log.warning("Pulp cannot be asked: %s", type(error).__name__, extra={"action": "pulp3_login_unknown"})
+            raise PulpUnreachable("Pulp, which knows the users, cannot be reached; try again.") from None
+
+    def _user(self, login: str) -> User:
+        return User(login=login, object_id="", name=login, password_hash="", role=self._role, created_at=self._clock())
+
+    def _digest(self, login: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{login}:{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)

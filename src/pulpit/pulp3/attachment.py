@@ -1,0 +1,298 @@
+"""What Pulpit keeps in a Pulp 3's database: put there, looked at and taken away; nothing runs inside Pulp's processes.
+
+The statements stand in `outbox.sql`. They are one transaction, whose locks on Pulp's tables are asked for again and
+again for a moment at a time: who waits for such a lock would make Pulp's own statements wait behind.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pulpit.errors import ConfigurationError, ConflictingOperation, DatabaseUnavailable
+from pulpit.net.config_files import first_line, read_secret
+from pulpit.settings import Pulp3Settings
+
+VERSION: Final = 1
+"""Of the schema `pulpit`; raised with every change of `outbox.sql`, which then also leads there from those before."""
+READER_LOCK: Final = (7085747, 3)
+"""The advisory lock that the one reader of an outbox holds."""
+TRIGGERS: Final[Mapping[str, str]] = {
+    "pulpit_task": "core_task",
+    "pulpit_created": "core_createdresource",
+    "pulpit_publication": "core_publication",
+}
+NEEDED: Final[Mapping[str, str]] = {
+    "core_task": "pulp_id pulp_created state name logging_cid started_at finished_at error reserved_resources_record "
+    "pulp_domain_id",
+    "core_createdresource": "object_id content_type_id task_id pulp_created",
+    "core_publication": "pulp_id pulp_type complete repository_version_id",
+    "core_repository": "pulp_id name pulp_type pulp_domain_id",
+    "core_remote": "pulp_id name pulp_type",
+    "core_repositoryversion": "pulp_id number complete repository_id",
+    "core_repositoryversioncontentdetails": "count_type content_type count repository_version_id",
+    "core_progressreport": "task_id message code state total done pulp_created",
+    "core_domain": "pulp_id name",
+    "django_content_type": "id app_label model",
+}
+"""The columns of Pulp's that are read, by table."""
+LOCK_SECONDS: Final = 2
+LOCK_PATIENCE: Final = 60.0
+DRAIN_PATIENCE: Final = 10.0
+_PAUSE: Final = 0.2
+_IS_WHOLE: Final = "SELECT to_regclass('pulpit.attachment') IS NOT NULL AND to_regclass('pulpit.outbox') IS NOT NULL"
+_OPTIONS: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "pulpit",
+}
+"""Of every connection: a database server that has vanished is noticed within half a minute."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What stands in Pulp's database; times are those of its server."""
+
+    attached: bool
+    version: int | None = None
+    pulpcore: str | None = None
+    """The last step of pulpcore's own tables."""
+    triggers: Mapping[str, str] | None = None
+    """`in place`, `missing` or `disabled`."""
+    waiting: int = 0
+    oldest_waiting_at: datetime | None = None
+    last_event_at: datetime | None = None
+    refused: int = 0
+    """Rows that no event could be made of."""
+    reconciled: int = 0
+    """Rows that the reconciler has made up for."""
+    reconciled_at: datetime | None = None
+    being_read: bool = False
+    every_task: bool = False
+
+
+def conninfo(section: Pulp3Settings, key: str = "[pulp3]") -> str:
+    """How to connect to a Pulp's database, password included.
+
+    Raises:
+        ConfigurationError: the URL or the file of its password cannot be used.
+    """
+    try:
+        given = conninfo_to_dict(section.database_url)
+    except psycopg.ProgrammingError:  # what it says may hold the password
+        reason = (
+            "it is not a URL such as postgresql://user@host/name; in a password write / as %2F, @ as %40, : as %3A."
+        )
+        raise ConfigurationError(f"{key} database_url", reason) from None
+    if section.password_file:
+        name = f"{key} password_file"
+        given["password"] = first_line(read_secret(Path(section.password_file), name))
+    several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
+    options: dict[str, Any] = {**_OPTIONS, **several, **given}
+    return make_conninfo("", **options)
+
+
+def place(url: str) -> str:
+    """Where a database is, without user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2] or "this host"
+    return f"the database {parts.path.lstrip('/') or '(default)'} at {host}"
+
+
+def script(schema: str = "public") -> str:
+    """The statements of `attach`, for administrators who run their own."""
+    text = files("pulpit.pulp3").joinpath("outbox.sql").read_text(encoding="utf-8")
+    return f"BEGIN;\n\n{text.replace('@pulp@', sql.Identifier(schema).as_string())}\nCOMMIT;\n"
+
+
+def removal(schema: str = "public") -> str:
+    """The statements of `detach`: first the triggers, then what they write to."""
+    drops = [f"DROP TRIGGER IF EXISTS {name} ON {_qualified(schema, table)};" for name, table in TRIGGERS.items()]
+    return "\n".join(["BEGIN;", *drops, "COMMIT;", "DROP SCHEMA IF EXISTS pulpit CASCADE;", ""])
+
+
+def attach(connection: "psycopg.Connection[Any]", where: str) -> bool:
+    """Put outbox and triggers into Pulp's database; false if all of it was there.
+
+    Raises:
+        ConfigurationError: this is no Pulp 3, one that Pulpit does not know, or attached by a newer Pulpit.
+        ConflictingOperation: Pulp's tables are locked by somebody who does not let go.
+    """
+    schema = _schema_of_pulp(connection, where)
+    _check_columns(connection, schema, where)
+    now = status(connection, where)
+    if now.version is not None and now.version > VERSION:
+        reason = (
+            f"{where} was attached by a newer Pulpit (version {now.version}, this one knows {VERSION}); use that one."
+        )
+        raise ConfigurationError("[pulp3] database_url", reason)
+    if now.version == VERSION and set((now.triggers or {}).values()) == {"in place"}:
+        return False
+    body = script(schema).removeprefix("BEGIN;").rstrip().removesuffix("COMMIT;")
+    _with_locks(connection, body)
+    return True
+
+
+def detach(connection: "psycopg.Connection[Any]", where: str, *, discard: bool) -> bool:
+    """Take away what `attach` has made; false if nothing was there.
+
+    Rows that wait are given a moment to be read once the triggers are gone.
+
+    Raises:
+        ConfigurationError: this is no Pulp 3.
+        ConflictingOperation: rows still wait and are not to be discarded, or a lock cannot be had.
+    """
+    schema = _schema_of_pulp(connection, where)
+    before = status(connection, where)
+    present = [name for name, state in (before.triggers or {}).items() if state != "missing"]
+    has_schema = _one(connection, "SELECT to_regnamespace('pulpit')") is not None
+    if present:
+        _with_locks(connection, removal(schema).partition("COMMIT;")[0].removeprefix("BEGIN;"))
+    if has_schema:
+        deadline = time.monotonic() + DRAIN_PATIENCE
+        while before.attached and not discard and (waiting := _count_waiting(connection)):
+            if time.monotonic() > deadline:
+                raise ConflictingOperation(
+                    f"The triggers are gone and Pulp writes nothing more, but {waiting} rows wait that no server has "
+                    "taken. Start the server that reads them and detach again, or discard them by --discard."
+                )
+            time.sleep(_PAUSE)
+        _with_locks(connection, "DROP SCHEMA pulpit CASCADE")
+    return bool(present) or has_schema
+
+
+def status(connection: "psycopg.Connection[Any]", where: str) -> Status:
+    """Look at what stands in Pulp's database.
+
+    Raises:
+        ConfigurationError: this is no Pulp 3.
+    """
+    schema = _schema_of_pulp(connection, where)
+    pulpcore = _one(connection, "SELECT name FROM django_migrations WHERE app = 'core' ORDER BY id DESC LIMIT 1")
+    enabled = dict(
+        connection.execute(
+            "SELECT t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND t.tgname = ANY(%s)",
+            (schema, list(TRIGGERS)),
+        ).fetchall()
+    )
+    words = {None: "missing", "D": "disabled"}
+    triggers = {name: words.get(enabled.get(name), "in place") for name in TRIGGERS}
+    if _one(connection, _IS_WHOLE) is not True:
+        return Status(attached=False, pulpcore=pulpcore, triggers=triggers)
+    kept = connection.execute("SELECT version, every_task, reconciled, reconciled_at FROM pulpit.attachment").fetchone()
+    version, every_task, reconciled, reconciled_at = kept or (None, False, 0, None)
+    return Status(
+        attached=True,
+        version=version,
+        pulpcore=pulpcore,
+        triggers=triggers,
+        waiting=_count_waiting(connection),
+        oldest_waiting_at=_one(connection, "SELECT min(at) FROM pulpit.outbox WHERE taken_at IS NULL"),
+        last_event_at=_one(connection, "SELECT at FROM pulpit.outbox ORDER BY id DESC LIMIT 1"),
+        refused=_one(connection, "SELECT count(*) FROM pulpit.outbox WHERE problem IS NOT NULL"),
+        reconciled=reconciled,
+        reconciled_at=reconciled_at,
+        being_read=_one(
+            connection,
+            "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = "
+            "'advisory' AND l.granted AND d.datname = current_database() AND l.classid::bigint = %s AND l.objid = %s)",
+            READER_LOCK,
+        ),
+        every_task=every_task,
+    )
+
+
+def with_connection(section: Pulp3Settings, work: Callable[["psycopg.Connection[Any]", str], T]) -> T:
+    """Connect, do something, and say failures of the database in a sentence.
+
+    Raises:
+        ConfigurationError: the database cannot be used so.
+        DatabaseUnavailable: it cannot be reached.
+    """
+    where = place(section.database_url)
+    try:
+        with psycopg.connect(conninfo(section), autocommit=True) as connection:
+            return work(connection, where)
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"{where} cannot be reached ({sentence(error)}).") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        reason = f"{where} does not let this user do that ({sentence(error)}); connect as the owner of Pulp's tables."
+        raise ConfigurationError("[pulp3] database_url", reason) from None
+    except psycopg.Error as error:
+        raise ConfigurationError("[pulp3] database_url", f"{where} cannot be used ({sentence(error)}).") from None
+
+
+def sentence(error: psycopg.Error) -> str:
+    """The first line of what PostgreSQL says; it repeats users and hosts, and never a password."""
+    return (error.diag.message_primary or str(error)).strip().partition("\n")[0].rstrip(".")
+
+
+def _schema_of_pulp(connection: "psycopg.Connection[Any]", where: str) -> str:
+    wanted = (
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)"
+    )
+    schema = _one(connection, wanted, ("core_task",))
+    if schema is None:
+        reason = f"{where} has no table core_task that this user can see, so it is no Pulp 3's."
+        raise ConfigurationError("[pulp3] database_url", reason)
+    return str(schema)
+
+
+def _check_columns(connection: "psycopg.Connection[Any]", schema: str, where: str) -> None:
+    there = {
+        (table, column)
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s", (schema,)
+        )
+    }
+    wanted = [(table, column) for table, columns in NEEDED.items() for column in columns.split()]
+    missing = [f"{table}.{column}" for table, column in wanted if (table, column) not in there]
+    if missing:
+        few = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")  # noqa: PLR2004 - as many as are read
+        reason = f"{where} is of a pulpcore that Pulpit does not know: {few} is missing. Nothing was changed."
+        raise ConfigurationError("[pulp3] database_url", reason)
+
+
+def _with_locks(connection: "psycopg.Connection[Any]", statements: str) -> None:
+    """Run statements as one transaction, asking for its locks for a moment at a time."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'".encode())
+                connection.execute(statements.encode())
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if time.monotonic() > deadline:
+                raise ConflictingOperation(
+                    f"Somebody has held a lock on Pulp's tables for {LOCK_PATIENCE:.0f} s; try again."
+                ) from None
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _count_waiting(connection: "psycopg.Connection[Any]") -> int:
+    return int(_one(connection, "SELECT count(*) FROM pulpit.outbox WHERE taken_at IS NULL"))
+
+
+def _one(connection: "psycopg.Connection[Any]", query: str, values: Any = None) -> Any:
+    row = connection.execute(query.encode(), values).fetchone()
+    return row[0] if row else None
+
+
+def _qualified(schema: str, table: str) -> str:
+    return sql.Identifier(schema, table).as_string()

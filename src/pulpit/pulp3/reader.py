@@ -1,0 +1,253 @@
+"""Takes rows from the outbox in a Pulp's database into the log, each exactly once, for as long as the server runs.
+
+    trigger ─▶ outbox ─NOTIFY─▶ reader ─▶ events + pulp3_work, one transaction of Pulpit's ─▶ outbox: taken
+
+Between the last two steps the server may die: the rows come again, and `pulp3_work` says that their events were fired.
+A notification is a hint alone; the reader looks every few seconds as well. Pulp's database may be away, be restored
+from a backup or be another server's after a failover: the reader says so once and comes back.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import psycopg
+
+from pulpit.backoff import delay
+from pulpit.clock import Clock
+from pulpit.fire import fire
+from pulpit.pulp3 import attachment, outbox
+from pulpit.pulp3.outbox import Connection, NotAttached
+from pulpit.pulp3.progress import Progress, State
+from pulpit.pulp3.translation import FINISH, START, WAITING, NewEvent, Row, Told, Translator, api_root
+from pulpit.settings import Pulp3Settings
+from pulpit.store import event_log, pulp3_work
+from pulpit.store.database import Database, Transaction, when_available
+from pulpit.store.pulp3_work import Work
+
+LOOK_SECONDS: Final = 3.0
+"""Between two looks when nothing is notified."""
+FIRST_PAUSE: Final = timedelta(seconds=0.5)
+LONGEST_PAUSE: Final = timedelta(seconds=15)
+STATEMENT_SECONDS: Final = 30
+NAMES_SECONDS: Final = 2
+"""How long Pulp's database may take to name what a version has changed."""
+OPEN_AT_ONCE: Final = 500
+OPEN_PATIENCE: Final = timedelta(seconds=10)
+WORK_KEPT: Final = timedelta(days=30)
+"""How long it is remembered that something has ended; longer than rows stay in any outbox."""
+FULL_ROUND_SECONDS: Final = 3600.0
+_GONE: Final = "Pulp does not know this task any more: it was deleted, or the database was restored from a backup."
+
+_log = logging.getLogger(__name__)
+
+
+class Reader:
+    """Reads the outbox of one Pulp."""
+
+    def __init__(self, name: str, section: Pulp3Settings, database: Database, clock: Clock) -> None:
+        """Name a Pulp without connecting to it.
+
+        Raises:
+            ConfigurationError: its URL or the file of its password cannot be used.
+        """
+        self._section: Final = section
+        self._conninfo: Final = attachment.conninfo(section, f"[pulp3:{name}]" if name else "[pulp3]")
+        self._database: Final = database
+        self._clock: Final = clock
+        self._translator = Translator(pulp=name, root=api_root(section.api_url), every_task=section.tasks)
+        self.progress: Final = Progress(name=name, place=attachment.place(section.database_url))
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._session()
+            except NotAttached as reason:
+                self._become(State.NOT_ATTACHED, str(reason))
+            except psycopg.Error as error:
+                self._become(State.DOWN, attachment.sentence(error))
+            except Exception as error:  # noqa: BLE001 - what nobody foresaw must not stop the server
+                _log.exception("a reader failed", extra=self._extra("pulp3_bug"))
+                self._become(State.DOWN, f"Internal error: {type(error).__name__}")
+            failures = 1 if self.progress.state is not State.DOWN else failures + 1
+            pause = delay(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, random=random.random())  # noqa: S311 - a pause
+            await asyncio.sleep(pause.total_seconds() if self.progress.state is State.DOWN else LOOK_SECONDS)
+
+    async def _session(self) -> None:
+        """Connect and read until something fails."""
+        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+            await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode())
+            await outbox.check_attached(connection)
+            while not await outbox.become_reader(connection):
+                self._become(State.STANDBY, "another server reads it")
+                await asyncio.sleep(LOOK_SECONDS)
+            await outbox.want_every_task(connection, wanted=self._section.tasks)
+            await connection.execute(f"LISTEN {outbox.CHANNEL}".encode())
+            self._become(State.READING, None)
+            await self._read(connection)
+
+    async def _read(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        reconcile_at = full_round_at = loop.time()
+        while True:
+            await self._take_all(connection)
+            if loop.time() >= reconcile_at:
+                is_full = loop.time() >= full_round_at
+                await self._reconcile(connection, is_full=is_full)
+                reconcile_at = loop.time() + self._section.reconcile_seconds
+                full_round_at = loop.time() + FULL_ROUND_SECONDS if is_full else full_round_at
+                continue
+            async for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+                pass
+            await outbox.check_attached(connection)
+
+    async def _take_all(self, connection: Connection) -> None:
+        progress = self.progress
+        seen = await outbox.depth(connection)
+        progress.waiting, progress.oldest_at = seen.waiting, seen.oldest_at
+        while rows := await outbox.waiting(connection):
+            changed = await self._changed(connection, rows)
+            problems = await when_available(partial(self._enter, rows, changed))
+            await outbox.taken(connection, rows, problems)
+            progress.rows += len(rows)
+            progress.refused += len(problems)
+            progress.last_row_at = rows[-1].at
+        progress.waiting, progress.oldest_at = 0, None
+
+    async def _changed(self, connection: Connection, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+        """What the versions of some rows have changed by name; an event can do without."""
+        versions = {
+            str(item["version"]["id"]): item["version"]
+            for row in rows
+            for item in row.data.get("created") or ()
+            if item.get("version")
+        }
+        found = {}
+        try:
+            async with asyncio.timeout(NAMES_SECONDS * len(versions) if versions else None):
+                for version_id, version in versions.items():
+                    if names := await outbox.changed(connection, version):
+                        found[version_id] = names
+        except (psycopg.ProgrammingError, psycopg.errors.QueryCanceled, TimeoutError) as error:
+            _log.warning("changes are not named: %s", error, extra=self._extra("pulp3_names_missing"))
+        return found
+
+    def _enter(self, rows: Sequence[Row], changed: Mapping[str, dict[str, Any]]) -> dict[int, str]:
+        """Fire the events of rows that were not fired; what is answered are rows of which none could be made."""
+        problems: dict[int, str] = {}
+        fired = 0
+        with self._database.write() as tx:
+            event_log.lock(tx)
+            for row in rows:
+                known = pulp3_work.get(tx.connection, self.progress.name, row.object)
+                try:
+                    told = self._translator.told(row, known.data if known else None, changed)
+                except Exception as error:  # noqa: BLE001 - one row must not be in the way of the others
+                    problems[row.id] = f"{type(error).__name__}: {error}"
+                    _log.exception("a row tells nothing", extra=self._extra("pulp3_row_refused"))
+                    continue
+                fired += self._fire(tx, row, known, told)
+        self.progress.events += fired
+        return problems
+
+    def _fire(self, tx: Transaction, row: Row, known: Work | None, told: Told) -> int:
+        """Fire what of a row was not fired yet."""
+        now = self._clock()
+        wanted: list[NewEvent] = []
+        work = known
+        if work is None:
+            data = {**row.data, "begun_at": row.at.isoformat()}
+            work = Work(
+                source=self.progress.name,
+                object_id=row.object,
+                task_id=row.task,
+                data=data,
+                seen_at=now,
+                started_at=None,
+                ended_at=None,
+            )
+            pulp3_work.add(tx, work)
+            wanted += told.waiting if row.phase == WAITING else ()
+        if row.phase in (START, FINISH) and work.started_at is None:
+            begun = {**row.data, "begun_at": row.at.isoformat()}
+            pulp3_work.start(tx, work, begun, now=now)
+            wanted += told.start
+        if row.phase == FINISH and work.ended_at is None:
+            pulp3_work.end(tx, self.progress.name, row.object, now=now)
+            wanted += told.finish
+        for event in wanted:
+            fire(
+                tx,
+                event.event_type,
+                event.payload,
+                clock=self._clock,
+                call_report=event.call_report,
+                repo_id=event.repo_id,
+                traceparent=event.traceparent,
+                event_id=event.event_id,
+            )
+        return len(wanted)
+
+    async def _reconcile(self, connection: Connection, *, is_full: bool) -> None:
+        """Make up for what was lost: rows that no trigger wrote, and finishes of what Pulp has forgotten."""
+        period = outbox.RECONCILED if is_full else outbox.RECONCILED_AFTERWARDS
+        made = await outbox.reconcile(connection, period)
+        before = self._clock() - OPEN_PATIENCE
+        still_open = await when_available(lambda: self._still_open(before))
+        if still_open:
+            known = await outbox.renote(connection, sorted({work.task_id for work in still_open}))
+            gone = [work for work in still_open if work.task_id not in known]
+            if gone:
+                await when_available(lambda: self._enter([self._as_ended(work) for work in gone], {}))
+                made += len(gone)
+        self._translator = replace(self._translator, has_domains=await outbox.has_domains(connection))
+        await outbox.forget(connection)
+        await when_available(self._forget)
+        if made:
+            self.progress.reconciled += made
+            _log.warning("%d rows made up for", made, extra=self._extra("pulp3_reconciled"))
+
+    def _still_open(self, before: datetime) -> list[Work]:
+        with self._database.read() as connection:
+            return pulp3_work.open_since(connection, self.progress.name, before, limit=OPEN_AT_ONCE)
+
+    def _as_ended(self, work: Work) -> Row:
+        """The finish of something that Pulp does not know any more."""
+        now = self._clock()
+        error = {"description": _GONE}
+        task = {**work.data["task"], "state": "failed", "error": error, "finished_at": now.isoformat()}
+        subject = "task" if work.object_id == work.task_id else "publication"
+        return Row(
+            id=0,
+            subject=subject,
+            object=work.object_id,
+            phase=FINISH,
+            task=work.task_id,
+            at=now,
+            data={**work.data, "task": task, "state": "failed"},
+            made_up=True,
+        )
+
+    def _forget(self) -> None:
+        with self._database.write() as tx:
+            pulp3_work.forget(tx, ended_before=self._clock() - WORK_KEPT, limit=OPEN_AT_ONCE)
+
+    def _become(self, state: State, reason: str | None) -> None:
+        """Take note of how it stands, and say it when it has changed."""
+        progress = self.progress
+        if (progress.state, progress.reason) == (state, reason):
+            return
+        progress.state, progress.reason, progress.since = state, reason, self._clock()
+        level = logging.INFO if state in (State.READING, State.STANDBY) else logging.WARNING
+        action = f"pulp3_{state.value.replace(' ', '_')}"
+        _log.log(level, "Pulp 3 %s: %s", state.value, reason or progress.place, extra=self._extra(action))
+
+    def _extra(self, action: str) -> dict[str, Any]:
+        return {"action": action, "pulp": self.progress.name or "pulp3"}

@@ -1,0 +1,60 @@
+"""The readers of the Pulp 3s that `[pulp3]` and `[pulp3:NAME]` name; psycopg is loaded for them alone."""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from pulpit.clock import system_clock
+from pulpit.errors import ConfigurationError
+from pulpit.net.addresses import is_loopback
+from pulpit.pulp3.progress import Progress
+from pulpit.pulp3.translation import api_root
+from pulpit.settings import Settings
+from pulpit.store.database import Database
+
+
+class Reading(Protocol):
+    """A reader, of a module that not every installation can load."""
+
+    @property
+    def progress(self) -> Progress:
+        """How it stands."""
+        ...
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Read until cancelled."""
+        ...
+
+
+def pulp3_readers(settings: Settings, database: Database) -> Sequence[Reading]:
+    """A reader for each configured Pulp; none has connected yet.
+
+    Raises:
+        ConfigurationError: a URL or a file of a password cannot be used, or PostgreSQL's client is not installed.
+    """
+    if not settings.pulps:
+        return ()
+    try:
+        from pulpit.pulp3.reader import Reader  # noqa: PLC0415 - an extra of the installation
+    except ModuleNotFoundError:
+        reason = "a Pulp 3 needs: pip install 'pulpit[postgresql]'."
+        raise ConfigurationError("[pulp3] database_url", reason) from None
+    return [Reader(name, section, database, system_clock) for name, section in settings.pulps.items()]
+
+
+def pulp3_api(settings: Settings) -> str:
+    """Where the API begins of the Pulp 3 whose users may log in here; empty where none is named.
+
+    Raises:
+        ConfigurationError: it is no URL, or passwords would go unencrypted to another machine.
+    """
+    url = settings.pulp3.api_url
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ConfigurationError("[pulp3] api_url", "it is not a URL such as https://pulp.example.com/pulp/.")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        reason = "passwords of Pulp's users would go unencrypted to another machine; use https."
+        raise ConfigurationError("[pulp3] api_url", reason)
+    return f"{parts.scheme}://{parts.netloc}{api_root(url)}"

@@ -1,0 +1,368 @@
+"""A real Pulp 3 with its workers beside a real Pulpit: whatever happens to a task, its start has exactly one finish."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pulpit import catalogue
+from support import pulp3, yum
+from support.pulp3 import Pulp3
+from support.pulp3_upstreams import serve_files, serve_index, serve_packages
+from support.server import Server, pulpit
+from support.upstream import Upstream, running, status
+from support.waiting import until
+
+REASON = pulp3.why_not()
+pytestmark = [
+    pytest.mark.skipif(REASON is not None, reason=REASON or ""),
+    pytest.mark.timeout(600),
+]
+FOUR = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish")
+
+
+class Stage:
+    """Pulp, Pulpit, and an upstream between which everything happens."""
+
+    def __init__(self, pulp: Pulp3, server: Server, upstream: Upstream) -> None:
+        self.pulp, self.server, self.upstream = pulp, server, upstream
+        self._last = 0
+
+    def events(self, repo_id: str, count: int, *, seconds: float = 60) -> list[dict[str, Any]]:
+        """The four kinds of events of a repository, once there are so many; no more may follow."""
+
+        def found() -> list[dict[str, Any]]:
+            page = self.server.call("GET", f"/pulpit/v1/events?repo_id={repo_id}&limit=1000&after=0")
+            return [event for event in page["events"] if event["event_type"] in FOUR]
+
+        until(lambda: len(found()) >= count, what=f"{count} events of {repo_id}", seconds=seconds)
+        events = found()
+        assert len(events) == count, short(events)
+        for event in events:
+            body = {key: event[key] for key in ("event_type", "payload", "call_report")}
+            jsonschema.validate(body, catalogue.schema(event["event_type"]))
+        assert [event["repo_number"] for event in events] == list(range(1, count + 1))
+        return events
+
+    def hold(self, under: str) -> threading.Event:
+        """A file that the upstream holds back, so that the sync of its folder goes on until it is let go."""
+        feed = f"{under}/PULP_MANIFEST"
+        arrived = threading.Event()
+        content = self.upstream.files[feed]
+
+        def behave(answering: Any) -> None:
+            arrived.set()
+            self.upstream.released.wait(120)
+            answering.answer(200, content)
+
+        self.upstream.misbehave(feed, behave)
+        return arrived
+
+    def status(self) -> dict[str, Any]:
+        """How it stands with the one Pulp."""
+        shown: dict[str, Any] = self.server.call("GET", "/pulpit/v1/pulp3")[0]
+        return shown
+
+
+def short(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    return [(event["event_type"].removeprefix("repo."), event["result"]) for event in events]
+
+
+def attachment(pulp: Pulp3, verb: str) -> str:
+    """Run `pulpit pulp3 …`."""
+    command = [sys.executable, "-m", "pulpit.cli", "pulp3", verb, "--config", "/dev/null"]
+    command += ["--database-url", pulp.cluster.url()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def pulp() -> Iterator[Pulp3]:
+    with pulp3.pulp3(workers=2) as running_pulp:
+        attachment(running_pulp, "attach")
+        yield running_pulp
+
+
+@pytest.fixture(scope="module")
+def stage(pulp: Pulp3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("pulpit")
+    conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\napi_url: {pulp.url}/pulp/\nreconcile_seconds: 1\n"
+    with running() as upstream, pulpit(folder / "data", conf) as server:
+        yield Stage(pulp, server, upstream)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test has, nor this one when it is run again."""
+    runs = request.node.session.stash.setdefault(RUNS, [0])
+    runs[0] += 1
+    return f"zoo-{runs[0]}"
+
+
+RUNS = pytest.StashKey[list[int]]()
+BEGUN = [("sync.start", None)]
+PUBLISHED = [("publish.start", None), ("publish.finish", "success")]
+
+
+def test_a_sync_and_a_publish_fire_the_four_events_that_pulp_2_had(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso", "b.iso"))
+    task = pulp.ended(pulp.sync(repository))
+    publish = pulp.ended(pulp.publish("file/file", repository))
+    events = stage.events(name, 4)
+    assert short(events) == [*BEGUN, ("sync.finish", "success"), *PUBLISHED]
+    _, finish, _, published = (event["payload"] for event in events)
+    assert (finish["repo_id"], finish["importer_id"], finish["importer_type_id"]) == (
+        name,
+        f"{name}-remote",
+        "file.file",
+    )
+    assert (finish["added_count"], finish["updated_count"], finish["removed_count"]) == (2, 0, 0)
+    assert finish["pulp3"]["version"]["pulp_href"] == task["created_resources"][0]
+    assert finish["pulp3"]["version"]["changed"] == {"added": ["a.iso", "b.iso"], "removed": [], "complete": True}
+    assert finish["pulp3"]["task"]["prn"] == task["prn"]
+    assert finish["pulp3"]["repository"] == {
+        "pulp_href": repository,
+        "prn": pulp.call("GET", repository)["prn"],
+        "name": name,
+        "type": "file.file",
+    }
+    assert published["pulp3"]["publication"]["pulp_href"] == publish["created_resources"][0]
+    assert published["pulp3"]["publication"]["prn"] == pulp.call("GET", publish["created_resources"][0])["prn"]
+    assert events[1]["call_report"]["state"] == "finished"
+    assert events[1]["traceparent"][3:35] == task["logging_cid"].replace("-", "")
+    made = stage.server.call("GET", f"/pulpit/v1/events?repo_id={name}&event_type=repo.version.create&after=0")[
+        "events"
+    ]
+    assert [(event["payload"]["version"], event["payload"]["present_count"]) for event in made] == [(1, 2)]
+
+
+def test_a_sync_without_change_has_no_version_and_a_later_one_says_what_went(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso", "b.iso"))
+    pulp.ended(pulp.sync(repository))
+    pulp.ended(pulp.sync(repository))
+    serve_files(stage.upstream, name, "b.iso", "c.iso")
+    pulp.ended(pulp.sync(repository, mirror=True))
+    events = stage.events(name, 8)
+    assert short(events)[4:] == [*BEGUN, *PUBLISHED, ("sync.finish", "success")]
+    finishes = [event["payload"] for event in events if event["event_type"] == "repo.sync.finish"]
+    assert [finish["result"] for finish in finishes] == ["success"] * 3
+    assert [(finish["added_count"], finish["removed_count"]) for finish in finishes] == [(2, 0), (0, 0), (1, 1)]
+    assert finishes[1]["pulp3"]["version"] is None
+    assert finishes[2]["pulp3"]["version"]["changed"] == {"added": ["c.iso"], "removed": ["a.iso"], "complete": True}
+
+
+def test_a_sync_that_publishes_by_itself_fires_both_pairs(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    feed = serve_files(stage.upstream, name, "a.iso")
+    repository = pulp.create("file/file", name, feed, autopublish=True)
+    task = pulp.ended(pulp.sync(repository))
+    events = stage.events(name, 4)
+    assert short(events) == [*BEGUN, *PUBLISHED, ("sync.finish", "success")]
+    publication = events[2]["payload"]["pulp3"]["publication"]
+    assert publication["pulp_href"] in task["created_resources"]
+    assert events[2]["payload"]["pulp3"]["version"]["number"] == 1
+
+
+@pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
+def test_packages_are_named_as_people_name_them(stage: Stage, name: str, tmp_path: Path) -> None:
+    pulp = stage.pulp
+    feed = serve_packages(
+        stage.upstream, name, [yum.build(tmp_path, "camel", "1.0"), yum.build(tmp_path, "lion", "2.0")]
+    )
+    repository = pulp.create("rpm/rpm", name, feed)
+    task = pulp.ended(pulp.sync(repository, sync_policy="mirror_complete"))
+    assert task["state"] == "completed", task["error"]
+    events = stage.events(name, 4)
+    assert short(events) == [*BEGUN, *PUBLISHED, ("sync.finish", "success")]
+    version = events[-1]["payload"]["pulp3"]["version"]
+    assert version["changed"] == {"added": ["camel-1.0-1.noarch", "lion-2.0-1.noarch"], "removed": [], "complete": True}
+    assert version["pulp_href"] in task["created_resources"]
+
+
+def test_python_packages_are_named_by_their_files(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    feed = serve_index(stage.upstream, "camel", "1.0")
+    repository = pulp.create("python/python", name, feed, remote={"includes": ["camel"], "policy": "on_demand"})
+    task = pulp.ended(pulp.sync(repository))
+    assert task["state"] == "completed", task["error"]
+    published = pulp.ended(
+        pulp.call("POST", f"{pulp3.API}/publications/python/pypi/", {"repository": repository})["task"]
+    )
+    events = stage.events(name, 4)
+    assert short(events) == [*BEGUN, ("sync.finish", "success"), *PUBLISHED]
+    assert events[1]["payload"]["pulp3"]["version"]["changed"]["added"] == ["camel-1.0.tar.gz"]
+    assert events[3]["payload"]["pulp3"]["publication"]["pulp_href"] == published["created_resources"][0]
+
+
+def test_what_fails_ends_in_error_and_its_secrets_stay_at_home(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    serve_files(stage.upstream, name, "a.iso", "b.iso")
+    feed = f"{stage.upstream.url}{name}/PULP_MANIFEST?sas_token=verysecret"
+    stage.upstream.misbehave(f"{name}/PULP_MANIFEST?sas_token=verysecret", status(404))
+    repository = pulp.create("file/file", name, feed)
+    assert "verysecret" in pulp.ended(pulp.sync(repository))["error"]["description"]
+    events = stage.events(name, 2)
+    assert short(events) == [*BEGUN, ("sync.finish", "error")]
+    assert "404" in events[1]["payload"]["error_message"]
+    assert events[1]["payload"]["traceback"]
+    assert "verysecret" not in json.dumps(events)
+
+
+def test_a_publish_that_fails_ends_in_error(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    feed = serve_files(stage.upstream, name, "a.iso")
+    repository = pulp.create("file/file", name, feed)
+    pulp.ended(pulp.sync(repository))
+    with pulp.cluster.connect() as connection:
+        connection.execute("ALTER TABLE core_publishedmetadata RENAME TO hidden")
+        try:
+            alone = pulp.ended(pulp.publish("file/file", repository))
+            pulp.ended(pulp.call("PATCH", repository, {"autopublish": True})["task"])
+            serve_files(stage.upstream, name, "b.iso")
+            inside = pulp.ended(pulp.sync(repository))
+        finally:
+            connection.execute("ALTER TABLE hidden RENAME TO core_publishedmetadata")
+    assert (alone["state"], inside["state"]) == ("failed", "failed")
+    failed = [("publish.start", None), ("publish.finish", "error")]
+    events = stage.events(name, 8)
+    assert short(events) == [*BEGUN, ("sync.finish", "success"), *failed, *BEGUN, *failed, ("sync.finish", "error")]
+    assert all(event["payload"]["error_message"] for event in events if event["result"] == "error")
+
+
+def test_a_cancel_is_told_whether_the_task_runs_or_waits(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    arrived = stage.hold(name)
+    runs = pulp.sync(repository)
+    until(arrived.is_set, what="the sync at the upstream", seconds=60)
+    waits = pulp.sync(repository)
+    pulp.cancel(waits)
+    assert pulp.ended(waits)["state"] == "canceled"
+    assert short(stage.events(name, 3)) == [*BEGUN, *BEGUN, ("sync.finish", "canceled")]
+    pulp.cancel(runs)
+    pulp.ended(runs)
+    events = stage.events(name, 4)
+    assert short(events)[-1] == ("sync.finish", "canceled")
+    assert [event["payload"]["pulp3"]["task"]["pulp_href"] for event in events] == [runs, waits, waits, runs]
+
+
+def test_a_killed_task_and_a_killed_worker_have_a_finish(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    arrived = stage.hold(name)
+    killed = pulp.sync(repository)
+    until(arrived.is_set, what="the sync at the upstream", seconds=60)
+    (child,) = until(pulp.task_processes, what="the process of the task")
+    os.kill(child, signal.SIGKILL)
+    pulp.ended(killed)
+    events = stage.events(name, 2)
+    assert short(events) == [*BEGUN, ("sync.finish", "error")]
+    assert "signal 9" in events[1]["payload"]["error_message"]
+    arrived.clear()
+    pulp.sync(repository)
+    until(arrived.is_set, what="the sync at the upstream", seconds=60)
+    pulp.kill_worker(pulp.worker_of_a_task())
+    pulp.start_worker()
+    events = stage.events(name, 4, seconds=120)
+    assert short(events)[2:] == [*BEGUN, ("sync.finish", "error")]
+    assert "missing" in events[3]["payload"]["error_message"]
+
+
+def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    pulp.call("POST", f"{pulp3.API}/users/", {"username": name, "password": "Camels-and-lions"})
+    body = {"notifier_type_id": "amqp", "notifier_config": {"exchange": "pulp"}, "event_types": ["*"]}
+    for login in (("admin", server.password), ("admin", pulp3.PASSWORD), ("admin", pulp3.PASSWORD)):
+        assert server.reply("POST", "/pulp/api/v2/events/", body, login=login)[0] == 201
+    for login in ((name, "Camels-and-lions"), (name, "wrong"), ("admin", "wrong"), ("admin", "wrong too")):
+        status, reply = server.reply("GET", "/pulp/api/v2/events/", login=login)
+        assert status == 401
+        assert ("may not administrate Pulp" in reply["error_message"]) == (login[1] == "Camels-and-lions")
+
+
+def test_rows_wait_for_a_pulpit_that_is_away_and_are_told_once(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    pulp.ended(pulp.sync(repository))
+    for _ in range(2):
+        server.kill()
+        pulp.ended(pulp.sync(repository, optimize=False))
+        server.start()
+    events = stage.events(name, 6)
+    assert short(events) == [*BEGUN, ("sync.finish", "success")] * 3
+    with pulp.cluster.connect() as connection:
+        connection.execute("UPDATE pulpit.outbox SET taken_at = NULL")
+        until(lambda: not one(connection, "SELECT count(*) FROM pulpit.outbox WHERE taken_at IS NULL"), what="all rows")
+    assert stage.events(name, 6) == events
+
+
+def test_what_failing_open_has_cost_is_made_up_for(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    feed = serve_files(stage.upstream, name, "a.iso")
+    repository = pulp.create("file/file", name, feed, autopublish=True)
+    with pulp.cluster.connect() as connection:
+        for table, trigger in (("core_task", "task"), ("core_createdresource", "created")):
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER pulpit_{trigger}".encode())
+        pulp.ended(pulp.sync(repository))
+        assert not one(
+            connection, "SELECT count(*) FROM pulpit.outbox WHERE phase = 'start' AND at > now() - '2s'::interval"
+        )
+        for table, trigger in (("core_task", "task"), ("core_createdresource", "created")):
+            connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER pulpit_{trigger}".encode())
+    events = stage.events(name, 4)
+    assert sorted(short(events), key=str) == sorted([*BEGUN, *PUBLISHED, ("sync.finish", "success")], key=str)
+    assert events[-1]["payload"]["pulp3"]["made_up"]
+    assert stage.status()["reconciled"] >= 1
+
+
+def test_a_sync_that_is_detached_from_in_its_middle_still_has_its_finish(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    arrived = stage.hold(name)
+    task = pulp.sync(repository)
+    until(arrived.is_set, what="the sync at the upstream", seconds=60)
+    stage.events(name, 1)
+    assert attachment(pulp, "detach") == "Detached; nothing of Pulpit is left there.\n"
+    pulp.cancel(task)
+    pulp.ended(task)
+    until(lambda: stage.status()["state"] == "not attached", what="the reader to notice", seconds=60)
+    assert "pulpit pulp3 attach" in stage.status()["reason"]
+    attachment(pulp, "attach")
+    assert short(stage.events(name, 2, seconds=120)) == [*BEGUN, ("sync.finish", "canceled")]
+
+
+def test_a_database_that_breaks_down_is_told_and_come_back_to(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    pulp.ended(pulp.sync(repository))
+    stage.events(name, 2)
+    pulp.stop()
+    pulp.cluster.stop(signal.SIGQUIT)
+    until(lambda: stage.status()["state"] == "down", what="the reader to notice", seconds=60)
+    assert 'pulpit_pulp3_reading{pulp=""} 0.0' in metrics(server)
+    pulp.cluster.start()
+    pulp.start(workers=2)
+    pulp.ended(pulp.sync(repository))
+    assert short(stage.events(name, 4, seconds=120)) == [*BEGUN, ("sync.finish", "success")] * 2
+    until(lambda: stage.status()["state"] == "reading", what="the reader", seconds=60)
+    assert 'pulpit_pulp3_reading{pulp=""} 1.0' in metrics(server)
+    assert not [line for line in server.said if pulp.cluster.password in line]
+
+
+def one(connection: Any, query: str) -> Any:
+    return connection.execute(query.encode()).fetchone()[0]
+
+
+def metrics(server: Server) -> str:
+    return str(server.reply("GET", "/metrics")[1])
