@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Print messages sent to a topic exchange, as Pulp 2's utility of this name did.
 
 It runs from a checkout: where Pulpit is not installed for this Python, it goes on in the checkout's own environment.

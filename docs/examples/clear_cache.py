@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clears a cache in front of the server when a repository was published."""
 
 import asyncio

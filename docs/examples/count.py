@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts events by type, and says what is missing."""
 
 import asyncio

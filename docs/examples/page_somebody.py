@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pages somebody when a sync or a publish failed, and does not take the event for done before the page is out."""
 
 import asyncio

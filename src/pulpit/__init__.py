@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pulpit: a package-repository server whose every sync and publish becomes an event that reaches every listener.
 
 For programs that subscribe, `pulpit.subscribe` and what belongs to it stand here. They are loaded at their first use

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract of Pulpit's own events: a JSON Schema (2020-12) for the body of every type, and an AsyncAPI document.
 
 A consumer may rely on what is required here; keys may be added, never taken away within a version. A version is part of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The time, as an argument: whoever needs to know it is handed a clock."""
 
 from collections.abc import Callable

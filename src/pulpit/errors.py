@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every failure that a person may read, as one tree.
 
     PulpitError                     str(error) is one sentence: what was wrong and what to do

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happened, as a value: the event, its types and its body (Pulp 2's `Event`, with a number and an id)."""
 
 import json

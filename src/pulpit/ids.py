@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Identifiers that sort by the time at which they were made."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ISO 8601 intervals as schedules have them: `[Rn/][start/]Pperiod`, such as `R5/2031-01-31T03:00:00Z/P1M`.
 
 The slots of an interval are the first one and what lies once, twice, … the period behind it. Each is reckoned from the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strangers' texts and the system's errors, made fit for a person: one line that cannot steer a terminal or a log.
 
 What steers is the same everywhere: control characters, formats such as right-to-left marks, lone surrogates, and

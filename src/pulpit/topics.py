@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topic patterns of AMQP: a trie that is prepared when a pattern is bound and walked when a key is matched.
 
 The rules (AMQP 0-9-1 section 3.1.3.3, with RabbitMQ's reading of the empty key):

@@ -53,7 +53,8 @@ def test_both_hold_the_licence_the_migrations_and_the_types(dist: Path, wheel: P
     in_wheel = zipfile.ZipFile(wheel).namelist()
     with tarfile.open(sdist) as archive:
         in_sdist = [name.partition("/")[2] for name in archive.getnames()]
-    assert [name for name in in_wheel if name.endswith("dist-info/licenses/LICENSE")]
+    for licence in ("LICENSE", "LICENSES/Apache-2.0.txt", "LICENSES/GPL-3.0-or-later.txt"):
+        assert [name for name in in_wheel if name.endswith(f"dist-info/licenses/{licence}")]
     assert {"pulpit/py.typed", "pulpit/store/migrations/env.py"} <= set(in_wheel)
     assert {"LICENSE", "README.md", "Makefile", "pyproject.toml", "src/pulpit/py.typed", "tests/conftest.py"} <= set(
         in_sdist
@@ -68,7 +69,7 @@ def test_the_metadata_says_what_it_is(wheel: Path) -> None:
         metadata = Parser().parsestr(archive.read(name).decode())
     assert metadata["Version"] == __version__
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata["License-Expression"]
+    assert metadata["License-Expression"] == "GPL-3.0-or-later AND Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier", [])
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ways to brokers outside: AMQP 0-9-1 and 1.0, for deliveries and subscribers."""
 
 from typing import Final

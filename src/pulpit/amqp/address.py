@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a broker is and who asks there: the one parser of brokers' URLs, whatever version of AMQP they mean.
 
 What was read is handed on as values and never put together to a URL again, so nobody reads it a second time in another

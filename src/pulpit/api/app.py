@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
 from pulpit import __version__
-from pulpit.api import failures, monitoring
+from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import ADMIN, Authenticator
 from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
@@ -75,6 +75,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.state.authenticator = authenticator  # for the page, so that guesses count together
     app.add_middleware(CollapseSlashes)
+    app.include_router(package_uploads.router)
     # The published trees come first, so that a file is not looked for among all endpoints.
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
     for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):

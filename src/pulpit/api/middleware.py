@@ -17,7 +17,9 @@ from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, Reque
 from pulpit.net.request_state import CERTIFICATE
 from pulpit.store.users import User
 
-API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics")
+PACKAGES: Final = "/pulp/python/upload/"
+"""Where twine and uv send packages to."""
+API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics", PACKAGES)
 """Where everything begins that needs a log-in."""
 HEALTH: Final = "/health/"
 OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
@@ -188,6 +190,8 @@ def _takes_json(scope: Scope) -> bool:
     is_piece = scope["method"] == "PUT" and path.startswith(UPLOADS)
     if path in OPEN_PATHS:
         return False  # nobody has logged in, and none of them takes a body
+    if path.startswith(PACKAGES):
+        return False  # a form
     return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece and path != FIRING
 
 

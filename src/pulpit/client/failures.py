@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong in the client, each with the exit code that Pulp 2's client gave it (those of BSD's sysexits.h).
 
 Failure

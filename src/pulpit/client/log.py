@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server's event log: read page by page, looked at from its end, or followed on the screen as it grows."""
 
 import contextlib

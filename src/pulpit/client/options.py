@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What several commands have: which server and who asks, spans of time, groups of commands, completion."""
 
 import os

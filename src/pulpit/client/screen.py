@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a command prints: sentences, documents or a table of them, or the server's JSON when that is asked for.
 
 Nothing that the server sends can steer the terminal: every text goes through `clean`.

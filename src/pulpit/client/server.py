@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server as seen from here: one request, one answer, every failure told in a sentence."""
 
 import base64

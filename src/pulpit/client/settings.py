@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the server is and who is asking, from options, environment, `admin.conf` and the server's data folder.
 
 Address:      --url, PULPIT_URL, [server] of the configuration files, http://127.0.0.1:24880

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""The standard streams of a command: closed, full, without a reader, or without the letters that are to be written.
 
 A closed descriptor is filled at once, so that no socket or database ever takes its number, with one that refuses what

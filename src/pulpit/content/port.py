@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a content type is: the port behind which files, yum, Python and plug-ins stand.
 
 A content type says how its configuration must look, reads an upstream into a catalogue of units, and lays out what is

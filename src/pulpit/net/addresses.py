@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which addresses the server may connect to on a stranger's word, and which of them are this machine.
 
 Two guards judge every address at the moment when a socket is made for it, so neither a name that resolves differently

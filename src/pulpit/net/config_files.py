@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that the configuration names: those that must not be open to others, and those that are read again.
 
 A secret may be read by its owner alone, and what says who may do what may be written by its owner alone. Neither a

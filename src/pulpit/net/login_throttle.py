@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares passwords with their hashes: at once for those who know them, ever more slowly for those who guess."""
 
 import asyncio

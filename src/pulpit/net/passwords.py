@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passwords: read from HTTP Basic, kept as scrypt hashes that carry their own parameters, compared in constant time.
 
 Letters outside ASCII are those that the user meant, however a client writes them (RFC 7617 section 2.1, RFC 8265):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the HTTP protocol puts into the state of a request (`scope["state"]`) for those who answer it."""
 
 from typing import Final

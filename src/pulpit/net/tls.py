@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS: certificates, keys and authorities in files, what is wrong with them or with a peer, in one sentence.
 
 A certificate lives shorter than a server, so a context takes a new one over while it is used: handshakes that begin

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """URLs that people give for the server to call: read once, so that what was checked is what is sent.
 
 Judged as strictly as the danger: a spelling that one parser takes for a public name and the next one for an address of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subscribing to events from a program: `pulpit.subscribe`, and what it hands out.
 
 subscribe      what was asked for, checked and put together

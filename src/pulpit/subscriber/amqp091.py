@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages over AMQP 0-9-1, on pika.
 
     connect ──► exchange there? ──► queue, binding ──► consume

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages over AMQP 1.0, on the client of `pulpit.amqp.amqp10`.
 
     connect ──► which broker? ──► its way of subscribing (its profile) ──► attach with a window of credit

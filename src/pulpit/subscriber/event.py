@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A message as it arrived, and the event that is read from it: nothing that a stranger may send makes that fail."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is missing of a repository's events, by the counter that each carries.
 
 The counter of a repository has no holes in what a listener's `*` covers. So whoever gets all of that, and sees a number

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `pulpit listen` does: where the broker is, messages as lines, and what ends the work."""
 
 import asyncio

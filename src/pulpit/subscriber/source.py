@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The port between a subscription and a protocol, and what keeps a subscription up over every loss of a connection.
 
     MessageStream ── next() ──► Source ── open(binding) ──► Line ── next() ──► Delivery

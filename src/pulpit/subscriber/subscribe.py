@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pulpit.subscribe`, and how a subscription is put together from what was asked for."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The subscription that a program iterates over."""
 
 from collections import OrderedDict

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
@@ -110,7 +111,7 @@ async def remove_distributor(work: Work) -> Completion:
 
 
 async def import_upload(work: Work) -> Completion:
-    """Make a unit of an uploaded file, which is this task's own and goes with it."""
+    """Make a unit of an uploaded file, which is this task's own and goes with it; publish it if that was asked for."""
     arguments = work.task.arguments
     path = work.context.data_dir / arguments["path"]
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
@@ -118,7 +119,11 @@ async def import_upload(work: Work) -> Completion:
         await import_file(work.context, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
     finally:
         path.unlink(missing_ok=True)
-    return Completion(state=tasks.FINISHED, result={"success_flag": True, "summary": "", "details": {}})
+    result = {"success_flag": True, "summary": "", "details": {}}
+    if not arguments.get("publishes"):
+        return Completion(state=tasks.FINISHED, result=result)
+    follow_ups = partial(_queue_auto_publishes, context=work.context)
+    return Completion(state=tasks.FINISHED, result=result, follow_ups=follow_ups)
 
 
 async def copy_chosen_units(work: Work) -> Completion:

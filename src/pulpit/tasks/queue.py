@@ -110,7 +110,8 @@ def import_upload(tx: Transaction, repo_id: str, unit: dict[str, Any], *, login:
         tx: the transaction in which the task comes to be.
         repo_id: the repository that gets the unit.
         unit: `unit_type_id`, `unit_key`, `unit_metadata`, `override_config`, and `path`: the file below the data
-            folder, which belongs to the task from now on and which it deletes however it ends.
+            folder, which belongs to the task from now on and which it deletes however it ends; `publishes` is true
+            if the repository is to be published then by whatever publishes it by itself.
         login: who asked.
         clock: tells the time.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pika's connections and channels as awaitables: opened, asked, closed, and what goes wrong with them in words."""
 
 import asyncio

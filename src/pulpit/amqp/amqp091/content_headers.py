@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Content headers as strangers send them, read so that no value of theirs costs more than itself.
 
 pika loses fractions and ends the connection for a date after 9999 or a number that is none, so that the same message

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishing over AMQP 0-9-1 with pipelined confirms: pika's callbacks end here.
 
 One `Publisher` is one connection, made when it is needed and again when it was lost. Every user of it opens a

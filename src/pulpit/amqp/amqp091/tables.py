@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Field tables of AMQP 0-9-1 as strangers send them, for the embedded broker and for subscribers.
 
 They are read in one pass, with a limit on how deep they nest: pamqp's own reader copies the rest of the table at every

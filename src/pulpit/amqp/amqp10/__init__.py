@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AMQP 1.0 as a client: the codec, the login, the engine without I/O, and connections on asyncio.
 
     codec ◀ message        bytes ⇄ values

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client's connection: login and engine between the socket and its links (`client_links`).
 
 A connection is made once and never mends itself: when it is `lost`, everything on it is, and whoever used it makes a

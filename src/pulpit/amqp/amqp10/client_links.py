@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links of a client as awaitables: credit to wait for, outcomes, messages that come."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The type system of AMQP 1.0 (part 1 of the specification): Python values to bytes and back.
 
 Integers of a certain width, symbols, characters and times are subclasses of Python's own types, so a value that was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client's connection over AMQP 1.0 without I/O: bytes in, events out.
 
     receive(bytes) ─┐                          ┌─▶ events()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at each frame before Proton does, for what Proton 0.40 takes and its memory does not survive.
 
 A channel that is begun twice, or a handle that is attached twice, leaves Proton with references that nobody drops, and

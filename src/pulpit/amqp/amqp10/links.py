@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sessions and links as the engine hands them out, and the events that tell what the peer did with them.
 
 Sessions and links are live objects that turn dead with what they stand for. Every act on a dead one raises `Ended`, and

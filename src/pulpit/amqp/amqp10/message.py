@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A message of AMQP 1.0 as a value, and its bytes (section 3.2)."""
 
 from collections.abc import Callable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What brokers understand by an address, how an exchange or a queue comes to be there, and what their answers mean.
 
 AMQP 1.0 says how messages travel and leaves to each broker what an address is. A profile is one broker's reading of it,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The border to Apache Qpid Proton's engine in C: found when it is first used, and only plain bytes and numbers cross.
 
 The C functions are those of Proton's documented C API, under their own names. What they point to may be looked at while

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishing over AMQP 1.0: one connection for all listeners, a link for each, whatever broker is at the far end."""
 
 import asyncio

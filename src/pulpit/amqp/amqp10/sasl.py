@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The login before AMQP 1.0 (part 5 of the specification, section 5.3), without I/O; SCRAM is RFC 5802 and 7677.
 
 It is done here and not by Proton, whose own build does not know SCRAM, by which a password is proven and not sent.

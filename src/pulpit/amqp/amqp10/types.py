@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What crosses the borders of engine and client as values: conditions, outcomes, termini, and why something is lost.
 
 The symbols of conditions are those of part 2, section 2.8.15 and following.

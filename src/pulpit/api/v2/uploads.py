@@ -180,20 +180,20 @@ _LONGEST_OFFSET: Final = 18
 )
 def begin_upload(services: Provided) -> JSONResponse:
     """Begin an upload."""
-    document = _reference(_uploads(services).begin())
+    document = _reference(uploads_of(services).begin())
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
 @router.get("/content/uploads/", operation_id="list_uploads", responses=returns(OK, UploadIds))
 def list_uploads(services: Provided) -> JSONResponse:
     """List the ids of all uploads."""
-    return JSONResponse({"upload_ids": _uploads(services).ids()})
+    return JSONResponse({"upload_ids": uploads_of(services).ids()})
 
 
 @router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=returns(OK, UploadDocument, 404))
 def read_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Tell how many bytes have come, so that a broken upload can be resumed from there."""
-    return JSONResponse(_reference(upload_id) | {"size": _uploads(services).size(upload_id)})
+    return JSONResponse(_reference(upload_id) | {"size": uploads_of(services).size(upload_id)})
 
 
 @router.put(
@@ -208,14 +208,14 @@ async def write_upload(upload_id: str, offset: str, request: Request, services: 
     """Take bytes that begin at an offset, as they come; whatever arrived before a connection broke is kept."""
     if not offset.isascii() or not offset.isdigit() or len(offset) > _LONGEST_OFFSET:
         raise InvalidValue("offset", "it must be a whole number from 0.")
-    await _uploads(services).write(upload_id, int(offset), request.stream())
+    await uploads_of(services).write(upload_id, int(offset), request.stream())
     return JSONResponse(None)
 
 
 @router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=returns(OK, None, 404))
 def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Delete an upload; an import that is queued goes on."""
-    _uploads(services).remove(upload_id)
+    uploads_of(services).remove(upload_id)
     return JSONResponse(None)
 
 
@@ -230,15 +230,16 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         raise InvalidValue("unit_type_id", "there is no such type of unit.")
     if body.override_config:
         raise UnsupportedValue(sorted(body.override_config))
-    path = _uploads(services).hand_over(body.upload_id)
+    path = uploads_of(services).hand_over(body.upload_id)
     try:
         return queued(_queue_import(repo_id, body, path, services, user))
     except BaseException:
-        _uploads(services).take_back(path)
+        uploads_of(services).take_back(path)
         raise
 
 
-def _uploads(services: Services) -> Uploads:
+def uploads_of(services: Services) -> Uploads:
+    """The uploads of this server's data folder."""
     return Uploads(services.data_dir, services.clock, UploadLimits())
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a way out must do: the port between the delivery engine and everything that opens sockets.
 
 A notifier never decides about time, order or giving up. It is handed events in order, tries each once, and says for

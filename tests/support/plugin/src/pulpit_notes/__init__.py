@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notes: an upstream lists text files in `notes.txt`, a line `SHA-256 name` each; that is all there is to it."""
 
 import re
