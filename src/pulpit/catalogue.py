@@ -19,6 +19,52 @@ _TIME_OR_NULL: Final[dict[str, Any]] = {**_TIME, "type": ["string", "null"]}
 _TEXTS_OR_NULL: Final[dict[str, Any]] = {"type": ["array", "null"], "items": _TEXT}
 _ANYTHING: Final[dict[str, Any]] = {}
 
+_UNIT: Final[dict[str, Any]] = {
+    "type": _TEXT,
+    "id": _TEXT,
+    "name": _TEXT,
+    "version": _TEXT_OR_NULL,
+    "arch": _TEXT_OR_NULL,
+    "file": _TEXT_OR_NULL,
+    "purl": _TEXT_OR_NULL,
+}
+_ADVISORY: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["severity", "title", "type"],
+    "properties": {"type": _TEXT_OR_NULL, "severity": _TEXT_OR_NULL, "title": _TEXT_OR_NULL},
+    "description": "Of an erratum.",
+}
+_NAMED_UNIT: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": sorted(_UNIT),
+    "properties": {**_UNIT, "advisory": _ADVISORY},
+}
+_NUMBER: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
+_CHANGES: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "What the work has changed in the repository, in order; all of it, or the first of it.",
+    "required": ["added", "removed", "replaced", "truncated", "units"],
+    "properties": {
+        "added": _NUMBER,
+        "removed": _NUMBER,
+        "replaced": _NUMBER,
+        "truncated": {"type": "boolean", "description": "Whether `units` has not all that the counts count."},
+        "units": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": sorted(["change", *_UNIT]),
+                "properties": {
+                    "change": {"enum": ["added", "removed", "replaced"]},
+                    **_UNIT,
+                    "advisory": _ADVISORY,
+                    "before": {**_NAMED_UNIT, "description": "What was replaced."},
+                },
+            },
+        },
+    },
+}
+
 _FINISH: Final[dict[str, Any]] = {
     "repo_id": _TEXT,
     "started": _TIME,
@@ -103,6 +149,7 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "added_count": _COUNT,
             "updated_count": _COUNT,
             "removed_count": _COUNT,
+            "changes": _CHANGES,
             "_ns": {"const": "repo_sync_results"},
         },
     ),
@@ -121,6 +168,10 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     events.REPO_UPDATE: (
         "A repository, its importer or a distributor was changed; `changed` names what, never to which value.",
         {"repo_id": _TEXT, "changed": {"type": "array", "items": _TEXT}},
+    ),
+    events.CONTENT_UPDATE: (
+        "An upload, a copy or a removal has changed what a repository holds; `action` says which.",
+        {"repo_id": _TEXT, "action": _TEXT, "changes": _CHANGES},
     ),
     events.REPO_DELETE: ("A repository was deleted, with what it had published.", {"repo_id": _TEXT}),
     events.REPO_VERSION_CREATE: (
@@ -156,6 +207,9 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 _OF_PULP3: Final = events.PULP_TYPES | {events.REPO_VERSION_CREATE} | {f"tasks.{state}" for state in events.TASK_STATES}
 """The types that a Pulp 3 may be the source of."""
+
+_OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}}
+"""What is absent when a Pulp 3 beside this server did the work."""
 
 
 def schema(event_type: str) -> dict[str, Any]:

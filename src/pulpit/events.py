@@ -20,6 +20,7 @@ REPO_CREATE: Final = "repo.create"
 REPO_UPDATE: Final = "repo.update"
 REPO_DELETE: Final = "repo.delete"
 REPO_VERSION_CREATE: Final = "repo.version.create"
+CONTENT_UPDATE: Final = "repo.content.update"
 TASK_STATES: Final = ("waiting", "running", "finished", "error", "canceled")
 LISTENER_FAILING: Final = "listener.failing"
 LISTENER_RECOVERED: Final = "listener.recovered"
@@ -36,6 +37,7 @@ EVENT_TYPES: Final = (
         REPO_UPDATE,
         REPO_DELETE,
         REPO_VERSION_CREATE,
+        CONTENT_UPDATE,
         LISTENER_FAILING,
         LISTENER_RECOVERED,
         SCHEDULE_DISABLED,
@@ -44,6 +46,12 @@ EVENT_TYPES: Final = (
     | {f"tasks.{state}" for state in TASK_STATES}
 )
 """Every type that Pulpit itself fires."""
+
+TELLING_CHANGES: Final = frozenset({SYNC_FINISH, PUBLISH_FINISH, CONTENT_UPDATE})
+"""The types whose payload names units: what was added, removed and replaced."""
+
+MOST_CHANGES: Final = 100
+"""Units that one message names, unless `[events] changes` says otherwise."""
 
 OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "schedule", "event"})
 """First words that belong to Pulpit: below them only the types of `EVENT_TYPES` exist."""

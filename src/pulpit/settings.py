@@ -17,6 +17,7 @@ import platformdirs
 
 from pulpit.amqp.address import TRANSPORTS, parse_all
 from pulpit.errors import ConfigurationError
+from pulpit.events import MOST_CHANGES
 from pulpit.net.config_files import ini_flaw
 
 DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
@@ -63,6 +64,19 @@ class ServerSettings:
     )
     log_level: str = _key("info", "Least severe messages to log: debug, info, warning or error.")
     log_format: str = _key("text", "`text` for people, `json` for machines.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventsSettings:
+    """`[events]`: what events say."""
+
+    changes: int = _key(
+        MOST_CHANGES,
+        "How many added, removed and replaced units one event names; the API has the others.",
+        unit="units",
+        least=0,
+        most=10_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,6 +270,7 @@ class Settings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
+    events: EventsSettings = field(default_factory=EventsSettings)
     pulp3: Pulp3Settings = field(default_factory=Pulp3Settings)
     further_pulp3: Mapping[str, Pulp3Settings] = field(default_factory=dict)
     """Those of `[pulp3:NAME]`, by name."""
@@ -285,6 +300,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "broker": BrokerSettings,
     "tasks": TasksSettings,
     "signing": SigningSettings,
+    "events": EventsSettings,
     "pulp3": Pulp3Settings,
 }
 PULP3: Final = "pulp3"

@@ -15,7 +15,7 @@ from pulpit.api.auth.login import ADMIN, Authenticator
 from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
 from pulpit.api.services import Services
-from pulpit.api.v1 import events, firing
+from pulpit.api.v1 import changes, events, firing
 from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
     distributors,
@@ -51,7 +51,14 @@ _V2_ROUTERS: Final = tuple(
         repository_groups,
     )
 )
-_V1_ROUTERS: Final = (listeners_v1.router, events.router, firing.router, monitoring.broker, monitoring.pulp3)
+_V1_ROUTERS: Final = (
+    listeners_v1.router,
+    events.router,
+    changes.router,
+    firing.router,
+    monitoring.broker,
+    monitoring.pulp3,
+)
 _BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events from elsewhere."
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from pulpit.content import encodings, feed, paths
+from pulpit.content import encodings, feed, paths, purl
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
@@ -17,6 +17,7 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    Description,
     LeftOut,
     LocalFile,
     Phase,
@@ -155,6 +156,12 @@ class Iso:
         """A repository holds one file of a name."""
         del type_id
         return str(key["name"])
+
+    def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+        """A file by its name."""
+        del type_id, metadata
+        name = str(key["name"])
+        return Description(name=name, file=name, purl=purl.of_file(name, key["checksum"]))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Every file under its name, and the manifest of them."""

@@ -18,13 +18,14 @@ from pulpit.clock import Clock
 from pulpit.content.limits import Limits
 from pulpit.errors import WorkFailed
 from pulpit.ids import object_id
-from pulpit.store import units
+from pulpit.store import changes, units
 
 Config = Mapping[str, Any]
 T = TypeVar("T")
 StoredFile = units.StoredFile
 LocalFile = Callable[[], Path]
 """Returns where a file can be read here, fetching it first if it lies elsewhere: call it only if bytes are needed."""
+Description = changes.Description
 
 
 class BadFeed(WorkFailed):
@@ -399,6 +400,9 @@ class ContentType(Protocol):
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """The slot of a unit; see `WantedUnit`."""
+
+    def description(self, type_id: str, key: Config, metadata: Config) -> Description:
+        """What events and people call a unit."""
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Lay out a tree; called in a thread.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pulpit.clock import Clock, system_clock
 from pulpit.content.limits import Limits
@@ -11,6 +12,7 @@ from pulpit.errors import MissingResource
 from pulpit.storage.port import Storage
 from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
+from pulpit.store.changes import Description, Recorder
 from pulpit.store.database import Database
 
 
@@ -24,6 +26,19 @@ class TaskContext:
     content_types: Mapping[str, ContentType]
     clock: Clock = system_clock
     limits: Limits = field(default_factory=Limits)
+    task_id: str | None = None
+    """The task that works, whose ending tells what it changed."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """Writes down what changes in repositories."""
+        return Recorder(task_id=self.task_id, describe=self._described)
+
+    def _described(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+        for content_type in self.content_types.values():
+            if type_id in content_type.unit_type_ids:
+                return content_type.description(type_id, key, metadata)
+        return Description(name=str(next(iter(key.values()), type_id)))  # of a plug-in that is not installed any more
 
     @property
     def scratch(self) -> Scratch:

@@ -46,7 +46,8 @@ async def remove_units(
     def remove() -> list[Unit]:
         with context.database.write() as tx:
             found = _chosen(tx.connection, repo_id, type_ids, chosen)
-            units.let_go(tx, repo_id, [unit.id for unit in found], now=context.clock())
+            gone = [unit.id for unit in found]
+            units.let_go(tx, repo_id, gone, now=context.clock(), recorder=context.recorder)
         return found
 
     return await in_thread(remove)
@@ -76,7 +77,7 @@ def _copy(  # noqa: PLR0917 - as above
         for start in range(0, len(found), units.MOST_AT_ONCE):
             portion = found[start : start + units.MOST_AT_ONCE]
             slots = [content_type.slot(unit.type_id, unit.key) for unit in portion]
-            units.hold(tx, target_id, portion, slots, now=context.clock())
+            units.hold(tx, target_id, portion, slots, now=context.clock(), recorder=context.recorder)
     return found
 
 

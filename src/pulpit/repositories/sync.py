@@ -250,7 +250,7 @@ class _Run:
             files = {(file.sha256, file.size) for unit in batch for file in unit.files}
             if len(self._storage.present(files)) < len(files):
                 return False
-            saved = units.save(tx, self._repo_id, batch, now=self._context.clock())
+            saved = units.save(tx, self._repo_id, batch, now=self._context.clock(), recorder=self._context.recorder)
         self._total.added += saved.added
         self._total.updated += saved.updated
         self._total.unit_ids |= saved.unit_ids
@@ -265,7 +265,7 @@ class _Run:
                 gone -= {unit.id for unit in held if unit.id in gone and catalogue.keeps(unit)}
             if not (catalogue.proves_empty or self._config.get("allow_empty")):
                 self._refuse_emptying(tx.connection, gone)
-            return units.let_go(tx, self._repo_id, gone, now=self._context.clock())
+            return units.let_go(tx, self._repo_id, gone, now=self._context.clock(), recorder=self._context.recorder)
 
     def _refuse_emptying(self, connection: Connection, gone: set[str]) -> None:
         """Refuse to let go of everything, or of all that the repository is there for, on the word of an empty list.
@@ -290,7 +290,7 @@ class _Run:
         if not surplus:
             return 0
         with self._database.write() as tx:
-            return units.let_go(tx, self._repo_id, surplus, now=self._context.clock())
+            return units.let_go(tx, self._repo_id, surplus, now=self._context.clock(), recorder=self._context.recorder)
 
     def _known(self) -> dict[str, Any] | None:
         """What the content type remembered, if neither configuration nor content changed since."""

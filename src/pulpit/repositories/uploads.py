@@ -66,7 +66,7 @@ def _import(
         units.lock_artifacts(tx)
         if not context.storage.has(file.sha256, file.size):
             raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
-        saved = units.save(tx, repo_id, [new], now=context.clock())
+        saved = units.save(tx, repo_id, [new], now=context.clock(), recorder=context.recorder)
     unit_id = next(iter(saved.unit_ids))
     return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
 
@@ -80,7 +80,7 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> S
         for unit in wanted
     ]
     with context.database.write() as tx:
-        units.save(tx, repo_id, new, now=context.clock())
+        units.save(tx, repo_id, new, now=context.clock(), recorder=context.recorder)
         first = new[0]
         (unit,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
     return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())

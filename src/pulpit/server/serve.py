@@ -157,6 +157,7 @@ class _Beginning:
     """
 
     def __init__(self, settings: Settings, database: Database, me: Instance) -> None:
+        self._settings: Final = settings
         self._data_dir: Final = settings.data_dir
         self._database: Final = database
         self._me: Final = me
@@ -174,7 +175,8 @@ class _Beginning:
         def put_right() -> None:
             self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
             recover(self._database, self._data_dir)
-            sweep(self._database, f"@{self._me.node}", "The server ended while this task ran.", system_clock)
+            reason, most = "The server ended while this task ran.", self._settings.events.changes
+            sweep(self._database, f"@{self._me.node}", reason, system_clock, most_changes=most)
             sweep_uploads(self._database, self._data_dir)
 
         try:
@@ -359,6 +361,7 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         "download_tries": settings.tasks.download_tries,
         "least_speed": settings.tasks.least_speed,
         "signing": asdict(settings.signing),
+        "most_changes": settings.events.changes,
     }
     return Supervisor(
         database,

@@ -63,7 +63,8 @@ async def _work(briefing: dict[str, Any]) -> None:
             content_types=content_types(Signer(signing) if signing.is_wanted else None),
             limits=limits,
         )
-        worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock)
+        most = briefing["most_changes"]
+        worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock, most_changes=most)
         try:
             orders = asyncio.StreamReader()
             await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)

@@ -58,6 +58,8 @@ class Repository:
     created_at: datetime
     last_publication: int
     """The number of its newest publication, there or not; 0 before the first."""
+    changes_from: int
+    """The event behind which every change of the content is known; those before were another repository of this id."""
 
 
 def add(
@@ -75,7 +77,8 @@ def add(
         DuplicateResource: the id is taken.
     """
     texts = {"display_name": display_name, "description": description}
-    _insert(tx, repositories, repo_id, notes=notes, scratchpad={}, created_at=now, **texts)
+    row = {"notes": notes, "scratchpad": {}, "created_at": now, "changes_from": event_log.head(tx.connection)}
+    _insert(tx, repositories, repo_id, **row, **texts)
     return get(tx.connection, repo_id)
 
 

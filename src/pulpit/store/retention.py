@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pulpit.clock import Clock
-from pulpit.store import event_log, history, tasks
+from pulpit.store import changes, event_log, history, tasks
 from pulpit.store.database import Database, when_available
 
 EVERY: Final = 600.0
@@ -36,6 +36,7 @@ class Retention:
         """Delete until cancelled."""
         while True:
             await _until_done("events", lambda: self.remove_events(database, clock()))
+            await _until_done("changes", lambda: self.remove_changes(database))
             await _until_done("tasks", lambda: self.remove_tasks(database, clock()))
             await asyncio.sleep(EVERY)
 
@@ -50,6 +51,11 @@ class Retention:
                 past_cursors=not self.for_listeners,
                 limit=AT_ONCE,
             )
+
+    def remove_changes(self, database: Database) -> int:
+        """Delete some of the changes of whose events the log has none any more, and return how many rows went."""
+        with database.write() as tx:
+            return changes.forget(tx, limit=AT_ONCE)
 
     def remove_tasks(self, database: Database, now: datetime) -> int:
         """Delete some of the tasks and entries of the history that are too old, and return how many."""

@@ -106,6 +106,7 @@ listeners = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("repo_ids", Json),
     Column("results", Json),
+    Column("packages", Json),
     Column("give_up_after", Integer, nullable=False),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     Column("pause_reason", Text),
@@ -173,6 +174,7 @@ repositories = Table(
     Column("last_unit_removed", Time),
     Column("created_at", Time, nullable=False),
     Column("last_publication", Integer, nullable=False, server_default=text("0")),
+    Column("changes_from", BigInteger, nullable=False, server_default=text("0")),
 )
 
 repository_groups = Table(
@@ -298,6 +300,30 @@ associations = Table(
     Column("created", Time, nullable=False),
     Column("updated", Time, nullable=False),
     Index("uq_associations_slot", "repo_id", "unit_type_id", "slot", unique=True),
+)
+
+change_sets = Table(
+    "change_sets",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("repo_id", String(255), nullable=False),
+    Column("task_id", String(36), nullable=False, index=True),
+    Column("event_number", BigInteger, index=True),
+    Column("added", Integer, nullable=False),
+    Column("removed", Integer, nullable=False),
+    Column("replaced", Integer, nullable=False),
+    Index("ix_change_sets_repo_id_event_number", "repo_id", "event_number"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("set_id", BigInteger, ForeignKey("change_sets.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("change", String(10), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("unit", Json, nullable=False),
+    Column("before", Json),
 )
 
 tasks = Table(

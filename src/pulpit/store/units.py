@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
+from pulpit.store.changes import Change, Recorder, UnitChange
 from pulpit.store.database import Transaction
 from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
 
@@ -225,7 +226,7 @@ def lock_artifacts(tx: Transaction) -> None:
         tx.connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ARTIFACTS_LOCK})
 
 
-def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: datetime) -> Saved:
+def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: datetime, recorder: Recorder) -> Saved:
     """Put units into a repository, making those that are new; `lock_artifacts` first, and their files in place."""
     if not batch:
         return Saved()
@@ -250,19 +251,41 @@ def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: dateti
             for unit_id, unit in fresh.items()
         ]
         tx.connection.execute(insert(associations), rows)
-    saved.added, saved.updated = len(fresh) - replaced, replaced + len(changed & present)
+    saved.added, saved.updated = len(fresh) - len(replaced), len(replaced) + len(changed.keys() & present)
     if fresh or changed:
         _mark(tx, repo_id, "last_unit_added", now)
+    before = {unit_id: old for unit_id, old in changed.items() if unit_id in present} | replaced
+    recorder.write(
+        tx,
+        repo_id,
+        [
+            UnitChange(
+                change=Change.REPLACED if unit_id in before else Change.ADDED,
+                unit=recorder.unit(unit_id, unit.type_id, unit.key, unit.metadata),
+                before=_named(recorder, before[unit_id]) if unit_id in before else None,
+            )
+            for identity, unit in wanted.items()
+            if (unit_id := ids[identity]) in fresh or unit_id in before
+        ],
+    )
     return saved
 
 
-def hold(tx: Transaction, repo_id: str, found: Sequence[Unit], slots: Sequence[str | None], *, now: datetime) -> Saved:
+def hold(
+    tx: Transaction,
+    repo_id: str,
+    found: Sequence[Unit],
+    slots: Sequence[str | None],
+    *,
+    now: datetime,
+    recorder: Recorder,
+) -> Saved:
     """Put units that exist into a repository."""
     batch = [
         NewUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=unit.files, slot=slot)
         for unit, slot in zip(found, slots, strict=True)
     ]
-    return save(tx, repo_id, batch, now=now)
+    return save(tx, repo_id, batch, now=now, recorder=recorder)
 
 
 def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:
@@ -275,14 +298,17 @@ def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> se
     return found
 
 
-def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime) -> int:
+def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime, recorder: Recorder) -> int:
     """Take units out of a repository, and return how many it held; they stay, perhaps as orphans."""
     count = 0
     every = sorted(unit_ids)
     for start in range(0, len(every), MOST_AT_ONCE):
-        mine = associations.c.unit_id.in_(every[start : start + MOST_AT_ONCE])
-        gone = tx.connection.execute(delete(associations).where((associations.c.repo_id == repo_id) & mine))
-        count += gone.rowcount
+        mine = associations.c.unit_id.in_(every[start : start + MOST_AT_ONCE]) & (associations.c.repo_id == repo_id)
+        joined = select(*_COLUMNS).join(associations, associations.c.unit_id == units.c.id)
+        gone = [_unit(row, {}) for row in tx.connection.execute(joined.where(mine)).mappings()]
+        count += tx.connection.execute(delete(associations).where(mine)).rowcount
+        removed = [UnitChange(change=Change.REMOVED, unit=_named(recorder, unit)) for unit in gone]
+        recorder.write(tx, repo_id, removed)
     if count:
         _mark(tx, repo_id, "last_unit_removed", now)
     return count
@@ -339,8 +365,8 @@ def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) ->
 
 def _save_units(
     tx: Transaction, wanted: Mapping[Identity, NewUnit], now: datetime
-) -> tuple[dict[Identity, str], set[str]]:
-    """Make what is missing; return all ids, and those of units whose metadata is now another."""
+) -> tuple[dict[Identity, str], dict[str, Unit]]:
+    """Make what is missing; return all ids, and as they were the units whose metadata is now another."""
     old = find(tx.connection, wanted.keys())
     new: dict[Identity, dict[str, Any]] = {
         (type_id, digest): {
@@ -368,9 +394,9 @@ def _save_units(
     return ids, _change_units(tx, {unit.id: (unit, wanted[identity]) for identity, unit in old.items()})
 
 
-def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> set[str]:
-    """Write what is now another in units, given as they are and as they should be; return their ids."""
-    changed = set()
+def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> dict[str, Unit]:
+    """Write what is now another in units, given as they are and as they should be; return them as they were."""
+    changed = {}
     detailed = [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None]
     wanted = select(units.c.id, units.c.detail).where(units.c.id.in_(detailed))
     details = {row.id: row.detail or b"" for row in tx.connection.execute(wanted)} if detailed else {}
@@ -380,20 +406,32 @@ def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) ->
             values["detail"] = new.detail
         if values:
             tx.connection.execute(update(units).where(units.c.id == unit_id).values(values))
-            changed.add(unit_id)
+            changed[unit_id] = old
     return changed
 
 
-def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> int:
-    """Let go of other units in the slots, and return how many there were."""
+def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> dict[str, Unit]:
+    """Let go of other units in the slots, and return them by the ids of those that take their place."""
+    if not slots:
+        return {}
     columns = associations.c
-    wanted = select(columns.unit_type_id, columns.slot, columns.unit_id)
     mine = (columns.repo_id == repo_id) & columns.slot.in_([slot for _, slot in slots])
-    rows = tx.connection.execute(wanted.where(mine)).all() if slots else ()
-    others = [unit_id for type_id, slot, unit_id in rows if slots.get((type_id, slot), unit_id) != unit_id]
-    if others:
-        tx.connection.execute(delete(associations).where((columns.repo_id == repo_id) & columns.unit_id.in_(others)))
-    return len(others)
+    wanted = select(columns.unit_type_id, columns.slot, columns.unit_id).where(mine)
+    rows = tx.connection.execute(wanted).all()
+    others = {
+        unit_id: slots[type_id, slot]
+        for type_id, slot, unit_id in rows
+        if slots.get((type_id, slot), unit_id) != unit_id
+    }
+    if not others:
+        return {}
+    tx.connection.execute(delete(associations).where((columns.repo_id == repo_id) & columns.unit_id.in_(others)))
+    old = tx.connection.execute(select(*_COLUMNS).where(units.c.id.in_(others))).mappings()
+    return {others[row["id"]]: _unit(row, {}) for row in old}
+
+
+def _named(recorder: Recorder, unit: Unit) -> dict[str, Any]:
+    return recorder.unit(unit.id, unit.type_id, unit.key, unit.metadata)
 
 
 def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
@@ -406,7 +444,7 @@ def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
 
 def _unit(row: RowMapping, files: Mapping[str, tuple[StoredFile, ...]]) -> Unit:
     columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at", "user_metadata")}
-    return Unit(**columns, files=files[row["id"]], detail=row.get("detail") or b"")
+    return Unit(**columns, files=files.get(row["id"], ()), detail=row.get("detail") or b"")
 
 
 def _unheld() -> ColumnElement[bool]:

@@ -10,17 +10,22 @@ from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.errors import PulpitError
-from pulpit.events import PUBLISH_FINISH, SYNC_FINISH
+from pulpit.events import CONTENT_UPDATE, MOST_CHANGES, PUBLISH_FINISH, SYNC_FINISH
 from pulpit.fire import fire
-from pulpit.store import event_log, history, tasks
+from pulpit.store import changes, event_log, history, tasks
+from pulpit.store.changes import ChangeSet
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask, Task
+from pulpit.tasks import queue
 from pulpit.tasks.queue import announce
-from pulpit.tasks.reports import call_report, history_report
+from pulpit.tasks.reports import call_report, changes_report, history_report
 from pulpit.tasks.schedules import note_end
 
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
+
+UPDATES: Final = {queue.IMPORT_UPLOAD: "upload", queue.COPY_UNITS: "copy", queue.REMOVE_UNITS: "remove"}
+"""What `repo.content.update` calls the work of a task that changed a repository and is no sync."""
 
 FollowUps = Callable[[Transaction, Task], Sequence[Task]]
 """Queues what must come after a task, in the transaction that ends it."""
@@ -43,17 +48,22 @@ class _NotMineAnymoreError(Exception):
     """Somebody else has ended the task; nothing of this ending may happen."""
 
 
-def end(database: Database, task: Task, completion: Completion, clock: Clock) -> bool:
-    """End a task that runs at `task.worker_name`; false if it was ended before, and then nothing is changed."""
+def end(
+    database: Database, task: Task, completion: Completion, clock: Clock, *, most_changes: int = MOST_CHANGES
+) -> bool:
+    """End a task that runs at `task.worker_name`; false if it was ended before, and then nothing is changed.
+
+    `most_changes` is how many changed units its event names.
+    """
     try:
         with database.write() as tx:
-            _end(tx, task, completion, clock)
+            _end(tx, task, completion, clock, most_changes)
     except _NotMineAnymoreError:
         return False
     return True
 
 
-def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock) -> None:
+def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock, most_changes: int) -> None:
     ended = EndedTask(
         state=completion.state,
         progress_report=completion.progress_report,
@@ -67,20 +77,49 @@ def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock) -> N
     followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     if followers:
         final = tasks.amend(tx, task.id, spawned=[follower.id for follower in followers])
-    _close_records(tx, final, completion.ending, clock)
+    _close_records(tx, final, completion.ending, clock, most_changes)
+    _tell_of_updates(tx, final, clock, most_changes)
     note_end(tx, final, clock)
     announce(tx, final, clock)
 
 
-def _close_records(tx: Transaction, final: Task, ending: Ending | None, clock: Clock) -> None:
+def _close_records(
+    tx: Transaction, final: Task, ending: Ending | None, clock: Clock, most_changes: int = MOST_CHANGES
+) -> None:
     """Close what the task has opened, and fire the finish of each."""
     for record in history.open_records(tx.connection, final.id):
         closed = history.close(tx, record.id, ending or Ending(result="error"), now=final.finish_time or clock())
         if closed:
             report = history_report(closed)
-            fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
+            if closed.kind == history.SYNC:
+                made = changes.untold(tx.connection, final.id).get(closed.repo_id)
+                _fire_with_changes(tx, SYNC_FINISH, report, made, final, clock, most_changes)
+            else:
+                fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
             if final.state != tasks.ERROR:  # Pulp 2's client prints the message of a result beside the error
                 tasks.amend(tx, final.id, result=report)
+
+
+def _tell_of_updates(tx: Transaction, final: Task, clock: Clock, most_changes: int) -> None:
+    """Fire what uploads, copies and removals have changed, whether or not the rest of the task came to a good end."""
+    for made in changes.untold(tx.connection, final.id).values():
+        payload = {"repo_id": made.repo_id, "action": UPDATES.get(final.task_type, final.task_type)}
+        _fire_with_changes(tx, CONTENT_UPDATE, payload, made, final, clock, most_changes)
+
+
+def _fire_with_changes(  # noqa: PLR0917 - what `fire` takes, and the changes
+    tx: Transaction,
+    event_type: str,
+    payload: dict[str, Any],
+    made: ChangeSet | None,
+    final: Task,
+    clock: Clock,
+    most_changes: int,
+) -> None:
+    told = payload | {"changes": changes_report(tx.connection, made, most_changes)}
+    event = fire(tx, event_type, told, clock=clock, call_report=call_report(final))
+    if made:
+        changes.tell(tx, made.id, event.number)
 
 
 def close_forgotten(database: Database, task_id: str, clock: Clock) -> None:

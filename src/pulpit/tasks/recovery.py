@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.clock import Clock
+from pulpit.events import MOST_CHANGES
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import Task
@@ -22,7 +23,13 @@ LOOKS: Final = 4
 
 
 def sweep(
-    database: Database, worker_pattern: str, reason: str, clock: Clock, recover: Callable[[Task], None] = lambda _: None
+    database: Database,
+    worker_pattern: str,
+    reason: str,
+    clock: Clock,
+    recover: Callable[[Task], None] = lambda _: None,
+    *,
+    most_changes: int = MOST_CHANGES,
 ) -> int:
     """End every task that runs at dead workers, whose names end in the pattern, and return how many.
 
@@ -33,7 +40,7 @@ def sweep(
     count = 0
     for task in orphans:
         recover(task)
-        count += end(database, task, lost(task, reason), clock)
+        count += end(database, task, lost(task, reason), clock, most_changes=most_changes)
     return count
 
 

@@ -2,8 +2,11 @@
 
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from pulpit.clock import iso
-from pulpit.store import history
+from pulpit.store import changes, history
+from pulpit.store.changes import ChangeSet, Counts, UnitChange
 from pulpit.store.history import Record
 from pulpit.store.tasks import Task
 
@@ -76,6 +79,25 @@ def task_event(task: Task) -> dict[str, Any]:
         "tags": task.tags,
         "repo_id": task.arguments.get("repo_id"),
     }
+
+
+def changes_report(connection: Connection, made: ChangeSet | None, most: int) -> dict[str, Any]:
+    """What an event says of changes: how many there are, and at most so many of them."""
+    counts = made.counts if made else Counts()
+    first = changes.first_of(connection, made.id, most) if made else []
+    return {
+        "added": counts.added,
+        "removed": counts.removed,
+        "replaced": counts.replaced,
+        "truncated": counts.total > len(first),
+        "units": [change_document(change) for change in first],
+    }
+
+
+def change_document(change: UnitChange) -> dict[str, Any]:
+    """One change as events and the API name it."""
+    document = {"change": str(change.change), **change.unit}
+    return document | {"before": change.before} if change.before else document
 
 
 def history_report(record: Record) -> dict[str, Any]:

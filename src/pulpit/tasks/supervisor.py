@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from pulpit.clock import Clock
+from pulpit.events import MOST_CHANGES
 from pulpit.store import servers, tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.wakeups import Wakeup
@@ -159,7 +160,10 @@ class Supervisor:
                 asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
 
     async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
-        await when_available(lambda: sweep(self._database, worker_pattern, reason, self._clock, recover))
+        most = self._briefing.get("most_changes", MOST_CHANGES)
+        await when_available(
+            lambda: sweep(self._database, worker_pattern, reason, self._clock, recover, most_changes=most)
+        )
 
     async def _end_dead_servers(self) -> None:
         """End what servers have left that share the database and are dead."""

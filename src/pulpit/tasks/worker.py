@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
+from pulpit.events import MOST_CHANGES
 from pulpit.repositories.context import TaskContext
 from pulpit.store import tasks
 from pulpit.store.database import Database, when_available
@@ -36,13 +37,21 @@ class Worker:
     """Works until told to stop."""
 
     def __init__(
-        self, name: str, database: Database, context: TaskContext, operations: Mapping[str, Operation], clock: Clock
+        self,
+        name: str,
+        database: Database,
+        context: TaskContext,
+        operations: Mapping[str, Operation],
+        clock: Clock,
+        *,
+        most_changes: int = MOST_CHANGES,
     ) -> None:
         self._name: Final = name
         self._database: Final = database
         self._context: Final = context
         self._operations: Final = operations
         self._clock: Final = clock
+        self._most_changes: Final = most_changes
         self._called: Final = asyncio.Event()
         self._stopping = False
         self._task_id = ""
@@ -93,7 +102,8 @@ class Worker:
         progress = _Progress(self._database, task)
         completion = await self._completion(task, progress)
         complete = progress.complete(completion)
-        await when_available(lambda: end(self._database, task, complete, self._clock))
+        most = self._most_changes
+        await when_available(lambda: end(self._database, task, complete, self._clock, most_changes=most))
         _log.info(
             "task ended: %s",
             completion.state,
@@ -101,7 +111,7 @@ class Worker:
         )
 
     async def _completion(self, task: Task, progress: "_Progress") -> Completion:
-        work = Work(task=task, context=self._context, report=progress.take)
+        work = Work(task=task, context=replace(self._context, task_id=task.id), report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
         self._running = asyncio.create_task(self._operate(work))

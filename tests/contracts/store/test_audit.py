@@ -11,6 +11,7 @@ from pulpit.store import audit, dead_letters, history, listeners, repositories, 
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.units import NewUnit, StoredFile
+from support.changes import NOBODY
 
 THEN = datetime(2031, 5, 4, 10, tzinfo=UTC)
 SHA256 = "ab" * 32
@@ -33,7 +34,8 @@ def hold_a_file(database: Database) -> None:
     with database.write() as tx:
         repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=THEN)
         file = StoredFile(relative_path="a.iso", sha256=SHA256, size=3)
-        units.save(tx, "zoo", [NewUnit(type_id="iso", key={}, metadata={}, files=(file,), slot=None)], now=THEN)
+        unit = NewUnit(type_id="iso", key={}, metadata={}, files=(file,), slot=None)
+        units.save(tx, "zoo", [unit], now=THEN, recorder=NOBODY)
 
 
 def test_kept_files_are_found_by_the_folder_that_they_are_in(database: Database) -> None:

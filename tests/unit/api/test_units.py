@@ -8,6 +8,7 @@ import pytest
 from pulpit.store import repositories, tasks, units
 from pulpit.store.units import NewUnit, StoredFile
 from support.api import V2, Api
+from support.changes import NOBODY
 
 CREATED = datetime(2031, 5, 4, 10, tzinfo=UTC)
 ORPHANS = f"{V2}/content/orphans/"
@@ -25,7 +26,7 @@ def zoo(api: Api) -> str:
     with api.database.write() as tx:
         units.lock_artifacts(tx)
         batch = [new("bear", 3), new("ant", 1), new("cat", 2), new("readme", 4, "iso")]
-        units.save(tx, "zoo", batch, now=CREATED)
+        units.save(tx, "zoo", batch, now=CREATED, recorder=NOBODY)
     return f"{V2}/repositories/zoo/"
 
 

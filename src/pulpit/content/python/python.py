@@ -9,7 +9,7 @@ from typing import Any, Final
 from packaging.version import InvalidVersion, Version
 
 from pulpit.clock import Clock, iso_micro, system_clock
-from pulpit.content import feed, steps
+from pulpit.content import feed, purl, steps
 from pulpit.content.limits import Limits
 from pulpit.content.port import (
     BadFeed,
@@ -17,6 +17,7 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    Description,
     LeftOut,
     LocalFile,
     Progress,
@@ -153,6 +154,12 @@ class Python:
         """A repository holds one file of a name."""
         del type_id
         return str(key["filename"])
+
+    def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+        """A distribution by its project and version."""
+        del type_id
+        name, version, file = str(metadata["name"]), str(metadata["version"]), str(key["filename"])
+        return Description(name=name, version=version, file=file, purl=purl.of_python(name, version, file))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """The index in `simple/`, the files in `packages/`."""

@@ -9,9 +9,9 @@ from typing import Any, Final
 from urllib.parse import unquote
 from xml.sax.saxutils import quoteattr
 
-from pulpit.content import paths
+from pulpit.content import paths, purl
 from pulpit.content.limits import Limits
-from pulpit.content.port import BadFeed, LeftOut, StoredUnit, WantedFile, WantedUnit
+from pulpit.content.port import BadFeed, Description, LeftOut, StoredUnit, WantedFile, WantedUnit
 from pulpit.content.rpm import mirrors, repomd
 from pulpit.content.rpm.elements import writable
 from pulpit.content.rpm.lists import MOST_ENTRY, PackageList, createrepo, parsed
@@ -209,6 +209,19 @@ def type_of(arch: str) -> str:
 def slot(key: Mapping[str, Any]) -> str:
     """A repository holds one package of a name, epoch, version, release and architecture."""
     return f"{key['name']}-{key['epoch']}:{key['version']}-{key['release']}.{key['arch']}"
+
+
+def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+    """A package by its name; its version is written as rpm writes it, without an epoch of 0."""
+    version = f"{key['version']}-{key['release']}"
+    epoch = str(key["epoch"] or "0")
+    return Description(
+        name=str(key["name"]),
+        version=version if epoch == "0" else f"{epoch}:{version}",
+        arch=str(key["arch"]),
+        file=metadata.get("filename"),
+        purl=purl.of_rpm(str(key["name"]), version, epoch, str(key["arch"])),
+    )
 
 
 def entries(unit: StoredUnit) -> Entries:

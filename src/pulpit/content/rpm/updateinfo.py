@@ -1,10 +1,10 @@
 """Errata: one unit for each update of `updateinfo.xml`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
-from pulpit.content.port import WantedUnit
+from pulpit.content.port import Description, WantedUnit
 from pulpit.content.rpm import elements
 from pulpit.content.rpm.elements import checked_id, local
 
@@ -50,6 +50,12 @@ def unit(element: Element, list_name: str) -> WantedUnit:
         "pkglist": [_collection(collection) for collection in parts.get("pkglist", ())],
     }
     return elements.text_unit(ERRATUM, {"id": errata_id}, elements.written(element), metadata)
+
+
+def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+    """An erratum by its id, with what an alarm is raised by."""
+    advisory = {name: metadata.get(name) for name in ("type", "severity", "title")}
+    return Description(name=str(key["id"]), version=metadata.get("version"), advisory=advisory)
 
 
 def id_of(element: Element) -> str | None:

@@ -12,6 +12,7 @@ from pulpit.content.port import (
     Catalogue,
     Config,
     Content,
+    Description,
     LocalFile,
     Phase,
     Progress,
@@ -167,6 +168,18 @@ class Yum:
         if type_id == treeinfo.DISTRIBUTION:
             return treeinfo.SLOT
         return elements.slot(key)
+
+    def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+        """A package by name and version, an erratum by its id, everything else by its name."""
+        if type_id in packages.TYPES:
+            return packages.description(key, metadata)
+        if type_id == updateinfo.ERRATUM:
+            return updateinfo.description(key, metadata)
+        if type_id == modules.MODULE:
+            version = ":".join(str(key.get(part)) for part in ("stream", "version", "context") if key.get(part))
+            return Description(name=str(key["name"]), version=version or None, arch=key.get("arch"))
+        words = (key.get(part) for part in ("name", "module", "id", "data_type", "distribution_id"))
+        return Description(name=str(next(filter(None, words), type_id)))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Packages below `Packages/`, lists in `repodata/`."""

@@ -13,6 +13,7 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    Description,
     Document,
     LocalFile,
     Phase,
@@ -123,6 +124,11 @@ class Notes:
         """A repository holds one note of a name."""
         del type_id
         return str(key["name"])
+
+    def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
+        """What events call a note."""
+        del type_id, metadata
+        return Description(name=str(key["name"]), file=str(key["name"]))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """The notes, and the list of them."""
