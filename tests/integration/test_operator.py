@@ -266,10 +266,15 @@ def test_filters_and_secrets_are_changed_and_taken_away(operator: Operator, rece
     [made_listener] = operator.json("event", "listener", "list")
     config = made_listener["notifier_config"]
     assert (config["secret"], config["old_secret"], config["timeout"]) == ("*****", "*****", 5)
-    assert made_listener["_filters"] == {"repo_ids": None, "results": ["failed"], "give_up_after": 43200}
+    assert made_listener["_filters"] == {
+        "repo_ids": None,
+        "results": ["failed"],
+        "packages": None,
+        "give_up_after": 43200,
+    }
     operator.admin(*update, "--result", "", "--give-up-after", "", "--old-secret-file", "", "--header", "")
     [changed] = operator.json("event", "listener", "list")
-    assert changed["_filters"] == {"repo_ids": None, "results": None, "give_up_after": 259200}
+    assert changed["_filters"] == {"repo_ids": None, "results": None, "packages": None, "give_up_after": 259200}
     assert set(changed["notifier_config"]) == {"url", "secret", "timeout", "redirects"}
 
 

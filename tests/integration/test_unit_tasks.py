@@ -57,6 +57,16 @@ def test_a_unit_comes_by_upload_goes_on_by_copy_and_ends_as_an_orphan(server: Se
         assert len(done(server, removed)["result"]["units_successful"]) == 1
         assert units(server, repo_id) == []
     assert done(server, server.call("DELETE", f"{API}/content/orphans/"))["result"] == {"iso": 1}
+    query = "?event_type=repo.content.update"
+    told = [event["payload"] for event in server.call("GET", f"/pulpit/v1/events{query}")["events"]]
+    steps = [(said["repo_id"], said["action"], said["changes"]["units"][0]["change"]) for said in told]
+    assert steps == [
+        ("first", "upload", "added"),
+        ("second", "copy", "added"),
+        ("first", "remove", "removed"),
+        ("second", "remove", "removed"),
+    ]
+    assert {said["changes"]["units"][0]["name"] for said in told} == {"a.iso"}
 
 
 def test_an_import_that_is_refused_says_why_and_leaves_no_file(server: Server) -> None:

@@ -60,6 +60,7 @@ def _filters(filters: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "repo_ids": filters.get("repo_ids") or "all",
         "results": filters.get("results") or "all",
+        "packages": filters.get("packages") or "all",
         "give_up_after": span_text(seconds) if isinstance(seconds, int) else seconds,
     }
 

@@ -37,6 +37,13 @@ _FILTERS: Final = (
     ),
     click.option("--result", "results", multiple=True, help="Only with this result, such as failed; may be repeated."),
     click.option(
+        "--package",
+        "packages",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only what has changed such a package, such as 'openssl*'; may be repeated.",
+    ),
+    click.option(
         "--give-up-after",
         type=Clearable(Duration()),
         help="Put an event aside as a dead letter when it was tried for so long, such as 12h; 3d otherwise.",
@@ -200,9 +207,11 @@ def _recipients(text: str | None) -> list[str] | None:
     return found
 
 
-def _chosen_filters(repo_ids: tuple[str, ...], results: tuple[str, ...], give_up_after: Any) -> dict[str, Any]:
+def _chosen_filters(
+    repo_ids: tuple[str, ...], results: tuple[str, ...], packages: tuple[str, ...], give_up_after: Any
+) -> dict[str, Any]:
     """The filters that were given; those given as "" are taken away."""
-    lists = {"repo_ids": repo_ids, "results": results}
+    lists = {"repo_ids": repo_ids, "results": results, "packages": packages}
     named = {key: [value for value in values if value] for key, values in lists.items() if values}
     return {**named, **given(give_up_after=give_up_after)}
 

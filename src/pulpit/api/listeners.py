@@ -50,6 +50,7 @@ class ListenerFilters(BaseModel):
 
     repo_ids: list[str] | None
     results: list[str] | None
+    packages: list[str] | None
     give_up_after: int
 
 
@@ -98,7 +99,12 @@ def worst_first(states: Mapping[str, DeliveryState]) -> list[str]:
 
 def filters_of(listener: Listener) -> ListenerFilters:
     """A listener's filters."""
-    return ListenerFilters(repo_ids=listener.repo_ids, results=listener.results, give_up_after=listener.give_up_after)
+    return ListenerFilters(
+        repo_ids=listener.repo_ids,
+        results=listener.results,
+        packages=listener.packages,
+        give_up_after=listener.give_up_after,
+    )
 
 
 def as_json(model: BaseModel) -> dict[str, Any]:
@@ -121,14 +127,19 @@ def given_filters(body: ListenerFilterChanges) -> dict[str, Any]:
     Raises:
         InvalidValue: a filter that could never match, or a time that is none.
     """
-    checks = {"repo_ids": _repo_ids, "results": _results, "give_up_after": _patience}
+    checks = {
+        "repo_ids": lambda value: _patterns("repo_ids", value),
+        "results": _results,
+        "packages": lambda value: _patterns("packages", value),
+        "give_up_after": _patience,
+    }
     return {name: check(getattr(body, name)) for name, check in checks.items() if name in body.model_fields_set}
 
 
-def _repo_ids(value: object) -> list[str] | None:
-    patterns = _texts("repo_ids", value)
+def _patterns(name: str, value: object) -> list[str] | None:
+    patterns = _texts(name, value)
     if any(not 0 < len(pattern) <= LONGEST_PATTERN for pattern in patterns):
-        raise InvalidValue("repo_ids", f"a pattern has 1 to {LONGEST_PATTERN} characters.")
+        raise InvalidValue(name, f"a pattern has 1 to {LONGEST_PATTERN} characters.")
     return patterns or None
 
 

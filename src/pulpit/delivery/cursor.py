@@ -136,13 +136,16 @@ class Cursor:
 
     async def _start_batches(self) -> None:
         while len(self._under_way) < self._pace.overlap:
-            batch = await self._reader.next_batch(self._read_to, self._wanted, self._pace.batch)
+            batch = await self._next_batch(self._pace.batch)
             self._read_to = batch.scanned_to
             if not batch.events:
                 return
             task = asyncio.create_task(self._notifier.deliver(batch.events))
             begun = asyncio.get_running_loop().time()
             self._under_way.append(_UnderWay(batch=batch, task=task, begun=begun, begun_at=self._clock()))
+
+    async def _next_batch(self, limit: int) -> Batch:
+        return await self._reader.next_batch(self._read_to, self._wanted, limit, self._listener.packages)
 
     async def _until_done_or_awake(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
         if len(self._under_way) >= self._pace.overlap:
@@ -215,7 +218,7 @@ class Cursor:
             return []
         since, patience = self._failing_since, timedelta(seconds=self._listener.give_up_after)
         latest = self._clock() - patience
-        batch = await self._reader.next_batch(self._read_to, self._wanted, _BURY_AT_ONCE)
+        batch = await self._next_batch(_BURY_AT_ONCE)
         return list(
             takewhile(
                 lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, batch.events

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
+from pulpit.delivery.changed_names import ChangedNames
 from pulpit.events import Event, star_covers
 from pulpit.store import event_log
 from pulpit.store.database import Database, when_available
@@ -81,6 +82,7 @@ class LogReader:
     def __init__(self, database: Database, recent: RecentEvents) -> None:
         self._database: Final = database
         self._recent_events: Final = recent
+        self._names: Final = ChangedNames(database)
         self._readings: Final[dict[int, asyncio.Future[Sequence[Event]]]] = {}
         self._recent: Final[OrderedDict[int, Sequence[Event]]] = OrderedDict()
 
@@ -89,15 +91,20 @@ class LogReader:
         """The last event that has been announced."""
         return self._recent_events.head
 
-    async def next_batch(self, position: int, wanted: Filter, limit: int) -> Batch:
-        """Look on from a position until something is wanted or the head is reached."""
+    async def next_batch(
+        self, position: int, wanted: Filter, limit: int, packages: Collection[str] | None = None
+    ) -> Batch:
+        """Look on from a position until something is wanted or the head is reached; `packages` as of the listener."""
         while position < self._recent_events.head:
             if self._recent_events.covers(position):
                 seen: Sequence[Event] = self._recent_events.after(position, READ_AT_ONCE)
             else:
                 head = self._recent_events.head
                 seen = [event for event in await self._shared(position) if event.number <= head]
-            events = [event for event in seen if wanted(event)][:limit]
+            events = [event for event in seen if wanted(event)]
+            if packages is not None:
+                events = await self._names.having(events, packages, limit)
+            events = events[:limit]
             if events:
                 through = events[-1].number if len(events) == limit else seen[-1].number
                 return Batch(events=events, scanned_to=through)
@@ -166,7 +173,10 @@ class Announcements:
 
 
 def filter_of(listener: Listener) -> Filter:
-    """Prepare a listener's filter: event types, repositories, results, and what a replay is about."""
+    """Prepare a listener's filter: event types, repositories, results, and what a replay is about.
+
+    Its patterns of packages are for `LogReader.next_batch`, as the names must be read first.
+    """
     of_type = _remembering(_matcher(listener.event_types))
     of_replay = _remembering(_matcher(listener.replay_types or [ANY_WORDS]))
     of_repository = _remembering(

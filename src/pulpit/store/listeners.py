@@ -54,6 +54,8 @@ class Listener:
     """Shell patterns of the repositories whose events are wanted; null is every event."""
     results: list[str] | None
     """Results of the finish events that are wanted; null is every event."""
+    packages: list[str] | None
+    """Shell patterns of the units of which a wanted event must have changed one; null is every event."""
     give_up_after: int
     """Seconds for which one event is tried before it is a dead letter."""
     paused: bool
@@ -88,6 +90,7 @@ def add(
     give_up_after: int = GIVE_UP_AFTER,
     repo_ids: list[str] | None = None,
     results: list[str] | None = None,
+    packages: list[str] | None = None,
 ) -> Listener:
     """Create a listener that begins with the next event to be fired."""
     listener_id = object_id()
@@ -100,6 +103,7 @@ def add(
         give_up_after=give_up_after,
         repo_ids=repo_ids,
         results=results,
+        packages=packages,
         position=event_log.head(tx.connection),
     )
     tx.connection.execute(new)

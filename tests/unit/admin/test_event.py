@@ -20,7 +20,7 @@ LISTENER = {
     "notifier_type_id": "amqp",
     "notifier_config": {"exchange": "pulp"},
     "event_types": ["*"],
-    "_filters": {"repo_ids": ["fedora-*"], "results": None, "give_up_after": 259200},
+    "_filters": {"repo_ids": ["fedora-*"], "results": None, "packages": None, "give_up_after": 259200},
     "_delivery": {
         "state": "retrying",
         "pause_reason": None,
@@ -92,6 +92,10 @@ def test_create_answers_with_json_if_asked(admin: RunAdmin, wire: RestWire, caps
         (
             ["amqp", "update", "--listener-id", "a1", "--repo-id", "", "--result", "", "--give-up-after", ""],
             {"repo_ids": [], "results": [], "give_up_after": None},
+        ),
+        (
+            ["http", "update", "--listener-id", "a1", "--package", "openssl*", "--package", "glibc"],
+            {"packages": ["openssl*", "glibc"]},
         ),
     ],
 )

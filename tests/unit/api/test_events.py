@@ -34,7 +34,7 @@ def test_create_answers_the_document_and_where_it_is(api: Api) -> None:
         "_id": {"$oid": document["id"]},
         "_ns": "event_listeners",
         "_href": f"{EVENTS}{document['id']}/",
-        "_filters": {"repo_ids": None, "results": None, "give_up_after": 259200},
+        "_filters": {"repo_ids": None, "results": None, "packages": None, "give_up_after": 259200},
         "_delivery": {
             "state": "active",
             "pause_reason": None,
@@ -169,12 +169,15 @@ def test_a_mask_for_a_secret_that_was_never_given_is_refused(api: Api) -> None:
 
 
 def test_filters_are_taken_kept_and_taken_away(api: Api) -> None:
-    filters = {"repo_ids": ["fedora-*"], "results": ["failed"], "give_up_after": 60}
+    filters = {"repo_ids": ["fedora-*"], "results": ["failed"], "packages": ["openssl*"], "give_up_after": 60}
     href = made(api, GOOD | filters)["_href"]
     assert api.client.get(href).json()["_filters"] == filters
     assert api.client.put(href, json={"repo_ids": []}).json()["_filters"] == filters | {"repo_ids": None}
-    cleared = {"repo_ids": None, "results": None, "give_up_after": 259200}
-    assert api.client.put(href, json={"results": None, "give_up_after": None}).json()["_filters"] == cleared
+    cleared = {"repo_ids": None, "results": None, "packages": None, "give_up_after": 259200}
+    assert (
+        api.client.put(href, json={"results": None, "packages": [], "give_up_after": None}).json()["_filters"]
+        == cleared
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,9 @@ def test_filters_are_taken_kept_and_taken_away(api: Api) -> None:
         ("repo_ids", [7]),
         ("repo_ids", ["x"] * 101),
         ("results", ["no word"]),
+        ("packages", "openssl"),
+        ("packages", [""]),
+        ("packages", ["x" * 256]),
         ("results", {}),
         ("give_up_after", 0),
         ("give_up_after", True),

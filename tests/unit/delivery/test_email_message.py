@@ -60,6 +60,23 @@ def test_a_failure_says_why_first() -> None:
     )
 
 
+def test_what_has_changed_is_named() -> None:
+    openssl = {"change": "added", "type": "rpm", "name": "openssl", "version": "3.0-1", "arch": "noarch"}
+    advisory = {"type": "security", "severity": "Important", "title": "x"}
+    erratum = {"change": "replaced", "type": "erratum", "name": "RHSA-1\r\nBcc: x", "advisory": advisory}
+    changes = {"added": 7, "removed": 0, "replaced": 1, "truncated": True, "units": [openssl, erratum]}
+    happened = event(12, changes=changes)
+    expected = ["Changed:", "  + openssl 3.0-1 noarch", "  ~ RHSA-1 Bcc: x (Important)", "  and 6 more"]
+    assert email_message.text([happened]).splitlines()[-4:] == expected
+    digest = email_message.text([happened, event(13)]).splitlines()
+    assert [line.strip() for line in digest[2:5]] == [line.strip() for line in expected[1:]]
+
+
+@pytest.mark.parametrize("changes", [None, 7, {}, {"units": [None, {}]}, {"units": "x", "added": "y"}])
+def test_changes_of_another_form_are_left_to_the_file(changes: object) -> None:
+    assert "Bcc" not in email_message.text([event(12, changes=changes)])
+
+
 @pytest.mark.parametrize(
     ("event_type", "result", "headline"),
     [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,20 @@ from pulpit.clock import system_clock
 from pulpit.errors import WorkFailed
 from pulpit.events import SYNC_START
 from pulpit.fire import fire
-from pulpit.store import history, tasks
+from pulpit.store import changes, history, repositories, tasks, units
+from pulpit.store.changes import Description, Recorder
 from pulpit.store.database import Database
 from pulpit.store.history import Ending
 from pulpit.store.tasks import NewTask, Task
+from pulpit.store.units import NewUnit
+from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, canceled, end, failed
 from pulpit.tasks.recovery import sweep
 from pulpit.tasks.reports import call_report
 from support.catalogue import check
 from support.database import fresh, log, told
+
+NOTHING = {"added": 0, "removed": 0, "replaced": 0, "truncated": False, "units": []}
 
 
 @pytest.fixture
@@ -59,7 +65,31 @@ def test_a_success_is_finished_in_one_transaction_and_the_call_report_says_the_l
     assert body["call_report"]["state"] == "finished"
     assert body["call_report"]["finish_time"] is not None
     with database.read() as connection:
-        assert tasks.get(connection, task.id).result == body["payload"]
+        result = tasks.get(connection, task.id).result
+    assert body["payload"] == result | {"changes": NOTHING}
+    assert list(body["payload"])[-1] == "changes"  # Pulp 2's keys stand as they stood
+
+
+def test_what_a_killed_upload_had_changed_is_told_once(database: Database) -> None:
+    new = NewTask(task_type=queue.IMPORT_UPLOAD, arguments={"repo_id": "zoo"}, tags=[])
+    recorder = Recorder(task_id=None, describe=lambda _, key, __: Description(name=key["name"]))
+    with database.write() as tx:
+        repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=system_clock())
+        tasks.add(tx, new, now=system_clock())
+        task = tasks.claim(tx, "worker-0.aa@here", now=system_clock())
+        assert task
+        unit = NewUnit(type_id="iso", key={"name": "ant"}, metadata={}, files=(), slot=None)
+        units.save(tx, "zoo", [unit], now=system_clock(), recorder=replace(recorder, task_id=task.id))
+    for _ in range(2):
+        sweep(database, "@here", "The worker died (signal 9).", system_clock, most_changes=0)
+    [event] = [event for event in log(database) if event.event_type == "repo.content.update"]
+    check(event)
+    assert event.payload["action"] == "upload"
+    assert event.payload["changes"] == NOTHING | {"added": 1, "truncated": True}
+    with database.read() as connection:
+        [change] = changes.between(connection, "zoo", 0, event.number, limit=9)
+        assert changes.names(connection, [event.number]) == {event.number: ["ant"]}
+    assert change.change.unit["name"] == "ant"
 
 
 def test_every_event_of_a_task_keeps_the_contract(database: Database) -> None:

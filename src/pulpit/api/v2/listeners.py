@@ -104,6 +104,7 @@ def _document(value: Listener, secret_keys: Collection[str], delivery: dict[str,
         "_filters": {
             "repo_ids": value.repo_ids,
             "results": value.results,
+            "packages": value.packages,
             "give_up_after": value.give_up_after,
         },
         "_delivery": delivery,

@@ -79,6 +79,7 @@ class ListenerFilterChanges(BaseModel):
 
     repo_ids: AnyList = None
     results: AnyList = None
+    packages: AnyList = None
     give_up_after: Annotated[int | None, SkipValidation] = None
 
 

@@ -15,13 +15,15 @@ from typing import Any, Final
 from pulpit.clock import iso
 from pulpit.delivery.notifiers.email_config import Mailing, filled
 from pulpit.delivery.notifiers.email_headers import addresses_field, mailbox_field, text_field
-from pulpit.events import PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
+from pulpit.events import CONTENT_UPDATE, PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
 from pulpit.text import one_line
 
 LONGEST_VALUE: Final = 1000
 LONGEST_IN_SUBJECT: Final = 100
 MOST_ROWS: Final = 30
 MOST_PARAGRAPHS: Final = 20
+MOST_CHANGES_SHOWN: Final = 50
+MOST_CHANGES_IN_DIGEST: Final = 5
 LARGEST_ATTACHMENT: Final = 1024 * 1024
 """Bytes; what is longer stays in the event log alone."""
 SEVERAL: Final = "several"
@@ -52,6 +54,7 @@ _LABELS: Final = {
 _LEFT_TO_THE_FILE: Final = frozenset(
     {"_ns", "id", "importer_type_id", "distributor_type_id", "summary", "details", "traceback"}
 )
+_SIGNS: Final = {"added": "+", "removed": "-", "replaced": "~"}
 _COUNTS: Final = frozenset({"added_count", "updated_count", "removed_count"})
 
 
@@ -105,6 +108,8 @@ def text(events: Sequence[Event], *, attached: bool = True) -> str:
 def headline(event: Event) -> str:
     """Say in one sentence what happened."""
     of = f" of {one_line(event.repo_id, LONGEST_IN_SUBJECT)}" if event.repo_id is not None else ""
+    if event.event_type == CONTENT_UPDATE:
+        return f"The content{of} has changed."
     if event.event_type not in _OPERATIONS:
         return f"{event.event_type}{of}" + (f": {one_line(event.result, LONGEST_IN_SUBJECT)}" if event.result else "")
     what = f"{_OPERATIONS[event.event_type]}{of}"
@@ -115,9 +120,12 @@ def headline(event: Event) -> str:
 
 
 def _digest(events: Sequence[Event]) -> list[str]:
-    """A line for each event, then what went wrong in full."""
+    """A line for each event and its first changes, then what went wrong in full."""
     bad = [event for event in events if event.result in _BAD]
-    lines = [f"  {iso(event.occurred_at)}  {headline(event)}" for event in events]
+    lines = []
+    for event in events:
+        lines.append(f"  {iso(event.occurred_at)}  {headline(event)}")
+        lines += [f"    {change}" for change in _changes(event, MOST_CHANGES_IN_DIGEST)]
     counted = f"{len(events)} events, {len(bad)} of them failed:"
     return ["\n".join([counted, *lines]), *(_paragraph(event) for event in bad[:MOST_PARAGRAPHS])]
 
@@ -125,7 +133,28 @@ def _digest(events: Sequence[Event]) -> list[str]:
 def _paragraph(event: Event) -> str:
     rows = list(_rows(event))
     width = max(len(label) for label, _ in rows) + 2
-    return "\n".join([headline(event), "", *(f"{label + ':':<{width}}{value}" for label, value in rows)])
+    lines = [headline(event), "", *(f"{label + ':':<{width}}{value}" for label, value in rows)]
+    changed = list(_changes(event, MOST_CHANGES_SHOWN))
+    return "\n".join([*lines, "", "Changed:", *changed] if changed else lines)
+
+
+def _changes(event: Event, most: int) -> Iterator[str]:
+    """A line for each unit that the event names, and how many more there are."""
+    told = event.payload.get("changes")
+    units = told.get("units") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(units, list):
+        return
+    shown = [unit for unit in units[:most] if isinstance(unit, dict)]
+    for unit in shown:
+        words = [unit.get(key) for key in ("name", "version", "arch") if unit.get(key)]
+        advisory = unit.get("advisory")
+        severity = advisory.get("severity") if isinstance(advisory, dict) else None
+        text = " ".join(map(str, words)) + (f" ({severity})" if severity else "")
+        yield f"  {_SIGNS.get(str(unit.get('change')), ' ')} {one_line(text, LONGEST_VALUE)}"
+    counts = [told.get(key) for key in ("added", "removed", "replaced")]
+    further = sum(count for count in counts if isinstance(count, int)) - len(shown)
+    if further > 0:
+        yield f"  and {further} more"
 
 
 def _rows(event: Event) -> Iterator[tuple[str, str]]:
