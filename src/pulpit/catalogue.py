@@ -209,7 +209,7 @@ _OF_PULP3: Final = events.PULP_TYPES | {events.REPO_VERSION_CREATE} | {f"tasks.{
 """The types that a Pulp 3 may be the source of."""
 
 _OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}}
-"""What is absent when a Pulp 3 beside this server did the work."""
+"""What is absent when a Pulp 3 did the work."""
 
 
 def schema(event_type: str) -> dict[str, Any]:
@@ -230,7 +230,11 @@ def schema(event_type: str) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "event_type": {"const": event_type},
-            "payload": {"type": "object", "required": sorted(payload), "properties": payload | optional},
+            "payload": {
+                "type": "object",
+                "required": sorted(payload.keys() - _OPTIONAL.get(event_type, set())),
+                "properties": payload | optional,
+            },
             "call_report": _CALL_REPORT,
         },
     }

@@ -11,6 +11,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask
 from pulpit.store.units import NewUnit
 from pulpit.tasks import queue
+from support.changes import NOBODY
 from support.page import Page
 
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -30,7 +31,7 @@ def repo_id(admin: Page, request: pytest.FixtureRequest) -> str:
             NewUnit(type_id="iso", key={"name": name, "checksum": made, "size": 1}, metadata={}, files=(), slot=name)
             for name in (f"owl{HOSTILE}.iso", "100%.iso")
         ]
-        units.save(tx, made, batch, now=now)
+        units.save(tx, made, batch, now=now, recorder=NOBODY)
     return made
 
 
