@@ -37,9 +37,9 @@ def pem(authority: trustme.CA) -> str:
     return authority.cert_pem.bytes().decode()
 
 
-def secure(authority: trustme.CA, *, client_certificate: bool = False) -> ssl.SSLContext:
+def secure(authority: trustme.CA, *, client_certificate: bool = False, host: str = "localhost") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    authority.issue_cert(host).configure_cert(context)
     if client_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
         authority.configure_trust(context)
@@ -78,6 +78,28 @@ def test_a_client_certificate_is_shown(here: Mirror, authority: trustme.CA) -> N
 
         assert here.sync("zoo").result == "success"
         assert here.sync("nobody").result == "failed"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a12_a_client_certificate_is_shown_to_another_host_only_where_the_operator_names_it(
+    here: Mirror, authority: trustme.CA, named: bool
+) -> None:
+    client, address = authority.issue_cert("client.example"), own_address()
+    demanding = secure(authority, client_certificate=True, host=address)
+    with serving.running() as feed, serving.running(tls=demanding, host=address) as elsewhere:
+        fill(elsewhere)
+        feed.put("PULP_MANIFEST", elsewhere.files["PULP_MANIFEST"])
+        port = elsewhere.url.rpartition(":")[2]
+        feed.misbehave("a.iso", serving.redirect(f"https://{address}:{port}a.iso"))
+        config = {
+            "ssl_ca_cert": pem(authority),
+            "ssl_client_cert": client.cert_chain_pems[0].bytes().decode(),
+            "ssl_client_key": client.private_key_pem.bytes().decode(),
+            "ssl_client_cert_hosts": ["mirror.example.org", address] if named else None,
+        }
+        here.create("zoo", feed.url, config)
+        outcome = here.sync("zoo")
+    assert (outcome.result, elsewhere.paths()) == (("success", ["a.iso"]) if named else ("failed", []))
 
 
 def test_certificates_that_cannot_be_used_are_named(here: Mirror) -> None:

@@ -150,26 +150,48 @@ def test_an_image_that_is_not_what_the_list_says_fails_the_sync(upstream: Upstre
 
 
 HOSTILE = {
-    "../../etc/passwd": "leads out of its folder",
-    "/etc/passwd": "is absolute",
-    "images//boot.iso": "has an empty part",
-    ".treeinfo": "is its own",
-    "images/boot.iso/more": "names a file 'images/boot.iso' and a file",
+    "../../etc/passwd = sha256:" + "0" * 64: "leads out of its folder",
+    "/etc/passwd = sha256:" + "0" * 64: "is absolute",
+    "images//boot.iso = sha256:" + "0" * 64: "has an empty part",
+    ".treeinfo = sha256:" + "0" * 64: "is its own",
+    "images/boot.iso/more = sha256:" + "0" * 64: "would lie in 'images/boot.iso', which is a file",
+    "images/efiboot.img = crc32:12345678": "has a checksum of the unknown type 'crc32'",
+    "images/efiboot.img = sha256:0": "has a checksum that is no sha256",
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_that_must_not_be_used_refuses_the_tree_before_anything_is_downloaded(
-    upstream: Upstream, here: YumMirror, name: str
+@pytest.mark.parametrize("line", HOSTILE)
+def test_a_file_of_a_tree_that_cannot_be_used_is_left_out_and_named(
+    upstream: Upstream, here: YumMirror, line: str
 ) -> None:
-    upstream.put(".treeinfo", tree({**IMAGES, name: b"x"}))
+    upstream.put(".treeinfo", tree(IMAGES, f"{line}\n"))
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert outcome.result == "success"
+    [left_out] = (outcome.details or {})["left_out"]
+    name = line.partition(" = ")[0]
+    assert (left_out["name"], left_out["reason"]) == (f"{name} of treeinfo", HOSTILE[line])
+    assert here.publish("zoo").result == "success"
+    published = here.published("zoo")
+    assert {path for path in published if path.startswith("images/")} == set(IMAGES)
+    names = configparser.RawConfigParser()
+    names.read_string(published[".treeinfo"].decode())
+    assert set(names["checksums"]) == set(IMAGES)
+    assert names["images-x86_64"]["boot.iso"] == "images/boot.iso"
+
+
+def test_a_tree_without_a_usable_file_is_refused_before_anything_is_downloaded(
+    upstream: Upstream, here: YumMirror
+) -> None:
+    upstream.put(".treeinfo", tree({"../boot.iso": b"x"}))
     here.create("zoo", upstream.url)
 
     outcome = here.sync("zoo")
 
     assert outcome.result == "failed"
-    assert str(outcome.error_message).startswith("treeinfo is refused")
-    assert HOSTILE[name] in str(outcome.error_message)
+    assert str(outcome.error_message).startswith("treeinfo is refused: none of its files can be used.")
     assert "bear-4.1-1.noarch.rpm" not in upstream.paths()
 
 
@@ -209,7 +231,7 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=20)).map("".join))
 def test_whatever_a_tree_says_it_is_a_unit_or_refused(text: str) -> None:
     try:
-        unit = treeinfo.unit(text, ".treeinfo", ("http://localhost/",), Limits())
+        unit, _ = treeinfo.unit(text, ".treeinfo", ("http://localhost/",), Limits())
     except BadFeed:
         return
     assert all(not file.relative_path.startswith(("/", "repodata/")) for file in unit.files)

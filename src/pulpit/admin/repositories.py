@@ -21,6 +21,7 @@ from pulpit.admin.grammar import (
     Group,
     filters_of,
     given,
+    listed,
     note_pairs,
     secret,
 )
@@ -48,6 +49,13 @@ IMPORTER_OPTIONS: Final = (
     click.option("--feed-ca-cert", "ssl_ca_cert", type=PEM, help="File: authority to trust for the feed."),
     click.option("--feed-cert", "ssl_client_cert", type=PEM, help="File: certificate to show to the feed."),
     click.option("--feed-key", "ssl_client_key", type=PEM, help="File: its private key."),
+    click.option(
+        "--feed-cert-hosts",
+        "ssl_client_cert_hosts",
+        type=TEXT,
+        metavar="HOST,...",
+        help="Hosts besides the feed's own, such as its mirrors, that are shown the certificate.",
+    ),
     click.option("--verify-feed-ssl", "ssl_validation", type=BOOLEAN, help="Check the feed's certificate."),
     click.option("--proxy-host", type=TEXT, help="Proxy on the way to the feed."),
     click.option("--proxy-port", type=PORT, help="Its port."),
@@ -79,6 +87,7 @@ IMPORTER_KEYS: Final = frozenset(
         "ssl_ca_cert",
         "ssl_client_cert",
         "ssl_client_key",
+        "ssl_client_cert_hosts",
         "ssl_validation",
         "proxy_host",
         "proxy_port",
@@ -107,6 +116,7 @@ def divided(options: dict[str, Any], importer_keys: Collection[str], distributor
     reader, file = options.pop("reader_user"), options.pop("reader_pass_file")
     password = CLEAR if reader is CLEAR else secret(None, file)
     readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user everybody is served
+    options["ssl_client_cert_hosts"] = listed(options.get("ssl_client_cert_hosts"))
     used = given(**options)
     importer = {key: value for key, value in used.items() if key in importer_keys}
     distributor = {key: value for key, value in used.items() if key in distributor_keys}

@@ -15,6 +15,8 @@ MOST_DOWNLOADS: Final = 100
 MOST_RETAINED: Final = 1_000_000
 """Old versions that `retain_old_count` may keep."""
 _MOST_PORT: Final = 65535
+_MOST_HOSTS: Final = 100
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _TOKEN: Final = re.compile(r"[!\"$-~]+")
 
 SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "query_auth_token", "ssl_client_key"})
@@ -29,6 +31,8 @@ class Feed:
     ssl_ca_cert: str | None
     ssl_client_cert: str | None
     ssl_client_key: str | None
+    ssl_client_cert_hosts: frozenset[str]
+    """Hosts besides the feed's own that are shown the client certificate, in lower case."""
     ssl_validation: bool
     proxy: str | None
     proxy_username: str | None
@@ -52,6 +56,7 @@ class Feed:
             url=address if "?" in address else address.rstrip("/") + "/",
             token=token or (config.get("query_auth_token") or "").lstrip("?") or None,
             proxy=f"{proxy.rstrip('/')}:{port}" if proxy and port else proxy,
+            ssl_client_cert_hosts=frozenset(host.lower() for host in config.get("ssl_client_cert_hosts") or ()),
             ssl_validation=config.get("ssl_validation") is not False,
             username=config.get("basic_auth_username"),
             password=config.get("basic_auth_password"),
@@ -100,6 +105,13 @@ def pem(name: str, value: Any) -> None:
     """Refuse anything but PEM."""
     if not isinstance(value, str) or "-----BEGIN " not in value:
         raise InvalidValue(name, "it must be the content of a PEM file.")
+
+
+def _hosts(name: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
+        raise InvalidValue(name, "it must be a list of names of hosts, without scheme and port.")
+    if len(value) > _MOST_HOSTS:
+        raise InvalidValue(name, f"there are {len(value)} of them; {_MOST_HOSTS} are the most.")
 
 
 def whole(least: int, most: int) -> Callable[[str, Any], None]:
@@ -170,6 +182,7 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "ssl_ca_cert": pem,
     "ssl_client_cert": pem,
     "ssl_client_key": pem,
+    "ssl_client_cert_hosts": _hosts,
     "ssl_validation": boolean,
     "proxy_host": text,
     "proxy_port": whole(1, _MOST_PORT),
@@ -187,6 +200,7 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
 }
 _NEEDS: Final = {
     "ssl_client_key": "ssl_client_cert",
+    "ssl_client_cert_hosts": "ssl_client_cert",
     "proxy_port": "proxy_host",
     "proxy_username": "proxy_host",
     "proxy_password": "proxy_username",

@@ -142,14 +142,15 @@ class Transfers:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._timer: asyncio.TimerHandle | None = None
-        self._idle: Final[list[pycurl.Curl]] = []
+        self._idle: Final[dict[bool, list[pycurl.Curl]]] = {True: [], False: []}
+        """Handles that wait to be used again: those that show the client certificate, and those that do not."""
         self._not_before: Final[dict[_Origin, float]] = {}
         self._running: Final[dict[pycurl.Curl, asyncio.Future[tuple[int, str]]]] = {}
 
     def close(self) -> None:
         """Close all connections; nothing may be under way."""
         self._set_timer(-1)
-        for curl in self._idle:
+        for curl in (*self._idle[True], *self._idle[False]):
             curl.close()
         self._multi.close()
 
@@ -210,6 +211,13 @@ class Transfers:
         credentials = f"{self._user}:{self._password or ''}".encode()
         return [f"Authorization: Basic {base64.b64encode(credentials).decode()}"]
 
+    def _shows_certificate(self, url: str) -> bool:
+        """Whether the host of a URL may see who we are: the feed's own, and those that the operator named."""
+        host = _origin(url)[1]
+        return bool(self._feed.ssl_client_cert) and (
+            host == self._origin[1] or host in self._feed.ssl_client_cert_hosts
+        )
+
     def _with_token(self, url: str) -> str:
         """The URL as it is sent: below the feed, and only there, the feed's token goes with it."""
         token = self._feed.token
@@ -232,7 +240,8 @@ class Transfers:
         """One request and its answer."""
         if self._feed.proxy:
             self._judge_beyond_proxy(url, exchange.url)
-        curl = self._idle.pop() if self._idle else self._new_handle()
+        shows = self._shows_certificate(exchange.url)
+        curl = self._idle[shows].pop() if self._idle[shows] else self._new_handle(with_certificate=shows)
         lines = ["Accept-Encoding: identity", *(f"{name}: {value}" for name, value in headers.items())]
         address = self._with_token(exchange.url)
         curl.setopt(pycurl.URL, address)
@@ -262,7 +271,7 @@ class Transfers:
         finally:
             del self._running[curl]
             self._multi.remove_handle(curl)
-            self._idle.append(curl)
+            self._idle[shows].append(curl)
 
     def _note_pause(self, url: str, exchange: "_Exchange") -> None:
         """Leave a server alone for as long as it asks for, as far as it is believed."""
@@ -298,7 +307,7 @@ class Transfers:
                 reason = f"answered what is not HTTP, or broke off ({shown(text)})"
         return DownloadFailed(url, reason, transient=transient)
 
-    def _new_handle(self) -> pycurl.Curl:
+    def _new_handle(self, *, with_certificate: bool) -> pycurl.Curl:
         curl, feed = pycurl.Curl(), self._feed
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.USERAGENT, f"pulpit/{__version__}")
@@ -321,7 +330,7 @@ class Transfers:
         if not feed.ssl_validation:
             curl.setopt(pycurl.SSL_VERIFYPEER, 0)
             curl.setopt(pycurl.SSL_VERIFYHOST, 0)
-        if feed.ssl_client_cert:
+        if with_certificate and feed.ssl_client_cert:
             curl.setopt(pycurl.SSLCERT_BLOB, feed.ssl_client_cert.encode())
             curl.setopt(pycurl.SSLKEY_BLOB, (feed.ssl_client_key or feed.ssl_client_cert).encode())
         return curl

@@ -54,6 +54,7 @@ class _Upstream:
     lists: Lists
     accessories: Mapping[str, Path]
     tree: WantedUnit | None
+    tree_left_out: Sequence[LeftOut]
 
 
 async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
@@ -78,6 +79,11 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
     primary = lists["primary"]
     if primary is None:
         raise BadFeed("repomd.xml is refused: it names no primary list.")
+    tree, tree_left_out = (
+        (None, ())
+        if treeinfo.DISTRIBUTION in skipped
+        else await _or_refused(treeinfo.read(upstream, where), [treeinfo.DISTRIBUTION])
+    )
     state = _Upstream(
         where=where,
         repomd=found,
@@ -88,9 +94,8 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
             for kind, accessory in _ACCESSORIES.items()
             if not skipped.issuperset(accessory.type_ids) and (record := _record(records, kind)) is not None
         },
-        tree=None
-        if treeinfo.DISTRIBUTION in skipped
-        else await _or_refused(treeinfo.read(upstream, where), [treeinfo.DISTRIBUTION]),
+        tree=tree,
+        tree_left_out=tree_left_out,
     )
     return await upstream.aside(lambda: _catalogue(upstream, config, state))
 
@@ -163,7 +168,7 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
         except BadFeed as error:
             raise BadFeed(f"{error} {repomd.way_past(_ACCESSORIES[kind].type_ids)}") from None
     survey = packages.survey(state.lists.primary, {**config, "type_skip_list": skipped}, upstream.limits, modular)
-    left_out += survey.left_out
+    left_out += [*survey.left_out, *state.tree_left_out]
     files = (
         []
         if repomd.FILE in skipped

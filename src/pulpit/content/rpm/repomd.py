@@ -105,12 +105,20 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
     Raises:
         BadFeed: it is nrecord.
     """
+    flaw = checksum_flaw(kind, digest)
+    if flaw:
+        raise BadFeed(f"{subject} is refused: it {flaw}.")
+    return Checksum(algorithm=ALGORITHMS[kind.lower()], digest=digest.strip().lower())
+
+
+def checksum_flaw(kind: str, digest: str) -> str | None:
+    """What is wrong with a checksum, as the end of a sentence, or `None`."""
     algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
     if algorithm is None:
-        raise BadFeed(f"{subject} is refused: its checksum type {shown(kind)!r} is unknown.")
+        return f"has a checksum of the unknown type {shown(kind)!r}"
     if len(digest) != DIGITS[algorithm] or not HEX.fullmatch(digest):
-        raise BadFeed(f"{subject} is refused: its checksum is no {algorithm}.")
-    return Checksum(algorithm=algorithm, digest=digest)
+        return f"has a checksum that is no {algorithm}"
+    return None
 
 
 def location_flaw(href: str, base: str | None) -> str | None:

@@ -5,12 +5,13 @@ Pulp 2 calls such a tree a distribution. A repository holds one of them.
 
 import configparser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
-from pulpit.content.port import BadFeed, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
+from pulpit.content.port import BadFeed, LeftOut, NotForUs, NotThere, StoredUnit, Upstream, WantedFile, WantedUnit
 from pulpit.content.rpm import mirrors, repomd
 from pulpit.content.rpm.elements import text_of, text_unit
 from pulpit.content.rpm.mirrors import MirroredRepository
@@ -34,8 +35,8 @@ _NAMED: Final = {
 """Where each word stands, in files of the old form first, whose sections the new form has too."""
 
 
-async def read(upstream: Upstream, where: MirroredRepository) -> WantedUnit | None:
-    """The tree of a repository, if it has one.
+async def read(upstream: Upstream, where: MirroredRepository) -> tuple[WantedUnit | None, Sequence[LeftOut]]:
+    """The tree of a repository, if it has one, and what of it cannot be used.
 
     Raises:
         BadFeed: its list cannot be used.
@@ -49,18 +50,18 @@ async def read(upstream: Upstream, where: MirroredRepository) -> WantedUnit | No
         text = _text(found.document.path) if found else None
         if text is not None:
             return unit(text, name, where.urls, upstream.limits)
-    return None
+    return None, ()
 
 
-def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> WantedUnit:
-    """The unit of a tree; `urls` are those of the repository and its mirrors.
+def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> tuple[WantedUnit, Sequence[LeftOut]]:
+    """The unit of a tree, and what of it cannot be used; `urls` are those of the repository and its mirrors.
 
     Raises:
         BadFeed: the list cannot be used.
     """
     sections = _sections(text)
     words = {word: _word(sections, places) for word, places in _NAMED.items()}
-    files = _files(sections.get("checksums", {}), urls, limits)
+    files, left_out = _files(sections.get("checksums", {}), urls, limits)
     made = text_unit(
         DISTRIBUTION,
         {"distribution_id": "-".join(["ks", *filter(None, words.values())]), **words},
@@ -79,20 +80,24 @@ def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> WantedUni
             ],
         },
     )
-    return WantedUnit(
-        type_id=DISTRIBUTION,
-        key=made.key,
-        metadata=made.metadata,
-        files=files,
-        slot=SLOT,
-        detail=made.detail,
-        way_past=repomd.way_past([DISTRIBUTION]),
-    )
+    made = replace(made, files=files, slot=SLOT, way_past=repomd.way_past([DISTRIBUTION]))
+    return made, left_out
 
 
 def published(unit: StoredUnit) -> tuple[str, str]:
-    """Name and text of the list as it is published: without the checksums of lists that are written anew."""
-    kept = (line for line in text_of(unit).splitlines(keepends=True) if not line.startswith(_LISTS))
+    """Name and text of the list as it is published: with the checksums of what is published beside it alone.
+
+    Those of the lists, which are written anew, and of files that were left out are not in it.
+    """
+    mirrored = {file["relativepath"] for file in unit.metadata["files"]}
+    kept, section, keeps = list[str](), "", True
+    for line in text_of(unit).splitlines(keepends=True):
+        if line.startswith("["):
+            section, keeps = line.strip(), True
+        elif section == "[checksums]" and "=" in line and not line.startswith((" ", "\t", "#", ";")):
+            keeps = line.partition("=")[0].strip() in mirrored
+        if keeps:
+            kept.append(line)
     return str(unit.metadata["treeinfo"]), "".join(kept)
 
 
@@ -124,23 +129,33 @@ def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str,
     return word
 
 
-def _files(checksums: Mapping[str, str], urls: Sequence[str], limits: Limits) -> tuple[WantedFile, ...]:
-    """Every file whose checksum is known; another one could not be told from a wrong one."""
+def _files(
+    checksums: Mapping[str, str], urls: Sequence[str], limits: Limits
+) -> tuple[tuple[WantedFile, ...], list[LeftOut]]:
+    """Every file whose checksum is known, as another one could not be told from a wrong one; and those left out."""
     wanted = {path: stated for path, stated in checksums.items() if not path.startswith(_LISTS)}
     if len(wanted) > _MOST_FILES:
         raise BadFeed(f"treeinfo is refused: it names more than {_MOST_FILES} files.")
-    for path in wanted:
-        reason = "is its own" if path in NAMES else paths.flaw(path, most_bytes=limits.name_bytes)
-        if reason:
-            raise BadFeed(f"treeinfo is refused: the name {shown(path)!r} {reason}.")
-    collision = paths.beneath_another(wanted)
-    if collision:
-        inner, outer = map(shown, collision)
-        raise BadFeed(f"treeinfo is refused: it names a file {outer!r} and a file {inner!r} in it.")
-    files = []
+    files, left_out = dict[str, WantedFile](), list[LeftOut]()
     for path, stated in wanted.items():
         kind, _, digest = stated.rpartition(":")
-        checksum = repomd.checksum(kind, digest, f"The file {shown(path)!r} of treeinfo")
+        reason = "is its own" if path in NAMES else paths.flaw(path, most_bytes=limits.name_bytes)
+        reason = reason or repomd.checksum_flaw(kind, digest)
+        if reason:
+            left_out.append(_left_out(path, reason))
+            continue
+        checksum = repomd.checksum(kind, digest, path)
         of_mirrors = tuple(feed.beneath(url, path) for url in urls)
-        files.append(WantedFile(relative_path=path, urls=of_mirrors, checksum=checksum, size=None))
-    return tuple(files)
+        files[path] = WantedFile(relative_path=path, urls=of_mirrors, checksum=checksum, size=None)
+    while collision := paths.beneath_another(files):
+        inner, outer = collision
+        del files[inner]
+        left_out.append(_left_out(inner, f"would lie in {shown(outer)!r}, which is a file"))
+    if left_out and not files:
+        first = left_out[0]
+        raise BadFeed(f"treeinfo is refused: none of its files can be used. {first.name} {first.reason}.")
+    return tuple(files.values()), left_out
+
+
+def _left_out(path: str, reason: str) -> LeftOut:
+    return LeftOut(name=f"{shown(path)} of treeinfo", reason=reason)
