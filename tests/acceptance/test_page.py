@@ -3,7 +3,10 @@
 `PULPIT_SCREENSHOTS=folder` has each page's picture put there.
 """
 
+import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ from support import browser as browsers
 from support.browser import Browser
 from support.hook import hook
 from support.server import Server, pulpit
+from support.subscriber import subscribed
 from support.upstream import Upstream, running
 from support.waiting import until
 
@@ -73,6 +77,20 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(server=server, upstream=upstream, browser=browser)
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": {"axe-core": "4.14.1"}}))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    if installed.returncode:
+        pytest.skip(f"npm cannot install axe-core here: {installed.stderr.strip()[-200:]}")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def admin(house: House) -> House:
     """The browser with the administrator logged in."""
@@ -104,11 +122,12 @@ def test_the_story_of_the_seed(admin: House) -> None:
     admin.picture("listener-test")
     admin.open("/?type=repo.*.*")
     browser.until_text("live")
-    admin.server.ended(admin.server.sync("files"))
+    with subscribed(admin.server.amqp_url, "pulp", queue="ci") as queue:
+        admin.server.ended(admin.server.sync("files"))
+        queue.wait_for(4)
     browser.until_text("repo.publish.finish")
     assert types(browser)[:4] == ["repo.publish.finish", "repo.publish.start", "repo.sync.finish", "repo.sync.start"]
     assert "+2 ~0 -0" in browser.text
-    admin.picture("now")
     browser.fill("type", "repo.*.finish")
     browser.press("Filter")
     assert types(browser) == ["repo.publish.finish", "repo.sync.finish"]
@@ -117,6 +136,9 @@ def test_the_story_of_the_seed(admin: House) -> None:
     browser.until_text("delivered")
     assert "added_count" in browser.text
     admin.picture("event")
+    admin.open("/")
+    browser.until_text("live")
+    admin.picture("now")
     assert browser.complaints() == []
 
 
@@ -129,14 +151,6 @@ def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admi
     assert types(browser) == []
     browser.press("Pause")
     assert types(browser) == ["zoo.slept", "zoo.fed"]
-
-
-def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
-    browser = admin.open("/?type=flood.*")
-    browser.until_text("live")
-    admin.fire(*["flood.drop"] * 500)
-    browser.until_text("more came at the same time")
-    assert 0 < len(types(browser)) <= 60
 
 
 def test_a_dead_letter_is_sent_again(admin: House) -> None:
@@ -169,6 +183,7 @@ def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
     assert "Connection refused" in browser.text
     admin.open("/")
     browser.until_text("4 behind", seconds=60)
+    browser.until_text("live")
     admin.picture("outage")
     with hook(port=int(receiver.url.split(":")[2].split("/")[0])) as again:
         admin.open(f"/listeners/{made['id']}")
@@ -176,6 +191,14 @@ def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
         until(lambda: "0 events, " in browser.one("#state-now").text, what="no lag", seconds=60)
         assert "active" in browser.one("#state-now").text
     admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+
+
+def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
+    browser = admin.open("/?type=flood.*")
+    browser.until_text("live")
+    admin.fire(*["flood.drop"] * 500)
+    browser.until_text("more came at the same time")
+    assert 0 < len(types(browser)) <= 60
 
 
 def test_hostile_names_are_shown_as_text_everywhere(admin: House) -> None:
@@ -196,6 +219,94 @@ def test_hostile_names_are_shown_as_text_everywhere(admin: House) -> None:
             assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth"), path
         assert browser.complaints() == []
         admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+
+
+def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
+    """No violation that axe-core finds, light or dark, and no page that is wider than 400 pixels."""
+    browser = admin.browser
+    made = admin.server.call("POST", "/pulp/api/v2/events/", hooked("http://127.0.0.1:9/", "repo.#"))
+    task = admin.server.sync("files")
+    admin.server.ended(task)
+    number = admin.server.call("GET", "/pulpit/v1/events?event_type=repo.sync.finish")["events"][-1]["number"]
+    pages = {
+        "now": "/",
+        "listeners": "/listeners",
+        "listener": f"/listeners/{made['id']}",
+        "new-http": "/listeners/new?kind=http",
+        "new-email": "/listeners/new?kind=email",
+        "event-page": f"/events/{number}",
+        "topics": "/topics",
+        "repositories": "/repositories",
+        "repository": "/repositories/files",
+        "tasks": "/tasks",
+        "task": f"/tasks/{task}",
+        "nothing": "/nothing",
+    }
+    found: dict[str, list[str]] = {}
+    for name, path in pages.items():
+        admin.open(path)
+        browser.run(axe)
+        admin.picture(f"page-{name}")
+        found |= _violations(browser, name, "{}")
+        browser.use_dark(dark=True)
+        admin.picture(f"page-{name}-dark")
+        found |= _violations(browser, f"{name} dark", "{runOnly: ['color-contrast']}")
+        browser.use_dark(dark=False)
+        browser.resize(400, 900)
+        admin.picture(f"page-{name}-narrow")
+        if browser.run("return document.documentElement.scrollWidth > 400"):
+            found[f"{name} wide"] = [str(browser.run(WIDE))]
+        browser.resize(1440, 1000)
+    admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+    assert found == {}
+
+
+WIDE = """
+    return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > 400)
+        .map(one => one.outerHTML.slice(0, 120)).slice(-3).join(" | ");
+"""
+
+
+def _violations(browser: Browser, name: str, options: str) -> dict[str, list[str]]:
+    """What axe-core finds, with the first elements that are meant."""
+    script = f"axe.run({options}).then(result => arguments[0](result.violations))"
+    violations = browser.driver.execute_async_script(script)
+    return {
+        f"{name}: {violation['id']}": [str(node["html"])[:200] for node in violation["nodes"][:3]]
+        for violation in violations
+    }
+
+
+def test_a_page_is_used_by_the_keyboard_alone(admin: House) -> None:
+    browser = admin.open("/listeners/new?kind=amqp")
+    keys = browser.focused
+    keys("\ue004")
+    assert browser.run("return document.activeElement.className") == "skip"
+    keys("\ue007")
+    assert browser.run("return document.activeElement.id") == "main"
+    until(
+        lambda: (keys("\ue004"), browser.run("return document.activeElement.name"))[1] == "exchange", what="the field"
+    )
+    keys("by-hand")
+    until(
+        lambda: (keys("\ue004"), browser.run("return document.activeElement.textContent"))[1] == "Create", what="Create"
+    )
+    assert browser.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    keys("\ue007")
+    browser.until_text("exchange by-hand")
+
+
+def test_open_pages_do_not_keep_the_server_from_stopping(admin: House) -> None:
+    """They say that it is away, and go on when it is there again."""
+    browser = admin.open("/?type=again.*")
+    browser.until_text("live")
+    assert admin.server.stop() == 0
+    browser.until_text("the server is away")
+    admin.server.start()
+    browser.until_text("live", seconds=60)
+    admin.fire("again.there")
+    browser.until_text("again.there")
+    browser.complaints()  # of the connections that failed
 
 
 def test_a_reader_sees_and_may_not(house: House) -> None:

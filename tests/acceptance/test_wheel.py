@@ -60,6 +60,8 @@ def test_both_hold_the_licence_the_migrations_and_the_types(dist: Path, wheel: P
         in_sdist
     )
     source = {str(path.relative_to(CHECKOUT / "src")) for path in (CHECKOUT / "src").rglob("*.py")}
+    source |= {str(path.relative_to(CHECKOUT / "src")) for path in (CHECKOUT / "src/pulpit/ui").glob("[st]*/*.*")}
+    assert {"pulpit/ui/static/page.css", "pulpit/ui/templates/now.html"} <= source
     assert source - set(in_wheel) == set()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -65,6 +66,10 @@ class Browser:
             return wanted in self.text
 
         until(is_there, what=f"{wanted!r} on {self.driver.current_url}", seconds=60)
+
+    def focused(self, keys: str) -> None:
+        """Press keys where the focus is."""
+        ActionChains(self.driver).send_keys(keys).perform()
 
     def fill(self, name: str, text: str) -> None:
         field = self.one(f"[name='{name}']")

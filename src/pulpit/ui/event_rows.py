@@ -7,9 +7,19 @@ from pulpit.events import Event
 from pulpit.ui.rendering import render
 
 LONGEST_SUMMARY: Final = 160
+FEW: Final = 4
+"""Names of changed units that are told."""
 _COUNTS: Final = (("added_count", "+"), ("updated_count", "~"), ("removed_count", "-"))
-_TELLING: Final = ("error_message", "reason", "changed", "last_error", "distributor_id", "importer_id", "listener_id")
-"""Keys of payloads that say most, the first that is there."""
+_TELLING: Final = {
+    "error_message": "",
+    "reason": "",
+    "last_error": "",
+    "changed": "changed: ",
+    "distributor_id": "by ",
+    "importer_id": "by ",
+    "listener_id": "listener ",
+}
+"""Keys of payloads that say most, the first that is there counts, and what is put before their values."""
 _SAID: Final = frozenset({"repo_id", "result", "event_type"})
 """What other columns show."""
 
@@ -35,13 +45,24 @@ def summary(payload: Mapping[str, Any]) -> str:
     """What a payload says, in one line."""
     if "task_type" in payload:
         return f"{str(payload['task_type']).rpartition('.')[2]} {payload.get('state', '')}"
+    changes = payload.get("changes")
+    if isinstance(changes, Mapping) and "added_count" not in payload:  # an upload, a copy or a removal
+        return f"{payload.get('action', '')} {_named(changes)}".strip()
     counts = [f"{sign}{payload[key]}" for key, sign in _COUNTS if isinstance(payload.get(key), int)]
     if counts and not payload.get("error_message"):
-        return " ".join(counts)
-    for key in _TELLING:
+        return " ".join([*counts, _named(changes)]).strip() if isinstance(changes, Mapping) else " ".join(counts)
+    for key, before in _TELLING.items():
         value = payload.get(key)
         if value:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            return text.partition("\n")[0][: LONGEST_SUMMARY + 1]
+            return (before + text.partition("\n")[0])[: LONGEST_SUMMARY + 1]
     plain = (f"{key}={value}" for key, value in payload.items() if key not in _SAID and isinstance(value, str | int))
     return ", ".join(plain)[:LONGEST_SUMMARY]
+
+
+def _named(changes: Mapping[str, Any]) -> str:
+    """The first of the units that have changed."""
+    units = changes.get("units")
+    named = [unit for unit in units if isinstance(unit, Mapping)] if isinstance(units, list) else []
+    names = [str(unit["name"]) for unit in named if unit.get("name")]
+    return ", ".join(names[:FEW]) + (", …" if len(names) > FEW else "")

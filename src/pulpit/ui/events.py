@@ -7,10 +7,11 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from pulpit.api.v1 import events as v1
+from pulpit.delivery.changed_names import Names
 from pulpit.delivery.log_reader import filter_of
 from pulpit.errors import MissingResource
-from pulpit.events import Event
-from pulpit.store import dead_letters, event_log, listeners
+from pulpit.events import TELLING_CHANGES, Event
+from pulpit.store import changes, dead_letters, event_log, listeners
 from pulpit.store.dead_letters import DeadLetter
 from pulpit.store.listeners import Listener
 from pulpit.ui.event_rows import tone
@@ -45,7 +46,8 @@ def show(visit: Visit) -> Response:
             raise MissingResource(event=visit.path("number"))
         every = listeners.every(connection)
         letters = dead_letters.of_event(connection, event.number)
-        wanting = [listener for listener in every if filter_of(listener)(event)]
+        names = Names(changes.names(connection, [event.number]).get(event.number, ()))
+        wanting = [listener for listener in every if _wants(listener, event, names)]
         told = {letter.listener_id for letter in letters}
         wanting += [listener for listener in every if listener.id in told and listener not in wanting]
         shown = wanting[:LISTENERS]
@@ -69,6 +71,12 @@ def show(visit: Visit) -> Response:
         newer=event.number + 1 if event.number < head else None,
         older=event.number - 1 if event.number > first else None,
     )
+
+
+def _wants(listener: Listener, event: Event, names: Names) -> bool:
+    if not filter_of(listener)(event):
+        return False
+    return listener.packages is None or (event.event_type in TELLING_CHANGES and names.any_like(listener.packages))
 
 
 def _wanting(listener: Listener, event: Event, position: int, letters: list[DeadLetter]) -> Wanting:

@@ -50,6 +50,7 @@ class Field:
     placeholder: str = ""
     required: bool = False
     default: str = ""
+    wide: bool = False
 
 
 WANTS: Final = (
@@ -80,6 +81,14 @@ WANTS: Final = (
         hint="Words, one a line; without any, all.",
     ),
     Field(
+        name="packages",
+        label="Packages",
+        option="--package",
+        kind=Kind.LINES,
+        placeholder="openssl*",
+        hint="Patterns, one a line: only what has changed such a package.",
+    ),
+    Field(
         name="give_up_after",
         label="Give up after",
         option="--give-up-after",
@@ -108,7 +117,12 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
     ),
     "http": (
         Field(
-            name="url", label="URL", option="--url", required=True, placeholder="https://ci.example.org/hooks/pulpit"
+            name="url",
+            label="URL",
+            option="--url",
+            required=True,
+            wide=True,
+            placeholder="https://ci.example.org/hooks/pulpit",
         ),
         Field(
             name="secret",
@@ -162,6 +176,7 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
             option="--subject",
             required=True,
             default="[pulp] {event_type} {repo_id} {result}",
+            wide=True,
             hint="May hold {event_type}, {repo_id} and {result}.",
         ),
         Field(
@@ -188,6 +203,7 @@ def texts_of(listener: Listener) -> dict[str, str]:
         "event_types": "\n".join(listener.event_types),
         "repo_ids": "\n".join(listener.repo_ids or ()),
         "results": "\n".join(listener.results or ()),
+        "packages": "\n".join(listener.packages or ()),
         "give_up_after": intervals.span_text(listener.give_up_after),
     }
 
@@ -208,7 +224,7 @@ def wants(form: Form) -> dict[str, Any]:
     seconds = intervals.span_seconds(text) if text else None
     if text and seconds is None:
         raise InvalidValue("give_up_after", f"{text!r} is no time such as 90s, 15m, 12h or 3d.")
-    lists = {name: form.lines(name) for name in ("event_types", "repo_ids", "results")}
+    lists = {name: form.lines(name) for name in ("event_types", "repo_ids", "results", "packages")}
     return {**lists, "give_up_after": seconds}
 
 

@@ -182,8 +182,9 @@ class Live:
                 panels_at = begun + PANELS_S
             pulse, self._pulse = self._pulse, asyncio.Event()
             pulse.set()
-            await self._services.announcements.wait(ticket, PANELS_S)
-            await asyncio.sleep(max(0.0, begun + PULSE_S - loop.time()))
+            if await self._services.announcements.wait(ticket, PANELS_S):
+                await asyncio.sleep(max(0.0, begun + PULSE_S - loop.time()))
+        self._pulse.set()  # the server stops: those who wait for the next one are to see it
 
     def _look(self) -> None:
         with self._services.database.read() as connection:

@@ -53,6 +53,7 @@ def _environment() -> Environment:
         "document": document,
         "moment": partial(time_element, whole=True),
         "number": number,
+        "plain": plain,
         "query": query,
         "segment": lambda text: quote(str(text), safe=""),
         "short": lambda text, longest=80: shown(str(text), longest),
@@ -85,13 +86,24 @@ def number(count: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """`3 s`, `2 min`, `5 h`, `4 d`: as much as the eye wants to know."""
+    """`250 ms`, `3 s`, `2 min`, `5 h`, `4 d`: as much as the eye wants to know."""
     if seconds is None:
         return NOTHING
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"  # noqa: PLR2004 - two digits are enough
+
+
+def plain(value: Any) -> str:
+    """A value of a configuration."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 def time_element(moment: datetime | None, *, whole: bool = False) -> Markup:

@@ -145,8 +145,7 @@ def _runs(records: Sequence[Record]) -> Runs:
         for record, length in zip(records, seconds, strict=True)
     ]
     kinds = [_TONES.get(record.result or "", "") for record in records]
-    room = max(len(records), RUNS // 3)
-    empty = room - len(records)
+    empty = RUNS - len(records)
     drawn = charts.bars(
         [*[0.0] * empty, *reversed(seconds)],
         [*[""] * empty, *reversed(labels)],

@@ -64,7 +64,7 @@ def test_every_field_is_an_option_of_the_command_that_is_shown_beside_it(kind: s
                 "give_up_after": "12h",
             },
         ),
-        ("http", {"url": "http://ci.example.org/", "timeout": "7", "event_types": "#", "repo_ids": "zoo-*\nfarm"}),
+        ("http", {"url": "http://ci.example.org/", "timeout": "7", "event_types": "#", "packages": "openssl*\nowl"}),
         ("email", {"subject": "It's {event_type}", "addresses": "a@example.org\nb@example.org", "event_types": "*"}),
     ],
 )

@@ -36,9 +36,15 @@ def test_a_hostile_event_is_a_row_of_text() -> None:
     ("payload", "expected"),
     [
         ({"added_count": 2, "updated_count": 0, "removed_count": 1}, "+2 ~0 -1"),
+        (
+            {"added_count": 5, "changes": {"units": [{"name": f"owl{n}"} for n in range(5)]}},
+            "+5 owl0, owl1, owl2, owl3, …",
+        ),
+        ({"action": "upload", "changes": {"units": [{"name": "owl"}, 7]}}, "upload owl"),
+        ({"action": "copy", "changes": {"units": "odd"}}, "copy"),
         ({"added_count": 2, "error_message": "It broke.\nHere."}, "It broke."),
         ({"task_type": "pulp.server.sync", "state": "running"}, "sync running"),
-        ({"repo_id": "zoo", "changed": ["importer", "notes"]}, "importer, notes"),
+        ({"repo_id": "zoo", "changed": ["importer", "notes"]}, "changed: importer, notes"),
         ({"repo_id": "zoo", "version": 3, "deep": {}}, "version=3"),
         ({}, ""),
     ],
@@ -57,7 +63,7 @@ def test_numbers_for_the_eye() -> None:
     ]
     assert number(1234567) == "1\u202f234\u202f567"
     assert [span(seconds) for seconds in (0.25, 3.0, 90, 150, 7_200, 200_000)] == [
-        "0.2 s",
+        "250 ms",
         "3 s",
         "90 s",
         "2 min",

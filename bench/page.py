@@ -1,0 +1,136 @@
+"""What the page costs: deliveries with ten open pages against none, and how soon a page is seen with a full log."""
+
+import contextlib
+import http.client
+import re
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from support import browser as browsers
+from support.server import Server, pulpit
+
+ROUNDS = 5
+EVENTS = 20_000
+AT_ONCE = 1_000
+PAGES = 10
+FULL_LOG = 100_000
+WEIGHT = """
+    return [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .reduce((sum, entry) => sum + entry.transferSize, 0);
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder, pulpit(Path(folder, "data")) as server:
+        cookie = log_in(server)
+        listener = server.listen("bench", "bench.*")
+        fire_and_wait(server, listener)  # to warm up
+        alone, watched = [], []
+        for _ in range(ROUNDS):
+            alone.append(fire_and_wait(server, listener))
+            with open_pages(server, cookie, PAGES):
+                watched.append(fire_and_wait(server, listener))
+        rates = [EVENTS / statistics.median(times) for times in (alone, watched)]
+        print(f"fired over REST and delivered, no page open       {rates[0]:10,.0f} /s")
+        share = rates[1] / rates[0]
+        print(f"  the same with {PAGES} open pages                    {rates[1]:10,.0f} /s   {share:.2f} of that")
+        for _ in range((FULL_LOG - server_head(server)) // EVENTS):
+            fire_and_wait(server, listener)
+        first_paint(server, Path(folder))
+
+
+def log_in(server: Server) -> str:
+    """The cookie of a session."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/ui/login")
+    response = connection.getresponse()
+    token = re.search(r'name="form_token" value="([^"]+)"', response.read().decode())
+    assert token
+    fields = {"form_token": token[1], "login": "admin", "password": server.password}
+    cookie = (response.getheader("set-cookie") or "").partition(";")[0]
+    connection.request("POST", "/ui/login", urlencode(fields), {"Cookie": cookie})
+    response = connection.getresponse()
+    response.read()
+    return (response.getheader("set-cookie") or "").partition(";")[0]
+
+
+@contextlib.contextmanager
+def open_pages(server: Server, cookie: str, count: int) -> Iterator[None]:
+    """Follow the events as so many pages do, each through a filter of its own, until the end of the block."""
+    connections = []
+    for number in range(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        filters = {"type": "bench.*"} if number % 2 else {}
+        connection.request(
+            "GET", f"/ui/stream?{urlencode({**filters, 'after': server_head(server)})}", headers={"Cookie": cookie}
+        )
+        response = connection.getresponse()
+        assert response.status == 200
+        threading.Thread(target=read_to_the_end, args=(response,), daemon=True).start()
+        connections.append(connection)
+    try:
+        yield
+    finally:
+        for connection in connections:
+            if connection.sock:
+                connection.sock.close()
+
+
+def read_to_the_end(response: http.client.HTTPResponse) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException, AttributeError, ValueError):
+        while response.read1(65536):
+            pass
+
+
+def fire_and_wait(server: Server, listener: str) -> float:
+    """Seconds until all events are fired and delivered."""
+    begun = time.perf_counter()
+    batch = [
+        {"event_type": "bench.event", "repo_id": f"zoo-{number % 50}", "payload": {"note": "x" * 700}}
+        for number in range(AT_ONCE)
+    ]
+    for _ in range(EVENTS // AT_ONCE):
+        server.call("POST", "/pulpit/v1/events", batch)
+    while server.call("GET", f"/pulpit/v1/listeners/{listener}")["delivery"]["lag_events"]:
+        time.sleep(0.02)
+    return time.perf_counter() - begun
+
+
+def server_head(server: Server) -> int:
+    return int(server.call("GET", "/pulpit/v1/events?after=-1&limit=1")["head"])
+
+
+def first_paint(server: Server, folder: Path) -> None:
+    """How soon a browser shows something of the first page, and what comes over the wire, with nothing in its cache."""
+    if browsers.why_not():
+        print(f"skipped, the first paint: {browsers.why_not()}")
+        return
+    with browsers.browser(folder / "profile") as browser:
+        browser.open(f"{server.url}/ui/login")
+        browser.fill("login", "admin")
+        browser.fill("password", server.password)
+        browser.press("Log in")
+        paints, weights = [], []
+        browser.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        for _ in range(ROUNDS):
+            browser.open(f"{server.url}/ui/")
+            browser.until_text("live")
+            paints.append(
+                float(browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            )
+            weights.append(int(browser.run(WEIGHT)))
+    head = server_head(server)
+    print(f"first paint with {head:,} events in the log         {statistics.median(paints):10,.0f} ms")
+    print(f"weight of that page without a cache               {max(weights) / 1000:10,.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
