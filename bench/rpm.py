@@ -156,8 +156,10 @@ async def work(context: TaskContext) -> tuple[Cost, ...]:
             synced = await sync(context, "bench", None, lambda _: None)
             assert synced.result == "success", synced.error_message
         else:
-            published = await publish(context, "bench", "yum_distributor", None, lambda _: None)
-            assert published.result == "success", published.error_message
+            publication = await publish(context, "bench", "yum_distributor", None, lambda _: None)
+            assert publication.show, publication.error_message
+            with context.database.write() as tx:
+                publication.show(tx)
         costs.append(Cost(wall=time.perf_counter() - began, cpu=cpu_of(resource.RUSAGE_SELF) - cpu))
     return tuple(costs)
 

@@ -260,6 +260,22 @@ class Pulp3Settings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublishSettings:
+    """`[publish]`: what stays of what was published before."""
+
+    keep: int = _key(
+        5, "Publications of a place that stay, the shown one included.", unit="publications", least=1, most=1000
+    )
+    grace: int = _key(
+        3600,
+        "How long a list that is named by its checksum is still served after a publish took it away.",
+        unit="seconds",
+        least=0,
+        most=30 * 86400,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All sections."""
 
@@ -269,6 +285,7 @@ class Settings:
     email: EmailSettings = field(default_factory=EmailSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
     events: EventsSettings = field(default_factory=EventsSettings)
     pulp3: Pulp3Settings = field(default_factory=Pulp3Settings)

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from support import published, yum
 from support import upstream as serving
-from support import yum
 from support.chaos import seeded
 from support.looking import look_beside
 from support.server import ENDED, Server, pulpit
@@ -49,7 +49,8 @@ class Feed:
 
     repo_id: str
     upstream: Upstream
-    root: Path
+    data_dir: Path
+    place: str
     states: Iterator[Mapping[str, bytes]]
     suffix: str
     """What the files end in that are taken over as they are; the others are written anew."""
@@ -68,8 +69,8 @@ class Feed:
 
     def published(self) -> Tree:
         """What readers see, which must be whole."""
-        root = self.root.resolve()
-        found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        with published.beside(self.data_dir) as context:
+            found = published.contents(context, self.place)
         assert self.is_whole(found), sorted(found)
         return self._taken(found)
 
@@ -121,12 +122,11 @@ def _package_states(folder: Path) -> Iterator[Mapping[str, bytes]]:
 @contextlib.contextmanager
 def _feeds(folder: Path, data_dir: Path) -> Iterator[list[Feed]]:
     with serving.running() as files, serving.running() as packages:
-        published = data_dir / "published"
         isos = {"suffix": ".iso", "is_whole": _fits_manifest, "states": _file_states()}
         rpms = {"suffix": ".rpm", "is_whole": _fits_repomd, "states": _package_states(folder)}
-        one: dict[str, Any] = {"repo_id": "files", "upstream": files, "root": published / "isos/files", **isos}
-        two: dict[str, Any] = {"repo_id": "zoo", "upstream": packages, "root": published / "repos/zoo", **rpms}
-        yield [Feed(**one, state={}), Feed(**two, state={})]
+        one: dict[str, Any] = {"repo_id": "files", "upstream": files, "place": "isos/files", **isos}
+        two: dict[str, Any] = {"repo_id": "zoo", "upstream": packages, "place": "repos/zoo", **rpms}
+        yield [Feed(**one, data_dir=data_dir, state={}), Feed(**two, data_dir=data_dir, state={})]
 
 
 def _create(server: Server, feeds: list[Feed]) -> None:
@@ -227,7 +227,7 @@ def test_killed_at_any_moment_everything_agrees_and_the_next_sync_heals_it(tmp_p
         _synced(server, feeds)
         for _ in range(KILLS):
             seen.update(_round(server, feeds, chance))
-        assert _check(server) == "Database, storage and published trees agree.\n"
+        assert _check(server) == "Database, storage and publications agree.\n"
         pairs = _pairs(server)
         said = list(server.said)
     _say(f"kills: {dict(sorted(seen.items()))}, {len(pairs)} starts with their finish")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +16,9 @@ from pulpit.clock import system_clock
 from pulpit.fire import fire
 from pulpit.server.check_database import Finding
 from pulpit.server.data_folder import locked
-from pulpit.store import audit, dead_letters, history, listeners, tasks
-from support import database, looking
+from pulpit.store import audit, dead_letters, history, listeners, publications, tasks
+from pulpit.store.publications import Publication
+from support import database, looking, published
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Upstream
@@ -59,13 +59,15 @@ def rules(findings: list[Finding]) -> list[str]:
 
 
 def kept(one: Mirror, name: str) -> Path:
-    """The file of the storage that a name of the published tree is a link to."""
-    wanted = (one.data_dir / "published/isos/zoo" / name).stat()
-    return next(path for path in one.stored() if os.path.samestat(path.stat(), wanted))
+    """The file of the storage that is published by a name."""
+    return one.context.storage.local(published.listed(one.context, "isos/zoo")[name].sha256)
 
 
-def root(one: Mirror) -> Path:
-    return (one.data_dir / "published/isos/zoo").resolve()
+def shown(one: Mirror) -> Publication:
+    with one.context.database.read() as connection:
+        publication = publications.at(connection, "isos/zoo")
+    assert publication is not None
+    return publication
 
 
 def execute(one: Mirror, *statements: str) -> None:
@@ -117,36 +119,17 @@ def test_only_a_deep_look_reads_files(here: Mirror) -> None:
     assert rules(look(here, deep=True)) == ["files.content"]
 
 
-def lose_published_file(one: Mirror) -> None:
-    (root(one) / "b.iso").unlink()
+def lose_list(one: Mirror) -> None:
+    kept(one, "PULP_MANIFEST").unlink()
 
 
-def add_published_file(one: Mirror) -> None:
-    (root(one) / "folder" / "smuggled").write_text("in")
-
-
-def spoil_published_file(one: Mirror) -> None:
-    path = root(one) / "PULP_MANIFEST"
+def spoil_list(one: Mirror) -> None:
+    path = kept(one, "PULP_MANIFEST")
     path.write_bytes(bytes(path.stat().st_size))
 
 
-def lose_tree(one: Mirror) -> None:
-    shutil.rmtree(root(one))
-
-
-def lose_inventory(one: Mirror) -> None:
-    root(one).with_name(f"{root(one).name}.files").unlink()
-
-
-def spoil_inventory(one: Mirror) -> None:
-    root(one).with_name(f"{root(one).name}.files").write_bytes(b"\xff")
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [lose_published_file, add_published_file, spoil_published_file, lose_tree, lose_inventory, spoil_inventory],
-)
-def test_a_published_tree_that_is_not_whole_is_found_and_laid_out_again(
+@pytest.mark.parametrize("harm", [lose_list, spoil_list])
+def test_a_published_list_that_is_not_what_it_was_is_found_and_written_again(
     here: Mirror, harm: Callable[[Mirror], None]
 ) -> None:
     before = here.published("zoo")
@@ -154,48 +137,36 @@ def test_a_published_tree_that_is_not_whole_is_found_and_laid_out_again(
 
     found = look(here, deep=True, repair=True)
 
-    assert "trees.file" in rules(found)
-    assert {one.subject for one in found if not one.harmless} == {"isos/zoo"}
-    assert all(one.repaired for one in found)
+    assert rules(found) == ["files.published"]
+    assert "PULP_MANIFEST of publication 1 of zoo" in found[0].line()
+    assert found[0].repaired
     work(here)
     assert [one for one in look(here, deep=True) if one.stands] == []
     assert here.published("zoo") == before
 
 
+def lose_inventory(one: Mirror) -> None:
+    one.context.storage.local(shown(one).inventory).unlink()
+
+
+def spoil_inventory(one: Mirror) -> None:
+    one.context.storage.local(shown(one).inventory).write_bytes(b"\xff")
+
+
 @pytest.mark.parametrize("harm", [lose_inventory, spoil_inventory])
-def test_a_tree_from_before_inventories_is_healed_at_once(here: Mirror, harm: Callable[[Mirror], None]) -> None:
-    """C14: after an upgrade nothing is told for ever; what is served is what it was."""
+def test_a_publication_without_its_inventory_is_found_and_taken_away(
+    here: Mirror, harm: Callable[[Mirror], None]
+) -> None:
     before = here.published("zoo")
     harm(here)
 
-    assert rules([one for one in look(here) if one.stands]) == ["trees.file"]
-    assert all(one.repaired for one in look(here, repair=True))
-    assert look(here, deep=True) == []
+    found = look(here, repair=True)
+
+    assert "publications.inventory" in rules(found)
+    assert found[0].subject == "zoo/1"
+    work(here)
+    assert [one for one in look(here, deep=True) if one.stands] == []
     assert here.published("zoo") == before
-
-
-def test_a_path_that_leads_elsewhere_is_led_back(here: Mirror) -> None:
-    link = here.data_dir / "published/isos/zoo"
-    link.unlink()
-
-    assert rules(look(here)) == ["trees.link"]
-    assert all(one.repaired for one in look(here, repair=True))
-    assert look(here) == []
-    assert here.published("zoo")["a.iso"] == b"a.iso" * SIZE
-
-
-def test_a_path_of_nobody_is_taken_away(here: Mirror) -> None:
-    link = here.data_dir / "published/isos/stranger"
-    link.symlink_to(root(here))
-
-    assert rules(look(here)) == ["trees.path"]
-    look(here, repair=True)
-    assert not link.is_symlink()
-    assert look(here) == []
-
-
-def half_built(one: Mirror) -> None:
-    (root(one).parent / ("f" * 24)).mkdir()
 
 
 def dead_room(one: Mirror) -> None:
@@ -221,15 +192,9 @@ def queued_upload(one: Mirror) -> None:
     path.touch()
 
 
-def shelf_of_nobody(one: Mirror) -> None:
-    (one.data_dir / "published" / "trees" / ("e" * 24)).mkdir()
-
-
 @pytest.mark.parametrize(
     ("leave", "rule"),
     [
-        (half_built, "trees.begun"),
-        (shelf_of_nobody, "trees.shelf"),
         (dead_room, "files.room"),
         (old_partial, "files.partial"),
         (stray, "files.stray"),
@@ -371,7 +336,7 @@ def pulpit_check(data_dir: Path, *options: str) -> "subprocess.CompletedProcess[
 
 def test_the_command_says_one_line_for_a_finding_and_answers_by_its_exit_code(here: Mirror) -> None:
     well = pulpit_check(here.data_dir)
-    assert (well.returncode, well.stdout) == (0, "Database, storage and published trees agree.\n")
+    assert (well.returncode, well.stdout) == (0, "Database, storage and publications agree.\n")
     lose_file(here)
 
     ill = pulpit_check(here.data_dir)

@@ -22,6 +22,7 @@ from pulpit.published.serving import PublishedFiles
 from support import mirror
 from support import upstream as serving
 from support.mirror import Mirror
+from support.published import known
 from support.upstream import MANIFEST
 from support.waiting import until
 
@@ -59,7 +60,7 @@ def here(tmp_path: Path) -> Iterator[tuple[Mirror, Callable[[str], str]]]:
     folder = tmp_path / "here"
     folder.mkdir()
     with mirror.mirror(folder) as made:
-        app = Starlette(routes=[Mount("/pulp/isos", PublishedFiles(made.data_dir, "isos"))])
+        app = Starlette(routes=[Mount("/pulp/isos", PublishedFiles(known(made.context), "isos"))])
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -15,7 +15,7 @@ from pulpit.repositories.sync import sync
 from pulpit.server.content_types import content_types
 from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
-from support import database
+from support import database, published
 from support import upstream as serving
 
 PLUG_IN = Path(__file__).parents[1] / "support" / "plugin"
@@ -57,11 +57,11 @@ def test_it_syncs_and_publishes(tmp_path: Path) -> None:
             repositories.add_distributor(tx, "pad", kind, kind, {}, auto_publish=True, now=now)
 
         synced = asyncio.run(sync(context, "pad", None, lambda _: None))
-        published = asyncio.run(publish(context, "pad", "notes_distributor", None, lambda _: None))
+        outcome = asyncio.run(publish(context, "pad", "notes_distributor", None, lambda _: None))
+        assert published.show(context, outcome).result == "success"
+        assert published.contents(context, "notes/pad")["a.txt"] == NOTE
 
     assert (synced.result, synced.error_message, synced.added_count) == ("success", None, 1)
-    assert published.result == "success"
-    assert (data / "published" / "notes" / "pad" / "a.txt").read_bytes() == NOTE
 
 
 def test_one_that_is_broken_keeps_nothing_from_starting(

@@ -1,10 +1,11 @@
-"""Publishing files: what readers see is the old tree or the new one, never a mixture."""
+"""Publishing files: what readers see is the old publication or the new one, never a mixture."""
 
 import asyncio
 import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ import pytest
 
 from pulpit.content.iso import Iso
 from pulpit.errors import InvalidValue
-from pulpit.published.locate import PublishedFile, PublishedFolder, locate
-from pulpit.repositories.publish import check_place, publish, unpublish
+from pulpit.published.locate import FRESH_FOR, PublishedFile, PublishedFolder
+from pulpit.repositories.orphans import remove_orphans
+from pulpit.repositories.publish import check_place, publish
+from pulpit.store import publications, repositories
+from pulpit.store.publications import Publication
+from support import published
 from support import upstream as serving
 from support.mirror import DISTRIBUTOR, Mirror, mirror
 from support.upstream import Upstream
+from support.waiting import until
 
 
 @pytest.fixture
@@ -39,14 +45,21 @@ def synced(here: Mirror, upstream: Upstream, repo_id: str = "zoo", **distributor
     assert here.sync(repo_id).result == "success"
 
 
-def places(here: Mirror) -> list[str]:
-    return [path.name for path in (here.data_dir / "published" / "isos").iterdir()]
+def kept(here: Mirror, repo_id: str = "zoo") -> list[Publication]:
+    with here.context.database.read() as connection:
+        return publications.of_repository(connection, repo_id)
 
 
-def trees(here: Mirror) -> list[Path]:
-    """All that is there but the inventories of trees."""
-    found = sorted((here.data_dir / "published" / "trees").glob("*/*"))
-    return [path for path in found if path.suffix != ".files" or not path.with_suffix("").is_dir()]
+def numbers(here: Mirror) -> list[int]:
+    return [publication.number for publication in kept(here)]
+
+
+def go_on(here: Mirror, upstream: Upstream, text: str) -> None:
+    """Publish another `a.iso`."""
+    upstream.put("a.iso", text.encode())
+    upstream.manifest()
+    assert here.sync("zoo").result == "success"
+    assert here.publish("zoo").result == "success"
 
 
 def test_it_lays_out_the_files_and_a_manifest(upstream: Upstream, here: Mirror) -> None:
@@ -83,34 +96,78 @@ def test_an_unchanged_repository_is_skipped_unless_forced(upstream: Upstream, he
     assert here.publish("zoo", {"force_full": True}).result == "success"
 
 
-def test_a_tree_that_was_lost_is_published_again(upstream: Upstream, here: Mirror) -> None:
+def test_a_publication_says_what_it_holds(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream)
     here.publish("zoo")
-    (here.data_dir / "published" / "isos" / "zoo").unlink()
 
-    assert here.publish("zoo").result == "success"
-    assert len(here.published("zoo")) == 3
+    (publication,) = kept(here)
+    assert (publication.number, publication.file_count, publication.unit_counts) == (1, 3, {"iso": 2})
+    assert publication.byte_count == sum(map(len, here.published("zoo").values()))
+    with here.context.storage.open(publication.content) as lines:
+        assert [line.split(b"\t")[0] for line in lines] == [b"iso", b"iso"]
 
 
-def test_the_switch_is_seen_at_once_and_the_old_tree_stays_for_its_readers(upstream: Upstream, here: Mirror) -> None:
+def test_the_switch_is_seen_at_once_and_old_publications_are_kept_for_a_while(upstream: Upstream, here: Mirror) -> None:
+    here = here.keeping(2, timedelta(hours=1))
     synced(here, upstream)
-    here.publish("zoo")
-    old = locate(here.data_dir, "isos", "zoo/")
-    assert isinstance(old, PublishedFolder)
+    for number in range(4):
+        go_on(here, upstream, f"a {number}")
+        assert here.published("zoo")["a.iso"] == f"a {number}".encode()
+    assert numbers(here) == [4, 3, 2, 1]
 
-    upstream.put("a.iso", b"second a")
-    del upstream.files["folder/b.iso"]
+    here = here.keeping(2, timedelta(0))
+    go_on(here, upstream, "last")
+    assert numbers(here) == [5, 4]
+
+
+def test_files_that_publications_need_are_no_orphans(upstream: Upstream, here: Mirror) -> None:
+    here = here.keeping(2, timedelta(0))
+    synced(here, upstream)
+    for number in range(3):
+        go_on(here, upstream, f"a {number}")
+
+    asyncio.run(remove_orphans(here.context))
+
+    assert numbers(here) == [3, 2]
+    needed = set[str]()
+    for publication in kept(here):
+        with here.context.storage.open(publication.inventory) as lines:
+            needed |= {line.split(b"\t")[1].decode() for line in lines}
+        needed |= {publication.inventory, publication.content}
+    assert {path.name for path in here.stored()} == needed
+
+
+def test_a_file_named_by_its_checksum_is_found_a_while_after_it_went(upstream: Upstream, here: Mirror) -> None:
+    listed = f"repodata/{'ab' * 32}-primary.xml.gz"
+    upstream.put(listed, b"the old list")
+    synced(here, upstream)
     upstream.manifest()
-    here.sync("zoo")
+    assert here.sync("zoo").result == "success"
     here.publish("zoo")
+    del upstream.files[listed], upstream.files["folder/b.iso"]
+    upstream.manifest()
+    assert here.sync("zoo").result == "success"
+    assert here.publish("zoo").result == "success"
 
-    assert here.published("zoo").keys() == {"a.iso", "PULP_MANIFEST"}
-    assert (old.path / "a.iso").read_bytes() == b"first a"
-    assert (old.path / "folder" / "b.iso").read_bytes() == b"first b"
-    assert len(trees(here)) == 2
-    here.publish("zoo", {"force_full": True})
-    assert len(trees(here)) == 2
-    assert not old.path.exists()
+    seen = published.known(here.context)
+    found = seen.locate("isos", f"zoo/{listed}")
+    assert isinstance(found, PublishedFile)
+    assert published.read(here.context, found.file) == b"the old list"
+    assert seen.locate("isos", "zoo/folder/b.iso") is None
+    folder = seen.locate("isos", "zoo/")
+    assert isinstance(folder, PublishedFolder)
+    assert [entry.name for entry in folder.entries(lambda _: True)] == ["PULP_MANIFEST", "a.iso"]
+    assert published.known(here.keeping(5, timedelta(0)).context).locate("isos", f"zoo/{listed}") is None
+
+
+def test_another_server_sees_the_switch_soon(upstream: Upstream, here: Mirror) -> None:
+    synced(here, upstream)
+    here.publish("zoo")
+    elsewhere = published.known(here.context)
+    first = elsewhere.locate("isos", "zoo/a.iso")
+    go_on(here, upstream, "second")
+
+    until(lambda: elsewhere.locate("isos", "zoo/a.iso") != first, seconds=20 * FRESH_FOR)
 
 
 def test_readers_never_see_a_mixture(upstream: Upstream, here: Mirror) -> None:
@@ -118,48 +175,34 @@ def test_readers_never_see_a_mixture(upstream: Upstream, here: Mirror) -> None:
     here.publish("zoo")
     done = threading.Event()
     problems: list[str] = []
+    seen = published.known(here.context)
 
     def read() -> None:
         while not done.is_set():
-            folder = locate(here.data_dir, "isos", "zoo")
+            folder = seen.locate("isos", "zoo")
             if not isinstance(folder, PublishedFolder):
                 problems.append(f"nothing was published: {folder}")
                 return
-            with contextlib.suppress(FileNotFoundError):  # two publishes later the tree may go
-                for line in (folder.path / "PULP_MANIFEST").read_text().splitlines():
-                    name, sha256, _ = line.rsplit(",", 2)
-                    if hashlib.sha256((folder.path / name).read_bytes()).hexdigest() != sha256:
-                        problems.append(line)
+            manifest = folder.file("PULP_MANIFEST")
+            assert manifest is not None
+            for line in published.read(here.context, manifest.file).decode().splitlines():
+                name, sha256, _ = line.rsplit(",", 2)
+                file = folder.file(name)
+                if file is None or hashlib.sha256(published.read(here.context, file.file)).hexdigest() != sha256:
+                    problems.append(line)
 
     reader = threading.Thread(target=read)
     reader.start()
     try:
         for round_number in range(15):
-            upstream.put("a.iso", f"a of round {round_number}".encode())
-            upstream.manifest()
-            assert here.sync("zoo").result == "success"
-            assert here.publish("zoo").result == "success"
+            go_on(here, upstream, f"a of round {round_number}")
     finally:
         done.set()
         reader.join()
     assert problems == []
 
 
-def test_what_an_interrupted_publish_left_is_swept_away(upstream: Upstream, here: Mirror) -> None:
-    synced(here, upstream)
-    here.publish("zoo")
-    shelf = trees(here)[0].parent
-    (shelf / "unfinished" / "folder").mkdir(parents=True)
-    (shelf / "unfinished" / "folder" / "file").write_bytes(b"")
-    (shelf / "left.link").symlink_to("nowhere")
-
-    here.publish("zoo", {"force_full": True})
-
-    assert len(trees(here)) == 2
-    assert all(len(path.name) == 24 for path in trees(here))
-
-
-def test_a_published_tree_survives_a_cancelled_publish(upstream: Upstream, here: Mirror) -> None:
+def test_what_is_published_survives_a_cancelled_publish(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream)
     here.publish("zoo")
     before = here.published("zoo")
@@ -182,7 +225,7 @@ def test_a_published_tree_survives_a_cancelled_publish(upstream: Upstream, here:
     assert here.reports[-1][DISTRIBUTOR]["state"] == "cancelled"
     assert here.published("zoo") == before
     assert here.publish("zoo", {"force_full": True}).result == "success"
-    assert len(trees(here)) <= 2
+    assert here.leftovers() == []
 
 
 def test_a_file_that_is_gone_from_the_storage_fails_the_publish(upstream: Upstream, here: Mirror) -> None:
@@ -202,7 +245,7 @@ def test_a_file_that_is_gone_from_the_storage_fails_the_publish(upstream: Upstre
     assert outcome.error_message == "The file 'new.iso' is gone from the storage; sync again."
     assert here.reports[-1][DISTRIBUTOR]["state"] == "failed"
     assert here.published("zoo") == before
-    assert len(trees(here)) == 1
+    assert numbers(here) == [1]
 
 
 def test_names_that_collide_fail_the_publish(upstream: Upstream, here: Mirror) -> None:
@@ -219,7 +262,7 @@ def test_names_that_collide_fail_the_publish(upstream: Upstream, here: Mirror) -
     assert "cannot be published: another file or folder has its place" in str(outcome.error_message)
 
 
-def test_a_new_relative_url_moves_the_tree(upstream: Upstream, here: Mirror) -> None:
+def test_a_new_relative_url_moves_what_is_published(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream, relative_url="some/where")
     here.publish("zoo")
     assert len(here.published("some/where")) == 3
@@ -227,7 +270,7 @@ def test_a_new_relative_url_moves_the_tree(upstream: Upstream, here: Mirror) -> 
     here.publish("zoo", {"relative_url": "elsewhere"})
 
     assert len(here.published("elsewhere")) == 3
-    assert places(here) == ["elsewhere"]
+    assert published.paths(here.context) == ["isos/elsewhere"]
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "a"), ("a", "a/b"), ("a/b", "a")])
@@ -256,16 +299,29 @@ def test_a_place_that_is_taken_is_refused_beforehand(upstream: Upstream, here: M
         check_place(connection, Iso(), "one", (DISTRIBUTOR, DISTRIBUTOR), {"relative_url": "a/b"})
 
 
-def test_unpublish_leaves_nothing(upstream: Upstream, here: Mirror) -> None:
+def test_a_distributor_that_is_removed_takes_what_it_published_along(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream, relative_url="some/where")
     here.publish("zoo")
 
-    asyncio.run(unpublish(here.context, "zoo", DISTRIBUTOR))
+    with here.context.database.write() as tx:
+        repositories.remove_distributor(tx, "zoo", DISTRIBUTOR)
 
-    assert locate(here.data_dir, "isos", "some/where") is None
-    assert trees(here) == []
-    assert places(here) == []
-    assert here.publish("zoo").result == "success"
+    assert published.known(here.context).locate("isos", "some/where") is None
+    assert published.paths(here.context) == []
+    assert kept(here) == []
+
+
+def test_what_was_removed_while_a_publish_ran_fails_it(upstream: Upstream, here: Mirror) -> None:
+    synced(here, upstream)
+    outcome = asyncio.run(publish(here.context, "zoo", DISTRIBUTOR, None, here.reports.append))
+    for path in here.stored():
+        if b"a.iso" in path.read_bytes():
+            path.unlink()
+
+    assert published.show(here.context, outcome).error_message == (
+        "Files of the publication were removed while it was made; publish it again."
+    )
+    assert kept(here) == []
 
 
 @pytest.mark.parametrize(
@@ -286,26 +342,19 @@ def test_nothing_but_published_files_can_be_located(upstream: Upstream, here: Mi
     synced(here, upstream)
     here.publish("zoo")
 
-    assert locate(here.data_dir, "isos", path) is None
-
-
-def test_links_inside_a_tree_are_not_followed(upstream: Upstream, here: Mirror) -> None:
-    synced(here, upstream)
-    here.publish("zoo")
-    (trees(here)[0] / "out").symlink_to("/etc")
-
-    assert locate(here.data_dir, "isos", "zoo/out") is None
-    assert locate(here.data_dir, "isos", "zoo/out/passwd") is None
+    assert published.known(here.context).locate("isos", path) is None
 
 
 def test_files_and_folders_are_located(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream, relative_url="some/where")
     here.publish("zoo")
+    seen = published.known(here.context)
 
-    assert isinstance(locate(here.data_dir, "isos", "/some/where/folder/b.iso"), PublishedFile)
-    top = locate(here.data_dir, "isos", "")
+    assert isinstance(seen.locate("isos", "/some/where/folder/b.iso"), PublishedFile)
+    top = seen.locate("isos", "")
     assert isinstance(top, PublishedFolder)
-    assert [entry.name for entry in top.entries()] == ["some"]
-    inner = locate(here.data_dir, "isos", "/some/where/")
+    assert [entry.name for entry in top.entries(lambda _: True)] == ["some"]
+    assert [entry.name for entry in top.entries(lambda _: False)] == []
+    inner = seen.locate("isos", "/some/where/")
     assert isinstance(inner, PublishedFolder)
-    assert [entry.name for entry in inner.entries()] == ["folder", "PULP_MANIFEST", "a.iso"]
+    assert [entry.name for entry in inner.entries(lambda _: True)] == ["folder", "PULP_MANIFEST", "a.iso"]

@@ -20,6 +20,7 @@ from pulpit.api.protocol import BoundedHttp
 from pulpit.published.serving import PublishedFiles, media_type
 from support import upstream as serving
 from support.mirror import Mirror, mirror
+from support.published import known
 from support.waiting import until
 
 CONTENT = bytes(range(256)) * 20_000
@@ -43,7 +44,7 @@ def here(tmp_path: Path) -> Iterator[Mirror]:
 
 @pytest.fixture
 def port(here: Mirror) -> Iterator[int]:
-    with served(PublishedFiles(here.data_dir, "isos")) as port:
+    with served(PublishedFiles(known(here.context), "isos")) as port:
         yield port
 
 
@@ -154,13 +155,16 @@ def test_a_client_that_goes_away_in_the_middle_leaves_no_file_open(port: int) ->
     until(lambda: opened() == 0, what="the files to be closed")
 
 
+BIG = hashlib.sha256(CONTENT).hexdigest()
+
+
 def opened() -> int:
     """How often the file is open in this process."""
-    return sum("big.iso" in str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
+    return sum(BIG in str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink())
 
 
 def test_a_client_that_does_not_read_is_given_up(here: Mirror) -> None:
-    published = PublishedFiles(here.data_dir, "isos", patience=0.5)
+    published = PublishedFiles(known(here.context), "isos", patience=0.5)
     with served(published, http=BoundedHttp) as port, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))

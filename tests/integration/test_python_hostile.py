@@ -26,7 +26,7 @@ from support.upstream import Upstream
 GOOD = b"bear"
 DIGEST = hashlib.sha256(GOOD).hexdigest()
 PAGE = "simple/bear/"
-FOLDERS = {"content", "downloads", "published"}
+FOLDERS = {"content", "downloads"}
 
 
 @pytest.fixture

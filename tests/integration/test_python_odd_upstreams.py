@@ -30,6 +30,7 @@ from pulpit.published.serving import PublishedFiles
 from support import python
 from support import upstream as serving
 from support.mirror import IMPATIENT
+from support.published import known
 from support.python import JSON, PythonMirror, run
 from support.upstream import Upstream
 from support.waiting import until
@@ -184,7 +185,7 @@ class Odd:
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[tuple[PythonMirror, Callable[[], str]]]:
     with python.python_mirror(tmp_path / "here", IMPATIENT) as here:
-        app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(here.data_dir, "python"))])
+        app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(known(here.context), "python"))])
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -19,6 +19,7 @@ from starlette.routing import Mount
 
 from pulpit.published.serving import PublishedFiles
 from support import python
+from support.published import known
 from support.python import JSON, PythonMirror, build, pypiserver, run
 from support.waiting import until
 
@@ -42,7 +43,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonMirror]:
 @pytest.fixture(scope="module")
 def index(here: PythonMirror) -> Iterator[str]:
     """The URL of the published repository."""
-    app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(here.data_dir, "python"))])
+    app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(known(here.context), "python"))])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

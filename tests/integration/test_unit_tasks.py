@@ -3,10 +3,12 @@
 import base64
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import published
 from support.server import API, Server, pulpit
 
 
@@ -77,13 +79,18 @@ def test_an_import_that_is_refused_says_why_and_leaves_no_file(server: Server) -
     assert list((server.data_dir / "uploads" / "queued").iterdir()) == []
 
 
+def paths(data_dir: Path) -> list[str]:
+    with published.beside(data_dir) as context:
+        return published.paths(context)
+
+
 def test_a_distributor_goes_with_what_it_published(server: Server) -> None:
     server.create_iso("fourth", "http://127.0.0.1:1/")
     import_file(server, "fourth", KEY)
     publish = server.call("POST", f"{API}/repositories/fourth/actions/publish/", {"id": "iso_distributor"})
     assert done(server, publish)["state"] == "finished"
-    assert list((server.data_dir / "published").rglob("a.iso"))
+    assert paths(server.data_dir) == ["isos/fourth"]
     gone = server.call("DELETE", f"{API}/repositories/fourth/distributors/iso_distributor/")
     assert done(server, gone)["state"] == "finished"
-    assert list((server.data_dir / "published").rglob("a.iso")) == []
+    assert paths(server.data_dir) == []
     assert server.call("GET", f"{API}/repositories/fourth/distributors/") == []

@@ -4,7 +4,7 @@ import base64
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from pulpit.content.port import Config
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.net.passwords import hash_password
+from pulpit.published.locate import Publications
 from pulpit.repositories.context import by_plugin
+from pulpit.storage.folder import FolderStorage
 from pulpit.store import users
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -102,6 +104,9 @@ def services(data_dir: Path) -> Iterator[Services]:
             clock=system_clock,
             listener_types=notifier_types(),
             content_types=by_plugin(Iso(), Yum()),
+            publications=Publications(
+                database, FolderStorage(data_dir / "content"), grace=timedelta(hours=1), clock=system_clock
+            ),
             data_dir=data_dir,
             messaging_connected=lambda: True,
             reach_messaging=_reached,

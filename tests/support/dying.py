@@ -16,17 +16,30 @@ from typing import Any
 from pulpit.content.iso import Iso
 from pulpit.content.limits import Limits
 from pulpit.repositories.context import TaskContext, by_plugin
-from pulpit.repositories.publish import publish, unpublish
+from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.storage.folder import FolderStorage
+from pulpit.store import repositories
 from pulpit.store.database import Database, Transaction
 from pulpit.store.wakeups import WakeupSocket
+from support import published
 
 DISTRIBUTOR = "iso_distributor"
+
+
+async def _publish(context: TaskContext, repo_id: str) -> None:
+    published.show(context, await publish(context, repo_id, DISTRIBUTOR, None, lambda _: None))
+
+
+async def _unpublish(context: TaskContext, repo_id: str) -> None:
+    with context.database.write() as tx:
+        repositories.remove_distributor(tx, repo_id, DISTRIBUTOR)
+
+
 WORK: dict[str, Callable[[TaskContext, str], Awaitable[Any]]] = {
     "sync": lambda context, repo_id: sync(context, repo_id, None, lambda _: None),
-    "publish": lambda context, repo_id: publish(context, repo_id, DISTRIBUTOR, None, lambda _: None),
-    "unpublish": lambda context, repo_id: unpublish(context, repo_id, DISTRIBUTOR),
+    "publish": _publish,
+    "unpublish": _unpublish,
 }
 
 

@@ -6,10 +6,7 @@ from pathlib import Path
 from pulpit.repositories.context import TaskContext
 from pulpit.server.check import examine
 from pulpit.server.check_database import Finding, Inspection
-from pulpit.server.content_types import content_types
-from pulpit.storage.folder import FolderStorage
-from pulpit.store.database import Database
-from pulpit.store.wakeups import WakeupSocket
+from support import published
 
 _NINETY_DAYS = timedelta(days=90)
 
@@ -29,15 +26,5 @@ def look(context: TaskContext, *, deep: bool = False, repair: bool = False, is_s
 
 def look_beside(data_dir: Path) -> list[Finding]:
     """Every finding of a deep look beside a running server."""
-    with WakeupSocket(data_dir) as wakeups:
-        database = Database.look_into(data_dir, wakeups)
-        try:
-            context = TaskContext(
-                database=database,
-                storage=FolderStorage(data_dir / "content"),
-                data_dir=data_dir,
-                content_types=content_types(),
-            )
-            return look(context, deep=True, is_served=True)
-        finally:
-            database.close()
+    with published.beside(data_dir) as context:
+        return look(context, deep=True, is_served=True)

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from pulpit.repositories.sync import SyncOutcome, sync
 from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Distributor, Importer, Repository
-from support import database
+from support import database, published
 
 IMPORTER = "iso_importer"
 DISTRIBUTOR = "iso_distributor"
@@ -67,10 +68,15 @@ class Mirror:
         return asyncio.run(sync(self.context, repo_id, override, self.reports.append))
 
     def publish(self, repo_id: str, override: dict[str, Any] | None = None) -> PublishOutcome:
-        return asyncio.run(publish(self.context, repo_id, self.distributor_type, override, self.reports.append))
+        outcome = asyncio.run(publish(self.context, repo_id, self.distributor_type, override, self.reports.append))
+        return published.show(self.context, outcome)
 
     def impatient(self, **limits: Any) -> "Mirror":
         return Mirror(replace(self.context, limits=replace(IMPATIENT, **limits)))
+
+    def keeping(self, count: int, grace: timedelta) -> "Mirror":
+        """The same with another rule for what stays of what was published before."""
+        return Mirror(replace(self.context, keep_publications=count, grace=grace), self.reports)
 
     def repository(self, repo_id: str) -> Repository:
         with self.context.database.read() as connection:
@@ -90,9 +96,12 @@ class Mirror:
             return sorted(str(one.unit.key["name"]) for one in units.held(connection, repo_id))
 
     def published(self, place: str) -> dict[str, bytes]:
-        """All files of a published tree."""
-        root = self.data_dir / "published" / self.kind / place
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+        """All published files of a place."""
+        return published.contents(self.context, f"{self.kind}/{place}")
+
+    def root(self, place: str) -> Path:
+        """A folder with them."""
+        return published.folder(self.context, f"{self.kind}/{place}")
 
     def stored(self) -> list[Path]:
         """All files of the storage, each proven to be what its name says."""

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import createrepo_c as cr
 import zstandard
@@ -29,7 +29,7 @@ from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories, schema, units
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
-from support import database
+from support import database, published
 from support.mirror import Mirror
 from support.upstream import Upstream
 
@@ -210,6 +210,8 @@ def serve(upstream: Upstream, files: Mapping[str, bytes], rpms: Sequence[Path] =
 class YumMirror(Mirror):
     """A repository of packages that syncs from an upstream, without a server around it."""
 
+    kind: ClassVar[str] = "repos"
+
     def create(self, repo_id: str, feed: str | None, config: dict[str, Any] | None = None, **distributor: Any) -> None:
         now = self.context.clock()
         self.context.content_type(IMPORTER).check_importer_config({"feed": feed, **(config or {})})
@@ -222,7 +224,8 @@ class YumMirror(Mirror):
     def publish(
         self, repo_id: str, override: dict[str, Any] | None = None, distributor_id: str = DISTRIBUTOR
     ) -> PublishOutcome:
-        return asyncio.run(publish(self.context, repo_id, distributor_id, override, self.reports.append))
+        outcome = asyncio.run(publish(self.context, repo_id, distributor_id, override, self.reports.append))
+        return published.show(self.context, outcome)
 
     def impatient_too(self) -> "YumMirror":
         """The same with short patience."""
@@ -240,14 +243,6 @@ class YumMirror(Mirror):
         """The packages that the repository holds."""
         keys = [one.unit.key for one in self.held(repo_id, "rpm", "srpm")]
         return sorted(f"{key['name']}-{key['version']}-{key['release']}.{key['arch']}" for key in keys)
-
-    def root(self, place: str) -> Path:
-        """The folder of a published tree."""
-        return self.data_dir / "published" / "repos" / place
-
-    def published(self, place: str) -> dict[str, bytes]:
-        root = self.root(place)
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 @contextlib.contextmanager

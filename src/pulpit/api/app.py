@@ -83,10 +83,10 @@ def create_app(services: Services) -> FastAPI:
     app.state.authenticator = authenticator  # for the page, so that guesses count together
     app.add_middleware(CollapseSlashes)
     app.include_router(package_uploads.router)
-    # The published trees come first, so that a file is not looked for among all endpoints.
+    # What is published comes first, so that a file is not looked for among all endpoints.
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
     for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):
-        app.mount(f"/pulp/{kind}", PublishedFiles(services.data_dir, kind, rules))
+        app.mount(f"/pulp/{kind}", PublishedFiles(services.publications, kind, rules))
     app.include_router(monitoring.metrics)
     app.include_router(monitoring.health)
     _install(app, _api(V2, _V2_ROUTERS), "Pulp 2's REST API v2.")

@@ -23,6 +23,7 @@ from pulpit.delivery.log_reader import Announcements
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.published.access import Exposure
+from pulpit.published.locate import Publications
 from pulpit.pulp3.progress import Progress
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
@@ -99,6 +100,8 @@ class Services:
     listener_types: NotifierTypes
     content_types: Mapping[str, ContentType]
     """By the type ids of their importers and distributors."""
+    publications: Publications
+    """What is published, for those who serve it."""
     data_dir: Path
     """Uploads are kept below it, and the authority of client certificates."""
     messaging_connected: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""`pulpit check`: whether database, storage and published trees agree."""
+"""`pulpit check`: whether database, storage and publications agree."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from pulpit.settings import load
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config: Path | None, data_dir: str | None, *, deep: bool, repair: bool, as_json: bool) -> None:
-    """Prove that database, storage and published trees agree.
+    """Prove that database, storage and publications agree.
 
     Works beside a running server, of whose work under way nothing is said, and on the folder of one that is stopped.
     Every finding is one line: what is wrong, and what heals it. The exit code is 0 if nothing is, else 3; what is

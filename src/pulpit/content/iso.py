@@ -169,7 +169,7 @@ class Iso:
         with tree.write(MANIFEST) as manifest:
             for unit in content.of(UNIT_TYPE):
                 for file in unit.files:
-                    tree.link(file.relative_path, file.sha256)
+                    tree.link(file.relative_path, file)
                     manifest.write(manifest_line(file).encode())
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:

@@ -192,10 +192,10 @@ class Upstream(Protocol):
 
 
 class Tree(Protocol):
-    """A tree that is being built, out of everybody's sight. Paths are relative and checked again."""
+    """A publication that is being made, out of everybody's sight. Paths are relative and checked again."""
 
-    def link(self, relative_path: str, sha256: str) -> None:
-        """Place a kept file.
+    def link(self, relative_path: str, file: StoredFile) -> None:
+        """Place a kept file, whatever path it is known by.
 
         Raises:
             WorkFailed: the path is taken, or lies beneath a file.

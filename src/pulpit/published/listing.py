@@ -7,11 +7,10 @@ Indexes of Python packages have their own (PEP 691): `index.html` beside `index.
 import html
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pulpit.published.locate import FolderEntry
+from pulpit.published.locate import FolderEntry, PublishedFile, PublishedFolder
 
 JSON: Final = "application/json"
 
@@ -68,9 +67,10 @@ def wants_json(accept: str) -> bool:
     return JSON in media and "text/html" not in media[: media.index(JSON)]
 
 
-def is_paged(folder: Path) -> bool:
-    """Whether a folder holds its page in every form; any other folder is listed."""
-    return all((folder / name).is_file() for name in _FILES.values())
+def pages(folder: PublishedFolder) -> dict[str, PublishedFile]:
+    """The pages of a folder by media type, if it holds its page in every form; any other folder is listed."""
+    found = {kind: folder.file(name) for kind, name in _FILES.items()}
+    return {kind: page for kind, page in found.items() if page} if all(found.values()) else {}
 
 
 def named(form: str) -> str | None:
@@ -88,11 +88,6 @@ def preferred(accept: str) -> str:
         if quality > 0:
             liked[kind] = quality
     return max(liked, key=lambda kind: (liked[kind], kind in ranges), default=INDEX_PLAIN)
-
-
-def file_of(folder: Path, kind: str) -> Path:
-    """The page of a media type."""
-    return folder / _FILES[kind]
 
 
 def _readable(size: int) -> str:

@@ -1,51 +1,56 @@
-"""From the path of a URL to what is published there, so that one request sees one tree and nothing outside it."""
+"""From the path of a URL to what is published there, so that one request sees one publication and nothing outside it.
 
-import os
-import stat
+What a place shows is asked of the database once in `FRESH_FOR`, and whenever somebody calls `forget`; inventories are
+searched where they lie in the storage.
+"""
+
+import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
 
+from pulpit.clock import Clock
 from pulpit.content.paths import flaw
-from pulpit.repositories import inventory
-from pulpit.repositories.tree import PUBLISHED, TREES
+from pulpit.content.port import StoredFile
+from pulpit.repositories.inventory import Folder, Inventory
+from pulpit.storage.port import Storage
+from pulpit.store import publications
+from pulpit.store.database import Database
+from pulpit.store.publications import Shown
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """What a path is in a published tree; `distributor` is the object id of the one that published it."""
-
-    distributor: str
-    tree: Path
-
-    def digest(self, path: Path) -> str:
-        """The SHA-256 of a file in the tree, empty if the tree's inventory does not have it."""
-        line = inventory.find(self.tree, str(path.relative_to(self.tree)))
-        return line.sha256 if line else ""
+FRESH_FOR: Final = 0.5
+"""Seconds after which every server sees what a place shows now."""
+_MOST_KNOWN: Final = 10_000
+_OPEN_INVENTORIES: Final = 256
+_LONGEST_URL: Final = 1 << 16
+_DEEPEST_PLACE: Final = 520
+"""Parts of the longest path that can be a place, with its kind."""
+_NAMED_BY_CHECKSUM: Final = re.compile(r"(?:[^/]+/)*[0-9a-f]{32,128}-[^/]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedFile:
-    """A file to be sent."""
+    """A file to be sent; `distributor` is the object id of the one that published it."""
 
-    path: Path
-    place: Place | None
+    distributor: str
+    file: StoredFile
+    """With its name alone as path."""
+    since: datetime
+    """When the place began to show it or what came before it with the same content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedFolder:
-    """A folder to be listed; above all trees it has no place in one."""
+    """A folder to be listed; above all places it is nobody's, and `distributor` is `None`."""
 
-    path: Path
-    place: Place | None
-
-    def entries(self, is_shown: "IsShown" = lambda _: True) -> Iterator["FolderEntry"]:
-        """What is in it, folders first, by name; above the trees only what leads to those that may be shown."""
-        paths = [path for path in self.path.iterdir() if self.place or any(map(is_shown, distributors_at(path)))]
-        found = [_entry(path) for path in paths]
-        yield from sorted((one for one in found if one is not None), key=lambda one: (not one.is_folder, one.name))
+    distributor: str | None
+    entries: Callable[["IsShown"], "Iterator[FolderEntry]"]
+    """Lists it, folders first, by name; above the places only what leads to those that may be shown."""
+    file: Callable[[str], PublishedFile | None] = lambda _: None
+    """A file in it, by name."""
 
 
 IsShown = Callable[[str], bool]
@@ -62,70 +67,127 @@ class FolderEntry:
     modified: datetime
 
 
-def locate(data_dir: Path, kind: str, url_path: str) -> PublishedFile | PublishedFolder | None:
-    """What stands at a URL path (already unquoted) beneath `/pulp/<kind>/`, or `None`.
+class Publications:
+    """What the server knows of everything published. Its methods block and may be called from several threads.
 
-    The link to a tree is read once: whatever is switched meanwhile, the answer lies in one tree. No other link is
-    followed.
+    Args:
+        database: where places and publications are.
+        storage: where their files are.
+        grace: for how long a file that is named by its checksum is still found after a publish took it away.
+        clock: the time by which that is told.
     """
-    here = data_dir / PUBLISHED / kind
-    relative = url_path.strip("/")
-    if relative and flaw(relative, most_bytes=1 << 16):
+
+    def __init__(self, database: Database, storage: Storage, *, grace: timedelta, clock: Clock) -> None:
+        self._database: Final = database
+        self.storage: Final = storage
+        self._grace: Final = grace
+        self._clock: Final = clock
+        self._known: Final[dict[str, tuple[float, Shown]]] = {}
+        self._inventory: Final = lru_cache(_OPEN_INVENTORIES)(self._opened)
+
+    def forget(self) -> None:
+        """Ask the database again: a place may show something else."""
+        self._known.clear()
+
+    def locate(self, kind: str, url_path: str) -> PublishedFile | PublishedFolder | None:
+        """What stands at a URL path (already unquoted) beneath `/pulp/<kind>/`, or `None`.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+            StorageUnavailable: the storage does not.
+            FileNotFoundError: the storage has lost the inventory.
+        """
+        relative = url_path.strip("/")
+        if relative and flaw(relative, most_bytes=_LONGEST_URL):
+            return None
+        path = f"{kind}/{relative}" if relative else kind
+        shown = self._shown_at(path)
+        if shown is None:
+            return self._above(path)
+        return self._in_place(shown, path[len(shown.path) + 1 :])
+
+    def _shown_at(self, path: str) -> Shown | None:
+        """The place that a path leads to or into."""
+        parts = path.split("/")[:_DEEPEST_PLACE]
+        above = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)]
+        now = time.monotonic()
+        for prefix in above:
+            known = self._known.get(prefix)
+            if known and known[0] > now:
+                return known[1]
+        with self._database.read() as connection:
+            shown = publications.shown_at(connection, above)
+        if shown is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[shown.path] = (now + FRESH_FOR, shown)
+        return shown
+
+    def _in_place(self, shown: Shown, path: str) -> PublishedFile | PublishedFolder | None:
+        inventory = self._inventory(shown.inventory)
+        file = inventory.find(path) or self._lately(shown, path)
+        if file is not None:
+            return _published(shown, file)
+        if not inventory.is_folder(path) and path:
+            return None
+
+        def entries(_: IsShown) -> Iterator[FolderEntry]:
+            found = sorted(inventory.entries(path), key=_folders_first)
+            for entry in found:
+                yield _entry(entry, shown.since)
+
+        def inside(name: str) -> PublishedFile | None:
+            file = inventory.find(f"{path}/{name}" if path else name)
+            return _published(shown, file) if file else None
+
+        return PublishedFolder(distributor=shown.distributor_object_id, entries=entries, file=inside)
+
+    def _lately(self, shown: Shown, path: str) -> StoredFile | None:
+        """A file that the place had until lately: who has read the list that names it may still have it."""
+        if not self._grace or not _NAMED_BY_CHECKSUM.fullmatch(path):
+            return None
+        with self._database.read() as connection:
+            former = publications.former(connection, shown.path, since=self._clock() - self._grace)
+        for publication in former:
+            file = self._inventory(publication.inventory).find(path)
+            if file is not None:
+                return file
         return None
-    tree: Path | None = None
-    for part in relative.split("/") if relative else ():
-        here /= part
-        try:
-            is_link = here.is_symlink()
-        except OSError:  # it is too long for the file system
-            is_link = False
-        if is_link:
-            if tree:
-                return None
-            here = tree = _tree(here, data_dir)
-    return _found(here, tree)
+
+    def _above(self, path: str) -> PublishedFolder | None:
+        """A folder that leads to places, if there is one; the kind itself is always there."""
+        with self._database.read() as connection:
+            places = publications.beneath(connection, path)
+        if not places and "/" in path:
+            return None
+
+        def entries(is_shown: IsShown) -> Iterator[FolderEntry]:
+            latest: dict[str, datetime] = {}
+            for shown in places:
+                if is_shown(shown.distributor_object_id):
+                    name = shown.path[len(path) + 1 :].partition("/")[0]
+                    latest[name] = max(latest.get(name, shown.since), shown.since)
+            for name, modified in sorted(latest.items()):
+                yield FolderEntry(name=name, is_folder=True, size=None, modified=modified)
+
+        return PublishedFolder(distributor=None, entries=entries)
+
+    def _opened(self, sha256: str) -> Inventory:
+        with self.storage.local(sha256).open("rb") as file:
+            return Inventory(file)
 
 
-def distributors_at(path: Path) -> Iterator[str]:
-    """The distributors whose published paths are at a path above the trees, or beneath it."""
-    if path.is_symlink():
-        with suppress(OSError):
-            yield path.readlink().parent.name
-        return
-    for folder, names, files in os.walk(path):
-        for name in (*names, *files):
-            link = Path(folder, name)
-            if link.is_symlink():
-                yield from distributors_at(link)
+def _published(shown: Shown, file: StoredFile) -> PublishedFile:
+    name = file.relative_path.rpartition("/")[2]
+    named = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
+    return PublishedFile(distributor=shown.distributor_object_id, file=named, since=shown.since)
 
 
-def _tree(link: Path, data_dir: Path) -> Path:
-    """The tree that a link leads to; a link that is gone leads to itself, where nothing is."""
-    try:
-        target = link.readlink()
-    except OSError:
-        return link
-    return data_dir.joinpath(PUBLISHED, TREES, *target.parts[-2:])
+def _folders_first(entry: StoredFile | Folder) -> tuple[bool, str]:
+    return (False, entry.name) if isinstance(entry, Folder) else (True, entry.relative_path)
 
 
-def _found(path: Path, tree: Path | None) -> PublishedFile | PublishedFolder | None:
-    try:
-        mode = path.lstat().st_mode
-    except (OSError, ValueError):
-        return None
-    place = Place(distributor=tree.parent.name, tree=tree) if tree else None
-    if stat.S_ISDIR(mode):
-        return PublishedFolder(path=path, place=place)
-    return PublishedFile(path=path, place=place) if stat.S_ISREG(mode) else None
-
-
-def _entry(path: Path) -> FolderEntry | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    is_folder = stat.S_ISDIR(found.st_mode)
-    modified = datetime.fromtimestamp(found.st_mtime, UTC)
-    return FolderEntry(
-        name=path.name, is_folder=is_folder, size=None if is_folder else found.st_size, modified=modified
-    )
+def _entry(entry: StoredFile | Folder, modified: datetime) -> FolderEntry:
+    if isinstance(entry, Folder):
+        return FolderEntry(name=entry.name, is_folder=True, size=None, modified=modified)
+    return FolderEntry(name=entry.relative_path, is_folder=False, size=entry.size, modified=modified)

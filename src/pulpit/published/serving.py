@@ -1,4 +1,4 @@
-"""Published trees over HTTP: an ASGI application for each kind, with ranges, conditions and listings.
+"""Publications over HTTP: an ASGI application for each kind, with ranges, conditions and listings.
 
 What an upstream wrote is never run in the origin of the API: every answer is sandboxed. Who may have what is for the
 access rules to say; without any, everything published is for everybody. A client that stops reading costs one piece of
@@ -7,6 +7,7 @@ memory and one open file, and no longer than `PATIENCE`.
 
 import asyncio
 import contextlib
+import logging
 import mimetypes
 import os
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,13 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from pulpit.errors import DatabaseUnavailable
 from pulpit.net.request_state import ABORT
 from pulpit.published import listing
 from pulpit.published.access import AccessRules
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
-from pulpit.published.locate import Place, PublishedFile, PublishedFolder, distributors_at, locate
+from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
 
 PATIENCE: Final = 60.0
 """Seconds within which a client must have taken a piece."""
@@ -55,16 +57,23 @@ _TYPES: Final = {
 }
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _NOTHING: Final = "There is nothing published at this address.\n"
-_GONE: Final = "There is nothing published at this address any more.\n"
+_NOT_NOW: Final = "The storage cannot be read now; try again.\n"
+
+_log = logging.getLogger(__name__)
 
 
 class PublishedFiles:
     """Serves everything of one kind (`isos`); mount it where `/pulp/<kind>` stands."""
 
     def __init__(
-        self, data_dir: Path, kind: str, rules: AccessRules | None = None, *, patience: float = PATIENCE
+        self,
+        publications: Publications,
+        kind: str,
+        rules: AccessRules | None = None,
+        *,
+        patience: float = PATIENCE,
     ) -> None:
-        self._data_dir: Final = data_dir
+        self._publications: Final = publications
         self._kind: Final = kind
         self._rules: Final = rules
         self._patience: Final = patience
@@ -79,18 +88,22 @@ class PublishedFiles:
         if scope["method"] not in _METHODS:
             return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        found, response = await run_in_threadpool(self._prepared, scope, path)
-        if self._rules is not None and found is not None and found.place is not None:
-            return await self._rules.refusal(scope, found.place.distributor) or response
+        try:
+            found, response = await run_in_threadpool(self._prepared, scope, path)
+        except (OSError, DatabaseUnavailable) as error:  # the storage is gone, or a file of it, which it should have
+            _log.error("cannot serve %s: %s", path, error, extra={"action": "serving_failed", "path": path})
+            return PlainTextResponse(_NOT_NOW, 503, {"Retry-After": "30"})
+        if self._rules is not None and found is not None and found.distributor is not None:
+            return await self._rules.refusal(scope, found.distributor) or response
         return response
 
     def _prepared(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder | None, Response]:
         """What is there, and the answer for those who may have it."""
-        found = locate(self._data_dir, self._kind, path)
+        found = self._publications.locate(self._kind, path)
         match found:
-            case PublishedFile(place=Place()) if not path.endswith("/"):
+            case PublishedFile() if not path.endswith("/"):
                 return found, self._file(found, Headers(scope=scope))
-            case PublishedFolder(place=None) if path.strip("/") and not self._leads_on(found, scope):
+            case PublishedFolder(distributor=None) if path.strip("/") and not self._leads_on(found, scope):
                 return found, PlainTextResponse(_NOTHING, 404)
             case PublishedFolder() if path.endswith("/"):
                 return found, self._folder(found, scope)
@@ -100,8 +113,8 @@ class PublishedFiles:
         return found, PlainTextResponse(_NOTHING, 404)
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
-        """Whether a folder above the trees leads to one that may be named: otherwise it is as if it were not there."""
-        return any(self._shows(scope, distributor) for distributor in distributors_at(found.path))
+        """Whether a folder above the places leads to one that may be named: otherwise it is as if it were not there."""
+        return any(True for _ in found.entries(partial(self._shows, scope)))
 
     def _shows(self, scope: Scope, distributor: str) -> bool:
         return self._rules is None or self._rules.shows(scope, distributor)
@@ -109,13 +122,13 @@ class PublishedFiles:
     def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
         """The page that a folder holds in several forms, else a listing."""
         asked = Headers(scope=scope)
-        if found.place and listing.is_paged(found.path):
+        pages = listing.pages(found)
+        if pages:
             form = QueryParams(scope.get("query_string", b"")).get("format")
             kind = listing.preferred(asked.get("accept", "")) if form is None else listing.named(form)
             if kind is None:
                 return PlainTextResponse(f"There is no such format here; {INDEX_JSON} is one.\n", 406)
-            file = PublishedFile(path=listing.file_of(found.path, kind), place=found.place)
-            return self._file(file, asked, kind, {"Vary": "Accept"})
+            return self._file(pages[kind], asked, kind, {"Vary": "Accept"})
         entries = list(found.entries(partial(self._shows, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
@@ -126,11 +139,8 @@ class PublishedFiles:
     def _file(
         self, found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
     ) -> Response:
-        digest = found.place.digest(found.path) if found.place else ""
-        try:
-            file = _opened(found.path, kind or media_type(found.path.name), digest)
-        except FileNotFoundError:
-            return PlainTextResponse(_GONE, 404)
+        name, sha256 = found.file.relative_path, found.file.sha256
+        file = _opened(self._publications.storage.local(sha256), kind or media_type(name), sha256)
         return _answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
 
 
@@ -168,8 +178,7 @@ def _opened(path: Path, media_type: str, etag: str) -> _File:
         small = os.read(fd, _SMALL) if stat.st_size <= _SMALL else None
     finally:
         os.close(fd)
-    tag = etag or f"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"
-    validators = Validators(etag=f'"{tag}"', modified=formatdate(stat.st_mtime, usegmt=True))
+    validators = Validators(etag=f'"{etag}"', modified=formatdate(stat.st_mtime, usegmt=True))
     return _File(path=path, stat=stat, media_type=media_type, validators=validators, small=small)
 
 
@@ -214,7 +223,7 @@ class _FileResponse(FileResponse):
 
         try:
             await super().__call__({**scope, "headers": headers}, receive, send_in_time)
-        except (TimeoutError, FileNotFoundError):  # it does not read, or the tree was swept since it was looked at
+        except (TimeoutError, FileNotFoundError):  # it does not read, or the file was removed since it was looked at
             await _abort(scope, receive)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ class TaskContext:
     content_types: Mapping[str, ContentType]
     clock: Clock = system_clock
     limits: Limits = field(default_factory=Limits)
+    keep_publications: int = 5
+    """How many publications of a place stay, the shown one included."""
+    grace: timedelta = timedelta(hours=1)
+    """For how long what a place showed stays whatever comes after it, for those who still read it."""
     task_id: str | None = None
     """The task that works, whose ending tells what it changed."""
 

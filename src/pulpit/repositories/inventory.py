@@ -1,81 +1,98 @@
-"""What a published tree consists of: a line for each file, written when the tree is whole.
+"""What a publication consists of: a line for each file, kept in the storage like any other file.
 
-    published/trees/<distributor>/<tree>.files      `path TAB SHA-256 TAB size`, sorted by the bytes of the path
+    path TAB SHA-256 TAB size       sorted by the bytes of the path
 
 A path holds no control character (`content.paths`), so a line cannot be misread. The list is searched where it lies, so
-that a request costs the same in a small tree and in a large one.
+that a request costs the same in a small publication and in a large one.
 """
 
 import mmap
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from io import BufferedReader
 from typing import Final
 
 from pulpit.content.port import StoredFile
-from pulpit.storage.disk import FILE_MODE
 
-SUFFIX: Final = ".files"
-
-
-def beside(tree: Path) -> Path:
-    """Where the inventory of a tree stands."""
-    return tree.with_name(tree.name + SUFFIX)
+_AFTER_SLASH: Final = b"0"
+"""The byte that follows the slash: no path of a folder sorts behind its name with this instead of the slash."""
 
 
-def write(tree: Path, files: Iterable[StoredFile]) -> None:
-    """Write the inventory of a tree, whole or not at all."""
-    fresh = tree.with_name(f"{tree.name}{SUFFIX}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as target:
-        lines = (f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode() for file in files)
-        target.writelines(sorted(lines))
-    fresh.rename(beside(tree))
+def document(files: Iterable[StoredFile]) -> bytes:
+    """The inventory of these files."""
+    return b"".join(sorted(f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode() for file in files))
 
 
-def read(tree: Path) -> Iterator[StoredFile]:
-    """Every file.
+def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
+    """Every file of an inventory.
 
     Raises:
-        FileNotFoundError: the tree has no inventory, so it was never whole.
-        ValueError: the inventory is damaged.
+        ValueError: it is damaged.
     """
-    with beside(tree).open("rb") as lines:
-        for line in lines:
-            yield _file(line)
+    return map(_file, lines)
 
 
-def find(tree: Path, relative_path: str) -> StoredFile | None:
-    """The file of a path, or `None` if there is none or no inventory."""
-    wanted = relative_path.encode()
-    with _mapped(beside(tree)) as data:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folder:
+    """A folder of a publication."""
+
+    name: str
+
+
+class Inventory:
+    """An inventory that can be searched; it is read from the disk where a search leads, and let go with the object."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        size = file.seek(0, 2)
+        self._data: Final[mmap.mmap | bytes] = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+
+    def find(self, path: str) -> StoredFile | None:
+        """The file at a path."""
+        wanted = path.encode()
+        start, end = self._line_from(wanted)
+        return _file(self._data[start:end]) if self._data[start:end].startswith(wanted + b"\t") else None
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is anything beneath a path; the empty path is the whole."""
+        prefix = f"{path}/".encode() if path else b""
+        start, end = self._line_from(prefix)
+        return start < end and self._data[start:end].startswith(prefix)
+
+    def entries(self, path: str) -> Iterator[StoredFile | Folder]:
+        """What is in a folder, by the bytes of the names; files have their names as paths.
+
+        Raises:
+            ValueError: the inventory is damaged.
+        """
+        prefix = f"{path}/".encode() if path else b""
+        start, end = self._line_from(prefix)
+        while start < end and (line := self._data[start:end]).startswith(prefix):
+            name, slash, _ = line[len(prefix) :].partition(b"\t")[0].partition(b"/")
+            if slash:
+                yield Folder(name=name.decode())
+                behind, end = self._line_from(prefix + name + _AFTER_SLASH)
+                if behind <= start:
+                    raise ValueError("the inventory is not sorted")
+                start = behind
+            else:
+                yield _file(line[len(prefix) :])
+                start, end = end, self._end_of(end)
+
+    def _line_from(self, wanted: bytes) -> tuple[int, int]:
+        """Where the first line begins and ends whose path is not less."""
+        data = self._data
         low, high = 0, len(data)
         while low < high:
             start = data.rfind(b"\n", low, (low + high) // 2) + 1 or low
-            end = data.find(b"\n", start) + 1 or high
-            path = data[start : data.find(b"\t", start)]
-            if path == wanted:
-                return _file(data[start:end])
-            low, high = (end, high) if path < wanted else (low, start)
-    return None
+            end = self._end_of(start)
+            if data[start : data.find(b"\t", start, end)] < wanted:
+                low = end
+            else:
+                high = start
+        return low, self._end_of(low)
 
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield b""
-        return
-    try:
-        size = os.fstat(fd).st_size
-        if not size:
-            yield b""
-            return
-        with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as data:
-            yield data
-    finally:
-        os.close(fd)
+    def _end_of(self, start: int) -> int:
+        return self._data.find(b"\n", start) + 1 or len(self._data)
 
 
 def _file(line: bytes) -> StoredFile:

@@ -1,10 +1,16 @@
-"""Removal of what no repository holds: units, their files, and what broken-off work left in the storage."""
+"""Removal of what nothing needs: orphaned units, files of no unit and no publication, and what broken-off work left."""
 
+from collections.abc import Sequence
 from typing import Final
 
+from sqlalchemy import Connection
+
+from pulpit.errors import WorkFailed
+from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
-from pulpit.store import units
+from pulpit.storage.port import Storage
+from pulpit.store import publications, units
 
 DAY: Final = 86400
 PREFIXES: Final = [f"{number:02x}" for number in range(256)]
@@ -15,12 +21,55 @@ STRAYS_FOR: Final = DAY
 """Seconds for which a file that the database does not know may still be recorded."""
 
 
+class Published:
+    """The files that publications need, by SHA-256; it can be brought up to date while others publish.
+
+    Args:
+        storage: where the inventories are.
+        passes_over: whether an inventory that cannot be read is passed over, with what it needs.
+    """
+
+    def __init__(self, storage: Storage, *, passes_over: bool = False) -> None:
+        self._storage: Final = storage
+        self._passes_over: Final = passes_over
+        self._read: Final[set[str]] = set()
+        self._files: Final[set[bytes]] = set()
+
+    def read_on(self, connection: Connection) -> None:
+        """Read the inventories of the publications that were made since; what was removed since still counts.
+
+        Raises:
+            WorkFailed: an inventory cannot be read, so nobody knows what is needed.
+        """
+        for publication in publications.every(connection):
+            if publication.inventory in self._read:
+                continue
+            try:
+                with self._storage.open(publication.inventory) as lines:
+                    digests = {bytes.fromhex(file.sha256) for file in inventory.read(lines)}
+            except (OSError, ValueError):
+                if self._passes_over:
+                    continue
+                raise WorkFailed(
+                    f"The inventory of publication {publication.number} of {publication.repo_id} cannot be read, so no "
+                    "file can be removed; run `pulpit check --repair`."
+                ) from None
+            self._files.update(digests, map(bytes.fromhex, (publication.inventory, publication.content)))
+            self._read.add(publication.inventory)
+
+    def __contains__(self, sha256: str) -> bool:
+        return bytes.fromhex(sha256) in self._files
+
+
 async def remove_orphans(
     context: TaskContext, type_id: str | None = None, unit_id: str | None = None
 ) -> dict[str, int]:
-    """Remove all orphans, those of a type, or one, with their files; answers how many of each type.
+    """Remove all orphans, those of a type, or one, with their files; returns how many of each type.
 
     A sync that counts on one of the files meanwhile notices when it commits, and fetches it again.
+
+    Raises:
+        WorkFailed: an inventory cannot be read.
     """
     removed: dict[str, int] = {}
 
@@ -32,19 +81,25 @@ async def remove_orphans(
     while portion := await in_thread(remove_units):
         for one, count in portion.items():
             removed[one] = removed.get(one, 0) + count
-    while await in_thread(_remove_files, context):
-        pass
+    await in_thread(_remove_files, context)
     await in_thread(remove_strays, context)
     return removed
 
 
-def _remove_files(context: TaskContext) -> int:
-    """Remove files while nobody else can begin to count on them; published trees keep links of their own."""
-    with context.database.write() as tx:
-        units.lock_artifacts(tx)
-        gone = units.remove_unused_artifacts(tx)
-        context.storage.remove(gone)
-    return len(gone)
+def _remove_files(context: TaskContext) -> None:
+    """Remove files that neither units nor publications need, each portion while nobody can begin to count on it."""
+    published = Published(context.storage)
+    with context.database.read() as connection:
+        published.read_on(connection)
+    unused: Sequence[str] = [""]
+    while unused:
+        with context.database.write() as tx:
+            units.lock_artifacts(tx)
+            published.read_on(tx.connection)
+            unused = units.unused_artifacts(tx.connection, unused[-1])
+            gone = [sha256 for sha256 in unused if sha256 not in published]
+            units.forget_artifacts(tx, gone)
+            context.storage.remove(gone)
 
 
 def remove_strays(context: TaskContext) -> None:

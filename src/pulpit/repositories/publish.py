@@ -1,13 +1,11 @@
-"""Publish: lay out a repository's content beside what readers see, then switch over at once."""
+"""Publish: lay out a repository's content as files of the storage, then show them to readers in one transaction."""
 
 import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Any, Final, Literal
 
@@ -15,13 +13,15 @@ from sqlalchemy import Connection
 
 from pulpit.clock import iso_micro
 from pulpit.content import access
-from pulpit.content.port import Config, ContentType, Phase, Progress, StoredUnit
-from pulpit.errors import InvalidValue, MissingResource, PulpitError, WorkFailed
+from pulpit.content.port import Config, ContentType, Phase, Progress, StoredFile, StoredUnit
+from pulpit.errors import InvalidValue, PulpitError, WorkFailed
+from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
-from pulpit.repositories.tree import NewTree, Shelf, go_on
+from pulpit.repositories.staging import Staging, go_on
 from pulpit.storage.disk import disk_errors
-from pulpit.store import repositories, units
+from pulpit.store import publications, repositories, units
+from pulpit.store.database import Transaction
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
 
@@ -33,18 +33,20 @@ _NO_CONTENT: Final = frozenset({"force_full"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishOutcome:
-    """How a publish ended; `skipped` if the published tree is up to date."""
+    """How a publish ended; `skipped` if what is published is up to date."""
 
     result: Literal["success", "failed", "skipped"]
     summary: dict[str, Any] | None
     details: dict[str, Any] | None
     error_message: str | None
+    show: Callable[[Transaction], None] | None = None
+    """Shows the publication to readers; for the transaction that ends the task. Raises `WorkFailed` if it cannot be."""
 
 
 async def publish(
     context: TaskContext, repo_id: str, distributor_id: str, override_config: dict[str, Any] | None, report: Report
 ) -> PublishOutcome:
-    """Publish a repository; the last `report` comes right before the return.
+    """Publish a repository, but for the last step, `show`; the last `report` comes right before the return.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
@@ -57,20 +59,13 @@ async def publish(
         if await in_thread(run.is_up_to_date):
             return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
         run.enter(Phase.CONTENT)
-        await in_stoppable_thread(run.everything)
+        show = await in_stoppable_thread(run.everything)
     except asyncio.CancelledError:
         run.enter(Phase.CANCELLED)
         raise
     except PulpitError as error:
         return run.failed(str(error))
-    return run.succeeded()
-
-
-async def unpublish(context: TaskContext, repo_id: str, distributor_id: str) -> None:
-    """Take away what a distributor published; nothing happens if it does not exist."""
-    with suppress(MissingResource):
-        distributor = await in_thread(_distributor, context, repo_id, distributor_id)
-        await in_thread(_Run(context, distributor, distributor.config, lambda _: None).undo)
+    return run.succeeded(show)
 
 
 def check_place(
@@ -109,8 +104,6 @@ class _Run:
         self._config: Final = access.of_type(config)
         self._report: Final = report
         self._type: Final[ContentType] = context.content_type(distributor.distributor_type_id)
-        self._storage: Final = context.storage
-        self._shelf: Final = Shelf(context.data_dir, distributor.object_id)
         self._progress: Final = Progress(clock=context.clock)
         self._said_at = time.monotonic()
 
@@ -129,74 +122,80 @@ class _Run:
     def is_up_to_date(self) -> bool:
         """Whether readers see what they should."""
         self._type.check_distributor_config(self._config)
-        before = (self._distributor.scratchpad or {}).get("published")
-        if before is None or self._config.get("force_full"):
+        if self._config.get("force_full"):
             return False
-        tree = self._shelf.shown_at(before["place"])
         with self._database.read() as connection:
-            same = before["place"] == self._place() and before["state"] == self._state(connection)
-        return same and tree is not None and tree.name == before["tree"]
+            shown = publications.at(connection, self._path())
+            mine = shown is not None and shown.distributor_object_id == self._distributor.object_id
+            return shown is not None and mine and shown.made_of == self._made_of(connection)
 
-    def everything(self, stop: Event) -> None:
-        """Build a tree and show it."""
-        place, before = self._place(), self._before()
-        visible = self._shelf.shown_at(before or place)
-        self._shelf.sweep(visible)  # whatever a killed publish left was put right before this one could begin
-        with disk_errors("The published tree"):
-            tree = self._shelf.new()
-            try:
-                state = self._build(tree, stop)
-                self._shelf.flush()
-                go_on(stop)
-                self._switch(tree, place, before, state)
-            except BaseException:
-                self._shelf.sweep(self._shelf.shown_at(place), visible)
-                raise
-        self._shelf.sweep(tree, visible)
+    def everything(self, stop: Event) -> Callable[[Transaction], None]:
+        """Write all files of a publication; returns what shows it."""
+        with disk_errors("The publication"), self._context.scratch.folder() as scratch:
+            with self._database.read() as connection:
+                known = self._files_shown(connection)
+                staging = Staging(self._context.storage, scratch, known, stop)
+                made_of, counts = self._made_of(connection), self._lay_out(connection, staging)
+                content = units.snapshot(connection, self._distributor.repo_id)
+            files = staging.files.values()
+            documents = staging.keep(inventory.document(files), content)
+        go_on(stop)
+        needed = [*(file for file in files if file.sha256 not in known), *documents]
+        columns = {
+            "distributor_id": self._distributor.id,
+            "distributor_object_id": self._distributor.object_id,
+            "inventory": documents[0].sha256,
+            "content": documents[1].sha256,
+            "file_count": len(files),
+            "byte_count": sum(file.size for file in files),
+            "unit_counts": counts,
+            "made_of": made_of,
+        }
+        return lambda tx: self._show(tx, needed, columns)
 
-    def _build(self, tree: Path, stop: Event) -> dict[str, Any]:
-        """Lay out one snapshot of the content, and answer what it is a snapshot of."""
-        with self._database.read() as connection:
-            state = self._state(connection)
-            content = HeldContent(connection, self._distributor.repo_id, self._counted)
-            self._progress.totals = dict(content.counts)
-            self._progress.units_total = sum(content.counts.values())
-            new = NewTree(tree, self._storage, stop)
-            self._type.publish(content, new, self._config)
-        new.finish()
-        return state
+    def _files_shown(self, connection: Connection) -> frozenset[str]:
+        """What the publication needs that is shown now; nobody removes that before another one is."""
+        shown = publications.at(connection, self._path())
+        if shown is None or shown.made_of is None:
+            return frozenset()
+        try:
+            with self._context.storage.open(shown.inventory) as lines:
+                return frozenset(file.sha256 for file in inventory.read(lines))
+        except (FileNotFoundError, ValueError):
+            return frozenset()
 
-    def _switch(self, tree: Path, place: str, before: str | None, state: dict[str, Any]) -> None:
-        """Write down and show the tree in one transaction; of a broken one `recovery` believes what was committed."""
-        published = {"place": place, "tree": tree.name, "state": state}
-        scratchpad = {**(self._distributor.scratchpad or {}), "published": published}
-        now = self._context.clock()
-        with self._database.write() as tx:
-            which = (self._distributor.repo_id, self._distributor.id)
-            repositories.change_distributor(tx, *which, last_publish=now, scratchpad=scratchpad)
-            self._shelf.show(tree, place)
-            if before not in (None, place):
-                self._shelf.hide(before)
+    def _lay_out(self, connection: Connection, staging: Staging) -> dict[str, int]:
+        """Lay out one snapshot of the content, and return how many units of each type there were."""
+        content = HeldContent(connection, self._distributor.repo_id, self._counted)
+        self._progress.totals = dict(content.counts)
+        self._progress.units_total = sum(content.counts.values())
+        self._type.publish(content, staging, self._config)
+        return dict(content.counts)
 
-    def undo(self) -> None:
-        """Show nothing, and keep no tree."""
-        with self._database.write() as tx:
-            scratchpad = {**(self._distributor.scratchpad or {}), "published": None}
-            which = (self._distributor.repo_id, self._distributor.id)
-            repositories.change_distributor(tx, *which, scratchpad=scratchpad)
-            for place in {self._before() or self._place(), self._place()}:
-                self._shelf.hide(place)
-        self._shelf.remove()
+    def _show(self, tx: Transaction, needed: Sequence[StoredFile], columns: Mapping[str, Any]) -> None:
+        """Write down and show the publication, if all its files are still there."""
+        now, path = self._context.clock(), self._path()
+        units.lock_artifacts(tx)
+        new = publications.unrecorded(tx.connection, needed)
+        if len(self._context.storage.present([(file.sha256, file.size) for file in new])) < len(new):
+            raise WorkFailed("Files of the publication were removed while it was made; publish it again.")
+        publication = publications.add(tx, self._distributor.repo_id, new, now=now, **columns)
+        for other in publications.places_of(tx.connection, self._distributor.object_id):
+            if other.path != path and not other.promoted:
+                publications.hide(tx, other.path)
+        publications.show(tx, path, publication, now=now)
+        publications.prune(tx, path, keep=self._context.keep_publications, hidden_before=now - self._context.grace)
+        repositories.change_distributor(tx, self._distributor.repo_id, self._distributor.id, last_publish=now)
 
     def enter(self, phase: Phase) -> None:
         """Go on to a phase and say so."""
         self._progress.enter(phase)
         self._say()
 
-    def succeeded(self) -> PublishOutcome:
+    def succeeded(self, show: Callable[[Transaction], None]) -> PublishOutcome:
         """End as success."""
         self.enter(Phase.COMPLETE)
-        return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None)
+        return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None, show=show)
 
     def failed(self, sentence: str) -> PublishOutcome:
         """End as failed."""
@@ -213,17 +212,12 @@ class _Run:
                 self._said_at = now
                 self._say()
 
-    def _place(self) -> str:
-        """Where readers come by, beneath the folder of everything published."""
+    def _path(self) -> str:
+        """Where readers come by."""
         return f"{self._type.published_under}/{self._type.relative_url(self._distributor.repo_id, self._config)}"
 
-    def _before(self) -> str | None:
-        """Where they came by until now."""
-        published = (self._distributor.scratchpad or {}).get("published")
-        return published["place"] if published else None
-
-    def _state(self, connection: Connection) -> dict[str, Any]:
-        """What a published tree depends on."""
+    def _made_of(self, connection: Connection) -> dict[str, Any]:
+        """What the publication depends on."""
         repository = repositories.get(connection, self._distributor.repo_id)
         relevant = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

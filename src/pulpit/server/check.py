@@ -1,4 +1,4 @@
-"""`pulpit check`: looks whether database, storage and published trees agree, by one function for each, and heals."""
+"""`pulpit check`: looks whether database, storage and publications agree, by one function for each, and heals."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.check_database import Finding, Inspection, Say, check_database
-from pulpit.server.check_files import check_storage, check_trees
+from pulpit.server.check_files import check_publications, check_storage
 from pulpit.server.content_types import content_types
 from pulpit.settings import Settings
 from pulpit.store.database import Database
@@ -26,7 +26,11 @@ from pulpit.text import clean
 FOUND: Final = 3
 """Exit code: something is wrong, and was not repaired."""
 
-CHECKS: Final[tuple[Callable[[Inspection], Iterator[Finding]], ...]] = (check_database, check_storage, check_trees)
+CHECKS: Final[tuple[Callable[[Inspection], Iterator[Finding]], ...]] = (
+    check_database,
+    check_publications,
+    check_storage,
+)
 
 
 def check(settings: Settings, *, deep: bool, repair: bool, as_json: bool) -> int:
@@ -79,7 +83,7 @@ def _summary(findings: list[Finding], standing: int) -> str:
     further += f" {repaired} repaired." if repaired else ""
     if standing:
         return f"{standing} {'thing is' if standing == 1 else 'things are'} wrong.{further}"
-    return f"Database, storage and published trees agree.{further}"
+    return f"Database, storage and publications agree.{further}"
 
 
 @contextlib.contextmanager

@@ -46,7 +46,9 @@ from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
-from pulpit.repositories.recovery import recover, recover_one
+from pulpit.published.locate import Publications
+from pulpit.repositories import recovery
+from pulpit.repositories.context import TaskContext
 from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.first_administrator import ensure_admin
@@ -54,11 +56,12 @@ from pulpit.server.messaging import AmqpPublisher
 from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
 from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
+from pulpit.storage.scratch import Scratch
 from pulpit.store import servers
 from pulpit.store.database import RETRY_PAUSE, Database
 from pulpit.store.retention import Retention
 from pulpit.store.servers import Instance
-from pulpit.store.wakeups import WakeupSocket
+from pulpit.store.wakeups import Wakeup, WakeupSocket
 from pulpit.tasks.recovery import sweep, sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
@@ -117,11 +120,23 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         supervisor = _supervisor(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
         readers = pulp3_readers(settings, database)
-        handlers = {**dispatcher.wakeup_handlers, **supervisor.wakeup_handlers, **scheduler.wakeup_handlers}
+        publications = _publications(settings, database)
+        handlers = {
+            **dispatcher.wakeup_handlers,
+            **supervisor.wakeup_handlers,
+            **scheduler.wakeup_handlers,
+            Wakeup.PLACES: publications.forget,
+        }
         stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(
-            settings, database, kinds, publisher=publisher, supervisor=supervisor, dispatcher=dispatcher
+            settings,
+            database,
+            kinds,
+            publications=publications,
+            publisher=publisher,
+            supervisor=supervisor,
+            dispatcher=dispatcher,
         )
         broker_status = (lambda: asdict(embedded.broker.status())) if embedded else None
         services = replace(
@@ -160,6 +175,12 @@ class _Beginning:
         self._settings: Final = settings
         self._data_dir: Final = settings.data_dir
         self._database: Final = database
+        self._context: Final = TaskContext(
+            database=database,
+            storage=data_folder.storage(settings.data_dir),
+            data_dir=settings.data_dir,
+            content_types=content_types(),
+        )
         self._me: Final = me
         self._password: str | None = None
         self._is_done = False
@@ -174,7 +195,7 @@ class _Beginning:
 
         def put_right() -> None:
             self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
-            recover(self._database, self._data_dir)
+            recovery.recover(self._context)
             reason, most = "The server ended while this task ran.", self._settings.events.changes
             sweep(self._database, f"@{self._me.node}", reason, system_clock, most_changes=most)
             sweep_uploads(self._database, self._data_dir)
@@ -362,6 +383,8 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         "least_speed": settings.tasks.least_speed,
         "signing": asdict(settings.signing),
         "most_changes": settings.events.changes,
+        "keep_publications": settings.publish.keep,
+        "grace": settings.publish.grace,
     }
     return Supervisor(
         database,
@@ -371,7 +394,16 @@ def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor
         module="pulpit.server.worker",
         briefing=briefing,
         stop_timeout=settings.tasks.stop_timeout,
-        recover=lambda task: recover_one(database, settings.data_dir, task.arguments.get("repo_id")),
+        recover=lambda _: recovery.sweep(Scratch(settings.data_dir)),
+    )
+
+
+def _publications(settings: Settings, database: Database) -> Publications:
+    return Publications(
+        database,
+        data_folder.storage(settings.data_dir),
+        grace=timedelta(seconds=settings.publish.grace),
+        clock=system_clock,
     )
 
 
@@ -399,6 +431,7 @@ def _services(
     database: Database,
     kinds: NotifierTypes,
     *,
+    publications: Publications,
     publisher: AmqpPublisher | None,
     supervisor: Supervisor,
     dispatcher: Dispatcher,
@@ -408,6 +441,7 @@ def _services(
         clock=system_clock,
         listener_types=kinds,
         content_types=content_types(),
+        publications=publications,
         data_dir=settings.data_dir,
         messaging_connected=lambda: publisher is not None and publisher.connected,
         reach_messaging=_Reach(publisher),

@@ -5,6 +5,7 @@ import json
 import logging
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ async def _work(briefing: dict[str, Any]) -> None:
             clock=system_clock,
             content_types=content_types(Signer(signing) if signing.is_wanted else None),
             limits=limits,
+            keep_publications=briefing["keep_publications"],
+            grace=timedelta(seconds=briefing["grace"]),
         )
         most = briefing["most_changes"]
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock, most_changes=most)

@@ -11,12 +11,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, exists, func, or_, select, text
 
-from pulpit.store.repositories import Distributor
 from pulpit.store.schema import (
     artifacts,
     associations,
     dead_letters,
-    distributors,
     event_counters,
     events,
     history,
@@ -196,10 +194,3 @@ def letters_without_event(connection: Connection) -> list[tuple[str, int]]:
     gone = ~exists().where(events.c.number == dead_letters.c.event_number)
     rows = connection.execute(select(dead_letters.c.id, dead_letters.c.event_number).where(gone).limit(MOST))
     return [(row.id, row.event_number) for row in rows]
-
-
-def distributor_at_rest(connection: Connection, object_id: str) -> Distributor | None:
-    """A distributor as it is when no transaction that shows a tree is open; call it in one that writes."""
-    wanted = select(distributors).where(distributors.c.object_id == object_id).with_for_update()
-    row = connection.execute(wanted).mappings().one_or_none()
-    return None if row is None else Distributor(**row)

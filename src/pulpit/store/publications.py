@@ -5,7 +5,7 @@ A publication is a row and an inventory, a file of the storage that says which p
 can end, and so that there is a way back.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +17,7 @@ from pulpit.ids import object_id
 from pulpit.store.database import Transaction
 from pulpit.store.schema import artifacts, former_publications, places, publications, repositories
 from pulpit.store.units import StoredFile, kept
+from pulpit.store.wakeups import Wakeup
 from pulpit.text import shown
 
 _PORTION: Final = 500
@@ -75,14 +76,16 @@ def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: date
     Args:
         tx: the transaction that also shows it.
         repo_id: the repository.
-        files: those that it needs and that may not be recorded yet; they are in the storage.
+        files: those that it needs and that are `unrecorded`; they are in the storage.
         now: the time of it.
         columns: the other fields of `Publication`.
 
     Raises:
         MissingResource: the repository is gone.
     """
-    record(tx, files, now=now)
+    rows = [{"sha256": file.sha256, "size": file.size, "created_at": now} for file in files]
+    if rows:
+        tx.connection.execute(insert(artifacts), rows)
     counted = update(repositories).where(repositories.c.id == repo_id)
     counted = counted.values(last_publication=repositories.c.last_publication + 1)
     number = tx.connection.execute(counted.returning(repositories.c.last_publication)).scalar()
@@ -93,14 +96,13 @@ def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: date
     return Publication(**row)
 
 
-def record(tx: Transaction, files: Sequence[StoredFile], *, now: datetime) -> None:
-    """Let files of the storage count, where they do not yet; `units.lock_artifacts` first."""
-    sizes = {file.sha256: file.size for file in files}
-    for portion in _portions(list(sizes)):
-        new = set(portion) - kept(tx.connection, portion).keys()
-        rows = [{"sha256": sha256, "size": sizes[sha256], "created_at": now} for sha256 in new]
-        if rows:
-            tx.connection.execute(insert(artifacts), rows)
+def unrecorded(connection: Connection, files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Those of the files that the database does not count on yet, each once."""
+    by_digest = {file.sha256: file for file in files}
+    for portion in _portions(list(by_digest)):
+        for sha256 in kept(connection, portion):
+            del by_digest[sha256]
+    return list(by_digest.values())
 
 
 def show(
@@ -112,6 +114,7 @@ def show(
         WorkFailed: the place, or one above or beneath it, is another distributor's.
     """
     _refuse_taken(tx.connection, path, publication.distributor_object_id)
+    tx.wakeups.add(Wakeup.PLACES)
     before = at(tx.connection, path)
     values = {
         "publication_id": publication.id,
@@ -132,6 +135,7 @@ def show(
 
 def hide(tx: Transaction, path: str) -> None:
     """Let a place show nothing, and forget what it showed."""
+    tx.wakeups.add(Wakeup.PLACES)
     tx.connection.execute(delete(places).where(places.c.path == path))
     tx.connection.execute(delete(former_publications).where(former_publications.c.path == path))
 
@@ -162,6 +166,15 @@ def remove_unneeded(tx: Transaction, which: ColumnElement[bool]) -> int:
     shown_before = select(former_publications.c.path).where(former_publications.c.publication_id == publications.c.id)
     unneeded = which & ~publications.c.pinned & ~shown_now & ~shown_before.exists()
     return tx.connection.execute(delete(publications).where(unneeded)).rowcount
+
+
+def remove(tx: Transaction, publication: Publication) -> None:
+    """Remove a publication, and let the places that show it show nothing."""
+    shows_it = select(places.c.path).where(places.c.publication_id == publication.id)
+    for path in tx.connection.execute(shows_it).scalars().all():
+        hide(tx, path)
+    tx.connection.execute(delete(former_publications).where(former_publications.c.publication_id == publication.id))
+    tx.connection.execute(delete(publications).where(publications.c.id == publication.id))
 
 
 def remove_of_distributor(tx: Transaction, distributor_object_id: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pulpit.errors import DuplicateResource, MissingResource
 from pulpit.ids import object_id
-from pulpit.store import event_log
+from pulpit.store import event_log, publications
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
 
@@ -226,7 +226,12 @@ def remove_importer(tx: Transaction, repo_id: str) -> None:
 
 
 def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> None:
-    """Detach a distributor with its schedules, if there is one."""
+    """Detach a distributor with its schedules, and take away what it published.
+
+    Raises:
+        MissingResource: the repository or the distributor is absent.
+    """
+    publications.remove_of_distributor(tx, distributor(tx.connection, repo_id, distributor_id).object_id)
     event_log.lock(tx)
     its = (schedules.c.repo_id == repo_id) & (schedules.c.action == "publish")
     tx.connection.execute(delete(schedules).where(its & (schedules.c.plugin_id == distributor_id)))
@@ -236,7 +241,9 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> No
 
 
 def remove(tx: Transaction, repo_id: str) -> None:
-    """Delete a repository with its importer, distributors, schedules and associations; its units stay, as orphans."""
+    """Delete a repository with all that belongs to it and that it published; its units stay, as orphans."""
+    for found in distributors_of(tx.connection, repo_id):
+        publications.remove_of_distributor(tx, found.object_id)
     event_log.lock(tx)
     tx.connection.execute(delete(associations).where(associations.c.repo_id == repo_id))
     for table in (schedules, importers, distributors):

@@ -15,12 +15,14 @@ from sqlalchemy import (
     Connection,
     Insert,
     RowMapping,
+    Text,
     delete,
     exists,
     func,
     insert,
     select,
     text,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -288,6 +290,14 @@ def hold(
     return save(tx, repo_id, batch, now=now, recorder=recorder)
 
 
+def snapshot(connection: Connection, repo_id: str) -> bytes:
+    """What a repository holds, a line for each unit by its id: `type TAB id TAB key`, the key as compact JSON."""
+    columns = units.c
+    wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text)).order_by(columns.id)
+    wanted = wanted.join(associations, associations.c.unit_id == columns.id).where(associations.c.repo_id == repo_id)
+    return "".join(f"{type_id}\t{unit_id}\t{key}\n" for type_id, unit_id, key in connection.execute(wanted)).encode()
+
+
 def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:
     """The ids of the units that a repository holds in these slots, of whatever type."""
     found: set[str] = set()
@@ -344,12 +354,16 @@ def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) ->
     return {orphan_type: types.count(orphan_type) for orphan_type in set(types)}
 
 
-def remove_unused_artifacts(tx: Transaction) -> Sequence[str]:
-    """Delete the records of a portion of the files that no unit consists of, and return their SHA-256."""
+def unused_artifacts(connection: Connection, after: str) -> Sequence[str]:
+    """A portion of the files that no unit consists of: the SHA-256 of those that come after one, in order."""
     used = exists().where(unit_files.c.sha256 == artifacts.c.sha256)
-    found = tx.connection.execute(select(artifacts.c.sha256).where(~used).limit(MOST_AT_ONCE)).scalars().all()
-    tx.connection.execute(delete(artifacts).where(artifacts.c.sha256.in_(found)))
-    return found
+    wanted = select(artifacts.c.sha256).where(~used & (artifacts.c.sha256 > after)).order_by(artifacts.c.sha256)
+    return connection.execute(wanted.limit(MOST_AT_ONCE)).scalars().all()
+
+
+def forget_artifacts(tx: Transaction, sha256s: Sequence[str]) -> None:
+    """Delete the records of at most `MOST_AT_ONCE` files; `lock_artifacts` first."""
+    tx.connection.execute(delete(artifacts).where(artifacts.c.sha256.in_(sha256s)))
 
 
 def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> None:

@@ -26,6 +26,7 @@ class Wakeup(Enum):
     LISTENERS = b"l"
     TASKS = b"t"
     SCHEDULES = b"s"
+    PLACES = b"p"
 
 
 class WakeupSocket:

@@ -5,11 +5,11 @@ still be running at that worker, and a history record closes once: a start has e
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pulpit.clock import Clock
-from pulpit.errors import PulpitError
+from pulpit.errors import PulpitError, WorkFailed
 from pulpit.events import CONTENT_UPDATE, MOST_CHANGES, PUBLISH_FINISH, SYNC_FINISH
 from pulpit.fire import fire
 from pulpit.store import changes, event_log, history, tasks
@@ -42,6 +42,8 @@ class Completion:
     error: dict[str, Any] | None = None
     progress_report: dict[str, Any] | None = None
     follow_ups: FollowUps | None = None
+    show: Callable[[Transaction], None] | None = None
+    """The last step of the work itself; if it raises `WorkFailed`, the task has failed."""
 
 
 class _NotMineAnymoreError(Exception):
@@ -60,7 +62,19 @@ def end(
             _end(tx, task, completion, clock, most_changes)
     except _NotMineAnymoreError:
         return False
+    except WorkFailed as error:
+        if completion.show is None:
+            raise
+        return end(database, task, _failed_at_last(completion, str(error)), clock, most_changes=most_changes)
     return True
+
+
+def _failed_at_last(completion: Completion, sentence: str) -> Completion:
+    """How a task ended that came as far as `show`."""
+    ending = replace(completion.ending, result="failed", error_message=sentence) if completion.ending else None
+    return replace(
+        completion, state=tasks.ERROR, ending=ending, error=error_report(sentence), follow_ups=None, show=None
+    )
 
 
 def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock, most_changes: int) -> None:
@@ -73,6 +87,8 @@ def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock, most
     final = tasks.end(tx, task.id, task.worker_name or "", ended, now=clock())
     if final is None:
         raise _NotMineAnymoreError
+    if completion.show:
+        completion.show(tx)
     event_log.lock(tx)  # the task's row comes before the log, and that of a schedule behind it
     followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     if followers:

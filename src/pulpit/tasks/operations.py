@@ -1,17 +1,19 @@
 """What each kind of task does. A table says which function does which kind; each returns how it ended."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+from pulpit.errors import MissingResource
 from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
 from pulpit.fire import fire
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.copies import copy_units, remove_units
 from pulpit.repositories.orphans import remove_orphans
-from pulpit.repositories.publish import PublishOutcome, publish, unpublish
+from pulpit.repositories.publish import PublishOutcome, publish
 from pulpit.repositories.sync import SyncOutcome, sync
 from pulpit.repositories.uploads import import_file
 from pulpit.store import history, repositories, tasks
@@ -71,16 +73,12 @@ async def run_publish(work: Work) -> Completion:
         details=outcome.details,
         error_message=outcome.error_message,
     )
-    return _completion(outcome, ending, None)
+    return replace(_completion(outcome, ending, None), show=outcome.show)
 
 
 async def delete_repository(work: Work) -> Completion:
     """Take down what a repository published, then the repository."""
     repo_id = work.task.arguments["repo_id"]
-    with work.context.database.read() as connection:
-        published = repositories.distributors_of(connection, repo_id)
-    for distributor in published:
-        await unpublish(work.context, repo_id, distributor.id)
     with work.context.database.write() as tx:
         repositories.remove(tx, repo_id)
         fire(tx, REPO_DELETE, {"repo_id": repo_id}, clock=work.context.clock, call_report=call_report(work.task))
@@ -104,8 +102,7 @@ async def update_distributor(work: Work) -> Completion:
 async def remove_distributor(work: Work) -> Completion:
     """Take down what a distributor published, then the distributor."""
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
-    await unpublish(work.context, repo_id, distributor_id)
-    with work.context.database.write() as tx:
+    with suppress(MissingResource), work.context.database.write() as tx:
         repositories.remove_distributor(tx, repo_id, distributor_id)
     return Completion(state=tasks.FINISHED)
 

@@ -1,10 +1,14 @@
 """Status, and the OpenAPI document."""
 
+import hashlib
 from typing import Any
 
 import pytest
 
-from pulpit.store import repositories
+from pulpit.content.port import StoredFile
+from pulpit.repositories import inventory
+from pulpit.storage.port import Storage
+from pulpit.store import publications, repositories
 from support.api import V2, Api
 
 
@@ -47,20 +51,37 @@ def test_there_is_no_page_that_needs_a_foreign_network(api: Api) -> None:
     assert api.client.get("/redoc").status_code == 404
 
 
+def kept(storage: Storage, content: bytes, path: str = "") -> StoredFile:
+    sha256 = hashlib.sha256(content).hexdigest()
+    storage.put_bytes(content, sha256)
+    return StoredFile(relative_path=path, sha256=sha256, size=len(content))
+
+
 def test_published_files_are_served_beside_the_api_without_a_login(api: Api) -> None:
-    published, now = api.services.data_dir / "published", api.services.clock()
+    now, storage = api.services.clock(), api.services.publications.storage
+    storage.prepare()
+    files = [kept(storage, b"abc", "a.iso")]
+    listing = kept(storage, inventory.document(files))
     with api.services.database.write() as tx:
         repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=now)
         kind = "iso_distributor"
         one = repositories.add_distributor(tx, "zoo", kind, kind, {}, auto_publish=True, now=now)
-    tree = published / "trees" / one.object_id / "tree"
-    tree.mkdir(parents=True)
-    (tree / "a.iso").write_bytes(b"abc")
-    (published / "isos").mkdir()
-    (published / "isos" / "zoo").symlink_to(tree)
-    (published / "isos" / "of-nobody.iso").write_bytes(b"abc")
+        publication = publications.add(
+            tx,
+            "zoo",
+            [*files, listing],
+            now=now,
+            distributor_id=one.id,
+            distributor_object_id=one.object_id,
+            inventory=listing.sha256,
+            content=listing.sha256,
+            file_count=1,
+            byte_count=3,
+            unit_counts={},
+            made_of=None,
+        )
+        publications.show(tx, "isos/zoo", publication, now=now)
     del api.client.headers["Authorization"]
     assert api.client.get("/pulp/isos/zoo/a.iso").content == b"abc"
     assert api.client.get("/pulp/isos/zoo/a.iso", headers={"Range": "bytes=1-"}).content == b"bc"
     assert api.client.get("/pulp/isos/nil").status_code == 404
-    assert api.client.get("/pulp/isos/of-nobody.iso").status_code == 404

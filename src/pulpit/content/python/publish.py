@@ -60,7 +60,7 @@ def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
     (file,) = unit.files
     name, known = unit.metadata["name"], unit.metadata
     place = f"packages/source/{name[0]}/{name}/{file.relative_path}"
-    tree.link(place, file.sha256)
+    tree.link(place, file)
     return _Listed(
         filename=file.relative_path,
         place=place,

@@ -53,7 +53,7 @@ class _Publishing:
         if treeinfo.DISTRIBUTION not in self._skipped:
             for unit in self._content.of(treeinfo.DISTRIBUTION):
                 for file in unit.files:
-                    self._tree.link(file.relative_path, file.sha256)
+                    self._tree.link(file.relative_path, file)
                 name, text = treeinfo.published(unit)
                 with self._tree.write(name) as target:
                     target.write(text.encode())
@@ -112,7 +112,7 @@ class _Publishing:
     def _package(self, unit: StoredUnit, lists: dict[str, Callable[[str], None]]) -> Entries:
         (file,) = unit.files
         location = self._location(unit, file.relative_path)
-        self._tree.link(location, file.sha256)
+        self._tree.link(location, file)
         if self._errata_kind:
             self._files[file.relative_path] = file.sha256
         placed = packages.placed(packages.entries(unit), unit, location, self._other_checksum(unit, file.sha256))
@@ -174,7 +174,7 @@ class _Publishing:
         """A list that is none of ours, as it came."""
         (file,) = unit.files
         path = f"repodata/{file.sha256}-{file.relative_path}"
-        self._tree.link(path, file.sha256)
+        self._tree.link(path, file)
         algorithm = repomd.ALGORITHMS[self._kind]
         digest = file.sha256 if algorithm == "sha256" else self._tree.checksum(file.sha256, algorithm)
         kind = unit.key["data_type"]

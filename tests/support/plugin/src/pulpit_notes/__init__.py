@@ -136,7 +136,7 @@ class Notes:
         with tree.write(LIST) as notes:
             for unit in content.of(UNIT_TYPE):
                 (file,) = unit.files
-                tree.link(file.relative_path, file.sha256)
+                tree.link(file.relative_path, file)
                 notes.write(f"{file.sha256} {file.relative_path}\n".encode())
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
