@@ -76,6 +76,15 @@ _FINISH: Final[dict[str, Any]] = {
     "traceback": _TEXTS_OR_NULL,
     "id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
 }
+_PROMOTION: Final[dict[str, Any]] = {
+    "place": {**_TEXT, "description": "Of a promotion: where the publication is shown now, below `/pulp/`."},
+    "promoted_from": {
+        "type": "object",
+        "description": "Of a promotion: the publication, which was made before.",
+        "required": ["publication", "repo_id"],
+        "properties": {"repo_id": _TEXT, "publication": {"type": "integer"}},
+    },
+}
 _TASK: Final[dict[str, Any]] = {
     "task_id": _TEXT,
     "task_type": _TEXT,
@@ -220,6 +229,8 @@ def schema(event_type: str) -> dict[str, Any]:
     """
     meaning, payload = _MEANINGS[event_type]
     optional = {"pulp3": _PULP3} if event_type in _OF_PULP3 else {}
+    if event_type in {events.PUBLISH_START, events.PUBLISH_FINISH}:
+        optional |= _PROMOTION
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:pulpit:event:{event_type}:{VERSION}",

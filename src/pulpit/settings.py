@@ -316,6 +316,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "email": EmailSettings,
     "broker": BrokerSettings,
     "tasks": TasksSettings,
+    "publish": PublishSettings,
     "signing": SigningSettings,
     "events": EventsSettings,
     "pulp3": Pulp3Settings,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pulpit import __version__
-from pulpit.admin import content_types, event, repo, repo_diff, tasks, users
+from pulpit.admin import content_types, event, publications, repo, repo_diff, tasks, users
 from pulpit.admin.grammar import JSON_FLAG, Command, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure, WrongData, WrongUse
@@ -72,7 +72,8 @@ for section in (
     completion,
 ):
     root.add_command(section)
-repo.repo.add_command(repo_diff.diff)
+for command in (repo_diff.diff, *publications.COMMANDS):
+    repo.repo.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

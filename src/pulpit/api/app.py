@@ -15,7 +15,7 @@ from pulpit.api.auth.login import ADMIN, Authenticator
 from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
 from pulpit.api.services import Services
-from pulpit.api.v1 import changes, events, firing
+from pulpit.api.v1 import changes, events, firing, publications
 from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
     distributors,
@@ -55,6 +55,7 @@ _V1_ROUTERS: Final = (
     listeners_v1.router,
     events.router,
     changes.router,
+    publications.router,
     firing.router,
     monitoring.broker,
     monitoring.pulp3,

@@ -18,6 +18,7 @@ from pulpit.errors import InvalidValue, PulpitError, WorkFailed
 from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
+from pulpit.repositories.promotion import refuse_protected
 from pulpit.repositories.staging import Staging, go_on
 from pulpit.storage.disk import disk_errors
 from pulpit.store import publications, repositories, units
@@ -58,6 +59,7 @@ async def publish(
         run.refuse_what_publishes_nothing()
         if await in_thread(run.is_up_to_date):
             return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
+        await in_thread(run.refuse_protected_place)
         run.enter(Phase.CONTENT)
         show = await in_stoppable_thread(run.everything)
     except asyncio.CancelledError:
@@ -119,6 +121,15 @@ class _Run:
                 f"Publish a distributor of type {self._type.distributor_type_ids[0]}."
             )
 
+    def refuse_protected_place(self) -> None:
+        """Return if publishes may change what the place shows.
+
+        Raises:
+            WorkFailed: they may not.
+        """
+        with self._database.read() as connection:
+            refuse_protected(connection, self._path())
+
     def is_up_to_date(self) -> bool:
         """Whether readers see what they should."""
         self._type.check_distributor_config(self._config)
@@ -176,6 +187,7 @@ class _Run:
         """Write down and show the publication, if all its files are still there."""
         now, path = self._context.clock(), self._path()
         units.lock_artifacts(tx)
+        refuse_protected(tx.connection, path)
         new = publications.unrecorded(tx.connection, needed)
         if len(self._context.storage.present([(file.sha256, file.size) for file in new])) < len(new):
             raise WorkFailed("Files of the publication were removed while it was made; publish it again.")

@@ -140,6 +140,14 @@ def hide(tx: Transaction, path: str) -> None:
     tx.connection.execute(delete(former_publications).where(former_publications.c.path == path))
 
 
+def take_down(tx: Transaction, path: str) -> None:
+    """Let a place show nothing, and remove the publications that only it needed."""
+    needed = [publication.id for publication in (at(tx.connection, path), *former(tx.connection, path)) if publication]
+    hide(tx, path)
+    for ids in _portions(needed):
+        remove_unneeded(tx, publications.c.id.in_(ids))
+
+
 def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> None:
     """Forget what a place showed before its last publications, and remove those that nothing needs any more.
 
@@ -185,6 +193,27 @@ def remove_of_distributor(tx: Transaction, distributor_object_id: str) -> None:
         hide(tx, path)
     tx.connection.execute(delete(former_publications).where(former_publications.c.publication_id.in_(its)))
     tx.connection.execute(delete(publications).where(publications.c.id.in_(its)))
+
+
+def pin(tx: Transaction, publication: Publication, *, pinned: bool) -> bool:
+    """Keep a publication for good, or no longer; returns whether it is still there.
+
+    One that is pinned no longer goes at once if the places have gone on without it.
+    """
+    this = publications.c.id == publication.id
+    tx.connection.execute(update(publications).where(this).values(pinned=pinned))
+    return not remove_unneeded(tx, this)
+
+
+def protect(tx: Transaction, path: str, *, only_promoted: bool) -> None:
+    """Let only promotions change what a place shows, or publishes too.
+
+    Raises:
+        MissingResource: there is no such place.
+    """
+    values = {"only_promoted": only_promoted}
+    if not tx.connection.execute(update(places).where(places.c.path == path).values(**values)).rowcount:
+        raise MissingResource(place=path)
 
 
 def mark_outdated(tx: Transaction, distributor_object_id: str) -> None:
@@ -240,6 +269,15 @@ def places_of(connection: Connection, distributor_object_id: str) -> list[Place]
     """The places that show what a distributor published, by path."""
     wanted = select(places).where(places.c.distributor_object_id == distributor_object_id).order_by(places.c.path)
     return [Place(**row) for row in connection.execute(wanted).mappings()]
+
+
+def places_by_publication(connection: Connection, repo_id: str) -> dict[str, list[Place]]:
+    """The places that show publications of a repository, by the publication's id."""
+    wanted = select(places).join(publications, publications.c.id == places.c.publication_id).order_by(places.c.path)
+    found: dict[str, list[Place]] = {}
+    for row in connection.execute(wanted.where(publications.c.repo_id == repo_id)).mappings():
+        found.setdefault(row["publication_id"], []).append(Place(**row))
+    return found
 
 
 def place(connection: Connection, path: str) -> Place | None:

@@ -5,7 +5,7 @@ Every function works on a bounded number of units; callers come in batches of at
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -296,6 +296,17 @@ def snapshot(connection: Connection, repo_id: str) -> bytes:
     wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text)).order_by(columns.id)
     wanted = wanted.join(associations, associations.c.unit_id == columns.id).where(associations.c.repo_id == repo_id)
     return "".join(f"{type_id}\t{unit_id}\t{key}\n" for type_id, unit_id, key in connection.execute(wanted)).encode()
+
+
+def read_snapshot(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Type, id and key of every unit of a snapshot.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    for line in lines:
+        type_id, unit_id, key = line.decode().rstrip("\n").split("\t", 2)
+        yield type_id, unit_id, json.loads(key)
 
 
 def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:

@@ -12,6 +12,7 @@ from pulpit.clock import Clock
 from pulpit.errors import PulpitError, WorkFailed
 from pulpit.events import CONTENT_UPDATE, MOST_CHANGES, PUBLISH_FINISH, SYNC_FINISH
 from pulpit.fire import fire
+from pulpit.repositories.promotion import summary_of
 from pulpit.store import changes, event_log, history, tasks
 from pulpit.store.changes import ChangeSet
 from pulpit.store.database import Database, Transaction
@@ -19,7 +20,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask, Task
 from pulpit.tasks import queue
 from pulpit.tasks.queue import announce
-from pulpit.tasks.reports import call_report, changes_report, history_report
+from pulpit.tasks.reports import call_report, changes_report, history_report, promotion_of
 from pulpit.tasks.schedules import note_end
 
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
@@ -107,6 +108,8 @@ def _close_records(
         closed = history.close(tx, record.id, ending or Ending(result="error"), now=final.finish_time or clock())
         if closed:
             report = history_report(closed)
+            if final.task_type == queue.PROMOTE:
+                report |= summary_of(promotion_of(final))
             if closed.kind == history.SYNC:
                 made = changes.untold(tx.connection, final.id).get(closed.repo_id)
                 _fire_with_changes(tx, SYNC_FINISH, report, made, final, clock, most_changes)

@@ -13,17 +13,19 @@ from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.copies import copy_units, remove_units
 from pulpit.repositories.orphans import remove_orphans
+from pulpit.repositories.promotion import Promotion, check, promote, summary_of
 from pulpit.repositories.publish import PublishOutcome, publish
 from pulpit.repositories.sync import SyncOutcome, sync
 from pulpit.repositories.uploads import import_file
-from pulpit.store import history, repositories, tasks
+from pulpit.store import history, publications, repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.history import Ending
+from pulpit.store.repositories import Distributor
 from pulpit.store.tasks import Task
 from pulpit.store.units import Unit
 from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, error_report
-from pulpit.tasks.reports import call_report
+from pulpit.tasks.reports import call_report, promotion_of
 
 MOST_CAUSES: Final = 20
 """Sub-errors of one task error; the details have them all."""
@@ -74,6 +76,15 @@ async def run_publish(work: Work) -> Completion:
         error_message=outcome.error_message,
     )
     return replace(_completion(outcome, ending, None), show=outcome.show)
+
+
+async def run_promotion(work: Work) -> Completion:
+    """Let a place show a publication."""
+    promotion = promotion_of(work.task)
+    await in_thread(_begin_promotion, work, promotion)
+    show = await in_thread(promote, work.context, promotion)
+    ending = Ending(result="success", details=summary_of(promotion))
+    return Completion(state=tasks.FINISHED, ending=ending, show=show)
 
 
 async def delete_repository(work: Work) -> Completion:
@@ -184,6 +195,15 @@ def _begin_publish(work: Work) -> None:
         fire(tx, PUBLISH_START, payload, clock=work.context.clock, call_report=call_report(work.task))
 
 
+def _begin_promotion(work: Work, promotion: Promotion) -> None:
+    with work.context.database.write() as tx:
+        publication = check(tx.connection, promotion)
+        distributor = repositories.distributor(tx.connection, promotion.repo_id, publication.distributor_id)
+        _open_record(tx, work, history.PUBLISH, distributor.id, distributor.distributor_type_id)
+        payload = {"repo_id": promotion.repo_id, "distributor_id": distributor.id, **summary_of(promotion)}
+        fire(tx, PUBLISH_START, payload, clock=work.context.clock, call_report=call_report(work.task))
+
+
 def _open_record(tx: Transaction, work: Work, kind: str, plugin_id: str, plugin_type_id: str) -> None:
     history.begin(
         tx,
@@ -217,13 +237,24 @@ def _queue_auto_publishes(tx: Transaction, task: Task, context: TaskContext) -> 
             tx, repo_id, distributor.id, None, login=task.principal_login, clock=context.clock, parent_id=task.id
         )
         for distributor in repositories.distributors_of(tx.connection, repo_id)
-        if distributor.auto_publish and context.publishes(distributor.distributor_type_id)
+        if distributor.auto_publish
+        and context.publishes(distributor.distributor_type_id)
+        and not _is_held(tx, repo_id, distributor, context)
     ]
+
+
+def _is_held(tx: Transaction, repo_id: str, distributor: Distributor, context: TaskContext) -> bool:
+    """Whether publishes may not change what is shown where a distributor publishes; then nobody asks for one."""
+    content_type = context.content_type(distributor.distributor_type_id)
+    path = f"{content_type.published_under}/{content_type.relative_url(repo_id, distributor.config)}"
+    place = publications.place(tx.connection, path)
+    return place is not None and place.only_promoted
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     queue.SYNC: run_sync,
     queue.PUBLISH: run_publish,
+    queue.PROMOTE: run_promotion,
     queue.DELETE_REPOSITORY: delete_repository,
     queue.UPDATE_DISTRIBUTOR: update_distributor,
     queue.REMOVE_DISTRIBUTOR: remove_distributor,

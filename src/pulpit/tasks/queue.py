@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.fire import fire
+from pulpit.repositories.promotion import Promotion, check
 from pulpit.store import repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.tasks import NewTask, Task
@@ -13,6 +14,7 @@ from pulpit.tasks.reports import call_report, task_event
 
 SYNC: Final = "pulp.server.managers.repo.sync.sync"
 PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
+PROMOTE: Final = "pulpit.repositories.promotion.promote"
 DELETE_REPOSITORY: Final = "pulp.server.tasks.repository.delete"
 UPDATE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_update"
 REMOVE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_delete"
@@ -65,6 +67,24 @@ def publish(
     tags = [action_tag("publish")] if parent_id is None else [action_tag("auto_publish"), action_tag("publish")]
     new = replace(_on_repository(PUBLISH, arguments, tags), parent_id=parent_id, schedule_id=schedule_id)
     return _add(tx, clock, login, new)
+
+
+def promote(tx: Transaction, promotion: Promotion, *, login: str | None, clock: Clock) -> Task:
+    """Queue a promotion.
+
+    Raises:
+        MissingResource: the repository or the publication does not exist.
+        ConflictingOperation: the place is another repository's.
+    """
+    check(tx.connection, promotion)
+    arguments = {
+        "repo_id": promotion.repo_id,
+        "publication": promotion.number,
+        "path": promotion.path,
+        "protect": promotion.protect,
+    }
+    tags = [action_tag("promote"), action_tag("publish")]
+    return _add(tx, clock, login, _on_repository(PROMOTE, arguments, tags))
 
 
 def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock: Clock) -> Task:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from pulpit.clock import iso
+from pulpit.repositories.promotion import Promotion
 from pulpit.store import changes, history
 from pulpit.store.changes import ChangeSet, Counts, UnitChange
 from pulpit.store.history import Record
@@ -98,6 +99,17 @@ def change_document(change: UnitChange) -> dict[str, Any]:
     """One change as events and the API name it."""
     document = {"change": str(change.change), **change.unit}
     return document | {"before": change.before} if change.before else document
+
+
+def promotion_of(task: Task) -> Promotion:
+    """What a task of this kind promotes."""
+    arguments = task.arguments
+    return Promotion(
+        repo_id=arguments["repo_id"],
+        number=arguments["publication"],
+        path=arguments["path"],
+        protect=arguments["protect"],
+    )
 
 
 def history_report(record: Record) -> dict[str, Any]:

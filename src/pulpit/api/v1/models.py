@@ -1,16 +1,23 @@
 """The bodies of API v1 as types; what the store and the delivery keep as values is shown as it is."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
+from sqlalchemy import Connection
 
 from pulpit.api.listeners import DeliveryState, ListenerFilters
+from pulpit.content.port import StoredFile
+from pulpit.errors import MissingResource
 from pulpit.events import MAX_TYPE_LENGTH, Event
+from pulpit.repositories.differences import FileDifference
+from pulpit.store import publications
 from pulpit.store.dead_letters import DeadLetter
 from pulpit.store.listeners import Delivery
+from pulpit.store.publications import Place, Publication
 
 _TYPE: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 """The form of types for the description; `check_event_type` judges them, with a sentence of its own."""
@@ -132,3 +139,136 @@ class Count(BaseModel):
     """Of how many something was done."""
 
     count: int
+
+
+class PublicationDocument(BaseModel):
+    """What a repository was published as at one moment."""
+
+    number: int
+    repo_id: str
+    distributor_id: str
+    created_at: datetime
+    file_count: int
+    byte_count: int
+    unit_counts: dict[str, int]
+    inventory: str
+    """The SHA-256 of the list of its files: the same for the same files."""
+    pinned: bool
+    places: list[str]
+    """Where it is shown now."""
+    removed: bool = False
+
+
+def publication_document(publication: Publication, shown_at: Sequence[Place]) -> PublicationDocument:
+    names = PublicationDocument.model_fields.keys() - {"places", "removed"}
+    return PublicationDocument(
+        **{name: getattr(publication, name) for name in names}, places=[place.path for place in shown_at]
+    )
+
+
+class PublicationsPage(BaseModel):
+    """The newest first."""
+
+    publications: list[PublicationDocument]
+
+
+class FileDocument(BaseModel):
+    """A published file."""
+
+    path: str
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, file: StoredFile) -> "FileDocument":
+        return cls(path=file.relative_path, sha256=file.sha256, size=file.size)
+
+
+class FilesPage(BaseModel):
+    """Files by path, and how many the publication has in all."""
+
+    files: list[FileDocument]
+    total: int
+
+
+class DifferentFile(BaseModel):
+    """A path whose file was added (nothing before), removed (nothing after) or changed."""
+
+    path: str
+    before: FileDocument | None
+    after: FileDocument | None
+
+
+def file_difference_document(difference: FileDifference) -> DifferentFile:
+    documents = {
+        name: FileDocument.of(file) if (file := getattr(difference, name)) else None for name in ("before", "after")
+    }
+    return DifferentFile(path=difference.path, **documents)
+
+
+class PublicationDifference(BaseModel):
+    """What is different on the way from one publication to another; counts are whole, lists may be `truncated`."""
+
+    from_: int = Field(alias="from")
+    to: int
+    counts: dict[str, int]
+    files: list[DifferentFile]
+    units_added: list[dict[str, Any]]
+    units_removed: list[dict[str, Any]]
+    truncated: bool
+
+
+class PromotionOrder(Order):
+    """The place, such as `prod/zoo`, and whether only promotions may change it from now on."""
+
+    to: StrictStr = Field(min_length=1, max_length=4096)
+    protect: StrictBool = False
+
+
+class RollbackOrder(Order):
+    """Which publication (the one before without a number), and whether publishes must leave it shown."""
+
+    to: StrictInt | None = Field(default=None, ge=1, lt=2**31)
+    distributor_id: StrictStr | None = None
+    hold: StrictBool = False
+
+
+class PlaceOrder(Order):
+    """Whether only promotions may change what a place shows."""
+
+    only_promoted: StrictBool
+
+
+class PlaceDocument(BaseModel):
+    """A path below `/pulp/` and the publication that readers find there."""
+
+    path: str
+    repo_id: str
+    publication: int
+    shown_at: datetime
+    promoted: bool
+    """Whether a promotion made the place; otherwise its distributor publishes there."""
+    only_promoted: bool
+    former: list[int]
+    """The publications that it showed before and that are kept, the latest first."""
+
+
+def place_document(connection: Connection, place: Place) -> PlaceDocument:
+    shown = publications.at(connection, place.path)
+    if shown is None:
+        raise MissingResource(place=place.path)
+    return PlaceDocument(
+        path=place.path,
+        repo_id=shown.repo_id,
+        publication=shown.number,
+        shown_at=place.shown_at,
+        promoted=place.promoted,
+        only_promoted=place.only_promoted,
+        former=[publication.number for publication in publications.former(connection, place.path)],
+    )
+
+
+class PlacesPage(BaseModel):
+    """By path."""
+
+    places: list[PlaceDocument]

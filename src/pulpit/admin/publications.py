@@ -1,0 +1,200 @@
+"""`repo publications`, `repo places`, `repo promote` and `repo rollback`: what readers see, and what they could."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.grammar import BACKGROUND, TABLE, Command, Group
+from pulpit.admin.repo import REPO_ID
+from pulpit.admin.session import Session, with_session
+from pulpit.client.server import v1_path
+
+_COLUMNS: Final = ("number", "created_at", "places", "pinned", "file_count", "byte_count")
+_PLACE_COLUMNS: Final = ("path", "repo_id", "publication", "shown_at", "promoted", "only_promoted")
+_MARKS: Final = {"added": "+", "removed": "-", "changed": "~"}
+
+NUMBER: Final = click.option(
+    "--publication", "number", type=click.IntRange(min=1), required=True, help="The publication's number."
+)
+PLACE: Final = click.option("--place", "path", required=True, help="The place's path below /pulp/, such as repos/zoo.")
+
+
+@click.group("publications", cls=Group)
+def publications() -> None:
+    """What a repository was published as, one publication after the other."""
+
+
+@publications.command("list")
+@REPO_ID
+@TABLE
+@with_session
+def list_publications(session: Session, /, *, repo_id: str) -> None:
+    """List the publications that are kept, the newest first, and the places that show them."""
+    answer = session.server.get(v1_path("repositories", repo_id, "publications"))
+    _show(session, answer, answer["publications"], _COLUMNS, "The repository has no publications.")
+
+
+@publications.command("show")
+@REPO_ID
+@NUMBER
+@click.option("--files", is_flag=True, help="List its files, too.")
+@with_session
+def show(session: Session, /, *, repo_id: str, number: int, files: bool) -> None:
+    """Show one publication."""
+    path = v1_path("repositories", repo_id, "publications", str(number))
+    document = dict(session.server.get(path))
+    found: list[Mapping[str, Any]] = []
+    while files and (
+        page := session.server.get(f"{path}/files", {"after": found[-1]["path"] if found else ""})["files"]
+    ):
+        found += page
+    if session.screen.as_json:
+        session.screen.data(document | {"files": found} if files else document)
+        return
+    session.screen.documents([document])
+    for file in found:
+        session.screen.say(f"{file['sha256']}  {file['size']:>12}  {file['path']}")
+
+
+@publications.command("diff")
+@REPO_ID
+@click.option("--from", "earlier", type=click.IntRange(min=1), required=True, help="The publication to begin with.")
+@click.option("--to", "later", type=click.IntRange(min=1), required=True, help="The publication to end with.")
+@click.option("--limit", type=click.IntRange(0, 10_000), default=1000, show_default=True, help="Show at most so many.")
+@with_session
+def diff(session: Session, /, *, repo_id: str, earlier: int, later: int, limit: int) -> None:
+    """Say which units and files are added (+), removed (-) and changed (~) between two publications."""
+    path = v1_path("repositories", repo_id, "publications", str(earlier), "diff")
+    found = session.server.get(path, {"to": later, "limit": limit})
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    for word in ("removed", "added"):
+        for unit in found[f"units_{word}"]:
+            key = ", ".join(f"{name}={value}" for name, value in unit["unit_key"].items())
+            session.screen.say(f"{_MARKS[word]} {unit['type_id']} {key}")
+    for file in found["files"]:
+        word = "added" if file["before"] is None else "removed" if file["after"] is None else "changed"
+        session.screen.say(f"{_MARKS[word]} {file['path']}")
+    counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in found["counts"].items())
+    session.screen.say(f"{counts}{'; not all are shown' if found['truncated'] else ''}")
+
+
+@publications.command("pin")
+@REPO_ID
+@NUMBER
+@with_session
+def pin(session: Session, /, *, repo_id: str, number: int) -> None:
+    """Keep a publication for good."""
+    answer = session.server.post(v1_path("repositories", repo_id, "publications", str(number), "pin"), {})
+    session.screen.succeeded(f"Publication {number} stays.", answer)
+
+
+@publications.command("unpin")
+@REPO_ID
+@NUMBER
+@with_session
+def unpin(session: Session, /, *, repo_id: str, number: int) -> None:
+    """Keep a publication no longer than others; if its time is over, it is removed."""
+    answer = session.server.post(v1_path("repositories", repo_id, "publications", str(number), "unpin"), {})
+    went = "is not needed any more and was removed" if answer["removed"] else "goes when its time comes"
+    session.screen.succeeded(f"Publication {number} {went}.", answer)
+
+
+@publications.command("remove")
+@REPO_ID
+@NUMBER
+@with_session
+def remove(session: Session, /, *, repo_id: str, number: int) -> None:
+    """Remove a publication that no place shows and nobody has pinned."""
+    answer = session.server.delete(v1_path("repositories", repo_id, "publications", str(number)))
+    session.screen.succeeded(f"Publication {number} is removed.", answer)
+
+
+@click.command("promote", cls=Command)
+@REPO_ID
+@NUMBER
+@click.option("--to", required=True, help="The place below the repository's kind, such as prod/zoo.")
+@click.option("--protect", is_flag=True, help="From now on let nothing but promotions change the place.")
+@BACKGROUND
+@with_session
+def promote(session: Session, /, *, repo_id: str, number: int, to: str, protect: bool, in_background: bool) -> None:
+    """Show a publication at a further place; no file is copied."""
+    path = v1_path("repositories", repo_id, "publications", str(number), "promote")
+    report = session.server.post(path, {"to": to, "protect": protect})
+    session.follow_report(report, in_background=in_background)
+
+
+@click.command("rollback", cls=Command)
+@REPO_ID
+@click.option("--to", type=click.IntRange(min=1), help="The publication's number; the one before otherwise.")
+@click.option("--distributor-id", help="Which distributor's place, if several publish the repository.")
+@click.option("--hold", is_flag=True, help="Protect the place: publishes leave it as it is until it is unprotected.")
+@BACKGROUND
+@with_session
+def rollback(session: Session, /, *, repo_id: str, in_background: bool, **order: Any) -> None:
+    """Show an earlier publication where the repository publishes; the next publish shows the newest content again."""
+    body = {name: value for name, value in order.items() if value is not None}
+    report = session.server.post(v1_path("repositories", repo_id, "rollback"), body)
+    session.follow_report(report, in_background=in_background)
+
+
+@click.group("places", cls=Group)
+def places() -> None:
+    """The addresses at which readers find publications."""
+
+
+@places.command("list")
+@TABLE
+@with_session
+def list_places(session: Session, /) -> None:
+    """List all places and what they show."""
+    answer = session.server.get(v1_path("places"))
+    _show(session, answer, answer["places"], _PLACE_COLUMNS, "Nothing is published.")
+
+
+@places.command("protect")
+@PLACE
+@with_session
+def protect(session: Session, /, *, path: str) -> None:
+    """Let nothing but promotions and rollbacks change what a place shows."""
+    answer = session.server.put(_path_of(path), {"only_promoted": True})
+    session.screen.succeeded("Only promotions change the place from now on.", answer)
+
+
+@places.command("unprotect")
+@PLACE
+@with_session
+def unprotect(session: Session, /, *, path: str) -> None:
+    """Let publishes change what a place shows again."""
+    answer = session.server.put(_path_of(path), {"only_promoted": False})
+    session.screen.succeeded("Publishes change the place again.", answer)
+
+
+@places.command("remove")
+@PLACE
+@with_session
+def remove_place(session: Session, /, *, path: str) -> None:
+    """Show nothing any more at a place that was made by a promotion."""
+    answer = session.server.delete(_path_of(path))
+    session.screen.succeeded("The place shows nothing any more.", answer)
+
+
+def _path_of(place: str) -> str:
+    return v1_path("places", *place.strip("/").split("/"))
+
+
+def _show(
+    session: Session, answer: Any, found: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str
+) -> None:
+    if session.screen.as_json:
+        session.screen.data(answer)
+        return
+    session.screen.documents(found, columns)
+    if not found:
+        session.screen.say(nothing)
+
+
+COMMANDS: Final = (publications, promote, rollback, places)
+"""What stands below `repo`."""

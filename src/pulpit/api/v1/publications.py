@@ -1,0 +1,236 @@
+"""Publications of a repository and the places that show them: look, compare, keep, promote, go back."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
+
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, queued, returns
+from pulpit.api.v1.models import (
+    FileDocument,
+    FilesPage,
+    PlaceDocument,
+    PlaceOrder,
+    PlacesPage,
+    PromotionOrder,
+    PublicationDifference,
+    PublicationDocument,
+    PublicationsPage,
+    RollbackOrder,
+    file_difference_document,
+    place_document,
+    publication_document,
+)
+from pulpit.api.v2.models import CallReport
+from pulpit.errors import ConflictingOperation, MissingResource
+from pulpit.repositories import differences
+from pulpit.repositories.promotion import Promotion, before, own_place, place_for
+from pulpit.store import publications, repositories
+from pulpit.store.publications import Publication
+from pulpit.tasks import queue
+
+MOST_FILES: Final = 10_000
+
+_publications: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["publications"])
+_places: Final = APIRouter(prefix="/places", tags=["publications"])
+
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Most = Annotated[int, Query(ge=0, le=MOST_FILES)]
+_ONE: Final = returns(OK, PublicationDocument, 400, 404)
+
+
+@_publications.get("/publications", operation_id="list_publications", responses=returns(OK, PublicationsPage, 404))
+def list_publications(repo_id: str, services: Provided) -> PublicationsPage:
+    """List what a repository was published as, the newest first, and which places show it now."""
+    with services.database.read() as connection:
+        repositories.get(connection, repo_id)
+        found = publications.of_repository(connection, repo_id)
+        return PublicationsPage(publications=_documents(connection, repo_id, found))
+
+
+@_publications.get("/publications/{number}", operation_id="read_publication", responses=_ONE)
+def read_publication(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
+    """Show one publication."""
+    with services.database.read() as connection:
+        return _document(connection, publications.get(connection, repo_id, number))
+
+
+@_publications.get(
+    "/publications/{number}/files", operation_id="list_published_files", responses=returns(OK, FilesPage, 400, 404)
+)
+def list_files(
+    repo_id: str, number: Number, services: Provided, *, after: str = "", limit: Most = MOST_FILES
+) -> FilesPage:
+    """List the files of a publication by path, page by page: those behind the path `after`."""
+    with services.database.read() as connection:
+        publication = publications.get(connection, repo_id, number)
+    found = differences.files(services.publications.storage, publication)
+    page = [FileDocument.of(file) for path, file in found.items() if path > after][:limit]
+    return FilesPage(files=page, total=len(found))
+
+
+@_publications.get(
+    "/publications/{number}/diff",
+    operation_id="compare_publications",
+    responses=returns(OK, PublicationDifference, 400, 404),
+)
+def compare(
+    repo_id: str,
+    number: Number,
+    services: Provided,
+    *,
+    to: Annotated[int, Query(ge=1, le=2**31 - 1)],
+    limit: Most = 1000,
+) -> PublicationDifference:
+    """Say what is added, removed and changed on the way from a publication to another; lists end after `limit`."""
+    with services.database.read() as connection:
+        earlier = publications.get(connection, repo_id, number)
+        later = publications.get(connection, repo_id, to)
+    found = differences.between(services.publications.storage, earlier, later)
+    lists = (found.files, found.units_added, found.units_removed)
+    return PublicationDifference(
+        **{"from": number},
+        to=to,
+        counts={
+            "files_added": sum(file.before is None for file in found.files),
+            "files_removed": sum(file.after is None for file in found.files),
+            "files_changed": sum(file.before is not None and file.after is not None for file in found.files),
+            "units_added": len(found.units_added),
+            "units_removed": len(found.units_removed),
+        },
+        files=[file_difference_document(file) for file in found.files[:limit]],
+        units_added=[{"type_id": type_id, "unit_key": key} for type_id, key in found.units_added[:limit]],
+        units_removed=[{"type_id": type_id, "unit_key": key} for type_id, key in found.units_removed[:limit]],
+        truncated=any(len(entries) > limit for entries in lists),
+    )
+
+
+@_publications.post("/publications/{number}/pin", operation_id="pin_publication", responses=_ONE)
+def pin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
+    """Keep a publication for good."""
+    with services.database.write() as tx:
+        publications.pin(tx, publications.get(tx.connection, repo_id, number), pinned=True)
+        return _document(tx.connection, publications.get(tx.connection, repo_id, number))
+
+
+@_publications.post("/publications/{number}/unpin", operation_id="unpin_publication", responses=_ONE)
+def unpin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
+    """Keep a publication no longer than others; if no place has it among those that it keeps, it goes at once."""
+    with services.database.write() as tx:
+        found = publications.get(tx.connection, repo_id, number)
+        document = _document(tx.connection, found)
+        stays = publications.pin(tx, found, pinned=False)
+        return document.model_copy(update={"pinned": False, "removed": not stays})
+
+
+@_publications.delete(
+    "/publications/{number}",
+    operation_id="remove_publication",
+    status_code=NO_CONTENT,
+    responses=returns(NO_CONTENT, None, 400, 404, 409),
+)
+def remove(repo_id: str, number: Number, services: Provided) -> None:
+    """Remove a publication that no place shows and nobody has pinned; files go with the next removal of orphans."""
+    with services.database.write() as tx:
+        found = publications.get(tx.connection, repo_id, number)
+        places = publications.places_by_publication(tx.connection, repo_id).get(found.id, ())
+        if places:
+            paths = ", ".join(place.path for place in places)
+            raise ConflictingOperation(f"Publication {number} of {repo_id} is shown at {paths}.")
+        if found.pinned:
+            raise ConflictingOperation(f"Publication {number} of {repo_id} is pinned; unpin it first.")
+        publications.remove(tx, found)
+
+
+@_publications.post(
+    "/publications/{number}/promote",
+    operation_id="promote_publication",
+    response_model=CallReport,
+    status_code=202,
+    responses=QUEUED,
+)
+def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the showing of a publication at a further place; no file is copied or written."""
+    with services.database.write() as tx:
+        publication = publications.get(tx.connection, repo_id, number)
+        path = _place_for(tx.connection, services, publication, body.to)
+        promotion = Promotion(repo_id=repo_id, number=number, path=path, protect=body.protect)
+        return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
+
+
+@_publications.post("/rollback", operation_id="roll_back", response_model=CallReport, status_code=202, responses=QUEUED)
+def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrder | None = None) -> JSONResponse:
+    """Queue the showing of an earlier publication where the repository publishes: the one before, or one by number."""
+    order = body or RollbackOrder()
+    with services.database.write() as tx:
+        place = own_place(tx.connection, repo_id, order.distributor_id)
+        number = order.to or before(tx.connection, place).number
+        promotion = Promotion(repo_id=repo_id, number=number, path=place.path, protect=order.hold)
+        return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
+
+
+@_places.get("", operation_id="list_places", responses=returns(OK, PlacesPage))
+def list_places(services: Provided) -> PlacesPage:
+    """List every place at which something is published, and what it shows."""
+    with services.database.read() as connection:
+        return PlacesPage(places=[place_document(connection, place) for place in publications.every_place(connection)])
+
+
+@_places.get("/{path:path}", operation_id="read_place", responses=returns(OK, PlaceDocument, 404))
+def read_place(path: str, services: Provided) -> PlaceDocument:
+    """Show one place, such as `repos/prod/zoo`, with the publications that it showed before."""
+    with services.database.read() as connection:
+        found = publications.place(connection, path)
+        if found is None:
+            raise MissingResource(place=path)
+        return place_document(connection, found)
+
+
+@_places.put("/{path:path}", operation_id="change_place", responses=returns(OK, PlaceDocument, 400, 404))
+def change_place(path: str, body: PlaceOrder, services: Provided) -> PlaceDocument:
+    """Protect a place, so that only promotions change what it shows, or let publishes change it too."""
+    with services.database.write() as tx:
+        publications.protect(tx, path, only_promoted=body.only_promoted)
+        found = publications.place(tx.connection, path)
+        if found is None:
+            raise MissingResource(place=path)
+        return place_document(tx.connection, found)
+
+
+@_places.delete(
+    "/{path:path}", operation_id="remove_place", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404, 409)
+)
+def remove_place(path: str, services: Provided) -> None:
+    """Show nothing any more at a place that was made by a promotion."""
+    with services.database.write() as tx:
+        found = publications.place(tx.connection, path)
+        if found is None:
+            raise MissingResource(place=path)
+        if not found.promoted:
+            reason = "is where its distributor publishes; remove the distributor, or give it another relative_url."
+            raise ConflictingOperation(f"The place {path} {reason}")
+        publications.take_down(tx, path)
+
+
+def _place_for(connection: Connection, services: Services, publication: Publication, to: str) -> str:
+    distributor = repositories.distributor(connection, publication.repo_id, publication.distributor_id)
+    content_type = services.content_types.get(distributor.distributor_type_id)
+    if content_type is None:
+        raise MissingResource(content_type=distributor.distributor_type_id)
+    return place_for(content_type, publication.repo_id, to)
+
+
+def _documents(connection: Connection, repo_id: str, found: list[Publication]) -> list[PublicationDocument]:
+    shown_at = publications.places_by_publication(connection, repo_id)
+    return [publication_document(publication, shown_at.get(publication.id, [])) for publication in found]
+
+
+def _document(connection: Connection, publication: Publication) -> PublicationDocument:
+    (document,) = _documents(connection, publication.repo_id, [publication])
+    return document
+
+
+router: Final = APIRouter()
+for part in (_publications, _places):
+    router.include_router(part)

@@ -1,0 +1,156 @@
+"""Promote: let another place show a publication, or let its own place show an earlier one; no file is touched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from pulpit.content.port import ContentType
+from pulpit.errors import ConflictingOperation, InvalidValue, PulpitError, WorkFailed
+from pulpit.repositories.context import TaskContext
+from pulpit.store import publications, repositories
+from pulpit.store.database import Transaction
+from pulpit.store.publications import Place, Publication
+from pulpit.text import shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """What shall be shown where."""
+
+    repo_id: str
+    number: int
+    path: str
+    protect: bool
+    """Whether nothing but promotions may change the place from now on; `False` leaves it as it is."""
+
+
+def refuse_protected(connection: Connection, path: str) -> None:
+    """Return unless only promotions may change what a place shows.
+
+    Raises:
+        WorkFailed: they alone may; the text names the ways.
+    """
+    place = publications.place(connection, path)
+    if place is not None and place.only_promoted:
+        raise WorkFailed(
+            f"The place {shown(path)} is protected: only a promotion changes what it shows. Promote a publication to "
+            "it (pulp-admin repo promote), or let publishes change it again (pulp-admin repo places unprotect)."
+        )
+
+
+def place_for(content_type: ContentType, repo_id: str, to: str) -> str:
+    """The path of the place that somebody names, with or without its kind in front.
+
+    Raises:
+        InvalidValue: `to` cannot be one.
+    """
+    kind = content_type.published_under
+    relative = to.strip("/").removeprefix(f"{kind}/")
+    if relative in {"", kind}:
+        raise InvalidValue("to", f"name a place below {kind}/, such as prod/{repo_id}.")
+    config = {"relative_url": relative}
+    try:
+        content_type.check_distributor_config(config)
+    except InvalidValue as error:
+        raise InvalidValue("to", f"it cannot be a place: {error}") from None
+    return f"{kind}/{content_type.relative_url(repo_id, config)}"
+
+
+def own_place(connection: Connection, repo_id: str, distributor_id: str | None) -> Place:
+    """The place at which a distributor of a repository publishes by itself; it may be left out if there is one alone.
+
+    Raises:
+        InvalidValue: there are several, and `distributor_id` names none.
+        MissingResource: the repository or the distributor does not exist.
+        ConflictingOperation: nothing is published there.
+    """
+    repositories.get(connection, repo_id)
+    found = [
+        (distributor, place)
+        for distributor in repositories.distributors_of(connection, repo_id)
+        for place in publications.places_of(connection, distributor.object_id)
+        if distributor_id in (None, distributor.id) and not place.promoted
+    ]
+    if not found:
+        if distributor_id is not None:
+            repositories.distributor(connection, repo_id, distributor_id)
+        raise ConflictingOperation(f"The repository {repo_id} is not published.")
+    if len(found) > 1:
+        ids = ", ".join(distributor.id for distributor, _ in found)
+        raise InvalidValue("distributor_id", f"say which: {ids} publish this repository.")
+    return found[0][1]
+
+
+def before(connection: Connection, place: Place) -> Publication:
+    """The newest publication that a place showed before the one that it shows and that is older.
+
+    Raises:
+        ConflictingOperation: no such one is kept.
+    """
+    now = publications.at(connection, place.path)
+    older = [
+        publication
+        for publication in publications.former(connection, place.path)
+        if now is not None and publication.number < now.number
+    ]
+    if not older:
+        raise ConflictingOperation(f"The place {place.path} has no earlier publication to go back to.")
+    return max(older, key=lambda publication: publication.number)
+
+
+def check(connection: Connection, promotion: Promotion) -> Publication:
+    """The publication of a promotion that can be done.
+
+    Raises:
+        MissingResource: the repository or the publication does not exist.
+        ConflictingOperation: the place is another distributor's, or there is one above or beneath it.
+    """
+    path = promotion.path
+    publication = publications.get(connection, promotion.repo_id, promotion.number)
+    place = publications.place(connection, path)
+    if place is not None and place.distributor_object_id != publication.distributor_object_id:
+        raise ConflictingOperation(f"Another repository is published at {shown(path)!r}.")
+    parts = path.split("/")
+    above = publications.shown_at(connection, ["/".join(parts[:count]) for count in range(1, len(parts))])
+    beneath = publications.beneath(connection, path)
+    if above is not None or beneath:
+        other = above.path if above is not None else beneath[0].path
+        raise ConflictingOperation(f"Nothing can be shown at {shown(path)!r} as long as {shown(other)!r} is a place.")
+    return publication
+
+
+def promote(context: TaskContext, promotion: Promotion) -> Callable[[Transaction], None]:
+    """What shows a publication at a place, in the transaction that ends the task.
+
+    Raises:
+        MissingResource: the repository or the publication does not exist.
+        ConflictingOperation: the place is another repository's.
+    """
+    with context.database.read() as connection:
+        check(connection, promotion)
+
+    def show(tx: Transaction) -> None:
+        now = context.clock()
+        try:
+            publication = check(tx.connection, promotion)
+        except PulpitError as error:
+            raise WorkFailed(str(error)) from None
+        place = publications.place(tx.connection, promotion.path)
+        is_own = place is not None and not place.promoted  # a way back, after which publishes go on as before
+        publications.show(tx, promotion.path, publication, promoted=not is_own, now=now)
+        if promotion.protect:
+            publications.protect(tx, promotion.path, only_promoted=True)
+        keep, hidden_before = context.keep_publications, now - context.grace
+        publications.prune(tx, promotion.path, keep=keep, hidden_before=hidden_before)
+
+    return show
+
+
+def summary_of(promotion: Promotion) -> dict[str, Any]:
+    """What events and history say of it."""
+    return {
+        "place": promotion.path,
+        "promoted_from": {"repo_id": promotion.repo_id, "publication": promotion.number},
+    }
