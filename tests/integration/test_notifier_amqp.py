@@ -238,3 +238,22 @@ def test_a_user_without_the_right_to_configure_publishes_to_what_is_there(broker
         ours.queue_bind("theirs", "theirs", "#")
         assert deliver({"exchange": "theirs"}, url) == [DELIVERED] * 3
         assert ours.queue_declare("theirs", passive=True).method.message_count == 3
+
+
+def test_a_connection_without_a_channel_left_is_a_sentence_and_costs_the_other_listeners_nothing() -> None:
+    async def story(port: int) -> None:
+        url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        kind = Amqp091(Publisher(parse_all([url], "test")), "amq.topic", source="/pulpit/test")
+        listeners = [kind.open({}) for _ in range(3)]
+        outcomes = [(await listener.deliver([event()]))[0] for listener in listeners]
+        assert outcomes[:2] == [DELIVERED, DELIVERED]
+        assert isinstance(outcomes[2], Retry)
+        assert "all channels that it allows on a connection are in use" in outcomes[2].reason
+        await listeners[0].close()
+        assert [(await listener.deliver([event(2)]))[0] for listener in listeners[1:]] == [DELIVERED, DELIVERED]
+        for listener in listeners:
+            await listener.close()
+        await kind.close()
+
+    with broker_thread(channel_max=2) as broker:
+        asyncio.run(story(broker.port))

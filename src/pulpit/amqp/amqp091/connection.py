@@ -17,6 +17,7 @@ from pika.exceptions import (
     AMQPError,
     ChannelClosedByBroker,
     IncompatibleProtocolError,
+    NoFreeChannels,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
     StreamLostError,
@@ -203,6 +204,11 @@ def sentence(error: BaseException) -> str:
             words = "the user may not use this virtual host, or it does not exist."
         case ChannelClosedByBroker():
             words = f"the broker closed the channel: {error.reply_text} ({error.reply_code})."
+        case NoFreeChannels():
+            words = (
+                "all channels that it allows on a connection are in use, and every amqp listener needs one; raise the "
+                "broker's channel_max, or have one listener do for several."
+            )
         case ssl.SSLError():
             words = tls.in_words(error)
         case TimeoutError():
