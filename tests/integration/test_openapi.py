@@ -25,6 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.timeout(150 + 20 * int(EXAMPLES))
 @pytest.mark.parametrize("document", [f"{API}/openapi.json", "/pulpit/v1/openapi.json"])
 def test_requests_made_from_the_description_are_answered_as_described(
     server: Server, document: str, tmp_path: Path
@@ -40,5 +41,7 @@ def test_requests_made_from_the_description_are_answered_as_described(
     ]
     command += ["--checks", CHECKS, "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing"]
     command += ["--generation-deterministic", "--no-color", "--exclude-operation-id", WAITING]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60 + 20 * int(EXAMPLES), check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

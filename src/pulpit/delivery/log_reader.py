@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Final
 
 from pulpit.delivery.changed_names import ChangedNames
@@ -25,6 +27,9 @@ REMEMBERED: Final = 1_000
 """Different texts whose answer is remembered; strangers may make up more, memory stays bounded."""
 READ_AT_ONCE: Final = 500
 """Rows in one look at the database."""
+
+READERS_AT_ONCE: Final = 10
+"""Listeners that begin a round of deliveries in one turn of the loop."""
 
 KEPT: Final = 8
 """Looks that are kept for others who come to the same position."""
@@ -59,13 +64,8 @@ class RecentEvents:
 
     def after(self, position: int, limit: int) -> list[Event]:
         """The next events after a position that is covered."""
-        found: list[Event] = []
-        for event in reversed(self._events):
-            if event.number <= position:
-                break
-            found.append(event)
-        found.reverse()
-        return found[:limit]
+        first = bisect_right(self._events, position, key=lambda event: event.number)
+        return list(islice(self._events, first, first + limit))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +74,44 @@ class Batch:
 
     events: Sequence[Event]
     scanned_to: int
+
+
+class Turns:
+    """Lets so many go on in one turn of the loop, in the order in which they came.
+
+    When the pauses of thousands of failing listeners end together, whoever else uses the loop, such as the REST API,
+    would otherwise wait for all of them at every step.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once: Final = at_once
+        self._left = at_once
+        self._planned = False
+        self._waiting: Final[deque[asyncio.Future[None]]] = deque()
+
+    async def next(self) -> None:
+        """Wait for a turn; it costs nothing while few want one."""
+        loop = asyncio.get_running_loop()
+        if not self._planned:
+            self._planned = True
+            loop.call_soon(self._begin, loop)
+        if self._left:
+            self._left -= 1
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._left = self._at_once
+        while self._waiting and self._left:
+            turn = self._waiting.popleft()
+            if not turn.done():  # a cursor that was stopped meanwhile has cancelled it
+                turn.set_result(None)
+                self._left -= 1
+        self._planned = self._left < self._at_once
+        if self._planned:
+            loop.call_soon(self._begin, loop)
 
 
 class LogReader:
@@ -85,6 +123,7 @@ class LogReader:
         self._names: Final = ChangedNames(database)
         self._readings: Final[dict[int, asyncio.Future[Sequence[Event]]]] = {}
         self._recent: Final[OrderedDict[int, Sequence[Event]]] = OrderedDict()
+        self._turns: Final = Turns(READERS_AT_ONCE)
 
     @property
     def head(self) -> int:
@@ -95,16 +134,18 @@ class LogReader:
         self, position: int, wanted: Filter, limit: int, packages: Collection[str] | None = None
     ) -> Batch:
         """Look on from a position until something is wanted or the head is reached; `packages` as of the listener."""
+        await self._turns.next()
         while position < self._recent_events.head:
             if self._recent_events.covers(position):
                 seen: Sequence[Event] = self._recent_events.after(position, READ_AT_ONCE)
             else:
                 head = self._recent_events.head
                 seen = [event for event in await self._shared(position) if event.number <= head]
-            events = [event for event in seen if wanted(event)]
-            if packages is not None:
-                events = await self._names.having(events, packages, limit)
-            events = events[:limit]
+            matching = filter(wanted, seen)
+            if packages is None:
+                events = list(islice(matching, limit))
+            else:
+                events = (await self._names.having(list(matching), packages, limit))[:limit]
             if events:
                 through = events[-1].number if len(events) == limit else seen[-1].number
                 return Batch(events=events, scanned_to=through)
