@@ -17,6 +17,7 @@
     ├── TooManyAttempts             429: wait, then log in again
     ├── StorageFull                 507: make room, then ask again; nothing was accepted
     ├── DatabaseUnavailable         503: ask again in a moment; nothing was accepted
+    ├── StorageUnavailable          503: the files cannot be reached; ask again when they can
     └── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
 
 The codes (`PLP0009`, …) and HTTP statuses are those of Pulp 2, so that an error becomes a response without a table.
@@ -186,6 +187,12 @@ class StorageFull(PulpitError):
 
 class DatabaseUnavailable(PulpitError):
     """The database does not answer now, or not in time; nothing was done."""
+
+    status = 503
+
+
+class StorageUnavailable(PulpitError):
+    """The object store or the shared folder does not do what it should; nothing is known of the files in it."""
 
     status = 503
 

@@ -87,6 +87,31 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StorageSettings:
+    """`[storage]`: where package files are kept, so that one server finds them or several do."""
+
+    url: str = _key(
+        "",
+        "`s3://bucket/prefix`, `gs://bucket/prefix`, `az://account/container/prefix`, or the path of a folder that all "
+        "servers of the database mount; empty is the folder `content` in the data folder, for one server alone.",
+        unit="URL or path",
+    )
+    endpoint: str = _key("", "Address of an object store that is not the cloud's own, such as MinIO's.", unit="URL")
+    region: str = _key("", "Region of the bucket; empty is the environment's, or `us-east-1`.")
+    credentials_file: str = _key(
+        "",
+        "File with lines such as `access_key_id = …` and `secret_access_key = …`; empty is the environment "
+        "(`AWS_ACCESS_KEY_ID`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …) or the machine's own role.",
+        unit="path, mode 0600",
+    )
+    cacert: str = _key("", "Authorities to trust for the object store, beside the system's.", unit="path, PEM")
+    redirect: bool = _key(False, "Whether readers are sent to the object store by signed URLs, or get files from here.")
+    cache_size: int = _key(
+        10_240, "Copies of files of the object store in the data folder.", unit="MiB", least=64, most=1_073_741_824
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MessagingSettings:
     """`[messaging]`: the broker that amqp listeners publish to."""
 
@@ -182,7 +207,13 @@ class BrokerSettings:
 class TasksSettings:
     """`[tasks]`: the processes that sync and publish."""
 
-    workers: int = _key(2, "Worker processes, and so tasks at one time.", unit="processes", least=1, most=64)
+    workers: int = _key(
+        2,
+        "Worker processes, and so tasks at one time; 0 leaves them to other servers.",
+        unit="processes",
+        least=0,
+        most=64,
+    )
     stop_timeout: int = _key(
         10, "How long a task may take to stop when it is cancelled.", unit="seconds", least=1, most=3600
     )
@@ -281,6 +312,7 @@ class Settings:
 
     server: ServerSettings = field(default_factory=ServerSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
     messaging: MessagingSettings = field(default_factory=MessagingSettings)
     email: EmailSettings = field(default_factory=EmailSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
@@ -312,6 +344,7 @@ class Settings:
 SECTIONS: Final[Mapping[str, type]] = {
     "server": ServerSettings,
     "database": DatabaseSettings,
+    "storage": StorageSettings,
     "messaging": MessagingSettings,
     "email": EmailSettings,
     "broker": BrokerSettings,

@@ -29,7 +29,9 @@ def conf(tmp_path: Path) -> Iterator[tuple[str, str, str]]:
             pytest.skip(why_not)
     with pg.postgresql() as cluster, rmq.rabbitmq(tmp_path / "rabbitmq") as broker:
         url = cluster.fresh()
-        yield f"[database]\nurl: {url}\n[messaging]\nurl: {broker.url}\n", broker.url, url
+        storage = tmp_path / "shared"
+        text = f"[database]\nurl: {url}\n[messaging]\nurl: {broker.url}\n[storage]\nurl: {storage}\n"
+        yield text, broker.url, url
 
 
 def fire(server: Server, number: int) -> None:

@@ -1,30 +1,59 @@
 """What the port of storages promises, of every adapter."""
 
 import hashlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pulpit.storage.folder import ONE_BY_ONE, FolderStorage
+from pulpit.errors import StorageUnavailable
+from pulpit.settings import StorageSettings
+from pulpit.storage.folder import MARKER, ONE_BY_ONE
+from pulpit.storage.opening import open_storage
 from pulpit.storage.port import Storage
+from support import s3
 
 CONTENT = b"content"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 SIZE = len(CONTENT)
 ABSENT = hashlib.sha256(b"never put").hexdigest()
+BUCKETS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
+    with s3.running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "shared folder", "object store"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, server: s3.S3) -> StorageSettings:
+    match request.param:
+        case "folder":
+            return StorageSettings()
+        case "shared folder":
+            return StorageSettings(url=str(tmp_path / "shared"))
+    bucket = f"bucket-{next(BUCKETS)}"
+    server.make_bucket(bucket)
+    return server.settings(bucket)
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    storage = FolderStorage(tmp_path / "content")
+def storage(settings: StorageSettings, tmp_path: Path) -> Storage:
+    storage = open_storage(settings, tmp_path)
+    storage.begin()
     storage.prepare()
     return storage
 
 
-def spoil(storage: Storage, sha256: str, content: bytes) -> None:
+def spoil(server: s3.S3, settings: StorageSettings, folder: Path, sha256: str, content: bytes) -> None:
     """Put other bytes in the place of a file, as a broken disk does or another program."""
-    assert isinstance(storage, FolderStorage)
-    storage.local(sha256).write_bytes(content)
+    if "://" in settings.url:
+        server.put(settings.url.split("/")[2], f"files/{sha256[:2]}/{sha256}", content)
+    else:
+        place = Path(settings.url) if settings.url else folder / "content"
+        (place / sha256[:2] / sha256).write_bytes(content)
 
 
 def test_what_was_put_can_be_read_in_every_way(storage: Storage, tmp_path: Path) -> None:
@@ -75,12 +104,14 @@ def test_what_was_removed_is_gone(storage: Storage) -> None:
         storage.open(SHA256)
 
 
-def test_a_file_that_nobody_recorded_is_read_again_before_it_counts(storage: Storage) -> None:
+def test_a_file_that_nobody_recorded_is_read_again_before_it_counts(
+    storage: Storage, server: s3.S3, settings: StorageSettings, tmp_path: Path
+) -> None:
     storage.put_bytes(CONTENT, SHA256)
     storage.flush([SHA256])
     assert storage.verified(SHA256) == SIZE
 
-    spoil(storage, SHA256, b"garbage")
+    spoil(server, settings, tmp_path, SHA256, b"garbage")
     assert storage.verified(SHA256) is None
     assert storage.size(SHA256) is None
 
@@ -93,3 +124,52 @@ def test_any_number_of_files_is_flushed(storage: Storage, count: int) -> None:
 
     storage.flush(contents.keys())
     assert storage.present({(sha256, len(content)) for sha256, content in contents.items()}) == contents.keys()
+
+
+def test_another_server_sees_what_was_flushed_if_the_place_is_shared(
+    storage: Storage, settings: StorageSettings, tmp_path: Path
+) -> None:
+    storage.put_bytes(CONTENT, SHA256)
+    storage.flush([SHA256])
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = open_storage(settings, folder)
+    assert other.is_shared == storage.is_shared == bool(settings.url)
+
+    if other.is_shared:
+        other.prepare()
+        assert other.identity() == storage.identity() != ""
+        assert other.local(SHA256).read_bytes() == CONTENT
+    else:
+        other.begin()
+        other.prepare()
+        assert other.identity() == ""
+        assert not other.has(SHA256, SIZE)
+
+
+def test_what_others_put_beside_the_files_is_left_alone(
+    storage: Storage, server: s3.S3, settings: StorageSettings, tmp_path: Path
+) -> None:
+    storage.put_bytes(CONTENT, SHA256)
+    storage.flush([SHA256])
+    spoil(server, settings, tmp_path, f"{SHA256[:2]}-of-somebody-else", b"foreign")
+
+    assert [kept.sha256 for kept in storage.names(SHA256[:2])] == [SHA256]
+
+
+def test_a_shared_place_that_is_not_the_one_that_was_begun_is_refused(
+    settings: StorageSettings, tmp_path: Path
+) -> None:
+    storage = open_storage(settings, tmp_path)
+    if not storage.is_shared:
+        return
+    for asked in (
+        storage.prepare,
+        storage.identity,
+        lambda: storage.size(ABSENT),
+        lambda: storage.present({(SHA256, 1)}),
+    ):
+        with pytest.raises(StorageUnavailable, match=MARKER):
+            asked()
+    with pytest.raises(StorageUnavailable, match=MARKER):
+        storage.open(SHA256)

@@ -17,6 +17,7 @@ from pulpit.cli.listen import listen
 from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
+from pulpit.cli.worker import worker
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
 from pulpit.client.options import SHELLS, Section, completion_script
 from pulpit.client.screen import clean_lines
@@ -51,7 +52,7 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-for _command in (serve, demo, doctor, check, broker, listen, fire, tail, pulp3, install_service, completion):
+for _command in (serve, worker, demo, doctor, check, broker, listen, fire, tail, pulp3, install_service, completion):
     pulpit.add_command(_command)
 
 

@@ -15,9 +15,10 @@ from pulpit.settings import load
 @click.option("--host", help="Address of the REST API [default: 127.0.0.1].")
 @click.option("--port", help="Port of the REST API, 0 for any free one [default: 24880].")
 @click.option("--broker-port", help="Port of the embedded broker, 0 for any free one [default: 5672].")
+@click.option("--no-workers", is_flag=True, help="Run no workers; those of other servers take the tasks.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [default: text].")
 @click.pass_context
-def serve(context: click.Context, /, config: Path | None, **options: str | None) -> None:
+def serve(context: click.Context, /, config: Path | None, no_workers: bool, **options: str | None) -> None:
     """Run the server: REST API, deliveries, embedded broker and workers.
 
     Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
@@ -27,6 +28,8 @@ def serve(context: click.Context, /, config: Path | None, **options: str | None)
 
     keys = {"broker_port": ("broker", "port")}
     given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}
+    if no_workers:
+        given["tasks", "workers"] = "0"
     settings, warnings = load(config, os.environ, given)
     silence(context.obj or ())
     run(settings, warnings)

@@ -19,6 +19,7 @@ from pulpit.server.check_database import Finding, Inspection, Say, check_databas
 from pulpit.server.check_files import check_publications, check_storage
 from pulpit.server.content_types import content_types
 from pulpit.settings import Settings
+from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.text import clean
@@ -104,7 +105,7 @@ def _inspection(settings: Settings, say: Say, deep: bool) -> Iterator[Inspection
         database = Database.look_into(settings.data_dir, wakeups, url=settings.database.url)
         context = TaskContext(
             database=database,
-            storage=data_folder.storage(settings.data_dir),
+            storage=open_storage(settings.storage, settings.data_dir),
             data_dir=settings.data_dir,
             content_types=content_types(),
         )

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.errors import ConfigurationError, PulpitError, StorageFull
-from pulpit.storage.folder import FolderStorage
 from pulpit.store.servers import Instance
 
 OLD_WORKERS_GONE_WITHIN: Final = 10.0
 """Seconds for which a new server waits for the workers of a dead one."""
 _KEY: Final = "[server] data_dir"
+_SEVERAL: Final = (
+    "Each of several servers has a folder of its own; they share a PostgreSQL ([database] url) and a storage "
+    "([storage] url)."
+)
 NAME_FILE: Final = "node"
 _OURS: Final = frozenset({NAME_FILE, "server.lock", "pulpit.db", "broker"})
 """Any of these makes a folder one of ours."""
@@ -59,14 +62,9 @@ def locked(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigurationError(_KEY, f"another server is running in {data_dir}.") from None
+            raise ConfigurationError(_KEY, f"another server is running in {data_dir}. {_SEVERAL}") from None
         _await_old_workers(data_dir)
         yield
-
-
-def storage(data_dir: Path) -> FolderStorage:
-    """The storage in a data folder."""
-    return FolderStorage(data_dir / "content")
 
 
 def check_own(data_dir: Path) -> None:

@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,6 @@ from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
-from pulpit.content.rpm.signing import Signer
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
 from pulpit.delivery.notifiers.amqp10 import Amqp10
@@ -41,28 +40,25 @@ from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
-from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
-from pulpit.net.config_files import ADMIN_PASSWORD_FILE, Watched, keep_fresh
+from pulpit.net.config_files import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.published.locate import Publications
-from pulpit.repositories import recovery
-from pulpit.repositories.context import TaskContext
 from pulpit.server import brokering, data_folder, messaging, process
+from pulpit.server.beginning import Beginning
 from pulpit.server.content_types import content_types
-from pulpit.server.first_administrator import ensure_admin
 from pulpit.server.messaging import AmqpPublisher
 from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
+from pulpit.server.supervision import supervisor_of
 from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
-from pulpit.storage.scratch import Scratch
-from pulpit.store import servers
-from pulpit.store.database import RETRY_PAUSE, Database
+from pulpit.storage.opening import open_storage
+from pulpit.storage.port import Storage
+from pulpit.store.database import Database
 from pulpit.store.retention import Retention
-from pulpit.store.servers import Instance
 from pulpit.store.wakeups import Wakeup, WakeupSocket
-from pulpit.tasks.recovery import sweep, sweep_uploads
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 from pulpit.ui import app as ui
@@ -110,17 +106,18 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
         database = Database(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
-        beginning = _Beginning(settings, database, me)
+        storage = open_storage(settings.storage, settings.data_dir)
+        beginning = Beginning(settings, database, storage, me)
         await beginning.attempt()
         embedded = await _broker(settings, stack)
         outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
         kinds = _notifier_types(settings, publisher, me.node)
-        dispatcher = Dispatcher(database, kinds, system_clock, me=me)
-        supervisor = _supervisor(settings, database, me.node)
+        dispatcher = Dispatcher(database, kinds, system_clock, me=beginning.me)
+        supervisor = supervisor_of(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
         readers = pulp3_readers(settings, database)
-        publications = _publications(settings, database)
+        publications = _publications(settings, database, storage)
         handlers = {
             **dispatcher.wakeup_handlers,
             **supervisor.wakeup_handlers,
@@ -164,70 +161,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         _log.info("stopping", extra={"action": "server_stopping"})
 
 
-class _Beginning:
-    """What must be right before anybody works: tables, the server's name, an administrator, what died before.
-
-    A full disk does not keep the server from starting: it answers requests, by which people see what is wrong, and
-    begins when there is room.
-    """
-
-    def __init__(self, settings: Settings, database: Database, me: Instance) -> None:
-        self._settings: Final = settings
-        self._data_dir: Final = settings.data_dir
-        self._database: Final = database
-        self._context: Final = TaskContext(
-            database=database,
-            storage=data_folder.storage(settings.data_dir),
-            data_dir=settings.data_dir,
-            content_types=content_types(),
-        )
-        self._me: Final = me
-        self._password: str | None = None
-        self._is_done = False
-
-    async def attempt(self) -> None:
-        """Try it once.
-
-        Raises:
-            ConfigurationError: it can never be.
-            DatabaseUnavailable: the database does not answer.
-        """
-
-        def put_right() -> None:
-            self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
-            recovery.recover(self._context)
-            reason, most = "The server ended while this task ran.", self._settings.events.changes
-            sweep(self._database, f"@{self._me.node}", reason, system_clock, most_changes=most)
-            sweep_uploads(self._database, self._data_dir)
-
-        try:
-            await asyncio.to_thread(self._database.prepare)
-            await _take_name(self._database, self._me)
-            await asyncio.to_thread(put_right)
-        except StorageFull as error:
-            _log.error("no work until there is room: %s", error, extra={"action": "server_without_room"})
-        else:
-            self._is_done = True
-
-    async def finish(self) -> None:
-        """Try it until it is done."""
-        while not self._is_done:
-            await asyncio.sleep(RETRY_PAUSE)
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.attempt()
-            self.say_password()
-
-    def say_password(self) -> None:
-        """Show a new administrator's password to whoever started the server, once."""
-        if self._password is not None:
-            where = self._data_dir / ADMIN_PASSWORD_FILE
-            process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
-            self._password = None
-
-
-async def _work(
-    beginning: _Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: Sequence[Reading]
-) -> None:
+async def _work(beginning: Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: Sequence[Reading]) -> None:
     await beginning.finish()
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.run())
@@ -255,36 +189,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             sentence = f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port."
             raise ConfigurationError("[server] port", sentence) from None
         yield listening
-
-
-async def _take_name(database: Database, me: Instance) -> None:
-    """Be the one server of this name in a database that several share.
-
-    Raises:
-        ConfigurationError: a server of another folder has it and is alive, so one of the folders is a copy.
-    """
-    if database.is_sqlite:
-        return
-
-    def enter() -> datetime | None:
-        with database.write() as tx:
-            return servers.enter(tx, me)
-
-    def take_over(seen_at: datetime) -> bool:
-        with database.write() as tx:
-            return servers.take_over(tx, me, seen_at=seen_at)
-
-    seen_at = await asyncio.to_thread(enter)
-    if seen_at is None:
-        return
-    _log.warning("waiting whether another server has this name", extra={"action": "server_name_taken", "node": me.node})
-    await asyncio.sleep(servers.LEASE.total_seconds())
-    if not await asyncio.to_thread(take_over, seen_at):
-        sentence = (
-            f"another server with the name {me.node} uses the same database, so this folder is a copy of its folder; "
-            f"stop that server, or remove the file {data_folder.NAME_FILE} here, and this one gets a name of its own."
-        )
-        raise ConfigurationError("[server] data_dir", sentence)
 
 
 async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embedded | None:
@@ -370,38 +274,10 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _supervisor(settings: Settings, database: Database, node: str) -> Supervisor:
-    if settings.signing.is_wanted:
-        Signer(settings.signing).check()
-    briefing: dict[str, Any] = {
-        "data_dir": str(settings.data_dir),
-        "database_url": settings.database.url,
-        "log_level": settings.server.log_level,
-        "log_format": settings.server.log_format,
-        "stall_timeout": settings.tasks.stall_timeout,
-        "download_tries": settings.tasks.download_tries,
-        "least_speed": settings.tasks.least_speed,
-        "signing": asdict(settings.signing),
-        "most_changes": settings.events.changes,
-        "keep_publications": settings.publish.keep,
-        "grace": settings.publish.grace,
-    }
-    return Supervisor(
-        database,
-        system_clock,
-        node=node,
-        count=settings.tasks.workers,
-        module="pulpit.server.worker",
-        briefing=briefing,
-        stop_timeout=settings.tasks.stop_timeout,
-        recover=lambda _: recovery.sweep(Scratch(settings.data_dir)),
-    )
-
-
-def _publications(settings: Settings, database: Database) -> Publications:
+def _publications(settings: Settings, database: Database, storage: Storage) -> Publications:
     return Publications(
         database,
-        data_folder.storage(settings.data_dir),
+        storage,
         grace=timedelta(seconds=settings.publish.grace),
         clock=system_clock,
     )

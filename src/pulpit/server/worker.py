@@ -19,7 +19,8 @@ from pulpit.errors import PulpitError
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder
 from pulpit.server.content_types import content_types
-from pulpit.settings import SigningSettings
+from pulpit.settings import SigningSettings, StorageSettings
+from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
@@ -58,7 +59,7 @@ async def _work(briefing: dict[str, Any]) -> None:
         signing = SigningSettings(**briefing["signing"])
         context = TaskContext(
             database=database,
-            storage=data_folder.storage(data_dir),
+            storage=open_storage(StorageSettings(**briefing["storage"]), data_dir),
             data_dir=data_dir,
             clock=system_clock,
             content_types=content_types(Signer(signing) if signing.is_wanted else None),

@@ -1,7 +1,10 @@
 """The storage in a folder: of this machine, or one that several machines mount.
 
-ab/abcdef…     whole, verified files
-incoming/      files that are being written here because they cannot be moved from the scratch folder at once
+    ab/abcdef…      whole, verified files
+    incoming/       files that are being written here because they cannot be moved from the scratch folder at once
+    pulpit-storage  in a shared one: tells the folder from the empty one that is there while it is not mounted
+
+What a shared folder lacks is missing only if that file is there; otherwise nothing is known.
 """
 
 import errno
@@ -10,18 +13,24 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
+from pulpit.errors import StorageUnavailable
+from pulpit.ids import object_id
 from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, flush_file, flush_file_system, flush_folder, write_all
 from pulpit.storage.port import Kept
 
 ONE_BY_ONE: Final = 8
 """Up to so many new files are flushed one by one, more by flushing the file system once."""
 INCOMING: Final = "incoming"
+MARKER: Final = "pulpit-storage"
+_AWAY: Final = frozenset({errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENXIO})
+"""What calls fail with while a network file system is not there."""
 _NAME_LENGTH: Final = 64
+_LONGEST_IDENTITY: Final = 64
 
 
 class FolderStorage:
@@ -33,9 +42,29 @@ class FolderStorage:
         self.is_shared: Final = is_shared
 
     def prepare(self) -> None:
-        """Make the folders."""
-        self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
+        """Make the folders; a shared one must have been begun before."""
+        with self._reached():
+            self._prove()
+            self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+    def begin(self) -> None:
+        """Make the folder, and write into a shared one what tells it from others."""
+        with self._reached():
+            self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
+            if self.is_shared and not (self.folder / MARKER).exists():
+                fd, path = self._incoming()
+                with os.fdopen(fd, "w", encoding="ascii") as file:
+                    file.write(object_id())
+                os.rename(path, self.folder / MARKER)  # noqa: PTH104 - whole, or not there
+
+    def identity(self) -> str:
+        """What is written in a shared folder."""
+        if not self.is_shared:
+            return ""
+        with self._reached():
+            return (self.folder / MARKER).read_text(encoding="ascii", errors="replace")[:_LONGEST_IDENTITY]
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether a file stands in its place with its size."""
@@ -49,8 +78,11 @@ class FolderStorage:
         """How many bytes a file has."""
         try:
             return os.stat(self._place(sha256)).st_size  # noqa: PTH116 - called for every file of a sync
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            self._refuse_if_away(error)
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
 
     def verified(self, sha256: str) -> int | None:
         """The size of a file that was read and is right."""
@@ -65,59 +97,66 @@ class FolderStorage:
 
     def open(self, sha256: str) -> BufferedReader:
         """Open a file."""
-        return open(self._place(sha256), "rb")  # noqa: PTH123 - called for every file of a publish
+        with self._reached():
+            return open(self._place(sha256), "rb")  # noqa: PTH123 - called for every file of a publish
 
     def local(self, sha256: str) -> Path:
         """The file itself."""
         place = self._place(sha256)
-        os.stat(place)  # noqa: PTH116 - called for every file of a sync
+        with self._reached():
+            os.stat(place)  # noqa: PTH116 - called for every file of a sync
         return Path(place)
 
     def put(self, path: Path, sha256: str) -> None:
         """Move a file to its place; from another disk it is copied first."""
-        try:
-            self._move(str(path), sha256)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            with path.open("rb") as source:
-                fd, copy = self._incoming()
-                with os.fdopen(fd, "wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-            self._move(copy, sha256)
-            path.unlink()
+        with self._reached():
+            try:
+                self._move(str(path), sha256)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                with path.open("rb") as source:
+                    fd, copy = self._incoming()
+                    with os.fdopen(fd, "wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                self._move(copy, sha256)
+                path.unlink()
 
     def put_bytes(self, content: bytes, sha256: str) -> None:
         """Write a file beside the others and move it to its place."""
-        fd, path = self._incoming()
-        try:
-            write_all(fd, memoryview(content))
-        finally:
-            os.close(fd)
-        self._move(path, sha256)
+        with self._reached():
+            fd, path = self._incoming()
+            try:
+                write_all(fd, memoryview(content))
+            finally:
+                os.close(fd)
+            self._move(path, sha256)
 
     def flush(self, sha256s: Collection[str]) -> None:
         """Write to the disk what its file system still holds in memory."""
         if not sha256s:
             return
-        if len(sha256s) > ONE_BY_ONE:
-            flush_file_system(self.folder)
-            return
-        for sha256 in sha256s:
-            with suppress(FileNotFoundError):  # whoever counts on the file looks again
-                flush_file(Path(self._place(sha256)))
-        for folder in {self.folder / sha256[:2] for sha256 in sha256s} | {self.folder}:
-            flush_folder(folder)
+        with self._reached():
+            if len(sha256s) > ONE_BY_ONE and not self.is_shared:  # a network file system flushes file by file alone
+                flush_file_system(self.folder)
+                return
+            for sha256 in sha256s:
+                with suppress(FileNotFoundError):  # whoever counts on the file looks again
+                    flush_file(Path(self._place(sha256)))
+            for folder in {self.folder / sha256[:2] for sha256 in sha256s} | {self.folder}:
+                flush_folder(folder)
 
     def remove(self, sha256s: Collection[str]) -> None:
         """Remove files; who has one open, or a link of his own, keeps it."""
-        for sha256 in sha256s:
-            Path(self._place(sha256)).unlink(missing_ok=True)
+        with self._reached():
+            for sha256 in sha256s:
+                Path(self._place(sha256)).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[Kept]:
         """The files of one folder."""
         now = time.time()
-        with suppress(FileNotFoundError), os.scandir(f"{self._folder}/{prefix}") as entries:
+        self._prove()
+        with suppress(FileNotFoundError), self._reached(), os.scandir(f"{self._folder}/{prefix}") as entries:
             for entry in entries:
                 if len(entry.name) != _NAME_LENGTH or not entry.name.startswith(prefix):
                     continue
@@ -135,6 +174,33 @@ class FolderStorage:
                     count += 1
         return count
 
+    def _prove(self) -> None:
+        """Return if a shared folder is there.
+
+        Raises:
+            StorageUnavailable: it is not, so that nothing is known of its files.
+        """
+        if self.is_shared and not os.path.exists(f"{self._folder}/{MARKER}"):  # noqa: PTH110 - called for absent files
+            raise StorageUnavailable(
+                f"The shared folder {self._folder} is not there, or is another one (it has no file {MARKER}); mount it."
+            )
+
+    def _refuse_if_away(self, error: OSError) -> None:
+        if self.is_shared and (isinstance(error, FileNotFoundError) or error.errno in _AWAY):
+            self._prove()
+            if error.errno in _AWAY:
+                sentence = f"The shared folder {self._folder} does not answer ({error.strerror}); nothing was changed."
+                raise StorageUnavailable(sentence) from None
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Tell a shared folder that is away from one in which something is missing."""
+        try:
+            yield
+        except OSError as error:
+            self._refuse_if_away(error)
+            raise
+
     def _place(self, sha256: str) -> str:
         return f"{self._folder}/{sha256[:2]}/{sha256}"
 
@@ -147,5 +213,6 @@ class FolderStorage:
         try:
             os.rename(path, target)  # noqa: PTH104 - called for every file of a sync
         except FileNotFoundError:
+            self._prove()
             (self.folder / sha256[:2]).mkdir(mode=FOLDER_MODE, exist_ok=True)
             os.rename(path, target)  # noqa: PTH104 - as above

@@ -28,12 +28,27 @@ class Storage(Protocol):
     def is_shared(self) -> bool:
         """Whether servers on other machines see the same files."""
 
-    def prepare(self) -> None:
-        """Make what is needed to take the first file, and prove that it can be reached.
+    def begin(self) -> None:
+        """Make the place one of ours, if it is not yet; call it only while no file of it can be known.
 
         Raises:
             OSError: it cannot be used.
             StorageUnavailable: it does not answer.
+        """
+
+    def prepare(self) -> None:
+        """Make what is needed to take files.
+
+        Raises:
+            OSError: it cannot be used.
+            StorageUnavailable: it does not answer, or it was never begun: an empty folder where one should be mounted.
+        """
+
+    def identity(self) -> str:
+        """Tells a shared place from others, however each server comes there; empty for a folder of one server.
+
+        Raises:
+            StorageUnavailable: it does not answer, or it was never begun.
         """
 
     def has(self, sha256: str, size: int) -> bool:

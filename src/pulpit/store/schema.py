@@ -130,6 +130,15 @@ servers = Table(
     Column("seen_at", Time, nullable=False),
     Column("instance", String(32)),
     Column("home", String(255)),
+    Column("storage", String(64)),
+    Column("delivers", Boolean, nullable=False, server_default=text("true")),
+)
+
+shared_secrets = Table(
+    "shared_secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("content", Text, nullable=False),
 )
 
 dead_letters = Table(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.store.database import Transaction, database_time
-from pulpit.store.schema import listeners, servers, tasks
+from pulpit.store.schema import listeners, servers, shared_secrets, tasks
 from pulpit.store.tasks import RUNNING
 
 LEASE: Final = timedelta(seconds=15)
@@ -33,6 +33,10 @@ class Instance:
     """Of this process alone."""
     home: str = ""
     """Which folder of which machine it serves."""
+    storage: str = ""
+    """Identity of the storage that it shares with others; empty if its files are its own."""
+    delivers: bool = True
+    """Whether it takes listeners, and does not only work on tasks."""
 
 
 def enter(tx: Transaction, me: Instance) -> datetime | None:
@@ -62,6 +66,41 @@ def take_over(tx: Transaction, me: Instance, *, seen_at: datetime) -> bool:
     return True
 
 
+def rivals(tx: Transaction, me: Instance) -> dict[str, datetime]:
+    """Which servers are alive and keep their files elsewhere, and when each was seen."""
+    _lock(tx)
+    other = (servers.c.node != me.node) & (servers.c.seen_at >= database_time(tx.connection) - LEASE)
+    if me.storage:
+        other &= func.coalesce(servers.c.storage, "") != me.storage
+    return {row.node: row.seen_at for row in tx.connection.execute(select(servers).where(other))}
+
+
+def say_storage(tx: Transaction, me: Instance) -> None:
+    """Write down where the files of a server are, and whether it delivers."""
+    values = {"storage": me.storage, "delivers": me.delivers}
+    tx.connection.execute(update(servers).where(servers.c.node == me.node).values(**values))
+
+
+def beat(tx: Transaction, me: Instance) -> bool:
+    """Say that a server is alive which takes no listeners; false if another process has its name by now."""
+    _lock(tx)
+    row = tx.connection.execute(select(servers.c.instance).where(servers.c.node == me.node)).one_or_none()
+    if row is not None and row.instance not in (None, me.id):
+        return False
+    _say_alive(tx, me)
+    return True
+
+
+def shared_secret(tx: Transaction, name: str, mine: str) -> str:
+    """The secret of a name that all servers have: that of whoever came first."""
+    _lock(tx)
+    known = select(shared_secrets.c.content).where(shared_secrets.c.name == name)
+    found: str | None = tx.connection.execute(known).scalar()
+    if found is None:
+        tx.connection.execute(insert(shared_secrets).values(name=name, content=mine))
+    return found or mine
+
+
 def renew(tx: Transaction, me: Instance) -> set[str] | None:
     """Say that a server is alive and return the ids of the listeners that are its own for the time of a lease.
 
@@ -72,7 +111,8 @@ def renew(tx: Transaction, me: Instance) -> set[str] | None:
     if row is not None and row.instance not in (None, me.id):
         return None
     now = _say_alive(tx, me)
-    alive = tx.connection.execute(select(func.count()).where(servers.c.seen_at >= now - LEASE)).scalar_one()
+    delivering = servers.c.delivers & (servers.c.seen_at >= now - LEASE)
+    alive = tx.connection.execute(select(func.count()).where(delivering)).scalar_one()
     every = tx.connection.execute(select(func.count()).select_from(listeners)).scalar_one()
     share = -(-every // max(alive, 1))
     held = _locked_ids(tx, listeners.c.lease_owner == me.node)
@@ -116,7 +156,7 @@ def _say_alive(tx: Transaction, me: Instance) -> datetime:
     now = database_time(tx.connection)
     values = {"seen_at": now, "instance": me.id, "home": me.home}
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    row = dialect.insert(servers).values(node=me.node, **values)
+    row = dialect.insert(servers).values(node=me.node, storage=me.storage, delivers=me.delivers, **values)
     tx.connection.execute(row.on_conflict_do_update(index_elements=["node"], set_=values))
     return now
 

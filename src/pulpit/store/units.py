@@ -126,6 +126,11 @@ def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tup
     return files
 
 
+def any_kept(connection: Connection) -> bool:
+    """Whether a single file is recorded."""
+    return connection.execute(select(artifacts.c.sha256).limit(1)).first() is not None
+
+
 def kept(connection: Connection, sha256s: Collection[str]) -> dict[str, int]:
     """The sizes of those files that the storage holds."""
     wanted = select(artifacts.c.sha256, artifacts.c.size).where(artifacts.c.sha256.in_(sha256s))

@@ -27,7 +27,9 @@ from pulpit.tasks.recovery import SilentServers, sweep
 RESTART_PAUSE: Final = 1.0
 """Seconds before the place of a dead worker is filled again."""
 LOOK_AROUND: Final = 20.0
-"""Seconds between looks at the other servers, where several share a database."""
+"""Seconds between looks at the tasks, though no process of this machine has changed any."""
+LOOK_AT_OTHERS: Final = 1.0
+"""The same where other servers may have: they send no wakeups here."""
 STOP_PATIENCE: Final = 5.0
 """Seconds that workers have to end their tasks when the server stops."""
 
@@ -85,6 +87,7 @@ class Supervisor:
         self._workers: Final[dict[str, _Worker]] = {}
         self._woken: Final = asyncio.Event()
         self._silent: Final = SilentServers()
+        self._pause: Final = LOOK_AROUND if database.is_sqlite else LOOK_AT_OTHERS
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
@@ -107,7 +110,7 @@ class Supervisor:
                 await self._pass_cancellations()
                 await self._end_dead_servers()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AROUND):
+                    async with asyncio.timeout(self._pause):
                         await self._woken.wait()
         finally:
             for place in places:

@@ -281,3 +281,31 @@ def _at_once(works: list[Callable[[int], None]], *, times: int) -> None:
     for thread in threads:
         thread.join()
     assert failures == [], "\n".join(map(str, failures))
+
+
+def test_servers_that_keep_their_files_elsewhere_are_rivals(shared: Database) -> None:
+    here, there = replace(ONE, storage="a"), replace(TWO, storage="a")
+    with shared.write() as tx:
+        assert servers.enter(tx, here) is None
+        servers.say_storage(tx, here)
+        assert servers.rivals(tx, there) == {}
+        assert set(servers.rivals(tx, replace(TWO, storage="b"))) == {"one"}
+        assert set(servers.rivals(tx, TWO)) == {"one"}  # its files are its own
+        servers.leave(tx, here)
+        assert servers.rivals(tx, TWO) == {}
+
+
+def test_workers_without_a_server_take_no_share_of_the_listeners(shared: Database) -> None:
+    add_listeners(shared, 2)
+    workers = replace(TWO, delivers=False)
+    with shared.write() as tx:
+        assert servers.beat(tx, workers)
+        assert not servers.beat(tx, replace(workers, id="another process"))
+
+    assert len(renew(shared, ONE) or ()) == 2
+
+
+def test_a_secret_is_that_of_whoever_came_first(shared: Database) -> None:
+    with shared.write() as tx:
+        assert servers.shared_secret(tx, "key", "first") == "first"
+        assert servers.shared_secret(tx, "key", "second") == "first"

@@ -9,6 +9,7 @@ import pytest
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.server import brokering, data_folder, messaging, serve
 from pulpit.settings import Key, Settings, keys, load
+from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 
@@ -54,6 +55,10 @@ TOGETHER = {
     ("email", "ca"): {("email", "tls"): "tls"},
     ("server", "ssl_certificate"): {("server", "ssl_key"): "/etc/hostname"},
     ("server", "ssl_key"): {("server", "ssl_certificate"): "/etc/hostname"},
+    ("storage", "endpoint"): {("storage", "url"): "s3://bucket/files"},
+    ("storage", "region"): {("storage", "url"): "s3://bucket/files"},
+    ("storage", "credentials_file"): {("storage", "url"): "s3://bucket/files"},
+    ("storage", "cacert"): {("storage", "url"): "s3://bucket/files"},
     ("broker", "ssl_certificate"): {("broker", "ssl_key"): "/etc/hostname"},
     ("broker", "ssl_key"): {("broker", "ssl_certificate"): "/etc/hostname"},
 }
@@ -77,6 +82,7 @@ async def compose(settings: Settings) -> None:
             database.close()
     with serve._listening(settings.server.host, settings.server.port):
         pass
+    open_storage(settings.storage, settings.data_dir)
     if settings.embedded_broker:
         brokering.with_own_user(brokering.broker_config(settings))
         publisher = None

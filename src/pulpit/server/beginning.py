@@ -1,0 +1,170 @@
+"""What must be right before a server works: tables, storage, the server's name, an administrator, what died before.
+
+Several servers share a PostgreSQL. Each has a name of its own, all of them have one storage, and one authority for the
+certificates of users: whoever would come with another storage is refused.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from pulpit.api.auth import certificates
+from pulpit.api.auth.certificates import ClientCertificates
+from pulpit.clock import system_clock
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull, StorageUnavailable
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE
+from pulpit.repositories import recovery
+from pulpit.repositories.context import TaskContext
+from pulpit.server import data_folder, process
+from pulpit.server.content_types import content_types
+from pulpit.server.first_administrator import ensure_admin
+from pulpit.settings import Settings
+from pulpit.storage.disk import disk_errors
+from pulpit.storage.port import Storage
+from pulpit.store import servers, units
+from pulpit.store.database import RETRY_PAUSE, Database
+from pulpit.store.servers import Instance
+from pulpit.tasks.recovery import sweep, sweep_uploads
+
+_log = logging.getLogger(__name__)
+
+
+class Beginning:
+    """The first steps of a server.
+
+    Neither a full disk nor a storage that is away keeps it from starting: it answers requests, by which people see what
+    is wrong, and works when that is over.
+    """
+
+    def __init__(self, settings: Settings, database: Database, storage: Storage, me: Instance) -> None:
+        self._settings: Final = settings
+        self._data_dir: Final = settings.data_dir
+        self._database: Final = database
+        self._storage: Final = storage
+        self._context: Final = TaskContext(
+            database=database, storage=storage, data_dir=settings.data_dir, content_types=content_types()
+        )
+        self.me = me
+        """This process, and where its files are as soon as that is known."""
+        self._password: str | None = None
+        self._is_done = False
+
+    async def attempt(self) -> None:
+        """Try it once.
+
+        Raises:
+            ConfigurationError: it can never be.
+            DatabaseUnavailable: the database does not answer.
+        """
+        try:
+            await asyncio.to_thread(self._database.prepare)
+            identity = await asyncio.to_thread(self._begun_storage)
+            if not self._database.is_sqlite:
+                self.me = replace(self.me, storage=identity)
+                await _join(self._database, self.me)
+                await asyncio.to_thread(self._share_authority)
+            await asyncio.to_thread(self._put_right)
+        except StorageFull as error:
+            _log.error("no work until there is room: %s", error, extra={"action": "server_without_room"})
+        except StorageUnavailable as error:
+            _log.error("no work until the storage is there: %s", error, extra={"action": "server_without_storage"})
+        else:
+            self._is_done = True
+
+    async def finish(self) -> None:
+        """Try it until it is done."""
+        while not self._is_done:
+            await asyncio.sleep(RETRY_PAUSE)
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.attempt()
+            self.say_password()
+
+    def say_password(self) -> None:
+        """Show a new administrator's password to whoever started the server, once."""
+        if self._password is not None:
+            where = self._data_dir / ADMIN_PASSWORD_FILE
+            process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
+            self._password = None
+
+    def _begun_storage(self) -> str:
+        """The identity of the storage, which is begun only while no file is known: later it must be there."""
+        with self._database.read() as connection:
+            is_new = not units.any_kept(connection)
+        with disk_errors("The storage folder"):
+            if is_new:
+                self._storage.begin()
+            self._storage.prepare()
+            return self._storage.identity()
+
+    def _share_authority(self) -> None:
+        """Have the authority of users' certificates that the first server made."""
+        path = ClientCertificates(self._data_dir, system_clock).authority_file()
+        mine = path.read_text(encoding="ascii")
+        with self._database.write() as tx:
+            shared = servers.shared_secret(tx, certificates.FILE_NAME, mine)
+        if shared != mine:
+            data_folder.write_secret(path, shared)
+
+    def _put_right(self) -> None:
+        if self.me.delivers:
+            self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
+        recovery.recover(self._context)
+        reason, most = "The server ended while this task ran.", self._settings.events.changes
+        sweep(self._database, f"@{self.me.node}", reason, system_clock, most_changes=most)
+        sweep_uploads(self._database, self._data_dir)
+
+
+async def _join(database: Database, me: Instance) -> None:
+    """Be the one server of this name, with the storage of all others, in a database that several share.
+
+    Raises:
+        ConfigurationError: a server of another folder has the name and is alive, so one of the folders is a copy; or
+            one is alive that keeps its files elsewhere.
+    """
+    seen = await asyncio.to_thread(_enter, database, me, None)
+    if not seen:
+        return
+    _log.warning(
+        "waiting whether other servers are alive", extra={"action": "server_name_taken", "nodes": ", ".join(seen)}
+    )
+    await asyncio.sleep(servers.LEASE.total_seconds())
+    alive = await asyncio.to_thread(_enter, database, me, seen)
+    if me.node in alive:
+        sentence = (
+            f"another server with the name {me.node} uses the same database, so this folder is a copy of its folder; "
+            f"stop that server, or remove the file {data_folder.NAME_FILE} here, and this one gets a name of its own."
+        )
+        raise ConfigurationError("[server] data_dir", sentence)
+    if alive:
+        sentence = (
+            f"the server {min(alive)} uses the same database and keeps its files elsewhere; set it, for all servers, "
+            "to one object store or to one folder that each of them mounts."
+        )
+        raise ConfigurationError("[storage] url", sentence)
+
+
+def _enter(database: Database, me: Instance, before: dict[str, datetime] | None) -> dict[str, datetime]:
+    """Take the name, unless others are in the way: these are returned, with when each was seen.
+
+    Args:
+        database: the one that several share.
+        me: who wants to enter.
+        before: who was in the way some time ago; whoever was not seen since is dead.
+    """
+    with database.write() as tx:
+        namesake = servers.enter(tx, me) if before is None else None
+        if before is not None and me.node in before and not servers.take_over(tx, me, seen_at=before[me.node]):
+            return {me.node: before[me.node]}
+        if namesake is not None:
+            return {me.node: namesake}
+        rivals = servers.rivals(tx, me)
+        if before is not None:
+            rivals = {node: seen_at for node, seen_at in rivals.items() if before.get(node) != seen_at}
+        if rivals and before is not None:
+            servers.leave(tx, me)
+        if not rivals:
+            servers.say_storage(tx, me)
+        return rivals

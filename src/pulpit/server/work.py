@@ -1,0 +1,106 @@
+"""Composes workers without a server: `pulpit worker`, on machines that answer no requests."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Final
+
+import uvloop
+
+from pulpit import logs
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.server import data_folder, process
+from pulpit.server.beginning import Beginning
+from pulpit.server.supervision import supervisor_of
+from pulpit.server.systemd import ServiceManager
+from pulpit.settings import Settings
+from pulpit.storage.opening import open_storage
+from pulpit.store import servers
+from pulpit.store.database import Database, when_available
+from pulpit.store.servers import Instance
+from pulpit.store.wakeups import WakeupSocket
+
+BEAT: Final = servers.LEASE.total_seconds() / 3
+"""Seconds between two signs of life in the database."""
+
+_log = logging.getLogger(__name__)
+
+
+def work(settings: Settings, warnings: list[str]) -> None:
+    """Run workers until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: they cannot start; the text names the key.
+    """
+    process.fill_standard_streams()
+    logs.configure(settings.server.log_level, settings.server.log_format)
+    for warning in warnings:
+        _log.warning(warning, extra={"action": "setting_unknown"})
+    if not settings.database.url.startswith("postgresql"):
+        raise ConfigurationError("[database] url", "workers without a server need the PostgreSQL of their servers.")
+    if not settings.storage.url:
+        raise ConfigurationError("[storage] url", "workers without a server need the storage of their servers.")
+    data_folder.prepare(settings.data_dir)
+    process.raise_open_files()
+    with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, ServiceManager(os.environ)))
+
+
+async def _work(settings: Settings, manager: ServiceManager) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        me = replace(data_folder.instance(settings.data_dir), delivers=False)
+        wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
+        database = Database(settings.data_dir, wakeups, url=settings.database.url)
+        stack.callback(database.close)
+        beginning = Beginning(settings, database, open_storage(settings.storage, settings.data_dir), me)
+        await beginning.attempt()
+        supervisor = supervisor_of(settings, database, me.node)
+        stack.enter_context(wakeups.handled_by(supervisor.wakeup_handlers))
+        process.say("ready")  # scripts wait for it
+        manager.say("READY=1", f"STATUS=Works with {settings.tasks.workers} workers")
+        parts = [
+            manager.keep_telling(),
+            _beat(database, beginning.me),
+            _begin(beginning, supervisor.run()),
+            stop.wait(),
+        ]
+        running = [asyncio.ensure_future(part) for part in parts]
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        manager.say("STOPPING=1")
+        _log.info("stopping", extra={"action": "server_stopping"})
+        ended = [part for part in running if part.done()]
+        for part in running:
+            part.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.to_thread(_leave, database, me)
+        for part in ended:
+            part.result()
+
+
+async def _begin(beginning: Beginning, supervised: Coroutine[None, None, None]) -> None:
+    await beginning.finish()
+    await supervised
+
+
+async def _beat(database: Database, me: Instance) -> None:
+    """Tell the servers that these workers live, until another process has their name."""
+
+    def beat() -> bool:
+        with database.write() as tx:
+            return servers.beat(tx, me)
+
+    while await when_available(beat):  # noqa: ASYNC110 - only the database tells
+        await asyncio.sleep(BEAT)
+    _log.error("other workers have the name of these", extra={"action": "server_superseded", "node": me.node})
+
+
+def _leave(database: Database, me: Instance) -> None:
+    with contextlib.suppress(StorageFull, DatabaseUnavailable), database.write() as tx:
+        servers.leave(tx, me)

@@ -1,0 +1,345 @@
+"""The storage in an object store: S3 and what speaks it, Google's, Azure's, by way of obstore.
+
+    <prefix>/ab/abcdef…          whole, verified files
+    <prefix>/pulpit-storage      tells the place from an empty or another one
+
+An object is there when it is whole: sent in one request, or as a multipart upload that was completed. Files that are
+put go up in the background, and `flush` waits for them. What lies beneath the prefix and is not named like a file of
+ours is left alone.
+"""
+
+import hashlib
+import io
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from pulpit.errors import StorageUnavailable, WorkFailed
+from pulpit.ids import object_id
+from pulpit.storage.cache import Cache
+from pulpit.storage.port import Kept
+
+MARKER: Final = "pulpit-storage"
+PART: Final = 8 << 20
+"""Bytes of a part of a multipart upload; files that are not larger go up in one request."""
+MOST_PARTS: Final = 9_000
+AT_ONCE: Final = 32
+"""Requests at one time, for one process."""
+LARGE_AT_ONCE: Final = 2
+"""Multipart uploads at one time, each with so many parts at once:"""
+PARTS_AT_ONCE: Final = 4
+PIECE: Final = 1 << 18
+"""Bytes that are handed on to a reader at once."""
+_NAME_LENGTH: Final = 64
+_LONGEST_IDENTITY: Final = 64
+_STATUS: Final = "status code: "
+
+T = TypeVar("T")
+
+
+class ObjectStorage:
+    """A bucket, or what is beneath a prefix in it; it is a `Storage`."""
+
+    is_shared: Final = True
+
+    def __init__(self, store: Any, readers_store: Any, shown: str, cache: Cache, *, redirect: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            store: the object store as work uses it, which is patient.
+            readers_store: the same for requests of readers, who are told soon that it does not answer.
+            shown: its URL, for people; it holds no secret.
+            cache: copies on this machine.
+            redirect: whether readers may be sent to the object store itself.
+        """
+        self._store: Final = store
+        self._readers_store: Final = readers_store
+        self._shown: Final = shown
+        self._cache: Final = cache
+        self._redirect: Final = redirect
+        self._pool: Final = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="objects")
+        self._large: Final = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large-objects")
+        self._pending: Final[dict[str, tuple[Path, Future[None]]]] = {}
+
+    def prepare(self) -> None:
+        """Make the cache's folders, and see that the bucket is the one that was begun."""
+        self._cache.prepare()
+        self._prove()
+
+    def begin(self) -> None:
+        """Write what tells the place from others, unless it is there."""
+        with self._sentences():
+            if self._meta(MARKER) is None:
+                try:
+                    obstore.put(self._store, MARKER, object_id().encode())
+                except FileNotFoundError:
+                    raise StorageUnavailable(f"There is no bucket at {self._shown}; make it first.") from None
+
+    def identity(self) -> str:
+        """What is written in the place."""
+        with self._sentences():
+            try:
+                return bytes(obstore.get(self._store, MARKER).bytes()).decode(errors="replace")[:_LONGEST_IDENTITY]
+            except FileNotFoundError:
+                raise StorageUnavailable(self._is_gone()) from None
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether an object is there with its size."""
+        return self.size(sha256) == size
+
+    def present(self, files: Collection[tuple[str, int]]) -> set[str]:
+        """Those that are there with their sizes, asked for side by side."""
+        wanted = list(files)
+        with self._sentences():
+            sizes = list(self._pool.map(lambda file: self._size(file[0]), wanted))
+        found = {sha256 for (sha256, size), there in zip(wanted, sizes, strict=True) if there == size}
+        if len(found) < len(wanted):
+            self._prove()
+        return found
+
+    def size(self, sha256: str) -> int | None:
+        """How many bytes an object has."""
+        with self._sentences():
+            size = self._size(sha256)
+        if size is None:
+            self._prove()
+        return size
+
+    def verified(self, sha256: str) -> int | None:
+        """The size of an object that was read and is right."""
+        if self.size(sha256) is None:
+            return None
+        self._cache.forget([sha256])
+        try:
+            return self.local(sha256).stat().st_size
+        except (FileNotFoundError, WrongObject):
+            self.remove([sha256])
+            return None
+
+    def open(self, sha256: str) -> io.BufferedReader:
+        """Open an object as it is in the store."""
+        with self._sentences():
+            try:
+                stream = obstore.get(self._store, self._key(sha256)).stream(min_chunk_size=PIECE)
+            except FileNotFoundError:
+                self._prove()
+                raise FileNotFoundError(sha256) from None
+        return io.BufferedReader(_Reader(iter(stream), self._sentences), PIECE)
+
+    def local(self, sha256: str) -> Path:
+        """A copy in the cache."""
+        waiting = self._pending.get(sha256)
+        if waiting is not None and waiting[0].exists():
+            return waiting[0]
+        return self._cache.find(sha256) or self._fetched(sha256)
+
+    def put(self, path: Path, sha256: str) -> None:
+        """Begin to upload a file."""
+        self._begin(self._cache.outgoing(path, sha256), sha256)
+
+    def put_bytes(self, content: bytes, sha256: str) -> None:
+        """The same for a small file in memory."""
+        self._begin(self._cache.outgoing(content, sha256), sha256)
+
+    def flush(self, sha256s: Collection[str]) -> None:
+        """Wait for uploads; the first that failed is raised."""
+        uploads = [self._pending[sha256] for sha256 in sha256s if sha256 in self._pending]
+        failed = [error for _, upload in uploads if (error := upload.exception()) is not None]
+        for sha256 in sha256s:
+            self._pending.pop(sha256, None)
+        if failed:
+            raise failed[0]
+
+    def remove(self, sha256s: Collection[str]) -> None:
+        """Remove objects and their copies here; those on other machines go when they are not used."""
+
+        def remove(sha256: str) -> None:
+            with suppress(FileNotFoundError):
+                obstore.delete(self._store, self._key(sha256))
+
+        with self._sentences():
+            list(self._pool.map(remove, sha256s))
+        self._cache.forget(sha256s)
+
+    def names(self, prefix: str) -> Iterator[Kept]:
+        """The objects beneath one part of the prefix."""
+        now = datetime.now(UTC)
+        with self._sentences():
+            for portion in obstore.list(self._store, prefix, chunk_size=1000):
+                for entry in portion:
+                    name = entry["path"].rpartition("/")[2]
+                    if entry["path"] == f"{prefix}/{name}" and len(name) == _NAME_LENGTH and name.startswith(prefix):
+                        age = (now - entry["last_modified"]).total_seconds()
+                        yield Kept(sha256=name, size=entry["size"], age=age)
+
+    def sweep(self, older_than: float) -> int:
+        """Remove what was on its way on this machine; of parts in the store its own rules must take care."""
+        return self._cache.sweep(older_than)
+
+    async def redirected(self, sha256: str, expires_in: timedelta) -> str | None:
+        """A URL by which anybody can read an object for a while; `None` if readers are not sent away."""
+        if not self._redirect:
+            return None
+        with self._sentences():
+            return str(await obstore.sign_async(self._readers_store, "GET", self._key(sha256), expires_in))
+
+    async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end` of an object of `size` bytes, asked for before this returns.
+
+        Of a whole object the last piece is given out only if all were right.
+
+        Raises:
+            FileNotFoundError: it is gone, or has another size.
+            StorageUnavailable: the store does not answer; when it happens on the way, the generator raises it.
+        """
+        with self._sentences():
+            asked = None if (start, end) == (0, size) else (start, end)
+            options: obstore.GetOptions | None = {"range": asked} if asked else None
+            got = await obstore.get_async(self._readers_store, self._key(sha256), options=options)
+        if got.meta["size"] != size or got.range != (start, end):
+            raise FileNotFoundError(sha256)
+        pieces = got.stream(min_chunk_size=PIECE)
+        return self._checked(pieces, sha256, end - start, whole=end - start == size)
+
+    async def _checked(self, pieces: Any, sha256: str, count: int, *, whole: bool) -> AsyncIterator[bytes]:
+        running, held = hashlib.sha256(), b""
+        with self._sentences():
+            async for piece in pieces:
+                if held:
+                    yield held
+                held = bytes(piece)
+                count -= len(held)
+                if whole:
+                    running.update(held)
+        if count or (whole and running.hexdigest() != sha256):
+            raise WrongObject(self._shown, sha256)
+        if held:
+            yield held
+
+    def _begin(self, path: Path, sha256: str) -> None:
+        pool = self._pool if path.stat().st_size <= PART else self._large
+        self._pending[sha256] = (path, pool.submit(self._upload, path, sha256))
+
+    def _upload(self, path: Path, sha256: str) -> None:
+        """Upload a file, see that it is there, and keep it in the cache."""
+        size = path.stat().st_size
+        try:
+            with self._sentences():
+                if size <= PART:
+                    obstore.put(self._store, self._key(sha256), path.read_bytes(), use_multipart=False)
+                else:
+                    part = max(PART, size // MOST_PARTS + 1)
+                    obstore.put(self._store, self._key(sha256), path, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+                there = self._size(sha256)
+            self._compare(sha256, size, there)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self._cache.keep(path, sha256)
+
+    def _fetched(self, sha256: str) -> Path:
+        """Fetch an object into the cache."""
+        path, running = self._cache.incoming(), hashlib.sha256()
+        try:
+            with self.open(sha256) as source, path.open("xb") as target:
+                while piece := source.read(PIECE):
+                    running.update(piece)
+                    target.write(piece)
+            if running.hexdigest() != sha256:
+                raise WrongObject(self._shown, sha256)
+            return self._cache.keep(path, sha256)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _compare(self, sha256: str, size: int, there: int | None) -> None:
+        if there != size:
+            raise StorageUnavailable(
+                f"{self._shown} took {size} bytes of the file {sha256} and has {there}; try again."
+            )
+
+    def _key(self, sha256: str) -> str:
+        return f"{sha256[:2]}/{sha256}"
+
+    def _size(self, sha256: str) -> int | None:
+        meta = self._meta(self._key(sha256))
+        return None if meta is None else int(meta["size"])
+
+    def _meta(self, key: str) -> Any:
+        try:
+            return obstore.head(self._store, key)
+        except FileNotFoundError:
+            return None
+
+    def _prove(self) -> None:
+        """Return if the place is the one that was prepared: a bucket that is gone has no file at all.
+
+        Raises:
+            StorageUnavailable: it is not.
+        """
+        with self._sentences():
+            if self._meta(MARKER) is None:
+                raise StorageUnavailable(self._is_gone())
+
+    def _is_gone(self) -> str:
+        return f"{self._shown} has no object {MARKER}: the bucket is gone, or is another one; bring it back."
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn what the store says into a sentence without what only its operators should see."""
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError):
+            sentence = f"{self._shown} refuses us; check the credentials and what they may do there."
+            raise StorageUnavailable(sentence) from None
+        except BaseError as error:
+            raise StorageUnavailable(f"{self._shown} {_reason(str(error))}; nothing was changed.") from None
+
+
+class WrongObject(WorkFailed):
+    """An object has other bytes than its name says."""
+
+    def __init__(self, shown: str, sha256: str) -> None:
+        super().__init__(
+            f"The file {sha256} in {shown} is not what it was; `pulpit check --deep` tells what needs it, and with "
+            "--repair lets the next sync fetch it again."
+        )
+
+
+def _reason(text: str) -> str:
+    """What went wrong, as the end of a sentence."""
+    _, found, rest = text.partition(_STATUS)
+    status = rest[:3]
+    if found and status.isdigit():
+        return f"answered with status {status}"
+    if "timed out" in text.lower() or "TimedOut" in text:
+        return "did not answer in time"
+    if "error sending request" in text or "Connect" in text:
+        return "cannot be reached"
+    return "broke off its answer"
+
+
+class _Reader(io.RawIOBase):
+    """The pieces of an object as a file."""
+
+    def __init__(self, pieces: Iterator[Any], sentences: Callable[[], Any]) -> None:
+        self._pieces: Final = pieces
+        self._sentences: Final = sentences
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        if not self._rest:
+            with self._sentences():
+                self._rest = memoryview(bytes(next(self._pieces, b"")))
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
