@@ -29,6 +29,8 @@ from pulpit.ui.event_rows import draw
 PULSE_S: Final = 1.0
 """Between two looks at the log."""
 PANELS_S: Final = 3.0
+LEAST_REST: Final = 30
+"""Times as long as panels or a sample took to draw, nothing of their kind is done: very many listeners cost no more."""
 HEARTBEAT_S: Final = 15.0
 SHOWN_AT_ONCE: Final = 25
 """Most rows of one page and pulse."""
@@ -97,10 +99,12 @@ class Live:
 
     async def run(self) -> None:
         """Sample the lag of every listener until cancelled, so that a page shows also what was before it was opened."""
+        loop = asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             with _told("page_sampling_failed"):
                 await asyncio.to_thread(self._sample)
-            await asyncio.sleep(SAMPLE_S)
+            await asyncio.sleep(max(SAMPLE_S, LEAST_REST * (loop.time() - begun)))
 
     @property
     def full(self) -> bool:
@@ -179,7 +183,7 @@ class Live:
             if begun >= panels_at:
                 with _told("page_panels_failed"):
                     self._panels = await asyncio.to_thread(self._draw_panels, self)
-                panels_at = begun + PANELS_S
+                panels_at = begun + max(PANELS_S, LEAST_REST * (loop.time() - begun))
             pulse, self._pulse = self._pulse, asyncio.Event()
             pulse.set()
             if await self._services.announcements.wait(ticket, PANELS_S):
