@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,15 @@ class House:
     def fire(self, *event_types: str) -> None:
         events = [{"event_type": event_type, "payload": {}} for event_type in event_types]
         self.server.call("POST", "/pulpit/v1/events", events)
+
+    def published(self, path: str) -> int:
+        """What the status of a published file is."""
+        try:
+            with urllib.request.urlopen(f"{self.server.url}/pulp/isos/{path}", timeout=20) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
 
     def picture(self, name: str) -> None:
         """Keep what is seen, if somebody wants it."""
@@ -139,6 +150,27 @@ def test_the_story_of_the_seed(admin: House) -> None:
     admin.open("/")
     browser.until_text("live")
     admin.picture("now")
+    assert browser.complaints() == []
+
+
+def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None:
+    admin.server.ended(admin.server.sync("files"))
+    admin.upstream.put("c.iso", b"c")
+    admin.upstream.manifest()
+    admin.server.ended(admin.server.sync("files"))
+    browser = admin.open("/repositories/files/publications")
+    browser.press("Compare")
+    assert "+ c.iso" in browser.one("#difference").text
+    browser.fill("to", "prod/files")
+    browser.press("Promote")
+    browser.until_text("The promotion is queued.")
+    browser.reload_until_text("isos/prod/files")
+    admin.picture("publications")
+    assert admin.published("prod/files/c.iso") == 200
+    browser.press("Roll back")
+    browser.until_text("The way back is queued.")
+    until(lambda: admin.published("files/c.iso") == 404, what="the way back", seconds=60)
+    assert admin.published("prod/files/c.iso") == 200
     assert browser.complaints() == []
 
 
@@ -238,6 +270,7 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
         "topics": "/topics",
         "repositories": "/repositories",
         "repository": "/repositories/files",
+        "publications": "/repositories/files/publications",
         "tasks": "/tasks",
         "task": f"/tasks/{task}",
         "nothing": "/nothing",

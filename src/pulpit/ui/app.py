@@ -9,11 +9,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pulpit.api.services import Services
-from pulpit.ui import events, listeners, login, now, repositories, tasks, topics
+from pulpit.ui import events, listeners, login, now, publications, repositories, tasks, topics
 from pulpit.ui.live import Live
 from pulpit.ui.rendering import PREFIX, STATIC, render
 from pulpit.ui.sessions import Sessions
@@ -45,14 +45,14 @@ def install(app: FastAPI, services: Services) -> Live:
         sessions=Sessions(services.data_dir, services.clock),
         live=live,
     )
-    page = Starlette(routes=_routes(), exception_handlers={HTTPException: _not_here})
+    page = Starlette(routes=routes(), exception_handlers={HTTPException: _not_here})
     page.state.site = site
     app.mount(PREFIX, _Guarded(page))
     app.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", SEE_OTHER), include_in_schema=False)
     return live
 
 
-def _routes() -> list[Route | Mount]:
+def routes() -> list[Route]:
     def look(path: str, handler: Callable[..., Any]) -> Route:
         return Route(path, looking(handler), methods=["GET"])
 
@@ -87,6 +87,10 @@ def _routes() -> list[Route | Mount]:
         do("/repositories/{id}/publish", repositories.publish),
         do("/repositories/{id}/schedules", repositories.add_schedule),
         do("/repositories/{id}/schedules/{schedule_id}", repositories.change_schedule),
+        look("/repositories/{id}/publications", publications.show),
+        do("/repositories/{id}/promote", publications.promote),
+        do("/repositories/{id}/rollback", publications.roll_back),
+        do("/repositories/{id}/pin", publications.pin),
         look("/tasks", tasks.show_all),
         look("/tasks/{id}", tasks.show),
         do("/tasks/{id}/cancel", tasks.cancel),

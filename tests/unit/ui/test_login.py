@@ -1,9 +1,12 @@
 """Who gets into the page, who may do what there, and what a page of another site can make a browser do."""
 
+import re
+
 import pytest
 
 from pulpit.net.passwords import hash_password
 from pulpit.store import users
+from pulpit.ui import app as ui
 from support.api import PASSWORD_HASH
 from support.page import Page
 
@@ -55,19 +58,24 @@ def test_the_log_in_leads_nowhere_else(visitor: Page, goal: str) -> None:
     assert (response.status_code, response.headers["location"]) == (303, "/ui/")
 
 
-def test_a_session_ends_with_the_password_and_with_the_user(reader: Page) -> None:
+def test_a_session_ends_with_the_password_and_with_the_user(visitor: Page) -> None:
     def path() -> str:
-        return str(reader.get("/").response.url.path)
+        return str(visitor.get("/").response.url.path)
 
-    with reader.services.database.write() as tx:
-        users.change(tx, "reader", password_hash=hash_password("another"))
-    assert path() == "/ui/login"
-    with reader.services.database.write() as tx:
-        users.change(tx, "reader", password_hash=PASSWORD_HASH)
-    reader.take_session("reader")
+    with visitor.services.database.write() as tx:
+        now = visitor.services.clock()
+        users.add(tx, "leaver", name="", password_hash=PASSWORD_HASH, role="reader", now=now)
+    visitor.take_session("leaver")
     assert path() == "/ui/"
-    with reader.services.database.write() as tx:
-        users.remove(tx, "reader")
+    with visitor.services.database.write() as tx:
+        users.change(tx, "leaver", password_hash=hash_password("another"))
+    assert path() == "/ui/login"
+    with visitor.services.database.write() as tx:
+        users.change(tx, "leaver", password_hash=PASSWORD_HASH)
+    visitor.take_session("leaver")
+    assert path() == "/ui/"
+    with visitor.services.database.write() as tx:
+        users.remove(tx, "leaver")
     assert path() == "/ui/login"
 
 
@@ -77,6 +85,21 @@ def test_a_form_without_its_token_or_from_elsewhere_is_refused(admin: Page) -> N
     elsewhere = admin.post("/logout", of="/", Origin="https://elsewhere.example")
     assert elsewhere.status == 403
     assert admin.get("/").response.url.path == "/ui/"
+
+
+def test_nothing_is_done_for_a_reader_for_nobody_or_without_the_token_of_a_form(reader: Page) -> None:
+    forms = [route.path for route in ui.routes() if "POST" in (route.methods or ())]
+    acting = [re.sub(r"{\w+}", "1", path) for path in forms if path not in ("/login", "/logout")]
+    assert len(acting) > 15
+    for path in acting:
+        refused = reader.post(path, of="/")
+        assert (refused.status, "may only look" in refused.text) == (403, True), path
+    reader.take_session("admin")
+    for path in acting:
+        assert reader.send(path, {}).status == 403, path
+    reader.client.cookies.clear()
+    for path in acting:
+        assert reader.send(path, {}).response.url.path == "/ui/login", path
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"login=%ff", b"x=1&" * 3_000, b"x=" + b"y" * 300_000, b"form_token=%00"])

@@ -100,6 +100,7 @@ function tellAges(place) {
 // The command that does the same, as the form is filled in.
 function teach(form) {
   const line = form.querySelector("[data-command]");
+  if (!line) return;
   const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   function write() {
     const words = [line.dataset.command];

@@ -1,0 +1,69 @@
+"""Publications of a repository: which is shown where, what is different between two, promotion and the way back."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from pulpit.api.v1 import publications as v1
+from pulpit.api.v1.models import PromotionOrder, RollbackOrder
+from pulpit.errors import InvalidValue
+from pulpit.ui.listeners import order, whole
+from pulpit.ui.visits import Visit, done
+
+LISTED: Final = 100
+DIFFERENT: Final = 200
+"""Files, and units of each kind, that are shown of a difference."""
+
+
+def show(visit: Visit) -> Response:
+    """The publications, and the difference between two that are asked for."""
+    repo_id = visit.path("id")
+    found = v1.list_publications(repo_id, visit.services).publications
+    earlier, later = whole("earlier", visit.asked("earlier")), whole("later", visit.asked("later"))
+    difference = None
+    if earlier is not None and later is not None:
+        difference = v1.compare(repo_id, earlier, visit.services, to=later, limit=DIFFERENT)
+    numbers = [publication.number for publication in found]
+    return visit.page(
+        "publications.html",
+        title=f"Publications of {repo_id}",
+        repo_id=repo_id,
+        items=found[:LISTED],
+        total=len(found),
+        earlier=earlier if earlier is not None else (numbers[1] if len(numbers) > 1 else None),
+        later=later if later is not None else (numbers[0] if numbers else None),
+        difference=difference,
+    )
+
+
+def promote(visit: Visit) -> Response:
+    repo_id = visit.path("id")
+    body = order(PromotionOrder, to=visit.form.text("to"), protect=bool(visit.form.text("protect")))
+    v1.promote(repo_id, _number(visit), body, visit.services, visit.asking)
+    return done(f"/repositories/{repo_id}/publications", "promoted")
+
+
+def roll_back(visit: Visit) -> Response:
+    """Show an earlier publication where the repository publishes: a certain one, or the one before."""
+    repo_id = visit.path("id")
+    to = whole("number", visit.form.text("number"))
+    body = order(RollbackOrder, to=to, hold=bool(visit.form.text("hold")))
+    v1.roll_back(repo_id, visit.services, visit.asking, body)
+    return done(f"/repositories/{repo_id}/publications", "rolled-back")
+
+
+def pin(visit: Visit) -> Response:
+    """Keep a publication for good, or no longer than others."""
+    repo_id, number = visit.path("id"), _number(visit)
+    if visit.form.text("do") == "unpin":
+        v1.unpin(repo_id, number, visit.services)
+    else:
+        v1.pin(repo_id, number, visit.services)
+    return done(f"/repositories/{repo_id}/publications", "pinned")
+
+
+def _number(visit: Visit) -> int:
+    number = whole("number", visit.form.text("number"))
+    if number is None:
+        raise InvalidValue("number", "say which publication is meant.")
+    return number
