@@ -17,6 +17,11 @@ help: ## List the targets
 demo: $(VENV)/installed $(WHEELS)/done ## Show the main job: a sync fires four events and three subscribers print theirs
 	@$(BIN)/pulpit demo --files $(WHEELS) --listen-program ./playpen/listen.py
 
+.PHONY: demo-pulp3
+demo-pulp3: $(VENV)/installed-test ## Show the syncs and publishes of a Pulp 3 told as events; installs one into .venv
+	@tests/install-packages postgresql
+	@PYTHONPATH=tests $(BIN)/python playpen/demo_pulp3.py
+
 .PHONY: test
 test: packages $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PATIENT) $(ARGS)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SLOWEST = (
+    "integration/test_pulp3.py",
     "acceptance/test_kills.py",
     "acceptance/test_campaign.py",
     "integration/test_serve.py",

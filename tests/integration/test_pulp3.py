@@ -14,17 +14,17 @@ import jsonschema
 import pytest
 
 from pulpit import catalogue
-from support import pulp3, yum
+from support import postgresql, pulp3, yum
 from support.pulp3 import Pulp3
 from support.pulp3_upstreams import serve_files, serve_index, serve_packages
 from support.server import Server, pulpit
 from support.upstream import Upstream, running, status
 from support.waiting import until
 
-REASON = pulp3.why_not()
+REASON = postgresql.why_not()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 FOUR = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish")
 
@@ -289,6 +289,53 @@ def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name
         status, reply = server.reply("GET", "/pulp/api/v2/events/", login=login)
         assert status == 401
         assert ("may not administrate Pulp" in reply["error_message"]) == (login[1] == "Camels-and-lions")
+
+
+def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> None:
+    pulp, server = stage.pulp, stage.server
+    python = pulp.home / "bin/python"
+    plugin = Path(__file__).parents[2] / "plugins/pulp-cli-events"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(plugin)]
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
+
+    def event(*words: str, password: str = pulp3.PASSWORD, url: str = server.url) -> "subprocess.CompletedProcess[str]":
+        login = ["--base-url", pulp.url, "--username", "admin", "--password", password]
+        environment = {**os.environ, "PULPIT_URL": url, "XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+        command = [str(pulp.home / "bin/pulp"), *login, *(["--dry-run"] if words[-1] == "dry" else []), "event"]
+        command += [word for word in words if word != "dry"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def said(*words: str) -> Any:
+        done = event("listener", *words)
+        assert not done.returncode, done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    made = said("amqp", "create", "--event-type", "*", "--exchange", "pulp", "--give-up-after", "12h")
+    mine = ("--listener-id", made["id"])
+    assert made["notifier_config"] == {"exchange": "pulp"}
+    assert said("test", *mine)["outcome"] == "delivered"
+    changed = said("amqp", "update", *mine, "--event-type", "repo.*.finish", "--repo-id", "zoo*", "--result", "error")
+    assert changed["event_types"] == ["repo.*.finish"]
+    assert said("pause", *mine, "--reason", "a test")["delivery"]["state"] == "paused"
+    said("resume", *mine)
+    said("replay", *mine, "--from-number", "1")
+    hook = said("http", "create", "--event-type", "#", "--url", "https://example.com/hook", "--header", "X-A=b")
+    mail = said("email", "create", "--event-type", "*", "--subject", "Pulp", "--addresses", "a@example.com")
+    assert {item["id"] for item in said("list")} >= {made["id"], hook["id"], mail["id"]}
+    assert event("listener", "delete", *mine, "dry").returncode == 1
+    for listener in (made, hook, mail):
+        assert said("show", "--listener-id", listener["id"])["id"] == listener["id"]
+        said("delete", "--listener-id", listener["id"])
+    assert json.loads(event("log", "list", "--limit", "2").stdout)[0]["number"] == 1
+    refusals = {
+        "Missing resource": event("listener", "show", *mine),
+        "login or the password is wrong": event("listener", "list", password="wrong"),
+        "cannot be reached": event("listener", "list", url="http://127.0.0.1:1"),
+        "does not go over http": event("listener", "list", url="http://pulpit.example.com"),
+        "is perhaps no Pulpit": event("listener", "list", url=pulp.url),
+    }
+    for words, done in refusals.items():
+        assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
 
 
 def test_rows_wait_for_a_pulpit_that_is_away_and_are_told_once(stage: Stage, name: str) -> None:

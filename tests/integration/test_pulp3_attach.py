@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from support import pulp3
+from support import postgresql, pulp3
 from support.pulp3 import Pulp3
 
-REASON = pulp3.why_not()
+REASON = postgresql.why_not()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 ADD_TASK = """
     INSERT INTO core_task (pulp_id, pulp_created, state, name, logging_cid, reserved_resources_record, pulp_domain_id,

@@ -5,6 +5,7 @@ What takes long is done once and kept below `.venv/pulp3/<version>`: the install
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -21,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from support import postgresql
 from support.ports import free_port
 from support.waiting import until
 
-VERSION = "3.123.1"
-PLUGINS = {VERSION: ("pulp-rpm==3.39.4", "pulp-python==3.36.4", "pulp-cli==0.41.1")}
+NEWEST = "3.123.1"
+VERSION = os.environ.get("PULPIT_PULP3_VERSION", NEWEST)
+"""Another pulpcore to run all of it with, as far as it installs."""
+PLUGINS = {NEWEST: ("pulp-rpm==3.39.4", "pulp-python==3.36.4", "pulp-cli==0.41.1")}
 """What is installed beside a pulpcore, which has pulp_file in itself; of one that is not named here, nothing."""
 API = "/pulp/api/v3"
 PASSWORD = "Gorilla-3"
@@ -53,9 +57,23 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def why_not(version: str = VERSION) -> str | None:
-    """Why no Pulp 3 can run here, as a skip reason; `None` if it can. Installs what is missing."""
+    """Why no Pulp 3 can run here, as a skip reason; `None` if it can. Installs what is missing, which takes minutes."""
     if reason := postgresql.why_not():
         return reason
+    with _alone():
+        return _install(version)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time installs, whatever number of them runs tests."""
+    HOMES.mkdir(exist_ok=True)
+    with (HOMES / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(version: str) -> str | None:
     home = HOMES / version
     if (home / "installed").exists():
         return None
@@ -116,6 +134,12 @@ class Cluster:
             self._process.wait(60)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process of which those of the connections are children."""
+        assert self._process
+        return self._process.pid
+
     def url(self, database: str = "pulp") -> str:
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
@@ -159,6 +183,12 @@ class Pulp3:
             port=cluster.port, password=cluster.password, folder=folder, content_port=free_port()
         )
         (folder / "settings.py").write_text(settings)
+
+    @property
+    def api_pid(self) -> int:
+        """The process of which those that serve the API are children."""
+        assert self._api
+        return self._api.pid
 
     def manage(self, *arguments: str) -> None:
         """Run `pulpcore-manager`."""
@@ -278,7 +308,9 @@ def _children(process: "subprocess.Popen[bytes]") -> list[int]:
 
 @contextlib.contextmanager
 def pulp3(version: str = VERSION, *, workers: int = 1, start: bool = True) -> Iterator[Pulp3]:
-    """Run a Pulp 3 with an administrator, on an empty database with Pulp's tables."""
+    """Run a Pulp 3 with an administrator and empty tables; a test is skipped where none can be."""
+    if reason := why_not(version):
+        pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="pulpit-pulp3-"))
     folder.chmod(0o755)
     (folder / "postgresql").mkdir()
@@ -286,14 +318,15 @@ def pulp3(version: str = VERSION, *, workers: int = 1, start: bool = True) -> It
     kept = HOMES / version / _KEPT
     pulp = Pulp3(folder / "pulp", cluster, version)
     try:
-        if not cluster.initialise(kept):
-            cluster.start()
-            with cluster.connect("postgres") as connection:
-                connection.execute("CREATE DATABASE pulp")
-            pulp.manage("migrate")
-            pulp.manage("reset-admin-password", "-p", PASSWORD)
-            cluster.stop()
-            cluster.keep(kept)
+        with _alone():
+            if not cluster.initialise(kept):
+                cluster.start()
+                with cluster.connect("postgres") as connection:
+                    connection.execute("CREATE DATABASE pulp")
+                pulp.manage("migrate")
+                pulp.manage("reset-admin-password", "-p", PASSWORD)
+                cluster.stop()
+                cluster.keep(kept)
         cluster.start()
         if start:
             pulp.start(workers=workers)

@@ -116,14 +116,18 @@ async def reconcile(connection: Connection, period: str) -> int:
     return int(await _one(connection, "SELECT pulpit.reconcile(clock_timestamp() - %s::interval)", (period,)))
 
 
-async def renote(connection: Connection, tasks: Sequence[str]) -> set[str]:
-    """Have rows written for some tasks that have ended, if there are none; returns the tasks that Pulp still knows."""
+async def renote(connection: Connection, tasks: Sequence[str]) -> dict[str, bool]:
+    """Have rows written for some tasks that have ended, if there are none.
+
+    Returns:
+        whether each has ended; of those that Pulp does not know any more, nothing.
+    """
     cursor = await connection.execute(
         "SELECT t.pulp_id::text, CASE WHEN t.state IN ('completed', 'failed', 'canceled', 'skipped') THEN "
-        "pulpit.note_task(to_jsonb(t), true) END FROM core_task t WHERE t.pulp_id = ANY(%s::uuid[])",
+        "pulpit.note_task(to_jsonb(t), true) END IS NOT NULL FROM core_task t WHERE t.pulp_id = ANY(%s::uuid[])",
         (list(tasks),),
     )
-    return {row[0] for row in await cursor.fetchall()}
+    return dict(await cursor.fetchall())
 
 
 async def forget(connection: Connection) -> None:

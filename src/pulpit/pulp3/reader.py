@@ -24,7 +24,7 @@ from pulpit.fire import fire
 from pulpit.pulp3 import attachment, outbox
 from pulpit.pulp3.outbox import Connection, NotAttached
 from pulpit.pulp3.progress import Progress, State
-from pulpit.pulp3.translation import FINISH, START, WAITING, NewEvent, Row, Told, Translator, api_root
+from pulpit.pulp3.translation import FINISH, PUBLICATION, START, WAITING, NewEvent, Row, Told, Translator, api_root
 from pulpit.settings import Pulp3Settings
 from pulpit.store import event_log, pulp3_work
 from pulpit.store.database import Database, Transaction, when_available
@@ -42,6 +42,7 @@ OPEN_PATIENCE: Final = timedelta(seconds=10)
 WORK_KEPT: Final = timedelta(days=30)
 """How long it is remembered that something has ended; longer than rows stay in any outbox."""
 FULL_ROUND_SECONDS: Final = 3600.0
+_GIVEN_UP: Final = "The publication was given up before it was complete."
 _GONE: Final = "Pulp does not know this task any more: it was deleted, or the database was restored from a backup."
 
 _log = logging.getLogger(__name__)
@@ -60,12 +61,12 @@ class Reader:
         self._conninfo: Final = attachment.conninfo(section, f"[pulp3:{name}]" if name else "[pulp3]")
         self._database: Final = database
         self._clock: Final = clock
+        self._failures = 0
         self._translator = Translator(pulp=name, root=api_root(section.api_url), every_task=section.tasks)
         self.progress: Final = Progress(name=name, place=attachment.place(section.database_url))
 
     async def run(self) -> None:
         """Read until cancelled."""
-        failures = 0
         while True:
             try:
                 await self._session()
@@ -76,8 +77,8 @@ class Reader:
             except Exception as error:  # noqa: BLE001 - what nobody foresaw must not stop the server
                 _log.exception("a reader failed", extra=self._extra("pulp3_bug"))
                 self._become(State.DOWN, f"Internal error: {type(error).__name__}")
-            failures = 1 if self.progress.state is not State.DOWN else failures + 1
-            pause = delay(failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, random=random.random())  # noqa: S311 - a pause
+            self._failures += 1
+            pause = delay(self._failures, first=FIRST_PAUSE, longest=LONGEST_PAUSE, random=random.random())  # noqa: S311 - a pause
             await asyncio.sleep(pause.total_seconds() if self.progress.state is State.DOWN else LOOK_SECONDS)
 
     async def _session(self) -> None:
@@ -91,6 +92,7 @@ class Reader:
             await outbox.want_every_task(connection, wanted=self._section.tasks)
             await connection.execute(f"LISTEN {outbox.CHANNEL}".encode())
             self._become(State.READING, None)
+            self._failures = 0
             await self._read(connection)
 
     async def _read(self, connection: Connection) -> None:
@@ -112,13 +114,15 @@ class Reader:
         progress = self.progress
         seen = await outbox.depth(connection)
         progress.waiting, progress.oldest_at = seen.waiting, seen.oldest_at
-        while rows := await outbox.waiting(connection):
+        rows = await outbox.waiting(connection)
+        while rows:
             changed = await self._changed(connection, rows)
             problems = await when_available(partial(self._enter, rows, changed))
             await outbox.taken(connection, rows, problems)
             progress.rows += len(rows)
             progress.refused += len(problems)
             progress.last_row_at = rows[-1].at
+            rows = await outbox.waiting(connection) if len(rows) == outbox.AT_ONCE else ()
         progress.waiting, progress.oldest_at = 0, None
 
     async def _changed(self, connection: Connection, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -198,21 +202,33 @@ class Reader:
     async def _reconcile(self, connection: Connection, *, is_full: bool) -> None:
         """Make up for what was lost: rows that no trigger wrote, and finishes of what Pulp has forgotten."""
         period = outbox.RECONCILED if is_full else outbox.RECONCILED_AFTERWARDS
-        made = await outbox.reconcile(connection, period)
-        before = self._clock() - OPEN_PATIENCE
-        still_open = await when_available(lambda: self._still_open(before))
-        if still_open:
-            known = await outbox.renote(connection, sorted({work.task_id for work in still_open}))
-            gone = [work for work in still_open if work.task_id not in known]
-            if gone:
-                await when_available(lambda: self._enter([self._as_ended(work) for work in gone], {}))
-                made += len(gone)
+        try:
+            made = await outbox.reconcile(connection, period)
+        except psycopg.errors.QueryCanceled:
+            made = 0
+            _log.warning("Pulp's tasks were too many to be compared", extra=self._extra("pulp3_not_reconciled"))
+        made += await self._close_open(connection)
         self._translator = replace(self._translator, has_domains=await outbox.has_domains(connection))
         await outbox.forget(connection)
         await when_available(self._forget)
         if made:
             self.progress.reconciled += made
             _log.warning("%d rows made up for", made, extra=self._extra("pulp3_reconciled"))
+
+    async def _close_open(self, connection: Connection) -> int:
+        """Finish what has begun long enough ago and has ended in Pulp, or is not known there any more."""
+        before = self._clock() - OPEN_PATIENCE
+        still_open = await when_available(lambda: self._still_open(before))
+        if not still_open:
+            return 0
+        has_ended = await outbox.renote(connection, sorted({work.task_id for work in still_open}))
+        await self._take_all(connection)  # what was written down just now
+        still_open = await when_available(lambda: self._still_open(before))
+        # A publication that was given up leaves nothing behind that a row could be made of.
+        gone = [work for work in still_open if has_ended.get(work.task_id, True)]
+        if gone:
+            await when_available(lambda: self._enter([self._as_ended(work) for work in gone], {}))
+        return len(gone)
 
     def _still_open(self, before: datetime) -> list[Work]:
         with self._database.read() as connection:
@@ -221,9 +237,9 @@ class Reader:
     def _as_ended(self, work: Work) -> Row:
         """The finish of something that Pulp does not know any more."""
         now = self._clock()
-        error = {"description": _GONE}
+        subject = "task" if work.object_id == work.task_id else PUBLICATION
+        error = {"description": _GONE if subject == "task" else _GIVEN_UP}
         task = {**work.data["task"], "state": "failed", "error": error, "finished_at": now.isoformat()}
-        subject = "task" if work.object_id == work.task_id else "publication"
         return Row(
             id=0,
             subject=subject,
