@@ -13,7 +13,7 @@ from pulpit import __version__
 from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import ADMIN, Authenticator
 from pulpit.api.auth.pulp_users import PulpUsers
-from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet
+from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
 from pulpit.api.v1 import changes, events, firing, publications
 from pulpit.api.v1 import listeners as listeners_v1
@@ -82,12 +82,13 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
     app.state.authenticator = authenticator  # for the page, so that guesses count together
+    rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
+    kinds = {content_type.published_under for content_type in services.content_types.values()}
+    app.add_middleware(
+        PublishedFirst, published={kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
+    )
     app.add_middleware(CollapseSlashes)
     app.include_router(package_uploads.router)
-    # What is published comes first, so that a file is not looked for among all endpoints.
-    rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
-    for kind in sorted({content_type.published_under for content_type in services.content_types.values()}):
-        app.mount(f"/pulp/{kind}", PublishedFiles(services.publications, kind, rules))
     app.include_router(monitoring.metrics)
     app.include_router(monitoring.health)
     _install(app, _api(V2, _V2_ROUTERS), "Pulp 2's REST API v2.")

@@ -1,10 +1,11 @@
 """What every request passes before it reaches an endpoint: one ASGI application around the next.
 
-`CollapseSlashes` → `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has a body read, and
-no endpoint sees a body that is too long, is not JSON, or holds text that a database cannot keep.
+`CollapseSlashes` → `PublishedFirst` → `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has
+a body read, and no endpoint sees a body that is too long, is not JSON, or holds text that a database cannot keep.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, Never
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, Reque
 from pulpit.net.request_state import CERTIFICATE
 from pulpit.store.users import User
 
+PULP: Final = "/pulp/"
 PACKAGES: Final = "/pulp/python/upload/"
 """Where twine and uv send packages to."""
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics", PACKAGES)
@@ -35,6 +37,24 @@ USER: Final = "user"
 """Key of the request's state under which the endpoints find who is asking."""
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class PublishedFirst:
+    """Hands what is published to its own applications (by kind), past everything that only the API needs."""
+
+    def __init__(self, app: ASGIApp, published: Mapping[str, ASGIApp]) -> None:
+        self._app: Final = app
+        self._published: Final = published
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on to the application that serves `/pulp/<kind>/`, or to the API."""
+        path: str = scope.get("path", "")
+        kind = path.removeprefix(PULP).partition("/")[0] if path.startswith(PULP) else ""
+        if scope["type"] != "http" or kind not in self._published or path.startswith(PACKAGES):
+            await self._app(scope, receive, send)
+            return
+        root = f"{scope.get('root_path', '')}{PULP}{kind}"
+        await self._published[kind](dict(scope, root_path=root), receive, send)
 
 
 class HeadAsGet:
