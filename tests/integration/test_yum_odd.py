@@ -14,7 +14,7 @@ import zstandard
 
 from support import upstream as serving
 from support import yum
-from support.upstream import Upstream
+from support.upstream import Upstream, status
 from support.yum import COMPS, MODULES, REPOMD, UPDATEINFO, YumMirror, list_of, listed, packages, repodata, serve
 
 pytestmark = pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=str(yum.tools("rpmbuild")))
@@ -353,6 +353,43 @@ def test_a17_of_two_packages_of_one_version_the_newer_file_counts(
     assert here.nevras("zoo") == ALL[:1]
     assert outcome.details is not None
     assert outcome.details["left_out"][0]["name"] == "bear-0:4.1-1.noarch"
+
+
+def test_a17_of_two_packages_of_one_version_the_older_is_taken_if_the_newer_is_gone(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    good, gone, lost = (packages(rpms[:1])[0] for _ in range(3))
+    with_location(good, rpms[0].name, time=5)
+    with_location(gone, f"gone/{rpms[0].name}", time=9).pkgId = "0" * 64
+    with_location(lost, f"lost/{rpms[0].name}", time=7).pkgId = "1" * 64
+    serve(upstream, listed([gone, good, lost]), rpms)
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, here.nevras("zoo")) == ("success", ALL[:1])
+    assert [path for path in upstream.paths() if path.endswith(".rpm")] == [
+        f"gone/{rpms[0].name}",
+        f"lost/{rpms[0].name}",
+        rpms[0].name,
+    ]
+    left_out = (outcome.details or {})["left_out"]
+    assert [entry["name"] for entry in left_out] == ["bear-0:4.1-1.noarch"] * 2
+    assert "404" in left_out[0]["reason"]
+
+
+def test_a17_nothing_older_is_taken_because_a_server_has_a_bad_moment(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    good, newer = packages(rpms[:1])[0], packages(rpms[:1])[0]
+    with_location(good, rpms[0].name, time=5)
+    with_location(newer, f"new/{rpms[0].name}", time=9).pkgId = "0" * 64
+    serve(upstream, listed([newer, good]), rpms)
+    upstream.misbehave(f"new/{rpms[0].name}", status(503))
+    here.create("zoo", upstream.url)
+
+    assert here.sync("zoo").result == "failed"
+    assert here.nevras("zoo") == []
 
 
 def test_a17_of_two_packages_of_one_location_the_newer_entry_counts(

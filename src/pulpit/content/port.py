@@ -76,6 +76,8 @@ class WantedUnit:
     slot: str | None = None
     detail: bytes = b""
     only_if_held: bool = False
+    instead: "WantedUnit | None" = None
+    """Another unit of the same slot, for when the upstream has a file of this one no more."""
     way_past: str = ""
     """A sentence that tells how to do without the unit, for when a file of it cannot be had."""
 

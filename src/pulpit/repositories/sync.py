@@ -119,6 +119,7 @@ class _Run:
         self._failed_files = 0
         self._failed_in_a_row = 0
         self._left_out: list[LeftOut] = []
+        self._gone: Final[list[tuple[Planned, DownloadFailed]]] = []
         self._reported_at = 0.0
         self._say()
 
@@ -165,8 +166,11 @@ class _Run:
         for _ in range(_COMMIT_TRIES):
             before = self._progress.units_done, self._progress.bytes_done, self._failed_files
             done, files_done = dict(self._progress.done), dict(self._progress.files_done)
-            planned = await in_thread(self._planning.of, batch)
-            await self._download(downloads, planned)
+            planned, coming = list[Planned](), await in_thread(self._planning.of, batch)
+            while coming:
+                await self._download(downloads, coming)
+                planned += coming
+                coming = await in_thread(self._planning.of, self._instead())
             complete = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
             if await in_thread(self._commit, complete):
                 return
@@ -197,6 +201,10 @@ class _Run:
         try:
             stored = await downloads.file(wanted, self._bytes_came)
         except DownloadFailed as error:
+            others = [] if error.transient else [(plan, error) for plan, _ in group if plan.unit.instead is not None]
+            self._gone.extend(others)
+            if len(others) == len(group):
+                return
             self._count_failure(wanted, error.url, f"{error} {plan.unit.way_past}".rstrip())
             self._failed_in_a_row += 1
             self._say()
@@ -212,6 +220,20 @@ class _Run:
             if not plan.missing:
                 self._progress.unit_done(plan.unit.type_id)
         self._bytes_came(stored.size * (len(group) - 1))
+
+    def _instead(self) -> list[WantedUnit]:
+        """What is to be taken instead of units that the upstream lists and has not."""
+        others = list[WantedUnit]()
+        for plan, error in self._gone:
+            unit = plan.unit
+            stands_for_it = next((entry for entry in self._left_out if entry.slot and entry.slot == unit.slot), None)
+            if stands_for_it is not None:
+                self._left_out.remove(stands_for_it)
+            reason = f"is not there, so another one is taken: {error}"
+            self._left_out.append(LeftOut(name=unit.slot or unit.type_id, reason=reason))
+            others += [unit.instead] if unit.instead is not None else []
+        self._gone.clear()
+        return others
 
     def _examined(self, complete: list[Planned]) -> list[Planned]:
         """Those units whose files the content type takes; some at a time, as it may ask other programs."""

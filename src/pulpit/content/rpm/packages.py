@@ -26,6 +26,7 @@ TYPES: Final = (RPM, SRPM)
 SOURCE: Final = frozenset({"src", "nosrc"})
 
 _BATCH: Final = 500
+_MOST_RIVALS: Final = 10
 _PLACE: Final = "@"
 """Stands in a kept entry for the location, which each published tree gives."""
 _LOCATION: Final = f'<location href="{_PLACE}"/>'
@@ -64,6 +65,8 @@ class Candidate:
     """A hash of it."""
     listed_at: int
     """The time of the file, by which the newer of two entries that contradict one another is known."""
+    rivals: list["Candidate"] = field(default_factory=list)
+    """Other packages of the same name and version, for when this one is not where it is listed."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -159,10 +162,10 @@ def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> It
     Raises:
         BadFeed: a list cannot be used.
     """
-    package_ids = {candidate.package_id for candidate in taken}
+    package_ids = {each.package_id for candidate in taken for each in (candidate, *candidate.rivals)}
     further = [of_list.where(package_ids) if of_list else None for of_list in (lists.filelists, lists.other)]
     for start in range(0, len(taken), _BATCH):
-        yield [_listed_unit(lists, candidate, further, urls) for candidate in taken[start : start + _BATCH]]
+        yield [_with_rivals(lists, candidate, further, urls) for candidate in taken[start : start + _BATCH]]
 
 
 def completed(unit: PartlyListed, path: Path) -> WantedUnit:
@@ -297,9 +300,12 @@ def _one_of(first: Candidate, second: Candidate, survey: Survey) -> Candidate:
     if first.package_id == second.package_id:
         first.entries += second.entries
         return first
-    return _newer(
-        first, second, survey, "is listed twice with different checksums; the entry of the newer file is taken"
-    )
+    reason = "is listed twice with different checksums; the entry of the newer file is taken"
+    newer = _newer(first, second, survey, reason)
+    older = first if newer is second else second
+    newer.rivals = sorted([older, *older.rivals, *newer.rivals], key=lambda rival: rival.listed_at, reverse=True)
+    older.rivals = []
+    return newer
 
 
 def _of_one_location_one(chosen: Iterable[Candidate], survey: Survey) -> list[Candidate]:
@@ -343,6 +349,15 @@ def _flaws(package: Any, limits: Limits) -> Iterator[str]:
 
 def _slot_of(package: Any) -> str:
     return slot({name: getattr(package, name) for name in _KEY})
+
+
+def _with_rivals(
+    lists: Lists, candidate: Candidate, further: Sequence[Mapping[str, tuple[int, int]] | None], urls: Sequence[str]
+) -> WantedUnit:
+    unit = _listed_unit(lists, candidate, further, urls)
+    for rival in reversed(candidate.rivals[:_MOST_RIVALS]):
+        unit = replace(unit, instead=replace(_listed_unit(lists, rival, further, urls), instead=unit.instead))
+    return unit
 
 
 def _listed_unit(
