@@ -230,6 +230,13 @@ class TasksSettings:
     download_tries: int = _key(
         4, "How often a download is begun before it counts as failed.", unit="tries", least=1, most=100
     )
+    native_limit: int = _key(
+        300,
+        "Processor time that a library may take for one piece of a list or package; then the task ends as an error.",
+        unit="seconds",
+        least=1,
+        most=86_400,
+    )
     keep_days: int = _key(
         30, "How long tasks that have ended can be asked about; 0 is for ever.", unit="days", least=0, most=36_500
     )

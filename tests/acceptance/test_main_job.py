@@ -49,7 +49,9 @@ def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Serve
         check_body(message.body)
     assert Counter(message.body["event_type"] for message in whole)["tasks.finished"] == 2
     finish = everything.arrived[1]
+    changes = finish.body["payload"].pop("changes")
     assert finish.body["payload"] == task["result"]
+    assert [unit["change"] for unit in changes["units"]] == ["added", "added"]
     assert (finish.body["payload"]["result"], finish.body["payload"]["added_count"]) == ("success", 2)
     assert finish.body["call_report"]["state"] == "finished"
     assert finish.properties.content_type == "application/json"

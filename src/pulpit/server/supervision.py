@@ -26,6 +26,7 @@ def supervisor_of(settings: Settings, database: Database, node: str) -> Supervis
         "download_tries": settings.tasks.download_tries,
         "least_speed": settings.tasks.least_speed,
         "signing": asdict(settings.signing),
+        "native_limit": settings.tasks.native_limit,
         "most_changes": settings.events.changes,
         "keep_publications": settings.publish.keep,
         "grace": settings.publish.grace,

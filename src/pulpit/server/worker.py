@@ -24,6 +24,7 @@ from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.tasks.operations import OPERATIONS
+from pulpit.tasks.watchdog import watch
 from pulpit.tasks.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -69,11 +70,13 @@ async def _work(briefing: dict[str, Any]) -> None:
         )
         most = briefing["most_changes"]
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock, most_changes=most)
+        watching = asyncio.create_task(watch(briefing["native_limit"]))
         try:
             orders = asyncio.StreamReader()
             await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
             await worker.run(orders)
         finally:
+            watching.cancel()
             database.close()
 
 

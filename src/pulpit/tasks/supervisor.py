@@ -22,6 +22,7 @@ from pulpit.events import MOST_CHANGES
 from pulpit.store import servers, tasks
 from pulpit.store.database import Database, when_available
 from pulpit.store.wakeups import Wakeup
+from pulpit.tasks import watchdog
 from pulpit.tasks.recovery import SilentServers, sweep
 
 RESTART_PAUSE: Final = 1.0
@@ -132,7 +133,8 @@ class Supervisor:
                 del self._workers[name]
             _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
             cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-            reason = f"The worker {name} died ({cause}) while it did this task."
+            reason = watchdog.reason_of(code, self._briefing.get("native_limit", watchdog.LIMIT))
+            reason = reason or f"The worker {name} died ({cause}) while it did this task."
             await self._sweep(name, reason, self._recover)
             await asyncio.sleep(RESTART_PAUSE)
 
