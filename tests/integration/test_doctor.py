@@ -17,7 +17,7 @@ from sqlalchemy import update
 from pulpit.clock import system_clock
 from pulpit.server.doctor import examine
 from pulpit.server.doctor_machine import Finding, State
-from pulpit.settings import BrokerSettings, EmailSettings, MessagingSettings, ServerSettings, Settings
+from pulpit.settings import BrokerSettings, EmailSettings, MessagingSettings, Pulp3Settings, ServerSettings, Settings
 from pulpit.store import dead_letters, listeners, schema, servers
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.servers import Instance
@@ -183,6 +183,14 @@ def test_a_broker_outside_is_connected_to_and_its_password_told_nobody(served: S
     assert "wrongpassword" not in refused.sentence + refused.remedy
     gone, there = asked(f"amqp://guest:guest@127.0.0.1:{free_port()},{served.amqp_url}")
     assert (gone.state, there.state) == (State.PROBLEM, State.WELL)
+
+
+def test_a_pulp_3_whose_database_is_away_is_told_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://pulp:verysecret@127.0.0.1:{free_port()}/pulp"
+    [found] = told(settings_of(tmp_path / "data", pulp3=Pulp3Settings(database_url=url)), "pulp3")
+    assert found.state is State.PROBLEM
+    assert "cannot be reached" in found.sentence
+    assert "verysecret" not in found.sentence + found.remedy
 
 
 def test_a_certificate_is_told_before_it_ends(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
+from pulpit.cli.health import health
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
@@ -50,6 +51,7 @@ def tables() -> dict[str, str]:
         "pulpit demo": _table(demo),
         "pulpit doctor": _table(doctor),
         "pulpit fire": _table(fire),
+        "pulpit health": _table(health),
         "pulpit install-service": _table(install_service),
         **{words: _table(command) for words, command in commands(pulp3, ("pulpit", "pulp3"))},
         "pulpit tail": _table(tail),

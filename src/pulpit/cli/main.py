@@ -12,6 +12,7 @@ from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
 from pulpit.cli.fire import fire
+from pulpit.cli.health import health
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.pulp3 import pulp3
@@ -52,7 +53,9 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-for _command in (serve, worker, demo, doctor, check, broker, listen, fire, tail, pulp3, install_service, completion):
+# In the order in which people meet them.
+_SERVER: Final = (serve, worker, demo, doctor, health, check, broker, pulp3, install_service)
+for _command in (*_SERVER, listen, fire, tail, completion):
     pulpit.add_command(_command)
 
 

@@ -2,17 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import socket
-import ssl
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 from sqlalchemy import Connection
@@ -20,24 +16,20 @@ from sqlalchemy import Connection
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.intervals import span_text
-from pulpit.net.tls import in_words
 from pulpit.server import messaging
 from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
+from pulpit.server.health import LONGEST_REASON, PATIENCE_S, ask, reachable, url_of, why_not
 from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time
 from pulpit.store.listeners import Listener
 from pulpit.store.wakeups import WakeupSocket
 from pulpit.text import one_line
 
-PATIENCE_S: Final = 5.0
-"""For an answer over the network."""
 MOST: Final = 20
 """Listeners and schedules that are named one by one."""
 SKEW: Final = timedelta(seconds=5)
 LATE: Final = timedelta(minutes=5)
 """For so long an event may wait before its listener counts as behind."""
-_LONGEST_REASON: Final = 200
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not listened on
 _AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME: Final = b"\x01"
 _NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events wait or are put aside."
@@ -49,15 +41,13 @@ def check_running(installation: Installation) -> Iterator[Finding]:
     if not installation.is_served:
         yield well("server", f"No server runs in {settings.data_dir}; everything is looked at as it would start.")
         return
-    host = _EVERYWHERE.get(settings.server.host, settings.server.host)
-    scheme = "https" if settings.server.ssl_certificate else "http"
-    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    url = url_of(settings)
     try:
-        status = _status(url, settings.server.ssl_certificate)
+        status = ask(settings, "/pulp/api/v2/status/")
     except (OSError, ValueError) as error:
         yield problem(
             "server",
-            f"A server runs in {settings.data_dir} and does not answer at {url} ({_reason(error)}).",
+            f"A server runs in {settings.data_dir} and does not answer at {url} ({why_not(error)}).",
             "If it was started with other options, give the same ones here; otherwise look into its log.",
         )
         return
@@ -67,25 +57,6 @@ def check_running(installation: Installation) -> Iterator[Finding]:
         yield problem("server", sentence, "Look into its log for worker_died and worker_failed.")
     else:
         yield well("server", f"The server at {url} answers and has {workers} workers.")
-
-
-def _status(url: str, certificate: str) -> dict[str, Any]:
-    context = None
-    if certificate:  # it is asked whether it answers, at an address that need not be the name in its certificate
-        context = ssl.create_default_context(cafile=certificate)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    with opener.open(f"{url}/pulp/api/v2/status/", timeout=PATIENCE_S) as answer:
-        found: dict[str, Any] = json.loads(answer.read(1_000_000))
-    return found
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, ssl.SSLError):
-        return in_words(cause).rstrip(".")
-    return one_line(str(getattr(cause, "strerror", None) or cause), _LONGEST_REASON)
 
 
 def check_brokers(installation: Installation) -> Iterator[Finding]:
@@ -108,7 +79,7 @@ def check_brokers(installation: Installation) -> Iterator[Finding]:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_connect(way))
         except (BrokerUnavailable, ConfigurationError) as error:
-            yield problem("broker", one_line(str(error), _LONGEST_REASON), remedy)
+            yield problem("broker", one_line(str(error), LONGEST_REASON), remedy)
         except TimeoutError:
             yield problem("broker", f"The broker at {address.place} does not answer within {PATIENCE_S:.0f} s.", remedy)
         else:
@@ -129,7 +100,7 @@ def _embedded(installation: Installation) -> Iterator[Finding]:
     if not installation.is_served:
         yield well("broker", f"The embedded broker will listen on {section.host}:{section.port}.")
         return
-    host = _EVERYWHERE.get(section.host, section.host)
+    host = reachable(section.host)
     try:
         with socket.create_connection((host, section.port), timeout=PATIENCE_S) as line:
             spoken = True
@@ -137,7 +108,7 @@ def _embedded(installation: Installation) -> Iterator[Finding]:
                 line.sendall(_AMQP_091)
                 spoken = line.recv(1) == _METHOD_FRAME
     except OSError as error:
-        reason = _reason(error)
+        reason = why_not(error)
     else:
         reason = "" if spoken else "what listens there speaks no AMQP 0-9-1"
     if reason:
@@ -167,6 +138,35 @@ def check_database(installation: Installation) -> Iterator[Finding]:
             yield problem("database", str(error), "What stands there cannot be used as it is.")
         except (DatabaseUnavailable, StorageFull) as error:
             yield problem("database", str(error), "Start it, or make room; the server goes on by itself.")
+
+
+def check_pulps(installation: Installation) -> Iterator[Finding]:
+    """Whether the database of each Pulp 3 can be reached, and notes there what happens."""
+    for name, section in installation.settings.pulps.items():
+        key = f"[pulp3:{name}]" if name else "[pulp3]"
+        attach = f"Run: pulpit pulp3 attach{f' --name {name}' if name else ''}"
+        try:
+            from pulpit.pulp3 import attachment  # noqa: PLC0415 - an extra of the installation
+
+            found = attachment.with_connection(section, attachment.status)
+        except ModuleNotFoundError:
+            yield problem("pulp3", f"{key} needs a library that is not there.", "pip install 'pulpit[postgresql]'")
+            continue
+        except (ConfigurationError, DatabaseUnavailable) as error:
+            yield problem("pulp3", one_line(str(error), LONGEST_REASON), f"Start it, or correct {key}.")
+            continue
+        missing = [trigger for trigger, state in (found.triggers or {}).items() if state != "in place"]
+        if not found.attached:
+            yield problem("pulp3", f"Nothing in the database of {key} notes what happens there.", attach)
+        elif missing:
+            yield problem(
+                "pulp3", f"In the database of {key} these triggers are gone or off: {', '.join(missing)}.", attach
+            )
+        else:
+            yield well("pulp3", f"The database of {key} notes what happens there; {found.waiting} entries wait.")
+        if found.refused:
+            sentence = f"Of {found.refused} entries in the database of {key} no event could be made."
+            yield warning("pulp3", sentence, "See `pulpit pulp3 status`, and report it as a bug.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,7 +213,7 @@ def _of_listener(listener: Listener, letters: int, waits: timedelta) -> Iterator
     name = f"The {listener.notifier_type_id} listener {listener.id}"
     command = f"--listener-id {listener.id}"
     if listener.failing_since is not None and not listener.paused:
-        reason = one_line(listener.last_error or "no reason", _LONGEST_REASON)
+        reason = one_line(listener.last_error or "no reason", LONGEST_REASON)
         sentence = (
             f"{name} has failed {listener.attempts} times since {listener.failing_since:%Y-%m-%d %H:%M} UTC: {reason}"
         )
@@ -223,7 +223,7 @@ def _of_listener(listener: Listener, letters: int, waits: timedelta) -> Iterator
         sentence = f"{name} is {late} behind and has not failed."
         yield warning("listeners", sentence, "Is the server running, and is the far side slow?")
     if listener.paused and listener.pause_reason:
-        sentence = f"{name} was paused by Pulpit: {one_line(listener.pause_reason, _LONGEST_REASON)}"
+        sentence = f"{name} was paused by Pulpit: {one_line(listener.pause_reason, LONGEST_REASON)}"
         yield problem("listeners", sentence, f"Mend the far side, then: pulp-admin event listener resume {command}")
     if letters:
         sentence = f"{name} has {letters} dead letters."
