@@ -10,6 +10,7 @@ SLOWEST = (
     "integration/test_pulp3.py",
     "acceptance/test_kills.py",
     "acceptance/test_campaign.py",
+    "acceptance/test_page.py",
     "integration/test_serve.py",
     "acceptance/test_main_job.py",
     "acceptance/test_survival.py",

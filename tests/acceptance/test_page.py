@@ -281,10 +281,11 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
         browser.run(axe)
         admin.picture(f"page-{name}")
         found |= _violations(browser, name, "{}")
-        browser.use_dark(dark=True)
-        admin.picture(f"page-{name}-dark")
-        found |= _violations(browser, f"{name} dark", "{runOnly: ['color-contrast']}")
-        browser.use_dark(dark=False)
+        if name in DARK:
+            browser.use_dark(dark=True)
+            admin.picture(f"page-{name}-dark")
+            found |= _violations(browser, f"{name} dark", "{runOnly: ['color-contrast']}")
+            browser.use_dark(dark=False)
         browser.resize(400, 900)
         admin.picture(f"page-{name}-narrow")
         if browser.run("return document.documentElement.scrollWidth > 400"):
@@ -294,6 +295,8 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
     assert found == {}
 
 
+DARK = {"now", "listener", "event-page", "topics"}
+"""Pages that have every colour between them."""
 WIDE = """
     return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > 400)
         .map(one => one.outerHTML.slice(0, 120)).slice(-3).join(" | ");

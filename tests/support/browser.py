@@ -34,6 +34,12 @@ def why_not() -> str | None:
     return f"{' and '.join(missing)} not installed (Debian: chromium, chromium-driver)" if missing else None
 
 
+LABELLED = """
+    return [...document.querySelectorAll("button, a, summary")]
+        .find(element => element.innerText.trim() === arguments[0] && element.checkVisibility());
+"""
+
+
 class Browser:
     """One window, and what a person does in it."""
 
@@ -78,12 +84,8 @@ class Browser:
 
     def press(self, label: str) -> None:
         """Press the button or follow the link of that label, and wait until the next page is there if one comes."""
-
-        def labelled() -> list[WebElement]:
-            found = [element for element in self.find("button, a, summary") if element.text.strip() == label]
-            return [element for element in found if element.is_displayed()]
-
-        button = until(labelled, what=f"a button {label!r} at {self.driver.current_url}")[0]
+        # In one step, for parts of a page are replaced while somebody looks at them.
+        button: WebElement = until(lambda: self.run(LABELLED, label), what=f"{label!r} at {self.driver.current_url}")
         self.run("arguments[0].scrollIntoView({block: 'center'})", button)
         leads_on = button.tag_name == "a" or (button.tag_name == "button" and button.get_attribute("type") == "submit")
         self.run("window.before = true")

@@ -86,8 +86,8 @@ class Live:
         self._draw_panels: Final = panels
         self._pages = 0
         self._outlines: Final[deque[Outline]] = deque(maxlen=OUTLINES_AT_ONCE)
-        self._head: int | None = None
-        """Up to here the log was looked at; none before the first page."""
+        self._head = -1
+        """Up to here the log was looked at; -1 before the first page."""
         self._lost = 0
         """Number up to which events were passed over unseen, because there were too many."""
         self._pulse: asyncio.Event = asyncio.Event()
@@ -120,7 +120,7 @@ class Live:
             still: whether it may go on, asked now and then.
         """
         self._pages += 1
-        if self._head is None:
+        if self._head < 0:
             self._head = after
         try:
             if self._pulsing is None or self._pulsing.done():
@@ -179,7 +179,9 @@ class Live:
             begun = loop.time()
             ticket = self._services.announcements.ticket()
             with _told("page_pulse_failed"):
-                await asyncio.to_thread(self._look)
+                self._head, fresh, lost = await asyncio.to_thread(self._look, self._head)
+                self._outlines.extend(fresh)
+                self._lost = max(self._lost, lost) if self._head >= self._lost else 0
             if begun >= panels_at:
                 with _told("page_panels_failed"):
                     self._panels = await asyncio.to_thread(self._draw_panels, self)
@@ -190,20 +192,17 @@ class Live:
                 await asyncio.sleep(max(0.0, begun + PULSE_S - loop.time()))
         self._pulse.set()  # the server stops: those who wait for the next one are to see it
 
-    def _look(self) -> None:
+    def _look(self, seen: int) -> tuple[int, list[Outline], int]:
+        """What is new behind a number: up to which one, the newest of it, and up to which one it was passed over."""
         with self._services.database.read() as connection:
             head = event_log.head(connection)
-            if self._head is None or head < self._head:
-                self._head = head
-                return
-            if head - self._head > OUTLINES_AT_ONCE:
-                self._lost = self._head = head - OUTLINES_AT_ONCE
-            self._outlines.extend(event_log.outlines_after(connection, self._head, limit=OUTLINES_AT_ONCE))
-            self._head = max(head, self._outlines[-1].number if self._outlines else 0)
+            passed = max(seen, head - OUTLINES_AT_ONCE)
+            fresh = event_log.outlines_after(connection, passed, limit=OUTLINES_AT_ONCE)
+        return (fresh[-1].number if fresh else head), fresh, (passed if passed > seen else 0)
 
     async def _news(self, wish: Wish, wanted: Callable[[Outline], bool], through: int) -> News:
         numbers: list[int] = []
-        head = self._head or 0
+        head = self._head
         for outline in reversed(self._outlines):
             if outline.number <= through:
                 break

@@ -28,7 +28,7 @@ RUNS: Final = 60
 LISTED: Final = 10
 CHART_WIDTH: Final = 600.0
 _KINDS: Final = {history.SYNC: schedules.SYNCS, history.PUBLISH: schedules.PUBLISHES}
-_TONES: Final = {"success": "good", "failed": "bad", "error": "bad", "canceled": "odd"}
+_TONES: Final = {"success": "good", "failed": "bad", "error": "bad", "canceled": "odd", "skipped": "odd"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
