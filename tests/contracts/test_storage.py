@@ -1,5 +1,6 @@
 """What the port of storages promises, of every adapter."""
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import Iterator
@@ -173,3 +174,32 @@ def test_a_shared_place_that_is_not_the_one_that_was_begun_is_refused(
             asked()
     with pytest.raises(StorageUnavailable, match=MARKER):
         storage.open(SHA256)
+
+
+async def streamed(storage: Storage, sha256: str, size: int, start: int, end: int) -> bytes:
+    return b"".join([piece async for piece in await storage.stream(sha256, size, start, end)])
+
+
+def test_a_file_is_streamed_whole_or_in_part(storage: Storage) -> None:
+    large = bytes(range(256)) * 4000
+    sha256, size = hashlib.sha256(large).hexdigest(), len(large)
+    storage.put_bytes(large, sha256)
+    storage.flush([sha256])
+
+    assert asyncio.run(streamed(storage, sha256, size, 0, size)) == large
+    assert asyncio.run(streamed(storage, sha256, size, 300_000, 900_001)) == large[300_000:900_001]
+    for wanted in ((ABSENT, size), (sha256, size - 1)):
+        with pytest.raises(FileNotFoundError):
+            asyncio.run(streamed(storage, *wanted, 0, 10))
+
+
+def test_a_large_file_goes_up_in_parts_and_comes_back_the_same(storage: Storage, tmp_path: Path) -> None:
+    large = bytes(range(256)) * 80_000  # three parts
+    sha256 = hashlib.sha256(large).hexdigest()
+    path = tmp_path / "large"
+    path.write_bytes(large)
+    storage.put(path, sha256)
+    storage.flush([sha256])
+
+    assert storage.verified(sha256) == len(large)
+    assert asyncio.run(streamed(storage, sha256, len(large), 0, len(large))) == large

@@ -12,6 +12,7 @@ import mimetypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,14 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from pulpit.errors import DatabaseUnavailable
+from pulpit.errors import PulpitError
 from pulpit.net.request_state import ABORT
 from pulpit.published import listing
 from pulpit.published.access import AccessRules
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
+from pulpit.storage.port import Storage
 
 PATIENCE: Final = 60.0
 """Seconds within which a client must have taken a piece."""
@@ -57,6 +59,9 @@ _TYPES: Final = {
 }
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _NOTHING: Final = "There is nothing published at this address.\n"
+_SIGNED_FOR: Final = timedelta(hours=1)
+"""How long the URL counts that a reader is sent to."""
+_FAILED: Final = {"action": "serving_failed"}
 _NOT_NOW: Final = "The storage cannot be read now; try again.\n"
 
 _log = logging.getLogger(__name__)
@@ -90,7 +95,7 @@ class PublishedFiles:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
             found, response = await run_in_threadpool(self._prepared, scope, path)
-        except (OSError, DatabaseUnavailable) as error:  # the storage is gone, or a file of it, which it should have
+        except (OSError, PulpitError) as error:  # the storage is gone, or a file of it, which it should have
             _log.error("cannot serve %s: %s", path, error, extra={"action": "serving_failed", "path": path})
             return PlainTextResponse(_NOT_NOW, 503, {"Retry-After": "30"})
         if self._rules is not None and found is not None and found.distributor is not None:
@@ -139,8 +144,13 @@ class PublishedFiles:
     def _file(
         self, found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
     ) -> Response:
-        name, sha256 = found.file.relative_path, found.file.sha256
-        file = _opened(self._publications.storage.local(sha256), kind or media_type(name), sha256)
+        name, sha256, storage = found.file.relative_path, found.file.sha256, self._publications.storage
+        path = storage.at_hand(sha256, found.file.size)
+        file = (
+            _opened(path, found, kind or media_type(name))
+            if path
+            else _remote(storage, found, kind or media_type(name))
+        )
         return _answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
 
 
@@ -157,16 +167,41 @@ def media_type(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _File:
-    """A file to be sent and how it is known; `small` is its content if that was read."""
+    """A file to be sent and how it is known; `small` is its content if that was read.
 
-    path: Path
-    stat: os.stat_result
+    One that is not on this machine has neither path nor stat; it is streamed from the storage.
+    """
+
+    path: Path | None
+    stat: os.stat_result | None
+    storage: Storage | None
+    sha256: str
+    size: int
     media_type: str
     validators: Validators
     small: bytes | None
 
 
-def _opened(path: Path, media_type: str, etag: str) -> _File:
+def _remote(storage: Storage, found: PublishedFile, media_type: str) -> _File:
+    return _File(
+        path=None,
+        stat=None,
+        storage=storage,
+        sha256=found.file.sha256,
+        size=found.file.size,
+        media_type=media_type,
+        validators=_validators(found),
+        small=None,
+    )
+
+
+def _validators(found: PublishedFile, written_at: float = float("inf")) -> Validators:
+    """How a file is known; its time is that of a file of the storage, and not of a copy that came here since."""
+    modified = formatdate(min(written_at, found.since.timestamp()), usegmt=True)
+    return Validators(etag=f'"{found.file.sha256}"', modified=modified)
+
+
+def _opened(path: Path, found: PublishedFile, media_type: str) -> _File:
     """Look at a file, and read it if it is small.
 
     Raises:
@@ -178,8 +213,16 @@ def _opened(path: Path, media_type: str, etag: str) -> _File:
         small = os.read(fd, _SMALL) if stat.st_size <= _SMALL else None
     finally:
         os.close(fd)
-    validators = Validators(etag=f'"{etag}"', modified=formatdate(stat.st_mtime, usegmt=True))
-    return _File(path=path, stat=stat, media_type=media_type, validators=validators, small=small)
+    return _File(
+        path=path,
+        stat=stat,
+        storage=None,
+        sha256=found.file.sha256,
+        size=stat.st_size,
+        media_type=media_type,
+        validators=_validators(found, stat.st_mtime),
+        small=small,
+    )
 
 
 def _answer(file: _File, asked: Mapping[str, str], further: Mapping[str, str], patience: float) -> Response:
@@ -190,12 +233,16 @@ def _answer(file: _File, asked: Mapping[str, str], further: Mapping[str, str], p
         return PlainTextResponse("The file is not the one that you have.\n", 412, known)
     if judgement is Judgement.NOT_MODIFIED:
         return Response(status_code=304, headers=known)
-    parts = ranges(asked, file.stat.st_size, file.validators)
+    parts = ranges(asked, file.size, file.validators)
     if parts is not None and not parts:
-        wrong = {**known, "Content-Range": f"bytes */{file.stat.st_size}"}
+        wrong = {**known, "Content-Range": f"bytes */{file.size}"}
         return PlainTextResponse("The file has no such part.\n", 416, wrong)
     if parts is None and file.small is not None:
         return Response(file.small, headers={**known, "Accept-Ranges": "bytes"}, media_type=file.media_type)
+    if file.storage is not None:
+        # Several parts at once may be answered by the whole (RFC 9110, 14.2).
+        part = parts[0] if parts is not None and len(parts) == 1 else None
+        return _RemoteResponse(file.storage, file, part, known, patience)
     return _FileResponse(file, parts, known, patience)
 
 
@@ -206,6 +253,8 @@ class _FileResponse(FileResponse):
     max_ranges = MOST_RANGES
 
     def __init__(self, file: _File, parts: Sequence[range] | None, headers: Mapping[str, str], patience: float) -> None:
+        if file.path is None:
+            raise TypeError(file)
         super().__init__(file.path, headers=headers, media_type=file.media_type, stat_result=file.stat)
         self._parts: Final = parts
         self._patience: Final = patience
@@ -224,6 +273,50 @@ class _FileResponse(FileResponse):
         try:
             await super().__call__({**scope, "headers": headers}, receive, send_in_time)
         except (TimeoutError, FileNotFoundError):  # it does not read, or the file was removed since it was looked at
+            await _abort(scope, receive)
+
+
+class _RemoteResponse(Response):
+    """A file or a part of it that comes from the storage as it goes to the client, or a signed URL by which it may."""
+
+    def __init__(
+        self, storage: Storage, file: _File, part: range | None, headers: Mapping[str, str], patience: float
+    ) -> None:
+        super().__init__(headers={**headers, "Accept-Ranges": "bytes"}, media_type=file.media_type)
+        self._storage: Final = storage
+        self._file: Final = file
+        self._part: Final = part or range(file.size)
+        self._patience: Final = patience
+        if part is not None:
+            self.status_code = 206
+            self.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
+        self.headers["Content-Length"] = str(len(self._part))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; what the storage does not give at all is 503, what breaks off on the way breaks off here."""
+        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD":
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        try:
+            url = await self._storage.redirected(self._file.sha256, _SIGNED_FOR)
+            if url is not None:
+                await RedirectResponse(url, 302, {"Cache-Control": "no-store"})(scope, receive, send)
+                return
+            pieces = await self._storage.stream(self._file.sha256, self._file.size, self._part.start, self._part.stop)
+        except (OSError, PulpitError) as error:
+            _log.error("cannot serve %s: %s", scope["path"], error, extra=_FAILED)
+            await PlainTextResponse(_NOT_NOW, 503, {**_HEADERS, "Retry-After": "30"})(scope, receive, send)
+            return
+        await send(start)
+        try:
+            async for piece in pieces:
+                async with asyncio.timeout(self._patience):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except (TimeoutError, OSError, PulpitError) as error:
+            _log.error("broke off %s: %s", scope["path"], error, extra=_FAILED)
             await _abort(scope, receive)
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,13 @@ from pulpit.errors import InvalidValue, WorkFailed
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.disk import FILE_MODE, disk_errors
+from pulpit.storage.port import Storage
+from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories, units
 from pulpit.store.units import NewUnit
 
+IN_STORAGE: Final = "storage:"
+"""Before the SHA-256 of an uploaded file that lies in the shared storage, where else its path would be."""
 _PIECE: Final = 1 << 20
 
 
@@ -44,8 +49,7 @@ def _import(
         return _keep(context, repo_id, by_hand)
     with disk_errors("The uploaded file"):
         context.storage.prepare()
-        context.scratch.prepare()
-        file = _take(context, path)
+        file = copied(context.storage, context.scratch, path)
     wanted = content_type.uploaded(type_id, key, metadata, file, path)
     with context.database.read() as connection:
         config = repositories.importer(connection, repo_id).config
@@ -86,10 +90,11 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> S
     return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
 
 
-def _take(context: TaskContext, path: Path) -> StoredFile:
-    """Copy a file into the storage."""
+def copied(storage: Storage, scratch: Scratch, path: Path) -> StoredFile:
+    """Copy a file into the storage; it is safe there on return."""
+    scratch.prepare()
     running, size = hashlib.sha256(), 0
-    with path.open("rb") as source, context.scratch.folder() as room:
+    with path.open("rb") as source, scratch.folder() as room:
         copy = room / "copy"
         fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(fd, "wb") as target:
@@ -99,6 +104,27 @@ def _take(context: TaskContext, path: Path) -> StoredFile:
                 target.write(piece)
             target.flush()
             os.fsync(fd)
-        context.storage.put(copy, running.hexdigest())
-    context.storage.flush([running.hexdigest()])
+        storage.put(copy, running.hexdigest())
+    storage.flush([running.hexdigest()])
     return StoredFile(relative_path=path.name, sha256=running.hexdigest(), size=size)
+
+
+@contextmanager
+def handed_over(context: TaskContext, path: str) -> Iterator[Path]:
+    """The file of an import task: one of its own below the data folder, which is gone then, or one of the storage.
+
+    Raises:
+        WorkFailed: it is gone.
+    """
+    if path.startswith(IN_STORAGE):
+        try:
+            local = context.storage.local(path.removeprefix(IN_STORAGE))
+        except FileNotFoundError:
+            raise WorkFailed("The uploaded file waited for more than a day and was removed; upload it again.") from None
+        yield local
+        return
+    own = context.data_dir / path
+    try:
+        yield own
+    finally:
+        own.unlink(missing_ok=True)

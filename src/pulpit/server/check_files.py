@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from pulpit.repositories import inventory
+from pulpit.repositories.context import TaskContext
 from pulpit.repositories.orphans import PARTIALS_FOR, PREFIXES, STRAYS_FOR, Published, remove_strays
 from pulpit.repositories.recovery import invalidate_file
+from pulpit.repositories.uploads import IN_STORAGE
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
 from pulpit.storage.port import Kept as InStorage
 from pulpit.storage.scratch import Scratch
@@ -138,7 +140,7 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
             task for task in search(connection, states=[WAITING, RUNNING]) if task.task_type == queue.IMPORT_UPLOAD
         ]
     for task in waiting:
-        if task.state == WAITING and not (context.data_dir / task.arguments["path"]).exists():
+        if task.state == WAITING and not _is_there(context, task.arguments["path"]):
             problem = f"The file that it should import into {task.arguments['repo_id']} is gone."
             yield Finding(
                 rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
@@ -148,6 +150,12 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
     if not inspection.is_served:
         mend = partial(sweep_uploads, context.database, context.data_dir)
         yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", mend)
+
+
+def _is_there(context: TaskContext, path: str) -> bool:
+    if path.startswith(IN_STORAGE):
+        return context.storage.size(path.removeprefix(IN_STORAGE)) is not None
+    return (context.data_dir / path).exists()
 
 
 def _left_over(rule: str, where: str, found: Sequence[str], what: str, mend: Mend) -> Iterator[Finding]:

@@ -7,13 +7,15 @@
 What a shared folder lacks is missing only if that file is there; otherwise nothing is known.
 """
 
+import asyncio
 import errno
 import hashlib
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,7 @@ MARKER: Final = "pulpit-storage"
 _AWAY: Final = frozenset({errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENXIO})
 """What calls fail with while a network file system is not there."""
 _NAME_LENGTH: Final = 64
+_PIECE: Final = 1 << 18
 _LONGEST_IDENTITY: Final = 64
 
 
@@ -106,6 +109,32 @@ class FolderStorage:
         with self._reached():
             os.stat(place)  # noqa: PTH116 - called for every file of a sync
         return Path(place)
+
+    def at_hand(self, sha256: str, size: int) -> Path:
+        """The file itself."""
+        del size
+        return self.local(sha256)
+
+    async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a file, read piece by piece in a thread."""
+        file = await asyncio.to_thread(self.open, sha256)
+        if os.fstat(file.fileno()).st_size != size:
+            file.close()
+            raise FileNotFoundError(sha256)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            with file:
+                file.seek(start)
+                left = end - start
+                while left and (piece := await asyncio.to_thread(file.read, min(left, _PIECE))):
+                    left -= len(piece)
+                    yield piece
+
+        return pieces()
+
+    async def redirected(self, sha256: str, expires_in: timedelta) -> None:
+        """Nowhere: only this server has the file, or others like it."""
+        del sha256, expires_in
 
     def put(self, path: Path, sha256: str) -> None:
         """Move a file to its place; from another disk it is copied first."""

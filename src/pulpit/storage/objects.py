@@ -36,9 +36,13 @@ LARGE_AT_ONCE: Final = 2
 PARTS_AT_ONCE: Final = 4
 PIECE: Final = 1 << 18
 """Bytes that are handed on to a reader at once."""
+FETCHED_AT_ONCE: Final = 1 << 20
+"""Bytes of a file that a reader waits for until all of it is here, and the next reader does not."""
 _NAME_LENGTH: Final = 64
 _LONGEST_IDENTITY: Final = 64
 _STATUS: Final = "status code: "
+_REFUSALS: Final = ("401", "403")
+_REFUSED: Final = "refuses us, so check the credentials and what they may do there"
 
 T = TypeVar("T")
 
@@ -182,6 +186,13 @@ class ObjectStorage:
         """Remove what was on its way on this machine; of parts in the store its own rules must take care."""
         return self._cache.sweep(older_than)
 
+    def at_hand(self, sha256: str, size: int) -> Path | None:
+        """The copy in the cache; a small file is fetched into it."""
+        waiting = self._pending.get(sha256)
+        if waiting is not None and waiting[0].exists():
+            return waiting[0]
+        return self._cache.find(sha256) or (self._fetched(sha256) if size <= FETCHED_AT_ONCE else None)
+
     async def redirected(self, sha256: str, expires_in: timedelta) -> str | None:
         """A URL by which anybody can read an object for a while; `None` if readers are not sent away."""
         if not self._redirect:
@@ -295,8 +306,7 @@ class ObjectStorage:
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError):
-            sentence = f"{self._shown} refuses us; check the credentials and what they may do there."
-            raise StorageUnavailable(sentence) from None
+            raise StorageUnavailable(f"{self._shown} {_REFUSED}.") from None
         except BaseError as error:
             raise StorageUnavailable(f"{self._shown} {_reason(str(error))}; nothing was changed.") from None
 
@@ -316,7 +326,7 @@ def _reason(text: str) -> str:
     _, found, rest = text.partition(_STATUS)
     status = rest[:3]
     if found and status.isdigit():
-        return f"answered with status {status}"
+        return _REFUSED if status in _REFUSALS else f"answered with status {status}"
     if "timed out" in text.lower() or "TimedOut" in text:
         return "did not answer in time"
     if "error sending request" in text or "Connect" in text:

@@ -5,8 +5,9 @@ once. A file counts when the database says so; one that it does not know (its do
 power went) is `verified` before it is used.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
@@ -76,6 +77,24 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError: it is gone.
         """
+
+    def at_hand(self, sha256: str, size: int) -> Path | None:
+        """The path of a file for a reader who waits; `None` if it lies elsewhere and is better streamed from there.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+
+    async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end` of a file of `size` bytes; whether it is there is known on return.
+
+        Raises:
+            FileNotFoundError: it is gone, or has another size.
+            StorageUnavailable: it cannot be reached; on the way the iterator raises that, or that the file is wrong.
+        """
+
+    async def redirected(self, sha256: str, expires_in: timedelta) -> str | None:
+        """A URL by which anybody can read a file for a while; `None` if readers are not sent away."""
 
     def put(self, path: Path, sha256: str) -> None:
         """Take over a finished, verified file of the scratch folder, which is gone from there afterwards.

@@ -16,7 +16,7 @@ from pulpit.repositories.orphans import remove_orphans
 from pulpit.repositories.promotion import Promotion, check, promote, summary_of
 from pulpit.repositories.publish import PublishOutcome, publish
 from pulpit.repositories.sync import SyncOutcome, sync
-from pulpit.repositories.uploads import import_file
+from pulpit.repositories.uploads import handed_over, import_file
 from pulpit.store import history, publications, repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.history import Ending
@@ -121,12 +121,9 @@ async def remove_distributor(work: Work) -> Completion:
 async def import_upload(work: Work) -> Completion:
     """Make a unit of an uploaded file, which is this task's own and goes with it; publish it if that was asked for."""
     arguments = work.task.arguments
-    path = work.context.data_dir / arguments["path"]
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
-    try:
+    with handed_over(work.context, arguments["path"]) as path:
         await import_file(work.context, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
-    finally:
-        path.unlink(missing_ok=True)
     result = {"success_flag": True, "summary": "", "details": {}}
     if not arguments.get("publishes"):
         return Completion(state=tasks.FINISHED, result=result)

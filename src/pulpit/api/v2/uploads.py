@@ -5,6 +5,9 @@
 
 The task's link is its own: the original client deletes the upload as soon as the import is queued, and the bytes stay.
 While both links exist, no further piece is taken.
+
+Pieces go to the server where the upload began. Where several servers share a storage, the task's file is put there
+instead of a link, since any server's workers may take the task.
 """
 
 import contextlib
@@ -32,6 +35,10 @@ from pulpit.errors import (
     StorageFull,
     UnsupportedValue,
 )
+from pulpit.repositories.uploads import IN_STORAGE, copied
+from pulpit.storage.disk import disk_errors
+from pulpit.storage.port import Storage
+from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
@@ -57,8 +64,10 @@ class UploadLimits:
 class Uploads:
     """The uploads of one data folder; safe to use from several threads."""
 
-    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits) -> None:
+    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits, storage: Storage | None = None) -> None:
+        """Prepare; `storage` is that of several servers."""
         self._data_dir: Final = data_dir
+        self._storage: Final = storage
         self._folder: Final = data_dir / FOLDER
         self._clock: Final = clock
         self._limits: Final = limits
@@ -115,11 +124,18 @@ class Uploads:
             await to_thread.run_sync(os.close, descriptor)
 
     def hand_over(self, upload_id: str) -> str:
-        """Make a link for an import task and answer its path below the data folder; the task removes it at its end.
+        """Make a link for an import task and return its path below the data folder; the task removes it at its end.
+
+        Of a shared storage what is returned names the file in it.
 
         Raises:
             MissingResource: `upload_request`.
+            StorageFull: there is no room for another copy.
+            StorageUnavailable: the shared storage does not take it.
         """
+        if self._storage is not None:
+            with disk_errors("The uploaded file"):
+                return IN_STORAGE + copied(self._storage, Scratch(self._data_dir), self._path(upload_id)).sha256
         path = Path(FOLDER, LINKED, str(uuid.uuid4()))
         os.link(self._path(upload_id), self._data_dir / path)
         return str(path)
@@ -240,7 +256,8 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
 
 def uploads_of(services: Services) -> Uploads:
     """The uploads of this server's data folder."""
-    return Uploads(services.data_dir, services.clock, UploadLimits())
+    storage = services.publications.storage
+    return Uploads(services.data_dir, services.clock, UploadLimits(), storage if storage.is_shared else None)
 
 
 def _queue_import(repo_id: str, body: ImportOrder, path: str, services: Services, user: User) -> Task:
