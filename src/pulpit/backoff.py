@@ -4,7 +4,6 @@
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?\Z")
@@ -37,6 +36,8 @@ def retry_after(text: str | None, now: datetime) -> timedelta | None:
 def _asked_for(text: str, now: datetime) -> timedelta | None:
     if _SECONDS.match(text):
         return timedelta(seconds=min(float(text), _ENDLESS))
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - every command imports this module, few need a date
+
     try:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pulpit.published.access import lets_in
+from pulpit.published.entitlements import lets_in
 from support import upstream as serving
 from support import yum
 from support.server import API, Server, pulpit

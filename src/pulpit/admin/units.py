@@ -1,6 +1,5 @@
 """Units of a repository: by which options they are chosen, listed, copied, removed and uploaded."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +263,8 @@ def _send(session: Session, target: _Target, path: Path, *, in_background: bool)
 
 def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
     """Send a file piece by piece; returns its size and SHA-256."""
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which help texts need not wait for
+
     digest, sent = hashlib.sha256(), 0
     try:
         with path.open("rb") as file, session.display() as display:

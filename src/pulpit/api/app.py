@@ -5,14 +5,16 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from pulpit import __version__
 from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import ADMIN, Authenticator
 from pulpit.api.auth.pulp_users import PulpUsers
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
 from pulpit.api.v1 import changes, events, firing, publications
@@ -78,7 +80,9 @@ def create_app(services: Services) -> FastAPI:
     # From the inside out: what is added last is passed first.
     app.add_middleware(BoundBody)
     pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN) if services.pulp_api else None
-    authenticator = Authenticator(services.database, services.certificates, sleep=asyncio.sleep, pulp_users=pulp_users)
+    authenticator = Authenticator(
+        services.database, lambda: services.certificates, sleep=asyncio.sleep, pulp_users=pulp_users
+    )
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
     app.state.authenticator = authenticator  # for the page, so that guesses count together
@@ -88,44 +92,37 @@ def create_app(services: Services) -> FastAPI:
         PublishedFirst, published={kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
     )
     app.add_middleware(CollapseSlashes)
-    app.include_router(package_uploads.router)
-    app.include_router(monitoring.metrics)
-    app.include_router(monitoring.health)
-    _install(app, _api(V2, _V2_ROUTERS), "Pulp 2's REST API v2.")
-    _install(app, _api(V1, _V1_ROUTERS), _BEYOND)
+    app.router.routes += package_uploads.router.endpoints
+    app.router.routes += [*monitoring.metrics.endpoints, *monitoring.health.endpoints]
+    _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.")
+    _install(app, V1, _V1_ROUTERS, _BEYOND)
     return app
-
-
-def _api(prefix: str, routers: Iterable[APIRouter]) -> APIRouter:
-    api = APIRouter(prefix=prefix)
-    for router in routers:
-        api.include_router(router)
-    return api
 
 
 _NEVER = "422"
 _ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
-def _install(app: FastAPI, api: APIRouter, about: str) -> None:
-    """Serve the API, and its description beside it; the document is made when it is first asked for."""
+def _install(app: FastAPI, prefix: str, routers: Iterable[Endpoints], about: str) -> None:
+    """Serve an API, and its description beside it; the document is made when it is first asked for."""
+    routes = [endpoint.at(prefix) for router in routers for endpoint in router.endpoints]
 
     @cache
     def described() -> dict[str, Any]:
-        return _description(api, about)
+        return _description([route.analysed for route in routes], about)
 
-    @app.get(f"{api.prefix}/openapi.json", include_in_schema=False)
+    description = Endpoints(include_in_schema=False)
+
+    @description.get(f"{prefix}/openapi.json")
     def read_description() -> JSONResponse:
         return JSONResponse(described())
 
-    app.include_router(api)
+    app.router.routes += [*description.endpoints, *routes]
 
 
-def _description(api: APIRouter, about: str) -> dict[str, Any]:
+def _description(routes: list[APIRoute], about: str) -> dict[str, Any]:
     """The document of one API."""
-    alone = FastAPI()
-    alone.include_router(api)
-    document = get_openapi(title="Pulpit", version=__version__, description=about, routes=alone.routes)
+    document = get_openapi(title="Pulpit", version=__version__, description=about, routes=routes)
     # Said here and not by a dependency of FastAPI's: those also judge, and take ASCII passwords only.
     document["components"]["securitySchemes"] = {"HTTPBasic": {"type": "http", "scheme": "basic"}}
     for path, methods in document["paths"].items():

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
-import regex
-
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, UnsupportedValue
 
@@ -37,7 +35,8 @@ MOST_WORDS: Final = 20
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
-_FLAGS: Final = {"i": regex.IGNORECASE, "m": regex.MULTILINE, "s": regex.DOTALL, "x": regex.VERBOSE}
+_FLAGS: Final = {"i": "IGNORECASE", "m": "MULTILINE", "s": "DOTALL", "x": "VERBOSE"}
+"""Pulp 2's letters and the names of `regex`."""
 _FILTERS: Final = "filters"
 _COUNT: Final = re.compile(r"\{\s*(\d+)")
 _UNBOUNDED: Final = re.compile(r"\(\?(?:R|&|P>|[-+]?\d)|\{\s*(?:\d+\s*<=?\s*)?\d*\s*[eids]\s*[<}:,+]")
@@ -248,16 +247,19 @@ class _Compiler:
         self._left_size -= len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern))
         if self._left_size < 0 or _UNBOUNDED.search(pattern):
             raise InvalidValue(_FILTERS, "its regular expressions are too large.")
+        import regex  # noqa: PLC0415 - it takes as long to import as SQLAlchemy, and few searches need it
+
         try:
-            compiled = regex.compile(pattern, sum(_FLAGS[letter] for letter in set(flags)), cache_pattern=False)
+            options = sum(getattr(regex, _FLAGS[letter]) for letter in set(flags))
+            search = regex.compile(pattern, options, cache_pattern=False).search
         except (regex.error, RecursionError, OverflowError) as error:
             raise InvalidValue(_FILTERS, f"the regular expression {pattern!r} is wrong ({error}).") from None
-        return lambda found: any(isinstance(text, str) and self._search(compiled, text) for text in _spread(found))
+        return lambda found: any(isinstance(text, str) and self._found(search, text) for text in _spread(found))
 
-    def _search(self, compiled: "regex.Pattern[str]", text: str) -> bool:
+    def _found(self, search: Callable[..., object], text: str) -> bool:
         began = time.monotonic()
         try:
-            return compiled.search(text, timeout=max(self._left_s, 0.001)) is not None
+            return search(text, timeout=max(self._left_s, 0.001)) is not None
         except TimeoutError:
             raise InvalidValue(_FILTERS, "its regular expressions take too long.") from None
         finally:

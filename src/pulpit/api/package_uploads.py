@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import PlainTextResponse
 from python_multipart import MultipartParser
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import PACKAGES
 from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services
 from pulpit.api.v2.uploads import Uploads, uploads_of
@@ -30,7 +31,7 @@ from pulpit.store.users import User
 from pulpit.tasks import queue
 from pulpit.text import shown
 
-router: Final = APIRouter(include_in_schema=False)
+router: Final = Endpoints(include_in_schema=False)
 
 IMPORTER: Final = "python_importer"
 PATIENCE_S: Final = 30.0

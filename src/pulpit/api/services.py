@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from pulpit.api.auth.certificates import ClientCertificates
 from pulpit.api.failures import ErrorBody
 from pulpit.api.middleware import USER
 from pulpit.api.v2.models import CallReport
@@ -30,6 +29,9 @@ from pulpit.store.listeners import Listener
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks.reports import accepted
+
+if TYPE_CHECKING:
+    from pulpit.api.auth.certificates import ClientCertificates
 
 
 class Plugins:
@@ -136,8 +138,10 @@ class Services:
         return Plugins(self.content_types)
 
     @property
-    def certificates(self) -> ClientCertificates:
+    def certificates(self) -> "ClientCertificates":
         """What stands for a login."""
+        from pulpit.api.auth.certificates import ClientCertificates  # noqa: PLC0415 - few logins need cryptography
+
         return ClientCertificates(self.data_dir, self.clock)
 
 

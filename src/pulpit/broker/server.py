@@ -27,7 +27,7 @@ from pulpit.broker.store import Store
 from pulpit.broker.writer import Done, WriteBatch, Writer, open_database
 from pulpit.errors import ConfigurationError, StorageFull
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import Watched, keep_fresh
+from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.text import system_reason
 
 DATABASE: Final = "broker.db"

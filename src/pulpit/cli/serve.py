@@ -1,5 +1,6 @@
 """`pulpit serve`: the server."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def serve(context: click.Context, /, config: Path | None, no_workers: bool, **op
     Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
     PULPIT_PORT, PULPIT_BROKER_PORT, …); docs/configuration.md lists them all. SIGTERM ends it cleanly.
     """
+    gc.disable()  # of what the imports make nothing is garbage; the server looks for some when it is ready
     from pulpit.server.serve import serve as run  # noqa: PLC0415 - the other commands need none of the server
 
     keys = {"broker_port": ("broker", "port")}

@@ -63,6 +63,11 @@ class Settings:
     """Of the session that `login` began; it is shown where there are no credentials."""
     poll_seconds: float = 0.5
 
+    @property
+    def server_name(self) -> str:
+        """The server as people are told of it, without path and password."""
+        return f"{self.url.scheme}://{self.url.netloc}"
+
 
 def load(
     options: Options, environment: Mapping[str, str], ask: Callable[[str], str], system_file: Path = SYSTEM_FILE

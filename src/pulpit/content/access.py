@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cryptography import x509
-
 from pulpit.content import feed
 from pulpit.content.port import Config
 from pulpit.errors import InvalidValue
@@ -82,6 +80,8 @@ def _check_authorities(config: Config, access: Access) -> None:
     name = next(name for name in _AUTHORITIES if config.get(name))
     if not access.https:
         raise InvalidValue(name, "client certificates are shown over HTTPS only; allow that.")
+    from cryptography import x509  # noqa: PLC0415 - few configurations need cryptography
+
     try:
         x509.load_pem_x509_certificates(str(access.authorities).encode())
     except ValueError:

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the configuration names: those that must not be open to others, and those that are read again.
+"""Files that the configuration names, and that must not be open to others.
 
-A secret may be read by its owner alone, and what says who may do what may be written by its owner alone. Neither a
-certificate nor a password needs a restart: a file that has changed and looked the same twice is read again, so whoever
-writes it in steps is given time to end. What cannot be used is told once, and what was read before stays in force.
+A secret may be read by its owner alone, and what says who may do what may be written by its owner alone.
 """
 
-import asyncio
 import configparser
-import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +18,6 @@ ADMINISTRATOR: Final = "admin"
 """The user whom a server makes at its first start."""
 ADMIN_PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
 """In the data folder: the password of that user, for programs of this machine that may read it."""
-LOOK_SECONDS: Final = 2.0
-"""Between two looks; a change is in force after one or two of them."""
-
-_Stamp = tuple[int, int, int] | None
-_log = logging.getLogger(__name__)
 
 
 def ini_flaw(error: configparser.Error) -> str:
@@ -74,40 +64,6 @@ def first_line(text: str) -> str:
     return text.partition("\n")[0].rstrip("\r")
 
 
-class Watched:
-    """Some files that are read together; `renew` reads them and may raise ConfigurationError."""
-
-    def __init__(self, name: str, files: Sequence[Path], renew: Callable[[], None]) -> None:
-        self._name: Final = name
-        self._files: Final = tuple(files)
-        self._renew: Final = renew
-        self._seen = self._taken = self._stamps()
-
-    def look(self) -> None:
-        """Read the files anew if they have changed and have been the same for two looks."""
-        before, self._seen = self._seen, self._stamps()
-        if self._seen == before != self._taken:
-            self._taken = self._seen
-            try:
-                self._renew()
-            except ConfigurationError as error:
-                extra = {"action": "files_not_renewed", "files": self._name}
-                _log.warning("changed files are left alone: %s", error, extra=extra)
-            else:
-                _log.info("changed files are in force", extra={"action": "files_renewed", "files": self._name})
-
-    def _stamps(self) -> tuple[_Stamp, ...]:
-        return tuple(map(_stamp, self._files))
-
-
-async def keep_fresh(watched: Sequence[Watched], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-    """Look at files again and again."""
-    while True:
-        await sleep(LOOK_SECONDS)
-        for files in watched:
-            files.look()
-
-
 def _read(path: Path, source: str) -> tuple[str, int]:
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -120,11 +76,3 @@ def _read(path: Path, source: str) -> tuple[str, int]:
     if len(text) > LONGEST:
         raise ConfigurationError(source, f"{path} is longer than {LONGEST} characters.")
     return text, mode
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

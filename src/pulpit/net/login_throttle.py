@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pulpit.errors import TooManyAttempts
-from pulpit.net.passwords import VerifiedPasswords, hash_password, is_password
+from pulpit.net.passwords import VerifiedPasswords, is_password, unmatched_hash
 
 FREE_FAILURES: Final = 3
 """Wrong passwords of one address that cost nothing; each further one doubles the wait."""
@@ -59,7 +59,7 @@ class LoginThrottle:
         self._clients: Final[OrderedDict[str, _Client]] = OrderedDict()
         self._under_way: Final[dict[tuple[str, str, str, str | None], asyncio.Future[bool]]] = {}
         self._hashing: Final = asyncio.Semaphore(_HASHES_AT_ONCE)
-        self._decoy: Final = hash_password("")
+        self._decoy: Final = unmatched_hash()
 
     async def fits(
         self,

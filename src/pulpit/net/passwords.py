@@ -62,6 +62,11 @@ def hash_password(password: str) -> str:
     return f"scrypt${_N}${_R}${_P}${_text(salt)}${_text(key)}"
 
 
+def unmatched_hash() -> str:
+    """A hash that no password fits, and that takes as long to compare with as any other."""
+    return f"scrypt${_N}${_R}${_P}${_text(os.urandom(_SALT_BYTES))}${_text(os.urandom(_KEY_BYTES))}"
+
+
 def is_password(password: str, password_hash: str) -> bool:
     """Whether the password is the hashed one; costs some 50 ms and 16 MiB."""
     if len(password) > MAX_LENGTH:

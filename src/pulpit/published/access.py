@@ -2,9 +2,6 @@
 
 A configuration counts within a second of its change, published again or not.
 
-As in Pulp 2, a client certificate may say which paths it is for, by extensions `1.3.6.1.4.1.2312.9.2.<product>.1.6`;
-one that says so opens no other path, and one that says nothing opens all repositories of its authority.
-
 OpenSSL refuses a certificate whose signer it does not know before any request is read. So the authorities of all
 repositories are made known to it (`TrustedAuthorities`), and who may have what is judged request by request. TLS has
 then proven that the client has the key, and that some authority has signed; which one, is judged here.
@@ -12,17 +9,12 @@ then proven that the client has the key, and that some authority has signed; whi
 
 import hmac
 import logging
-import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
@@ -47,12 +39,6 @@ _NOTHING: Final = "There is nothing published at this address.\n"
 _OTHER_PROTOCOL: Final = "This repository is not served over {}.\n"
 _NO_CERTIFICATE: Final = "This repository is for those who show, over HTTPS, a client certificate of its authority.\n"
 _NO_LOGIN: Final = "This repository is for those who have its user and password.\n"
-
-_ROOT: Final = "1.3.6.1.4.1.2312.9."
-_PATH: Final = re.compile(r"1\.3\.6\.1\.4\.1\.2312\.9\.2\.\d+\.1\.6", re.ASCII)
-_VARIABLE: Final = re.compile(r"\$\w+", re.ASCII)
-_STRINGS: Final = frozenset({0x0C, 0x13, 0x16})  # UTF8String, PrintableString, IA5String
-_LONG: Final = 0x80
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +79,8 @@ class AccessRules:
         if access.authorities:
             certificate = scope.get("state", {}).get(CERTIFICATE)
             path = scope["path"].removeprefix(scope.get("root_path", ""))
+            from pulpit.published.entitlements import lets_in  # noqa: PLC0415 - few repositories need cryptography
+
             if certificate is None or not lets_in(certificate, access.authorities, path, self._clock()):
                 return PlainTextResponse(_NO_CERTIFICATE, 403)
         try:
@@ -160,61 +148,6 @@ def _is_of_this_machine(scope: Scope) -> bool:
     host = headers.get("host", "")
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return is_loopback(scope["client"][0]) and is_loopback(name)
-
-
-def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
-    """Whether a certificate is signed by one of the authorities (PEM), is valid now, and is for a path.
-
-    Args:
-        der: the certificate that the client showed.
-        authorities: the certificates of those who may sign it directly.
-        path: what is asked for, beneath `/pulp/<kind>`.
-        now: the time.
-    """
-    try:
-        signers = _signers(der, authorities)
-        certificate = x509.load_der_x509_certificate(der)
-        chain = (*signers, certificate)
-        in_time = all(link.not_valid_before_utc <= now <= link.not_valid_after_utc for link in chain)
-        if not signers or not in_time:
-            return False
-        entitlements = [entry for entry in certificate.extensions if entry.oid.dotted_string.startswith(_ROOT)]
-        paths = [_text(entry.value) for entry in entitlements if _PATH.fullmatch(entry.oid.dotted_string)]
-        return not entitlements or any(_covers(allowed, path) for allowed in paths if allowed)
-    except ValueError:
-        return False
-
-
-@lru_cache(maxsize=1024)
-def _signers(der: bytes, authorities: str) -> tuple[x509.Certificate, ...]:
-    """The first of the authorities that has signed the certificate, or none."""
-    certificate = x509.load_der_x509_certificate(der)
-    for authority in x509.load_pem_x509_certificates(authorities.encode()):
-        try:
-            certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return (authority,)
-    return ()
-
-
-def _covers(allowed: str, path: str) -> bool:
-    """Whether a path lies at or beneath an allowed one, in which `$releasever` and the like stand for one folder."""
-    pattern = "".join(
-        f"/{'[^/]+' if _VARIABLE.fullmatch(part) else re.escape(part)}" for part in allowed.strip("/").split("/")
-    )
-    return re.match(rf"{pattern}(/|\Z)", f"/{path.strip('/')}") is not None
-
-
-def _text(value: x509.ExtensionType) -> str:
-    """The text of an extension that cryptography does not know: a DER string, or bare text."""
-    raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
-    if len(raw) > 1 and raw[0] in _STRINGS:
-        raw = raw[2:] if raw[1] < _LONG else raw[2 + (raw[1] & ~_LONG) :]
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return ""
 
 
 class TrustedAuthorities:

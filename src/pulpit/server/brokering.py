@@ -14,8 +14,8 @@ from pulpit.broker.config import MEBIBYTE, BrokerConfig, BrokerUser
 from pulpit.broker.server import Broker, run
 from pulpit.broker.users import USERS_KEY, UserFiles
 from pulpit.errors import ConfigurationError
-from pulpit.net.config_files import Watched
 from pulpit.net.passwords import Password
+from pulpit.net.renewal import Watched
 from pulpit.net.tls import CertificateFiles, trust_authorities
 from pulpit.server import data_folder, process
 from pulpit.settings import Settings

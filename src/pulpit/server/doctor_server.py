@@ -86,7 +86,7 @@ def check_brokers(installation: Installation) -> Iterator[Finding]:
             yield well("broker", f"The broker at {address.place} takes connections and the login.")
 
 
-async def _connect(way: messaging.AmqpPublisher) -> None:
+async def _connect(way: "messaging.AmqpPublisher") -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             await way.connect()

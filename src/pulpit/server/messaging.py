@@ -4,19 +4,20 @@ import secrets
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.amqp.amqp091.publisher import Publisher
-from pulpit.amqp.amqp10 import proton
-from pulpit.amqp.amqp10.client import ClientSettings
-from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.errors import ConfigurationError
-from pulpit.net.config_files import Watched, first_line, read_secret
+from pulpit.net.config_files import first_line, read_secret
+from pulpit.net.renewal import Watched
 from pulpit.net.tls import CertificateFiles, configured_context, trust_authorities
 from pulpit.settings import MESSAGING_URL, MessagingSettings
 
-AmqpPublisher = Publisher | Publisher10
+if TYPE_CHECKING:
+    from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
+
+    AmqpPublisher = Publisher | Publisher10
 _URL_FILE: Final = "[messaging] url_file"
 _PASSWORD_FILE: Final = "[messaging] password_file"  # noqa: S105 - the name of a key
 _CACERT: Final = "[messaging] cacert"
@@ -60,7 +61,7 @@ def trust(section: MessagingSettings) -> ssl.SSLContext | None:
 
 def publisher(
     section: MessagingSettings, addresses: Sequence[BrokerAddress], tls: ssl.SSLContext | None, *, by_certificate: bool
-) -> AmqpPublisher:
+) -> "AmqpPublisher":
     """The way to some brokers that speak the same version of AMQP; nothing is sent yet.
 
     Raises:
@@ -68,6 +69,10 @@ def publisher(
     """
     if not addresses[0].speaks_10:
         return Publisher(addresses, tls, by_certificate=by_certificate)
+    from pulpit.amqp.amqp10 import proton  # noqa: PLC0415 - an engine for brokers that speak AMQP 1.0 alone
+    from pulpit.amqp.amqp10.client import ClientSettings  # noqa: PLC0415 - as above
+    from pulpit.amqp.amqp10.publisher import Publisher as Publisher10  # noqa: PLC0415 - as above
+
     proton.load()  # says at the start, and not at the first event, that it is not there
     settings = ClientSettings(name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate)
     return Publisher10(addresses, settings, profile=section.profile, template=section.address)

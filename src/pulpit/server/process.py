@@ -1,6 +1,7 @@
 """What a process asks of the system before it begins: its three standard streams, and room for open files."""
 
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -38,3 +39,10 @@ def raise_open_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def collect_garbage() -> None:
+    """Look for garbage from now on, and not among what the start has made: that stays as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -26,8 +26,7 @@ from fastapi import FastAPI
 
 from pulpit import logs
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
-from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable, Publisher
 from pulpit.api.app import create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
@@ -35,21 +34,17 @@ from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
-from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.email import Email, EmailDisabled
-from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback, parse_networks
-from pulpit.net.config_files import Watched, keep_fresh
+from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.published.locate import Publications
 from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.beginning import Beginning
 from pulpit.server.content_types import content_types
-from pulpit.server.messaging import AmqpPublisher
 from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
 from pulpit.server.supervision import supervisor_of
 from pulpit.server.systemd import ServiceManager
@@ -153,6 +148,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         beginning.say_password()
         url = _url(settings, listening)
         process.say(f"ready: {url}")  # scripts wait for it
+        process.collect_garbage()
         manager.say("READY=1", f"STATUS=Answers at {url}")
         await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
         await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler, readers), stop))
@@ -213,7 +209,9 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
     return _Embedded(broker=broker, address=address)
 
 
-def _publisher(settings: Settings, embedded: _Embedded | None, tls: ssl.SSLContext | None) -> AmqpPublisher | None:
+def _publisher(
+    settings: Settings, embedded: _Embedded | None, tls: ssl.SSLContext | None
+) -> "messaging.AmqpPublisher | None":
     """The way to the broker: the embedded one, a configured one, or none."""
     section = settings.messaging
     addresses = (embedded.address,) if embedded else messaging.broker_addresses(section)
@@ -245,22 +243,33 @@ def _certificate(settings: Settings) -> CertificateFiles:
     return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
 
 
-def _notifier_types(settings: Settings, publisher: AmqpPublisher | None, node: str) -> NotifierTypes:
+def _notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | None", node: str) -> NotifierTypes:
     source = f"/pulpit/{node}"
-    exchange = settings.messaging.topic_exchange
-    amqp: NotifierType = Amqp091Disabled()
-    if isinstance(publisher, Publisher10):
-        amqp = Amqp10(publisher, exchange, source=source)
-    elif publisher is not None:
-        amqp = Amqp091(publisher, exchange, source=source)
-    http = Http(
-        system_clock,
-        allow=parse_networks(settings.server.webhook_allow),
-        source=source,
-        proxy=configured_proxy(settings.server.webhook_proxy),
-    )
-    email: NotifierType = Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
-    return NotifierTypes({"amqp": amqp, "http": http, "email": email})
+    networks = parse_networks(settings.server.webhook_allow)
+    proxy = configured_proxy(settings.server.webhook_proxy)
+
+    def http() -> NotifierType:
+        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp takes a while
+
+        return Http(system_clock, allow=networks, source=source, proxy=proxy)
+
+    def email() -> NotifierType:
+        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so does a mail client
+
+        return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
+
+    amqp = _amqp(publisher, settings.messaging.topic_exchange, source)
+    return NotifierTypes({"amqp": amqp}, on_demand={"http": http, "email": email})
+
+
+def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: str) -> NotifierType:
+    if publisher is None:
+        return Amqp091Disabled()
+    if isinstance(publisher, Publisher):
+        return Amqp091(publisher, exchange, source=source)
+    from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - its engine is loaded where it is used
+
+    return Amqp10(publisher, exchange, source=source)
 
 
 def _retention(settings: Settings) -> Retention:
@@ -286,7 +295,7 @@ def _publications(settings: Settings, database: Database, storage: Storage) -> P
 class _Reach:
     """Whether the broker can be reached, tried when it is asked; a try that failed counts for some seconds."""
 
-    def __init__(self, publisher: AmqpPublisher | None) -> None:
+    def __init__(self, publisher: "messaging.AmqpPublisher | None") -> None:
         self._publisher: Final = publisher
         self._failed_at = -REACH_AGAIN_S
 
@@ -308,7 +317,7 @@ def _services(
     kinds: NotifierTypes,
     *,
     publications: Publications,
-    publisher: AmqpPublisher | None,
+    publisher: "messaging.AmqpPublisher | None",
     supervisor: Supervisor,
     dispatcher: Dispatcher,
 ) -> Services:

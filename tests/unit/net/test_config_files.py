@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pulpit.errors import ConfigurationError
-from pulpit.net.config_files import Watched, keep_fresh
+from pulpit.net.renewal import Watched, keep_fresh
 
 
 class Reader:

@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pulpit.api.auth.certificates import ClientCertificates
 from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.errors import AuthenticationFailed, PermissionDenied
 from pulpit.net.login_throttle import LoginThrottle
@@ -13,6 +12,9 @@ from pulpit.net.passwords import read_basic
 from pulpit.store import users
 from pulpit.store.database import Database
 from pulpit.store.users import User
+
+if TYPE_CHECKING:
+    from pulpit.api.auth.certificates import ClientCertificates
 
 ADMIN: Final = "admin"
 READER: Final = "reader"
@@ -30,7 +32,7 @@ class Authenticator:
     def __init__(
         self,
         database: Database,
-        certificates: ClientCertificates,
+        certificates: "Callable[[], ClientCertificates]",
         *,
         sleep: Callable[[float], Awaitable[None]],
         pulp_users: PulpUsers | None = None,
@@ -82,8 +84,9 @@ class Authenticator:
         Raises:
             BadCertificate: it is none of this server's, or does not count any more.
         """
-        login = await asyncio.to_thread(self._certificates.login_of, der)
-        return self._certificates.check(der, await asyncio.to_thread(self._find, login))
+        certificates = self._certificates()
+        login = await asyncio.to_thread(certificates.login_of, der)
+        return certificates.check(der, await asyncio.to_thread(self._find, login))
 
     def _find(self, login: str) -> User | None:
         with self._database.read() as connection:

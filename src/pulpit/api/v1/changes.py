@@ -4,10 +4,11 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import OK, Provided, returns
 from pulpit.clock import iso_micro
 from pulpit.errors import InvalidValue
@@ -19,7 +20,7 @@ MOST: Final = 1000
 _NUMBER: Final = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,9})\Z", re.ASCII)
 
-router: Final = APIRouter(prefix="/repositories", tags=["changes"])
+router: Final = Endpoints(prefix="/repositories", tags=["changes"])
 
 Moment = Annotated[str | None, Query(max_length=64)]
 

@@ -12,10 +12,11 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from pulpit import __version__, catalogue
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.failures import Unavailable
 from pulpit.api.services import OK, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
@@ -37,8 +38,8 @@ STREAM_PAGE: Final = 200
 LOOK_AGAIN: Final = 30.0
 """Seconds after which a waiting request looks though no news came."""
 
-_events: Final = APIRouter(prefix="/events", tags=["event log"])
-_schemas: Final = APIRouter(prefix="/schemas", tags=["schemas"])
+_events: Final = Endpoints(prefix="/events", tags=["event log"])
+_schemas: Final = Endpoints(prefix="/schemas", tags=["schemas"])
 
 Texts = Annotated[list[str] | None, Query(max_length=MOST_FILTERS)]
 _FEED: Final = returns(OK, EventsPage, 400, 410, 503)
@@ -237,6 +238,4 @@ def _resumed(last_event_id: str | None, after: int) -> int:
     return int(last_event_id)
 
 
-router: Final = APIRouter()
-for part in (_events, _schemas):
-    router.include_router(part)
+router: Final = Endpoints.of(_events, _schemas)

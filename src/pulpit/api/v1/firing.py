@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import strict_json, whole_body
 from pulpit.api.services import CREATED, Asking, Provided, Services, returns
 from pulpit.api.v1.models import NewEvent, NumbersOfEvents
@@ -31,7 +32,7 @@ _TRACE: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})
 LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
-router: Final = APIRouter(prefix="/events", tags=["event log"])
+router: Final = Endpoints(prefix="/events", tags=["event log"])
 
 _NEW_EVENT: Final = NewEvent.model_json_schema()
 _BATCH: Final = {"type": "array", "minItems": 1, "maxItems": MOST_AT_ONCE, "items": _NEW_EVENT}

@@ -6,9 +6,10 @@ from datetime import UTC
 from typing import Annotated, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import Connection
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of
 from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services, returns
 from pulpit.api.v1.models import (
@@ -32,7 +33,7 @@ from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
 
-_listeners: Final = APIRouter(prefix="/listeners", tags=["listeners"])
+_listeners: Final = Endpoints(prefix="/listeners", tags=["listeners"])
 
 CHANGED: Final = returns(OK, ListenerDocument, 400, 404)
 ATTEMPTS: Final = returns(OK, DeliveriesPage, 400, 404)
@@ -158,7 +159,7 @@ def _documents(connection: Connection, found: list[Listener], services: Services
     ]
 
 
-_dead_letters: Final = APIRouter(prefix="/listeners/{listener_id}/dead-letters", tags=["dead letters"])
+_dead_letters: Final = Endpoints(prefix="/listeners/{listener_id}/dead-letters", tags=["dead letters"])
 
 MOST_IDS: Final = 1000
 
@@ -233,6 +234,4 @@ def _check_ids(connection: Connection, listener_id: str, ids: Sequence[str] | No
         dead_letters.get(connection, listener_id, letter_id)
 
 
-router: Final = APIRouter()
-for part in (_listeners, _dead_letters):
-    router.include_router(part)
+router: Final = Endpoints.of(_listeners, _dead_letters)

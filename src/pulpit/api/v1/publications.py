@@ -2,10 +2,11 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v1.models import (
     FileDocument,
@@ -32,8 +33,8 @@ from pulpit.tasks import queue
 
 MOST_FILES: Final = 10_000
 
-_publications: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["publications"])
-_places: Final = APIRouter(prefix="/places", tags=["publications"])
+_publications: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["publications"])
+_places: Final = Endpoints(prefix="/places", tags=["publications"])
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Most = Annotated[int, Query(ge=0, le=MOST_FILES)]
@@ -231,6 +232,4 @@ def _document(connection: Connection, publication: Publication) -> PublicationDo
     return document
 
 
-router: Final = APIRouter()
-for part in (_publications, _places):
-    router.include_router(part)
+router: Final = Endpoints.of(_publications, _places)

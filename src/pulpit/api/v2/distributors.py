@@ -4,11 +4,11 @@ import re
 import uuid
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.importers import repository_changed
@@ -26,7 +26,7 @@ from pulpit.store.users import User
 from pulpit.tasks import queue
 from pulpit.text import MASK
 
-router: Final = APIRouter(tags=["distributors"])
+router: Final = Endpoints(tags=["distributors"])
 
 _OF_REPOSITORY: Final = "/repositories/{repo_id}/distributors"
 _ALWAYS: Final = ("id", "repo_id", "_id", "_href")

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import ACCEPTED, OK, QUEUED, Provided, Services, returns
 from pulpit.api.v2.models import V2, ImporterChanges, NewImporter
@@ -17,7 +17,7 @@ from pulpit.store.database import Transaction
 from pulpit.store.repositories import Importer
 from pulpit.tasks.reports import accepted
 
-router: Final = APIRouter(prefix="/repositories/{repo_id}/importers", tags=["importers"])
+router: Final = Endpoints(prefix="/repositories/{repo_id}/importers", tags=["importers"])
 
 _CONFIG: Final = "importer_config"
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters
 from pulpit.api.redaction import masked, merged
 from pulpit.api.services import CREATED, OK, Provided, Services, returns
@@ -16,7 +16,7 @@ from pulpit.events import check_event_types
 from pulpit.store import listeners
 from pulpit.store.listeners import Listener
 
-router: Final = APIRouter(prefix="/events", tags=["event listeners"])
+router: Final = Endpoints(prefix="/events", tags=["event listeners"])
 
 _CONFIG: Final = "notifier_config"
 

@@ -5,12 +5,13 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, queued, returns
 from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
@@ -32,7 +33,7 @@ from pulpit.store.repositories import Repository
 from pulpit.tasks import queue
 from pulpit.tasks.reports import accepted
 
-router: Final = APIRouter(prefix="/repositories", tags=["repositories"])
+router: Final = Endpoints(prefix="/repositories", tags=["repositories"])
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
 _LONGEST_ID: Final = 255

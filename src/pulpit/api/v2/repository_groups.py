@@ -5,11 +5,11 @@ What Pulp 2's group distributors did (exports) is no part of Pulpit: there is no
 
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, OK, Provided, returns
 from pulpit.api.v2.models import (
     V2,
@@ -25,7 +25,7 @@ from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repository_groups
 from pulpit.store.repository_groups import Group
 
-router: Final = APIRouter(prefix="/repo_groups", tags=["repository groups"])
+router: Final = Endpoints(prefix="/repo_groups", tags=["repository groups"])
 
 _ALWAYS: Final = ("id", "_id", "_href")
 _NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each repository by its own."

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit import intervals
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.importers import repository_changed
@@ -38,10 +38,11 @@ class Schedules:
         self._action: Final = action
         self._find: Final = find
 
-    def router(self, plugins: str) -> APIRouter:
+    def router(self, plugins: str) -> Endpoints:
         """The routes, below the name of the plugins in a URL."""
         action = self._action
-        made = APIRouter(prefix=f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}")
+        prefix = f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}"
+        made = Endpoints(prefix=prefix, tags=["schedules"])
         made.get("/", operation_id=f"list_{action}_schedules", responses=returns(OK, list[ScheduleDocument], 404))(
             self.list_all
         )
@@ -212,6 +213,4 @@ def _document(value: Schedule) -> dict[str, Any]:
 SYNCS: Final = Schedules(schedules.SYNC, repositories.importer)
 PUBLISHES: Final = Schedules(schedules.PUBLISH, repositories.distributor)
 
-router: Final = APIRouter(tags=["schedules"])
-router.include_router(SYNCS.router("importers"))
-router.include_router(PUBLISHES.router("distributors"))
+router: Final = Endpoints.of(SYNCS.router("importers"), PUBLISHES.router("distributors"))

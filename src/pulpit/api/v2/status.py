@@ -3,18 +3,18 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from pulpit import __version__
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.monitoring import database_is_up
 from pulpit.api.services import OK, Provided, Services, returns
 from pulpit.api.v2.models import V2, StatusDocument
 from pulpit.clock import iso
 from pulpit.errors import MissingResource
 
-_status_router: Final = APIRouter(tags=["status"])
+_status_router: Final = Endpoints(tags=["status"])
 
 PLATFORM_VERSION: Final = "2.21.5"
 """The last release of Pulp 2, whose API this is; scripts compare it."""
@@ -37,7 +37,7 @@ async def read_status(services: Provided) -> JSONResponse:
     return JSONResponse(document)
 
 
-_types: Final = APIRouter(tags=["plug-ins"])
+_types: Final = Endpoints(tags=["plug-ins"])
 
 Document = dict[str, Any]
 _LIST: Final = returns(OK, list[Document])
@@ -122,6 +122,4 @@ def _plugin(kind: str, type_id: str, unit_types: Collection[str]) -> Document:
     return {"id": type_id, "display_name": type_id, "types": sorted(unit_types), "_href": href}
 
 
-router: Final = APIRouter()
-for part in (_status_router, _types):
-    router.include_router(part)
+router: Final = Endpoints.of(_status_router, _types)

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
 from pulpit.api.criteria import words
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import checked_override
 from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, queued, returns
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
@@ -21,7 +22,7 @@ from pulpit.store.history import Record
 from pulpit.tasks import queue
 from pulpit.tasks.reports import history_report, task_report
 
-_actions: Final = APIRouter(prefix="/repositories/{repo_id}/actions", tags=["actions"])
+_actions: Final = Endpoints(prefix="/repositories/{repo_id}/actions", tags=["actions"])
 
 
 @_actions.post("/sync/", operation_id="sync_repository", status_code=202, responses=QUEUED)
@@ -49,7 +50,7 @@ def publish_repository(repo_id: str, body: PublishOrder, services: Provided, use
     return queued(task)
 
 
-_tasks: Final = APIRouter(prefix="/tasks", tags=["tasks"])
+_tasks: Final = Endpoints(prefix="/tasks", tags=["tasks"])
 
 PURGEABLE: Final = frozenset({tasks.FINISHED, tasks.ERROR, tasks.SKIPPED})
 _ALWAYS: Final = ("id", "_id", "_href")
@@ -136,7 +137,7 @@ def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:
     return states, words(filters.get("tags"), "$all") or []
 
 
-_history: Final = APIRouter(prefix="/repositories/{repo_id}/history", tags=["history"])
+_history: Final = Endpoints(prefix="/repositories/{repo_id}/history", tags=["history"])
 
 _DIRECTIONS: Final = {"ascending": True, "descending": False}
 _MOST_ENTRIES: Final = 2**31
@@ -221,6 +222,4 @@ def _moment(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-router: Final = APIRouter()
-for part in (_actions, _tasks, _history):
-    router.include_router(part)
+router: Final = Endpoints.of(_actions, _tasks, _history)

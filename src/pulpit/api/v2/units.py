@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, UnitDocument, UnitSearchBody
 from pulpit.clock import iso
@@ -22,7 +22,7 @@ from pulpit.tasks import queue
 
 Document = dict[str, Any]
 
-_of_repository: Final = APIRouter(prefix="/repositories/{repo_id}", tags=["units"])
+_of_repository: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["units"])
 
 
 @_of_repository.post("/search/units/", operation_id="search_units", responses=returns(OK, list[UnitDocument], 400, 404))
@@ -64,7 +64,7 @@ def remove_units(repo_id: str, body: UnitSearchBody, services: Provided, user: A
     return queued(task)
 
 
-_of_type: Final = APIRouter(prefix="/content/units/{type_id}", tags=["units"])
+_of_type: Final = Endpoints(prefix="/content/units/{type_id}", tags=["units"])
 
 _ALWAYS_OF_TYPE: Final = ("_id", "_content_type_id", "_href", "repository_memberships")
 
@@ -132,7 +132,7 @@ def _with_repositories(connection: Connection, found: Iterable[Document]) -> lis
     return [{**document, "repository_memberships": holders.get(document["_id"], [])} for document in listed]
 
 
-_orphans_router: Final = APIRouter(prefix="/content/orphans", tags=["orphans"])
+_orphans_router: Final = Endpoints(prefix="/content/orphans", tags=["orphans"])
 
 
 @_orphans_router.get("/", operation_id="count_orphans", responses=returns(OK, dict[str, Counted]))
@@ -312,6 +312,4 @@ def _side(body: dict[str, Any], side: str) -> Criteria:
     return criteria.parse(own)
 
 
-router: Final = APIRouter()
-for part in (_of_repository, _of_type, _orphans_router):
-    router.include_router(part)
+router: Final = Endpoints.of(_of_repository, _of_type, _orphans_router)

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
 from pulpit.clock import Clock
@@ -186,7 +187,7 @@ def _write_all(descriptor: int, piece: bytes, offset: int) -> None:
         raise StorageFull(f"The upload cannot be kept ({error.strerror}).") from None
 
 
-router: Final = APIRouter(tags=["uploads"])
+router: Final = Endpoints(tags=["uploads"])
 
 _LONGEST_OFFSET: Final = 18
 

@@ -3,11 +3,11 @@
 import re
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from pulpit.api import criteria
 from pulpit.api.auth.login import ADMIN, READER, ROLES
+from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.models import (
     V2,
@@ -27,7 +27,7 @@ from pulpit.net.passwords import MAX_LENGTH, hash_password
 from pulpit.store import users
 from pulpit.store.users import User, check_administrated
 
-_login: Final = APIRouter(prefix="/actions", tags=["login"])
+_login: Final = Endpoints(prefix="/actions", tags=["login"])
 
 
 @_login.post("/login/", operation_id="log_in", responses=returns(OK, LoginDocument))
@@ -37,7 +37,7 @@ def log_in(services: Provided, user: Asking) -> JSONResponse:
     return JSONResponse({"key": key, "certificate": certificate}, headers={"Cache-Control": "no-store"})
 
 
-_users: Final = APIRouter(prefix="/users", tags=["users"])
+_users: Final = Endpoints(prefix="/users", tags=["users"])
 
 SUPER_USERS: Final = "super-users"
 """Pulp 2's role of those who may do everything."""
@@ -149,7 +149,7 @@ def _given_role(delta: UserDelta) -> str | None:
     return delta.role
 
 
-_roles: Final = APIRouter(tags=["roles"])
+_roles: Final = Endpoints(tags=["roles"])
 
 _EVERYTHING: Final = "/"
 _FIXED_ROLES: Final = (
@@ -287,6 +287,4 @@ def _role(everybody: list[User]) -> dict[str, Any]:
     }
 
 
-router: Final = APIRouter()
-for part in (_login, _users, _roles):
-    router.include_router(part)
+router: Final = Endpoints.of(_login, _users, _roles)

@@ -5,9 +5,10 @@ A notifier never decides about time, order or giving up. It is handed events in 
 each what came of it. Failure that can be foreseen is a value; an exception from `deliver` is a bug.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from threading import Lock
 from typing import Any, Final, Protocol
 
 from pulpit.errors import InvalidValue
@@ -123,13 +124,22 @@ class NotifierType(Protocol):
 class NotifierTypes:
     """The types by their id, as the API needs them to check what it is given."""
 
-    def __init__(self, by_id: Mapping[str, NotifierType]) -> None:
-        self._by_id = by_id
+    def __init__(
+        self, by_id: Mapping[str, NotifierType], *, on_demand: Mapping[str, Callable[[], NotifierType]] | None = None
+    ) -> None:
+        """Take those that are there, and how to make others when somebody first asks for them."""
+        self._by_id: Final = dict(by_id)
+        self._on_demand: Final = dict(on_demand or {})
+        self._lock: Final = Lock()
 
     def __contains__(self, type_id: object) -> bool:
-        return type_id in self._by_id
+        return type_id in self._by_id or type_id in self._on_demand
 
     def __getitem__(self, type_id: str) -> NotifierType:
+        if type_id not in self._by_id and type_id in self._on_demand:
+            with self._lock:
+                if type_id not in self._by_id:
+                    self._by_id[type_id] = self._on_demand[type_id]()
         return self._by_id[type_id]
 
     def check_config(self, type_id: str, config: Mapping[str, Any]) -> None:
@@ -138,21 +148,21 @@ class NotifierTypes:
         Raises:
             InvalidValue: `notifier_config`, and what is wrong with it.
         """
-        self._by_id[type_id].check_config(config)
+        self[type_id].check_config(config)
 
     def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
         """How a listener is to be used; one with `concurrency` gives up order for several calls at a time."""
-        pace = self._by_id[type_id].pace
+        pace = self[type_id].pace
         several = int(config.get("concurrency") or 1)
         return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
     def secret_keys(self, type_id: str) -> frozenset[str]:
         """Keys that are never shown again; none for a kind that is unknown here."""
-        return self._by_id[type_id].secret_keys if type_id in self._by_id else frozenset()
+        return self[type_id].secret_keys if type_id in self else frozenset()
 
     async def close(self) -> None:
-        """Close every type."""
-        for notifier_type in self._by_id.values():
+        """Close every type that was used."""
+        for notifier_type in list(self._by_id.values()):
             await notifier_type.close()
 
 

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a start does not wait for: modules that few requests need are imported by those that need them."""
+
+import subprocess
+import sys
+
+import pytest
+
+LATER = {
+    "pulpit.server.serve": {
+        "aiohttp", "aiosmtplib", "alembic", "createrepo_c", "cryptography", "prometheus_client", "proton", "psycopg",
+        "pycurl", "regex", "rich", "solv",
+    },
+    "pulpit.admin.main": {"asyncio", "hashlib", "http.client", "rich", "ssl"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LATER)
+def test_a_start_imports_nothing_that_only_some_runs_need(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert LATER[module] & set(done.stdout.split()) == set()
