@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from pulpit.errors import InvalidValue
@@ -65,6 +66,7 @@ MAX_TYPE_LENGTH: Final = 200
 MOST_PATTERNS: Final = 1000
 """Event types of one listener."""
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _KNOWN: Final = ", ".join(sorted(EVENT_TYPES))
 _WILDCARDS: Final = frozenset({ANY_WORD, ANY_WORDS})
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -105,7 +107,7 @@ class Event:
 def encode_body(event_type: str, payload: dict[str, Any], call_report: dict[str, Any] | None) -> str:
     """Write the body that every notifier sends; the call report is null outside a task."""
     body = {"event_type": event_type, "payload": payload, "call_report": call_report}
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return _encode(body)
 
 
 def own_trace(event_id: str, call_report: dict[str, Any] | None) -> str:
@@ -121,7 +123,7 @@ def check_event_type(event_type: str) -> None:
         InvalidValue: the text is not dotted words of letters, digits, `_` and `-`, or claims a type of Pulpit's own
             that does not exist.
     """
-    complaint = _complaint(event_type)
+    complaint = _too_long(event_type) if len(event_type) > MAX_TYPE_LENGTH else _complaint(event_type)
     if complaint:
         raise InvalidValue("event_type", complaint)
 
@@ -169,10 +171,10 @@ def _pattern_complaint(pattern: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def _complaint(event_type: str) -> str | None:
+    """Why a text, which is not too long, is no type; servers fire the same few again and again."""
     parts = event_type.split(".")
-    if len(event_type) > MAX_TYPE_LENGTH:
-        return _too_long(event_type)
     if not _well_formed(parts):
         return _ill_formed(event_type)
     if event_type not in EVENT_TYPES and (parts[0] in OWN_ROOTS or len(parts) == 1):

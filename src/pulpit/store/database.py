@@ -25,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.store.migrations import UnusableTables, check_current, upgrade
+from pulpit.store.prepared import execute
 from pulpit.store.wakeups import Wakeup, WakeupSocket
 
 LOCK_WAIT_MS: Final = 30_000
@@ -74,6 +75,7 @@ class Database:
         """
         self._key: Final = "[database] url" if url else "[server] data_dir"
         self._engine: Final = _engine(_parse(url) if url else URL.create("sqlite", database=str(data_dir / FILE_NAME)))
+        self._writing: Final = self._engine.execution_options(pulpit_writes=True)
         self._wakeups: Final = wakeups
 
     @classmethod
@@ -178,11 +180,9 @@ class Database:
             StorageFull: the disk has no room; nothing was written.
             DatabaseUnavailable: the database does not answer; nothing was written that we know of.
         """
-        with _in_words(), self._engine.connect() as plain:
-            connection = plain.execution_options(pulpit_writes=True)
-            with connection.begin():
-                transaction = Transaction(connection)
-                yield transaction
+        with _in_words(), self._writing.connect() as connection, connection.begin():
+            transaction = Transaction(connection)
+            yield transaction
         for wakeup in transaction.wakeups:
             self._wakeups.send(wakeup)
 
@@ -287,7 +287,7 @@ def _engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("pulpit_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

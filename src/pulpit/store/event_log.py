@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Dialect, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy.sql import ClauseElement
 
 from pulpit.events import Event
 from pulpit.store.database import Transaction
+from pulpit.store.prepared import Prepared, execute
 from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners
 from pulpit.store.wakeups import Wakeup
 
@@ -28,17 +29,38 @@ KEYS_KEPT_FOR: Final = timedelta(hours=24)
 LONGEST_KEY: Final = 255
 
 
-_POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085747)")
+_POSTGRESQL_LOCK: Final = "SELECT pg_advisory_xact_lock(7085747)"
+_OF_AN_EVENT: Final = tuple(column.name for column in events.c if column is not events.c.number)
+
+
+def _append(_dialect: Dialect) -> ClauseElement:
+    return insert(events).values({name: bindparam(name) for name in _OF_AN_EVENT}).returning(events.c.number)
+
+
+def _next_of_repository(dialect: Dialect) -> ClauseElement:
+    one = text("1")
+    following = {"last_number": event_counters.c.last_number + one}
+    statement: ClauseElement = (
+        _inserting(dialect)(event_counters)
+        .values(repo_id=bindparam("repo_id"), last_number=one)
+        .on_conflict_do_update(index_elements=["repo_id"], set_=following)
+        .returning(event_counters.c.last_number)
+    )
+    return statement
+
+
+def _inserting(dialect: Dialect) -> Any:
+    """The `insert` that knows ON CONFLICT; a server needs that of one dialect, and loads no other."""
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as inserting  # noqa: PLC0415 - see above
+    else:
+        from sqlalchemy.dialects.postgresql import insert as inserting  # type: ignore[assignment] # noqa: PLC0415 - see above
+    return inserting
+
 
 # Statements are built once: building one costs more than running it.
-_APPEND: Final = insert(events).returning(events.c.number)
-_NEXT_OF_REPOSITORY: Final = {
-    name: dialect.insert(event_counters)
-    .values(repo_id=bindparam("repo_id"), last_number=1)
-    .on_conflict_do_update(index_elements=["repo_id"], set_={"last_number": event_counters.c.last_number + 1})
-    .returning(event_counters.c.last_number)
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
+_APPEND: Final = Prepared(_append)
+_NEXT_OF_REPOSITORY: Final = Prepared(_next_of_repository)
 _HEAD: Final = select(func.max(events.c.number))
 _READ_AFTER: Final = (
     select(events).where(events.c.number > bindparam("position")).order_by(events.c.number).limit(bindparam("most"))
@@ -65,7 +87,7 @@ def lock(tx: Transaction) -> None:
     writes one of the former takes that first; who writes a schedule and may fire later takes this before it.
     """
     if tx.connection.dialect.name == "postgresql":
-        tx.connection.execute(_POSTGRESQL_LOCK)
+        execute(tx.connection, _POSTGRESQL_LOCK)
 
 
 def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
@@ -74,14 +96,20 @@ def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
     A counted event draws the next number of its repository.
     """
     lock(tx)
-    dialect = tx.connection.dialect.name
     repo_number = None
     if counted and new.repo_id is not None:
-        drawn = tx.connection.execute(_NEXT_OF_REPOSITORY[dialect], {"repo_id": new.repo_id})
-        repo_number = drawn.scalar_one()
-    row = {name: getattr(new, name) for name in NewEvent.__dataclass_fields__}
-    row["repo_number"] = repo_number
-    number = tx.connection.execute(_APPEND, row).scalar_one()
+        [repo_number] = _NEXT_OF_REPOSITORY.row(tx.connection, {"repo_id": new.repo_id})
+    row: dict[str, Any] = {
+        "id": new.id,
+        "event_type": new.event_type,
+        "repo_id": new.repo_id,
+        "repo_number": repo_number,
+        "result": new.result,
+        "occurred_at": new.occurred_at,
+        "traceparent": new.traceparent,
+        "body": new.body,
+    }
+    [number] = _APPEND.row(tx.connection, row)
     tx.wakeups.add(Wakeup.EVENTS)
     return Event(number=number, **row)
 
@@ -289,8 +317,8 @@ def take_key(tx: Transaction, key: str, request_digest: str, *, now: datetime) -
     """Take a key for this transaction, or tell what was answered under it; a transaction that holds it is awaited."""
     tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEYS_KEPT_FOR))
     row = {"key": key, "request_digest": request_digest, "answer": [], "created_at": now}
-    dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    take = dialect.insert(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    inserting = _inserting(tx.connection.dialect)
+    take = inserting(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
     if tx.connection.execute(take).scalar() is not None:
         return None
     wanted = select(idempotency_keys.c.request_digest, idempotency_keys.c.answer)

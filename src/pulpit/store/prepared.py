@@ -1,0 +1,76 @@
+"""Statements that run so often that SQLAlchemy's books cost more than the database: compiled once, run on the driver.
+
+They are said in SQLAlchemy's language as all others are, so that there is one text for SQLite and PostgreSQL. Drivers
+prepare what they are given again and again, by themselves.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import ClauseElement
+
+Statement = Callable[[Dialect], ClauseElement]
+
+
+def execute(connection: Connection, text: str, parameters: Any = ()) -> Any:
+    """Run a text on the driver, and return its cursor.
+
+    Raises:
+        DBAPIError: whatever the driver complains of, as SQLAlchemy would tell it.
+    """
+    driver: Any = connection.connection.driver_connection
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        return driver.execute(text, parameters)
+    except errors as error:
+        raise DBAPIError.instance(text, None, error, errors, dialect=connection.dialect) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement as one dialect has it."""
+
+    text: str
+    order: tuple[str, ...] | None
+    """Of the parameters, where the driver wants a tuple of them; others want a mapping."""
+    conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
+    """Of the parameters that the driver does not take as they are."""
+
+
+class Prepared:
+    """A statement that returns one row; its parameters are the names that it binds."""
+
+    def __init__(self, statement: Statement) -> None:
+        """Take how to say it in a dialect, which is asked once for each."""
+        self._statement: Final = statement
+        self._compiled: Final[dict[str, _Compiled]] = {}
+
+    def row(self, connection: Connection, parameters: Mapping[str, Any]) -> Any:
+        """Run it, and return its row.
+
+        Raises:
+            DBAPIError: as of `execute`.
+        """
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name) or self._compile(dialect)
+        values = dict(parameters)
+        for name, convert in compiled.conversions:
+            values[name] = convert(values[name])
+        given = values if compiled.order is None else [values[name] for name in compiled.order]
+        [row] = execute(connection, compiled.text, given).fetchall()
+        return row
+
+    def _compile(self, dialect: Dialect) -> _Compiled:
+        compiled: Any = self._statement(dialect).compile(dialect=dialect)
+        converting = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
+        }
+        made = self._compiled[dialect.name] = _Compiled(
+            text=str(compiled),
+            order=tuple(compiled.positiontup) if compiled.positional else None,
+            conversions=tuple((name, convert) for name, convert in converting.items() if convert is not None),
+        )
+        return made
