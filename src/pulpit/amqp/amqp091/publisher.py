@@ -10,14 +10,24 @@ import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from struct import Struct
+from typing import Any, Final
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
-from pika.frame import Method
-from pika.spec import Basic, BasicProperties
+from pika.frame import Frame, Method
+from pika.spec import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_END_SIZE,
+    FRAME_HEADER,
+    FRAME_HEADER_SIZE,
+    FRAME_METHOD,
+    Basic,
+    BasicProperties,
+)
 
 from pulpit.amqp import RESERVED_PREFIX
 from pulpit.amqp.address import BrokerAddress
@@ -25,6 +35,16 @@ from pulpit.amqp.amqp091 import connection as amqp091
 from pulpit.amqp.amqp091.connection import Call, Calls, give, open_channel, sentence
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406
+_FRAME: Final = Struct(">BHI")
+_CONTENT: Final = Struct(">BHIHHQ")
+_ACK: Final = Struct(">BHIIQBB")
+"""The frame of `basic.ack`: type, channel, size, class and method, tag, bits, end (sections 4.2.3 and 1.8.3.13)."""
+_IS_ACK: Final = (FRAME_METHOD, 13, 0x003C0050, FRAME_END)
+_END: Final = bytes((FRAME_END,))
+_AROUND: Final = FRAME_HEADER_SIZE + FRAME_END_SIZE
+_BASIC: Final = 60
+MOST_KEYS: Final = 1_000
+"""Routing keys whose `basic.publish` is kept."""
 HEARTBEAT: Final = 20
 """Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
 
@@ -38,9 +58,17 @@ class BrokerUnavailable(Exception):
 
 
 class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no types
-    """pika's, with a cork: frames written under it leave in one piece, where pika makes a system call for each."""
+    """pika's, but for what there is one of for each message: frames of content, and `basic.ack`.
 
-    _held: list[bytes] | None = None
+    Frames written under a cork leave in one piece, where pika makes a system call for each. Runs of `basic.ack` are
+    read without an object and a search for callbacks for each.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._held: list[bytes] | None = None
+        self.acknowledged: Final[dict[int, Callable[[int, bool], None]]] = {}
+        """By channel, who is told the tag of an ack, and whether it is of all up to there."""
+        super().__init__(*arguments, **options)
 
     @contextlib.contextmanager
     def corked(self) -> Iterator[None]:
@@ -53,18 +81,43 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
             if held and not (self.is_closed or self.is_closing):
                 super()._output_marshaled_frames([b"".join(held)])
 
+    def write(self, piece: bytes) -> None:
+        """Send whole frames."""
+        self._output_marshaled_frames([piece])
+
     def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
         if self._held is None:
             super()._output_marshaled_frames(marshaled_frames)
         else:
             self._held.extend(marshaled_frames)
 
+    def _read_frame(self) -> tuple[int, Frame | None]:
+        if taken := self._take_acks():
+            self._trim_frame_buffer(taken)
+        return super()._read_frame()  # type: ignore[no-any-return] # as above
+
+    def _take_acks(self) -> int:
+        """Pass on the acks that the buffer begins with, and return their length."""
+        buffer, offset = self._frame_buffer, 0
+        while len(buffer) - offset >= _ACK.size:
+            kind, channel, size, method, tag, bits, end = _ACK.unpack_from(buffer, offset)
+            told = self.acknowledged.get(channel)
+            if told is None or (kind, size, method, end) != _IS_ACK:
+                break
+            told(tag, bool(bits & 1))
+            offset += _ACK.size
+        return offset
+
 
 class ConfirmChannel:
     """A channel in confirm mode that knows the fate of every message it has published."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, connection: _Connection) -> None:
         self._channel: Final = channel
+        self._number: Final[int] = channel.channel_number
+        self._connection: Final = connection
+        self._methods: Final[dict[tuple[str, str, bool], bytes]] = {}
+        self._largest_body: Final[int] = connection.params.frame_max - _AROUND
         self._published = 0
         self._settled_to = 0
         self._early: set[int] = set()
@@ -85,6 +138,8 @@ class ConfirmChannel:
             BrokerUnavailable: the broker closed the channel or the connection instead.
         """
         await self._call(lambda done: self._channel.confirm_delivery(self._on_confirm, callback=done))
+        if self.lost is None:
+            self._connection.acknowledged[self._number] = self._acknowledged
 
     async def declare_exchange(self, name: str, *, passive: bool = False) -> None:
         """Make a durable topic exchange, if there is none; or see whether there is one of whatever type.
@@ -100,8 +155,7 @@ class ConfirmChannel:
 
     def corked(self) -> contextlib.AbstractContextManager[None]:
         """Publish many messages as one piece of data; nothing may be awaited in the block."""
-        connection = self._channel.connection
-        return connection.corked() if isinstance(connection, _Connection) else contextlib.nullcontext()
+        return self._connection.corked()
 
     def publish(
         self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes, *, mandatory: bool = False
@@ -113,12 +167,32 @@ class ConfirmChannel:
         """
         if self.lost:
             raise self.lost
-        try:
-            self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
-        except AMQPError as error:
-            raise BrokerUnavailable(sentence(error)) from None
+        if not self._channel.is_open:
+            raise BrokerUnavailable("The channel is being closed.")
+        raw = b"".join(properties.encode())
+        pieces = [
+            self._method(exchange, routing_key, mandatory=mandatory),
+            _CONTENT.pack(FRAME_HEADER, self._number, 12 + len(raw), _BASIC, 0, len(body)),
+            raw,
+            _END,
+        ]
+        for start in range(0, len(body), self._largest_body):
+            part = body[start : start + self._largest_body]
+            pieces += (_FRAME.pack(FRAME_BODY, self._number, len(part)), part, _END)
+        self._connection.write(b"".join(pieces))
         self._published += 1
         return self._published
+
+    def _method(self, exchange: str, routing_key: str, *, mandatory: bool) -> bytes:
+        """The frame of `basic.publish`: the same for all events of a type."""
+        key = (exchange, routing_key, mandatory)
+        frame = self._methods.get(key)
+        if frame is None:
+            if len(self._methods) >= MOST_KEYS:
+                self._methods.clear()
+            publish = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+            frame = self._methods[key] = Method(self._number, publish).marshal()
+        return frame
 
     async def settled(self, tag: int) -> None:
         """Wait until every message up to a tag has been confirmed or refused, or the channel is lost."""
@@ -159,10 +233,16 @@ class ConfirmChannel:
 
     def _on_confirm(self, frame: Method) -> None:
         tag, multiple = frame.method.delivery_tag, frame.method.multiple
-        tags = range(self._settled_to + 1, tag + 1) if multiple else (tag,)
         if isinstance(frame.method, Basic.Nack):
-            self._nacked.update(tags)
-        self._early.update(tags)
+            self._nacked.update(range(self._settled_to + 1, tag + 1) if multiple else (tag,))
+        self._acknowledged(tag, multiple)
+
+    def _acknowledged(self, tag: int, multiple: bool) -> None:
+        """Count what the broker has said yes or no to."""
+        if not self._early and (multiple or tag == self._settled_to + 1):
+            self._settled_to = max(self._settled_to, tag)
+        else:
+            self._early.update(range(self._settled_to + 1, tag + 1) if multiple else (tag,))
         while self._settled_to + 1 in self._early:
             self._settled_to += 1
             self._early.discard(self._settled_to)
@@ -171,6 +251,7 @@ class ConfirmChannel:
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
         self.lost = _lost(reason)
+        self._connection.acknowledged.pop(self._number, None)
         while self._waiting:
             give(self._waiting.popleft()[1])
 
@@ -192,7 +273,7 @@ class Publisher:
         self._context: Final = context
         self._by_certificate: Final = by_certificate
         self._turn = 0
-        self._connection: AsyncioConnection | None = None
+        self._connection: _Connection | None = None
         self._connecting: Final = asyncio.Lock()
         self.blocked: str | None = None
         """Why the broker takes nothing from publishers at this moment, in its own words."""
@@ -217,7 +298,7 @@ class Publisher:
         """
         connection = await self._connected()
         try:
-            channel = ConfirmChannel(await open_channel(connection))
+            channel = ConfirmChannel(await open_channel(connection), connection)
         except TimeoutError:
             self.abandon()
             raise BrokerUnavailable(f"The broker at {self.address} opened no channel in time.") from None
@@ -285,13 +366,13 @@ class Publisher:
     def _address(self) -> BrokerAddress:
         return self._addresses[self._turn % len(self._addresses)]
 
-    async def _connected(self) -> AsyncioConnection:
+    async def _connected(self) -> _Connection:
         async with self._connecting:
             if self._connection is None or not self._connection.is_open:
                 self._connection = await self._connect()
             return self._connection
 
-    async def _connect(self) -> AsyncioConnection:
+    async def _connect(self) -> _Connection:
         self.blocked = None
         try:
             connection = await amqp091.connect(_Connection, self._parameters(), prepare=self._watch_for_blocks)

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -210,6 +211,8 @@ def _short(text: str) -> bytes:
     return bytes((len(raw),)) + raw
 
 
+_name: Final = lru_cache(maxsize=64)(_short)
+"""The same for the few names of headers."""
 _HEAD: Final = _FLAGS.to_bytes(2, "big") + _short("application/json") + _short("utf-8")
 _MODE: Final = bytes((PERSISTENT,))
 _FOOT: Final = _short(APP_ID)
@@ -226,7 +229,7 @@ class EventProperties(BasicProperties):  # type: ignore[misc] # pika is untyped 
         """The bytes of the properties in the content header (sections 4.2.6.1 and 4.2.5.5)."""
         table = b"".join(
             [
-                _short(name) + (tables.long_string(value) if isinstance(value, str) else tables.long(value))
+                _name(name) + (tables.long_string(value) if isinstance(value, str) else tables.long(value))
                 for name, value in self.headers.items()
             ]
         )
