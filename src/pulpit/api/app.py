@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from pulpit import __version__
 from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import ADMIN, Authenticator
-from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
@@ -79,7 +78,11 @@ def create_app(services: Services) -> FastAPI:
     failures.install(app)
     # From the inside out: what is added last is passed first.
     app.add_middleware(BoundBody)
-    pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN) if services.pulp_api else None
+    pulp_users = None
+    if services.pulp_api:
+        from pulpit.api.auth.pulp_users import PulpUsers  # noqa: PLC0415 - aiohttp is for those with a Pulp 3
+
+        pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN)
     authenticator = Authenticator(
         services.database, lambda: services.certificates, sleep=asyncio.sleep, pulp_users=pulp_users
     )

@@ -11,8 +11,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from pulpit.api.auth import certificates
-from pulpit.api.auth.certificates import ClientCertificates
 from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull, StorageUnavailable
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE
@@ -101,7 +99,9 @@ class Beginning:
 
     def _share_authority(self) -> None:
         """Have the authority of users' certificates that the first server made."""
-        path = ClientCertificates(self._data_dir, system_clock).authority_file()
+        from pulpit.api.auth import certificates  # noqa: PLC0415 - cryptography is for servers that share a storage
+
+        path = certificates.ClientCertificates(self._data_dir, system_clock).authority_file()
         mine = path.read_text(encoding="ascii")
         with self._database.write() as tx:
             shared = servers.shared_secret(tx, certificates.FILE_NAME, mine)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pulpit.api.auth.pulp_users import PulpUsers
 from pulpit.errors import AuthenticationFailed, PermissionDenied
 from pulpit.net.login_throttle import LoginThrottle
 from pulpit.net.passwords import read_basic
@@ -15,6 +14,7 @@ from pulpit.store.users import User
 
 if TYPE_CHECKING:
     from pulpit.api.auth.certificates import ClientCertificates
+    from pulpit.api.auth.pulp_users import PulpUsers
 
 ADMIN: Final = "admin"
 READER: Final = "reader"
@@ -35,7 +35,7 @@ class Authenticator:
         certificates: "Callable[[], ClientCertificates]",
         *,
         sleep: Callable[[float], Awaitable[None]],
-        pulp_users: PulpUsers | None = None,
+        pulp_users: "PulpUsers | None" = None,
     ) -> None:
         self._database: Final = database
         self._certificates: Final = certificates
@@ -57,7 +57,7 @@ class Authenticator:
         login, password = read_basic(authorization)
         return await self.by_login(login, password, address, pulp_users=self._pulp_users)
 
-    async def by_login(self, login: str, password: str, address: str, *, pulp_users: PulpUsers | None = None) -> User:
+    async def by_login(self, login: str, password: str, address: str, *, pulp_users: "PulpUsers | None" = None) -> User:
         """The user whose login and password these are, one of the server's own or, if they are given, of a Pulp 3.
 
         Raises:
