@@ -14,6 +14,7 @@ PEOPLE: Final = "users and log-ins are nobody's business on a message bus"
 GROUPS: Final = "a group names repositories and changes none of them"
 REFUSED: Final = "groups have no distributors, so it is always refused"
 BITS: Final = "the bits of an upload are nothing until they are imported"
+KEPT: Final = "it keeps or lets go of what was published; what becomes published is announced by repo.publish.*"
 DELIVERY: Final = "it is about delivery itself; to announce it would be to answer an echo"
 
 FIRES: Final[dict[str, list[str]]] = {
@@ -42,6 +43,13 @@ SILENT: Final = {
     "copy_units": TASK,
     "remove_units": TASK,
     "remove_orphan": TASK,
+    "promote_publication": TASK,
+    "roll_back": TASK,
+    "pin_publication": KEPT,
+    "unpin_publication": KEPT,
+    "remove_publication": KEPT,
+    "change_place": KEPT,
+    "remove_place": KEPT,
     "remove_orphans": TASK,
     "remove_orphans_of_type": TASK,
     "search_repositories": ASKS,
