@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """What a start does not wait for: modules that few requests need are imported by those that need them."""
 
 import subprocess

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Endpoints that are written down at the start and analysed when they are first asked for.
 
 FastAPI derives from an endpoint's signature how requests are read and how it is described. That takes milliseconds for

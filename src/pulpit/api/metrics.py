@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """The numbers for Prometheus: read from the database and the running parts when they are asked for."""
 
 from collections import Counter

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Whether a client certificate opens a path.
 
 As in Pulp 2, a client certificate may say which paths it is for, by extensions `1.3.6.1.4.1.2312.9.2.<product>.1.6`;

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Statements that run so often that SQLAlchemy's books cost more than the database: compiled once, run on the driver.
 
 They are said in SQLAlchemy's language as all others are, so that there is one text for SQLite and PostgreSQL. Drivers
