@@ -56,7 +56,7 @@ def test_its_servers_are_confined_and_published_to_this_machine_alone(compose: d
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert len(service["volumes"]) == 1
+        assert len(service["volumes"]) == 1 + ("PULPIT_STORAGE_URL" in service.get("environment", ()))
         assert len(service["profiles"]) == 1
     ports = [port for service in compose["services"].values() for port in service.get("ports", ())]
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
@@ -154,6 +154,8 @@ def cluster(compose: dict[str, Any], tmp_path: Path) -> Iterator[tuple[list[dict
             pytest.skip(why_not)
     with pg.postgresql() as database, rabbitmq.rabbitmq(tmp_path / "rabbitmq") as broker:
         here = {"PULPIT_DATABASE_URL": database.fresh(), "PULPIT_MESSAGING_URL": broker.url}
+        here["PULPIT_STORAGE_URL"] = str(tmp_path / "files")
+        (tmp_path / "files").mkdir()
         found = []
         for name, service in servers(compose).items():
             if service["profiles"] == ["cluster"]:
