@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,9 +164,9 @@ class Container:
         inside += ["env", "-i", *_pairs(self._environment), *command]
         return subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
 
-    def stop(self, signal: int) -> int:
+    def stop(self, number: int) -> int:
         """Send a signal to process 1, and return its exit code."""
-        os.kill(self.init, signal)
+        os.kill(self.init, number)
         return self._process.wait(60)
 
 
@@ -185,6 +186,8 @@ def running(image: Image, volume: Path, variables: Mapping[str, str]) -> Iterato
         try:
             yield Container(process, environment, image.user)
         finally:
+            for child in children(process.pid) if process.poll() is None else []:
+                os.kill(child, signal.SIGKILL)  # process 1, with whom all others go
             process.kill()
             process.wait(30)
 
