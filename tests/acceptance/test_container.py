@@ -100,7 +100,7 @@ def shows_that_it_serves(image: Image, volume: Path) -> None:
     """A container is healthy, writes nothing but its volume, reaps orphans, and ends by SIGTERM."""
     variables = {"PULPIT_PORT": str(free_port()), "PULPIT_BROKER_PORT": str(free_port())}
     with container.running(image, volume, variables) as server:
-        until(lambda: server.run(*image.health).returncode == 0, what="the container to be healthy", seconds=90)
+        until(lambda: server.run(*image.health).returncode == 0, what="the container to be healthy", seconds=240)
         assert "Read-only file system" in server.run("sh", "-c", "touch /anything", as_root=True).stderr
         assert (volume / "pulpit.db").exists()
         assert process_user(server) == image.user.partition(":")[0]
@@ -121,6 +121,7 @@ def zombies(server: Container) -> list[int]:
     return [pid for pid, state in states.items() if state.split()[0] == "Z"]
 
 
+@pytest.mark.timeout(900)
 @needs_namespaces
 def test_a_server_as_process_1_with_a_read_only_root_serves_and_ends(image: Image, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
@@ -165,6 +166,7 @@ def cluster(compose: dict[str, Any], tmp_path: Path) -> Iterator[tuple[list[dict
         yield found, broker.url
 
 
+@pytest.mark.timeout(900)
 def test_the_two_servers_of_the_cluster_work_together(cluster: tuple[list[dict[str, str]], str]) -> None:
     environments, broker = cluster
     pulpit = str(Path(sys.executable).with_name("pulpit"))
@@ -178,12 +180,12 @@ def test_the_two_servers_of_the_cluster_work_together(cluster: tuple[list[dict[s
             **environments[number],
             "PULPIT_URL": f"http://127.0.0.1:{environments[number]['PULPIT_PORT']}",
         }
-        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
     try:
         for number, variables in enumerate(environments):
             started.append(subprocess.Popen([pulpit, "serve"], env={**bare, **variables}, stderr=subprocess.DEVNULL))
-            until(lambda at=number: run(at, pulpit, "health").returncode == 0, what="a server", seconds=90)  # type: ignore[misc]
+            until(lambda at=number: run(at, pulpit, "health").returncode == 0, what="a server", seconds=240)  # type: ignore[misc]
         secret = Path(environments[0]["PULPIT_DATA_DIR"], "admin-password").read_text().strip()
         environments[1]["PULPIT_PASSWORD"], environments[1]["PULPIT_USERNAME"] = secret, "admin"
         with subscribed(broker, "pulp") as subscriber:
@@ -194,7 +196,7 @@ def test_the_two_servers_of_the_cluster_work_together(cluster: tuple[list[dict[s
             until(
                 lambda: subscriber.subjects == ["pulp.server.ci.build.finish"],
                 what="the event of the other server",
-                seconds=60,
+                seconds=120,
             )
         healthy = run(0, pulpit, "doctor")
         assert healthy.stdout.count(" is alive.") == 2, healthy.stdout

@@ -27,6 +27,7 @@ from support.ports import free_port
 from support.server import Server, pulpit
 from support.waiting import until
 
+pytestmark = pytest.mark.timeout(300)
 BAD = (State.WARNING, State.PROBLEM)
 
 
@@ -56,7 +57,7 @@ def told(settings: Settings, part: str) -> list[Finding]:
 def doctor(*options: str | Path) -> "subprocess.CompletedProcess[str]":
     environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
     command = [sys.executable, "-m", "pulpit.cli", "doctor", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_before_the_first_start_nothing_is_made_and_nothing_is_wrong(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from support.server import API, Server, pulpit
 from support.waiting import until
 
+pytestmark = pytest.mark.timeout(300)
 HERE = Path(sys.executable).parent
 
 

@@ -29,7 +29,7 @@ class Manager:
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
-        self._socket.settimeout(60)
+        self._socket.settimeout(120)
 
     def heard(self) -> list[str]:
         return self._socket.recv(4096).decode().splitlines()
@@ -51,6 +51,7 @@ def manager(address: str) -> Iterator[Manager]:
         yield one
 
 
+@pytest.mark.timeout(300)
 def test_a_server_says_when_it_is_ready_that_it_lives_and_when_it_stops(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     port = free_port()

@@ -162,7 +162,7 @@ class Container:
         inside = ["nsenter", f"--target={self.init}", "--mount", "--pid", "--root", "--wd=/"]
         inside += [f"--setuid={user}", f"--setgid={group}", "--"]
         inside += ["env", "-i", *_pairs(self._environment), *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(inside, capture_output=True, text=True, timeout=120, check=False)
 
     def stop(self, number: int) -> int:
         """Send a signal to process 1, and return its exit code."""
