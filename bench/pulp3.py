@@ -88,10 +88,11 @@ def cost_of_triggers(connection: Connection) -> None:
         connection.execute(FORGET_MADE)
         connection.execute("DELETE FROM core_task WHERE logging_cid = 'bench'")
         connection.execute("VACUUM core_task")
-    print(f"{'one committed update, medians':40}{'without':>10}{'with':>10}{'more':>10}")
-    for kind in dict.fromkeys(kind for kind, _ in taken):
-        plain, triggered = (statistics.median(taken[kind, flag]) * 1000 for flag in (False, True))
-        print(f"{kind:40}{plain:>7.2f} ms{triggered:>7.2f} ms{triggered - plain:>7.2f} ms")
+    for title, of in (("medians", statistics.median), ("the least", min)):
+        print(f"{f'one committed update, {title}':40}{'without':>10}{'with':>10}{'more':>10}")
+        for kind in dict.fromkeys(kind for kind, _ in taken):
+            plain, triggered = (of(taken[kind, flag]) * 1000 for flag in (False, True))
+            print(f"{kind:40}{plain:>7.2f} ms{triggered:>7.2f} ms{triggered - plain:>7.2f} ms")
 
 
 def changes(connection: Connection, name: str, *, made: bool) -> Iterator[tuple[str, float]]:
@@ -121,6 +122,7 @@ async def time_to_the_subscriber(here: Server, connection: Connection) -> None:
             committed = time.perf_counter()
             await anext(events)
             took.append((time.perf_counter() - committed) * 1000)
+            connection.execute(FINISH.encode(), (task,))
             await asyncio.sleep(0.02)
     took.sort()
     p50, p95 = took[len(took) // 2], took[len(took) * 95 // 100]

@@ -57,7 +57,7 @@ class Campaign:
             self.repositories.append(self.pulp.create("file/file", f"r{number}", feed, autopublish=number % 2 == 0))
             self._slow_down(f"r{number}/PULP_MANIFEST")
         evils = [self.kill_a_task, self.kill_a_worker, self.kill_the_server, self.break_the_database]
-        once_every = max(TASKS // 8, 1)
+        once_every = max(min(TASKS // 4, 20), 1)
         for number in range(TASKS):
             self.queue_a_task(number)
             if number % once_every == once_every - 1:

@@ -3,7 +3,8 @@
 --
 -- Rules: no trigger names a column of Pulp's (a migration could not alter it any more), nothing refers to Pulp's tables by a
 -- foreign key, and whatever goes wrong in here is a warning: Pulp's own statement must succeed. What a failure has cost is
--- made up for by pulpit.reconcile(). Every statement can be run again.
+-- made up for by pulpit.reconcile(). Every statement can be run again. What reads tables is PL/pgSQL, which keeps its plans; a
+-- function in SQL that cannot be put in line is planned at every call.
 
 CREATE SCHEMA IF NOT EXISTS pulpit;
 
@@ -43,64 +44,76 @@ CREATE OR REPLACE FUNCTION pulpit.kind(name text) RETURNS text LANGUAGE sql IMMU
 $$;
 
 -- A repository with the names that an event needs; both are gone when Pulp deletes it.
-CREATE OR REPLACE FUNCTION pulpit.repository(wanted uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain', d.name)
-    FROM @pulp@.core_repository r LEFT JOIN @pulp@.core_domain d ON d.pulp_id = r.pulp_domain_id
-    WHERE r.pulp_id = wanted
-$$;
+CREATE OR REPLACE FUNCTION pulpit.repository(wanted uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain', d.name)
+        FROM @pulp@.core_repository r LEFT JOIN @pulp@.core_domain d ON d.pulp_id = r.pulp_domain_id
+        WHERE r.pulp_id = wanted);
+END $$;
 
 -- The repository and the remote that a task has reserved, by PRN or, in older versions, by href.
-CREATE OR REPLACE FUNCTION pulpit.reserved(task jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    WITH resource AS (
-        SELECT text, (regexp_match(text, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'))[1]::uuid AS id
-        FROM jsonb_array_elements_text(task -> 'reserved_resources_record') AS reserved (text)
-    )
-    SELECT jsonb_build_object(
-        'repository', (SELECT pulpit.repository(r.pulp_id) FROM resource
-                       JOIN @pulp@.core_repository r ON r.pulp_id = resource.id
-                       ORDER BY text LIKE 'shared:%' LIMIT 1),
-        'repository_prn', (SELECT regexp_replace(text, '^shared:', '') FROM resource
+CREATE OR REPLACE FUNCTION pulpit.reserved(task jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        WITH resource AS (
+            SELECT text, (regexp_match(text, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'))[1]::uuid AS id
+            FROM jsonb_array_elements_text(task -> 'reserved_resources_record') AS reserved (text)
+        )
+        SELECT jsonb_build_object(
+            'repository', (SELECT pulpit.repository(r.pulp_id) FROM resource
                            JOIN @pulp@.core_repository r ON r.pulp_id = resource.id
-                           WHERE text ~ '^(shared:)?prn:' ORDER BY text LIKE 'shared:%' LIMIT 1),
-        'remote', (SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type) FROM resource
-                   JOIN @pulp@.core_remote r ON r.pulp_id = resource.id LIMIT 1))
-    FROM (SELECT 1) AS once WHERE jsonb_typeof(task -> 'reserved_resources_record') = 'array'
-$$;
+                           ORDER BY text LIKE 'shared:%' LIMIT 1),
+            'repository_prn', (SELECT regexp_replace(text, '^shared:', '') FROM resource
+                               JOIN @pulp@.core_repository r ON r.pulp_id = resource.id
+                               WHERE text ~ '^(shared:)?prn:' ORDER BY text LIKE 'shared:%' LIMIT 1),
+            'remote', (SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type) FROM resource
+                       JOIN @pulp@.core_remote r ON r.pulp_id = resource.id LIMIT 1))
+        FROM (SELECT 1) AS once WHERE jsonb_typeof(task -> 'reserved_resources_record') = 'array');
+END $$;
 
 -- A version of a repository with what it has added, removed and present, by type of content.
-CREATE OR REPLACE FUNCTION pulpit.version(wanted uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object(
-        'id', v.pulp_id, 'number', v.number, 'complete', v.complete, 'repository', pulpit.repository(v.repository_id),
-        'counts', (SELECT jsonb_object_agg(c.count_type, c.counts) FROM (
-            SELECT count_type, jsonb_object_agg(content_type, count) AS counts
-            FROM @pulp@.core_repositoryversioncontentdetails
-            WHERE repository_version_id = v.pulp_id GROUP BY count_type) AS c))
-    FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted
-$$;
+CREATE OR REPLACE FUNCTION pulpit.version(wanted uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object(
+            'id', v.pulp_id, 'number', v.number, 'complete', v.complete, 'repository', pulpit.repository(v.repository_id),
+            'counts', (SELECT jsonb_object_agg(c.count_type, c.counts) FROM (
+                SELECT count_type, jsonb_object_agg(content_type, count) AS counts
+                FROM @pulp@.core_repositoryversioncontentdetails
+                WHERE repository_version_id = v.pulp_id GROUP BY count_type) AS c))
+        FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted);
+END $$;
 
 -- What a task has made, as far as it still exists; the first hundred.
-CREATE OR REPLACE FUNCTION pulpit.created(task uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_agg(jsonb_build_object(
-        'id', c.object_id, 'app', y.app_label, 'model', y.model, 'version', pulpit.version(c.object_id),
-        'publication', (SELECT jsonb_build_object('type', p.pulp_type, 'complete', p.complete,
-                            'version', pulpit.version(p.repository_version_id))
-                        FROM @pulp@.core_publication p WHERE p.pulp_id = c.object_id)) ORDER BY c.pulp_created)
-    FROM (SELECT * FROM @pulp@.core_createdresource r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100) AS c
-    JOIN @pulp@.django_content_type y ON y.id = c.content_type_id
-$$;
+CREATE OR REPLACE FUNCTION pulpit.created(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_agg(jsonb_build_object(
+            'id', c.object_id, 'app', y.app_label, 'model', y.model, 'version', pulpit.version(c.object_id),
+            'publication', (SELECT jsonb_build_object('type', p.pulp_type, 'complete', p.complete,
+                                'version', pulpit.version(p.repository_version_id))
+                            FROM @pulp@.core_publication p WHERE p.pulp_id = c.object_id)) ORDER BY c.pulp_created)
+        FROM (SELECT * FROM @pulp@.core_createdresource r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100) AS c
+        JOIN @pulp@.django_content_type y ON y.id = c.content_type_id);
+END $$;
 
 -- What a task has said of its progress.
-CREATE OR REPLACE FUNCTION pulpit.progress(task uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_agg(jsonb_build_object('message', message, 'code', code, 'state', state, 'total', total,
-                                        'done', done) ORDER BY pulp_created)
-    FROM (SELECT * FROM @pulp@.core_progressreport p WHERE p.task_id = task ORDER BY pulp_created LIMIT 100) AS p
-$$;
+CREATE OR REPLACE FUNCTION pulpit.progress(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_agg(jsonb_build_object('message', message, 'code', code, 'state', state, 'total', total,
+                                            'done', done) ORDER BY pulp_created)
+        FROM (SELECT * FROM @pulp@.core_progressreport p WHERE p.task_id = task ORDER BY pulp_created LIMIT 100) AS p);
+END $$;
 
 -- What of a task may leave: its arguments may hold secrets.
 CREATE OR REPLACE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
-    SELECT jsonb_object_agg(key, value) FROM jsonb_each(task) WHERE key IN (
-        'pulp_id', 'name', 'state', 'logging_cid', 'pulp_created', 'unblocked_at', 'started_at', 'finished_at', 'error',
-        'parent_task_id', 'task_group_id', 'reserved_resources_record')
+    SELECT jsonb_build_object(
+        'pulp_id', task -> 'pulp_id', 'name', task -> 'name', 'state', task -> 'state', 'error', task -> 'error',
+        'logging_cid', task -> 'logging_cid', 'pulp_created', task -> 'pulp_created',
+        'started_at', task -> 'started_at', 'finished_at', task -> 'finished_at',
+        'parent_task_id', task -> 'parent_task_id', 'task_group_id', task -> 'task_group_id')
 $$;
 
 -- Write a row once and wake the reader. Beyond `most_waiting` nothing is written, so that a reader that never comes back
@@ -158,12 +171,13 @@ DECLARE
     its_phase text := CASE WHEN its_state IN ('completed', 'failed', 'canceled', 'skipped') THEN 'finish'
                            WHEN its_state = 'running' THEN 'start'
                            WHEN its_state = 'waiting' AND wants_every THEN 'waiting' END;
-    told jsonb := jsonb_build_object('task', pulpit.slim(its_row));
+    told jsonb;
     made jsonb;
 BEGIN
     IF its_phase IS NULL OR (its_phase = 'start' AND its_kind = 'other' AND NOT wants_every) THEN
         RETURN false;
     END IF;
+    told := jsonb_build_object('task', pulpit.slim(its_row));
     BEGIN
         IF its_phase = 'finish' THEN
             made := pulpit.created(own);
