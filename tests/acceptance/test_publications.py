@@ -3,8 +3,10 @@
 import hashlib
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -230,6 +232,47 @@ def test_pinned_ones_stay_and_others_can_be_removed(zoo: Zoo) -> None:
     unpinned = zoo.admin("repo", "publications", "unpin", "--repo-id", "pinned", "--publication", "1")
     assert "not needed any more and was removed" in unpinned
     assert zoo.numbers("pinned") == [5, 4]
+
+
+def pulpit_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pulpit.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_an_export_is_a_plain_tree_and_becomes_a_repository_elsewhere(zoo: Zoo, tmp_path: Path) -> None:
+    zoo.create("carried")
+    zoo.sync("carried", bear="1", camel="1")
+    at_home = ["--data-dir", str(zoo.server.data_dir)]
+    folder, first, second = tmp_path / "tree", tmp_path / "first.tar", tmp_path / "second.tar"
+    exported = pulpit_command("export", "isos/carried", str(folder), *at_home)
+    assert exported.returncode == 0, exported.stderr
+    assert {path.name for path in folder.iterdir()} >= {"PULP_MANIFEST", "bear", "camel"}
+    assert (folder / "bear").read_text() == "1"
+    assert "already" in pulpit_command("export", "carried:1", str(folder), *at_home).stdout
+    assert pulpit_command("export", "carried:1", str(first), "--tar", *at_home).returncode == 0
+    zoo.sync("carried", bear="2", camel="1")
+    pulpit_command("export", "isos/carried", str(second), "--tar", "--since", "1", *at_home)
+    with tarfile.open(second) as tar:
+        assert sorted(tar.getnames()) == ["PULP_MANIFEST", "bear", "pulpit-export.files", "pulpit-export.json"]
+    assert "publication=9" in pulpit_command("export", "carried:9", str(folder), *at_home).stderr
+
+    with pulpit(tmp_path / "far", "[messaging]\nurl =\n") as far:
+        there = ["--url", far.url, "-u", "admin", "--password-file", str(far.data_dir / "admin-password")]
+        for source, bear in ((first, "1"), (first, "1"), (second, "2")):
+            imported = pulpit_command("import", str(source), *there)
+            assert imported.returncode == 0, imported.stdout + imported.stderr
+            assert Zoo(far, zoo.upstream).read("carried/bear") == bear
+        assert Zoo(far, zoo.upstream).read("carried/camel") == "1"
+        assert Zoo(far, zoo.upstream).numbers("carried") == [2, 1]  # doing it again changed nothing
+        without_base = pulpit_command("import", str(second), "--repo-id", "other", *there)
+        assert without_base.returncode == 0, without_base.stderr  # the rest of it is in the storage already
+
+        second.write_bytes(second.read_bytes()[:-11_000])
+        refused = pulpit_command("import", str(second), "--repo-id", "never", *there)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("pulpit: ")
+        repositories = far.call("GET", f"{API}/repositories/")
+        assert sorted(repository["id"] for repository in repositories) == ["carried", "other"]
 
 
 def test_promotions_that_meet_a_kill_have_one_finish_each(zoo: Zoo) -> None:

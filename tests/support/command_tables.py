@@ -15,8 +15,10 @@ from pulpit.admin.main import root
 from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
+from pulpit.cli.export import export
 from pulpit.cli.fire import fire
 from pulpit.cli.health import health
+from pulpit.cli.import_export import import_export
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
@@ -50,8 +52,10 @@ def tables() -> dict[str, str]:
         "pulpit completion": _table(completion),
         "pulpit demo": _table(demo),
         "pulpit doctor": _table(doctor),
+        "pulpit export": _table(export),
         "pulpit fire": _table(fire),
         "pulpit health": _table(health),
+        "pulpit import": _table(import_export),
         "pulpit install-service": _table(install_service),
         **{words: _table(command) for words, command in commands(pulp3, ("pulpit", "pulp3"))},
         "pulpit tail": _table(tail),

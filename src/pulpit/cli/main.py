@@ -11,8 +11,10 @@ from pulpit.cli.broker import broker
 from pulpit.cli.check import check
 from pulpit.cli.demo import demo
 from pulpit.cli.doctor import doctor
+from pulpit.cli.export import export
 from pulpit.cli.fire import fire
 from pulpit.cli.health import health
+from pulpit.cli.import_export import import_export
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.pulp3 import pulp3
@@ -54,7 +56,7 @@ def completion(shell: str) -> None:
 
 
 # In the order in which people meet them.
-_SERVER: Final = (serve, worker, demo, doctor, health, check, broker, pulp3, install_service)
+_SERVER: Final = (serve, worker, demo, doctor, health, check, export, import_export, broker, pulp3, install_service)
 for _command in (*_SERVER, listen, fire, tail, completion):
     pulpit.add_command(_command)
 

@@ -47,7 +47,10 @@ def place_for(content_type: ContentType, repo_id: str, to: str) -> str:
         InvalidValue: `to` cannot be one.
     """
     kind = content_type.published_under
-    relative = to.strip("/").removeprefix(f"{kind}/")
+    relative = to.strip("/")
+    if relative.startswith(f"{kind}/"):
+        before_all = content_type.relative_url(repo_id, {"relative_url": "x"}).removesuffix("x")  # such as web/
+        relative = relative.removeprefix(f"{kind}/").removeprefix(before_all)
     if relative in {"", kind}:
         raise InvalidValue("to", f"name a place below {kind}/, such as prod/{repo_id}.")
     config = {"relative_url": relative}
