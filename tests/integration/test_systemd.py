@@ -98,6 +98,8 @@ def test_a_service_of_the_machine_must_be_where_services_can_see_it() -> None:
     unit = plan.files[Path("/etc/systemd/system/pulpit.service")]
     assert "\nExecStart=/opt/pulpit/bin/pulpit serve\n" in unit
     assert "\nType=notify\n" in unit
+    workers = plan.files[Path("/etc/systemd/system/pulpit-worker@.service")]
+    assert "\nExecStart=/opt/pulpit/bin/pulpit worker --data-dir /var/lib/pulpit-worker-%i\n" in workers
     assert plan.files[Path("/etc/sysusers.d/pulpit.conf")].splitlines()[-1].startswith("u pulpit ")
     for program, interpreter in (
         ("/root/.local/bin/pulpit", "/usr/bin/python3"),
@@ -131,13 +133,13 @@ def test_a_unit_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("name", ["pulpit.service", "pulpit-user.service"])
+@pytest.mark.parametrize("name", ["pulpit.service", "pulpit-user.service", "pulpit-worker@.service"])
 def test_systemd_finds_no_fault_with_the_units(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "a folder with 100%"
     folder.mkdir()
     program = folder / "pulpit"
     program.symlink_to(PULPIT)
-    unit = tmp_path / name
+    unit = tmp_path / name.replace("@", "@1")
     unit.write_text(UNITS.joinpath(name).read_text().replace("/usr/bin/pulpit", quoted(program)))
     command: list[str | Path] = ["systemd-analyze", "verify", "--man=no", *(["--user"] if "user" in name else []), unit]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}

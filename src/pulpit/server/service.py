@@ -81,6 +81,7 @@ def for_machine(program: Path, interpreter: Path) -> Plan:
     return Plan(
         files={
             Path("/etc/systemd/system/pulpit.service"): _unit("pulpit.service", program),
+            Path("/etc/systemd/system/pulpit-worker@.service"): _unit("pulpit-worker@.service", program),
             Path("/etc/sysusers.d/pulpit.conf"): _unit("pulpit.sysusers", program),
         },
         commands=(("systemd-sysusers", "/etc/sysusers.d/pulpit.conf"), ("systemctl", "daemon-reload")),
