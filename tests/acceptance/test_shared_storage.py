@@ -1,8 +1,12 @@
 """Two servers on one PostgreSQL and one storage: any of them answers anything, and workers take whatever there is."""
 
 import base64
+import os
+import random
+import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +22,8 @@ from support.server import API, Server, pulpit
 from support.upstream import Upstream
 from support.waiting import until
 
+SECONDS = float(os.environ.get("PULPIT_SHARED_CAMPAIGN_SECONDS", "5"))
+"""For how long servers and workers are killed."""
 LARGE = bytes(range(256)) * 12_000
 """More than is fetched at once for a reader: it is streamed."""
 
@@ -124,3 +130,68 @@ def test_a_server_with_files_of_its_own_is_refused(shared: Shared) -> None:
         assert done.returncode == 78
         assert "pulpit: [storage] url: the server " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shared", ["shared folder"], indirect=True)
+def test_whatever_is_killed_every_start_has_one_finish_and_readers_see_no_mixture(shared: Shared) -> None:
+    chosen = random.Random(1)  # noqa: S311 - no secret
+    with upstream.running() as feed, pulpit(shared.folder / "one", shared.conf) as one:
+        two = second(shared, one)
+        two.start()
+        worker = Workers(shared)
+        worker.start()
+        try:
+            one.create_iso("zoo", feed.url)
+            begun, number, tasks = time.monotonic(), 0, []
+            while number < 3 or time.monotonic() - begun < SECONDS:
+                number += 1
+                fill(feed, str(number).encode())
+                tasks.append(one.sync("zoo"))
+                time.sleep(chosen.random())
+                victim: Server | Workers = chosen.choice((two, worker))
+                victim.kill()
+                victim.start()
+                status, small = read(one, "zoo/small.iso")
+                assert status in (200, 404)
+                assert small.isdigit() or status == 404
+            for task in tasks:
+                one.ended(task, seconds=180)
+            fill(feed, b"0")
+            assert one.ended(one.sync("zoo"), seconds=180)["state"] == "finished"
+            assert read(two, "zoo/large.iso") == (200, LARGE + b"0")
+            events = one.call("GET", "/pulpit/v1/events?limit=1000")["events"]
+            for kind in ("repo.sync", "repo.publish"):
+                counts = [
+                    sum(event["event_type"] == f"{kind}.{end}" for event in events) for end in ("start", "finish")
+                ]
+                assert counts[0] == counts[1] > 0
+            check(one)
+        finally:
+            worker.stop()
+            two.stop()
+
+
+class Workers:
+    """`pulpit worker`, which can be killed and started again."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._data_dir = shared.folder / "workers"
+        self._data_dir.mkdir(mode=0o700)
+        (self._data_dir / "node").write_text("worker")
+        self._conf = shared.folder / "workers.conf"
+        self._conf.write_text(shared.conf)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "pulpit.cli", "worker", "--config", str(self._conf)]
+        self._process = subprocess.Popen([*command, "--data-dir", str(self._data_dir)])
+
+    def kill(self) -> None:
+        assert self._process
+        self._process.kill()
+        self._process.wait(60)
+
+    def stop(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(60) == 0
