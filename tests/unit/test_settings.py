@@ -61,7 +61,7 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
     [
         ("[server]\nport: many\n", "[server] port", "whole number, not 'many'"),
         ("[server]\nport: 70000\n", "[server] port", "from 0 to 65535"),
-        ("[tasks]\nworkers: 0\n", "[tasks] workers", "from 1 to 64"),
+        ("[tasks]\nworkers: -1\n", "[tasks] workers", "from 0 to 64"),
         ("[email]\nenabled: perhaps\n", "[email] enabled", "true or false"),
         ("[messaging]\nurl: tomato://x\n", "[messaging] url", "amqp://"),
         ("[messaging]\nurl: amqp://localhost\nurl_file: /f\n", "[messaging] url_file", "keep one"),
