@@ -1,12 +1,15 @@
 """pubtools-pulplib, a client of Pulp 2 that others wrote and use every day, against a real server and its workers."""
 
 import io
+import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import dnf, yum
 from support.server import Server, pulpit
 
 pulplib: Any = pytest.importorskip("pubtools.pulplib", reason="pubtools-pulplib is not installed")
@@ -24,6 +27,25 @@ data:
   description: Animals
   license: {module: [MIT]}
 ...
+"""
+COMPS = b"""<?xml version="1.0" encoding="UTF-8"?>
+<comps>
+  <group>
+    <id>animals</id><name>Animals</name><name xml:lang="cs">Zv\xc3\xad\xc5\x99ata</name>
+    <description>All of them</description>
+    <default>true</default><uservisible>true</uservisible>
+    <packagelist><packagereq type="mandatory">bear</packagereq></packagelist>
+  </group>
+  <category>
+    <id>living</id><name>Living</name><description>What lives</description>
+    <grouplist><groupid>animals</groupid></grouplist>
+  </category>
+  <environment>
+    <id>zoo</id><name>Zoo</name><description>A zoo</description>
+    <grouplist><groupid>animals</groupid></grouplist><optionlist/>
+  </environment>
+  <langpacks><match name="bear" install="bear-%s"/></langpacks>
+</comps>
 """
 
 
@@ -61,13 +83,13 @@ def files(client: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def yum(client: Any) -> Any:
+def packages(client: Any) -> Any:
     return made(client, pulplib.YumRepository, "yum", "yum_distributor")
 
 
-def test_repositories_and_distributors_are_found(client: Any, files: Any, yum: Any) -> None:
+def test_repositories_and_distributors_are_found(client: Any, files: Any, packages: Any) -> None:
     future = datetime(2040, 1, 1)  # noqa: DTZ001 - the client's form
-    assert made(client, pulplib.YumRepository, "yum", "yum_distributor") == yum  # it is there already, as wanted
+    assert made(client, pulplib.YumRepository, "yum", "yum_distributor") == packages  # it is there already, as wanted
     assert client.get_repository("files").result().id == files.id
     found = everything(client.search_repository(Criteria.with_id(["files", "yum", "nobody"])))
     assert {repository.id for repository in found} == {"files", "yum"}
@@ -128,3 +150,75 @@ def test_tasks_are_found(client: Any, files: Any) -> None:
     tasks = everything(client.search_task(Criteria.with_field("state", "finished")))
     assert tasks
     assert all(task.succeeded for task in tasks)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
+@pytest.mark.skipif(dnf.missing() is not None, reason=dnf.missing() or "")
+def test_d7_what_it_uploads_is_published_and_read_by_dnf(client: Any, server: Server, tmp_path: Path) -> None:
+    """A package, modules, comps.xml unit by unit (twice, the second time anew), an erratum, a metafile."""
+    repository = made(client, pulplib.YumRepository, "uploads", "yum_distributor")
+    bear = yum.build(tmp_path, "bear", "1.0")
+    erratum = pulplib.ErratumUnit(
+        id="ZOO-2026:1",
+        version="1",
+        status="final",
+        updated="2026-11-28 00:00:00 UTC",
+        issued="2026-11-27 00:00:00 UTC",
+        description="The bear bites.",
+        pushcount="1",
+        reboot_suggested=False,
+        from_="keepers@example.com",
+        rights="",
+        title="A bear",
+        severity="Important",
+        release="0",
+        type="security",
+        solution="Feed it.",
+        summary="The bear",
+        content_types=["rpm"],
+        references=[pulplib.ErratumReference(href="https://example.com/1", id="1", title="One", type="self")],
+        pkglist=[
+            pulplib.ErratumPackageCollection(
+                name="zoo",
+                short="",
+                packages=[
+                    pulplib.ErratumPackage(
+                        arch="noarch",
+                        filename=bear.name,
+                        epoch="0",
+                        name="bear",
+                        version="1.0",
+                        release="1",
+                        src="bear-1.0-1.src.rpm",
+                    )
+                ],
+            )
+        ],
+    )
+    uploads = [
+        repository.upload_rpm(str(bear), cdn_path="/cdn/bear"),
+        repository.upload_modules(io.BytesIO(MODULE)),
+        repository.upload_comps_xml(io.BytesIO(COMPS)),
+        repository.upload_erratum(erratum),
+        repository.upload_metadata(io.BytesIO(b"a certificate"), "productid"),
+    ]
+    assert all(task.succeeded for upload in uploads for task in upload.result())
+    assert all(task.succeeded for task in repository.upload_comps_xml(io.BytesIO(COMPS)).result())
+
+    path = "/pulp/api/v2/repositories/uploads/distributors/yum_distributor/"
+    order = {"distributor_config": {"http": True, "https": False, "relative_url": "uploads"}}
+    server.ended(server.call("PUT", path, order)["spawned_tasks"][0]["task_id"])
+    assert all(task.succeeded for task in client.get_repository("uploads").result().publish().result())
+    url = f"{server.url}/pulp/repos/uploads/"
+    seen = dnf.read(url, download=True)
+    assert seen.error == ""
+    assert seen.installable == {"bear-0:1.0-1.noarch"}
+    assert seen.found["groups"] == [["animals", "Animals", ["bear"]]]
+    assert seen.found["environments"] == ["zoo"]
+    assert seen.found["modules"] == ["zoo:1:1:abc:x86_64"]
+    assert seen.found["advisories"] == ["ZOO-2026:1"]
+    with urllib.request.urlopen(f"{url}repodata/repomd.xml", timeout=60) as answer:
+        assert b'<data type="productid">' in answer.read()
+    [unit] = everything(client.search_content(Criteria.with_unit_type(pulplib.ErratumUnit)))
+    assert (unit.id, unit.references, unit.pkglist) == (erratum.id, erratum.references, erratum.pkglist)

@@ -19,6 +19,8 @@ from pulpit.store.units import NewUnit
 
 IN_STORAGE: Final = "storage:"
 """Before the SHA-256 of an uploaded file that lies in the shared storage, where else its path would be."""
+NOTES: Final = "pulp_user_metadata"
+"""What a user notes about a unit, beside what it says of itself."""
 _PIECE: Final = 1 << 20
 
 
@@ -44,9 +46,13 @@ def _import(
     context: TaskContext, repo_id: str, path: Path, *, type_id: str, key: dict[str, Any], metadata: dict[str, Any]
 ) -> StoredUnit:
     content_type = context.importers_type(repo_id)
+    metadata = dict(metadata)
+    notes = metadata.pop(NOTES, None)
+    if not isinstance(notes, dict | None):
+        raise InvalidValue(NOTES, "it must be an object.")
     by_hand = content_type.written_by_hand(type_id, key, metadata, path)
     if by_hand is not None:
-        return _keep(context, repo_id, by_hand)
+        return _keep(context, repo_id, by_hand, notes)
     with disk_errors("The uploaded file"):
         context.storage.prepare()
         file = copied(context.storage, context.scratch, path)
@@ -71,12 +77,14 @@ def _import(
         if not context.storage.has(file.sha256, file.size):
             raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
         saved = units.save(tx, repo_id, [new], now=context.clock(), recorder=context.recorder)
-    unit_id = next(iter(saved.unit_ids))
+        unit_id = next(iter(saved.unit_ids))
+        if notes:
+            units.note(tx, wanted.type_id, unit_id, notes)
     return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
 
 
-def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> StoredUnit:
-    """Put units without files into a repository; returns the first."""
+def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], notes: dict[str, Any] | None) -> StoredUnit:
+    """Put units without files into a repository; returns the first, which is the one that the notes are about."""
     new = [
         NewUnit(
             type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
@@ -87,6 +95,8 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit]) -> S
         units.save(tx, repo_id, new, now=context.clock(), recorder=context.recorder)
         first = new[0]
         (unit,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
+        if notes:
+            units.note(tx, unit.type_id, unit.id, notes)
     return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
 
 

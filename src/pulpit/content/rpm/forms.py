@@ -9,11 +9,14 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement
 
 from pulpit.content.port import BadFeed, WantedUnit
-from pulpit.content.rpm import comps, elements, updateinfo
+from pulpit.content.rpm import comps, elements, modules, updateinfo
 from pulpit.content.rpm.elements import writable
 from pulpit.errors import InvalidValue, UnsupportedValue
 
-TYPES: Final = (*comps.TYPES, updateinfo.ERRATUM)
+TYPES: Final = (*comps.TYPES, updateinfo.ERRATUM, modules.MODULE, modules.DEFAULTS)
+
+_NOT_OURS: Final = ("repo_id", "_content_type_id")
+"""What clients repeat beside the form."""
 
 _FLAGS: Final = ("reboot_suggested", "relogin_suggested", "restart_suggested")
 _PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "src")
@@ -29,7 +32,9 @@ def units(type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any], pat
     try:
         if path.stat().st_size:
             return _of_file(type_id, path)
-        form = {name: value for name, value in {**metadata, **key}.items() if name != "repo_id"}
+        if type_id in modules.TYPES:
+            raise InvalidValue("upload_id", f"a unit of type {type_id} is made of a file; upload one.")
+        form = {name: value for name, value in {**metadata, **key}.items() if name not in _NOT_OURS}
         unit = _READERS[type_id](_WRITERS[type_id](_Form(form)), "The form")
     except BadFeed as error:
         raise InvalidValue("unit_key", f"the unit cannot be used: {error}") from None
@@ -38,6 +43,8 @@ def units(type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any], pat
 
 
 def _of_file(type_id: str, path: Path) -> list[WantedUnit]:
+    if type_id in modules.TYPES:
+        return _modules(path)
     if type_id not in comps.TYPES:
         raise InvalidValue("upload_id", f"a unit of type {type_id} has no file; upload none.")
     read = (comps.unit(element, "comps") for element in elements.children(path, comps.ROOT, "The uploaded comps.xml"))
@@ -45,6 +52,18 @@ def _of_file(type_id: str, path: Path) -> list[WantedUnit]:
     if not by_slot:
         raise InvalidValue("upload_id", "the uploaded comps.xml has no groups, categories, environments or langpacks.")
     return list(by_slot.values())
+
+
+def _modules(path: Path) -> list[WantedUnit]:
+    """All documents of a `modules.yaml`; whoever uploads one is told of a bad document, and none is taken."""
+
+    def refuse(sentence: str) -> None:
+        raise BadFeed(sentence)
+
+    found = {(unit.type_id, unit.slot): unit for unit in modules.units(path, refuse)}
+    if not found:
+        raise InvalidValue("upload_id", "the uploaded file has no document of modules.")
+    return list(found.values())
 
 
 class _Form:

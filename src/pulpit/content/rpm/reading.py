@@ -1,5 +1,6 @@
 """Reading an upstream: `repomd.xml`, the lists that it names, and the units in them."""
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,17 @@ from xml.etree.ElementTree import Element
 
 from pulpit.content import paths
 from pulpit.content.limits import KIB
-from pulpit.content.port import BadFeed, Catalogue, Config, LeftOut, Upstream, WantedFile, WantedUnit
+from pulpit.content.port import (
+    BadFeed,
+    Catalogue,
+    Checksum,
+    Config,
+    LeftOut,
+    StoredFile,
+    Upstream,
+    WantedFile,
+    WantedUnit,
+)
 from pulpit.content.rpm import (
     comps,
     elements,
@@ -26,7 +37,7 @@ from pulpit.content.rpm.lists import ROOTS, PackageList
 from pulpit.content.rpm.mirrors import Found, MirroredRepository
 from pulpit.content.rpm.packages import Lists
 from pulpit.content.rpm.repomd import RepomdRecord
-from pulpit.errors import WorkFailed
+from pulpit.errors import InvalidValue, WorkFailed
 
 T = TypeVar("T")
 
@@ -270,6 +281,7 @@ _ACCESSORIES: Final[Mapping[str, _Accessory]] = {
 }
 """In the order of the report."""
 _OWN: Final = frozenset({*ROOTS, *_ACCESSORIES})
+_DATA_TYPE: Final = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
 def _file_unit(record: RepomdRecord, where: MirroredRepository) -> WantedUnit:
@@ -287,4 +299,25 @@ def _file_unit(record: RepomdRecord, where: MirroredRepository) -> WantedUnit:
         files=(file,),
         slot=record.type,
         way_past=repomd.way_past(["metafile"]),
+    )
+
+
+def uploaded_file(key: Mapping[str, Any], file: StoredFile) -> WantedUnit:
+    """The unit of an uploaded file that repomd.xml names beside the lists, such as a `productid`.
+
+    Raises:
+        InvalidValue: `data_type`, which it is published under.
+    """
+    data_type = key.get("data_type")
+    if not isinstance(data_type, str) or not _DATA_TYPE.match(data_type):
+        raise InvalidValue("data_type", "it must be a word of at most 100 letters, digits, '_' and '-'.")
+    if data_type in _OWN or data_type.endswith(_DERIVED):
+        raise InvalidValue("data_type", f"the list {data_type} is made when the repository is published.")
+    checksum = Checksum(algorithm="sha256", digest=file.sha256)
+    return WantedUnit(
+        type_id=repomd.FILE,
+        key={"data_type": data_type, "checksum": file.sha256},
+        metadata={"checksum_type": checksum.algorithm},
+        files=(WantedFile(relative_path=data_type, urls=("",), checksum=checksum, size=file.size),),
+        slot=data_type,
     )

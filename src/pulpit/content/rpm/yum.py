@@ -138,10 +138,13 @@ class Yum:
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """The unit of an uploaded package, all of whose metadata is its header's."""
+        """The unit of an uploaded package, all of whose metadata is its header's, or of a list of another kind."""
         del metadata
+        if type_id == repomd.FILE:
+            return reading.uploaded_file(key, file)
         if type_id not in packages.TYPES:
-            raise InvalidValue("unit_type_id", f"only {', '.join((*packages.TYPES, *forms.TYPES))} can be uploaded.")
+            known = ", ".join((*packages.TYPES, *forms.TYPES, repomd.FILE))
+            raise InvalidValue("unit_type_id", f"only {known} can be uploaded.")
         unit = packages.from_file(path, file.relative_path, key, file.sha256, file.size)
         if unit.type_id != type_id:
             raise InvalidValue("unit_type_id", f"the uploaded file is of type {unit.type_id}.")
@@ -150,7 +153,7 @@ class Yum:
     def written_by_hand(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
     ) -> Sequence[WantedUnit] | None:
-        """Groups and errata, which a form or a `comps.xml` describes."""
+        """Groups, errata and modules, which a form, a `comps.xml` or a `modules.yaml` describes."""
         return forms.units(type_id, key, metadata, path) if type_id in forms.TYPES else None
 
     def check_copy_config(self, config: Config) -> None:
