@@ -180,6 +180,11 @@ class Program:
                 raise DemoFailed(f"{self.title} did not {what} in {PATIENCE:.0f} s; it said: {heard or 'nothing'}")
             time.sleep(0.02)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
     def end(self, number: signal.Signals) -> None:
         """End it.
 
@@ -259,6 +264,7 @@ def show_listings(listen_title: str, subscribers: Sequence[Program]) -> None:
 def show_message(subscriber: Program) -> None:
     """Show one whole message, and look at what consumers rely on."""
     subscriber.wait_for(lambda it: len(it.lines) == 1, "print a message")
+    subscriber.wait_for(lambda it: it.has_ended, "end by itself")  # a signal in its last moments would kill it
     message = json.loads(subscriber.lines[0])
     write_line("\nOne whole message:")
     write_line("\n".join(f"  {line}" for line in json.dumps(message, indent=2).splitlines()))
