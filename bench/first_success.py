@@ -25,7 +25,7 @@ def main() -> None:
         subprocess.run(install, check=True, capture_output=True)
         installed = time.monotonic()
         home = {"HOME": str(Path(folder, "home")), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
-        command = [python.with_name("pulpit"), "demo"]
+        command = [str(python.with_name("pulpit")), "demo"]
         demo = subprocess.run(command, env=home, check=False, capture_output=True, text=True, cwd=folder)
         ended = time.monotonic()
     if demo.returncode:
