@@ -1,6 +1,7 @@
 """A publication while it is made: which path will be which file, and what is written anew for it."""
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -11,6 +12,7 @@ from typing import BinaryIO, Final
 from pulpit.content.paths import flaw
 from pulpit.content.port import StoredFile
 from pulpit.errors import WorkFailed
+from pulpit.storage.disk import FILE_MODE
 from pulpit.storage.port import Storage
 from pulpit.text import shown
 
@@ -64,7 +66,7 @@ class Staging:
         go_on(self._stop)
         self._check(relative_path)
         path = self._scratch / str(next(self._numbers))
-        with path.open("x+b") as file:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE), "w+b") as file:
             yield file
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
