@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,6 @@ def orphan_counts(here: Mirror) -> dict[str, int]:
 
 
 def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mirror) -> None:
-    here.publish("zoo")
     remove(here, "zoo", "a.iso")
     assert here.names("zoo") == ["b.iso"]
     assert here.repository("zoo").last_unit_removed is not None
@@ -59,9 +59,19 @@ def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mir
 
     assert orphan_counts(here) == {}
     assert len(here.stored()) == 1
-    assert here.published("zoo")["a.iso"] == b"content of a"
+
+
+def test_a_file_stays_as_long_as_a_publication_needs_it(here: Mirror) -> None:
     here.publish("zoo")
+    remove(here, "zoo", "a.iso")
+
+    assert asyncio.run(remove_orphans(here.context)) == {"iso": 1}
+
+    assert here.published("zoo")["a.iso"] == b"content of a"
+    here.keeping(1, timedelta(0)).publish("zoo")
     assert here.published("zoo").keys() == {"b.iso", "PULP_MANIFEST"}
+    asyncio.run(remove_orphans(here.context))
+    assert b"content of a" not in [path.read_bytes() for path in here.stored()]
 
 
 def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
