@@ -160,7 +160,7 @@ def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> 
     columns = former_publications.c
     former = select(columns.publication_id, columns.hidden_at).where(columns.path == path)
     rows = tx.connection.execute(former.order_by(columns.hidden_at.desc(), columns.publication_id.desc())).all()
-    over = [row.publication_id for row in rows[max(keep - 1, 0) :] if row.hidden_at < hidden_before]
+    over = [row.publication_id for row in rows[max(keep - 1, 0) :] if row.hidden_at <= hidden_before]
     for ids in _portions(over):
         tx.connection.execute(
             delete(former_publications).where((columns.path == path) & columns.publication_id.in_(ids))
