@@ -117,21 +117,21 @@ def imported(server: Server, type_id: str, key: dict[str, Any], metadata: dict[s
     """Import a unit that has no file, as the original client does."""
     upload_id = server.call("POST", "/pulp/api/v2/content/uploads/")["upload_id"]
     order = {"upload_id": upload_id, "unit_type_id": type_id, "unit_key": key, "unit_metadata": metadata}
-    task = server.call("POST", "/pulp/api/v2/repositories/farm/actions/import_upload/", order)
+    task = server.call("POST", "/pulp/api/v2/repositories/barn/actions/import_upload/", order)
     server.call("DELETE", f"/pulp/api/v2/content/uploads/{upload_id}/")
     return server.ended(task["spawned_tasks"][0]["task_id"])
 
 
 def test_d3_d5_d7_units_by_hand_are_copied_and_removed_by_the_keys_of_pulp_2(server: Server) -> None:
-    server.call("POST", "/pulp/api/v2/repositories/", original_body("farm", "http://127.0.0.1:1/"))
+    server.call("POST", "/pulp/api/v2/repositories/", original_body("barn", "http://127.0.0.1:1/"))
     assert (
-        imported(server, "package_group", {"id": "birds", "repo_id": "farm"}, {"name": "Birds"})["state"] == "finished"
+        imported(server, "package_group", {"id": "birds", "repo_id": "barn"}, {"name": "Birds"})["state"] == "finished"
     )
     assert imported(server, "package_group", {"id": 1.5}, {})["state"] == "error"
     copied = server.ended(associate(server, "erratum", {})["task_id"])
     assert copied["result"]["units_successful"][0]["unit_key"]["id"] == "ZOO-2024:1"
     associate_all = server.ended(associate(server, "package_langpacks", {})["task_id"])
-    assert associate_all["result"]["units_successful"][0]["unit_key"]["repo_id"] == "farm"
+    assert associate_all["result"]["units_successful"][0]["unit_key"]["repo_id"] == "barn"
 
     with pytest.raises(HTTPError) as refused:
         associate(server, "package_group", {"additional_repos": {"zoo": "zoo"}})
@@ -141,15 +141,15 @@ def test_d3_d5_d7_units_by_hand_are_copied_and_removed_by_the_keys_of_pulp_2(ser
     types = [unit["type_id"] for unit in with_packages["result"]["units_successful"]]
     assert sorted(types) == ["package_group", "rpm", "rpm"]
 
-    for type_id, filters in (("package_langpacks", {"repo_id": "farm"}), ("package_group", {"id": "birds"})):
+    for type_id, filters in (("package_langpacks", {"repo_id": "barn"}), ("package_group", {"id": "birds"})):
         criteria = {"type_ids": [type_id], "filters": {"unit": filters}}
-        removal = server.call("POST", "/pulp/api/v2/repositories/farm/actions/unassociate/", {"criteria": criteria})
+        removal = server.call("POST", "/pulp/api/v2/repositories/barn/actions/unassociate/", {"criteria": criteria})
         (removed,) = server.ended(removal["spawned_tasks"][0]["task_id"])["result"]["units_successful"]
         assert filters.items() <= removed["unit_key"].items()
 
 
 def associate(server: Server, type_id: str, options: dict[str, Any]) -> dict[str, Any]:
     body = {"source_repo_id": "zoo", "criteria": {"type_ids": [type_id]}, "override_config": options}
-    answer = server.call("POST", "/pulp/api/v2/repositories/farm/actions/associate/", body)
+    answer = server.call("POST", "/pulp/api/v2/repositories/barn/actions/associate/", body)
     task: dict[str, Any] = answer["spawned_tasks"][0]
     return task

@@ -102,11 +102,11 @@ def test_a_service_of_the_machine_must_be_where_services_can_see_it() -> None:
     assert "\nExecStart=/opt/pulpit/bin/pulpit worker --data-dir /var/lib/pulpit-worker-%i\n" in workers
     assert plan.files[Path("/etc/sysusers.d/pulpit.conf")].splitlines()[-1].startswith("u pulpit ")
     for program, interpreter in (
-        ("/root/.local/bin/pulpit", "/usr/bin/python3"),
-        ("/opt/x/pulpit", "/home/jane/python"),
+        (Path("/", "root", "bin", "pulpit"), Path("/usr/bin/python3")),
+        (Path("/opt/x/pulpit"), Path("/home", "jane", "python")),
     ):
         with pytest.raises(NotInstallable, match="cannot see it"):
-            for_machine(Path(program), Path(interpreter))
+            for_machine(program, interpreter)
 
 
 def test_a_service_of_a_user_is_written_and_a_dry_run_writes_nothing(tmp_path: Path) -> None:
