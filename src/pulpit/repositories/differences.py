@@ -51,8 +51,7 @@ def files(storage: Storage, publication: Publication) -> dict[str, StoredFile]:
         FileNotFoundError: the storage has lost the inventory.
         ValueError: the inventory is damaged.
     """
-    with storage.open(publication.inventory) as lines:
-        return {file.relative_path: file for file in inventory.read(lines)}
+    return {file.relative_path: file for file in inventory.files(storage, publication.inventory)}
 
 
 def held(storage: Storage, publication: Publication) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from io import BufferedReader
 from typing import Final
 
 from pulpit.content.port import StoredFile
+from pulpit.storage.port import Storage
 
 _AFTER_SLASH: Final = b"0"
 """The byte that follows the slash: no path of a folder sorts behind its name with this instead of the slash."""
@@ -30,6 +31,17 @@ def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
         ValueError: it is damaged.
     """
     return map(_file, lines)
+
+
+def files(storage: Storage, sha256: str) -> Iterator[StoredFile]:
+    """Every file of the inventory that a storage holds by a checksum.
+
+    Raises:
+        FileNotFoundError: the storage has lost it.
+        ValueError: it is damaged.
+    """
+    with storage.open(sha256) as lines:
+        yield from read(lines)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,8 +45,8 @@ class Published:
             if publication.inventory in self._read:
                 continue
             try:
-                with self._storage.open(publication.inventory) as lines:
-                    digests = {bytes.fromhex(file.sha256) for file in inventory.read(lines)}
+                found = inventory.files(self._storage, publication.inventory)
+                digests = {bytes.fromhex(file.sha256) for file in found}
             except (OSError, ValueError):
                 if self._passes_over:
                     continue

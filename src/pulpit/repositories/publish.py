@@ -170,8 +170,7 @@ class _Run:
         if shown is None or shown.made_of is None:
             return frozenset()
         try:
-            with self._context.storage.open(shown.inventory) as lines:
-                return frozenset(file.sha256 for file in inventory.read(lines))
+            return frozenset(file.sha256 for file in inventory.files(self._context.storage, shown.inventory))
         except (FileNotFoundError, ValueError):
             return frozenset()
 

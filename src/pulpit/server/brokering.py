@@ -9,7 +9,6 @@ from typing import Final
 
 import uvloop
 
-from pulpit import logs
 from pulpit.broker.config import MEBIBYTE, BrokerConfig, BrokerUser
 from pulpit.broker.server import Broker, run
 from pulpit.broker.users import USERS_KEY, UserFiles
@@ -100,8 +99,7 @@ def run_broker(settings: Settings) -> None:
     Raises:
         ConfigurationError: it cannot start; the text names the key.
     """
-    process.fill_standard_streams()
-    logs.configure(settings.server.log_level, settings.server.log_format)
+    process.begin(settings)
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

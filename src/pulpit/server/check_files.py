@@ -203,8 +203,7 @@ def check_publications(inspection: Inspection) -> Iterator[Finding]:
 
 def _inventory_flaw(inspection: Inspection, publication: Publication) -> str | None:
     try:
-        with inspection.context.storage.open(publication.inventory) as lines:
-            files = list(inventory.read(lines))
+        files = list(inventory.files(inspection.context.storage, publication.inventory))
     except (OSError, ValueError):
         return "Its inventory is gone or damaged, so nothing of it can be served."
     with inspection.context.database.read() as connection:
@@ -225,8 +224,9 @@ def _published_with(inspection: Inspection, sha256: str) -> list[tuple[Publicati
             if sha256 in (publication.inventory, publication.content):
                 found.append((publication, "A list"))
                 continue
-            with suppress(OSError, ValueError), inspection.context.storage.open(publication.inventory) as lines:
-                paths = (file.relative_path for file in inventory.read(lines) if file.sha256 == sha256)
+            with suppress(OSError, ValueError):
+                files = inventory.files(inspection.context.storage, publication.inventory)
+                paths = (file.relative_path for file in files if file.sha256 == sha256)
                 found.extend((publication, path) for path in islice(paths, 1))
     return found
 

@@ -1,13 +1,38 @@
-"""What a process asks of the system before it begins: its three standard streams, and room for open files."""
+"""How a process that serves or works begins: its three standard streams, its log, room for open files, and its end."""
 
+import asyncio
 import contextlib
 import gc
+import logging
 import os
 import resource
+import signal
 import sys
+from collections.abc import Iterable
 from typing import Final
 
+from pulpit import logs
+from pulpit.settings import Settings
+
 OPEN_FILES: Final = 65_536
+
+_log = logging.getLogger(__name__)
+
+
+def begin(settings: Settings, warnings: Iterable[str] = ()) -> None:
+    """Do what comes before anything else, and say what is odd about the configuration."""
+    fill_standard_streams()
+    logs.configure(settings.server.log_level, settings.server.log_format)
+    for warning in warnings:
+        _log.warning(warning, extra={"action": "setting_unknown"})
+
+
+def end_wanted() -> asyncio.Event:
+    """What SIGTERM and SIGINT set from now on, in the running loop."""
+    wanted = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, wanted.set)
+    return wanted
 
 
 def fill_standard_streams() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import socket
 import ssl
 import time
@@ -24,7 +23,6 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from pulpit import logs
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable, Publisher
 from pulpit.api.app import create_app
@@ -81,10 +79,7 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     Raises:
         ConfigurationError: it cannot start; the text names the key.
     """
-    process.fill_standard_streams()
-    logs.configure(settings.server.log_level, settings.server.log_format)
-    for warning in warnings:
-        _log.warning(warning, extra={"action": "setting_unknown"})
+    process.begin(settings, warnings)
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()
     with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -92,9 +87,7 @@ def serve(settings: Settings, warnings: list[str]) -> None:
 
 
 async def _serve(settings: Settings, manager: ServiceManager) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = process.end_wanted()
     async with contextlib.AsyncExitStack() as stack:
         me = data_folder.instance(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))

@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Final
 
 import uvloop
 
-from pulpit import logs
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.server import data_folder, process
 from pulpit.server.beginning import Beginning
@@ -36,10 +34,7 @@ def work(settings: Settings, warnings: list[str]) -> None:
     Raises:
         ConfigurationError: they cannot start; the text names the key.
     """
-    process.fill_standard_streams()
-    logs.configure(settings.server.log_level, settings.server.log_format)
-    for warning in warnings:
-        _log.warning(warning, extra={"action": "setting_unknown"})
+    process.begin(settings, warnings)
     if not settings.database.url.startswith("postgresql"):
         raise ConfigurationError("[database] url", "workers without a server need the PostgreSQL of their servers.")
     if not settings.storage.url:
@@ -51,9 +46,7 @@ def work(settings: Settings, warnings: list[str]) -> None:
 
 
 async def _work(settings: Settings, manager: ServiceManager) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = process.end_wanted()
     async with contextlib.AsyncExitStack() as stack:
         me = replace(data_folder.instance(settings.data_dir), delivers=False)
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
