@@ -213,10 +213,10 @@ class Transfers:
 
     def _shows_certificate(self, url: str) -> bool:
         """Whether the host of a URL may see who we are: the feed's own, and those that the operator named."""
+        if not self._feed.ssl_client_cert:
+            return False
         host = _origin(url)[1]
-        return bool(self._feed.ssl_client_cert) and (
-            host == self._origin[1] or host in self._feed.ssl_client_cert_hosts
-        )
+        return host == self._origin[1] or host in self._feed.ssl_client_cert_hosts
 
     def _with_token(self, url: str) -> str:
         """The URL as it is sent: below the feed, and only there, the feed's token goes with it."""
