@@ -33,8 +33,11 @@ FILES = 30
 LATEST = 0.7
 """Seconds after the orders within which the blow falls; syncs and publishes take about as long."""
 TAKEN_OVER = {"files.stray"}
-"""What a kill may leave: whole files that were not recorded yet. The next sync takes over what it downloads again byte for
-byte; lists that a struck publish had written are written anew with their time and wait a day for `orphan remove`."""
+"""What a kill may leave: whole files that were not recorded yet.
+
+The next sync takes over what it downloads again byte for byte; lists that a struck publish had written are written anew
+with their time, and the first ones wait a day for `orphan remove`.
+"""
 CHANGED = 10
 """Files that are others in the next state of the upstream."""
 
