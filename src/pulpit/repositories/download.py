@@ -20,15 +20,15 @@ from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, MIB, Limits
 from pulpit.content.port import BadFeed, Checksum, Document, StoredFile, WantedFile
 from pulpit.repositories.concurrency import in_parallel, in_thread
-from pulpit.repositories.transfer import (
+from pulpit.repositories.exchange import (
     NOT_MODIFIED,
     PARTIAL_CONTENT,
     RANGE_NOT_SATISFIABLE,
     Answer,
     DownloadFailed,
-    Transfers,
     public,
 )
+from pulpit.repositories.transfer import Transfers
 from pulpit.storage.disk import FILE_MODE, disk_errors
 from pulpit.storage.port import Storage
 from pulpit.storage.scratch import Partial, Scratch

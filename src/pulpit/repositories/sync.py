@@ -36,9 +36,9 @@ from pulpit.errors import PulpitError, StorageFull, WorkFailed
 from pulpit.repositories.concurrency import in_parallel, in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.download import Downloads
+from pulpit.repositories.exchange import DownloadFailed, public
 from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
-from pulpit.repositories.transfer import DownloadFailed, public
 from pulpit.storage.disk import disk_errors
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Importer
