@@ -30,6 +30,7 @@ from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
+from support.yum import DNF_PLUGINS, reposync
 
 HEAD = """\
 Name: zoo
@@ -64,8 +65,9 @@ def main() -> None:
     arguments = parser.parse_args()
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     missing = [name for name in ("rpmbuild", "dnf", "curl") if shutil.which(name) is None]
-    if missing or not Path(nginx).exists():
-        print(f"skipped: not installed: {', '.join([*missing, 'nginx'])} (tests/install-packages installs them)")
+    if missing or not Path(nginx).exists() or not DNF_PLUGINS.exists():
+        needed = ", ".join([*missing, "nginx", "dnf reposync"])
+        print(f"skipped: not all is installed of: {needed} (tests/install-packages installs them)")
         return
     with tempfile.TemporaryDirectory(prefix="pulpit-bench-", dir=arguments.folder) as folder:
         here = Path(folder)
@@ -94,7 +96,7 @@ def make_packages(here: Path, count: int, kib: int) -> None:
 def compare(here: Path, url: str, rounds: int) -> None:
     ways: dict[str, Callable[[Path], tuple[Cost, ...]]] = {
         "pulpit": lambda folder: pulpit(folder, url),
-        "dnf reposync": lambda folder: (tool(reposync(folder, url), folder),),
+        "dnf reposync": lambda folder: (tool(*dnf_reposync(folder, url)),),
         "curl --parallel": lambda folder: (tool(curl(here, folder, url), folder),),
     }
     costs: dict[str, list[tuple[Cost, ...]]] = {way: [] for way in ways}
@@ -164,13 +166,9 @@ async def work(context: TaskContext) -> tuple[Cost, ...]:
     return tuple(costs)
 
 
-def reposync(folder: Path, url: str) -> list[str]:
-    (folder / "log").mkdir()
-    folders = {"installroot": "root", "setopt=cachedir": "cache", "setopt=logdir": "log", "setopt=persistdir": "lib"}
-    options = [f"--{option}={folder}/{name}" for option, name in folders.items()]
-    options += ["--setopt=reposdir=/nonexistent", f"--setopt=max_parallel_downloads={AT_ONCE}", "--releasever=1"]
-    options += [f"--repofrompath=bench,{url}", "--repo=bench"]
-    return ["dnf", "-q", *options, "reposync", "--download-metadata", "-p", str(folder / "copy")]
+def dnf_reposync(folder: Path, url: str) -> tuple[list[str], Path, dict[str, str]]:
+    command, environment = reposync(folder, url)
+    return [*command, f"--setopt=max_parallel_downloads={AT_ONCE}"], folder, environment
 
 
 def curl(here: Path, folder: Path, url: str) -> list[str]:

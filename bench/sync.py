@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def served(nginx: str, here: Path) -> Iterator[str]:
         f"server {{ listen 127.0.0.1:{port}; root {here}/upstream; }} }}\n"
     )
     for path in (here.parent, here, here / "upstream"):
-        path.chmod(0o755)
+        path.chmod(path.stat().st_mode | 0o755)  # nginx serves as another user
     server = subprocess.Popen([nginx, "-c", config, "-e", here / "error.log"])
     try:
         deadline = time.monotonic() + 10
@@ -172,9 +172,9 @@ def aria2c(here: Path, folder: Path, url: str) -> list[str]:
     return ["aria2c", *options, "-d", str(folder), "-i", str(listing)]
 
 
-def tool(command: list[str], folder: Path) -> Cost:
+def tool(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> Cost:
     began, cpu = time.perf_counter(), cpu_of(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, cwd=folder, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     return Cost(wall=time.perf_counter() - began, cpu=cpu_of(resource.RUSAGE_CHILDREN) - cpu)
 
 

@@ -102,15 +102,11 @@ def test_dnf_lists_updates_errata_groups_and_modules(url: str, tmp_path: Path) -
 
 
 @needs_dnf
+@pytest.mark.skipif(not yum.DNF_PLUGINS.exists(), reason="dnf has no reposync (tests/install-packages unpacks it)")
 def test_dnf_reposync_mirrors_it(url: str, rpms: list[Path], tmp_path: Path) -> None:
-    command = ["dnf", "-q", f"--installroot={tmp_path}/root", f"--setopt=cachedir={tmp_path}/cache"]
-    command += [f"--setopt=logdir={tmp_path}/log", f"--setopt=persistdir={tmp_path}/persist"]
-    command += ["--setopt=reposdir=/nonexistent", f"--repofrompath=zoo,{url}", "--repo=zoo", "--releasever=1"]
-    command += ["reposync", "--download-metadata", "-p", f"{tmp_path}/copy", "--norepopath"]
-    (tmp_path / "log").mkdir()
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    if "No such command" in ended.stderr and ended.returncode:
-        pytest.skip("dnf has no reposync (Debian: dnf-plugins-core)")
+    command, environment = yum.reposync(tmp_path, url)
+
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").rglob("*.rpm")}

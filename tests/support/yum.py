@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import lzma
+import os
 import shutil
 import subprocess
 import threading
@@ -32,6 +33,9 @@ from pulpit.store.units import Held
 from support import database, published
 from support.mirror import Mirror
 from support.upstream import Upstream
+
+DNF_PLUGINS = Path(__file__).parents[2] / ".dnf-plugins"
+"""Where `tests/install-packages` unpacks dnf's own plug-ins, if it can."""
 
 IMPORTER = "yum_importer"
 DISTRIBUTOR = "yum_distributor"
@@ -126,6 +130,21 @@ def tools(*names: str) -> str | None:
     """Which of these programs are missing, as a reason to skip."""
     missing = [name for name in names if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def reposync(folder: Path, url: str) -> tuple[list[str], dict[str, str]]:
+    """The command that has dnf mirror a repository into `folder/copy`, and its environment."""
+    (folder / "log").mkdir()
+    folders = {"installroot": "root", "setopt=cachedir": "cache", "setopt=logdir": "log", "setopt=persistdir": "lib"}
+    options = [f"--{option}={folder}/{name}" for option, name in folders.items()]
+    options += [
+        "--setopt=reposdir=/nonexistent",
+        f"--setopt=pluginpath={DNF_PLUGINS / 'dnf-plugins'}",
+        "--releasever=1",
+    ]
+    options += [f"--repofrompath=mirrored,{url}", "--repo=mirrored"]
+    command = ["dnf", "-q", *options, "reposync", "--download-metadata", "-p", f"{folder}/copy", "--norepopath"]
+    return command, {**os.environ, "PYTHONPATH": str(DNF_PLUGINS)}
 
 
 def build(
