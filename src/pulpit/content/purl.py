@@ -1,11 +1,13 @@
 """Package URLs (purl, ECMA-427): the names by which scanners and advisories know packages, in their canonical form."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
 _PLAIN: Final = ":"
 """Not percent-encoded, besides letters, digits and `-._~`."""
+_NOTHING_TO_QUOTE: Final = re.compile(r"[A-Za-z0-9._~:-]*")
 
 
 def of_rpm(name: str, version: str, epoch: str, arch: str) -> str:
@@ -31,4 +33,4 @@ def _url(kind: str, namespace: str, name: str, version: str, qualifiers: Mapping
 
 
 def _quoted(text: str) -> str:
-    return quote(text, safe=_PLAIN)
+    return text if _NOTHING_TO_QUOTE.fullmatch(text) else quote(text, safe=_PLAIN)

@@ -161,20 +161,22 @@ class Downloads:
 
     async def _small_content(self, wanted: WantedFile, size: int, url: str) -> tuple[bytes, str]:
         """A small file and its SHA-256."""
-        came, most = bytearray(), size
+        parts, came, most = list[bytes](), 0, size
 
         def begin(answer: Answer) -> None:
             nonlocal most
             answer.check(url)
             most += _PACKED_MORE if answer.is_encoded else 0
 
-        def take(data: bytes | bytearray) -> None:
-            came.extend(data)
-            if len(came) > most:
+        def take(data: bytes) -> None:
+            nonlocal came
+            parts.append(data)
+            came += len(data)
+            if came > most:
                 raise DownloadFailed(url, f"is larger than the {size} bytes that it should have")
 
         answer = await self._transfers.get(url, {}, begin, take)
-        content = bytes(came)
+        content = b"".join(parts)
         flaw, sha256 = _judged(wanted, content)
         if flaw and answer.is_encoded:
             packed = self.scratch()
@@ -233,7 +235,7 @@ class Downloads:
             elif answer.status != PARTIAL_CONTENT or not starts:  # it does not go on where the partial file ends
                 raise _WrongAfterResume
 
-        def take(data: bytes | bytearray) -> None:
+        def take(data: bytes) -> None:
             if partial.size + len(data) > most:
                 on_bytes(most - partial.size)
                 partial.write(data[: most - partial.size])
@@ -275,7 +277,7 @@ class Downloads:
             os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file,
         ):
 
-            def take(data: bytes | bytearray) -> None:
+            def take(data: bytes) -> None:
                 nonlocal size
                 size += len(data)
                 if size > most:

@@ -95,7 +95,7 @@ class Answer:
 
 OnAnswer = Callable[[Answer], None]
 """Called once, before any part of the body; what it raises ends the download."""
-OnData = Callable[[bytes | bytearray], None]
+OnData = Callable[[bytes], None]
 """Called with each part of the body; what it raises ends the download."""
 
 
@@ -151,7 +151,10 @@ class Exchange:
     """Where a redirect points to, once it has ended."""
     failure: Exception | None = None
     forbidden: ForbiddenAddress | None = None
-    came: bytearray = field(default_factory=bytearray)
+    parts: list[bytes] = field(default_factory=list)
+    """What has come of the body and is not handed on."""
+    waiting: int = 0
+    """Bytes of these parts."""
     unwanted: int = 0
 
     @property
@@ -194,21 +197,22 @@ class Exchange:
         if self.failure is not None or self.answer is None:
             self.unwanted += len(data)
             return len(data) if self.unwanted <= _MOST_UNWANTED else 0
-        self.came += data
+        self.parts.append(data)
+        self.waiting += len(data)
         if self.pace.too_slow(len(data)):
             slow = f"came slower than {self.pace.slowest:.0f} bytes per second"
             self.failure = DownloadFailed(self.asked, slow, transient=True)
-        if len(self.came) >= _HANDED_ON:
+        if self.waiting >= _HANDED_ON:
             self.hand_on()
         self._more_time()
         return len(data) if self.failure is None else 0
 
     def hand_on(self) -> None:
         """Give away what has come of the body."""
-        came, self.came = self.came, bytearray()
+        parts, self.parts, self.waiting = self.parts, [], 0
         try:
-            if came:
-                self.take(came)
+            if parts:
+                self.take(b"".join(parts))
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the end
             self.failure = error
 
