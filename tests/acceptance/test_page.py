@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from support import browser as browsers
+from support.broker_process import BrokerProcess, broker_process
 from support.browser import Browser
 from support.hook import hook
 from support.server import Server, pulpit
@@ -32,9 +33,10 @@ CONF = "[server]\nwebhook_allow: 127.0.0.0/8\n"
 
 @dataclass(kw_only=True)
 class House:
-    """A server, its upstream and a browser that is logged in as the administrator."""
+    """A server, its upstream, its broker and a browser that is logged in as the administrator."""
 
     server: Server
+    broker: BrokerProcess
     upstream: Upstream
     browser: Browser
 
@@ -77,7 +79,8 @@ def hooked(url: str, *event_types: str) -> dict[str, Any]:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("page")
     with (
-        pulpit(folder / "data", CONF) as server,
+        broker_process(folder / "broker") as broker,
+        pulpit(folder / "data", f"{CONF}[messaging]\nurl: {broker.url}\n") as server,
         running() as upstream,
         browsers.browser(folder / "profile") as browser,
     ):
@@ -85,7 +88,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         upstream.put("b.iso", b"b" * 10)
         upstream.manifest()
         server.create_iso("files", upstream.url)
-        yield House(server=server, upstream=upstream, browser=browser)
+        yield House(server=server, broker=broker, upstream=upstream, browser=browser)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,7 @@ def test_the_story_of_the_seed(admin: House) -> None:
     admin.picture("listener-test")
     admin.open("/?type=repo.*.*")
     browser.until_text("live")
-    with subscribed(admin.server.amqp_url, "pulp", queue="ci") as queue:
+    with subscribed(admin.broker.url, "pulp", queue="ci") as queue:
         admin.server.ended(admin.server.sync("files"))
         queue.wait_for(4)
     browser.until_text("repo.publish.finish")
@@ -204,11 +207,13 @@ def test_a_dead_letter_is_sent_again(admin: House) -> None:
 
 
 def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
-    """The broker of the listener is killed; the page tells so, and that it has come back."""
-    with hook() as receiver:
-        made = admin.server.call("POST", "/pulp/api/v2/events/", hooked(receiver.url, "outage.*"))
+    """The broker is killed; the page tells so, and that it has come back."""
+    listener = admin.server.listen("outage", "outage.*")
+    with subscribed(admin.broker.url, "outage", queue="outage"):
+        pass  # the queue stays
+    admin.broker.kill()
     admin.fire("outage.begun", "outage.goes", "outage.on")
-    browser = admin.open(f"/listeners/{made['id']}")
+    browser = admin.open(f"/listeners/{listener}")
     browser.until_text("retrying", seconds=60)
     # Three, and the event that tells the other listeners that this one fails.
     until(lambda: "4 events, " in browser.one("#state-now").text, what="the lag", seconds=60)
@@ -217,12 +222,14 @@ def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
     browser.until_text("4 behind", seconds=60)
     browser.until_text("live")
     admin.picture("outage")
-    with hook(port=int(receiver.url.split(":")[2].split("/")[0])) as again:
-        admin.open(f"/listeners/{made['id']}")
-        until(lambda: again.types == ["outage.begun", "outage.goes", "outage.on"], what="the events", seconds=90)
+    admin.broker.start()
+    with subscribed(admin.broker.url, "outage", queue="outage") as queue:
+        admin.open(f"/listeners/{listener}")
+        queue.wait_for(3)
         until(lambda: "0 events, " in browser.one("#state-now").text, what="no lag", seconds=60)
         assert "active" in browser.one("#state-now").text
-    admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
+    assert queue.subjects == [f"pulp.server.outage.{word}" for word in ("begun", "goes", "on")]
+    admin.server.call("DELETE", f"/pulp/api/v2/events/{listener}/")
 
 
 def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
