@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from pulpit.clock import system_clock
 from pulpit.events import Event, star_covers
 from pulpit.fire import fire
-from pulpit.store import event_log
-from pulpit.store.database import Database
+from pulpit.store import event_log, listeners
+from pulpit.store.database import Database, Transaction
+from pulpit.store.listeners import Failure
 from pulpit.store.wakeups import WakeupSocket
 
 
@@ -38,3 +40,9 @@ def log(database: Database) -> list[Event]:
     """The whole log."""
     with database.read() as connection:
         return list(event_log.read_after(connection, 0, limit=100_000))
+
+
+def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime, count: int = 1) -> bool:
+    """Record attempts of one listener that failed, and answer whether they are the first."""
+    failure = Failure(listener_id=listener_id, count=count, error=error, since=now, at=now)
+    return listeners.fail(tx, [failure]) == {listener_id}

@@ -239,7 +239,7 @@ class Cursor:
             await self._writer.pause(self._listener, trouble.reason)
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
         if not isinstance(trouble, Later) and trouble is not _NOT_TRIED:
-            await self._note_failure(trouble)
+            self._note_failure(trouble)
         pause = trouble.after
         if pause is None:
             first, longest = self._pace.first_retry, self._pace.longest_retry
@@ -247,13 +247,13 @@ class Cursor:
         await asyncio.sleep(pause.total_seconds())
         self._awake.set()
 
-    async def _note_failure(self, trouble: Retry) -> None:
+    def _note_failure(self, trouble: Retry) -> None:
         self._failures += 1
         self._failing_since = self._failing_since or self._clock()
         self._tried.note(self._reader.head)
         extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
         _log.warning("delivery failed: %s", trouble.reason, extra=extra)
-        await self._writer.fail(self._listener, trouble.reason)
+        self._writer.fail(self._listener, trouble.reason)
 
     async def _drop_under_way(self) -> None:
         """Abandon what is under way; it will be read again from the position."""

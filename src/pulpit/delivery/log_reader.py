@@ -30,6 +30,10 @@ READ_AT_ONCE: Final = 500
 
 READERS_AT_ONCE: Final = 10
 """Listeners that begin a round of deliveries in one turn of the loop."""
+SHORT_TURN: Final = 0.002
+"""Seconds; after a longer turn of the loop the next listeners begin when others have had as much time."""
+LONGEST_REST: Final = 0.1
+"""Seconds that the others have at most."""
 
 KEPT: Final = 8
 """Looks that are kept for others who come to the same position."""
@@ -77,10 +81,11 @@ class Batch:
 
 
 class Turns:
-    """Lets so many go on in one turn of the loop, in the order in which they came.
+    """Lets so many go on in one turn of the loop, in the order in which they came, and for half of the time.
 
     When the pauses of thousands of failing listeners end together, whoever else uses the loop, such as the REST API,
-    would otherwise wait for all of them at every step.
+    would otherwise wait for all of them at every step. After a turn that took long the loop is left to others for as
+    long again.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -94,13 +99,21 @@ class Turns:
         loop = asyncio.get_running_loop()
         if not self._planned:
             self._planned = True
-            loop.call_soon(self._begin, loop)
+            loop.call_soon(self._plan, loop, loop.time())
         if self._left:
             self._left -= 1
             return
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
         await turn
+
+    def _plan(self, loop: asyncio.AbstractEventLoop, before: float) -> None:
+        """Begin the next turn: at once if the last one was short, else when others have had as much time."""
+        took = loop.time() - before
+        if took < SHORT_TURN or not self._waiting:
+            self._begin(loop)
+        else:
+            loop.call_later(min(took, LONGEST_REST), self._begin, loop)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._left = self._at_once
@@ -111,7 +124,7 @@ class Turns:
                 self._left -= 1
         self._planned = self._left < self._at_once
         if self._planned:
-            loop.call_soon(self._begin, loop)
+            loop.call_soon(self._plan, loop, loop.time())
 
 
 class LogReader:

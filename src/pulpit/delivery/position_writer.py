@@ -1,7 +1,8 @@
-"""Writes down how far every listener is: many positions in one transaction, failures and dead letters at once.
+"""Writes down how far every listener is: many positions and failures in one transaction, dead letters at once.
 
 A position that is lost with the process costs a repeated delivery, with the same id, and no event. So positions may
-wait a moment for company; what puts an event aside for good may not.
+wait a moment for company; what puts an event aside for good may not. Who fires wants the same database, so nothing here
+holds it for long, and after each transaction it is left to others for as long as that took.
 """
 
 import asyncio
@@ -17,14 +18,16 @@ from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.listeners import Delivery, Listener, Move
+from pulpit.store.listeners import Delivery, Failure, Listener, Move
 
 PATIENCE: Final = 0.2
 """Seconds for which a position may wait to be written."""
-AT_ONCE: Final = 100
-"""Failures, recoveries and dead letters of different listeners that are written in one transaction."""
-MOST_LISTENERS: Final = 500
-"""Listeners whose positions and attempts are."""
+AT_ONCE: Final = 20
+"""Recoveries and dead letters of different listeners that are written in one transaction."""
+MOST_LISTENERS: Final = 200
+"""Listeners whose positions, attempts and failures are."""
+LONGEST_PAUSE: Final = 0.1
+"""Seconds for which the database is left to others at most, after a transaction that took so long."""
 FORGET_EVERY: Final = 100
 """Attempts of a listener after which its oldest ones are forgotten."""
 
@@ -37,13 +40,15 @@ class PositionWriter:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database: Final = database
         self._clock: Final = clock
-        self._moved: dict[str, Move] = {}
-        self._attempts: dict[str, list[Delivery]] = {}
+        self._moved: Final[dict[str, Move]] = {}
+        self._attempts: Final[dict[str, list[Delivery]]] = {}
+        self._failed: Final[dict[str, _Failed]] = {}
         self._written: Final[dict[str, int]] = {}
         self._idle: dict[str, Move] = {}
         self._noted: Final = asyncio.Event()
         self._waiting: Final[deque[_Work]] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._paused_until = 0.0
 
     async def run(self) -> None:
         """Write positions as they come, until cancelled; then write the last ones."""
@@ -74,20 +79,28 @@ class PositionWriter:
             noted.append(attempt)
         self._noted.set()
 
+    def fail(self, listener: Listener, reason: str) -> None:
+        """Note a failed attempt; the other listeners are told of the first one."""
+        now, before = self._clock(), self._failed.get(listener.id)
+        self._failed[listener.id] = _Failed(
+            listener,
+            Failure(
+                listener_id=listener.id,
+                count=before.failure.count + 1 if before else 1,
+                error=reason,
+                since=before.failure.since if before else now,
+                at=now,
+            ),
+        )
+        self._noted.set()
+
     async def flush(self) -> None:
         """Write everything that is noted."""
-        moved, self._moved = self._moved, {}
-        attempts, self._attempts = self._attempts, {}
-
-        def work(part: Sequence[str], tx: Transaction) -> None:
-            listeners.settle(tx, [moved[listener_id] for listener_id in part if listener_id in moved])
-            known = listeners.revisions(tx.connection)  # others may have been deleted a moment ago
-            for listener_id in part:
-                if listener_id in known and listener_id in attempts:
-                    self._write_attempts(tx, listener_id, attempts[listener_id])
-
-        for part in _parts(sorted(moved.keys() | attempts.keys())):
-            await self._write(partial(work, part))
+        for part in _parts(sorted(self._moved.keys() | self._attempts.keys() | self._failed.keys())):
+            moved = [move for listener_id in part if (move := self._moved.pop(listener_id, None))]
+            noted = [attempts for listener_id in part if (attempts := self._attempts.pop(listener_id, None))]
+            failed = [failure for listener_id in part if (failure := self._failed.pop(listener_id, None))]
+            await self._write(partial(self._write_notes, moved, noted, failed))
 
     async def idle(self, moves: Sequence[Move]) -> None:
         """Move listeners that wanted nothing."""
@@ -96,20 +109,12 @@ class PositionWriter:
         for part in _parts(fresh):
             await self._write(partial(listeners.settle, moves=part))
 
-    async def fail(self, listener: Listener, reason: str) -> None:
-        """Write down a failed attempt, and tell the other listeners of the first one."""
-
-        def work(tx: Transaction) -> None:
-            if listeners.fail(tx, listener.id, reason, now=self._clock()):
-                payload = {"listener_id": listener.id, "notifier_type_id": listener.notifier_type_id, "reason": reason}
-                fire(tx, LISTENER_FAILING, payload, clock=self._clock)
-
-        await self._write(work)
-
     async def recover(self, listener: Listener) -> None:
         """Write down that a listener takes events again, and tell the others."""
+        failed = self._failed.pop(listener.id, None)
 
         def work(tx: Transaction) -> None:
+            self._write_failures(tx, [failed] if failed else [])
             listeners.recover(tx, listener.id)
             payload = {"listener_id": listener.id, "notifier_type_id": listener.notifier_type_id}
             fire(tx, LISTENER_RECOVERED, payload, clock=self._clock)
@@ -140,13 +145,34 @@ class PositionWriter:
 
         await self._write(work)
 
-    def _write_attempts(self, tx: Transaction, listener_id: str, noted: Sequence[Delivery]) -> None:
-        listeners.add_deliveries(tx, noted)
-        written = self._written.get(listener_id, 0) + len(noted)
-        if written >= FORGET_EVERY:
-            listeners.remove_old_deliveries(tx, listener_id)
-            written = 0
-        self._written[listener_id] = written
+    def _write_notes(
+        self,
+        moved: Sequence[Move],
+        noted: Sequence[Sequence[Delivery]],
+        failed: Sequence["_Failed"],
+        tx: Transaction,
+    ) -> None:
+        listeners.settle(tx, moved)
+        self._write_failures(tx, failed)
+        ids = [attempts[0].listener_id for attempts in noted]
+        known = listeners.existing(tx.connection, ids)  # others may have been deleted a moment ago
+        listeners.add_deliveries(tx, [one for attempts in noted for one in attempts if one.listener_id in known])
+        for attempts in noted:
+            listener_id = attempts[0].listener_id
+            self._written[listener_id] = self._written.get(listener_id, 0) + len(attempts)
+            if self._written[listener_id] >= FORGET_EVERY:
+                listeners.remove_old_deliveries(tx, listener_id)
+                self._written[listener_id] = 0
+
+    def _write_failures(self, tx: Transaction, failed: Sequence["_Failed"]) -> None:
+        first = listeners.fail(tx, [each.failure for each in failed])
+        for listener, failure in ((each.listener, each.failure) for each in failed if each.listener.id in first):
+            payload = {
+                "listener_id": listener.id,
+                "notifier_type_id": listener.notifier_type_id,
+                "reason": failure.error,
+            }
+            fire(tx, LISTENER_FAILING, payload, clock=self._clock)
 
     async def _write(self, write: Callable[[Transaction], object]) -> None:
         """Write in a transaction, together with all that others want to write by then."""
@@ -157,7 +183,10 @@ class PositionWriter:
         await work.done
 
     async def _commit_waiting(self) -> None:
+        clock = asyncio.get_running_loop().time
         while self._waiting:
+            await asyncio.sleep(self._paused_until - clock())
+            started = clock()
             together = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
             together = [work for work in together if not work.done.cancelled()]  # a cursor that ended does it again
             try:
@@ -172,11 +201,20 @@ class PositionWriter:
             for work in together:
                 if not work.done.done():
                     work.done.set_result(None)
+            self._paused_until = clock() + min(clock() - started, LONGEST_PAUSE)
 
     def _commit(self, together: Sequence["_Work"]) -> None:
         with self._database.write() as tx:
             for work in together:
                 work.write(tx)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A listener, and its failures that are not written yet."""
+
+    listener: Listener
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,31 @@ _SETTLE: Final = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Attempts of one listener in a row that failed, since the first of them and up to the last."""
+
+    listener_id: str
+    count: int
+    error: str
+    since: datetime
+    at: datetime
+
+
+_FAIL: Final = (
+    update(listeners)
+    .where(listeners.c.id == bindparam("of"))
+    .values(
+        attempts=listeners.c.attempts + bindparam("count"),
+        last_error=bindparam("error"),
+        last_error_at=bindparam("at"),
+        failing_since=func.coalesce(
+            listeners.c.failing_since, bindparam("since", type_=listeners.c.failing_since.type)
+        ),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
     """One subscriber of the log: a filter, a notifier with its configuration, and a cursor."""
 
@@ -135,6 +160,11 @@ def those(connection: Connection, listener_ids: Collection[str]) -> list[Listene
     return [Listener(**row) for row in connection.execute(wanted).mappings()]
 
 
+def existing(connection: Connection, listener_ids: Collection[str]) -> set[str]:
+    """Which of a few hundred listeners at most there are."""
+    return set(connection.execute(select(listeners.c.id).where(listeners.c.id.in_(listener_ids))).scalars())
+
+
 def change(tx: Transaction, listener_id: str, **columns: Any) -> Listener:
     """Write what an administrator changed, and have the delivery take notice.
 
@@ -218,13 +248,26 @@ def recover(tx: Transaction, listener_id: str) -> None:
     tx.connection.execute(update(listeners).where(listeners.c.id == listener_id).values(**well))
 
 
-def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime) -> bool:
-    """Record one failed attempt and return whether it is the first one; the position stays where it is."""
+def fail(tx: Transaction, failures: Iterable[Failure]) -> set[str]:
+    """Record failed attempts of a few hundred listeners at most, and return whose are the first; positions stay."""
+    in_order = {failure.listener_id: failure for failure in sorted(failures, key=lambda failure: failure.listener_id)}
+    if not in_order:
+        return set()
     row = listeners.c
-    this = update(listeners).where(row.id == listener_id)
-    tx.connection.execute(this.values(attempts=row.attempts + 1, last_error=error, last_error_at=now))
-    first = tx.connection.execute(this.where(row.failing_since.is_(None)).values(failing_since=now))
-    return first.rowcount == 1
+    locked = select(row.id, row.failing_since).where(row.id.in_(in_order)).order_by(row.id).with_for_update()
+    first = {listener_id for listener_id, since in tx.connection.execute(locked) if since is None}
+    rows = [
+        {
+            "of": failure.listener_id,
+            "count": failure.count,
+            "error": failure.error,
+            "since": failure.since,
+            "at": failure.at,
+        }
+        for failure in in_order.values()
+    ]
+    tx.connection.execute(_FAIL, rows)
+    return first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,7 @@
 """Listeners, their positions and what is put aside for them."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -11,9 +13,9 @@ from pulpit.store import dead_letters, history, listeners, repositories, users
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.history import Ending
-from pulpit.store.listeners import DELIVERIES_KEPT, Delivery, Listener, Move
+from pulpit.store.listeners import DELIVERIES_KEPT, Delivery, Failure, Listener, Move
 from pulpit.store.schema import metadata
-from support.database import fire_one
+from support.database import fail, fire_one
 
 
 def listener(database: Database) -> Listener:
@@ -57,13 +59,30 @@ def test_a_replay_goes_back_and_outdates_what_was_under_way(database: Database) 
 def test_the_first_failure_is_told_from_the_next_ones(database: Database) -> None:
     made = listener(database)
     with database.write() as tx:
-        assert listeners.fail(tx, made.id, "one", now=system_clock())
-        assert not listeners.fail(tx, made.id, "two", now=system_clock())
+        assert fail(tx, made.id, "one", now=system_clock())
+        assert not fail(tx, made.id, "two", now=system_clock())
         failing = listeners.get(tx.connection, made.id)
         assert (failing.attempts, failing.last_error) == (2, "two")
         listeners.recover(tx, made.id)
         well = listeners.get(tx.connection, made.id)
         assert (well.attempts, well.last_error, well.failing_since) == (0, None, None)
+
+
+def test_failures_of_many_listeners_are_recorded_together(database: Database) -> None:
+    first, second, gone = (listener(database) for _ in range(3))
+    began, now = system_clock() - timedelta(seconds=5), system_clock()
+    with database.write() as tx:
+        listeners.remove(tx, gone.id)
+        fail(tx, second.id, "before", now=began)
+        failures = [
+            Failure(listener_id=each.id, count=3, error="down", since=began, at=now) for each in (second, gone, first)
+        ]
+        assert listeners.fail(tx, failures) == {first.id}
+        assert listeners.fail(tx, []) == set()
+        states = [listeners.get(tx.connection, each.id) for each in (first, second)]
+    assert [(state.attempts, state.last_error) for state in states] == [(3, "down"), (4, "down")]
+    assert {state.failing_since for state in states} == {began}
+    assert {state.last_error_at for state in states} == {now}
 
 
 def test_deleting_a_listener_takes_its_dead_letters_and_attempts_along(database: Database) -> None:

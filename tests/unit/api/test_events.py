@@ -8,6 +8,7 @@ from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from support.api import V2, Api
+from support.database import fail
 
 EVENTS = f"{V2}/events/"
 GOOD: dict[str, Any] = {"notifier_type_id": "amqp", "notifier_config": {"exchange": "pulp"}, "event_types": ["*"]}
@@ -209,7 +210,7 @@ def test_the_delivery_of_a_failing_listener_says_how_far_and_why(api: Api) -> No
     with api.database.write() as tx:
         for _ in range(2):
             fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
-        listeners.fail(tx, listener_id, "It hurts.", now=api.services.clock())
+        fail(tx, listener_id, "It hurts.", now=api.services.clock())
         letters = [NewDeadLetter(event_number=1, reason="No.")]
         dead_letters.add(tx, listener_id, letters, attempts=1, now=api.services.clock())
     shown = api.client.get(f"{EVENTS}{listener_id}/").json()["_delivery"]

@@ -9,6 +9,7 @@ from pulpit.api.app import create_app
 from pulpit.fire import fire
 from pulpit.store import listeners, schedules
 from support.api import V2, Api
+from support.database import fail
 
 
 def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
@@ -16,7 +17,7 @@ def test_metrics_tell_of_the_log_the_listeners_and_the_tasks(api: Api) -> None:
         listener = listeners.add(tx, "amqp", {}, ["*"], now=api.services.clock())
         for _ in range(3):
             fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
-        listeners.fail(tx, listener.id, "No.", now=api.services.clock())
+        fail(tx, listener.id, "No.", now=api.services.clock())
     answer = api.client.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain")
     samples = {
@@ -38,7 +39,7 @@ def test_b15_metrics_tell_of_all_listeners_by_kind_and_one_by_one_of_the_worst(a
     with api.database.write() as tx:
         ids = [listeners.add(tx, "amqp", {}, ["*"], now=api.services.clock()).id for _ in range(130)]
         fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=api.services.clock)
-        listeners.fail(tx, ids[-1], "No.", now=api.services.clock())
+        fail(tx, ids[-1], "No.", now=api.services.clock())
     text = api.client.get("/metrics").text
     assert 'pulpit_listeners{notifier="amqp",state="active"} 129.0' in text
     assert 'pulpit_listeners{notifier="amqp",state="retrying"} 1.0' in text

@@ -30,7 +30,7 @@ from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
 from pulpit.store.wakeups import WakeupSocket
-from support.database import fire_one, fresh, log
+from support.database import fail, fire_one, fresh, log
 
 SOON: Final = timedelta(milliseconds=1)
 
@@ -285,21 +285,20 @@ def test_c9_a_clock_that_leaps_ahead_gives_nothing_up(house: House) -> None:
 
 def test_c9_what_failed_before_a_restart_counts_by_its_attempts(house: House) -> None:
     house.story.answer = lambda _: Retry(reason="down")
-    listener_id = house.listener(give_up_after=3600)
+    listener_id = house.listener(give_up_after=15 * 24 * 3600)
     fire_one(house.database)
 
-    async def fail(attempts: int) -> None:
+    async def fail_again(attempts: int) -> None:
         async with house.delivering():
             before = house.state(listener_id).attempts
             await until(lambda: house.state(listener_id).attempts >= before + attempts)
 
-    asyncio.run(fail(2))
+    asyncio.run(fail_again(2))
     house.now = lambda: system_clock() + timedelta(days=20)  # the server starts with a clock that is wrong
-    asyncio.run(fail(3))
+    asyncio.run(fail_again(3))
     assert house.letters(listener_id) == []
     with house.database.write() as tx:
-        for _ in range(60):  # an hour of attempts that took a minute each
-            listeners.fail(tx, listener_id, "down", now=house.now())
+        fail(tx, listener_id, "down", now=house.now(), count=15 * 24 * 60)  # that took a minute each
 
     async def story() -> None:
         async with house.delivering():

@@ -58,6 +58,7 @@ class Http:
         self._proxy: Final = proxy
         self._sessions: Final[dict[bool, aiohttp.ClientSession]] = {}
         self._system_trust: ssl.SSLContext | None = None
+        self._reading: Final = asyncio.Lock()
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Refuse what cannot work, and an address that the operator did not allow.
@@ -91,11 +92,18 @@ class Http:
             self._sessions[trusted] = open_session(Anywhere() if trusted else self._guard)
         return self._sessions[trusted]
 
-    async def system_trust(self) -> ssl.SSLContext:
-        """The authorities of the system, read once for all listeners."""
-        if self._system_trust is None:
-            self._system_trust = await asyncio.to_thread(client_context)
-        return self._system_trust
+    async def trust(self, ca_path: str) -> ssl.SSLContext:
+        """The authorities of a file or folder, or those of the system, which are read once for all listeners.
+
+        One after the other: thousands of listeners that begin together would keep every thread from those who want
+        the database.
+        """
+        async with self._reading:
+            if ca_path:
+                return await asyncio.to_thread(client_context, ca_path)
+            if self._system_trust is None:
+                self._system_trust = await asyncio.to_thread(client_context)
+            return self._system_trust
 
     def headers(self, event: Event, hook: Hook) -> dict[str, str]:
         """The headers of one attempt."""
@@ -160,8 +168,7 @@ class _Poster:
         try:
             async with asyncio.timeout(self._hook.timeout):
                 if self._trust is None:
-                    own = self._hook.ca_path
-                    self._trust = await (asyncio.to_thread(client_context, own) if own else self._kind.system_trust())
+                    self._trust = await self._kind.trust(self._hook.ca_path)
                 return await self._follow(event, self._trust)
         except TimeoutError:
             return Retry(reason=f"{_place(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
