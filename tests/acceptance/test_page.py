@@ -165,6 +165,10 @@ def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None
     browser.press("Compare")
     assert "+ c.iso" in browser.one("#difference").text
     browser.fill("to", "prod/files")
+    newest = browser.one("form[action$='/promote'] select").get_attribute("value")
+    assert browser.one("form[action$='/promote'] [data-command]").text == (
+        f"pulp-admin repo promote --repo-id files --publication {newest} --to prod/files"
+    )
     browser.press("Promote")
     browser.until_text("The promotion is queued.")
     browser.reload_until_text("isos/prod/files")
@@ -174,6 +178,19 @@ def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None
     browser.until_text("The way back is queued.")
     until(lambda: admin.published("files/c.iso") == 404, what="the way back", seconds=60)
     assert admin.published("prod/files/c.iso") == 200
+    assert browser.complaints() == []
+
+
+def test_a_schedule_is_made_and_the_command_for_it_shown(admin: House) -> None:
+    browser = admin.open("/repositories/files")
+    browser.run("document.querySelector(\"form[action$='/schedules']\").closest('details').open = true")
+    browser.fill("schedule", "R3/P1D")
+    browser.fill("failure_threshold", "2")
+    assert browser.one("form[action$='/schedules'] [data-command]").text == (
+        "pulp-admin iso repo sync schedules create --repo-id files --schedule R3/P1D --failure-threshold 2"
+    )
+    browser.press("Create")
+    browser.until_text("The schedule is made.")
     assert browser.complaints() == []
 
 

@@ -104,6 +104,8 @@ function teach(form) {
   const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
   function write() {
     const words = [line.dataset.command];
+    for (const choice of form.querySelectorAll("[data-begins] :checked")) words[0] = choice.dataset.command;
+    for (const flag of form.querySelectorAll("[data-flag]:checked")) words.push(flag.dataset.flag);
     for (const field of form.querySelectorAll("[data-option]")) {
       const values = field.type === "checkbox" ? (field.checked ? ["true"] : []) : field.value.split("\n");
       const given = values.map((value) => value.trim()).filter(Boolean);
