@@ -281,7 +281,7 @@ def _message(event_type: str) -> dict[str, Any]:
     return {
         "name": event_type,
         "summary": _MEANINGS[event_type][0],
-        "headers": {"type": "object", "properties": _HEADERS},
+        "headers": {"type": "object", "properties": _HEADERS, "patternProperties": _CLOUDEVENTS},
         "payload": {"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema(event_type)},
     }
 
@@ -301,8 +301,12 @@ _CALL_REPORT: Final[dict[str, Any]] = {
     },
 }
 _HEADERS: Final[dict[str, Any]] = {
-    "qpid.subject": {**_TEXT, "description": "The routing key again, as in Pulp 2."},
+    "qpid.subject": {**_TEXT, "description": "`pulp.server.` and the type, as in Pulp 2."},
     "pulpit-number": {"type": "integer", "description": "Position in the log."},
     "pulpit-repo-id": {**_TEXT, "description": "The repository, if the event is about one."},
     "pulpit-repo-number": {"type": "integer", "description": "Counts a repository's events without holes."},
+    "traceparent": {**_TEXT, "description": "W3C Trace Context; all events of a task are one trace."},
+}
+_CLOUDEVENTS: Final[dict[str, Any]] = {
+    "^cloudEvents:": {**_TEXT, "description": "Attributes of CloudEvents 1.0, of listeners with that format."},
 }

@@ -72,6 +72,8 @@ def test_a_message_says_everything_about_its_event(broker: RabbitMQ) -> None:
         ours.queue_declare("whole")
         ours.queue_bind("whole", "whole", "pulp.server.repo.*.finish")
         assert deliver({"exchange": "whole"}, broker.url, count=1) == [DELIVERED]
+        usual = ours.basic_get("whole", auto_ack=True)[1]
+        assert deliver({"exchange": "whole", "format": "cloudevents"}, broker.url, count=1) == [DELIVERED]
         method, properties, body = ours.basic_get("whole", auto_ack=True)
     fired = event()
     assert method.routing_key == "pulp.server.repo.sync.finish"
@@ -80,6 +82,7 @@ def test_a_message_says_everything_about_its_event(broker: RabbitMQ) -> None:
     headers = properties.headers
     assert (headers["pulpit-number"], headers["pulpit-repo-id"], headers["pulpit-repo-number"]) == (1, "zoo", 1)
     assert headers["traceparent"] == fired.traceparent
+    assert usual.headers == {name: value for name, value in headers.items() if not name.startswith("cloudEvents:")}
     assert headers["cloudEvents:id"] == properties.message_id
     assert {headers["cloudEvents:specversion"], headers["cloudEvents:source"]} == {"1.0", "/pulpit/test"}
     assert (headers["cloudEvents:type"], headers["cloudEvents:subject"]) == ("repo.sync.finish", "zoo")
@@ -192,6 +195,7 @@ def test_a_broker_that_blocks_publishers_delays_and_says_why(tmp_path: Path) -> 
         {"exchange": "a\nb"},
         {"routing_key": "{repo}"},
         {"require_route": "yes"},
+        {"format": "protobuf"},
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_when_it_is_given(config: dict[str, Any]) -> None:

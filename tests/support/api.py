@@ -76,7 +76,7 @@ class Api:
 def notifier_types() -> NotifierTypes:
     """The three kinds of Pulp 2."""
     types: dict[str, NotifierType] = {
-        "amqp": PlainNotifierType(["exchange", "routing_key", "require_route"]),  # type: ignore[dict-item] # it is never opened
+        "amqp": PlainNotifierType(["exchange", "routing_key", "require_route", "format"]),  # type: ignore[dict-item] # it is never opened
         "http": PlainNotifierType(["url", "username", "password", "ca_path", "timeout"], ["password"]),  # type: ignore[dict-item]
         "email": PlainNotifierType(["subject", "addresses"]),  # type: ignore[dict-item]
     }

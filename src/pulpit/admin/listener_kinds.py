@@ -57,6 +57,11 @@ _AMQP: Final = (
         help="Subject of the messages, such as pulp.server.{event_type}.{repo_id}; {result} can be filled in too.",
     ),
     click.option("--require-route", type=BOOLEAN, help="Try again what no queue takes (true or false)."),
+    click.option(
+        "--format",
+        type=Clearable(click.Choice(["pulp", "cloudevents"])),
+        help="Headers over AMQP 0-9-1: as Pulp 2 had them, or those of CloudEvents too; pulp otherwise.",
+    ),
 )
 _DIGEST: Final = click.option("--digest", type=TEXT, metavar="DURATION", help="Gather events for so long, 1m to 1d.")
 _HTTP: Final = (
@@ -167,7 +172,7 @@ def update_http(session: Session, /, *, listener_id: str, **options: Any) -> Non
 
 def _routing(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options out that say how messages are routed."""
-    return {key: options.pop(key) for key in ("routing_key", "require_route")}
+    return {key: options.pop(key) for key in ("routing_key", "require_route", "format")}
 
 
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:

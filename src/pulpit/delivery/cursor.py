@@ -23,7 +23,18 @@ from typing import Final
 from pulpit import backoff
 from pulpit.clock import Clock
 from pulpit.delivery.log_reader import Batch, LogReader, filter_of
-from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Refused, Retry, described
+from pulpit.delivery.notifiers.port import (
+    DELIVERED,
+    Delivered,
+    Gone,
+    Later,
+    Notifier,
+    Outcome,
+    Pace,
+    Refused,
+    Retry,
+    described,
+)
 from pulpit.delivery.position_writer import PositionWriter
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
@@ -158,13 +169,14 @@ class Cursor:
     async def _settle(self, done: _UnderWay) -> Retry | None:
         """Write down what became of a batch, in order, up to the first event that must be tried again."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
-        self._note(done, outcomes)
+        plain = outcomes.count(DELIVERED) == len(events)  # there is nothing to say about any of them
+        self._note(done, outcomes, plain=plain)
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
             self._tried.forget()
             await self._writer.recover(self._listener)
-        for event, outcome in zip(events, outcomes, strict=False):
+        for event, outcome in zip(events, () if plain else outcomes, strict=False):
             if isinstance(outcome, Retry):
                 return await self._postpone(event, outcome)
             await self._bury(_letters(event, outcome))
@@ -180,11 +192,12 @@ class Cursor:
         _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": self._listener.id})
         return [Retry(reason=f"Internal error: {type(error).__name__}.")]
 
-    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
+    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome], *, plain: bool) -> None:
         """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
         seconds = asyncio.get_running_loop().time() - done.begun
         tried = [(e, o) for e, o in zip(done.batch.events, outcomes, strict=False) if not isinstance(o, Later)]
-        for (word, answer), run in groupby(tried, key=lambda pair: described(pair[1])):
+        runs = [(described(DELIVERED), tried)] if plain else groupby(tried, key=lambda pair: described(pair[1]))
+        for (word, answer), run in runs:
             events = [event for event, _ in run]
             attempt = Delivery(
                 listener_id=self._listener.id,

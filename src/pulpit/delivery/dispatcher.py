@@ -106,6 +106,7 @@ class Dispatcher:
                 async with asyncio.timeout(LAST_WORDS):
                     await self._write_idle()
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
+            await self._reader.close()
             writing.cancel()
             await asyncio.wait({writing}, timeout=LAST_WORDS)
             await self._types.close()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -37,6 +37,8 @@ LONGEST_REST: Final = 0.1
 
 KEPT: Final = 8
 """Looks that are kept for others who come to the same position."""
+BATCH_CHARACTERS: Final = 2 * 1024 * 1024
+"""Characters of bodies in one batch, but for a single event that has more."""
 
 
 class RecentEvents:
@@ -70,6 +72,23 @@ class RecentEvents:
         """The next events after a position that is covered."""
         first = bisect_right(self._events, position, key=lambda event: event.number)
         return list(islice(self._events, first, first + limit))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What one look at the database has found after a position."""
+
+    position: int
+    events: Sequence[Event]
+
+    @property
+    def end(self) -> int:
+        return self.events[-1].number if self.events else self.position
+
+    def after(self, position: int) -> Sequence[Event]:
+        if position == self.position:
+            return self.events
+        return self.events[bisect_right(self.events, position, key=lambda event: event.number) :]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,8 +153,8 @@ class LogReader:
         self._database: Final = database
         self._recent_events: Final = recent
         self._names: Final = ChangedNames(database)
-        self._readings: Final[dict[int, asyncio.Future[Sequence[Event]]]] = {}
-        self._recent: Final[OrderedDict[int, Sequence[Event]]] = OrderedDict()
+        self._readings: Final[dict[int, asyncio.Task[_Look]]] = {}
+        self._looks: Final[deque[_Look]] = deque(maxlen=KEPT)
         self._turns: Final = Turns(READERS_AT_ONCE)
 
     @property
@@ -160,32 +179,50 @@ class LogReader:
             else:
                 events = (await self._names.having(list(matching), packages, limit))[:limit]
             if events:
-                through = events[-1].number if len(events) == limit else seen[-1].number
-                return Batch(events=events, scanned_to=through)
+                fitting = _fitting(events)
+                stopped_early = len(fitting) == limit or len(fitting) < len(events)
+                return Batch(events=fitting, scanned_to=(fitting if stopped_early else seen)[-1].number)
             position = seen[-1].number if seen else self._recent_events.head
         return Batch(events=(), scanned_to=position)
 
+    async def close(self) -> None:
+        """Stop looking ahead."""
+        readings = list(self._readings.values())
+        for reading in readings:
+            reading.cancel()
+        if readings:
+            await asyncio.wait(readings)
+
     async def _shared(self, position: int) -> Sequence[Event]:
         """Read once for all who ask at one position: after a restart a thousand listeners may stand at the same one."""
-        known = self._recent.get(position)
-        if known is not None:
-            return known
-        reading = self._readings.get(position)
-        if reading is None:
-            reading = self._readings[position] = asyncio.ensure_future(when_available(lambda: self._read(position)))
-            reading.add_done_callback(lambda done: self._keep(position, done))
-        return await asyncio.shield(reading)
+        for known in self._looks:
+            if known.position <= position < known.end:
+                look = known
+                break
+        else:
+            look = await asyncio.shield(self._readings.get(position) or self._begin(position))
+        if not self._readings and look.end < self._recent_events.head and not self._has(look.end):
+            self._begin(look.end)  # while the broker is busy with what was found here
+        return look.after(position)
 
-    def _keep(self, position: int, done: asyncio.Future[Sequence[Event]]) -> None:
+    def _has(self, position: int) -> bool:
+        return self._recent_events.covers(position) or any(
+            known.position <= position < known.end for known in self._looks
+        )
+
+    def _begin(self, position: int) -> asyncio.Task[_Look]:
+        reading = self._readings[position] = asyncio.create_task(when_available(lambda: self._read(position)))
+        reading.add_done_callback(lambda done: self._keep(position, done))
+        return reading
+
+    def _keep(self, position: int, done: asyncio.Task[_Look]) -> None:
         del self._readings[position]
-        if not done.cancelled() and not done.exception() and done.result():
-            self._recent[position] = done.result()
-            while len(self._recent) > KEPT:
-                self._recent.popitem(last=False)
+        if not done.cancelled() and not done.exception() and done.result().events:
+            self._looks.append(done.result())
 
-    def _read(self, position: int) -> Sequence[Event]:
+    def _read(self, position: int) -> _Look:
         with self._database.read() as connection:
-            return event_log.read_after(connection, position, limit=READ_AT_ONCE)
+            return _Look(position=position, events=event_log.read_after(connection, position, limit=READ_AT_ONCE))
 
 
 class Announcements:
@@ -224,6 +261,16 @@ class Announcements:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ticket.wait(), seconds)
         return ticket.is_set()
+
+
+def _fitting(events: Sequence[Event]) -> Sequence[Event]:
+    """The first of some events, as many as may go in one batch."""
+    characters = 0
+    for count, event in enumerate(events):
+        characters += len(event.body)
+        if characters > BATCH_CHARACTERS and count:
+            return events[:count]
+    return events
 
 
 def filter_of(listener: Listener) -> Filter:

@@ -15,7 +15,7 @@ from sqlalchemy.sql import ClauseElement
 from pulpit.events import Event
 from pulpit.store.database import Transaction
 from pulpit.store.prepared import Prepared, execute
-from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners
+from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners, read_time
 from pulpit.store.wakeups import Wakeup
 
 SCANNED_AT_ONCE: Final = 20_000
@@ -59,12 +59,11 @@ def _inserting(dialect: Dialect) -> Any:
 
 
 # Statements are built once: building one costs more than running it.
+_following: Final = select(events).where(events.c.number > bindparam("position"))
 _APPEND: Final = Prepared(_append)
 _NEXT_OF_REPOSITORY: Final = Prepared(_next_of_repository)
 _HEAD: Final = select(func.max(events.c.number))
-_READ_AFTER: Final = (
-    select(events).where(events.c.number > bindparam("position")).order_by(events.c.number).limit(bindparam("most"))
-)
+_READ_AFTER: Final = Prepared(lambda _: _following.order_by(events.c.number).limit(bindparam("most")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +128,20 @@ def oldest(connection: Connection) -> int:
 
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
     """The next events after a position, at most `limit`, in order."""
-    rows = connection.execute(_READ_AFTER, {"position": number, "most": limit}).mappings()
-    return [Event(**row) for row in rows]
+    return [
+        Event(
+            number=row[0],
+            id=row[1],
+            event_type=row[2],
+            repo_id=row[3],
+            repo_number=row[4],
+            result=row[5],
+            occurred_at=read_time(row[6]),
+            traceparent=row[7],
+            body=row[8],
+        )
+        for row in _READ_AFTER.rows(connection, {"position": number, "most": limit})
+    ]
 
 
 def get(connection: Connection, number: int) -> Event | None:

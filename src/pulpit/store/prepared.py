@@ -34,6 +34,8 @@ class _Compiled:
     """A statement as one dialect has it."""
 
     text: str
+    constants: Mapping[str, Any]
+    """Parameters that the dialect itself binds."""
     order: tuple[str, ...] | None
     """Of the parameters, where the driver wants a tuple of them; others want a mapping."""
     conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
@@ -41,7 +43,7 @@ class _Compiled:
 
 
 class Prepared:
-    """A statement that returns one row; its parameters are the names that it binds."""
+    """A statement that returns rows; its parameters are the names that it binds."""
 
     def __init__(self, statement: Statement) -> None:
         """Take how to say it in a dialect, which is asked once for each."""
@@ -49,19 +51,24 @@ class Prepared:
         self._compiled: Final[dict[str, _Compiled]] = {}
 
     def row(self, connection: Connection, parameters: Mapping[str, Any]) -> Any:
-        """Run it, and return its row.
+        """Run it, and return its only row; raises what `rows` raises."""
+        [row] = self.rows(connection, parameters)
+        return row
+
+    def rows(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Any]:
+        """Run it, and return its rows as the driver has them.
 
         Raises:
             DBAPIError: as of `execute`.
         """
         dialect = connection.dialect
         compiled = self._compiled.get(dialect.name) or self._compile(dialect)
-        values = dict(parameters)
+        values = {**compiled.constants, **parameters}
         for name, convert in compiled.conversions:
             values[name] = convert(values[name])
         given = values if compiled.order is None else [values[name] for name in compiled.order]
-        [row] = execute(connection, compiled.text, given).fetchall()
-        return row
+        rows: list[Any] = execute(connection, compiled.text, given).fetchall()
+        return rows
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiled: Any = self._statement(dialect).compile(dialect=dialect)
@@ -70,6 +77,7 @@ class Prepared:
         }
         made = self._compiled[dialect.name] = _Compiled(
             text=str(compiled),
+            constants={name: value for name, value in compiled.params.items() if value is not None},
             order=tuple(compiled.positiontup) if compiled.positional else None,
             conversions=tuple((name, convert) for name, convert in converting.items() if convert is not None),
         )

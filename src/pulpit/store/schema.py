@@ -42,7 +42,12 @@ class Time(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - as above
         """Read microseconds."""
-        return None if value is None else EPOCH + timedelta(microseconds=value)
+        return None if value is None else read_time(value)
+
+
+def read_time(microseconds: int) -> datetime:
+    """Read what a column of that type holds, below SQLAlchemy."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 class Json(TypeDecorator[Any]):

@@ -114,6 +114,13 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
             option="--require-route",
             kind=Kind.FLAG,
         ),
+        Field(
+            name="format",
+            label="Format",
+            option="--format",
+            placeholder="pulp",
+            hint="cloudevents adds the headers of CloudEvents over AMQP 0-9-1.",
+        ),
     ),
     "http": (
         Field(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
 from pulpit.amqp.amqp10 import message as codec
-from pulpit.delivery.notifiers.amqp_listener import delivered, message, properties, routing_key
+from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
+from pulpit.delivery.notifiers.amqp_listener import Format, delivered, message, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED
 from pulpit.events import own_trace
 from support.happenings import event
@@ -44,20 +45,36 @@ words = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, m
     repo_id=st.none() | words,
     seconds=st.integers(min_value=0, max_value=2**33),
     source=words,
+    form=st.sampled_from(Format),
 )
-def test_what_is_encoded_is_what_was_meant(number: int, repo_id: str | None, seconds: int, source: str) -> None:
-    fired = event(number, repo_id=repo_id, occurred_at=datetime.fromtimestamp(seconds, UTC))
-    meant = properties(fired, source)
-    read = BasicProperties()
-    read.decode(b"".join(meant.encode()))
-    assert vars(read) == vars(meant)
+def test_what_is_encoded_is_what_was_meant(
+    number: int, repo_id: str | None, seconds: int, source: str, form: Format
+) -> None:
+    writer = MessageWriter(None, source, form)
+    for fired in (
+        event(number, repo_id=repo_id, occurred_at=datetime.fromtimestamp(seconds, UTC)),
+        event(7, repo_id=repo_id),
+        replace(event(8, repo_id=repo_id), id="100%", repo_number=None, traceparent=""),
+    ):
+        read = BasicProperties()
+        read.decode(writer.write(fired).properties)
+        assert vars(read) == vars(properties(fired, source, form))
 
 
-def test_the_bytes_are_pikas_but_for_the_width_of_numbers() -> None:
-    ours = properties(event(2**40), "/pulpit/test")
-    theirs = BasicProperties(**vars(ours))
-    theirs.headers = {**ours.headers}
-    assert b"".join(ours.encode()) == b"".join(theirs.encode())
+@pytest.mark.parametrize("form", Format)
+def test_the_bytes_are_pikas_but_for_the_width_of_numbers(form: Format) -> None:
+    fired = event(2**40)
+    theirs = properties(fired, "/pulpit/test", form)
+    assert MessageWriter(None, "/pulpit/test", form).write(fired).properties == b"".join(theirs.encode())
+
+
+def test_headers_repeat_no_standard_property_unless_cloudevents_are_asked_for() -> None:
+    usual, more = (properties(event(), "/pulpit/test", form).headers for form in (Format.PULP, Format.CLOUDEVENTS))
+    said = {"qpid.subject", "pulpit-number", "pulpit-repo-id", "pulpit-repo-number", "traceparent"}
+    assert usual.keys() == said
+    assert more.keys() - said == {
+        f"cloudEvents:{name}" for name in ("specversion", "id", "source", "type", "time", "subject")
+    }
 
 
 @pytest.mark.parametrize(

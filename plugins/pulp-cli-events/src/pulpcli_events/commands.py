@@ -70,6 +70,7 @@ _AMQP: Final = (
     click.option("--exchange", help="Topic exchange; without it the server's own choice."),
     click.option("--routing-key", metavar="TEMPLATE", help="Subject, such as pulp.server.{event_type}.{repo_id}."),
     click.option("--require-route", type=bool, help="Try again what no queue takes (true or false)."),
+    click.option("--format", type=click.Choice(["pulp", "cloudevents"]), help="Headers over AMQP 0-9-1."),
 )
 _HTTP: Final = (
     click.option("--username", help="User for the receiver's Basic authentication."),
@@ -164,7 +165,7 @@ def amqp() -> None:
 @_with_pulpit
 def create_amqp(pulpit: Pulpit, **options: Any) -> None:
     """Create an AMQP listener."""
-    _create(pulpit, "amqp", _taken(options, "exchange", "routing_key", "require_route"), **options)
+    _create(pulpit, "amqp", _taken(options, "exchange", "routing_key", "require_route", "format"), **options)
 
 
 @amqp.command("update")
@@ -172,7 +173,7 @@ def create_amqp(pulpit: Pulpit, **options: Any) -> None:
 @_with_pulpit
 def update_amqp(pulpit: Pulpit, **options: Any) -> None:
     """Change an AMQP listener."""
-    _update(pulpit, _taken(options, "exchange", "routing_key", "require_route"), **options)
+    _update(pulpit, _taken(options, "exchange", "routing_key", "require_route", "format"), **options)
 
 
 @listener.group("email", help="Listeners that send e-mail.")

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -26,7 +26,6 @@ from pika.spec import (
     FRAME_HEADER_SIZE,
     FRAME_METHOD,
     Basic,
-    BasicProperties,
 )
 
 from pulpit.amqp import RESERVED_PREFIX
@@ -57,39 +56,30 @@ class BrokerUnavailable(Exception):
         self.code = code
 
 
+class Outgoing(NamedTuple):
+    """A message as it is published."""
+
+    routing_key: str
+    properties: bytes
+    """As they stand in the content header, flags first (section 4.2.6.1)."""
+    body: bytes
+
+
 class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no types
     """pika's, but for what there is one of for each message: frames of content, and `basic.ack`.
 
-    Frames written under a cork leave in one piece, where pika makes a system call for each. Runs of `basic.ack` are
+    Frames of many messages are written as one piece, where pika makes a system call for each. Runs of `basic.ack` are
     read without an object and a search for callbacks for each.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._held: list[bytes] | None = None
         self.acknowledged: Final[dict[int, Callable[[int, bool], None]]] = {}
         """By channel, who is told the tag of an ack, and whether it is of all up to there."""
         super().__init__(*arguments, **options)
 
-    @contextlib.contextmanager
-    def corked(self) -> Iterator[None]:
-        """Hold frames back until the block ends; nothing may be awaited in it."""
-        self._held = []
-        try:
-            yield
-        finally:
-            held, self._held = self._held, None
-            if held and not (self.is_closed or self.is_closing):
-                super()._output_marshaled_frames([b"".join(held)])
-
-    def write(self, piece: bytes) -> None:
+    def write(self, frames: bytes) -> None:
         """Send whole frames."""
-        self._output_marshaled_frames([piece])
-
-    def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
-        if self._held is None:
-            super()._output_marshaled_frames(marshaled_frames)
-        else:
-            self._held.extend(marshaled_frames)
+        self._output_marshaled_frames([frames])
 
     def _read_frame(self) -> tuple[int, Frame | None]:
         if taken := self._take_acks():
@@ -118,7 +108,8 @@ class ConfirmChannel:
         self._connection: Final = connection
         self._methods: Final[dict[tuple[str, str, bool], bytes]] = {}
         self._largest_body: Final[int] = connection.params.frame_max - _AROUND
-        self._published = 0
+        self.published = 0
+        """Messages, which is the delivery tag of the last one."""
         self._settled_to = 0
         self._early: set[int] = set()
         self._nacked: set[int] = set()
@@ -153,14 +144,10 @@ class ConfirmChannel:
             )
         )
 
-    def corked(self) -> contextlib.AbstractContextManager[None]:
-        """Publish many messages as one piece of data; nothing may be awaited in the block."""
-        return self._connection.corked()
+    def publish(self, exchange: str, messages: Iterable[Outgoing], *, mandatory: bool = False) -> range:
+        """Send messages as one piece of data, and return their delivery tags.
 
-    def publish(
-        self, exchange: str, routing_key: str, properties: BasicProperties, body: bytes, *, mandatory: bool = False
-    ) -> int:
-        """Send one message and return its delivery tag; a mandatory one comes back if no queue takes it.
+        Mandatory ones come back if no queue takes them.
 
         Raises:
             BrokerUnavailable: the channel is closed.
@@ -169,29 +156,33 @@ class ConfirmChannel:
             raise self.lost
         if not self._channel.is_open:
             raise BrokerUnavailable("The channel is being closed.")
-        raw = b"".join(properties.encode())
-        pieces = [
-            self._method(exchange, routing_key, mandatory=mandatory),
-            _CONTENT.pack(FRAME_HEADER, self._number, 12 + len(raw), _BASIC, 0, len(body)),
-            raw,
-            _END,
-        ]
-        for start in range(0, len(body), self._largest_body):
-            part = body[start : start + self._largest_body]
-            pieces += (_FRAME.pack(FRAME_BODY, self._number, len(part)), part, _END)
+        pieces: list[bytes] = []
+        number, largest, first = self._number, self._largest_body, self.published + 1
+        for key, properties, body in messages:
+            size = len(body)
+            pieces += (
+                self._methods.get((exchange, key, mandatory)) or self._method(exchange, key, mandatory=mandatory),
+                _CONTENT.pack(FRAME_HEADER, number, 12 + len(properties), _BASIC, 0, size),
+                properties,
+                _END,
+            )
+            if 0 < size <= largest:
+                pieces += (_FRAME.pack(FRAME_BODY, number, size), body, _END)
+            else:
+                for start in range(0, size, largest):
+                    part = body[start : start + largest]
+                    pieces += (_FRAME.pack(FRAME_BODY, number, len(part)), part, _END)
+            self.published += 1
         self._connection.write(b"".join(pieces))
-        self._published += 1
-        return self._published
+        return range(first, self.published + 1)
 
     def _method(self, exchange: str, routing_key: str, *, mandatory: bool) -> bytes:
         """The frame of `basic.publish`: the same for all events of a type."""
-        key = (exchange, routing_key, mandatory)
-        frame = self._methods.get(key)
-        if frame is None:
-            if len(self._methods) >= MOST_KEYS:
-                self._methods.clear()
-            publish = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-            frame = self._methods[key] = Method(self._number, publish).marshal()
+        if len(self._methods) >= MOST_KEYS:
+            self._methods.clear()
+        publish = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+        frame: bytes = Method(self._number, publish).marshal()
+        self._methods[exchange, routing_key, mandatory] = frame
         return frame
 
     async def settled(self, tag: int) -> None:
@@ -205,6 +196,10 @@ class ConfirmChannel:
     def confirmed(self, tag: int) -> bool:
         """Whether the broker has taken responsibility for a message."""
         return tag <= self._settled_to and tag not in self._nacked
+
+    def all_confirmed(self, tags: range) -> bool:
+        """Whether the broker has taken responsibility for messages that were published together, and none came back."""
+        return tags.stop - 1 <= self._settled_to and not self._nacked and not self._returned
 
     def refused(self, tag: int) -> bool:
         """Whether the broker has said that it could not take a message (`basic.nack`)."""

@@ -7,21 +7,25 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Publisher
-from pulpit.delivery.notifiers.amqp_listener import PACE, Upkeep, check_config, delivered, properties, routing_key
-from pulpit.delivery.notifiers.port import Discarding, Notifier, Outcome, Retry
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Outgoing, Publisher
+from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
+from pulpit.delivery.notifiers.amqp_listener import PACE, Format, Upkeep, check_config, delivered, routing_key
+from pulpit.delivery.notifiers.port import DELIVERED, Discarding, Notifier, Outcome, Retry
 from pulpit.events import Event
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
+WINDOW: Final = 1_000
+"""Messages of a listener that may wait for their confirms; those of further batches wait, encoded, for room."""
 
 
 class Amqp091:
     """Publishes to one broker; listeners share the connection and have a channel each."""
 
-    pace: Final = PACE
+    pace: Final = replace(PACE, batch=250, overlap=6)
     secret_keys: Final = frozenset[str]()
 
     def __init__(self, publisher: Publisher, default_exchange: str, *, source: str = "/pulpit") -> None:
@@ -32,7 +36,7 @@ class Amqp091:
         publisher.on_lost = self._upkeep.on_lost
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept `exchange`, `routing_key` and `require_route`.
+        """Accept `exchange`, `routing_key`, `require_route` and `format`.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -84,47 +88,38 @@ class _Notifier:
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
         self._source: Final = source
+        self._format: Final = Format(config.get("format") or Format.PULP)
+        self._writer: Final = MessageWriter(self._template, source, self._format)
         self._channel: ConfirmChannel | None = None
-        self._opening: Final = asyncio.Lock()
+        self._sending: Final = asyncio.Lock()
         self._failures = 0
 
     async def prepare(self) -> None:
         """Make the exchange, so that subscribers can bind to it before the first event."""
         self._upkeep.add(self)
         try:
-            async with self._opening:
+            async with self._sending:
                 await self._ready()
         except BrokerUnavailable:
             self._upkeep.on_lost()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publish all, wait for the confirms, and say how far they came."""
+        """Publish all as soon as there is room, wait for the confirms, and say how far they came."""
         failures_before = self._failures
-        try:
-            async with self._opening:
-                channel = await self._ready()
-        except BrokerUnavailable as error:
-            self._failures += 1
-            return [Retry(reason=str(error))]
-        if blocked := self._blocked():
-            self._failures += 1
-            return [Retry(reason=blocked)]
-        if self._failures != failures_before:
-            return []  # an earlier call failed while this one waited: to go on would overtake it
-        outcomes = await self._publish(channel, events)
+        messages = [self._writer.write(event) for event in events]  # while others are under way
+        outcomes = await self._publish(events, messages, failures_before)
         if outcomes and isinstance(outcomes[-1], Retry):
             self._failures += 1
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The message and where it is published."""
+        said = properties(event, self._source, self._format)
         return {
             "broker": self._publisher.address,
             "exchange": self._exchange,
             "routing_key": routing_key(event, self._template),
-            "properties": {
-                name: value for name, value in vars(properties(event, self._source)).items() if value is not None
-            },
+            "properties": {name: value for name, value in vars(said).items() if value is not None},
             "body": event.body,
         }
 
@@ -134,24 +129,32 @@ class _Notifier:
         if self._channel:
             self._channel.close()
 
-    async def _publish(self, channel: ConfirmChannel, events: Sequence[Event]) -> Sequence[Outcome]:
-        tags: list[int] = []  # of what was sent before a break, too
+    async def _publish(
+        self, events: Sequence[Event], messages: Sequence[Outgoing], failures_before: int
+    ) -> Sequence[Outcome]:
+        tags = range(0)
         reason = f"The broker at {self._publisher.address} confirmed nothing in time."
         try:
-            with channel.corked():
-                for event in events:
-                    message, body = properties(event, self._source), event.body.encode()
-                    key = routing_key(event, self._template)
-                    tags.append(channel.publish(self._exchange, key, message, body, mandatory=self._require_route))
+            async with self._sending:
+                channel = await self._ready()
+                if blocked := self._blocked():
+                    return [Retry(reason=blocked)]
+                async with asyncio.timeout(CONFIRM_TIMEOUT):
+                    await channel.settled(channel.published + len(messages) - WINDOW)
+                if self._failures != failures_before:
+                    return []  # an earlier call failed while this one waited: to go on would overtake it
+                tags = channel.publish(self._exchange, messages, mandatory=self._require_route)
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])
             reason = str(channel.lost)
         except BrokerUnavailable as error:
-            reason = str(error)
+            return [Retry(reason=self._blocked() or str(error))]
         except TimeoutError:
-            if self._publisher.blocked is None:
+            if self._publisher.blocked is None and self._channel is channel:
                 self._channel = None
                 self._publisher.abandon()
+        if tags and not self._writer.has_cut and channel.all_confirmed(tags):
+            return [DELIVERED] * len(events)
         return self._outcomes(channel, zip(tags, events, strict=False), self._blocked() or reason)
 
     def _blocked(self) -> str | None:

@@ -58,7 +58,7 @@ class Amqp10:
         publisher.on_lost = self._upkeep.on_lost
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept `exchange`, `routing_key` and `require_route`.
+        """Accept `exchange`, `routing_key`, `require_route` and `format`, which changes nothing over 1.0.
 
         Raises:
             InvalidValue: `notifier_config`.
