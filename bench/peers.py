@@ -15,6 +15,8 @@ from pika.channel import Channel
 from pika.exchange_type import ExchangeType
 from pika.frame import Method
 
+from pulpit.events import Event
+
 EXCHANGE = "bench"
 QUEUE = "bench"
 WINDOW = 500
@@ -84,9 +86,11 @@ def librabbitmq() -> Path | None:
     return target if done.returncode == 0 else None
 
 
-def bare_c(program: Path, port: int, count: int, size: int) -> float:
-    """Publish with the C client and answer the seconds until the last confirm."""
+def bare_c(program: Path, port: int, count: int, size: int, event: Event | None = None) -> float:
+    """Publish with the C client and return the seconds until the last confirm; with an event, its very properties."""
     command = [str(program), str(port), str(count), str(size), str(WINDOW)]
+    if event:
+        command += [event.traceparent, event.id, event.repo_id or ""]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
 
 
