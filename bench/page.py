@@ -1,4 +1,8 @@
-"""What the page costs: deliveries with ten open pages against none, and how soon a page is seen with a full log."""
+"""What the page costs, and what it stands.
+
+Deliveries with ten open pages against none; how soon a page is seen with a full log; how a page in a browser fares
+while 100,000 events come in a minute beside 1,000 listeners.
+"""
 
 import contextlib
 import http.client
@@ -18,6 +22,7 @@ from urllib.parse import urlencode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from support import browser as browsers
+from support.browser import Browser
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -27,7 +32,19 @@ AT_ONCE = 500
 MOST_AT_ONCE = 10_000
 PAGES = 10
 FULL_LOG = 100_000
+FLOOD = 100_000
+FLOOD_SECONDS = 60
+LISTENERS = 1_000
 PAINT = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+LONGEST_STALL = """
+    window.stall = 0;
+    let last = performance.now();
+    setInterval(() => {
+        const now = performance.now();
+        window.stall = Math.max(window.stall, now - last - 50);
+        last = now;
+    }, 50);
+"""
 WEIGHT = """
     return [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
         .reduce((sum, entry) => sum + entry.transferSize, 0);
@@ -48,7 +65,16 @@ def main() -> None:
         tell(f"  the same with {PAGES} open pages", watched, alone)
         for _ in range((FULL_LOG - server_head(server)) // MOST_AT_ONCE + 1):
             server.call("POST", "/pulpit/v1/events", some_events(MOST_AT_ONCE))
-        first_paint(server, Path(folder))
+        if browsers.why_not():
+            print(f"skipped, what a browser sees: {browsers.why_not()}")
+            return
+        with browsers.browser(Path(folder, "profile")) as browser:
+            browser.open(f"{server.url}/ui/login")
+            browser.fill("login", "admin")
+            browser.fill("password", server.password)
+            browser.press("Log in")
+            first_paint(server, browser)
+            flood(server, browser)
 
 
 def log_in(server: Server) -> str:
@@ -142,27 +168,40 @@ def server_head(server: Server) -> int:
     return int(server.call("GET", "/pulpit/v1/events?after=-1&limit=1")["head"])
 
 
-def first_paint(server: Server, folder: Path) -> None:
+def first_paint(server: Server, browser: Browser) -> None:
     """How soon a browser shows something of the first page, and what comes over the wire, with nothing in its cache."""
-    if browsers.why_not():
-        print(f"skipped, the first paint: {browsers.why_not()}")
-        return
-    with browsers.browser(folder / "profile") as browser:
-        browser.open(f"{server.url}/ui/login")
-        browser.fill("login", "admin")
-        browser.fill("password", server.password)
-        browser.press("Log in")
-        paints, weights = [], []
-        browser.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
-        for _ in range(ROUNDS):
-            browser.open(f"{server.url}/ui/")
-            browser.until_text("live")
-            until(lambda: browser.run(PAINT), what="the first paint")
-            paints.append(float(browser.run(PAINT)))
-            weights.append(int(browser.run(WEIGHT)))
+    paints, weights = [], []
+    browser.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+    for _ in range(ROUNDS):
+        browser.open(f"{server.url}/ui/")
+        browser.until_text("live")
+        until(lambda: browser.run(PAINT), what="the first paint")
+        paints.append(float(browser.run(PAINT)))
+        weights.append(int(browser.run(WEIGHT)))
     head = server_head(server)
     print(f"first paint with {head:,} events in the log         {statistics.median(paints):10,.0f} ms")
     print(f"weight of that page without a cache               {max(weights) / 1000:10,.0f} kB")
+
+
+def flood(server: Server, browser: Browser) -> None:
+    """Whether so many events come in a minute, and for how long the page that shows them ever stands still."""
+    for number in range(LISTENERS - 1):
+        server.listen("bench", f"bench{number}.*")
+    browser.open(f"{server.url}/ui/")
+    browser.until_text("live")
+    browser.run(LONGEST_STALL)
+    begun = time.perf_counter()
+    for number in range(FLOOD // AT_ONCE):
+        server.call("POST", "/pulpit/v1/events", some_events(AT_ONCE))
+        ahead = begun + (number + 1) * FLOOD_SECONDS * AT_ONCE / FLOOD - time.perf_counter()
+        time.sleep(max(0.0, ahead))
+    took = time.perf_counter() - begun
+    browser.until_text("more came at the same time")
+    rows, stall = browser.run("return [document.querySelectorAll('#rows tr').length, window.stall]")
+    print(
+        f"{FLOOD:,} events in {took:.0f} s beside {LISTENERS:,} listeners: the page keeps {rows} rows "
+        f"and never stands still for more than {stall:,.0f} ms"
+    )
 
 
 if __name__ == "__main__":
