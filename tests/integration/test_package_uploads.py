@@ -114,6 +114,24 @@ def test_the_same_file_may_come_again_and_another_of_its_name_may_not(
 
 
 @pytest.mark.parametrize("tool", ["twine", "uv"])
+def test_a_token_for_the_repository_does_as_a_password(served: Server, repo: str, tool: str, tmp_path: Path) -> None:
+    path = wheel(tmp_path, "zoo", "1.0")
+
+    def token(*scopes: str) -> Any:
+        made = served.call("POST", "/pulpit/v1/tokens", {"name": f"{tool} {scopes}", "scopes": scopes})
+        return made["token"]
+
+    for scopes in (["read"], ["publish:other-*"], ["fire"]):
+        done = send(served, tool, repo, path, user="__token__", password=token(*scopes))
+        assert done.returncode != 0, scopes
+        assert "401" in done.stdout + done.stderr
+    assert "repo.publish.start" not in events_of(served, repo)
+    done = send(served, tool, repo, path, user="__token__", password=token("publish:repo-*"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(files(served, repo)) == [path.name]
+
+
+@pytest.mark.parametrize("tool", ["twine", "uv"])
 def test_who_may_not_is_refused(served: Server, repo: str, tool: str, tmp_path: Path) -> None:
     path = wheel(tmp_path, "zoo", "1.0")
     assert send(served, tool, repo, path, password="wrong").returncode != 0

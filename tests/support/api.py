@@ -11,7 +11,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from pulpit.api.app import create_app
-from pulpit.api.auth.login import ADMIN, READER
+from pulpit.api.auth.rights import ADMIN, READER
 from pulpit.api.services import Services, Worker
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso

@@ -38,7 +38,8 @@ class Session:
 
     def server_of(self, username: str, password: str | None, password_file: Path | None) -> Server:
         """The server, asked by somebody else."""
-        return connect(replace(self._options, username=username, password=password, password_file=password_file))
+        options = replace(self._options, username=username, password=password, password_file=password_file)
+        return connect(replace(options, token_file=None))
 
     @cached_property
     def screen(self) -> Screen:

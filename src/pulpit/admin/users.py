@@ -1,4 +1,7 @@
-"""`auth user`: who may use the server; `login` and `logout`: a certificate that stands for the password for a while."""
+"""`auth user`, `auth token`: who may use the server, and what programs show instead of a password.
+
+`login` and `logout`: a certificate that stands for the password for a while.
+"""
 
 import os
 from pathlib import Path
@@ -6,20 +9,32 @@ from typing import Any, Final
 
 import click
 
+from pulpit import intervals
 from pulpit.admin.grammar import NOTHING_TO_CHANGE, TABLE, Command, Group, given, secret
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import ServerTrouble, WrongData, WrongSettings, WrongUse
 from pulpit.client.options import ask_password
-from pulpit.client.server import path_of
+from pulpit.client.server import path_of, v1_path
 from pulpit.client.settings import session_file
 from pulpit.clock import iso
 
-_SHOWN: Final = ("login", "name", "role")
+_SHOWN: Final = ("login", "name", "role", "repo_ids")
+_TOKEN_SHOWN: Final = ("id", "name", "user", "scopes", "expires_at", "last_used_at")
+NEVER: Final = "never"
 
 _LOGIN: Final = click.option("--login", required=True, help="The name to log in with.")
 _NAME: Final = click.option("--name", help="The name for people.")
 _ROLE: Final = click.option(
-    "--role", type=click.Choice(["admin", "reader"]), help="admin may do everything, a reader may look and search."
+    "--role",
+    type=click.Choice(["admin", "operator", "reader"]),
+    help="admin may do everything, a reader look and search, an operator also sync, publish and have listeners.",
+)
+_REPO_IDS: Final = click.option(
+    "--repo-id",
+    "repo_ids",
+    multiple=True,
+    metavar="PATTERN",
+    help='Only in repositories that fit, such as fedora-*; may be repeated. "" is all.',
 )
 _PASSWORD: Final = click.option("--password", help="The password, visible to others; better --password-file.")
 _PASSWORD_FILE: Final = click.option(
@@ -46,18 +61,20 @@ def list_users(session: Session, /) -> None:
     if session.screen.as_json:
         session.screen.data(found)
     else:
-        session.screen.documents({key: item.get(key) for key in _SHOWN} for item in found)
+        session.screen.documents({key: item[key] for key in _SHOWN if item.get(key) is not None} for item in found)
 
 
 @user.command("create")
 @_LOGIN
 @_NAME
 @_ROLE
+@_REPO_IDS
 @_PASSWORD
 @_PASSWORD_FILE
 @with_session
 def create(session: Session, /, *, login: str, password: str | None, password_file: Path | None, **more: Any) -> None:
     """Create a user, a reader unless --role says otherwise; without a password you are asked for one."""
+    more["repo_ids"] = _patterns(more["repo_ids"])
     chosen = secret(password, password_file) or ask_password(login)
     if not chosen:
         raise WrongData("A user needs a password.")
@@ -69,11 +86,13 @@ def create(session: Session, /, *, login: str, password: str | None, password_fi
 @_LOGIN
 @_NAME
 @_ROLE
+@_REPO_IDS
 @_PASSWORD
 @_PASSWORD_FILE
 @with_session
 def update(session: Session, /, *, login: str, password: str | None, password_file: Path | None, **more: Any) -> None:
     """Change a user; who is not an administrator may change their own name and password."""
+    more["repo_ids"] = _patterns(more["repo_ids"])
     delta = given(password=secret(password, password_file), **more)
     if delta:
         changed = session.server.put(path_of("users", login), {"delta": delta})
@@ -86,9 +105,78 @@ def update(session: Session, /, *, login: str, password: str | None, password_fi
 @_LOGIN
 @with_session
 def delete(session: Session, /, *, login: str) -> None:
-    """Delete a user, but never the last administrator."""
+    """Delete a user with the user's tokens, but never the last administrator; the user's listeners are paused."""
     answer = session.server.delete(path_of("users", login))
     session.screen.succeeded(f"User {login} deleted.", answer)
+
+
+def _patterns(repo_ids: tuple[str, ...]) -> list[str] | None:
+    """The patterns that were given; a lone "" takes all away."""
+    return None if not repo_ids else [pattern for pattern in repo_ids if pattern]
+
+
+@auth.group("token")
+def token() -> None:
+    """Manage tokens, which programs show instead of a password."""
+
+
+@token.command("create")
+@click.option("--name", required=True, help="What it is for; unique among the tokens of its user.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    metavar="SCOPE",
+    help="What it may do: fire, read, sync, publish or listen, each perhaps with a pattern (fire:ci.#, sync:fedora-*),"
+    " or admin; may be repeated.",
+)
+@click.option("--expires", metavar="TIME", default="90d", show_default=True, help="How long it is good, or never.")
+@click.option("--login", help="The user whose token it is, without whom it ends.  [default: who asks]")
+@with_session
+def create_token(session: Session, /, *, name: str, scopes: tuple[str, ...], expires: str, login: str | None) -> None:
+    """Create a token and print it; it is shown this once, so keep it in a file of mode 0600."""
+    seconds = None if expires == NEVER else intervals.span_seconds(expires)
+    if seconds is None and expires != NEVER:
+        raise WrongData(f"--expires is a time such as 12h or 90d, or {NEVER}; {expires!r} is none.")
+    body = {"name": name, "scopes": list(scopes), "expires_in": seconds}
+    made = session.server.post(v1_path("tokens"), body if login is None else {**body, "user": login})
+    if session.screen.as_json:
+        session.screen.data(made)
+    else:
+        session.screen.warn(f"Token {name} created; it is not shown again:")
+        click.echo(made["token"])
+
+
+@token.command("list")
+@TABLE
+@with_session
+def list_tokens(session: Session, /) -> None:
+    """List your tokens, or as an administrator all, with the time of their last use."""
+    found = session.server.get(v1_path("tokens"))["tokens"]
+    if session.screen.as_json:
+        session.screen.data(found)
+    else:
+        session.screen.documents({key: item.get(key) for key in _TOKEN_SHOWN} for item in found)
+
+
+@token.command("revoke")
+@click.option("--name", help="The token's name.")
+@click.option("--login", help="Its user, where several have a token of that name.")
+@click.option("--token-id", help="The token's id instead, as `list` shows it.")
+@with_session
+def revoke_token(session: Session, /, *, name: str | None, login: str | None, token_id: str | None) -> None:
+    """Revoke a token; the next request with it is refused."""
+    if (name is None) == (token_id is None):
+        raise WrongUse("Give either --name or --token-id.")
+    if token_id is None:
+        found = session.server.get(v1_path("tokens"))["tokens"]
+        ids = [item["id"] for item in found if item["name"] == name and login in (None, item["user"])]
+        if len(ids) != 1:
+            raise WrongData(f"There are several tokens {name}; give --login." if ids else f"There is no token {name}.")
+        token_id = ids[0]
+    answer = session.server.delete(v1_path("tokens", token_id))
+    session.screen.succeeded("Token revoked.", answer)
 
 
 @click.command("login", cls=Command)

@@ -12,11 +12,12 @@ from fastapi.routing import APIRoute
 
 from pulpit import __version__
 from pulpit.api import failures, monitoring, package_uploads
-from pulpit.api.auth.login import ADMIN, Authenticator
+from pulpit.api.auth.login import Authenticator
+from pulpit.api.auth.rights import ADMIN
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
-from pulpit.api.v1 import changes, events, firing, publications
+from pulpit.api.v1 import changes, events, firing, publications, tokens
 from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
     distributors,
@@ -58,6 +59,7 @@ _V1_ROUTERS: Final = (
     changes.router,
     publications.router,
     firing.router,
+    tokens.router,
     monitoring.broker,
     monitoring.pulp3,
 )
@@ -84,7 +86,7 @@ def create_app(services: Services) -> FastAPI:
 
         pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN)
     authenticator = Authenticator(
-        services.database, lambda: services.certificates, sleep=asyncio.sleep, pulp_users=pulp_users
+        services.database, lambda: services.certificates, services.clock, sleep=asyncio.sleep, pulp_users=pulp_users
     )
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
@@ -127,12 +129,13 @@ def _description(routes: list[APIRoute], about: str) -> dict[str, Any]:
     """The document of one API."""
     document = get_openapi(title="Pulpit", version=__version__, description=about, routes=routes)
     # Said here and not by a dependency of FastAPI's: those also judge, and take ASCII passwords only.
-    document["components"]["securitySchemes"] = {"HTTPBasic": {"type": "http", "scheme": "basic"}}
+    schemes = {"HTTPBasic": "basic", "HTTPBearer": "bearer"}
+    document["components"]["securitySchemes"] = {name: {"type": "http", "scheme": schemes[name]} for name in schemes}
     for path, methods in document["paths"].items():
         for operation in methods.values():
             operation["responses"].pop(_NEVER, None)
             if path not in OPEN_PATHS:
-                operation["security"] = [{"HTTPBasic": []}]
+                operation["security"] = [{name: []} for name in schemes]
     for name in _ITS_SCHEMAS:
         document["components"]["schemas"].pop(name, None)
     return document

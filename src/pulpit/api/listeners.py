@@ -9,12 +9,14 @@ from fastapi import Query
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from pulpit.api.auth.rights import Rights, Verb
 from pulpit.api.services import Services
 from pulpit.api.v2.models import ListenerFilterChanges
 from pulpit.errors import InvalidValue
 from pulpit.store import dead_letters, event_log
 from pulpit.store.event_log import times_after
 from pulpit.store.listeners import GIVE_UP_AFTER, Listener
+from pulpit.store.users import User
 
 ACTIVE: Final = "active"
 RETRYING: Final = "retrying"
@@ -85,6 +87,11 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
         )
 
     return {listener.id: state_of(listener) for listener in found}
+
+
+def owner_seen(user: User, rights: Rights) -> str | None:
+    """Whose listeners are shown to somebody; `None` is everybody's."""
+    return None if rights.may(Verb.READ) else user.login
 
 
 def worst_first(states: Mapping[str, DeliveryState]) -> list[str]:

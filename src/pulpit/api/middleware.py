@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pulpit.api.auth.login import Authenticator, check_may
+from pulpit.api.auth.login import Authenticator
+from pulpit.api.auth.rights import Rights, check_may, scopes_of
 from pulpit.api.failures import response_to
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
 from pulpit.net.request_state import CERTIFICATE
@@ -35,6 +36,8 @@ MAX_DEPTH: Final = 64
 """Objects and lists inside one another."""
 USER: Final = "user"
 """Key of the request's state under which the endpoints find who is asking."""
+RIGHTS: Final = "rights"
+"""Key of the request's state under which they find what that one may do."""
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
@@ -119,17 +122,20 @@ class Authenticate:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             raise PermissionDenied("Pages of other sites may not use this API.")
-        user = await self._user(scope, headers.get("authorization", ""))
-        check_may(user, scope["method"], scope["path"])
-        return dict(scope, state={**scope.get("state", {}), USER: user})
+        user, rights = await self._asking(scope, headers.get("authorization", ""))
+        need = check_may(user, rights, scope["method"], scope["path"])
+        if need is not None and need.listener_id is not None:
+            await self._authenticator.check_owns(user, need.listener_id)
+        return dict(scope, state={**scope.get("state", {}), USER: user, RIGHTS: rights})
 
-    async def _user(self, scope: Scope, authorization: str) -> User:
-        """Who asks: a password counts before a certificate, as in the original client."""
+    async def _asking(self, scope: Scope, authorization: str) -> tuple[User, Rights]:
+        """Who asks: a password or token counts before a certificate, as in the original client."""
         certificate = scope.get("state", {}).get(CERTIFICATE)
         if certificate is not None and not authorization:
-            return await self._authenticator.by_certificate(certificate)
+            user = await self._authenticator.by_certificate(certificate)
+            return user, Rights((scopes_of(user),))
         address = scope["client"][0] if scope.get("client") else ""
-        return await self._authenticator.by_password(authorization, address)
+        return await self._authenticator.by_header(authorization, address)
 
 
 class BoundBody:

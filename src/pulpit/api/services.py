@@ -12,8 +12,9 @@ from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from pulpit.api.auth.rights import Rights
 from pulpit.api.failures import ErrorBody
-from pulpit.api.middleware import USER
+from pulpit.api.middleware import RIGHTS, USER
 from pulpit.api.v2.models import CallReport
 from pulpit.clock import Clock
 from pulpit.content import access
@@ -164,8 +165,15 @@ def _user(request: Request) -> User:
     return user
 
 
+def _rights(request: Request) -> Rights:
+    rights: Rights = getattr(request.state, RIGHTS)
+    return rights
+
+
 Provided = Annotated[Services, Depends(_services)]
 Asking = Annotated[User, Depends(_user)]
+Allowed = Annotated[Rights, Depends(_rights)]
+"""What whoever asks may do; `middleware.Authenticate` has seen that it is enough as far as the path tells."""
 
 
 def returns(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:

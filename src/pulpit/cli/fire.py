@@ -161,8 +161,8 @@ def _server(options: Options, *, reads_stdin: bool) -> Server:
     """Connect; a password cannot be read from where the events come from."""
     if not reads_stdin:
         return connect(options)
-    if str(options.password_file) == STDIN:
-        raise WrongUse("Standard input cannot hold both the password and events.")
+    if STDIN in (str(options.password_file), str(options.token_file)):
+        raise WrongUse("Standard input cannot hold both the password or token and events.")
 
     def refuse(user: str) -> str:
         raise WrongUse(

@@ -99,6 +99,7 @@ class Asker(Enum):
 
     NOBODY = "nobody"
     USER = "a user with a password"
+    TOKEN = "a token"  # noqa: S105 - a word
     SESSION = "whoever logged in"
 
 
@@ -175,6 +176,8 @@ def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
             "The server wants to know who asks. Give a user with -u and the password with -p, --password-file or"
             " PULPIT_PASSWORD; on the server's own machine set PULPIT_DATA_DIR to the server's data folder."
         )
+    if asker is Asker.TOKEN:
+        return str(body.get("error_message") or "The server does not accept this token.")
     if body.get("auth_error_code") == "permission_denied":
         return "This user may not do that."
     if asker is Asker.SESSION:

@@ -75,6 +75,11 @@ connection_options: Final = with_options(
         help="Visible to others on this machine: better --password-file, PULPIT_PASSWORD, or being asked.",
     ),
     click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        help="File (mode 0600, or - ) with a token to show instead of a user (or PULPIT_TOKEN).",
+    ),
     click.option("--config", type=click.Path(path_type=Path), help="An admin.conf to read after the usual ones."),
     click.option(
         "--ca-path", type=click.Path(path_type=Path), help="Authorities to trust for https: a file or folder."

@@ -14,7 +14,7 @@ from pulpit.client.failures import (
     refusal,
     trouble,
 )
-from pulpit.client.settings import Settings
+from pulpit.client.settings import Settings, Token
 
 _FIRST_REFUSAL: Final = 300
 _V1: Final = "/pulpit/v1/"
@@ -90,7 +90,9 @@ class Server:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "pulpit"}
         credentials = self.settings.credentials
-        if credentials is not None:
+        if isinstance(credentials, Token):
+            headers["Authorization"] = f"Bearer {credentials.secret}"
+        elif credentials is not None:
             pair = f"{credentials.user}:{credentials.password}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         return headers
@@ -106,6 +108,6 @@ class Server:
         if status >= _FIRST_REFUSAL:
             asker = Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
             if self.settings.credentials is not None:
-                asker = Asker.USER
+                asker = Asker.TOKEN if isinstance(self.settings.credentials, Token) else Asker.USER
             raise refusal(status, body, asker=asker)
         return Answer(status=status, body=body)

@@ -2,8 +2,8 @@
 """Where the server is and who is asking, from options, environment, `admin.conf` and the server's data folder.
 
 Address:      --url, PULPIT_URL, [server] of the configuration files, http://127.0.0.1:24880
-Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; [auth]; over https the session of `login`;
-              `admin-password` in the data folder
+Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; --token-file, PULPIT_TOKEN; [auth]; over https
+              the session of `login`; `admin-password` in the data folder
 Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later one overrides an earlier one by key
 """
 
@@ -39,6 +39,13 @@ class Credentials:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Token:
+    """A token of the server's, which no text made from this shows."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """What the command line says of it; None is "not said"."""
 
@@ -46,6 +53,7 @@ class Options:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None
+    token_file: Path | None = None
     config: Path | None = None
     ca_path: Path | None = None
 
@@ -58,7 +66,7 @@ class Settings:
     prefix: str = DEFAULT_PREFIX
     verify: bool = True
     ca_path: Path | None = None
-    credentials: Credentials | None = None
+    credentials: Credentials | Token | None = None
     certificate: Path | None = None
     """Of the session that `login` began; it is shown where there are no credentials."""
     poll_seconds: float = 0.5
@@ -87,7 +95,7 @@ def load(
         "the default": DEFAULT_URL,
     }
     url = _url(*next((place, text) for place, text in places.items() if text))
-    credentials = _credentials(options, environment, read, url, ask)
+    credentials = _given_token(options, environment) or _credentials(options, environment, read, url, ask)
     configured = read.get("server", "ca_path", fallback="")
     try:
         verify = read.getboolean("server", "verify_ssl", fallback=True)
@@ -121,8 +129,9 @@ def _read(paths: list[Path]) -> ConfigParser:
             raise WrongSettings(f"{path} cannot be read: it is no text in UTF-8.") from None
         except Error as error:
             raise WrongSettings(f"{path} cannot be read: {ini_flaw(error)}.") from None
-        if read.has_option("auth", "password") and mode & stat.S_IRWXO:
-            raise WrongSettings(f"{path} holds a password and can be read by others; run: chmod o-rwx {path}")
+        secrets = [option for option in ("password", "token") if read.has_option("auth", option)]
+        if secrets and mode & stat.S_IRWXO:
+            raise WrongSettings(f"{path} holds a {secrets[0]} and can be read by others; run: chmod o-rwx {path}")
     return read
 
 
@@ -160,13 +169,23 @@ def _seconds(read: ConfigParser) -> float:
     return seconds
 
 
+def _given_token(options: Options, environment: Mapping[str, str]) -> Token | None:
+    of_user = options.username is not None or options.password is not None or options.password_file is not None
+    if options.token_file is not None and of_user:
+        raise WrongUse("A token is shown instead of a user and a password; give one or the other.")
+    if options.token_file is not None:
+        return _token(secret_from(options.token_file, "--token-file"), "--token-file")
+    found = "" if of_user else environment.get("PULPIT_TOKEN")
+    return _token(found, "PULPIT_TOKEN") if found else None
+
+
 def _credentials(
     options: Options,
     environment: Mapping[str, str],
     read: ConfigParser,
     url: SplitResult,
     ask: Callable[[str], str],
-) -> Credentials | None:
+) -> Credentials | Token | None:
     password = options.password
     if password is None and options.password_file is not None:
         password = secret_from(options.password_file)
@@ -178,11 +197,20 @@ def _credentials(
     if user is not None or password is not None:
         user = user or ADMINISTRATOR
         return Credentials(user=user, password=ask(user) if password is None else password)
+    if read.has_option("auth", "token"):
+        return _token(read.get("auth", "token"), "[auth] token")
     if read.has_option("auth", "username") and read.has_option("auth", "password"):
         return Credentials(user=read.get("auth", "username"), password=read.get("auth", "password"))
     if _session(url):
         return None
     return _left_by_server(environment) if is_loopback(url.hostname or "") else None
+
+
+def _token(text: str, source: str) -> Token:
+    secret = text.strip()
+    if not (secret.isascii() and secret.isprintable() and secret and " " not in secret):
+        raise WrongSettings(f"{source} holds no token; it is one word, as `pulp-admin auth token create` has shown it.")
+    return Token(secret=secret)
 
 
 def session_file() -> Path:

@@ -274,14 +274,15 @@ def _fitting(events: Sequence[Event]) -> Sequence[Event]:
 
 
 def filter_of(listener: Listener) -> Filter:
-    """Prepare a listener's filter: event types, repositories, results, and what a replay is about.
+    """Prepare a listener's filter: event types, repositories, results, what its owner may see, what a replay is about.
 
     Its patterns of packages are for `LogReader.next_batch`, as the names must be read first.
     """
     of_type = _remembering(_matcher(listener.event_types))
     of_replay = _remembering(_matcher(listener.replay_types or [ANY_WORDS]))
+    narrowed = [patterns for patterns in (listener.repo_ids, *(listener.visible or ())) if patterns is not None]
     of_repository = _remembering(
-        lambda repo_id: any(fnmatchcase(repo_id, pattern) for pattern in listener.repo_ids or ())
+        lambda repo_id: all(any(fnmatchcase(repo_id, pattern) for pattern in patterns) for patterns in narrowed)
     )
     replay_to = listener.replay_to or 0
 
@@ -290,7 +291,7 @@ def filter_of(listener: Listener) -> Filter:
             of_type(event.event_type)
             and (event.number > replay_to or of_replay(event.event_type))
             and (listener.results is None or event.result in listener.results)
-            and (listener.repo_ids is None or (event.repo_id is not None and of_repository(event.repo_id)))
+            and (not narrowed or (event.repo_id is not None and of_repository(event.repo_id)))
             # a listener cannot be told of its own failing
             and not (event.event_type.startswith("listener.") and event.payload.get("listener_id") == listener.id)
         )

@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from pulpit.api.auth.login import ADMIN
+from pulpit.api.auth.rights import ADMIN
 from pulpit.clock import Clock
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR
 from pulpit.net.passwords import hash_password

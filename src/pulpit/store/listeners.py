@@ -103,6 +103,10 @@ class Listener:
     lease_owner: str | None
     """The server that delivers, where several share a database; null where one is alone."""
     lease_until: datetime | None
+    owner: str | None
+    """The login of the operator who made it; null for those of administrators."""
+    visible: list[list[str] | None] | None
+    """Shell patterns of the repositories whose events may be told: of the owner, then of the token that made it."""
 
 
 def add(
@@ -116,6 +120,8 @@ def add(
     repo_ids: list[str] | None = None,
     results: list[str] | None = None,
     packages: list[str] | None = None,
+    owner: str | None = None,
+    visible: list[list[str] | None] | None = None,
 ) -> Listener:
     """Create a listener that begins with the next event to be fired."""
     listener_id = object_id()
@@ -129,6 +135,8 @@ def add(
         repo_ids=repo_ids,
         results=results,
         packages=packages,
+        owner=owner,
+        visible=visible,
         position=event_log.head(tx.connection),
     )
     tx.connection.execute(new)
@@ -148,9 +156,13 @@ def get(connection: Connection, listener_id: str) -> Listener:
     return Listener(**row)
 
 
-def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Listener]:
-    """All listeners, oldest first, or a page of those behind an id."""
+def every(
+    connection: Connection, *, after: str = "", limit: int | None = None, owner: str | None = None
+) -> list[Listener]:
+    """All listeners or those of one owner, oldest first, or a page of those behind an id."""
     wanted = select(listeners).where(listeners.c.id > after).order_by(listeners.c.id).limit(limit)
+    if owner is not None:
+        wanted = wanted.where(listeners.c.owner == owner)
     return [Listener(**row) for row in connection.execute(wanted).mappings()]
 
 
@@ -240,6 +252,18 @@ def settle(tx: Transaction, moves: Iterable[Move]) -> None:
     rows = [{"of": move.listener_id, "in_epoch": move.epoch, "to": move.position} for move in in_order]
     if rows:
         tx.connection.execute(_SETTLE, rows)
+
+
+def narrow(tx: Transaction, owner: str, patterns: list[str] | None) -> None:
+    """Let the listeners of an owner tell what that one may see from now on."""
+    for listener in every(tx.connection, owner=owner):
+        change(tx, listener.id, visible=[patterns, *(listener.visible or [None])[1:]])
+
+
+def disown(tx: Transaction, owner: str, reason: str) -> None:
+    """Pause the listeners of somebody who may have none any more; an administrator deletes them or lets them go on."""
+    for listener in every(tx.connection, owner=owner):
+        pause(tx, listener.id, reason)
 
 
 def recover(tx: Transaction, listener_id: str) -> None:

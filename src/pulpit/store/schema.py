@@ -126,6 +126,8 @@ listeners = Table(
     Column("last_error_at", Time),
     Column("lease_owner", String(255)),
     Column("lease_until", Time),
+    Column("owner", String(255)),
+    Column("visible", Json),
 )
 
 servers = Table(
@@ -427,6 +429,21 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     Column("role", String(20), nullable=False),
     Column("created_at", Time, nullable=False),
+    Column("repo_ids", Json),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("login", String(255), ForeignKey("users.login", ondelete="CASCADE"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("last_used_at", Time),
+    Index("uq_tokens_login_name", "login", "name", unique=True),
 )
 
 idempotency_keys = Table(

@@ -15,7 +15,7 @@ from pulpit.store.schema import users
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class User:
-    """Somebody who may log in; `role` is `admin` or `reader`."""
+    """Somebody who may log in; `role` is `admin`, `operator` or `reader`."""
 
     login: str
     object_id: str
@@ -23,17 +23,28 @@ class User:
     password_hash: str
     role: str
     created_at: datetime
+    repo_ids: list[str] | None = None
+    """Shell patterns of the repositories that an operator or reader has to do with; null is all."""
 
 
-def add(tx: Transaction, login: str, *, name: str, password_hash: str, role: str, now: datetime) -> User:
+def add(
+    tx: Transaction,
+    login: str,
+    *,
+    name: str,
+    password_hash: str,
+    role: str,
+    now: datetime,
+    repo_ids: list[str] | None = None,
+) -> User:
     """Create a user.
 
     Raises:
         DuplicateResource: the login is taken.
     """
-    row = {"login": login, "name": name, "password_hash": password_hash, "role": role, "created_at": now}
+    row = {"login": login, "name": name, "password_hash": password_hash, "role": role, "repo_ids": repo_ids}
     try:
-        tx.connection.execute(insert(users).values(object_id=object_id(), **row))
+        tx.connection.execute(insert(users).values(object_id=object_id(), created_at=now, **row))
     except IntegrityError:
         raise DuplicateResource(login) from None
     return get(tx.connection, login)

@@ -24,6 +24,7 @@ REMOVE_UNITS: Final = "pulp.server.managers.repo.unit_association.unassociate_by
 REMOVE_ORPHANS: Final = "pulp.server.managers.content.orphan.delete_orphans"
 
 ORPHANS: Final = "pulp:content_unit:orphans"
+REPOSITORY_TAG: Final = "pulp:repository:"
 
 
 def sync(
@@ -195,7 +196,7 @@ def remove_orphans(
 
 def repository_tag(repo_id: str) -> str:
     """The tag of everything that works on a repository; it is also what such tasks reserve."""
-    return f"pulp:repository:{repo_id}"
+    return f"{REPOSITORY_TAG}{repo_id}"
 
 
 def action_tag(action: str) -> str:

@@ -55,7 +55,7 @@ def show(visit: Visit) -> Response:
             connection, event.number, [listener.id for listener in shown], limit=ATTEMPTS
         )
         head, first = event_log.head(connection), event_log.oldest(connection)
-    document = v1.read_event(event.number, services)
+    document = v1.read_event(event.number, services, visit.rights)
     return visit.page(
         "event.html",
         title=f"Event {event.number}",

@@ -81,7 +81,7 @@ def create(visit: Visit) -> Response:
     try:
         given = {key: value for key, value in listener_forms.config(kind, visit.form).items() if value is not None}
         body = NewListener(notifier_type_id=kind, notifier_config=given, **listener_forms.wants(visit.form))
-        made = json.loads(bytes(v2.create_listener(body, visit.services).body))
+        made = json.loads(bytes(v2.create_listener(body, visit.services, visit.asking, visit.rights).body))
     except PulpitError as error:
         return _form(visit, kind, visit.form.as_dict(), complaint=error)
     return done(f"/listeners/{made['id']}", "created")
@@ -155,7 +155,9 @@ def letters(visit: Visit) -> Response:
 def send(visit: Visit) -> Response:
     """Send one event to a listener out of turn."""
     number = whole("number", visit.path("number"))
-    v1.send_event(visit.form.text("listener"), order(SendOrder, number=number), visit.services, visit.asking)
+    v1.send_event(
+        visit.form.text("listener"), order(SendOrder, number=number), visit.services, visit.asking, visit.rights
+    )
     return done(f"/events/{number}", "sent")
 
 

@@ -33,6 +33,9 @@ async def log_in(visit: Visit) -> Response:
         response = _form(visit, next_page=next_page, login=login, complaint=str(error), status=error.status)
         response.headers["Retry-After"] = str(error.retry_after)
         return response
+    if user.repo_ids is not None:
+        complaint = f"These pages show everything, and {login} may see some repositories alone; use pulp-admin."
+        return _form(visit, next_page=next_page, login=login, complaint=complaint, status=UNAUTHORIZED)
     response = RedirectResponse(_safe(next_page), SEE_OTHER)
     visit.set_cookie(response, visit.site.sessions.begin(user.login), user.password_hash)
     return response

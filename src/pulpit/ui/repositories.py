@@ -102,13 +102,13 @@ def show(visit: Visit) -> Response:
 
 
 def sync(visit: Visit) -> Response:
-    v2_tasks.sync_repository(visit.path("id"), SyncOrder(), visit.services, visit.asking)
+    v2_tasks.sync_repository(visit.path("id"), SyncOrder(), visit.services, visit.asking, visit.rights)
     return done(f"/repositories/{visit.path('id')}", "synced")
 
 
 def publish(visit: Visit) -> Response:
     body = PublishOrder(id=visit.form.text("distributor"))
-    v2_tasks.publish_repository(visit.path("id"), body, visit.services, visit.asking)
+    v2_tasks.publish_repository(visit.path("id"), body, visit.services, visit.asking, visit.rights)
     return done(f"/repositories/{visit.path('id')}", "published")
 
 

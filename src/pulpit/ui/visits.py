@@ -20,7 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pulpit.api.auth.login import ADMIN, Authenticator
+from pulpit.api.auth.login import Authenticator
+from pulpit.api.auth.rights import Rights, scopes_of
 from pulpit.api.middleware import whole_body
 from pulpit.api.services import Services
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, TooManyAttempts
@@ -101,7 +102,12 @@ class Visit:
     @property
     def may(self) -> bool:
         """Whether the user may change anything."""
-        return self.user is not None and self.user.role == ADMIN
+        return self.user is not None and self.rights.is_admin
+
+    @property
+    def rights(self) -> Rights:
+        """What the user may do."""
+        return Rights((scopes_of(self.asking),))
 
     def asked(self, name: str) -> str:
         """A parameter of the query."""
@@ -221,7 +227,7 @@ def visitor(site: Site, token: str) -> tuple[Session, User | None]:
         return (session if site.sessions.proves(token, "") else site.sessions.begin()), None
     with site.services.database.read() as connection:
         user = users.find(connection, session.login)
-    if user is None or not site.sessions.proves(token, user.password_hash):
+    if user is None or user.repo_ids is not None or not site.sessions.proves(token, user.password_hash):
         return site.sessions.begin(), None
     return session, user
 

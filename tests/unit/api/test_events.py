@@ -35,6 +35,7 @@ def test_create_answers_the_document_and_where_it_is(api: Api) -> None:
         "_id": {"$oid": document["id"]},
         "_ns": "event_listeners",
         "_href": f"{EVENTS}{document['id']}/",
+        "_owner": None,
         "_filters": {"repo_ids": None, "results": None, "packages": None, "give_up_after": 259200},
         "_delivery": {
             "state": "active",

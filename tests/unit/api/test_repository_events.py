@@ -96,6 +96,8 @@ SILENT: Final = {
     "test_listener": DELIVERY,
     "drop_dead_letters": DELIVERY,
     "send_dead_letters_again": DELIVERY,
+    "create_token": "it is about a program's access, not about a repository",
+    "revoke_token": "as above",
 }
 REPO: Final = f"{V2}/repositories/zoo/"
 SYNCS: Final = f"{REPO}importers/iso_importer/schedules/sync/"

@@ -1,24 +1,26 @@
-"""Who is asking, by password or client certificate, and whether they may."""
+"""Who is asking: by password, token or client certificate."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pulpit.errors import AuthenticationFailed, PermissionDenied
+from pulpit.api.auth.rights import Rights, read_scopes, scopes_of
+from pulpit.clock import Clock, iso
+from pulpit.errors import AuthenticationFailed, DatabaseUnavailable, MissingResource, StorageFull
 from pulpit.net.login_throttle import LoginThrottle
 from pulpit.net.passwords import read_basic
-from pulpit.store import users
+from pulpit.store import listeners, tokens, users
 from pulpit.store.database import Database
+from pulpit.store.tokens import Token
 from pulpit.store.users import User
 
 if TYPE_CHECKING:
     from pulpit.api.auth.certificates import ClientCertificates
     from pulpit.api.auth.pulp_users import PulpUsers
 
-ADMIN: Final = "admin"
-READER: Final = "reader"
-ROLES: Final = frozenset({ADMIN, READER})
+_BEARER: Final = "bearer"
 
 
 class WrongPassword(AuthenticationFailed):
@@ -28,34 +30,85 @@ class WrongPassword(AuthenticationFailed):
     auth_error_code = "invalid_username_or_password"
 
 
+class WrongToken(AuthenticationFailed):
+    """There is no such token, or its time is over."""
+
+    auth_error_code = "invalid_token"
+
+
 class Authenticator:
     def __init__(
         self,
         database: Database,
         certificates: "Callable[[], ClientCertificates]",
+        clock: Clock,
         *,
         sleep: Callable[[float], Awaitable[None]],
         pulp_users: "PulpUsers | None" = None,
     ) -> None:
         self._database: Final = database
         self._certificates: Final = certificates
+        self._clock: Final = clock
         self._throttle: Final = LoginThrottle(sleep=sleep)
         self._pulp_users: Final = pulp_users
 
-    async def by_password(self, authorization: str, address: str) -> User:
-        """The user whose login and password an Authorization header holds.
+    async def by_header(self, authorization: str, address: str) -> tuple[User, Rights]:
+        """Whom an Authorization header names, and what they may do.
+
+        It holds a token (`Bearer`), a login and a password (`Basic`), or a token in the place of the password, which is
+        what twine, uv and their like can send.
 
         Args:
             authorization: the value of the header.
             address: where the client sits, to slow down guessing.
 
         Raises:
-            AuthenticationFailed: the header is absent or not Basic.
+            AuthenticationFailed: the header is absent or cannot be read.
             TooManyAttempts: too many passwords from there wait already.
             WrongPassword: the login does not exist or has another password.
+            WrongToken: it is none of this server's, or its time is over.
         """
+        scheme, _, secret = authorization.strip().partition(" ")
+        if scheme.lower() == _BEARER:
+            return await self._by_token(secret.strip())
         login, password = read_basic(authorization)
-        return await self.by_login(login, password, address, pulp_users=self._pulp_users)
+        if tokens.is_token(password):
+            return await self._by_token(password)
+        user = await self.by_login(login, password, address, pulp_users=self._pulp_users)
+        return user, Rights((scopes_of(user),))
+
+    async def _by_token(self, secret: str) -> tuple[User, Rights]:
+        token, user = await asyncio.to_thread(self._find_token, secret)
+        return user, Rights((scopes_of(user), read_scopes(token.scopes)), token.name)
+
+    def _find_token(self, secret: str) -> tuple[Token, User]:
+        with self._database.read() as connection:
+            token = tokens.shown_as(connection, secret) if tokens.is_token(secret) else None
+            user = users.find(connection, token.login) if token else None
+        if token is None or user is None:
+            raise WrongToken("The server does not know this token; it was revoked, or is of another server.")
+        now = self._clock()
+        if token.expires_at is not None and token.expires_at <= now:
+            raise WrongToken(f"The token {token.name} has expired at {iso(token.expires_at)}; make another one.")
+        if token.last_used_at is None or now - token.last_used_at >= tokens.NOTED_EVERY:
+            # What is only of interest must not stop work that the disk or the database could still do.
+            with contextlib.suppress(StorageFull, DatabaseUnavailable), self._database.write() as tx:
+                tokens.note_use(tx, token.id, now=now)
+        return token, user
+
+    async def check_owns(self, user: User, listener_id: str) -> None:
+        """Refuse a listener that is not the user's own, as if there were none.
+
+        Raises:
+            MissingResource: `event_listener`.
+        """
+
+        def owner() -> str | None:
+            with self._database.read() as connection:
+                return listeners.get(connection, listener_id).owner
+
+        if await asyncio.to_thread(owner) != user.login:
+            raise MissingResource(event_listener=listener_id)
 
     async def by_login(self, login: str, password: str, address: str, *, pulp_users: "PulpUsers | None" = None) -> User:
         """The user whose login and password these are, one of the server's own or, if they are given, of a Pulp 3.
@@ -91,15 +144,3 @@ class Authenticator:
     def _find(self, login: str) -> User | None:
         with self._database.read() as connection:
             return users.find(connection, login)
-
-
-def check_may(user: User, method: str, path: str) -> None:
-    """Refuse what the user's role does not allow: a reader may read and search, and change their own name and password.
-
-    Raises:
-        PermissionDenied: an administrator must do this.
-    """
-    own = method == "PUT" and path.endswith(f"/v2/users/{user.login}/")
-    reads = method in ("GET", "HEAD") or (method == "POST" and path.endswith(("/search/", "/search/units/", "/login/")))
-    if user.role != ADMIN and not reads and not own:
-        raise PermissionDenied(f"The user {user.login} may only read; this needs an administrator.")

@@ -16,9 +16,10 @@ from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from pulpit import __version__, catalogue
+from pulpit.api.auth.rights import ALL_RIGHTS, Rights
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.failures import Unavailable
-from pulpit.api.services import OK, Provided, Services, returns
+from pulpit.api.services import OK, Allowed, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
 from pulpit.events import EVENT_TYPES, as_topic, check_event_types, star_covers
@@ -85,10 +86,13 @@ class EventFilter:
     event_types: Sequence[str] = ()
     repo_ids: Sequence[str] = ()
     results: Sequence[str] = ()
+    rights: Rights = ALL_RIGHTS
+    """Of whoever asks: an event that they may not see is none."""
 
     def test(self) -> Wanted | None:
         """The test of each event, or none if everything is wanted."""
-        return self._wants if self.event_types or self.repo_ids or self.results else None
+        sees_all = self.rights.sees(None)
+        return None if sees_all and not (self.event_types or self.repo_ids or self.results) else self._wants
 
     def _wants(self, event: Outline) -> bool:
         if self.event_types and not any(
@@ -98,12 +102,14 @@ class EventFilter:
             return False
         if self.repo_ids and not any(fnmatchcase(event.repo_id or "", pattern) for pattern in self.repo_ids):
             return False
-        return not self.results or event.result in self.results
+        return (not self.results or event.result in self.results) and self.rights.sees(event.repo_id)
 
 
-def _event_filter(event_type: Texts = None, repo_id: Texts = None, result: Texts = None) -> EventFilter:
+def _event_filter(
+    rights: Allowed, event_type: Texts = None, repo_id: Texts = None, result: Texts = None
+) -> EventFilter:
     patterns = check_event_types(event_type) if event_type else ()
-    return EventFilter(event_types=patterns, repo_ids=repo_id or (), results=result or ())
+    return EventFilter(event_types=patterns, repo_ids=repo_id or (), results=result or (), rights=rights)
 
 
 @_events.get("", operation_id="read_events", response_model=EventsPage, responses=_FEED)
@@ -131,11 +137,11 @@ async def read_events_after(
 
 
 @_events.get("/{number}", operation_id="read_event", responses=returns(OK, EventDocument, 400, 404))
-def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided) -> EventDocument:
+def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided, rights: Allowed) -> EventDocument:
     """Show one event."""
     with services.database.read() as connection:
         event = event_log.get(connection, number)
-    if event is None:
+    if event is None or not rights.sees(event.repo_id):
         raise MissingResource(event=str(number))
     return event_document(event)
 

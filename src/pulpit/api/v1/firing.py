@@ -12,11 +12,12 @@ from fastapi import Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from pulpit.api.auth.rights import Rights, Verb
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import strict_json, whole_body
-from pulpit.api.services import CREATED, Asking, Provided, Services, returns
+from pulpit.api.services import CREATED, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import NewEvent, NumbersOfEvents
-from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, RequestTooLarge
+from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, PermissionDenied, RequestTooLarge
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
 from pulpit.fire import fire
 from pulpit.store import event_log
@@ -57,6 +58,8 @@ async def fire_from_elsewhere(
     request: Request,
     services: Provided,
     user: Asking,
+    rights: Allowed,
+    *,
     idempotency_key: Annotated[str | None, Header()] = None,
     traceparent: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -67,6 +70,7 @@ async def fire_from_elsewhere(
     body = await whole_body(request.receive, LONGEST_BODY)
     async with services.firing:
         events = await to_thread.run_sync(read_events, body, media_type)
+        check_may_fire(rights, events)
         digest = digest_of(body, media_type, user.login)
         trace = read_trace(traceparent)
         fired = await to_thread.run_sync(fire_events, services, events, idempotency_key, digest, trace)
@@ -100,6 +104,17 @@ def read_events(body: bytes, media_type: str) -> list[NewEvent]:
     if not values:
         raise InvalidValue("body", "there is no event in it.")
     return [_event(number, value) for number, value in enumerate(values, 1)]
+
+
+def check_may_fire(rights: Rights, events: Sequence[NewEvent]) -> None:
+    """Refuse types that the token that was shown is not for.
+
+    Raises:
+        PermissionDenied: the text says which.
+    """
+    for event_type in {event.event_type for event in events}:
+        if not rights.may(Verb.FIRE, event_type):
+            raise PermissionDenied(f"The token {rights.token} may not fire {event_type}; its scopes say what it may.")
 
 
 def read_trace(header: str | None) -> str | None:

@@ -10,8 +10,8 @@ from fastapi import Query
 from sqlalchemy import Connection
 
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of
-from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services, returns
+from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of, owner_seen
+from pulpit.api.services import ACCEPTED, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import (
     Count,
     DeadLettersPage,
@@ -42,10 +42,12 @@ Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 
 
 @_listeners.get("", operation_id="list_deliveries_of_listeners", responses=returns(OK, ListenersPage, 400))
-def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> ListenersPage:
-    """List the listeners with the state of their delivery, oldest first, all or page by page."""
+def list_listeners(
+    services: Provided, user: Asking, rights: Allowed, limit: PageSize = None, after: PageStart = ""
+) -> ListenersPage:
+    """List the listeners with the state of their delivery, oldest first; who may not read everything sees their own."""
     with services.database.read() as connection:
-        found = listeners.every(connection, after=after, limit=limit)
+        found = listeners.every(connection, after=after, limit=limit, owner=owner_seen(user, rights))
         return ListenersPage(listeners=_documents(connection, found, services))
 
 
@@ -104,14 +106,15 @@ async def test(listener_id: str, services: Provided) -> Trial:
     status_code=ACCEPTED,
     responses=returns(ACCEPTED, Count, 400, 404),
 )
-def send_event(listener_id: str, body: SendOrder, services: Provided, user: Asking) -> Count:
+def send_event(listener_id: str, body: SendOrder, services: Provided, user: Asking, rights: Allowed) -> Count:
     """Send one event of the log out of turn, whatever the listener wants otherwise.
 
     Until it is delivered it stands among the dead letters.
     """
     with services.database.write() as tx:
         listeners.get(tx.connection, listener_id)
-        if event_log.get(tx.connection, body.number) is None:
+        event = event_log.get(tx.connection, body.number)
+        if event is None or not rights.sees(event.repo_id):
             raise MissingResource(event=str(body.number))
         letter = NewDeadLetter(event_number=body.number, reason=f"{user.login} has asked for it to be sent.")
         dead_letters.add(tx, listener_id, [letter], attempts=0, now=services.clock(), send_again=True)

@@ -7,9 +7,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters
+from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters, owner_seen
 from pulpit.api.redaction import masked, merged
-from pulpit.api.services import CREATED, OK, Provided, Services, returns
+from pulpit.api.services import CREATED, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v2.models import V2, ListenerChanges, ListenerDocument, NewListener
 from pulpit.errors import InvalidValue
 from pulpit.events import check_event_types
@@ -22,14 +22,19 @@ _CONFIG: Final = "notifier_config"
 
 
 @router.post("/", operation_id="create_listener", status_code=201, responses=returns(CREATED, ListenerDocument, 400))
-def create_listener(body: NewListener, services: Provided) -> JSONResponse:
-    """Make a listener that begins with the next event to be fired."""
+def create_listener(body: NewListener, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
+    """Make a listener that begins with the next event to be fired.
+
+    One that an operator makes belongs to that user, and is told of what the user may see alone.
+    """
     event_types = check_event_types(body.event_types)
     type_id = body.notifier_type_id
     if not isinstance(type_id, str) or type_id not in services.listener_types:
         raise InvalidValue("notifier_type_id", "there is no such type of notifier.")
     config = _config({}, body.notifier_config, type_id, services)
     filters = given_filters(body)
+    if not rights.is_admin:
+        filters |= {"owner": user.login, "visible": rights.visible()}
     with services.database.write() as tx:
         made = listeners.add(tx, type_id, config, event_types, now=services.clock(), **filters)
         [document] = _documents(tx.connection, [made], services)
@@ -37,10 +42,12 @@ def create_listener(body: NewListener, services: Provided) -> JSONResponse:
 
 
 @router.get("/", operation_id="list_listeners", responses=returns(OK, list[ListenerDocument], 400))
-def list_listeners(services: Provided, limit: PageSize = None, after: PageStart = "") -> JSONResponse:
-    """List the listeners, oldest first, all or page by page."""
+def list_listeners(
+    services: Provided, user: Asking, rights: Allowed, limit: PageSize = None, after: PageStart = ""
+) -> JSONResponse:
+    """List the listeners, oldest first, all or page by page; who may not read everything sees their own."""
     with services.database.read() as connection:
-        found = listeners.every(connection, after=after, limit=limit)
+        found = listeners.every(connection, after=after, limit=limit, owner=owner_seen(user, rights))
         return JSONResponse(_documents(connection, found, services))
 
 
@@ -107,6 +114,7 @@ def _document(value: Listener, secret_keys: Collection[str], delivery: dict[str,
             "packages": value.packages,
             "give_up_after": value.give_up_after,
         },
+        "_owner": value.owner,
         "_delivery": delivery,
         "_href": f"{V2}/events/{value.id}/",
         "_id": {"$oid": value.id},

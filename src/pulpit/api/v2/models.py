@@ -280,6 +280,7 @@ class UserDocument(BaseModel):
     login: str
     name: str
     role: str
+    repo_ids: list[str] | None
     roles: list[str]
     href: str = Field(alias="_href")
     id: str
@@ -347,12 +348,13 @@ class LoginDocument(BaseModel):
 
 
 class NewUser(BaseModel):
-    """What makes a user; `role` is `admin` or `reader`."""
+    """What makes a user; `role` is `admin`, `operator` or `reader`, `repo_ids` narrows the latter two."""
 
     login: StrictStr
     password: StrictStr
     name: StrictStr | None = None
     role: StrictStr = "reader"
+    repo_ids: list[StrictStr] | None = None
 
 
 class RoleMember(BaseModel):
@@ -392,6 +394,7 @@ class UserDelta(BaseModel):
     password: StrictStr | None = None
     role: StrictStr | None = None
     roles: list[StrictStr] | None = None
+    repo_ids: list[StrictStr] | None = None
 
 
 class UserChanges(BaseModel):

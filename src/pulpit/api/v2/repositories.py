@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -10,9 +11,10 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
+from pulpit.api.auth.rights import Verb
 from pulpit.api.criteria import Criteria
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, queued, returns
+from pulpit.api.services import CREATED, OK, QUEUED, Allowed, Asking, Provided, queued, returns
 from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
 from pulpit.api.v2.models import (
@@ -89,19 +91,20 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
 
 
 @router.get("/", operation_id="list_repositories", responses=returns(OK, list[RepositoryDocument], 400))
-def list_repositories(services: Provided, parts: Asked) -> JSONResponse:
-    """List all repositories by id."""
+def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSONResponse:
+    """List the repositories by id, all that whoever asks may read."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, parts=parts))
+        found = show(connection, parts=parts)
+    return JSONResponse([document for document in found if rights.may(Verb.READ, document["id"])])
 
 
 @router.post("/search/", operation_id="search_repositories", responses=returns(OK, list[RepositoryDocument], 400))
-def search_repositories(body: SearchBody, services: Provided) -> JSONResponse:
+def search_repositories(body: SearchBody, services: Provided, rights: Allowed) -> JSONResponse:
     """Find repositories by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     parts = Parts(importers=body.importers, distributors=body.distributors)
     with services.database.read() as connection:
-        found = searched(connection, wanted, body.criteria, parts)
+        found = searched(connection, wanted, body.criteria, parts, lambda repo_id: rights.may(Verb.READ, repo_id))
     always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
     return JSONResponse([wanted.trimmed(document, always) for document in found])
 
@@ -179,14 +182,20 @@ def show(
     return list(shown.values())
 
 
-def searched(connection: Connection, wanted: Criteria, body: dict[str, Any], parts: Parts) -> list[criteria.Document]:
-    """The repositories that match criteria; those that `body` names are read, or all."""
+def searched(
+    connection: Connection,
+    wanted: Criteria,
+    body: dict[str, Any],
+    parts: Parts,
+    may_read: Callable[[str], bool] = lambda _: True,
+) -> list[criteria.Document]:
+    """The repositories that match criteria and may be read; those that `body` names are looked up, or all."""
     filters = body.get("filters")
     ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
     if ids is None:
-        return wanted.select(show(connection, parts=parts))
+        return wanted.select(document for document in show(connection, parts=parts) if may_read(document["id"]))
     found = []
-    for repo_id in sorted(set(ids)):
+    for repo_id in sorted(filter(may_read, set(ids))):
         with contextlib.suppress(MissingResource):
             found += show(connection, repo_id=repo_id, parts=parts)
     return wanted.select(found)

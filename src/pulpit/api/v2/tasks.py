@@ -10,15 +10,17 @@ from fastapi import Depends, Query
 from fastapi.responses import JSONResponse, Response
 
 from pulpit.api import criteria
+from pulpit.api.auth.rights import Rights, Verb
 from pulpit.api.criteria import words
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import checked_override
-from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, queued, returns
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Allowed, Asking, Provided, queued, returns
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
 from pulpit.content import access
-from pulpit.errors import InvalidValue, PulpitError, UnsupportedValue
+from pulpit.errors import InvalidValue, MissingResource, PulpitError, UnsupportedValue
 from pulpit.store import history, repositories, tasks
 from pulpit.store.history import Record
+from pulpit.store.tasks import Task
 from pulpit.tasks import queue
 from pulpit.tasks.reports import history_report, task_report
 
@@ -26,8 +28,10 @@ _actions: Final = Endpoints(prefix="/repositories/{repo_id}/actions", tags=["act
 
 
 @_actions.post("/sync/", operation_id="sync_repository", status_code=202, responses=QUEUED)
-def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking) -> JSONResponse:
+def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
     """Queue a sync; distributors that publish by themselves follow it."""
+    if body.override_config:  # it could name another feed
+        rights.check_admin("override_config")
     with services.database.write() as tx:
         importer = repositories.importer(tx.connection, repo_id)
         check = partial(services.plugins.check_importer_config, importer.importer_type_id)
@@ -37,8 +41,12 @@ def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Ask
 
 
 @_actions.post("/publish/", operation_id="publish_repository", status_code=202, responses=QUEUED)
-def publish_repository(repo_id: str, body: PublishOrder, services: Provided, user: Asking) -> JSONResponse:
+def publish_repository(
+    repo_id: str, body: PublishOrder, services: Provided, user: Asking, rights: Allowed
+) -> JSONResponse:
     """Queue a publish by one distributor."""
+    if body.override_config:
+        rights.check_admin("override_config")
     with services.database.write() as tx:
         distributor = repositories.distributor(tx.connection, repo_id, body.id)
         own = sorted({access.LOGIN, access.PASSWORD} & (body.override_config or {}).keys())
@@ -94,10 +102,22 @@ def list_tasks(services: Provided, tag: Tags = None) -> JSONResponse:
 
 
 @_tasks.get("/{task_id}/", operation_id="read_task", responses=returns(OK, TaskReport, 404))
-def read_task(task_id: str, services: Provided) -> JSONResponse:
+def read_task(task_id: str, services: Provided, rights: Allowed) -> JSONResponse:
     """Show one task with its progress."""
     with services.database.read() as connection:
-        return JSONResponse(task_report(tasks.get(connection, task_id)))
+        task = tasks.get(connection, task_id)
+    if not _may_see(task, rights):
+        raise MissingResource(resource_id=task_id)
+    return JSONResponse(task_report(task))
+
+
+def _may_see(task: Task, rights: Rights) -> bool:
+    """Whether a task is about a repository that whoever asks may read, sync or publish."""
+    if rights.may(Verb.READ):
+        return True
+    repo_ids = [tag.removeprefix(queue.REPOSITORY_TAG) for tag in task.tags if tag.startswith(queue.REPOSITORY_TAG)]
+    verbs = (Verb.READ, Verb.SYNC, Verb.PUBLISH)
+    return bool(repo_ids) and all(any(rights.may(verb, repo_id) for verb in verbs) for repo_id in repo_ids)
 
 
 @_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=returns(OK, None, 404))

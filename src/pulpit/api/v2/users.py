@@ -1,4 +1,8 @@
-"""Users, their roles, and logging in: administrators may do everything, readers may look and search."""
+"""Users, their roles, and logging in.
+
+Administrators may do everything, readers look and search, operators also sync, publish and listen; both of the latter
+everywhere or in the repositories that fit their patterns.
+"""
 
 import re
 from typing import Any, Final
@@ -6,7 +10,7 @@ from typing import Any, Final
 from fastapi.responses import JSONResponse
 
 from pulpit.api import criteria
-from pulpit.api.auth.login import ADMIN, READER, ROLES
+from pulpit.api.auth.rights import ADMIN, LONGEST_PATTERN, OPERATOR, READER, ROLES, Rights, Verb, scopes_of
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.models import (
@@ -24,7 +28,8 @@ from pulpit.api.v2.models import (
 )
 from pulpit.errors import DuplicateResource, InvalidValue, MissingResource, PermissionDenied
 from pulpit.net.passwords import MAX_LENGTH, hash_password
-from pulpit.store import users
+from pulpit.store import listeners, users
+from pulpit.store.database import Transaction
 from pulpit.store.users import User, check_administrated
 
 _login: Final = Endpoints(prefix="/actions", tags=["login"])
@@ -44,6 +49,8 @@ SUPER_USERS: Final = "super-users"
 _LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]*\Z")
 _LONGEST_LOGIN: Final = 255
 _LONGEST_NAME: Final = 1000
+MOST_PATTERNS: Final = 25
+"""Of one user: each is a scope for every verb of the role."""
 _ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
@@ -54,7 +61,8 @@ def create_user(body: NewUser, services: Provided) -> JSONResponse:
         raise InvalidValue("login", f"it has {len(body.login)} characters; {_LONGEST_LOGIN} are the most.")
     if not _LOGIN.match(body.login):
         raise InvalidValue("login", "it must be letters, digits, '.', '@', '-' and '_'.")
-    columns = _checked(UserDelta(name=body.name or body.login, password=body.password, role=body.role))
+    delta = UserDelta(name=body.name or body.login, password=body.password, role=body.role, repo_ids=body.repo_ids)
+    columns = _checked(delta)
     with services.database.write() as tx:
         made = users.add(tx, body.login, now=services.clock(), **columns)
     document = user_document(made)
@@ -88,21 +96,43 @@ def read_user(login: str, services: Provided) -> JSONResponse:
 def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change name, password or role; whoever is logged in with the old password is not any more."""
     columns = _checked(body.delta)
-    if user.role != ADMIN and columns.get("role", user.role) != user.role:
-        raise PermissionDenied("Only an administrator gives roles.")
     with services.database.write() as tx:
-        changed = users.change(tx, login, **columns) if columns else users.get(tx.connection, login)
+        before = users.get(tx.connection, login)
+        as_before = {"role": before.role, "repo_ids": before.repo_ids}
+        if user.role != ADMIN and as_before | columns != columns | as_before:
+            raise PermissionDenied("Only an administrator gives roles.")
+        changed = _change(tx, login, columns) if columns else before
         check_administrated(tx)
     return JSONResponse(user_document(changed))
 
 
 @_users.delete("/{login}/", operation_id="delete_user", responses=returns(OK, None, 400, 404))
 def delete_user(login: str, services: Provided) -> JSONResponse:
-    """Delete a user, but never the last administrator."""
+    """Delete a user with the user's tokens, but never the last administrator; the user's listeners are paused."""
     with services.database.write() as tx:
         users.remove(tx, login)
         check_administrated(tx)
+        listeners.disown(tx, login, f"Its owner {login} was deleted.")
     return JSONResponse(None)
+
+
+def _change(tx: Transaction, login: str, columns: dict[str, Any]) -> User:
+    """Change a user, and let the user's listeners tell no more than the user may see from then on.
+
+    Raises:
+        InvalidValue: `repo_ids` of an administrator.
+    """
+    if columns.get("role") == ADMIN:
+        columns = {"repo_ids": None, **columns}
+    changed = users.change(tx, login, **columns)
+    if changed.role == ADMIN and changed.repo_ids is not None:
+        raise InvalidValue("repo_ids", "an administrator has to do with all; only operators and readers are narrowed.")
+    if {"role", "repo_ids"} & columns.keys():
+        rights = Rights((scopes_of(changed),))
+        listeners.narrow(tx, login, rights.visible()[0])
+        if not rights.may_some(Verb.LISTEN):
+            listeners.disown(tx, login, f"Its owner {login} may have no listeners any more.")
+    return changed
 
 
 def user_document(value: User) -> dict[str, Any]:
@@ -112,6 +142,7 @@ def user_document(value: User) -> dict[str, Any]:
         "name": value.name,
         "roles": [SUPER_USERS] if value.role == "admin" else [],
         "role": value.role,
+        "repo_ids": value.repo_ids,
         "_href": f"{V2}/users/{value.login}/",
         "id": value.object_id,
         "_id": {"$oid": value.object_id},
@@ -125,6 +156,10 @@ def _checked(delta: UserDelta) -> dict[str, Any]:
     role = _given_role(delta)
     if role is not None:
         columns["role"] = role
+    if "repo_ids" in delta.model_fields_set:
+        columns["repo_ids"] = _patterns(delta.repo_ids)
+        if role == ADMIN and columns["repo_ids"] is not None:
+            raise InvalidValue("repo_ids", "an administrator has to do with all repositories.")
     if delta.name is not None:
         if len(delta.name) > _LONGEST_NAME:
             raise InvalidValue("name", f"it has more than {_LONGEST_NAME} characters.")
@@ -136,6 +171,16 @@ def _checked(delta: UserDelta) -> dict[str, Any]:
             raise InvalidValue("password", f"it has more than {MAX_LENGTH} characters.")
         columns["password_hash"] = hash_password(delta.password)
     return columns
+
+
+def _patterns(repo_ids: list[str] | None) -> list[str] | None:
+    """Patterns of repositories; null and the empty list are all."""
+    for pattern in repo_ids or ():
+        if not 0 < len(pattern) <= LONGEST_PATTERN or not pattern.isprintable():
+            raise InvalidValue("repo_ids", f"a pattern has 1 to {LONGEST_PATTERN} printable characters.")
+    if len(repo_ids or ()) > MOST_PATTERNS:
+        raise InvalidValue("repo_ids", f"there are more than {MOST_PATTERNS}.")
+    return repo_ids or None
 
 
 def _given_role(delta: UserDelta) -> str | None:
@@ -156,9 +201,14 @@ _FIXED_ROLES: Final = (
     f"the only role is {SUPER_USERS}, and everybody else may read; give or take it by roles/{SUPER_USERS}/users/."
 )
 _FIXED_PERMISSIONS: Final = (
-    "what a user may do follows from the user's role (admin: everything; reader: read and search); change the role."
+    "what a user may do follows from the user's role (admin: everything; operator: read, sync, publish, listen;"
+    " reader: read and search); change the role."
 )
-_OPERATIONS: Final = {ADMIN: ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"], READER: ["READ"]}
+_OPERATIONS: Final = {
+    ADMIN: ["CREATE", "READ", "UPDATE", "DELETE", "EXECUTE"],
+    OPERATOR: ["READ", "EXECUTE"],
+    READER: ["READ"],
+}
 
 
 @_roles.get("/roles/", operation_id="list_roles", responses=returns(OK, list[dict[str, Any]]))
@@ -189,7 +239,7 @@ def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONRespon
     """Give a user a role."""
     _check_role(role_id)
     with services.database.write() as tx:
-        users.change(tx, body.login, role=ADMIN)
+        _change(tx, body.login, {"role": ADMIN})
     return JSONResponse(None)
 
 
@@ -198,7 +248,7 @@ def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     """Take a role from a user, but never from the last administrator."""
     _check_role(role_id)
     with services.database.write() as tx:
-        users.change(tx, login, role=READER)
+        _change(tx, login, {"role": READER})
         check_administrated(tx)
     return JSONResponse(None)
 
