@@ -197,6 +197,20 @@ def test_a_stream_follows_the_log_and_goes_on_where_it_was(server: Server) -> No
         assert message(answer) == second
 
 
+def test_a_stream_of_a_consumer_begins_behind_what_was_acknowledged(server: Server) -> None:
+    server.call("PUT", f"{V1}/consumers/streams", {})
+    first, second = fire(server, "ci.consumed", "ci.consumed")
+    path = f"{V1}/events?consumer=streams"
+    for seen in ({}, {"Last-Event-ID": str(second)}):
+        connection, answer = stream(server, path, **seen)
+        with closing(connection), closing(answer):
+            assert message(answer)["id"] == str(first)
+    server.call("POST", f"{V1}/consumers/streams/acknowledge", {"number": first})
+    connection, answer = stream(server, path)
+    with closing(connection), closing(answer):
+        assert message(answer)["id"] == str(second)
+
+
 def test_a_stream_ends_when_the_server_stops_and_keeps_it_from_nothing(tmp_path: Path) -> None:
     with pulpit(tmp_path / "data", "[messaging]\nurl =\n") as server:
         connection, answer = stream(server, f"{V1}/events")

@@ -17,7 +17,7 @@ from pulpit.api.auth.rights import ADMIN
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
-from pulpit.api.v1 import changes, events, firing, publications, tokens
+from pulpit.api.v1 import changes, consumers, events, firing, publications, tokens
 from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
     distributors,
@@ -60,6 +60,7 @@ _V1_ROUTERS: Final = (
     publications.router,
     firing.router,
     tokens.router,
+    consumers.router,
     monitoring.broker,
     monitoring.pulp3,
 )

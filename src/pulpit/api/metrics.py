@@ -13,8 +13,9 @@ from prometheus_client.registry import Collector
 from pulpit import __version__
 from pulpit.api.listeners import STATES, DeliveryState, delivery_states, worst_first
 from pulpit.api.services import MOST_WAITING, Services
+from pulpit.api.v1.consumers import ConsumerDocument, documents
 from pulpit.pulp3.progress import Progress, State
-from pulpit.store import event_log, listeners, schedules, tasks
+from pulpit.store import consumers, event_log, listeners, schedules, tasks
 from pulpit.store.listeners import Listener
 from pulpit.store.schedules import Schedule
 
@@ -78,6 +79,7 @@ class _Server(Collector):
             states = delivery_states(connection, found, self._services)
             by_state = tasks.counts(connection)
             scheduled = schedules.every(connection)
+            pulling = documents(connection, consumers.every(connection), self._services)
         yield InfoMetricFamily("pulpit", "The server.", value={"version": __version__})
         yield CounterMetricFamily("pulpit_events", "Events that were entered into the log.", value=head)
         yield from _of_listeners(found, states)
@@ -86,6 +88,7 @@ class _Server(Collector):
             family.add_metric([state], by_state[state])
         yield family
         yield from _schedules(scheduled)
+        yield from _of_consumers(pulling)
         yield from self._of_server()
 
     def _of_server(self) -> Iterator[Metric]:
@@ -169,6 +172,16 @@ def _of_kinds(found: Sequence[Listener], states: dict[str, DeliveryState]) -> It
         lag.add_metric([kind], max(state.lag_seconds for state in of_kind))
         letters.add_metric([kind], sum(state.dead_letters for state in of_kind))
     yield from (count, lag, letters)
+
+
+def _of_consumers(found: Sequence[ConsumerDocument]) -> Iterator[Metric]:
+    labels = ("user", "consumer")
+    events = GaugeMetricFamily("pulpit_consumer_lag_events", "Events behind its position.", labels=labels)
+    seconds = GaugeMetricFamily("pulpit_consumer_lag_seconds", "Age of the first of them.", labels=labels)
+    for consumer in sorted(found, key=lambda consumer: -consumer.lag_seconds)[:MOST_LISTENERS]:
+        events.add_metric([consumer.user, consumer.name], consumer.lag_events)
+        seconds.add_metric([consumer.user, consumer.name], consumer.lag_seconds)
+    yield from (events, seconds)
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

@@ -446,6 +446,16 @@ tokens = Table(
     Index("uq_tokens_login_name", "login", "name", unique=True),
 )
 
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("login", String(255), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("acknowledged_at", Time),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

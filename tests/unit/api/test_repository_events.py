@@ -98,6 +98,9 @@ SILENT: Final = {
     "send_dead_letters_again": DELIVERY,
     "create_token": "it is about a program's access, not about a repository",
     "revoke_token": "as above",
+    "put_consumer": "it is about somebody's position in the log",
+    "acknowledge": "as above",
+    "delete_consumer": "as above",
 }
 REPO: Final = f"{V2}/repositories/zoo/"
 SYNCS: Final = f"{REPO}importers/iso_importer/schedules/sync/"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from pulpit.api.v1.events import stream
+from pulpit.api.v1.events import EventFilter, stream
 from pulpit.fire import fire
 from pulpit.store.schema import events
 from support.api import V1, V2, Api, basic
@@ -78,7 +78,7 @@ def test_b13_a_stream_tells_of_the_gap_and_goes_on(api: Api, last_seen: int, sen
     forgotten(api, 4)
 
     async def beginning() -> list[str]:
-        async with contextlib.aclosing(stream(api.services, last_seen, None)) as parts:
+        async with contextlib.aclosing(stream(api.services, last_seen, EventFilter())) as parts:
             return [await anext(parts) for _ in range(2 + len(sent))]
 
     _, gap, *events_sent = asyncio.run(beginning())

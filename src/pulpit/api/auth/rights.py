@@ -204,6 +204,7 @@ _RULES: Final = (
     _rule("GET HEAD PUT DELETE", f"{_V2}/content/uploads/[^/]+/.*", Verb.PUBLISH),
     _rule("GET HEAD", f"{_V1}/events(?:/[^/]+)?", Verb.READ, Verb.LISTEN),
     _rule("POST", f"{_V1}/events", Verb.FIRE),
+    _rule(_ANY, f"{_V1}/consumers(?:/.*)?", Verb.LISTEN),
     _rule("GET HEAD POST", f"{_V2}/events/", Verb.LISTEN),
     _rule("GET HEAD PUT DELETE", f"{_V2}/events/{_LISTENER}/", Verb.LISTEN),
     _rule("GET HEAD", f"{_V1}/listeners", Verb.LISTEN),

@@ -19,11 +19,12 @@ from pulpit import __version__, catalogue
 from pulpit.api.auth.rights import ALL_RIGHTS, Rights
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.failures import Unavailable
-from pulpit.api.services import OK, Allowed, Provided, Services, returns
+from pulpit.api.services import OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
+from pulpit.delivery.changed_names import Names
 from pulpit.errors import InvalidValue, MissingResource, PulpitError
-from pulpit.events import EVENT_TYPES, as_topic, check_event_types, star_covers
-from pulpit.store import event_log
+from pulpit.events import EVENT_TYPES, TELLING_CHANGES, as_topic, check_event_types, star_covers
+from pulpit.store import changes, consumers, event_log
 from pulpit.store.event_log import Outline, Page, Wanted, page
 from pulpit.topics import ANY_WORD, matches
 
@@ -85,6 +86,8 @@ class LogGap(PulpitError):
 class EventFilter:
     event_types: Sequence[str] = ()
     repo_ids: Sequence[str] = ()
+    packages: Sequence[str] = ()
+    """Shell patterns of the units of which an event must have changed one; read from the database, not by `test`."""
     results: Sequence[str] = ()
     rights: Rights = ALL_RIGHTS
     """Of whoever asks: an event that they may not see is none."""
@@ -106,18 +109,22 @@ class EventFilter:
 
 
 def _event_filter(
-    rights: Allowed, event_type: Texts = None, repo_id: Texts = None, result: Texts = None
+    rights: Allowed, event_type: Texts = None, repo_id: Texts = None, result: Texts = None, package: Texts = None
 ) -> EventFilter:
     patterns = check_event_types(event_type) if event_type else ()
-    return EventFilter(event_types=patterns, repo_ids=repo_id or (), results=result or (), rights=rights)
+    return EventFilter(
+        event_types=patterns, repo_ids=repo_id or (), results=result or (), packages=package or (), rights=rights
+    )
 
 
 @_events.get("", operation_id="read_events", response_model=EventsPage, responses=_FEED)
 async def read_events_after(
     request: Request,
     services: Provided,
+    user: Asking,
     *,
     event_filter: Annotated[EventFilter, Depends(_event_filter)],
+    consumer: Annotated[str, Query(max_length=100)] = "",
     after: Annotated[int, Query(ge=-1, le=HIGHEST)] = 0,
     limit: Annotated[int, Query(ge=1, le=MOST_EVENTS)] = 100,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
@@ -127,13 +134,27 @@ async def read_events_after(
 
     A page answers 410 with the first and the last number that there is when the log does not lead on from `after`: its
     next events are not kept any more, or it was restored from an older state. A stream says so by an event `gap` and
-    goes on.
+    goes on. With `consumer` both begin behind the position that the server keeps under that name, whatever `after` and
+    `Last-Event-ID` say.
     """
+    if consumer:
+        after = await to_thread.run_sync(_position, services, user.login, consumer)
     if EVENT_STREAM in request.headers.get("accept", ""):
         _check_place(services)
-        body = stream(services, _resumed(last_event_id, after), event_filter.test())
+        begin = after if consumer else _resumed(last_event_id, after)
+        body = stream(services, begin, event_filter)
         return StreamingResponse(body, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
-    return await _read_feed(services, after, event_filter.test(), limit=limit, wait=wait)
+    return await _read_feed(services, after, event_filter, limit=limit, wait=wait)
+
+
+def _position(services: Services, login: str, name: str) -> int:
+    """Where a consumer stands.
+
+    Raises:
+        MissingResource: there is no such consumer.
+    """
+    with services.database.read() as connection:
+        return consumers.get(connection, login, name).position
 
 
 @_events.get("/{number}", operation_id="read_event", responses=returns(OK, EventDocument, 400, 404))
@@ -166,14 +187,16 @@ def read_schema(event_type: str) -> dict[str, Any]:
     return catalogue.schema(event_type)
 
 
-async def _read_feed(services: Services, after: int, wanted: Wanted | None, *, limit: int, wait: float) -> EventsPage:
+async def _read_feed(
+    services: Services, after: int, event_filter: EventFilter, *, limit: int, wait: float
+) -> EventsPage:
     """A page behind a number; if it would be empty, wait for an event that is wanted."""
     end = asyncio.get_running_loop().time() + wait
     ticket = services.announcements.ticket()
     gap = await to_thread.run_sync(_gap, services, after)
     if gap:
         raise LogGap(gap)
-    found, head = await to_thread.run_sync(_read, services, after, wanted, limit)
+    found, head = await to_thread.run_sync(_read, services, after, event_filter, limit)
     if not found.events and wait > 0:
         async with _place(services):
             while not found.events and not services.announcements.over:
@@ -183,11 +206,11 @@ async def _read_feed(services: Services, after: int, wanted: Wanted | None, *, l
                 if found.through >= head:
                     await services.announcements.wait(ticket, min(remaining, LOOK_AGAIN))
                 ticket = services.announcements.ticket()
-                found, head = await to_thread.run_sync(_read, services, found.through, wanted, limit)
+                found, head = await to_thread.run_sync(_read, services, found.through, event_filter, limit)
     return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
 
 
-async def stream(services: Services, after: int, wanted: Wanted | None) -> AsyncGenerator[str, None]:
+async def stream(services: Services, after: int, event_filter: EventFilter) -> AsyncGenerator[str, None]:
     """Server-Sent Events from behind a number, until the client goes or the server stops."""
     through = after
     yield ": Pulpit's events\n\n"
@@ -198,7 +221,7 @@ async def stream(services: Services, after: int, wanted: Wanted | None) -> Async
             yield f"event: gap\ndata: {json.dumps({'first': gap.first, 'last': gap.last, 'reason': str(gap)})}\n\n"
         while not services.announcements.over:
             ticket = services.announcements.ticket()
-            found, head = await to_thread.run_sync(_read, services, through, wanted, STREAM_PAGE)
+            found, head = await to_thread.run_sync(_read, services, through, event_filter, STREAM_PAGE)
             through = found.through
             for event in found.events:
                 data = event_document(event).model_dump_json()  # which has no line breaks
@@ -229,10 +252,16 @@ def _gap(services: Services, after: int) -> Gap | None:
     return Gap(after=after, first=first, last=last) if after > last or after < first - 1 else None
 
 
-def _read(services: Services, after: int, wanted: Wanted | None, limit: int) -> tuple[Page, int]:
+def _read(services: Services, after: int, event_filter: EventFilter, limit: int) -> tuple[Page, int]:
     with services.database.read() as connection:
         head = event_log.head(connection)
-        return page(connection, head if after < 0 else after, wanted, limit=limit), head
+        found = page(connection, head if after < 0 else after, event_filter.test(), limit=limit)
+        if not event_filter.packages:
+            return found, head
+        telling = [event for event in found.events if event.event_type in TELLING_CHANGES]
+        names = changes.names(connection, [event.number for event in telling])
+    having = [event for event in telling if Names(names.get(event.number, ())).any_like(event_filter.packages)]
+    return Page(events=having, through=found.through), head
 
 
 def _resumed(last_event_id: str | None, after: int) -> int:

@@ -28,7 +28,7 @@ from pulpit.api.v2.models import (
 )
 from pulpit.errors import DuplicateResource, InvalidValue, MissingResource, PermissionDenied
 from pulpit.net.passwords import MAX_LENGTH, hash_password
-from pulpit.store import listeners, users
+from pulpit.store import consumers, listeners, users
 from pulpit.store.database import Transaction
 from pulpit.store.users import User, check_administrated
 
@@ -113,6 +113,7 @@ def delete_user(login: str, services: Provided) -> JSONResponse:
         users.remove(tx, login)
         check_administrated(tx)
         listeners.disown(tx, login, f"Its owner {login} was deleted.")
+        consumers.remove_all(tx, login)
     return JSONResponse(None)
 
 

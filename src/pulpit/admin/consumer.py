@@ -1,0 +1,67 @@
+"""`event consumer`: positions in the log that the server keeps for those who pull it."""
+
+from typing import Any, Final
+
+import click
+
+from pulpit.admin.grammar import TABLE, Group
+from pulpit.admin.session import Session, with_session
+from pulpit.client.server import v1_path
+
+_SHOWN: Final = ("name", "user", "position", "lag_events", "lag_seconds", "acknowledged_at")
+_NAME: Final = click.option("--name", required=True, help="The consumer's name.")
+
+
+@click.group("consumer", cls=Group)
+def consumer() -> None:
+    """Positions in the log of those who pull it, kept by name."""
+
+
+@consumer.command("list")
+@TABLE
+@with_session
+def list_consumers(session: Session, /) -> None:
+    """List your consumers with their lag, or as an administrator all."""
+    found = session.server.get(v1_path("consumers"))["consumers"]
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    session.screen.documents({key: item.get(key) for key in _SHOWN} for item in found)
+    if not found:
+        session.screen.say("There are no consumers.")
+
+
+@consumer.command("create")
+@_NAME
+@click.option(
+    "--after",
+    type=click.IntRange(min=-1),
+    metavar="N",
+    help="Begin behind event N, or go there; 0 is the beginning of the log.  [default: a new one at the end]",
+)
+@with_session
+def create(session: Session, /, *, name: str, after: int | None) -> None:
+    """Create a consumer, or send one that is there to another place."""
+    body: dict[str, Any] = {} if after is None else {"after": after}
+    answer = session.server.put(v1_path("consumers", name), body)
+    session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
+
+
+@consumer.command("acknowledge")
+@_NAME
+@click.option("--number", type=click.IntRange(min=0), required=True, metavar="N", help="Everything up to this event.")
+@with_session
+def acknowledge(session: Session, /, *, name: str, number: int) -> None:
+    """Move a consumer on over what it need not be given any more."""
+    answer = session.server.post(v1_path("consumers", name, "acknowledge"), {"number": number})
+    session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
+
+
+@consumer.command("delete")
+@_NAME
+@click.option("--login", help="The user whose it is.  [default: who asks]")
+@with_session
+def delete(session: Session, /, *, name: str, login: str | None) -> None:
+    """Delete a consumer; the log stays as it is."""
+    answer = session.server.delete(v1_path("consumers", name), {"user": login} if login else None)
+    session.screen.succeeded(f"Consumer {name} deleted.", answer)
