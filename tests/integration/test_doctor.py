@@ -17,11 +17,20 @@ from sqlalchemy import update
 from pulpit.clock import system_clock
 from pulpit.server.doctor import examine
 from pulpit.server.doctor_machine import Finding, State
-from pulpit.settings import BrokerSettings, EmailSettings, MessagingSettings, Pulp3Settings, ServerSettings, Settings
+from pulpit.settings import (
+    BrokerSettings,
+    EmailSettings,
+    MessagingSettings,
+    Pulp3Settings,
+    ServerSettings,
+    Settings,
+    StorageSettings,
+)
+from pulpit.storage.opening import open_storage
 from pulpit.store import dead_letters, listeners, schema, servers
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.servers import Instance
-from support import database
+from support import database, s3
 from support.authority import Authority
 from support.ports import free_port
 from support.server import Server, pulpit
@@ -237,3 +246,43 @@ def test_a_clock_that_was_ahead_is_told(tmp_path: Path) -> None:
             tx.connection.execute(update(schema.events).values(occurred_at=ahead))
     tmp_path.chmod(0o700)
     assert "which is still to come" in "".join(it.sentence for it in told(settings_of(tmp_path), "clock"))
+
+
+def test_a_storage_that_is_away_full_or_not_ours_is_told(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    settings = settings_of(tmp_path / "data", storage=StorageSettings(url=str(shared)))
+    assert "nothing was ever put there" in told(settings, "storage")[0].sentence
+    open_storage(settings.storage, tmp_path).begin()
+    well = [found.sentence for found in examine(settings, []) if found.part == "storage" and found.state not in BAD]
+    assert any("is one of Pulpit's" in sentence for sentence in well)
+    assert "It took a file, gave it back and removed it." in well
+    assert [path for path in shared.rglob("*") if path.is_file()] == [shared / "pulpit-storage"]
+
+    (shared / "pulpit-storage").unlink()
+    away = told(settings, "storage")
+    assert [found.state for found in away] == [State.PROBLEM]
+    assert "mount it" in away[0].sentence
+
+
+def test_a_bucket_that_refuses_or_does_not_answer_is_told(tmp_path: Path) -> None:
+    with s3.running(tmp_path) as store:
+        store.make_bucket("bucket")
+        settings = settings_of(tmp_path / "data", storage=store.settings("bucket"))
+        assert "pulpit-storage" in told(settings, "storage")[0].sentence
+        open_storage(settings.storage, tmp_path).begin()
+        assert told(settings, "storage") == []
+    gone = replace(settings, storage=replace(settings.storage, endpoint=f"http://127.0.0.1:{free_port()}"))
+    assert "cannot be reached" in told(gone, "storage")[0].sentence
+    wrong = replace(settings, storage=replace(settings.storage, credentials_file=str(tmp_path / "nothing")))
+    assert "There is no" in told(wrong, "storage")[0].sentence
+
+
+def test_the_other_servers_are_told_with_version_and_clock(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    with database.fresh(data_dir) as (store, _), store.write() as tx:
+        servers.enter(tx, Instance(node="other-1", id="1", home="x"))
+        tx.connection.execute(update(schema.servers).values(version="0", clock_ahead=90.0))
+    sentences = [found.sentence for found in told(settings_of(data_dir), "servers")]
+    assert any("is of version 0" in sentence for sentence in sentences)
+    assert any("is 90 s ahead of that of the database" in sentence for sentence in sentences)

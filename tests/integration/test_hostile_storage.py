@@ -2,12 +2,9 @@
 
 import asyncio
 import hashlib
-import http.client
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,63 +13,10 @@ from pulpit.settings import StorageSettings
 from pulpit.storage.objects import FETCHED_AT_ONCE, ObjectStorage, WrongObject
 from pulpit.storage.opening import open_storage
 from support import s3
+from support.s3_proxy import Proxy, before
 
 CONTENT = bytes(range(256)) * (FETCHED_AT_ONCE // 256 + 1)
 SHA256, SIZE = hashlib.sha256(CONTENT).hexdigest(), len(CONTENT)
-
-
-class Proxy(ThreadingHTTPServer):
-    """Stands before the object store and does to answers what a test says."""
-
-    daemon_threads = True
-
-    def __init__(self, target: str) -> None:
-        super().__init__(("127.0.0.1", 0), Passing)
-        self.target = target
-        self.status = 0
-        """Answers everything with it; 0 lets the store answer."""
-        self.half = False
-        """Sends half of each body and hangs up."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Passing(BaseHTTPRequestHandler):
-    """One request by way of the proxy."""
-
-    server: Proxy
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.status:
-            self._answer(self.server.status, {}, b"<Error><Code>the-access-key</Code></Error>")
-            return
-        store = http.client.HTTPConnection(self.server.target.removeprefix("http://"), timeout=30)
-        store.request(self.command, self.path, body, dict(self.headers))
-        answer = store.getresponse()
-        self._answer(answer.status, dict(answer.headers), answer.read())
-        store.close()
-
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the names of the library
-
-    def _answer(self, status: int, headers: dict[str, Any], body: bytes) -> None:
-        self.send_response(status)
-        kept = {name: text for name, text in headers.items() if name.lower() not in {"connection", "server", "date"}}
-        if "content-length" not in {name.lower() for name in kept}:
-            kept["Content-Length"] = str(len(body))
-        for name, text in kept.items():
-            self.send_header(name, text)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if self.server.half else body)
-        if self.server.half:
-            self.close_connection = True
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
 
 @pytest.fixture
 def proxy(server: s3.S3) -> Iterator[Proxy]:
-    with Proxy(server.endpoint) as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    with before(server.endpoint) as proxy:
         yield proxy
-        proxy.shutdown()
 
 
 @pytest.fixture
@@ -130,6 +72,27 @@ def test_a_store_that_refuses_is_told_in_a_sentence_without_its_words(
     proxy.status = 0
     assert storage.has(SHA256, SIZE)
     assert storage.local(SHA256).read_bytes() == CONTENT
+
+
+def test_a_store_that_is_slow_is_waited_for_and_one_that_is_silent_is_not(
+    server: s3.S3, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pulpit.storage.opening._READERS_SILENCE", timedelta(seconds=1))
+    monkeypatch.setattr("pulpit.storage.opening._READERS_TRIES", {"max_retries": 0})
+    storage = open_storage(server.settings("bucket", endpoint=proxy.url), tmp_path)
+    assert isinstance(storage, ObjectStorage)
+    storage.begin()
+    storage.prepare()
+    storage.put_bytes(CONTENT, SHA256)
+    storage.flush([SHA256])
+    proxy.delay = 0.2
+    assert storage.has(SHA256, SIZE)
+    assert asyncio.run(whole(storage)) == CONTENT
+    proxy.delay = 5
+    with pytest.raises(StorageUnavailable, match=r"did not answer in time|cannot be reached"):
+        asyncio.run(whole(storage))
+    proxy.delay = 0
+    assert asyncio.run(whole(storage)) == CONTENT
 
 
 def test_half_a_body_is_no_file(storage: ObjectStorage, proxy: Proxy) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from sqlalchemy import select, update
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from pulpit.api.protocol import BoundedHttp
 from pulpit.published.serving import PublishedFiles, media_type
+from pulpit.store import schema
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.published import known
@@ -267,3 +269,52 @@ def test_one_pulpit_mirrors_another_and_sees_that_nothing_changed(port: int, tmp
         assert second.sync("copy").added_count == 6
         again = second.sync("copy")
         assert (again.result, again.added_count) == ("success", 0)
+
+
+def test_a_small_file_that_is_asked_for_again_is_sent_as_the_first_time_until_it_is_another(
+    here: Mirror, port: int
+) -> None:
+    path = "/zoo/packed.tar.gz"
+    first = ask(port, path)
+    assert first[::2] == (200, b"packed")
+    again = ask(port, path)
+    for answer in (first, again):
+        answer[1].pop("date")
+    assert again == first
+    assert ask(port, path, method="HEAD")[::2] == (200, b"")
+    assert ask(port, path, {"Range": "bytes=1-2"})[::2] == (206, b"ac")
+    assert ask(port, path, {"If-None-Match": first[1]["etag"]})[0] == 304
+
+    with serving.running() as upstream:
+        upstream.put("packed.tar.gz", b"packed anew")
+        upstream.manifest()
+        here.create("other", upstream.url)
+        assert here.sync("other").result == "success"
+        published_at(here, "other", "zoo")
+    until(lambda: ask(port, path)[2] == b"packed anew", what="the other file")
+
+
+def test_what_another_server_showed_a_moment_ago_is_no_404(here: Mirror) -> None:
+    stale, other = known(here.context), known(here.context)
+    assert stale.locate("isos", "zoo/big.iso")
+    with serving.running() as upstream:
+        upstream.put("new.iso", b"new")
+        upstream.manifest()
+        here.create("other", upstream.url)
+        assert here.sync("other").result == "success"
+        published_at(here, "other", "zoo")
+    assert other.locate("isos", "zoo/new.iso")
+    assert stale.locate("isos", "zoo/new.iso")
+    assert stale.locate("isos", "zoo/big.iso") is None
+
+
+def published_at(here: Mirror, repo_id: str, place: str) -> None:
+    """Publish a repository and have another place show that."""
+    assert here.publish(repo_id).result == "success"
+    with here.context.database.write() as tx:
+        place_columns, publication = schema.places.c, schema.publications.c
+        number = tx.connection.execute(
+            select(publication.id).where(publication.repo_id == repo_id).order_by(publication.number.desc())
+        ).scalar()
+        moved = update(schema.places).where(place_columns.path == f"isos/{place}")
+        tx.connection.execute(moved.values(publication_id=number))

@@ -3,6 +3,8 @@
 import base64
 import datetime as dt
 import json
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -331,3 +333,42 @@ def _with_paths(authority: trustme.CA, *paths: str) -> bytes:
         builder = builder.add_extension(x509.UnrecognizedExtension(oid, base64.b64decode("AAAA")), critical=False)
 
     return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_small_file_again_and_again_on_one_connection_keeps_to_http(plain: Server, upstream: Upstream) -> None:
+    create(plain, upstream, "again")
+    path = "/pulp/isos/again/a.iso"
+    assert curl(f"{plain.url}{path}") == 200  # from now on it is ready
+    plainly: dict[str, str] = {}
+    asked = [
+        ("GET", path, plainly, 200),
+        ("GET", path, plainly, 200),
+        ("GET", f"{path}?x=y", plainly, 200),
+        ("HEAD", path, plainly, 200),
+        ("GET", path, {"Range": "bytes=0-9"}, 206),
+        ("GET", path, {"If-Modified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 200),
+        ("POST", path, {"Content-Length": "0"}, 405),
+        ("GET", "/pulp/isos/again/b.iso", plainly, 404),
+        ("GET", "/pulp//isos/again/a.iso", plainly, 200),
+        ("GET", "/pulp/isos/again/%61.iso", plainly, 200),
+        ("GET", "/pulp/api/v2/status/", plainly, 200),
+        ("GET", path, {"Connection": "close"}, 200),
+    ]
+    lines = []
+    for method, target, headers, _ in asked:
+        further = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+        lines.append(f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{further}\r\n")
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=60) as client:
+        client.sendall("".join(lines).encode())  # all at once, so that each waits for the one before it
+        sent = b""
+        while piece := client.recv(65536):
+            sent += piece
+    answers = re.split(rb"(?=HTTP/1\.1 \d\d\d )", sent)[1:]
+    assert [int(answer.split()[1]) for answer in answers] == [status for *_, status in asked]
+    wholes = [answer for answer in answers if answer.endswith(b"\r\n\r\n" + b"a" * 1000)]
+    assert len(wholes) == 7
+    heads = [sorted(answer.partition(b"\r\n\r\n")[0].split(b"\r\n")) for answer in wholes]
+    for head in heads:
+        told = [line for line in head if not line.startswith((b"date", b"connection"))]
+        assert told == [line for line in heads[0] if not line.startswith((b"date", b"connection"))]
+        assert len([line for line in head if line.startswith(b"date: ")]) == 1

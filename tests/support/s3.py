@@ -30,7 +30,14 @@ class S3:
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
         """Put an object beside Pulpit, as another user of the bucket does."""
-        store = S3Store(
+        obstore.put(self._store(bucket), key, content)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """The bytes of an object."""
+        return bytes(obstore.get(self._store(bucket), key).bytes())
+
+    def _store(self, bucket: str) -> S3Store:
+        return S3Store(
             bucket,
             endpoint=self.endpoint,
             region="us-east-1",
@@ -38,7 +45,6 @@ class S3:
             secret_access_key=SECRET_KEY,
             client_options={"allow_http": True},
         )
-        obstore.put(store, key, content)
 
     def settings(self, bucket: str, *, endpoint: str = "", redirect: bool = False) -> StorageSettings:
         """How Pulpit is told of a bucket that was made."""

@@ -1,7 +1,8 @@
 """What every request passes before it reaches an endpoint: one ASGI application around the next.
 
-`CollapseSlashes` → `PublishedFirst` → `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So nobody unknown has
-a body read, and no endpoint sees a body that is too long, is not JSON, or holds text that a database cannot keep.
+`CollapseSlashes` → `PublishedFirst` → FastAPI, with `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So
+nobody unknown has a body read, and no endpoint sees a body that is too long, is not JSON, or holds text that a database
+cannot keep.
 """
 
 import json
@@ -17,6 +18,8 @@ from pulpit.api.auth.rights import Rights, check_may, scopes_of
 from pulpit.api.failures import response_to
 from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
 from pulpit.net.request_state import CERTIFICATE
+from pulpit.published.ready import ReadyFile
+from pulpit.published.serving import PublishedFiles
 from pulpit.store.users import User
 
 PULP: Final = "/pulp/"
@@ -45,9 +48,18 @@ _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 class PublishedFirst:
     """Hands what is published to its own applications (by kind), past everything that only the API needs."""
 
-    def __init__(self, app: ASGIApp, published: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, published: Mapping[str, PublishedFiles]) -> None:
         self._app: Final = app
         self._published: Final = published
+
+    def at_once(self, scope: Scope) -> ReadyFile | None:
+        """What a request of a path without escapes gets, if it is a small file that is ready."""
+        path: str = scope["path"]
+        if not path.startswith(PULP):
+            return None
+        kind = path[len(PULP) :].partition("/")[0]
+        published = self._published.get(kind)
+        return published.at_once(scope, path[len(PULP) + len(kind) :]) if published else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on to the application that serves `/pulp/<kind>/`, or to the API."""

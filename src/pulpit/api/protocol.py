@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from pulpit.api.app import Application
 from pulpit.net.request_state import ABORT, CERTIFICATE
 
 MAX_HEAD: Final = 64 * 1024
@@ -20,6 +21,7 @@ many such; where all are at work, the further one is closed before it can say an
 MAX_SILENT: Final = 512
 """Connections of one address without a request."""
 
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -35,6 +37,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._silent: Final = self._silent_by_server.setdefault(self.server_state, OrderedDict())
         """The connections that wait for a head, with their addresses; that which has waited longest comes first."""
+        app = self.config.app
+        self._published: Final = app.published if isinstance(app, Application) else None
         self._head: int | None = 0  # bytes of an unfinished head; None when there is none
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -73,11 +77,13 @@ class BoundedHttp(HttpToolsProtocol):
             if self._head > MAX_HEAD and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
+            elif self._deadline is None:
+                self._start_clock()
 
     def on_message_begin(self) -> None:
         """A further request begins."""
         self._head = 0
-        self._start_clock()
+        self._stop_clock()  # most heads are whole when they come; for another the time begins with the end of its piece
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -85,13 +91,38 @@ class BoundedHttp(HttpToolsProtocol):
         self._head = None
         self._stop_clock()
         self._silent.pop(self, None)
-        super().on_headers_complete()
+        if not self._sent_at_once():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is whole; what was sent at once had none."""
+        if self.cycle is not None:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The connection waits for its next request, unless that is here already."""
         super().on_response_complete()
         if not self.transport.is_closing() and self.cycle.response_complete:
             self._silent[self] = self.client[0] if self.client else ""
+
+    def _sent_at_once(self) -> bool:
+        """Send a small published file that is ready, if nothing else is under way; a task and its scope cost more."""
+        is_idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # there may be none
+        if self._published is None or not is_idle or self.flow.write_paused or self.parser.get_method() != b"GET":
+            return False
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive() or b"%" in self.url:
+            return False
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        ready = self._published.at_once({**self.scope, "method": "GET", "path": path})
+        if ready is None:
+            return False
+        own = [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
+        self.transport.write(b"".join((_OK, *own, ready.head, ready.content)))
+        self.server_state.total_requests += 1
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._silent[self] = self.client[0] if self.client else ""
+        return True
 
     def _start_clock(self) -> None:
         self._stop_clock()

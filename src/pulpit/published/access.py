@@ -74,6 +74,12 @@ class AccessRules:
             return PlainTextResponse(_OTHER_PROTOCOL.format(scope["scheme"].upper()), 403)
         return None if access.is_open else await self._closed(scope, access)
 
+    def lets_in(self, scope: Scope, distributor: str) -> bool:
+        """Whether it is known, without asking anybody, that a request may have what is for everybody."""
+        known = self._known_of(distributor)
+        access = known[1] if known else None
+        return access is not None and access.is_open and self._is_over(scope, access)
+
     async def _closed(self, scope: Scope, access: Access) -> Response | None:
         """The same for what is not for everybody."""
         if access.authorities:

@@ -1,12 +1,12 @@
 """From the path of a URL to what is published there, so that one request sees one publication and nothing outside it.
 
-What a place shows is asked of the database once in `FRESH_FOR`, and whenever somebody calls `forget`; inventories are
-searched where they lie in the storage.
+What a place shows is asked of the database once in `FRESH_FOR`, whenever somebody calls `forget`, and before anybody is
+told that there is nothing; inventories are searched where they lie in the storage.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -36,10 +36,10 @@ class PublishedFile:
     """A file to be sent; `distributor` is the object id of the one that published it."""
 
     distributor: str
+    shown: Shown
+    """What its place showed when it was found."""
     file: StoredFile
     """With its name alone as path."""
-    since: datetime
-    """When the place began to show it or what came before it with the same content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,31 +101,46 @@ class Publications:
         if relative and flaw(relative, most_bytes=_LONGEST_URL):
             return None
         path = f"{kind}/{relative}" if relative else kind
-        shown = self._shown_at(path)
-        if shown is None:
-            return self._above(path)
-        return self._in_place(shown, path[len(shown.path) + 1 :])
-
-    def _shown_at(self, path: str) -> Shown | None:
-        """The place that a path leads to or into."""
         parts = path.split("/")[:_DEEPEST_PLACE]
         above = ["/".join(parts[:count]) for count in range(2, len(parts) + 1)]
+        shown = self._known_at(above)
+        found = self._in_place(shown, path[len(shown.path) + 1 :]) if shown else None
+        if found is not None:
+            return found
+        # Another server may have shown its readers more since: whoever comes from there is told no 404.
+        shown = self._asked_for(above)
+        if shown is None:
+            return self._above(path)
+        inside = path[len(shown.path) + 1 :]
+        return self._in_place(shown, inside) or self._lately(shown, inside)
+
+    def still_shows(self, shown: Shown) -> bool:
+        """Whether a place is known to show this, without asking anybody."""
+        known = self._known.get(shown.path)
+        return known is not None and known[0] > time.monotonic() and known[1] == shown
+
+    def _known_at(self, above: Sequence[str]) -> Shown | None:
+        """The place that a path leads to or into, if it was asked for lately."""
         now = time.monotonic()
         for prefix in above:
             known = self._known.get(prefix)
             if known and known[0] > now:
                 return known[1]
+        return None
+
+    def _asked_for(self, above: Sequence[str]) -> Shown | None:
+        asked_at = time.monotonic()
         with self._database.read() as connection:
             shown = publications.shown_at(connection, above)
         if shown is not None:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[shown.path] = (now + FRESH_FOR, shown)
+            self._known[shown.path] = (asked_at + FRESH_FOR, shown)
         return shown
 
     def _in_place(self, shown: Shown, path: str) -> PublishedFile | PublishedFolder | None:
         inventory = self._inventory(shown.inventory)
-        file = inventory.find(path) or self._lately(shown, path)
+        file = inventory.find(path)
         if file is not None:
             return _published(shown, file)
         if not inventory.is_folder(path) and path:
@@ -142,7 +157,7 @@ class Publications:
 
         return PublishedFolder(distributor=shown.distributor_object_id, entries=entries, file=inside)
 
-    def _lately(self, shown: Shown, path: str) -> StoredFile | None:
+    def _lately(self, shown: Shown, path: str) -> PublishedFile | None:
         """A file that the place had until lately: who has read the list that names it may still have it."""
         if not self._grace or not _NAMED_BY_CHECKSUM.fullmatch(path):
             return None
@@ -151,7 +166,7 @@ class Publications:
         for publication in former:
             file = self._inventory(publication.inventory).find(path)
             if file is not None:
-                return file
+                return _published(shown, file)
         return None
 
     def _above(self, path: str) -> PublishedFolder | None:
@@ -180,7 +195,7 @@ class Publications:
 def _published(shown: Shown, file: StoredFile) -> PublishedFile:
     name = file.relative_path.rpartition("/")[2]
     named = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
-    return PublishedFile(distributor=shown.distributor_object_id, file=named, since=shown.since)
+    return PublishedFile(distributor=shown.distributor_object_id, shown=shown, file=named)
 
 
 def _folders_first(entry: StoredFile | Folder) -> tuple[bool, str]:

@@ -7,6 +7,7 @@ memory and one open file, and no longer than `PATIENCE`.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import mimetypes
 import os
@@ -31,6 +32,7 @@ from pulpit.published.access import AccessRules
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
+from pulpit.published.ready import LARGEST, ReadyFile, ReadyFiles
 from pulpit.storage.port import Storage
 
 PATIENCE: Final = 60.0
@@ -58,11 +60,19 @@ _TYPES: Final = {
     ".zst": "application/zstd",
 }
 _METHODS: Final = frozenset({"GET", "HEAD"})
+_OTHERWISE: Final = frozenset(
+    {
+        *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"),
+        *(b"content-length", b"transfer-encoding", b"expect", b"upgrade"),
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-proto"),
+    }
+)
+"""Headers of requests that may get something else than a whole file, bring something, or come from a proxy."""
 _NOTHING: Final = "There is nothing published at this address.\n"
 _SIGNED_FOR: Final = timedelta(hours=1)
 """How long the URL counts that a reader is sent to."""
 _FAILED: Final = {"action": "serving_failed"}
-_NOT_NOW: Final = "The storage cannot be read now; try again.\n"
+_NOT_NOW: Final = "This cannot be served now; try again.\n"
 
 _log = logging.getLogger(__name__)
 
@@ -82,24 +92,39 @@ class PublishedFiles:
         self._kind: Final = kind
         self._rules: Final = rules
         self._patience: Final = patience
+        self._ready: Final = ReadyFiles()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        response = await self._response(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        ready = self.at_once(scope, path)
+        if ready is not None:
+            await send(ready.start)
+            await send(ready.body)
+            return
+        response = await self._response(scope, path)
         response.headers.update(_HEADERS)
         await response(scope, receive, send)
 
-    async def _response(self, scope: Scope) -> Response:
+    def at_once(self, scope: Scope, path: str) -> ReadyFile | None:
+        """What a request gets, if it is a whole small file, and known without asking anybody."""
+        ready = self._ready.find(path)
+        if ready is None or scope["method"] != "GET" or not self._publications.still_shows(ready.shown):
+            return None
+        if self._rules is not None and not self._rules.lets_in(scope, ready.shown.distributor_object_id):
+            return None
+        return ready if _OTHERWISE.isdisjoint([name for name, _ in scope["headers"]]) else None
+
+    async def _response(self, scope: Scope, path: str) -> Response:
         if scope["method"] not in _METHODS:
             return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
             found, response = await run_in_threadpool(self._prepared, scope, path)
-        except (OSError, PulpitError) as error:  # the storage is gone, or a file of it, which it should have
+            if self._rules is not None and found is not None and found.distributor is not None:
+                return await self._rules.refusal(scope, found.distributor) or response
+        except (OSError, PulpitError) as error:  # the storage or database is gone, or a file, which it should have
             _log.error("cannot serve %s: %s", path, error, extra={"action": "serving_failed", "path": path})
             return PlainTextResponse(_NOT_NOW, 503, {"Retry-After": "30"})
-        if self._rules is not None and found is not None and found.distributor is not None:
-            return await self._rules.refusal(scope, found.distributor) or response
         return response
 
     def _prepared(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder | None, Response]:
@@ -107,7 +132,7 @@ class PublishedFiles:
         found = self._publications.locate(self._kind, path)
         match found:
             case PublishedFile() if not path.endswith("/"):
-                return found, self._file(found, Headers(scope=scope))
+                return found, self._file(found, Headers(scope=scope), keep_as=path)
             case PublishedFolder(distributor=None) if path.strip("/") and not self._leads_on(found, scope):
                 return found, PlainTextResponse(_NOTHING, 404)
             case PublishedFolder() if path.endswith("/"):
@@ -142,7 +167,13 @@ class PublishedFiles:
         return HTMLResponse(listing.page(scope["path"], entries, has_parent=not root), headers=headers)
 
     def _file(
-        self, found: PublishedFile, asked: Headers, kind: str | None = None, further: dict[str, str] | None = None
+        self,
+        found: PublishedFile,
+        asked: Headers,
+        kind: str | None = None,
+        further: Mapping[str, str] | None = None,
+        *,
+        keep_as: str | None = None,
     ) -> Response:
         name, sha256, storage = found.file.relative_path, found.file.sha256, self._publications.storage
         path = storage.at_hand(sha256, found.file.size)
@@ -151,7 +182,16 @@ class PublishedFiles:
             if path
             else _remote(storage, found, kind or media_type(name))
         )
-        return _answer(file, asked, {"Cache-Control": "no-cache", **(further or {})}, self._patience)
+        headers = {"Cache-Control": "no-cache", **(further or {})}
+        if keep_as is not None and file.small is not None and len(file.small) <= LARGEST:
+            self._keep(keep_as, found, file, headers)
+        return _answer(file, asked, headers, self._patience)
+
+    def _keep(self, path: str, found: PublishedFile, file: "_File", headers: Mapping[str, str]) -> None:
+        """Have a small file ready for those who ask for it without conditions."""
+        if file.small is not None and hashlib.sha256(file.small).hexdigest() == found.file.sha256:
+            whole = _answer(file, {}, {**headers, **_HEADERS}, self._patience)
+            self._ready.keep(path, ReadyFile(shown=found.shown, headers=whole.raw_headers, content=file.small))
 
 
 def media_type(name: str) -> str:
@@ -197,7 +237,7 @@ def _remote(storage: Storage, found: PublishedFile, media_type: str) -> _File:
 
 def _validators(found: PublishedFile, written_at: float = float("inf")) -> Validators:
     """How a file is known; its time is that of a file of the storage, and not of a copy that came here since."""
-    modified = formatdate(min(written_at, found.since.timestamp()), usegmt=True)
+    modified = formatdate(min(written_at, found.shown.since.timestamp()), usegmt=True)
     return Validators(etag=f'"{found.file.sha256}"', modified=modified)
 
 

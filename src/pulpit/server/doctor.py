@@ -7,7 +7,7 @@ from typing import Final
 from pulpit.client.streams import write_line
 from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError
-from pulpit.server import data_folder, doctor_machine, doctor_server
+from pulpit.server import data_folder, doctor_machine, doctor_server, doctor_storage
 from pulpit.server.doctor_machine import Finding, Installation, State, problem, warning
 from pulpit.settings import Settings
 from pulpit.text import clean
@@ -20,6 +20,7 @@ CHECKS: Final[tuple[Callable[[Installation], Iterator[Finding]], ...]] = (
     doctor_server.check_running,
     doctor_machine.check_data_folder,
     doctor_machine.check_disk,
+    doctor_storage.check_storage,
     doctor_machine.check_ports,
     doctor_server.check_database,
     doctor_server.check_brokers,

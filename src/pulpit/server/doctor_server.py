@@ -13,6 +13,7 @@ from typing import Final
 import uvloop
 from sqlalchemy import Connection
 
+from pulpit import __version__
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.intervals import span_text
@@ -257,13 +258,21 @@ def _schedules(inside: _Inside) -> Iterator[Finding]:
 
 
 def _servers(inside: _Inside) -> Iterator[Finding]:
-    """The servers that share a PostgreSQL."""
+    """The servers that share a PostgreSQL: when each was seen, its version and its clock."""
     now = database_time(inside.connection)
-    seen = {node: at for node, at in servers.heartbeats(inside.connection).items() if at is not None}
-    for node, at in sorted(seen.items()):
-        silent = now - at
+    for member in servers.members(inside.connection):
+        name = f"The server {member.node}" if member.delivers else f"`pulpit worker` {member.node}"
+        silent = now - member.seen_at
         if silent > servers.LEASE:
-            sentence = f"The server {node} was last seen {span_text(silent.total_seconds())} ago."
-            yield warning("servers", sentence, "Start it again; the others have taken its listeners over.")
-        else:
-            yield well("servers", f"The server {node} is alive.")
+            sentence = f"{name} was last seen {span_text(silent.total_seconds())} ago."
+            yield warning("servers", sentence, "Start it again; the others have taken over what it did.")
+            continue
+        version = f"Version {member.version}, seen" if member.version else "Seen"
+        yield well("servers", f"{name} is alive. {version} {max(silent.total_seconds(), 0):.0f} s ago.")
+        if member.version and member.version != __version__:
+            sentence = f"{name} is of version {member.version}, and this is {__version__}."
+            yield warning("servers", sentence, "Run one version everywhere; during an upgrade it may be so.")
+        if member.clock_ahead is not None and abs(member.clock_ahead) > SKEW.total_seconds():
+            way = "ahead of" if member.clock_ahead > 0 else "behind"
+            sentence = f"The clock of {member.node} is {abs(member.clock_ahead):.0f} s {way} that of the database."
+            yield warning("servers", sentence, "Run a time service, such as systemd-timesyncd or chrony, there.")

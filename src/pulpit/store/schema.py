@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -139,6 +140,8 @@ servers = Table(
     Column("home", String(255)),
     Column("storage", String(64)),
     Column("delivers", Boolean, nullable=False, server_default=text("true")),
+    Column("version", String(64)),
+    Column("clock_ahead", Float),
 )
 
 shared_secrets = Table(

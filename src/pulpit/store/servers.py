@@ -14,6 +14,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pulpit import __version__
+from pulpit.clock import system_clock
 from pulpit.store.database import Transaction, database_time
 from pulpit.store.schema import listeners, servers, shared_secrets, tasks
 from pulpit.store.tasks import RUNNING
@@ -142,6 +144,27 @@ def heartbeats(connection: Connection) -> dict[str, datetime | None]:
     return only_tasks | {row.node: row.seen_at for row in connection.execute(select(servers.c.node, servers.c.seen_at))}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A server, as it told of itself when it was seen last."""
+
+    node: str
+    seen_at: datetime
+    delivers: bool
+    """Whether it is a server, and not workers alone."""
+    version: str | None
+    """`None` of one that is older than this column."""
+    clock_ahead: float | None
+    """Seconds by which its clock was ahead of the database's."""
+
+
+def members(connection: Connection) -> list[Member]:
+    """Every server that is known, by name."""
+    columns = servers.c
+    wanted = select(columns.node, columns.seen_at, columns.delivers, columns.version, columns.clock_ahead)
+    return [Member(**row) for row in connection.execute(wanted.order_by(columns.node)).mappings()]
+
+
 def strike_off(tx: Transaction, node: str, *, seen_at: datetime | None) -> None:
     """Forget a server that has not been seen since; call it when its tasks have their ends."""
     tx.connection.execute(delete(servers).where((servers.c.node == node) & (servers.c.seen_at == seen_at)))
@@ -154,7 +177,8 @@ def _lock(tx: Transaction) -> None:
 
 def _say_alive(tx: Transaction, me: Instance) -> datetime:
     now = database_time(tx.connection)
-    values = {"seen_at": now, "instance": me.id, "home": me.home}
+    ahead = (system_clock() - now).total_seconds()
+    values = {"seen_at": now, "instance": me.id, "home": me.home, "version": __version__, "clock_ahead": ahead}
     dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
     row = dialect.insert(servers).values(node=me.node, storage=me.storage, delivers=me.delivers, **values)
     tx.connection.execute(row.on_conflict_do_update(index_elements=["node"], set_=values))

@@ -1,0 +1,65 @@
+"""Small files that were asked for lately, as they go out: whoever asks again costs neither a thread nor a disk.
+
+A file is kept with what its place showed when it was found, and sent only while the place is known to show that still.
+Its bytes are those of its SHA-256: that was proven when it was taken in.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.types import Message
+
+from pulpit.store.publications import Shown
+
+LARGEST: Final = 64 * 1024
+"""Bytes of a file that is kept."""
+MOST: Final = 32 * 2**20
+"""Bytes that all of them may take."""
+_OVERHEAD: Final = 2048
+"""What one takes beside its bytes, more or less."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadyFile:
+    """A whole file and its headers, which many requests share."""
+
+    shown: Shown
+    headers: Sequence[tuple[bytes, bytes]]
+    content: bytes
+    start: Message = field(init=False)
+    body: Message = field(init=False)
+    head: bytes = field(init=False)
+    """The headers as HTTP/1.1 writes them, up to the content."""
+
+    def __post_init__(self) -> None:
+        self.start = {"type": "http.response.start", "status": 200, "headers": self.headers}
+        self.body = {"type": "http.response.body", "body": self.content}
+        self.head = b"".join(b"%s: %s\r\n" % header for header in self.headers) + b"\r\n"
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory."""
+        return len(self.content) + _OVERHEAD
+
+
+class ReadyFiles:
+    """Those of one kind, by path; the oldest go first. Safe to use from several threads."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most: Final = most
+        self._files: Final[OrderedDict[str, ReadyFile]] = OrderedDict()
+        self._lock: Final = threading.Lock()
+        self._cost = 0
+        self.find: Final = self._files.get
+
+    def keep(self, path: str, file: ReadyFile) -> None:
+        """Take in a file of at most `LARGEST` bytes."""
+        with self._lock:
+            former = self._files.pop(path, None)
+            self._cost += file.cost - (former.cost if former else 0)
+            self._files[path] = file
+            while self._cost > self._most:
+                self._cost -= self._files.popitem(last=False)[1].cost
