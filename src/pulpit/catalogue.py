@@ -65,6 +65,22 @@ _CHANGES: Final[dict[str, Any]] = {
     },
 }
 
+_SHOWN: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "What readers of the place find otherwise, against what it showed before.",
+    "required": _CHANGES["required"],
+    "properties": {
+        **_CHANGES["properties"],
+        "publications": {
+            "type": "object",
+            "description": "The numbers of the publication that the place showed before (null if none) and shows now. "
+            "Absent when nothing new is shown.",
+            "required": ["from", "to"],
+            "properties": {"from": {"type": ["integer", "null"]}, "to": {"type": "integer"}},
+        },
+    },
+}
+
 _FINISH: Final[dict[str, Any]] = {
     "repo_id": _TEXT,
     "started": _TIME,
@@ -170,6 +186,7 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "distributor_id": _TEXT,
             "distributor_type_id": _TEXT,
             "result": {"enum": ["success", "failed", "skipped", "error", "canceled"]},
+            "changes": _SHOWN,
             "_ns": {"const": "repo_publish_results"},
         },
     ),
@@ -217,7 +234,7 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 _OF_PULP3: Final = events.PULP_TYPES | {events.REPO_VERSION_CREATE} | {f"tasks.{state}" for state in events.TASK_STATES}
 """The types that a Pulp 3 may be the source of."""
 
-_OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}}
+_OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}, events.PUBLISH_FINISH: {"changes"}}
 """What is absent when a Pulp 3 did the work."""
 
 

@@ -58,6 +58,7 @@ class InvalidValue(PulpitError):
         names = [property_names] if isinstance(property_names, str) else list(property_names)
         super().__init__(f"Invalid value for {', '.join(names)}" + (f": {reason}" if reason else "."))
         self.property_names = names
+        self.reason = reason
 
     @property
     def data(self) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def test_a_promotion_shows_the_same_files_elsewhere_and_tells_of_it(zoo: Zoo) ->
     (finish,) = [event for event in zoo.events("zoo", "repo.publish.finish") if "promoted_from" in event]
     assert start["promoted_from"] == finish["promoted_from"] == {"repo_id": "zoo", "publication": 1}
     assert (finish["result"], finish["place"]) == ("success", "isos/prod/zoo")
+    assert finish["changes"]["publications"] == {"from": None, "to": 1}
+    assert [(unit["change"], unit["name"]) for unit in finish["changes"]["units"]] == [("added", "bear")]
     history = zoo.server.call("GET", f"{API}/repositories/zoo/history/publish/iso_distributor/")
     assert history[0]["details"]["promoted_from"]["publication"] == 1
 
@@ -146,6 +148,12 @@ def test_a_promotion_shows_the_same_files_elsewhere_and_tells_of_it(zoo: Zoo) ->
     assert (zoo.read("zoo/bear"), zoo.read("prod/zoo/bear")) == ("2", "1")  # a publish leaves it alone
     zoo.admin("repo", "promote", "--repo-id", "zoo", "--publication", "2", "--to", "isos/prod/zoo")
     assert zoo.read("prod/zoo/bear") == "2"
+    second = [event for event in zoo.events("zoo", "repo.publish.finish") if "promoted_from" in event][-1]["changes"]
+    assert (second["publications"], second["replaced"], second["truncated"]) == ({"from": 1, "to": 2}, 1, False)
+    between = f"{V1}/repositories/zoo/changes?from=publication:1&to=publication:2"
+    assert [change["change"] for change in zoo.server.call("GET", between)["changes"]] == ["replaced"]
+    said = zoo.admin("repo", "diff", "--repo-id", "zoo", "--from", "publication:1", "--to", "publication:2")
+    assert said.startswith("~ iso bear")
     for text in ("3", "4", "5", "6"):
         zoo.sync("zoo", bear=text)
     assert zoo.numbers("zoo") == [6, 5, 4, 2, 1]  # three of each place
@@ -164,6 +172,9 @@ def test_places_that_cannot_be_are_refused(zoo: Zoo) -> None:
     path = f"{V1}/repositories/inner/publications/1/promote"
     for to in ("", "/", "../up", "isos/", "a//b", "x\x00y", "isos/inner/../x"):
         assert refused(zoo.server.call, "POST", path, {"to": to})[0] == 400, to
+    said = zoo.admin("repo", "promote", "--repo-id", "inner", "--publication", "1", "--to", "../etc")
+    assert said.count("Invalid value") == 1
+    assert "cannot be a place" in said
     for to in ("other", "other/inside", "inner/inside", "isos/other"):
         assert refused(zoo.server.call, "POST", path, {"to": to})[0] == 409, to
     assert zoo.read("other/bear") == "1"

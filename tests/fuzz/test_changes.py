@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from pulpit.clock import system_clock
-from pulpit.events import CONTENT_UPDATE, SYNC_FINISH, Event
-from pulpit.store import changes, repositories, tasks, units
+from pulpit.events import PUBLISH_FINISH, SYNC_FINISH, TELLING_CHANGES, Event
+from pulpit.repositories import differences
+from pulpit.store import changes, publications, repositories, tasks, units
+from pulpit.store.schema import change_sets
 from pulpit.tasks import queue
 from pulpit.tasks.operations import OPERATIONS
 from pulpit.tasks.reports import change_document
 from pulpit.tasks.worker import Worker
 from support.catalogue import check
 from support.database import log
-from support.mirror import Mirror, mirror
+from support.mirror import DISTRIBUTOR, Mirror, mirror
 from support.upstream import Upstream, line, running
 
 NAMES = [f"{letter}.iso" for letter in "abcdefgh"]
@@ -38,6 +41,8 @@ STEP = st.one_of(
     st.tuples(st.just("upload"), st.sampled_from(NAMES), st.integers(0, 5)),
     st.tuples(st.just("copy"), SOME),
     st.tuples(st.just("remove"), SOME),
+    st.tuples(st.just("publish")),
+    st.tuples(st.just("promote"), st.integers(0, 9), st.booleans()),
     st.tuples(st.just("delete")),
 )
 
@@ -84,6 +89,10 @@ class Story:
             await self.done(
                 queue.IMPORT_UPLOAD, self.repo_id, path="uploaded", unit_type_id="iso", unit_key=key, unit_metadata={}
             )
+        elif what == "publish":
+            await self.done(queue.PUBLISH, self.repo_id, distributor_id=DISTRIBUTOR)
+        elif what == "promote":
+            await self.promote(*arguments)
         elif what == "delete":
             await self.done(queue.DELETE_REPOSITORY, self.repo_id)
             self.mirror.create(self.repo_id, self.feed.url)
@@ -94,6 +103,15 @@ class Story:
                 await self.done(queue.COPY_UNITS, self.repo_id, source_repo_id=holder, unit_ids=ids)
             else:
                 await self.done(queue.REMOVE_UNITS, self.repo_id, unit_ids=ids)
+
+    async def promote(self, which: int, is_rollback: bool) -> None:
+        """Let the own place or another one show any of the publications that are kept."""
+        with self.mirror.context.database.read() as connection:
+            kept = publications.of_repository(connection, self.repo_id)
+        if kept:
+            path = f"isos/{self.repo_id}" if is_rollback else f"isos/prod/{self.repo_id}"
+            number = kept[which % len(kept)].number
+            await self.done(queue.PROMOTE, self.repo_id, publication=number, path=path, protect=False)
 
     def offer(self, versions: dict[str, int], missing: str | None) -> None:
         self.feed.files.clear()
@@ -124,33 +142,47 @@ def held(mirror: Mirror, repo_id: str) -> list[units.Held]:
         return list(units.held(connection, repo_id))
 
 
-def replayed(mirror: Mirror, repo_id: str) -> dict[str, dict[str, Any]]:
-    """The units that a repository must hold by what its events say, with what they are called."""
-    holds: dict[str, dict[str, Any]] = {}
+def replayed(mirror: Mirror, repo_id: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The units that a repository, and each place where it is published, must hold by what its events say.
+
+    The repository stands under the empty path, with what the units are called.
+    """
+    holds: dict[str, dict[str, dict[str, Any]]] = {"": {}}
     for event in log(mirror.context.database):
-        if event.repo_id != repo_id or event.event_type not in {SYNC_FINISH, CONTENT_UPDATE, "repo.delete"}:
+        if event.repo_id != repo_id or event.event_type not in {*TELLING_CHANGES, "repo.delete"}:
             continue
         check(event)
         if event.event_type == "repo.delete":
-            holds.clear()
+            holds = {"": {}}
             continue
-        for change in told(mirror, event):
-            if change["change"] == "removed":
-                del holds[change["id"]]
-                continue
-            if change["change"] == "replaced":
-                del holds[change["before"]["id"]]
-            assert change["id"] not in holds
-            holds[change["id"]] = change
+        is_publish = event.event_type == PUBLISH_FINISH
+        place = event.payload.get("place", f"isos/{repo_id}") if is_publish else ""
+        if is_publish and event.result == "success":
+            holds.setdefault(place, {})
+        apply(holds.get(place, {}), told(mirror, event))
     return holds
+
+
+def apply(holds: dict[str, dict[str, Any]], happened: list[dict[str, Any]]) -> None:
+    for change in happened:
+        if change["change"] == "removed":
+            del holds[change["id"]]
+            continue
+        if change["change"] == "replaced":
+            del holds[change["before"]["id"]]
+        assert change["id"] not in holds
+        holds[change["id"]] = change
 
 
 def told(mirror: Mirror, event: Event) -> list[dict[str, Any]]:
     """All changes of an event; what its payload has is the beginning of them."""
     said = event.payload["changes"]
     with mirror.context.database.read() as connection:
-        rows = changes.between(connection, event.repo_id or "", event.number - 1, event.number, limit=1000)
-    everything = [change_document(row.change) for row in rows]
+        repeated = changes.between(connection, event.repo_id or "", event.number - 1, event.number, limit=1000)
+        set_id = connection.scalar(select(change_sets.c.id).where(change_sets.c.event_number == event.number))
+        rows = changes.first_of(connection, set_id or 0, 1000)
+    everything = [change_document(row) for row in rows]
+    assert [row.change for row in repeated] == ([] if event.event_type == PUBLISH_FINISH else rows)
     assert said["units"] == everything[:MOST_CHANGES]
     assert said["truncated"] == (len(everything) > MOST_CHANGES)
     counted = [sum(change["change"] == kind for change in everything) for kind in ("added", "removed", "replaced")]
@@ -158,6 +190,18 @@ def told(mirror: Mirror, event: Event) -> list[dict[str, Any]]:
     if event.event_type == SYNC_FINISH and event.result == "success":
         assert counted == [event.payload[f"{word}_count"] for word in ("added", "removed", "updated")]
     return everything
+
+
+def published(mirror: Mirror, repo_id: str) -> dict[str, dict[str, str]]:
+    """The names of the units that the publication of each place holds, by their ids."""
+    found: dict[str, dict[str, str]] = {}
+    for path in (f"isos/{repo_id}", f"isos/prod/{repo_id}"):
+        with mirror.context.database.read() as connection:
+            shown = publications.at(connection, path)
+        if shown:
+            holds = differences.held(mirror.context.storage, shown)
+            found[path] = {unit_id: key["name"] for unit_id, (_, key) in holds.items()}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +226,10 @@ def test_the_events_of_a_repository_replayed_are_its_content(
     asyncio.run(story.tell(steps))
     for repo_id in (story.repo_id, story.other):
         expected = {one.unit.id: one.unit for one in held(here, repo_id)}
-        found = replayed(here, repo_id)
+        places = replayed(here, repo_id)
+        found = places.pop("")
+        named = {path: {unit_id: unit["name"] for unit_id, unit in holds.items()} for path, holds in places.items()}
+        assert named == published(here, repo_id)
         assert found.keys() == expected.keys()
         for unit_id, unit in expected.items():
             assert found[unit_id]["name"] == found[unit_id]["file"] == unit.key["name"]

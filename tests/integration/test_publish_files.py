@@ -273,9 +273,16 @@ def test_a_new_relative_url_moves_what_is_published(upstream: Upstream, here: Mi
     assert published.paths(here.context) == ["isos/elsewhere"]
 
 
-@pytest.mark.parametrize(("first", "second"), [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("a", "a", "Another repository is published at 'isos/a'."),
+        ("a", "a/b", "Nothing can be shown at 'isos/a/b' as long as 'isos/a' is a place."),
+        ("a/b", "a", "Nothing can be shown at 'isos/a' as long as 'isos/a/b' is a place."),
+    ],
+)
 def test_two_repositories_cannot_publish_at_one_place(
-    upstream: Upstream, here: Mirror, first: str, second: str
+    upstream: Upstream, here: Mirror, first: str, second: str, reason: str
 ) -> None:
     synced(here, upstream, "one", relative_url=first)
     synced(here, upstream, "two", relative_url=second)
@@ -285,7 +292,7 @@ def test_two_repositories_cannot_publish_at_one_place(
     outcome = here.publish("two")
 
     assert outcome.result == "failed"
-    assert "Another repository is published" in str(outcome.error_message)
+    assert outcome.error_message == reason
     assert here.published(first) == before
 
 

@@ -12,6 +12,7 @@ from pulpit.client.server import v1_path
 
 _PAGE: Final = 1000
 _SIGNS: Final = {"added": "+", "removed": "-", "replaced": "~"}
+_MOMENT: Final = "NUMBER|TIME|publication:NUMBER"
 _OF_AN_EVENT: Final = ("event_number", "event_type", "occurred_at")
 
 Document = dict[str, Any]
@@ -19,8 +20,8 @@ Document = dict[str, Any]
 
 @click.command("diff", cls=Command)
 @REPO_ID
-@click.option("--from", "first", metavar="NUMBER|TIME", help="Behind this event, or this ISO 8601 time; all otherwise.")
-@click.option("--to", "last", metavar="NUMBER|TIME", help="Up to this event or time; up to now otherwise.")
+@click.option("--from", "first", metavar=_MOMENT, help="Behind this event, time or publication; all otherwise.")
+@click.option("--to", "last", metavar=_MOMENT, help="Up to this event, time or publication; up to now otherwise.")
 @with_session
 def diff(session: Session, /, *, repo_id: str, first: str | None, last: str | None) -> None:
     """Show which packages came, went and were replaced between two moments."""

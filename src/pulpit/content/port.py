@@ -404,7 +404,7 @@ class ContentType(Protocol):
         """The slot of a unit; see `WantedUnit`."""
 
     def description(self, type_id: str, key: Config, metadata: Config) -> Description:
-        """What events and people call a unit."""
+        """What events and people call a unit; `metadata` is empty of one that is not there any more."""
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
         """Lay out a tree; called in a thread.

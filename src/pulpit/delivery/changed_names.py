@@ -27,10 +27,11 @@ _WILD: Final = re.compile(r"[*?\[]")
 
 
 class Names:
-    """The names of all units that one event tells of."""
+    """The names of all units that one event tells of; `None` if they are too many to be known, and may be any."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._sorted: Final = sorted({name.casefold() for name in names})
+    def __init__(self, names: Iterable[str] | None) -> None:
+        self._any: Final = names is None
+        self._sorted: Final = sorted({name.casefold() for name in names or ()})
         self._known: Final[dict[str, bool]] = {}
 
     @property
@@ -40,7 +41,7 @@ class Names:
 
     def any_like(self, patterns: Iterable[str]) -> bool:
         """Whether one of them is like one of the patterns; whether letters are small does not count."""
-        return any(self._has(pattern.casefold()) for pattern in patterns)
+        return self._any or any(self._has(pattern.casefold()) for pattern in patterns)
 
     def _has(self, pattern: str) -> bool:
         found = self._known.get(pattern)

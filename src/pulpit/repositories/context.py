@@ -40,10 +40,18 @@ class TaskContext:
         return Recorder(task_id=self.task_id, describe=self._described)
 
     def _described(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        for content_type in self.content_types.values():
-            if type_id in content_type.unit_type_ids:
-                return content_type.description(type_id, key, metadata)
+        content_type = self._type_of_unit(type_id)
+        if content_type is not None:
+            return content_type.description(type_id, key, metadata)
         return Description(name=str(next(iter(key.values()), type_id)))  # of a plug-in that is not installed any more
+
+    def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
+        """What a repository holds one unit of this type of; `None` if such units do not take one another's place."""
+        content_type = self._type_of_unit(type_id)
+        return content_type.slot(type_id, key) if content_type else None
+
+    def _type_of_unit(self, type_id: str) -> ContentType | None:
+        return next((found for found in self.content_types.values() if type_id in found.unit_type_ids), None)
 
     @property
     def scratch(self) -> Scratch:

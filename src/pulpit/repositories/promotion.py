@@ -1,6 +1,5 @@
 """Promote: let another place show a publication, or let its own place show an earlier one; no file is touched."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from sqlalchemy import Connection
 from pulpit.content.port import ContentType
 from pulpit.errors import ConflictingOperation, InvalidValue, PulpitError, WorkFailed
 from pulpit.repositories.context import TaskContext
+from pulpit.repositories.differences import ChangesAtPlace, Show, publications_shown, snapshot_of
 from pulpit.store import publications, repositories
 from pulpit.store.database import Transaction
 from pulpit.store.publications import Place, Publication
@@ -57,7 +57,7 @@ def place_for(content_type: ContentType, repo_id: str, to: str) -> str:
     try:
         content_type.check_distributor_config(config)
     except InvalidValue as error:
-        raise InvalidValue("to", f"it cannot be a place: {error}") from None
+        raise InvalidValue("to", f"it cannot be a place: {error.reason}") from None
     return f"{kind}/{content_type.relative_url(repo_id, config)}"
 
 
@@ -110,21 +110,13 @@ def check(connection: Connection, promotion: Promotion) -> Publication:
         MissingResource: the repository or the publication does not exist.
         ConflictingOperation: the place is another distributor's, or there is one above or beneath it.
     """
-    path = promotion.path
     publication = publications.get(connection, promotion.repo_id, promotion.number)
-    place = publications.place(connection, path)
-    if place is not None and place.distributor_object_id != publication.distributor_object_id:
-        raise ConflictingOperation(f"Another repository is published at {shown(path)!r}.")
-    parts = path.split("/")
-    above = publications.shown_at(connection, ["/".join(parts[:count]) for count in range(1, len(parts))])
-    beneath = publications.beneath(connection, path)
-    if above is not None or beneath:
-        other = above.path if above is not None else beneath[0].path
-        raise ConflictingOperation(f"Nothing can be shown at {shown(path)!r} as long as {shown(other)!r} is a place.")
+    if reason := publications.taken(connection, promotion.path, publication.distributor_object_id):
+        raise ConflictingOperation(reason)
     return publication
 
 
-def promote(context: TaskContext, promotion: Promotion) -> Callable[[Transaction], None]:
+def promote(context: TaskContext, promotion: Promotion) -> Show:
     """What shows a publication at a place, in the transaction that ends the task.
 
     Raises:
@@ -132,9 +124,10 @@ def promote(context: TaskContext, promotion: Promotion) -> Callable[[Transaction
         ConflictingOperation: the place is another repository's.
     """
     with context.database.read() as connection:
-        check(connection, promotion)
+        held = snapshot_of(context.storage, check(connection, promotion))
+        seen = ChangesAtPlace.prepared(context, connection, promotion.path, held)
 
-    def show(tx: Transaction) -> None:
+    def show(tx: Transaction) -> dict[str, Any]:
         now = context.clock()
         try:
             publication = check(tx.connection, promotion)
@@ -142,11 +135,13 @@ def promote(context: TaskContext, promotion: Promotion) -> Callable[[Transaction
             raise WorkFailed(str(error)) from None
         place = publications.place(tx.connection, promotion.path)
         is_own = place is not None and not place.promoted  # a way back, after which publishes go on as before
-        publications.show(tx, promotion.path, publication, promoted=not is_own, now=now)
+        before = publications.show(tx, promotion.path, publication, promoted=not is_own, now=now)
+        seen.write(tx, before)
         if promotion.protect:
             publications.protect(tx, promotion.path, only_promoted=True)
         keep, hidden_before = context.keep_publications, now - context.grace
         publications.prune(tx, promotion.path, keep=keep, hidden_before=hidden_before)
+        return publications_shown(before, publication)
 
     return show
 

@@ -18,10 +18,11 @@ from pulpit.errors import InvalidValue, PulpitError, WorkFailed
 from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
+from pulpit.repositories.differences import ChangesAtPlace, Show, Snapshot, publications_shown
 from pulpit.repositories.promotion import refuse_protected
 from pulpit.repositories.staging import Staging, go_on
 from pulpit.storage.disk import disk_errors
-from pulpit.store import publications, repositories, units
+from pulpit.store import event_log, publications, repositories, units
 from pulpit.store.database import Transaction
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -40,8 +41,8 @@ class PublishOutcome:
     summary: dict[str, Any] | None
     details: dict[str, Any] | None
     error_message: str | None
-    show: Callable[[Transaction], None] | None = None
-    """Shows the publication to readers; for the transaction that ends the task. Raises `WorkFailed` if it cannot be."""
+    show: Show | None = None
+    """Shows the publication to readers; for the transaction that ends the task."""
 
 
 async def publish(
@@ -140,14 +141,21 @@ class _Run:
             mine = shown is not None and shown.distributor_object_id == self._distributor.object_id
             return shown is not None and mine and shown.made_of == self._made_of(connection)
 
-    def everything(self, stop: Event) -> Callable[[Transaction], None]:
+    def everything(self, stop: Event) -> Show:
         """Write all files of a publication; returns what shows it."""
         with disk_errors("The publication"), self._context.scratch.folder() as scratch:
             with self._database.read() as connection:
+                last_event = event_log.head(connection)
                 known = self._files_shown(connection)
                 staging = Staging(self._context.storage, scratch, known, stop)
                 made_of, counts = self._made_of(connection), self._lay_out(connection, staging)
                 content = units.snapshot(connection, self._distributor.repo_id)
+                held = Snapshot(
+                    repo_id=self._distributor.repo_id,
+                    lines=frozenset(content.splitlines(keepends=True)),
+                    last_event=last_event,
+                )
+                seen = ChangesAtPlace.prepared(self._context, connection, self._path(), held)
             files = staging.files.values()
             documents = staging.keep(inventory.document(files), content)
         go_on(stop)
@@ -161,8 +169,9 @@ class _Run:
             "byte_count": sum(file.size for file in files),
             "unit_counts": counts,
             "made_of": made_of,
+            "last_event": last_event,
         }
-        return lambda tx: self._show(tx, needed, columns)
+        return lambda tx: self._show(tx, needed, columns, seen)
 
     def _files_shown(self, connection: Connection) -> frozenset[str]:
         """What the publication needs that is shown now; nobody removes that before another one is."""
@@ -182,7 +191,9 @@ class _Run:
         self._type.publish(content, staging, self._config)
         return dict(content.counts)
 
-    def _show(self, tx: Transaction, needed: Sequence[StoredFile], columns: Mapping[str, Any]) -> None:
+    def _show(
+        self, tx: Transaction, needed: Sequence[StoredFile], columns: Mapping[str, Any], seen: ChangesAtPlace
+    ) -> dict[str, Any]:
         """Write down and show the publication, if all its files are still there."""
         now, path = self._context.clock(), self._path()
         units.lock_artifacts(tx)
@@ -194,16 +205,18 @@ class _Run:
         for other in publications.places_of(tx.connection, self._distributor.object_id):
             if other.path != path and not other.promoted:
                 publications.hide(tx, other.path)
-        publications.show(tx, path, publication, now=now)
+        before = publications.show(tx, path, publication, now=now)
+        seen.write(tx, before)
         publications.prune(tx, path, keep=self._context.keep_publications, hidden_before=now - self._context.grace)
         repositories.change_distributor(tx, self._distributor.repo_id, self._distributor.id, last_publish=now)
+        return publications_shown(before, publication)
 
     def enter(self, phase: Phase) -> None:
         """Go on to a phase and say so."""
         self._progress.enter(phase)
         self._say()
 
-    def succeeded(self, show: Callable[[Transaction], None]) -> PublishOutcome:
+    def succeeded(self, show: Show) -> PublishOutcome:
         """End as success."""
         self.enter(Phase.COMPLETE)
         return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None, show=show)

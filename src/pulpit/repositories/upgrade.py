@@ -20,7 +20,7 @@ from pulpit.content.port import StoredFile
 from pulpit.errors import PulpitError
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
-from pulpit.store import publications, repositories, units
+from pulpit.store import event_log, publications, repositories, units
 from pulpit.store.repositories import Distributor
 
 _PUBLISHED: Final = "published"
@@ -65,6 +65,7 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
             sha256 = hashlib.sha256(content).hexdigest()
             context.storage.put_bytes(content, sha256)
             documents.append(StoredFile(relative_path="", sha256=sha256, size=len(content)))
+        last_event = event_log.head(connection)
         counts = repositories.unit_counts(connection, distributor.repo_id).get(distributor.repo_id, {})
     context.storage.flush([*new, *(file.sha256 for file in documents)])
     with context.database.write() as tx:
@@ -83,6 +84,7 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
             byte_count=sum(file.size for file in files),
             unit_counts=counts,
             made_of=tree["state"],
+            last_event=last_event,
         )
         publications.show(tx, tree["place"], publication, now=now)
         scratchpad = {key: value for key, value in (distributor.scratchpad or {}).items() if key != "published"}

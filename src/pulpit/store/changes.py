@@ -1,22 +1,27 @@
 """What changed in repositories, unit by unit: what came, what went, what took another's place.
 
 Each change is written in the transaction that makes it, into the set of the task that works. The task's ending fires an
-event and gives the set its number, so a set is told once, whatever dies when. Sets go when their events do.
+event and gives the set its number, so a set is told once, whatever dies when. Sets go when their events do. A publish
+writes down what is now other for readers, at most `MOST_OF_A_PUBLISH` units by name: all is in the sets before it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import Connection, RowMapping, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, select, update
 
+from pulpit.events import PUBLISH_FINISH
 from pulpit.store.database import Transaction
 from pulpit.store.schema import change_sets, changes, events
 
 _SETS_AT_ONCE: Final = 200
 _NAMES_AT_ONCE: Final = 500
+MOST_OF_A_PUBLISH: Final = 5_000
+"""Units that one publish writes down by name; it counts all."""
 
 Unit = dict[str, Any]
 """A unit as changes name it: `type`, `id`, and what `Description` says."""
@@ -70,6 +75,12 @@ class Counts:
         """All of them."""
         return self.added + self.removed + self.replaced
 
+    @classmethod
+    def of(cls, found: Iterable[UnitChange]) -> Self:
+        """How many of some changes are of each kind."""
+        kinds = Counter(change.change for change in found)
+        return cls(**{str(kind): kinds[kind] for kind in Change})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChangeSet:
@@ -101,8 +112,10 @@ class Recorder:
         }
         return unit | {"advisory": said.advisory} if said.advisory else unit
 
-    def write(self, tx: Transaction, repo_id: str, found: Sequence[UnitChange]) -> None:
-        """Add changes to the task's set, which is made with the first of them."""
+    def write(
+        self, tx: Transaction, repo_id: str, found: Sequence[UnitChange], *, counts: Counts | None = None
+    ) -> None:
+        """Add changes to the task's set, which is made with the first; `counts` if there are more than are given."""
         if self.task_id is None or not found:
             return
         known = untold(tx.connection, self.task_id).get(repo_id)
@@ -122,9 +135,9 @@ class Recorder:
             for position, change in enumerate(found, known.counts.total + 1)
         ]
         tx.connection.execute(insert(changes), rows)
-        more = {kind: sum(change.change is kind for change in found) for kind in Change}
+        more = counts or Counts.of(found)
         columns = change_sets.c
-        counted = {str(kind): columns[kind] + count for kind, count in more.items()}
+        counted = {str(kind): columns[kind] + getattr(more, kind) for kind in Change}
         tx.connection.execute(update(change_sets).where(columns.id == known.id).values(counted))
 
 
@@ -151,15 +164,25 @@ def tell(tx: Transaction, set_id: int, event_number: int) -> None:
     tx.connection.execute(update(change_sets).where(change_sets.c.id == set_id).values(event_number=event_number))
 
 
-def names(connection: Connection, event_numbers: Collection[int]) -> dict[int, list[str]]:
-    """The names of all units that each of some events tells of; events without any are absent."""
-    found: dict[int, list[str]] = {}
+def names(connection: Connection, event_numbers: Collection[int]) -> dict[int, list[str] | None]:
+    """The names of all units that each of some events tells of, `None` where not all are written down.
+
+    Events that tell of no unit are absent.
+    """
+    found: dict[int, list[str] | None] = {}
+    columns = change_sets.c
+    total = columns.added + columns.removed + columns.replaced
+    written = select(func.max(changes.c.position)).where(changes.c.set_id == columns.id).scalar_subquery()
     numbers = sorted(event_numbers)
     for start in range(0, len(numbers), _NAMES_AT_ONCE):
-        some = change_sets.c.event_number.in_(numbers[start : start + _NAMES_AT_ONCE])
-        wanted = select(change_sets.c.event_number, changes.c.name).join(changes, changes.c.set_id == change_sets.c.id)
-        for number, name in connection.execute(wanted.where(some).distinct()):
-            found.setdefault(number, []).append(name)
+        some = columns.event_number.in_(numbers[start : start + _NAMES_AT_ONCE])
+        in_part = set(connection.scalars(select(columns.event_number).where(some & (total > written))))
+        found |= dict.fromkeys(in_part)
+        wanted = select(columns.event_number, changes.c.name).join(changes, changes.c.set_id == columns.id)
+        for number, name in connection.execute(wanted.where(some & columns.event_number.not_in(in_part)).distinct()):
+            known = found.setdefault(number, [])
+            if known is not None:
+                known.append(name)
     return found
 
 
@@ -178,13 +201,16 @@ class ToldChange:
 def between(
     connection: Connection, repo_id: str, first: int, last: int, *, after: tuple[int, int] = (0, 0), limit: int
 ) -> list[ToldChange]:
-    """The changes of a repository in the events behind one number up to another; `after` is an event and a position."""
+    """The changes of a repository in the events behind one number up to another; `after` is an event and a position.
+
+    What publishes showed to readers had come before, and is left out.
+    """
     number, position = change_sets.c.event_number, changes.c.position
-    joined = changes.join(change_sets, change_sets.c.id == changes.c.set_id).join(events, events.c.number == number)
-    mine = (change_sets.c.repo_id == repo_id) & (number > first) & (number >= after[0]) & (number <= last)
-    further = (number > after[0]) | (position > after[1])
-    wanted = select(changes, number, events.c.event_type, events.c.occurred_at).select_from(joined)
-    rows = connection.execute(wanted.where(mine & further).order_by(number, position).limit(limit)).mappings()
+    further = (number > after[0]) | ((number == after[0]) & (position > after[1]))
+    wanted = select(changes, number, events.c.event_type, events.c.occurred_at)
+    wanted = wanted.join(change_sets, change_sets.c.id == changes.c.set_id).join(events, events.c.number == number)
+    wanted = wanted.where(_of_content(repo_id, max(first, after[0] - 1), last) & further)
+    rows = connection.execute(wanted.order_by(number, position).limit(limit)).mappings()
     return [
         ToldChange(
             event_number=row["event_number"],
@@ -198,12 +224,33 @@ def between(
 
 
 def count_between(connection: Connection, repo_id: str, first: int, last: int) -> Counts:
-    """How many changes of each kind there are in the events behind one number up to another."""
+    """How many changes of each kind `between` finds."""
     columns = change_sets.c
     sums = [func.coalesce(func.sum(columns[kind]), 0).label(kind) for kind in Change]
-    mine = (columns.repo_id == repo_id) & (columns.event_number > first) & (columns.event_number <= last)
-    row = connection.execute(select(*sums).where(mine)).mappings().one()
+    wanted = select(*sums).join(events, events.c.number == columns.event_number)
+    row = connection.execute(wanted.where(_of_content(repo_id, first, last))).mappings().one()
     return Counts(**{str(kind): int(row[kind]) for kind in Change})
+
+
+def in_place(connection: Connection, repo_id: str, first: int, last: int) -> dict[str, tuple[Unit, Unit]]:
+    """The units that stayed themselves and got other metadata in these events, as they were at first and at last."""
+    wanted = select(changes.c.unit, changes.c.before, change_sets.c.event_number)
+    wanted = wanted.join(change_sets, change_sets.c.id == changes.c.set_id)
+    wanted = wanted.join(events, events.c.number == change_sets.c.event_number)
+    replaced = _of_content(repo_id, first, last) & (changes.c.change == Change.REPLACED)
+    found: dict[str, tuple[Unit, Unit]] = {}
+    in_order = wanted.where(replaced).order_by(change_sets.c.event_number, changes.c.position)
+    for unit, before, _ in connection.execute(in_order):
+        if before and before["id"] == unit["id"]:
+            found[unit["id"]] = (found.get(unit["id"], (before, None))[0], unit)
+    return found
+
+
+def _of_content(repo_id: str, first: int, last: int) -> ColumnElement[bool]:
+    """Of the sets joined with their events: what changed in a repository itself, behind one event up to another."""
+    number = change_sets.c.event_number
+    mine = (change_sets.c.repo_id == repo_id) & (number > first) & (number <= last)
+    return mine & (events.c.event_type != PUBLISH_FINISH)
 
 
 def forget(tx: Transaction, *, limit: int) -> int:

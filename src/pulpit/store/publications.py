@@ -43,6 +43,8 @@ class Publication:
     made_of: dict[str, Any] | None
     """What it depends on; if this is still the same, another one would be no other. `None` if it must be made anew."""
     pinned: bool
+    last_event: int
+    """The number of the log's last event when the content was read: what later ones tell of is not in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,9 +113,10 @@ def show(
     """Let a place show a publication from now on, and return the one that it showed before.
 
     Raises:
-        WorkFailed: the place, or one above or beneath it, is another distributor's.
+        WorkFailed: the place is taken.
     """
-    _refuse_taken(tx.connection, path, publication.distributor_object_id)
+    if reason := taken(tx.connection, path, publication.distributor_object_id):
+        raise WorkFailed(reason)
     tx.wakeups.add(Wakeup.PLACES)
     before = at(tx.connection, path)
     values = {
@@ -286,6 +289,19 @@ def place(connection: Connection, path: str) -> Place | None:
     return Place(**row) if row else None
 
 
+def taken(connection: Connection, path: str, distributor_object_id: str) -> str | None:
+    """Why a distributor's publication cannot be shown at a place; `None` if it can."""
+    here = place(connection, path)
+    if here is not None and here.distributor_object_id != distributor_object_id:
+        return f"Another repository is published at {shown(path)!r}."
+    parts = path.split("/")
+    above = shown_at(connection, ["/".join(parts[:count]) for count in range(1, len(parts))])
+    other = above or next(iter(beneath(connection, path)), None)
+    if other is not None:
+        return f"Nothing can be shown at {shown(path)!r} as long as {shown(other.path)!r} is a place."
+    return None
+
+
 def every_place(connection: Connection) -> list[Place]:
     """All places, by path."""
     return [Place(**row) for row in connection.execute(select(places).order_by(places.c.path)).mappings()]
@@ -309,20 +325,6 @@ def _shown() -> Any:
         columns.path, columns.distributor_object_id, publications.c.inventory, columns.shown_at.label("since")
     )
     return wanted.join(publications, publications.c.id == columns.publication_id)
-
-
-def _refuse_taken(connection: Connection, path: str, distributor_object_id: str) -> None:
-    others = places.c.distributor_object_id != distributor_object_id
-    parts = path.split("/")
-    above = ["/".join(parts[:count]) for count in range(1, len(parts))]
-    named = (
-        connection.execute(select(places.c.path).where(others & places.c.path.in_([path, *above]))).scalars().first()
-    )
-    if named is not None:
-        where = "" if named == path else f", above {shown(path)!r}"
-        raise WorkFailed(f"Another repository is published at {shown(named)!r}{where}.")
-    if any(other.distributor_object_id != distributor_object_id for other in beneath(connection, path)):
-        raise WorkFailed(f"Another repository is published beneath {shown(path)!r}.")
 
 
 def _note_former(tx: Transaction, path: str, publication_id: str, now: datetime) -> None:

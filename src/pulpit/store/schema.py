@@ -256,6 +256,7 @@ publications = Table(
     Column("unit_counts", Json, nullable=False),
     Column("made_of", Json),
     Column("pinned", Boolean, nullable=False, server_default=text("false")),
+    Column("last_event", BigInteger, nullable=False, server_default=text("0")),
     Index("uq_publications_repo_id_number", "repo_id", "number", unique=True),
 )
 

@@ -204,6 +204,16 @@ def get(connection: Connection, type_id: str, unit_id: str) -> Unit:
     return _unit(row, files_of(connection, [unit_id]))
 
 
+def metadata_of(connection: Connection, unit_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The metadata of those of the units that are there."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(unit_ids), MOST_AT_ONCE):
+        some = units.c.id.in_(unit_ids[start : start + MOST_AT_ONCE])
+        rows = connection.execute(select(units.c.id, units.c.metadata).where(some))
+        found |= {unit_id: metadata for unit_id, metadata in rows}  # noqa: C416 - rows are no pairs to mypy
+    return found
+
+
 def note(tx: Transaction, type_id: str, unit_id: str, user_metadata: dict[str, Any] | None) -> None:
     """Keep what users note about a unit, in place of what they noted before.
 

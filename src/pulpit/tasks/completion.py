@@ -4,7 +4,7 @@ Whoever ends a task, the worker that did it or the server that found the worker 
 still be running at that worker, and a history record closes once: a start has exactly one finish, whatever dies when.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,9 +12,9 @@ from pulpit.clock import Clock
 from pulpit.errors import PulpitError, WorkFailed
 from pulpit.events import CONTENT_UPDATE, MOST_CHANGES, PUBLISH_FINISH, SYNC_FINISH
 from pulpit.fire import fire
+from pulpit.repositories.differences import Show
 from pulpit.repositories.promotion import summary_of
 from pulpit.store import changes, event_log, history, tasks
-from pulpit.store.changes import ChangeSet
 from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask, Task
@@ -27,6 +27,8 @@ FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINI
 
 UPDATES: Final = {queue.IMPORT_UPLOAD: "upload", queue.COPY_UNITS: "copy", queue.REMOVE_UNITS: "remove"}
 """What `repo.content.update` calls the work of a task that changed a repository and is no sync."""
+
+_NOTHING_SHOWN: Final[Mapping[str, Any]] = {}
 
 FollowUps = Callable[[Transaction, Task], Sequence[Task]]
 """Queues what must come after a task, in the transaction that ends it."""
@@ -43,7 +45,7 @@ class Completion:
     error: dict[str, Any] | None = None
     progress_report: dict[str, Any] | None = None
     follow_ups: FollowUps | None = None
-    show: Callable[[Transaction], None] | None = None
+    show: Show | None = None
     """The last step of the work itself; if it raises `WorkFailed`, the task has failed."""
 
 
@@ -88,33 +90,37 @@ def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock, most
     final = tasks.end(tx, task.id, task.worker_name or "", ended, now=clock())
     if final is None:
         raise _NotMineAnymoreError
-    if completion.show:
-        completion.show(tx)
+    shown = completion.show(tx) if completion.show else _NOTHING_SHOWN
     event_log.lock(tx)  # the task's row comes before the log, and that of a schedule behind it
     followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     if followers:
         final = tasks.amend(tx, task.id, spawned=[follower.id for follower in followers])
-    _close_records(tx, final, completion.ending, clock, most_changes)
+    _close_records(tx, final, completion.ending, clock, most_changes, shown)
     _tell_of_updates(tx, final, clock, most_changes)
     note_end(tx, final, clock)
     announce(tx, final, clock)
 
 
-def _close_records(
-    tx: Transaction, final: Task, ending: Ending | None, clock: Clock, most_changes: int = MOST_CHANGES
+def _close_records(  # noqa: PLR0917 - the parts of an ending
+    tx: Transaction,
+    final: Task,
+    ending: Ending | None,
+    clock: Clock,
+    most_changes: int = MOST_CHANGES,
+    shown: Mapping[str, Any] = _NOTHING_SHOWN,
 ) -> None:
-    """Close what the task has opened, and fire the finish of each."""
+    """Close what the task has opened, and fire the finish of each; `shown` is what a publish says of its changes."""
     for record in history.open_records(tx.connection, final.id):
         closed = history.close(tx, record.id, ending or Ending(result="error"), now=final.finish_time or clock())
         if closed:
             report = history_report(closed)
             if final.task_type == queue.PROMOTE:
                 report |= summary_of(promotion_of(final))
-            if closed.kind == history.SYNC:
-                made = changes.untold(tx.connection, final.id).get(closed.repo_id)
-                _fire_with_changes(tx, SYNC_FINISH, report, made, final, clock, most_changes)
-            else:
-                fire(tx, FINISH_EVENTS[closed.kind], report, clock=clock, call_report=call_report(final))
+            made = changes.untold(tx.connection, final.id).get(closed.repo_id)
+            told = report | {"changes": {**changes_report(tx.connection, made, most_changes), **shown}}
+            event = fire(tx, FINISH_EVENTS[closed.kind], told, clock=clock, call_report=call_report(final))
+            if made:
+                changes.tell(tx, made.id, event.number)
             if final.state != tasks.ERROR:  # Pulp 2's client prints the message of a result beside the error
                 tasks.amend(tx, final.id, result=report)
 
@@ -122,22 +128,10 @@ def _close_records(
 def _tell_of_updates(tx: Transaction, final: Task, clock: Clock, most_changes: int) -> None:
     """Fire what uploads, copies and removals have changed, whether or not the rest of the task came to a good end."""
     for made in changes.untold(tx.connection, final.id).values():
-        payload = {"repo_id": made.repo_id, "action": UPDATES.get(final.task_type, final.task_type)}
-        _fire_with_changes(tx, CONTENT_UPDATE, payload, made, final, clock, most_changes)
-
-
-def _fire_with_changes(  # noqa: PLR0917 - what `fire` takes, and the changes
-    tx: Transaction,
-    event_type: str,
-    payload: dict[str, Any],
-    made: ChangeSet | None,
-    final: Task,
-    clock: Clock,
-    most_changes: int,
-) -> None:
-    told = payload | {"changes": changes_report(tx.connection, made, most_changes)}
-    event = fire(tx, event_type, told, clock=clock, call_report=call_report(final))
-    if made:
+        action = UPDATES.get(final.task_type, final.task_type)
+        told = changes_report(tx.connection, made, most_changes)
+        payload = {"repo_id": made.repo_id, "action": action, "changes": told}
+        event = fire(tx, CONTENT_UPDATE, payload, clock=clock, call_report=call_report(final))
         changes.tell(tx, made.id, event.number)
 
 

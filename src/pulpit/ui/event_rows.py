@@ -10,6 +10,7 @@ LONGEST_SUMMARY: Final = 160
 FEW: Final = 4
 """Names of changed units that are told."""
 _COUNTS: Final = (("added_count", "+"), ("updated_count", "~"), ("removed_count", "-"))
+_SIGNS: Final = (("added", "+"), ("replaced", "~"), ("removed", "-"))
 _TELLING: Final = {
     "error_message": "",
     "reason": "",
@@ -46,8 +47,11 @@ def summary(payload: Mapping[str, Any]) -> str:
     if "task_type" in payload:
         return f"{str(payload['task_type']).rpartition('.')[2]} {payload.get('state', '')}"
     changes = payload.get("changes")
-    if isinstance(changes, Mapping) and "added_count" not in payload:  # an upload, a copy or a removal
-        return f"{payload.get('action', '')} {_named(changes)}".strip()
+    if isinstance(changes, Mapping) and "action" in payload:  # an upload, a copy or a removal
+        return f"{payload['action']} {_named(changes)}".strip()
+    if isinstance(changes, Mapping) and isinstance(changes.get("publications"), Mapping):  # a publish
+        counts = [f"{sign}{changes[key]}" for key, sign in _SIGNS if isinstance(changes.get(key), int) and changes[key]]
+        return " ".join([*counts, _named(changes)]).strip() or "no other content"
     counts = [f"{sign}{payload[key]}" for key, sign in _COUNTS if isinstance(payload.get(key), int)]
     if counts and not payload.get("error_message"):
         return " ".join([*counts, _named(changes)]).strip() if isinstance(changes, Mapping) else " ".join(counts)

@@ -54,7 +54,7 @@ def test_changes_are_written_told_counted_and_forgotten(database: Database) -> N
         assert rest == found[2:]
         assert changes.count_between(connection, "zoo", 0, second) == Counts(added=3, removed=1, replaced=1)
         assert changes.count_between(connection, "zoo", second, second) == Counts()
-        assert {number: sorted(of) for number, of in changes.names(connection, [first, second]).items()} == {
+        assert {number: sorted(of or ()) for number, of in changes.names(connection, [first, second]).items()} == {
             first: ["ant", "bear", "cat"],
             second: ["ant", "cat"],
         }

@@ -79,6 +79,7 @@ def test_published_files_are_served_beside_the_api_without_a_login(api: Api) -> 
             byte_count=3,
             unit_counts={},
             made_of=None,
+            last_event=0,
         )
         publications.show(tx, "isos/zoo", publication, now=now)
     del api.client.headers["Authorization"]

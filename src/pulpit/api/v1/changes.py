@@ -12,12 +12,13 @@ from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import OK, Provided, returns
 from pulpit.clock import iso_micro
 from pulpit.errors import InvalidValue
-from pulpit.store import changes, event_log, repositories
+from pulpit.store import changes, event_log, publications, repositories
 from pulpit.tasks.reports import change_document
 
 MOST: Final = 1000
 """Changes of one page."""
 _NUMBER: Final = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
+_PUBLICATION: Final = re.compile(r"publication:([0-9]{1,9})\Z", re.ASCII)
 _PLACE: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,9})\Z", re.ASCII)
 
 router: Final = Endpoints(prefix="/repositories", tags=["changes"])
@@ -51,17 +52,19 @@ def read_changes(
     after: Annotated[str, Query(max_length=30)] = "",
     limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
 ) -> ChangesPage:
-    """List what came, went and was replaced behind one moment up to another, each an event's number or a time.
+    """List what came, went and was replaced behind one moment up to another.
 
-    Without `from` it is all that is known, without `to` all up to now. Work that has not ended is not told yet.
+    A moment is an event's number, a time, or `publication:7` for what that publication holds. Without `from` it is all
+    that is known, without `to` all up to now. Work that has not ended is not told yet. What publishes showed is not
+    listed again.
     """
     begin = _place(after)
     with services.database.read() as connection:
         known_from = repositories.get(connection, repo_id).changes_from
         head, oldest = event_log.head(connection), event_log.oldest(connection)
-        asked = known_from if first is None else _event(connection, "from", first, head)
+        asked = known_from if first is None else _event(connection, repo_id, "from", first)
         behind = max(asked, known_from, oldest - 1)
-        up_to = head if last is None else _event(connection, "to", last, head)
+        up_to = head if last is None else _event(connection, repo_id, "to", last)
         counts = changes.count_between(connection, repo_id, behind, up_to)
         found = changes.between(connection, repo_id, behind, up_to, after=begin, limit=limit + 1)
     shown = found[:limit]
@@ -86,18 +89,22 @@ def read_changes(
     )
 
 
-def _event(connection: Connection, name: str, text: str, head: int) -> int:
-    """The number of an event: as it stands, or of the last event up to a time."""
+def _event(connection: Connection, repo_id: str, name: str, text: str) -> int:
+    """The number of an event: as it stands, or of the last event up to a time or before a publication."""
     if _NUMBER.match(text):
         return int(text)
+    if publication := _PUBLICATION.match(text):
+        return publications.get(connection, repo_id, int(publication[1])).last_event
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise InvalidValue(name, "a time needs its zone, such as the Z in 2026-11-24T03:00:00Z.")
         following = event_log.first_since(connection, moment.astimezone(UTC))
     except (ValueError, OverflowError):
-        raise InvalidValue(name, "it must be the number of an event, or an ISO 8601 time.") from None
-    return head if following is None else following - 1
+        raise InvalidValue(
+            name, "it must be the number of an event, an ISO 8601 time, or publication:NUMBER."
+        ) from None
+    return event_log.head(connection) if following is None else following - 1
 
 
 def _place(after: str) -> tuple[int, int]:

@@ -158,7 +158,10 @@ class Python:
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
         """A distribution by its project and version."""
         del type_id
-        name, version, file = str(metadata["name"]), str(metadata["version"]), str(key["filename"])
+        file = str(key["filename"])
+        named = None if "name" in metadata else distributions.parse_filename(file)
+        name = str(metadata.get("name") or (named.project if named else file))
+        version = str(metadata.get("version") or (named.version if named else ""))
         return Description(name=name, version=version, file=file, purl=purl.of_python(name, version, file))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
