@@ -22,6 +22,7 @@ from pulpit.cli.import_export import import_export
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
 from pulpit.cli.main import completion
+from pulpit.cli.on import on
 from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.tail import tail
 
@@ -57,6 +58,7 @@ def tables() -> dict[str, str]:
         "pulpit health": _table(health),
         "pulpit import": _table(import_export),
         "pulpit install-service": _table(install_service),
+        "pulpit on": _table(on),
         **{words: _table(command) for words, command in commands(pulp3, ("pulpit", "pulp3"))},
         "pulpit tail": _table(tail),
     }

@@ -37,13 +37,29 @@ def list_consumers(session: Session, /) -> None:
     "--after",
     type=click.IntRange(min=-1),
     metavar="N",
-    help="Begin behind event N, or go there; 0 is the beginning of the log.  [default: a new one at the end]",
+    help="Begin behind event N; 0 is the beginning of the log.  [default: its end]",
 )
 @with_session
 def create(session: Session, /, *, name: str, after: int | None) -> None:
-    """Create a consumer, or send one that is there to another place."""
+    """Create a consumer; one that is there stays where it is."""
     body: dict[str, Any] = {} if after is None else {"after": after}
     answer = session.server.put(v1_path("consumers", name), body)
+    session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
+
+
+@consumer.command("move")
+@_NAME
+@click.option(
+    "--after",
+    type=click.IntRange(min=-1),
+    required=True,
+    metavar="N",
+    help="Behind event N; 0 is the beginning of the log, -1 its end.",
+)
+@with_session
+def move(session: Session, /, *, name: str, after: int) -> None:
+    """Send a consumer to another place in the log, back or on."""
+    answer = session.server.post(v1_path("consumers", name, "move"), {"after": after})
     session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
 
 

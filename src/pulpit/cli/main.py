@@ -17,6 +17,7 @@ from pulpit.cli.health import health
 from pulpit.cli.import_export import import_export
 from pulpit.cli.install_service import install_service
 from pulpit.cli.listen import listen
+from pulpit.cli.on import on
 from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.serve import serve
 from pulpit.cli.tail import tail
@@ -57,7 +58,7 @@ def completion(shell: str) -> None:
 
 # In the order in which people meet them.
 _SERVER: Final = (serve, worker, demo, doctor, health, check, export, import_export, broker, pulp3, install_service)
-for _command in (*_SERVER, listen, fire, tail, completion):
+for _command in (*_SERVER, listen, fire, tail, on, completion):
     pulpit.add_command(_command)
 
 

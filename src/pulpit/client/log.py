@@ -99,14 +99,26 @@ def follow(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep
     if after == FROM_NOW_ON:
         position = _patiently(server, after, narrowed, tell, sleep, wait=0).next
     tell(f"following the log after event {position}")
+    for page in pages(server, position, narrowed, tell, sleep):
+        yield from page.events
+
+
+def pages(
+    server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep = time.sleep, *, wait: bool = True
+) -> Iterator[Page]:
+    """Give parts of the log as they come, for ever, empty ones too; as `follow` does it.
+
+    Without `wait` an empty part comes at once.
+    """
+    position = after
     while True:
         try:
-            page = _patiently(server, position, narrowed, tell, sleep, wait=_PATIENCE_SECONDS)
+            page = _patiently(server, position, narrowed, tell, sleep, wait=_PATIENCE_SECONDS if wait else 0)
         except LogGap as gap:
             tell(f"There is a gap: {gap}")
             position = gap.last if position > gap.last else gap.first - 1
             continue
-        yield from page.events
+        yield page
         position = max(position, page.next)
 
 

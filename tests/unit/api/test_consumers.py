@@ -47,8 +47,9 @@ def test_it_is_there_once_made_and_goes_where_it_is_sent(api: Api) -> None:
     assert put(api, after=0)["position"] == 0
     acknowledge(api, 1)
     assert put(api)["position"] == 1
-    assert put(api, after=-1)["position"] == 2
-    assert put(api, after=0)["position"] == 0
+    assert put(api, after=0)["position"] == 1
+    for after, position in ((-1, 2), (0, 0)):
+        assert api.client.post(f"{CONSUMERS}/cache/move", json={"after": after}).json()["position"] == position
 
 
 def test_its_lag_is_told_as_that_of_a_listener(api: Api) -> None:
@@ -87,6 +88,9 @@ def test_bad_numbers_are_refused(api: Api) -> None:
         answer = api.client.post(f"{CONSUMERS}/cache/acknowledge", json={"number": number})
         assert answer.status_code == 400, number
     assert api.client.put(f"{CONSUMERS}/cache", json={"after": 7}).status_code == 400
+    for body in ({"after": 7}, {}, {"after": None}):
+        assert api.client.post(f"{CONSUMERS}/cache/move", json=body).status_code == 400
+    assert api.client.post(f"{CONSUMERS}/nobody/move", json={"after": 0}).status_code == 404
     assert api.client.put(f"{CONSUMERS}/cache", json={"after": -2}).status_code == 400
     assert api.client.post(f"{CONSUMERS}/nobody/acknowledge", json={"number": 0}).status_code == 404
     assert numbers(api) == []

@@ -100,6 +100,7 @@ SILENT: Final = {
     "revoke_token": "as above",
     "put_consumer": "it is about somebody's position in the log",
     "acknowledge": "as above",
+    "move_consumer": "as above",
     "delete_consumer": "as above",
 }
 REPO: Final = f"{V2}/repositories/zoo/"

@@ -3,6 +3,7 @@
 PUT  /pulpit/v1/consumers/NAME                  make it, or find it there
 GET  /pulpit/v1/events?consumer=NAME            the events behind its position
 POST /pulpit/v1/consumers/NAME/acknowledge      move on; what is not acknowledged comes again
+POST /pulpit/v1/consumers/NAME/move             go anywhere, also back
 """
 
 import re
@@ -29,9 +30,15 @@ HEAD: Final = -1
 
 
 class ConsumerOrder(Order):
-    """Where a consumer begins or goes to: behind this number; -1 is the end of the log, null leaves it where it is."""
+    """Where a new consumer begins: behind this number; -1 is the end of the log."""
 
-    after: StrictInt | None = Field(default=None, ge=HEAD, lt=2**63)
+    after: StrictInt = Field(default=HEAD, ge=HEAD, lt=2**63)
+
+
+class MoveOrder(Order):
+    """Where a consumer goes to: behind this number; -1 is the end of the log."""
+
+    after: StrictInt = Field(ge=HEAD, lt=2**63)
 
 
 class AcknowledgeOrder(Order):
@@ -75,21 +82,37 @@ def read_consumer(name: str, services: Provided, user: Asking) -> ConsumerDocume
 
 @router.put("/{name}", operation_id="put_consumer", responses=returns(OK, ConsumerDocument, 400, 409))
 def put_consumer(name: str, body: ConsumerOrder, services: Provided, user: Asking) -> ConsumerDocument:
-    """Make a consumer, at the end of the log unless `after` says otherwise; one that is there goes to `after`."""
+    """Make a consumer, at the end of the log unless `after` says otherwise; one that is there stays as it is."""
     if not NAME.match(name):
         raise InvalidValue("name", "it has 1 to 100 letters, digits, '.', '-' and '_', and does not begin with '.'.")
     with services.database.write() as tx:
-        head = event_log.head(tx.connection)
-        after = head if body.after == HEAD else body.after
-        if after is not None and after > head:
-            raise InvalidValue("after", f"the log ends with {head}.")
+        position = _number(tx.connection, body.after)
         if consumers.find(tx.connection, user.login, name) is None:
             if consumers.count(tx.connection, user.login) >= MOST_CONSUMERS:
                 raise ConflictingOperation(f"{user.login} has {MOST_CONSUMERS} consumers, which is the most.")
-            consumers.add(tx, user.login, name, head if after is None else after, now=services.clock())
-        elif after is not None:
-            consumers.move(tx, user.login, name, after)
+            consumers.add(tx, user.login, name, position, now=services.clock())
         return _document(tx.connection, consumers.get(tx.connection, user.login, name), services)
+
+
+@router.post("/{name}/move", operation_id="move_consumer", responses=returns(OK, ConsumerDocument, 400, 404))
+def move_consumer(name: str, body: MoveOrder, services: Provided, user: Asking) -> ConsumerDocument:
+    """Send a consumer to another place in the log, back or on."""
+    with services.database.write() as tx:
+        consumers.get(tx.connection, user.login, name)
+        consumers.move(tx, user.login, name, _number(tx.connection, body.after))
+        return _document(tx.connection, consumers.get(tx.connection, user.login, name), services)
+
+
+def _number(connection: Connection, after: int) -> int:
+    """The number that is meant.
+
+    Raises:
+        InvalidValue: `after` is beyond the end of the log.
+    """
+    head = event_log.head(connection)
+    if after > head:
+        raise InvalidValue("after", f"the log ends with {head}.")
+    return head if after == HEAD else after
 
 
 @router.post("/{name}/acknowledge", operation_id="acknowledge", responses=returns(OK, ConsumerDocument, 400, 404))
