@@ -38,12 +38,6 @@ SECONDS = 20
 ASKING = 10
 SYNC = "pulp_file.app.tasks.synchronizing.synchronize"
 OTHER = "pulpcore.app.tasks.orphan.orphan_cleanup"
-NEW = """
-    INSERT INTO core_task (pulp_id, pulp_created, state, name, logging_cid, reserved_resources_record, pulp_domain_id,
-        versions, deferred, immediate, pulp_api_version)
-    SELECT %s, now(), 'waiting', %s, 'bench', ARRAY['prn:file.filerepository:' || pulp_id], pulp_domain_id, '', true,
-        false, 'v3' FROM core_repository
-"""
 MADE = """
     INSERT INTO core_createdresource (pulp_id, pulp_created, object_id, content_type_id, task_id)
     SELECT gen_random_uuid(), now(), v.pulp_id, y.id, %s FROM core_repositoryversion v, django_content_type y
@@ -52,7 +46,7 @@ MADE = """
 START = "UPDATE core_task SET state = 'running', started_at = now() WHERE pulp_id = %s AND state = 'waiting'"
 FINISH = "UPDATE core_task SET state = 'completed', finished_at = now() WHERE pulp_id = %s AND state = 'running'"
 FORGET_MADE = """
-    DELETE FROM core_createdresource WHERE task_id IN (SELECT pulp_id FROM core_task WHERE logging_cid = 'bench')
+    DELETE FROM core_createdresource WHERE task_id IN (SELECT pulp_id FROM core_task WHERE logging_cid = 'of-a-test')
 """
 Connection = psycopg.Connection[Any]
 
@@ -86,7 +80,7 @@ def cost_of_triggers(connection: Connection) -> None:
         if with_triggers:
             attachment.detach(connection, "Pulp's database", discard=True)
         connection.execute(FORGET_MADE)
-        connection.execute("DELETE FROM core_task WHERE logging_cid = 'bench'")
+        connection.execute("DELETE FROM core_task WHERE logging_cid = 'of-a-test'")
         connection.execute("VACUUM core_task")
     for title, of in (("medians", statistics.median), ("the least", min)):
         print(f"{f'one committed update, {title}':40}{'without':>10}{'with':>10}{'more':>10}")
@@ -96,13 +90,20 @@ def cost_of_triggers(connection: Connection) -> None:
 
 
 def changes(connection: Connection, name: str, *, made: bool) -> Iterator[tuple[str, float]]:
+    resource = reserved(connection)
     for _ in range(TASKS):
         task = uuid.uuid4()
-        connection.execute(NEW, (task, name))
+        connection.execute(pulp3.ADD_TASK, {"id": task, "name": name, "resource": resource})
         yield "start", timed(connection, START, task)
         if made:
             connection.execute(MADE, (task,))
         yield "finish", timed(connection, FINISH, task)
+
+
+def reserved(connection: Connection) -> str:
+    """How the tasks of the one repository name it."""
+    (row,) = connection.execute("SELECT 'prn:file.filerepository:' || pulp_id FROM core_repository").fetchall()
+    return str(row[0])
 
 
 def timed(connection: Connection, statement: str, task: uuid.UUID) -> float:
@@ -113,11 +114,11 @@ def timed(connection: Connection, statement: str, task: uuid.UUID) -> float:
 
 async def time_to_the_subscriber(here: Server, connection: Connection) -> None:
     """From the moment at which Pulp's commit returned to the event in a subscriber's hands."""
-    took = []
+    took, resource = [], reserved(connection)
     async with pulpit.subscribe(here.amqp_url, exchange="pulp", subject="#.sync.start") as events:
         for _ in range(EVENTS):
             task = uuid.uuid4()
-            connection.execute(NEW, (task, SYNC))
+            connection.execute(pulp3.ADD_TASK, {"id": task, "name": SYNC, "resource": resource})
             await asyncio.to_thread(connection.execute, START, (task,))
             committed = time.perf_counter()
             await anext(events)

@@ -18,12 +18,6 @@ pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(1200),
 ]
-ADD_TASK = """
-    INSERT INTO core_task (pulp_id, pulp_created, state, name, logging_cid, reserved_resources_record, pulp_domain_id,
-        versions, deferred, immediate, pulp_api_version)
-    VALUES (%s, now(), 'waiting', %s, 'of-a-test', ARRAY['prn:file.filerepository:0'],
-        (SELECT pulp_id FROM core_domain LIMIT 1), '', true, false, 'v3')
-"""
 FULL = """
     UPDATE pulpit.attachment SET most_waiting = 0;
     INSERT INTO pulpit.outbox (subject, object, phase, task, data)
@@ -178,7 +172,7 @@ def test_a_migration_may_alter_every_column_under_the_triggers(
 def add_task(connection: "psycopg.Connection[Any]", name: str = SYNC) -> uuid.UUID:
     """Put a task there that runs, as Pulp's worker does."""
     task = uuid.uuid4()
-    connection.execute(ADD_TASK, (task, name))
+    connection.execute(pulp3.ADD_TASK, {"id": task, "name": name, "resource": "prn:file.filerepository:0"})
     connection.execute("UPDATE core_task SET state = 'running', started_at = now() WHERE pulp_id = %s", (task,))
     return task
 

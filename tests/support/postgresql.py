@@ -17,6 +17,8 @@ from support.ports import free_port
 from support.waiting import until
 
 _USER = "postgres"
+NO_SHM = ("-c", "dynamic_shared_memory_type=mmap")
+"""Shared memory in the cluster's own folder: what is killed leaves nothing in `/dev/shm`."""
 
 
 def _programs() -> Path | None:
@@ -71,7 +73,7 @@ def postgresql() -> Iterator[PostgreSQL]:
     options = ["-U", _USER, "-A", "scram-sha-256", f"--pwfile={folder}/password", "--no-sync", "-E", "UTF8"]
     _run([str(programs / "initdb"), "-D", str(folder / "data"), *options], folder)
     command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-c", "fsync=off"]
-    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", *NO_SHM]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(_lent(command), stdout=log, stderr=log, cwd=folder, start_new_session=True)
     running = PostgreSQL(port, password)

@@ -31,13 +31,25 @@ from support.waiting import until
 NEWEST = "3.123.1"
 VERSION = os.environ.get("PULPIT_PULP3_VERSION", NEWEST)
 """Another pulpcore to run all of it with, as far as it installs."""
-PLUGINS = {NEWEST: ("pulp-rpm==3.39.4", "pulp-python==3.36.4", "pulp-cli==0.41.1")}
+PLUGINS = {
+    NEWEST: ("pulp-rpm==3.39.4", "pulp-python==3.36.4", "pulp-cli==0.41.1"),
+    "3.63.49": ("pulp-rpm==3.27.14", "pulp-python==3.18.0", "pulp-cli==0.31.3"),
+    "3.49.72": ("pulp-rpm==3.27.14", "pulp-python==3.18.0", "pulp-cli==0.29.5"),
+}
 """What is installed beside a pulpcore, which has pulp_file in itself; of one that is not named here, nothing."""
 API = "/pulp/api/v3"
 PASSWORD = "Gorilla-3"
 ENDED = ("completed", "failed", "canceled", "skipped")
 HOMES = Path(sys.prefix) / "pulp3"
 INSTALLING_SECONDS = 900
+ADD_TASK = """
+    INSERT INTO core_task SELECT (jsonb_populate_record(NULL::core_task, jsonb_build_object(
+        'pulp_id', %(id)s::text, 'pulp_created', now(), 'state', 'waiting', 'name', %(name)s::text,
+        'logging_cid', 'of-a-test', 'reserved_resources_record', ARRAY[%(resource)s::text],
+        'pulp_domain_id', (SELECT pulp_id FROM core_domain LIMIT 1), 'versions', '', 'deferred', true,
+        'immediate', false, 'pulp_api_version', 'v3'))).*
+"""
+"""A task that waits, written as Pulp's API does; columns that a version does not have are left out."""
 _KEPT = "cluster-2.tar"
 _SETTINGS = """\
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": "{port}",
@@ -121,11 +133,21 @@ class Cluster:
 
     def start(self) -> None:
         command = [str(self._programs / "postgres"), "-D", self._data, "-p", str(self.port), "-c", "fsync=off"]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
+        command += [
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+            *postgresql.NO_SHM,
+        ]
         with (self.folder / "log").open("ab") as log:
             lent = postgresql._lent(command)
             self._process = subprocess.Popen(lent, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
-        until(self._set_password, what="PostgreSQL", seconds=60)
+        try:
+            until(self._set_password, what="PostgreSQL", seconds=120)
+        except AssertionError as error:
+            error.add_note((self.folder / "log").read_text(errors="replace")[-3000:])
+            raise
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT is a fast stop, SIGQUIT an immediate one: connections break, and the next start recovers."""
@@ -210,7 +232,8 @@ class Pulp3:
 
     def kill_worker(self, worker: "subprocess.Popen[bytes]") -> None:
         """`kill -9` of a worker and of the task that it runs."""
-        os.killpg(worker.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
         worker.wait(20)
         self.workers.remove(worker)
 
