@@ -42,8 +42,10 @@ WHAT_MUST_BE_TOLD = """
     )
     SELECT pulp_id::text, word || 'start', NULL FROM task
     UNION ALL SELECT pulp_id::text, word || 'finish', result FROM task
-    UNION ALL SELECT r.name || ' ' || v.number, 'repo.version.create', NULL
+    UNION ALL SELECT CASE d.name WHEN 'default' THEN '' ELSE d.name || '/' END || r.name || ' ' || v.number,
+            'repo.version.create', NULL
         FROM core_repositoryversion v JOIN core_repository r ON r.pulp_id = v.repository_id
+        JOIN core_domain d ON d.pulp_id = r.pulp_domain_id
         WHERE v.complete AND v.number > 0
     UNION ALL SELECT p.pulp_id::text, 'inner publish', 'success' FROM core_publication p
         JOIN core_createdresource c ON c.object_id = p.pulp_id JOIN core_task t ON t.pulp_id = c.task_id
@@ -62,9 +64,13 @@ class Campaign:
         self.done: Counter[str] = Counter()
 
     def run(self) -> None:
+        zoo = self.pulp.create_domain("zoo")
         for number in range(REPOSITORIES):
             feed = serve_files(self.upstream, f"r{number}", "a.iso", "b.iso")
-            self.repositories.append(self.pulp.create("file/file", f"r{number}", feed, autopublish=number % 2 == 0))
+            api, autopublish = (zoo if number % 4 > 1 else ""), number % 2 == 0
+            self.repositories.append(
+                self.pulp.create("file/file", f"r{number}", feed, api=api, autopublish=autopublish)
+            )
             self._slow_down(f"r{number}/PULP_MANIFEST")
         evils = [self.kill_a_task, self.kill_a_worker, self.kill_the_server, self.break_the_database]
         once_every = max(min(TASKS // 4, 20), 1)
@@ -152,7 +158,7 @@ class Campaign:
 
 @pytest.fixture
 def campaign(tmp_path: Path) -> Iterator[Campaign]:
-    with pulp3.pulp3(workers=WORKERS) as pulp, running() as upstream:
+    with pulp3.pulp3(workers=WORKERS, domains=True) as pulp, running() as upstream:
         command = [sys.executable, "-m", "pulpit.cli", "pulp3", "attach", "--database-url", pulp.cluster.url()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\nreconcile_seconds: 2\n"
@@ -169,6 +175,8 @@ def test_pulps_own_table_and_the_events_agree_whatever_is_killed(campaign: Campa
     until(lambda: set(expected) <= set(told(events(campaign.server))), what=f"all events ({note})", seconds=120)
     found = events(campaign.server)
     assert sorted(told(found), key=str) == sorted(expected, key=str), note
+    hrefs = {event["payload"]["pulp3"]["repository"]["pulp_href"] for event in found}
+    assert hrefs <= set(campaign.repositories)
     open_pairs: set[tuple[str, str]] = set()
     numbers: dict[str, list[int]] = {}
     for event in found:

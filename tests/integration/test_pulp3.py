@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def pulp() -> Iterator[Pulp3]:
 def stage(pulp: Pulp3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("pulpit")
     conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\napi_url: {pulp.url}/pulp/\nreconcile_seconds: 1\n"
+    conf += "tasks: true\n"
     with running() as upstream, pulpit(folder / "data", conf) as server:
         yield Stage(pulp, server, upstream)
 
@@ -140,10 +142,13 @@ def test_a_sync_and_a_publish_fire_the_four_events_that_pulp_2_had(stage: Stage,
     assert published["pulp3"]["publication"]["prn"] == pulp.call("GET", publish["created_resources"][0])["prn"]
     assert events[1]["call_report"]["state"] == "finished"
     assert events[1]["traceparent"][3:35] == task["logging_cid"].replace("-", "")
-    made = stage.server.call("GET", f"/pulpit/v1/events?repo_id={name}&event_type=repo.version.create&after=0")[
-        "events"
+    every = stage.server.call("GET", f"/pulpit/v1/events?repo_id={name}&after=0")["events"]
+    assert [event["event_type"] for event in every] == [
+        *("tasks.waiting", "tasks.running", "repo.sync.start"),
+        *("repo.version.create", "repo.sync.finish", "tasks.finished"),
+        *("tasks.waiting", "tasks.running", "repo.publish.start", "repo.publish.finish", "tasks.finished"),
     ]
-    assert [(event["payload"]["version"], event["payload"]["present_count"]) for event in made] == [(1, 2)]
+    assert (every[3]["payload"]["version"], every[3]["payload"]["present_count"]) == (1, 2)
 
 
 def test_a_sync_without_change_has_no_version_and_a_later_one_says_what_went(stage: Stage, name: str) -> None:
@@ -279,6 +284,47 @@ def test_a_killed_task_and_a_killed_worker_have_a_finish(stage: Stage, name: str
     assert "missing" in events[3]["payload"]["error_message"]
 
 
+def test_a_sync_that_waits_while_its_repository_is_deleted_has_the_name_of_that(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    arrived = stage.hold(name)
+    runs = pulp.sync(repository)
+    until(arrived.is_set, what="the sync at the upstream", seconds=60)
+    deletes = pulp.call("DELETE", repository)["task"]
+    waits = pulp.sync(repository)
+    pulp.cancel(runs)
+    assert [pulp.ended(task)["state"] for task in (runs, deletes, waits)] == ["canceled", "completed", "failed"]
+    events = stage.events(name, 4)
+    assert short(events) == [*BEGUN, ("sync.finish", "canceled"), *BEGUN, ("sync.finish", "error")]
+    assert [event["payload"]["pulp3"]["task"]["pulp_href"] for event in events] == [runs, runs, waits, waits]
+
+
+def test_a_renamed_repository_is_told_by_its_new_name_and_the_same_prn(stage: Stage, name: str) -> None:
+    pulp = stage.pulp
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso"))
+    pulp.ended(pulp.sync(repository))
+    pulp.ended(pulp.call("PATCH", repository, {"name": f"{name}-renamed"})["task"])
+    pulp.ended(pulp.sync(repository, optimize=False))
+    before, after = stage.events(name, 2), stage.events(f"{name}-renamed", 2)
+    assert short(before) == short(after) == [*BEGUN, ("sync.finish", "success")]
+    prns = {event["payload"]["pulp3"]["repository"]["prn"] for event in (*before, *after)}
+    assert prns == {pulp.call("GET", repository)["prn"]}
+
+
+def test_what_pulp_has_deleted_and_purged_meanwhile_is_told_whole(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    repository = pulp.create("file/file", name, serve_files(stage.upstream, name, "a.iso", "b.iso"))
+    server.kill()
+    pulp.ended(pulp.sync(repository))
+    pulp.ended(pulp.call("DELETE", repository)["task"])
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    pulp.ended(pulp.call("POST", f"{pulp3.API}/tasks/purge/", {"finished_before": tomorrow})["task"])
+    server.start()
+    finish = stage.events(name, 2)[1]["payload"]
+    assert (finish["result"], finish["added_count"]) == ("success", 2)
+    assert finish["pulp3"]["version"]["changed"] == {"added": [], "removed": [], "complete": False}
+
+
 def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name: str) -> None:
     pulp, server = stage.pulp, stage.server
     pulp.call("POST", f"{pulp3.API}/users/", {"username": name, "password": "Camels-and-lions"})
@@ -387,6 +433,35 @@ def test_a_sync_that_is_detached_from_in_its_middle_still_has_its_finish(stage: 
     assert "pulpit pulp3 attach" in stage.status()["reason"]
     attachment(pulp, "attach")
     assert short(stage.events(name, 2, seconds=120)) == [*BEGUN, ("sync.finish", "canceled")]
+
+
+def test_attaching_and_detaching_under_load_harms_no_task_and_tells_nothing_twice(stage: Stage, name: str) -> None:
+    pulp, tasks = stage.pulp, []
+    for number in range(2):
+        feed = serve_files(stage.upstream, f"{name}-{number}", "a.iso")
+        repository = pulp.create("file/file", f"{name}-{number}", feed, autopublish=True)
+        tasks += [pulp.sync(repository, optimize=False) for _ in range(4)]
+    for _ in range(2):
+        assert attachment(pulp, "detach") == "Detached; nothing of Pulpit is left there.\n"
+        assert attachment(pulp, "attach") == "Attached.\n"
+    assert {pulp.ended(task)["state"] for task in tasks} == {"completed"}
+    last = pulp.ended(pulp.sync(repository, optimize=False))["pulp_href"]
+
+    def told() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for number in range(2):
+            page = stage.server.call("GET", f"/pulpit/v1/events?repo_id={name}-{number}&limit=1000&after=0")
+            for event in page["events"]:
+                if event["event_type"].startswith("repo.sync"):
+                    href = event["payload"]["pulp3"]["task"]["pulp_href"]
+                    found.setdefault(href, []).append(event["event_type"])
+        return found
+
+    def is_whole() -> bool:
+        return last in told() and all(types[-1:] == ["repo.sync.finish"] for types in told().values())
+
+    until(is_whole, what="the finish of what has begun", seconds=120)
+    assert all(types == ["repo.sync.start", "repo.sync.finish"] for types in told().values())
 
 
 def test_a_database_that_breaks_down_is_told_and_come_back_to(stage: Stage, name: str) -> None:

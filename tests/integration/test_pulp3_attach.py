@@ -18,11 +18,7 @@ pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(1200),
 ]
-FULL = """
-    UPDATE pulpit.attachment SET most_waiting = 0;
-    INSERT INTO pulpit.outbox (subject, object, phase, task, data)
-        VALUES ('task', gen_random_uuid(), 'start', gen_random_uuid(), '{}')
-"""
+FULL = "UPDATE pulpit.attachment SET is_full = true"
 SYNC = "pulp_file.app.tasks.synchronizing.synchronize"
 
 
@@ -57,7 +53,7 @@ def test_attaching_and_detaching_may_be_repeated_and_leave_nothing(
     status = run(pulp, "status", "--json")
     assert status.returncode == 0
     shown = json.loads(status.stdout)
-    assert (shown["attached"], shown["version"], shown["waiting"], shown["being_read"]) == (True, 1, 0, False)
+    assert (shown["attached"], shown["version"], shown["waiting"], shown["being_read"]) == (True, 2, 0, False)
     assert set(shown["triggers"].values()) == {"in place"}
     assert run(pulp, "detach").stdout == "Detached; nothing of Pulpit is left there.\n"
     assert schema(connection) == before
@@ -155,6 +151,18 @@ def test_pulps_statements_succeed_whatever_becomes_of_the_outbox(
             phases = connection.execute("SELECT phase FROM pulpit.outbox WHERE object = %s ORDER BY id", (task,))
             assert phases.fetchall() == [("start",), ("finish",)]
         assert run(pulp, "detach", "--discard").returncode == 0, damage
+
+
+def test_a_reader_that_never_comes_back_does_not_fill_the_disk(
+    pulp: Pulp3, connection: "psycopg.Connection[Any]"
+) -> None:
+    run(pulp, "attach")
+    connection.execute("UPDATE pulpit.attachment SET most_waiting = 100")
+    for _ in range(257):
+        add_task(connection)
+    (count, last), *_ = connection.execute("SELECT count(*), max(id) FROM pulpit.outbox").fetchall()
+    assert (count, last) == (256, 256)
+    assert json.loads(run(pulp, "status", "--json").stdout)["full"]
 
 
 def test_a_migration_may_alter_every_column_under_the_triggers(

@@ -50,6 +50,12 @@ ADD_TASK = """
         'immediate', false, 'pulp_api_version', 'v3'))).*
 """
 """A task that waits, written as Pulp's API does; columns that a version does not have are left out."""
+ADD_REPOSITORY = """
+    INSERT INTO core_repository SELECT (jsonb_populate_record(NULL::core_repository, jsonb_build_object(
+        'pulp_id', %(id)s::text, 'pulp_created', now(), 'name', %(name)s::text, 'pulp_type', 'file.file',
+        'next_version', 1, 'pulp_labels', '', 'user_hidden', false,
+        'pulp_domain_id', (SELECT pulp_id FROM core_domain LIMIT 1)))).*
+"""
 _KEPT = "cluster-2.tar"
 _SETTINGS = """\
 DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": "{port}",
@@ -64,6 +70,7 @@ WORKING_DIRECTORY = "{folder}/work"
 FILE_UPLOAD_TEMP_DIR = "{folder}/work"
 CACHE_ENABLED = False
 WORKER_TTL = 3
+DOMAIN_ENABLED = {domains}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 """
 
@@ -122,7 +129,7 @@ class Cluster:
             options = ["-U", "postgres", "-A", "scram-sha-256", f"--pwfile={self.folder}/password", "--no-sync"]
             postgresql._run([str(self._programs / "initdb"), "-D", self._data, "-E", "UTF8", *options], self.folder)
         hba = self.folder / "data/pg_hba.conf"
-        hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        hba.write_text("local all all trust\nhost all,replication all 127.0.0.1/32 scram-sha-256\n")
         return kept.exists()
 
     def keep(self, kept: Path) -> None:
@@ -131,7 +138,53 @@ class Cluster:
         subprocess.run(["tar", "-cf", str(made), "-C", str(self.folder), "data"], check=True)
         made.rename(kept)
 
+    def follow(self, primary: "Cluster") -> None:
+        """Start as a standby of another cluster, with all that it has."""
+        self._own(self.folder)
+        self.password = primary.password
+        copy = [
+            str(self._programs / "pg_basebackup"),
+            "-D",
+            self._data,
+            "-d",
+            primary.url("postgres"),
+            "-R",
+            "-c",
+            "fast",
+        ]
+        postgresql._run([*copy, "--no-sync"], self.folder)
+        self._serve()
+        until(self._is_up, what="the standby", seconds=120)
+
+    def promote(self) -> None:
+        """Make a standby a cluster that takes writes."""
+        with self.connect("postgres") as connection:
+            assert connection.execute("SELECT pg_promote()").fetchall() == [(True,)]
+
+    def dump(self, database: str) -> bytes:
+        """A backup of one database."""
+        done = subprocess.run(
+            [str(self._programs / "pg_dump"), "-Fc", self.url(database)], capture_output=True, check=True
+        )
+        return done.stdout
+
+    def restore(self, database: str, backup: bytes) -> None:
+        """Put a backup in place of a database, whoever uses that."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+            connection.execute(f"CREATE DATABASE {database}".encode())
+        command = [str(self._programs / "pg_restore"), "-d", self.url(database), "--exit-on-error"]
+        subprocess.run(command, input=backup, check=True, capture_output=True)
+
     def start(self) -> None:
+        self._serve()
+        try:
+            until(self._set_password, what="PostgreSQL", seconds=120)
+        except AssertionError as error:
+            error.add_note((self.folder / "log").read_text(errors="replace")[-3000:])
+            raise
+
+    def _serve(self) -> None:
         command = [str(self._programs / "postgres"), "-D", self._data, "-p", str(self.port), "-c", "fsync=off"]
         command += [
             "-c",
@@ -143,11 +196,6 @@ class Cluster:
         with (self.folder / "log").open("ab") as log:
             lent = postgresql._lent(command)
             self._process = subprocess.Popen(lent, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
-        try:
-            until(self._set_password, what="PostgreSQL", seconds=120)
-        except AssertionError as error:
-            error.add_note((self.folder / "log").read_text(errors="replace")[-3000:])
-            raise
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT is a fast stop, SIGQUIT an immediate one: connections break, and the next start recovers."""
@@ -172,6 +220,12 @@ class Cluster:
     def _data(self) -> str:
         return str(self.folder / "data")
 
+    def _is_up(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            self.connect("postgres").close()
+            return True
+        return False
+
     def _set_password(self) -> bool:
         with (
             contextlib.suppress(psycopg.OperationalError),
@@ -191,8 +245,9 @@ class Cluster:
 class Pulp3:
     """A Pulp whose API and workers can be started and killed one by one."""
 
-    def __init__(self, folder: Path, cluster: Cluster, version: str) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, version: str, *, domains: bool = False) -> None:
         self.folder, self.cluster, self.version = folder, cluster, version
+        self.api = "/pulp/default/api/v3" if domains else API
         self.home = HOMES / version
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -202,7 +257,7 @@ class Pulp3:
             (folder / name).mkdir(parents=True)
         (folder / "key").write_text(base64.b64encode(secrets.token_bytes(32)).decode())
         settings = _SETTINGS.format(
-            port=cluster.port, password=cluster.password, folder=folder, content_port=free_port()
+            port=cluster.port, password=cluster.password, folder=folder, content_port=free_port(), domains=domains
         )
         (folder / "settings.py").write_text(settings)
 
@@ -217,6 +272,14 @@ class Pulp3:
         command = [str(self.home / "bin/pulpcore-manager"), *arguments]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
         assert not done.returncode, done.stdout[-2000:] + done.stderr[-2000:]
+
+    def upgrade(self, version: str) -> None:
+        """Stop, and have another pulpcore migrate the tables and be what runs from now on."""
+        if reason := why_not(version):
+            pytest.skip(reason)
+        self.stop()
+        self.version, self.home = version, HOMES / version
+        self.manage("migrate")
 
     def start(self, *, workers: int = 1) -> None:
         self._api = self._run("pulpcore-api", "-b", f"127.0.0.1:{self.port}", "--workers", "1")
@@ -265,13 +328,33 @@ class Pulp3:
         with urllib.request.urlopen(request, data, timeout=60) as reply:
             return json.loads(reply.read() or b"null")
 
-    def create(self, kind: str, name: str, feed: str = "", *, remote: dict[str, Any] | None = None, **more: Any) -> str:
-        """Create a repository of a kind such as `file/file`, with a remote if there is a feed; returns its href."""
+    def create_domain(self, name: str) -> str:
+        """Create a domain; returns where its API is."""
+        storage = {"location": str(self.folder / "media" / name)}
+        body = {"name": name, "storage_class": "pulpcore.app.models.storage.FileSystem", "storage_settings": storage}
+        self.call("POST", f"{self.api}/domains/", body)
+        return f"/pulp/{name}/api/v3"
+
+    def create(
+        self,
+        kind: str,
+        name: str,
+        feed: str = "",
+        *,
+        api: str = "",
+        remote: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> str:
+        """Create a repository of a kind such as `file/file`, with a remote if there is a feed; returns its href.
+
+        `api` is where the API of another domain is.
+        """
+        api = api or self.api
         body = {"name": name, **more}
         if feed:
             settings = {"name": f"{name}-remote", "url": feed, **(remote or {})}
-            body["remote"] = self.call("POST", f"{API}/remotes/{kind}/", settings)["pulp_href"]
-        return str(self.call("POST", f"{API}/repositories/{kind}/", body)["pulp_href"])
+            body["remote"] = self.call("POST", f"{api}/remotes/{kind}/", settings)["pulp_href"]
+        return str(self.call("POST", f"{api}/repositories/{kind}/", body)["pulp_href"])
 
     def sync(self, repository: str, **options: Any) -> str:
         """Queue a sync; returns the task's href."""
@@ -279,7 +362,8 @@ class Pulp3:
 
     def publish(self, kind: str, repository: str) -> str:
         """Queue a publish; returns the task's href."""
-        return str(self.call("POST", f"{API}/publications/{kind}/", {"repository": repository})["task"])
+        api = repository.partition("/repositories/")[0]
+        return str(self.call("POST", f"{api}/publications/{kind}/", {"repository": repository})["task"])
 
     def cancel(self, task: str) -> None:
         self.call("PATCH", task, {"state": "canceled"})
@@ -295,7 +379,7 @@ class Pulp3:
 
     def _is_up(self) -> bool:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            status = self.call("GET", f"{API}/status/")
+            status = self.call("GET", f"{API}/status/")  # which stands there with domains, too
             return bool(status["online_workers"]) or not self.workers
         return False
 
@@ -330,7 +414,7 @@ def _children(process: "subprocess.Popen[bytes]") -> list[int]:
 
 
 @contextlib.contextmanager
-def pulp3(version: str = VERSION, *, workers: int = 1, start: bool = True) -> Iterator[Pulp3]:
+def pulp3(version: str = VERSION, *, workers: int = 1, start: bool = True, domains: bool = False) -> Iterator[Pulp3]:
     """Run a Pulp 3 with an administrator and empty tables; a test is skipped where none can be."""
     if reason := why_not(version):
         pytest.skip(reason)
@@ -339,7 +423,7 @@ def pulp3(version: str = VERSION, *, workers: int = 1, start: bool = True) -> It
     (folder / "postgresql").mkdir()
     cluster = Cluster(folder / "postgresql")
     kept = HOMES / version / _KEPT
-    pulp = Pulp3(folder / "pulp", cluster, version)
+    pulp = Pulp3(folder / "pulp", cluster, version, domains=domains)
     try:
         with _alone():
             if not cluster.initialise(kept):

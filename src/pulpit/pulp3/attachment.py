@@ -21,7 +21,7 @@ from pulpit.errors import ConfigurationError, ConflictingOperation, DatabaseUnav
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.settings import Pulp3Settings
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the schema `pulpit`; raised with every change of `outbox.sql`, which then also leads there from those before."""
 READER_LOCK: Final = (7085747, 3)
 """The advisory lock that the one reader of an outbox holds."""
@@ -73,6 +73,8 @@ class Status:
     triggers: Mapping[str, str] | None = None
     """`in place`, `missing` or `disabled`."""
     waiting: int = 0
+    full: bool = False
+    """So many wait that nothing more is written down."""
     oldest_waiting_at: datetime | None = None
     last_event_at: datetime | None = None
     refused: int = 0
@@ -193,26 +195,27 @@ def status(connection: "psycopg.Connection[Any]", where: str) -> Status:
     triggers = {name: words.get(enabled.get(name), "in place") for name in TRIGGERS}
     if _one(connection, _IS_WHOLE) is not True:
         return Status(attached=False, pulpcore=pulpcore, triggers=triggers)
-    kept = connection.execute("SELECT version, every_task, reconciled, reconciled_at FROM pulpit.attachment").fetchone()
-    version, every_task, reconciled, reconciled_at = kept or (None, False, 0, None)
+    kept = _one(connection, "SELECT to_jsonb(a) FROM pulpit.attachment a") or {}  # of whatever version
+    reconciled_at = kept.get("reconciled_at")
     return Status(
         attached=True,
-        version=version,
+        version=kept.get("version"),
         pulpcore=pulpcore,
         triggers=triggers,
         waiting=_count_waiting(connection),
+        full=kept.get("is_full", False),
         oldest_waiting_at=_one(connection, "SELECT min(at) FROM pulpit.outbox WHERE taken_at IS NULL"),
         last_event_at=_one(connection, "SELECT at FROM pulpit.outbox ORDER BY id DESC LIMIT 1"),
         refused=_one(connection, "SELECT count(*) FROM pulpit.outbox WHERE problem IS NOT NULL"),
-        reconciled=reconciled,
-        reconciled_at=reconciled_at,
+        reconciled=kept.get("reconciled", 0),
+        reconciled_at=reconciled_at and datetime.fromisoformat(reconciled_at),
         being_read=_one(
             connection,
             "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = "
             "'advisory' AND l.granted AND d.datname = current_database() AND l.classid::bigint = %s AND l.objid = %s)",
             READER_LOCK,
         ),
-        every_task=every_task,
+        every_task=kept.get("every_task", False),
     )
 
 

@@ -4,8 +4,6 @@ A reader that is frozen in the middle can so never be in the way of Pulp's trigg
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -42,14 +40,6 @@ Connection = psycopg.AsyncConnection[Any]
 
 class NotAttached(Exception):
     """There is nothing to read from; the text is a sentence."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Depth:
-    """How much waits."""
-
-    waiting: int
-    oldest_at: datetime | None
 
 
 async def check_attached(connection: Connection) -> None:
@@ -103,12 +93,9 @@ async def taken(connection: Connection, rows: Sequence[Row], problems: Mapping[i
     )
 
 
-async def depth(connection: Connection) -> Depth:
-    """How many rows wait, and since when."""
-    cursor = await connection.execute("SELECT count(*), min(at) FROM pulpit.outbox WHERE taken_at IS NULL")
-    row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always has one
-    return Depth(waiting=row[0], oldest_at=row[1])
+async def depth(connection: Connection) -> int:
+    """How many rows wait."""
+    return int(await _one(connection, "SELECT count(*) FROM pulpit.outbox WHERE taken_at IS NULL"))
 
 
 async def reconcile(connection: Connection, period: str) -> int:
@@ -142,15 +129,16 @@ async def forget(connection: Connection) -> None:
 async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a version has added and removed by name, as far as its types of content are known here.
 
-    Null where nothing of it is known; `complete` is false where there was more than is named.
+    Null where nothing of it is known; `complete` is false where there was more than is named, and where the version is
+    gone by now.
     """
     counts = version.get("counts") or {}
     kinds = {kind for word in "AR" for kind in counts.get(word) or {}}
     if not kinds & _NAMES.keys():
         return None
     known: dict[str, list[str]] = {"version_added_id": [], "version_removed_id": []}
-    is_complete = kinds <= _NAMES.keys()
-    for column, names in known.items():
+    is_complete = True
+    for (column, names), word in zip(known.items(), "AR", strict=True):
         for kind in sorted(kinds & _NAMES.keys()):
             table, name = _NAMES[kind]
             query = (
@@ -159,7 +147,7 @@ async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[st
             )
             cursor = await connection.execute(query.encode(), (version["id"], MOST_NAMES + 1 - len(names)))
             names += [row[0] for row in await cursor.fetchall()]
-        is_complete = is_complete and len(names) <= MOST_NAMES
+        is_complete = is_complete and len(names) == sum((counts.get(word) or {}).values()) <= MOST_NAMES
     return {
         "added": sorted(known["version_added_id"])[:MOST_NAMES],
         "removed": sorted(known["version_removed_id"])[:MOST_NAMES],

@@ -4,7 +4,8 @@
 -- Rules: no trigger names a column of Pulp's (a migration could not alter it any more), nothing refers to Pulp's tables by a
 -- foreign key, and whatever goes wrong in here is a warning: Pulp's own statement must succeed. What a failure has cost is
 -- made up for by pulpit.reconcile(). Every statement can be run again. What reads tables is PL/pgSQL, which keeps its plans; a
--- function in SQL that cannot be put in line is planned at every call.
+-- function in SQL that cannot be put in line, such as one that promises more than the functions it calls, is planned at
+-- every call. A task of Pulp's is a process with a session of its own, so that few and small functions count, too.
 
 CREATE SCHEMA IF NOT EXISTS pulpit;
 
@@ -14,9 +15,12 @@ CREATE TABLE IF NOT EXISTS pulpit.attachment (
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     every_task boolean NOT NULL DEFAULT false,
     most_waiting bigint NOT NULL DEFAULT 1000000,
+    is_full boolean NOT NULL DEFAULT false,
     reconciled_at timestamptz,
     reconciled bigint NOT NULL DEFAULT 0
 );
+
+ALTER TABLE pulpit.attachment ADD COLUMN IF NOT EXISTS is_full boolean NOT NULL DEFAULT false;  -- since version 2
 
 -- One row for each start and each end of a task or a publication, whoever writes it and however often.
 CREATE TABLE IF NOT EXISTS pulpit.outbox (
@@ -43,72 +47,81 @@ CREATE OR REPLACE FUNCTION pulpit.kind(name text) RETURNS text LANGUAGE sql IMMU
                 ELSE 'other' END
 $$;
 
--- A repository with the names that an event needs; both are gone when Pulp deletes it.
-CREATE OR REPLACE FUNCTION pulpit.repository(wanted uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (
-        SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain', d.name)
-        FROM @pulp@.core_repository r LEFT JOIN @pulp@.core_domain d ON d.pulp_id = r.pulp_domain_id
-        WHERE r.pulp_id = wanted);
-END $$;
-
--- The repository and the remote that a task has reserved, by PRN or, in older versions, by href.
+-- The repository, the remote and the domain of a task, by the PRNs that it has reserved or, in older versions, by hrefs.
 CREATE OR REPLACE FUNCTION pulpit.reserved(task jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    its_name text;
+    own uuid;
+    known jsonb;
+    told jsonb := jsonb_build_object('domain', (
+        SELECT d.name FROM @pulp@.core_domain d WHERE d.pulp_id = (task ->> 'pulp_domain_id')::uuid));
 BEGIN
-    RETURN (
-        WITH resource AS (
-            SELECT text, (regexp_match(text, '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'))[1]::uuid AS id
-            FROM jsonb_array_elements_text(task -> 'reserved_resources_record') AS reserved (text)
-        )
-        SELECT jsonb_build_object(
-            'repository', (SELECT pulpit.repository(r.pulp_id) FROM resource
-                           JOIN @pulp@.core_repository r ON r.pulp_id = resource.id
-                           ORDER BY text LIKE 'shared:%' LIMIT 1),
-            'repository_prn', (SELECT regexp_replace(text, '^shared:', '') FROM resource
-                               JOIN @pulp@.core_repository r ON r.pulp_id = resource.id
-                               WHERE text ~ '^(shared:)?prn:' ORDER BY text LIKE 'shared:%' LIMIT 1),
-            'remote', (SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type) FROM resource
-                       JOIN @pulp@.core_remote r ON r.pulp_id = resource.id LIMIT 1))
-        FROM (SELECT 1) AS once WHERE jsonb_typeof(task -> 'reserved_resources_record') = 'array');
+    FOR its_name IN SELECT jsonb_array_elements_text(nullif(task -> 'reserved_resources_record', 'null')) LOOP
+        own := substring(its_name FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}');
+        IF its_name LIKE '%repositor%' AND (NOT told ? 'repository' OR NOT starts_with(its_name, 'shared:')) THEN
+            SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain', d.name) INTO known
+                FROM @pulp@.core_repository r LEFT JOIN @pulp@.core_domain d ON d.pulp_id = r.pulp_domain_id
+                WHERE r.pulp_id = own;
+            IF NOT FOUND THEN  -- it was deleted while the task waited: as it was called in what was told last
+                SELECT o.data -> 'repository' INTO known
+                    FROM (SELECT data FROM pulpit.outbox ORDER BY id DESC LIMIT 1000) AS o
+                    WHERE o.data #>> '{repository,id}' = own::text LIMIT 1;
+                CONTINUE WHEN NOT FOUND;
+            END IF;
+            told := told || jsonb_build_object('repository', known, 'repository_prn', substring(its_name FROM 'prn:.*'));
+        ELSIF its_name LIKE '%remote%' AND NOT told ? 'remote' THEN
+            SELECT jsonb_build_object('remote', jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type))
+                INTO known FROM @pulp@.core_remote r WHERE r.pulp_id = own;
+            told := told || coalesce(known, '{}');
+        END IF;
+    END LOOP;
+    RETURN told;
 END $$;
 
 -- A version of a repository with what it has added, removed and present, by type of content.
 CREATE OR REPLACE FUNCTION pulpit.version(wanted uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    found jsonb;
 BEGIN
-    RETURN (
-        SELECT jsonb_build_object(
-            'id', v.pulp_id, 'number', v.number, 'complete', v.complete, 'repository', pulpit.repository(v.repository_id),
-            'counts', (SELECT jsonb_object_agg(c.count_type, c.counts) FROM (
-                SELECT count_type, jsonb_object_agg(content_type, count) AS counts
-                FROM @pulp@.core_repositoryversioncontentdetails
-                WHERE repository_version_id = v.pulp_id GROUP BY count_type) AS c))
-        FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted);
+    SELECT jsonb_build_object(
+        'id', v.pulp_id, 'number', v.number, 'complete', v.complete,
+        'repository', (SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain',
+                           (SELECT d.name FROM @pulp@.core_domain d WHERE d.pulp_id = r.pulp_domain_id))
+                       FROM @pulp@.core_repository r WHERE r.pulp_id = v.repository_id),
+        'counts', (SELECT jsonb_object_agg(c.count_type, c.counts) FROM (
+            SELECT count_type, jsonb_object_agg(content_type, count) AS counts
+            FROM @pulp@.core_repositoryversioncontentdetails
+            WHERE repository_version_id = v.pulp_id GROUP BY count_type) AS c)) INTO found
+    FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted;
+    RETURN found;
 END $$;
 
--- What a task has made, as far as it still exists; the first hundred.
-CREATE OR REPLACE FUNCTION pulpit.created(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- What a task has made, as far as it still exists, and what it has said of its progress; the first hundred of each.
+CREATE OR REPLACE FUNCTION pulpit.outcome(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    found jsonb;
 BEGIN
-    RETURN (
-        SELECT jsonb_agg(jsonb_build_object(
-            'id', c.object_id, 'app', y.app_label, 'model', y.model, 'version', pulpit.version(c.object_id),
-            'publication', (SELECT jsonb_build_object('type', p.pulp_type, 'complete', p.complete,
-                                'version', pulpit.version(p.repository_version_id))
-                            FROM @pulp@.core_publication p WHERE p.pulp_id = c.object_id)) ORDER BY c.pulp_created)
-        FROM (SELECT * FROM @pulp@.core_createdresource r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100) AS c
-        JOIN @pulp@.django_content_type y ON y.id = c.content_type_id);
-END $$;
-
--- What a task has said of its progress.
-CREATE OR REPLACE FUNCTION pulpit.progress(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (
-        SELECT jsonb_agg(jsonb_build_object('message', message, 'code', code, 'state', state, 'total', total,
-                                            'done', done) ORDER BY pulp_created)
-        FROM (SELECT * FROM @pulp@.core_progressreport p WHERE p.task_id = task ORDER BY pulp_created LIMIT 100) AS p);
+    SELECT jsonb_build_object(
+        'created', (
+            SELECT jsonb_agg(jsonb_build_object(
+                'id', c.object_id, 'app', y.app_label, 'model', y.model,
+                'version', CASE WHEN y.model = 'repositoryversion' THEN pulpit.version(c.object_id) END,
+                'publication', CASE WHEN y.model <> 'repositoryversion' THEN (
+                    SELECT jsonb_build_object('type', p.pulp_type, 'complete', p.complete,
+                                              'version', pulpit.version(p.repository_version_id))
+                    FROM @pulp@.core_publication p WHERE p.pulp_id = c.object_id) END) ORDER BY c.pulp_created)
+            FROM (SELECT * FROM @pulp@.core_createdresource r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100) AS c
+            JOIN @pulp@.django_content_type y ON y.id = c.content_type_id),
+        'progress', (
+            SELECT jsonb_agg(jsonb_build_object('message', message, 'code', code, 'state', state, 'total', total,
+                                                'done', done) ORDER BY pulp_created)
+            FROM (SELECT * FROM @pulp@.core_progressreport r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100)
+            AS p)) INTO found;
+    RETURN found;
 END $$;
 
 -- What of a task may leave: its arguments may hold secrets.
-CREATE OR REPLACE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
         'pulp_id', task -> 'pulp_id', 'name', task -> 'name', 'state', task -> 'state', 'error', task -> 'error',
         'logging_cid', task -> 'logging_cid', 'pulp_created', task -> 'pulp_created',
@@ -116,23 +129,24 @@ CREATE OR REPLACE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql IM
         'parent_task_id', task -> 'parent_task_id', 'task_group_id', task -> 'task_group_id')
 $$;
 
--- Write a row once and wake the reader. Beyond `most_waiting` nothing is written, so that a reader that never comes back
--- does not fill the disk; and no notification when the queue of PostgreSQL is half full, for that would fail the commit.
+-- Write a row once and wake the reader. Once `most_waiting` wait, which is looked at now and then, nothing is written any
+-- more, so that a reader that never comes back does not fill the disk; and there is no notification when the queue of
+-- PostgreSQL is half full, for that would fail the commit.
 CREATE OR REPLACE FUNCTION pulpit.put(
     its_subject text, its_object uuid, its_phase text, its_task uuid, its_data jsonb, is_made_up boolean
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    oldest bigint := (SELECT o.id FROM pulpit.outbox o WHERE o.taken_at IS NULL ORDER BY o.id LIMIT 1);
-    newest bigint := (SELECT o.id FROM pulpit.outbox o ORDER BY o.id DESC LIMIT 1);
+    its_id bigint;
 BEGIN
-    IF newest - oldest >= (SELECT a.most_waiting FROM pulpit.attachment a) THEN
-        RAISE EXCEPTION 'too many rows wait for the reader';
-    END IF;
     INSERT INTO pulpit.outbox (subject, object, phase, task, data, made_up)
         VALUES (its_subject, its_object, its_phase, its_task, its_data, is_made_up)
-        ON CONFLICT (object, phase) DO NOTHING;
-    IF NOT FOUND THEN
+        ON CONFLICT (object, phase) DO NOTHING RETURNING id INTO its_id;
+    IF its_id IS NULL THEN
         RETURN false;
+    END IF;
+    IF its_id % 256 = 0 THEN
+        UPDATE pulpit.attachment a SET is_full = true
+            WHERE its_id - (SELECT min(o.id) FROM pulpit.outbox o WHERE o.taken_at IS NULL) >= a.most_waiting;
     END IF;
     IF pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('pulpit', '');
@@ -167,39 +181,40 @@ DECLARE
     own uuid := its_row ->> 'pulp_id';
     its_state text := its_row ->> 'state';
     its_kind text := pulpit.kind(its_row ->> 'name');
-    wants_every boolean := (SELECT a.every_task FROM pulpit.attachment a);
     its_phase text := CASE WHEN its_state IN ('completed', 'failed', 'canceled', 'skipped') THEN 'finish'
                            WHEN its_state = 'running' THEN 'start'
-                           WHEN its_state = 'waiting' AND wants_every THEN 'waiting' END;
-    told jsonb;
-    made jsonb;
+                           WHEN its_state = 'waiting' THEN 'waiting' END;
+    wants record;
+    told jsonb := '{}';
 BEGIN
-    IF its_phase IS NULL OR (its_phase = 'start' AND its_kind = 'other' AND NOT wants_every) THEN
+    SELECT a.every_task, a.is_full INTO wants FROM pulpit.attachment a;
+    IF its_phase IS NULL
+        OR NOT wants.every_task AND (its_phase = 'waiting' OR its_phase = 'start' AND its_kind = 'other') THEN
         RETURN false;
+    ELSIF wants.is_full THEN
+        RAISE EXCEPTION 'too many rows wait for the reader';
     END IF;
-    told := jsonb_build_object('task', pulpit.slim(its_row));
     BEGIN
         IF its_phase = 'finish' THEN
-            made := pulpit.created(own);
-            IF its_kind = 'other' AND NOT wants_every
-                AND NOT coalesce(jsonb_path_exists(made, '$[*].version.id'), false)
+            told := pulpit.outcome(own);
+            IF its_kind = 'other' AND NOT wants.every_task
+                AND NOT coalesce(jsonb_path_exists(told, '$.created[*].version.id'), false)
                 AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.task = own) THEN
                 RETURN false;
             END IF;
-            PERFORM pulpit.note_publication((m ->> 'id')::uuid, 'finish', is_made_up)
-                FROM jsonb_array_elements(made) AS m WHERE m #>> '{publication,complete}' = 'true';
-            PERFORM pulpit.put('publication', o.object, 'finish', own,
-                    o.data || jsonb_build_object('task', pulpit.slim(its_row), 'state', its_state), is_made_up)
-                FROM pulpit.outbox o WHERE o.task = own AND o.subject = 'publication' AND o.phase = 'start'
-                    AND NOT EXISTS (SELECT FROM pulpit.outbox f WHERE f.object = o.object AND f.phase = 'finish');
-            told := told || jsonb_build_object('created', made, 'progress', pulpit.progress(own));
+            IF its_kind <> 'publish' THEN
+                PERFORM pulpit.note_publication((m ->> 'id')::uuid, 'finish', is_made_up)
+                    FROM jsonb_path_query(told, '$.created[*] ? (@.publication.complete == true)') AS m;
+                PERFORM pulpit.put('publication', o.object, 'finish', own,
+                        o.data || jsonb_build_object('task', pulpit.slim(its_row), 'state', its_state), is_made_up)
+                    FROM pulpit.outbox o WHERE o.task = own AND o.subject = 'publication' AND o.phase = 'start';
+            END IF;
         END IF;
-        told := told || coalesce(pulpit.reserved(its_row), '{}'::jsonb);
-        told := told || jsonb_build_object('domain', (SELECT d.name FROM @pulp@.core_domain d
-                                                      WHERE d.pulp_id = (its_row ->> 'pulp_domain_id')::uuid));
+        told := told || pulpit.reserved(its_row);
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'pulpit: an event will say less: %', SQLERRM;
     END;
+    told := told || jsonb_build_object('task', pulpit.slim(its_row));
     RETURN pulpit.put('task', own, its_phase, own, told, is_made_up);
 END $$;
 
@@ -237,12 +252,14 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END $$;
 
--- Make up for what failing open has cost: tasks that run or have ended, of which no row tells. Only those created or
--- finished since the moment are looked at, by indexes of Pulp's.
+-- Make up for what failing open has cost: tasks that run or have ended, of which no row tells. Who calls this has taken all
+-- rows before, so that the outbox is not full any more. Only those created or finished since the moment are looked at, by
+-- indexes of Pulp's.
 CREATE OR REPLACE FUNCTION pulpit.reconcile(created_since timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     made bigint;
 BEGIN
+    UPDATE pulpit.attachment SET is_full = false WHERE is_full;
     SELECT count(*) FILTER (WHERE pulpit.note_task(missing.task, true)) INTO made FROM (
         SELECT to_jsonb(t) AS task
         FROM @pulp@.core_task t, pulpit.attachment a
@@ -259,7 +276,8 @@ BEGIN
     RETURN made;
 END $$;
 
-INSERT INTO pulpit.attachment AS a (version) VALUES (1) ON CONFLICT (only_one) DO UPDATE SET version = 1;
+DROP FUNCTION IF EXISTS pulpit.repository, pulpit.created, pulpit.progress;  -- of version 1
+INSERT INTO pulpit.attachment AS a (version) VALUES (2) ON CONFLICT (only_one) DO UPDATE SET version = 2;
 
 DROP TRIGGER IF EXISTS pulpit_task ON @pulp@.core_task;
 CREATE TRIGGER pulpit_task AFTER INSERT OR UPDATE ON @pulp@.core_task FOR EACH ROW EXECUTE FUNCTION pulpit.on_task();

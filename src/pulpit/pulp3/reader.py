@@ -10,11 +10,11 @@ from a backup or be another server's after a failover: the reader says so once a
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 
@@ -35,6 +35,8 @@ LOOK_SECONDS: Final = 3.0
 FIRST_PAUSE: Final = timedelta(seconds=0.5)
 LONGEST_PAUSE: Final = timedelta(seconds=15)
 STATEMENT_SECONDS: Final = 30
+ANSWER_PATIENCE: Final = timedelta(seconds=45)
+"""How long Pulp's database may be silent, which ends its own statements before; a server that is frozen does not."""
 NAMES_SECONDS: Final = 2
 """How long Pulp's database may take to name what a version has changed."""
 OPEN_AT_ONCE: Final = 500
@@ -46,13 +48,22 @@ _GIVEN_UP: Final = "The publication was given up before it was complete."
 _GONE: Final = "Pulp does not know this task any more: it was deleted, or the database was restored from a backup."
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Reader:
     """Reads the outbox of one Pulp."""
 
-    def __init__(self, name: str, section: Pulp3Settings, database: Database, clock: Clock) -> None:
-        """Name a Pulp without connecting to it.
+    def __init__(
+        self,
+        name: str,
+        section: Pulp3Settings,
+        database: Database,
+        clock: Clock,
+        *,
+        patience: timedelta = ANSWER_PATIENCE,
+    ) -> None:
+        """Name a Pulp without connecting to it; `patience` is how long its database may be silent.
 
         Raises:
             ConfigurationError: its URL or the file of its password cannot be used.
@@ -61,6 +72,7 @@ class Reader:
         self._conninfo: Final = attachment.conninfo(section, f"[pulp3:{name}]" if name else "[pulp3]")
         self._database: Final = database
         self._clock: Final = clock
+        self._patience: Final = patience
         self._failures = 0
         self._translator = Translator(pulp=name, root=api_root(section.api_url), every_task=section.tasks)
         self.progress: Final = Progress(name=name, place=attachment.place(section.database_url))
@@ -72,6 +84,8 @@ class Reader:
                 await self._session()
             except NotAttached as reason:
                 self._become(State.NOT_ATTACHED, str(reason))
+            except psycopg.errors.UndefinedTable:
+                self._become(State.NOT_ATTACHED, "it was detached; run: pulpit pulp3 attach")
             except psycopg.Error as error:
                 self._become(State.DOWN, attachment.sentence(error))
             except Exception as error:  # noqa: BLE001 - what nobody foresaw must not stop the server
@@ -84,45 +98,58 @@ class Reader:
     async def _session(self) -> None:
         """Connect and read until something fails."""
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-            await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode())
-            await outbox.check_attached(connection)
-            while not await outbox.become_reader(connection):
+            await self._in_time(connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode()))
+            await self._in_time(outbox.check_attached(connection))
+            while not await self._in_time(outbox.become_reader(connection)):
                 self._become(State.STANDBY, "another server reads it")
                 await asyncio.sleep(LOOK_SECONDS)
-            await outbox.want_every_task(connection, wanted=self._section.tasks)
-            await connection.execute(f"LISTEN {outbox.CHANNEL}".encode())
+            await self._in_time(outbox.want_every_task(connection, wanted=self._section.tasks))
+            await self._in_time(connection.execute(f"LISTEN {outbox.CHANNEL}".encode()))
             self._become(State.READING, None)
             self._failures = 0
             await self._read(connection)
 
     async def _read(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
-        reconcile_at = full_round_at = loop.time()
+        reconcile_at = full_round_at = check_at = loop.time()
         while True:
             await self._take_all(connection)
-            if loop.time() >= reconcile_at:
-                is_full = loop.time() >= full_round_at
-                await self._reconcile(connection, is_full=is_full)
+            now = loop.time()
+            if now >= reconcile_at:
+                await self._reconcile(connection, is_full=now >= full_round_at)
                 reconcile_at = loop.time() + self._section.reconcile_seconds
-                full_round_at = loop.time() + FULL_ROUND_SECONDS if is_full else full_round_at
+                full_round_at = now + FULL_ROUND_SECONDS if now >= full_round_at else full_round_at
                 continue
+            if now >= check_at:
+                await self._in_time(outbox.check_attached(connection))
+                check_at = now + LOOK_SECONDS
             async for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
                 pass
-            await outbox.check_attached(connection)
+
+    async def _in_time(self, statement: Awaitable[T]) -> T:
+        """Wait for Pulp's database as long as it may be silent."""
+        try:
+            async with asyncio.timeout(self._patience.total_seconds()):
+                return await statement
+        except TimeoutError:
+            raise psycopg.errors.ConnectionTimeout("it does not answer") from None
 
     async def _take_all(self, connection: Connection) -> None:
         progress = self.progress
-        seen = await outbox.depth(connection)
-        progress.waiting, progress.oldest_at = seen.waiting, seen.oldest_at
-        rows = await outbox.waiting(connection)
-        while rows:
+        while rows := await self._in_time(outbox.waiting(connection)):
+            progress.waiting, progress.oldest_at = len(rows), rows[0].at
+            if len(rows) == outbox.AT_ONCE:
+                progress.waiting = await self._in_time(outbox.depth(connection))
+            if not self._translator.has_domains and await self._in_time(outbox.has_domains(connection)):
+                self._translator = replace(self._translator, has_domains=True)
             changed = await self._changed(connection, rows)
             problems = await when_available(partial(self._enter, rows, changed))
-            await outbox.taken(connection, rows, problems)
+            await self._in_time(outbox.taken(connection, rows, problems))
             progress.rows += len(rows)
             progress.refused += len(problems)
             progress.last_row_at = rows[-1].at
-            rows = await outbox.waiting(connection) if len(rows) == outbox.AT_ONCE else ()
+            if len(rows) < outbox.AT_ONCE:
+                break
         progress.waiting, progress.oldest_at = 0, None
 
     async def _changed(self, connection: Connection, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -203,13 +230,12 @@ class Reader:
         """Make up for what was lost: rows that no trigger wrote, and finishes of what Pulp has forgotten."""
         period = outbox.RECONCILED if is_full else outbox.RECONCILED_AFTERWARDS
         try:
-            made = await outbox.reconcile(connection, period)
+            made = await self._in_time(outbox.reconcile(connection, period))
         except psycopg.errors.QueryCanceled:
             made = 0
             _log.warning("Pulp's tasks were too many to be compared", extra=self._extra("pulp3_not_reconciled"))
         made += await self._close_open(connection)
-        self._translator = replace(self._translator, has_domains=await outbox.has_domains(connection))
-        await outbox.forget(connection)
+        await self._in_time(outbox.forget(connection))
         await when_available(self._forget)
         if made:
             self.progress.reconciled += made
@@ -221,7 +247,8 @@ class Reader:
         still_open = await when_available(lambda: self._still_open(before))
         if not still_open:
             return 0
-        has_ended = await outbox.renote(connection, sorted({work.task_id for work in still_open}))
+        tasks = sorted({work.task_id for work in still_open})
+        has_ended = await self._in_time(outbox.renote(connection, tasks))
         await self._take_all(connection)  # what was written down just now
         still_open = await when_available(lambda: self._still_open(before))
         # A publication that was given up leaves nothing behind that a row could be made of.
