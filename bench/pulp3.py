@@ -33,6 +33,7 @@ from support.server import pulpit as server
 
 ROUNDS = 6
 TASKS = 150
+SESSIONS = 20
 EVENTS = 200
 SECONDS = 20
 ASKING = 10
@@ -57,7 +58,7 @@ def main() -> None:
     with pulp3.pulp3() as pulp, upstream.running() as feed, pulp.cluster.connect() as connection:
         repository = pulp.create("file/file", "zoo", serve_files(feed, "zoo", "a.iso", "b.iso", "c.iso"))
         pulp.ended(pulp.sync(repository))
-        cost_of_triggers(connection)
+        cost_of_triggers(pulp, connection)
         attachment.attach(connection, "Pulp's database")
         with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as scratch:
             conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\n"
@@ -67,8 +68,11 @@ def main() -> None:
                 load_of_those_who_want_to_know(pulp, here)
 
 
-def cost_of_triggers(connection: Connection) -> None:
-    """A state change of a task, committed, with the triggers and without."""
+def cost_of_triggers(pulp: Pulp3, connection: Connection) -> None:
+    """A state change of a task, committed, with the triggers and without: in one session, and each task in a new one.
+
+    Pulp runs each task in a process of its own; there, PostgreSQL compiles and plans what the triggers do.
+    """
     taken: dict[tuple[str, bool], list[float]] = {}
     for index in range(2 * ROUNDS):
         with_triggers = bool(index % 2)
@@ -77,6 +81,10 @@ def cost_of_triggers(connection: Connection) -> None:
         for name, made in ((SYNC, True), (OTHER, False)):
             for kind, seconds in changes(connection, name, made=made):
                 taken.setdefault((f"{kind} of {name.rpartition('.')[2]}", with_triggers), []).append(seconds)
+        for _ in range(SESSIONS):
+            with pulp.cluster.connect() as session:
+                for kind, seconds in changes(session, SYNC, made=True, tasks=1):
+                    taken.setdefault((f"{kind} of synchronize, new session", with_triggers), []).append(seconds)
         if with_triggers:
             attachment.detach(connection, "Pulp's database", discard=True)
         connection.execute(FORGET_MADE)
@@ -89,9 +97,9 @@ def cost_of_triggers(connection: Connection) -> None:
             print(f"{kind:40}{plain:>7.2f} ms{triggered:>7.2f} ms{triggered - plain:>7.2f} ms")
 
 
-def changes(connection: Connection, name: str, *, made: bool) -> Iterator[tuple[str, float]]:
+def changes(connection: Connection, name: str, *, made: bool, tasks: int = TASKS) -> Iterator[tuple[str, float]]:
     resource = reserved(connection)
-    for _ in range(TASKS):
+    for _ in range(tasks):
         task = uuid.uuid4()
         connection.execute(pulp3.ADD_TASK, {"id": task, "name": name, "resource": resource})
         yield "start", timed(connection, START, task)

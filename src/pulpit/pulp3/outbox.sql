@@ -58,7 +58,8 @@ DECLARE
 BEGIN
     FOR its_name IN SELECT jsonb_array_elements_text(nullif(task -> 'reserved_resources_record', 'null')) LOOP
         own := substring(its_name FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}');
-        IF its_name LIKE '%repositor%' AND (NOT told ? 'repository' OR NOT starts_with(its_name, 'shared:')) THEN
+        IF its_name LIKE '%repositor%' AND its_name NOT LIKE '%repositoryversion%'
+            AND (NOT told ? 'repository' OR NOT starts_with(its_name, 'shared:')) THEN
             SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain', d.name) INTO known
                 FROM @pulp@.core_repository r LEFT JOIN @pulp@.core_domain d ON d.pulp_id = r.pulp_domain_id
                 WHERE r.pulp_id = own;
