@@ -7,6 +7,7 @@ import click
 from pulpit.admin import listener_kinds
 from pulpit.admin.consumer import consumer
 from pulpit.admin.grammar import TABLE, Command, Group
+from pulpit.admin.hook import hook
 from pulpit.admin.listener import LISTENER_ID, listener
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongUse
@@ -152,5 +153,5 @@ def _letters(count: int) -> str:
 
 for _kind in (listener_kinds.amqp, listener_kinds.email, listener_kinds.http):
     listener.add_command(_kind)
-for _section in (listener, dead_letters, log, consumer, tail):
+for _section in (listener, dead_letters, log, consumer, hook, tail):
     event.add_command(_section)

@@ -18,7 +18,7 @@ from pulpit.api.auth.rights import ADMIN
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
-from pulpit.api.v1 import changes, consumers, events, firing, publications, tokens
+from pulpit.api.v1 import changes, consumers, events, firing, hooks, publications, tokens
 from pulpit.api.v1 import listeners as listeners_v1
 from pulpit.api.v2 import (
     distributors,
@@ -62,6 +62,7 @@ _V1_ROUTERS: Final = (
     firing.router,
     tokens.router,
     consumers.router,
+    hooks.router,
     monitoring.broker,
     monitoring.pulp3,
 )
@@ -109,7 +110,7 @@ def create_app(services: Services) -> Application:
     published = {kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
     app.published = PublishedFirst(partial(FastAPI.__call__, app), published)
     app.entrance = CollapseSlashes(app.published)
-    app.router.routes += package_uploads.router.endpoints
+    app.router.routes += [*package_uploads.router.endpoints, *hooks.receiver.endpoints]
     app.router.routes += [*monitoring.metrics.endpoints, *monitoring.health.endpoints]
     _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.")
     _install(app, V1, _V1_ROUTERS, _BEYOND)

@@ -1,6 +1,9 @@
 """What endpoints are made of: the services that they reach, who asks, and how their responses are responses."""
 
+import math
+import time
 from asyncio import Semaphore
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +24,7 @@ from pulpit.content import access
 from pulpit.content.port import ContentType
 from pulpit.delivery.log_reader import Announcements
 from pulpit.delivery.notifiers.port import NotifierTypes
-from pulpit.errors import InvalidValue
+from pulpit.errors import InvalidValue, PulpitError
 from pulpit.published.access import Exposure
 from pulpit.published.locate import Publications
 from pulpit.pulp3.progress import Progress
@@ -86,6 +89,45 @@ MOST_TRIALS: Final = 8
 MOST_FIRING: Final = 2
 
 
+MOST_HOOKS: Final = 1_000
+MOST_HOOKS_AT_ONCE: Final = 4
+"""Requests of other systems whose bodies are read at one time: until then nobody knows who sends them."""
+BURST: Final = 60
+PER_SECOND: Final = 2.0
+"""A hook takes so many requests at once, and so many a second in the long run."""
+
+
+class TooManyRequests(PulpitError):
+    """The hook is sent more than it takes; try again later."""
+
+    status = 429
+
+
+@dataclass(slots=True)
+class HookGate:
+    """Bounds what strangers and senders can ask of the addresses that other systems post to."""
+
+    reading: Semaphore = field(default_factory=lambda: Semaphore(MOST_HOOKS_AT_ONCE))
+    now: Callable[[], float] = time.monotonic
+    _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+
+    def check_rate(self, hook_id: str) -> None:
+        """Take one request of a hook into account.
+
+        Raises:
+            TooManyRequests: there were too many lately.
+        """
+        now = self.now()
+        left, at = self._buckets.get(hook_id, (float(BURST), now))
+        left = min(float(BURST), left + (now - at) * PER_SECOND)
+        if left < 1:
+            raise TooManyRequests(f"This hook is sent too much; try again in {math.ceil((1 - left) / PER_SECOND)} s.")
+        self._buckets[hook_id] = (left - 1, now)
+        self._buckets.move_to_end(hook_id)
+        while len(self._buckets) > MOST_HOOKS:
+            self._buckets.popitem(last=False)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
     """A process that does tasks, or another part of the server, as `status` lists it."""
@@ -130,6 +172,8 @@ class Services:
     """Places of those who wait for events."""
     trials: Semaphore = field(default_factory=lambda: Semaphore(MOST_TRIALS))
     """Places of tests of listeners that are under way."""
+    hook_gate: HookGate = field(default_factory=HookGate)
+    """What lets requests of other systems through."""
     firing: Semaphore = field(default_factory=lambda: Semaphore(MOST_FIRING))
     """Places of requests that bring events."""
 

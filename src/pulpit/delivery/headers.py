@@ -18,6 +18,8 @@ from pulpit.clock import iso_micro
 from pulpit.events import Event
 
 _KEPT = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
+HOPS: Final = "hops"
+"""Key of a payload: how many hooks an event has come through; as a header `pulpit-hops`."""
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24
 LONGEST: Final = 64

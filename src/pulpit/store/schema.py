@@ -460,6 +460,23 @@ consumers = Table(
     Column("acknowledged_at", Time),
 )
 
+hooks = Table(
+    "hooks",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("provider", String(20), nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("fires", String(200), nullable=False),
+    Column("repo_id", String(255)),
+    Column("starts_sync", String(255)),
+    Column("only", Json),
+    Column("created_at", Time, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("last_received_at", Time),
+    Column("last_problem", Text),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

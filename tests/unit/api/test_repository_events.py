@@ -102,6 +102,8 @@ SILENT: Final = {
     "acknowledge": "as above",
     "move_consumer": "as above",
     "delete_consumer": "as above",
+    "create_hook": "it is about another system; what that tells is fired",
+    "delete_hook": "as above",
 }
 REPO: Final = f"{V2}/repositories/zoo/"
 SYNCS: Final = f"{REPO}importers/iso_importer/schedules/sync/"

@@ -117,6 +117,9 @@ class Http:
         if event.repo_number is not None:
             headers["pulpit-repo-number"] = str(event.repo_number)
         headers["traceparent"] = event.traceparent
+        if '"hops":' in event.body:  # a hook has fired it, which a receiver that is one must know
+            hops = event.payload.get(event_headers.HOPS)
+            headers[f"pulpit-{event_headers.HOPS}"] = str(hops) if isinstance(hops, int) else "0"
         headers |= event_headers.http_headers(event, self._source)
         if hook.keys:
             headers |= event_headers.signature_headers(event.id, event.body.encode(), hook.keys, self._clock())

@@ -1,0 +1,247 @@
+"""Hooks: addresses to which GitHub, GitLab, Gitea and others post what happened, which becomes events and syncs here.
+
+    POST /pulpit/v1/hooks           make one: its address, and its secret, which is shown this once
+    POST /pulpit/hooks/ID           what the other system does; the secret is its log-in
+
+A request is entered once, however often it is sent, and a sync that waits already is not queued again.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from datetime import datetime
+from typing import Any, Final
+
+from anyio import to_thread
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, StrictStr
+
+from pulpit.api import hook_providers
+from pulpit.api.endpoints import Endpoints
+from pulpit.api.hook_providers import PROVIDERS, NotSigned, Told
+from pulpit.api.middleware import whole_body
+from pulpit.api.services import ACCEPTED, CREATED, MOST_HOOKS, NO_CONTENT, OK, Provided, Services, returns
+from pulpit.api.v1.models import Order
+from pulpit.delivery.headers import HOPS
+from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, PulpitError
+from pulpit.events import OWN_ROOTS
+from pulpit.fire import fire
+from pulpit.store import event_log, hooks, repositories, tasks
+from pulpit.store.database import Transaction
+from pulpit.store.hooks import Hook
+from pulpit.tasks import queue
+from pulpit.text import shown
+
+router: Final = Endpoints(prefix="/hooks", tags=["hooks"])
+receiver: Final = Endpoints(include_in_schema=False)
+
+LONGEST_NAME: Final = 100
+LONGEST_BODY: Final = 4 * 2**20
+PATIENCE_S: Final = 20.0
+MOST_HOPS: Final = 8
+"""Hooks that an event has come through, one after the other, before it counts as going round."""
+
+_COUNT: Final = re.compile(r"[0-9]{1,5}\Z")
+
+_log: Final = logging.getLogger(__name__)
+
+
+class NewHook(Order):
+    """A hook to be made."""
+
+    name: StrictStr
+    provider: StrictStr
+    fires: StrictStr | None = Field(default=None, max_length=200)
+    repo_id: StrictStr | None = Field(default=None, max_length=255)
+    starts_sync: StrictStr | None = None
+    only: list[StrictStr] | None = Field(default=None, max_length=100)
+    secret: StrictStr | None = Field(default=None, min_length=16, max_length=200)
+
+
+class HookDocument(BaseModel):
+    """A hook without its secret."""
+
+    id: str
+    name: str
+    provider: str
+    path: str
+    fires: str
+    repo_id: str | None
+    starts_sync: str | None
+    only: list[str] | None
+    created_at: datetime
+    received: int
+    last_received_at: datetime | None
+    last_problem: str | None
+
+
+class MadeHook(HookDocument):
+    """A hook that was made; this is the only time that its secret is shown."""
+
+    secret: str
+
+
+class HooksPage(BaseModel):
+    """Hooks by name."""
+
+    hooks: list[HookDocument]
+
+
+@router.post("", operation_id="create_hook", status_code=CREATED, responses=returns(CREATED, MadeHook, 400, 404, 409))
+def create_hook(body: NewHook, response: Response, services: Provided) -> MadeHook:
+    """Make a hook; without `fires` its events are of the type `PROVIDER.{event}.{action}`."""
+    if not 0 < len(body.name) <= LONGEST_NAME or not body.name.isprintable() or body.name != body.name.strip():
+        raise InvalidValue("name", f"it has 1 to {LONGEST_NAME} printable characters, without blanks around.")
+    if body.provider not in PROVIDERS:
+        raise InvalidValue("provider", f"it is one of {', '.join(PROVIDERS)}.")
+    if body.secret is not None and not (body.secret.isascii() and body.secret.isprintable() and " " not in body.secret):
+        raise InvalidValue("secret", "it is one word of printable ASCII.")
+    fires = body.fires if body.fires is not None else f"{body.provider}.{{event}}.{{action}}"
+    _check_fires(fires)
+    hook_providers.check_template("repo_id", body.repo_id or "")
+    secret = secrets.token_urlsafe(32) if body.secret is None else body.secret
+    with services.database.write() as tx:
+        if body.starts_sync is not None:
+            repositories.importer(tx.connection, body.starts_sync)
+        if hooks.count(tx.connection) >= MOST_HOOKS:
+            raise ConflictingOperation(f"There are {MOST_HOOKS} hooks, which is the most.")
+        made = hooks.add(
+            tx,
+            now=services.clock(),
+            name=body.name,
+            provider=body.provider,
+            secret=secret,
+            fires=fires,
+            repo_id=body.repo_id or None,
+            starts_sync=body.starts_sync,
+            only=body.only or None,
+        )
+    response.headers["Cache-Control"] = "no-store"
+    return MadeHook(**_document(made).model_dump(), secret=secret)
+
+
+def _check_fires(template: str) -> None:
+    """Refuse a template that no request could make a type of, or one that only Pulpit may fire.
+
+    Raises:
+        InvalidValue: `fires`.
+    """
+    hook_providers.check_template("fires", template)
+    if "{" in template.partition(".")[0]:
+        raise InvalidValue("fires", "its first word must not be in braces.")
+    if template.partition(".")[0] in OWN_ROOTS:
+        raise InvalidValue("fires", f"{shown(template)} is fired by Pulpit alone.")
+    try:
+        hook_providers.event_type(template, Told(event="x", action="x", repository="x", ref="x"))
+    except InvalidValue as error:
+        raise InvalidValue("fires", str(error).partition(": ")[2]) from None
+
+
+@router.get("", operation_id="list_hooks", responses=returns(OK, HooksPage))
+def list_hooks(services: Provided) -> HooksPage:
+    """List the hooks, with when they were last used and what was wrong then."""
+    with services.database.read() as connection:
+        return HooksPage(hooks=[_document(hook) for hook in hooks.every(connection)])
+
+
+@router.delete(
+    "/{hook_id}", operation_id="delete_hook", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
+)
+def delete_hook(hook_id: str, services: Provided) -> Response:
+    """Delete a hook: requests to it are a 404 from then on."""
+    with services.database.write() as tx:
+        hooks.remove(tx, hook_id)
+    return Response(status_code=NO_CONTENT)
+
+
+def _document(hook: Hook) -> HookDocument:
+    known = {name: getattr(hook, name) for name in HookDocument.model_fields if name != "path"}
+    return HookDocument(**known, path=f"/pulpit/hooks/{hook.id}")
+
+
+@receiver.post("/pulpit/hooks/{hook_id}")
+async def receive(hook_id: str, request: Request, services: Provided) -> JSONResponse:
+    """Take what another system tells, if it knows the secret."""
+    hook = await to_thread.run_sync(_find, services, hook_id)
+    body = await _read(request, services)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    try:
+        hook_providers.check_signature(hook.provider, hook.secret, headers, request.query_params.get("token", ""), body)
+    except NotSigned as error:
+        if hook.last_problem is None:  # or strangers could have it written again and again
+            await to_thread.run_sync(_note_problem, services, hook, str(error))
+        raise
+    services.hook_gate.check_rate(hook.id)
+    try:
+        told = hook_providers.read(hook.provider, headers, hook_providers.read_body(headers, body))
+        done = await to_thread.run_sync(_take, services, hook, told, headers.get(f"pulpit-{HOPS}", ""))
+    except PulpitError as error:
+        await to_thread.run_sync(_note_problem, services, hook, str(error))
+        raise
+    return JSONResponse(done, ACCEPTED)
+
+
+async def _read(request: Request, services: Services) -> bytes:
+    """The body, for which nobody may keep others waiting.
+
+    Raises:
+        MalformedRequest: it does not come, or not in time.
+        RequestTooLarge: it is too long.
+    """
+    async with services.hook_gate.reading:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await whole_body(request.receive, LONGEST_BODY)
+        except TimeoutError:
+            raise MalformedRequest(f"The body did not come within {PATIENCE_S:.0f} seconds.") from None
+
+
+def _find(services: Services, hook_id: str) -> Hook:
+    with services.database.read() as connection:
+        return hooks.get(connection, hook_id)
+
+
+def _note_problem(services: Services, hook: Hook, problem: str) -> None:
+    """Say it with the hook, once for as long as it is the same."""
+    if hook.last_problem == problem:
+        return
+    _log.warning("the hook %s: %s", hook.name, problem, extra={"action": "hook_refused", "hook": hook.name})
+    with services.database.write() as tx:
+        hooks.note_problem(tx, hook.id, problem)
+
+
+def _take(services: Services, hook: Hook, told: Told, hops_header: str) -> dict[str, Any]:
+    """Enter the event and queue the sync, in one transaction, once for each delivery of the sender's."""
+    if told.is_test or (hook.only is not None and told.event not in hook.only):
+        return {"event": None, "task_id": None, "reason": f"{told.event} is not asked for"}
+    hops = 1 + (int(hops_header) if _COUNT.match(hops_header) else 0)
+    if hops > MOST_HOPS:
+        _note_problem(services, hook, f"An event has come round: it was dropped after {MOST_HOPS} hooks.")
+        return {"event": None, "task_id": None, "reason": f"it has come through {MOST_HOPS} hooks: it goes round"}
+    event_type = hook_providers.event_type(hook.fires, told)
+    repo_id = hook_providers.repository(hook.repo_id, told) if hook.repo_id else None
+    with services.database.write() as tx:
+        key = f"hook {hook.id} {told.delivery}"[: event_log.LONGEST_KEY] if told.delivery else ""
+        before = event_log.take_key(tx, key, "", now=services.clock()) if key else None
+        if before:
+            return {"event": before.answer[0], "task_id": None, "reason": "it was delivered before"}
+        payload = {"hook": hook.name, "provider": hook.provider, **told.payload(), HOPS: hops}
+        event = fire(tx, event_type, payload, clock=services.clock, repo_id=repo_id)
+        task_id = _start_sync(tx, hook, services)
+        hooks.note(tx, hook.id, now=services.clock())
+        if key:
+            event_log.note_answer(tx, key, [event.number])
+    return {"event": event.number, "task_id": task_id, "reason": None}
+
+
+def _start_sync(tx: Transaction, hook: Hook, services: Services) -> str | None:
+    """Queue a sync, unless one waits already, which will see what this one would."""
+    if hook.starts_sync is None:
+        return None
+    tags = [queue.repository_tag(hook.starts_sync), queue.action_tag("sync")]
+    waiting = tasks.search(tx.connection, states=[tasks.WAITING], tags=tags)
+    if waiting:
+        return waiting[0].id
+    return queue.sync(tx, hook.starts_sync, None, login=None, clock=services.clock).id
