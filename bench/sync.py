@@ -26,6 +26,7 @@ from pulpit.content.iso import Iso
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.sync import sync
 from pulpit.storage.folder import FolderStorage
+from pulpit.storage.port import Storage
 from pulpit.store import repositories
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
@@ -131,11 +132,11 @@ def print_costs(name: str, costs: dict[str, list[tuple[Cost, ...]]]) -> None:
     print(f"  {'pulpit again':<16} {again:7.3f} s wall for a sync without change")
 
 
-def pulpit(folder: Path, url: str) -> tuple[Cost, ...]:
+def pulpit(folder: Path, url: str, storage: Storage | None = None) -> tuple[Cost, ...]:
     with WakeupSocket(folder) as wakeups, contextlib.closing(Database.open(folder, wakeups)) as database:
         context = TaskContext(
             database=database,
-            storage=FolderStorage(folder / "content"),
+            storage=storage or FolderStorage(folder / "content"),
             data_dir=folder,
             content_types=by_plugin(Iso()),
         )
