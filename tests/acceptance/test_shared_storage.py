@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,11 +59,25 @@ def test_a_sync_by_one_is_published_and_read_by_the_other(shared: Shared) -> Non
             assert two.ended(two.sync("zoo"))["state"] == "finished"
             until(lambda: read(one, "isos/zoo/small.iso") == (200, b"2"), what="the other server to see the publish")
             upload = two.call("POST", f"{API}/content/uploads/")["upload_id"]
-            put(two, f"{API}/content/uploads/{upload}/0/", b"by hand")
+            for server, offset, piece in ((two, 0, b"by foot"), (one, 3, b"hand"), (two, 7, b" and foot")):
+                put(server, f"{API}/content/uploads/{upload}/{offset}/", piece)
+                size = offset + len(piece)
+                for asked in (one, two):
+                    assert asked.call("GET", f"{API}/content/uploads/{upload}/")["size"] == size
+            assert one.call("GET", f"{API}/content/uploads/") == {"upload_ids": [upload]}
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                put(one, f"{API}/content/uploads/{upload}/99/", b"a hole")
+            for server in (one, two):
+                check(server)  # pieces are no leftovers
             body = {"upload_id": upload, "unit_type_id": "iso", "unit_key": {"name": "by-hand.iso"}}
             begun = two.call("POST", f"{API}/repositories/zoo/actions/import_upload/", body)
-            two.call("DELETE", f"{API}/content/uploads/{upload}/")
+            one.call("DELETE", f"{API}/content/uploads/{upload}/")
             assert one.ended(begun["spawned_tasks"][0]["task_id"])["state"] == "finished"
+            published = two.call("POST", f"{API}/repositories/zoo/actions/publish/", {"id": "iso_distributor"})
+            assert one.ended(published["spawned_tasks"][0]["task_id"])["state"] == "finished"
+            until(lambda: read(one, "isos/zoo/by-hand.iso") == (200, b"by hand and foot"), what="the upload")
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                put(two, f"{API}/content/uploads/{upload}/0/", b"gone")
             for server in (one, two):
                 check(server)
         finally:

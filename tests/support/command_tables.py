@@ -25,6 +25,7 @@ from pulpit.cli.main import completion
 from pulpit.cli.on import on
 from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.tail import tail
+from pulpit.cli.worker import worker
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
 _SECTION: Final = re.compile(
@@ -61,6 +62,7 @@ def tables() -> dict[str, str]:
         "pulpit on": _table(on),
         **{words: _table(command) for words, command in commands(pulp3, ("pulpit", "pulp3"))},
         "pulpit tail": _table(tail),
+        "pulpit worker": _table(worker),
     }
 
 

@@ -25,6 +25,7 @@ from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services
 from pulpit.api.v2.uploads import Uploads, uploads_of
 from pulpit.content.python.distributions import PACKAGE, parse_filename
 from pulpit.errors import InvalidValue, MalformedRequest, PulpitError, RequestTooLarge
+from pulpit.repositories.shared_uploads import SharedUploads
 from pulpit.store import repositories, tasks, units
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
@@ -144,7 +145,7 @@ def _check_repository(repo_id: str, services: Services) -> None:
         raise InvalidValue("repo_id", f"the repository {repo_id} holds no Python packages.")
 
 
-async def _receive(request: Request, uploads: Uploads, upload_id: str) -> tuple[_Form, str]:
+async def _receive(request: Request, uploads: Uploads | SharedUploads, upload_id: str) -> tuple[_Form, str]:
     """Read a form, and write its file into an upload as it comes; returns the form and the file's SHA-256."""
     kind, options = parse_options_header(request.headers.get("content-type", "").encode())
     boundary = options.get(b"boundary", b"")

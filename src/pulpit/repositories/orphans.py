@@ -10,7 +10,7 @@ from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.port import Storage
-from pulpit.store import publications, units
+from pulpit.store import publications, units, uploads
 
 DAY: Final = 86400
 PREFIXES: Final = [f"{number:02x}" for number in range(256)]
@@ -110,7 +110,7 @@ def remove_strays(context: TaskContext) -> None:
             continue
         with context.database.write() as tx:
             units.lock_artifacts(tx)
-            context.storage.remove(old - units.kept(tx.connection, old).keys())
+            context.storage.remove(old - units.kept(tx.connection, old).keys() - uploads.files(tx.connection))
     context.storage.sweep(STRAYS_FOR)
     context.scratch.sweep()
     context.scratch.sweep_partials(PARTIALS_FOR)

@@ -4,6 +4,8 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,17 @@ IN_STORAGE: Final = "storage:"
 NOTES: Final = "pulp_user_metadata"
 """What a user notes about a unit, beside what it says of itself."""
 _PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadLimits:
+    """What uploads may take of the disk; sizes in bytes."""
+
+    piece: int = 256 * 2**20
+    whole: int = 64 * 2**30
+    count: int = 10_000
+    kept_for: timedelta = timedelta(days=7)
+    """An upload that nobody has touched for so long is thrown away when the next one begins."""
 
 
 async def import_file(  # noqa: PLR0917 - the order of the fields of an import request

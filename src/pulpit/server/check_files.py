@@ -20,7 +20,7 @@ from pulpit.repositories.uploads import IN_STORAGE
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
 from pulpit.storage.port import Kept as InStorage
 from pulpit.storage.scratch import Scratch
-from pulpit.store import audit, publications, units
+from pulpit.store import audit, publications, units, uploads
 from pulpit.store.audit import Kept
 from pulpit.store.publications import Publication
 from pulpit.store.tasks import RUNNING, WAITING, search
@@ -39,9 +39,10 @@ def check_storage(inspection: Inspection) -> Iterator[Finding]:
         inspection.say("files", number, len(PREFIXES))
         with inspection.context.database.read() as connection:
             kept = audit.kept_beneath(connection, prefix)
+            pieces = uploads.files(connection)
         stored = {file.sha256: file for file in inspection.context.storage.names(prefix)}
         yield from _missing(inspection, stored, kept, published)
-        strays += _unknown(inspection, stored, kept)
+        strays += _unknown(inspection, {name: file for name, file in stored.items() if name not in pieces}, kept)
     yield from _left_over("files.stray", "content", strays, "are in no unit", lambda: remove_strays(inspection.context))
     yield from _downloads(inspection.context.scratch)
     yield from _uploads(inspection)

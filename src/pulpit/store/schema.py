@@ -144,6 +144,23 @@ servers = Table(
     Column("clock_ahead", Float),
 )
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("touched_at", Time, nullable=False),
+)
+
+upload_pieces = Table(
+    "upload_pieces",
+    metadata,
+    Column("upload_id", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("start", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
 shared_secrets = Table(
     "shared_secrets",
     metadata,

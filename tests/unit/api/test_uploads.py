@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pulpit.api.v2.uploads import UploadLimits, Uploads
+from pulpit.api.v2.uploads import Uploads
 from pulpit.clock import system_clock
 from pulpit.errors import ConflictingOperation, RequestTooLarge
+from pulpit.repositories.uploads import UploadLimits
 from pulpit.store import tasks
 from support.api import V2, Api
 

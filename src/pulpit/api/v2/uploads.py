@@ -6,8 +6,7 @@
 The task's link is its own: the original client deletes the upload as soon as the import is queued, and the bytes stay.
 While both links exist, no further piece is taken.
 
-Pieces go to the server where the upload began. Where several servers share a storage, the task's file is put there
-instead of a link, since any server's workers may take the task.
+So it is with one server; where several share a storage, `repositories/shared_uploads.py` takes pieces by any of them.
 """
 
 import contextlib
@@ -15,8 +14,6 @@ import os
 import re
 import uuid
 from collections.abc import AsyncIterable
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +33,8 @@ from pulpit.errors import (
     StorageFull,
     UnsupportedValue,
 )
-from pulpit.repositories.uploads import IN_STORAGE, copied
-from pulpit.storage.disk import disk_errors
-from pulpit.storage.port import Storage
+from pulpit.repositories.shared_uploads import SharedUploads
+from pulpit.repositories.uploads import UploadLimits
 from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.tasks import Task
@@ -51,24 +47,11 @@ LINKED: Final = "queued"
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UploadLimits:
-    """What uploads may take of the disk; sizes in bytes."""
-
-    piece: int = 256 * 2**20
-    whole: int = 64 * 2**30
-    count: int = 10_000
-    kept_for: timedelta = timedelta(days=7)
-    """An upload that nobody has touched for so long is thrown away when the next one begins."""
-
-
 class Uploads:
     """The uploads of one data folder; safe to use from several threads."""
 
-    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits, storage: Storage | None = None) -> None:
-        """Prepare; `storage` is that of several servers."""
+    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits) -> None:
         self._data_dir: Final = data_dir
-        self._storage: Final = storage
         self._folder: Final = data_dir / FOLDER
         self._clock: Final = clock
         self._limits: Final = limits
@@ -127,16 +110,9 @@ class Uploads:
     def hand_over(self, upload_id: str) -> str:
         """Make a link for an import task and return its path below the data folder; the task removes it at its end.
 
-        Of a shared storage what is returned names the file in it.
-
         Raises:
             MissingResource: `upload_request`.
-            StorageFull: there is no room for another copy.
-            StorageUnavailable: the shared storage does not take it.
         """
-        if self._storage is not None:
-            with disk_errors("The uploaded file"):
-                return IN_STORAGE + copied(self._storage, Scratch(self._data_dir), self._path(upload_id)).sha256
         path = Path(FOLDER, LINKED, str(uuid.uuid4()))
         os.link(self._path(upload_id), self._data_dir / path)
         return str(path)
@@ -255,10 +231,12 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         raise
 
 
-def uploads_of(services: Services) -> Uploads:
-    """The uploads of this server's data folder."""
-    storage = services.publications.storage
-    return Uploads(services.data_dir, services.clock, UploadLimits(), storage if storage.is_shared else None)
+def uploads_of(services: Services) -> Uploads | SharedUploads:
+    """The uploads of this server's data folder, or those of all servers."""
+    storage, limits = services.publications.storage, UploadLimits()
+    if storage.is_shared:
+        return SharedUploads(services.database, storage, Scratch(services.data_dir), services.clock, limits)
+    return Uploads(services.data_dir, services.clock, limits)
 
 
 def _queue_import(repo_id: str, body: ImportOrder, path: str, services: Services, user: User) -> Task:
