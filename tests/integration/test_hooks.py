@@ -64,6 +64,20 @@ def test_what_github_sends_becomes_an_event_and_starts_a_sync(served: Server, tm
         assert sent(served, made, body, *proof)[0] == 401
 
 
+def test_a_listener_shows_what_it_would_send(served: Server) -> None:
+    config = {"url": "https://chat.example.com/hook", "format": "slack"}
+    body = {"notifier_type_id": "http", "notifier_config": config, "event_types": ["ci.#"], "repo_ids": ["zoo"]}
+    listener = served.call("POST", f"{API}/events/", body)["id"]
+    events = [{"event_type": "ci.done", "repo_id": repo_id} for repo_id in ("zoo", "bear")]
+    first, second = served.call("POST", f"{V1}/events", events)["numbers"]
+    preview = f"{V1}/listeners/{listener}/preview"
+    shown = served.call("POST", preview, {"number": first})
+    assert (shown["wanted"], json.loads(shown["request"]["body"])) == (True, {"text": "ci.done of zoo"})
+    assert served.call("POST", preview, {"number": second})["wanted"] is False
+    assert served.reply("POST", preview, {"number": 10**9})[0] == 404
+    assert served.call("GET", f"{V1}/listeners/{listener}/deliveries")["deliveries"] == []
+
+
 def test_a_loop_of_listener_and_hook_comes_to_an_end(served: Server) -> None:
     made = hook(served, "round", provider="generic", fires="loop.round")
     url = f"{served.url}{made['path']}?token={made['secret']}"

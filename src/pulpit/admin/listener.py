@@ -112,6 +112,20 @@ def test(session: Session, /, *, listener_id: str) -> None:
         raise WorkNotDone(f"The test event was not delivered: {report.get('reason') or report.get('outcome')}")
 
 
+@listener.command("preview")
+@LISTENER_ID
+@click.option("--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number in the log.")
+@with_session
+def preview(session: Session, /, *, listener_id: str, number: int) -> None:
+    """Show what would be sent for an event of the log, and whether the listener wants it; nothing is sent."""
+    found = session.server.post(v1_path("listeners", listener_id, "preview"), {"number": number})
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    session.screen.documents([{key: value for key, value in found["request"].items() if value not in (None, {}, "")}])
+    session.screen.say(f"The listener {'wants' if found['wanted'] else 'does not want'} this event.")
+
+
 @listener.command("replay")
 @LISTENER_ID
 @click.option("--from-number", type=click.IntRange(min=1), metavar="N", help="Begin with event N of the log.")

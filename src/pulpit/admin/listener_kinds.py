@@ -81,6 +81,16 @@ _HTTP: Final = (
     click.option("--proxy-username", type=TEXT, help="User for the proxy."),
     click.option("--proxy-password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with its password."),
     click.option("--redirects", type=BOOLEAN, help="Follow redirections (true or false)."),
+    click.option(
+        "--format",
+        type=Clearable(click.Choice(["pulp", "thin", "slack", "mattermost", "discord", "teams", "text"])),
+        help="What is posted: Pulp's message, which event it is, or a sentence for a chat; pulp otherwise.",
+    ),
+    click.option(
+        "--plain-signature",
+        type=BOOLEAN,
+        help="Also sign by X-Hub-Signature-256 and X-Signature, with the whole secret as key (true or false).",
+    ),
 )
 
 
@@ -178,7 +188,8 @@ def _routing(options: dict[str, Any]) -> dict[str, Any]:
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:
     """Take the receiver's options out and give its configuration."""
     plain = ("url", "username", "ca_path", "timeout", "concurrency", "redirects", "proxy", "proxy_username")
-    config = {key: options.pop(key) for key in plain}
+    bodies = ("format", "plain_signature")
+    config = {key: options.pop(key) for key in (*plain, *bodies)}
     for key in ("password", "secret"):
         config[key] = _secret(options.pop(key), options.pop(f"{key}_file"))
     for key in ("old_secret", "proxy_password"):

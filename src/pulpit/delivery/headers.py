@@ -67,6 +67,12 @@ def key_of(secret: str) -> bytes:
     return key
 
 
+def plain_signatures(body: bytes, key: bytes) -> dict[str, str]:
+    """The headers of receivers that check an HMAC of the body alone: GitHub's and those like it, and Flux's."""
+    signature = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
+    return {"X-Hub-Signature-256": signature, "X-Signature": signature}
+
+
 def signature_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
     """The three headers of one attempt; each key signs, so that a receiver may know the old or the new one."""
     timestamp = str(int(now.timestamp()))

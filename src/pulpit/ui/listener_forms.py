@@ -158,6 +158,19 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
             hint="Above 1 gives up order.",
         ),
         Field(name="redirects", label="Follow redirections", option="--redirects", kind=Kind.FLAG),
+        Field(
+            name="format",
+            label="Format",
+            option="--format",
+            placeholder="pulp",
+            hint="thin, slack, mattermost, discord, teams or text post something else.",
+        ),
+        Field(
+            name="plain_signature",
+            label="Sign for GitHub's and Flux's receivers too",
+            option="--plain-signature",
+            kind=Kind.FLAG,
+        ),
         Field(name="ca_path", label="Authorities to trust", option="--ca-path", hint="A path on the server."),
         Field(
             name="proxy",

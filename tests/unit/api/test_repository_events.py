@@ -102,6 +102,7 @@ SILENT: Final = {
     "acknowledge": "as above",
     "move_consumer": "as above",
     "delete_consumer": "as above",
+    "preview_listener": "nothing changes",
     "create_hook": "it is about another system; what that tells is fired",
     "delete_hook": "as above",
 }

@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import Query
 from sqlalchemy import Connection
 
+from pulpit.api.auth.rights import Rights
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of, owner_seen
 from pulpit.api.services import ACCEPTED, OK, Allowed, Asking, Provided, Services, returns
@@ -21,14 +22,17 @@ from pulpit.api.v1.models import (
     ListenerDocument,
     ListenersPage,
     PauseOrder,
+    PreviewDocument,
     ReplayOrder,
     SendOrder,
     event_document,
 )
-from pulpit.delivery.redrive import Trial, try_out
+from pulpit.delivery.changed_names import Names
+from pulpit.delivery.log_reader import filter_of
+from pulpit.delivery.redrive import Trial, config_for_one, try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, MissingValue
-from pulpit.events import check_event_types
-from pulpit.store import dead_letters, event_log, listeners
+from pulpit.events import TELLING_CHANGES, Event, check_event_types
+from pulpit.store import changes, dead_letters, event_log, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
@@ -119,6 +123,34 @@ def send_event(listener_id: str, body: SendOrder, services: Provided, user: Aski
         letter = NewDeadLetter(event_number=body.number, reason=f"{user.login} has asked for it to be sent.")
         dead_letters.add(tx, listener_id, [letter], attempts=0, now=services.clock(), send_again=True)
     return Count(count=1)
+
+
+@_listeners.post(
+    "/{listener_id}/preview", operation_id="preview_listener", responses=returns(OK, PreviewDocument, 400, 404)
+)
+async def preview(listener_id: str, body: SendOrder, services: Provided, rights: Allowed) -> PreviewDocument:
+    """Show what a listener would send for an event of the log, and whether it wants it; nothing is sent."""
+    listener, event, names = await to_thread.run_sync(_previewed, services, listener_id, body.number, rights)
+    notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
+    try:
+        request = notifier.describe(event)
+    finally:
+        await notifier.close()
+    tells = event.event_type in TELLING_CHANGES
+    has_package = listener.packages is None or (tells and names.any_like(listener.packages))
+    return PreviewDocument(wanted=filter_of(listener)(event) and has_package, request=dict(request))
+
+
+def _previewed(services: Services, listener_id: str, number: int, rights: Rights) -> tuple[Listener, Event, Names]:
+    with services.database.read() as connection:
+        listener = listeners.get(connection, listener_id)
+        event = event_log.get(connection, number)
+        names = Names(changes.names(connection, [number]).get(number, ()))
+    if event is None or not rights.sees(event.repo_id):
+        raise MissingResource(event=str(number))
+    if listener.notifier_type_id not in services.listener_types:
+        raise MissingResource(notifier_type_id=listener.notifier_type_id)
+    return listener, event, names
 
 
 @_listeners.get(

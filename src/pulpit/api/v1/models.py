@@ -45,6 +45,13 @@ class ListenersPage(BaseModel):
     listeners: list[ListenerDocument]
 
 
+class PreviewDocument(BaseModel):
+    """What would be sent, in the form of the type of notifier, and whether the listener wants the event."""
+
+    wanted: bool
+    request: dict[str, Any]
+
+
 class PauseOrder(Order):
     """Why a listener is paused, for others to read."""
 

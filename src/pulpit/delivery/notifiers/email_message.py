@@ -125,7 +125,7 @@ def _digest(events: Sequence[Event]) -> list[str]:
     lines = []
     for event in events:
         lines.append(f"  {iso(event.occurred_at)}  {headline(event)}")
-        lines += [f"    {change}" for change in _changes(event, MOST_CHANGES_IN_DIGEST)]
+        lines += [f"    {change}" for change in changed_lines(event, MOST_CHANGES_IN_DIGEST)]
     counted = f"{len(events)} events, {len(bad)} of them failed:"
     return ["\n".join([counted, *lines]), *(_paragraph(event) for event in bad[:MOST_PARAGRAPHS])]
 
@@ -134,11 +134,11 @@ def _paragraph(event: Event) -> str:
     rows = list(_rows(event))
     width = max(len(label) for label, _ in rows) + 2
     lines = [headline(event), "", *(f"{label + ':':<{width}}{value}" for label, value in rows)]
-    changed = list(_changes(event, MOST_CHANGES_SHOWN))
+    changed = list(changed_lines(event, MOST_CHANGES_SHOWN))
     return "\n".join([*lines, "", "Changed:", *changed] if changed else lines)
 
 
-def _changes(event: Event, most: int) -> Iterator[str]:
+def changed_lines(event: Event, most: int) -> Iterator[str]:
     """A line for each unit that the event names, and how many more there are."""
     told = event.payload.get("changes")
     units = told.get("units") if isinstance(told, dict) else None

@@ -21,6 +21,7 @@ from pulpit import __version__
 from pulpit.clock import Clock
 from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers import http_config, http_reply
+from pulpit.delivery.notifiers.http_bodies import Body, body_of
 from pulpit.delivery.notifiers.http_config import Hook, Proxy
 from pulpit.delivery.notifiers.http_connections import open_session
 from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Retry
@@ -105,12 +106,12 @@ class Http:
                 self._system_trust = await asyncio.to_thread(client_context)
             return self._system_trust
 
-    def headers(self, event: Event, hook: Hook) -> dict[str, str]:
+    def headers(self, event: Event, hook: Hook, body: Body) -> dict[str, str]:
         """The headers of one attempt."""
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
+            "Content-Type": body.content_type,
             "User-Agent": f"Pulpit/{__version__}",
             "pulpit-number": str(event.number),
         }
@@ -122,7 +123,9 @@ class Http:
             headers[f"pulpit-{event_headers.HOPS}"] = str(hops) if isinstance(hops, int) else "0"
         headers |= event_headers.http_headers(event, self._source)
         if hook.keys:
-            headers |= event_headers.signature_headers(event.id, event.body.encode(), hook.keys, self._clock())
+            headers |= event_headers.signature_headers(event.id, body.content, hook.keys, self._clock())
+        if hook.plain_key:
+            headers |= event_headers.plain_signatures(body.content, hook.plain_key)
         return headers
 
     def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
@@ -155,13 +158,13 @@ class _Poster:
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The request; the listener's own headers are shown by their names alone, as they may be tokens."""
-        own = dict.fromkeys(self._hook.headers, "*****")
+        own, body = dict.fromkeys(self._hook.headers, "*****"), body_of(event, self._hook.form)
         url = self._without_secrets(str(self._hook.url.with_user(None)))
         return {
             "method": "POST",
             "url": url,
-            "headers": self._kind.headers(event, self._hook) | own,
-            "body": event.body,
+            "headers": self._kind.headers(event, self._hook, body) | own,
+            "body": body.content.decode(),
         }
 
     async def close(self) -> None:
@@ -183,10 +186,11 @@ class _Poster:
 
     async def _follow(self, event: Event, trust: ssl.SSLContext) -> Outcome:
         """Post, and post again where the receiver sends to, if the listener wants that."""
-        url, headers = self._hook.url, self._kind.headers(event, self._hook)
+        body = body_of(event, self._hook.form)
+        url, headers = self._hook.url, self._kind.headers(event, self._hook, body)
         own: Mapping[str, str] = self._hook.headers
         for _ in range(MOST_REDIRECTS + 1):
-            async with await self._post(url, event.body.encode(), {**headers, **own}, trust) as response:
+            async with await self._post(url, body.content, {**headers, **own}, trust) as response:
                 if not (self._hook.redirects and response.status in _REPEATED):
                     return await self._judge(response, url)
                 target = _target(url, response.headers.get("Location", ""))

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from yarl import URL
 
 from pulpit.delivery import headers as event_headers
+from pulpit.delivery.notifiers.http_bodies import Format
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 from pulpit.net.tls import client_context
@@ -30,6 +31,8 @@ KEYS: Final = (
     "proxy",
     "proxy_username",
     "proxy_password",
+    "format",
+    "plain_signature",
 )
 SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret", "proxy_password"})
 """`headers` is among them because tokens are what people put there."""
@@ -70,6 +73,9 @@ class Hook:
     headers: Mapping[str, str]
     """The listener's own, with `Authorization` when it has a user and a password."""
     keys: tuple[bytes, ...]
+    plain_key: bytes
+    """Signs the body alone, for receivers that know no Standard Webhooks; empty where that is not wanted."""
+    form: Format
     ca_path: str
     timeout: int
     redirects: bool
@@ -126,6 +132,8 @@ def read(config: Mapping[str, Any]) -> Hook:
         url=_url(config.get("url")),
         headers=headers,
         keys=_keys(config),
+        plain_key=_plain_key(config),
+        form=_form(config.get("format")),
         ca_path=ca_path,
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
         redirects=bool(redirects),
@@ -234,6 +242,24 @@ def _keys(config: Mapping[str, Any]) -> tuple[bytes, ...]:
         except ValueError as error:
             raise _invalid(f"{name} {error}") from None
     return tuple(keys)
+
+
+def _plain_key(config: Mapping[str, Any]) -> bytes:
+    """The whole text of the secret, which is what such receivers are given."""
+    wanted = config.get("plain_signature")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise _invalid("plain_signature must be true or false")
+    if wanted and not config.get("secret"):
+        raise _invalid("plain_signature signs by the secret, which is missing")
+    return str(config["secret"]).encode() if wanted else b""
+
+
+def _form(given: object) -> Format:
+    if given is None:
+        return Format.PULP
+    if not isinstance(given, str) or given not in set(Format):
+        raise _invalid(f"format must be one of {', '.join(Format)}")
+    return Format(given)
 
 
 def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:

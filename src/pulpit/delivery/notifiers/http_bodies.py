@@ -1,0 +1,105 @@
+"""What the receiver of an http listener reads: Pulp's message, the event's identity alone, or a sentence for a chat."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from pulpit.clock import iso_micro
+from pulpit.delivery.notifiers.email_message import changed_lines, headline
+from pulpit.events import Event
+from pulpit.text import one_line
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+MOST_CHANGES: Final = 5
+"""Changes that a sentence names."""
+LONGEST_ERROR: Final = 300
+LONGEST_SENTENCE: Final = 1_900
+"""Characters; Discord takes 2,000."""
+ADAPTIVE_CARD: Final = "application/vnd.microsoft.card.adaptive"
+
+
+class Format(StrEnum):
+    """`format` of an http listener."""
+
+    PULP = "pulp"
+    """The message as every other listener has it."""
+    THIN = "thin"
+    """Which event it is and where to read it, nothing of its payload."""
+    SLACK = "slack"
+    MATTERMOST = "mattermost"
+    DISCORD = "discord"
+    TEAMS = "teams"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is posted."""
+
+    content: bytes
+    content_type: str = JSON
+
+
+def body_of(event: Event, form: Format) -> Body:
+    """Write the body of a request; the same event gives the same bytes on every attempt."""
+    if form is Format.PULP:
+        return Body(event.body.encode())
+    if form is Format.TEXT:
+        return Body((sentence(event) + "\n").encode(), TEXT)
+    document = _thin(event) if form is Format.THIN else _CHATS[form](sentence(event))
+    return Body(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def sentence(event: Event) -> str:
+    """What happened, then what changed or went wrong, each in a line."""
+    lines = [headline(event)]
+    error = event.payload.get("error_message")
+    if isinstance(error, str) and error:
+        lines.append(one_line(error, LONGEST_ERROR))
+    lines += [line.strip() for line in changed_lines(event, MOST_CHANGES)]
+    text = "\n".join(lines)
+    return text if len(text) <= LONGEST_SENTENCE else text[: LONGEST_SENTENCE - 1] + "…"
+
+
+def _thin(event: Event) -> dict[str, Any]:
+    return {
+        "number": event.number,
+        "id": event.id,
+        "event_type": event.event_type,
+        "repo_id": event.repo_id,
+        "result": event.result,
+        "occurred_at": iso_micro(event.occurred_at),
+        "href": f"/pulpit/v1/events/{event.number}",
+    }
+
+
+def _slack(text: str) -> dict[str, Any]:
+    """What Slack reads as code is escaped by its own rules: `<!channel>` of a stranger calls nobody."""
+    return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
+
+
+def _mattermost(text: str) -> dict[str, Any]:
+    """An `@` of a stranger calls nobody: a zero-width space stands behind it."""
+    return {"text": text.replace("@", "@\u200b")}
+
+
+def _discord(text: str) -> dict[str, Any]:
+    return {"content": text, "allowed_mentions": {"parse": []}}
+
+
+def _teams(text: str) -> dict[str, Any]:
+    """A message with an adaptive card, as the workflow "post when a webhook request is received" takes it."""
+    lines = [{"type": "TextBlock", "text": line, "wrap": True} for line in text.splitlines()]
+    card = {"type": "AdaptiveCard", "version": "1.4", "body": lines}
+    return {"type": "message", "attachments": [{"contentType": ADAPTIVE_CARD, "content": card}]}
+
+
+_CHATS: Final[Mapping[Format, Callable[[str], dict[str, Any]]]] = {
+    Format.SLACK: _slack,
+    Format.MATTERMOST: _mattermost,
+    Format.DISCORD: _discord,
+    Format.TEAMS: _teams,
+}
