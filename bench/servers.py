@@ -54,7 +54,7 @@ def measure(shared: Shared, feed: str, tasks: int) -> None:
             if count > 1:
                 running.append(beside(shared, first, f"server{count}"))
                 running[-1].start()
-            wait_for_workers(first, 2 * count)
+            wait_for_workers(running)
             seconds = done(running, tasks)
             alone = alone or seconds
             print(
@@ -66,9 +66,10 @@ def measure(shared: Shared, feed: str, tasks: int) -> None:
                 server.stop()
 
 
-def wait_for_workers(server: Server, count: int) -> None:
-    """Until so many are alive, wherever."""
-    until(lambda: len(server.call("GET", f"{API}/status/")["known_workers"]) >= count, what="the workers")
+def wait_for_workers(servers: list[Server]) -> None:
+    """Until each has both of its workers."""
+    asked = f"{API}/status/"
+    until(lambda: all(len(server.call("GET", asked)["known_workers"]) == 2 for server in servers), what="the workers")
 
 
 def done(servers: list[Server], tasks: int) -> float:

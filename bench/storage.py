@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -98,25 +99,29 @@ def uploads(here: Path, url: str, rounds: int) -> None:
     tell(costs, "obstore")
 
 
-def put_alone(here: Path, store: s3.S3) -> float:
-    """Seconds to upload the files."""
-    bucket = S3Store(
+def client(store: s3.S3) -> S3Store:
+    """Obstore alone."""
+    return S3Store(
         "bucket",
-        prefix="alone",
         endpoint=store.endpoint,
         region="us-east-1",
         access_key_id=s3.ACCESS_KEY,
         secret_access_key=s3.SECRET_KEY,
         client_options={"allow_http": True},
     )
+
+
+def put_alone(here: Path, store: s3.S3) -> float:
+    """Seconds to upload the files."""
+    bucket = client(store)
     paths = [here / "upstream" / name for name in file_names(here)]
     is_large = paths[0].stat().st_size > PART
 
     def put(path: Path) -> None:
         if is_large:
-            obstore.put(bucket, path.name, path, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
+            obstore.put(bucket, f"alone/{path.name}", path, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
         else:
-            obstore.put(bucket, path.name, path.read_bytes(), use_multipart=False)
+            obstore.put(bucket, f"alone/{path.name}", path.read_bytes(), use_multipart=False)
 
     began = time.perf_counter()
     with ThreadPoolExecutor(LARGE_AT_ONCE if is_large else AT_ONCE) as pool:
@@ -148,9 +153,12 @@ def downloads(here: Path, url: str, rounds: int) -> None:
 
 
 def from_store(here: Path, store: s3.S3) -> "Direct":
-    """How curl gets the objects by their keys."""
-    digests = {name: hashlib.sha256((here / "upstream" / name).read_bytes()).hexdigest() for name in file_names(here)}
-    return Direct(here, {name: f"{store.endpoint}/bucket/files/{found[:2]}/{found}" for name, found in digests.items()})
+    """How curl gets the objects: by signed URLs, for nobody may read them otherwise."""
+    bucket, urls = client(store), {}
+    for name in file_names(here):
+        sha256 = hashlib.sha256((here / "upstream" / name).read_bytes()).hexdigest()
+        urls[name] = obstore.sign(bucket, "GET", f"files/{sha256[:2]}/{sha256}", timedelta(hours=1))
+    return Direct(here, urls)
 
 
 class Direct:

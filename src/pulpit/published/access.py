@@ -80,6 +80,14 @@ class AccessRules:
         access = known[1] if known else None
         return access is not None and access.is_open and self._is_over(scope, access)
 
+    def knows(self, distributor: str) -> bool:
+        """Whether its configuration was read lately."""
+        return self._known_of(distributor) is not None
+
+    def ask(self, distributor: str) -> None:
+        """Read its configuration."""
+        self._read(distributor)
+
     async def _closed(self, scope: Scope, access: Access) -> Response | None:
         """The same for what is not for everybody."""
         if access.authorities:

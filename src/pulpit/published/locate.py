@@ -119,6 +119,15 @@ class Publications:
         known = self._known.get(shown.path)
         return known is not None and known[0] > time.monotonic() and known[1] == shown
 
+    def knows(self, place: str) -> bool:
+        """Whether it was asked lately what a place shows."""
+        known = self._known.get(place)
+        return known is not None and known[0] > time.monotonic()
+
+    def ask(self, place: str) -> None:
+        """Ask the database what a place shows."""
+        self._asked_for([place])
+
     def _known_at(self, above: Sequence[str]) -> Shown | None:
         """The place that a path leads to or into, if it was asked for lately."""
         now = time.monotonic()

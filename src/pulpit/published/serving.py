@@ -34,6 +34,7 @@ from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
 from pulpit.published.ready import LARGEST, ReadyFile, ReadyFiles
 from pulpit.storage.port import Storage
+from pulpit.store.publications import Shown
 
 PATIENCE: Final = 60.0
 """Seconds within which a client must have taken a piece."""
@@ -93,11 +94,12 @@ class PublishedFiles:
         self._rules: Final = rules
         self._patience: Final = patience
         self._ready: Final = ReadyFiles()
+        self._looking: Final[dict[str, asyncio.Future[None]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        ready = self.at_once(scope, path)
+        ready = self.at_once(scope, path) or await self._after_a_look(scope, path)
         if ready is not None:
             await send(ready.start)
             await send(ready.body)
@@ -114,6 +116,31 @@ class PublishedFiles:
         if self._rules is not None and not self._rules.lets_in(scope, ready.shown.distributor_object_id):
             return None
         return ready if _OTHERWISE.isdisjoint([name for name, _ in scope["headers"]]) else None
+
+    async def _after_a_look(self, scope: Scope, path: str) -> ReadyFile | None:
+        """The same after its place and the rules were looked at again: once for all who come while nobody knows."""
+        ready = self._ready.find(path)
+        if ready is None or self._is_known(ready.shown):
+            return None
+        place = ready.shown.path
+        looking = self._looking.get(place)
+        if looking is None:
+            looking = self._looking[place] = asyncio.ensure_future(run_in_threadpool(self._look, ready.shown))
+            looking.add_done_callback(lambda _: self._looking.pop(place, None))
+        try:
+            await asyncio.shield(looking)
+        except (OSError, PulpitError):
+            return None  # the request finds that out for itself
+        return self.at_once(scope, path)
+
+    def _is_known(self, shown: Shown) -> bool:
+        is_ruled = self._rules is None or self._rules.knows(shown.distributor_object_id)
+        return is_ruled and self._publications.knows(shown.path)
+
+    def _look(self, shown: Shown) -> None:
+        self._publications.ask(shown.path)
+        if self._rules is not None:
+            self._rules.ask(shown.distributor_object_id)
 
     async def _response(self, scope: Scope, path: str) -> Response:
         if scope["method"] not in _METHODS:

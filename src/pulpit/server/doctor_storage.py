@@ -3,8 +3,8 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,15 @@ def check_storage(installation: Installation) -> Iterator[Finding]:
     if settings.credentials_file and not Path(settings.credentials_file).exists():
         yield problem("storage", f"There is no {settings.credentials_file}.", "Correct [storage] credentials_file.")
         return
+    with tempfile.TemporaryDirectory() as folder:  # instead of the cache, which belongs to the server's user
+        yield from _of_shared(settings, Path(folder))
+    if "://" not in settings.url and Path(settings.url).is_dir():
+        yield from _room(Path(settings.url))
+
+
+def _of_shared(settings: StorageSettings, scratch: Path) -> Iterator[Finding]:
     try:
-        storage = open_storage(replace(settings, cache_size=0), installation.settings.data_dir)
+        storage = open_storage(settings, scratch)
         storage.identity()
     except ConfigurationError as error:
         yield problem("storage", str(error), "Correct this key; the server does not start with it.")
@@ -41,8 +48,6 @@ def check_storage(installation: Installation) -> Iterator[Finding]:
         return
     yield well("storage", f"{settings.url} is there and is one of Pulpit's.")
     yield from _takes_a_file(settings.url, storage)
-    if "://" not in settings.url:
-        yield from _room(Path(settings.url))
 
 
 def _away(settings: StorageSettings, error: Exception) -> Iterator[Finding]:
