@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 from pulpit.clock import Clock
@@ -36,6 +38,8 @@ READ_ALONE: Final = 100
 """Changed listeners up to which they are read by their ids; of more, all are read."""
 WOKEN_AT_ONCE: Final = 50
 """Cursors that begin in one turn of the loop."""
+MOST_HANDED: Final = 1_000
+"""Transactions whose events wait to be announced; when there are more, the log is read."""
 RESTART_PAUSE: Final = 1.0
 """Seconds before a cursor that failed by a bug is started again."""
 
@@ -69,6 +73,9 @@ class Dispatcher:
         self._known: dict[str, int] = {}
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_fired: Final = asyncio.Event()
+        self._handed: Final[deque[Sequence[Event]]] = deque(maxlen=MOST_HANDED)
+        self._look = False
+        """Whether the log may have more than what is handed over."""
         self._listeners_rang: Final = asyncio.Event()
         self._leases: Final = Leases(database, me, self._listeners_rang.set)
         self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
@@ -78,12 +85,20 @@ class Dispatcher:
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
         """What to do at which wakeup."""
-        return {Wakeup.EVENTS: self._events_fired.set, Wakeup.LISTENERS: self._listeners_changed}
+        return {Wakeup.EVENTS: self._events_rang, Wakeup.LISTENERS: self._listeners_changed}
 
     def position(self, listener: Listener) -> int:
         """How far a listener is at this moment; the stored position follows a little later."""
         running = self._cursors.get(listener.id)
         return self._recent.head if running and running[1].parked else listener.position
+
+    def _events_rang(self) -> None:
+        self._look = True
+        self._events_fired.set()
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self._handed.append(events)
+        self._events_fired.set()
 
     def _listeners_changed(self) -> None:
         self._listeners_rang.set()
@@ -94,6 +109,7 @@ class Dispatcher:
         self._recent = RecentEvents(await when_available(self._head))
         self._reader = LogReader(self._database, self._recent)
         writing = asyncio.create_task(self._writer.run())
+        self._database.on_events = partial(_in_loop, asyncio.get_running_loop(), self._take)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._route())
@@ -102,6 +118,7 @@ class Dispatcher:
                 group.create_task(self._redriver.run())
                 group.create_task(self._leases.run())
         finally:
+            self._database.on_events = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
                     await self._write_idle()
@@ -116,14 +133,37 @@ class Dispatcher:
     async def _route(self) -> None:
         while True:
             self._events_fired.clear()
-            events = await when_available(self._read_new)
-            # A few at a time: ten thousand at once would keep the loop from everybody else.
-            for number, cursor in enumerate(self._announce(events).values(), 1):
-                cursor.wake()
-                if number % WOKEN_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            if len(events) < READ_AT_ONCE:
+            handed = self._handed_over()
+            await self._tell(handed)
+            if self._look or not handed:
+                self._look = False
+                read = await when_available(self._read_new)
+                await self._tell(read)
+                self._look = len(read) == READ_AT_ONCE
+            if not self._look:
                 await _set_or_due(self._events_fired)
+
+    def _handed_over(self) -> list[Event]:
+        """What transactions of this process have committed, as far as it leads on from the head without a gap."""
+        events: list[Event] = []
+        head = self._recent.head
+        while self._handed:
+            following = [event for event in self._handed.popleft() if event.number > head]
+            numbers = [event.number for event in following]
+            if numbers != list(range(head + 1, head + 1 + len(numbers))):
+                self._look = True  # others have fired too, or a transaction was rolled back; what was handed is there
+                self._handed.clear()
+                break
+            events += following
+            head += len(following)
+        return events
+
+    async def _tell(self, events: Sequence[Event]) -> None:
+        # A few at a time: ten thousand at once would keep the loop from everybody else.
+        for number, cursor in enumerate(self._announce(events).values(), 1):
+            cursor.wake()
+            if number % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _announce(self, events: Sequence[Event]) -> dict[str, Cursor]:
         """Tell everybody at one moment, and return the cursors that are to be woken."""
@@ -240,6 +280,12 @@ class Dispatcher:
             if len(wanted) <= READ_ALONE:
                 return listeners.those(connection, wanted)
             return [listener for listener in listeners.every(connection) if listener.id in wanted]
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, take: Callable[[Sequence[Event]], None], events: Sequence[Event]) -> None:
+    """Have the loop take events; one that has ended meanwhile needs none."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(take, events)
 
 
 async def _set_or_due(event: asyncio.Event) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.events import Event
 from pulpit.store.migrations import UnusableTables, check_current, upgrade
 from pulpit.store.prepared import execute
 from pulpit.store.wakeups import Wakeup, WakeupSocket
@@ -36,6 +37,9 @@ FROZEN_MS: Final = 600_000
 
 CONNECT_SECONDS: Final = 10
 """How long connecting to PostgreSQL may take."""
+
+HANDED_OVER: Final = 50
+"""Events of one transaction that are handed to who delivers; of more it is woken to read them."""
 
 RETRY_PAUSE: Final = 2.0
 """Seconds between two tries of `when_available`."""
@@ -62,6 +66,8 @@ class Transaction:
 
     connection: Connection
     wakeups: set[Wakeup] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+    """What it enters into the log, in order."""
 
 
 class Database:
@@ -77,6 +83,8 @@ class Database:
         self._engine: Final = _engine(_parse(url) if url else URL.create("sqlite", database=str(data_dir / FILE_NAME)))
         self._writing: Final = self._engine.execution_options(pulpit_writes=True)
         self._wakeups: Final = wakeups
+        self.on_events: Callable[[Sequence[Event]], None] | None = None
+        """Takes the events of a transaction of this process that was committed, instead of a wakeup; in any thread."""
 
     @classmethod
     def open(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> Self:
@@ -183,6 +191,9 @@ class Database:
         with _in_words(), self._writing.connect() as connection, connection.begin():
             transaction = Transaction(connection)
             yield transaction
+        if self.on_events and 0 < len(transaction.events) <= HANDED_OVER:
+            self.on_events(transaction.events)
+            transaction.wakeups.discard(Wakeup.EVENTS)
         for wakeup in transaction.wakeups:
             self._wakeups.send(wakeup)
 

@@ -109,8 +109,10 @@ def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
         "body": new.body,
     }
     [number] = _APPEND.row(tx.connection, row)
+    event = Event(number=number, **row)
+    tx.events.append(event)
     tx.wakeups.add(Wakeup.EVENTS)
-    return Event(number=number, **row)
+    return event
 
 
 def head(connection: Connection) -> int:

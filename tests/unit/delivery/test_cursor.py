@@ -24,10 +24,11 @@ from pulpit.delivery.notifiers.port import (
     Retry,
 )
 from pulpit.delivery.position_writer import PositionWriter
-from pulpit.errors import MissingResource
+from pulpit.errors import InvalidValue, MissingResource
 from pulpit.events import Event
+from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
-from pulpit.store.database import Database
+from pulpit.store.database import HANDED_OVER, Database
 from pulpit.store.listeners import Listener
 from pulpit.store.wakeups import WakeupSocket
 from support.database import fail, fire_one, fresh, log
@@ -147,6 +148,32 @@ def test_what_was_fired_before_and_after_the_start_arrives_in_order(house: House
             await until(lambda: house.story.numbers() == before)
             after = [await asyncio.to_thread(lambda: fire_one(house.database).number) for _ in range(5)]
             await until(lambda: house.story.numbers() == before + after)
+
+    asyncio.run(story())
+
+
+def test_what_this_process_and_others_fire_at_one_time_arrives_once_and_in_order(house: House, tmp_path: Path) -> None:
+    """Transactions of this process hand their events over, in any order; of those of others there is only a wakeup."""
+
+    def fire_many(database: Database) -> None:
+        for number in range(40):
+            with contextlib.suppress(InvalidValue), database.write() as tx:
+                fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+                if number % 4 == 3:
+                    fire(tx, "unknown", {}, clock=system_clock)  # it is rolled back, and was never handed over
+
+    async def story() -> None:
+        house.listener()
+        with fresh(tmp_path) as (other, _):
+            async with house.delivering():
+                firing = (house.database, house.database, other)
+                await asyncio.gather(*(asyncio.to_thread(fire_many, database) for database in firing))
+                await until(lambda: len(house.story.handed) >= 90)
+                with house.database.write() as tx:  # more than are handed over
+                    for _ in range(HANDED_OVER + 1):
+                        fire(tx, "repo.sync.start", {}, clock=system_clock)
+                await until(lambda: len(house.story.handed) >= 91 + HANDED_OVER)
+        assert house.story.numbers() == [event.number for event in log(house.database)] == list(range(1, 142))
 
     asyncio.run(story())
 
