@@ -227,11 +227,13 @@ def running(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> It
     """An upstream on a free port."""
     upstream = Upstream()
     handler: Any = type("Handler", (Answering,), {"upstream": upstream, "timeout": 60})
-    server = _Server((host, 0), handler)
+    served = type("Served", (_Server,), {"address_family": socket.AF_INET6}) if ":" in host else _Server
+    server = served((host, 0), handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     scheme = "http" if tls is None else "https"
-    upstream.url = f"{scheme}://{host if tls is None else 'localhost'}:{server.server_address[1]}/"
+    name = "localhost" if tls else f"[{host}]" if ":" in host else host
+    upstream.url = f"{scheme}://{name}:{server.server_address[1]}/"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

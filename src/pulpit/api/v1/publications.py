@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import NO_CONTENT, OK, QUEUED, Asking, Provided, Services, queued, returns
+from pulpit.api.services import ACCEPTED, NO_CONTENT, OK, Asking, Provided, Services, queued, returns
 from pulpit.api.v1.models import (
     FileDocument,
     FilesPage,
@@ -149,7 +149,7 @@ def remove(repo_id: str, number: Number, services: Provided) -> None:
     operation_id="promote_publication",
     response_model=CallReport,
     status_code=202,
-    responses=QUEUED,
+    responses=returns(ACCEPTED, CallReport, 400, 404, 409),
 )
 def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provided, user: Asking) -> JSONResponse:
     """Queue the showing of a publication at a further place; no file is copied or written."""
@@ -160,7 +160,13 @@ def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provid
         return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
 
 
-@_publications.post("/rollback", operation_id="roll_back", response_model=CallReport, status_code=202, responses=QUEUED)
+@_publications.post(
+    "/rollback",
+    operation_id="roll_back",
+    response_model=CallReport,
+    status_code=202,
+    responses=returns(ACCEPTED, CallReport, 400, 404, 409),
+)
 def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrder | None = None) -> JSONResponse:
     """Queue the showing of an earlier publication where the repository publishes: the one before, or one by number."""
     order = body or RollbackOrder()

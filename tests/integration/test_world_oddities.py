@@ -1,0 +1,189 @@
+"""Odd inputs that stumbled other mirrors, by their public reports: what clients can read is mirrored here."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import mirror, python, yum
+from support import upstream as serving
+from support.mirror import IMPATIENT, Mirror
+from support.python import JSON, PythonMirror
+from support.upstream import MANIFEST, Upstream
+from support.yum import COMPS, UPDATEINFO, YumMirror, list_of, listed, packages, serve
+
+needs_rpmbuild = pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=str(yum.tools("rpmbuild")))
+
+
+@pytest.fixture(scope="module")
+def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("rpms")
+    return [yum.build(folder, "bear", "4.1"), yum.build(folder, "camel", "1.0")]
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with serving.running() as started:
+        yield started
+
+
+@pytest.fixture
+def packages_here(tmp_path: Path) -> Iterator[YumMirror]:
+    with yum.yum_mirror(tmp_path / "data") as made:
+        yield made.impatient_too()
+
+
+@pytest.fixture
+def files_here(tmp_path: Path) -> Iterator[Mirror]:
+    with mirror.mirror(tmp_path, limits=IMPATIENT) as made:
+        yield made
+
+
+@pytest.fixture
+def wheels_here(tmp_path: Path) -> Iterator[PythonMirror]:
+    with python.python_mirror(tmp_path / "here", IMPATIENT) as made:
+        yield made
+
+
+def mirrored(here: YumMirror, upstream: Upstream) -> None:
+    """Sync and publish."""
+    here.create("zoo", upstream.url)
+    for outcome in (here.sync("zoo"), here.publish("zoo")):
+        assert (outcome.result, outcome.error_message) == ("success", None)
+
+
+@needs_rpmbuild
+def test_a_package_whose_list_and_header_disagree_is_had_by_what_the_list_says(
+    rpms: list[Path], upstream: Upstream, packages_here: YumMirror
+) -> None:
+    """pulp_rpm#4205: the version in the list is neither that of the header nor that of the file's name."""
+    text = list_of("primary", packages(rpms)).replace('ver="4.1"', 'ver="4.1.474_253236389321v0"', 1)
+    serve(upstream, listed(packages(rpms), primary=text), rpms)
+
+    mirrored(packages_here, upstream)
+
+    assert packages_here.nevras("zoo") == ["bear-4.1.474_253236389321v0-1.noarch", "camel-1.0-1.noarch"]
+    names = {path.name for path in packages_here.root("zoo").glob("**/*.rpm")}
+    assert names == {"bear-4.1-1.noarch.rpm", "camel-1.0-1.noarch.rpm"}
+
+
+@needs_rpmbuild
+@pytest.mark.parametrize(
+    "advisory",
+    [
+        UPDATEINFO.replace("<severity>Important<", "<severity>4.4<").replace(' date="2024-01-02 03:04:05"', ""),
+        UPDATEINFO.replace('date="2024-01-02 03:04:05"', 'date="1704164645"'),
+        UPDATEINFO.replace('<collection short="zoo"><name>zoo</name>', "<collection>"),
+        UPDATEINFO.replace(' epoch="0"', "").replace(' src="bear-4.2-1.src.rpm"', ""),
+        UPDATEINFO.replace("<references>", "<references/><references>"),
+        UPDATEINFO.replace("<pkglist>", "<pkglist/><pkglist>"),
+        "\ufeff" + UPDATEINFO,
+    ],
+    ids=["severity and no date", "seconds", "no collection", "no epoch", "references twice", "pkglist twice", "BOM"],
+)
+def test_an_advisory_of_another_make_is_kept(
+    advisory: str, rpms: list[Path], upstream: Upstream, packages_here: YumMirror
+) -> None:
+    """pulp_rpm#2426 and its kin: Photon's, Amazon's and Oracle's advisories."""
+    serve(upstream, listed(packages(rpms), updateinfo=advisory), rpms)
+
+    mirrored(packages_here, upstream)
+
+    [erratum] = packages_here.held("zoo", "erratum")
+    assert erratum.unit.key["id"] == "ZOO-2024:1"
+    assert [package["name"] for part in erratum.unit.metadata["pkglist"] for package in part["packages"]] == ["bear"]
+
+
+@needs_rpmbuild
+@pytest.mark.parametrize(
+    "comps",
+    [
+        "\ufeff" + COMPS,
+        COMPS.replace("\n", "\r\n"),
+        COMPS.replace('type="mandatory"', "").replace("<default>true", "<default>True"),
+    ],
+    ids=["BOM", "CRLF", "no type"],
+)
+def test_groups_of_another_make_are_kept(
+    comps: str, rpms: list[Path], upstream: Upstream, packages_here: YumMirror
+) -> None:
+    serve(upstream, listed(packages(rpms), group=comps), rpms)
+
+    mirrored(packages_here, upstream)
+
+    assert [held.unit.key["id"] for held in packages_here.held("zoo", "package_group")] == ["animals"]
+
+
+LINE = f"small,{hashlib.sha256(b'small').hexdigest()},5"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        f"\ufeff{LINE}\n",
+        f"{LINE}\r\n\r\n",
+        f"\n\n{LINE}",
+        f"small,{hashlib.sha256(b'small').hexdigest().upper()},5\n",
+        f'"small",{hashlib.sha256(b"small").hexdigest()},5\n',
+        f"{LINE}\n{LINE}\n",
+        f"./{LINE}\n",
+    ],
+    ids=["BOM", "CRLF", "blank lines", "upper case", "quoted", "twice", "dot"],
+)
+def test_a_manifest_of_another_make_is_read(manifest: str, upstream: Upstream, files_here: Mirror) -> None:
+    """pulpcore#6112 and the manifests that people write by hand, on Windows too."""
+    upstream.put("small", b"small")
+    upstream.put(MANIFEST, manifest.encode())
+    files_here.create("zoo", upstream.url)
+
+    outcome = files_here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert files_here.names("zoo") == ["small"]
+
+
+DIGEST = hashlib.sha256(b"bear-1.0.tar.gz").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"yanked": ""},
+        {"yanked": None, "size": None, "upload-time": None, "requires-python": None},
+        {"requires-python": ">=2.7.*, !=3.0.*"},
+        {"hashes": {"sha256": DIGEST.upper()}},
+        {"hashes": {"sha256": DIGEST, "md5": None}},
+        {"dist-info-metadata": True, "core-metadata": True, "data-dist-info-metadata": False},
+        {"provenance": None, "gpg-sig": "no"},
+        {"size": 15.0},
+    ],
+    ids=str,
+)
+def test_a_file_of_an_index_of_another_make_is_taken(
+    odd: dict[str, Any], upstream: Upstream, wheels_here: PythonMirror
+) -> None:
+    """What devpi, Artifactory, Nexus and GitLab put into their JSON pages."""
+    upstream.put("files/bear-1.0.tar.gz", b"bear-1.0.tar.gz")
+    entry = {"filename": "bear-1.0.tar.gz", "url": "/files/bear-1.0.tar.gz", "hashes": {"sha256": DIGEST}, **odd}
+    page = {"meta": {"api-version": "1.9", "_last-serial": None}, "name": "Bear", "files": [entry], "versions": None}
+    upstream.put("simple/bear/", json.dumps(page).encode())
+    upstream.kinds["simple/bear/"] = JSON
+    wheels_here.create("zoo", upstream.url, {"package_names": "bear"})
+
+    outcome = wheels_here.sync("zoo")
+
+    assert outcome.error_message is None
+    assert wheels_here.files("zoo") == ["bear-1.0.tar.gz"]
+
+
+def test_an_upstream_that_has_only_an_ipv6_address_is_mirrored(tmp_path: Path) -> None:
+    with serving.running(host="::1") as upstream, mirror.mirror(tmp_path, limits=IMPATIENT) as here:
+        upstream.put("small", b"small")
+        upstream.manifest()
+        here.create("zoo", upstream.url)
+
+        assert here.sync("zoo").error_message is None
+        assert here.names("zoo") == ["small"]
