@@ -239,5 +239,7 @@ def test_a_hook_that_is_gone_takes_nothing(api: Api) -> None:
     assert api.client.post(HOOKS, json={"name": "github", "provider": "github"}).status_code == 409
     assert api.client.delete(f"{HOOKS}/{hook['id']}").status_code == 204
     assert post(api, hook, PUSH).status_code == 404
+    for odd in ("%00", "a%2Fb", "%C3%A4", "x" * 3000):
+        assert post(api, {**hook, "path": f"/pulpit/hooks/{odd}"}, PUSH).status_code == 404
     assert api.client.get(f"{HOOKS}", headers=basic("reader")).status_code == 200
     assert api.client.post(HOOKS, json={"name": "a", "provider": "github"}, headers=basic("reader")).status_code == 401

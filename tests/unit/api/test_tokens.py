@@ -1,11 +1,13 @@
 """Tokens: shown once, good for what their scopes say and their user may, and gone when they are revoked."""
 
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from pulpit.api.v1 import events
 from pulpit.store import tokens
 from support.api import PASSWORD, V1, V2, Api, basic
 
@@ -82,6 +84,18 @@ def test_it_is_revoked_at_once_and_its_use_is_noted(api: Api) -> None:
     assert (gone.status_code, gone.json()["auth_error_code"]) == (401, "invalid_token")
     assert gone.headers["WWW-Authenticate"]
     assert api.client.delete(f"{TOKENS}/{document['id']}").status_code == 404
+
+
+def test_a_stream_ends_when_its_token_is_revoked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.05)
+    shown = made(api, "read")
+    [document] = api.client.get(TOKENS).json()["tokens"]
+    revoking = threading.Timer(0.5, lambda: api.client.delete(f"{TOKENS}/{document['id']}"))
+    revoking.start()
+    ended = api.client.get(EVENTS, headers={**shown, "Accept": "text/event-stream"})  # which returns at the end
+    revoking.join()
+    assert ended.status_code == 200
+    assert ": still here" in ended.text
 
 
 def test_one_that_has_expired_is_refused_by_name(api: Api) -> None:

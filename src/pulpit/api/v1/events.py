@@ -5,10 +5,11 @@ Nobody polls the database: whoever waits takes a ticket, looks, and looks again 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Annotated, Any, Final
 
 from anyio import to_thread
@@ -16,13 +17,14 @@ from fastapi import Depends, Header, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from pulpit import __version__, catalogue
+from pulpit.api.auth.login import Authenticator
 from pulpit.api.auth.rights import ALL_RIGHTS, Rights
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.failures import Unavailable
 from pulpit.api.services import OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
 from pulpit.delivery.changed_names import Names
-from pulpit.errors import InvalidValue, MissingResource, PulpitError
+from pulpit.errors import AuthenticationFailed, InvalidValue, MissingResource, PulpitError
 from pulpit.events import EVENT_TYPES, TELLING_CHANGES, as_topic, check_event_types, star_covers
 from pulpit.store import changes, consumers, event_log
 from pulpit.store.event_log import Outline, Page, Wanted, page
@@ -142,7 +144,7 @@ async def read_events_after(
     if EVENT_STREAM in request.headers.get("accept", ""):
         _check_place(services)
         begin = after if consumer else _resumed(last_event_id, after)
-        body = stream(services, begin, event_filter)
+        body = stream(services, begin, event_filter, partial(_is_known, request))
         return StreamingResponse(body, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
     return await _read_feed(services, after, event_filter, limit=limit, wait=wait)
 
@@ -210,9 +212,32 @@ async def _read_feed(
     return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
 
 
-async def stream(services: Services, after: int, event_filter: EventFilter) -> AsyncGenerator[str, None]:
-    """Server-Sent Events from behind a number, until the client goes or the server stops."""
+async def _is_known(request: Request) -> bool:
+    """Whether the login or token of a stream that goes on still counts; a certificate is judged when it is shown."""
+    authorization = request.headers.get("authorization", "")
+    if not authorization:
+        return True
+    authenticator: Authenticator = request.app.state.authenticator
+    try:
+        await authenticator.by_header(authorization, request.client.host if request.client else "")
+    except AuthenticationFailed:
+        return False
+    except PulpitError:  # nobody can say now
+        return True
+    return True
+
+
+async def _always() -> bool:
+    return True
+
+
+async def stream(
+    services: Services, after: int, event_filter: EventFilter, is_known: Callable[[], Awaitable[bool]] = _always
+) -> AsyncGenerator[str, None]:
+    """Server-Sent Events from behind a number, until the client goes, is not known any more, or the server stops."""
     through = after
+    clock = asyncio.get_running_loop().time
+    known_until = clock() + HEARTBEAT
     yield ": Pulpit's events\n\n"
     async with _place(services):
         gap = await to_thread.run_sync(_gap, services, after)
@@ -220,6 +245,10 @@ async def stream(services: Services, after: int, event_filter: EventFilter) -> A
             through = min(after, gap.last)
             yield f"event: gap\ndata: {json.dumps({'first': gap.first, 'last': gap.last, 'reason': str(gap)})}\n\n"
         while not services.announcements.over:
+            if clock() >= known_until:
+                if not await is_known():
+                    return
+                known_until = clock() + HEARTBEAT
             ticket = services.announcements.ticket()
             found, head = await to_thread.run_sync(_read, services, through, event_filter, STREAM_PAGE)
             through = found.through

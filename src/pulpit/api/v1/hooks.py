@@ -25,7 +25,7 @@ from pulpit.api.middleware import whole_body
 from pulpit.api.services import ACCEPTED, CREATED, MOST_HOOKS, NO_CONTENT, OK, Provided, Services, returns
 from pulpit.api.v1.models import Order
 from pulpit.delivery.headers import HOPS
-from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, PulpitError
+from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, MissingResource, PulpitError
 from pulpit.events import OWN_ROOTS
 from pulpit.fire import fire
 from pulpit.store import event_log, hooks, repositories, tasks
@@ -199,6 +199,8 @@ async def _read(request: Request, services: Services) -> bytes:
 
 
 def _find(services: Services, hook_id: str) -> Hook:
+    if not (hook_id.isascii() and hook_id.isalnum()):  # PostgreSQL would not even look for one with a NUL
+        raise MissingResource(hook=shown(hook_id))
     with services.database.read() as connection:
         return hooks.get(connection, hook_id)
 
