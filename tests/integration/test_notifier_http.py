@@ -211,7 +211,10 @@ ODD_HEADS = {
     "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 4\n\nwell",
     "lines before": b"\r\n\r\n" + OK + WELL,
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\nwell",
+    "HTTP/0.9 in text": b"HTTP/0.9 200 OK\r\n" + WELL,
     "HTTP/2 in text": b"HTTP/2 200 \r\n" + WELL,
+    "a letter that cannot be printed": OK + b"Pragma: no-cache\x03\r\n" + WELL,
+    "blanks in a name": OK + b"X y Z: 1\r\n" + WELL,
     "100, 102 and 103 first": b"HTTP/1.1 100 Continue\r\n\r\n" * 3
     + b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     + OK

@@ -38,9 +38,66 @@ def why_not() -> str | None:
 class PostgreSQL:
     """A running cluster that hands out empty databases."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(self, folder: Path, port: int, password: str) -> None:
+        self._folder = folder
         self._port = port
         self._password = password
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        programs = _programs()
+        assert programs
+        command = [
+            str(programs / "postgres"),
+            "-D",
+            str(self._folder / "data"),
+            "-p",
+            str(self._port),
+            "-c",
+            "fsync=off",
+        ]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}", *NO_SHM]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                _lent(command), stdout=log, stderr=log, cwd=self._folder, start_new_session=True
+            )
+        until(lambda: _answers(self), what="PostgreSQL")
+
+    def stop(self) -> None:
+        """Stop as `pg_ctl stop -m immediate` does: every connection breaks."""
+        assert self._process
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(60)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(60)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop all of its processes for a while: connections stay open, and nothing is answered."""
+        processes = self._processes()
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        """The first process, which makes the others, and then those."""
+        assert self._process
+        first, children = self._process.pid, list[int]()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) == first:
+                    children.append(int(stat.parent.name))
+        return [first, *children]
 
     def url(self, database: str = "postgres") -> str:
         """The URL of one of its databases."""
@@ -72,17 +129,12 @@ def postgresql() -> Iterator[PostgreSQL]:
             os.chown(path, user.pw_uid, user.pw_gid)
     options = ["-U", _USER, "-A", "scram-sha-256", f"--pwfile={folder}/password", "--no-sync", "-E", "UTF8"]
     _run([str(programs / "initdb"), "-D", str(folder / "data"), *options], folder)
-    command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-c", "fsync=off"]
-    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", *NO_SHM]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(_lent(command), stdout=log, stderr=log, cwd=folder, start_new_session=True)
-    running = PostgreSQL(port, password)
+    running = PostgreSQL(folder, port, password)
     try:
-        until(lambda: _answers(running), what="PostgreSQL")
+        running.start()
         yield running
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
+        running.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

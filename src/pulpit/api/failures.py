@@ -20,6 +20,7 @@ from pulpit.errors import (
     TooManyAttempts,
     UnsupportedValue,
 )
+from pulpit.text import one_line
 
 _log: Final = logging.getLogger(__name__)
 _AWAY: Final = "The database does not answer at this moment; try again later."
@@ -104,7 +105,7 @@ def response_to(error: PulpitError | OperationalError, method: str, path: str) -
     """The whole response; a 401 also says how to log in, and what a database says stays in the log."""
     if isinstance(error, DatabaseUnavailable | OperationalError):
         extra = {"action": "database_unavailable", "method": method, "path": path}
-        _log.error("The database does not answer", exc_info=error, extra=extra)
+        _log.error("not answered: %s", one_line(str(error), 300), extra=extra)
         error = Unavailable(_AWAY)
     body = error_body(error, method, path)
     headers = {}

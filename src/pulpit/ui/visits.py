@@ -24,9 +24,10 @@ from pulpit.api.auth.login import Authenticator
 from pulpit.api.auth.rights import Rights, scopes_of
 from pulpit.api.middleware import whole_body
 from pulpit.api.services import Services
-from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, TooManyAttempts
+from pulpit.errors import DatabaseUnavailable, MalformedRequest, PermissionDenied, PulpitError, TooManyAttempts
 from pulpit.store import users
 from pulpit.store.users import User
+from pulpit.text import one_line
 from pulpit.ui.live import Live
 from pulpit.ui.rendering import PREFIX, query, render
 from pulpit.ui.sessions import NOBODY, Session, Sessions
@@ -272,15 +273,15 @@ def _address(request: Request) -> str:
 
 
 def _failed(visit: Visit, error: Exception) -> Response:
+    extra: Mapping[str, Any] = {"method": visit.request.method, "path": visit.request.url.path}
+    if isinstance(error, DatabaseUnavailable | OperationalError):
+        _log.error("not answered: %s", one_line(str(error), 300), extra={"action": "database_unavailable", **extra})
+        return visit.error(UNAVAILABLE, _AWAY)
     if isinstance(error, PulpitError):
         status = FORBIDDEN if isinstance(error, PermissionDenied) else error.status
         response = visit.error(status, str(error))
         if isinstance(error, TooManyAttempts):
             response.headers["Retry-After"] = str(error.retry_after)
         return response
-    extra: Mapping[str, Any] = {"method": visit.request.method, "path": visit.request.url.path}
-    if isinstance(error, OperationalError):
-        _log.error("The database does not answer", exc_info=error, extra={"action": "database_unavailable", **extra})
-        return visit.error(UNAVAILABLE, _AWAY)
     _log.error("A page broke", exc_info=error, extra={"action": "page_broke", **extra})
     return visit.error(500, _BROKEN)
