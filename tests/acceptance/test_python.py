@@ -143,3 +143,24 @@ def test_packages_are_copied_and_removed(server: Server) -> None:
     removed = server.call("POST", f"{API}/repositories/copy/actions/unassociate/", {"criteria": criteria})
     assert server.ended(removed["spawned_tasks"][0]["task_id"])["state"] == "finished"
     assert server.call("GET", f"{API}/repositories/copy/")["content_unit_counts"] == {}
+
+
+def test_an_exported_index_is_imported_elsewhere_and_installed_from(server: Server, tmp_path: Path) -> None:
+    home = ["--data-dir", str(server.data_dir)]
+    for target, further in ((tmp_path / "tree", []), (tmp_path / "all.tar", ["--tar"])):
+        run(sys.executable, "-m", "pulpit.cli", "export", "python/web/zoo", str(target), *further, *home, cwd=tmp_path)
+    with pulpit(tmp_path / "far", "[messaging]\nurl =\n") as far:
+        there = ["--url", far.url, "-u", "admin", "--password-file", str(far.data_dir / "admin-password")]
+        for source, repo_id in (("tree", "zoo"), ("all.tar", "other"), ("all.tar", "other")):
+            to = ["--repo-id", repo_id]
+            run(sys.executable, "-m", "pulpit.cli", "import", source, *to, *there, cwd=tmp_path)
+        for repo_id in ("zoo", "other"):
+            assert far.call("GET", f"{API}/repositories/{repo_id}/")["content_unit_counts"] == {"python_package": 4}
+        assert "2.0" in admin(far, "python", "repo", "packages", "--repo-id", "zoo", "--name", "camel")
+        venv = tmp_path / "venv"
+        run(sys.executable, "-m", "venv", str(venv), cwd=tmp_path)
+        pip = [str(venv / "bin/python"), "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
+        run(*pip, "--index-url", f"{far.url}/pulp/python/web/zoo/simple/", "camel", cwd=tmp_path)
+        listed = subprocess.run([*pip[:-1], "list"], capture_output=True, text=True, timeout=60, check=True).stdout
+        assert "camel" in listed
+        assert "bear" in listed

@@ -25,8 +25,11 @@ from pulpit.client.server import Server, path_of
 from pulpit.client.settings import Options
 from pulpit.client.streams import write_line
 from pulpit.content.limits import MIB
+from pulpit.published.listing import INDEX_JSON
 from pulpit.repositories.exports import About, Export, unpack, verified_folder
 
+_PAGE: Final = "index.v1_json"
+"""The page of a folder of a published index of Python packages (PEP 691)."""
 _PYTHON: Final = "python_importer"
 _NOTES: Final = {"yum_importer": "rpm-repo", "iso_importer": "iso-repo", _PYTHON: "PYTHON"}
 
@@ -111,17 +114,21 @@ def _offered(export: Export, root: Path) -> Iterator[str]:
     """The files of an export, and nothing else, at a URL that nobody can guess."""
     secret = secrets.token_urlsafe(16)
     files = {f"/{secret}/{file.relative_path}": root / file.relative_path for file in export.contained()}
+    pages = {url.removesuffix(_PAGE): path for url, path in files.items() if url.endswith(f"/{_PAGE}")}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path = files.get(unquote(self.path))
+            url = unquote(self.path)
+            path = files.get(url) or pages.get(url)
             if path is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
             with path.open("rb") as source:
                 self.send_response(HTTPStatus.OK)
+                if url in pages:
+                    self.send_header("Content-Type", INDEX_JSON)
                 self.send_header("Content-Length", str(path.stat().st_size))
                 self.end_headers()
                 while piece := source.read(MIB):
