@@ -15,6 +15,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ import uvloop
 from bench.sync import Cost, cpu_of
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import TaskContext, by_plugin
+from pulpit.repositories.promotion import Promotion, promote
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.storage.folder import FolderStorage
-from pulpit.store import repositories
+from pulpit.store import repositories, units
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 
@@ -135,14 +137,36 @@ async def measure(folder: Path, count: int) -> None:
         say("sync without a change", began, "")
         reports.clear()
         began = now()
-        publication = await publish(context, "bench", "yum_distributor", None, reports.append)
-        assert publication.show, publication.error_message
-        with context.database.write() as tx:
-            publication.show(tx)
+        await published(context, "first", reports)
         say("publish", began, f"{len(reports)} reports, peak {peak()} MiB")
+        with database.write() as tx:
+            one = next(units.held(tx.connection, "bench")).unit.id
+            units.let_go(tx, "bench", [one], now=context.clock(), recorder=replace(context, task_id="one").recorder)
+        began = now()
+        await published(context, "second", reports)
+        say("publish with one package less", began, "")
+        for number, path, what in (
+            (2, "repos/prod", "promotion to a new place"),
+            (1, "repos/bench", "rollback"),
+            (2, "repos/bench", "and forwards again"),
+        ):
+            began = now()
+            order = Promotion(repo_id="bench", number=number, path=path, protect=False)
+            show = promote(replace(context, task_id=what), order)
+            with database.write() as tx:
+                show(tx)
+            say(what, began, "")
     server.close()
     verdict = "within" if peak() < LIMIT_MIB else "NOT within"
     print(f"peak memory {peak()} MiB ({before} MiB before anything was read): {verdict} the bound of {LIMIT_MIB} MiB")
+
+
+async def published(context: TaskContext, task_id: str, reports: list[Any]) -> None:
+    """Publish as a task of this name does, to the end."""
+    outcome = await publish(replace(context, task_id=task_id), "bench", "yum_distributor", None, reports.append)
+    assert outcome.show, outcome.error_message
+    with context.database.write() as tx:
+        outcome.show(tx)
 
 
 async def answer(folder: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
