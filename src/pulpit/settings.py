@@ -299,7 +299,7 @@ class Pulp3Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishSettings:
-    """`[publish]`: what stays of what was published before."""
+    """`[publish]`: what stays of what was published before, and where exports go."""
 
     keep: int = _key(
         5, "Publications of a place that stay, the shown one included.", unit="publications", least=1, most=1000
@@ -310,6 +310,12 @@ class PublishSettings:
         unit="seconds",
         least=0,
         most=30 * 86400,
+    )
+    export_dir: str = _key(
+        "",
+        "Folder beneath which exports may be written over REST and by `pulp-admin repo export`; empty allows none. It "
+        "must be the server's own, and nobody else may write there.",
+        unit="path",
     )
 
 
@@ -521,6 +527,8 @@ def _check_together(settings: Settings) -> None:
         password = "" if messaging.password_file else None  # what is in the file is read when it is needed
         urls = [url for url in messaging.url.split(",") if url.strip()]
         parse_all(urls, MESSAGING_URL, transport=messaging.transport, user=messaging.username, password=password)
+    if settings.publish.export_dir and not settings.publish.export_dir.startswith("/"):
+        raise ConfigurationError("[publish] export_dir", "it must be an absolute path, such as /srv/exports.")
     signing = settings.signing
     if signing.command and signing.key_file:
         raise ConfigurationError("[signing] key_file", "there is a command too; keep one of them.")

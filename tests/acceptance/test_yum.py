@@ -19,11 +19,17 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("yum")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
     """A server with a repository that was created as the original client does and synced once."""
-    folder = tmp_path_factory.mktemp("yum")
     rpms = [yum.build(folder, "bear", "4.1"), yum.build(folder, "camel", "1.0", further="Requires: bear\n")]
-    with serving.running() as upstream, pulpit(folder / "data") as one:
+    (folder / "exports").mkdir(mode=0o755)
+    conf = f"[publish]\nexport_dir = {folder}/exports\n"
+    with serving.running() as upstream, pulpit(folder / "data", conf) as one:
         serve(upstream, listed(packages(rpms), updateinfo=UPDATEINFO, group=COMPS), rpms)
         one.call("POST", "/pulp/api/v2/repositories/", original_body("zoo", upstream.url))
         task = one.ended(one.sync("zoo"))
@@ -88,14 +94,84 @@ def test_units_are_counted_and_found_by_version(server: Server) -> None:
 def test_dnf_installs_from_the_server(server: Server, tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     folders = {"installroot": "root", "setopt=cachedir": "cache", "setopt=logdir": "log", "setopt=persistdir": "lib"}
-    command = ["dnf", "-q", "-y", *(f"--{option}={tmp_path}/{name}" for option, name in folders.items())]
-    command += ["--setopt=reposdir=/nonexistent", "--setopt=gpgcheck=0", "--releasever=1", "--noplugins"]
-    command += [f"--repofrompath=zoo,{server.url}/pulp/repos/zoo/", "--repo=zoo", "--forcearch=x86_64"]
+    command = ["-y", *(f"--{option}={tmp_path}/{name}" for option, name in folders.items())]
 
-    ended = subprocess.run([*command, "install", "camel"], capture_output=True, text=True, timeout=100, check=False)
+    dnf(f"{server.url}/pulp/repos/zoo/", *command, "install", "camel")
 
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (tmp_path / "root/usr/share/zoo/bear").read_text() == "bear 4.1\n"
+
+
+def dnf(url: str, *arguments: str) -> str:
+    """What dnf says with this repository alone."""
+    command = ["dnf", "-q", "--setopt=reposdir=/nonexistent", "--setopt=gpgcheck=0", "--releasever=1", "--noplugins"]
+    command += [f"--repofrompath=zoo,{url}", "--repo=zoo", "--forcearch=x86_64", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_dnf_sees_a_promotion_and_a_rollback_at_once(server: Server, tmp_path: Path) -> None:
+    def done(path: str, body: dict[str, Any]) -> None:
+        answer = server.call("POST", path, body)
+        assert server.ended(answer["spawned_tasks"][0]["task_id"])["state"] == "finished"
+
+    def seen(place: str) -> list[str]:
+        # one folder of dnf's own for all questions, so that only what is new is fetched
+        arguments = [
+            f"--setopt=cachedir={tmp_path}/cache",
+            "--refresh",
+            "repoquery",
+            "--qf",
+            "%{name}\n",
+        ]
+        return dnf(f"{server.url}/pulp/repos/{place}/", *arguments).split()
+
+    v1, v2 = "/pulpit/v1/repositories/back", "/pulp/api/v2/repositories/back"
+    server.call("POST", "/pulp/api/v2/repositories/", original_body("back", "http://127.0.0.1:9/"))
+    done(f"{v2}/actions/associate/", {"source_repo_id": "zoo"})
+    done(f"{v2}/actions/publish/", {"id": "yum_distributor"})
+    assert seen("back") == ["bear", "camel"]
+    camel = {"type_ids": ["rpm"], "filters": {"unit": {"name": "camel"}}}
+    done(f"{v2}/actions/unassociate/", {"criteria": camel})
+    done(f"{v2}/actions/publish/", {"id": "yum_distributor"})
+    assert seen("back") == ["bear"]
+    done(f"{v1}/rollback", {})
+    assert seen("back") == ["bear", "camel"]
+    done(f"{v1}/publications/2/promote", {"to": "prod/back"})
+    assert seen("prod/back") == ["bear"]
+    finished = server.call("GET", "/pulpit/v1/events?repo_id=back&event_type=repo.publish.finish")["events"]
+    said = [[f"{unit['change']} {unit['name']}" for unit in one["payload"]["changes"]["units"]] for one in finished]
+    assert "added camel" in said[0]
+    assert said[1:3] == [["removed camel"], ["added camel"]]
+    assert "added bear" in said[3]
+
+
+def test_the_server_writes_exports_where_it_may(server: Server, tmp_path: Path, folder: Path) -> None:
+    def admin(*arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "pulpit.admin", "--url", server.url, "--username", "admin"]
+        command += ["--password-file", str(server.data_dir / "admin-password"), *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout + ended.stderr
+
+    exports = folder / "exports"
+    admin("rpm", "repo", "export", "run", "--repo-id", "zoo", "--export-dir", str(exports / "old"))
+    query = [f"--setopt=cachedir={tmp_path}/cache", "repoquery", "--qf", "%{name}\n"]
+    assert dnf(f"file://{exports}/old/zoo/", *query).split() == ["bear", "camel"]
+    finish = server.call("GET", "/pulpit/v1/events?repo_id=zoo&event_type=repo.publish.finish")["events"][-1]["payload"]
+    assert (finish["distributor_id"], finish["result"]) == ("export_distributor", "success")
+    assert finish["details"]["export"]["path"] == f"{exports}/old/zoo"
+    assert finish["changes"]["units"] == []
+    outside = admin("rpm", "repo", "export", "run", "--repo-id", "zoo", "--export-dir", str(tmp_path), code=1)
+    assert "is not below" in outside
+
+    one = ["repo", "export", "--repo-id", "zoo", "--publication", "1", "--to"]
+    admin(*one, "new.tar")
+    run = [sys.executable, "-m", "pulpit.cli", "import", str(exports / "new.tar"), "--repo-id", "carried"]
+    run += ["--url", server.url, "-u", "admin", "--password-file", str(server.data_dir / "admin-password")]
+    subprocess.run(run, capture_output=True, text=True, timeout=100, check=True)
+    assert server.call("GET", "/pulp/api/v2/repositories/carried/")["content_unit_counts"]["rpm"] == 2
+    assert "Invalid value for to" in admin(*one, "../out", code=65)
 
 
 def test_our_own_command_manages_it(server: Server) -> None:

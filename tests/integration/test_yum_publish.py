@@ -253,11 +253,15 @@ def test_steps_are_reported_as_the_original_client_draws_them(here: YumMirror) -
     assert len(ids) == 1
 
 
-def test_the_export_distributor_is_there_and_says_that_it_publishes_nothing(here: YumMirror) -> None:
-    outcome = here.publish("zoo", distributor_id="export_distributor")
-
-    assert outcome.result == "failed"
-    assert str(outcome.error_message).endswith("Publish a distributor of type yum_distributor.")
+def test_the_export_distributor_says_what_it_needs_and_changes_nothing_for_readers(here: YumMirror) -> None:
+    for override, reason in (
+        (None, "Name a folder as export_dir"),
+        ({"export_dir": "/exports", "iso_prefix": "zoo"}, "iso_prefix: neither ISO images"),
+        ({"export_dir": "/exports"}, "is not published"),
+    ):
+        outcome = here.publish("zoo", override, distributor_id="export_distributor")
+        assert outcome.result == "failed"
+        assert reason in str(outcome.error_message)
     assert not here.root("zoo").exists()
 
 

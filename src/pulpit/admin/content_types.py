@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import BOOLEAN, PEM, TEXT, Clearable, Group, listed
+from pulpit.admin.grammar import BACKGROUND, BOOLEAN, PEM, TEXT, Clearable, Group, listed
+from pulpit.admin.repo import REPO_ID
 from pulpit.admin.repositories import (
     IMPORTER_KEYS,
     IMPORTER_OPTIONS,
@@ -16,8 +17,10 @@ from pulpit.admin.repositories import (
     retained,
     units_command,
 )
+from pulpit.admin.session import Session, with_session
 from pulpit.admin.units import copy_group, remove_group, uploads_group
 from pulpit.client.options import with_options
+from pulpit.client.server import path_of
 
 _ISO_FEED: Final = click.option(
     "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
@@ -107,6 +110,7 @@ _RPM_DISTRIBUTOR_KEYS: Final = frozenset(
         "gpg_key_id",
     }
 )
+_EXPORTING: Final = "export_distributor"
 _SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
 
 
@@ -146,6 +150,27 @@ def rpm_repo() -> None:
 
 for _command in RPM.commands():
     rpm_repo.add_command(_command)
+
+
+@rpm_repo.group("export")
+def rpm_export() -> None:
+    """Write what a repository shows as a plain tree on the server."""
+
+
+@rpm_export.command("run")
+@REPO_ID
+@click.option("--export-dir", required=True, help="Folder on the server, within its [publish] export_dir.")
+@BACKGROUND
+@with_session
+def run_export(session: Session, /, *, repo_id: str, export_dir: str, in_background: bool) -> None:
+    """Write a plain tree by the repository's export distributor, which is made if there is none."""
+    distributors = path_of("repositories", repo_id, "distributors")
+    if all(found["distributor_type_id"] != _EXPORTING for found in session.server.get(distributors)):
+        new = {"distributor_id": _EXPORTING, "distributor_type_id": _EXPORTING, "distributor_config": {}}
+        session.server.post(distributors, {**new, "auto_publish": False})
+    order = {"id": _EXPORTING, "override_config": {"export_dir": export_dir}}
+    report = session.server.post(path_of("repositories", repo_id, "actions", "publish"), order)
+    session.follow_report(report, in_background=in_background)
 
 
 @rpm_repo.group("content")

@@ -126,6 +126,20 @@ def promote(session: Session, /, *, repo_id: str, number: int, to: str, protect:
     session.follow_report(report, in_background=in_background)
 
 
+@click.command("export", cls=Command)
+@REPO_ID
+@NUMBER
+@click.option("--to", required=True, help="Path below the server's [publish] export_dir; with the ending .tar a tar.")
+@click.option("--since", type=click.IntRange(min=1), help="Leave out the files of this publication.")
+@BACKGROUND
+@with_session
+def export(session: Session, /, *, repo_id: str, number: int, to: str, since: int | None, in_background: bool) -> None:
+    """Let the server write a publication as a plain tree or a tar, for web servers, rsync and `pulpit import`."""
+    path = v1_path("repositories", repo_id, "publications", str(number), "export")
+    report = session.server.post(path, {"to": to, "since": since})
+    session.follow_report(report, in_background=in_background)
+
+
 @click.command("rollback", cls=Command)
 @REPO_ID
 @click.option("--to", type=click.IntRange(min=1), help="The publication's number; the one before otherwise.")
@@ -196,5 +210,5 @@ def _show(
         session.screen.say(nothing)
 
 
-COMMANDS: Final = (publications, promote, rollback, places)
+COMMANDS: Final = (publications, promote, rollback, export, places)
 """What stands below `repo`."""

@@ -31,6 +31,8 @@ class TaskContext:
     """How many publications of a place stay, the shown one included."""
     grace: timedelta = timedelta(hours=1)
     """For how long what a place showed stays whatever comes after it, for those who still read it."""
+    export_dir: Path | None = None
+    """The one folder beneath which the server may write exports."""
     task_id: str | None = None
     """The task that works, whose ending tells what it changed."""
 

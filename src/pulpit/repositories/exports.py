@@ -38,6 +38,8 @@ _MODE: Final = 0o644
 _FOLDER_MODE: Final = 0o755
 _PARTIAL: Final = ".pulpit-partial"
 _OLD: Final = ".pulpit-old"
+RESERVED_ENDINGS: Final = (_PARTIAL, _OLD)
+"""Of names beside the place of an export."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +114,12 @@ def check_paths(files: Iterable[StoredFile]) -> None:
         raise WorkFailed(f"{shown(collision[1])!r} is a file and a folder.")
 
 
-def write_folder(export: Export, storage: Storage, folder: Path, *, link: bool) -> bool:
+def write_folder(
+    export: Export, storage: Storage, folder: Path, *, link: bool, each: Callable[[], None] = lambda: None
+) -> bool:
     """Write a plain tree, by hard links where `link` asks for them and the file system lets us; false if it is there.
+
+    `each` is called before each file, and may raise.
 
     Raises:
         InvalidValue: something else has the place.
@@ -131,6 +137,7 @@ def write_folder(export: Export, storage: Storage, folder: Path, *, link: bool) 
     wanted = {file.relative_path: file for file in export.contained()}
     _sweep(partial, wanted)
     for path, file in wanted.items():
+        each()
         target = partial / path
         target.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         if not target.exists():
@@ -151,8 +158,8 @@ def is_export(folder: Path) -> bool:
     return (folder / ABOUT).is_file() and (folder / FILES).is_file()
 
 
-def write_tar(export: Export, storage: Storage, path: Path) -> str:
-    """Write a tar, and return its SHA-256.
+def write_tar(export: Export, storage: Storage, path: Path, *, each: Callable[[], None] = lambda: None) -> str:
+    """Write a tar, and return its SHA-256; `each` is called before each file, and may raise.
 
     Raises:
         InvalidValue: something else has the place.
@@ -168,6 +175,7 @@ def write_tar(export: Export, storage: Storage, path: Path) -> str:
             for name, content in ((ABOUT, export.about.document()), (FILES, inventory.document(export.files))):
                 tar.addfile(_member(name, len(content)), io.BytesIO(content))
             for file in export.contained():
+                each()
                 with _opened(storage, file) as source:
                     proven = _Proven(source, file)
                     tar.addfile(_member(file.relative_path, file.size), proven)

@@ -19,6 +19,7 @@ from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.differences import ChangesAtPlace, Show, Snapshot, publications_shown
+from pulpit.repositories.exporting import export_as_pulp_2
 from pulpit.repositories.promotion import refuse_protected
 from pulpit.repositories.staging import Staging, go_on
 from pulpit.storage.disk import disk_errors
@@ -57,7 +58,9 @@ async def publish(
     config = {**distributor.config, **(override_config or {})}
     run = _Run(context, distributor, config, report)
     try:
-        run.refuse_what_publishes_nothing()
+        if not context.publishes(distributor.distributor_type_id):
+            run.enter(Phase.CONTENT)
+            return run.exported(await in_stoppable_thread(run.export))
         if await in_thread(run.is_up_to_date):
             return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
         await in_thread(run.refuse_protected_place)
@@ -110,17 +113,9 @@ class _Run:
         self._progress: Final = Progress(clock=context.clock)
         self._said_at = time.monotonic()
 
-    def refuse_what_publishes_nothing(self) -> None:
-        """Return if the distributor lays out trees.
-
-        Raises:
-            WorkFailed: it does not.
-        """
-        if not self._context.publishes(self._distributor.distributor_type_id):
-            raise WorkFailed(
-                f"The distributor {self._distributor.id} publishes nothing and is there for clients that create it. "
-                f"Publish a distributor of type {self._type.distributor_type_ids[0]}."
-            )
+    def export(self, stop: Event) -> dict[str, Any]:
+        """Write a plain tree, as distributors do that lay out nothing for readers; returns what is said of it."""
+        return export_as_pulp_2(self._context, self._distributor.repo_id, self._config, stop)
 
     def refuse_protected_place(self) -> None:
         """Return if publishes may change what the place shows.
@@ -220,6 +215,11 @@ class _Run:
         """End as success."""
         self.enter(Phase.COMPLETE)
         return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None, show=show)
+
+    def exported(self, said: dict[str, Any]) -> PublishOutcome:
+        """End as success that readers notice nothing of."""
+        self.enter(Phase.COMPLETE)
+        return PublishOutcome(result="success", summary=self._summary(), details={"export": said}, error_message=None)
 
     def failed(self, sentence: str) -> PublishOutcome:
         """End as failed."""

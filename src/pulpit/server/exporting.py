@@ -4,16 +4,15 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pulpit.clock import iso
 from pulpit.errors import ConfigurationError, MissingResource
-from pulpit.repositories import differences
-from pulpit.repositories.exports import About, Export, write_folder, write_tar
+from pulpit.repositories.exporting import found_export
+from pulpit.repositories.exports import Export, write_folder, write_tar
 from pulpit.server import data_folder
 from pulpit.server.content_types import content_types
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.storage.port import Storage
-from pulpit.store import publications, repositories
+from pulpit.store import publications
 from pulpit.store.database import Database
 from pulpit.store.publications import Publication
 from pulpit.store.wakeups import WakeupSocket
@@ -64,23 +63,5 @@ def _find(database: Database, storage: Storage, what: str, since: int | None) ->
             publication = publications.at(connection, place)
         if publication is None:
             raise MissingResource(place=place)
-        earlier = None if since is None else publications.get(connection, publication.repo_id, since)
-        distributor = repositories.distributor(connection, publication.repo_id, publication.distributor_id)
-        shown_at = publications.places_by_publication(connection, publication.repo_id).get(publication.id, ())
-    content_type = content_types()[distributor.distributor_type_id]
-    path = place if not by_number else next((place.path for place in shown_at), "")
-    own = content_type.relative_url(publication.repo_id, distributor.config)
-    about = About(
-        repo_id=publication.repo_id,
-        publication=publication.number,
-        relative_url=path.removeprefix(f"{content_type.published_under}/") or own,
-        importer_type_id=content_type.importer_type_id,
-        distributor_type_id=distributor.distributor_type_id,
-        created_at=iso(publication.created_at) or "",
-        inventory=publication.inventory,
-        since=since,
-        base=earlier.inventory if earlier else None,
-    )
-    base = {file.sha256 for file in differences.files(storage, earlier).values()} if earlier else set()
-    files = tuple(differences.files(storage, publication).values())
-    return Export(about=about, files=files, base=frozenset(base))
+        shown_at = None if by_number else place
+        return found_export(connection, storage, content_types(), publication, place=shown_at, since=since)

@@ -30,6 +30,7 @@ def supervisor_of(settings: Settings, database: Database, node: str) -> Supervis
         "most_changes": settings.events.changes,
         "keep_publications": settings.publish.keep,
         "grace": settings.publish.grace,
+        "export_dir": settings.publish.export_dir,
     }
     return Supervisor(
         database,

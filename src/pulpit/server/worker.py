@@ -67,6 +67,7 @@ async def _work(briefing: dict[str, Any]) -> None:
             limits=limits,
             keep_publications=briefing["keep_publications"],
             grace=timedelta(seconds=briefing["grace"]),
+            export_dir=Path(briefing["export_dir"]) if briefing["export_dir"] else None,
         )
         most = briefing["most_changes"]
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock, most_changes=most)

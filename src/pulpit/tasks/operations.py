@@ -9,9 +9,10 @@ from typing import Any, Final
 from pulpit.errors import MissingResource
 from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
 from pulpit.fire import fire
-from pulpit.repositories.concurrency import in_thread
+from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.copies import copy_units, remove_units
+from pulpit.repositories.exporting import ExportOrder, export
 from pulpit.repositories.orphans import remove_orphans
 from pulpit.repositories.promotion import Promotion, check, promote, summary_of
 from pulpit.repositories.publish import PublishOutcome, publish
@@ -85,6 +86,13 @@ async def run_promotion(work: Work) -> Completion:
     show = await in_thread(promote, work.context, promotion)
     ending = Ending(result="success", details=summary_of(promotion))
     return Completion(state=tasks.FINISHED, ending=ending, show=show)
+
+
+async def run_export(work: Work) -> Completion:
+    """Write a publication as a plain tree or a tar where the server may."""
+    order = ExportOrder(**work.task.arguments)
+    said = await in_stoppable_thread(lambda stop: export(work.context, order, stop))
+    return Completion(state=tasks.FINISHED, result=said)
 
 
 async def delete_repository(work: Work) -> Completion:
@@ -252,6 +260,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     queue.SYNC: run_sync,
     queue.PUBLISH: run_publish,
     queue.PROMOTE: run_promotion,
+    queue.EXPORT: run_export,
     queue.DELETE_REPOSITORY: delete_repository,
     queue.UPDATE_DISTRIBUTOR: update_distributor,
     queue.REMOVE_DISTRIBUTOR: remove_distributor,

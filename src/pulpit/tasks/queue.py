@@ -1,13 +1,14 @@
 """What can be queued, with the tags and the reservation of each kind (Pulp 2's tags, word by word)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.fire import fire
+from pulpit.repositories.exporting import ExportOrder, check_target
 from pulpit.repositories.promotion import Promotion, check
-from pulpit.store import repositories, tasks
+from pulpit.store import publications, repositories, tasks
 from pulpit.store.database import Transaction
 from pulpit.store.tasks import NewTask, Task
 from pulpit.tasks.reports import call_report, task_event
@@ -15,6 +16,7 @@ from pulpit.tasks.reports import call_report, task_event
 SYNC: Final = "pulp.server.managers.repo.sync.sync"
 PUBLISH: Final = "pulp.server.managers.repo.publish.publish"
 PROMOTE: Final = "pulpit.repositories.promotion.promote"
+EXPORT: Final = "pulpit.repositories.exporting.export"
 DELETE_REPOSITORY: Final = "pulp.server.tasks.repository.delete"
 UPDATE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_update"
 REMOVE_DISTRIBUTOR: Final = "pulp.server.tasks.repository.distributor_delete"
@@ -86,6 +88,20 @@ def promote(tx: Transaction, promotion: Promotion, *, login: str | None, clock: 
     }
     tags = [action_tag("promote"), action_tag("publish")]
     return _add(tx, clock, login, _on_repository(PROMOTE, arguments, tags))
+
+
+def export(tx: Transaction, order: ExportOrder, *, login: str | None, clock: Clock) -> Task:
+    """Queue an export.
+
+    Raises:
+        MissingResource: the repository or a publication does not exist.
+        InvalidValue: it cannot be written there.
+    """
+    check_target(order.to)
+    for number in (order.number, order.since):
+        if number is not None:
+            publications.get(tx.connection, order.repo_id, number)
+    return _add(tx, clock, login, _on_repository(EXPORT, asdict(order), [action_tag("export")]))
 
 
 def delete_repository(tx: Transaction, repo_id: str, *, login: str | None, clock: Clock) -> Task:

@@ -43,6 +43,7 @@ SILENT: Final = {
     "copy_units": TASK,
     "remove_units": TASK,
     "remove_orphan": TASK,
+    "export_publication": TASK,
     "promote_publication": TASK,
     "roll_back": TASK,
     "pin_publication": KEPT,

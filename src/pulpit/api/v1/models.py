@@ -232,6 +232,13 @@ class PromotionOrder(Order):
     protect: StrictBool = False
 
 
+class ExportOrder(Order):
+    """A folder below `[publish] export_dir`, or a tar if it ends with `.tar`; `since` leaves out what that one has."""
+
+    to: StrictStr = Field(min_length=1, max_length=4096)
+    since: StrictInt | None = Field(default=None, ge=1, lt=2**31)
+
+
 class RollbackOrder(Order):
     """Which publication (the one before without a number), and whether publishes must leave it shown."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import ACCEPTED, NO_CONTENT, OK, Asking, Provided, Services, queued, returns
 from pulpit.api.v1.models import (
+    ExportOrder,
     FileDocument,
     FilesPage,
     PlaceDocument,
@@ -25,7 +26,7 @@ from pulpit.api.v1.models import (
 )
 from pulpit.api.v2.models import CallReport
 from pulpit.errors import ConflictingOperation, MissingResource
-from pulpit.repositories import differences
+from pulpit.repositories import differences, exporting
 from pulpit.repositories.promotion import Promotion, before, own_place, place_for
 from pulpit.store import publications, repositories
 from pulpit.store.publications import Publication
@@ -158,6 +159,20 @@ def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provid
         path = _place_for(tx.connection, services, publication, body.to)
         promotion = Promotion(repo_id=repo_id, number=number, path=path, protect=body.protect)
         return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
+
+
+@_publications.post(
+    "/publications/{number}/export",
+    operation_id="export_publication",
+    response_model=CallReport,
+    status_code=202,
+    responses=returns(ACCEPTED, CallReport, 400, 404),
+)
+def export(repo_id: str, number: Number, body: ExportOrder, services: Provided, user: Asking) -> JSONResponse:
+    """Queue the writing of a publication as a plain tree or a tar, below the folder that the settings allow."""
+    order = exporting.ExportOrder(repo_id=repo_id, number=number, to=body.to.strip("/"), since=body.since)
+    with services.database.write() as tx:
+        return queued(queue.export(tx, order, login=user.login, clock=services.clock))
 
 
 @_publications.post(

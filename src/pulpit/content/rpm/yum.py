@@ -256,6 +256,7 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "auth_cert": feed.pem,
     "protected": feed.boolean,
     "force_full": feed.boolean,
+    "export_dir": feed.text,
 }
 
 
