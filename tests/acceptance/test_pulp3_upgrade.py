@@ -1,6 +1,6 @@
 """An older Pulp 3 is upgraded by its own migrations with the triggers in place, which cuts off a sync under way.
 
-`PULPIT_PULP3_UPGRADE_FROM=3.49.72` runs it, which installs that pulpcore and makes its tables: minutes, once.
+`PULPIT_PULP3_UPGRADE_FROM=3.73.47` runs it, which installs that pulpcore and makes its tables: minutes, once.
 """
 
 import os

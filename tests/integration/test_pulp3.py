@@ -77,6 +77,11 @@ def short(events: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(event["event_type"].removeprefix("repo."), event["result"]) for event in events]
 
 
+def prn(kind: str, href: str) -> str:
+    """What Pulp calls something that its API has at a path."""
+    return f"prn:{kind}:{href.rstrip('/').rpartition('/')[2]}"
+
+
 def attachment(pulp: Pulp3, verb: str) -> str:
     """Run `pulpit pulp3 …`."""
     command = [sys.executable, "-m", "pulpit.cli", "pulp3", verb, "--config", "/dev/null"]
@@ -99,7 +104,9 @@ def stage(pulp: Pulp3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\napi_url: {pulp.url}/pulp/\nreconcile_seconds: 1\n"
     conf += "tasks: true\n"
     with running() as upstream, pulpit(folder / "data", conf) as server:
-        yield Stage(pulp, server, upstream)
+        stage = Stage(pulp, server, upstream)
+        until(lambda: stage.status()["state"] == "reading", what="the reader")  # which has every task told from now on
+        yield stage
 
 
 @pytest.fixture
@@ -131,15 +138,18 @@ def test_a_sync_and_a_publish_fire_the_four_events_that_pulp_2_had(stage: Stage,
     assert (finish["added_count"], finish["updated_count"], finish["removed_count"]) == (2, 0, 0)
     assert finish["pulp3"]["version"]["pulp_href"] == task["created_resources"][0]
     assert finish["pulp3"]["version"]["changed"] == {"added": ["a.iso", "b.iso"], "removed": [], "complete": True}
-    assert finish["pulp3"]["task"]["prn"] == task["prn"]
+    assert finish["pulp3"]["task"]["prn"] == prn("core.task", task["pulp_href"])
     assert finish["pulp3"]["repository"] == {
         "pulp_href": repository,
-        "prn": pulp.call("GET", repository)["prn"],
+        "prn": prn("file.filerepository", repository),
         "name": name,
         "type": "file.file",
     }
     assert published["pulp3"]["publication"]["pulp_href"] == publish["created_resources"][0]
-    assert published["pulp3"]["publication"]["prn"] == pulp.call("GET", publish["created_resources"][0])["prn"]
+    assert published["pulp3"]["publication"]["prn"] == prn("file.filepublication", publish["created_resources"][0])
+    if pulp.version == pulp3.NEWEST:  # older ones have no such names in their API
+        for told, href in ((finish["pulp3"]["repository"], repository), (finish["pulp3"]["task"], task["pulp_href"])):
+            assert told["prn"] == pulp.call("GET", href)["prn"]
     assert events[1]["call_report"]["state"] == "finished"
     assert events[1]["traceparent"][3:35] == task["logging_cid"].replace("-", "")
     every = stage.server.call("GET", f"/pulpit/v1/events?repo_id={name}&after=0")["events"]
@@ -195,6 +205,7 @@ def test_packages_are_named_as_people_name_them(stage: Stage, name: str, tmp_pat
     assert version["pulp_href"] in task["created_resources"]
 
 
+@pytest.mark.skipif(pulp3.VERSION != pulp3.NEWEST, reason="older pulp_python mirrors over https alone")
 def test_python_packages_are_named_by_their_files(stage: Stage, name: str) -> None:
     pulp = stage.pulp
     feed = serve_index(stage.upstream, "camel", "1.0")
@@ -256,9 +267,10 @@ def test_a_cancel_is_told_whether_the_task_runs_or_waits(stage: Stage, name: str
     assert pulp.ended(waits)["state"] == "canceled"
     assert short(stage.events(name, 3)) == [*BEGUN, *BEGUN, ("sync.finish", "canceled")]
     pulp.cancel(runs)
-    pulp.ended(runs)
+    state = pulp.ended(runs)["state"]
+    assert state == "canceled" or pulp.version != pulp3.NEWEST  # an old one may say that the sync failed
     events = stage.events(name, 4)
-    assert short(events)[-1] == ("sync.finish", "canceled")
+    assert short(events)[-1] == ("sync.finish", {"canceled": "canceled", "failed": "error"}[state])
     assert [event["payload"]["pulp3"]["task"]["pulp_href"] for event in events] == [runs, waits, waits, runs]
 
 
@@ -308,7 +320,7 @@ def test_a_renamed_repository_is_told_by_its_new_name_and_the_same_prn(stage: St
     before, after = stage.events(name, 2), stage.events(f"{name}-renamed", 2)
     assert short(before) == short(after) == [*BEGUN, ("sync.finish", "success")]
     prns = {event["payload"]["pulp3"]["repository"]["prn"] for event in (*before, *after)}
-    assert prns == {pulp.call("GET", repository)["prn"]}
+    assert prns == {prn("file.filerepository", repository)}
 
 
 def test_what_pulp_has_deleted_and_purged_meanwhile_is_told_whole(stage: Stage, name: str) -> None:
@@ -337,6 +349,7 @@ def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name
         assert ("may not administrate Pulp" in reply["error_message"]) == (login[1] == "Camels-and-lions")
 
 
+@pytest.mark.skipif(pulp3.VERSION != pulp3.NEWEST, reason="pulp-cli of that time is older than the plug-in takes")
 def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> None:
     pulp, server = stage.pulp, stage.server
     python = pulp.home / "bin/python"
