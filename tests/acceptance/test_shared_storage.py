@@ -94,3 +94,17 @@ def test_a_server_with_files_of_its_own_is_refused(shared: Shared) -> None:
         assert done.returncode == 78
         assert "pulpit: [storage] url: the server " in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_server_stops_though_its_database_is_away(tmp_path: Path) -> None:
+    why_not = pg.why_not()
+    if why_not:
+        pytest.skip(why_not)
+    with shared_by("shared folder", tmp_path) as shared:
+        server = Server(tmp_path / "one", shared.conf)
+        server.start()
+        until(lambda: len(server.call("GET", f"{API}/status/")["known_workers"]) == 2, what="the workers")
+    try:
+        assert server.stop() == 0, server.said
+    finally:
+        server.kill()

@@ -154,7 +154,11 @@ class Supervisor:
         except TimeoutError:
             worker.process.kill()
             await worker.process.wait()
-        await self._sweep(worker.name, "The server was stopped.", self._recover)
+        try:
+            async with asyncio.timeout(STOP_PATIENCE):
+                await self._sweep(worker.name, "The server was stopped.", self._recover)
+        except TimeoutError:  # the database is away; the next start, or another server, ends what ran here
+            _log.warning("what ran here has no end yet", extra={"action": "sweep_put_off", "worker": worker.name})
 
     async def _pass_cancellations(self) -> None:
         for task in await when_available(self._running):
