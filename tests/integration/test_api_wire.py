@@ -94,6 +94,14 @@ def test_strange_paths_are_only_missing(address: tuple[str, int], path: str) -> 
     assert ask(address, "GET", path)[0] == 404
 
 
+def test_a_nul_in_an_address_finds_nothing(address: tuple[str, int]) -> None:
+    """PostgreSQL refuses it even in a comparison, so no query may come to hold it."""
+    for path in (f"{V2}/repositories/a%00/", f"{V2}/tasks/a%00/", f"{V1}/consumers/a%00", "/ui/repositories/a%00"):
+        assert ask(address, "GET", path)[0] == 404
+    for query in (f"{V2}/tasks/?tag=a%00", f"{V1}/events?consumer=%00", "/ui/?text=%00"):
+        assert ask(address, "GET", query)[0] == 400
+
+
 def test_an_encoded_slash_does_not_smuggle_anybody_past_the_gate(address: tuple[str, int]) -> None:
     for path in ("/pulp%2fapi/v2/events/", "//pulp/api/v2/events/", "/pulp//api/v2/events/", "/pulp/api%2fv2/events/"):
         assert ask(address, "GET", path, Authorization="")[0] == 401

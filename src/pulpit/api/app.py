@@ -16,7 +16,7 @@ from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import Authenticator
 from pulpit.api.auth.rights import ADMIN
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CollapseSlashes, HeadAsGet, PublishedFirst
+from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CleanAddress, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
 from pulpit.api.v1 import changes, consumers, events, firing, hooks, publications, tokens
 from pulpit.api.v1 import listeners as listeners_v1
@@ -109,7 +109,7 @@ def create_app(services: Services) -> Application:
     kinds = {content_type.published_under for content_type in services.content_types.values()}
     published = {kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
     app.published = PublishedFirst(partial(FastAPI.__call__, app), published)
-    app.entrance = CollapseSlashes(app.published)
+    app.entrance = CleanAddress(app.published)
     app.router.routes += [*package_uploads.router.endpoints, *hooks.receiver.endpoints]
     app.router.routes += [*monitoring.metrics.endpoints, *monitoring.health.endpoints]
     _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.")

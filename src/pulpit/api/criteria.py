@@ -32,6 +32,8 @@ MATCHING_TIME_S: Final = 2.0
 MOST_WORDS: Final = 20
 """Of a condition that a database is asked to narrow a search by; a statement may not grow without end."""
 
+_MOST: Final = 2**62
+"""Of documents; two such numbers can be added where 64 bits are counted with."""
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
@@ -142,7 +144,7 @@ def read_count(name: str, count: object) -> int | None:
         return None
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise InvalidValue(name, "it must be a whole number from 0.")
-    return count
+    return min(count, _MOST)
 
 
 def read_fields(fields: object) -> list[str] | None:

@@ -1,6 +1,6 @@
 """What every request passes before it reaches an endpoint: one ASGI application around the next.
 
-`CollapseSlashes` → `PublishedFirst` → FastAPI, with `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So
+`CleanAddress` → `PublishedFirst` → FastAPI, with `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So
 nobody unknown has a body read, and no endpoint sees a body that is too long, is not JSON, or holds text that a database
 cannot keep.
 """
@@ -16,11 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pulpit.api.auth.login import Authenticator
 from pulpit.api.auth.rights import Rights, check_may, scopes_of
 from pulpit.api.failures import response_to
-from pulpit.errors import MalformedRequest, PermissionDenied, PulpitError, RequestTooLarge, WrongJsonType
+from pulpit.errors import (
+    MalformedRequest,
+    MissingResource,
+    PermissionDenied,
+    PulpitError,
+    RequestTooLarge,
+    WrongJsonType,
+)
 from pulpit.net.request_state import CERTIFICATE
 from pulpit.published.ready import ReadyFile
 from pulpit.published.serving import PublishedFiles
 from pulpit.store.users import User
+from pulpit.text import shown
 
 PULP: Final = "/pulp/"
 PACKAGES: Final = "/pulp/python/upload/"
@@ -93,14 +101,23 @@ class HeadAsGet:
         await self._app(dict(scope, method="GET"), receive, send_head)
 
 
-class CollapseSlashes:
-    """Reads `//` in a path as `/`: the original client asks for `…/history//sync/`."""
+class CleanAddress:
+    """Reads `//` in a path as `/`: the original client asks for `…/history//sync/`. With a NUL nothing is looked for.
+
+    No name holds one, and PostgreSQL takes none even to compare with.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on with a path that has no empty words."""
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
+            error: PulpitError = MalformedRequest("The query holds a NUL (%00), which nothing here can have.")
+            if "\0" in scope["path"]:
+                error = MissingResource(path=shown(scope["path"]))
+            await response_to(error, scope["method"], scope["path"])(scope, receive, send)
+            return
         if scope["type"] == "http" and "//" in scope["path"]:
             path: str = scope["path"]
             while "//" in path:

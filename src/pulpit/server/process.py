@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Final
 
@@ -15,6 +16,8 @@ from pulpit import logs
 from pulpit.settings import Settings
 
 OPEN_FILES: Final = 65_536
+STOP_LIMIT_S: Final = 60.0
+"""So long may a stop take, which needs a few seconds unless a database or a disk does not answer at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +31,25 @@ def begin(settings: Settings, warnings: Iterable[str] = ()) -> None:
 
 
 def end_wanted() -> asyncio.Event:
-    """What SIGTERM and SIGINT set from now on, in the running loop."""
+    """What SIGTERM and SIGINT set from now on, in the running loop; a stop that takes too long is cut off."""
     wanted = asyncio.Event()
+
+    def end() -> None:
+        if not wanted.is_set():
+            wanted.set()
+            cut_off = threading.Timer(STOP_LIMIT_S, _cut_off)
+            cut_off.daemon = True
+            cut_off.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, wanted.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     return wanted
+
+
+def _cut_off() -> None:
+    """End where a thread waits for what does not answer; the next start treats it as a crash, which loses nothing."""
+    _log.warning("something does not answer, so the stop is cut off", extra={"action": "stop_cut_off"})
+    os._exit(1)
 
 
 def fill_standard_streams() -> None:

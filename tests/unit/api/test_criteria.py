@@ -130,6 +130,12 @@ def test_sort_limit_and_skip() -> None:
     assert [one["id"] for one in wanted.select(documents)] == ["d", "c"]
 
 
+def test_the_greatest_numbers_of_json_are_no_limit() -> None:
+    most = 2**63 - 1
+    assert criteria.parse({"skip": 1, "limit": most}).select([{"n": 1}, {"n": 2}]) == [{"n": 2}]
+    assert criteria.parse({"skip": most, "limit": most}).select([{"n": 1}]) == []
+
+
 def test_fields_keep_what_is_asked_for_and_what_is_always_there() -> None:
     wanted = criteria.parse({"fields": ["notes._repo-type", "size", "absent"]})
     assert wanted.trimmed(DOCUMENT, ["id"]) == {"notes": {"_repo-type": "rpm-repo"}, "size": 7, "id": "zoo"}

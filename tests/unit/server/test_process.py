@@ -1,0 +1,33 @@
+"""How a process ends: a stop that something holds up is cut off, and says so."""
+
+import signal
+import subprocess
+import sys
+
+HELD_UP = """
+import asyncio, logging, threading
+from pulpit.server import process
+
+process.STOP_LIMIT_S = 0.2
+logging.basicConfig()
+
+async def main():
+    wanted = process.end_wanted()
+    print("ready", flush=True)
+    await wanted.wait()
+    await asyncio.to_thread(threading.Event().wait)
+
+asyncio.run(main())
+"""
+
+
+def test_a_stop_that_waits_for_what_does_not_answer_is_cut_off() -> None:
+    command = [sys.executable, "-c", HELD_UP]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as held_up:
+        assert held_up.stdout
+        assert held_up.stdout.readline() == "ready\n"
+        held_up.send_signal(signal.SIGTERM)
+        held_up.send_signal(signal.SIGTERM)
+        _, said = held_up.communicate(timeout=60)
+    assert held_up.returncode == 1
+    assert said.count("the stop is cut off") == 1
