@@ -32,7 +32,7 @@ MATCHING_TIME_S: Final = 2.0
 MOST_WORDS: Final = 20
 """Of a condition that a database is asked to narrow a search by; a statement may not grow without end."""
 
-_MOST: Final = 2**62
+_MOST: Final = 2**62 - 1
 """Of documents; two such numbers can be added where 64 bits are counted with."""
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
