@@ -243,6 +243,8 @@ def test_readers_of_three_servers_see_no_error_and_no_mixture_whoever_is_killed(
         create(fleet, files, packages)
         go_on(fleet, files, packages, rpms)
         synced(fleet)
+        for path in ("isos/files/PULP_MANIFEST", "repos/zoo/repodata/repomd.xml"):  # publishes follow the syncs
+            until(lambda at=path: read(fleet.members[0].server, at)[0] == 200, what=path)  # type: ignore[misc]
         begun = time.monotonic()
         with readers(fleet):
             while fleet.counts["rounds"] < LEAST_ROUNDS or time.monotonic() - begun < SECONDS:
@@ -264,6 +266,8 @@ def test_readers_of_three_servers_see_no_error_and_no_mixture_whoever_is_killed(
         print(f"seed {SEED}: {dict(fleet.counts)}, {len(pairs)} starts")  # noqa: T201 - shown by `pytest -s`
         said = [line for member in fleet.members for line in member.server.said]
         assert fleet.wrong == [], "\n".join(said[-200:])
+        errors = [str(task["error"]) for task in fleet.call("GET", f"{API}/tasks/") if task["state"] == "error"]
+        assert [error for error in errors if "could not be written" in error] == []
         for member in fleet.members:
             assert read(member.server, "isos/files/small.iso") == (200, b"%d" % fleet.counts["states"])
         assert {task: ends for task, ends in pairs.items() if ends != {"start": 1, "finish": 1}} == {}

@@ -266,8 +266,8 @@ def test_a_storage_that_is_away_full_or_not_ours_is_told(tmp_path: Path) -> None
 
 def test_a_bucket_that_refuses_or_does_not_answer_is_told(tmp_path: Path) -> None:
     with s3.running(tmp_path) as store:
-        store.make_bucket("bucket")
-        settings = settings_of(tmp_path / "data", storage=store.settings("bucket"))
+        store.make_bucket("looked-at")
+        settings = settings_of(tmp_path / "data", storage=store.settings("looked-at"))
         assert "pulpit-storage" in told(settings, "storage")[0].sentence
         open_storage(settings.storage, tmp_path).begin()
         assert told(settings, "storage") == []

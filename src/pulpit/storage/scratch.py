@@ -72,6 +72,7 @@ class Scratch:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """A new folder, locked while it is in use and gone with everything in it when the context ends."""
+        self.prepare()  # a server or worker whose first task is a publish has none yet
         folder, lock = self._new_folder()
         try:
             yield folder

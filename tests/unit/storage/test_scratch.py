@@ -30,6 +30,12 @@ def storage(tmp_path: Path) -> FolderStorage:
     return storage
 
 
+def test_a_new_data_folder_has_room_for_a_first_publish(tmp_path: Path) -> None:
+    """One of several servers may get it, and has synced nothing yet."""
+    with Scratch(tmp_path).folder() as folder:
+        assert folder.is_dir()
+
+
 def test_a_partial_file_is_gone_on_with(scratch: Scratch, storage: FolderStorage) -> None:
     with scratch.partial(WANTED) as partial:
         partial.begin({"sha256"})

@@ -50,11 +50,14 @@ def test_a_wrong_password_is_told_and_the_login_stays_in_the_form(visitor: Page)
 
 def test_who_may_see_some_repositories_alone_is_not_let_in(visitor: Page) -> None:
     """The pages show all of them; somebody who is narrowed later is logged out by that."""
-    assert visitor.log_in("reader").status == 200
     with visitor.services.database.write() as tx:
-        users.change(tx, "reader", repo_ids=["fedora-*"])
+        now = visitor.services.clock()
+        users.add(tx, "narrowed", name="", password_hash=PASSWORD_HASH, role="reader", now=now)
+    assert visitor.log_in("narrowed").status == 200
+    with visitor.services.database.write() as tx:
+        users.change(tx, "narrowed", repo_ids=["fedora-*"])
     assert visitor.get("/").response.url.path == "/ui/login"
-    seen = visitor.log_in("reader")
+    seen = visitor.log_in("narrowed")
     assert (seen.status, "use pulp-admin" in seen.text) == (401, True)
 
 
