@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from support import postgresql as pg
 from support.server import API, Server, pulpit
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
@@ -17,9 +19,16 @@ WAITING = "read_events"
 """It would wait as long as it is told to; tests of its own ask it random questions."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with pulpit(tmp_path_factory.mktemp("server") / "data") as running:
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """On either database: what one takes in a name or a number, the other may refuse."""
+    with ExitStack() as stack:
+        conf = ""
+        if request.param == "PostgreSQL":
+            if pg.why_not():
+                pytest.skip(str(pg.why_not()))
+            conf = f"[database]\nurl: {stack.enter_context(pg.postgresql()).fresh()}\n"
+        running = stack.enter_context(pulpit(tmp_path_factory.mktemp("server") / "data", conf))
         running.listen("pulp", "ci.#")
         running.create_iso("zoo", "http://127.0.0.1:1/")
         yield running
