@@ -86,7 +86,6 @@ class SharedUploads:
         if not 0 <= offset <= there:
             raise InvalidValue("offset", f"{there} bytes of this upload have come; go on from there.")
         most = min(self._limits.whole - offset, self._limits.piece)
-        self._scratch.prepare()
         with self._scratch.folder() as room:
             path, running, size = room / "piece", hashlib.sha256(), 0
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -129,7 +128,6 @@ class SharedUploads:
         self.size(upload_id)
         with self._database.read() as connection:
             pieces = uploads.pieces(connection, upload_id)
-        self._scratch.prepare()
         with disk_errors(_WHAT), self._scratch.folder() as room:
             whole = room / "whole"
             fd = os.open(whole, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
