@@ -9,11 +9,12 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
@@ -26,7 +27,7 @@ from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.events import Event
 from pulpit.store.migrations import UnusableTables, check_current, upgrade
-from pulpit.store.prepared import execute
+from pulpit.store.prepared import commit, execute
 from pulpit.store.wakeups import Wakeup, WakeupSocket
 
 LOCK_WAIT_MS: Final = 30_000
@@ -40,6 +41,12 @@ CONNECT_SECONDS: Final = 10
 
 HANDED_OVER: Final = 50
 """Events of one transaction that are handed to who delivers; of more it is woken to read them."""
+
+KEPT: Final = 8
+"""Connections that stay open between transactions, ready to begin the next one."""
+
+FRESH: Final = 1.0
+"""Seconds for which a kept connection is taken without asking whether its server is still there."""
 
 RETRY_PAUSE: Final = 2.0
 """Seconds between two tries of `when_available`."""
@@ -81,7 +88,10 @@ class Database:
         """
         self._key: Final = "[database] url" if url else "[server] data_dir"
         self._engine: Final = _engine(_parse(url) if url else URL.create("sqlite", database=str(data_dir / FILE_NAME)))
-        self._writing: Final = self._engine.execution_options(pulpit_writes=True)
+        self.is_sqlite: Final = self._engine.dialect.name == "sqlite"
+        """Whether one file is the whole database."""
+        self._kept: Final[list[tuple[float, Connection]]] = []
+        self._closed = False
         self._wakeups: Final = wakeups
         self.on_events: Callable[[Sequence[Event]], None] | None = None
         """Takes the events of a transaction of this process that was committed, instead of a wakeup; in any thread."""
@@ -165,11 +175,6 @@ class Database:
             self.close()
             raise ConfigurationError(key, f"{name} cannot be opened ({_first_line(error.orig)}).") from None
 
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether one file is the whole database."""
-        return self._engine.dialect.name == "sqlite"
-
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot to read from.
@@ -177,7 +182,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
-        with _in_words(), self._engine.connect() as connection, connection.begin():
+        with _in_words(), self._transaction("BEGIN") as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -188,7 +193,7 @@ class Database:
             StorageFull: the disk has no room; nothing was written.
             DatabaseUnavailable: the database does not answer; nothing was written that we know of.
         """
-        with _in_words(), self._writing.connect() as connection, connection.begin():
+        with _in_words(), self._transaction("BEGIN IMMEDIATE") as connection:
             transaction = Transaction(connection)
             yield transaction
         if self.on_events and 0 < len(transaction.events) <= HANDED_OVER:
@@ -196,6 +201,51 @@ class Database:
             transaction.wakeups.discard(Wakeup.EVENTS)
         for wakeup in transaction.wakeups:
             self._wakeups.send(wakeup)
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        """A transaction on the connection that was used last, or on one of SQLAlchemy's pool.
+
+        To take one from there, to begin by SQLAlchemy and to give it back takes longer than SQLite's commit. So
+        connections are kept, and transactions begun and ended on the driver; SQLAlchemy joins at the first statement
+        of its own.
+        """
+        connection = self._take()
+        driver: Any = connection.connection.dbapi_connection
+        try:
+            if self.is_sqlite:  # psycopg begins by itself
+                execute(connection, begin)
+            yield connection
+            if connection.in_transaction():
+                connection.commit()
+            else:
+                commit(connection)
+        except BaseException:
+            try:
+                driver.rollback()
+            except Exception:  # noqa: BLE001 - what broke it is told already
+                connection.invalidate()
+            connection.close()
+            raise
+        self._keep(connection)
+
+    def _take(self) -> Connection:
+        while self._kept:
+            try:
+                since, connection = self._kept.pop()  # the last used, whose pages are still in memory
+            except IndexError:  # another thread was faster
+                break
+            if self.is_sqlite or time.monotonic() - since < FRESH:
+                return connection
+            connection.close()
+        return self._engine.connect()
+
+    def _keep(self, connection: Connection) -> None:
+        pool: Any = self._engine.pool
+        if self._closed or len(self._kept) >= KEPT or pool.checkedout() > KEPT:
+            connection.close()  # who waits for one gets it from the pool
+        else:
+            self._kept.append((time.monotonic(), connection))
 
     def clock(self) -> datetime:
         """The time by which servers that share this database compare: its own."""
@@ -206,6 +256,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self._closed = True
+        while self._kept:
+            self._kept.pop()[1].close()
         self._engine.dispose()
 
 
@@ -297,8 +350,10 @@ def _engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("pulpit_writes", False)
-        execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction:
+            writes = connection.get_execution_options().get("pulpit_writes", False)
+            execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -21,12 +21,25 @@ def execute(connection: Connection, text: str, parameters: Any = ()) -> Any:
     Raises:
         DBAPIError: whatever the driver complains of, as SQLAlchemy would tell it.
     """
-    driver: Any = connection.connection.driver_connection
-    errors = connection.dialect.loaded_dbapi.Error
+    driver: Any = connection.connection.dbapi_connection
     try:
         return driver.execute(text, parameters)
-    except errors as error:
-        raise DBAPIError.instance(text, None, error, errors, dialect=connection.dialect) from error
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, text, error) from error
+
+
+def commit(connection: Connection) -> None:
+    """Commit on the driver what was begun there; raises what `execute` raises."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.commit()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, "COMMIT", error) from error
+
+
+def _told(connection: Connection, text: str, error: Exception) -> BaseException:
+    dialect = connection.dialect
+    return DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, dialect=dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class _Compiled:
     text: str
     constants: Mapping[str, Any]
     """Parameters that the dialect itself binds."""
-    order: tuple[str, ...] | None
+    order: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
     """Of the parameters, where the driver wants a tuple of them; others want a mapping."""
     conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
     """Of the parameters that the driver does not take as they are."""
@@ -50,23 +63,23 @@ class Prepared:
         self._statement: Final = statement
         self._compiled: Final[dict[str, _Compiled]] = {}
 
-    def row(self, connection: Connection, parameters: Mapping[str, Any]) -> Any:
+    def row(self, connection: Connection, parameters: dict[str, Any]) -> Any:
         """Run it, and return its only row; raises what `rows` raises."""
         [row] = self.rows(connection, parameters)
         return row
 
-    def rows(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Any]:
+    def rows(self, connection: Connection, parameters: dict[str, Any]) -> list[Any]:
         """Run it, and return its rows as the driver has them.
 
         Raises:
             DBAPIError: as of `execute`.
         """
-        dialect = connection.dialect
-        compiled = self._compiled.get(dialect.name) or self._compile(dialect)
-        values = {**compiled.constants, **parameters}
-        for name, convert in compiled.conversions:
-            values[name] = convert(values[name])
-        given = values if compiled.order is None else [values[name] for name in compiled.order]
+        compiled = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
+        if compiled.constants or compiled.conversions:
+            parameters = {**compiled.constants, **parameters}
+            for name, convert in compiled.conversions:
+                parameters[name] = convert(parameters[name])
+        given = parameters if compiled.order is None else compiled.order(parameters)
         rows: list[Any] = execute(connection, compiled.text, given).fetchall()
         return rows
 
@@ -75,10 +88,11 @@ class Prepared:
         converting = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
         }
+        names = compiled.positiontup if compiled.positional else None
         made = self._compiled[dialect.name] = _Compiled(
             text=str(compiled),
             constants={name: value for name, value in compiled.params.items() if value is not None},
-            order=tuple(compiled.positiontup) if compiled.positional else None,
+            order=None if names is None else lambda values: tuple([values[name] for name in names]),
             conversions=tuple((name, convert) for name, convert in converting.items() if convert is not None),
         )
         return made
