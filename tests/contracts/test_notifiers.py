@@ -39,6 +39,8 @@ class World:
     kind: NotifierType
     works: dict[str, Any]
     hangs: dict[str, Any] | None
+    lanes: bool = False
+    """Whether its listeners may have lanes, so that it is called for several repositories at a time."""
 
 
 Worlds = Callable[[], AbstractAsyncContextManager[World]]
@@ -49,7 +51,7 @@ async def http() -> AsyncIterator[World]:
     kind = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
     async with sink() as far, raw(None, close=False) as silent:
         try:
-            yield World(kind=kind, works={"url": far.url}, hangs={"url": silent, "timeout": 1})
+            yield World(kind=kind, works={"url": far.url}, hangs={"url": silent, "timeout": 1}, lanes=True)
         finally:
             await kind.close()
 
@@ -63,7 +65,7 @@ async def email() -> AsyncIterator[World]:
     async with mailserver() as far:
         kind = Email(Settings(enabled=True, host="127.0.0.1", port=far.port, timeout=1), system_clock)
         far.on_data = lambda: hang() if SLOW in far.asked else None
-        yield World(kind=kind, works={"addresses": ["joe@example.com"]}, hangs={"addresses": [SLOW]})
+        yield World(kind=kind, works={"addresses": ["joe@example.com"]}, hangs={"addresses": [SLOW]}, lanes=True)
 
 
 @contextlib.asynccontextmanager
@@ -139,6 +141,23 @@ def test_can_be_cancelled_at_any_moment_and_used_again(world: Worlds) -> None:
                     await task
             outcomes = await notifier.deliver([event(3)])
             assert [type(one) for one in outcomes] == [Delivered]
+            await notifier.close()
+
+    run(story)
+
+
+def test_one_that_takes_lanes_is_called_for_several_repositories_at_a_time(world: Worlds) -> None:
+    async def story() -> None:
+        async with world() as here:
+            if not here.lanes:
+                return
+            here.kind.check_config({**here.works, "lanes": 4})
+            notifier = here.kind.open({**here.works, "lanes": 4})
+            calls = [asyncio.create_task(notifier.deliver([event(number)])) for number in range(1, 6)]
+            await asyncio.sleep(0)
+            calls[0].cancel()
+            outcomes = await asyncio.gather(*calls[1:])
+            assert [type(one) for (one,) in outcomes] == [Delivered] * 4
             await notifier.close()
 
     run(story)

@@ -15,6 +15,8 @@ class Hook:
 
     url: str = ""
     status: int = 200
+    statuses: dict[str, int] = field(default_factory=dict)
+    """What is answered to events of some repositories instead."""
     came: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     """Method and path of what came without a body."""
@@ -33,15 +35,16 @@ def hook(port: int = 0) -> Iterator[Hook]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.came.append(json.loads(body))
-            self._answer()
+            event = json.loads(body)
+            receiver.came.append(event)
+            self._answer(receiver.statuses.get(event["payload"].get("repo_id"), receiver.status))
 
         def do_PURGE(self) -> None:
             receiver.asked.append(f"{self.command} {self.path}")
-            self._answer()
+            self._answer(receiver.status)
 
-        def _answer(self) -> None:
-            self.send_response(receiver.status)
+        def _answer(self, status: int) -> None:
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -64,6 +64,9 @@ _AMQP: Final = (
     ),
 )
 _DIGEST: Final = click.option("--digest", type=TEXT, metavar="DURATION", help="Gather events for so long, 1m to 1d.")
+_LANES: Final = click.option(
+    "--lanes", type=COUNT, help="Repositories served at a time; events of one stay in order. 1 keeps all in order."
+)
 _HTTP: Final = (
     click.option("--username", help="User for the receiver's Basic authentication."),
     click.option("--password", help="Its password, visible to others on this machine; better --password-file."),
@@ -77,6 +80,7 @@ _HTTP: Final = (
     ),
     click.option("--timeout", type=COUNT, help="Seconds for one request, 1 to 60; 15 otherwise."),
     click.option("--concurrency", type=COUNT, help="Requests at a time, 1 to 64; above 1 gives up order."),
+    _LANES,
     click.option("--proxy", type=TEXT, metavar="URL", help="Proxy to go through; none goes past the server's own."),
     click.option("--proxy-username", type=TEXT, help="User for the proxy."),
     click.option("--proxy-password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with its password."),
@@ -139,11 +143,14 @@ def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, 
 
 
 @email.command("create")
-@with_options(_event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, *_FILTERS)
+@with_options(
+    _event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, _LANES, *_FILTERS
+)
 @with_session
-def create_email(session: Session, /, *, subject: str, addresses: str, digest: Any, **options: Any) -> None:
+def create_email(session: Session, /, *, subject: str, addresses: str, **options: Any) -> None:
     """Create an e-mail listener."""
-    _create(session, "email", given(subject=subject, addresses=_recipients(addresses), digest=digest), **options)
+    config = given(subject=subject, addresses=_recipients(addresses), **_gathering(options))
+    _create(session, "email", config, **options)
 
 
 @email.command("update")
@@ -153,14 +160,15 @@ def create_email(session: Session, /, *, subject: str, addresses: str, digest: A
     _subject(required=False),
     _addresses(required=False),
     _DIGEST,
+    _LANES,
     *_FILTERS,
 )
 @with_session
 def update_email(
-    session: Session, /, *, listener_id: str, subject: str | None, addresses: str | None, digest: Any, **options: Any
+    session: Session, /, *, listener_id: str, subject: str | None, addresses: str | None, **options: Any
 ) -> None:
     """Change an e-mail listener."""
-    config = given(subject=subject, addresses=_recipients(addresses), digest=digest)
+    config = given(subject=subject, addresses=_recipients(addresses), **_gathering(options))
     _update(session, listener_id, config, **options)
 
 
@@ -185,9 +193,14 @@ def _routing(options: dict[str, Any]) -> dict[str, Any]:
     return {key: options.pop(key) for key in ("routing_key", "require_route", "format")}
 
 
+def _gathering(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out that say what is sent together and what beside each other."""
+    return {key: options.pop(key) for key in ("digest", "lanes")}
+
+
 def _http_config(options: dict[str, Any]) -> dict[str, Any]:
     """Take the receiver's options out and give its configuration."""
-    plain = ("url", "username", "ca_path", "timeout", "concurrency", "redirects", "proxy", "proxy_username")
+    plain = ("url", "username", "ca_path", "timeout", "concurrency", "lanes", "redirects", "proxy", "proxy_username")
     bodies = ("format", "plain_signature")
     config = {key: options.pop(key) for key in (*plain, *bodies)}
     for key in ("password", "secret"):

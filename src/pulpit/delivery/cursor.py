@@ -17,11 +17,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby, takewhile
+from itertools import takewhile
 from typing import Final
 
 from pulpit import backoff
 from pulpit.clock import Clock
+from pulpit.delivery.attempts import NOT_TRIED, Tried, letters_of, runs_of
 from pulpit.delivery.log_reader import Batch, LogReader, filter_of
 from pulpit.delivery.notifiers.port import (
     DELIVERED,
@@ -31,20 +32,14 @@ from pulpit.delivery.notifiers.port import (
     Notifier,
     Outcome,
     Pace,
-    Refused,
     Retry,
-    described,
 )
 from pulpit.delivery.position_writer import PositionWriter
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.store.listeners import Delivery, Listener
+from pulpit.store.listeners import Listener
 
 _BURY_AT_ONCE: Final = 500
-_LONGEST_ATTEMPT: Final = timedelta(minutes=1)
-"""What one attempt may take; with the longest pause it bounds how long so many attempts have taken before a restart."""
-_SAMPLES: Final = 100
-_NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +83,10 @@ class Cursor:
         self._failures = listener.attempts
         self._failing_since = listener.failing_since
         self._parked = False
-        self._tried: Final = _Tried(listener.give_up_after, monotonic)
+        self._tried: Final = Tried(listener.give_up_after, monotonic)
         if self._failing_since:
-            by_the_clock = (clock() - self._failing_since).total_seconds()
-            most = listener.attempts * (pace.longest_retry + _LONGEST_ATTEMPT).total_seconds()
-            self._tried.note(reader.head, before=min(max(by_the_clock, 0), most))
+            since, longest = self._failing_since, pace.longest_retry
+            self._tried.resume(reader.head, attempts=listener.attempts, since=since, now=clock(), longest_retry=longest)
         self._awake.set()
 
     @property
@@ -170,7 +164,7 @@ class Cursor:
         """Write down what became of a batch, in order, up to the first event that must be tried again."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
         plain = outcomes.count(DELIVERED) == len(events)  # there is nothing to say about any of them
-        self._note(done, outcomes, plain=plain)
+        self._note(done, outcomes)
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
@@ -179,9 +173,9 @@ class Cursor:
         for event, outcome in zip(events, () if plain else outcomes, strict=False):
             if isinstance(outcome, Retry):
                 return await self._postpone(event, outcome)
-            await self._bury(_letters(event, outcome))
+            await self._bury(letters_of(event, outcome))
         if len(outcomes) < len(events):
-            return await self._postpone(events[len(outcomes)], _NOT_TRIED)
+            return await self._postpone(events[len(outcomes)], NOT_TRIED)
         self._writer.settle(self._listener, done.batch.scanned_to)
         return None
 
@@ -192,23 +186,10 @@ class Cursor:
         _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": self._listener.id})
         return [Retry(reason=f"Internal error: {type(error).__name__}.")]
 
-    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome], *, plain: bool) -> None:
+    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
         """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
         seconds = asyncio.get_running_loop().time() - done.begun
-        tried = [(e, o) for e, o in zip(done.batch.events, outcomes, strict=False) if not isinstance(o, Later)]
-        runs = [(described(DELIVERED), tried)] if plain else groupby(tried, key=lambda pair: described(pair[1]))
-        for (word, answer), run in runs:
-            events = [event for event, _ in run]
-            attempt = Delivery(
-                listener_id=self._listener.id,
-                at=done.begun_at,
-                duration_ms=round(seconds * 1000 * len(events) / len(tried)),
-                outcome=word,
-                first_event=events[0].number,
-                last_event=events[-1].number,
-                event_count=len(events),
-                answer=answer,
-            )
+        for attempt in runs_of(self._listener.id, done.batch.events, outcomes, at=done.begun_at, seconds=seconds):
             self._writer.note(attempt)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
@@ -251,7 +232,7 @@ class Cursor:
             _log.warning("listener paused: %s", trouble.reason, extra=extra)
             await self._writer.pause(self._listener, trouble.reason)
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
-        if not isinstance(trouble, Later) and trouble is not _NOT_TRIED:
+        if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(trouble)
         pause = trouble.after
         if pause is None:
@@ -278,44 +259,3 @@ class Cursor:
             await asyncio.wait(dropped)
         for task in dropped:
             _ = task.cancelled() or task.exception()  # seen, so that nobody complains
-
-
-class _Tried:
-    """Which events have been tried for as long as a listener's patience, by a clock that nobody sets.
-
-    At failures it is noted how far the log went, at most a hundred times in the patience: what was there so long ago
-    has been tried since.
-    """
-
-    def __init__(self, patience: float, monotonic: Callable[[], float]) -> None:
-        self._patience: Final = patience
-        self._monotonic: Final = monotonic
-        self._heads: Final[deque[tuple[float, int]]] = deque()
-
-    def note(self, head: int, *, before: float = 0) -> None:
-        """Note a failure; `before` is for how many seconds there have been failures before this one."""
-        now = self._monotonic()
-        if not self._heads or now - self._heads[-1][0] >= self._patience / _SAMPLES:
-            self._heads.append((now - before, head))
-
-    def forget(self) -> None:
-        """Begin anew: the listener takes events again."""
-        self._heads.clear()
-
-    @property
-    def up_to(self) -> int:
-        """The number of the last event that has been tried for long enough, 0 if none has."""
-        began = self._monotonic() - self._patience
-        while len(self._heads) > 1 and self._heads[1][0] <= began:
-            self._heads.popleft()
-        return self._heads[0][1] if self._heads and self._heads[0][0] <= began else 0
-
-
-def _letters(event: Event, outcome: Outcome) -> list[NewDeadLetter]:
-    """The dead letters that an outcome leaves: the event, or the addresses that refused it."""
-    if isinstance(outcome, Refused):
-        return [NewDeadLetter(event_number=event.number, reason=outcome.reason)]
-    if isinstance(outcome, Delivered):
-        refused = outcome.refused.items()
-        return [NewDeadLetter(event_number=event.number, reason=why, recipient=who) for who, why in refused]
-    return []

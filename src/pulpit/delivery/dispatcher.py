@@ -15,6 +15,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor
+from pulpit.delivery.lanes import LaneCursor, in_lanes
 from pulpit.delivery.log_reader import READ_AT_ONCE, Announcements, LogReader, RecentEvents
 from pulpit.delivery.notifiers.port import NotifierTypes
 from pulpit.delivery.position_writer import PositionWriter
@@ -69,7 +70,7 @@ class Dispatcher:
         self._clock: Final = clock
         self._monotonic: Final = monotonic
         self._writer: Final = PositionWriter(database, clock)
-        self._cursors: Final[dict[str, tuple[Listener, Cursor, asyncio.Task[None]]]] = {}
+        self._cursors: Final[dict[str, tuple[Listener, Cursor | LaneCursor, asyncio.Task[None]]]] = {}
         self._known: dict[str, int] = {}
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_fired: Final = asyncio.Event()
@@ -165,10 +166,10 @@ class Dispatcher:
             if number % WOKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _announce(self, events: Sequence[Event]) -> dict[str, Cursor]:
+    def _announce(self, events: Sequence[Event]) -> dict[str, Cursor | LaneCursor]:
         """Tell everybody at one moment, and return the cursors that are to be woken."""
         self._recent.extend(events)
-        woken: dict[str, Cursor] = {}
+        woken: dict[str, Cursor | LaneCursor] = {}
         takers: dict[str, set[str]] = {}
         for event in events:
             if event.event_type not in takers:
@@ -218,7 +219,7 @@ class Dispatcher:
         notifier_type = self._types[listener.notifier_type_id]
         notifier = notifier_type.open(listener.notifier_config)
         pace = self._types.pace(listener.notifier_type_id, listener.notifier_config)
-        cursor = Cursor(
+        cursor = (LaneCursor if in_lanes(listener, pace) else Cursor)(
             listener, notifier, pace, self._reader, self._writer, clock=self._clock, monotonic=self._monotonic
         )
         task = asyncio.create_task(self._keep_going(listener, cursor))
@@ -226,16 +227,20 @@ class Dispatcher:
         for pattern in listener.event_types:
             self._wanted_by.add(as_topic(pattern), listener.id)
 
-    async def _keep_going(self, listener: Listener, cursor: Cursor) -> None:
-        """Run a cursor; a bug in one listener's delivery ends in the log and a fresh start, never with the others."""
+    async def _keep_going(self, listener: Listener, cursor: Cursor | LaneCursor) -> None:
+        """Run a cursor, and start anew when it ends.
+
+        A bug in one listener's delivery ends in the log and a fresh start, never with the others.
+        """
         try:
             await cursor.run()
         except Exception:  # noqa: BLE001 - whatever it was, it must not reach the other listeners
             _log.exception("a delivery failed", extra={"action": "cursor_bug", "listener": listener.id})
             await asyncio.sleep(RESTART_PAUSE)
-            self._forget(listener.id)
-            self._known.pop(listener.id, None)
-            self._listeners_rang.set()
+        await self._writer.flush()
+        self._forget(listener.id)
+        self._known.pop(listener.id, None)
+        self._listeners_rang.set()
 
     async def _stop(self, listener_id: str) -> None:
         task = self._forget(listener_id)

@@ -40,7 +40,7 @@ class PositionWriter:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database: Final = database
         self._clock: Final = clock
-        self._moved: Final[dict[str, Move]] = {}
+        self._moved: Final[dict[str, Callable[[], Move]]] = {}
         self._attempts: Final[dict[str, list[Delivery]]] = {}
         self._failed: Final[dict[str, _Failed]] = {}
         self._written: Final[dict[str, int]] = {}
@@ -67,13 +67,23 @@ class PositionWriter:
 
     def settle(self, listener: Listener, position: int) -> None:
         """Note that a listener is through up to a position."""
-        self._moved[listener.id] = Move(listener_id=listener.id, epoch=listener.epoch, position=position)
+        move = Move(listener_id=listener.id, epoch=listener.epoch, position=position)
+        self.settle_as(listener, lambda: move)
+
+    def settle_as(self, listener: Listener, move: Callable[[], Move]) -> None:
+        """Note that a listener has settled something; how far it is will be asked when it is written."""
+        self._moved[listener.id] = move
         self._noted.set()
 
-    def note(self, attempt: Delivery) -> None:
-        """Note an attempt; successes in a row are summed up."""
+    def note(self, attempt: Delivery, *, sum_up: bool = True) -> None:
+        """Note an attempt; successes in a row are summed up, unless events of others may stand between them."""
         noted = self._attempts.setdefault(attempt.listener_id, [])
-        if noted and noted[-1].outcome == attempt.outcome == "delivered" and noted[-1].answer == attempt.answer:
+        if (
+            sum_up
+            and noted
+            and noted[-1].outcome == attempt.outcome == "delivered"
+            and noted[-1].answer == attempt.answer
+        ):
             noted[-1] = _sum(noted[-1], attempt)
         else:
             noted.append(attempt)
@@ -97,7 +107,7 @@ class PositionWriter:
     async def flush(self) -> None:
         """Write everything that is noted."""
         for part in _parts(sorted(self._moved.keys() | self._attempts.keys() | self._failed.keys())):
-            moved = [move for listener_id in part if (move := self._moved.pop(listener_id, None))]
+            moved = [move() for listener_id in part if (move := self._moved.pop(listener_id, None))]
             noted = [attempts for listener_id in part if (attempts := self._attempts.pop(listener_id, None))]
             failed = [failure for listener_id in part if (failure := self._failed.pop(listener_id, None))]
             await self._write(partial(self._write_notes, moved, noted, failed))
@@ -134,14 +144,17 @@ class PositionWriter:
 
         await self._write(work)
 
-    async def bury(self, listener: Listener, letters: Sequence[NewDeadLetter], *, attempts: int) -> None:
-        """Put events aside as dead letters and the position behind them, in one transaction."""
+    async def bury(
+        self, listener: Listener, letters: Sequence[NewDeadLetter], *, attempts: int, move: Move | None = None
+    ) -> None:
+        """Put events aside as dead letters and the position behind them, or where `move` says, in one transaction."""
         now = self._clock()
         last = max(letter.event_number for letter in letters)
+        to = move or Move(listener_id=listener.id, epoch=listener.epoch, position=last)
 
         def work(tx: Transaction) -> None:
             dead_letters.add(tx, listener.id, letters, attempts=attempts, now=now)
-            listeners.settle(tx, [Move(listener_id=listener.id, epoch=listener.epoch, position=last)])
+            listeners.settle(tx, [to])
 
         await self._write(work)
 

@@ -1,12 +1,13 @@
 """Listeners: what an administrator asked for, how far in the log each one is, and the latest attempts at delivery."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from pulpit.clock import iso_micro
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store import event_log
@@ -22,20 +23,41 @@ GIVE_UP_AFTER: Final = 3 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ahead:
+    """What a listener with lanes has settled beyond its position: everything up to `to`, but for some repositories.
+
+    A repository's events are settled in order, so that one number says which are left; "" stands for the events
+    without a repository.
+    """
+
+    to: int
+    held: Mapping[str, int]
+    """The first number from which a repository's events are not settled."""
+    failing: Mapping[str, tuple[int, datetime]]
+    """Failures in a row of those of them that fail, and since when they do."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept."""
+        failing = {repo_id: [attempts, iso_micro(since)] for repo_id, (attempts, since) in self.failing.items()}
+        return {"to": self.to, "held": dict(self.held), "failing": failing}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """A listener is through up to a position."""
+    """A listener is through up to a position, and has settled something beyond it if it has lanes."""
 
     listener_id: str
     epoch: int
     position: int
+    ahead: Ahead | None = None
 
 
 _SETTLE: Final = (
     update(listeners)
     .where(listeners.c.id == bindparam("of"))
     .where(listeners.c.epoch == bindparam("in_epoch"))
-    .where(listeners.c.position < bindparam("to"))
-    .values(position=bindparam("to"))
+    .where(listeners.c.position <= bindparam("to"))
+    .values(position=bindparam("to"), ahead=bindparam("beyond", type_=listeners.c.ahead.type))
 )
 
 
@@ -107,6 +129,20 @@ class Listener:
     """The login of the operator who made it; null for those of administrators."""
     visible: list[list[str] | None] | None
     """Shell patterns of the repositories whose events may be told: of the owner, then of the token that made it."""
+    ahead: dict[str, Any] | None
+    """`Ahead` as it is kept; see `settled_ahead`."""
+
+    @property
+    def settled_ahead(self) -> Ahead | None:
+        """What is settled beyond the position; `None` if nothing is."""
+        if self.ahead is None or self.ahead["to"] <= self.position:
+            return None
+        failing = self.ahead["failing"].items()
+        return Ahead(
+            to=self.ahead["to"],
+            held=self.ahead["held"],
+            failing={repo_id: (attempts, datetime.fromisoformat(since)) for repo_id, (attempts, since) in failing},
+        )
 
 
 def add(
@@ -243,13 +279,25 @@ def go_back(tx: Transaction, listener: Listener) -> None:
     back = min(listener.replay_from - 1, listener.position)
     this = update(listeners).where(listeners.c.id == listener.id)
     to = listener.position if listener.replay_types else None
-    tx.connection.execute(this.values(position=back, replay_to=to, replay_from=None, epoch=listener.epoch + 1))
+    ahead = listener.settled_ahead
+    if ahead is not None:  # what a replay is about counts as not settled
+        ahead = replace(ahead, to=min(ahead.to, listener.replay_from - 1)) if listener.replay_from > back + 1 else None
+    values = {"position": back, "replay_to": to, "ahead": ahead and ahead.as_json(), "epoch": listener.epoch + 1}
+    tx.connection.execute(this.values(replay_from=None, **values))
 
 
 def settle(tx: Transaction, moves: Iterable[Move]) -> None:
     """Record how far listeners are; a position never moves back by this, nor past a replay."""
     in_order = sorted(moves, key=lambda move: move.listener_id)  # the one order in which their rows are locked
-    rows = [{"of": move.listener_id, "in_epoch": move.epoch, "to": move.position} for move in in_order]
+    rows = [
+        {
+            "of": move.listener_id,
+            "in_epoch": move.epoch,
+            "to": move.position,
+            "beyond": move.ahead and move.ahead.as_json(),
+        }
+        for move in in_order
+    ]
     if rows:
         tx.connection.execute(_SETTLE, rows)
 

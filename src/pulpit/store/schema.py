@@ -129,6 +129,7 @@ listeners = Table(
     Column("lease_until", Time),
     Column("owner", String(255)),
     Column("visible", Json),
+    Column("ahead", Json),
 )
 
 servers = Table(

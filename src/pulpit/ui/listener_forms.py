@@ -157,6 +157,14 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
             placeholder="1",
             hint="Above 1 gives up order.",
         ),
+        Field(
+            name="lanes",
+            label="Repositories at a time",
+            option="--lanes",
+            kind=Kind.NUMBER,
+            placeholder="1",
+            hint="Above 1, one that fails delays itself alone.",
+        ),
         Field(name="redirects", label="Follow redirections", option="--redirects", kind=Kind.FLAG),
         Field(
             name="format",
@@ -209,6 +217,14 @@ CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
             hint="One a line.",
         ),
         Field(name="digest", label="Digest", option="--digest", placeholder="15m", hint="Gathers events for so long."),
+        Field(
+            name="lanes",
+            label="Repositories at a time",
+            option="--lanes",
+            kind=Kind.NUMBER,
+            placeholder="1",
+            hint="Above 1, one that fails delays itself alone.",
+        ),
     ),
 }
 """The configuration of each kind of notifier."""

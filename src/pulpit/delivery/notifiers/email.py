@@ -49,6 +49,8 @@ MOST_SESSIONS: Final = 8
 """Connections to the mail server at one time."""
 MOST_MESSAGES: Final = 5
 """Messages of one call: so many people at most get a message twice when the process dies in between."""
+MOST_UNFINISHED: Final = 1_000
+"""Messages of one listener that some addresses have and others do not."""
 _SERVICE_CLOSES: Final = 421
 
 _log = logging.getLogger(__name__)
@@ -150,7 +152,8 @@ class _Mailer:
     def __init__(self, mailing: Mailing, kind: Email) -> None:
         self._mailing: Final = mailing
         self._kind: Final = kind
-        self._unfinished: _Group | None = None
+        self._unfinished: Final[dict[str, _Group]] = {}
+        """Groups of which some addresses are done, by the id of their first event; with lanes there are several."""
 
     async def prepare(self) -> None:
         """Have nothing to prepare."""
@@ -193,9 +196,8 @@ class _Mailer:
             later = self._later(rest)
             if later:
                 return [*outcomes, later]
-            if not (self._unfinished and self._unfinished.starts(rest)):
-                self._unfinished = _Group(events=tuple(rest if self._mailing.digest else rest[:1]))
-            group = self._unfinished
+            group = self._begun(rest) or _Group(events=tuple(rest if self._mailing.digest else rest[:1]))
+            self._keep(group)
             outcome = await self._send(group, session)
             if isinstance(outcome, Retry):
                 return [*outcomes, outcome]
@@ -204,9 +206,18 @@ class _Mailer:
             outcomes if len(outcomes) == len(events) else [*outcomes, Later(reason="More follow.", after=timedelta(0))]
         )
 
+    def _begun(self, events: Sequence[Event]) -> _Group | None:
+        group = self._unfinished.get(events[0].id)
+        return group if group and group.starts(events) else None
+
+    def _keep(self, group: _Group) -> None:
+        self._unfinished[group.events[0].id] = group
+        if len(self._unfinished) > MOST_UNFINISHED:  # the oldest was given up since
+            del self._unfinished[next(iter(self._unfinished))]
+
     def _later(self, events: Sequence[Event]) -> Later | None:
         """The wish to wait, while a digest gathers."""
-        if self._mailing.digest is None or (self._unfinished and self._unfinished.starts(events)):
+        if self._mailing.digest is None or self._begun(events):
             return None
         wait = events[0].occurred_at + self._mailing.digest - self._kind.clock()
         return Later(reason="The digest is gathering.", after=wait) if wait > timedelta(0) else None
@@ -243,7 +254,7 @@ class _Mailer:
         if put_off:
             reasons = _listed((address, _said(reply)) for address, reply in put_off.items())
             return Retry(reason=f"{self._kind.server.place} puts off {reasons}")
-        self._unfinished = None
+        self._unfinished.pop(group.events[0].id, None)
         return group.outcome()
 
     def _failed(self, error: Exception, waiting: Sequence[str], group: _Group) -> Outcome:
@@ -255,7 +266,7 @@ class _Mailer:
             reply = Reply(code=error.code, text=error.message, about_message=True)
             return self._noted(group, waiting, dict.fromkeys(waiting, reply))
         if not group.touched:
-            self._unfinished = None
+            self._unfinished.pop(group.events[0].id, None)
         return Retry(reason=complaint(error, self._kind.server))
 
 

@@ -10,7 +10,7 @@ from pulpit.errors import InvalidValue
 from pulpit.intervals import span_seconds
 from pulpit.text import shown
 
-KEYS: Final = ("subject", "addresses", "digest")
+KEYS: Final = ("subject", "addresses", "digest", "lanes")
 PLACEHOLDERS: Final = frozenset({"event_type", "repo_id", "result"})
 DEFAULT_SUBJECT: Final = "[pulp] {event_type} {repo_id} {result}"
 LONGEST_SUBJECT: Final = 200
@@ -19,6 +19,8 @@ LONGEST_ADDRESS: Final = 254
 """Characters (RFC 5321 section 4.5.3.1, less the angle brackets)."""
 SHORTEST_DIGEST: Final = timedelta(minutes=1)
 LONGEST_DIGEST: Final = timedelta(days=1)
+MOST_LANES: Final = 8
+"""Repositories of one listener that mails are sent about at a time: so many sessions there are."""
 
 _ADDRESS: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
@@ -47,6 +49,8 @@ def read(config: Mapping[str, Any]) -> Mailing:
     strangers = sorted(config.keys() - set(KEYS))
     if strangers:
         raise _invalid(f"an email listener has no {', '.join(strangers)}; it has {', '.join(KEYS)}")
+    if _lanes(config.get("lanes")) > 1 and config.get("digest"):
+        raise _invalid("a digest is about all repositories, so lanes have no meaning beside it; leave one of them out")
     return Mailing(
         subject=_subject(config.get("subject")),
         addresses=_addresses(config.get("addresses")),
@@ -98,6 +102,15 @@ def _digest(given: object) -> timedelta | None:
     if seconds is None or not SHORTEST_DIGEST.total_seconds() <= seconds <= LONGEST_DIGEST.total_seconds():
         raise _invalid("digest must be a time from 1m to 1d, such as 90s, 15m or 2h")
     return timedelta(seconds=seconds)
+
+
+def _lanes(given: object) -> int:
+    if given is None:
+        return 1
+    number = int(given) if isinstance(given, int | str) and str(given).isdecimal() and len(str(given)) < 4 else 0  # noqa: PLR2004 - digits
+    if isinstance(given, bool) or not 1 <= number <= MOST_LANES:
+        raise _invalid(f"lanes must be a whole number from 1 to {MOST_LANES}")
+    return number
 
 
 def _invalid(reason: str) -> InvalidValue:

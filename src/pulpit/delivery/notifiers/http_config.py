@@ -28,6 +28,7 @@ KEYS: Final = (
     "timeout",
     "redirects",
     "concurrency",
+    "lanes",
     "proxy",
     "proxy_username",
     "proxy_password",
@@ -41,7 +42,7 @@ DEFAULT_TIMEOUT: Final = 15
 LONGEST_TIMEOUT: Final = 60
 """Seconds (Standard Webhooks advises 15 to 30)."""
 MOST_AT_ONCE: Final = 64
-"""Requests of one listener at a time, for those who give up order."""
+"""Requests of one listener at a time, for those who give up order, or keep it within a repository alone."""
 NO_PROXY: Final = "none"
 """The value of `proxy` that goes past the server's."""
 MOST_HEADERS: Final = 32
@@ -127,7 +128,9 @@ def read(config: Mapping[str, Any]) -> Hook:
     redirects = config.get("redirects")
     if redirects is not None and not isinstance(redirects, bool):
         raise _invalid("redirects must be true or false")
-    _whole("concurrency", config.get("concurrency"), otherwise=1, most=MOST_AT_ONCE)
+    several, lanes = (_whole(key, config.get(key), otherwise=1, most=MOST_AT_ONCE) for key in ("concurrency", "lanes"))
+    if several > 1 and lanes > 1:
+        raise _invalid("concurrency gives up the order that lanes keep; leave one of them out")
     return Hook(
         url=_url(config.get("url")),
         headers=headers,

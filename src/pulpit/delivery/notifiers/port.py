@@ -73,6 +73,8 @@ class Pace:
     """Calls that may be under way at one time; they are begun in order and never after one has failed."""
     first_retry: timedelta
     longest_retry: timedelta
+    lanes: int = 1
+    """Repositories that are served beside each other; with more than one, `deliver` is called for several at a time."""
 
 
 class Notifier(Protocol):
@@ -151,9 +153,9 @@ class NotifierTypes:
         self[type_id].check_config(config)
 
     def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
-        """How a listener is to be used; one with `concurrency` gives up order for several calls at a time."""
-        pace = self[type_id].pace
-        several = int(config.get("concurrency") or 1)
+        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up."""
+        pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
+        several = _number(config.get("concurrency"))
         return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
     def secret_keys(self, type_id: str) -> frozenset[str]:
@@ -164,6 +166,12 @@ class NotifierTypes:
         """Close every type that was used."""
         for notifier_type in list(self._by_id.values()):
             await notifier_type.close()
+
+
+def _number(given: object) -> int:
+    """A number of a configuration; whatever a plug-in may mean by another value is none of ours."""
+    text = str(given)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 1  # noqa: PLR2004 - digits
 
 
 class Misconfigured:

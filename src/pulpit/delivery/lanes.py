@@ -1,0 +1,320 @@
+"""One listener's way through the log where repositories do not wait for each other.
+
+    log ──▶ a lane for each repository with open events ──▶ slots, so many calls at a time ──▶ settled
+                │ Retry: its pause is its own, and so are its failures and the time to give up
+
+    position      everything up to it is settled
+    ahead         what is settled beyond it: all up to a number, but for what is held by some repositories
+
+Both are written together, so that after a kill only what was not settled comes again. A lane keeps few events in
+memory, and one alone while it fails; the others are read from the log again when their turn comes. So a repository
+that nobody takes for days costs one event in memory, and the position waits for it.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
+from typing import Final
+
+from pulpit import backoff
+from pulpit.clock import Clock
+from pulpit.delivery.attempts import NOT_TRIED, Tried, letters_of, runs_of
+from pulpit.delivery.log_reader import LogReader, filter_of
+from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Retry
+from pulpit.delivery.position_writer import PositionWriter
+from pulpit.events import Event
+from pulpit.store.dead_letters import NewDeadLetter
+from pulpit.store.listeners import Ahead, Listener, Move
+
+MOST_LANES: Final = 1_000
+"""Repositories with open events; when there are more, the log is not read on."""
+MOST_IN_LANE: Final = 50
+"""Events of one repository in memory."""
+MOST_WAITING: Final = 1_000
+"""Events of one listener in memory, beside the one of each repository that fails."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Lane:
+    """The open events of one repository; "" is the lane of those without."""
+
+    name: str
+    settled_to: int
+    """Its events up to here are settled, or were none."""
+    tried: Tried
+    events: deque[Event] = field(default_factory=deque)
+    more: bool = False
+    """Whether the log has further ones that were read and left."""
+    failures: int = 0
+    since: datetime | None = None
+
+    @property
+    def first_open(self) -> int:
+        return self.events[0].number if self.events else self.settled_to + 1
+
+
+class LaneCursor:
+    """Carries one listener to the head of the log, for ever; what is kept open is kept open by its repository alone."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        notifier: Notifier,
+        pace: Pace,
+        reader: LogReader,
+        writer: PositionWriter,
+        *,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._listener: Final = listener
+        self._notifier: Final = notifier
+        self._pace: Final = pace
+        self._reader: Final = reader
+        self._writer: Final = writer
+        self._clock: Final = clock
+        self._monotonic: Final = monotonic
+        self._random: Final = random
+        self._wanted: Final = filter_of(listener)
+        self._before: Final = listener.settled_ahead or Ahead(to=listener.position, held={}, failing={})
+        self._not_read: Final = dict(self._before.held)
+        """Repositories whose open events of before the restart have not been come to yet."""
+        self._read_to = listener.position
+        self._failing = listener.failing_since is not None
+        self._parked = False
+        self._lanes: Final[dict[str, _Lane]] = {}
+        self._slots: Final = asyncio.Semaphore(pace.lanes)
+        self._slots_of_failing: Final = asyncio.Semaphore(max(1, pace.lanes // 2))
+        """Receivers that hang would else have all."""
+        self._awake: Final = asyncio.Event()
+        self._awake.set()
+
+    @property
+    def parked(self) -> bool:
+        """Whether everything that was announced is settled."""
+        return self._parked
+
+    def offer(self, number: int) -> None:
+        """Announce a wanted event; a parked cursor has settled everything before it. `wake` has it taken up."""
+        if self._parked:
+            self._parked = False
+            self._read_to = number - 1
+
+    def wake(self) -> None:
+        """Take up what has been offered."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled; a listener that has lanes no more, until nothing is settled beyond its position."""
+        try:
+            await self._notifier.prepare()
+            async with asyncio.TaskGroup() as group:
+                while not (self._parked and self._pace.lanes == 1):
+                    await self._awake.wait()
+                    self._awake.clear()
+                    await self._read_on(group)
+        finally:
+            await self._notifier.close()
+
+    async def _read_on(self, group: asyncio.TaskGroup) -> None:
+        """Put what comes next into its lanes, as far as there is room, and rest when nothing is left."""
+        while self._read_to < self._reader.head and self._has_room():
+            batch = await self._reader.next_batch(self._read_to, self._is_open, MOST_IN_LANE, self._listener.packages)
+            self._read_to = batch.scanned_to
+            for event in batch.events:
+                self._put(event, group)
+            if self._read_to >= self._before.to:
+                self._not_read.clear()  # what is left there is not wanted any more
+            self._writer.settle_as(self._listener, self._move)
+        if self._read_to >= self._reader.head and not self._lanes:
+            self._parked = True  # nothing was awaited since, so no announcement can fall between
+
+    def _has_room(self) -> bool:
+        waiting = sum(len(lane.events) for lane in self._lanes.values() if not lane.failures)
+        return waiting < MOST_WAITING and len(self._lanes) < MOST_LANES
+
+    def _is_open(self, event: Event) -> bool:
+        """Whether an event is wanted and was not settled before the restart."""
+        if not self._wanted(event):
+            return False
+        held = self._before.held.get(event.repo_id or "")
+        return event.number > self._before.to or (held is not None and event.number >= held)
+
+    def _put(self, event: Event, group: asyncio.TaskGroup) -> None:
+        name = event.repo_id or ""
+        self._not_read.pop(name, None)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = self._new_lane(name, event.number - 1)
+            group.create_task(self._drain(lane))
+        if lane.more or len(lane.events) >= (1 if lane.failures else MOST_IN_LANE):
+            lane.more = True
+        else:
+            lane.events.append(event)
+
+    def _new_lane(self, name: str, settled_to: int) -> _Lane:
+        tried = Tried(self._listener.give_up_after, self._monotonic)
+        lane = _Lane(name=name, settled_to=settled_to, tried=tried)
+        if name in self._before.failing and settled_to < self._before.to:
+            lane.failures, lane.since = self._before.failing[name]
+            longest = self._pace.longest_retry
+            now = self._clock()
+            tried.resume(self._reader.head, attempts=lane.failures, since=lane.since, now=now, longest_retry=longest)
+        return lane
+
+    async def _drain(self, lane: _Lane) -> None:
+        while lane.events or lane.more:
+            if not lane.events:
+                await self._read_again(lane)
+                continue
+            trouble = await self._deliver(lane)
+            self._awake.set()  # there may be room
+            if trouble:
+                await self._wait_after(lane, trouble)
+        del self._lanes[lane.name]
+        self._writer.settle_as(self._listener, self._move)
+        self._awake.set()
+
+    async def _read_again(self, lane: _Lane) -> None:
+        """Read on from the log in one lane, up to where everything has been read."""
+        up_to = self._read_to
+
+        def is_next(event: Event) -> bool:
+            return event.number <= up_to and (event.repo_id or "") == lane.name and self._is_open(event)
+
+        batch = await self._reader.next_batch(lane.settled_to, is_next, MOST_IN_LANE, self._listener.packages)
+        lane.events.extend(batch.events)
+        if not batch.events:
+            lane.settled_to = up_to
+        lane.more = min(batch.scanned_to, up_to) < self._read_to
+
+    async def _deliver(self, lane: _Lane) -> Retry | None:
+        """Hand the next events of a lane over and settle what has come of them, up to one that must be tried again."""
+        events = list(islice(lane.events, 1 if lane.failures else self._pace.batch))
+        async with AsyncExitStack() as slots:
+            if lane.failures:
+                await slots.enter_async_context(self._slots_of_failing)
+            await slots.enter_async_context(self._slots)
+            begun, begun_at = asyncio.get_running_loop().time(), self._clock()
+            outcomes = await self._outcomes(events)
+        seconds = asyncio.get_running_loop().time() - begun
+        for attempt in runs_of(self._listener.id, events, outcomes, at=begun_at, seconds=seconds):
+            self._writer.note(attempt, sum_up=False)
+        if any(isinstance(outcome, Delivered) for outcome in outcomes):
+            await self._recover(lane)
+        for event, outcome in zip(events, outcomes, strict=False):
+            if isinstance(outcome, Retry):
+                await self._give_up(lane, outcome)
+                return outcome
+            await self._bury(lane, letters_of(event, outcome), event.number)
+        return NOT_TRIED if len(outcomes) < len(events) else None
+
+    async def _outcomes(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        try:
+            return await self._notifier.deliver(events)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it must not reach the other repositories
+            extra = {"action": "notifier_bug", "listener": self._listener.id}
+            _log.error("a notifier failed", exc_info=error, extra=extra)
+            return [Retry(reason=f"Internal error: {type(error).__name__}.")]
+
+    async def _recover(self, lane: _Lane) -> None:
+        lane.failures, lane.since = 0, None
+        lane.tried.forget()
+        others = any(other.failures for other in self._lanes.values()) or self._before.failing.keys() & self._not_read
+        if self._failing and not others:
+            self._failing = False
+            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
+            await self._writer.recover(self._listener)
+
+    async def _give_up(self, lane: _Lane, trouble: Retry) -> None:
+        """Put aside the events of a lane that have been tried for too long."""
+        reason = f"Given up after {lane.failures + 1} attempts: {trouble.reason}"
+        while expired := await self._expired(lane):
+            letters = [NewDeadLetter(event_number=event.number, reason=reason) for event in expired]
+            await self._bury(lane, letters, expired[-1].number)
+
+    async def _expired(self, lane: _Lane) -> list[Event]:
+        """A lane's next events that were wanted, and the lane failing, for all of `give_up_after` by both clocks."""
+        since, tried_up_to = lane.since, lane.tried.up_to
+        if since is None or tried_up_to <= lane.settled_to:
+            return []
+        while not lane.events and lane.more:
+            await self._read_again(lane)
+        latest = self._clock() - timedelta(seconds=self._listener.give_up_after)
+        return list(
+            takewhile(
+                lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, lane.events
+            )
+        )
+
+    async def _bury(self, lane: _Lane, letters: Sequence[NewDeadLetter], number: int) -> None:
+        """Settle the next events of a lane up to a number; with letters when these are written."""
+        if letters:
+            numbers = [letter.event_number for letter in letters]
+            extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
+            _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
+            move = self._move(through={lane.name: number})
+            await self._writer.bury(self._listener, letters, attempts=lane.failures + 1, move=move)
+        while lane.events and lane.events[0].number <= number:
+            lane.events.popleft()
+        lane.settled_to = number
+        self._writer.settle_as(self._listener, self._move)
+
+    async def _wait_after(self, lane: _Lane, trouble: Retry) -> None:
+        if isinstance(trouble, Gone):
+            extra = {"action": "listener_paused", "listener": self._listener.id}
+            _log.warning("listener paused: %s", trouble.reason, extra=extra)
+            await self._writer.pause(self._listener, trouble.reason)
+            await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
+        if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
+            self._note_failure(lane, trouble)
+        pause = trouble.after
+        if pause is None:
+            first, longest = self._pace.first_retry, self._pace.longest_retry
+            pause = backoff.delay(lane.failures, first=first, longest=longest, random=self._random())
+        await asyncio.sleep(pause.total_seconds())
+
+    def _note_failure(self, lane: _Lane, trouble: Retry) -> None:
+        lane.failures += 1
+        lane.since = lane.since or self._clock()
+        lane.tried.note(self._reader.head)
+        while len(lane.events) > 1:
+            lane.events.pop()
+            lane.more = True
+        self._failing = True
+        extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": lane.failures}
+        _log.warning(
+            "delivery failed for %s: %s", lane.name or "events without a repository", trouble.reason, extra=extra
+        )
+        self._writer.fail(self._listener, f"{lane.name}: {trouble.reason}" if lane.name else trouble.reason)
+        self._writer.settle_as(self._listener, self._move)
+
+    def _move(self, *, through: dict[str, int] | None = None) -> Move:
+        """How far the listener is; `through` names events that are settled in the same transaction."""
+        held = dict(self._not_read)
+        for name, lane in self._lanes.items():
+            held[name] = lane.first_open
+        for name, number in (through or {}).items():
+            held[name] = number + 1
+        position, to = min([*held.values(), self._read_to + 1]) - 1, max(self._read_to, self._before.to)
+        failing = {name: count for name, count in self._before.failing.items() if name in self._not_read}
+        for name, lane in self._lanes.items():
+            if lane.failures and lane.since:
+                failing[name] = (lane.failures, lane.since)
+        ahead = Ahead(to=to, held=held, failing=failing) if to > position else None
+        return Move(listener_id=self._listener.id, epoch=self._listener.epoch, position=position, ahead=ahead)
+
+
+def in_lanes(listener: Listener, pace: Pace) -> bool:
+    """Whether a listener is served in lanes, or was and has something left of it."""
+    return pace.lanes > 1 or listener.settled_ahead is not None
