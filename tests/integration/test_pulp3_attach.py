@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pulpit.pulp3.attachment import VERSION
 from support import postgresql, pulp3
 from support.pulp3 import Pulp3
 
@@ -18,6 +19,13 @@ pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(1200),
 ]
+AS_VERSION_2 = b"""
+    CREATE INDEX outbox_task ON pulpit.outbox (task);
+    CREATE FUNCTION pulpit.outcome(task uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+    CREATE FUNCTION pulpit.version(wanted uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+    UPDATE pulpit.attachment SET version = 2
+"""
+"""What versions 2 and 3 differ in, beside what functions of the same name do."""
 FULL = "UPDATE pulpit.attachment SET is_full = true"
 SYNC = "pulp_file.app.tasks.synchronizing.synchronize"
 
@@ -53,7 +61,7 @@ def test_attaching_and_detaching_may_be_repeated_and_leave_nothing(
     status = run(pulp, "status", "--json")
     assert status.returncode == 0
     shown = json.loads(status.stdout)
-    assert (shown["attached"], shown["version"], shown["waiting"], shown["being_read"]) == (True, 2, 0, False)
+    assert (shown["attached"], shown["version"], shown["waiting"], shown["being_read"]) == (True, VERSION, 0, False)
     assert set(shown["triggers"].values()) == {"in place"}
     assert run(pulp, "detach").stdout == "Detached; nothing of Pulpit is left there.\n"
     assert schema(connection) == before
@@ -79,6 +87,21 @@ def test_a_lost_trigger_is_told_and_put_back(pulp: Pulp3, connection: "psycopg.C
     assert json.loads(status.stdout)["triggers"] == states
     assert run(pulp, "attach").stdout == "Attached.\n"
     assert run(pulp, "status").returncode == 0
+
+
+def test_what_an_older_pulpit_has_attached_is_led_here_and_its_rows_stay(
+    pulp: Pulp3, connection: "psycopg.Connection[Any]"
+) -> None:
+    run(pulp, "attach")
+    fresh = schema(connection)
+    task = add_task(connection)
+    connection.execute(AS_VERSION_2)
+    assert json.loads(run(pulp, "status", "--json").stdout)["version"] == 2
+    assert run(pulp, "attach").stdout == "Attached.\n"
+    assert schema(connection) == fresh
+    connection.execute("UPDATE core_task SET state = 'completed', finished_at = now() WHERE pulp_id = %s", (task,))
+    phases = connection.execute("SELECT phase FROM pulpit.outbox WHERE object = %s ORDER BY id", (task,)).fetchall()
+    assert phases == [("start",), ("finish",)]
 
 
 def test_what_is_no_pulp_3_or_an_unknown_one_is_refused_with_a_sentence(

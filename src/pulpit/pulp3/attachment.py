@@ -21,7 +21,7 @@ from pulpit.errors import ConfigurationError, ConflictingOperation, DatabaseUnav
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.settings import Pulp3Settings
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the schema `pulpit`; raised with every change of `outbox.sql`, which then also leads there from those before."""
 READER_LOCK: Final = (7085747, 3)
 """The advisory lock that the one reader of an outbox holds."""

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import kwargs_row
 
 from pulpit.pulp3.attachment import READER_LOCK, VERSION
-from pulpit.pulp3.translation import Row
+from pulpit.pulp3.translation import Row, counts_of
 
 CHANNEL: Final = "pulpit"
 AT_ONCE: Final = 200
@@ -132,8 +132,8 @@ async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[st
     Null where nothing of it is known; `complete` is false where there was more than is named, and where the version is
     gone by now.
     """
-    counts = version.get("counts") or {}
-    kinds = {kind for word in "AR" for kind in counts.get(word) or {}}
+    counts = counts_of(version)
+    kinds = {*counts["A"], *counts["R"]}
     if not kinds & _NAMES.keys():
         return None
     known: dict[str, list[str]] = {"version_added_id": [], "version_removed_id": []}
@@ -147,7 +147,7 @@ async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[st
             )
             cursor = await connection.execute(query.encode(), (version["id"], MOST_NAMES + 1 - len(names)))
             names += [row[0] for row in await cursor.fetchall()]
-        is_complete = is_complete and len(names) == sum((counts.get(word) or {}).values()) <= MOST_NAMES
+        is_complete = is_complete and len(names) == sum(counts[word].values()) <= MOST_NAMES
     return {
         "added": sorted(known["version_added_id"])[:MOST_NAMES],
         "removed": sorted(known["version_removed_id"])[:MOST_NAMES],

@@ -187,7 +187,7 @@ class _Piece:
         state = str(self.data.get("state") or self.task["state"])
         message, traceback = self._error(state)
         counted = self.kind == history.SYNC and (state == "completed" or self.version is not None)
-        counts = _counts(self.version)
+        counts = counts_of(self.version)
         plugin_id, plugin_type_id = self._plugin()
         record = Record(
             id=self.row.object.replace("-", "")[-24:],
@@ -219,7 +219,7 @@ class _Piece:
             version = item.get("version")
             if not version or not version.get("complete") or not version.get("repository"):
                 continue
-            counts = _counts(version)
+            counts = counts_of(version)
             repo_id = self.translator.repo_id(version["repository"])
             repository = self._named(version["repository"], "repository")
             words = self._words(version=version, publication=None) | {"repository": repository}
@@ -298,7 +298,7 @@ class _Piece:
         }
 
     def _version(self, version: Json) -> Json:
-        counts = _counts(version)
+        counts = counts_of(version)
         repository = version.get("repository") or {}
         place = _PLACES.get(str(repository.get("type")))
         path = place and f"repositories/{place}/{repository['id']}/versions/{version['number']}"
@@ -386,9 +386,17 @@ class _Piece:
         return call_report(report) | {"_href": href, "task_group_id": task.get("task_group_id")}
 
 
-def _counts(version: Json | None) -> dict[str, dict[str, int]]:
-    given = (version or {}).get("counts") or {}
-    return {word: dict(given.get(word) or {}) for word in "ARP"}
+def counts_of(version: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
+    """How much a version has added (`A`), removed (`R`) and present (`P`), by type of content.
+
+    Rows of an outbox of version 2 have them sorted already.
+    """
+    given = (version or {}).get("counts") or []
+    listed = given if isinstance(given, list) else [(word, *pair) for word in given for pair in given[word].items()]
+    counts: dict[str, dict[str, int]] = {"A": {}, "R": {}, "P": {}}
+    for word, kind, count in listed:
+        counts.setdefault(word, {})[kind] = count
+    return counts
 
 
 def _traceparent(correlation_id: Any, task: str, event_id: str) -> str:

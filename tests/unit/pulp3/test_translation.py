@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit import catalogue
-from pulpit.pulp3.translation import FINISH, START, WAITING, NewEvent, Row, Translator
+from pulpit.pulp3.translation import FINISH, START, WAITING, NewEvent, Row, Translator, counts_of
 
 TASK = "01a22444-63f5-735d-ab60-663505103ef2"
 REPOSITORY = {"id": "01a22444-631c-7d5a-83ec-c682bba408dd", "name": "zoo", "type": "deb.apt", "domain": "default"}
@@ -116,6 +116,14 @@ def test_odd_errors_progress_and_ids_are_told_all_the_same(error: Any, progress:
     odd = row("failed", progress=progress)
     odd.data["task"] |= {"error": error, "logging_cid": cid if isinstance(cid, str) else None}
     assert judged([*Translator().told(odd, None, {}).finish]) == ["repo.sync.finish"]
+
+
+def test_counts_are_read_as_versions_2_and_3_of_the_outbox_write_them() -> None:
+    sorted_before = {"counts": {"A": {"file.file": 2, "rpm.package": 1}, "P": {"file.file": 5}}}
+    raw = {"counts": [["P", "file.file", 5], ["A", "file.file", 2], ["A", "rpm.package", 1]]}
+    expected = {"A": {"file.file": 2, "rpm.package": 1}, "R": {}, "P": {"file.file": 5}}
+    assert counts_of(sorted_before) == counts_of(raw) == expected
+    assert counts_of({"counts": None}) == counts_of(None) == {"A": {}, "R": {}, "P": {}}
 
 
 def test_a_publication_inside_a_sync_has_times_of_its_own() -> None:
