@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pika
+import psycopg
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -36,17 +37,24 @@ from pulpit.net.addresses import parse_networks
 from pulpit.store import event_log, listeners
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
+from support import postgresql
 from support.database import fresh
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
 
 ROUNDS = 3
+TURNS = 7
 EVENTS = 20_000
 BODY = "x" * 850
 """Makes a body of about 1 kB."""
+OF_IT = "is Pulpit of it"
 
 
 def main() -> None:
     cost_of_fire()
+    if postgresql.why_not():
+        print(f"skipped, what needs PostgreSQL: {postgresql.why_not()}")
+    else:
+        cost_of_fire_on_postgresql()
     if why_not():
         print(f"skipped, what needs RabbitMQ: {why_not()}")
     else:
@@ -61,22 +69,70 @@ def main() -> None:
 def cost_of_fire() -> None:
     """One `fire()` in a transaction of its own, against one bare insert of the same durability, and with listeners."""
     with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder:
-        with fresh(Path(folder)) as (database, _):
-            none = per_second(lambda: fire_some(database, 1), 400)
-            with database.write() as tx:
+        for name in ("none", "thousand"):
+            Path(folder, name).mkdir()
+        with (
+            fresh(Path(folder, "none")) as (none, _),
+            fresh(Path(folder, "thousand")) as (thousand, _),
+            contextlib.closing(sqlite3.connect(Path(folder, "bare.db"), isolation_level=None)) as bare,
+        ):
+            with thousand.write() as tx:
                 for number in range(1_000):
                     listeners.add(tx, "amqp", {"exchange": f"e{number}"}, ["*"], now=system_clock())
-            thousand = per_second(lambda: fire_some(database, 1), 400)
-            together = 5_000 / seconds(lambda: fire_some(database, 5_000))
-        with contextlib.closing(sqlite3.connect(Path(folder, "bare.db"), isolation_level=None)) as bare:
             bare.execute("PRAGMA journal_mode=WAL")
             bare.execute("PRAGMA synchronous=FULL")
             bare.execute("CREATE TABLE e (n INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT)")
-            plain = per_second(lambda: bare.execute("INSERT INTO e(b) VALUES (?)", ("x" * 1000,)), 400)
-    line("fire(), one a transaction", none, "/s")
-    line("  the same with 1,000 listeners", thousand, "/s", thousand / none, "of that with none", aim="1")
-    line("  one bare SQLite insert, synchronous=FULL", plain, "/s", none / plain, "is fire() of it", aim="0.67")
+            rates = per_second(
+                {
+                    "none": lambda: fire_some(none, 1),
+                    "thousand": lambda: fire_some(thousand, 1),
+                    "bare": lambda: bare.execute("INSERT INTO e(b) VALUES (?)", ("x" * 1000,)),
+                }
+            )
+            together = statistics.median(5_000 / seconds(lambda: fire_some(none, 5_000)) for _ in range(ROUNDS))
+    line("fire(), one a transaction", rates["none"], "/s")
+    line(
+        "  the same with 1,000 listeners",
+        rates["thousand"],
+        "/s",
+        rates["thousand"] / rates["none"],
+        "of that",
+        aim="1",
+    )
+    line(
+        "  one bare SQLite insert, synchronous=FULL",
+        rates["bare"],
+        "/s",
+        rates["none"] / rates["bare"],
+        OF_IT,
+        aim="0.67",
+    )
     line("fire(), many a transaction", together, "/s", aim="15,000")
+
+
+def cost_of_fire_on_postgresql() -> None:
+    """The same against one bare insert of psycopg in a transaction of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder,
+        postgresql.postgresql(durable=True) as cluster,
+        WakeupSocket(Path(folder)) as wakeups,
+    ):
+        url = cluster.fresh()
+        with (
+            contextlib.closing(Database.open(Path(folder), wakeups, url=url)) as database,
+            contextlib.closing(psycopg.connect(url, autocommit=True)) as bare,
+        ):
+            bare.execute("CREATE TABLE e (n BIGSERIAL PRIMARY KEY, b TEXT)")
+            rates = per_second(
+                {
+                    "fire": lambda: fire_some(database, 1),
+                    "bare": lambda: bare.execute("INSERT INTO e(b) VALUES (%s)", ("x" * 1000,)),
+                }
+            )
+            together = statistics.median(2_500 / seconds(lambda: fire_some(database, 2_500)) for _ in range(ROUNDS))
+    line("fire() on PostgreSQL, one a transaction", rates["fire"], "/s")
+    line("  one bare insert by psycopg", rates["bare"], "/s", rates["fire"] / rates["bare"], OF_IT, aim="0.67")
+    line("fire() on PostgreSQL, many a transaction", together, "/s")
 
 
 async def throughput(broker: RabbitMQ) -> None:
@@ -102,19 +158,17 @@ async def throughput(broker: RabbitMQ) -> None:
     rate = {name: statistics.median(measured) for name, measured in rates.items() if measured}
     pulpit = rate["pulpit"]
     line("log to confirm on RabbitMQ", pulpit, "/s")
-    line("  bare pika, window 500", rate["pika"], "/s", pulpit / rate["pika"], "is Pulpit of it", aim="1")
+    line("  bare pika, window 500", rate["pika"], "/s", pulpit / rate["pika"], OF_IT, aim="1")
     if program:
         line(
             "  librabbitmq (C), the same bytes",
             rate["same"],
             "/s",
             pulpit / rate["same"],
-            "is Pulpit of it",
+            OF_IT,
             aim="0.95",
         )
-        line(
-            "  librabbitmq (C), a bare 1 kB message", rate["c"], "/s", pulpit / rate["c"], "is Pulpit of it", aim="0.85"
-        )
+        line("  librabbitmq (C), a bare 1 kB message", rate["c"], "/s", pulpit / rate["c"], OF_IT, aim="0.85")
     else:
         print("  librabbitmq (C): skipped, no gcc or no librabbitmq-dev here")
     line("  four listeners, together", rate["four"], "/s", rate["four"] / pulpit, "of one listener", aim="1")
@@ -320,14 +374,17 @@ def fire_some(database: Database, count: int) -> None:
                 fire(tx, "repo.sync.start", {"repo_id": "zoo", "filler": BODY}, clock=system_clock)
 
 
-def per_second(work: Callable[[], object], count: int) -> float:
-    rates = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        for _ in range(count):
-            work()
-        rates.append(count / (time.perf_counter() - started))
-    return statistics.median(rates)
+def per_second(works: dict[str, Callable[[], object]], count: int = 400) -> dict[str, float]:
+    """How often a second each can be done, in turns; the first turn, in which files grow, does not count."""
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(TURNS + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            for _ in range(count):
+                work()
+            if turn:
+                rates[name].append(count / (time.perf_counter() - started))
+    return {name: statistics.median(measured) for name, measured in rates.items()}
 
 
 def seconds(work: Callable[[], object]) -> float:

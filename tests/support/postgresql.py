@@ -38,10 +38,11 @@ def why_not() -> str | None:
 class PostgreSQL:
     """A running cluster that hands out empty databases."""
 
-    def __init__(self, folder: Path, port: int, password: str) -> None:
+    def __init__(self, folder: Path, port: int, password: str, *, durable: bool) -> None:
         self._folder = folder
         self._port = port
         self._password = password
+        self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -55,7 +56,7 @@ class PostgreSQL:
             "-p",
             str(self._port),
             "-c",
-            "fsync=off",
+            f"fsync={'on' if self._durable else 'off'}",
         ]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}", *NO_SHM]
         with (self._folder / "log").open("ab") as log:
@@ -116,8 +117,8 @@ class PostgreSQL:
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
-    """Run a cluster."""
+def postgresql(*, durable: bool = False) -> Iterator[PostgreSQL]:
+    """Run a cluster; durable, it waits for the disk at each commit."""
     programs = _programs()
     assert programs
     folder = Path(tempfile.mkdtemp(prefix="pulpit-postgresql-"))
@@ -129,7 +130,7 @@ def postgresql() -> Iterator[PostgreSQL]:
             os.chown(path, user.pw_uid, user.pw_gid)
     options = ["-U", _USER, "-A", "scram-sha-256", f"--pwfile={folder}/password", "--no-sync", "-E", "UTF8"]
     _run([str(programs / "initdb"), "-D", str(folder / "data"), *options], folder)
-    running = PostgreSQL(folder, port, password)
+    running = PostgreSQL(folder, port, password, durable=durable)
     try:
         running.start()
         yield running

@@ -7,6 +7,7 @@ draws a number and holds it until it has committed, so no reader can ever step o
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, bindparam, delete, func, insert, or_, select, text, update
@@ -29,24 +30,10 @@ KEYS_KEPT_FOR: Final = timedelta(hours=24)
 LONGEST_KEY: Final = 255
 
 
-_POSTGRESQL_LOCK: Final = "SELECT pg_advisory_xact_lock(7085747)"
-_OF_AN_EVENT: Final = tuple(column.name for column in events.c if column is not events.c.number)
-
-
-def _append(_dialect: Dialect) -> ClauseElement:
-    return insert(events).values({name: bindparam(name) for name in _OF_AN_EVENT}).returning(events.c.number)
-
-
-def _next_of_repository(dialect: Dialect) -> ClauseElement:
-    one = text("1")
-    following = {"last_number": event_counters.c.last_number + one}
-    statement: ClauseElement = (
-        _inserting(dialect)(event_counters)
-        .values(repo_id=bindparam("repo_id"), last_number=one)
-        .on_conflict_do_update(index_elements=["repo_id"], set_=following)
-        .returning(event_counters.c.last_number)
-    )
-    return statement
+_LOCK: Final = 7085747
+_POSTGRESQL_LOCK: Final = f"SELECT pg_advisory_xact_lock({_LOCK})"
+_ENTERED: Final = tuple(column.name for column in events.c if column is not events.c.number)
+_ONE: Final = text("1")
 
 
 def _inserting(dialect: Dialect) -> Any:
@@ -58,10 +45,45 @@ def _inserting(dialect: Dialect) -> Any:
     return inserting
 
 
+def _sqlite_append(_dialect: Dialect) -> ClauseElement:
+    return insert(events).values({name: bindparam(name) for name in _ENTERED}).returning(events.c.number)
+
+
+def _sqlite_count(dialect: Dialect) -> ClauseElement:
+    first = _inserting(dialect)(event_counters).values(repo_id=bindparam("repo_id"), last_number=_ONE)
+    counting: ClauseElement = _or_next(first)
+    return counting
+
+
+def _or_next(first: Any) -> Any:
+    """A first number of a repository, or the one that follows its last."""
+    last = event_counters.c.last_number
+    return first.on_conflict_do_update(index_elements=["repo_id"], set_={"last_number": last + _ONE}).returning(last)
+
+
+def _postgresql_append(dialect: Dialect, *, counted: bool) -> ClauseElement:
+    """Lock the log, count, and enter, in one statement: each way to the server costs more than the rest.
+
+    Each step selects from the one before, so the lock is taken before a number is drawn.
+    """
+    before = select(func.pg_advisory_xact_lock(text(str(_LOCK)))).cte("locked")
+    values: dict[str, Any] = {name: bindparam(name, type_=events.c[name].type) for name in _ENTERED}
+    if counted:
+        first = select(values["repo_id"], _ONE).select_from(before)
+        before = _or_next(_inserting(dialect)(event_counters).from_select(["repo_id", "last_number"], first)).cte(
+            "counted"
+        )
+        values["repo_number"] = before.c.last_number
+    entered = select(*values.values()).select_from(before)
+    return insert(events).from_select(_ENTERED, entered).returning(events.c.number, events.c.repo_number)
+
+
 # Statements are built once: building one costs more than running it.
 _following: Final = select(events).where(events.c.number > bindparam("position"))
-_APPEND: Final = Prepared(_append)
-_NEXT_OF_REPOSITORY: Final = Prepared(_next_of_repository)
+_SQLITE_COUNT: Final = Prepared(_sqlite_count)
+_SQLITE_APPEND: Final = Prepared(_sqlite_append)
+_POSTGRESQL_APPEND: Final = Prepared(partial(_postgresql_append, counted=False))
+_POSTGRESQL_COUNT_AND_APPEND: Final = Prepared(partial(_postgresql_append, counted=True))
 _HEAD: Final = select(func.max(events.c.number))
 _READ_AFTER: Final = Prepared(lambda _: _following.order_by(events.c.number).limit(bindparam("most")))
 
@@ -94,21 +116,24 @@ def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
 
     A counted event draws the next number of its repository.
     """
-    lock(tx)
-    repo_number = None
-    if counted and new.repo_id is not None:
-        [repo_number] = _NEXT_OF_REPOSITORY.row(tx.connection, {"repo_id": new.repo_id})
     row: dict[str, Any] = {
         "id": new.id,
         "event_type": new.event_type,
         "repo_id": new.repo_id,
-        "repo_number": repo_number,
+        "repo_number": None,
         "result": new.result,
         "occurred_at": new.occurred_at,
         "traceparent": new.traceparent,
         "body": new.body,
     }
-    [number] = _APPEND.row(tx.connection, row)
+    counted = counted and new.repo_id is not None
+    if tx.connection.dialect.name == "postgresql":
+        statement = _POSTGRESQL_COUNT_AND_APPEND if counted else _POSTGRESQL_APPEND
+        number, row["repo_number"] = statement.row(tx.connection, row)
+    else:
+        if counted:
+            [row["repo_number"]] = _SQLITE_COUNT.row(tx.connection, row)
+        [number] = _SQLITE_APPEND.row(tx.connection, row)
     event = Event(number=number, **row)
     tx.events.append(event)
     tx.wakeups.add(Wakeup.EVENTS)

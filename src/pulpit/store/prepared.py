@@ -49,7 +49,7 @@ class _Compiled:
     text: str
     constants: Mapping[str, Any]
     """Parameters that the dialect itself binds."""
-    order: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    order: tuple[str, ...] | None
     """Of the parameters, where the driver wants a tuple of them; others want a mapping."""
     conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
     """Of the parameters that the driver does not take as they are."""
@@ -79,7 +79,7 @@ class Prepared:
             parameters = {**compiled.constants, **parameters}
             for name, convert in compiled.conversions:
                 parameters[name] = convert(parameters[name])
-        given = parameters if compiled.order is None else compiled.order(parameters)
+        given: Any = parameters if compiled.order is None else [parameters[name] for name in compiled.order]
         rows: list[Any] = execute(connection, compiled.text, given).fetchall()
         return rows
 
@@ -88,11 +88,10 @@ class Prepared:
         converting = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
         }
-        names = compiled.positiontup if compiled.positional else None
         made = self._compiled[dialect.name] = _Compiled(
             text=str(compiled),
             constants={name: value for name, value in compiled.params.items() if value is not None},
-            order=None if names is None else lambda values: tuple([values[name] for name in names]),
+            order=tuple(compiled.positiontup) if compiled.positional else None,
             conversions=tuple((name, convert) for name, convert in converting.items() if convert is not None),
         )
         return made

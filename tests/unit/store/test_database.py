@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, StorageFull
+from pulpit.fire import fire
 from pulpit.store import tasks
 from pulpit.store.database import FILE_NAME, Database
 from pulpit.store.migrations import HEAD
@@ -85,6 +89,42 @@ def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, WakeupSoc
             await asyncio.wait_for(rang.wait(), 5)
 
     asyncio.run(story())
+
+
+def test_what_fails_half_way_never_happened_and_leaves_a_connection_that_can_be_used(
+    house: tuple[Database, WakeupSocket],
+) -> None:
+    database, _ = house
+    kept = fire_one(database)
+    for breaking in ("SELECT 1 FROM nowhere", "SELECT 1"):
+        with pytest.raises(Exception, match=r"nowhere|broken"), database.write() as tx:
+            fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+            tx.connection.execute(sa.text(breaking))
+            raise ValueError("broken")
+        assert log(database) == [kept]
+    assert fire_one(database).repo_number == 2
+
+
+def test_transactions_within_others_have_connections_of_their_own(house: tuple[Database, WakeupSocket]) -> None:
+    database, _ = house
+    fire_one(database)
+    with database.write() as tx:
+        fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+        assert len(log(database)) == 1
+    assert len(log(database)) == 2
+
+
+def test_more_threads_than_connections_that_are_kept_all_come_to_an_end(house: tuple[Database, WakeupSocket]) -> None:
+    database, _ = house
+    together = threading.Barrier(60)
+
+    def fire_beside_others(number: int) -> None:
+        together.wait()
+        fire_one(database, repo_id=f"r{number}")
+
+    with ThreadPoolExecutor(60) as pool:
+        list(pool.map(fire_beside_others, range(60)))
+    assert [event.number for event in log(database)] == list(range(1, 61))
 
 
 def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, WakeupSocket]) -> None:

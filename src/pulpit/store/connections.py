@@ -1,0 +1,246 @@
+"""Connections to the database, kept between transactions, and how a transaction on one begins and ends.
+
+To take one from SQLAlchemy's pool, to begin by SQLAlchemy and to give it back takes longer than SQLite's commit. So
+some are kept, and transactions are begun and ended on the driver; SQLAlchemy joins at the first statement of its own.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.events import Event
+from pulpit.store.prepared import commit, execute
+from pulpit.store.wakeups import Wakeup
+
+LOCK_WAIT_MS: Final = 30_000
+"""How long a transaction waits for another one's lock, in milliseconds."""
+
+FROZEN_MS: Final = 600_000
+"""After how long PostgreSQL takes the locks of a transaction away whose process says nothing: it may be frozen."""
+
+CONNECT_SECONDS: Final = 10
+"""How long connecting to PostgreSQL may take."""
+
+KEPT: Final = 8
+"""Connections that stay open between transactions, ready to begin the next one."""
+
+FRESH: Final = 1.0
+"""Seconds for which a kept connection is taken without asking whether its server is still there."""
+
+_UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError)
+"""Of PostgreSQL too: a connection that broke, a server that stops or only reads, a deadlock, a lock held too long."""
+_FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
+
+
+class Connections:
+    """The open connections to one database; any thread may take one."""
+
+    def __init__(self, url: URL) -> None:
+        """Prepare without connecting.
+
+        Raises:
+            ConfigurationError: the driver for the URL is not installed.
+        """
+        self.engine: Final = _engine(url)
+        self.is_sqlite: Final = url.get_backend_name() == "sqlite"
+        self._kept: Final[list[tuple[float, Connection]]] = []
+        self._closed = False
+
+    def take(self) -> Connection:
+        """The connection that was used last, whose pages are still in memory, or one of the pool."""
+        while self._kept:
+            try:
+                since, connection = self._kept.pop()
+            except IndexError:  # another thread was faster
+                break
+            if self.is_sqlite or time.monotonic() - since < FRESH:
+                return connection
+            connection.close()
+        return self.engine.connect()
+
+    def keep(self, connection: Connection) -> None:
+        """Take a connection back whose transaction has ended."""
+        pool: Any = self.engine.pool
+        if self._closed or len(self._kept) >= KEPT or pool.checkedout() > KEPT:
+            connection.close()  # who waits for one gets it from the pool
+        else:
+            self._kept.append((time.monotonic(), connection))
+
+    def close(self) -> None:
+        """Close them all; those in use follow when they are given back."""
+        self._closed = True
+        while self._kept:
+            self._kept.pop()[1].close()
+        self.engine.dispose()
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A transaction that writes; its wakeups are sent once it is committed."""
+
+    connection: Connection
+    wakeups: set[Wakeup] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+    """What it enters into the log, in order."""
+
+
+class _Begun:
+    """A transaction that is begun on the driver; a class, because a generator takes longer."""
+
+    __slots__ = ("_connection", "_connections", "_driver")
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def begin(self, statement: str) -> Connection:
+        """Begin, on SQLite by a statement."""
+        try:
+            self._connection = self._connections.take()
+        except (DBAPIError, PoolTimeout) as error:
+            raise _told(error) from error
+        self._driver: Any = self._connection.connection.dbapi_connection
+        if self._connections.is_sqlite:  # psycopg begins by itself
+            try:
+                execute(self._connection, statement)
+            except BaseException as error:
+                self.give_up(error)
+                raise
+        return self._connection
+
+    def end(self, error: BaseException | None) -> None:
+        """Commit, unless there is an error; it is told in our words, as is what keeps the commit from being done."""
+        if error is not None:
+            self.give_up(error)
+            return
+        try:
+            if self._connection.in_transaction():
+                self._connection.commit()
+            else:
+                commit(self._connection)
+        except BaseException as failure:
+            self.give_up(failure)
+            raise
+        self._connections.keep(self._connection)
+
+    def give_up(self, error: BaseException) -> None:
+        """Roll back and give the connection to the pool; raises an error of the database in our words."""
+        try:
+            self._driver.rollback()
+        except Exception:  # noqa: BLE001 - what broke it is told already
+            self._connection.invalidate()
+        self._connection.close()
+        if isinstance(error, DBAPIError | PoolTimeout):
+            told = _told(error)
+            if told is not error:
+                raise told from error
+
+
+class Reading(_Begun):
+    """A transaction that reads; the block has its connection."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Connection:
+        return self.begin("BEGIN")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end(error)
+
+
+class Writing(_Begun):
+    """A transaction that writes, and is told to others once it is committed."""
+
+    __slots__ = ("_committed", "_transaction")
+
+    def __init__(self, connections: Connections, committed: Callable[[Transaction], None]) -> None:
+        super().__init__(connections)
+        self._committed = committed
+
+    def __enter__(self) -> Transaction:
+        self._transaction = Transaction(self.begin("BEGIN IMMEDIATE"))
+        return self._transaction
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end(error)
+        if error is None:
+            self._committed(self._transaction)
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Turn what a database says when it cannot go on into an error of ours."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        told = _told(error)
+        if told is error:
+            raise
+        raise told from error
+
+
+def _told(error: DBAPIError | PoolTimeout) -> Exception:
+    """An error of ours for one that is not the statement's fault, and any other as it is."""
+    if isinstance(error, PoolTimeout):
+        return DatabaseUnavailable("All connections to the database are in use; try again.")
+    if any(sign in str(error.orig) for sign in _FULL):
+        return StorageFull("The disk of the database is full; make room and try again.")
+    if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:  # the latter: SQLite's for a damaged file
+        return DatabaseUnavailable(f"The database cannot be used now ({first_line(error.orig)}); try again.")
+    return error
+
+
+def first_line(error: BaseException | None) -> str:
+    """What an error says, without its details."""
+    return str(error).strip().partition("\n")[0]
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return _postgresql(url)
+    engine = create_engine(url, connect_args={"isolation_level": None}, pool_size=8, max_overflow=32)
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = raw.cursor()
+        for pragma in (f"busy_timeout={LOCK_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction:
+            writes = connection.get_execution_options().get("pulpit_writes", False)
+            execute(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        engine = create_engine(
+            url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS}
+        )
+    except ModuleNotFoundError:
+        raise ConfigurationError("[database] url", "PostgreSQL needs: pip install 'pulpit[postgresql]'.") from None
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = raw.cursor()
+        cursor.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
+        cursor.close()
+        raw.commit()
+
+    return engine
