@@ -31,7 +31,8 @@ from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.delivery.notifiers.kinds import NotifierTypes
+from pulpit.delivery.notifiers.port import NotifierType
 from pulpit.fire import fire
 from pulpit.net.addresses import parse_networks
 from pulpit.store import event_log, listeners

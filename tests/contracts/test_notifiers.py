@@ -205,13 +205,13 @@ def test_a_configuration_that_nobody_checked_is_still_opened(world: Worlds) -> N
     run(story)
 
 
-def test_paces_are_sane_and_secrets_are_keys(world: Worlds) -> None:
+def test_paces_and_declarations_are_sane(world: Worlds) -> None:
     async def story() -> None:
         async with world() as here:
             pace = here.kind.pace
             assert pace.batch >= 1
             assert pace.overlap >= 1
             assert timedelta(0) < pace.first_retry <= pace.longest_retry
-            assert all(isinstance(key, str) for key in here.kind.secret_keys)
+            assert here.kind.kind.flaw() is None
 
     run(story)

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +16,9 @@ from pulpit.api.services import Services, Worker
 from pulpit.clock import system_clock
 from pulpit.content.iso import Iso
 from pulpit.content.port import Config
-from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.errors import InvalidValue
+from pulpit.listener_options import BUILT_IN, ListenerKind
 from pulpit.net.passwords import hash_password
 from pulpit.published.locate import Publications
 from pulpit.repositories.context import by_plugin
@@ -35,12 +36,11 @@ V1 = "/pulpit/v1"
 class PlainNotifierType:
     """A kind of notifier that knows its keys and opens nothing."""
 
-    def __init__(self, keys: Collection[str], secret_keys: Collection[str] = ()) -> None:
-        self._keys = frozenset(keys)
-        self.secret_keys = frozenset(secret_keys)
+    def __init__(self, kind: ListenerKind) -> None:
+        self.kind = kind
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        unknown = sorted(set(config) - self._keys)
+        unknown = sorted(set(config) - set(self.kind.names))
         if unknown:
             raise InvalidValue("notifier_config", f"{unknown[0]} is unknown.")
 
@@ -75,12 +75,8 @@ class Api:
 
 def notifier_types() -> NotifierTypes:
     """The three kinds of Pulp 2."""
-    types: dict[str, NotifierType] = {
-        "amqp": PlainNotifierType(["exchange", "routing_key", "require_route", "format"]),  # type: ignore[dict-item] # it is never opened
-        "http": PlainNotifierType(["url", "username", "password", "ca_path", "timeout"], ["password"]),  # type: ignore[dict-item]
-        "email": PlainNotifierType(["subject", "addresses"]),  # type: ignore[dict-item]
-    }
-    return NotifierTypes(types)
+    types = {name: PlainNotifierType(kind) for name, kind in BUILT_IN.items()}
+    return NotifierTypes(types)  # type: ignore[arg-type] # they are never opened
 
 
 def basic(login: str, password: str = PASSWORD) -> dict[str, str]:

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
-from pulpit.delivery.notifiers.port import DELIVERED, NotifierTypes, Outcome, Pace, Retry
+from pulpit.delivery.notifiers.kinds import NotifierTypes
+from pulpit.delivery.notifiers.port import DELIVERED, Outcome, Pace, Retry
 from pulpit.events import Event
+from pulpit.listener_options import ListenerKind
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database
 from pulpit.store.listeners import Listener
@@ -23,7 +25,7 @@ SOON: Final = timedelta(milliseconds=1)
 class Story:
     """A notifier type whose notifiers answer what the test says and remember what they were handed."""
 
-    secret_keys: Final = frozenset[str]()
+    kind: Final = ListenerKind(id="story", summary="Told.", options=())
 
     def __init__(self, *, batch: int = 3, overlap: int = 2) -> None:
         self.pace = Pace(batch=batch, overlap=overlap, first_retry=SOON, longest_retry=SOON)

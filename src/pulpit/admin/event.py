@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin import listener_kinds
 from pulpit.admin.consumer import consumer
 from pulpit.admin.grammar import TABLE, Command, Group
 from pulpit.admin.hook import hook
-from pulpit.admin.listener import LISTENER_ID, listener
+from pulpit.admin.listener import listener
+from pulpit.admin.listener_kinds import LISTENER_ID
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WrongUse
 from pulpit.client.log import first, follow_log, last, narrowed, narrowing_options, tail_options
@@ -151,7 +151,5 @@ def _letters(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
 
 
-for _kind in (listener_kinds.amqp, listener_kinds.email, listener_kinds.http):
-    listener.add_command(_kind)
 for _section in (listener, dead_letters, log, consumer, hook, tail):
     event.add_command(_section)

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import TABLE, Group
+from pulpit.admin.grammar import TABLE
+from pulpit.admin.listener_kinds import GROUPS, LISTENER_ID, ListenerGroup, kinds_of
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import WorkNotDone, WrongUse
 from pulpit.client.server import path_of, v1_path
@@ -13,12 +14,34 @@ from pulpit.intervals import span_text
 
 SHOWN: Final = ("id", "event_types", "notifier_config", "notifier_type_id")
 
-LISTENER_ID: Final = click.option("--listener-id", required=True, help="The listener's id, as `list` shows it.")
 
-
-@click.group("listener", cls=Group)
+@click.group("listener", cls=ListenerGroup)
 def listener() -> None:
-    """Manage event listeners."""
+    """Manage event listeners.
+
+    Kinds that plug-ins of the server bring are not listed here: `kinds` shows them, KIND create --help their options.
+    """
+
+
+@listener.command("kinds")
+@TABLE
+@with_session
+def list_kinds(session: Session, /) -> None:
+    """List the kinds of listeners that the server has, with those that its plug-ins bring."""
+    found = kinds_of(session)
+    if session.screen.as_json:
+        session.screen.data([document for _, document in found])
+        return
+    session.screen.documents(
+        {
+            "kind": kind.id,
+            "summary": kind.summary,
+            "brought_by": document.get("brought_by"),
+            "options": [option.option_of_file if option.is_from_file else option.option for option in kind.options],
+            **({"problem": document["problem"]} if document.get("problem") else {}),
+        }
+        for kind, document in found
+    )
 
 
 @listener.command("list")
@@ -186,3 +209,7 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": attempt.get("outcome"),
         "answer": attempt.get("answer"),
     }
+
+
+for _group in GROUPS.values():
+    listener.add_command(_group)

@@ -1,20 +1,37 @@
-"""`event listener amqp|email|http create` and `update`: what each kind of listener can be told."""
+"""`event listener KIND create` and `update`: made from what each kind of listener can be told.
 
+Pulpit's own kinds are known here. One that a plug-in of the server brings is asked of the server when it is named.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from pulpit.admin.grammar import BOOLEAN, CLEAR, COUNT, NOTHING_TO_CHANGE, TEXT, Clearable, Group, given, secret
-from pulpit.admin.listener import LISTENER_ID
-from pulpit.admin.session import Session, with_session
-from pulpit.client.failures import WrongData
+from pulpit.admin.grammar import (
+    BOOLEAN,
+    CLEAR,
+    COUNT,
+    NOTHING_TO_CHANGE,
+    TEXT,
+    Clearable,
+    Command,
+    Group,
+    given,
+    secret,
+)
+from pulpit.admin.session import Session
+from pulpit.client.failures import Failure, ServerTrouble, WrongData
 from pulpit.client.options import Decorator, Duration, with_options
-from pulpit.client.server import path_of
+from pulpit.client.server import path_of, v1_path
 from pulpit.events import EVENT_TYPES, PULP_TYPES, TEST
+from pulpit.listener_options import BUILT_IN, ListenerKind, Option, OptionType
 
 EVENT_TYPE_CHOICES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
 """What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
+
+LISTENER_ID: Final = click.option("--listener-id", required=True, help="The listener's id, as `list` shows it.")
 
 
 def _event_type(*, required: bool) -> Decorator:
@@ -49,190 +66,159 @@ _FILTERS: Final = (
         help="Put an event aside as a dead letter when it was tried for so long, such as 12h; 3d otherwise.",
     ),
 )
-_AMQP: Final = (
-    click.option("--exchange", help='Topic exchange; without it, or with "", the server\'s own choice.'),
-    click.option(
-        "--routing-key",
-        metavar="TEMPLATE",
-        help="Subject of the messages, such as pulp.server.{event_type}.{repo_id}; {result} can be filled in too.",
-    ),
-    click.option("--require-route", type=BOOLEAN, help="Try again what no queue takes (true or false)."),
-    click.option(
-        "--format",
-        type=Clearable(click.Choice(["pulp", "cloudevents"])),
-        help="Headers over AMQP 0-9-1: as Pulp 2 had them, or those of CloudEvents too; pulp otherwise.",
-    ),
-)
-_DIGEST: Final = click.option("--digest", type=TEXT, metavar="DURATION", help="Gather events for so long, 1m to 1d.")
-_LANES: Final = click.option(
-    "--lanes", type=COUNT, help="Repositories served at a time; events of one stay in order. 1 keeps all in order."
-)
-_HTTP: Final = (
-    click.option("--username", help="User for the receiver's Basic authentication."),
-    click.option("--password", help="Its password, visible to others on this machine; better --password-file."),
-    click.option("--password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with that password."),
-    click.option("--ca-path", help="Authorities to trust for https, a path on the server."),
-    click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A further header; may be repeated."),
-    click.option("--secret", type=TEXT, help="Signs the requests, visible to others here; better --secret-file."),
-    click.option("--secret-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with that secret."),
-    click.option(
-        "--old-secret-file", type=TEXT, metavar="PATH", help="File with the last secret, which then signs too."
-    ),
-    click.option("--timeout", type=COUNT, help="Seconds for one request, 1 to 60; 15 otherwise."),
-    click.option("--concurrency", type=COUNT, help="Requests at a time, 1 to 64; above 1 gives up order."),
-    _LANES,
-    click.option("--proxy", type=TEXT, metavar="URL", help="Proxy to go through; none goes past the server's own."),
-    click.option("--proxy-username", type=TEXT, help="User for the proxy."),
-    click.option("--proxy-password-file", type=TEXT, metavar="PATH", help="File (mode 0600, or - ) with its password."),
-    click.option("--redirects", type=BOOLEAN, help="Follow redirections (true or false)."),
-    click.option(
-        "--format",
-        type=Clearable(click.Choice(["pulp", "thin", "slack", "mattermost", "discord", "teams", "text"])),
-        help="What is posted: Pulp's message, which event it is, or a sentence for a chat; pulp otherwise.",
-    ),
-    click.option(
-        "--plain-signature",
-        type=BOOLEAN,
-        help="Also sign by X-Hub-Signature-256 and X-Signature, with the whole secret as key (true or false).",
-    ),
-)
 
 
-def _subject(*, required: bool) -> Decorator:
-    text = "Subject of the messages, with {event_type}, {repo_id} and {result} if you like."
-    return click.option("--subject", required=required, help=text)
+class ListenerGroup(Group):
+    """`event listener`, whose commands are verbs and kinds; a kind that is not known here the server may know."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a verb or a kind."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not ctx.resilient_parsing and isinstance(session := ctx.find_object(Session), Session):
+            try:
+                kind = next((kind for kind, _ in kinds_of(session) if kind.id == cmd_name), None)
+            except Failure as error:
+                reason = (
+                    f"No such command {cmd_name!r}, and the server could not be asked for kinds of its own: {error}"
+                )
+                raise click.UsageError(reason, ctx) from None
+            command = group_of(kind) if kind else None
+        return command
 
 
-def _addresses(*, required: bool) -> Decorator:
-    return click.option("--addresses", required=required, help="Recipients, separated by commas.")
+def kinds_of(session: Session) -> list[tuple[ListenerKind, Mapping[str, Any]]]:
+    """The kinds that the server knows, each with all that the server says of it.
+
+    Raises:
+        ServerTrouble: it does not say what kinds are.
+    """
+    found = session.server.get(v1_path("notifiers"))
+    try:
+        return [(_kind(document), document) for document in found["notifiers"]]
+    except (KeyError, TypeError, ValueError):
+        raise ServerTrouble("The server does not say which kinds of listeners it has.") from None
 
 
-def _url(*, required: bool) -> Decorator:
-    return click.option("--url", required=required, help="Where to POST the events to.")
+def _kind(document: Mapping[str, Any]) -> ListenerKind:
+    names = ("name", "help", "required", "secret", "metavar", "flag", "given_openly")
+    options = tuple(
+        Option(
+            **{name: option[name] for name in names},
+            type=OptionType(option["type"]),
+            choices=tuple(option["choices"]),
+        )
+        for option in document["options"]
+    )
+    kind = ListenerKind(id=str(document["id"]), summary=str(document["summary"]), options=options)
+    if flaw := kind.flaw():
+        raise ValueError(flaw)
+    return kind
 
 
-@click.group("amqp", cls=Group)
-def amqp() -> None:
-    """Listeners that publish to an AMQP broker."""
+def group_of(kind: ListenerKind) -> Group:
+    """The commands of a kind."""
+    group = Group(kind.id, help=kind.summary, short_help=kind.summary)
+
+    def create(session: Session, /, *, event_types: tuple[str, ...], **options: Any) -> None:
+        config = _config(kind, options)
+        body = {"notifier_type_id": kind.id, "notifier_config": config, "event_types": list(event_types)}
+        answer = session.server.post(path_of("events"), body | _chosen_filters(**options))
+        name = answer.get("id") if isinstance(answer, dict) else None
+        session.screen.succeeded(f"Event listener created: {name}" if name else "Event listener created.", answer)
+
+    def update(session: Session, /, *, listener_id: str, event_types: tuple[str, ...], **options: Any) -> None:
+        """With nothing given Pulp 2 said so and ended with 0, and so does this."""
+        config = _config(kind, options)
+        body = _chosen_filters(**options)
+        if config:
+            body["notifier_config"] = config
+        if event_types:
+            body["event_types"] = list(event_types)
+        if not body:
+            session.screen.warn(NOTHING_TO_CHANGE)
+            return
+        answer = session.server.put(path_of("events", listener_id), body)
+        session.screen.succeeded("Event listener updated.", answer)
+
+    of_kind = [decorator for option in kind.options for decorator in _options(option, creating=True)]
+    decorators = (_event_type(required=True), *of_kind, *_FILTERS)
+    group.add_command(_command("create", f"Create a listener of kind {kind.id}.", create, decorators))
+    of_kind = [decorator for option in kind.options for decorator in _options(option, creating=False)]
+    decorators = (LISTENER_ID, _event_type(required=False), *of_kind, *_FILTERS)
+    pairs = " and ".join(option.option for option in kind.options if option.type is OptionType.PAIRS)
+    replaced = f"; {pairs} replaces all that were there" if pairs else ""
+    group.add_command(_command("update", f"Change a listener of kind {kind.id}{replaced}.", update, decorators))
+    return group
 
 
-@click.group("email", cls=Group)
-def email() -> None:
-    """Listeners that send e-mail."""
+def _command(name: str, help_text: str, run: Callable[..., None], decorators: tuple[Decorator, ...]) -> click.Command:
+    return click.command(name, cls=Command, help=help_text)(with_options(*decorators)(click.pass_obj(run)))
 
 
-@click.group("http", cls=Group)
-def http() -> None:
-    """Listeners that call a URL."""
+def _options(option: Option, *, creating: bool) -> list[Decorator]:
+    """The options of a command that one declared option becomes: a secret text may have two."""
+    required = option.required and creating
+    if option.type is OptionType.PAIRS:
+        text = f"{option.help.rstrip('.')}; may be repeated."
+        return [
+            click.option(option.option, option.name, multiple=True, required=required, metavar="NAME=VALUE", help=text)
+        ]
+    if option.is_from_file:
+        text = f"{option.help} Read from a file of mode 0600, or from -."
+        from_file = click.option(
+            option.option_of_file, f"{option.name}_file", type=TEXT, metavar="PATH", required=required, help=text
+        )
+        if not option.given_openly:
+            return [from_file]
+        openly = f"{option.help} Visible to others on this machine; better {option.option_of_file}."
+        return [click.option(option.option, option.name, type=TEXT, help=openly), from_file]
+    kind: click.ParamType[Any] = TEXT
+    match option.type:
+        case OptionType.NUMBER:
+            kind = COUNT
+        case OptionType.FLAG:
+            kind = BOOLEAN
+        case OptionType.TEXT if option.choices:
+            kind = Clearable(click.Choice(option.choices))
+    metavar = option.metavar or (f"[{'|'.join(option.choices)}]" if option.choices else None)
+    return [click.option(option.option, option.name, type=kind, required=required, metavar=metavar, help=option.help)]
 
 
-@amqp.command("create")
-@with_options(_event_type(required=True), *_AMQP, *_FILTERS)
-@with_session
-def create_amqp(session: Session, /, *, exchange: str | None, **options: Any) -> None:
-    """Create an AMQP listener."""
-    _create(session, "amqp", given(exchange=exchange or None, **_routing(options)), **options)
+def _config(kind: ListenerKind, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of the kind out and give the configuration that they are; null for what is cleared."""
+    config: dict[str, Any] = {}
+    for option in kind.options:
+        value = options.pop(option.name, None)
+        if option.is_from_file:
+            path = options.pop(f"{option.name}_file")
+            value = secret(value, path) if path is not CLEAR else CLEAR
+        elif option.type is OptionType.PAIRS:
+            value = _pairs(option, value)
+        elif option.type is OptionType.LIST:
+            value = _values(option, value)
+        config[option.name] = value
+    return given(**config)
 
 
-@amqp.command("update")
-@with_options(LISTENER_ID, _event_type(required=False), *_AMQP, *_FILTERS)
-@with_session
-def update_amqp(session: Session, /, *, listener_id: str, exchange: str | None, **options: Any) -> None:
-    """Change an AMQP listener."""
-    _update(session, listener_id, given(exchange=exchange, **_routing(options)), **options)
-
-
-@email.command("create")
-@with_options(
-    _event_type(required=True), _subject(required=True), _addresses(required=True), _DIGEST, _LANES, *_FILTERS
-)
-@with_session
-def create_email(session: Session, /, *, subject: str, addresses: str, **options: Any) -> None:
-    """Create an e-mail listener."""
-    config = given(subject=subject, addresses=_recipients(addresses), **_gathering(options))
-    _create(session, "email", config, **options)
-
-
-@email.command("update")
-@with_options(
-    LISTENER_ID,
-    _event_type(required=False),
-    _subject(required=False),
-    _addresses(required=False),
-    _DIGEST,
-    _LANES,
-    *_FILTERS,
-)
-@with_session
-def update_email(
-    session: Session, /, *, listener_id: str, subject: str | None, addresses: str | None, **options: Any
-) -> None:
-    """Change an e-mail listener."""
-    config = given(subject=subject, addresses=_recipients(addresses), **_gathering(options))
-    _update(session, listener_id, config, **options)
-
-
-@http.command("create")
-@with_options(_event_type(required=True), _url(required=True), *_HTTP, *_FILTERS)
-@with_session
-def create_http(session: Session, /, **options: Any) -> None:
-    """Create an HTTP listener."""
-    _create(session, "http", _http_config(options), **options)
-
-
-@http.command("update")
-@with_options(LISTENER_ID, _event_type(required=False), _url(required=False), *_HTTP, *_FILTERS)
-@with_session
-def update_http(session: Session, /, *, listener_id: str, **options: Any) -> None:
-    """Change an HTTP listener; --header replaces all further headers."""
-    _update(session, listener_id, _http_config(options), **options)
-
-
-def _routing(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options out that say how messages are routed."""
-    return {key: options.pop(key) for key in ("routing_key", "require_route", "format")}
-
-
-def _gathering(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options out that say what is sent together and what beside each other."""
-    return {key: options.pop(key) for key in ("digest", "lanes")}
-
-
-def _http_config(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the receiver's options out and give its configuration."""
-    plain = ("url", "username", "ca_path", "timeout", "concurrency", "lanes", "redirects", "proxy", "proxy_username")
-    bodies = ("format", "plain_signature")
-    config = {key: options.pop(key) for key in (*plain, *bodies)}
-    for key in ("password", "secret"):
-        config[key] = _secret(options.pop(key), options.pop(f"{key}_file"))
-    for key in ("old_secret", "proxy_password"):
-        config[key] = _secret(None, options.pop(f"{key}_file"))
-    return given(**config, headers=_headers(options.pop("headers")))
-
-
-def _secret(value: Any, path: Any) -> Any:
-    return secret(value, path) if path is not CLEAR else CLEAR
-
-
-def _headers(pairs: tuple[str, ...]) -> Any:
-    """Read `NAME=VALUE` options; a lone "" takes all headers away."""
-    if pairs == ("",):
+def _pairs(option: Option, given_pairs: tuple[str, ...]) -> Any:
+    """Read `NAME=VALUE` options; a lone "" takes all away."""
+    if given_pairs == ("",):
         return CLEAR
-    headers = {}
-    for pair in pairs:
+    pairs = {}
+    for pair in given_pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise WrongData("--header must look like NAME=VALUE.")
-        headers[name] = value
-    return headers or None
+            raise WrongData(f"{option.option} must look like NAME=VALUE.")
+        pairs[name] = value
+    return pairs or None
 
 
-def _recipients(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    found = [part.strip() for part in text.split(",") if part.strip()]
+def _values(option: Option, text: Any) -> Any:
+    if text is None or (text is CLEAR and not option.required):
+        return text
+    found = [part.strip() for part in ("" if text is CLEAR else text).split(",") if part.strip()]
     if not found:
-        raise WrongData("--addresses must name at least one recipient.")
+        raise WrongData(f"{option.option} must name at least one value.")
     return found
 
 
@@ -245,25 +231,5 @@ def _chosen_filters(
     return {**named, **given(give_up_after=give_up_after)}
 
 
-def _create(session: Session, kind: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any) -> None:
-    body = {"notifier_type_id": kind, "notifier_config": config, "event_types": list(event_types)}
-    body |= _chosen_filters(**filters)
-    answer = session.server.post(path_of("events"), body)
-    name = answer.get("id") if isinstance(answer, dict) else None
-    session.screen.succeeded(f"Event listener created: {name}" if name else "Event listener created.", answer)
-
-
-def _update(
-    session: Session, listener_id: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any
-) -> None:
-    """Send what was given; with nothing given Pulp 2 said so and ended with 0, and so does this."""
-    body = _chosen_filters(**filters)
-    if config:
-        body["notifier_config"] = config
-    if event_types:
-        body["event_types"] = list(event_types)
-    if not body:
-        session.screen.warn(NOTHING_TO_CHANGE)
-        return
-    answer = session.server.put(path_of("events", listener_id), body)
-    session.screen.succeeded("Event listener updated.", answer)
+GROUPS: Final[Mapping[str, Group]] = {name: group_of(kind) for name, kind in BUILT_IN.items()}
+"""The commands of Pulpit's own kinds."""

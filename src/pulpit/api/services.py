@@ -23,7 +23,7 @@ from pulpit.clock import Clock
 from pulpit.content import access
 from pulpit.content.port import ContentType
 from pulpit.delivery.log_reader import Announcements
-from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.errors import InvalidValue, PulpitError
 from pulpit.published.access import Exposure
 from pulpit.published.locate import Publications

@@ -17,7 +17,7 @@ from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor
 from pulpit.delivery.lanes import LaneCursor, in_lanes
 from pulpit.delivery.log_reader import READ_AT_ONCE, Announcements, LogReader, RecentEvents
-from pulpit.delivery.notifiers.port import NotifierTypes
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.delivery.position_writer import PositionWriter
 from pulpit.delivery.redrive import Redriver
 from pulpit.errors import DatabaseUnavailable, StorageFull
@@ -212,10 +212,9 @@ class Dispatcher:
         self._known = revisions | {listener.id: listener.revision for listener in current}
 
     def _start(self, listener: Listener) -> None:
-        if listener.notifier_type_id not in self._types:
+        if listener.notifier_type_id not in self._types:  # it fails, and says why
             extra = {"action": "notifier_unknown", "listener": listener.id}
             _log.error("no notifier of type %s here", listener.notifier_type_id, extra=extra)
-            return
         notifier_type = self._types[listener.notifier_type_id]
         notifier = notifier_type.open(listener.notifier_config)
         pace = self._types.pace(listener.notifier_type_id, listener.notifier_config)

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from pulpit import backoff
 from pulpit.clock import Clock
-from pulpit.delivery.notifiers.port import Delivered, Notifier, NotifierTypes, Outcome, Refused, Retry, described
+from pulpit.delivery.notifiers.kinds import NotifierTypes
+from pulpit.delivery.notifiers.port import Delivered, Notifier, Outcome, Refused, Retry, described
 from pulpit.events import TEST, Event, encode_body, own_trace
 from pulpit.ids import uuid7
 from pulpit.store import dead_letters, event_log, listeners
@@ -228,7 +229,7 @@ async def try_out(listener: Listener, types: NotifierTypes, clock: Clock, *, pat
     event = test_event(listener, clock)
     begun = asyncio.get_running_loop().time()
     try:
-        request = notifier.describe(event)
+        request = await asyncio.to_thread(notifier.describe, event)  # a plug-in may take its time
         outcome = await _bounded(notifier, event, patience)
     finally:
         await notifier.close()

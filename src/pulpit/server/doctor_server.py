@@ -15,11 +15,16 @@ from sqlalchemy import Connection
 
 from pulpit import __version__
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.kinds import OURS
+from pulpit.delivery.notifiers.port import Surroundings
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.intervals import span_text
+from pulpit.listener_options import BUILT_IN
 from pulpit.server import messaging
 from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
 from pulpit.server.health import LONGEST_REASON, PATIENCE_S, ask, reachable, url_of, why_not
+from pulpit.server.notifiers import own_extras, plug_ins
 from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time
 from pulpit.store.listeners import Listener
@@ -33,6 +38,7 @@ LATE: Final = timedelta(minutes=5)
 """For so long an event may wait before its listener counts as behind."""
 _AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME: Final = b"\x01"
+_NOBODY: Final = Surroundings(source="/pulpit/doctor", clock=system_clock)
 _NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events wait or are put aside."
 
 
@@ -242,6 +248,16 @@ def _kinds(inside: _Inside) -> Iterator[Finding]:
     if "amqp" in kinds and not has_broker:
         sentence = _NO_LISTENERS_OF.format(kind="amqp", what="there is no broker")
         yield problem("listeners", sentence, "Set [messaging] url, or delete or pause these listeners.")
+    found = {entry.kind.id: entry for entry in (*own_extras(), *plug_ins(_NOBODY))}
+    for kind in sorted(kinds - BUILT_IN.keys() - found.keys()):
+        sentence = _NO_LISTENERS_OF.format(kind=kind, what="nothing here brings such a notifier")
+        yield problem("listeners", sentence, "Install what brings it, or delete or pause these listeners.")
+    for kind, entry in found.items():
+        if entry.problem and kind in kinds:
+            sentence = _NO_LISTENERS_OF.format(kind=kind, what="they cannot be served")
+            yield problem("listeners", sentence, entry.problem)
+        elif entry.problem and entry.brought_by != OURS:
+            yield warning("plug-ins", f"Listeners of kind {kind} cannot be made.", entry.problem)
 
 
 def _schedules(inside: _Inside) -> Iterator[Finding]:

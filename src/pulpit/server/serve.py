@@ -24,18 +24,16 @@ import uvloop
 from fastapi import FastAPI
 
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable, Publisher
+from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.api.app import create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
-from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
-from pulpit.delivery.notifiers.http_config import configured_proxy
-from pulpit.delivery.notifiers.port import NotifierType, NotifierTypes
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.errors import ConfigurationError
-from pulpit.net.addresses import is_loopback, parse_networks
+from pulpit.net.addresses import is_loopback
 from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
@@ -43,6 +41,7 @@ from pulpit.published.locate import Publications
 from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.beginning import Beginning
 from pulpit.server.content_types import content_types
+from pulpit.server.notifiers import notifier_types
 from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
 from pulpit.server.supervision import supervisor_of
 from pulpit.server.systemd import ServiceManager
@@ -100,7 +99,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         embedded = await _broker(settings, stack)
         outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
-        kinds = _notifier_types(settings, publisher, me.node)
+        kinds = notifier_types(settings, publisher, me.node)
         dispatcher = Dispatcher(database, kinds, system_clock, me=beginning.me)
         supervisor = supervisor_of(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
@@ -234,35 +233,6 @@ def _certificate(settings: Settings) -> CertificateFiles:
     section = settings.server
     source = "[server] ssl_certificate, ssl_key"
     return CertificateFiles(certificate=Path(section.ssl_certificate), key=Path(section.ssl_key), source=source)
-
-
-def _notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | None", node: str) -> NotifierTypes:
-    source = f"/pulpit/{node}"
-    networks = parse_networks(settings.server.webhook_allow)
-    proxy = configured_proxy(settings.server.webhook_proxy)
-
-    def http() -> NotifierType:
-        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp takes a while
-
-        return Http(system_clock, allow=networks, source=source, proxy=proxy)
-
-    def email() -> NotifierType:
-        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so does a mail client
-
-        return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
-
-    amqp = _amqp(publisher, settings.messaging.topic_exchange, source)
-    return NotifierTypes({"amqp": amqp}, on_demand={"http": http, "email": email})
-
-
-def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: str) -> NotifierType:
-    if publisher is None:
-        return Amqp091Disabled()
-    if isinstance(publisher, Publisher):
-        return Amqp091(publisher, exchange, source=source)
-    from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - its engine is loaded where it is used
-
-    return Amqp10(publisher, exchange, source=source)
 
 
 def _retention(settings: Settings) -> Retention:

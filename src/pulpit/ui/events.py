@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from pulpit.api.services import Services
 from pulpit.api.v1 import events as v1
 from pulpit.delivery.changed_names import Names
 from pulpit.delivery.log_reader import filter_of
@@ -63,9 +64,12 @@ def show(visit: Visit) -> Response:
         tone=tone(event),
         document=document,
         changes=changed_units(document.payload),
-        wanting=[_wanting(listener, event, services.position_of(listener), letters) for listener in shown],
+        wanting=[_wanting(listener, event, services, letters) for listener in shown],
         wanting_total=len(wanting),
-        targets={listener.id: f"{listener.notifier_type_id} {target(listener)}" for listener in every},
+        targets={
+            listener.id: f"{listener.notifier_type_id} {target(listener, services.listener_types)}"
+            for listener in every
+        },
         choice=every[:CHOICE],
         attempts=attempts,
         newer=event.number + 1 if event.number < head else None,
@@ -79,7 +83,7 @@ def _wants(listener: Listener, event: Event, names: Names) -> bool:
     return listener.packages is None or (event.event_type in TELLING_CHANGES and names.any_like(listener.packages))
 
 
-def _wanting(listener: Listener, event: Event, position: int, letters: list[DeadLetter]) -> Wanting:
+def _wanting(listener: Listener, event: Event, services: Services, letters: list[DeadLetter]) -> Wanting:
     mine = [letter for letter in letters if letter.listener_id == listener.id]
     if any(letter.send_again for letter in mine):
         fate, colour = "being sent again", "odd"
@@ -87,13 +91,14 @@ def _wanting(listener: Listener, event: Event, position: int, letters: list[Dead
         fate, colour = "dead letter", "bad"
     elif listener.created_at > event.occurred_at:
         fate, colour = "made later", ""
-    elif position >= event.number:
+    elif services.position_of(listener) >= event.number:
         fate, colour = "delivered", "good"
     elif listener.paused:
         fate, colour = "waits, paused", "odd"
     else:
         fate, colour = "waits", "bad" if listener.failing_since else ""
-    return Wanting(listener=listener, target=target(listener), fate=fate, tone=colour, letters=mine)
+    where = target(listener, services.listener_types)
+    return Wanting(listener=listener, target=where, fate=fate, tone=colour, letters=mine)
 
 
 def changed_units(payload: Mapping[str, Any]) -> dict[str, list[str]]:

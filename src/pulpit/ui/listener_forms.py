@@ -1,10 +1,10 @@
-"""The forms of listeners: one for each kind of notifier, and the command of `pulp-admin` that does the same.
+"""The forms of listeners, made from what each kind can be told, and the command of `pulp-admin` that does the same.
 
 Which values can work is judged by the API alone; a form only turns texts into the JSON that the API takes.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 from pulpit import intervals
 from pulpit.api.redaction import masked
 from pulpit.errors import InvalidValue
+from pulpit.listener_options import ListenerKind, Option, OptionType
 from pulpit.store.listeners import GIVE_UP_AFTER, Listener
 from pulpit.ui.visits import Form
 
@@ -28,16 +29,13 @@ class Kind(Enum):
     LIST = "list"
     """Several values, one a line, joined by commas in one option."""
     SECRET = "secret"  # noqa: S105 - a kind of field
-    HEADERS = "headers"
-    """`NAME=VALUE`, one a line; kept like a secret."""
-
-    @property
-    def is_secret(self) -> bool:
-        return self in (Kind.SECRET, Kind.HEADERS)
+    PAIRS = "pairs"
+    """`NAME=VALUE`, one a line."""
+    CHOICE = "choice"
 
     @property
     def is_long(self) -> bool:
-        return self in (Kind.LINES, Kind.LIST, Kind.HEADERS)
+        return self in (Kind.LINES, Kind.LIST, Kind.PAIRS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +49,8 @@ class Field:
     required: bool = False
     default: str = ""
     wide: bool = False
+    choices: tuple[str, ...] = ()
+    is_secret: bool = False
 
 
 WANTS: Final = (
@@ -98,141 +98,41 @@ WANTS: Final = (
 )
 """What all kinds have: which events are wanted, and for how long they are tried."""
 
-CONFIGS: Final[Mapping[str, tuple[Field, ...]]] = {
-    "amqp": (
-        Field(name="exchange", label="Exchange", option="--exchange", placeholder="the server's own choice"),
-        Field(
-            name="routing_key",
-            label="Routing key",
-            option="--routing-key",
-            placeholder="pulp.server.{event_type}",
-            hint="May hold {event_type}, {repo_id} and {result}.",
-        ),
-        Field(
-            name="require_route",
-            label="Try again what no queue takes",
-            option="--require-route",
-            kind=Kind.FLAG,
-        ),
-        Field(
-            name="format",
-            label="Format",
-            option="--format",
-            placeholder="pulp",
-            hint="cloudevents adds the headers of CloudEvents over AMQP 0-9-1.",
-        ),
-    ),
-    "http": (
-        Field(
-            name="url",
-            label="URL",
-            option="--url",
-            required=True,
-            wide=True,
-            placeholder="https://ci.example.org/hooks/pulpit",
-        ),
-        Field(
-            name="secret",
-            label="Signing secret",
-            option="--secret-file",
-            kind=Kind.SECRET,
-            hint="Signs each request by the Standard Webhooks specification: whsec_…",
-        ),
-        Field(name="username", label="User", option="--username", hint="For Basic authentication."),
-        Field(name="password", label="Password", option="--password-file", kind=Kind.SECRET),
-        Field(
-            name="headers",
-            label="Further headers",
-            option="--header",
-            kind=Kind.HEADERS,
-            placeholder="X-Token=…",
-            hint="NAME=VALUE, one a line.",
-        ),
-        Field(name="timeout", label="Timeout", option="--timeout", kind=Kind.NUMBER, placeholder="15", hint="Seconds."),
-        Field(
-            name="concurrency",
-            label="Requests at a time",
-            option="--concurrency",
-            kind=Kind.NUMBER,
-            placeholder="1",
-            hint="Above 1 gives up order.",
-        ),
-        Field(
-            name="lanes",
-            label="Repositories at a time",
-            option="--lanes",
-            kind=Kind.NUMBER,
-            placeholder="1",
-            hint="Above 1, one that fails delays itself alone.",
-        ),
-        Field(name="redirects", label="Follow redirections", option="--redirects", kind=Kind.FLAG),
-        Field(
-            name="format",
-            label="Format",
-            option="--format",
-            placeholder="pulp",
-            hint="thin, slack, mattermost, discord, teams or text post something else.",
-        ),
-        Field(
-            name="plain_signature",
-            label="Sign for GitHub's and Flux's receivers too",
-            option="--plain-signature",
-            kind=Kind.FLAG,
-        ),
-        Field(name="ca_path", label="Authorities to trust", option="--ca-path", hint="A path on the server."),
-        Field(
-            name="proxy",
-            label="Proxy",
-            option="--proxy",
-            placeholder="http://proxy.example.org:3128",
-            hint="none goes past the server's own.",
-        ),
-        Field(name="proxy_username", label="Proxy user", option="--proxy-username"),
-        Field(name="proxy_password", label="Proxy password", option="--proxy-password-file", kind=Kind.SECRET),
-        Field(
-            name="old_secret",
-            label="Last signing secret",
-            option="--old-secret-file",
-            kind=Kind.SECRET,
-            hint="Signs too, while receivers change to the new one.",
-        ),
-    ),
-    "email": (
-        Field(
-            name="subject",
-            label="Subject",
-            option="--subject",
-            required=True,
-            default="[pulp] {event_type} {repo_id} {result}",
-            wide=True,
-            hint="May hold {event_type}, {repo_id} and {result}.",
-        ),
-        Field(
-            name="addresses",
-            label="Recipients",
-            option="--addresses",
-            kind=Kind.LIST,
-            required=True,
-            placeholder="releases@example.org",
-            hint="One a line.",
-        ),
-        Field(name="digest", label="Digest", option="--digest", placeholder="15m", hint="Gathers events for so long."),
-        Field(
-            name="lanes",
-            label="Repositories at a time",
-            option="--lanes",
-            kind=Kind.NUMBER,
-            placeholder="1",
-            hint="Above 1, one that fails delays itself alone.",
-        ),
-    ),
+
+def fields_of(kind: ListenerKind) -> tuple[Field, ...]:
+    """The fields of a kind's configuration, from what it declares."""
+    return tuple(map(_field, kind.options))
+
+
+def _field(option: Option) -> Field:
+    return Field(
+        name=option.name,
+        label=option.label or option.name.replace("_", " ").capitalize(),
+        option=option.option_of_file if option.is_from_file else option.option,
+        kind=Kind.CHOICE if option.choices else _KINDS[option.is_from_file, option.type],
+        hint=option.help,
+        placeholder=option.placeholder,
+        required=option.required,
+        default=option.default,
+        wide=option.required and option.type is OptionType.TEXT,
+        choices=option.choices,
+        is_secret=option.secret,
+    )
+
+
+_KINDS: Final = {
+    (True, OptionType.TEXT): Kind.SECRET,
+    (False, OptionType.TEXT): Kind.TEXT,
+    (False, OptionType.NUMBER): Kind.NUMBER,
+    (False, OptionType.FLAG): Kind.FLAG,
+    (False, OptionType.LIST): Kind.LIST,
+    (False, OptionType.PAIRS): Kind.PAIRS,
 }
-"""The configuration of each kind of notifier."""
+"""By whether it is a secret that the command reads from a file, and by type."""
 
 
-def texts_of(listener: Listener) -> dict[str, str]:
+def texts_of(listener: Listener, secret: Collection[str]) -> dict[str, str]:
     """A listener as the texts of its form; secrets are never shown again."""
-    secret = {field.name for field in CONFIGS.get(listener.notifier_type_id, ()) if field.kind.is_secret}
     shown = masked({key: value for key, value in listener.notifier_config.items() if key not in secret}, ())
     texts = {key: _text(value) for key, value in shown.items()}
     return texts | {
@@ -242,12 +142,6 @@ def texts_of(listener: Listener) -> dict[str, str]:
         "packages": "\n".join(listener.packages or ()),
         "give_up_after": intervals.span_text(listener.give_up_after),
     }
-
-
-def kept_secrets(listener: Listener) -> set[str]:
-    """The names of those fields whose values are kept and not shown."""
-    fields = CONFIGS.get(listener.notifier_type_id, ())
-    return {field.name for field in fields if field.kind.is_secret and listener.notifier_config.get(field.name)}
 
 
 def wants(form: Form) -> dict[str, Any]:
@@ -264,12 +158,12 @@ def wants(form: Form) -> dict[str, Any]:
     return {**lists, "give_up_after": seconds}
 
 
-def config(kind: str, form: Form) -> dict[str, Any]:
+def config(kind: ListenerKind, form: Form) -> dict[str, Any]:
     """The configuration as the API takes it: null takes a value away, and a secret that is not given stays."""
     values: dict[str, Any] = {}
-    for field in CONFIGS[kind]:
+    for field in fields_of(kind):
         value = _value(field, form)
-        if value is None and field.kind.is_secret and not form.text(CLEAR + field.name):
+        if value is None and field.is_secret and not form.text(CLEAR + field.name):
             continue
         values[field.name] = value
     return values
@@ -289,8 +183,8 @@ def _value(field: Field, form: Form) -> Any:
             return True if form.text(field.name) else None
         case Kind.LINES | Kind.LIST:
             return form.lines(field.name) or None
-        case Kind.HEADERS:
-            return _headers(form.lines(field.name)) or None
+        case Kind.PAIRS:
+            return _pairs(field.name, form.lines(field.name)) or None
         case Kind.NUMBER:
             text = form.text(field.name)
             return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None  # noqa: PLR2004 - digits
@@ -299,17 +193,19 @@ def _value(field: Field, form: Form) -> Any:
     return form.text(field.name) or None
 
 
-def _headers(lines: list[str]) -> dict[str, str]:
-    headers = {}
+def _pairs(field_name: str, lines: list[str]) -> dict[str, str]:
+    pairs = {}
     for line in lines:
         name, equals, value = line.partition("=")
         if not name.strip() or not equals:
-            raise InvalidValue("headers", "each line must look like NAME=VALUE.")
-        headers[name.strip()] = value.strip()
-    return headers
+            raise InvalidValue(field_name, "each line must look like NAME=VALUE.")
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(map(str, value))
+    if isinstance(value, dict):
+        return "\n".join(f"{name}={text}" for name, text in value.items())
     return "" if value is None or value is False else str(value)

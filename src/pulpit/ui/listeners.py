@@ -16,11 +16,12 @@ from pulpit.api.v1.models import LettersOrder, PauseOrder, ReplayOrder, SendOrde
 from pulpit.api.v2 import listeners as v2
 from pulpit.api.v2.models import ListenerChanges, NewListener
 from pulpit.errors import InvalidValue, MissingResource, MissingValue, PulpitError
+from pulpit.listener_options import ListenerKind
 from pulpit.store import dead_letters, event_log, listeners
 from pulpit.store.dead_letters import DeadLetter
 from pulpit.store.listeners import Listener
 from pulpit.ui import charts, listener_forms
-from pulpit.ui.listener_forms import CONFIGS, WANTS
+from pulpit.ui.listener_forms import WANTS
 from pulpit.ui.live import SAMPLES
 from pulpit.ui.now import described
 from pulpit.ui.rendering import query
@@ -36,7 +37,7 @@ Order = TypeVar("Order", bound=BaseModel)
 
 def show_all(visit: Visit) -> Response:
     """A page of listeners, those first that need somebody to look at them."""
-    kind, state = visit.asked("kind"), visit.asked("state")
+    kind, state, kinds = visit.asked("kind"), visit.asked("state"), visit.services.listener_types
     page = int(visit.asked("page")) if is_page_number(visit.asked("page")) else 1
     with visit.services.database.read() as connection:
         found = {listener.id: listener for listener in listeners.every(connection)}
@@ -50,10 +51,14 @@ def show_all(visit: Visit) -> Response:
     return visit.page(
         "listeners.html",
         title="Listeners",
-        items=[described(found[listener_id], states[listener_id], visit.site.live) for listener_id in shown],
+        items=[described(found[listener_id], states[listener_id], visit.site.live, kinds) for listener_id in shown],
         total=len(chosen),
         asked={"kind": kind, "state": state},
-        kinds=sorted(CONFIGS),
+        kinds=[registered.kind.id for registered in kinds.registered],
+        usable=[registered.kind.id for registered in kinds.registered if not registered.problem],
+        problems=[
+            f"{registered.kind.id}: {registered.problem}" for registered in kinds.registered if registered.problem
+        ],
         states=STATES,
         first=(page - 1) * PAGE + 1,
         before=query({"kind": kind, "state": state, "page": page - 1}) if page > 1 else "",
@@ -67,20 +72,16 @@ def show(visit: Visit) -> Response:
 
 def show_new(visit: Visit) -> Response:
     """An empty form, or one that an example fills in."""
-    kind = visit.asked("kind") or "amqp"
-    if kind not in CONFIGS:
-        raise MissingResource(notifier_type_id=kind)
-    texts = {field.name: field.default for field in (*WANTS, *CONFIGS[kind])}
+    kind = _kind(visit, visit.asked("kind") or "amqp")
+    texts = {field.name: field.default for field in (*WANTS, *listener_forms.fields_of(kind))}
     return _form(visit, kind, texts)
 
 
 def create(visit: Visit) -> Response:
-    kind = visit.form.text("kind")
-    if kind not in CONFIGS:
-        raise MissingResource(notifier_type_id=kind)
+    kind = _kind(visit, visit.form.text("kind"))
     try:
         given = {key: value for key, value in listener_forms.config(kind, visit.form).items() if value is not None}
-        body = NewListener(notifier_type_id=kind, notifier_config=given, **listener_forms.wants(visit.form))
+        body = NewListener(notifier_type_id=kind.id, notifier_config=given, **listener_forms.wants(visit.form))
         made = json.loads(bytes(v2.create_listener(body, visit.services, visit.asking, visit.rights).body))
     except PulpitError as error:
         return _form(visit, kind, visit.form.as_dict(), complaint=error)
@@ -89,12 +90,13 @@ def create(visit: Visit) -> Response:
 
 def show_edit(visit: Visit) -> Response:
     listener = _listener(visit)
-    return _form(visit, listener.notifier_type_id, listener_forms.texts_of(listener), listener=listener)
+    kind = _kind(visit, listener.notifier_type_id)
+    return _form(visit, kind, listener_forms.texts_of(listener, _secrets(visit, listener)), listener=listener)
 
 
 def edit(visit: Visit) -> Response:
     listener = _listener(visit)
-    kind = listener.notifier_type_id
+    kind = _kind(visit, listener.notifier_type_id)
     try:
         body = ListenerChanges(
             notifier_config=listener_forms.config(kind, visit.form), **listener_forms.wants(visit.form)
@@ -208,6 +210,18 @@ def _listener(visit: Visit) -> Listener:
         return listeners.get(connection, visit.path("id"))
 
 
+def _kind(visit: Visit, type_id: str) -> ListenerKind:
+    """A kind that the server has; of one that it has not the listeners can be looked at and deleted."""
+    kind = visit.services.listener_types.kind(type_id)
+    if kind is None:
+        raise MissingResource(notifier_type_id=type_id)
+    return kind
+
+
+def _secrets(visit: Visit, listener: Listener) -> frozenset[str]:
+    return visit.services.listener_types.secret_keys(listener.notifier_type_id, listener.notifier_config)
+
+
 def _page(visit: Visit, trial: dict[str, Any] | None = None) -> Response:
     services = visit.services
     with services.database.read() as connection:
@@ -221,8 +235,8 @@ def _page(visit: Visit, trial: dict[str, Any] | None = None) -> Response:
     return visit.page(
         "listener.html",
         title=f"Listener {listener.id}",
-        **described(listener, state, visit.site.live),
-        config=masked(listener.notifier_config, services.listener_types.secret_keys(listener.notifier_type_id)),
+        **described(listener, state, visit.site.live, services.listener_types),
+        config=masked(listener.notifier_config, _secrets(visit, listener)),
         seconds_line=charts.sparkline(seconds, room=SAMPLES + 1),
         longest_lag=max(seconds, default=0.0),
         attempts=attempts,
@@ -243,7 +257,7 @@ def _with_types(visit: Visit, letters: Iterable[DeadLetter]) -> list[tuple[DeadL
 
 def _form(
     visit: Visit,
-    kind: str,
+    kind: ListenerKind,
     texts: dict[str, str],
     *,
     listener: Listener | None = None,
@@ -253,14 +267,14 @@ def _form(
         "listener_form.html",
         status=complaint.status if complaint else 200,
         title=f"Change listener {listener.id}" if listener else "New listener",
-        kind=kind,
-        kinds=sorted(CONFIGS),
+        kind=kind.id,
+        kinds=[registered.kind.id for registered in visit.services.listener_types.registered if not registered.problem],
         wants=WANTS,
-        fields=CONFIGS.get(kind, ()),
+        fields=listener_forms.fields_of(kind),
         texts=texts,
         listener=listener,
-        kept=listener_forms.kept_secrets(listener) if listener else set(),
+        kept={name for name in _secrets(visit, listener) if listener.notifier_config.get(name)} if listener else set(),
         clear=listener_forms.CLEAR,
-        command=listener_forms.command(kind, listener.id if listener else ""),
+        command=listener_forms.command(kind.id, listener.id if listener else ""),
         complaint=str(complaint or ""),
     )

@@ -10,6 +10,7 @@ from pulpit.api.listeners import STATES, DeliveryState, delivery_states, worst_f
 from pulpit.api.monitoring import database_is_up
 from pulpit.api.services import Services
 from pulpit.api.v1.events import EVENT_STREAM, LONGEST_NUMBER, EventFilter
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.errors import InvalidValue
 from pulpit.events import check_event_types
 from pulpit.store import event_log, listeners, tasks
@@ -90,7 +91,8 @@ def panels(live: Live, services: Services) -> str:
         per_hour=sum(count for _, count in rates),
         highest=max(count for _, count in rates),
         listeners=[
-            described(found[listener_id], states[listener_id], live) for listener_id in worst_first(states)[:LISTENERS]
+            described(found[listener_id], states[listener_id], live, services.listener_types)
+            for listener_id in worst_first(states)[:LISTENERS]
         ],
         listener_counts=[(word, sum(state.state == word for state in states.values())) for word in STATES],
         listener_total=len(found),
@@ -107,26 +109,24 @@ def panels(live: Live, services: Services) -> str:
     )
 
 
-def described(listener: Listener, state: DeliveryState, live: Live) -> dict[str, Any]:
+def described(listener: Listener, state: DeliveryState, live: Live, kinds: NotifierTypes) -> dict[str, Any]:
     """A listener as lists show it."""
     lag = live.lags.get(listener.id)
     return {
         "listener": listener,
         "state": state,
-        "target": target(listener),
+        "target": target(listener, kinds),
         "line": charts.sparkline([*lag.events, state.lag_events], room=SAMPLES + 1) if lag else "",
         "most_behind": max(lag.events, default=0) if lag else 0,
     }
 
 
-def target(listener: Listener) -> str:
+def target(listener: Listener, kinds: NotifierTypes) -> str:
     """Where a listener's events go, without secrets."""
-    config = listener.notifier_config
+    text = masked_url(kinds.target(listener.notifier_type_id, listener.notifier_config))
     if listener.notifier_type_id == "amqp":
-        return f"exchange {config.get('exchange') or 'of the server'}"
-    if listener.notifier_type_id == "email":
-        return ", ".join(map(str, config.get("addresses") or ()))
-    return masked_url(str(config.get("url", "")))
+        return f"exchange {text or 'of the server'}"
+    return text
 
 
 def bar(task: Task) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pulpit.admin.listener_kinds import GROUPS
+from pulpit.listener_options import BUILT_IN, TAKEN
 from support.rest_wire import Reply, RestWire
 
 RunAdmin = Callable[..., int]
@@ -59,7 +61,7 @@ def test_create_answers_with_json_if_asked(admin: RunAdmin, wire: RestWire, caps
     [
         (
             ["amqp", "update", "--listener-id", "a1", "--exchange", ""],
-            {"notifier_config": {"exchange": ""}},
+            {"notifier_config": {"exchange": None}},
         ),
         (
             ["amqp", "update", "--listener-id", "a1", "--event-type", "repo.sync.start", "--event-type", "repo.#"],
@@ -194,3 +196,76 @@ def test_delete_quotes_the_id(admin: RunAdmin, wire: RestWire) -> None:
     wire.on("DELETE events/..%2Fx/", Reply())
     assert admin("event", "listener", "delete", "--listener-id", "../x") == 0
     assert wire.lines() == ["DELETE events/..%2Fx/"]
+
+
+MATRIX = {
+    "id": "matrix",
+    "summary": "Listeners that post to a Matrix room.",
+    "brought_by": "pulpit-notifier-matrix 0.1.0",
+    "problem": None,
+    "options": [
+        {
+            "name": name,
+            "type": "text",
+            "help": "It is what it is.",
+            "required": name != "kind",
+            "secret": name == "token",
+            "choices": ["notice", "text"] if name == "kind" else [],
+            "default": "",
+            "placeholder": "",
+            "metavar": "",
+            "flag": "",
+            "given_openly": False,
+        }
+        for name in ("room", "token", "kind")
+    ],
+}
+
+
+def test_a_kind_that_only_the_server_knows_has_commands_too(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("hush\n")
+    (tmp_path / "token").chmod(0o600)
+    wire.on("GET /pulpit/v1/notifiers", Reply(body={"notifiers": [MATRIX]}))
+    wire.on("POST events/", Reply(status=201, body=LISTENER))
+    command = ["event", "listener", "matrix", "create"]
+    assert admin(*command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--token-file PATH" in shown
+    assert "--kind [notice|text]" in shown
+    assert "--token " not in shown
+    given = ["--event-type", "*", "--room", "!a:b", "--token-file", str(tmp_path / "token")]
+    assert admin(*command, *given, "--kind", "text") == 0
+    assert wire.asked[-1].body == {
+        "notifier_type_id": "matrix",
+        "notifier_config": {"room": "!a:b", "token": "hush", "kind": "text"},
+        "event_types": ["*"],
+    }
+    assert admin(*command, "--event-type", "*") == 64
+    assert "--room, --token-file" in capsys.readouterr().err
+    assert admin("event", "listener", "kinds") == 0
+    assert "pulpit-notifier-matrix 0.1.0" in capsys.readouterr().out
+
+
+def test_a_kind_that_nobody_knows_is_wrong_use(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
+    wire.on("GET /pulpit/v1/notifiers", Reply(body={"notifiers": [MATRIX]}))
+    assert admin("event", "listener", "htp", "create") == 64
+    assert "Did you mean http?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reply", [Reply(status=404, body={"error_message": "Gone."}), Reply(body={"notifiers": [{}]})])
+def test_a_server_that_does_not_say_its_kinds_is_told(
+    admin: RunAdmin, wire: RestWire, capsys: Screen, reply: Reply
+) -> None:
+    wire.on("GET /pulpit/v1/notifiers", reply)
+    assert admin("event", "listener", "matrix", "create") == 64
+    assert "the server could not be asked for kinds of its own" in capsys.readouterr().err
+
+
+def test_no_kind_may_have_an_option_that_all_listeners_have() -> None:
+    for kind in BUILT_IN.values():
+        own = {flag for option in kind.options for flag in (option.option, option.option_of_file)}
+        for command in GROUPS[kind.id].commands.values():
+            general = {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")} - own
+            assert general <= TAKEN

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pulpit.clock import system_clock
 from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.http_config import KEYS, SECRET_KEYS, read
+from pulpit.delivery.notifiers.http_config import read
 from pulpit.errors import InvalidValue
+from pulpit.listener_options import HTTP
 
 URL = "https://hooks.example/pulp"
 SECRET = event_headers.new_secret()
@@ -125,7 +126,7 @@ def test_a_refusal_repeats_no_secret() -> None:
 
 
 def test_secrets_are_known_to_the_api() -> None:
-    assert {"password", "secret", "old_secret", "headers", "proxy_password"} == SECRET_KEYS
+    assert {"password", "secret", "old_secret", "headers", "proxy_password"} == HTTP.secrets
 
 
 JSON = st.recursive(
@@ -135,7 +136,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), JSON))
+@given(st.dictionaries(st.sampled_from(HTTP.names), JSON))
 def test_no_configuration_does_worse_than_be_refused(config: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidValue):
         read({"url": URL, **config})

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.port import DELIVERED, Delivered, NotifierTypes, Outcome, Pace, Refused, Retry
+from pulpit.delivery.notifiers.kinds import NotifierTypes
+from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Outcome, Pace, Refused, Retry
 from pulpit.delivery.redrive import Redriver
 from pulpit.events import Event
 from pulpit.fire import fire
+from pulpit.listener_options import ListenerKind
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
@@ -25,7 +27,7 @@ class Told:
     """A kind of notifier that writes down what it is handed, and answers as it is told."""
 
     pace = Pace(batch=1, overlap=1, first_retry=timedelta(seconds=0.1), longest_retry=timedelta(seconds=0.2))
-    secret_keys = frozenset[str]()
+    kind = ListenerKind(id="told", summary="Told.", options=())
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pulpit.errors import ConfigurationError, PulpitError
-from pulpit.server import brokering, data_folder, messaging, serve
+from pulpit.server import brokering, data_folder, messaging, notifiers, serve
 from pulpit.settings import Key, Settings, keys, load
 from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
@@ -88,7 +88,7 @@ async def compose(settings: Settings) -> None:
         publisher = None
     else:
         publisher = serve._publisher(settings, None, messaging.trust(settings.messaging))
-    serve._notifier_types(settings, publisher, "node")
+    notifiers.notifier_types(settings, publisher, "node")
     serve._retention(settings)
     if settings.server.ssl_certificate:
         serve._certificate(settings).check()

@@ -12,9 +12,10 @@ import pytest
 from pulpit.admin import listener_kinds
 from pulpit.admin.main import root
 from pulpit.fire import fire
+from pulpit.listener_options import BUILT_IN
 from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
-from pulpit.ui.listener_forms import CONFIGS, WANTS, Kind
+from pulpit.ui.listener_forms import WANTS, Kind, fields_of
 from support.page import Page, Seen
 
 HOSTILE = "<script>alert(1)</script>"
@@ -44,12 +45,12 @@ def _fire(page: Page, **payload: Any) -> int:
         return fire(tx, "zoo.fed", payload, clock=page.services.clock).number
 
 
-@pytest.mark.parametrize("kind", sorted(CONFIGS))
+@pytest.mark.parametrize("kind", sorted(BUILT_IN))
 def test_every_field_is_an_option_of_the_command_that_is_shown_beside_it(kind: str) -> None:
     for verb in ("create", "update"):
-        command = getattr(listener_kinds, kind).commands[verb]
+        command = listener_kinds.GROUPS[kind].commands[verb]
         options = {name for parameter in command.params for name in parameter.opts}
-        assert {field.option for field in (*WANTS, *CONFIGS[kind])} <= options
+        assert {field.option for field in (*WANTS, *fields_of(BUILT_IN[kind]))} <= options
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def test_a_form_makes_a_listener(admin: Page, kind: str, fields: Mapping[str, st
     made = _stored(admin, str(seen.response.url.path).rpartition("/")[2])
     assert made.notifier_type_id == kind
     expected = {
-        field.name: _expected(field.kind, fields[field.name]) for field in CONFIGS[kind] if field.name in fields
+        field.name: _expected(field.kind, fields[field.name])
+        for field in fields_of(BUILT_IN[kind])
+        if field.name in fields
     }
     assert made.notifier_config == expected
     assert made.event_types == [line.strip() for line in fields["event_types"].splitlines() if line.strip()]

@@ -21,6 +21,9 @@ from pulpit.api.v1.models import (
     LettersOrder,
     ListenerDocument,
     ListenersPage,
+    NotifierDocument,
+    NotifiersPage,
+    OptionDocument,
     PauseOrder,
     PreviewDocument,
     ReplayOrder,
@@ -32,6 +35,7 @@ from pulpit.delivery.log_reader import filter_of
 from pulpit.delivery.redrive import Trial, config_for_one, try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, MissingValue
 from pulpit.events import TELLING_CHANGES, Event, check_event_types
+from pulpit.listener_options import Option
 from pulpit.store import changes, dead_letters, event_log, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.event_log import first_since
@@ -133,7 +137,7 @@ async def preview(listener_id: str, body: SendOrder, services: Provided, rights:
     listener, event, names = await to_thread.run_sync(_previewed, services, listener_id, body.number, rights)
     notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
     try:
-        request = notifier.describe(event)
+        request = await to_thread.run_sync(notifier.describe, event)  # a plug-in may take its time
     finally:
         await notifier.close()
     tells = event.event_type in TELLING_CHANGES
@@ -269,4 +273,29 @@ def _check_ids(connection: Connection, listener_id: str, ids: Sequence[str] | No
         dead_letters.get(connection, listener_id, letter_id)
 
 
-router: Final = Endpoints.of(_listeners, _dead_letters)
+_notifiers: Final = Endpoints(prefix="/notifiers", tags=["listeners"])
+
+
+@_notifiers.get("", operation_id="list_notifiers", responses=returns(OK, NotifiersPage))
+def list_notifiers(services: Provided) -> NotifiersPage:
+    """List the kinds of listeners that this server has, with those of plug-ins, and what each can be told."""
+    return NotifiersPage(
+        notifiers=[
+            NotifierDocument(
+                id=registered.kind.id,
+                summary=registered.kind.summary,
+                brought_by=registered.brought_by,
+                problem=registered.problem or None,
+                options=[_option(option) for option in registered.kind.options],
+            )
+            for registered in services.listener_types.registered
+        ]
+    )
+
+
+def _option(option: Option) -> OptionDocument:
+    values = asdict(option)
+    return OptionDocument(**{name: values[name] for name in OptionDocument.model_fields})
+
+
+router: Final = Endpoints.of(_listeners, _dead_letters, _notifiers)

@@ -13,6 +13,7 @@ from pulpit.api.listeners import DeliveryState, ListenerFilters
 from pulpit.content.port import StoredFile
 from pulpit.errors import MissingResource
 from pulpit.events import MAX_TYPE_LENGTH, Event
+from pulpit.listener_options import OptionType
 from pulpit.repositories.differences import FileDifference
 from pulpit.store import publications
 from pulpit.store.dead_letters import DeadLetter
@@ -43,6 +44,43 @@ class ListenersPage(BaseModel):
     """Listeners, oldest first."""
 
     listeners: list[ListenerDocument]
+
+
+class OptionDocument(BaseModel):
+    """One key of the `notifier_config` of a kind of listener."""
+
+    name: str
+    type: OptionType
+    help: str
+    required: bool
+    secret: bool
+    """Whether stars stand for its value once it is kept."""
+    choices: list[str]
+    default: str
+    placeholder: str
+    metavar: str
+    flag: str
+    """The option of `pulp-admin` without dashes, where it is not the name."""
+    given_openly: bool
+
+
+class NotifierDocument(BaseModel):
+    """A kind of listener, and all that one can be told."""
+
+    id: str
+    """The `notifier_type_id` of its listeners."""
+    summary: str
+    brought_by: str
+    """The distribution that brings it."""
+    problem: str | None
+    """Why no listener of the kind can be served here."""
+    options: list[OptionDocument]
+
+
+class NotifiersPage(BaseModel):
+    """Every kind, by its id."""
+
+    notifiers: list[NotifierDocument]
 
 
 class PreviewDocument(BaseModel):

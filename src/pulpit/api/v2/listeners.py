@@ -62,17 +62,21 @@ def read_listener(listener_id: str, services: Provided) -> JSONResponse:
 @router.put("/{listener_id}/", operation_id="update_listener", responses=returns(OK, ListenerDocument, 400, 404))
 def update_listener(listener_id: str, body: ListenerChanges, services: Provided) -> JSONResponse:
     """Change the configuration key by key and the event types as a whole; the type of notifier stays."""
-    with services.database.write() as tx:
-        listener = listeners.get(tx.connection, listener_id)
+    while True:
+        with services.database.read() as connection:
+            listener = listeners.get(connection, listener_id)
         columns = given_filters(body)
         if body.event_types is not None:
             columns["event_types"] = check_event_types(body.event_types)
-        if body.notifier_config is not None:
+        if body.notifier_config is not None:  # judged outside of any transaction: a plug-in may take its time
             old = listener.notifier_config
             columns[_CONFIG] = _config(old, body.notifier_config, listener.notifier_type_id, services)
-        changed = listeners.change(tx, listener_id, **columns) if columns else listener
-        [document] = _documents(tx.connection, [changed], services)
-    return JSONResponse(document)
+        with services.database.write() as tx:
+            if listeners.get(tx.connection, listener_id).notifier_config != listener.notifier_config:
+                continue  # somebody else has changed it meanwhile
+            changed = listeners.change(tx, listener_id, **columns) if columns else listener
+            [document] = _documents(tx.connection, [changed], services)
+        return JSONResponse(document)
 
 
 @router.delete("/{listener_id}/", operation_id="delete_listener", responses=returns(OK, None, 404))
@@ -86,9 +90,9 @@ def delete_listener(listener_id: str, services: Provided) -> JSONResponse:
 def _config(old: dict[str, Any], delta: object, type_id: str, services: Services) -> dict[str, Any]:
     if delta is not None and not isinstance(delta, dict):
         raise InvalidValue(_CONFIG, "it must be an object.")
-    config = merged(old, delta or {}, services.listener_types.secret_keys(type_id), property_name=_CONFIG)
-    if type_id in services.listener_types:
-        services.listener_types.check_config(type_id, config)
+    kinds = services.listener_types
+    config = merged(old, delta or {}, kinds.secret_keys(type_id, old), property_name=_CONFIG)
+    kinds.check_config(type_id, config)
     return config
 
 
@@ -96,7 +100,11 @@ def _documents(connection: Connection, found: Sequence[Listener], services: Serv
     states = delivery_states(connection, found, services)
     kinds = services.listener_types
     return [
-        _document(listener, kinds.secret_keys(listener.notifier_type_id), as_json(states[listener.id]))
+        _document(
+            listener,
+            kinds.secret_keys(listener.notifier_type_id, listener.notifier_config),
+            as_json(states[listener.id]),
+        )
         for listener in found
     ]
 

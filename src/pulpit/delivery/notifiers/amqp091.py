@@ -15,6 +15,7 @@ from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
 from pulpit.delivery.notifiers.amqp_listener import PACE, Format, Upkeep, check_config, delivered, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED, Discarding, Notifier, Outcome, Retry
 from pulpit.events import Event
+from pulpit.listener_options import AMQP
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
@@ -26,7 +27,7 @@ class Amqp091:
     """Publishes to one broker; listeners share the connection and have a channel each."""
 
     pace: Final = replace(PACE, batch=250, overlap=6)
-    secret_keys: Final = frozenset[str]()
+    kind: Final = AMQP
 
     def __init__(self, publisher: Publisher, default_exchange: str, *, source: str = "/pulpit") -> None:
         self._publisher: Final = publisher
@@ -58,7 +59,7 @@ class Amqp091Disabled:
     """What `[messaging] url` set to nothing means: amqp listeners exist and nothing is sent (Pulp 2's rule)."""
 
     pace: Final = Amqp091.pace
-    secret_keys: Final = Amqp091.secret_keys
+    kind: Final = AMQP
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Accept what would be accepted.

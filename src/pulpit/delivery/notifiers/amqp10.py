@@ -29,6 +29,7 @@ from pulpit.amqp.amqp10.types import Outcome as Answer
 from pulpit.delivery.notifiers.amqp_listener import PACE, Upkeep, check_config, delivered, message, routing_key
 from pulpit.delivery.notifiers.port import Notifier, Outcome, Refused, Retry
 from pulpit.events import Event
+from pulpit.listener_options import AMQP
 
 ACCEPT_TIMEOUT: Final = 30.0
 """Seconds until a broker must have decided about a window of messages."""
@@ -40,7 +41,7 @@ class Amqp10:
     """Publishes to one broker; listeners share the connection and have a link each."""
 
     pace: Final = PACE
-    secret_keys: Final = frozenset[str]()
+    kind: Final = AMQP
 
     def __init__(
         self,

@@ -14,13 +14,13 @@ from pulpit.delivery.headers import attributes
 from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Notifier, Pace
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
+from pulpit.listener_options import AMQP
 
 PACE: Final = Pace(batch=500, overlap=2, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
 LONGEST_NAME: Final = 127
 """Bytes of an exchange name (AMQP 0-9-1, domain `exchange-name`), and of a template for routing keys."""
 LONGEST_KEY: Final = 255
 """Bytes of a routing key (AMQP 0-9-1, a short string)."""
-KEYS: Final = ("exchange", "routing_key", "require_route", "format")
 PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
 """What a template for routing keys may hold, in braces."""
 _PLACEHOLDER: Final = re.compile(f"{{({'|'.join(PLACEHOLDERS)})}}")
@@ -49,9 +49,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         InvalidValue: `notifier_config`.
     """
-    strangers = sorted(config.keys() - KEYS)
-    if strangers:
-        raise InvalidValue("notifier_config", f"an amqp listener has no {', '.join(strangers)}, but {', '.join(KEYS)}.")
+    AMQP.refuse_strangers(config)
     for key in ("exchange", "routing_key"):
         text = config.get(key)
         if text is not None and not isinstance(text, str):

@@ -42,6 +42,7 @@ from pulpit.delivery.notifiers.port import (
 )
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
+from pulpit.listener_options import EMAIL
 from pulpit.settings import EmailSettings
 from pulpit.text import one_line, system_reason
 
@@ -60,7 +61,7 @@ class Email:
     """Sends messages through one mail server."""
 
     pace: Final = Pace(batch=200, overlap=1, first_retry=timedelta(seconds=10), longest_retry=timedelta(minutes=15))
-    secret_keys: Final = frozenset[str]()
+    kind: Final = EMAIL
 
     def __init__(self, settings: EmailSettings, clock: Clock) -> None:
         """Check the settings.
@@ -95,7 +96,7 @@ class EmailDisabled:
     """What `[email] enabled` set to false means: email listeners exist and nothing is sent (Pulp 2's rule)."""
 
     pace: Final = Email.pace
-    secret_keys: Final = Email.secret_keys
+    kind: Final = EMAIL
 
     def __init__(self) -> None:
         self._said = False

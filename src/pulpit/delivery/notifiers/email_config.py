@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from pulpit.errors import InvalidValue
 from pulpit.intervals import span_seconds
+from pulpit.listener_options import EMAIL
 from pulpit.text import shown
 
-KEYS: Final = ("subject", "addresses", "digest", "lanes")
 PLACEHOLDERS: Final = frozenset({"event_type", "repo_id", "result"})
 DEFAULT_SUBJECT: Final = "[pulp] {event_type} {repo_id} {result}"
 LONGEST_SUBJECT: Final = 200
@@ -46,9 +46,7 @@ def read(config: Mapping[str, Any]) -> Mailing:
     Raises:
         InvalidValue: `notifier_config`.
     """
-    strangers = sorted(config.keys() - set(KEYS))
-    if strangers:
-        raise _invalid(f"an email listener has no {', '.join(strangers)}; it has {', '.join(KEYS)}")
+    EMAIL.refuse_strangers(config)
     if _lanes(config.get("lanes")) > 1 and config.get("digest"):
         raise _invalid("a digest is about all repositories, so lanes have no meaning beside it; leave one of them out")
     return Mailing(

@@ -27,6 +27,7 @@ from pulpit.delivery.notifiers.http_connections import open_session
 from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
+from pulpit.listener_options import HTTP
 from pulpit.net.addresses import Anywhere, ForbiddenAddress, Network, WebhookGuard
 from pulpit.net.tls import client_context
 from pulpit.net.urls import http_url
@@ -47,7 +48,7 @@ class Http:
     """Posts events; listeners share the pool of connections."""
 
     pace: Final = Pace(batch=8, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
-    secret_keys: Final = http_config.SECRET_KEYS
+    kind: Final = HTTP
 
     def __init__(
         self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit", proxy: Proxy | None = None

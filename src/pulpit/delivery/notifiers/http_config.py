@@ -13,30 +13,10 @@ from yarl import URL
 from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers.http_bodies import Format
 from pulpit.errors import ConfigurationError, InvalidValue
+from pulpit.listener_options import HTTP
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 from pulpit.net.tls import client_context
 from pulpit.net.urls import LONGEST_URL, http_url
-
-KEYS: Final = (
-    "url",
-    "username",
-    "password",
-    "ca_path",
-    "headers",
-    "secret",
-    "old_secret",
-    "timeout",
-    "redirects",
-    "concurrency",
-    "lanes",
-    "proxy",
-    "proxy_username",
-    "proxy_password",
-    "format",
-    "plain_signature",
-)
-SECRET_KEYS: Final = frozenset({"password", "headers", "secret", "old_secret", "proxy_password"})
-"""`headers` is among them because tokens are what people put there."""
 
 DEFAULT_TIMEOUT: Final = 15
 LONGEST_TIMEOUT: Final = 60
@@ -113,9 +93,7 @@ def read(config: Mapping[str, Any]) -> Hook:
     Raises:
         InvalidValue: `notifier_config`.
     """
-    strangers = sorted(config.keys() - set(KEYS))
-    if strangers:
-        raise _invalid(f"an http listener has no {', '.join(strangers)}; it has {', '.join(KEYS)}")
+    HTTP.refuse_strangers(config)
     headers = _headers(config.get("headers"))
     login = _login(config)
     if login:

@@ -5,14 +5,15 @@ A notifier never decides about time, order or giving up. It is handed events in 
 each what came of it. Failure that can be foreseen is a value; an exception from `deliver` is a bug.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Lock
 from typing import Any, Final, Protocol
 
+from pulpit.clock import Clock
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
+from pulpit.listener_options import ListenerKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,16 @@ class Pace:
     """Repositories that are served beside each other; with more than one, `deliver` is called for several at a time."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What a plug-in is told of the server that it is loaded into."""
+
+    source: str
+    """The CloudEvents attribute `source` of all its events: `/pulpit/` and the id of the server."""
+    clock: Clock
+    """The time, in UTC."""
+
+
 class Notifier(Protocol):
     """The way out of one listener."""
 
@@ -106,8 +117,8 @@ class NotifierType(Protocol):
         """How it likes to be used."""
 
     @property
-    def secret_keys(self) -> frozenset[str]:
-        """Keys of the configuration that are never shown again."""
+    def kind(self) -> ListenerKind:
+        """What its listeners can be told: the options of the command, the form of the page, and which are secrets."""
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Refuse a configuration that cannot work.
@@ -123,61 +134,10 @@ class NotifierType(Protocol):
         """Let go of what its notifiers share; never raises."""
 
 
-class NotifierTypes:
-    """The types by their id, as the API needs them to check what it is given."""
-
-    def __init__(
-        self, by_id: Mapping[str, NotifierType], *, on_demand: Mapping[str, Callable[[], NotifierType]] | None = None
-    ) -> None:
-        """Take those that are there, and how to make others when somebody first asks for them."""
-        self._by_id: Final = dict(by_id)
-        self._on_demand: Final = dict(on_demand or {})
-        self._lock: Final = Lock()
-
-    def __contains__(self, type_id: object) -> bool:
-        return type_id in self._by_id or type_id in self._on_demand
-
-    def __getitem__(self, type_id: str) -> NotifierType:
-        if type_id not in self._by_id and type_id in self._on_demand:
-            with self._lock:
-                if type_id not in self._by_id:
-                    self._by_id[type_id] = self._on_demand[type_id]()
-        return self._by_id[type_id]
-
-    def check_config(self, type_id: str, config: Mapping[str, Any]) -> None:
-        """Refuse a configuration that cannot work.
-
-        Raises:
-            InvalidValue: `notifier_config`, and what is wrong with it.
-        """
-        self[type_id].check_config(config)
-
-    def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
-        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up."""
-        pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
-        several = _number(config.get("concurrency"))
-        return replace(pace, batch=1, overlap=several) if several > 1 else pace
-
-    def secret_keys(self, type_id: str) -> frozenset[str]:
-        """Keys that are never shown again; none for a kind that is unknown here."""
-        return self[type_id].secret_keys if type_id in self else frozenset()
-
-    async def close(self) -> None:
-        """Close every type that was used."""
-        for notifier_type in list(self._by_id.values()):
-            await notifier_type.close()
-
-
-def _number(given: object) -> int:
-    """A number of a configuration; whatever a plug-in may mean by another value is none of ours."""
-    text = str(given)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 1  # noqa: PLR2004 - digits
-
-
 class Misconfigured:
-    """What a listener gets whose stored configuration cannot be used: it fails with the reason until that is mended."""
+    """What a listener gets that cannot be served as it is: it fails with the reason until that is mended."""
 
-    def __init__(self, complaint: InvalidValue) -> None:
+    def __init__(self, complaint: InvalidValue | str) -> None:
         self._reason: Final = str(complaint)
 
     async def prepare(self) -> None:

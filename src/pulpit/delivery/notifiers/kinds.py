@@ -1,0 +1,138 @@
+"""The kinds of notifiers that a server has, by their ids: its own, those of plug-ins, and those that cannot be used.
+
+A listener of a kind that is not there, or cannot be used, fails with the reason until that is mended. So it is told
+where operators look, its events wait, and nobody else notices.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from threading import Lock
+from typing import Any, Final
+
+from pulpit.delivery.notifiers.port import Misconfigured, Notifier, NotifierType, Pace
+from pulpit.errors import InvalidValue
+from pulpit.listener_options import ListenerKind
+
+OURS: Final = "pulpit"
+"""The distribution that brings Pulpit's own kinds."""
+MOST_AT_ONCE: Final = 64
+"""Calls of one listener at a time, for those who give up order or keep it within a repository alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """A kind, and how to come by what opens its notifiers when somebody first asks for it."""
+
+    kind: ListenerKind
+    make: Callable[[], NotifierType]
+    brought_by: str = OURS
+    """The distribution, with its version if it is not Pulpit."""
+    problem: str = ""
+    """Why no listener of the kind can be served here, as a sentence."""
+
+
+class Unusable:
+    """Stands for a kind that cannot be used here."""
+
+    pace: Final = Pace(batch=1, overlap=1, first_retry=timedelta(seconds=5), longest_retry=timedelta(minutes=5))
+
+    def __init__(self, kind: ListenerKind, problem: str) -> None:
+        self.kind: Final = kind
+        self._problem: Final = problem
+
+    def check_config(self, config: Mapping[str, Any]) -> None:  # noqa: ARG002 - the port's form
+        """Refuse every configuration.
+
+        Raises:
+            InvalidValue: `notifier_type_id`, and why.
+        """
+        raise InvalidValue("notifier_type_id", self._problem)
+
+    def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
+        """Have every event wait, and say why."""
+        return Misconfigured(self._problem)
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+def unusable(kind: ListenerKind, problem: str, brought_by: str = OURS) -> Registered:
+    """A kind that is known and cannot be used; the problem is a sentence that says what to do."""
+    return Registered(kind=kind, make=lambda: Unusable(kind, problem), brought_by=brought_by, problem=problem)
+
+
+class NotifierTypes:
+    """The kinds, as the delivery engine opens them and the API checks what it is given."""
+
+    def __init__(self, by_id: Mapping[str, NotifierType], on_demand: Iterable[Registered] = ()) -> None:
+        """Take those that are made already, and those to be made when they are first asked for."""
+        self._made: Final = dict(by_id)
+        self._registered: Final = {registered.kind.id: registered for registered in on_demand}
+        self._lock: Final = Lock()
+
+    def __contains__(self, type_id: object) -> bool:
+        return type_id in self._made or type_id in self._registered
+
+    def __getitem__(self, type_id: str) -> NotifierType:
+        """What opens notifiers of a kind; for one that nobody knows it fails and says so."""
+        if type_id not in self._made:
+            if type_id not in self._registered:
+                kind = ListenerKind(id=type_id, summary="", options=())
+                return Unusable(kind, f"This server has no notifier of kind {type_id}; install what brings it.")
+            with self._lock:
+                if type_id not in self._made:
+                    self._made[type_id] = self._registered[type_id].make()
+        return self._made[type_id]
+
+    @property
+    def registered(self) -> list[Registered]:
+        """Every kind, by its id."""
+        own = [
+            Registered(kind=made.kind, make=lambda made=made: made)  # type: ignore[misc] # mypy infers no such lambda
+            for type_id, made in self._made.items()
+            if type_id not in self._registered
+        ]
+        return sorted([*own, *self._registered.values()], key=lambda registered: registered.kind.id)
+
+    def kind(self, type_id: str) -> ListenerKind | None:
+        """What listeners of a kind can be told, if that is known; nothing is made for it."""
+        if type_id in self._registered:
+            return self._registered[type_id].kind
+        return self._made[type_id].kind if type_id in self._made else None
+
+    def check_config(self, type_id: str, config: Mapping[str, Any]) -> None:
+        """Refuse a configuration that cannot work.
+
+        Raises:
+            InvalidValue: `notifier_config`, and what is wrong with it; `notifier_type_id` if the kind cannot be used.
+        """
+        self[type_id].check_config(config)
+
+    def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
+        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up."""
+        pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
+        several = _number(config.get("concurrency"))
+        return replace(pace, batch=1, overlap=several) if several > 1 else pace
+
+    def secret_keys(self, type_id: str, config: Mapping[str, Any]) -> frozenset[str]:
+        """Keys that are never shown again; all of them where nobody can tell which are secrets."""
+        kind = self.kind(type_id)
+        declared = frozenset[str]() if kind is None else kind.secrets
+        return declared | (config.keys() - set(kind.names if kind else ()))
+
+    def target(self, type_id: str, config: Mapping[str, Any]) -> str:
+        """Where the events of a listener go, for lists; empty where that is not known."""
+        kind = self.kind(type_id)
+        return kind.target(config) if kind else ""
+
+    async def close(self) -> None:
+        """Close every kind that was used."""
+        for notifier_type in list(self._made.values()):
+            await notifier_type.close()
+
+
+def _number(given: object) -> int:
+    """A number of a configuration; whatever a plug-in may mean by another value is none of ours."""
+    text = str(given)
+    return max(1, min(int(text[:10]), MOST_AT_ONCE)) if text.isascii() and text.isdigit() else 1

@@ -1,0 +1,145 @@
+"""The kinds of notifiers of this installation: Pulpit's own, and those that other distributions add.
+
+A distribution adds one by an entry point of the group `pulpit.notifiers`, named after the kind, that names a class made
+with the installation's `Surroundings`; see docs/notifiers.md.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from pulpit.amqp.amqp091.publisher import Publisher
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers.http_config import configured_proxy
+from pulpit.delivery.notifiers.kinds import NotifierTypes, Registered, unusable
+from pulpit.delivery.notifiers.plug_in import PlugIn
+from pulpit.delivery.notifiers.port import NotifierType, Surroundings
+from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, ListenerKind
+from pulpit.net.addresses import parse_networks
+from pulpit.server import messaging
+from pulpit.settings import Settings
+from pulpit.text import one_line
+
+GROUP: Final = "pulpit.notifiers"
+LOAD_PATIENCE_S: Final = 10.0
+"""Seconds that a plug-in may take to be loaded; the server starts without it then."""
+_LONGEST_REASON: Final = 300
+
+_log = logging.getLogger(__name__)
+
+
+def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | None", node: str) -> NotifierTypes:
+    """Every kind; what takes a while to load is made when its first listener is."""
+    source = f"/pulpit/{node}"
+    networks = parse_networks(settings.server.webhook_allow)
+    proxy = configured_proxy(settings.server.webhook_proxy)
+
+    def http() -> NotifierType:
+        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp takes a while
+
+        return Http(system_clock, allow=networks, source=source, proxy=proxy)
+
+    def email() -> NotifierType:
+        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so does a mail client
+
+        return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
+
+    own = [Registered(kind=HTTP, make=http), Registered(kind=EMAIL, make=email)]
+    amqp = _amqp(publisher, settings.messaging.topic_exchange, source)
+    return NotifierTypes({"amqp": amqp}, [*own, *plug_ins(Surroundings(source=source, clock=system_clock))])
+
+
+def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: str) -> NotifierType:
+    if publisher is None:
+        return Amqp091Disabled()
+    if isinstance(publisher, Publisher):
+        return Amqp091(publisher, exchange, source=source)
+    from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - its engine is loaded where it is used
+
+    return Amqp10(publisher, exchange, source=source)
+
+
+def own_extras() -> list[Registered]:
+    """Kinds of Pulpit's own that need a library which is not always there."""
+    return []
+
+
+def plug_ins(surroundings: Surroundings) -> list[Registered]:
+    """The kinds of other distributions, and why those that cannot be used cannot; each was told in the log."""
+    entries = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    found: dict[str, Registered] = {}
+    for entry in entries:
+        brought_by = _brought_by(entry)
+        if entry.name in BUILT_IN:
+            _tell(entry, f"{brought_by} brings a kind of this name, which is one of Pulpit's own and stays so.")
+            continue
+        if entry.name in found:
+            problem = f"Both {found[entry.name].brought_by} and {brought_by} bring it; remove one of them."
+            found[entry.name] = unusable(_bare(entry.name), problem, brought_by)
+        else:
+            found[entry.name] = _registered(entry, surroundings)
+        if found[entry.name].problem:
+            _tell(entry, found[entry.name].problem)
+    return list(found.values())
+
+
+def _tell(entry: EntryPoint, problem: str) -> None:
+    extra = {"action": "plug_in_broken", "entry": entry.value}
+    _log.error("the notifier %s cannot be used: %s", entry.name, problem, extra=extra)
+
+
+def _registered(entry: EntryPoint, surroundings: Surroundings) -> Registered:
+    brought_by = _brought_by(entry)
+    try:
+        plug_in = _within(LOAD_PATIENCE_S, lambda: PlugIn(entry.load()(surroundings), name=entry.name))
+    except TimeoutError:
+        problem = f"{brought_by} was not loaded within {LOAD_PATIENCE_S:g} seconds; mend or remove it, and start again."
+    except BaseException as error:  # noqa: BLE001 - a broken plug-in, even one that exits, must not keep the server from starting
+        reason = one_line(str(error), _LONGEST_REASON).rstrip(".")
+        why = reason if isinstance(error, ValueError) and reason else f"{type(error).__name__}: {reason}".rstrip(": ")
+        problem = f"{brought_by} cannot be loaded ({why}); mend or remove it, and start again."
+    else:
+        return Registered(kind=plug_in.kind, make=lambda: plug_in, brought_by=brought_by)
+    return unusable(_bare(entry.name), problem, brought_by)
+
+
+def _bare(name: str) -> ListenerKind:
+    return ListenerKind(id=name[:20], summary="", options=())
+
+
+def _brought_by(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def _within(seconds: float, work: Callable[[], PlugIn]) -> PlugIn:
+    """Do work in a thread that keeps nobody from ending.
+
+    Raises:
+        BaseException: what the work raised.
+        TimeoutError: it takes longer.
+    """
+    results: list[PlugIn] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="notifier-loading", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
+
+
+def problems(found: Iterable[Registered]) -> list[str]:
+    """What is wrong with kinds, a sentence each."""
+    return [f"{registered.kind.id}: {registered.problem}" for registered in found if registered.problem]
