@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +17,12 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    ContentType,
     Description,
     LeftOut,
-    LocalFile,
     Phase,
     Progress,
     StoredFile,
-    StoredUnit,
     Tree,
     Upstream,
     WantedFile,
@@ -57,7 +56,7 @@ _PUBLISH_STATES: Final = {
 }
 
 
-class Iso:
+class Iso(ContentType):
     """Plain files."""
 
     importer_type_id: Final = "iso_importer"
@@ -72,9 +71,6 @@ class Iso:
     def check_distributor_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work."""
         feed.check_keys(config, _DISTRIBUTOR_KEYS)
-
-    def signed_by(self, config: Config) -> str | None:
-        """Nobody."""
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id."""
@@ -103,21 +99,6 @@ class Iso:
             left_out=manifest.left_out,
         )
 
-    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Nothing: size and checksum are all that is known of a file."""
-        del unit, local, config
-        return None
-
-    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """As the list has it."""
-        del files, known
-        return unit
-
-    def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
-        """Nothing."""
-        del held, config
-        return ()
-
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
@@ -134,23 +115,9 @@ class Iso:
             raise InvalidValue("name", f"it {name_flaw(name) if isinstance(name, str) else 'must be text'}.")
         return _unit(StoredFile(relative_path=name, sha256=file.sha256, size=file.size), "", metadata)
 
-    def written_by_hand(
-        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
-    ) -> Sequence[WantedUnit] | None:
-        """Nothing is."""
-        del type_id, key, metadata, path
-        return None
-
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})
-
-    def copied_along(
-        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
-    ) -> Collection[str]:
-        """Nothing."""
-        del chosen, source, target, config
-        return ()
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one file of a name."""

@@ -299,7 +299,7 @@ class Progress:
 
 
 class ContentType(Protocol):
-    """A kind of repository."""
+    """A kind of repository. A class that inherits from this leaves out what has a body here and does not concern it."""
 
     @property
     def importer_type_id(self) -> str:
@@ -340,6 +340,8 @@ class ContentType(Protocol):
         Raises:
             PulpitError: the key cannot be read.
         """
+        del config
+        return None
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """Where a distributor of this configuration publishes, beneath `published_under`."""
@@ -354,15 +356,21 @@ class ContentType(Protocol):
 
     def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
         """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in threads."""
+        del unit, local, config
+        return None
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with what only its files tell, which came whole and are taken; called in threads.
 
         `known` is the metadata of a unit that is kept already: what is in files does not change.
         """
+        del files, known
+        return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """The ids of units that a repository should let go after a sync; `held` is read only if it is taken."""
+        del held, config
+        return ()
 
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
@@ -382,6 +390,8 @@ class ContentType(Protocol):
             InvalidValue: the description cannot be used.
             UnsupportedValue: it has parts that nobody knows.
         """
+        del type_id, key, metadata, path
+        return None
 
     def check_copy_config(self, config: Config) -> None:
         """Refuse options of a copy into such a repository that are not known.
@@ -399,6 +409,8 @@ class ContentType(Protocol):
         Raises:
             WorkFailed: that cannot be found out.
         """
+        del chosen, source, target, config
+        return ()
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """The slot of a unit; see `WantedUnit`."""

@@ -17,6 +17,7 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    ContentType,
     Description,
     LeftOut,
     LocalFile,
@@ -57,7 +58,7 @@ _PUBLISHING: Final = (
 )
 
 
-class Python:
+class Python(ContentType):
     """Wheels and source distributions of projects."""
 
     importer_type_id: Final = "python_importer"
@@ -75,9 +76,6 @@ class Python:
     def check_distributor_config(self, config: Config) -> None:
         """Refuse a configuration that cannot work."""
         selection.check_distributor(config)
-
-    def signed_by(self, config: Config) -> str | None:
-        """Nobody."""
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id; beneath `web/`, as Pulp 2 had it."""
@@ -104,11 +102,6 @@ class Python:
         catalogue = await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
         return replace(catalogue, keeps=lambda unit: unit.metadata["name"] in pages.missing)
 
-    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Nothing: an index may hold what is older than today's rules, and its checksum is right."""
-        del unit, local, config
-        return None
-
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with the metadata inside its file, where there is any."""
         return described_unit(unit, files[0], known)
@@ -132,23 +125,9 @@ class Python:
         unit.metadata["upload_time"] = iso_micro(self._clock())
         return unit
 
-    def written_by_hand(
-        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
-    ) -> Sequence[WantedUnit] | None:
-        """Nothing is."""
-        del type_id, key, metadata, path
-        return None
-
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})
-
-    def copied_along(
-        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
-    ) -> Collection[str]:
-        """Nothing."""
-        del chosen, source, target, config
-        return ()
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one file of a name."""

@@ -12,6 +12,7 @@ from pulpit.content.port import (
     Catalogue,
     Config,
     Content,
+    ContentType,
     Description,
     LocalFile,
     Phase,
@@ -74,7 +75,7 @@ _PUBLISH_STEPS: Final = (
 )
 
 
-class Yum:
+class Yum(ContentType):
     """RPM packages, their errata, groups and modules."""
 
     importer_type_id: Final = "yum_importer"

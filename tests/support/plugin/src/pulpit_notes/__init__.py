@@ -2,7 +2,7 @@
 """Notes: an upstream lists text files in `notes.txt`, a line `SHA-256 name` each; that is all there is to it."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +13,13 @@ from pulpit.content.port import (
     Checksum,
     Config,
     Content,
+    ContentType,
     Description,
     Document,
     LocalFile,
     Phase,
     Progress,
     StoredFile,
-    StoredUnit,
     Tree,
     Upstream,
     WantedFile,
@@ -41,7 +41,7 @@ _STATES: Final = {
 }
 
 
-class Notes:
+class Notes(ContentType):
     """The content type; Pulpit makes one object of it for each process."""
 
     importer_type_id: Final = "notes_importer"
@@ -56,9 +56,6 @@ class Notes:
     def check_distributor_config(self, config: Config) -> None:
         """Know the place alone."""
         feed.check_keys(config, {"relative_url": feed.text, "force_full": feed.boolean})
-
-    def signed_by(self, config: Config) -> str | None:
-        """Nobody."""
 
     def relative_url(self, repo_id: str, config: Config) -> str:
         """The configured one, else the repository's id."""
@@ -82,16 +79,6 @@ class Notes:
             return "is no text"
         return None
 
-    def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """As the list has it."""
-        del files, known
-        return unit
-
-    def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
-        """Keep everything."""
-        del held, config
-        return ()
-
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
@@ -102,23 +89,9 @@ class Notes:
             raise InvalidValue("name", "it must be a file's name.")
         return _unit(name, file.sha256, "", metadata)
 
-    def written_by_hand(
-        self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
-    ) -> Sequence[WantedUnit] | None:
-        """Nothing is."""
-        del type_id, key, metadata, path
-        return None
-
     def check_copy_config(self, config: Config) -> None:
         """There are no options."""
         feed.check_keys(config, {})
-
-    def copied_along(
-        self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
-    ) -> Collection[str]:
-        """Nothing."""
-        del chosen, source, target, config
-        return ()
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
         """A repository holds one note of a name."""
