@@ -203,6 +203,13 @@ class Tree(Protocol):
             WorkFailed: the path is taken, or lies beneath a file.
         """
 
+    def link_lines(self, lines: Collection[str]) -> None:
+        """Place many kept files, each as `path TAB SHA-256 TAB size`; those of the last publication cost least.
+
+        Raises:
+            WorkFailed: as above.
+        """
+
     def write(self, relative_path: str) -> AbstractContextManager[BinaryIO]:
         """Open a new file.
 
@@ -210,8 +217,8 @@ class Tree(Protocol):
             WorkFailed: as above.
         """
 
-    def rename(self, old: str, new: str) -> None:
-        """Give a written file another name.
+    def rename(self, old: str, new: str) -> StoredFile:
+        """Give a written file another name, and return it.
 
         Raises:
             WorkFailed: as above.
@@ -224,6 +231,19 @@ class Tree(Protocol):
             WorkFailed: it is gone.
         """
 
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a kept file.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+
+    def remembered(self) -> bytes | None:
+        """What the publication remembers that readers find at the place now; `None` if all is to be made anew."""
+
+    def remember(self, memory: bytes) -> None:
+        """Keep what the next publication may be made out of."""
+
 
 class Content(Protocol):
     """What a repository holds, as one snapshot."""
@@ -234,6 +254,18 @@ class Content(Protocol):
 
     def of(self, *type_ids: str) -> Iterator[StoredUnit]:
         """The units of these types, type by type, read as they are taken."""
+
+    def versions(self, type_id: str) -> list[str]:
+        """`ID TAB VERSION` of each unit of a type in the order of `of`: another text once the unit has changed."""
+
+    def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
+        """The files of each of some units, in this order, read as they are taken."""
+
+    def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Key and detail of each of some units, in this order, read as they are taken."""
+
+    def laid_out(self, type_id: str, count: int) -> None:
+        """Count units that were laid out without being taken from `of`."""
 
 
 class Phase(StrEnum):
@@ -289,8 +321,12 @@ class Progress:
 
     def unit_done(self, type_id: str) -> None:
         """Count a unit."""
-        self.units_done += 1
-        self.done[type_id] = self.done.get(type_id, 0) + 1
+        self.units_came(type_id, 1)
+
+    def units_came(self, type_id: str, count: int) -> None:
+        """Count units of a type."""
+        self.units_done += count
+        self.done[type_id] = self.done.get(type_id, 0) + count
 
     def files_came(self, type_id: str, count: int) -> None:
         """Count files of a unit of that type, if they are counted."""

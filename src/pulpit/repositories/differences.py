@@ -1,7 +1,7 @@
 """What differs between two publications: of their files, and of what the repository held."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -117,21 +117,22 @@ def content_changes(
     try:
         if before is not None:
             old = snapshot_of(context.storage, before)
-        came, gone = list(_units(after.lines - old.lines)), list(_units(old.lines - after.lines))
+        came, gone = after.lines - old.lines, old.lines - after.lines
+        first_gone = _first(gone, max(MOST_OF_A_PUBLISH - len(came), 0))
     except (FileNotFoundError, ValueError) as error:
         _log.warning("what changed is unknown: %s", error, extra={"action": "content_lost", "repo_id": after.repo_id})
-        came, gone = list(_units(after.lines)), []
+        came, gone, first_gone = after.lines, _NOTHING, []
+    added = _named(context, connection, _first(came, MOST_OF_A_PUBLISH))
+    removed = _named(context, connection, first_gone)
     in_place = list(_changed_in_place(connection, old, after))
     if len(came) + len(gone) > MOST_OF_A_PUBLISH:
         counts = Counts(added=len(came), removed=len(gone), replaced=len(in_place))
-        came = came[:MOST_OF_A_PUBLISH]
-        gone = gone[: MOST_OF_A_PUBLISH - len(came)]
         found = [
-            *(UnitChange(change=Change.ADDED, unit=unit) for _, unit in _named(context, connection, came)),
-            *(UnitChange(change=Change.REMOVED, unit=unit) for _, unit in _named(context, connection, gone)),
+            *(UnitChange(change=Change.ADDED, unit=unit) for _, unit in added),
+            *(UnitChange(change=Change.REMOVED, unit=unit) for _, unit in removed),
         ]
     else:
-        found = [*_paired(_named(context, connection, came), _named(context, connection, gone)), *in_place]
+        found = [*_paired(added, removed), *in_place]
         counts = Counts.of(found)
     return ContentChanges(counts=counts, found=sorted(found[:MOST_OF_A_PUBLISH], key=_order))
 
@@ -166,17 +167,18 @@ def publications_shown(before: Publication | None, after: Publication) -> dict[s
     return {"publications": {"from": before.number if before else None, "to": after.number}}
 
 
-def _units(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    return units.read_snapshot(sorted(lines, key=lambda line: line.split(b"\t", 2)[1]))
+def _first(lines: frozenset[bytes], most: int) -> list[tuple[str, str, dict[str, Any]]]:
+    """The first units of a snapshot, by id; of many lines the others are not even read."""
+    return list(units.read_snapshot(sorted(lines, key=lambda line: line.split(b"\t", 2)[1])[:most]))
 
 
 def _named(
-    context: TaskContext, connection: Connection, found: Iterable[tuple[str, str, dict[str, Any]]]
+    context: TaskContext, connection: Connection, found: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> Iterator[tuple[str | None, Unit]]:
     """Units as changes name them, each with what it takes the place of others by."""
-    recorder, every = context.recorder, list(found)
-    metadata = units.metadata_of(connection, [unit_id for _, unit_id, _ in every])
-    for type_id, unit_id, key in every:
+    recorder = context.recorder
+    metadata = units.metadata_of(connection, [unit_id for _, unit_id, _ in found])
+    for type_id, unit_id, key in found:
         unit = recorder.unit(unit_id, type_id, key, metadata.get(unit_id, {}))
         yield context.slot(type_id, key), unit
 

@@ -21,7 +21,27 @@ _AFTER_SLASH: Final = b"0"
 
 def document(files: Iterable[StoredFile]) -> bytes:
     """The inventory of these files."""
-    return b"".join(sorted(f"{file.relative_path}\t{file.sha256}\t{file.size}\n".encode() for file in files))
+    return document_of(map(line, files))
+
+
+def document_of(lines: Iterable[str]) -> bytes:
+    """The inventory of these lines, given in any order and without their ends."""
+    return "".join(f"{text}\n" for text in sorted(lines)).encode()
+
+
+def line(file: StoredFile) -> str:
+    """The line of a file, without its end."""
+    return f"{file.relative_path}\t{file.sha256}\t{file.size}"
+
+
+def file(line: str) -> StoredFile:
+    """The file of a line.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path, sha256, size = line.split("\t")
+    return StoredFile(relative_path=path, sha256=sha256, size=int(size))
 
 
 def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
@@ -31,6 +51,17 @@ def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
         ValueError: it is damaged.
     """
     return map(_file, lines)
+
+
+def lines(storage: Storage, sha256: str) -> list[str]:
+    """Every line of the inventory that a storage holds by a checksum, without its end.
+
+    Raises:
+        FileNotFoundError: the storage has lost it.
+        ValueError: it is damaged.
+    """
+    with storage.open(sha256) as document:
+        return document.read().decode().split("\n")[:-1]
 
 
 def files(storage: Storage, sha256: str) -> Iterator[StoredFile]:
@@ -108,5 +139,4 @@ class Inventory:
 
 
 def _file(line: bytes) -> StoredFile:
-    path, sha256, size = line.decode().rstrip("\n").split("\t")
-    return StoredFile(relative_path=path, sha256=sha256, size=int(size))
+    return file(line.decode().rstrip("\n"))

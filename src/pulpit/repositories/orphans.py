@@ -54,7 +54,7 @@ class Published:
                     f"The inventory of publication {publication.number} of {publication.repo_id} cannot be read, so no "
                     "file can be removed; run `pulpit check --repair`."
                 ) from None
-            self._files.update(digests, map(bytes.fromhex, (publication.inventory, publication.content)))
+            self._files.update(digests, map(bytes.fromhex, publication.documents))
             self._read.add(publication.inventory)
 
     def __contains__(self, sha256: str) -> bool:

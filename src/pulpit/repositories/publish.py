@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Event
 from typing import Any, Final, Literal
 
@@ -21,7 +22,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.repositories.differences import ChangesAtPlace, Show, Snapshot, publications_shown
 from pulpit.repositories.exporting import export_as_pulp_2
 from pulpit.repositories.promotion import refuse_protected
-from pulpit.repositories.staging import Staging, go_on
+from pulpit.repositories.staging import Earlier, Staging, go_on
 from pulpit.storage.disk import disk_errors
 from pulpit.store import event_log, publications, repositories, units
 from pulpit.store.database import Transaction
@@ -141,50 +142,51 @@ class _Run:
         with disk_errors("The publication"), self._context.scratch.folder() as scratch:
             with self._database.read() as connection:
                 last_event = event_log.head(connection)
-                known = self._files_shown(connection)
-                staging = Staging(self._context.storage, scratch, known, stop)
-                made_of, counts = self._made_of(connection), self._lay_out(connection, staging)
-                content = units.snapshot(connection, self._distributor.repo_id)
-                held = Snapshot(
-                    repo_id=self._distributor.repo_id,
-                    lines=frozenset(content.splitlines(keepends=True)),
-                    last_event=last_event,
-                )
+                earlier = self._earlier(connection)
+                staging = Staging(self._context.storage, scratch, earlier, stop)
+                made_of = self._made_of(connection)
+                content = HeldContent(connection, self._distributor.repo_id, self._counted)
+                self._lay_out(content, staging)
+                lines = units.snapshot(connection, content.ids, earlier.content)
+                held = Snapshot(repo_id=self._distributor.repo_id, lines=frozenset(lines), last_event=last_event)
                 seen = ChangesAtPlace.prepared(self._context, connection, self._path(), held)
-            files = staging.files.values()
-            documents = staging.keep(inventory.document(files), content)
+            listing, snapshot, *layout = staging.keep(
+                staging.document(), b"".join(lines), *([] if staging.memory is None else [staging.memory])
+            )
         go_on(stop)
-        needed = [*(file for file in files if file.sha256 not in known), *documents]
+        needed = [*staging.new(), listing, snapshot, *layout]
         columns = {
             "distributor_id": self._distributor.id,
             "distributor_object_id": self._distributor.object_id,
-            "inventory": documents[0].sha256,
-            "content": documents[1].sha256,
-            "file_count": len(files),
-            "byte_count": sum(file.size for file in files),
-            "unit_counts": counts,
+            "inventory": listing.sha256,
+            "content": snapshot.sha256,
+            "layout": layout[0].sha256 if layout else None,
+            "file_count": staging.file_count,
+            "byte_count": staging.byte_count,
+            "unit_counts": dict(content.counts),
             "made_of": made_of,
             "last_event": last_event,
         }
         return lambda tx: self._show(tx, needed, columns, seen)
 
-    def _files_shown(self, connection: Connection) -> frozenset[str]:
-        """What the publication needs that is shown now; nobody removes that before another one is."""
-        shown = publications.at(connection, self._path())
+    def _earlier(self, connection: Connection) -> Earlier:
+        """The publication that is shown now, unless it must be made anew."""
+        shown, storage = publications.at(connection, self._path()), self._context.storage
         if shown is None or shown.made_of is None:
-            return frozenset()
+            return Earlier()
         try:
-            return frozenset(file.sha256 for file in inventory.files(self._context.storage, shown.inventory))
+            lines = frozenset(inventory.lines(storage, shown.inventory))
+            with storage.open(shown.content) as content:
+                held = tuple(content)
         except (FileNotFoundError, ValueError):
-            return frozenset()
+            return Earlier()
+        layout = None if self._config.get("force_full") else shown.layout
+        return Earlier(lines=lines, content=held if shown.repo_id == self._distributor.repo_id else (), layout=layout)
 
-    def _lay_out(self, connection: Connection, staging: Staging) -> dict[str, int]:
-        """Lay out one snapshot of the content, and return how many units of each type there were."""
-        content = HeldContent(connection, self._distributor.repo_id, self._counted)
+    def _lay_out(self, content: "HeldContent", staging: Staging) -> None:
         self._progress.totals = dict(content.counts)
         self._progress.units_total = sum(content.counts.values())
         self._type.publish(content, staging, self._config)
-        return dict(content.counts)
 
     def _show(
         self, tx: Transaction, needed: Sequence[StoredFile], columns: Mapping[str, Any], seen: ChangesAtPlace
@@ -227,14 +229,12 @@ class _Run:
         self.enter(Phase.CONTENT_FAILED)
         return PublishOutcome(result="failed", summary=self._summary(), details=None, error_message=sentence)
 
-    def _counted(self, held: Iterator[Held]) -> Iterator[StoredUnit]:
-        for one in held:
-            yield stored(one)
-            self._progress.unit_done(one.unit.type_id)
-            now = time.monotonic()
-            if now - self._said_at >= _REPORT_EVERY:
-                self._said_at = now
-                self._say()
+    def _counted(self, type_id: str, count: int) -> None:
+        self._progress.units_came(type_id, count)
+        now = time.monotonic()
+        if now - self._said_at >= _REPORT_EVERY:
+            self._said_at = now
+            self._say()
 
     def _path(self) -> str:
         """Where readers come by."""
@@ -266,20 +266,41 @@ class HeldContent:
     """What a repository holds; it is the `Content` of the port."""
 
     def __init__(
-        self,
-        connection: Connection,
-        repo_id: str,
-        counted: Callable[[Iterator[Held]], Iterator[StoredUnit]] = lambda every: map(stored, every),
+        self, connection: Connection, repo_id: str, counted: Callable[[str, int], None] = lambda _type_id, _count: None
     ) -> None:
         self._connection: Final = connection
         self._repo_id: Final = repo_id
-        self._counted: Final = counted
+        self.laid_out: Final = counted
         self.counts: Final[Mapping[str, int]] = repositories.unit_counts(connection, repo_id).get(repo_id, {})
 
     def of(self, *type_ids: str) -> Iterator[StoredUnit]:
         """The units of these types."""
         for type_id in type_ids:
-            yield from self._counted(units.held(self._connection, self._repo_id, [type_id], with_detail=True))
+            for held in units.held(self._connection, self._repo_id, [type_id], with_detail=True):
+                yield stored(held)
+                self.laid_out(type_id, 1)
+
+    @cached_property
+    def _versions(self) -> Sequence[tuple[str, str]]:
+        return units.versions(self._connection, self._repo_id)
+
+    @property
+    def ids(self) -> list[str]:
+        """All of them, in order."""
+        return [version.partition("\t")[0] for _, version in self._versions]
+
+    def versions(self, type_id: str) -> list[str]:
+        """Of each unit of a type its id, a tab, and when it came or changed."""
+        return [version for of_type, version in self._versions if of_type == type_id]
+
+    def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
+        """The files of some units."""
+        for start in range(0, len(unit_ids), units.MOST_AT_ONCE):
+            yield from units.files_of(self._connection, unit_ids[start : start + units.MOST_AT_ONCE]).values()
+
+    def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Key and detail of some units."""
+        return units.details(self._connection, unit_ids)
 
 
 def stored(held: Held) -> StoredUnit:

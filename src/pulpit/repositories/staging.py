@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from threading import Event
@@ -12,6 +13,7 @@ from typing import BinaryIO, Final
 from pulpit.content.paths import flaw
 from pulpit.content.port import StoredFile
 from pulpit.errors import WorkFailed
+from pulpit.repositories import inventory
 from pulpit.storage.disk import FILE_MODE
 from pulpit.storage.port import Storage
 from pulpit.text import shown
@@ -31,26 +33,41 @@ def go_on(stop: Event) -> None:
         raise Stopped
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Earlier:
+    """A publication that is shown while another is made: nobody removes what it needs meanwhile."""
+
+    lines: frozenset[str] = frozenset()
+    """Of its inventory."""
+    content: tuple[bytes, ...] = ()
+    """What the repository held, line by line."""
+    layout: str | None = None
+
+
 class Staging:
     """What a content type lays out; it is the `Tree` of the content port.
 
     Args:
         storage: where written files go when all is laid out.
         scratch: a folder for them until then.
-        known: the SHA-256 of files that are surely in the storage, because a publication that is shown needs them.
+        earlier: the publication that is shown.
         stop: set when nobody wants the publication any more.
     """
 
-    def __init__(self, storage: Storage, scratch: Path, known: Collection[str], stop: Event) -> None:
+    def __init__(self, storage: Storage, scratch: Path, earlier: Earlier, stop: Event) -> None:
         self._storage: Final = storage
         self._scratch: Final = scratch
-        self._known: Final = known
+        self._earlier: Final = earlier
+        self._known: Final = {line.split("\t", 2)[1] for line in earlier.lines}
         self._stop: Final = stop
         self._folders: Final[set[str]] = {""}
+        self._paths: Final[set[str]] = set()
+        self._lines: Final[list[str]] = []
+        self._files: Final[dict[str, StoredFile]] = {}
         self._written: Final[dict[str, Path]] = {}
         self._numbers: Final = count()
-        self.files: Final[dict[str, StoredFile]] = {}
-        """Everything laid out until now, by path."""
+        self.memory: bytes | None = None
+        """What the content type wants to be remembered."""
 
     def link(self, relative_path: str, file: StoredFile) -> None:
         """Place a kept file."""
@@ -58,7 +75,25 @@ class Staging:
         self._check(relative_path)
         if file.sha256 not in self._known and not self._storage.has(file.sha256, file.size):
             raise WorkFailed(f"The file {shown(relative_path)!r} is gone from the storage; sync again.")
-        self.files[relative_path] = StoredFile(relative_path=relative_path, sha256=file.sha256, size=file.size)
+        self._files[relative_path] = StoredFile(relative_path=relative_path, sha256=file.sha256, size=file.size)
+
+    def link_lines(self, lines: Collection[str]) -> None:
+        """Place many kept files; those that are shown with the same path are there and do not bar one another."""
+        go_on(self._stop)
+        again = self._earlier.lines.intersection(lines)
+        paths = {line.partition("\t")[0] for line in again}
+        folders = {path.rpartition("/")[0] for path in paths}
+        folders |= {above for folder in folders for above in _above(folder)}
+        barred = (paths & self._paths) | (paths & self._folders) | (folders & self._paths)
+        if barred:
+            _refuse(min(barred))
+        self._lines.extend(again)
+        self._paths.update(paths)
+        self._folders.update(folders)
+        for line in lines:
+            if line not in again:
+                file = inventory.file(line)
+                self.link(file.relative_path, file)
 
     @contextmanager
     def write(self, relative_path: str) -> Iterator[BinaryIO]:
@@ -72,13 +107,15 @@ class Staging:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
         self._written[sha256] = path
-        self.files[relative_path] = StoredFile(relative_path=relative_path, sha256=sha256, size=size)
+        self._files[relative_path] = StoredFile(relative_path=relative_path, sha256=sha256, size=size)
 
-    def rename(self, old: str, new: str) -> None:
-        """Give a written file another name."""
-        file = self.files.pop(old)
+    def rename(self, old: str, new: str) -> StoredFile:
+        """Give a written file another name, and return it."""
+        self._paths.remove(old)
         self._check(new)
-        self.files[new] = StoredFile(relative_path=new, sha256=file.sha256, size=file.size)
+        file = self._files.pop(old)
+        self._files[new] = StoredFile(relative_path=new, sha256=file.sha256, size=file.size)
+        return self._files[new]
 
     def checksum(self, sha256: str, algorithm: str) -> str:
         """Another checksum of a kept file."""
@@ -88,6 +125,43 @@ class Staging:
                 return hashlib.file_digest(file, algorithm).hexdigest()
         except FileNotFoundError:
             raise WorkFailed(f"The file {sha256} is gone from the storage; sync again.") from None
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a kept file."""
+        return self._storage.open(sha256)
+
+    def remembered(self) -> bytes | None:
+        """What the publication that is shown remembers."""
+        if self._earlier.layout is None:
+            return None
+        try:
+            with self._storage.open(self._earlier.layout) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def remember(self, memory: bytes) -> None:
+        """Keep it for the next publication."""
+        self.memory = memory
+
+    def document(self) -> bytes:
+        """The inventory of everything laid out."""
+        return inventory.document_of([*self._lines, *map(inventory.line, self._files.values())])
+
+    @property
+    def file_count(self) -> int:
+        """How many files are laid out."""
+        return len(self._lines) + len(self._files)
+
+    @property
+    def byte_count(self) -> int:
+        """How many bytes they have."""
+        again = sum(int(line[line.rindex("\t") :]) for line in self._lines)
+        return again + sum(file.size for file in self._files.values())
+
+    def new(self) -> list[StoredFile]:
+        """The files that the publication shown does not need."""
+        return [file for file in self._files.values() if file.sha256 not in self._known]
 
     def keep(self, *documents: bytes) -> list[StoredFile]:
         """Put what was written into the storage, with documents about it, safe from a loss of power; returns these."""
@@ -108,7 +182,7 @@ class Staging:
         return kept
 
     def _check(self, path: str) -> None:
-        """Refuse a path that cannot be published, and one that is taken, and note the folders above it.
+        """Refuse a path that cannot be published, and one that is taken, and note it with the folders above it.
 
         Raises:
             WorkFailed: it cannot be placed.
@@ -121,6 +195,16 @@ class Staging:
         while parent and parent not in self._folders:
             parents.append(parent)
             parent = parent.rpartition("/")[0]
-        if path in self.files or path in self._folders or any(folder in self.files for folder in parents):
-            raise WorkFailed(f"The file {shown(path)!r} cannot be published: another file or folder has its place.")
+        if path in self._paths or path in self._folders or any(folder in self._paths for folder in parents):
+            _refuse(path)
+        self._paths.add(path)
         self._folders.update(parents)
+
+
+def _above(folder: str) -> Iterator[str]:
+    while folder := folder.rpartition("/")[0]:
+        yield folder
+
+
+def _refuse(path: str) -> None:
+    raise WorkFailed(f"The file {shown(path)!r} cannot be published: another file or folder has its place.")

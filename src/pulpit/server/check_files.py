@@ -222,7 +222,7 @@ def _published_with(inspection: Inspection, sha256: str) -> list[tuple[Publicati
     found = []
     with inspection.context.database.read() as connection:
         for publication in publications.every(connection):
-            if sha256 in (publication.inventory, publication.content):
+            if sha256 in publication.documents:
                 found.append((publication, "A list"))
                 continue
             with suppress(OSError, ValueError):

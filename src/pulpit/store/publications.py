@@ -45,6 +45,13 @@ class Publication:
     pinned: bool
     last_event: int
     """The number of the log's last event when the content was read: what later ones tell of is not in it."""
+    layout: str | None = None
+    """SHA-256 of the file by which the content type makes the next one out of this one, if it wrote any."""
+
+    @property
+    def documents(self) -> list[str]:
+        """The SHA-256 of the files about it, which no reader sees."""
+        return [sha256 for sha256 in (self.inventory, self.content, self.layout) if sha256]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

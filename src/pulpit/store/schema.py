@@ -275,6 +275,7 @@ publications = Table(
     Column("made_of", Json),
     Column("pinned", Boolean, nullable=False, server_default=text("false")),
     Column("last_event", BigInteger, nullable=False, server_default=text("0")),
+    Column("layout", String(64)),
     Index("uq_publications_repo_id_number", "repo_id", "number", unique=True),
 )
 

@@ -11,15 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Insert,
     RowMapping,
     Text,
+    case,
+    cast,
     delete,
     exists,
     func,
     insert,
+    literal,
     select,
     text,
     type_coerce,
@@ -169,6 +173,24 @@ def held(
         last = rows[-1]["id"]
 
 
+def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
+    """Of every unit of a repository, by id, its type, and `id TAB version`: another text once the unit has changed."""
+    columns = associations.c
+    version = columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text)
+    wanted = select(columns.unit_type_id, version).where(columns.repo_id == repo_id).order_by(columns.unit_id)
+    return connection.execute(wanted).all()
+
+
+def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Key and detail of each of these units, in this order, read in portions."""
+    wanted = select(units.c.id, units.c.key, units.c.detail)
+    for start in range(0, len(unit_ids), MOST_AT_ONCE):
+        portion = unit_ids[start : start + MOST_AT_ONCE]
+        rows = connection.execute(wanted.where(units.c.id.in_(portion)))
+        found = {unit_id: (key, detail or b"") for unit_id, key, detail in rows}
+        yield from (found[unit_id] for unit_id in portion)
+
+
 def held_like(connection: Connection, repo_id: str, text: str, *, after: str, limit: int) -> list[Held]:
     """The units of a repository behind an id whose keys hold a text, by id; every unit for the empty text."""
     columns = [associations.c.created, associations.c.updated, *_COLUMNS]
@@ -305,12 +327,20 @@ def hold(
     return save(tx, repo_id, batch, now=now, recorder=recorder)
 
 
-def snapshot(connection: Connection, repo_id: str) -> bytes:
-    """What a repository holds, a line for each unit by its id: `type TAB id TAB key`, the key as compact JSON."""
+def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[bytes] = ()) -> list[bytes]:
+    """What these units are, a line for each in this order: `type TAB id TAB key`, the key as compact JSON.
+
+    Lines of an earlier snapshot that are `known` are not read again, for neither type nor key of a unit ever changes.
+    """
+    lines = {line.split(b"\t", 2)[1].decode(): line for line in known}
     columns = units.c
-    wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text)).order_by(columns.id)
-    wanted = wanted.join(associations, associations.c.unit_id == columns.id).where(associations.c.repo_id == repo_id)
-    return "".join(f"{type_id}\t{unit_id}\t{key}\n" for type_id, unit_id, key in connection.execute(wanted)).encode()
+    wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text))
+    new = [unit_id for unit_id in unit_ids if unit_id not in lines]
+    for start in range(0, len(new), MOST_AT_ONCE):
+        portion = new[start : start + MOST_AT_ONCE]
+        for type_id, unit_id, key in connection.execute(wanted.where(columns.id.in_(portion))):
+            lines[unit_id] = f"{type_id}\t{unit_id}\t{key}\n".encode()
+    return [lines[unit_id] for unit_id in unit_ids]
 
 
 def read_snapshot(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -431,11 +461,14 @@ def _save_units(
     if rows:
         tx.connection.execute(insert(unit_files), rows)
     ids = {identity: unit.id for identity, unit in old.items()} | {key: str(row["id"]) for key, row in new.items()}
-    return ids, _change_units(tx, {unit.id: (unit, wanted[identity]) for identity, unit in old.items()})
+    return ids, _change_units(tx, {unit.id: (unit, wanted[identity]) for identity, unit in old.items()}, now)
 
 
-def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) -> dict[str, Unit]:
-    """Write what is now another in units, given as they are and as they should be; return them as they were."""
+def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]], now: datetime) -> dict[str, Unit]:
+    """Write what is now another in units, given as they are and as they should be; return them as they were.
+
+    Every repository that holds one of them learns it by a time that it has not seen (`versions`).
+    """
     changed = {}
     detailed = [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None]
     wanted = select(units.c.id, units.c.detail).where(units.c.id.in_(detailed))
@@ -447,6 +480,13 @@ def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]]) ->
         if values:
             tx.connection.execute(update(units).where(units.c.id == unit_id).values(values))
             changed[unit_id] = old
+    if changed:
+        before = associations.c.updated
+        later = case(
+            (before < now, literal(now, before.type)),
+            else_=type_coerce(type_coerce(before, BigInteger) + 1, before.type),
+        )
+        tx.connection.execute(update(associations).where(associations.c.unit_id.in_(changed)).values(updated=later))
     return changed
 
 

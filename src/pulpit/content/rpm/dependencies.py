@@ -178,7 +178,7 @@ class _Pool:
             all_primary.write(f"{HEADS['primary']}>\n")
             all_filelists.write(f"{HEADS['filelists']}>\n")
             for unit in content.of(packages.RPM):
-                entries = packages.placed(packages.entries(unit), unit, unit.id, None)
+                entries = packages.placed(packages.entries(unit.detail), unit.id)
                 all_primary.write(entries.primary)
                 all_filelists.write(entries.filelists)
             all_primary.write(TAILS["primary"])

@@ -1,28 +1,23 @@
 """A published yum repository: links to the packages, and lists of them that are written anew."""
 
-import bz2
 import gzip
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 from xml.parsers import expat
 
-from pulpit.content.limits import KIB, MIB
+from pulpit.content.limits import KIB
 from pulpit.content.port import Config, Content, StoredUnit, Tree
 from pulpit.content.rpm import comps, modules, packages, repomd, treeinfo, updateinfo
+from pulpit.content.rpm.blocks import not_well_formed
 from pulpit.content.rpm.elements import text_of
-from pulpit.content.rpm.lists import HEADS, TAILS, createrepo
-from pulpit.content.rpm.packages import RPM, SRPM, Entries
+from pulpit.content.rpm.package_lists import XML, PackageLists
 from pulpit.content.rpm.repomd import FILE, Written
 from pulpit.content.rpm.signing import Signer
-from pulpit.errors import WorkFailed
-from pulpit.text import shown
+from pulpit.content.rpm.sqlite_lists import SqliteLists, pack, sqlite_lists
 
 KEY_FILE: Final = "RPM-GPG-KEY"
-_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _LEVEL: Final = 6
 _WORTH_PACKING: Final = 128 * KIB
 
@@ -44,7 +39,6 @@ class _Publishing:
         self._signing_key: Final[str | None] = config.get("gpg_key_id")
         self._with_sqlite: Final = bool(config.get("generate_sqlite"))
         self._written: Final[list[Written]] = []
-        self._taken: Final[set[str]] = set()
         self._errata_kind: Final[str | None] = config.get("updateinfo_checksum_type")
         self._files: Final[dict[str, str]] = {}
         """The SHA-256 of packages by their file names, where errata shall name checksums."""
@@ -58,7 +52,7 @@ class _Publishing:
                 with self._tree.write(name) as target:
                     target.write(text.encode())
         self._packages()
-        ends = f"{_XML}<updates>\n", "</updates>\n"
+        ends = f"{XML}<updates>\n", "</updates>\n"
         self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
         self._list("modules", "modules.yaml", modules.TYPES, ("", ""), modules.canonical)
         self._list("group", "comps.xml", comps.TYPES, (comps.HEAD, "</comps>\n"))
@@ -77,49 +71,32 @@ class _Publishing:
                 target.write(data)
 
     def _packages(self) -> None:
-        types = [type_id for type_id in (RPM, SRPM) if type_id not in self._skipped]
-        count = sum(self._content.counts.get(type_id, 0) for type_id in types)
-        with ExitStack() as outer:
-            databases = outer.enter_context(_sqlite_lists()) if self._with_sqlite else None
-            with ExitStack() as stack:
-                lists = {name: stack.enter_context(self._new_list(name, f"{name}.xml")) for name in HEADS}
-                for name, head in HEADS.items():
-                    lists[name](f'{_XML}{head} packages="{count}">\n')
-                left = count
-                for unit in self._content.of(*types):
-                    left -= 1
-                    placed = self._package(unit, lists)
-                    if databases:
-                        databases.add(placed)
-                for name, tail in TAILS.items():
-                    lists[name](tail)
-                if left:
-                    raise WorkFailed("The repository changed while it was published; publish it again.")
+        with ExitStack() as stack:
+            databases = stack.enter_context(sqlite_lists()) if self._with_sqlite else None
+            lists = PackageLists(
+                self._content,
+                self._tree,
+                [type_id for type_id in packages.TYPES if type_id not in self._skipped],
+                kind=self._kind,
+                packages_kind=self._packages_kind,
+                also=databases.add if databases else None,
+            )
+            self._written.extend(lists.lay_out())
             if databases:
                 self._databases(databases)
+        if self._errata_kind:
+            self._files.update(lists.sha256s())
 
-    def _databases(self, databases: "_SqliteLists") -> None:
+    def _databases(self, databases: SqliteLists) -> None:
         for xml in tuple(self._written):
             path = databases.finish(xml.type, xml.digest)
             draft, algorithm = f"repodata/{xml.type}.sqlite.bz2", repomd.ALGORITHMS[self._kind]
             with self._tree.write(draft) as file:
                 packed = _Counted(file, algorithm)
-                _pack(path, packed)
+                pack(path, packed)
             with path.open("rb") as plain:
                 open_digest = hashlib.file_digest(plain, algorithm).hexdigest()
             self._finished(f"{xml.type}_db", draft, packed, open_digest, path.stat().st_size)
-
-    def _package(self, unit: StoredUnit, lists: dict[str, Callable[[str], None]]) -> Entries:
-        (file,) = unit.files
-        location = self._location(unit, file.relative_path)
-        self._tree.link(location, file)
-        if self._errata_kind:
-            self._files[file.relative_path] = file.sha256
-        placed = packages.placed(packages.entries(unit), unit, location, self._other_checksum(unit, file.sha256))
-        lists["primary"](placed.primary)
-        lists["filelists"](placed.filelists)
-        lists["other"](placed.other)
-        return placed
 
     def _erratum(self, text: str) -> str:
         """An erratum as it came, or with checksums of the type that is asked for."""
@@ -135,22 +112,6 @@ class _Publishing:
             return self._tree.checksum(sha256, algorithm)
 
         return f"{updateinfo.with_sums(text, self._errata_kind, digest)}\n"
-
-    def _location(self, unit: StoredUnit, name: str) -> str:
-        """`Packages/b/bear-4.1-1.noarch.rpm`, and a folder of its own for a second package of one file name."""
-        location = f"Packages/{name[0].lower()}/{name}"
-        if location in self._taken:
-            location = f"Packages/{name[0].lower()}/{unit.id}/{name}"
-        self._taken.add(location)
-        return location
-
-    def _other_checksum(self, unit: StoredUnit, sha256: str) -> tuple[str, str] | None:
-        """Type and digest in place of those that the package came with, if others are wanted."""
-        kind = self._packages_kind
-        if kind is None or repomd.ALGORITHMS[kind] == unit.key["checksumtype"]:
-            return None
-        algorithm = repomd.ALGORITHMS[kind]
-        return kind, sha256 if algorithm == "sha256" else self._tree.checksum(sha256, algorithm)
 
     def _list(
         self,
@@ -263,68 +224,4 @@ class _Proof:
         try:
             self._parser.Parse(data, last)
         except expat.ExpatError as error:
-            raise WorkFailed(
-                f"{self._name} is not published, for it would not be well-formed XML ({error}). "
-                "Readers keep what was published before. Remove the unit that was added last, and publish again."
-            ) from None
-
-
-class Target(Protocol):
-    """What bytes can be written to."""
-
-    def write(self, data: bytes, /) -> Any:
-        """Write all of them."""
-
-
-class _SqliteLists:
-    """Three databases that grow package by package."""
-
-    def __init__(self, folder: Path, opened: Mapping[str, Any]) -> None:
-        self._folder: Final = folder
-        self._opened: Final = opened
-
-    def add(self, entries: Entries) -> None:
-        """Add a package as it stands in the published lists."""
-        cr, found = createrepo(), list[Any]()
-        cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
-        (package,) = found
-
-        def same(*_: object) -> Any:
-            return package
-
-        cr.xml_parse_filelists_snippet(entries.filelists, newpkgcb=same)
-        cr.xml_parse_other_snippet(entries.other, newpkgcb=same)
-        for database in self._opened.values():
-            database.add_pkg(package)
-
-    def finish(self, kind: str, list_digest: str) -> Path:
-        """End one of them with the checksum of the XML list that it stands for; returns its path."""
-        self._opened[kind].dbinfo_update(list_digest)
-        self._opened[kind].close()
-        return self._folder / f"{kind}.sqlite"
-
-
-@contextmanager
-def _sqlite_lists() -> Iterator[_SqliteLists]:
-    """New databases, which are gone in the end.
-
-    Raises:
-        WorkFailed: they cannot be written.
-    """
-    cr = createrepo()
-    with tempfile.TemporaryDirectory(prefix="pulpit-sqlite-") as name:
-        folder = Path(name)
-        try:
-            kinds = {"primary": cr.PrimarySqlite, "filelists": cr.FilelistsSqlite, "other": cr.OtherSqlite}
-            yield _SqliteLists(folder, {kind: make(str(folder / f"{kind}.sqlite")) for kind, make in kinds.items()})
-        except cr.CreaterepoCError as error:
-            raise WorkFailed(f"The SQLite lists could not be written: {shown(str(error))}.") from None
-
-
-def _pack(source: Path, target: Target) -> None:
-    """Write a database packed by bzip2, as yum expects it."""
-    packer = bz2.BZ2Compressor()
-    with source.open("rb") as plain:
-        while piece := plain.read(MIB):
-            target.write(packer.compress(piece))
-    target.write(packer.flush())
+            raise not_well_formed(self._name, error) from None

@@ -227,20 +227,19 @@ def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Descript
     )
 
 
-def entries(unit: StoredUnit) -> Entries:
-    """The entries as they were kept, with a mark for the location."""
-    kept = zlib.decompress(unit.detail).decode().split("\0")
+def entries(detail: bytes) -> Entries:
+    """The entries as they were kept in the detail of a unit, with a mark for the location."""
+    kept = zlib.decompress(detail).decode().split("\0")
     primary, filelists, other = (writable(text) for text in kept)
     return Entries(primary=primary, filelists=filelists, other=other)
 
 
-def placed(kept: Entries, unit: StoredUnit, location: str, checksum: tuple[str, str] | None) -> Entries:
-    """The entries for a tree: with a location, and with another checksum (type and digest) if one is given."""
+def placed(kept: Entries, location: str, checksum: tuple[str, str, str] | None = None) -> Entries:
+    """The entries for a tree: with a location, and with another checksum if one is given: old digest, type, digest."""
     primary = kept.primary.replace(_LOCATION, f"<location href={quoteattr(location)}/>", 1)
     filelists, other = kept.filelists, kept.other
     if checksum:
-        kind, digest = checksum
-        old = unit.key["checksum"]
+        old, kind, digest = checksum
         begin, middle, rest = primary.partition("<checksum ")
         _, tail, rest = rest.partition("</checksum>")
         primary = f'{begin}{middle}type="{kind}" pkgid="YES">{digest}{tail}{rest}'

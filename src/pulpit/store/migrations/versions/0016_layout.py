@@ -1,0 +1,12 @@
+"""Publications whose lists are made out of those before."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+
+
+def upgrade() -> None:
+    """Keep how a publication was laid out; those that are there are made anew once."""
+    op.add_column("publications", sa.Column("layout", sa.String(length=64), nullable=True))
