@@ -6,7 +6,8 @@ from typing import Final
 
 from pulpit import __version__
 from pulpit.catalogue import asyncapi
-from pulpit.settings import SECTIONS, Key, default_of, keys
+from pulpit.configuration import Key, default_of, keys
+from pulpit.settings import SECTIONS
 
 PAGE: Final = Path(__file__).parent / "configuration.md"
 ASYNCAPI: Final = Path(__file__).parent / "asyncapi.json"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pulpit.settings import keys
+from pulpit.configuration import keys
 from support import container, rabbitmq
 from support import postgresql as pg
 from support.container import CHECKOUT, Container, Image

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pulpit.configuration import keys, load
 from pulpit.errors import ConfigurationError
-from pulpit.settings import keys, load
 
 
 def test_no_file_at_all_is_fine() -> None:

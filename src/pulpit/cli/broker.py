@@ -13,7 +13,7 @@ from pulpit.client.options import Section, connect, connection_options
 from pulpit.client.screen import Screen
 from pulpit.client.settings import Options
 from pulpit.client.streams import read_line, silence
-from pulpit.settings import load
+from pulpit.configuration import load
 from pulpit.text import clean
 
 PATH: Final = "/pulpit/v1/broker"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from pulpit.configuration import load
 from pulpit.errors import ConfigurationError
-from pulpit.settings import load
 
 
 @click.command("doctor")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from pulpit.client.streams import write_line
-from pulpit.settings import load
+from pulpit.configuration import load
 
 
 @click.command("export")

@@ -10,8 +10,9 @@ import click
 
 from pulpit.client.options import Section
 from pulpit.client.screen import Screen
+from pulpit.configuration import load
 from pulpit.errors import ConfigurationError
-from pulpit.settings import Pulp3Settings, load
+from pulpit.settings import Pulp3Settings
 
 _HELP_URL: Final = (
     "Pulp's database [default: `[pulp3] database_url`]. A password in it shows in the list of processes: leave it to "

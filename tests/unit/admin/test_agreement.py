@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pulpit import settings
+from pulpit import configuration
 from pulpit.client import settings as client
 
 
@@ -13,12 +13,12 @@ from pulpit.client import settings as client
 def test_they_mean_the_same_data_folder(environment: Mapping[str, str], tmp_path: Path) -> None:
     empty = tmp_path / "server.conf"
     empty.write_text("")
-    served, _ = settings.load(empty, environment, {})
+    served, _ = configuration.load(empty, environment, {})
     assert served.data_dir == client.data_folder(environment)
 
 
 def test_they_mean_the_same_port(tmp_path: Path) -> None:
     empty = tmp_path / "server.conf"
     empty.write_text("")
-    served, _ = settings.load(empty, {}, {})
+    served, _ = configuration.load(empty, {}, {})
     assert f"http://{served.server.host}:{served.server.port}" == client.DEFAULT_URL

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pulpit import settings
+from pulpit import configuration
 from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.client.settings import DEFAULT_URL, Credentials, Options, Settings, load
 from pulpit.errors import ConfigurationError
@@ -178,5 +178,5 @@ def test_b6_a_file_that_cannot_be_read_is_not_quoted(text: str, words: str, tmp_
         load(Options(config=conf), {}, lambda _: "", tmp_path / "none")
     assert "s3cret" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=words) as refused:
-        settings.load(conf, {}, {})
+        configuration.load(conf, {}, {})
     assert "s3cret" not in str(refused.value)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from pulpit.amqp.address import BrokerAddress
+from pulpit.configuration import load
 from pulpit.errors import ConfigurationError
 from pulpit.server.messaging import broker_addresses, trust
-from pulpit.settings import MessagingSettings, load
+from pulpit.settings import MessagingSettings
 
 SECRET = "hunter2"
 

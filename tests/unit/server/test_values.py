@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pulpit.configuration import Key, keys, load
 from pulpit.errors import ConfigurationError, PulpitError
 from pulpit.server import brokering, data_folder, messaging, notifiers, serve
-from pulpit.settings import Key, Settings, keys, load
+from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket

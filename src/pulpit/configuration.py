@@ -1,0 +1,196 @@
+"""Reads the configuration.
+
+Values come, each overriding the one before, from the default, the file (`/etc/pulp/server.conf`, Pulp 2's INI), the
+environment and the command line. Unknown keys of the file are left alone and reported: a file of Pulp 2 has many.
+"""
+
+import configparser
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from pulpit.amqp.address import TRANSPORTS, parse_all
+from pulpit.errors import ConfigurationError
+from pulpit.net.config_files import ini_flaw
+from pulpit.settings import MESSAGING_URL, SECTIONS, Pulp3Settings, Settings
+
+DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
+FILE_VARIABLE: Final = "PULP_SERVER_CONF"
+LONGEST_QUOTED: Final = 60
+"""Characters of a wrong value that are repeated."""
+PULP3: Final = "pulp3"
+_NAMED_PULP3: Final = re.compile(r"pulp3:([a-z0-9][a-z0-9_-]{0,31})")
+_FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
+_CHOICES: Final = {
+    "tls": ("none", "starttls", "tls"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+    "transport": ("", *TRANSPORTS),
+    "profile": ("", "qpid", "rabbitmq3", "rabbitmq4", "plain"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """One key as the file and the documentation know it."""
+
+    section: str
+    name: str
+    variable: str
+    field: Field[Any]
+
+
+def keys() -> list[Key]:
+    """Every key there is."""
+    return [key for section in SECTIONS for key in _keys_of(section)]
+
+
+def _keys_of(section: str) -> list[Key]:
+    """The keys of a section; those of `pulp3:NAME` are those of `pulp3`."""
+    prefix = "" if section == "server" else re.sub("[:-]", "_", section) + "_"
+    return [
+        Key(
+            section=section,
+            name=_FILE_NAMES.get(key.name, key.name),
+            variable=f"PULPIT_{prefix}{key.name}".upper(),
+            field=key,
+        )
+        for key in fields(SECTIONS[section.partition(":")[0]])
+    ]
+
+
+def load(
+    config_file: Path | None, environment: Mapping[str, str], options: Mapping[tuple[str, str], str]
+) -> tuple[Settings, list[str]]:
+    """Read the configuration; the second part of the answer are sentences about what was left alone.
+
+    Args:
+        config_file: the file of `--config`; without it the one that the environment names, else Pulp 2's place, where
+            it may be absent.
+        environment: usually `os.environ`.
+        options: values of the command line by (section, key).
+
+    Raises:
+        ConfigurationError: a file that was asked for is not there or is no INI file, or a value cannot be used.
+    """
+    given, strangers = _read(config_file, environment)
+    named = sorted({section for section, _ in given if section not in SECTIONS})
+    known = [*keys(), *(key for section in named for key in _keys_of(section))]
+    given |= {(key.section, key.name): environment[key.variable] for key in known if key.variable in environment}
+    given |= options
+    sections: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS, *named)}
+    for key in known:
+        text = given.get((key.section, key.name))
+        if text is not None:
+            text = " ".join(text.split("\n")).strip()
+            quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""  # as in Pulp 2's own file
+            sections[key.section][key.field.name] = _value(key, text[1:-1] if quoted else text)
+    further = {name.partition(":")[2]: Pulp3Settings(**sections.pop(name)) for name in named}
+    settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()}, further_pulp3=further)
+    _check_together(settings)
+    return settings, strangers
+
+
+def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dict[tuple[str, str], str], list[str]]:
+    named = config_file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    parser = configparser.ConfigParser(interpolation=None, strict=True, default_section="\0")
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"), str(path))
+    except FileNotFoundError:
+        if named:
+            raise ConfigurationError("--config", f"there is no file {path}.") from None
+        return {}, []
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("--config", f"{path} is no text in UTF-8 (byte {error.start + 1}).") from None
+    except OSError as error:
+        raise ConfigurationError("--config", f"{path} cannot be read ({error.strerror}).") from None
+    except configparser.Error as error:
+        raise ConfigurationError("--config", f"{path} cannot be read: {ini_flaw(error)}.") from None
+    pulps = [section for section in parser.sections() if _NAMED_PULP3.fullmatch(section)]
+    known = {(key.section, key.name) for section in (*SECTIONS, *pulps) for key in _keys_of(section)}
+    given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
+    strangers = []
+    for section, name in given.keys() - known:
+        # What cannot be the name of a key may be a line without a delimiter, and so a password.
+        usable = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
+        key = name if usable else "what stands before a : or = and is no name of a key"
+        strangers.append(f"{path}: [{section}] {key} is unknown here and left alone")
+    used = {key: text for key, text in given.items() if key in known}
+    return used, [*sorted(strangers), *_exposed(path, used)]
+
+
+def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
+    """What everybody on this machine can read, although it is a password."""
+    if not path.stat().st_mode & stat.S_IROTH:
+        return []
+    secret = []
+    for (section, name), text in given.items():
+        login = text.partition("://")[2].rpartition("@")[0] if name in {"url", "database_url", "webhook_proxy"} else ""
+        if ":" in login or (name == "password" and text):
+            secret.append(f"[{section}] {name}")
+    return [f"{path}: {key} holds a password that others can read; run: chmod o-r {path}" for key in sorted(secret)]
+
+
+def _value(key: Key, text: str) -> Any:
+    name = f"[{key.section}] {key.name}"
+    if key.field.type is bool:
+        try:
+            return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
+        except KeyError:
+            raise ConfigurationError(name, f"it must be true or false, not {_short(text)}.") from None
+    if key.field.type is int:
+        return _integer(name, text, key.field.metadata["least"], key.field.metadata["most"])
+    if any(not character.isprintable() for character in text):
+        raise ConfigurationError(name, "it holds a line break, a control character or bytes that are no UTF-8.")
+    choices = _CHOICES.get(key.name)
+    if choices and text not in choices:
+        raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {_short(text)}.")
+    return text
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]!r}…"
+
+
+def _integer(name: str, text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ConfigurationError(name, f"it must be a whole number, not {_short(text)}.") from None
+    if not least <= number <= most:
+        raise ConfigurationError(name, f"it must be from {least} to {most}, not {number}.")
+    return number
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.messaging.url and settings.messaging.url_file:
+        raise ConfigurationError("[messaging] url_file", "there is a url too; keep one of them.")
+    messaging = settings.messaging
+    if messaging.url:
+        password = "" if messaging.password_file else None  # what is in the file is read when it is needed
+        urls = [url for url in messaging.url.split(",") if url.strip()]
+        parse_all(urls, MESSAGING_URL, transport=messaging.transport, user=messaging.username, password=password)
+    if settings.publish.export_dir and not settings.publish.export_dir.startswith("/"):
+        raise ConfigurationError("[publish] export_dir", "it must be an absolute path, such as /srv/exports.")
+    signing = settings.signing
+    if signing.command and signing.key_file:
+        raise ConfigurationError("[signing] key_file", "there is a command too; keep one of them.")
+    if signing.command and not signing.public_key:
+        raise ConfigurationError("[signing] public_key", "the command needs it: the keys that its signatures are of.")
+    for name, pulp in settings.pulps.items():
+        if not pulp.database_url.startswith(("postgresql://", "postgres://")):
+            key = f"[{PULP3}:{name}] database_url" if name else f"[{PULP3}] database_url"
+            raise ConfigurationError(key, "it is not a URL such as postgresql://user@host/name.")
+    for name, section in (("server", settings.server), ("broker", settings.broker)):
+        if bool(section.ssl_certificate) != bool(section.ssl_key):
+            missing = "ssl_key" if section.ssl_certificate else "ssl_certificate"
+            raise ConfigurationError(f"[{name}] {missing}", "a certificate and its key are needed together.")
+
+
+def default_of(key: Field[Any]) -> Any:
+    """The default of a key, for the documentation."""
+    return None if key.default is MISSING else key.default
