@@ -199,6 +199,18 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "An upload, a copy or a removal has changed what a repository holds; `action` says which.",
         {"repo_id": _TEXT, "action": _TEXT, "changes": _CHANGES},
     ),
+    events.UNIT_WITHDRAWN: (
+        "A sync has found that the upstream takes back what the repository holds, which is told once.",
+        {
+            "repo_id": _TEXT,
+            "name": {**_TEXT, "description": "What all the units are of: a project."},
+            "how": {**_TEXT, "description": "`yanked`, of files, or `quarantined`, of a project."},
+            "reason": {**_TEXT_OR_NULL, "description": "The upstream's own words."},
+            "count": _NUMBER,
+            "truncated": {"type": "boolean", "description": "Whether `units` has not all that `count` counts."},
+            "units": {"type": "array", "items": _NAMED_UNIT},
+        },
+    ),
     events.REPO_DELETE: ("A repository was deleted, with what it had published.", {"repo_id": _TEXT}),
     events.REPO_VERSION_CREATE: (
         "A repository of a Pulp 3 has a new version, whatever task has made it.",

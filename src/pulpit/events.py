@@ -22,6 +22,7 @@ REPO_UPDATE: Final = "repo.update"
 REPO_DELETE: Final = "repo.delete"
 REPO_VERSION_CREATE: Final = "repo.version.create"
 CONTENT_UPDATE: Final = "repo.content.update"
+UNIT_WITHDRAWN: Final = "unit.withdrawn"
 TASK_STATES: Final = ("waiting", "running", "finished", "error", "canceled")
 LISTENER_FAILING: Final = "listener.failing"
 LISTENER_RECOVERED: Final = "listener.recovered"
@@ -39,6 +40,7 @@ EVENT_TYPES: Final = (
         REPO_DELETE,
         REPO_VERSION_CREATE,
         CONTENT_UPDATE,
+        UNIT_WITHDRAWN,
         LISTENER_FAILING,
         LISTENER_RECOVERED,
         SCHEDULE_DISABLED,
@@ -48,13 +50,13 @@ EVENT_TYPES: Final = (
 )
 """Every type that Pulpit itself fires."""
 
-TELLING_CHANGES: Final = frozenset({SYNC_FINISH, PUBLISH_FINISH, CONTENT_UPDATE})
-"""The types whose payload names units: what was added, removed and replaced."""
+TELLING_CHANGES: Final = frozenset({SYNC_FINISH, PUBLISH_FINISH, CONTENT_UPDATE, UNIT_WITHDRAWN})
+"""The types whose payload names units: what was added, removed and replaced, or taken back by the upstream."""
 
 MOST_CHANGES: Final = 100
 """Units that one message names, unless `[events] changes` says otherwise."""
 
-OWN_ROOTS: Final = frozenset({"repo", "tasks", "listener", "schedule", "event"})
+OWN_ROOTS: Final = frozenset({"repo", "unit", "tasks", "listener", "schedule", "event"})
 """First words that belong to Pulpit: below them only the types of `EVENT_TYPES` exist."""
 
 SUBJECT_PREFIX: Final = "pulp.server."

@@ -80,7 +80,7 @@ def test_both_forms_name_the_projects(index: str) -> None:
     assert (status, headers["content-type"], headers["vary"]) == (200, "text/html; charset=utf-8", "Accept")
     assert b'<a href="polar-bear/">polar-bear</a>' in body
     assert page(f"{index}simple/") == {
-        "meta": {"api-version": "1.1"},
+        "meta": {"api-version": "1.4"},
         "projects": [{"name": "bear"}, {"name": "polar-bear"}],
     }
     assert ask(f"{index}simple/", Accept=HTML)[1]["content-type"] == HTML

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pulpit.content.limits import Limits
+from pulpit.content.python import distributions
 from pulpit.content.python.python import Python
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.storage.folder import FolderStorage
@@ -122,7 +123,8 @@ class PythonMirror(Mirror):
     def units(self, repo_id: str) -> dict[str, Unit]:
         """The packages that the repository holds, by the names of their files."""
         with self.context.database.read() as connection:
-            return {str(one.unit.key["filename"]): one.unit for one in units.held(connection, repo_id)}
+            found = [one.unit for one in units.held(connection, repo_id)]
+        return {str(unit.key["filename"]): unit for unit in found if unit.type_id == distributions.PACKAGE}
 
     def files(self, repo_id: str) -> list[str]:
         return sorted(self.units(repo_id))

@@ -80,6 +80,16 @@ class WantedUnit:
     """Another unit of the same slot, for when the upstream has a file of this one no more."""
     way_past: str = ""
     """A sentence that tells how to do without the unit, for when a file of it cannot be had."""
+    withdrawal: "Withdrawal | None" = None
+    """How the upstream takes the unit back while it still lists it; whoever held it before is told so, once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withdrawal:
+    """How an upstream takes back what it has given: `yanked`, `quarantined`; `reason` is its own word, or empty."""
+
+    how: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +126,8 @@ class Catalogue:
     """
     keeps: Callable[["StoredUnit"], bool] | None = None
     """Which held units stay although the catalogue has them not: the upstream's word on them could not be read."""
+    withdrawn: Callable[["StoredUnit"], Withdrawal | None] | None = None
+    """Of which units, held and not in the catalogue, the upstream says that it takes them back; they are to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """What the work on repositories is done with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,14 @@ from pulpit.storage.port import Storage
 from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.changes import Description, Recorder
-from pulpit.store.database import Database
+from pulpit.store.database import Database, Transaction
+
+Tell = Callable[[Transaction, str, dict[str, Any]], object]
+"""Fires an event of a type and a payload in a transaction."""
+
+
+def _tell_nobody(tx: Transaction, event_type: str, payload: dict[str, Any]) -> None:
+    """Outside of a task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +42,8 @@ class TaskContext:
     """The one folder beneath which the server may write exports."""
     task_id: str | None = None
     """The task that works, whose ending tells what it changed."""
+    tell: Tell = _tell_nobody
+    """For what the task tells before its ending."""
 
     @property
     def recorder(self) -> Recorder:

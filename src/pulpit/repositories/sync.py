@@ -39,6 +39,7 @@ from pulpit.repositories.download import Downloads
 from pulpit.repositories.exchange import DownloadFailed, public
 from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
+from pulpit.repositories.withdrawals import Withdrawals
 from pulpit.storage.disk import disk_errors
 from pulpit.store import repositories, units
 from pulpit.store.repositories import Importer
@@ -112,6 +113,7 @@ class _Run:
         self._progress: Final = Progress(clock=context.clock)
         self._memory: dict[str, Any] | None = None
         self._fresh: Final[set[str]] = set()
+        self._withdrawals: Final = Withdrawals(context, importer.repo_id)
         self._planning: Final = Planning(self._database, self._storage, self._repo_id, self._fresh)
         self._given_up: WorkFailed | None = None
         self._total: Final = Saved()
@@ -151,6 +153,7 @@ class _Run:
                 await self._one_batch(downloads, batch)
                 if self._given_up is not None:
                     raise self._given_up
+        await in_thread(self._withdrawals.tell, catalogue, self._total.unit_ids)
         if self._failed_files:
             first = self._progress.failures[0].error
             if self._failed_files == 1:
@@ -272,6 +275,7 @@ class _Run:
             files = {(file.sha256, file.size) for unit in batch for file in unit.files}
             if len(self._storage.present(files)) < len(files):
                 return False
+            self._withdrawals.take(tx.connection, [plan.unit for plan in complete])
             saved = units.save(tx, self._repo_id, batch, now=self._context.clock(), recorder=self._context.recorder)
         self._total.added += saved.added
         self._total.updated += saved.updated

@@ -5,6 +5,7 @@ event and gives the set its number, so a set is told once, whatever dies when. S
 writes down what is now other for readers, at most `MOST_OF_A_PUBLISH` units by name: all is in the sets before it.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, exists, func, insert, select, update
 
-from pulpit.events import PUBLISH_FINISH
+from pulpit.events import PUBLISH_FINISH, UNIT_WITHDRAWN
 from pulpit.store.database import Transaction
 from pulpit.store.schema import change_sets, changes, events
 
@@ -183,6 +184,11 @@ def names(connection: Connection, event_numbers: Collection[int]) -> dict[int, l
             known = found.setdefault(number, [])
             if known is not None:
                 known.append(name)
+        withdrawn = events.c.number.in_(numbers[start : start + _NAMES_AT_ONCE]) & (
+            events.c.event_type == UNIT_WITHDRAWN
+        )
+        for number, body in connection.execute(select(events.c.number, events.c.body).where(withdrawn)):
+            found[number] = [json.loads(body)["payload"]["name"]]  # all its units have the one name
     return found
 
 

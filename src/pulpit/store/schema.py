@@ -338,7 +338,14 @@ associations = Table(
     Column("slot", Text),
     Column("created", Time, nullable=False),
     Column("updated", Time, nullable=False),
+    Column("withdrawn", String(20)),
     Index("uq_associations_slot", "repo_id", "unit_type_id", "slot", unique=True),
+)
+Index(
+    "ix_associations_withdrawn",
+    associations.c.repo_id,
+    sqlite_where=associations.c.withdrawn.is_not(None),
+    postgresql_where=associations.c.withdrawn.is_not(None),
 )
 
 change_sets = Table(

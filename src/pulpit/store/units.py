@@ -380,6 +380,25 @@ def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: dat
     return count
 
 
+def note_withdrawn(tx: Transaction, repo_id: str, withdrawn: Mapping[str, str], offered: Collection[str]) -> set[str]:
+    """Note how units of a repository were taken back by their upstream, by id; returns those of which it was not known.
+
+    Of those that are `offered` again, nothing is noted any more.
+    """
+    columns = associations.c
+    mine = columns.repo_id == repo_id
+    wanted = select(columns.unit_id, columns.withdrawn).where(mine & columns.withdrawn.is_not(None))
+    noted = {unit_id: how for unit_id, how in tx.connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
+    again = [unit_id for unit_id in noted if unit_id in offered and unit_id not in withdrawn]
+    new = {unit_id: how for unit_id, how in withdrawn.items() if noted.get(unit_id) != how}
+    for how in (None, *sorted({*new.values()})):
+        changed = again if how is None else [unit_id for unit_id in new if new[unit_id] == how]
+        for start in range(0, len(changed), MOST_AT_ONCE):
+            some = mine & columns.unit_id.in_(changed[start : start + MOST_AT_ONCE])
+            tx.connection.execute(update(associations).where(some).values(withdrawn=how))
+    return set(new)
+
+
 def orphan_counts(connection: Connection) -> dict[str, int]:
     """How many orphans there are of each unit type that has any."""
     wanted = select(units.c.type_id, func.count()).where(_unheld()).group_by(units.c.type_id)

@@ -12,11 +12,13 @@ import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from pulpit.clock import Clock
 from pulpit.errors import DatabaseUnavailable, PulpitError, StorageFull, WorkFailed
 from pulpit.events import MOST_CHANGES
+from pulpit.fire import fire
 from pulpit.repositories.context import TaskContext
 from pulpit.store import tasks
 from pulpit.store.database import Database, when_available
@@ -24,6 +26,7 @@ from pulpit.store.tasks import Task
 from pulpit.tasks.completion import Completion, canceled, end, failed
 from pulpit.tasks.operations import Operation, Work
 from pulpit.tasks.queue import announce
+from pulpit.tasks.reports import call_report
 
 POLL: Final = 5.0
 """Seconds after which the queue is looked at though nobody called."""
@@ -111,7 +114,8 @@ class Worker:
         )
 
     async def _completion(self, task: Task, progress: "_Progress") -> Completion:
-        work = Work(task=task, context=replace(self._context, task_id=task.id), report=progress.take)
+        tell = partial(fire, clock=self._clock, call_report=call_report(task))
+        work = Work(task=task, context=replace(self._context, task_id=task.id, tell=tell), report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
         self._running = asyncio.create_task(self._operate(work))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pulpit.events import Event
+from pulpit.events import UNIT_WITHDRAWN, Event
 from pulpit.ui.rendering import render
 
 LONGEST_SUMMARY: Final = 160
@@ -26,7 +26,8 @@ _SAID: Final = frozenset({"repo_id", "result", "event_type"})
 
 
 def draw(event: Event) -> str:
-    return render("event_row.html", event=event, summary=summary(event.payload), tone=tone(event))
+    said = withdrawn(event.payload) if event.event_type == UNIT_WITHDRAWN else summary(event.payload)
+    return render("event_row.html", event=event, summary=said, tone=tone(event))
 
 
 def tone(event: Event) -> str:
@@ -37,6 +38,7 @@ def tone(event: Event) -> str:
         "listener.failing": "bad",
         "listener.recovered": "good",
         "schedule.disabled": "bad",
+        "unit.withdrawn": "bad",
         "tasks.error": "bad",
         "tasks.canceled": "odd",
     }.get(event.event_type, "")
@@ -62,6 +64,12 @@ def summary(payload: Mapping[str, Any]) -> str:
             return (before + text.partition("\n")[0])[: LONGEST_SUMMARY + 1]
     plain = (f"{key}={value}" for key, value in payload.items() if key not in _SAID and isinstance(value, str | int))
     return ", ".join(plain)[:LONGEST_SUMMARY]
+
+
+def withdrawn(payload: Mapping[str, Any]) -> str:
+    """What an upstream takes back, in one line."""
+    said = f"{payload.get('name')} {payload.get('how')}" + (f": {payload['reason']}" if payload.get("reason") else "")
+    return said.partition("\n")[0][: LONGEST_SUMMARY + 1]
 
 
 def _named(changes: Mapping[str, Any]) -> str:

@@ -102,9 +102,10 @@ def _wanting(listener: Listener, event: Event, services: Services, letters: list
 
 
 def changed_units(payload: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What was added, removed and replaced, by name and version, as far as the payload names it."""
+    """What was added, removed, replaced and withdrawn, by name and version, as far as the payload names it."""
     changes = payload.get("changes")
-    units = changes.get("units") if isinstance(changes, Mapping) else None
+    units = changes.get("units") if isinstance(changes, Mapping) else payload.get("units")
+    how = str(payload.get("how"))
     names: dict[str, list[str]] = {}
     for unit in units if isinstance(units, list) else ():
         if isinstance(unit, Mapping):
@@ -112,5 +113,5 @@ def changed_units(payload: Mapping[str, Any]) -> dict[str, list[str]]:
             before = unit.get("before")
             if isinstance(before, Mapping) and before.get("version") not in (None, unit.get("version")):
                 name += f" (was {before['version']})"
-            names.setdefault(str(unit.get("change")), []).append(name)
+            names.setdefault(str(unit.get("change", how)), []).append(name)
     return names

@@ -79,6 +79,22 @@ def test_a_name_calls_nobody(form: Format, key: str, calling: str, harmless: str
         assert document["allowed_mentions"] == {"parse": []}
 
 
+def test_what_an_upstream_takes_back_is_named_with_its_reason() -> None:
+    units = [{"name": "bear", "version": "1.0", "file": f"bear-1.0.{end}"} for end in ("zip", "tar.gz")]
+    told: dict[str, Any] = {"name": "bear", "how": "quarantined", "reason": "mal\nware", "count": 3, "units": units}
+    lines = sentence(event(event_type="unit.withdrawn", **told)).splitlines()
+    assert lines == [
+        "The upstream of zoo has quarantined bear: mal ware",
+        "bear-1.0.zip",
+        "bear-1.0.tar.gz",
+        "and 1 more",
+    ]
+    assert (
+        sentence(event(event_type="unit.withdrawn", name="bear", how="yanked"))
+        == "The upstream of zoo has yanked bear."
+    )
+
+
 def test_teams_gets_an_adaptive_card() -> None:
     document = read(Format.TEAMS, event(error_message="no route"))
     [attachment] = document["attachments"]

@@ -6,7 +6,7 @@ import pytest
 
 from pulpit.events import Event
 from pulpit.ui import charts
-from pulpit.ui.event_rows import draw, summary
+from pulpit.ui.event_rows import draw, summary, withdrawn
 from pulpit.ui.rendering import number, size, span
 
 HOSTILE = "<script>alert(1)</script>\"'\u202eevil\x1b[31m\x00" + "x" * 10_000
@@ -51,6 +51,11 @@ def test_a_hostile_event_is_a_row_of_text() -> None:
 )
 def test_a_payload_in_a_line(payload: dict[str, object], expected: str) -> None:
     assert summary(payload) == expected
+
+
+def test_what_an_upstream_takes_back_is_told_with_its_reason() -> None:
+    assert withdrawn({"name": "owl", "how": "quarantined", "reason": "it\nbites"}) == "owl quarantined: it"
+    assert withdrawn({"name": "owl", "how": "yanked", "reason": None}) == "owl yanked"
 
 
 def test_numbers_for_the_eye() -> None:

@@ -1,4 +1,4 @@
-"""The pages of an index, in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700).
+"""The pages of an index, in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700), with PEP 740 and 792.
 
 The start tags of a page are read in time that grows with the page and no faster: the standard library's parser takes
 half a minute for 64 KiB of `<a <a <a …`, and a page comes from a stranger.
@@ -20,6 +20,7 @@ from pulpit.clock import iso_micro
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum, LeftOut
 from pulpit.content.python import distributions
+from pulpit.content.python.status import ProjectStatus
 from pulpit.text import blanked, shown
 
 ACCEPT: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -37,6 +38,8 @@ _DIGITS: Final = {name: hashlib.new(name, usedforsecurity=False).digest_size * 2
 _HEXADECIMAL: Final = re.compile("[0-9a-f]+")
 _VERSION: Final = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})*\Z")
 _TITLES: Final = ("links for", "simple index")
+_STATUS_TAG: Final = "pypi:project-status"
+_REASON_TAG: Final = "pypi:project-status-reason"
 _UNSAFE_IN_URLS: Final = frozenset(' "<>\\^`{|}')
 _SAFE: Final = "".join(sorted(set(string.punctuation) - _UNSAFE_IN_URLS))
 
@@ -72,7 +75,10 @@ class Tag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedFile:
-    """A file as a project's page names it; `yanked` is the reason, perhaps empty, or `None`."""
+    """A file as a project's page names it; `yanked` is the reason, perhaps empty, or `None`.
+
+    `provenance` is the URL of what attests where it was built (PEP 740).
+    """
 
     filename: str
     url: str
@@ -81,6 +87,7 @@ class IndexedFile:
     yanked: str | None = None
     size: int | None = None
     upload_time: str | None = None
+    provenance: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +95,7 @@ class ProjectPage:
     """What a page says of a project."""
 
     files: Sequence[IndexedFile]
+    status: ProjectStatus
     left_out: Sequence[LeftOut]
     is_index: bool
     """Whether there is any sign that the page is one of an index: a page of a login has none."""
@@ -160,6 +168,7 @@ def read_project(page: IndexPage, project: str) -> ProjectPage:
                 files[entry.filename] = entry
     return ProjectPage(
         files=[entry for name, entry in files.items() if name not in left_out],
+        status=ProjectStatus.read(signs.marker, signs.reason),
         left_out=list(left_out.values()),
         is_index=signs.is_index,
     )
@@ -193,6 +202,8 @@ class _Signs:
     """What was seen on the way through a page."""
 
     is_index: bool = False
+    marker: str = ""
+    reason: str | None = None
 
 
 def _flaw(filename: str, project: str) -> str:
@@ -231,6 +242,7 @@ def _html_entry(url: str, attributes: Mapping[str, str]) -> IndexedFile:
         checksum=_checksum(hashes),
         requires_python=_text(attributes.get("data-requires-python")) or None,
         yanked=_text(attributes.get("data-yanked")),
+        provenance=_provenance(url, attributes.get("data-provenance")),
     )
 
 
@@ -259,13 +271,22 @@ def _anchors(page: IndexPage, signs: _Signs) -> Iterator[tuple[str, Tag]]:
                 yield base, tag
             elif tag.name == "base" and base == page.url:
                 base = _joined(base, tag.attributes.get("href", "")) or base
-            elif tag.name == "meta" and tag.attributes.get("name") == "pypi:repository-version":
-                _check_version(page, tag.attributes.get("content", ""))
-                signs.is_index = True
+            elif tag.name == "meta":
+                _read_meta(page, tag.attributes.get("name"), tag.attributes.get("content", ""), signs)
             elif tag.name in {"title", "h1"} and tag.text.strip().lower().startswith(_TITLES):
                 signs.is_index = True
     except BadMarkup as error:
         raise page.refused(str(error)) from None
+
+
+def _read_meta(page: IndexPage, name: str | None, content: str, signs: _Signs) -> None:
+    if name == "pypi:repository-version":
+        _check_version(page, content)
+        signs.is_index = True
+    elif name == _STATUS_TAG:
+        signs.marker = content
+    elif name == _REASON_TAG:
+        signs.reason = _text(content) or None
 
 
 def _json_files(page: IndexPage, signs: _Signs) -> Iterator[IndexedFile | LeftOut]:
@@ -290,6 +311,7 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> IndexedFile
         yanked=_text(yanked) if isinstance(yanked, str) and yanked else "" if yanked is True else None,
         size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
         upload_time=_moment(item.get("upload-time")),
+        provenance=_provenance(url, item.get("provenance")),
     )
 
 
@@ -303,6 +325,10 @@ def _items(page: IndexPage, key: str, signs: _Signs) -> Iterator[Mapping[str, An
     meta = document.get("meta")
     _check_version(page, meta.get("api-version") if isinstance(meta, dict) else None)
     signs.is_index = True
+    status = document.get("project-status")
+    if isinstance(status, dict):
+        signs.marker = _text(status.get("status")) or ""
+        signs.reason = _text(status.get("reason")) or None
     yield from objects
 
 
@@ -352,6 +378,12 @@ def _checksum(hashes: Mapping[str, Any]) -> Checksum | None:
         if isinstance(digest, str) and len(digest) == digits and _HEXADECIMAL.fullmatch(digest.lower()):
             return Checksum(algorithm=algorithm, digest=digest.lower())
     return None
+
+
+def _provenance(base: str, value: Any) -> str | None:
+    """The absolute URL of an attestation; one with a login in it stays with the index that made it."""
+    url = _joined(base, value) if isinstance(value, str) and value.strip() else None
+    return None if url is None or "@" in urlsplit(url).netloc else url
 
 
 def _text(value: Any) -> str | None:

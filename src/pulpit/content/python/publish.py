@@ -11,9 +11,10 @@ from typing import Any, Final
 from packaging.version import Version
 
 from pulpit.content.port import Content, StoredUnit, Tree
-from pulpit.content.python import distributions
+from pulpit.content.python import distributions, status
+from pulpit.content.python.status import ACTIVE, ProjectStatus
 
-API_VERSION: Final = "1.1"
+API_VERSION: Final = "1.4"
 _PAGES: Final = ("index.html", "index.v1_json")
 
 
@@ -30,13 +31,17 @@ class _Listed:
     yanked: str | None
     upload_time: str | None
     metadata: str | None
+    provenance: str | None
 
 
 def lay_out(content: Content, tree: Tree) -> None:
-    """Lay out the whole index."""
-    projects: dict[str, list[_Listed]] = {}
+    """Lay out the whole index; of a project in quarantine nothing but that it is."""
+    statuses = status.by_project(content.of(status.PROJECT))
+    projects: dict[str, list[_Listed]] = {name: [] for name, told in statuses.items() if not told.offers_files}
     for unit in content.of(distributions.PACKAGE):
-        projects.setdefault(unit.metadata["name"], []).append(_placed(unit, tree))
+        name = unit.metadata["name"]
+        if statuses.get(name, ACTIVE).offers_files:
+            projects.setdefault(name, []).append(_placed(unit, tree))
     names = sorted(projects)
     _write(
         tree,
@@ -45,13 +50,14 @@ def lay_out(content: Content, tree: Tree) -> None:
         _json({"projects": [{"name": name} for name in names]}),
     )
     for name, files in projects.items():
+        told = statuses.get(name, ACTIVE)
         files.sort(key=lambda file: (Version(file.version), file.filename))
         versions = list(dict.fromkeys(file.version for file in files))
         _write(
             tree,
             f"simple/{name}/",
-            _page(f"Links for {name}", [_link(file) for file in files]),
-            _json({"name": name, "versions": versions, "files": [_file(file) for file in files]}),
+            _page(f"Links for {name}", [_link(file) for file in files], told),
+            _json({"name": name, **_status(told), "versions": versions, "files": [_file(file) for file in files]}),
         )
 
 
@@ -71,6 +77,7 @@ def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
         yanked=(known.get("yanked_reason") or "") if known.get("yanked") else None,
         upload_time=known.get("upload_time"),
         metadata=_metadata_beside(unit, tree, place),
+        provenance=known.get("provenance"),
     )
 
 
@@ -98,22 +105,37 @@ def _link(file: _Listed) -> str:
         "data-yanked": file.yanked,
         "data-core-metadata": digest,
         "data-dist-info-metadata": digest,
+        "data-provenance": file.provenance,
     }
     written = "".join(f' {name}="{html.escape(text)}"' for name, text in attributes.items() if text is not None)
     return f"<a{written}>{html.escape(file.filename)}</a><br>"
 
 
-def _page(title: str, lines: Sequence[str]) -> str:
+def _page(title: str, lines: Sequence[str], told: ProjectStatus = ACTIVE) -> str:
+    metas = {"pypi:repository-version": API_VERSION}
+    if told != ACTIVE:
+        metas["pypi:project-status"] = told.marker
+        metas |= {"pypi:project-status-reason": told.reason} if told.reason else {}
+    head = "".join(f'<meta name="{name}" content="{html.escape(text)}">' for name, text in metas.items())
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="pypi:repository-version" content="{API_VERSION}"><title>{title}</title></head>\n'
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{head}<title>{title}</title></head>\n'
         f"<body><h1>{title}</h1>\n" + "".join(f"{line}\n" for line in lines) + "</body></html>\n"
     )
 
 
+def _status(told: ProjectStatus) -> dict[str, Any]:
+    if told == ACTIVE:
+        return {}
+    return {"project-status": {"status": told.marker, **({"reason": told.reason} if told.reason else {})}}
+
+
 def _file(file: _Listed) -> dict[str, Any]:
     digest: bool | dict[str, str] = {"sha256": file.metadata} if file.metadata else False
-    optional = {"requires-python": file.requires_python, "upload-time": file.upload_time}
+    optional = {
+        "requires-python": file.requires_python,
+        "upload-time": file.upload_time,
+        "provenance": file.provenance,
+    }
     return {
         "filename": file.filename,
         "url": f"../../{file.place}",

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,15 +29,17 @@ from pulpit.content.port import (
     Upstream,
     WantedFile,
     WantedUnit,
+    Withdrawal,
 )
-from pulpit.content.python import distributions, index, publish, selection
+from pulpit.content.python import distributions, index, publish, selection, status
 from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import IndexPage
 from pulpit.content.python.pages import Pages, Unhashed
 from pulpit.content.python.selection import Choice, Rules
+from pulpit.content.python.status import ProjectStatus
 from pulpit.content.steps import Step
 from pulpit.errors import InvalidValue, WorkFailed
-from pulpit.text import shown
+from pulpit.text import masked_url, shown
 
 _KINDS: Final = {distributions.SDIST: "sdist", distributions.WHEEL: "bdist_wheel"}
 """As uploads and Pulp 2 call them."""
@@ -45,6 +48,8 @@ _FACTS: Final = frozenset({*distributions.METADATA_FIELDS, "size"})
 
 _BATCH: Final = 500
 _PACKAGES: Final = (distributions.PACKAGE,)
+_QUARANTINED: Final = "quarantined"
+_YANKED: Final = "yanked"
 _READING: Final = Step(type="sync_step_metadata", description="Downloading Python metadata.", type_ids=())
 _DOWNLOADING: Final = Step(
     type="sync_step_download_packages",
@@ -63,7 +68,7 @@ class Python(ContentType):
 
     importer_type_id: Final = "python_importer"
     distributor_type_ids: Final = ("python_distributor",)
-    unit_type_ids: Final = _PACKAGES
+    unit_type_ids: Final = (distributions.PACKAGE, status.PROJECT)
     published_under: Final = "python"
 
     def __init__(self, clock: Clock = system_clock) -> None:
@@ -99,17 +104,34 @@ class Python(ContentType):
         next_time = {"pages": seen, "missing": [*pages.missing, *unhashed.incomplete], "unhashed": unhashed.memory}
         missing = [LeftOut(name=project, reason=f"has no page: {why}") for project, why in pages.missing.items()]
         left_out = [*pages.left_out, *missing, *choosing.left_out, *unhashed.left_out]
+        statuses = {project: choosing.statuses[project] for project in choices}
+        quarantined = {project: told for project, told in statuses.items() if not told.offers_files}
+        index_url = masked_url(upstream.feed)
+        said = [status.wanted_unit(project, index_url, told) for project, told in statuses.items()]
         catalogue = await upstream.aside(lambda: _catalogue(choices, rules, next_time, left_out, upstream.limits))
-        return replace(catalogue, keeps=lambda unit: unit.metadata["name"] in pages.missing)
+
+        def withdrawn(unit: StoredUnit) -> Withdrawal | None:
+            told = quarantined.get(unit.metadata["name"]) if unit.type_id == distributions.PACKAGE else None
+            return None if told is None else Withdrawal(how=_QUARANTINED, reason=told.reason or "")
+
+        return replace(
+            catalogue,
+            unit_count=catalogue.unit_count + sum(not unit.only_if_held for unit in said),
+            batches=chain(catalogue.batches, _batches(said)),
+            keeps=lambda unit: unit.metadata["name"] in pages.missing or unit.metadata["name"] in quarantined,
+            withdrawn=withdrawn if quarantined else None,
+        )
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
         """The unit with the metadata inside its file, where there is any."""
-        return described_unit(unit, files[0], known)
+        return described_unit(unit, files[0], known) if files else unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Packages of which enough newer versions are held."""
         rules = Rules.of(config)
-        return () if rules.retained is None else surplus_packages(held, rules)
+        if rules.retained is None:
+            return ()
+        return surplus_packages((unit for unit in held if unit.type_id == distributions.PACKAGE), rules)
 
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
@@ -130,13 +152,13 @@ class Python(ContentType):
         feed.check_keys(config, {})
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """A repository holds one file of a name."""
-        del type_id
-        return str(key["filename"])
+        """A repository holds one file of a name, and one status of a project."""
+        return str(key["name" if type_id == status.PROJECT else "filename"])
 
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        """A distribution by its project and version."""
-        del type_id
+        """A distribution by its project and version; a project's status by the project."""
+        if type_id == status.PROJECT:
+            return Description(name=str(key["name"]), version=metadata.get("status"))
         file = str(key["filename"])
         named = None if "name" in metadata else distributions.parse_filename(file)
         name = str(metadata.get("name") or (named.project if named else file))
@@ -169,6 +191,7 @@ class _Choosing:
         self._most: Final = most
         self._count = 0
         self.left_out: Final[list[LeftOut]] = []
+        self.statuses: Final[dict[str, ProjectStatus]] = {}
 
     def of(self, project: str, page: IndexPage) -> list[Choice]:
         """The wanted files of a page.
@@ -178,6 +201,9 @@ class _Choosing:
             WorkFailed: there are too many.
         """
         content = index.read_project(page, project)
+        self.statuses[project] = content.status
+        if not content.status.offers_files:
+            return []  # whatever the page still names
         if not content.files and (project in self._rules.projects or not content.is_index):
             if content.left_out:
                 first = content.left_out[0]
@@ -225,16 +251,19 @@ def _catalogue(
             raise BadFeed(f"{name} of {project} is refused: it {refused[name]}.")
     left_out += [LeftOut(name=filename, reason=reason, slot=filename) for filename, reason in refused.items()]
     taken = [unit for unit in units.values() if not unit.only_if_held]
-    every = list(units.values())
     return Catalogue(
         unit_count=len(taken),
         byte_count=sum(file.size or 0 for unit in taken for file in unit.files),
-        batches=(every[start : start + _BATCH] for start in range(0, len(every), _BATCH)),
+        batches=_batches(list(units.values())),
         memory=memory,
         counts={distributions.PACKAGE: len(taken)},
         left_out=left_out,
         proves_empty=not left_out,  # every page that was read is that of an index
     )
+
+
+def _batches(units: Sequence[WantedUnit]) -> Iterator[Sequence[WantedUnit]]:
+    return (units[start : start + _BATCH] for start in range(0, len(units), _BATCH))
 
 
 def _unusable(choice: Choice, limits: Limits) -> str:
@@ -256,8 +285,10 @@ def wanted_unit(choice: Choice) -> WantedUnit:
         yanked=entry.yanked is not None,
         yanked_reason=entry.yanked,
         upload_time=entry.upload_time,
+        **({"provenance": entry.provenance} if entry.provenance else {}),
     )
-    return replace(wanted, only_if_held=choice.withdrawn)
+    withdrawal = None if entry.yanked is None else Withdrawal(how=_YANKED, reason=entry.yanked)
+    return replace(wanted, only_if_held=choice.withdrawn, withdrawal=withdrawal)
 
 
 def described_unit(wanted: WantedUnit, local: LocalFile, known: Mapping[str, Any] | None) -> WantedUnit:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pulpit.clock import iso
 from pulpit.delivery.notifiers.email_config import Mailing, filled
 from pulpit.delivery.notifiers.email_headers import addresses_field, mailbox_field, text_field
-from pulpit.events import CONTENT_UPDATE, PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, Event
+from pulpit.events import CONTENT_UPDATE, PUBLISH_FINISH, PUBLISH_START, SYNC_FINISH, SYNC_START, UNIT_WITHDRAWN, Event
 from pulpit.text import one_line
 
 LONGEST_VALUE: Final = 1000
@@ -51,6 +51,7 @@ _LABELS: Final = {
     "started": "Started",
     "completed": "Completed",
 }
+_WITHDRAWN: Final = ("name", "how", "reason")
 _LEFT_TO_THE_FILE: Final = frozenset(
     {"_ns", "id", "importer_type_id", "distributor_type_id", "summary", "details", "traceback"}
 )
@@ -110,6 +111,9 @@ def headline(event: Event) -> str:
     of = f" of {one_line(event.repo_id, LONGEST_IN_SUBJECT)}" if event.repo_id is not None else ""
     if event.event_type == CONTENT_UPDATE:
         return f"The content{of} has changed."
+    if event.event_type == UNIT_WITHDRAWN:
+        name, how, reason = (one_line(str(event.payload.get(key) or ""), LONGEST_VALUE) for key in _WITHDRAWN)
+        return f"The upstream{of} has {how} {name}" + (f": {reason}" if reason else ".")
     if event.event_type not in _OPERATIONS:
         return f"{event.event_type}{of}" + (f": {one_line(event.result, LONGEST_IN_SUBJECT)}" if event.result else "")
     what = f"{_OPERATIONS[event.event_type]}{of}"
@@ -140,18 +144,19 @@ def _paragraph(event: Event) -> str:
 
 def changed_lines(event: Event, most: int) -> Iterator[str]:
     """A line for each unit that the event names, and how many more there are."""
-    told = event.payload.get("changes")
+    is_withdrawn = event.event_type == UNIT_WITHDRAWN
+    told = event.payload if is_withdrawn else event.payload.get("changes")
     units = told.get("units") if isinstance(told, dict) else None
     if not isinstance(told, dict) or not isinstance(units, list):
         return
     shown = [unit for unit in units[:most] if isinstance(unit, dict)]
     for unit in shown:
-        words = [unit.get(key) for key in ("name", "version", "arch") if unit.get(key)]
+        words = [unit.get(key) for key in (("file",) if is_withdrawn else ("name", "version", "arch")) if unit.get(key)]
         advisory = unit.get("advisory")
         severity = advisory.get("severity") if isinstance(advisory, dict) else None
         text = " ".join(map(str, words)) + (f" ({severity})" if severity else "")
         yield f"  {_SIGNS.get(str(unit.get('change')), ' ')} {one_line(text, LONGEST_VALUE)}"
-    counts = [told.get(key) for key in ("added", "removed", "replaced")]
+    counts = [told.get(key) for key in ("added", "removed", "replaced", "count")]
     further = sum(count for count in counts if isinstance(count, int)) - len(shown)
     if further > 0:
         yield f"  and {further} more"
