@@ -5,8 +5,6 @@ Rates are medians of interleaved rounds. 1 kB persistent messages, a RabbitMQ of
 
 import asyncio
 import contextlib
-import http.server
-import json
 import socket
 import sqlite3
 import statistics
@@ -16,7 +14,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pika
 import psycopg
@@ -64,7 +61,6 @@ def main() -> None:
             uvloop.run(latency(broker))
             uvloop.run(many_listeners(broker))
             uvloop.run(beside_a_hanging_receiver(broker))
-    uvloop.run(web_hooks())
 
 
 def cost_of_fire() -> None:
@@ -299,23 +295,6 @@ async def beside_a_hanging_receiver(broker: RabbitMQ) -> None:
     line("  beside 50 receivers that hang", times[50], "s", times[50] / times[0], "times as long", aim="1")
 
 
-async def web_hooks() -> None:
-    """Posts to a sink on loopback, one listener, in order."""
-    with (
-        sink() as url,
-        tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder,
-        fresh(Path(folder)) as (database, wakeups),
-    ):
-        with database.write() as tx:
-            made = listeners.add(tx, "http", {"url": url}, ["*"], now=system_clock())
-        fire_some(database, 3_000)
-        started = time.perf_counter()
-        async with delivering(database, wakeups, "amqp://127.0.0.1:1") as dispatcher:
-            while dispatcher.position(made) < 3_000:  # noqa: ASYNC110 - a benchmark may poll
-                await asyncio.sleep(0.002)
-        line("web hooks to a Python sink, one listener, in order", 3_000 / (time.perf_counter() - started), "/s")
-
-
 @contextlib.asynccontextmanager
 async def delivering(
     database: Database, wakeups: WakeupSocket, url: str, amqp: NotifierType | None = None
@@ -341,30 +320,6 @@ def hanging() -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen(200)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-
-
-@contextlib.contextmanager
-def sink() -> Iterator[str]:
-    """A receiver that answers 204."""
-
-    class Sink(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_POST(self) -> None:
-            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response_only(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
 
 
 def fire_some(database: Database, count: int) -> None:

@@ -302,6 +302,13 @@ HTTP: Final = ListenerKind(
         ),
         _LANES,
         Option(
+            name="batch",
+            help="Post up to N events in one request, gathered for so long, such as 100/2s; 500 and 1h are the most.",
+            metavar="N[/TIME]",
+            label="Events in one request",
+            placeholder="1",
+        ),
+        Option(
             name="redirects",
             type=OptionType.FLAG,
             help="Follow redirections (true or false).",
@@ -309,8 +316,9 @@ HTTP: Final = ListenerKind(
         ),
         Option(
             name="format",
-            choices=("pulp", "thin", "slack", "mattermost", "discord", "teams", "text"),
-            help="What is posted: Pulp's message, which event it is, or a sentence for a chat; pulp otherwise.",
+            choices=("pulp", "thin", "cloudevents", "cdevents", "slack", "mattermost", "discord", "teams", "text"),
+            help="What is posted: Pulp's message, CloudEvents, CDEvents, which event it is, or a sentence for a chat; "
+            "pulp otherwise.",
             placeholder="pulp",
         ),
         Option(

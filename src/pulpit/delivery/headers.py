@@ -8,8 +8,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote
@@ -18,6 +19,8 @@ from pulpit.clock import iso_micro
 from pulpit.events import Event
 
 _KEPT = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~:/-]*")
+"""What needs no look at each character."""
 HOPS: Final = "hops"
 """Key of a payload: how many hooks an event has come through; as a header `pulpit-hops`."""
 PREFIX: Final = "whsec_"
@@ -39,8 +42,13 @@ def attributes(event: Event, source: str) -> dict[str, str]:
 
 
 def http_headers(event: Event, source: str) -> dict[str, str]:
-    """The same as HTTP headers; what is no printable ASCII is percent-encoded (HTTP binding, section 3.1.3.2)."""
-    return {f"ce-{name}": quote(text, safe=_KEPT) for name, text in attributes(event, source).items()}
+    """The same as HTTP headers."""
+    return as_http(attributes(event, source))
+
+
+def as_http(context: Mapping[str, str]) -> dict[str, str]:
+    """Attributes as HTTP headers; what is no printable ASCII is percent-encoded (HTTP binding, section 3.1.3.2)."""
+    return {f"ce-{name}": text if _PLAIN.fullmatch(text) else quote(text, safe=_KEPT) for name, text in context.items()}
 
 
 def new_secret() -> str:

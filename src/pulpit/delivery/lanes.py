@@ -36,7 +36,7 @@ from pulpit.store.listeners import Ahead, Listener, Move
 MOST_LANES: Final = 1_000
 """Repositories with open events; when there are more, the log is not read on."""
 MOST_IN_LANE: Final = 50
-"""Events of one repository in memory."""
+"""Events of one repository in memory, if its notifier does not want more of them together."""
 MOST_WAITING: Final = 1_000
 """Events of one listener in memory, beside the one of each repository that fails."""
 
@@ -90,6 +90,7 @@ class LaneCursor:
         self._not_read: Final = dict(self._before.held)
         """Repositories whose open events of before the restart have not been come to yet."""
         self._read_to = listener.position
+        self._most_in_lane: Final = max(MOST_IN_LANE, pace.batch)
         self._failing = listener.failing_since is not None
         self._parked = False
         self._lanes: Final[dict[str, _Lane]] = {}
@@ -157,7 +158,7 @@ class LaneCursor:
         if lane is None:
             lane = self._lanes[name] = self._new_lane(name, event.number - 1)
             group.create_task(self._drain(lane))
-        if lane.more or len(lane.events) >= (1 if lane.failures else MOST_IN_LANE):
+        if lane.more or len(lane.events) >= (1 if lane.failures else self._most_in_lane):
             lane.more = True
         else:
             lane.events.append(event)
@@ -192,7 +193,7 @@ class LaneCursor:
         def is_next(event: Event) -> bool:
             return event.number <= up_to and (event.repo_id or "") == lane.name and self._is_open(event)
 
-        batch = await self._reader.next_batch(lane.settled_to, is_next, MOST_IN_LANE, self._listener.packages)
+        batch = await self._reader.next_batch(lane.settled_to, is_next, self._most_in_lane, self._listener.packages)
         lane.events.extend(batch.events)
         if not batch.events:
             lane.settled_to = up_to

@@ -204,6 +204,8 @@ class Trial:
 def config_for_one(config: Mapping[str, Any], recipient: str | None) -> dict[str, Any]:
     """A configuration that sends one event at once, and only to one of several addresses if one is named."""
     narrowed = {key: value for key, value in config.items() if key != "digest"}
+    if narrowed.get("batch"):
+        narrowed["batch"] = "1"
     return narrowed if recipient is None else {**narrowed, "addresses": [recipient]}
 
 

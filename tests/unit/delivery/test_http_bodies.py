@@ -1,6 +1,8 @@
 """What receivers of http listeners read, in each format, and who is not called by what strangers wrote."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +13,12 @@ from pulpit.delivery.headers import plain_signatures
 from pulpit.delivery.notifiers import http_config
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_bodies import LONGEST_SENTENCE, Format, body_of, sentence
+from pulpit.delivery.notifiers.port import Delivered, Notifier, Outcome
 from pulpit.errors import InvalidValue
 from pulpit.events import Event, encode_body
 
 SECRET = "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNoLWh1c2g="
+SOURCE = "https://pulpit.example.com"
 
 
 def event(repo_id: str = "zoo", event_type: str = "repo.sync.finish", **payload: Any) -> Event:
@@ -33,11 +37,11 @@ def event(repo_id: str = "zoo", event_type: str = "repo.sync.finish", **payload:
 
 
 def read(form: Format, of: Event) -> Any:
-    return json.loads(body_of(of, form).content)
+    return json.loads(body_of(of, form, SOURCE).content)
 
 
 def test_pulps_message_goes_out_byte_for_byte() -> None:
-    body = body_of(event(), Format.PULP)
+    body = body_of(event(), Format.PULP, SOURCE)
     assert (body.content, body.content_type) == (event().body.encode(), "application/json")
 
 
@@ -105,7 +109,7 @@ def test_teams_gets_an_adaptive_card() -> None:
 
 
 def test_text_is_text() -> None:
-    body = body_of(event(), Format.TEXT)
+    body = body_of(event(), Format.TEXT, SOURCE)
     assert body.content_type == "text/plain; charset=utf-8"
     assert body.content.decode() == sentence(event()) + "\n"
 
@@ -141,3 +145,72 @@ def test_a_request_is_described_as_it_goes_out() -> None:
 def test_what_cannot_be_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         http_config.read({"url": "https://user.example.com/", **change})
+
+
+def test_a_cloudevent_has_attributes_and_the_whole_message() -> None:
+    body = body_of(event("zoo & söhne"), Format.CLOUDEVENTS, SOURCE)
+    assert body.content_type == "application/cloudevents+json"
+    document = json.loads(body.content)
+    assert document.pop("data") == json.loads(event("zoo & söhne").body)
+    assert document == {
+        "specversion": "1.0",
+        "id": "01a20ba7-3fc7-7959-9eab-0194c6057cf0",
+        "source": SOURCE,
+        "type": "repo.sync.finish",
+        "time": "2031-05-04T12:00:00.000000Z",
+        "subject": "zoo & söhne",
+        "datacontenttype": "application/json",
+        "traceparent": "00-0-0-01",
+        "sequence": "7",
+        "reponumber": "3",
+    }
+
+
+SPECIFIED = {
+    "context": {"version", "id", "source", "type", "timestamp"},
+    "subject": {"id", "source", "type", "content"},
+}
+"""Objects of a CDEvent 0.4.1 and the keys that its schemas allow in them, all of which are sent."""
+
+
+@pytest.mark.parametrize(
+    ("event_type", "result", "kind", "outcome"),
+    [
+        ("repo.sync.start", None, "started", None),
+        ("repo.publish.start", None, "started", None),
+        ("repo.sync.finish", "success", "finished", "success"),
+        ("repo.publish.finish", "skipped", "finished", "success"),
+        ("repo.sync.finish", "failed", "finished", "failure"),
+        ("repo.sync.finish", "canceled", "finished", "cancel"),
+        ("repo.publish.finish", "error", "finished", "error"),
+    ],
+)
+def test_a_cdevent_is_what_the_schemas_of_the_specification_allow(
+    event_type: str, result: str | None, kind: str, outcome: str | None
+) -> None:
+    message = "no route" if outcome == "failure" else None
+    document = read(Format.CDEVENTS, event(event_type=event_type, result=result, error_message=message))
+    assert {name: set(document[name]) for name in SPECIFIED} == SPECIFIED
+    assert document.keys() - SPECIFIED == {"customData", "customDataContentType"}
+    assert document["context"]["version"] == "0.4.1"
+    assert document["context"]["type"] == f"dev.cdevents.taskrun.{kind}.0.2.0"
+    assert document["subject"]["type"] == "taskRun"
+    content = document["subject"]["content"]
+    assert content.keys() <= {"taskName", "url", "pipelineRun", "outcome", "errors"}
+    assert content.get("outcome") == outcome
+    assert content.get("errors") == message
+    assert document["customData"]["payload"]["repo_id"] == "zoo"
+
+
+def test_an_event_without_a_type_in_cdevents_is_not_sent_and_that_is_told() -> None:
+    hook = Http(system_clock).open({"url": "https://user.example.com/", "format": "cdevents"})
+    (outcome,) = asyncio.run(_deliver(hook, event(event_type="repo.create")))
+    assert outcome == Delivered(answer="Nothing was sent: CDEvents has no type for repo.create.")
+    assert hook.describe(event(event_type="repo.create")) == {"nothing": "CDEvents has no type for repo.create."}
+    headers = hook.describe(event())["headers"]
+    assert headers["ce-type"] == "dev.cdevents.taskrun.finished.0.2.0"
+    assert headers["ce-subject"] == "01a20ba7-3fc7-7959-9eab-0194c6057cf0/repo.sync/zoo"
+
+
+async def _deliver(hook: Notifier, one: Event) -> Sequence[Outcome]:
+    return await hook.deliver([one])

@@ -1,8 +1,8 @@
-"""The http notifier: each event as a POST of its own, one after another, over connections that are kept.
+"""The http notifier: each event as a POST of its own, or several together, over connections that are kept.
 
-event ──▶ headers (CloudEvents, signature) ──▶ POST ──▶ status ──▶ outcome        (http_reply.py)
-                                                │
-                                                └─ every socket passes the guard  (addresses.py)
+event ──▶ body, headers, signature ──▶ POST ──▶ status ──▶ outcome                (http_requests.py, http_reply.py)
+                                        │
+                                        └─ every socket passes the guard          (addresses.py)
 """
 
 import asyncio
@@ -10,21 +10,29 @@ import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from types import SimpleNamespace
+from http import HTTPStatus
+from io import BytesIO
 from typing import Any, Final
 from urllib.parse import urljoin
 
 import aiohttp
 from yarl import URL
 
-from pulpit import __version__
 from pulpit.clock import Clock
-from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers import http_config, http_reply
-from pulpit.delivery.notifiers.http_bodies import Body, body_of
-from pulpit.delivery.notifiers.http_config import Hook, Proxy
-from pulpit.delivery.notifiers.http_connections import open_session
-from pulpit.delivery.notifiers.port import Later, Misconfigured, Notifier, Outcome, Pace, Retry
+from pulpit.delivery.notifiers.http_config import Batch, Hook, Proxy
+from pulpit.delivery.notifiers.http_connections import connected, open_session
+from pulpit.delivery.notifiers.http_requests import Request, RequestWriter, portion
+from pulpit.delivery.notifiers.port import (
+    DELIVERED,
+    Delivered,
+    Later,
+    Misconfigured,
+    Notifier,
+    Outcome,
+    Pace,
+    Retry,
+)
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.listener_options import HTTP
@@ -40,6 +48,13 @@ LONGEST_CALL: Final = 30
 ANSWER_TIMEOUT: Final = 5
 """Seconds for the body of an answer; the status alone decides, so a body that never ends spoils nothing."""
 MOST_REDIRECTS: Final = 5
+_LARGE: Final = 1024 * 1024
+_MORE: Final = Later(reason="More follow.", after=timedelta(0))
+_COMMON: Final[Mapping[tuple[int, str | None], Outcome]] = {
+    (status, status.phrase): Delivered(answer=f"{status} {status.phrase}")
+    for status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
+}
+"""What the commonest replies without a body mean."""
 _REPEATED: Final = frozenset({301, 302, 307, 308})
 """Redirections after which the same POST is sent again; 303 asks for a GET, which would lose the event."""
 
@@ -107,27 +122,13 @@ class Http:
                 self._system_trust = await asyncio.to_thread(client_context)
             return self._system_trust
 
-    def headers(self, event: Event, hook: Hook, body: Body) -> dict[str, str]:
-        """The headers of one attempt."""
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Content-Type": body.content_type,
-            "User-Agent": f"Pulpit/{__version__}",
-            "pulpit-number": str(event.number),
-        }
-        if event.repo_number is not None:
-            headers["pulpit-repo-number"] = str(event.repo_number)
-        headers["traceparent"] = event.traceparent
-        if '"hops":' in event.body:  # a hook has fired it, which a receiver that is one must know
-            hops = event.payload.get(event_headers.HOPS)
-            headers[f"pulpit-{event_headers.HOPS}"] = str(hops) if isinstance(hops, int) else "0"
-        headers |= event_headers.http_headers(event, self._source)
-        if hook.keys:
-            headers |= event_headers.signature_headers(event.id, body.content, hook.keys, self._clock())
-        if hook.plain_key:
-            headers |= event_headers.plain_signatures(body.content, hook.plain_key)
-        return headers
+    def writer(self, hook: Hook) -> RequestWriter:
+        """What writes a listener's requests."""
+        return RequestWriter(hook, self._source, self._clock)
+
+    def portion(self, events: Sequence[Event], batch: Batch) -> Sequence[Event] | Later:
+        """The events that go into the next request of a listener with batches."""
+        return portion(events, batch, self._clock)
 
     def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
         """How long the receiver wants to be left alone."""
@@ -140,43 +141,67 @@ class _Poster:
     def __init__(self, hook: Hook, kind: Http) -> None:
         self._hook: Final = hook
         self._kind: Final = kind
+        self._writer: Final = kind.writer(hook)
         self._trust: ssl.SSLContext | None = None
 
     async def prepare(self) -> None:
         """Have nothing to prepare: a receiver is not asked before there is an event."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Post one event after another until one must be tried again, or until the call has taken long enough."""
+        """Post one event or batch after another until one must be tried again, or the call has taken long enough."""
         outcomes: list[Outcome] = []
         end = asyncio.get_running_loop().time() + LONGEST_CALL
-        for event in events:
+        while len(outcomes) < len(events):
             if outcomes and asyncio.get_running_loop().time() > end:
-                return [*outcomes, Later(reason="More follow.", after=timedelta(0))]
-            outcomes.append(await self._outcome(event))
+                return [*outcomes, _MORE]
+            if self._hook.batch is None:
+                outcomes.append(await self._single(events[len(outcomes)]))
+            else:
+                some = self._kind.portion(events[len(outcomes) :], self._hook.batch)
+                outcomes += [some] if isinstance(some, Later) else await self._together(some, end)
             if isinstance(outcomes[-1], Retry):
                 break
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The request; the listener's own headers are shown by their names alone, as they may be tokens."""
-        own, body = dict.fromkeys(self._hook.headers, "*****"), body_of(event, self._hook.form)
+        missing = self._writer.missing(event)
+        if missing:
+            return {"nothing": missing}
+        own = dict.fromkeys(self._hook.headers, "*****")
+        request = self._writer.one(event) if self._hook.batch is None else self._writer.several([event])
         url = self._without_secrets(str(self._hook.url.with_user(None)))
-        return {
-            "method": "POST",
-            "url": url,
-            "headers": self._kind.headers(event, self._hook, body) | own,
-            "body": body.content.decode(),
-        }
+        return {"method": "POST", "url": url, "headers": request.headers | own, "body": request.body.decode()}
 
     async def close(self) -> None:
         """Have nothing to close: the connections are shared."""
 
-    async def _outcome(self, event: Event) -> Outcome:
+    async def _single(self, event: Event) -> Outcome:
+        missing = self._writer.missing(event)
+        return (
+            Delivered(answer=f"Nothing was sent: {missing}") if missing else await self._send(self._writer.one(event))
+        )
+
+    async def _together(self, events: Sequence[Event], end: float) -> list[Outcome]:
+        """Post some events in one request; a refused one is halved until those alone are refused that nobody wants."""
+        sent = [event for event in events if not self._writer.missing(event)]
+        outcome = await self._send(self._writer.several(sent)) if sent else DELIVERED
+        if isinstance(outcome, Retry):
+            return [outcome]
+        if isinstance(outcome, Delivered) or len(events) == 1:
+            return [outcome] * len(events)
+        if asyncio.get_running_loop().time() > end:
+            return [_MORE]
+        middle = len(events) // 2
+        outcomes = await self._together(events[:middle], end)
+        return outcomes if isinstance(outcomes[-1], Retry) else [*outcomes, *await self._together(events[middle:], end)]
+
+    async def _send(self, request: Request) -> Outcome:
         try:
             async with asyncio.timeout(self._hook.timeout):
-                if self._trust is None:
+                if self._trust is None and (self._hook.url.scheme == "https" or self._hook.redirects):
                     self._trust = await self._kind.trust(self._hook.ca_path)
-                return await self._follow(event, self._trust)
+                return await self._follow(request, self._trust)
         except TimeoutError:
             return Retry(reason=f"{_place(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
         except aiohttp.ClientConnectorCertificateError as error:
@@ -185,13 +210,12 @@ class _Poster:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Retry(reason=self._without_secrets(complaint(error, self._hook)))
 
-    async def _follow(self, event: Event, trust: ssl.SSLContext) -> Outcome:
+    async def _follow(self, request: Request, trust: ssl.SSLContext | None) -> Outcome:
         """Post, and post again where the receiver sends to, if the listener wants that."""
-        body = body_of(event, self._hook.form)
-        url, headers = self._hook.url, self._kind.headers(event, self._hook, body)
+        url = self._hook.url
         own: Mapping[str, str] = self._hook.headers
         for _ in range(MOST_REDIRECTS + 1):
-            async with await self._post(url, body.content, {**headers, **own}, trust) as response:
+            async with await self._post(url, request.body, {**request.headers, **own}, trust) as response:
                 if not (self._hook.redirects and response.status in _REPEATED):
                     return await self._judge(response, url)
                 target = _target(url, response.headers.get("Location", ""))
@@ -202,30 +226,31 @@ class _Poster:
         return Retry(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
 
     async def _post(
-        self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext
+        self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext | None
     ) -> aiohttp.ClientResponse:
         """Send the request; once more if it went into a connection that was kept and is closed by now."""
-        trace = SimpleNamespace(reused=False)
         proxy = self._kind.proxy_for(self._hook)
         tunnel = proxy.headers if proxy and url.scheme == "https" else {}
         post = partial(
             self._kind.session(proxy).post,
             url,
-            data=body,
             headers={**headers, **proxy.headers} if proxy and url.scheme == "http" else headers,
-            ssl=trust,
+            ssl=True if trust is None else trust,
             allow_redirects=False,
             proxy=proxy.url if proxy else None,
             proxy_headers=tunnel,
         )
+        connected.set(False)
         try:
-            return await post(trace_request_ctx=trace)
+            return await post(data=_payload(body))
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not trace.reused:
+            if connected.get():
                 raise
-        return await post()
+        return await post(data=_payload(body))
 
     async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
+        if response.content.at_eof() and (common := _COMMON.get((response.status, response.reason))):
+            return common
         body = (await _beginning(response)).decode(errors="replace")
         text = self._without_secrets(one_line(self._without_secrets(body), LONGEST_ANSWER))
         return http_reply.outcome_of(
@@ -242,6 +267,11 @@ class _Poster:
         for secret in self._hook.hidden:
             text = text.replace(secret, "*****")
         return text
+
+
+def _payload(body: bytes) -> bytes | BytesIO:
+    """What aiohttp sends in one go, or in pieces that leave the loop to others."""
+    return body if len(body) <= _LARGE else BytesIO(body)
 
 
 def complaint(error: Exception, hook: Hook) -> str:

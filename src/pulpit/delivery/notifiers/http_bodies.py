@@ -1,18 +1,23 @@
-"""What the receiver of an http listener reads: Pulp's message, the event's identity alone, or a sentence for a chat."""
+"""What the receiver of an http listener reads: Pulp's message, CloudEvents, the event's identity, or a sentence."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from pulpit.clock import iso_micro
+from pulpit.delivery import headers as event_headers
+from pulpit.delivery.notifiers import cdevents
 from pulpit.delivery.notifiers.email_message import changed_lines, headline
 from pulpit.events import Event
 from pulpit.text import one_line
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
+CLOUDEVENT: Final = "application/cloudevents+json"
+CLOUDEVENTS: Final = "application/cloudevents-batch+json"
+LINES: Final = "application/x-ndjson"
 MOST_CHANGES: Final = 5
 """Changes that a sentence names."""
 LONGEST_ERROR: Final = 300
@@ -28,6 +33,10 @@ class Format(StrEnum):
     """The message as every other listener has it."""
     THIN = "thin"
     """Which event it is and where to read it, nothing of its payload."""
+    CLOUDEVENTS = "cloudevents"
+    """CloudEvents 1.0, structured: attributes and message in one JSON object."""
+    CDEVENTS = "cdevents"
+    """A run of a task, as the CDEvents specification has it."""
     SLACK = "slack"
     MATTERMOST = "mattermost"
     DISCORD = "discord"
@@ -43,14 +52,42 @@ class Body:
     content_type: str = JSON
 
 
-def body_of(event: Event, form: Format) -> Body:
+def body_of(event: Event, form: Format, source: str) -> Body:
     """Write the body of a request; the same event gives the same bytes on every attempt."""
     if form is Format.PULP:
         return Body(event.body.encode())
     if form is Format.TEXT:
         return Body((sentence(event) + "\n").encode(), TEXT)
-    document = _thin(event) if form is Format.THIN else _CHATS[form](sentence(event))
-    return Body(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    if form is Format.CLOUDEVENTS:
+        return Body(_structured(event, source).encode(), CLOUDEVENT)
+    if form is Format.CDEVENTS:
+        return Body(_compact(cdevents.document(event, source)).encode())
+    return Body(_compact(_thin(event) if form is Format.THIN else _CHATS[form](sentence(event))).encode())
+
+
+def bodies_of(events: Sequence[Event], form: Format, source: str) -> Body:
+    """Write several events into one body: an array for `cloudevents`, else a line for each."""
+    if form is Format.CLOUDEVENTS:
+        return Body(f"[{','.join(_structured(event, source) for event in events)}]".encode(), CLOUDEVENTS)
+    content = b"".join(body_of(event, form, source).content.rstrip(b"\n") + b"\n" for event in events)
+    return Body(content, TEXT if form is Format.TEXT else LINES)
+
+
+def _structured(event: Event, source: str) -> str:
+    """An event with its attributes; the message is that of every other listener, byte for byte."""
+    attributes = {
+        **event_headers.attributes(event, source),
+        "datacontenttype": JSON,
+        "traceparent": event.traceparent,
+        "sequence": str(event.number),
+    }
+    if event.repo_number is not None:
+        attributes["reponumber"] = str(event.repo_number)
+    return f'{_compact(attributes)[:-1]},"data":{event.body}}}'
+
+
+def _compact(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def sentence(event: Event) -> str:
@@ -103,3 +140,6 @@ _CHATS: Final[Mapping[Format, Callable[[str], dict[str, Any]]]] = {
     Format.DISCORD: _discord,
     Format.TEAMS: _teams,
 }
+
+BATCHED: Final = frozenset({Format.PULP, Format.THIN, Format.CLOUDEVENTS, Format.CDEVENTS, Format.TEXT})
+"""Formats of which several can stand in one body."""

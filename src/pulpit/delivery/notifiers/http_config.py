@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -11,8 +12,9 @@ from urllib.parse import unquote
 from yarl import URL
 
 from pulpit.delivery import headers as event_headers
-from pulpit.delivery.notifiers.http_bodies import Format
+from pulpit.delivery.notifiers.http_bodies import BATCHED, Format
 from pulpit.errors import ConfigurationError, InvalidValue
+from pulpit.intervals import span_seconds
 from pulpit.listener_options import HTTP
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
 from pulpit.net.tls import client_context
@@ -23,6 +25,10 @@ LONGEST_TIMEOUT: Final = 60
 """Seconds (Standard Webhooks advises 15 to 30)."""
 MOST_AT_ONCE: Final = 64
 """Requests of one listener at a time, for those who give up order, or keep it within a repository alone."""
+MOST_TOGETHER: Final = 500
+"""Events in one request."""
+LONGEST_GATHERING: Final = 3600
+"""Seconds."""
 NO_PROXY: Final = "none"
 """The value of `proxy` that goes past the server's."""
 MOST_HEADERS: Final = 32
@@ -47,6 +53,15 @@ class Proxy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Events that go in one request."""
+
+    most: int
+    wait: timedelta
+    """How long they are gathered, from when the first of them happened."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Hook:
     """Where an http listener's events go, and how."""
 
@@ -57,6 +72,8 @@ class Hook:
     plain_key: bytes
     """Signs the body alone, for receivers that know no Standard Webhooks; empty where that is not wanted."""
     form: Format
+    batch: Batch | None
+    """`None` posts each event by itself."""
     ca_path: str
     timeout: int
     redirects: bool
@@ -109,12 +126,18 @@ def read(config: Mapping[str, Any]) -> Hook:
     several, lanes = (_whole(key, config.get(key), otherwise=1, most=MOST_AT_ONCE) for key in ("concurrency", "lanes"))
     if several > 1 and lanes > 1:
         raise _invalid("concurrency gives up the order that lanes keep; leave one of them out")
+    form, batch = _form(config.get("format")), _batch(config.get("batch"))
+    if batch and form not in BATCHED:
+        raise _invalid(f"batch is for the formats {', '.join(sorted(BATCHED))}; {form} takes one event at a time")
+    if batch and several > 1:
+        raise _invalid("concurrency posts events one by one, so batch has no meaning beside it; leave one of them out")
     return Hook(
         url=_url(config.get("url")),
         headers=headers,
         keys=_keys(config),
         plain_key=_plain_key(config),
-        form=_form(config.get("format")),
+        form=form,
+        batch=batch,
         ca_path=ca_path,
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
         redirects=bool(redirects),
@@ -241,6 +264,17 @@ def _form(given: object) -> Format:
     if not isinstance(given, str) or given not in set(Format):
         raise _invalid(f"format must be one of {', '.join(Format)}")
     return Format(given)
+
+
+def _batch(given: object) -> Batch | None:
+    if given is None or given == "":
+        return None
+    most, slash, time = given.partition("/") if isinstance(given, str) else ("", "", "")
+    seconds = span_seconds(time) if slash else 0
+    number = int(most) if most.isascii() and most.isdigit() and len(most) < 4 else 0  # noqa: PLR2004 - digits
+    if not 1 <= number <= MOST_TOGETHER or seconds is None or seconds > LONGEST_GATHERING:
+        raise _invalid(f"batch must look like 100/2s: 1 to {MOST_TOGETHER} events, gathered for at most an hour")
+    return Batch(most=number, wait=timedelta(seconds=seconds))
 
 
 def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:

@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from contextvars import ContextVar
 from typing import Any, Final
 
 import aiohttp
@@ -28,6 +28,9 @@ LONGEST_HEAD: Final = 1024 * 1024
 """Bytes of a reply's status line and headers, and of one of them: aiohttp's `max_line_size` and `max_field_size`."""
 MOST_HEADERS: Final = 10_000
 """Headers of a reply: aiohttp's `max_headers`. Servers exist that send hundreds, and 9 kB in one."""
+
+connected: Final[ContextVar[bool]] = ContextVar("connected", default=False)
+"""Whether the request that runs has a connection of its own, not one that was kept."""
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]([^\r\n]*))?\Z")
 _PLAIN_HEAD: Final = re.compile(
@@ -52,7 +55,6 @@ def open_session(guard: AddressGuard) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trace_configs=[_noting_reuse()],
         max_line_size=LONGEST_HEAD,
         max_field_size=LONGEST_HEAD,
         max_headers=MOST_HEADERS,
@@ -113,6 +115,10 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = lambda: _TolerantReplies(self._loop)  # type: ignore[assignment] # aiohttp has no public way
+
+    async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
+        connected.set(True)  # in the context of the request that waits for it
+        return await super()._create_connection(*args, **options)
 
 
 class _TolerantReplies(ResponseHandler):
@@ -215,13 +221,3 @@ def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple
     if not texts[b"transfer-encoding"] and length.isdigit() and len(length) <= _LONGEST_LENGTH:
         return [(b"content-length", length)]
     return [(b"connection", b"close")]
-
-
-def _noting_reuse() -> aiohttp.TraceConfig:
-    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        if context.trace_request_ctx:
-            context.trace_request_ctx.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(note)
-    return config

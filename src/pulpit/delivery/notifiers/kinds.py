@@ -16,6 +16,8 @@ from pulpit.listener_options import ListenerKind
 
 OURS: Final = "pulpit"
 """The distribution that brings Pulpit's own kinds."""
+MOST_TOGETHER: Final = 500
+"""Events in one call that a configuration may ask for."""
 MOST_AT_ONCE: Final = 64
 """Calls of one listener at a time, for those who give up order or keep it within a repository alone."""
 
@@ -110,8 +112,14 @@ class NotifierTypes:
         self[type_id].check_config(config)
 
     def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
-        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up."""
+        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up.
+
+        `batch` of a kind that has it begins with how many events are wanted together.
+        """
         pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
+        together = str(config.get("batch") or "").partition("/")[0]
+        if together.isascii() and together.isdigit():
+            pace = replace(pace, batch=max(1, min(int(together[:10]), MOST_TOGETHER)))
         several = _number(config.get("concurrency"))
         return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
