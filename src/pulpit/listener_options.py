@@ -349,5 +349,21 @@ HTTP: Final = ListenerKind(
     ),
 )
 
-BUILT_IN: Final[Mapping[str, ListenerKind]] = {kind.id: kind for kind in (AMQP, EMAIL, HTTP)}
+NATS: Final = ListenerKind(
+    id="nats",
+    summary="Listeners that publish to a stream of NATS JetStream.",
+    options=(
+        Option(
+            name="stream", help="Stream, made when it is missing; the server's [nats] stream otherwise.", metavar="NAME"
+        ),
+        Option(
+            name="subject",
+            help="Subject of the messages, such as pulp.{repo_id}.{event_type}; pulp.server.{event_type} otherwise.",
+            metavar="TEMPLATE",
+            placeholder="pulp.server.{event_type}",
+        ),
+    ),
+)
+
+BUILT_IN: Final[Mapping[str, ListenerKind]] = {kind.id: kind for kind in (AMQP, EMAIL, HTTP, NATS)}
 """The kinds that every Pulpit knows."""

@@ -157,6 +157,29 @@ class EmailSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NatsSettings:
+    """`[nats]`: the NATS servers of nats listeners."""
+
+    servers: str = _key(
+        "",
+        "Servers such as `nats://host:4222` or `tls://host:4222`, several with commas between, of which the next is "
+        "tried when one cannot be used; empty is none, and then there are no nats listeners.",
+        unit="URLs",
+    )
+    stream: str = _key("PULPIT", "Stream of listeners that name none; made when missing.")
+    credentials_file: str = _key(
+        "", "Credentials (`.creds`: a JWT and its key) to log in with.", unit="path, mode 0600"
+    )
+    username: str = _key("", "User to log in as, where there are no credentials.")
+    password_file: str = _key("", "File whose first line is the password.", unit="path, mode 0600")
+    cacert: str = _key("", "Authorities to trust for `tls://`; empty is the system's.", unit="path, PEM")
+    clientcert: str = _key("", "Client certificate and its key for `tls://`.", unit="path, PEM, mode 0600")
+    allow_plain_without_tls: bool = _key(
+        False, "Whether the password may travel unencrypted to a server on another machine."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerSettings:
     """`[broker]`: the embedded AMQP broker."""
 
@@ -314,6 +337,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     messaging: MessagingSettings = field(default_factory=MessagingSettings)
     email: EmailSettings = field(default_factory=EmailSettings)
+    nats: NatsSettings = field(default_factory=NatsSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
@@ -346,6 +370,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "storage": StorageSettings,
     "messaging": MessagingSettings,
     "email": EmailSettings,
+    "nats": NatsSettings,
     "broker": BrokerSettings,
     "tasks": TasksSettings,
     "publish": PublishSettings,

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from support.amqp10 import needs_amqp10
 from support.amqp10_peer import SILENT, peer
 from support.happenings import event
 from support.mailserver import mailserver
+from support.nats import nats_server, needs_nats
 from support.sink import raw, sink
 
 SLOW = "slow@example.com"
@@ -39,6 +42,8 @@ class World:
     kind: NotifierType
     works: dict[str, Any]
     hangs: dict[str, Any] | None
+    hanging: NotifierType | None = None
+    """The kind whose far side hangs, where a configuration does not choose it."""
     lanes: bool = False
     """Whether its listeners may have lanes, so that it is called for several repositories at a time."""
 
@@ -90,7 +95,30 @@ async def amqp_10() -> AsyncIterator[World]:
             await kind.close()
 
 
-WORLDS = [http, email, email_disabled, amqp_disabled, pytest.param(amqp_10, marks=needs_amqp10, id="amqp_10")]
+@contextlib.asynccontextmanager
+async def nats() -> AsyncIterator[World]:
+    from pulpit.delivery.notifiers.nats_connection import NatsServers  # noqa: PLC0415 - an extra of the installation
+    from pulpit.delivery.notifiers.nats_jetstream import Nats  # noqa: PLC0415 - as above
+
+    with tempfile.TemporaryDirectory() as folder, nats_server(Path(folder)) as far:
+        kind = Nats(NatsServers(urls=(far.url,)), "CONTRACT", ack_timeout=1)
+        async with raw(None, close=False) as silent:
+            hanging = Nats(NatsServers(urls=(silent.replace("http:", "nats:").rsplit("/", 1)[0],)), "CONTRACT")
+            try:
+                yield World(kind=kind, works={"subject": "contract.{event_type}"}, hangs={}, hanging=hanging)
+            finally:
+                await kind.close()
+                await hanging.close()
+
+
+WORLDS = [
+    http,
+    email,
+    email_disabled,
+    amqp_disabled,
+    pytest.param(amqp_10, marks=needs_amqp10, id="amqp_10"),
+    pytest.param(nats, marks=needs_nats, id="nats"),
+]
 
 
 @pytest.fixture(params=WORLDS, ids=lambda param: param.__name__)
@@ -120,7 +148,7 @@ def test_a_far_side_that_hangs_is_a_retry_within_a_bounded_time(world: Worlds) -
         async with world() as here:
             if here.hangs is None:
                 return
-            notifier = here.kind.open(here.hangs)
+            notifier = (here.hanging or here.kind).open(here.hangs)
             (outcome,) = await asyncio.wait_for(notifier.deliver([event(1), event(2)]), 20)
             assert isinstance(outcome, Retry)
             assert outcome.reason.endswith(".")

@@ -24,6 +24,7 @@ from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
 from pulpit.net.tls import CertificateFiles, read_pem
 from pulpit.server import brokering, messaging
+from pulpit.server.nats import nats_servers
 from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
 
@@ -99,6 +100,7 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
         lambda: messaging.trust(settings.messaging),
         lambda: parse_networks(settings.server.webhook_allow),
         lambda: configured_proxy(settings.server.webhook_proxy),
+        lambda: nats_servers(settings.nats) if settings.nats.servers else None,
     ]
     if settings.server.ssl_certificate:
         pair = CertificateFiles(
@@ -227,11 +229,13 @@ def check_certificates(installation: Installation) -> Iterator[Finding]:
         "[server] ssl_certificate": settings.server.ssl_certificate,
         "[broker] ssl_certificate": settings.broker.ssl_certificate,
         "[messaging] clientcert": settings.messaging.clientcert,
+        "[nats] clientcert": settings.nats.clientcert,
     }
     trusted = {
         "[messaging] cacert": settings.messaging.cacert,
         "[broker] ssl_ca": settings.broker.ssl_ca,
         "[email] ca": settings.email.ca,
+        "[nats] cacert": settings.nats.cacert,
     }
     for key, path in {**shown, **trusted}.items():
         if path and Path(path).is_file():

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from pulpit import __version__
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.kinds import OURS
+from pulpit.delivery.notifiers.kinds import OURS, Registered, unusable
 from pulpit.delivery.notifiers.port import Surroundings
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.intervals import span_text
@@ -25,6 +25,7 @@ from pulpit.server import messaging
 from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
 from pulpit.server.health import LONGEST_REASON, PATIENCE_S, ask, reachable, url_of, why_not
 from pulpit.server.notifiers import own_extras, plug_ins
+from pulpit.settings import Settings
 from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time
 from pulpit.store.listeners import Listener
@@ -248,7 +249,7 @@ def _kinds(inside: _Inside) -> Iterator[Finding]:
     if "amqp" in kinds and not has_broker:
         sentence = _NO_LISTENERS_OF.format(kind="amqp", what="there is no broker")
         yield problem("listeners", sentence, "Set [messaging] url, or delete or pause these listeners.")
-    found = {entry.kind.id: entry for entry in (*own_extras(), *plug_ins(_NOBODY))}
+    found = {entry.kind.id: entry for entry in (*_extras(settings), *plug_ins(_NOBODY))}
     for kind in sorted(kinds - BUILT_IN.keys() - found.keys()):
         sentence = _NO_LISTENERS_OF.format(kind=kind, what="nothing here brings such a notifier")
         yield problem("listeners", sentence, "Install what brings it, or delete or pause these listeners.")
@@ -258,6 +259,14 @@ def _kinds(inside: _Inside) -> Iterator[Finding]:
             yield problem("listeners", sentence, entry.problem)
         elif entry.problem and entry.brought_by != OURS:
             yield warning("plug-ins", f"Listeners of kind {kind} cannot be made.", entry.problem)
+
+
+def _extras(settings: Settings) -> list[Registered]:
+    """Those of Pulpit's own that not every installation has; what is wrong with their keys is told elsewhere."""
+    try:
+        return own_extras(settings, _NOBODY.source)
+    except ConfigurationError:
+        return [unusable(kind, "Correct the keys of this kind.") for kind in BUILT_IN.values()]
 
 
 def _schedules(inside: _Inside) -> Iterator[Finding]:

@@ -6,8 +6,9 @@ with the installation's `Surroundings`; see docs/notifiers.md.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Final
 
 from pulpit.amqp.amqp091.publisher import Publisher
@@ -17,7 +18,7 @@ from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.kinds import NotifierTypes, Registered, unusable
 from pulpit.delivery.notifiers.plug_in import PlugIn
 from pulpit.delivery.notifiers.port import NotifierType, Surroundings
-from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, ListenerKind
+from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, NATS, ListenerKind
 from pulpit.net.addresses import parse_networks
 from pulpit.server import messaging
 from pulpit.settings import Settings
@@ -47,7 +48,7 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
 
         return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
 
-    own = [Registered(kind=HTTP, make=http), Registered(kind=EMAIL, make=email)]
+    own = [Registered(kind=HTTP, make=http), Registered(kind=EMAIL, make=email), *own_extras(settings, source)]
     amqp = _amqp(publisher, settings.messaging.topic_exchange, source)
     return NotifierTypes({"amqp": amqp}, [*own, *plug_ins(Surroundings(source=source, clock=system_clock))])
 
@@ -62,9 +63,30 @@ def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: st
     return Amqp10(publisher, exchange, source=source)
 
 
-def own_extras() -> list[Registered]:
-    """Kinds of Pulpit's own that need a library which is not always there."""
-    return []
+def own_extras(settings: Settings, source: str) -> list[Registered]:
+    """Kinds of Pulpit's own that need servers which somebody names, and a library which is not always there.
+
+    Raises:
+        ConfigurationError: what is configured for them cannot be used.
+    """
+    return [_nats(settings, source)]
+
+
+def _nats(settings: Settings, source: str) -> Registered:
+    if not settings.nats.servers:
+        return unusable(NATS, "[nats] servers names none; set it, and start the server again.")
+    if find_spec("nats") is None:
+        return unusable(NATS, "nats listeners need nats-py: pip install 'pulpit[nats]', and start the server again.")
+    from pulpit.server.nats import nats_servers  # noqa: PLC0415 - an extra of the installation
+
+    servers = nats_servers(settings.nats)
+
+    def make() -> NotifierType:
+        from pulpit.delivery.notifiers.nats_jetstream import Nats  # noqa: PLC0415 - as above
+
+        return Nats(servers, settings.nats.stream, source=source)
+
+    return Registered(kind=NATS, make=make)
 
 
 def plug_ins(surroundings: Surroundings) -> list[Registered]:
@@ -138,8 +160,3 @@ def _within(seconds: float, work: Callable[[], PlugIn]) -> PlugIn:
     if not results:
         raise TimeoutError
     return results[0]
-
-
-def problems(found: Iterable[Registered]) -> list[str]:
-    """What is wrong with kinds, a sentence each."""
-    return [f"{registered.kind.id}: {registered.problem}" for registered in found if registered.problem]

@@ -15,6 +15,7 @@ from pulpit.api.v1 import listeners as v1
 from pulpit.api.v1.models import LettersOrder, PauseOrder, ReplayOrder, SendOrder
 from pulpit.api.v2 import listeners as v2
 from pulpit.api.v2.models import ListenerChanges, NewListener
+from pulpit.delivery.notifiers.kinds import OURS
 from pulpit.errors import InvalidValue, MissingResource, MissingValue, PulpitError
 from pulpit.listener_options import ListenerKind
 from pulpit.store import dead_letters, event_log, listeners
@@ -57,7 +58,9 @@ def show_all(visit: Visit) -> Response:
         kinds=[registered.kind.id for registered in kinds.registered],
         usable=[registered.kind.id for registered in kinds.registered if not registered.problem],
         problems=[
-            f"{registered.kind.id}: {registered.problem}" for registered in kinds.registered if registered.problem
+            f"{registered.kind.id}: {registered.problem}"
+            for registered in kinds.registered
+            if registered.problem and registered.brought_by != OURS
         ],
         states=STATES,
         first=(page - 1) * PAGE + 1,

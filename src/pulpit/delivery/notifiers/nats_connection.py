@@ -1,0 +1,276 @@
+"""The connection to NATS that all nats listeners share: made for whoever needs it, and anew when it was lost.
+
+Messages of all listeners are under way on it at a time; what tells that one is stored comes to an inbox of ours.
+"""
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from pulpit.net.tls import in_words
+from pulpit.text import one_line, system_reason
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for one server to answer, with TLS and the login."""
+DUPLICATE_WINDOW: Final = 600.0
+"""Seconds for which a stream that is made here remembers the ids of messages."""
+MOST_PENDING: Final = 1_000
+"""Messages of all listeners that may wait to be stored."""
+PING_S: Final = 10
+"""Seconds between looks whether a silent server is still there; it is given up after two that fail."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NatsServers:
+    """How the servers are reached."""
+
+    urls: tuple[str, ...]
+    """`nats://host:port` or `tls://host:port`, in the order in which they are tried; they hold no secret."""
+    tls: ssl.SSLContext | None = None
+    username: str = ""
+    password: str = field(default="", repr=False)
+    credentials: str = ""
+    """Path of a file with a JWT and the key that belongs to it."""
+
+
+class NatsUnavailable(Exception):
+    """None of the servers can be used now; the text is a sentence."""
+
+
+Acknowledgement = asyncio.Future[Mapping[str, Any] | None]
+"""Ends when the server has decided: null is stored, else JetStream's error, empty if no stream has answered."""
+
+
+class Link:
+    """A connection, what is under way on it, and whether it is lost.
+
+    The client's own `publish_async` never ends for a message that JetStream answers with an error.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client: Final = client
+        self.stream_context: Final = client.jetstream()
+        self.lost: Final = asyncio.Event()
+        self._inbox: Final = client.new_inbox()
+        self._number = 0
+        self._under_way: Final[dict[str, Acknowledgement]] = {}
+        self._room: Final = asyncio.Semaphore(MOST_PENDING)
+
+    async def begin(self) -> None:
+        """Listen for acknowledgements."""
+        await self.client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
+
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Acknowledgement:
+        """Publish when there is room, and return what will tell that it is stored."""
+        await self._room.acquire()
+        self._number += 1
+        token = str(self._number)
+        acknowledgement: Acknowledgement = asyncio.get_running_loop().create_future()
+        self._under_way[token] = acknowledgement
+
+        def ended(_: Acknowledgement) -> None:
+            del self._under_way[token]
+            self._room.release()
+
+        acknowledgement.add_done_callback(ended)
+        try:
+            await self.client.publish(subject, body, reply=f"{self._inbox}.{token}", headers=headers)
+        except BaseException:
+            acknowledgement.cancel()
+            raise
+        return acknowledgement
+
+    async def _on_reply(self, message: Msg) -> None:
+        acknowledgement = self._under_way.get(message.subject.rpartition(".")[2])
+        if acknowledgement is None or acknowledgement.done():
+            return
+        try:
+            reply = json.loads(message.data) if message.data else {"error": {}}
+            error = reply.get("error")
+        except (ValueError, AttributeError):
+            error = {"description": "it answered something else than JSON"}
+        acknowledgement.set_result(error)
+
+    async def on_closed(self) -> None:
+        """Take notice."""
+        self.lost.set()
+
+    async def settled(self, acknowledgements: Sequence[Acknowledgement], seconds: float) -> None:
+        """Wait until all are decided, the connection is lost, or the time is over."""
+        lost: asyncio.Future[Any] = asyncio.ensure_future(self.lost.wait())
+        end = asyncio.get_running_loop().time() + seconds
+        try:
+            # Those of one stream mostly come in order, so that the last one tells of all.
+            last = acknowledgements[-1]
+            await asyncio.wait({last, lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            pending = {ack for ack in acknowledgements if not ack.done()}
+            if pending and not lost.done():
+                left = max(0.0, end - asyncio.get_running_loop().time())
+                everything: asyncio.Future[Any] = asyncio.gather(*pending, return_exceptions=True)
+                await asyncio.wait({everything, lost}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not everything.done():
+                    everything.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await everything
+        finally:
+            lost.cancel()
+
+
+class Connection:
+    """The connection that there is, if any, made by whoever needs it first."""
+
+    def __init__(self, servers: NatsServers) -> None:
+        self._servers: Final = servers
+        self._connecting: Final = asyncio.Lock()
+        self._known_streams: Final[set[str]] = set()
+        self._link: Link | None = None
+        self._errors: list[str] = []
+        self.address = servers.urls[0]
+
+    @property
+    def complaint(self) -> str:
+        """The last thing that the server said was wrong, such as a permission that is missing."""
+        return self._errors[-1] if self._errors else ""
+
+    def forget(self, stream: str) -> None:
+        """Look anew whether a stream is there before the next message."""
+        self._known_streams.discard(stream)
+
+    async def link(self, stream: str, subjects: str) -> "Link":
+        """A connection on which the stream is known to be.
+
+        Raises:
+            NatsUnavailable: no server can be used, or there is no such stream and none can be made.
+        """
+        async with self._connecting:
+            if self._link is None or self._link.lost.is_set():
+                await self.drop()
+                self._link = await self._connected()
+            link = self._link
+            if stream not in self._known_streams:
+                await self._find_or_make(link, stream, subjects)
+                self._known_streams.add(stream)
+        return link
+
+    async def drop(self) -> None:
+        """Close the connection; it is made anew when it is needed."""
+        link, self._link = self._link, None
+        self._known_streams.clear()
+        if link is not None:
+            link.lost.set()
+            await _closed(link.client)
+
+    async def _connected(self) -> "Link":
+        reasons = []
+        for url in self._servers.urls:
+            try:
+                link = await self._connect(url)
+            except NatsUnavailable as error:
+                reasons.append(str(error))
+            else:
+                self.address = url
+                return link
+        raise NatsUnavailable(" ".join(reasons))
+
+    async def _connect(self, url: str) -> "Link":
+        self._errors.clear()
+        servers, failure = self._servers, "It answered nothing."
+        link = Link(_Client(wants_tls=url.startswith("tls:")))
+        causes: list[BaseException] = []
+
+        async def on_error(error: Exception) -> None:
+            causes.append(error)
+            self._errors = [*self._errors[-9:], said(error)]
+
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await link.client.connect(
+                    [url],
+                    name="pulpit",
+                    error_cb=on_error,
+                    closed_cb=link.on_closed,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=int(CONNECT_TIMEOUT),
+                    ping_interval=PING_S,
+                    max_outstanding_pings=2,
+                    tls=servers.tls if url.startswith("tls:") else None,
+                    user=servers.username or None,
+                    password=servers.password or None,
+                    user_credentials=servers.credentials or None,
+                )
+                await link.begin()
+        except TimeoutError:
+            failure = f"it did not answer within {CONNECT_TIMEOUT:g} seconds."
+        except Exception as error:  # noqa: BLE001 - whatever a server's first words make of the client
+            failure = _why_not(causes[0] if causes else error)
+        else:
+            return link
+        await _closed(link.client)
+        raise NatsUnavailable(f"No connection to {url}: {failure}")
+
+    async def _find_or_make(self, link: "Link", stream: str, subjects: str) -> None:
+        try:
+            try:
+                await link.stream_context.stream_info(stream)
+            except NotFoundError:
+                config = StreamConfig(
+                    name=stream,
+                    subjects=[subjects],
+                    storage=StorageType.FILE,
+                    discard=DiscardPolicy.OLD,
+                    duplicate_window=DUPLICATE_WINDOW,
+                )
+                await link.stream_context.add_stream(config)
+        except (nats.errors.Error, OSError) as error:
+            why = self.complaint or said(error)
+            raise NatsUnavailable(f"The stream {stream} at {self.address} cannot be used: {why}.") from None
+
+
+class _Client(Client):
+    """A client that hands no login and no event to a server without TLS where TLS is wanted."""
+
+    def __init__(self, *, wants_tls: bool) -> None:
+        super().__init__()
+        self._wants_tls: Final = wants_tls
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self._wants_tls and not info.get("tls_required"):
+            raise nats.errors.Error("it does not speak TLS")
+        await super()._process_info(info, initial_connection)
+
+
+async def _closed(client: Client) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(3):
+            await client.close()
+
+
+def _why_not(error: BaseException) -> str:
+    """Why there is no connection, as the end of a sentence."""
+    match error:
+        case ssl.SSLError():
+            return in_words(error)
+        case OSError() if not isinstance(error, TimeoutError):
+            return f"{system_reason(error)}."
+        case TimeoutError():
+            return "it did not answer in time."
+    words = said(error)
+    return "it refused the login." if "authorization" in words.lower() else f"{words}."
+
+
+def said(error: BaseException) -> str:
+    """What the client or the server calls an error."""
+    text = error.description if isinstance(error, APIError) and error.description else str(error)
+    return one_line(text.removeprefix("nats: ").strip("'"), 300).rstrip(".") or type(error).__name__

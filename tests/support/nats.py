@@ -1,0 +1,106 @@
+"""A real nats-server with JetStream in a process of its own, which can be killed, frozen and started again."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.ports import free_port
+from support.waiting import until
+
+PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
+
+
+def why_not() -> str:
+    """Why no such server can be started here."""
+    if find_spec("nats") is None:
+        return "not installed: nats-py, the extra `nats`"
+    return "" if PROGRAM else "not installed: nats-server (tests/install-packages, Debian's package of that name)"
+
+
+needs_nats = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+class NatsServer:
+    """The server of one folder."""
+
+    def __init__(self, folder: Path, conf: str = "") -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._conf = folder / "nats.conf"
+        self._conf.write_text(f'listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: "{folder}/store" }}\n{conf}\n')
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        assert PROGRAM
+        log = (self._folder / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen([PROGRAM, "-c", str(self._conf)], stdout=log, stderr=log)
+        until(self._listens, what="nats-server to listen")
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(60)
+
+    def freeze(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def nats_server(folder: Path, conf: str = "") -> Iterator[NatsServer]:
+    """Run one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = NatsServer(folder, conf)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+async def stored(url: str, stream: str, **login: Any) -> list[Any]:
+    """Every message of a stream, in order, as somebody else's client reads it."""
+    import nats  # noqa: PLC0415 - an extra of the installation
+    from nats.js.errors import NotFoundError  # noqa: PLC0415 - as above
+
+    client = await nats.connect(url, **login)
+    try:
+        context = client.jetstream()
+        try:
+            state = (await context.stream_info(stream)).state
+        except NotFoundError:
+            return []
+        numbers = range(state.first_seq, state.last_seq + 1) if state.messages else range(0)
+        return [await context.get_msg(stream, number) for number in numbers]
+    finally:
+        await client.close()
+
+
+def stored_now(url: str, stream: str, **login: Any) -> list[Any]:
+    """The same for who has no loop."""
+    return asyncio.run(stored(url, stream, **login))
