@@ -132,7 +132,7 @@ class Planning:
         """Note a file that is kept; one that nobody committed is read again first."""
         sha256, size, file = candidate.sha256, candidate.size, candidate.wanted
         if size is None:
-            size = self._storage.verified(sha256)
+            size = self._storage.verified(sha256) if self._storage.may_hold(sha256) else None
             self._fresh.update([sha256] if size is not None else ())
         elif sha256 not in there:
             return

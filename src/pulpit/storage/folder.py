@@ -87,6 +87,10 @@ class FolderStorage:
                 return None
             raise
 
+    def may_hold(self, sha256: str) -> bool:
+        """Whether there is something in its place."""
+        return self.size(sha256) is not None
+
     def verified(self, sha256: str) -> int | None:
         """The size of a file that was read and is right."""
         with suppress(FileNotFoundError):

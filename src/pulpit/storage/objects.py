@@ -52,7 +52,16 @@ class ObjectStorage:
 
     is_shared: Final = True
 
-    def __init__(self, store: Any, readers_store: Any, shown: str, cache: Cache, *, redirect: bool = False) -> None:
+    def __init__(
+        self,
+        store: Any,
+        readers_store: Any,
+        shown: str,
+        cache: Cache,
+        *,
+        redirect: bool = False,
+        proves_uploads: bool = False,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -61,12 +70,14 @@ class ObjectStorage:
             shown: its URL, for people; it holds no secret.
             cache: copies on this machine.
             redirect: whether readers may be sent to the object store itself.
+            proves_uploads: whether each request carries the SHA-256 of what it sends, and the store refuses another.
         """
         self._store: Final = store
         self._readers_store: Final = readers_store
         self._shown: Final = shown
         self._cache: Final = cache
         self._redirect: Final = redirect
+        self._proves_uploads: Final = proves_uploads
         self._pool: Final = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="objects")
         self._large: Final = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large-objects")
         self._pending: Final[dict[str, tuple[Path, Future[None]]]] = {}
@@ -114,6 +125,10 @@ class ObjectStorage:
         if size is None:
             self._prove()
         return size
+
+    def may_hold(self, sha256: str) -> bool:
+        """Whether this machine has put it: to ask for every new file costs more than to send the few again."""
+        return self._cache.find(sha256) is not None
 
     def verified(self, sha256: str) -> int | None:
         """The size of an object that was read and is right."""
@@ -238,7 +253,7 @@ class ObjectStorage:
         self._pending[sha256] = (path, pool.submit(self._upload, path, sha256))
 
     def _upload(self, path: Path, sha256: str) -> None:
-        """Upload a file, see that it is there, and keep it in the cache."""
+        """Upload a file, see that it is there if the answer does not say so, and keep it in the cache."""
         size = path.stat().st_size
         try:
             with self._sentences():
@@ -247,7 +262,7 @@ class ObjectStorage:
                 else:
                     part = max(PART, size // MOST_PARTS + 1)
                     obstore.put(self._store, self._key(sha256), path, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
-                there = self._size(sha256)
+                there = size if size <= PART and self._proves_uploads else self._size(sha256)
             self._compare(sha256, size, there)
         except BaseException:
             path.unlink(missing_ok=True)

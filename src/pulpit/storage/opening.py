@@ -73,7 +73,9 @@ def _objects(settings: StorageSettings, data_dir: Path) -> Storage:
             raise
         raise ConfigurationError(_URL, f"{settings.url} cannot be used with these settings.") from None
     cache = Cache(data_dir / "cache", settings.cache_size * _MIB)
-    return ObjectStorage(*stores, settings.url, cache, redirect=settings.redirect)
+    return ObjectStorage(
+        *stores, settings.url, cache, redirect=settings.redirect, proves_uploads="checksum_algorithm" in config
+    )
 
 
 def _config(settings: StorageSettings, scheme: str) -> dict[str, Any]:

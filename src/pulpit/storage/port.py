@@ -61,6 +61,9 @@ class Storage(Protocol):
     def size(self, sha256: str) -> int | None:
         """How many bytes a file has, `None` if it is not there."""
 
+    def may_hold(self, sha256: str) -> bool:
+        """Whether work that broke off may have left a file here that nobody recorded; asks this machine alone."""
+
     def verified(self, sha256: str) -> int | None:
         """The size of a file that is there and whose bytes were read and are right; another is removed."""
 
