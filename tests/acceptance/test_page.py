@@ -194,6 +194,38 @@ def test_a_schedule_is_made_and_the_command_for_it_shown(admin: House) -> None:
     assert browser.complaints() == []
 
 
+def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: House) -> None:
+    browser = admin.open("/programs")
+    opened = "document.querySelectorAll('details').forEach(one => one.open = true)"
+    browser.run(opened)
+    browser.fill("scopes", "fire:ci.#\nread")
+    browser.run("document.querySelector('form[action$=tokens] [name=name]').value = 'robot'")
+    browser.press("Create token")
+    browser.until_text("This is the only time that it is shown")
+    request = urllib.request.Request(f"{admin.server.url}/pulpit/v1/tokens")
+    request.add_header("Authorization", f"Bearer {browser.one('#made-token').text}")
+    with urllib.request.urlopen(request, timeout=20) as response:
+        assert json.load(response)["tokens"][0]["name"] == "robot"
+    browser.run(opened)
+    browser.run("document.querySelector('form[action$=hooks] [name=name]').value = 'forge'")
+    browser.run("document.querySelector('form[action$=hooks] [name=provider]').value = 'generic'")
+    assert "pulp-admin event hook create" in browser.text
+    browser.press("Create hook")
+    browser.until_text("which is shown this once")
+    address, secret = (browser.one(f"#{part}").text for part in ("made-hook", "made-secret"))
+    posted = urllib.request.Request(address, json.dumps({"event": "built"}).encode())
+    posted.add_header("Content-Type", "application/json")
+    posted.add_header("Authorization", f"Bearer {secret}")
+    with urllib.request.urlopen(posted, timeout=20) as response:
+        assert response.status == 202
+    admin.server.call("PUT", "/pulpit/v1/consumers/robot", {"after": 0})
+    browser = admin.open("/programs")
+    for label, said in (("Revoke", "is revoked"), ("Remove", "The hook is gone"), ("Remove", "The consumer is gone")):
+        browser.press(label)
+        browser.until_text(said)
+    assert browser.complaints() == []
+
+
 def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admin: House) -> None:
     browser = admin.open("/?type=zoo.*")
     browser.until_text("live")
@@ -283,6 +315,9 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
     made = admin.server.call("POST", "/pulp/api/v2/events/", hooked("http://127.0.0.1:9/", "repo.#"))
     task = admin.server.sync("files")
     admin.server.ended(task)
+    token = admin.server.call("POST", "/pulpit/v1/tokens", {"name": "a" * 100, "scopes": [f"fire:ci.{'a' * 90}"]})
+    hooked_in = admin.server.call("POST", "/pulpit/v1/hooks", {"name": "b" * 100, "provider": "generic"})
+    admin.server.call("PUT", f"/pulpit/v1/consumers/{'c' * 100}", {"after": 0})
     number = admin.server.call("GET", "/pulpit/v1/events?event_type=repo.sync.finish")["events"][-1]["number"]
     pages = {
         "now": "/",
@@ -296,6 +331,7 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
         "repository": "/repositories/files",
         "publications": "/repositories/files/publications",
         "tasks": "/tasks",
+        "programs": "/programs",
         "task": f"/tasks/{task}",
         "nothing": "/nothing",
     }
@@ -315,6 +351,8 @@ def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
         if browser.run("return document.documentElement.scrollWidth > 400"):
             found[f"{name} wide"] = [str(browser.run(WIDE))]
         browser.resize(1440, 1000)
+    for gone in ("tokens/" + token["id"], "hooks/" + hooked_in["id"], "consumers/" + "c" * 100):
+        admin.server.call("DELETE", f"/pulpit/v1/{gone}")
     admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
     assert found == {}
 

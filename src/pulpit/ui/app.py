@@ -13,11 +13,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pulpit.api.services import Services
-from pulpit.ui import events, listeners, login, now, publications, repositories, tasks, topics
+from pulpit.ui import events, listeners, login, now, programs, publications, repositories, tasks, topics
 from pulpit.ui.live import Live
 from pulpit.ui.rendering import PREFIX, STATIC, render
 from pulpit.ui.sessions import Sessions
-from pulpit.ui.visits import SEE_OTHER, Site, doing, entering, looking
+from pulpit.ui.visits import SEE_OTHER, Site, doing, entering, looking, owning
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -59,6 +59,9 @@ def routes() -> list[Route]:
     def do(path: str, handler: Callable[..., Any]) -> Route:
         return Route(path, doing(handler), methods=["POST"])
 
+    def own(path: str, handler: Callable[..., Any]) -> Route:
+        return Route(path, owning(handler), methods=["POST"])
+
     return [
         Route("/static/{name}", _file, methods=["GET"]),
         Route("/login", entering(login.show), methods=["GET"]),
@@ -94,6 +97,12 @@ def routes() -> list[Route]:
         look("/tasks", tasks.show_all),
         look("/tasks/{id}", tasks.show),
         do("/tasks/{id}/cancel", tasks.cancel),
+        look("/programs", programs.show),
+        own("/programs/tokens", programs.create_token),
+        own("/programs/tokens/{id}/revoke", programs.revoke_token),
+        do("/programs/hooks", programs.create_hook),
+        do("/programs/hooks/{id}/delete", programs.delete_hook),
+        own("/programs/consumers/{name}/delete", programs.delete_consumer),
     ]
 
 

@@ -151,9 +151,11 @@ def _token_field(token: str) -> Markup:
 _DONE: Final = {
     "canceled": "The task is asked to stop.",
     "changed": "The listener is changed.",
+    "consumer-deleted": "The consumer is gone; the log stays as it is.",
     "created": "The listener is made; it begins with the next event.",
     "deleted": "The listener is gone, with its dead letters.",
     "dropped": "The dead letters are thrown away.",
+    "hook-deleted": "The hook is gone; requests to it are refused from now on.",
     "out": "You are logged out.",
     "paused": "The listener is paused; what it misses waits in the log.",
     "pinned": "It is noted how long the publication is kept.",
@@ -161,6 +163,7 @@ _DONE: Final = {
     "published": "The publish is queued.",
     "replayed": "The listener goes back and gets again what followed then.",
     "resumed": "The listener goes on from where it was.",
+    "revoked": "The token is revoked; the next request with it is refused.",
     "rolled-back": "The way back is queued.",
     "schedule": "The schedule is made.",
     "schedule-changed": "The schedule is changed.",
@@ -190,12 +193,19 @@ def doing(handler: Handler) -> Callable[[Request], Any]:
     return _endpoint(handler, takes_form=True)
 
 
+def owning(handler: Handler) -> Callable[[Request], Any]:
+    """An endpoint of a form about what is one's own, for all who have logged in; the handler judges the rest."""
+    return _endpoint(handler, takes_form=True, is_theirs=True)
+
+
 def entering(handler: Handler, *, takes_form: bool = False) -> Callable[[Request], Any]:
     """An endpoint for everybody: the log-in and the log-out."""
     return _endpoint(handler, takes_form=takes_form, is_open=True)
 
 
-def _endpoint(handler: Handler, *, takes_form: bool = False, is_open: bool = False) -> Callable[[Request], Any]:
+def _endpoint(
+    handler: Handler, *, takes_form: bool = False, is_theirs: bool = False, is_open: bool = False
+) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         site: Site = request.app.state.site
         visit = Visit(site=site, request=request, session=site.sessions.begin(), user=None)
@@ -204,7 +214,7 @@ def _endpoint(handler: Handler, *, takes_form: bool = False, is_open: bool = Fal
             if visit.user is None and not is_open:
                 return _to_login(request)
             if takes_form:
-                visit.form = await _read_form(visit, for_everybody=is_open)
+                visit.form = await _read_form(visit, for_everybody=is_open or is_theirs)
             if inspect.iscoroutinefunction(handler):
                 response: Response = await handler(visit)
             else:
