@@ -23,14 +23,32 @@ BUCKETS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
     with s3.running(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
-@pytest.fixture(params=["folder", "shared folder", "object store"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path, server: s3.S3) -> StorageSettings:
-    match request.param:
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
+    with s3.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "shared folder", "object store", "object store of another make"])
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(place: str, request: pytest.FixtureRequest) -> s3.S3:
+    found = request.getfixturevalue("rclone" if place == "object store of another make" else "moto")
+    assert isinstance(found, s3.S3)
+    return found
+
+
+@pytest.fixture
+def settings(place: str, tmp_path: Path, server: s3.S3) -> StorageSettings:
+    match place:
         case "folder":
             return StorageSettings()
         case "shared folder":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 
 from pulpit.errors import StorageUnavailable, WorkFailed
 from pulpit.ids import object_id
@@ -42,6 +42,8 @@ _NAME_LENGTH: Final = 64
 _LONGEST_IDENTITY: Final = 64
 _STATUS: Final = "status code: "
 _REFUSALS: Final = ("401", "403")
+_WHOLE_INSTEAD: Final = "non-partial"
+"""What obstore says of a store that was asked for a part and does not answer with one (rclone's says so of parts)."""
 _REFUSED: Final = "refuses us, so check the credentials and what they may do there"
 
 T = TypeVar("T")
@@ -225,13 +227,23 @@ class ObjectStorage:
             StorageUnavailable: the store does not answer; when it happens on the way, the generator raises it.
         """
         with self._sentences():
-            asked = None if (start, end) == (0, size) else (start, end)
-            options: obstore.GetOptions | None = {"range": asked} if asked else None
-            got = await obstore.get_async(self._readers_store, self._key(sha256), options=options)
-        if got.meta["size"] != size or got.range != (start, end):
+            if (start, end) != (0, size):
+                try:
+                    part = await obstore.get_async(
+                        self._readers_store, self._key(sha256), options={"range": (start, end)}
+                    )
+                except GenericError as error:
+                    if _WHOLE_INSTEAD not in str(error):
+                        raise
+                else:
+                    if part.meta["size"] != size or part.range != (start, end):
+                        raise FileNotFoundError(sha256)
+                    return self._checked(part.stream(min_chunk_size=PIECE), sha256, end - start, whole=False)
+            got = await obstore.get_async(self._readers_store, self._key(sha256))
+        if got.meta["size"] != size:
             raise FileNotFoundError(sha256)
-        pieces = got.stream(min_chunk_size=PIECE)
-        return self._checked(pieces, sha256, end - start, whole=end - start == size)
+        pieces = self._checked(got.stream(min_chunk_size=PIECE), sha256, size, whole=True)
+        return pieces if (start, end) == (0, size) else _cut(pieces, start, end)
 
     async def _checked(self, pieces: Any, sha256: str, count: int, *, whole: bool) -> AsyncIterator[bytes]:
         running, held = hashlib.sha256(), b""
@@ -347,6 +359,18 @@ def _reason(text: str) -> str:
     if "error sending request" in text or "Connect" in text:
         return "cannot be reached"
     return "broke off its answer"
+
+
+async def _cut(pieces: AsyncIterator[bytes], start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes from `start` to before `end` of those of a whole object."""
+    position = 0
+    async for piece in pieces:
+        part = piece[max(start - position, 0) : max(end - position, 0)]
+        position += len(piece)
+        if part:
+            yield part
+        if position >= end:
+            return
 
 
 class _Reader(io.RawIOBase):
