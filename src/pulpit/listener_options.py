@@ -17,6 +17,7 @@ from pulpit.text import shown
 
 LONGEST_TEXT: Final = 4096
 """Characters of one value of an option."""
+LONGEST_DOCUMENT: Final = 64 * 1024
 MOST_VALUES: Final = 100
 """Values of an option that has several."""
 LARGEST_NUMBER: Final = 1_000_000_000
@@ -34,6 +35,8 @@ class OptionType(StrEnum):
     """True or false."""
     LIST = "list"
     """Texts, between commas on the command line."""
+    DOCUMENT = "document"
+    """A text of several lines, which the command reads from a file."""
     PAIRS = "pairs"
     """An object of texts, `NAME=VALUE` on the command line, where it is repeated."""
 
@@ -93,6 +96,9 @@ class Option:
             case OptionType.PAIRS:
                 fits = isinstance(value, Mapping) and _are_texts([*value, *value.values()])
                 wrong = not fits, f"an object of at most {MOST_VALUES // 2} names and texts"
+            case OptionType.DOCUMENT:
+                fits = isinstance(value, str) and len(value) <= LONGEST_DOCUMENT
+                wrong = not fits, f"a text of at most {LONGEST_DOCUMENT // 1024} KiB"
             case OptionType.TEXT if self.choices:
                 wrong = value not in self.choices, f"one of {', '.join(self.choices)}"
             case OptionType.TEXT:
@@ -320,6 +326,19 @@ HTTP: Final = ListenerKind(
             help="What is posted: Pulp's message, CloudEvents, CDEvents, which event it is, or a sentence for a chat; "
             "pulp otherwise.",
             placeholder="pulp",
+        ),
+        Option(
+            name="template",
+            type=OptionType.DOCUMENT,
+            help="File with a Jinja2 template of the body, instead of a format.",
+            label="Template of the body",
+            placeholder='{"text": {{ headline|tojson }}}',
+        ),
+        Option(
+            name="content_type",
+            help="What the template makes; application/json otherwise.",
+            metavar="TYPE",
+            placeholder="application/json",
         ),
         Option(
             name="plain_signature",

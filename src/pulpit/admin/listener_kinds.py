@@ -4,6 +4,7 @@ Pulpit's own kinds are known here. One that a plug-in of the server brings is as
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -26,7 +27,8 @@ from pulpit.client.failures import Failure, ServerTrouble, WrongData
 from pulpit.client.options import Decorator, Duration, with_options
 from pulpit.client.server import path_of, v1_path
 from pulpit.events import EVENT_TYPES, PULP_TYPES, TEST
-from pulpit.listener_options import BUILT_IN, ListenerKind, Option, OptionType
+from pulpit.listener_options import BUILT_IN, LONGEST_DOCUMENT, ListenerKind, Option, OptionType
+from pulpit.text import shown, system_reason
 
 EVENT_TYPE_CHOICES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
 """What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
@@ -180,7 +182,11 @@ def _options(option: Option, *, creating: bool) -> list[Decorator]:
             kind = BOOLEAN
         case OptionType.TEXT if option.choices:
             kind = Clearable(click.Choice(option.choices))
-    metavar = option.metavar or (f"[{'|'.join(option.choices)}]" if option.choices else None)
+    metavar = (
+        option.metavar
+        or ("FILE" if option.type is OptionType.DOCUMENT else None)
+        or (f"[{'|'.join(option.choices)}]" if option.choices else None)
+    )
     return [click.option(option.option, option.name, type=kind, required=required, metavar=metavar, help=option.help)]
 
 
@@ -196,8 +202,27 @@ def _config(kind: ListenerKind, options: dict[str, Any]) -> dict[str, Any]:
             value = _pairs(option, value)
         elif option.type is OptionType.LIST:
             value = _values(option, value)
+        elif option.type is OptionType.DOCUMENT and isinstance(value, str):
+            value = _document(option, value)
         config[option.name] = value
     return given(**config)
+
+
+def _document(option: Option, path: str) -> str:
+    """Read the file that an option names.
+
+    Raises:
+        WrongData: it cannot be read, or is too long.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(LONGEST_DOCUMENT + 1)
+    except (OSError, ValueError) as error:
+        reason = system_reason(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise WrongData(f"{option.option} {shown(path, 200)} cannot be read: {reason}.") from None
+    if len(text) > LONGEST_DOCUMENT:
+        raise WrongData(f"{option.option} {shown(path, 200)} has more than {LONGEST_DOCUMENT // 1024} KiB.")
+    return text
 
 
 def _pairs(option: Option, given_pairs: tuple[str, ...]) -> Any:

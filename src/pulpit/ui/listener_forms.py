@@ -32,10 +32,12 @@ class Kind(Enum):
     PAIRS = "pairs"
     """`NAME=VALUE`, one a line."""
     CHOICE = "choice"
+    DOCUMENT = "document"
+    """A text of several lines, which the command reads from a file."""
 
     @property
     def is_long(self) -> bool:
-        return self in (Kind.LINES, Kind.LIST, Kind.PAIRS)
+        return self in (Kind.LINES, Kind.LIST, Kind.PAIRS, Kind.DOCUMENT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +129,7 @@ _KINDS: Final = {
     (False, OptionType.FLAG): Kind.FLAG,
     (False, OptionType.LIST): Kind.LIST,
     (False, OptionType.PAIRS): Kind.PAIRS,
+    (False, OptionType.DOCUMENT): Kind.DOCUMENT,
 }
 """By whether it is a secret that the command reads from a file, and by type."""
 
@@ -188,7 +191,7 @@ def _value(field: Field, form: Form) -> Any:
         case Kind.NUMBER:
             text = form.text(field.name)
             return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None  # noqa: PLR2004 - digits
-        case Kind.SECRET:
+        case Kind.SECRET | Kind.DOCUMENT:
             return form.verbatim(field.name) or None
     return form.text(field.name) or None
 

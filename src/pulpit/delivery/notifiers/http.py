@@ -33,6 +33,7 @@ from pulpit.delivery.notifiers.port import (
     Pace,
     Retry,
 )
+from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.listener_options import HTTP
@@ -73,6 +74,7 @@ class Http:
         self._guard: Final = WebhookGuard(allow)
         self._source: Final = source
         self._proxy: Final = proxy
+        self._renderer: Final = Renderer()
         self._sessions: Final[dict[bool, aiohttp.ClientSession]] = {}
         self._system_trust: ssl.SSLContext | None = None
         self._reading: Final = asyncio.Lock()
@@ -93,7 +95,8 @@ class Http:
             return Misconfigured(error)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end what fills templates in."""
+        await asyncio.to_thread(self._renderer.close)
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
@@ -124,7 +127,7 @@ class Http:
 
     def writer(self, hook: Hook) -> RequestWriter:
         """What writes a listener's requests."""
-        return RequestWriter(hook, self._source, self._clock)
+        return RequestWriter(hook, self._source, self._clock, self._renderer)
 
     def portion(self, events: Sequence[Event], batch: Batch) -> Sequence[Event] | Later:
         """The events that go into the next request of a listener with batches."""
@@ -169,7 +172,10 @@ class _Poster:
         if missing:
             return {"nothing": missing}
         own = dict.fromkeys(self._hook.headers, "*****")
-        request = self._writer.one(event) if self._hook.batch is None else self._writer.several([event])
+        try:
+            request = self._writer.one(event) if self._hook.batch is None else self._writer.several([event])
+        except TemplateTrouble as trouble:
+            return {"nothing": f"The template {trouble}."}
         url = self._without_secrets(str(self._hook.url.with_user(None)))
         return {"method": "POST", "url": url, "headers": request.headers | own, "body": request.body.decode()}
 
@@ -178,9 +184,15 @@ class _Poster:
 
     async def _single(self, event: Event) -> Outcome:
         missing = self._writer.missing(event)
-        return (
-            Delivered(answer=f"Nothing was sent: {missing}") if missing else await self._send(self._writer.one(event))
-        )
+        if missing:
+            return Delivered(answer=f"Nothing was sent: {missing}")
+        if not self._hook.template:
+            return await self._send(self._writer.one(event))
+        try:
+            request = await asyncio.to_thread(self._writer.one, event)
+        except TemplateTrouble as trouble:
+            return Retry(reason=f"The template {trouble}.")
+        return await self._send(request)
 
     async def _together(self, events: Sequence[Event], end: float) -> list[Outcome]:
         """Post some events in one request; a refused one is halved until those alone are refused that nobody wants."""

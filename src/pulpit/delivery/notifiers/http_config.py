@@ -12,7 +12,9 @@ from urllib.parse import unquote
 from yarl import URL
 
 from pulpit.delivery import headers as event_headers
-from pulpit.delivery.notifiers.http_bodies import BATCHED, Format
+from pulpit.delivery.notifiers import templates
+from pulpit.delivery.notifiers.http_bodies import BATCHED, JSON, Format
+from pulpit.delivery.notifiers.templates import TemplateTrouble
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.intervals import span_seconds
 from pulpit.listener_options import HTTP
@@ -36,6 +38,7 @@ LONGEST_HEADER: Final = 4096
 LONGEST_LOGIN: Final = 1024
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
+_CONTENT_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}(; ?charset=utf-8)?\Z")
 _TEXT: Final = re.compile(r"[\x20-\x7e\t]*\Z")
 _FRAMING: Final = frozenset(
     {"connection", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -72,6 +75,10 @@ class Hook:
     plain_key: bytes
     """Signs the body alone, for receivers that know no Standard Webhooks; empty where that is not wanted."""
     form: Format
+    template: str
+    """Makes the body instead of a format; empty for none."""
+    content_type: str
+    """What the template makes."""
     batch: Batch | None
     """`None` posts each event by itself."""
     ca_path: str
@@ -127,6 +134,9 @@ def read(config: Mapping[str, Any]) -> Hook:
     if several > 1 and lanes > 1:
         raise _invalid("concurrency gives up the order that lanes keep; leave one of them out")
     form, batch = _form(config.get("format")), _batch(config.get("batch"))
+    template, content_type = _template(config)
+    if batch and template:
+        raise _invalid("a template takes one event at a time, so batch has no meaning beside it; leave one of them out")
     if batch and form not in BATCHED:
         raise _invalid(f"batch is for the formats {', '.join(sorted(BATCHED))}; {form} takes one event at a time")
     if batch and several > 1:
@@ -137,6 +147,8 @@ def read(config: Mapping[str, Any]) -> Hook:
         keys=_keys(config),
         plain_key=_plain_key(config),
         form=form,
+        template=template,
+        content_type=content_type,
         batch=batch,
         ca_path=ca_path,
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
@@ -264,6 +276,23 @@ def _form(given: object) -> Format:
     if not isinstance(given, str) or given not in set(Format):
         raise _invalid(f"format must be one of {', '.join(Format)}")
     return Format(given)
+
+
+def _template(config: Mapping[str, Any]) -> tuple[str, str]:
+    template, made = config.get("template") or "", config.get("content_type") or ""
+    if not isinstance(template, str):
+        raise _invalid("template must be a text")
+    if made and not template:
+        raise _invalid("content_type is only used beside a template")
+    if template and config.get("format"):
+        raise _invalid("a template takes the place of a format; leave one of them out")
+    if made and not (isinstance(made, str) and _CONTENT_TYPE.match(made)):
+        raise _invalid("content_type must look like application/json")
+    try:
+        templates.check(template)
+    except TemplateTrouble as trouble:
+        raise _invalid(f"the template {trouble}") from None
+    return template, made or JSON
 
 
 def _batch(given: object) -> Batch | None:

@@ -1,5 +1,6 @@
 """What is posted: bodies with their headers, signed, for one event or for several together."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,10 +9,11 @@ from typing import Final
 from pulpit import __version__
 from pulpit.clock import Clock
 from pulpit.delivery import headers as event_headers
-from pulpit.delivery.notifiers import cdevents
-from pulpit.delivery.notifiers.http_bodies import Body, Format, bodies_of, body_of
+from pulpit.delivery.notifiers import cdevents, templates
+from pulpit.delivery.notifiers.http_bodies import JSON, Body, Format, bodies_of, body_of
 from pulpit.delivery.notifiers.http_config import Batch, Hook
 from pulpit.delivery.notifiers.port import Later
+from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
 from pulpit.events import Event
 
 MOST_CHARACTERS: Final = 1024 * 1024
@@ -31,18 +33,23 @@ class Request:
 class RequestWriter:
     """Writes the requests of one listener."""
 
-    def __init__(self, hook: Hook, source: str, clock: Clock) -> None:
+    def __init__(self, hook: Hook, source: str, clock: Clock, renderer: Renderer) -> None:
         self._hook: Final = hook
         self._source: Final = source
         self._clock: Final = clock
+        self._renderer: Final = renderer
 
     def missing(self, event: Event) -> str | None:
         """Why there is nothing to send for an event, or nothing if there is."""
         return cdevents.missing(event) if self._hook.form is Format.CDEVENTS else None
 
     def one(self, event: Event) -> Request:
-        """The request that tells of one event."""
-        body = body_of(event, self._hook.form, self._source)
+        """The request that tells of one event; with a template it takes a while.
+
+        Raises:
+            TemplateTrouble: there is a template, and it makes no body.
+        """
+        body = self._rendered(event) if self._hook.template else body_of(event, self._hook.form, self._source)
         headers = {**_SAME, "Content-Type": body.content_type, "pulpit-number": str(event.number)}
         if event.repo_number is not None:
             headers["pulpit-repo-number"] = str(event.repo_number)
@@ -69,6 +76,15 @@ class RequestWriter:
         if any('"hops":' in event.body for event in events):
             headers[f"pulpit-{event_headers.HOPS}"] = str(max(map(_hops, events)))
         return self._signed(headers, f"{first.id}-{last.number}-{len(events)}", body)
+
+    def _rendered(self, event: Event) -> Body:
+        text = self._renderer.render(self._hook.template, templates.variables_of(event, self._source))
+        if self._hook.content_type.partition(";")[0].endswith(JSON.partition("/")[2]):
+            try:
+                json.loads(text)
+            except ValueError as error:
+                raise TemplateTrouble(f"makes no JSON of event {event.number}: {error}") from None
+        return Body(text.encode(), self._hook.content_type)
 
     def _signed(self, headers: dict[str, str], message_id: str, body: Body) -> Request:
         hook = self._hook
