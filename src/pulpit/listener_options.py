@@ -384,5 +384,11 @@ NATS: Final = ListenerKind(
     ),
 )
 
-BUILT_IN: Final[Mapping[str, ListenerKind]] = {kind.id: kind for kind in (AMQP, EMAIL, HTTP, NATS)}
+KAFKA: Final = ListenerKind(
+    id="kafka",
+    summary="Listeners that produce to a topic of Kafka.",
+    options=(Option(name="topic", help="Topic; the server's [kafka] topic otherwise.", metavar="NAME"),),
+)
+
+BUILT_IN: Final[Mapping[str, ListenerKind]] = {kind.id: kind for kind in (AMQP, EMAIL, HTTP, KAFKA, NATS)}
 """The kinds that every Pulpit knows."""

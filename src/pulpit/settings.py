@@ -180,6 +180,28 @@ class NatsSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KafkaSettings:
+    """`[kafka]`: the brokers of kafka listeners."""
+
+    servers: str = _key(
+        "",
+        "Brokers to ask for the others, such as `kafka1.example.com:9092,kafka2.example.com:9092`; empty is none, and "
+        "then there are no kafka listeners.",
+        unit="host:port",
+    )
+    topic: str = _key("pulpit", "Topic of listeners that name none.")
+    tls: bool = _key(False, "Whether the brokers speak TLS.")
+    cacert: str = _key("", "Authorities to trust for TLS; empty is the system's.", unit="path, PEM")
+    clientcert: str = _key("", "Client certificate and its key for TLS.", unit="path, PEM, mode 0600")
+    username: str = _key("", "User to log in as (SASL); empty is no login.")
+    password_file: str = _key("", "File whose first line is the password.", unit="path, mode 0600")
+    mechanism: str = _key("SCRAM-SHA-512", "How to log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.")
+    allow_plain_without_tls: bool = _key(
+        False, "Whether the login may travel unencrypted to a broker on another machine."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerSettings:
     """`[broker]`: the embedded AMQP broker."""
 
@@ -338,6 +360,7 @@ class Settings:
     messaging: MessagingSettings = field(default_factory=MessagingSettings)
     email: EmailSettings = field(default_factory=EmailSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
@@ -371,6 +394,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "messaging": MessagingSettings,
     "email": EmailSettings,
     "nats": NatsSettings,
+    "kafka": KafkaSettings,
     "broker": BrokerSettings,
     "tasks": TasksSettings,
     "publish": PublishSettings,

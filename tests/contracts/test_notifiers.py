@@ -28,6 +28,7 @@ from pulpit.settings import EmailSettings as Settings
 from support.amqp10 import needs_amqp10
 from support.amqp10_peer import SILENT, peer
 from support.happenings import event
+from support.kafka import kafka_cluster, needs_kafka
 from support.mailserver import mailserver
 from support.nats import nats_server, needs_nats
 from support.sink import raw, sink
@@ -111,6 +112,22 @@ async def nats() -> AsyncIterator[World]:
                 await hanging.close()
 
 
+@contextlib.asynccontextmanager
+async def kafka() -> AsyncIterator[World]:
+    from pulpit.delivery.notifiers.kafka import Kafka, KafkaBrokers  # noqa: PLC0415 - an extra of the installation
+
+    with kafka_cluster() as far:
+        async with raw(None, close=False) as silent:
+            kind = Kafka(KafkaBrokers(servers=far.servers), "contract")
+            address = silent.removeprefix("http://").partition("/")[0]
+            hanging = Kafka(KafkaBrokers(servers=address), "contract", message_timeout=1)
+            try:
+                yield World(kind=kind, works={}, hangs={}, hanging=hanging)
+            finally:
+                await kind.close()
+                await hanging.close()
+
+
 WORLDS = [
     http,
     email,
@@ -118,6 +135,7 @@ WORLDS = [
     amqp_disabled,
     pytest.param(amqp_10, marks=needs_amqp10, id="amqp_10"),
     pytest.param(nats, marks=needs_nats, id="nats"),
+    pytest.param(kafka, marks=needs_kafka, id="kafka"),
 ]
 
 

@@ -24,6 +24,7 @@ from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
 from pulpit.net.tls import CertificateFiles, read_pem
 from pulpit.server import brokering, messaging
+from pulpit.server.kafka import kafka_brokers
 from pulpit.server.nats import nats_servers
 from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
@@ -101,6 +102,7 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
         lambda: parse_networks(settings.server.webhook_allow),
         lambda: configured_proxy(settings.server.webhook_proxy),
         lambda: nats_servers(settings.nats) if settings.nats.servers else None,
+        lambda: kafka_brokers(settings.kafka) if settings.kafka.servers else None,
     ]
     if settings.server.ssl_certificate:
         pair = CertificateFiles(
@@ -230,12 +232,14 @@ def check_certificates(installation: Installation) -> Iterator[Finding]:
         "[broker] ssl_certificate": settings.broker.ssl_certificate,
         "[messaging] clientcert": settings.messaging.clientcert,
         "[nats] clientcert": settings.nats.clientcert,
+        "[kafka] clientcert": settings.kafka.clientcert,
     }
     trusted = {
         "[messaging] cacert": settings.messaging.cacert,
         "[broker] ssl_ca": settings.broker.ssl_ca,
         "[email] ca": settings.email.ca,
         "[nats] cacert": settings.nats.cacert,
+        "[kafka] cacert": settings.kafka.cacert,
     }
     for key, path in {**shown, **trusted}.items():
         if path and Path(path).is_file():

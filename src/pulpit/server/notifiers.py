@@ -18,7 +18,7 @@ from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.delivery.notifiers.kinds import NotifierTypes, Registered, unusable
 from pulpit.delivery.notifiers.plug_in import PlugIn
 from pulpit.delivery.notifiers.port import NotifierType, Surroundings
-from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, NATS, ListenerKind
+from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, KAFKA, NATS, ListenerKind
 from pulpit.net.addresses import parse_networks
 from pulpit.server import messaging
 from pulpit.settings import Settings
@@ -69,7 +69,7 @@ def own_extras(settings: Settings, source: str) -> list[Registered]:
     Raises:
         ConfigurationError: what is configured for them cannot be used.
     """
-    return [_nats(settings, source)]
+    return [_kafka(settings, source), _nats(settings, source)]
 
 
 def _nats(settings: Settings, source: str) -> Registered:
@@ -87,6 +87,24 @@ def _nats(settings: Settings, source: str) -> Registered:
         return Nats(servers, settings.nats.stream, source=source)
 
     return Registered(kind=NATS, make=make)
+
+
+def _kafka(settings: Settings, source: str) -> Registered:
+    if not settings.kafka.servers:
+        return unusable(KAFKA, "[kafka] servers names none; set it, and start the server again.")
+    if find_spec("confluent_kafka") is None:
+        problem = "kafka listeners need confluent-kafka: pip install 'pulpit[kafka]', and start the server again."
+        return unusable(KAFKA, problem)
+    from pulpit.server.kafka import kafka_brokers  # noqa: PLC0415 - an extra of the installation
+
+    brokers = kafka_brokers(settings.kafka)
+
+    def make() -> NotifierType:
+        from pulpit.delivery.notifiers.kafka import Kafka  # noqa: PLC0415 - as above
+
+        return Kafka(brokers, settings.kafka.topic, source=source)
+
+    return Registered(kind=KAFKA, make=make)
 
 
 def plug_ins(surroundings: Surroundings) -> list[Registered]:
