@@ -78,9 +78,11 @@ def hooked(url: str, *event_types: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("page")
+    (folder / "exports").mkdir()
+    exports = f"[publish]\nexport_dir: {folder}/exports\n"
     with (
         broker_process(folder / "broker") as broker,
-        pulpit(folder / "data", f"{CONF}[messaging]\nurl: {broker.url}\n") as server,
+        pulpit(folder / "data", f"{CONF}{exports}[messaging]\nurl: {broker.url}\n") as server,
         running() as upstream,
         browsers.browser(folder / "profile") as browser,
     ):
@@ -174,6 +176,14 @@ def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None
     browser.reload_until_text("isos/prod/files")
     admin.picture("publications")
     assert admin.published("prod/files/c.iso") == 200
+    browser.one("form[action$='/export'] [name='to']").send_keys("files.tar")
+    assert browser.one("form[action$='/export'] [data-command]").text == (
+        f"pulp-admin repo export --repo-id files --publication {newest} --to files.tar"
+    )
+    browser.press("Export")
+    browser.until_text("The export is queued")
+    exported = admin.server.data_dir.parent / "exports/files.tar"
+    until(exported.exists, what="the export", seconds=60)
     browser.press("Roll back")
     browser.until_text("The way back is queued.")
     until(lambda: admin.published("files/c.iso") == 404, what="the way back", seconds=60)

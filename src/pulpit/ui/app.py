@@ -94,6 +94,7 @@ def routes() -> list[Route]:
         do("/repositories/{id}/promote", publications.promote),
         do("/repositories/{id}/rollback", publications.roll_back),
         do("/repositories/{id}/pin", publications.pin),
+        do("/repositories/{id}/export", publications.export),
         look("/tasks", tasks.show_all),
         look("/tasks/{id}", tasks.show),
         do("/tasks/{id}/cancel", tasks.cancel),

@@ -1,11 +1,11 @@
-"""Publications of a repository: which is shown where, what is different between two, promotion and the way back."""
+"""Publications of a repository: which is shown where, what differs between two, promotion, the way back, exports."""
 
 from typing import Final
 
 from starlette.responses import Response
 
 from pulpit.api.v1 import publications as v1
-from pulpit.api.v1.models import PromotionOrder, RollbackOrder
+from pulpit.api.v1.models import ExportOrder, PromotionOrder, RollbackOrder
 from pulpit.errors import InvalidValue
 from pulpit.ui.listeners import order, whole
 from pulpit.ui.visits import Visit, done
@@ -60,6 +60,15 @@ def pin(visit: Visit) -> Response:
     else:
         v1.pin(repo_id, number, visit.services)
     return done(f"/repositories/{repo_id}/publications", "pinned")
+
+
+def export(visit: Visit) -> Response:
+    """Write a publication, or what is new in it since another, where the server may write exports."""
+    repo_id, since = visit.path("id"), whole("since", visit.form.text("since"))
+    v1.export(
+        repo_id, _number(visit), order(ExportOrder, to=visit.form.text("to"), since=since), visit.services, visit.asking
+    )
+    return done(f"/repositories/{repo_id}/publications", "exported")
 
 
 def _number(visit: Visit) -> int:

@@ -155,6 +155,7 @@ _DONE: Final = {
     "created": "The listener is made; it begins with the next event.",
     "deleted": "The listener is gone, with its dead letters.",
     "dropped": "The dead letters are thrown away.",
+    "exported": "The export is queued; its task tells where it lies, or why it cannot be written.",
     "hook-deleted": "The hook is gone; requests to it are refused from now on.",
     "out": "You are logged out.",
     "paused": "The listener is paused; what it misses waits in the log.",
