@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pulpit.errors import ConfigurationError, ConflictingOperation, DatabaseUnavailable
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.settings import Pulp3Settings
+from pulpit.store.connections import CLIENT_OPTIONS
 
 VERSION: Final = 3
 """Of the schema `pulpit`; raised with every change of `outbox.sql`, which then also leads there from those before."""
@@ -49,15 +50,6 @@ LOCK_PATIENCE: Final = 60.0
 DRAIN_PATIENCE: Final = 10.0
 _PAUSE: Final = 0.2
 _IS_WHOLE: Final = "SELECT to_regclass('pulpit.attachment') IS NOT NULL AND to_regclass('pulpit.outbox') IS NOT NULL"
-_OPTIONS: Final = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "application_name": "pulpit",
-}
-"""Of every connection: a database server that has vanished is noticed within half a minute."""
 
 T = TypeVar("T")
 
@@ -103,7 +95,7 @@ def conninfo(section: Pulp3Settings, key: str = "[pulp3]") -> str:
         name = f"{key} password_file"
         given["password"] = first_line(read_secret(Path(section.password_file), name))
     several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
-    options: dict[str, Any] = {**_OPTIONS, **several, **given}
+    options: dict[str, Any] = {**CLIENT_OPTIONS, **several, **given}
     return make_conninfo("", **options)
 
 

@@ -29,8 +29,18 @@ LOCK_WAIT_MS: Final = 30_000
 FROZEN_MS: Final = 600_000
 """After how long PostgreSQL takes the locks of a transaction away whose process says nothing: it may be frozen."""
 
-CONNECT_SECONDS: Final = 10
-"""How long connecting to PostgreSQL may take."""
+CLIENT_OPTIONS: Final[dict[str, Any]] = {
+    "application_name": "pulpit",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""What libpq is told unless a URL says otherwise: a PostgreSQL that has vanished is noticed within half a minute.
+
+TCP alone would wait for a quarter of an hour. Times are seconds, the last one milliseconds.
+"""
 
 KEPT: Final = 8
 """Connections that stay open between transactions, ready to begin the next one."""
@@ -228,10 +238,9 @@ def _engine(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
+    options = {name: value for name, value in CLIENT_OPTIONS.items() if name not in url.query}
     try:
-        engine = create_engine(
-            url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS}
-        )
+        engine = create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args=options)
     except ModuleNotFoundError:
         raise ConfigurationError("[database] url", "PostgreSQL needs: pip install 'pulpit[postgresql]'.") from None
 

@@ -1,12 +1,14 @@
 """Servers that share a PostgreSQL: who is alive, who delivers to whom, and who may have a name."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -309,3 +311,18 @@ def test_a_secret_is_that_of_whoever_came_first(shared: Database) -> None:
     with shared.write() as tx:
         assert servers.shared_secret(tx, "key", "first") == "first"
         assert servers.shared_secret(tx, "key", "second") == "first"
+
+
+def test_a_postgresql_that_vanished_is_noticed_and_a_url_may_say_when(tmp_path: Path, cluster: PostgreSQL) -> None:
+    """A machine that is cut off sends nothing, not even that it is gone: TCP alone waits for a quarter of an hour."""
+    url = cluster.fresh()
+    for given, patience_ms in (("", 20_000), ("?tcp_user_timeout=5000", 5_000)):
+        with (
+            WakeupSocket(tmp_path) as wakeups,
+            closing(Database.open(tmp_path, wakeups, url=url + given)) as database,
+            database.read() as connection,
+        ):
+            driver: Any = connection.connection.dbapi_connection
+            with socket.fromfd(driver.fileno(), socket.AF_INET, socket.SOCK_STREAM) as tcp:
+                assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == patience_ms
+                assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
