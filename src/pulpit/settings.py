@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from pulpit.events import MOST_CHANGES
 
 MESSAGING_URL: Final = "[messaging] url"
@@ -408,4 +406,6 @@ def default_data_dir() -> Path:
     """Where data is kept when nobody says."""
     if os.geteuid() == 0:
         return Path("/var/lib/pulpit")
+    import platformdirs  # noqa: PLC0415 - who names a folder need not wait for it
+
     return Path(platformdirs.user_data_dir("pulpit", appauthor=False))

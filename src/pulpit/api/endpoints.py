@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.routing import Route
+from starlette.routing import Match, Route, compile_path
 from starlette.types import Receive, Scope, Send
 
 
@@ -19,9 +19,13 @@ class Endpoint(Route):
 
     def __init__(self, path: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
         """Take the path below the place of the API, the function, and what FastAPI's `add_api_route` is told of it."""
-        methods: list[str] = options["methods"]
-        super().__init__(path, function, methods=methods)
-        self.methods = set(methods)  # Starlette adds HEAD, which FastAPI's routes refuse
+        # Not by Starlette, which compiles every path, and adds HEAD, which FastAPI's routes refuse.
+        self.path = path
+        self.endpoint = function
+        self.name = function.__name__
+        self.include_in_schema = options["include_in_schema"]
+        self.methods = set(options["methods"])
+        self._beginning: Final = path.partition("{")[0]
         self._options: Final = options
 
     def at(self, prefix: str) -> "Endpoint":
@@ -32,6 +36,14 @@ class Endpoint(Route):
     def analysed(self) -> APIRoute:
         """FastAPI's route."""
         return APIRoute(self.path, self.endpoint, **self._options)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether a request is for this endpoint; only a path that begins alike is looked at more closely."""
+        if self._beginning not in scope["path"]:
+            return Match.NONE, {}
+        if "path_regex" not in self.__dict__:
+            self.path_regex, self.path_format, self.param_convertors = compile_path(self.path)
+        return super().matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""

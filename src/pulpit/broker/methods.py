@@ -7,8 +7,8 @@ pass, tables nest no deeper than `tables.MAX_DEPTH`, and a table keeps the bytes
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, dataclass_transform, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from pulpit.amqp.amqp091.tables import BadTable, read_table, write_table
 from pulpit.broker.frames import FRAME_METHOD, frame
@@ -56,6 +56,14 @@ class Method:
     title: ClassVar[str]
     ids: ClassVar[tuple[int, int]]
     layout: ClassVar[tuple[tuple[str, str], ...]]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name, _ in self.layout)
+
+    __hash__ = None  # type: ignore[assignment] # its fields can be changed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name, _ in self.layout)})"
 
 
 M = TypeVar("M", bound=type[Method])
@@ -190,12 +198,12 @@ def _method(class_id: int, method_id: int) -> Callable[[M], M]:
     """Make a class a method with these numbers."""
 
     def made(cls: M) -> M:
-        method: M = dataclass(slots=True)(cls)  # type: ignore[assignment] # it is the class with slots
-        hints = get_type_hints(method, include_extras=True)
+        # What compares and shows is the same for all: to write it for each takes longer than all other imports here.
+        method: M = dataclass(slots=True, eq=False, repr=False, match_args=False)(cls)  # type: ignore[assignment] # with slots
         family, *words = re.findall("[A-Z][a-z]*", cls.__name__)
         method.title = f"{family}.{'-'.join(words)}".lower()
         method.ids = (class_id, method_id)
-        method.layout = tuple((field.name, hints[field.name].__metadata__[0]) for field in fields(method))  # type: ignore[arg-type] # of a dataclass
+        method.layout = tuple((name, kind.__metadata__[0]) for name, kind in cls.__annotations__.items())
         _METHODS[_INDEX.pack(class_id, method_id)] = method
         return method
 

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -278,8 +279,8 @@ def filter_of(listener: Listener) -> Filter:
 
     Its patterns of packages are for `LogReader.next_batch`, as the names must be read first.
     """
-    of_type = _remembering(_matcher(listener.event_types))
-    of_replay = _remembering(_matcher(listener.replay_types or [ANY_WORDS]))
+    of_type = _of_types(tuple(listener.event_types))
+    of_replay = _of_types(tuple(listener.replay_types or [ANY_WORDS]))
     narrowed = [patterns for patterns in (listener.repo_ids, *(listener.visible or ())) if patterns is not None]
     of_repository = _remembering(
         lambda repo_id: all(any(fnmatchcase(repo_id, pattern) for pattern in patterns) for patterns in narrowed)
@@ -299,13 +300,15 @@ def filter_of(listener: Listener) -> Filter:
     return wanted
 
 
-def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+@lru_cache(maxsize=256)
+def _of_types(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a type is wanted; many listeners want the same."""
     trie: TopicTrie[bool] = TopicTrie()
     entries = set(patterns)
     for pattern in entries - {ANY_WORD}:
         trie.add(pattern, True)
     star = ANY_WORD in entries
-    return lambda event_type: (star and star_covers(event_type)) or bool(trie.match(event_type))
+    return _remembering(lambda event_type: (star and star_covers(event_type)) or bool(trie.match(event_type)))
 
 
 def _remembering(answer: Callable[[str], bool]) -> Callable[[str], bool]:

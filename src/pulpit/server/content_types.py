@@ -6,7 +6,6 @@ docs/content-types.md.
 
 import logging
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Final
 
 from pulpit.content.iso import Iso
@@ -15,6 +14,7 @@ from pulpit.content.python.python import Python
 from pulpit.content.rpm.signing import Signer
 from pulpit.content.rpm.yum import Yum
 from pulpit.repositories.context import by_plugin
+from pulpit.server.plug_ins import installed
 
 GROUP: Final = "pulpit.content_types"
 
@@ -28,7 +28,7 @@ def content_types(signer: Signer | None = None) -> Mapping[str, ContentType]:
 
 def _plug_ins() -> list[ContentType]:
     found: list[ContentType] = []
-    for entry in entry_points(group=GROUP):
+    for entry in installed(GROUP):
         try:
             found.append(entry.load()())
         except Exception:  # noqa: BLE001 - a broken plug-in must not keep the server from starting

@@ -7,7 +7,7 @@ with the installation's `Surroundings`; see docs/notifiers.md.
 import logging
 import threading
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Final
 
@@ -21,6 +21,7 @@ from pulpit.delivery.notifiers.port import NotifierType, Surroundings
 from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, KAFKA, NATS, ListenerKind
 from pulpit.net.addresses import parse_networks
 from pulpit.server import messaging
+from pulpit.server.plug_ins import installed
 from pulpit.settings import Settings
 from pulpit.text import one_line
 
@@ -109,7 +110,7 @@ def _kafka(settings: Settings, source: str) -> Registered:
 
 def plug_ins(surroundings: Surroundings) -> list[Registered]:
     """The kinds of other distributions, and why those that cannot be used cannot; each was told in the log."""
-    entries = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    entries = sorted(installed(GROUP), key=lambda entry: entry.name)
     found: dict[str, Registered] = {}
     for entry in entries:
         brought_by = _brought_by(entry)

@@ -8,7 +8,6 @@ from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
 from pulpit.pulp3.progress import Progress
-from pulpit.pulp3.translation import api_root
 from pulpit.settings import Settings
 from pulpit.store.database import Database
 
@@ -51,6 +50,8 @@ def pulp3_api(settings: Settings) -> str:
     url = settings.pulp3.api_url
     if not url:
         return ""
+    from pulpit.pulp3.translation import api_root  # noqa: PLC0415 - most servers have no Pulp 3
+
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ConfigurationError("[pulp3] api_url", "it is not a URL such as https://pulp.example.com/pulp/.")

@@ -21,11 +21,10 @@ from typing import Any, Final
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
 
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable
-from pulpit.api.app import create_app
+from pulpit.api.app import Application, create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
@@ -130,7 +129,6 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             pulps=[reader.progress for reader in readers],
             pulp_api=pulp3_api(settings),
         )
-        await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         app = create_app(services)
         page = ui.install(app, services)
         incoming = await stack.enter_async_context(_rest(settings, app, services, listening, stop))
@@ -143,6 +141,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         process.collect_garbage()
         manager.say("READY=1", f"STATUS=Answers at {url}")
         await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
+        await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
         await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
@@ -327,7 +326,7 @@ class _Rest(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _rest(
-    settings: Settings, app: FastAPI, services: Services, listening: socket.socket, stop: asyncio.Event
+    settings: Settings, app: Application, services: Services, listening: socket.socket, stop: asyncio.Event
 ) -> AsyncIterator[ssl.SSLContext | None]:
     """Answer requests until the block ends; what is handed out is how TLS is spoken, if it is."""
     config = uvicorn.Config(
@@ -335,6 +334,7 @@ async def _rest(
         log_config=None,
         access_log=False,
         lifespan="off",
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=REST_PATIENCE,
         timeout_keep_alive=30,

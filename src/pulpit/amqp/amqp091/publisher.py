@@ -44,6 +44,8 @@ _AROUND: Final = FRAME_HEADER_SIZE + FRAME_END_SIZE
 _BASIC: Final = 60
 MOST_KEYS: Final = 1_000
 """Routing keys whose `basic.publish` is kept."""
+AT_ONCE: Final = 65_536
+"""Bytes that do not wait for what others have to send in the same turn of the loop."""
 HEARTBEAT: Final = 20
 """Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
 
@@ -68,18 +70,47 @@ class Outgoing(NamedTuple):
 class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no types
     """pika's, but for what there is one of for each message: frames of content, and `basic.ack`.
 
-    Frames of many messages are written as one piece, where pika makes a system call for each. Runs of `basic.ack` are
-    read without an object and a search for callbacks for each.
+    Frames of many messages are written as one piece, and so is what many channels have to send in one turn of the loop,
+    where pika makes a system call for each. Runs of `basic.ack` are read without an object and a search for callbacks
+    for each.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.acknowledged: Final[dict[int, Callable[[int, bool], None]]] = {}
         """By channel, who is told the tag of an ack, and whether it is of all up to there."""
+        self.exchanges: Final[dict[str, asyncio.Future[bool]]] = {}
+        """Those that a channel here has asked for, and whether they can be used; so a thousand channels ask once."""
+        self._unsent: list[bytes] = []
+        self._is_turn = False
         super().__init__(*arguments, **options)
 
     def write(self, frames: bytes) -> None:
         """Send whole frames."""
         self._output_marshaled_frames([frames])
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        """Send at once what comes first in a turn of the loop, and the rest of the turn together."""
+        if not self._is_turn:
+            self._is_turn = True
+            self.ioloop.call_soon(self._end_turn)
+            super()._adapter_emit_data(data)
+            return
+        self._unsent.append(data)
+        if len(data) >= AT_ONCE:
+            self._send()
+
+    def _adapter_disconnect_stream(self) -> None:
+        self._send()
+        super()._adapter_disconnect_stream()
+
+    def _end_turn(self) -> None:
+        self._is_turn = False
+        self._send()
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._transport is not None:
+            super()._adapter_emit_data(b"".join(unsent))
 
     def _read_frame(self) -> tuple[int, Frame | None]:
         if taken := self._take_acks():
@@ -116,6 +147,7 @@ class ConfirmChannel:
         self._returned: set[str] = set()
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._calls: Final = Calls(channel)
+        self.exchanges: Final = connection.exchanges
         self.lost: BrokerUnavailable | None = None
         channel.add_on_close_callback(self._on_close)
         channel.add_on_return_callback(
@@ -246,6 +278,9 @@ class ConfirmChannel:
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
         self.lost = _lost(reason)
+        if self.lost.code == _NOT_FOUND:  # somebody has deleted an exchange
+            for name in [name for name, asked in self.exchanges.items() if asked.done()]:
+                del self.exchanges[name]
         self._connection.acknowledged.pop(self._number, None)
         while self._waiting:
             give(self._waiting.popleft()[1])
@@ -311,6 +346,20 @@ class Publisher:
         channel = await self.channel()
         if exchange.startswith(RESERVED_PREFIX):
             return channel
+        exchanges = channel.exchanges
+        if (asked := exchanges.get(exchange)) is not None:
+            return channel if await asyncio.shield(asked) else await self._declared(channel, exchange)
+        asked = exchanges[exchange] = asyncio.get_running_loop().create_future()
+        try:
+            channel = await self._declared(channel, exchange)
+        except BaseException:
+            exchanges.pop(exchange, None)
+            asked.set_result(False)  # each of the others asks for itself
+            raise
+        asked.set_result(True)
+        return channel
+
+    async def _declared(self, channel: ConfirmChannel, exchange: str) -> ConfirmChannel:
         try:
             await channel.declare_exchange(exchange)
         except BrokerUnavailable as error:

@@ -17,7 +17,6 @@ from pathlib import Path
 from struct import Struct, error
 from typing import Any, BinaryIO, Final
 
-from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -258,6 +257,8 @@ def metadata_fields(content: bytes) -> dict[str, Any]:
     """The fields, under the names that `packaging` gives them, with `name` and `version`; what is absent is null."""
     normal = content[:_MOST_HEADERS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     # What is behind the first empty line would be read as a message, with all that mail can be.
+    from packaging.metadata import parse_email  # noqa: PLC0415 - it takes a while, and most of the time nobody asks
+
     parsed, _ = parse_email(normal.partition(b"\n\n")[0] + b"\n\n")
     raw: Mapping[str, Any] = parsed
     return {name: _short(raw.get(name)) for name in ("name", "version", *METADATA_FIELDS)}
