@@ -11,11 +11,13 @@ import pytest
 
 from pulpit.admin import listener_kinds
 from pulpit.admin.main import root
+from pulpit.delivery.notifiers.kinds import Registered, unusable
 from pulpit.fire import fire
-from pulpit.listener_options import BUILT_IN
+from pulpit.listener_options import BUILT_IN, ListenerKind, Option, OptionType
 from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.ui.listener_forms import WANTS, Kind, fields_of
+from support.api import PlainNotifierType
 from support.page import Page, Seen
 
 HOSTILE = "<script>alert(1)</script>"
@@ -236,3 +238,41 @@ def test_every_command_that_a_page_shows_is_one(admin: Page, listener_id: str) -
 
 def _commands(page: Seen) -> list[str]:
     return [html.unescape(found) for found in re.findall(r"<pre[^>]*>(pulp-admin [^<]*)</pre>", page.response.text)]
+
+
+def test_a_plug_in_has_a_form_and_one_that_is_broken_is_told(admin: Page) -> None:
+    options = (
+        Option(name="room", help="Where to.", required=True),
+        Option(name="token", help="Who we are.", secret=True),
+        Option(name="marks", help="What else.", type=OptionType.PAIRS),
+        Option(name="tone", help="How.", choices=("low", "high")),
+    )
+    kind = ListenerKind(id="odd", summary="Listeners that are odd.", options=options, shown=("room",))
+    bare = ListenerKind(id="gone", summary="", options=())
+    kinds = admin.services.listener_types
+    kinds._registered["odd"] = Registered(kind=kind, make=lambda: PlainNotifierType(kind), brought_by="odd 1")  # type: ignore[arg-type,return-value] # it is never opened
+    kinds._registered["gone"] = unusable(bare, f"{HOSTILE} cannot be loaded.", "gone 1")
+    try:
+        form = admin.get("/listeners/new", kind="odd")
+        assert "Who we are." in form.text
+        assert [attributes["name"] for tag, attributes in form.tags if tag == "select"] == ["tone"]
+        fields = {"kind": "odd", "room": "hall", "token": "hush", "marks": "a=1\nb=2", "tone": "low"}
+        made = admin.post("/listeners/new", {**fields, "event_types": "*"}, of="/listeners/new?kind=odd")
+        listener_id = str(made.response.url.path).rpartition("/")[2]
+        config = {"room": "hall", "token": "hush", "marks": {"a": "1", "b": "2"}, "tone": "low"}
+        assert _stored(admin, listener_id).notifier_config == config
+        edited = admin.get(f"/listeners/{listener_id}/edit")
+        assert "hush" not in edited.response.text + admin.get(f"/listeners/{listener_id}").response.text
+        assert "a=1" in edited.response.text
+        listed = admin.get("/listeners", kind="odd")
+        assert f"{HOSTILE} cannot be loaded." in listed.text
+        assert HOSTILE not in listed.response.text
+        assert "odd hall" in listed.text
+        assert "kind=gone" not in {str(attributes.get("href")).rpartition("?")[2] for _, attributes in listed.tags}
+        del kinds._registered["odd"]
+        kinds._made.pop("odd")
+        unknown = admin.get(f"/listeners/{listener_id}")
+        assert "hush" not in unknown.response.text
+        assert "hall" not in unknown.response.text
+    finally:
+        kinds._registered.clear()

@@ -43,8 +43,6 @@ _SAID_OTHERWISE: Final = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._ALL_B
 """Errors that say less than what went before them."""
 
 _log = logging.getLogger(__name__)
-_library_log: Final = logging.getLogger(f"{__name__}.librdkafka")
-_library_log.addFilter(lambda _: False)  # it repeats by the second what the outcomes say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,7 +278,9 @@ class _Producing:
         """The producer that there is."""
         with self._lock:
             if self._current is None:
-                self._current = Producer(self._options, logger=_library_log)
+                # What librdkafka would log it repeats by the second, and the outcomes say it.
+                silent = logging.Logger("librdkafka", logging.CRITICAL)  # noqa: LOG001 - nobody shall configure it
+                self._current = Producer(self._options, logger=silent)
                 self._stop = threading.Event()
                 arguments = (self._current, self._stop)
                 threading.Thread(target=_fetch, args=arguments, name="kafka-reports", daemon=True).start()
