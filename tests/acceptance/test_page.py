@@ -154,6 +154,7 @@ def test_the_story_of_the_seed(admin: House) -> None:
     admin.picture("event")
     admin.open("/")
     browser.until_text("live")
+    browser.until_text(f"{browser.find('#rows .no a')[0].text} in all")
     admin.picture("now")
     assert browser.complaints() == []
 
