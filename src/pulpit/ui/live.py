@@ -1,8 +1,9 @@
 """What open pages follow: new events, thinned, and the panels beside them; read once, however many pages look.
 
-    wakeup ─▶ pulse, at most one a second ─▶ outlines of what is new ─▶ each page: filter, newest few ─▶ rows as HTML
+    wakeup ─▶ pulse, at most one a second ─▶ outlines of what is new ─▶ each filter: newest few ─▶ rows as HTML ─▶ pages
 
-A flood costs the database one look a second at four small columns, and the bodies of what is really shown.
+A flood costs the database one look a second at four small columns, and the bodies of what is really shown. Pages that
+show the same are told the same words, which are made once; and the longer a look takes, the more seldom one is taken.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,7 +31,9 @@ PULSE_S: Final = 1.0
 """Between two looks at the log."""
 PANELS_S: Final = 3.0
 LEAST_REST: Final = 30
-"""Times as long as panels or a sample took to draw, nothing of their kind is done: very many listeners cost no more."""
+"""Times as long as a look, panels or a sample took, nothing of their kind is done: who is busy does less for pages."""
+LONGEST_REST_S: Final = 3.0
+"""Between two looks at the log."""
 HEARTBEAT_S: Final = 15.0
 SHOWN_AT_ONCE: Final = 25
 """Most rows of one page and pulse."""
@@ -57,17 +60,23 @@ class Wish:
     event_filter: EventFilter
     text: str = ""
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for pages that show the same."""
+        wanted = self.event_filter
+        kinds = (tuple(wanted.event_types), tuple(wanted.repo_ids), tuple(wanted.results))
+        return (*kinds, wanted.rights, self.text)
+
     def wants_body(self, event: Event) -> bool:
         return self.text.casefold() in event.body.casefold()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
-    """What a pulse has for one page; `skipped` events were wanted and are not among the rows."""
+    """What a pulse has for pages of one filter: up to which event, and the message, if there is one."""
 
-    rows: Sequence[str]
-    skipped: int
     head: int
+    message: str
 
 
 @dataclass(slots=True)
@@ -94,6 +103,8 @@ class Live:
         self._pulsing: asyncio.Task[None] | None = None
         self._rows: Final[OrderedDict[int, str]] = OrderedDict()
         self._panels = ""
+        """The message that has them."""
+        self._news_of_pulse: Final[dict[Hashable, asyncio.Task[News]]] = {}
         self._starts: Final[dict[datetime, int]] = {}
         self.lags: Final[dict[str, Lag]] = {}
 
@@ -137,11 +148,11 @@ class Live:
                         return
                 if self._panels != panels:
                     panels = self._panels
-                    yield _message("panels", {"html": panels})
-                news = await self._news(wish, wanted, through)
+                    yield panels
+                news = await self._shared_news(wish, wanted, through)
                 through = max(through, news.head)
-                if news.rows or news.skipped:
-                    yield f"id: {through}\n{_message('rows', {'html': ''.join(news.rows), 'skipped': news.skipped})}"
+                if news.message:
+                    yield news.message
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._pulse.wait(), HEARTBEAT_S)
                     continue
@@ -182,14 +193,18 @@ class Live:
                 self._head, fresh, lost = await asyncio.to_thread(self._look, self._head)
                 self._outlines.extend(fresh)
                 self._lost = max(self._lost, lost) if self._head >= self._lost else 0
+            looked = loop.time()
             if begun >= panels_at:
                 with _told("page_panels_failed"):
-                    self._panels = await asyncio.to_thread(self._draw_panels, self)
-                panels_at = begun + max(PANELS_S, LEAST_REST * (loop.time() - begun))
+                    html = await asyncio.to_thread(self._draw_panels, self)
+                    self._panels = _message("panels", {"html": html})
+                panels_at = begun + max(PANELS_S, LEAST_REST * (loop.time() - looked))
+            self._news_of_pulse.clear()
             pulse, self._pulse = self._pulse, asyncio.Event()
             pulse.set()
+            rest = max(PULSE_S, min(LEAST_REST * (looked - begun), LONGEST_REST_S))
             if await self._services.announcements.wait(ticket, PANELS_S):
-                await asyncio.sleep(max(0.0, begun + PULSE_S - loop.time()))
+                await asyncio.sleep(max(0.0, begun + rest - loop.time()))
         self._pulse.set()  # the server stops: those who wait for the next one are to see it
 
     def _look(self, seen: int) -> tuple[int, list[Outline], int]:
@@ -199,6 +214,14 @@ class Live:
             passed = max(seen, head - OUTLINES_AT_ONCE)
             fresh = event_log.outlines_after(connection, passed, limit=OUTLINES_AT_ONCE)
         return (fresh[-1].number if fresh else head), fresh, (passed if passed > seen else 0)
+
+    async def _shared_news(self, wish: Wish, wanted: Callable[[Outline], bool], through: int) -> News:
+        """The news of a pulse, made once for all pages that show the same; a page that closes takes it from nobody."""
+        key = (wish.key, through, self._head)
+        making = self._news_of_pulse.get(key)
+        if making is None:
+            making = self._news_of_pulse[key] = asyncio.create_task(self._news(wish, wanted, through))
+        return await asyncio.shield(making)
 
     async def _news(self, wish: Wish, wanted: Callable[[Outline], bool], through: int) -> News:
         numbers: list[int] = []
@@ -216,7 +239,9 @@ class Live:
             with _told("page_rows_failed"):
                 rows, left_out = await asyncio.to_thread(self._rows_of, numbers[:most], wish)
                 skipped += left_out
-        return News(rows=rows, skipped=skipped, head=head)
+        said = {"html": "".join(rows), "skipped": skipped}
+        message = f"id: {max(through, head)}\n{_message('rows', said)}" if rows or skipped else ""
+        return News(head=head, message=message)
 
     def _rows_of(self, numbers: Sequence[int], wish: Wish) -> tuple[list[str], int]:
         """The rows of some events, newest first, and how many more there would be."""
