@@ -137,16 +137,41 @@ def test(session: Session, /, *, listener_id: str) -> None:
 
 @listener.command("preview")
 @LISTENER_ID
-@click.option("--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number in the log.")
+@click.option("--number", "--event", type=click.IntRange(min=1), metavar="N", help="The event's number in the log.")
+@click.option(
+    "--last", type=click.IntRange(1, 1000), metavar="N", help="Instead: all that it wants of the last N events."
+)
 @with_session
-def preview(session: Session, /, *, listener_id: str, number: int) -> None:
-    """Show what would be sent for an event of the log, and whether the listener wants it; nothing is sent."""
+def preview(session: Session, /, *, listener_id: str, number: int | None, last: int | None) -> None:
+    """Show what would be sent for an event of the log, or for those at its end; nothing is sent."""
+    if (number is None) == (last is None):
+        raise WrongUse("Give either --number or --last.")
+    if last is not None:
+        _dry_run(session, listener_id, last)
+        return
     found = session.server.post(v1_path("listeners", listener_id, "preview"), {"number": number})
     if session.screen.as_json:
         session.screen.data(found)
         return
     session.screen.documents([{key: value for key, value in found["request"].items() if value not in (None, {}, "")}])
     session.screen.say(f"The listener {'wants' if found['wanted'] else 'does not want'} this event.")
+
+
+def _dry_run(session: Session, listener_id: str, last: int) -> None:
+    found = session.server.post(v1_path("listeners", listener_id, "dry-run"), {"last": last})
+    if session.screen.as_json:
+        session.screen.data(found)
+        return
+    session.screen.documents(
+        {
+            **{key: event[key] for key in ("number", "event_type", "repo_id") if event[key] is not None},
+            **{key: event["request"][key] for key in ("nothing", "body", "message") if event["request"].get(key)},
+        }
+        for event in found["events"]
+    )
+    session.screen.say(
+        f"The listener wants {found['wanted']} of the last {found['looked_at']} events; nothing was sent."
+    )
 
 
 @listener.command("replay")

@@ -104,6 +104,7 @@ SILENT: Final = {
     "move_consumer": "as above",
     "delete_consumer": "as above",
     "preview_listener": "nothing changes",
+    "dry_run_listener": "as above",
     "create_hook": "it is about another system; what that tells is fired",
     "delete_hook": "as above",
 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC
+from time import monotonic
 from typing import Annotated, Final
 
 from anyio import to_thread
@@ -18,6 +19,9 @@ from pulpit.api.v1.models import (
     DeadLettersPage,
     DeadLetterWithEvent,
     DeliveriesPage,
+    DryRunDocument,
+    DryRunEvent,
+    DryRunOrder,
     LettersOrder,
     ListenerDocument,
     ListenersPage,
@@ -42,6 +46,11 @@ from pulpit.store.event_log import first_since
 from pulpit.store.listeners import Listener
 
 _listeners: Final = Endpoints(prefix="/listeners", tags=["listeners"])
+
+MOST_DESCRIBED: Final = 50
+"""Events of a dry run for which it is told what would be sent."""
+LONGEST_DRY_RUN: Final = 10.0
+"""Seconds after which no further one is begun."""
 
 CHANGED: Final = returns(OK, ListenerDocument, 400, 404)
 ATTEMPTS: Final = returns(OK, DeliveriesPage, 400, 404)
@@ -143,6 +152,49 @@ async def preview(listener_id: str, body: SendOrder, services: Provided, rights:
     tells = event.event_type in TELLING_CHANGES
     has_package = listener.packages is None or (tells and names.any_like(listener.packages))
     return PreviewDocument(wanted=filter_of(listener)(event) and has_package, request=dict(request))
+
+
+@_listeners.post(
+    "/{listener_id}/dry-run", operation_id="dry_run_listener", responses=returns(OK, DryRunDocument, 400, 404)
+)
+async def dry_run(listener_id: str, body: DryRunOrder, services: Provided, rights: Allowed) -> DryRunDocument:
+    """Show which of the last events of the log a listener wants, and what it would send for them; nothing is sent."""
+    listener, seen, wanted = await to_thread.run_sync(_wanted_of_last, services, listener_id, body.last, rights)
+    notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
+    described: list[DryRunEvent] = []
+    end = monotonic() + LONGEST_DRY_RUN
+    try:
+        for event in wanted[: -MOST_DESCRIBED - 1 : -1]:
+            if monotonic() > end:
+                break
+            request = await to_thread.run_sync(notifier.describe, event)
+            shown = DryRunEvent(
+                number=event.number, event_type=event.event_type, repo_id=event.repo_id, request=dict(request)
+            )
+            described.append(shown)
+    finally:
+        await notifier.close()
+    return DryRunDocument(looked_at=seen, wanted=len(wanted), events=described[::-1])
+
+
+def _wanted_of_last(
+    services: Services, listener_id: str, last: int, rights: Rights
+) -> tuple[Listener, int, list[Event]]:
+    """A listener, how many events were looked at, and those that it wants."""
+    with services.database.read() as connection:
+        listener = listeners.get(connection, listener_id)
+        after = max(0, event_log.head(connection) - last)
+        seen = [event for event in event_log.read_after(connection, after, limit=last) if rights.sees(event.repo_id)]
+        is_wanted = filter_of(listener)
+        wanted = [event for event in seen if is_wanted(event)]
+        if listener.packages is not None:
+            wanted = [event for event in wanted if event.event_type in TELLING_CHANGES]
+            named = changes.names(connection, [event.number for event in wanted])
+            patterns = listener.packages
+            wanted = [event for event in wanted if Names(named.get(event.number, ())).any_like(patterns)]
+    if listener.notifier_type_id not in services.listener_types:
+        raise MissingResource(notifier_type_id=listener.notifier_type_id)
+    return listener, len(seen), wanted
 
 
 def _previewed(services: Services, listener_id: str, number: int, rights: Rights) -> tuple[Listener, Event, Names]:

@@ -90,6 +90,32 @@ class PreviewDocument(BaseModel):
     request: dict[str, Any]
 
 
+class DryRunOrder(Order):
+    """How much of the end of the log is looked at."""
+
+    last: StrictInt = Field(default=100, ge=1, le=1000)
+
+
+class DryRunEvent(BaseModel):
+    """An event that the listener wants, and what would be sent for it."""
+
+    number: int
+    event_type: str
+    repo_id: str | None
+    request: dict[str, Any]
+
+
+class DryRunDocument(BaseModel):
+    """What a listener would send of the end of the log; nothing was sent."""
+
+    looked_at: int
+    """Events of the log."""
+    wanted: int
+    """Those of them that the listener wants."""
+    events: list[DryRunEvent]
+    """The last of these, in order, as many as could be written in time."""
+
+
 class PauseOrder(Order):
     """Why a listener is paused, for others to read."""
 
