@@ -8,6 +8,7 @@ are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already i
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Outgoing, Publisher
@@ -19,6 +20,8 @@ from pulpit.listener_options import AMQP
 
 CONFIRM_TIMEOUT: Final = 30.0
 """Seconds until a broker must have confirmed a window of messages."""
+WRITERS: Final = 256
+"""Kinds of messages whose headers are kept encoded; listeners of one kind share them."""
 WINDOW: Final = 1_000
 """Messages of a listener that may wait for their confirms; those of further batches wait, encoded, for room."""
 
@@ -32,7 +35,7 @@ class Amqp091:
     def __init__(self, publisher: Publisher, default_exchange: str, *, source: str = "/pulpit") -> None:
         self._publisher: Final = publisher
         self._default_exchange: Final = default_exchange
-        self._source: Final = source
+        self._writer: Final = lru_cache(WRITERS)(partial(MessageWriter, source=source))
         self._upkeep: Final = Upkeep(lambda: publisher.connected)
         publisher.on_lost = self._upkeep.on_lost
 
@@ -47,7 +50,8 @@ class Amqp091:
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Publish to the listener's exchange, or to the default one if it names none (Pulp 2's precedence)."""
         exchange = config.get("exchange") or self._default_exchange
-        return _Notifier(self._publisher, exchange, config, self._source, self._upkeep)
+        writer = self._writer(config.get("routing_key") or None, form=Format(config.get("format") or Format.PULP))
+        return _Notifier(self._publisher, exchange, config, writer, self._upkeep)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -81,16 +85,19 @@ class _Notifier:
     """Publishes the events of one listener."""
 
     def __init__(
-        self, publisher: Publisher, exchange: str, config: Mapping[str, Any], source: str, upkeep: Upkeep
+        self,
+        publisher: Publisher,
+        exchange: str,
+        config: Mapping[str, Any],
+        writer: MessageWriter,
+        upkeep: Upkeep,
     ) -> None:
         self._publisher: Final = publisher
         self._upkeep: Final = upkeep
         self._exchange: Final = exchange
         self._template: Final[str | None] = config.get("routing_key") or None
         self._require_route: Final = bool(config.get("require_route"))
-        self._source: Final = source
-        self._format: Final = Format(config.get("format") or Format.PULP)
-        self._writer: Final = MessageWriter(self._template, source, self._format)
+        self._writer: Final = writer
         self._channel: ConfirmChannel | None = None
         self._sending: Final = asyncio.Lock()
         self._failures = 0
@@ -115,7 +122,7 @@ class _Notifier:
 
     def describe(self, event: Event) -> dict[str, Any]:
         """The message and where it is published."""
-        said = properties(event, self._source, self._format)
+        said = properties(event, self._writer.source, self._writer.form)
         return {
             "broker": self._publisher.address,
             "exchange": self._exchange,

@@ -20,7 +20,7 @@ from pulpit.delivery.notifiers.port import DELIVERED
 from pulpit.events import Event
 
 MOST_TEMPLATES: Final = 1_000
-"""Templates that a listener keeps: pairs of a type and a repository, mostly."""
+"""Templates that are kept: pairs of a type and a repository, mostly."""
 
 _FLAGS: Final = (
     BasicProperties.FLAG_CONTENT_TYPE
@@ -74,12 +74,12 @@ class _Template:
 
 
 class MessageWriter:
-    """Writes the messages of one listener."""
+    """Writes the messages of listeners that have one form of the routing key and of the headers."""
 
     def __init__(self, key_template: str | None, source: str, form: Format) -> None:
         self._key_template: Final = key_template
-        self._source: Final = source
-        self._form: Final = form
+        self.source: Final = source
+        self.form: Final = form
         self._templates: Final[dict[tuple[object, ...], _Template]] = {}
         self.has_cut = False
         """Whether a routing key was too long for AMQP; which ones, `delivered` knows."""
@@ -98,7 +98,7 @@ class MessageWriter:
             b"id": identity,
             b"moment": _pack(int(event.occurred_at.timestamp())),
         }
-        if self._form is Format.CLOUDEVENTS:
+        if self.form is Format.CLOUDEVENTS:
             values[b"time"] = iso_micro(event.occurred_at).encode()
         return Outgoing(template.routing_key, template.properties % values, event.body.encode())
 
@@ -108,7 +108,7 @@ class MessageWriter:
         self.has_cut = self.has_cut or delivered(event, self._key_template) is not DELIVERED
         template = self._templates[key] = _Template(
             routing_key=routing_key(event, self._key_template),
-            properties=_properties(event, headers(event, self._source, self._form)),
+            properties=_properties(event, headers(event, self.source, self.form)),
         )
         return template
 
