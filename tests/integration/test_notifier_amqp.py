@@ -145,6 +145,29 @@ def test_an_exchange_that_was_deleted_is_made_again(broker: RabbitMQ) -> None:
     asyncio.run(story())
 
 
+def test_many_listeners_of_one_exchange_that_was_deleted_all_find_it_again(broker: RabbitMQ) -> None:
+    async def until_delivered(opened: Notifier) -> None:
+        while await opened.deliver([event(1)]) != [DELIVERED]:
+            pass
+
+    async def story() -> None:
+        kind = Amqp091(Publisher(parse_all([broker.url], "test")), "amq.topic")
+        everybody = [kind.open({"exchange": "shared"}) for _ in range(5)]
+        await asyncio.gather(*(opened.prepare() for opened in everybody))
+        with channel(broker) as ours:
+            ours.exchange_declare("shared", "topic", passive=True)
+            ours.exchange_delete("shared")
+        async with asyncio.timeout(60):
+            await asyncio.gather(*map(until_delivered, everybody))
+        with channel(broker) as ours:
+            ours.exchange_declare("shared", "topic", passive=True)
+        for opened in everybody:
+            await opened.close()
+        await kind.close()
+
+    asyncio.run(story())
+
+
 def test_of_several_brokers_the_next_is_tried(broker: RabbitMQ) -> None:
     async def story() -> None:
         nobody = f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F"
