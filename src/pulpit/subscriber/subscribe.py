@@ -3,17 +3,14 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from pulpit.amqp.address import BrokerAddress, parse_all
-from pulpit.amqp.amqp10 import proton
 from pulpit.errors import ConfigurationError
 from pulpit.net.tls import CertificateFiles, configured_context
-from pulpit.subscriber.amqp091 import Amqp091Source
-from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.gaps import Gaps
 from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, MessageStream, News, QueueType, Source
 from pulpit.subscriber.subscription import OnGap, Subscription, counting
@@ -145,8 +142,16 @@ def sources(addresses: Sequence[BrokerAddress], identity: Identity) -> list[Sour
     Raises:
         ConfigurationError: a file cannot be used, or AMQP 1.0 is asked for and the extra is not installed.
     """
+    # The clients are loaded here, so that a help text need not wait for them.
+    from pulpit.subscriber.amqp091 import Amqp091Source  # noqa: PLC0415 - see above
+
+    in_version_10: Callable[[Amqp091Source], Source] | None = None
     if any(address.speaks_10 for address in addresses):
+        from pulpit.amqp.amqp10 import proton  # noqa: PLC0415 - see above
+        from pulpit.subscriber.amqp10 import Amqp10Source  # noqa: PLC0415 - see above
+
         proton.load()
+        in_version_10 = Amqp10Source
     certificate = None
     if identity.client_cert is not None:
         path = identity.client_cert
@@ -156,5 +161,5 @@ def sources(addresses: Sequence[BrokerAddress], identity: Identity) -> list[Sour
     found: list[Source] = []
     for address in addresses:
         source = Amqp091Source(address, identity.name, context, by_certificate=certificate is not None)
-        found.append(Amqp10Source(source) if address.speaks_10 else source)
+        found.append(in_version_10(source) if in_version_10 and address.speaks_10 else source)
     return found
