@@ -1,7 +1,11 @@
 """A real nats-server with JetStream in a process of its own, which can be killed, frozen and started again."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import json
+import os
 import shutil
 import signal
 import socket
@@ -99,6 +103,60 @@ async def stored(url: str, stream: str, **login: Any) -> list[Any]:
         return [await context.get_msg(stream, number) for number in numbers]
     finally:
         await client.close()
+
+
+class Operator:
+    """An operator with an account of his, as `nsc` makes them: for a server that wants credentials."""
+
+    def __init__(self) -> None:
+        import nkeys  # noqa: PLC0415 - an extra of the installation
+
+        limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+        storage = ("mem_storage", "disk_storage", "streams", "consumer")
+        self._operator, _ = _pair(nkeys.PREFIX_BYTE_OPERATOR)
+        self._account, _ = _pair(nkeys.PREFIX_BYTE_ACCOUNT)
+        system, _ = _pair(nkeys.PREFIX_BYTE_ACCOUNT)
+        own = _jwt(self._operator, self._operator, {"type": "operator"})
+        used = _jwt(self._operator, self._account, {"type": "account", "limits": limits | dict.fromkeys(storage, -1)})
+        idle = _jwt(self._operator, system, {"type": "account", "limits": limits | dict.fromkeys(storage, 0)})
+        self.conf = f"operator: {own}\nresolver: MEMORY\nsystem_account: {_name(system)}\n"
+        self.conf += f"resolver_preload: {{ {_name(self._account)}: {used}, {_name(system)}: {idle} }}\n"
+
+    def credentials(self, path: Path) -> Path:
+        """A file with a new user's credentials."""
+        import nkeys  # noqa: PLC0415 - an extra of the installation
+
+        user, seed = _pair(nkeys.PREFIX_BYTE_USER)
+        everything = {"type": "user", "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
+        jwt = _jwt(self._account, user, everything)
+        path.write_text(
+            f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        )
+        path.chmod(0o600)
+        return path
+
+
+def _pair(prefix: int) -> tuple[Any, str]:
+    import nkeys  # noqa: PLC0415 - an extra of the installation
+
+    seed = bytes(nkeys.encode_seed(os.urandom(32), prefix))
+    return nkeys.from_seed(bytearray(seed)), seed.decode()
+
+
+def _name(pair: Any) -> str:
+    return str(pair.public_key.decode())
+
+
+def _jwt(issuer: Any, subject: Any, claims: dict[str, Any]) -> str:
+    said = {"iat": 1_700_000_000, "iss": _name(issuer), "sub": _name(subject), "nats": {**claims, "version": 2}}
+    said["jti"] = base64.b32encode(hashlib.sha256(json.dumps(said).encode()).digest()).decode().rstrip("=")
+    parts = [_base64(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, said)]
+    return ".".join([*parts, _base64(issuer.sign(".".join(parts).encode()))])
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def stored_now(url: str, stream: str, **login: Any) -> list[Any]:

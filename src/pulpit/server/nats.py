@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _SERVERS: Final = "[nats] servers"
 _PASSWORD_FILE: Final = "[nats] password_file"  # noqa: S105 - the name of a key
+_CREDENTIALS_FILE: Final = "[nats] credentials_file"
+_CREDENTIALS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
+"""What such a file must have in it."""
 _DEFAULT_PORT: Final = 4222
 
 
@@ -40,9 +43,11 @@ def nats_servers(section: NatsSettings) -> "NatsServers":
     if bool(password) != bool(section.username):
         raise ConfigurationError("[nats] username", "it and a password in password_file belong together.")
     if section.credentials_file:
-        read_secret(Path(section.credentials_file), "[nats] credentials_file")
+        text = read_secret(Path(section.credentials_file), _CREDENTIALS_FILE)
+        if not all(mark in text for mark in _CREDENTIALS):
+            raise ConfigurationError(_CREDENTIALS_FILE, f"{section.credentials_file} holds no JWT with its key.")
         if password:
-            raise ConfigurationError("[nats] credentials_file", "there is a username too; keep one of them.")
+            raise ConfigurationError(_CREDENTIALS_FILE, "there is a username too; keep one of them.")
     for url in urls:
         if password and not url.startswith("tls:") and not section.allow_plain_without_tls:
             _check_near(url)

@@ -214,7 +214,7 @@ class Connection:
         except TimeoutError:
             failure = f"it did not answer within {CONNECT_TIMEOUT:g} seconds."
         except Exception as error:  # noqa: BLE001 - whatever a server's first words make of the client
-            failure = _why_not(causes[0] if causes else error)
+            failure = _why_not(causes[0] if causes else error, servers)
         else:
             return link
         await _closed(link.client)
@@ -257,7 +257,7 @@ async def _closed(client: Client) -> None:
             await client.close()
 
 
-def _why_not(error: BaseException) -> str:
+def _why_not(error: BaseException, servers: NatsServers) -> str:
     """Why there is no connection, as the end of a sentence."""
     match error:
         case ssl.SSLError():
@@ -266,6 +266,10 @@ def _why_not(error: BaseException) -> str:
             return f"{system_reason(error)}."
         case TimeoutError():
             return "it did not answer in time."
+        case nats.errors.Error():
+            pass
+        case _ if servers.credentials:  # what nkeys and base64 say may hold a piece of the key
+            return f"the credentials in {servers.credentials} cannot be used ({type(error).__name__})."
     words = said(error)
     return "it refused the login." if "authorization" in words.lower() else f"{words}."
 
