@@ -26,6 +26,7 @@ DUPLICATE_WINDOW: Final = 600.0
 """Seconds for which a stream that is made here remembers the ids of messages."""
 MOST_PENDING: Final = 1_000
 """Messages of all listeners that may wait to be stored."""
+CLOSE_TIMEOUT: Final = 3.0
 PING_S: Final = 10
 """Seconds between looks whether a silent server is still there; it is given up after two that fail."""
 
@@ -185,6 +186,7 @@ class Connection:
     async def _connect(self, url: str) -> "Link":
         self._errors.clear()
         servers, failure = self._servers, "It answered nothing."
+        connected = False
         link = Link(_Client(wants_tls=url.startswith("tls:")))
         causes: list[BaseException] = []
 
@@ -211,13 +213,16 @@ class Connection:
                     user_credentials=servers.credentials or None,
                 )
                 await link.begin()
+            connected = True
         except TimeoutError:
             failure = f"it did not answer within {CONNECT_TIMEOUT:g} seconds."
         except Exception as error:  # noqa: BLE001 - whatever a server's first words make of the client
             failure = _why_not(causes[0] if causes else error, servers)
-        else:
+        finally:
+            if not connected:  # it may also have been cancelled
+                await _closed(link.client)
+        if connected:
             return link
-        await _closed(link.client)
         raise NatsUnavailable(f"No connection to {url}: {failure}")
 
     async def _find_or_make(self, link: "Link", stream: str, subjects: str) -> None:
@@ -252,9 +257,21 @@ class _Client(Client):
 
 
 async def _closed(client: Client) -> None:
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(3):
-            await client.close()
+    """Close a client, to the end though whoever waits for it is cancelled: half a close leaves the socket open."""
+    closing = asyncio.ensure_future(client.close())
+    _closing.add(closing)
+    closing.add_done_callback(_let_go)
+    await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT)
+    closing.cancel()
+
+
+def _let_go(closing: asyncio.Future[None]) -> None:
+    _closing.discard(closing)
+    _ = closing.cancelled() or closing.exception()  # seen, so that nobody complains
+
+
+_closing: Final[set[asyncio.Future[None]]] = set()
+"""Held until they are done, as the loop itself does not."""
 
 
 def _why_not(error: BaseException, servers: NatsServers) -> str:
