@@ -153,14 +153,19 @@ class _Poster:
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Post one event or batch after another until one must be tried again, or the call has taken long enough."""
         outcomes: list[Outcome] = []
-        end = asyncio.get_running_loop().time() + LONGEST_CALL
-        while len(outcomes) < len(events):
-            if outcomes and asyncio.get_running_loop().time() > end:
+        written: dict[int, Request] = {}
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LONGEST_CALL
+        while (count := len(outcomes)) < len(events):
+            if outcomes and loop.time() > end:
                 return [*outcomes, _MORE]
             if self._hook.batch is None:
-                outcomes.append(await self._single(events[len(outcomes)]))
+                if count + 1 < len(events):
+                    # Two turns of the loop later aiohttp has written this request, and the receiver is busy with it.
+                    loop.call_soon(loop.call_soon, self._write_ahead, events[count + 1], written)
+                outcomes.append(await self._single(events[count], written.pop(events[count].number, None)))
             else:
-                some = self._kind.portion(events[len(outcomes) :], self._hook.batch)
+                some = self._kind.portion(events[count:], self._hook.batch)
                 outcomes += [some] if isinstance(some, Later) else await self._together(some, end)
             if isinstance(outcomes[-1], Retry):
                 break
@@ -182,12 +187,16 @@ class _Poster:
     async def close(self) -> None:
         """Have nothing to close: the connections are shared."""
 
-    async def _single(self, event: Event) -> Outcome:
+    def _write_ahead(self, event: Event, written: dict[int, Request]) -> None:
+        if not self._hook.template and not self._writer.missing(event):
+            written[event.number] = self._writer.one(event)
+
+    async def _single(self, event: Event, written: Request | None) -> Outcome:
         missing = self._writer.missing(event)
         if missing:
             return Delivered(answer=f"Nothing was sent: {missing}")
         if not self._hook.template:
-            return await self._send(self._writer.one(event))
+            return await self._send(written or self._writer.one(event))
         try:
             request = await asyncio.to_thread(self._writer.one, event)
         except TemplateTrouble as trouble:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
@@ -41,6 +42,9 @@ _FRAMING: Final = re.compile(rb"\n((?:content-length|transfer-encoding):[^\r\n]*
 _PLAIN_FRAMING: Final = re.compile(rb"content-length: ?[0-9]{1,18}\Z|transfer-encoding: ?chunked\Z", re.IGNORECASE)
 _TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 _KEPT: Final = frozenset({b"connection", b"location", b"retry-after"})
+KNOWN: Final = 256
+"""Heads whose readable form is remembered: a receiver says the same many times in a second."""
+_LONGEST_KNOWN: Final = 1_000
 _LONGEST_PLAIN: Final = 8000
 _LONGEST_LENGTH: Final = 18
 """Digits of a `Content-Length` that still means something."""
@@ -184,6 +188,10 @@ def _is_interim(head: bytearray) -> bool:
 
 
 def _readable(head: bytes) -> bytes:
+    return _known_readable(head) if len(head) < _LONGEST_KNOWN else _made_readable(head)
+
+
+def _made_readable(head: bytes) -> bytes:
     """The head as it is if nothing in it is odd, else what matters of it; what is no HTTP is left to the parser."""
     if len(head) < _LONGEST_PLAIN and _PLAIN_HEAD.match(head):
         framing = _FRAMING.findall(head)
@@ -204,6 +212,9 @@ def _readable(head: bytes) -> bytes:
     lines = [b"HTTP/%b %b %b" % (version, status[2], phrase)]
     lines += [b"%b: %b" % field for field in [*kept, *_framing(status[2], fields)]]
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+_known_readable: Final = lru_cache(KNOWN)(_made_readable)
 
 
 def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
