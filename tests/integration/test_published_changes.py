@@ -14,7 +14,7 @@ from pulpit.fire import fire
 from pulpit.repositories.differences import Show
 from pulpit.repositories.promotion import Promotion, promote
 from pulpit.repositories.publish import publish
-from pulpit.store import changes, units
+from pulpit.store import changes, orphans, units
 from pulpit.store.changes import MOST_OF_A_PUBLISH, Counts, UnitChange
 from pulpit.store.units import MOST_AT_ONCE, NewUnit
 from support.mirror import Mirror, mirror
@@ -138,7 +138,7 @@ def test_names_of_units_that_are_nowhere_any_more_come_from_their_keys(shelf: Sh
     shelf.publish()
     shelf.drop("bear")
     with shelf.here.context.database.write() as tx:
-        units.remove_orphans(tx, None, None)
+        orphans.remove_orphans(tx, None, None)
     _, [gone], _ = shelf.publish()
     assert (gone.change, gone.unit["name"], gone.unit["purl"]) == (
         "removed",

@@ -14,7 +14,7 @@ from pulpit.errors import InvalidValue, MissingResource
 from pulpit.repositories.copies import copy_units, remove_units
 from pulpit.repositories.orphans import DAY, remove_orphans
 from pulpit.repositories.uploads import import_file
-from pulpit.store import units
+from pulpit.store import orphans
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Upstream
@@ -45,7 +45,7 @@ def remove(here: Mirror, repo_id: str, name: str) -> None:
 
 def orphan_counts(here: Mirror) -> dict[str, int]:
     with here.context.database.read() as connection:
-        return units.orphan_counts(connection)
+        return orphans.orphan_counts(connection)
 
 
 def test_a_removed_unit_is_an_orphan_until_it_is_removed_with_its_file(here: Mirror) -> None:
@@ -78,7 +78,7 @@ def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
     remove(here, "zoo", "a.iso")
     remove(here, "zoo", "b.iso")
     with here.context.database.read() as connection:
-        listed = units.orphan_keys(connection, "iso")
+        listed = orphans.orphan_keys(connection, "iso")
     assert [key["name"] for _, key in listed] == ["a.iso", "b.iso"]
 
     assert asyncio.run(remove_orphans(here.context, "rpm")) == {}

@@ -11,7 +11,7 @@ from pulpit.content.port import StoredFile
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.port import Storage
-from pulpit.store import changes, publications, units
+from pulpit.store import changes, publications, snapshots, units
 from pulpit.store.changes import MOST_OF_A_PUBLISH, Change, Counts, Unit, UnitChange
 from pulpit.store.database import Transaction
 from pulpit.store.publications import Publication
@@ -75,12 +75,12 @@ def held(storage: Storage, publication: Publication) -> dict[str, tuple[str, dic
         ValueError: that file is damaged.
     """
     with storage.open(publication.content) as lines:
-        return {unit_id: (type_id, key) for type_id, unit_id, key in units.read_snapshot(lines)}
+        return {unit_id: (type_id, key) for type_id, unit_id, key in snapshots.read_snapshot(lines)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What a repository held: a line of `units.snapshot` for each unit; and the last event that told of it."""
+    """What a repository held: a line of `snapshots.snapshot` for each unit; and the last event that told of it."""
 
     repo_id: str
     lines: frozenset[bytes]
@@ -169,7 +169,7 @@ def publications_shown(before: Publication | None, after: Publication) -> dict[s
 
 def _first(lines: frozenset[bytes], most: int) -> list[tuple[str, str, dict[str, Any]]]:
     """The first units of a snapshot, by id; of many lines the others are not even read."""
-    return list(units.read_snapshot(sorted(lines, key=lambda line: line.split(b"\t", 2)[1])[:most]))
+    return list(snapshots.read_snapshot(sorted(lines, key=lambda line: line.split(b"\t", 2)[1])[:most]))
 
 
 def _named(

@@ -10,7 +10,7 @@ from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.port import Storage
-from pulpit.store import publications, units, uploads
+from pulpit.store import orphans, publications, units, uploads
 
 DAY: Final = 86400
 PREFIXES: Final = [f"{number:02x}" for number in range(256)]
@@ -76,7 +76,7 @@ async def remove_orphans(
     def remove_units() -> dict[str, int]:
         with context.database.write() as tx:
             units.lock_artifacts(tx)
-            return units.remove_orphans(tx, type_id, unit_id)
+            return orphans.remove_orphans(tx, type_id, unit_id)
 
     while portion := await in_thread(remove_units):
         for one, count in portion.items():
@@ -96,9 +96,9 @@ def _remove_files(context: TaskContext) -> None:
         with context.database.write() as tx:
             units.lock_artifacts(tx)
             published.read_on(tx.connection)
-            unused = units.unused_artifacts(tx.connection, unused[-1])
+            unused = orphans.unused_artifacts(tx.connection, unused[-1])
             gone = [sha256 for sha256 in unused if sha256 not in published]
-            units.forget_artifacts(tx, gone)
+            orphans.forget_artifacts(tx, gone)
             context.storage.remove(gone)
 
 

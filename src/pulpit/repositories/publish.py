@@ -24,7 +24,7 @@ from pulpit.repositories.exporting import export_as_pulp_2
 from pulpit.repositories.promotion import refuse_protected
 from pulpit.repositories.staging import Earlier, Staging, go_on
 from pulpit.storage.disk import disk_errors
-from pulpit.store import event_log, publications, repositories, units
+from pulpit.store import event_log, publications, repositories, snapshots, units
 from pulpit.store.database import Transaction
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -147,7 +147,7 @@ class _Run:
                 made_of = self._made_of(connection)
                 content = HeldContent(connection, self._distributor.repo_id, self._counted)
                 self._lay_out(content, staging)
-                lines = units.snapshot(connection, content.ids, earlier.content)
+                lines = snapshots.snapshot(connection, content.ids, earlier.content)
                 held = Snapshot(repo_id=self._distributor.repo_id, lines=frozenset(lines), last_event=last_event)
                 seen = ChangesAtPlace.prepared(self._context, connection, self._path(), held)
             listing, snapshot, *layout = staging.keep(
@@ -282,7 +282,7 @@ class HeldContent:
 
     @cached_property
     def _versions(self) -> Sequence[tuple[str, str]]:
-        return units.versions(self._connection, self._repo_id)
+        return snapshots.versions(self._connection, self._repo_id)
 
     @property
     def ids(self) -> list[str]:
@@ -300,7 +300,7 @@ class HeldContent:
 
     def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Key and detail of some units."""
-        return units.details(self._connection, unit_ids)
+        return snapshots.details(self._connection, unit_ids)
 
 
 def stored(held: Held) -> StoredUnit:

@@ -20,7 +20,7 @@ from pulpit.content.port import StoredFile
 from pulpit.errors import PulpitError
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
-from pulpit.store import event_log, publications, repositories, units
+from pulpit.store import event_log, publications, repositories, snapshots, units
 from pulpit.store.repositories import Distributor
 
 _PUBLISHED: Final = "published"
@@ -61,8 +61,8 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
                 context.storage.put(scratch / file.sha256, file.sha256)
                 new.append(file.sha256)
         documents = []
-        held = [version.partition("\t")[0] for _, version in units.versions(connection, distributor.repo_id)]
-        for content in (inventory.document(files), b"".join(units.snapshot(connection, held))):
+        held = [version.partition("\t")[0] for _, version in snapshots.versions(connection, distributor.repo_id)]
+        for content in (inventory.document(files), b"".join(snapshots.snapshot(connection, held))):
             sha256 = hashlib.sha256(content).hexdigest()
             context.storage.put_bytes(content, sha256)
             documents.append(StoredFile(relative_path="", sha256=sha256, size=len(content)))

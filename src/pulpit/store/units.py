@@ -5,23 +5,18 @@ Every function works on a bounded number of units; callers come in batches of at
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Insert,
     RowMapping,
-    Text,
     case,
-    cast,
     delete,
-    exists,
-    func,
     insert,
     literal,
     select,
@@ -173,24 +168,6 @@ def held(
         last = rows[-1]["id"]
 
 
-def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
-    """Of every unit of a repository, by id, its type, and `id TAB version`: another text once the unit has changed."""
-    columns = associations.c
-    version = columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text)
-    wanted = select(columns.unit_type_id, version).where(columns.repo_id == repo_id).order_by(columns.unit_id)
-    return connection.execute(wanted).all()
-
-
-def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Key and detail of each of these units, in this order, read in portions."""
-    wanted = select(units.c.id, units.c.key, units.c.detail)
-    for start in range(0, len(unit_ids), MOST_AT_ONCE):
-        portion = unit_ids[start : start + MOST_AT_ONCE]
-        rows = connection.execute(wanted.where(units.c.id.in_(portion)))
-        found = {unit_id: (key, detail or b"") for unit_id, key, detail in rows}
-        yield from (found[unit_id] for unit_id in portion)
-
-
 def held_like(connection: Connection, repo_id: str, text: str, *, after: str, limit: int) -> list[Held]:
     """The units of a repository behind an id whose keys hold a text, by id; every unit for the empty text."""
     columns = [associations.c.created, associations.c.updated, *_COLUMNS]
@@ -327,33 +304,6 @@ def hold(
     return save(tx, repo_id, batch, now=now, recorder=recorder)
 
 
-def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[bytes] = ()) -> list[bytes]:
-    """What these units are, a line for each in this order: `type TAB id TAB key`, the key as compact JSON.
-
-    Lines of an earlier snapshot that are `known` are not read again, for neither type nor key of a unit ever changes.
-    """
-    lines = {line.split(b"\t", 2)[1].decode(): line for line in known}
-    columns = units.c
-    wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text))
-    new = [unit_id for unit_id in unit_ids if unit_id not in lines]
-    for start in range(0, len(new), MOST_AT_ONCE):
-        portion = new[start : start + MOST_AT_ONCE]
-        for type_id, unit_id, key in connection.execute(wanted.where(columns.id.in_(portion))):
-            lines[unit_id] = f"{type_id}\t{unit_id}\t{key}\n".encode()
-    return [lines[unit_id] for unit_id in unit_ids]
-
-
-def read_snapshot(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Type, id and key of every unit of a snapshot.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    for line in lines:
-        type_id, unit_id, key = line.decode().rstrip("\n").split("\t", 2)
-        yield type_id, unit_id, json.loads(key)
-
-
 def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:
     """The ids of the units that a repository holds in these slots, of whatever type."""
     found: set[str] = set()
@@ -397,48 +347,6 @@ def note_withdrawn(tx: Transaction, repo_id: str, withdrawn: Mapping[str, str], 
             some = mine & columns.unit_id.in_(changed[start : start + MOST_AT_ONCE])
             tx.connection.execute(update(associations).where(some).values(withdrawn=how))
     return set(new)
-
-
-def orphan_counts(connection: Connection) -> dict[str, int]:
-    """How many orphans there are of each unit type that has any."""
-    wanted = select(units.c.type_id, func.count()).where(_unheld()).group_by(units.c.type_id)
-    return {type_id: count for type_id, count in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
-
-
-def orphan_keys(
-    connection: Connection, type_id: str, *, unit_id: str | None = None
-) -> list[tuple[str, dict[str, Any]]]:
-    """Id and key of every orphan of a type, or of the one that has the id."""
-    wanted = select(units.c.id, units.c.key).where(_unheld() & (units.c.type_id == type_id)).order_by(units.c.id)
-    if unit_id is not None:
-        wanted = wanted.where(units.c.id == unit_id)
-    return [(row.id, row.key) for row in connection.execute(wanted)]
-
-
-def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) -> dict[str, int]:
-    """Delete a portion of the orphans (of a type, or one), and return how many of each type; `lock_artifacts` first."""
-    condition = _unheld()
-    for column, value in ((units.c.type_id, type_id), (units.c.id, unit_id)):
-        if value is not None:
-            condition &= column == value
-    wanted = select(units.c.id, units.c.type_id).where(condition).order_by(units.c.id).limit(MOST_AT_ONCE)
-    found = {row.id: row.type_id for row in tx.connection.execute(wanted.with_for_update(of=units))}
-    tx.connection.execute(delete(unit_files).where(unit_files.c.unit_id.in_(found)))
-    tx.connection.execute(delete(units).where(units.c.id.in_(found)))
-    types = list(found.values())
-    return {orphan_type: types.count(orphan_type) for orphan_type in set(types)}
-
-
-def unused_artifacts(connection: Connection, after: str) -> Sequence[str]:
-    """A portion of the files that no unit consists of: the SHA-256 of those that come after one, in order."""
-    used = exists().where(unit_files.c.sha256 == artifacts.c.sha256)
-    wanted = select(artifacts.c.sha256).where(~used & (artifacts.c.sha256 > after)).order_by(artifacts.c.sha256)
-    return connection.execute(wanted.limit(MOST_AT_ONCE)).scalars().all()
-
-
-def forget_artifacts(tx: Transaction, sha256s: Sequence[str]) -> None:
-    """Delete the records of at most `MOST_AT_ONCE` files; `lock_artifacts` first."""
-    tx.connection.execute(delete(artifacts).where(artifacts.c.sha256.in_(sha256s)))
 
 
 def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) -> None:
@@ -544,7 +452,3 @@ def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
 def _unit(row: RowMapping, files: Mapping[str, tuple[StoredFile, ...]]) -> Unit:
     columns = {name: row[name] for name in ("id", "type_id", "key", "metadata", "created_at", "user_metadata")}
     return Unit(**columns, files=files.get(row["id"], ()), detail=row.get("detail") or b"")
-
-
-def _unheld() -> ColumnElement[bool]:
-    return ~exists().where(associations.c.unit_id == units.c.id)

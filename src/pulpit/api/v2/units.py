@@ -15,7 +15,7 @@ from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, queued, 
 from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, UnitDocument, UnitSearchBody
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource, UnsupportedValue
-from pulpit.store import repositories, units
+from pulpit.store import orphans, repositories, units
 from pulpit.store.units import Held, Unit
 from pulpit.store.users import User
 from pulpit.tasks import queue
@@ -139,7 +139,7 @@ _orphans_router: Final = Endpoints(prefix="/content/orphans", tags=["orphans"])
 def count_orphans(services: Provided) -> JSONResponse:
     """Count the orphans of every type there is, also those of which there are none."""
     with services.database.read() as connection:
-        counts = units.orphan_counts(connection)
+        counts = orphans.orphan_counts(connection)
     shown = sorted({*services.plugins.unit_types, *counts})
     return JSONResponse({name: {"count": counts.get(name, 0), "_href": _href(name)} for name in shown})
 
@@ -149,7 +149,7 @@ def list_orphans(type_id: str, services: Provided) -> JSONResponse:
     """List the orphans of one type by what makes each itself."""
     _check_type(type_id, services)
     with services.database.read() as connection:
-        return JSONResponse([_orphan(type_id, *found) for found in units.orphan_keys(connection, type_id)])
+        return JSONResponse([_orphan(type_id, *found) for found in orphans.orphan_keys(connection, type_id)])
 
 
 @_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=returns(OK, dict[str, Any], 404))
@@ -186,7 +186,7 @@ def _queue_removal(type_id: str | None, unit_id: str | None, services: Services,
 
 
 def _one_orphan(connection: Connection, type_id: str, unit_id: str) -> Document:
-    for found in units.orphan_keys(connection, type_id, unit_id=unit_id):
+    for found in orphans.orphan_keys(connection, type_id, unit_id=unit_id):
         return _orphan(type_id, *found)
     raise MissingResource(content_type_id=type_id, content_unit_id=unit_id)
 

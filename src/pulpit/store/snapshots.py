@@ -1,0 +1,55 @@
+"""What a repository holds at one moment, as a publish reads it: ids and versions first, and more only where it must."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Text, cast, select, type_coerce
+
+from pulpit.store.schema import associations, units
+from pulpit.store.units import MOST_AT_ONCE
+
+
+def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
+    """Of every unit of a repository, by id, its type, and `id TAB version`: another text once the unit has changed."""
+    columns = associations.c
+    version = columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text)
+    wanted = select(columns.unit_type_id, version).where(columns.repo_id == repo_id).order_by(columns.unit_id)
+    return connection.execute(wanted).all()
+
+
+def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Key and detail of each of these units, in this order, read in portions."""
+    wanted = select(units.c.id, units.c.key, units.c.detail)
+    for start in range(0, len(unit_ids), MOST_AT_ONCE):
+        portion = unit_ids[start : start + MOST_AT_ONCE]
+        rows = connection.execute(wanted.where(units.c.id.in_(portion)))
+        found = {unit_id: (key, detail or b"") for unit_id, key, detail in rows}
+        yield from (found[unit_id] for unit_id in portion)
+
+
+def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[bytes] = ()) -> list[bytes]:
+    """What these units are, a line for each in this order: `type TAB id TAB key`, the key as compact JSON.
+
+    Lines of an earlier snapshot that are `known` are not read again, for neither type nor key of a unit ever changes.
+    """
+    lines = {line.split(b"\t", 2)[1].decode(): line for line in known}
+    columns = units.c
+    wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text))
+    new = [unit_id for unit_id in unit_ids if unit_id not in lines]
+    for start in range(0, len(new), MOST_AT_ONCE):
+        portion = new[start : start + MOST_AT_ONCE]
+        for type_id, unit_id, key in connection.execute(wanted.where(columns.id.in_(portion))):
+            lines[unit_id] = f"{type_id}\t{unit_id}\t{key}\n".encode()
+    return [lines[unit_id] for unit_id in unit_ids]
+
+
+def read_snapshot(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Type, id and key of every unit of a snapshot.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    for line in lines:
+        type_id, unit_id, key = line.decode().rstrip("\n").split("\t", 2)
+        yield type_id, unit_id, json.loads(key)
