@@ -89,7 +89,7 @@ async def amqp_10() -> AsyncIterator[World]:
     hang = {"routing_key": "hang"}
     async with peer(judge=lambda _, message: SILENT if message.subject == "hang" else ACCEPTED) as far:
         publisher = Publisher([BrokerAddress(host="127.0.0.1", port=far.port)], ClientSettings(name="test"))
-        kind = Amqp10(publisher, "pulp", accept_timeout=1)
+        kind = Amqp10(publisher, "pulp", accept_timeout=5)
         try:
             yield World(kind=kind, works={"exchange": "pulp"}, hangs=hang)
         finally:
@@ -102,7 +102,7 @@ async def nats() -> AsyncIterator[World]:
     from pulpit.delivery.notifiers.nats_jetstream import Nats  # noqa: PLC0415 - as above
 
     with tempfile.TemporaryDirectory() as folder, nats_server(Path(folder)) as far:
-        kind = Nats(NatsServers(urls=(far.url,)), "CONTRACT", ack_timeout=1)
+        kind = Nats(NatsServers(urls=(far.url,)), "CONTRACT")
         async with raw(None, close=False) as silent:
             hanging = Nats(NatsServers(urls=(silent.replace("http:", "nats:").rsplit("/", 1)[0],)), "CONTRACT")
             try:

@@ -75,7 +75,7 @@ def test_messages_are_in_order_by_repository_with_what_receivers_need(cluster: C
 def test_brokers_that_hang_are_a_retry_and_are_used_again_when_they_go_on() -> None:
     async def story() -> None:
         with kafka_cluster(1) as own:
-            kind = Kafka(KafkaBrokers(servers=own.servers), "hang", message_timeout=2)
+            kind = Kafka(KafkaBrokers(servers=own.servers), "hang", message_timeout=5)
             notifier = kind.open({})
             sent = [event(number) for number in range(1, 5)]
             assert await notifier.deliver(sent[:1]) == [DELIVERED]
