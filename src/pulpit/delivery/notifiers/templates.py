@@ -23,7 +23,7 @@ from pulpit.text import one_line
 
 LONGEST_TEMPLATE: Final = 16 * 1024
 """Characters."""
-LONGEST_RENDERING: Final = 1.0
+LONGEST_RENDERING: Final = 2.0
 """Seconds, from when the process begins."""
 LONGEST_START: Final = 30.0
 VARIABLES: Final = (
