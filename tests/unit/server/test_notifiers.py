@@ -38,7 +38,7 @@ def test_without_servers_the_kinds_say_which_key_is_missing() -> None:
 @pytest.mark.parametrize("value", ["nowhere:Nothing", "json:nothing", "json:dumps", "sys:exit", "builtins:len"])
 def test_whatever_an_entry_point_names_nothing_is_raised(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     entry = EntryPoint(name="odd", value=value, group=notifiers.GROUP)
-    monkeypatch.setattr(notifiers, "entry_points", lambda **_: [entry])
+    monkeypatch.setattr(notifiers, "installed", lambda _: [entry])
     (found,) = plug_ins(SURROUNDINGS)
     assert found.kind.id == "odd"
     assert found.problem.startswith(f"{value} cannot be loaded (")
@@ -50,7 +50,7 @@ def test_of_two_that_bring_one_kind_neither_is_used(
 ) -> None:
     entries = [EntryPoint(name="odd", value=value, group=notifiers.GROUP) for value in ("one:A", "two:B")]
     own = EntryPoint(name="kafka", value="three:C", group=notifiers.GROUP)
-    monkeypatch.setattr(notifiers, "entry_points", lambda **_: [*entries, own])
+    monkeypatch.setattr(notifiers, "installed", lambda _: [*entries, own])
     (found,) = plug_ins(SURROUNDINGS)
     assert found.problem == "Both one:A and two:B bring it; remove one of them."
     actions: list[Any] = [getattr(record, "action", None) for record in caplog.records]
@@ -61,7 +61,7 @@ def test_of_two_that_bring_one_kind_neither_is_used(
 def test_one_that_takes_too_long_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifiers, "LOAD_PATIENCE_S", 0.05)
     entry = EntryPoint(name="slow", value="time:sleep", group=notifiers.GROUP)
-    monkeypatch.setattr(notifiers, "entry_points", lambda **_: [entry])
+    monkeypatch.setattr(notifiers, "installed", lambda _: [entry])
     monkeypatch.setattr(EntryPoint, "load", lambda _: lambda _: __import__("time").sleep(0.5))
     (found,) = plug_ins(SURROUNDINGS)
     assert "was not loaded within 0.05 seconds" in found.problem
