@@ -162,6 +162,10 @@ _PULP3: Final[dict[str, Any]] = {
 }
 _LISTENER: Final[dict[str, Any]] = {"listener_id": _TEXT, "notifier_type_id": _TEXT}
 
+_HOPS: Final[dict[str, Any]] = {
+    events.HOPS: {"type": "integer", "minimum": 1, "description": "How many hooks led to the task, if one started it."}
+}
+
 _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     events.SYNC_START: ("A sync has begun.", {"repo_id": _TEXT}),
     events.SYNC_FINISH: (
@@ -258,6 +262,8 @@ def schema(event_type: str) -> dict[str, Any]:
     """
     meaning, payload = _MEANINGS[event_type]
     optional = {"pulp3": _PULP3} if event_type in _OF_PULP3 else {}
+    if event_type in events.PULP_TYPES:
+        optional |= _HOPS
     if event_type in {events.PUBLISH_START, events.PUBLISH_FINISH}:
         optional |= _PROMOTION
     return {

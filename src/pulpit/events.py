@@ -53,6 +53,8 @@ EVENT_TYPES: Final = (
 TELLING_CHANGES: Final = frozenset({SYNC_FINISH, PUBLISH_FINISH, CONTENT_UPDATE, UNIT_WITHDRAWN})
 """The types whose payload names units: what was added, removed and replaced, or taken back by the upstream."""
 
+HOPS: Final = "hops"
+"""Key of a payload: how many hooks led to the event, as one fired it or started its task; a header `pulpit-hops`."""
 MOST_CHANGES: Final = 100
 """Units that one message names, unless `[events] changes` says otherwise."""
 

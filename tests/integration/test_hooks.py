@@ -96,3 +96,28 @@ def test_a_loop_of_listener_and_hook_comes_to_an_end(served: Server) -> None:
     assert [event["payload"]["hops"] for event in page["events"]] == list(range(1, 9))
     assert "come round" in problem()
     assert made["secret"] not in json.dumps(served.call("GET", state))
+
+
+def test_a_loop_of_syncs_that_start_each_other_comes_to_an_end(served: Server) -> None:
+    """W20: the finish of a sync posts to a hook, which starts that sync again."""
+    with running() as feed:
+        feed.put("carp.iso", b"content")
+        feed.manifest()
+        served.create_iso("carp", feed.url)
+        made = hook(served, "carp", provider="generic", fires="carp.told", starts_sync="carp")
+        url = f"{served.url}{made['path']}?token={made['secret']}"
+        config = {"notifier_type_id": "http", "notifier_config": {"url": url}, "event_types": ["repo.sync.finish"]}
+        served.call("POST", f"{API}/events/", config | {"repo_ids": ["carp"]})
+        served.ended(served.sync("carp"))
+
+        def problem() -> Any:
+            hooks = served.call("GET", f"{V1}/hooks")["hooks"]
+            return next(document["last_problem"] for document in hooks if document["name"] == "carp")
+
+        def told() -> list[tuple[str, int | None]]:
+            page = served.call("GET", f"{V1}/events?event_type=repo.*.finish&repo_id=carp&limit=1000")
+            return [(event["event_type"], event["payload"].get("hops")) for event in page["events"]]
+
+        until(problem, what="the loop to be told")
+        until(lambda: ("repo.publish.finish", 8) in told(), what="the last publish")
+    assert [hops for event_type, hops in told() if event_type == "repo.sync.finish"] == [None, *range(1, 9)]

@@ -21,8 +21,6 @@ from pulpit.events import Event
 _KEPT = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~:/-]*")
 """What needs no look at each character."""
-HOPS: Final = "hops"
-"""Key of a payload: how many hooks an event has come through; as a header `pulpit-hops`."""
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24
 LONGEST: Final = 64

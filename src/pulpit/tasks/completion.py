@@ -20,7 +20,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask, Task
 from pulpit.tasks import queue
 from pulpit.tasks.queue import announce
-from pulpit.tasks.reports import call_report, changes_report, history_report, promotion_of
+from pulpit.tasks.reports import call_report, changes_report, history_report, hops_of, promotion_of
 from pulpit.tasks.schedules import note_end
 
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
@@ -117,7 +117,7 @@ def _close_records(  # noqa: PLR0917 - the parts of an ending
             if final.task_type == queue.PROMOTE:
                 report |= summary_of(promotion_of(final))
             made = changes.untold(tx.connection, final.id).get(closed.repo_id)
-            told = report | {"changes": {**changes_report(tx.connection, made, most_changes), **shown}}
+            told = report | {"changes": {**changes_report(tx.connection, made, most_changes), **shown}} | hops_of(final)
             event = fire(tx, FINISH_EVENTS[closed.kind], told, clock=clock, call_report=call_report(final))
             if made:
                 changes.tell(tx, made.id, event.number)

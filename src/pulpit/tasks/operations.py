@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from pulpit.errors import MissingResource
-from pulpit.events import PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
+from pulpit.events import HOPS, PUBLISH_START, REPO_DELETE, REPO_UPDATE, SYNC_START
 from pulpit.fire import fire
 from pulpit.repositories.concurrency import in_stoppable_thread, in_thread
 from pulpit.repositories.context import TaskContext
@@ -26,7 +26,7 @@ from pulpit.store.tasks import Task
 from pulpit.store.units import Unit
 from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, error_report
-from pulpit.tasks.reports import call_report, promotion_of
+from pulpit.tasks.reports import call_report, hops_of, promotion_of
 
 MOST_CAUSES: Final = 20
 """Sub-errors of one task error; the details have them all."""
@@ -188,12 +188,12 @@ def _begin_sync(work: Work) -> None:
         importer = repositories.importer(tx.connection, repo_id)
         _open_record(tx, work, history.SYNC, importer.id, importer.importer_type_id)
         report = call_report(work.task)
-        fire(tx, SYNC_START, {"repo_id": repo_id}, clock=lambda: now, call_report=report)
+        fire(tx, SYNC_START, {"repo_id": repo_id} | hops_of(work.task), clock=lambda: now, call_report=report)
 
 
 def _begin_publish(work: Work) -> None:
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
-    payload = {"repo_id": repo_id, "distributor_id": distributor_id}
+    payload = {"repo_id": repo_id, "distributor_id": distributor_id} | hops_of(work.task)
     with work.context.database.write() as tx:
         distributor = repositories.distributor(tx.connection, repo_id, distributor_id)
         _open_record(tx, work, history.PUBLISH, distributor.id, distributor.distributor_type_id)
@@ -239,7 +239,14 @@ def _queue_auto_publishes(tx: Transaction, task: Task, context: TaskContext) -> 
     repo_id = task.arguments["repo_id"]
     return [
         queue.publish(
-            tx, repo_id, distributor.id, None, login=task.principal_login, clock=context.clock, parent_id=task.id
+            tx,
+            repo_id,
+            distributor.id,
+            None,
+            login=task.principal_login,
+            clock=context.clock,
+            parent_id=task.id,
+            hops=task.arguments.get(HOPS, 0),
         )
         for distributor in repositories.distributors_of(tx.connection, repo_id)
         if distributor.auto_publish

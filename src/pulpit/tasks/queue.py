@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from pulpit.clock import Clock
+from pulpit.events import HOPS
 from pulpit.fire import fire
 from pulpit.repositories.exporting import ExportOrder, check_target
 from pulpit.repositories.promotion import Promotion, check
@@ -37,14 +38,15 @@ def sync(
     login: str | None,
     clock: Clock,
     schedule_id: str | None = None,
+    hops: int = 0,
 ) -> Task:
-    """Queue a sync; `schedule_id` names the schedule whose slot it is.
+    """Queue a sync; `schedule_id` names the schedule whose slot it is, `hops` counts the hooks that led here.
 
     Raises:
         MissingResource: the repository or its importer does not exist; nothing is queued and no event fires.
     """
     repositories.importer(tx.connection, repo_id)
-    arguments = {"repo_id": repo_id, "override_config": override_config}
+    arguments = {"repo_id": repo_id, "override_config": override_config, **_led_by(hops)}
     new = _on_repository(SYNC, arguments, [action_tag("sync")])
     return _add(tx, clock, login, replace(new, schedule_id=schedule_id))
 
@@ -59,14 +61,20 @@ def publish(
     clock: Clock,
     parent_id: str | None = None,
     schedule_id: str | None = None,
+    hops: int = 0,
 ) -> Task:
-    """Queue a publish; `parent_id` names the sync that asked for it, `schedule_id` the schedule whose slot it is.
+    """Queue a publish; `parent_id` names the sync that asked for it, the others are those of a sync.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
     """
     repositories.distributor(tx.connection, repo_id, distributor_id)
-    arguments = {"repo_id": repo_id, "distributor_id": distributor_id, "override_config": override_config}
+    arguments = {
+        "repo_id": repo_id,
+        "distributor_id": distributor_id,
+        "override_config": override_config,
+        **_led_by(hops),
+    }
     tags = [action_tag("publish")] if parent_id is None else [action_tag("auto_publish"), action_tag("publish")]
     new = replace(_on_repository(PUBLISH, arguments, tags), parent_id=parent_id, schedule_id=schedule_id)
     return _add(tx, clock, login, new)
@@ -242,6 +250,10 @@ def _add(tx: Transaction, clock: Clock, login: str | None, new: NewTask) -> Task
     task = tasks.add(tx, replace(new, principal_login=login), now=clock())
     announce(tx, task, clock)
     return task
+
+
+def _led_by(hops: int) -> dict[str, Any]:
+    return {HOPS: hops} if hops else {}
 
 
 def _on_repository(task_type: str, arguments: dict[str, Any], tags: list[str]) -> NewTask:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from pulpit.clock import iso
+from pulpit.events import HOPS
 from pulpit.repositories.promotion import Promotion
 from pulpit.store import changes, history
 from pulpit.store.changes import ChangeSet, Counts, UnitChange
@@ -49,6 +50,11 @@ def spawned_task(task_id: str) -> dict[str, str]:
 def accepted(*tasks: Task) -> dict[str, Any]:
     """The body of a 202: what was queued."""
     return {"result": None, "error": None, "spawned_tasks": [spawned_task(task.id) for task in tasks]}
+
+
+def hops_of(task: Task) -> dict[str, Any]:
+    """What the events of a task say of the hooks that led to it: nothing, where there was none."""
+    return {HOPS: task.arguments[HOPS]} if HOPS in task.arguments else {}
 
 
 def call_report(task: Task) -> dict[str, Any]:

@@ -24,9 +24,8 @@ from pulpit.api.hook_providers import PROVIDERS, NotSigned, Told
 from pulpit.api.middleware import whole_body
 from pulpit.api.services import ACCEPTED, CREATED, MOST_HOOKS, NO_CONTENT, OK, Provided, Services, returns
 from pulpit.api.v1.models import Order
-from pulpit.delivery.headers import HOPS
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, MissingResource, PulpitError
-from pulpit.events import OWN_ROOTS
+from pulpit.events import HOPS, OWN_ROOTS
 from pulpit.fire import fire
 from pulpit.store import event_log, hooks, repositories, tasks
 from pulpit.store.database import Transaction
@@ -231,14 +230,14 @@ def _take(services: Services, hook: Hook, told: Told, hops_header: str) -> dict[
             return {"event": before.answer[0], "task_id": None, "reason": "it was delivered before"}
         payload = {"hook": hook.name, "provider": hook.provider, **told.payload(), HOPS: hops}
         event = fire(tx, event_type, payload, clock=services.clock, repo_id=repo_id)
-        task_id = _start_sync(tx, hook, services)
+        task_id = _start_sync(tx, hook, hops, services)
         hooks.note(tx, hook.id, now=services.clock())
         if key:
             event_log.note_answer(tx, key, [event.number])
     return {"event": event.number, "task_id": task_id, "reason": None}
 
 
-def _start_sync(tx: Transaction, hook: Hook, services: Services) -> str | None:
+def _start_sync(tx: Transaction, hook: Hook, hops: int, services: Services) -> str | None:
     """Queue a sync, unless one waits already, which will see what this one would."""
     if hook.starts_sync is None:
         return None
@@ -246,4 +245,4 @@ def _start_sync(tx: Transaction, hook: Hook, services: Services) -> str | None:
     waiting = tasks.search(tx.connection, states=[tasks.WAITING], tags=tags)
     if waiting:
         return waiting[0].id
-    return queue.sync(tx, hook.starts_sync, None, login=None, clock=services.clock).id
+    return queue.sync(tx, hook.starts_sync, None, login=None, clock=services.clock, hops=hops).id

@@ -14,7 +14,7 @@ from pulpit.delivery.notifiers.http_bodies import JSON, Body, Format, bodies_of,
 from pulpit.delivery.notifiers.http_config import Batch, Hook
 from pulpit.delivery.notifiers.port import Later
 from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
-from pulpit.events import Event
+from pulpit.events import HOPS, Event
 
 MOST_CHARACTERS: Final = 1024 * 1024
 """Of the messages in one batch, but for a single one that has more."""
@@ -55,7 +55,7 @@ class RequestWriter:
             headers["pulpit-repo-number"] = str(event.repo_number)
         headers["traceparent"] = event.traceparent
         if '"hops":' in event.body:  # a hook has fired it, which a receiver that is one must know
-            headers[f"pulpit-{event_headers.HOPS}"] = str(_hops(event))
+            headers[f"pulpit-{HOPS}"] = str(_hops(event))
         if self._hook.form is Format.CDEVENTS:
             headers |= event_headers.as_http(cdevents.attributes(event, self._source))
         elif self._hook.form is not Format.CLOUDEVENTS:
@@ -74,7 +74,7 @@ class RequestWriter:
             "pulpit-count": str(len(events)),
         }
         if any('"hops":' in event.body for event in events):
-            headers[f"pulpit-{event_headers.HOPS}"] = str(max(map(_hops, events)))
+            headers[f"pulpit-{HOPS}"] = str(max(map(_hops, events)))
         return self._signed(headers, f"{first.id}-{last.number}-{len(events)}", body)
 
     def _rendered(self, event: Event) -> Body:
@@ -109,5 +109,5 @@ def portion(events: Sequence[Event], batch: Batch, clock: Clock) -> Sequence[Eve
 
 
 def _hops(event: Event) -> int:
-    hops = event.payload.get(event_headers.HOPS)
+    hops = event.payload.get(HOPS)
     return hops if isinstance(hops, int) else 0
