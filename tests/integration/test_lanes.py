@@ -48,6 +48,9 @@ def test_after_a_kill_only_the_repository_that_was_refused_is_told_again(tmp_pat
             ),
             what="what is settled to be written",
         )
+        [failing] = state(server, made)["_delivery"]["failing_repositories"]
+        assert (failing["repo_id"], failing["next_event"]) == ("broken", numbers[1])
+        assert failing["attempts"] >= 1
         before = Counter(marks(receiver))
         server.kill()
         receiver.statuses.clear()
@@ -56,7 +59,8 @@ def test_after_a_kill_only_the_repository_that_was_refused_is_told_again(tmp_pat
         until(lambda: state(server, made)["_delivery"]["position"] >= numbers[-1], what="the end of the log")
         assert marks(receiver) == ["broken 1", "broken 3"]
         assert max(count for mark, count in before.items() if not mark.startswith("broken")) == 1
-        assert state(server, made)["_delivery"]["state"] == "active"
+        now = state(server, made)["_delivery"]
+        assert (now["state"], now["failing_repositories"]) == ("active", [])
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,12 @@ def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
     shown = {"state": state, "lag": lag, "position": delivery.get("position")}
     if delivery.get("last_error"):
         shown["last_error"] = f"{delivery['last_error']} ({delivery.get('last_error_at')})"
+    if failing := delivery.get("failing_repositories"):
+        shown["failing_repositories"] = [
+            f"{each['repo_id'] or 'none'}: event {each['next_event']}, {each['attempts']} attempts since "
+            f"{each['failing_since']}"
+            for each in failing
+        ]
     return {**shown, "dead_letters": delivery.get("dead_letters")}
 
 

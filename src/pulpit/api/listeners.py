@@ -30,6 +30,20 @@ PageStart = Annotated[
 ]
 
 
+MOST_FAILING: Final = 20
+"""Repositories that a state names."""
+
+
+class FailingRepository(BaseModel):
+    """A repository that is tried again by itself, at a listener with lanes."""
+
+    repo_id: str | None
+    next_event: int
+    """The number of its first event that is not settled."""
+    attempts: int
+    failing_since: datetime
+
+
 class DeliveryState(BaseModel):
     """The delivery of one listener at this moment."""
 
@@ -45,6 +59,8 @@ class DeliveryState(BaseModel):
     last_error: str | None
     last_error_at: datetime | None
     dead_letters: int
+    failing_repositories: list[FailingRepository]
+    """Those with most attempts, the worst first; of a listener without lanes, none."""
 
 
 class ListenerFilters(BaseModel):
@@ -84,9 +100,24 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
             last_error=listener.last_error,
             last_error_at=listener.last_error_at,
             dead_letters=letters.get(listener.id, 0),
+            failing_repositories=_failing(listener),
         )
 
     return {listener.id: state_of(listener) for listener in found}
+
+
+def _failing(listener: Listener) -> list[FailingRepository]:
+    ahead = listener.settled_ahead
+    if ahead is None:
+        return []
+    found = [
+        FailingRepository(
+            repo_id=repo_id or None, next_event=ahead.held[repo_id], attempts=attempts, failing_since=since
+        )
+        for repo_id, (attempts, since) in ahead.failing.items()
+        if repo_id in ahead.held
+    ]
+    return sorted(found, key=lambda failing: failing.attempts, reverse=True)[:MOST_FAILING]
 
 
 def owner_seen(user: User, rights: Rights) -> str | None:

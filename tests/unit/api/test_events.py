@@ -49,6 +49,7 @@ def test_create_answers_the_document_and_where_it_is(api: Api) -> None:
             "last_error": None,
             "last_error_at": None,
             "dead_letters": 0,
+            "failing_repositories": [],
         },
     }
     assert len(document["id"]) == 24
