@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 WHEELS := $(VENV)/demo-upstream
 # A wait that ran out says first of all that the machine was busy: such a test, and no other, is tried once more.
 PATIENT := --reruns 1 --only-rerun 'in vain' --only-rerun TimeoutExpired --only-rerun TimeoutError
+# Programs are started hundreds of times: they keep what they have compiled, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
