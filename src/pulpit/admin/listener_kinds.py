@@ -26,6 +26,7 @@ from pulpit.admin.session import Session
 from pulpit.client.failures import Failure, ServerTrouble, WrongData
 from pulpit.client.options import Decorator, Duration, with_options
 from pulpit.client.server import path_of, v1_path
+from pulpit.client.settings import secret_lines
 from pulpit.events import EVENT_TYPES, PULP_TYPES, TEST
 from pulpit.listener_options import BUILT_IN, LONGEST_DOCUMENT, ListenerKind, Option, OptionType
 from pulpit.text import shown, system_reason
@@ -162,9 +163,13 @@ def _options(option: Option, *, creating: bool) -> list[Decorator]:
     required = option.required and creating
     if option.type is OptionType.PAIRS:
         text = f"{option.help.rstrip('.')}; may be repeated."
-        return [
-            click.option(option.option, option.name, multiple=True, required=required, metavar="NAME=VALUE", help=text)
-        ]
+        each = click.option(
+            option.option, option.name, multiple=True, required=required, metavar="NAME=VALUE", help=text
+        )
+        if not option.secret:
+            return [each]
+        text = "The same, a line NAME=VALUE each, from a file of mode 0600, which others on this machine do not see."
+        return [each, click.option(option.option_of_file, f"{option.name}_file", metavar="PATH", help=text)]
     if option.is_from_file:
         text = f"{option.help} Read from a file of mode 0600, or from -."
         from_file = click.option(
@@ -199,7 +204,9 @@ def _config(kind: ListenerKind, options: dict[str, Any]) -> dict[str, Any]:
             path = options.pop(f"{option.name}_file")
             value = secret(value, path) if path is not CLEAR else CLEAR
         elif option.type is OptionType.PAIRS:
-            value = _pairs(option, value)
+            path = options.pop(f"{option.name}_file", None)
+            lines = secret_lines(Path(path), option.option_of_file) if path else []
+            value = _pairs(option, (*value, *lines))
         elif option.type is OptionType.LIST:
             value = _values(option, value)
         elif option.type is OptionType.DOCUMENT and isinstance(value, str):

@@ -246,6 +246,18 @@ def data_folder(environment: Mapping[str, str]) -> Path:
     return Path(platformdirs.user_data_dir("pulpit"))
 
 
+def secret_lines(path: Path, source: str) -> list[str]:
+    """Read the lines of a file that nobody else may read, without empty ones.
+
+    Raises:
+        WrongSettings: the file that `source` names cannot be read or is open to others.
+    """
+    try:
+        return [line.strip() for line in read_secret(path, source).splitlines() if line.strip()]
+    except ConfigurationError as error:
+        raise WrongSettings(str(error)) from None
+
+
 def secret_from(path: Path, source: str = "--password-file") -> str:
     """Read a password, the first line of a file that nobody else may read; `-` is standard input.
 

@@ -109,6 +109,25 @@ def test_update_sends_only_what_was_given(
     assert wire.asked[0].body == body
 
 
+def test_headers_that_are_secrets_come_from_a_file_that_others_cannot_read(
+    admin: RunAdmin, wire: RestWire, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire.on("PUT events/a1/", Reply(body=LISTENER))
+    headers = tmp_path / "headers"
+    headers.write_text("Authorization=Bearer s3cret=\n\nX-B=2\n")
+    update = ["event", "listener", "http", "update", "--listener-id", "a1", "--header", "X-A=1"]
+    headers.chmod(0o644)
+    assert admin(*update, "--header-file", str(headers)) == 78
+    assert "chmod 600" in capsys.readouterr().err
+    headers.chmod(0o600)
+    assert admin(*update, "--header-file", str(headers)) == 0
+    sent = {"X-A": "1", "Authorization": "Bearer s3cret=", "X-B": "2"}
+    assert wire.asked[0].body == {"notifier_config": {"headers": sent}}
+    headers.write_text("no equals sign s3cret\n")
+    assert admin(*update, "--header-file", str(headers)) == 65
+    assert "s3cret" not in capsys.readouterr().err
+
+
 def test_update_with_nothing_asks_nobody_and_ends_with_0(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:
     assert admin("event", "listener", "http", "update", "--listener-id", "a1") == 0
     assert wire.asked == []
