@@ -71,6 +71,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	@echo "installing what the tests need into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[postgresql,test,lint]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[amqp10]' 2>$(VENV)/amqp10.log || echo "AMQP 1.0 cannot be built here (gcc and Python's headers are needed, see $(VENV)/amqp10.log); its tests will be skipped"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps ansible-rulebook || echo "Event-Driven Ansible cannot be had here; the test of its recipe will be skipped"
 	@touch $@
 
 $(WHEELS)/done: $(VENV)/installed
