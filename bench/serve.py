@@ -23,23 +23,34 @@ ROUNDS: Final = 5
 
 def main() -> None:
     """Serve each set from both, by turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    with sets(__doc__, ROUNDS) as (rounds, each):
+        for name, here, url in each:
+            with pulpit(here / "data") as server:
+                publish(server, here.name, url)
+                compare(name, server, here, url, rounds)
+
+
+@contextlib.contextmanager
+def sets(what: str | None, rounds: int) -> Iterator[tuple[int, Iterator[tuple[str, Path, str]]]]:
+    """The rounds that the command line asks for, and each set of files: its name, its folder, where nginx serves it."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--folder", type=Path, help="Where to put the files (default: the system's place).")
     arguments = parser.parse_args()
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists() or shutil.which("curl") is None:
-        print("skipped: nginx and curl are needed (tests/install-packages installs them)")
-        return
+        parser.exit(message="skipped: nginx and curl are needed (tests/install-packages installs them)\n")
+
+    def each(folder: Path) -> Iterator[tuple[str, Path, str]]:
+        for name, (count, size) in SETS.items():
+            here = folder / str(count)
+            make_files(here / "upstream", count, size)
+            with served(nginx, here) as url:
+                yield name, here, url
+
     with tempfile.TemporaryDirectory(prefix="pulpit-bench-", dir=arguments.folder) as folder:
         Path(folder).chmod(0o755)
-        with pulpit(Path(folder, "data")) as server:
-            for name, (count, size) in SETS.items():
-                here = Path(folder, f"{count}")
-                make_files(here / "upstream", count, size)
-                with served(nginx, here) as url:
-                    publish(server, here.name, url)
-                    compare(name, server, here, url, arguments.rounds)
+        yield arguments.rounds, each(Path(folder))
 
 
 def publish(server: Server, repo_id: str, url: str) -> None:

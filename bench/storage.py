@@ -6,14 +6,12 @@ The store is moto's S3 server in a process of its own, which is slow; so read th
 started anew with an empty cache, `warm` the same one asked again.
 """
 
-import argparse
 import contextlib
 import hashlib
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import obstore
 from obstore.store import S3Store
 
-from bench.serve import emptied, publish
-from bench.sync import AT_ONCE, SETS, curl, file_names, make_files, pulpit, served, tool
+from bench.serve import emptied, publish, sets
+from bench.sync import AT_ONCE, curl, file_names, pulpit, tool
 from pulpit.settings import StorageSettings
 from pulpit.storage.objects import LARGE_AT_ONCE, PART, PARTS_AT_ONCE
 from pulpit.storage.opening import open_storage
@@ -41,23 +39,11 @@ ROUNDS: Final = 3
 
 def main() -> None:
     """Measure each set of files."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--folder", type=Path, help="Where to put the files (default: the system's place).")
-    arguments = parser.parse_args()
-    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(nginx).exists() or shutil.which("curl") is None:
-        print("skipped: nginx and curl are needed (tests/install-packages installs them)")
-        return
-    with tempfile.TemporaryDirectory(prefix="pulpit-bench-", dir=arguments.folder) as folder:
-        Path(folder).chmod(0o755)
-        for name, (count, size) in SETS.items():
-            here = Path(folder, f"{count}")
-            make_files(here / "upstream", count, size)
-            with served(nginx, here) as url:
-                print(f"{name} (medians of {arguments.rounds} rounds)")
-                uploads(here, url, arguments.rounds)
-                downloads(here, url, arguments.rounds)
+    with sets(__doc__, ROUNDS) as (rounds, each):
+        for name, here, url in each:
+            print(f"{name} (medians of {rounds} rounds)")
+            uploads(here, url, rounds)
+            downloads(here, url, rounds)
 
 
 @contextlib.contextmanager
