@@ -48,6 +48,7 @@ def test_after_a_kill_only_the_repository_that_was_refused_is_told_again(tmp_pat
             ),
             what="what is settled to be written",
         )
+        until(lambda: state(server, made)["_delivery"]["failing_repositories"], what="what fails to be written")
         [failing] = state(server, made)["_delivery"]["failing_repositories"]
         assert (failing["repo_id"], failing["next_event"]) == ("broken", numbers[1])
         assert failing["attempts"] >= 1

@@ -37,7 +37,7 @@ def hook(port: int = 0) -> Iterator[Hook]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             event = json.loads(body)
             receiver.came.append(event)
-            self._answer(receiver.statuses.get(event["payload"].get("repo_id"), receiver.status))
+            self._answer(receiver.statuses.get(event.get("payload", {}).get("repo_id"), receiver.status))
 
         def do_PURGE(self) -> None:
             receiver.asked.append(f"{self.command} {self.path}")

@@ -100,13 +100,14 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
             last_error=listener.last_error,
             last_error_at=listener.last_error_at,
             dead_letters=letters.get(listener.id, 0),
-            failing_repositories=_failing(listener),
+            failing_repositories=_failing(listener, position),
         )
 
     return {listener.id: state_of(listener) for listener in found}
 
 
-def _failing(listener: Listener) -> list[FailingRepository]:
+def _failing(listener: Listener, position: int) -> list[FailingRepository]:
+    """What is kept of them is a moment older than the position, and nothing up to there is open."""
     ahead = listener.settled_ahead
     if ahead is None:
         return []
@@ -115,7 +116,7 @@ def _failing(listener: Listener) -> list[FailingRepository]:
             repo_id=repo_id or None, next_event=ahead.held[repo_id], attempts=attempts, failing_since=since
         )
         for repo_id, (attempts, since) in ahead.failing.items()
-        if repo_id in ahead.held
+        if ahead.held.get(repo_id, 0) > position
     ]
     return sorted(found, key=lambda failing: failing.attempts, reverse=True)[:MOST_FAILING]
 
