@@ -8,6 +8,8 @@ WHEELS := $(VENV)/demo-upstream
 PATIENT := --reruns 1 --only-rerun 'in vain' --only-rerun TimeoutExpired --only-rerun TimeoutError
 # Programs are started hundreds of times: they keep what they have compiled, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
+# Tests wait for other programs a third of the time.
+PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 3 ? n + 1 : 4 )))
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -26,7 +28,7 @@ demo-pulp3: $(VENV)/installed-test ## Show the syncs and publishes of a Pulp 3 t
 
 .PHONY: test
 test: packages $(VENV)/installed-test ## Install what the tests need and run them all (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PATIENT) $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PATIENT) $(ARGS)
 
 .PHONY: serve
 serve: $(VENV)/installed ## Run the server (ARGS=... goes to `pulpit serve`)
