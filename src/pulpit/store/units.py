@@ -105,8 +105,10 @@ def key_digest(key: Mapping[str, Any]) -> str:
 
 def find(connection: Connection, identities: Collection[Identity]) -> dict[Identity, Unit]:
     """Those of the units that exist, in whatever repository."""
-    wanted, digests = set(identities), [digest for _, digest in identities]
-    rows = connection.execute(select(*_COLUMNS).where(units.c.key_digest.in_(digests))).mappings().all()
+    wanted = set(identities)
+    types, digests = {type_id for type_id, _ in wanted}, {digest for _, digest in wanted}
+    by_index = units.c.type_id.in_(types) & units.c.key_digest.in_(digests)  # without the type all units are looked at
+    rows = connection.execute(select(*_COLUMNS).where(by_index)).mappings().all()
     mine = {(row["type_id"], row["key_digest"]): row for row in rows}
     mine = {identity: row for identity, row in mine.items() if identity in wanted}
     files = files_of(connection, [row["id"] for row in mine.values()])

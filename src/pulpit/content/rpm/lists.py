@@ -129,7 +129,7 @@ class PackageList:
         try:
             if not proven:
                 parser = expat.ParserCreate(encoding=self._encoding)
-                if _MANY_ATTRIBUTES.search(data):
+                if data.count(b"=") > MOST_ATTRIBUTES and _MANY_ATTRIBUTES.search(data):  # to count takes no time
                     parser.StartElementHandler = refuse_attributes
                 parser.Parse(data, True)
             return data.decode(self._encoding)
