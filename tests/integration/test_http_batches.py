@@ -1,8 +1,6 @@
 """Several events in one request: gathered, acknowledged as a whole, halved when the receiver refuses them."""
 
-import asyncio
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,12 +12,12 @@ from standardwebhooks.webhooks import Webhook
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.kinds import NotifierTypes
-from pulpit.delivery.notifiers.port import Delivered, Later, Outcome, Refused, Retry
+from pulpit.delivery.notifiers.port import Delivered, Later, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import parse_networks
 from support.happenings import event
-from support.sink import Call, Sink, sink
+from support.sink import Call, delivered_to_sink
 
 SECRET = "whsec_" + "A" * 43 + "="
 
@@ -36,23 +34,8 @@ def told(call: Call) -> list[int]:
     return [json.loads(line)["n"] for line in call.body.splitlines()]
 
 
-def deliver(some: Sequence[Event], answer: Any = None, **config: Any) -> tuple[list[Outcome], Sink]:
-    async def story() -> tuple[list[Outcome], Sink]:
-        kind = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
-        async with sink() as far:
-            far.answer = answer or far.answer
-            given = {"url": far.url, **config}
-            kind.check_config(given)
-            try:
-                return list(await kind.open(given).deliver(some)), far
-            finally:
-                await kind.close()
-
-    return asyncio.run(asyncio.wait_for(story(), 60))
-
-
 def test_several_events_go_in_one_request_that_is_signed_as_a_whole() -> None:
-    outcomes, far = deliver(events(1, 2, 3, 4, 5), batch="3", secret=SECRET)
+    outcomes, far = delivered_to_sink(events(1, 2, 3, 4, 5), batch="3", secret=SECRET)
     assert [type(outcome) for outcome in outcomes] == [Delivered] * 5
     assert [told(call) for call in far.calls] == [[1, 2, 3], [4, 5]]
     headers = far.calls[0].headers
@@ -63,7 +46,7 @@ def test_several_events_go_in_one_request_that_is_signed_as_a_whole() -> None:
 
 def test_a_batch_of_cloudevents_is_an_array_and_can_be_verified() -> None:
     sent = events(1, 2)
-    _, far = deliver(sent, batch="10", format="cloudevents", secret=SECRET)
+    _, far = delivered_to_sink(sent, batch="10", format="cloudevents", secret=SECRET)
     (call,) = far.calls
     assert call.headers["Content-Type"] == "application/cloudevents-batch+json"
     found = Webhook(SECRET).verify(call.body, dict(call.headers))
@@ -76,9 +59,9 @@ def test_a_batch_of_cloudevents_is_an_array_and_can_be_verified() -> None:
 
 def test_a_receiver_that_is_away_gets_the_same_again() -> None:
     sent = events(1, 2, 3)
-    outcomes, far = deliver(sent, lambda _: web.Response(status=503), batch="10", secret=SECRET)
+    outcomes, far = delivered_to_sink(sent, lambda _: web.Response(status=503), batch="10", secret=SECRET)
     assert [type(outcome) for outcome in outcomes] == [Retry]
-    _, again = deliver(sent, batch="10", secret=SECRET)
+    _, again = delivered_to_sink(sent, batch="10", secret=SECRET)
     assert far.calls[0].headers["webhook-id"] == again.calls[0].headers["webhook-id"]
     assert far.calls[0].body == again.calls[0].body
 
@@ -87,7 +70,7 @@ def test_a_batch_that_is_refused_is_halved_until_only_what_nobody_wants_is_refus
     def answer(call: Call) -> web.Response:
         return web.Response(status=422 if {3, 6} & set(told(call)) else 204)
 
-    outcomes, far = deliver(events(*range(1, 9)), answer, batch="8")
+    outcomes, far = delivered_to_sink(events(*range(1, 9)), answer, batch="8")
     assert [type(outcome) for outcome in outcomes] == [
         Refused if number in (3, 6) else Delivered for number in range(1, 9)
     ]
@@ -96,7 +79,7 @@ def test_a_batch_that_is_refused_is_halved_until_only_what_nobody_wants_is_refus
 
 
 def test_what_is_too_large_for_the_receiver_goes_in_smaller_parts() -> None:
-    outcomes, far = deliver(
+    outcomes, far = delivered_to_sink(
         events(*range(1, 5)), lambda call: web.Response(status=413 if len(told(call)) > 1 else 200), batch="4"
     )
     assert [type(outcome) for outcome in outcomes] == [Delivered] * 4
@@ -104,21 +87,21 @@ def test_what_is_too_large_for_the_receiver_goes_in_smaller_parts() -> None:
 
 
 def test_events_are_gathered_for_as_long_as_was_asked_and_not_when_there_are_enough() -> None:
-    outcomes, far = deliver(events(1, 2), batch="3/1h")
+    outcomes, far = delivered_to_sink(events(1, 2), batch="3/1h")
     (outcome,) = outcomes
     assert isinstance(outcome, Later)
     assert outcome.after
     assert timedelta(minutes=59) < outcome.after <= timedelta(hours=1)
     assert not far.calls
-    assert [told(call) for call in deliver(events(1, 2, age=3601), batch="3/1h")[1].calls] == [[1, 2]]
-    outcomes, far = deliver(events(1, 2, 3, 4), batch="3/1h")
+    assert [told(call) for call in delivered_to_sink(events(1, 2, age=3601), batch="3/1h")[1].calls] == [[1, 2]]
+    outcomes, far = delivered_to_sink(events(1, 2, 3, 4), batch="3/1h")
     assert [type(outcome) for outcome in outcomes] == [Delivered] * 3 + [Later]
     assert [told(call) for call in far.calls] == [[1, 2, 3]]
 
 
 def test_a_batch_has_a_mebibyte_at_most() -> None:
     large = [replace(one, body=one.body[:-1] + f',"x":"{"x" * 600_000}"}}') for one in events(1, 2)]
-    _, far = deliver([*large, *events(3)], batch="9")
+    _, far = delivered_to_sink([*large, *events(3)], batch="9")
     assert [told(call) for call in far.calls] == [[1], [2, 3]]
 
 

@@ -1,6 +1,5 @@
 """Bodies by an administrator's own template: what it may name, and what becomes of one that loops or explodes."""
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -11,13 +10,13 @@ import pytest
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers import templates
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.port import Delivered, Outcome, Retry
+from pulpit.delivery.notifiers.port import Delivered, Retry
 from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import parse_networks
 from support.happenings import event
-from support.sink import Sink, sink
+from support.sink import delivered_to_sink
 
 UNITS = [{"change": "added", "name": "bear", "purl": "pkg:rpm/bear@4.1"}, {"change": "removed", "name": "cat"}]
 
@@ -33,27 +32,13 @@ def happened() -> Event:
     return event(7, result="success", changes={"units": UNITS}, note='"quoted" <&> \n')
 
 
-def deliver(*some: Event, **config: Any) -> tuple[list[Outcome], Sink]:
-    async def story() -> tuple[list[Outcome], Sink]:
-        kind = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
-        async with sink() as far:
-            given = {"url": far.url, **config}
-            kind.check_config(given)
-            try:
-                return list(await kind.open(given).deliver(some)), far
-            finally:
-                await kind.close()
-
-    return asyncio.run(asyncio.wait_for(story(), 120))
-
-
 def test_a_template_makes_the_body_of_what_an_event_says() -> None:
     template = """{
       "type": {{ event_type|tojson }}, "repo": {{ repo_id|tojson }}, "at": {{ occurred_at|tojson }},
       "note": {{ payload.note|tojson }}, "line": {{ headline|tojson }}, "number": {{ number }},
       "new": [{% for unit in units if unit.change == "added" %}{{ unit.name|tojson }}{% endfor %}]
     }"""
-    outcomes, far = deliver(happened(), template=template)
+    outcomes, far = delivered_to_sink([happened()], template=template)
     assert [type(outcome) for outcome in outcomes] == [Delivered]
     (call,) = far.calls
     assert call.headers["Content-Type"] == "application/json"
@@ -72,7 +57,7 @@ def test_a_template_makes_the_body_of_what_an_event_says() -> None:
 
 def test_a_template_may_make_a_form() -> None:
     config = {"template": "ref=main&variables[REPO]={{ repo_id|urlencode }}"}
-    _, far = deliver(event(repo_id="a b"), **config, content_type="application/x-www-form-urlencoded")
+    _, far = delivered_to_sink([event(repo_id="a b")], **config, content_type="application/x-www-form-urlencoded")
     assert far.calls[0].body == b"ref=main&variables[REPO]=a%20b"
     assert far.calls[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
 
@@ -92,7 +77,7 @@ def test_a_template_may_make_a_form() -> None:
     ],
 )
 def test_a_template_that_loops_explodes_or_is_wrong_is_stopped_and_told(template: str, said: str) -> None:
-    (outcome,), far = deliver(happened(), template=template)
+    (outcome,), far = delivered_to_sink([happened()], template=template)
     assert isinstance(outcome, Retry)
     assert outcome.reason.startswith("The template ")
     assert said in outcome.reason

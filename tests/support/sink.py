@@ -3,11 +3,18 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+from pulpit.clock import system_clock
+from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.port import Outcome
+from pulpit.events import Event
+from pulpit.net.addresses import parse_networks
 
 
 @dataclass(kw_only=True)
@@ -94,3 +101,20 @@ async def raw(
         for task in talking:
             task.cancel()
         await asyncio.gather(*talking, return_exceptions=True)
+
+
+def delivered_to_sink(some: Sequence[Event], answer: Any = None, **config: Any) -> tuple[list[Outcome], Sink]:
+    """Have an http listener of this configuration deliver events, and return what became of them and what came."""
+
+    async def story() -> tuple[list[Outcome], Sink]:
+        kind = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
+        async with sink() as far:
+            far.answer = answer or far.answer
+            given = {"url": far.url, **config}
+            kind.check_config(given)
+            try:
+                return list(await kind.open(given).deliver(some)), far
+            finally:
+                await kind.close()
+
+    return asyncio.run(asyncio.wait_for(story(), 120))

@@ -1,12 +1,14 @@
 """What cursors make of outcomes: what is noted of an attempt, what is put aside, and since when something is tried."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Later, Outcome, Refused, Retry, described
+from pulpit import backoff
+from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Later, Outcome, Pace, Refused, Retry, described
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery
@@ -16,6 +18,8 @@ NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
 _LONGEST_ATTEMPT: Final = timedelta(minutes=1)
 """What one attempt may take; with the longest pause it bounds how long so many attempts have taken before a restart."""
 _SAMPLES: Final = 100
+
+_log = logging.getLogger(__name__)
 
 
 class Tried:
@@ -73,6 +77,26 @@ def runs_of(
     tried = [(e, o) for e, o in zip(events, outcomes, strict=False) if not isinstance(o, Later)]
     runs = [(said, [event for event, _ in run]) for said, run in groupby(tried, key=lambda pair: described(pair[1]))]
     return [_attempt(listener_id, some, said, at, seconds * len(some) / len(tried)) for said, some in runs]
+
+
+def bug_of(listener_id: str, error: BaseException) -> Retry:
+    """Log what a notifier raised, whatever it was; it must not reach other listeners, and the event is tried again."""
+    _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": listener_id})
+    return Retry(reason=f"Internal error: {type(error).__name__}.")
+
+
+def log_buried(listener_id: str, letters: Sequence[NewDeadLetter]) -> None:
+    """Say what is put aside, and why the first of it is."""
+    numbers = [letter.event_number for letter in letters]
+    extra = {"action": "delivery_buried", "listener": listener_id, "events": numbers}
+    _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
+
+
+def pause_after(trouble: Retry, failures: int, pace: Pace, random: Callable[[], float]) -> timedelta:
+    """How long to wait before the next attempt: as the receiver asked for, or longer with each failure."""
+    if trouble.after is not None:
+        return trouble.after
+    return backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, random=random())
 
 
 def _attempt(

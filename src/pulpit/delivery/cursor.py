@@ -20,9 +20,8 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Final
 
-from pulpit import backoff
 from pulpit.clock import Clock
-from pulpit.delivery.attempts import NOT_TRIED, Tried, letters_of, runs_of
+from pulpit.delivery.attempts import NOT_TRIED, Tried, bug_of, letters_of, log_buried, pause_after, runs_of
 from pulpit.delivery.log_reader import Batch, LogReader, filter_of
 from pulpit.delivery.notifiers.port import (
     DELIVERED,
@@ -183,8 +182,7 @@ class Cursor:
         error = task.exception()
         if error is None:
             return task.result()
-        _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": self._listener.id})
-        return [Retry(reason=f"Internal error: {type(error).__name__}.")]
+        return [bug_of(self._listener.id, error)]
 
     def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
         """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
@@ -221,9 +219,7 @@ class Cursor:
 
     async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
-            numbers = [letter.event_number for letter in letters]
-            extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
-            _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
+            log_buried(self._listener.id, letters)
             await self._writer.bury(self._listener, letters, attempts=self._failures + 1)
 
     async def _wait_after(self, trouble: Retry) -> None:
@@ -234,11 +230,7 @@ class Cursor:
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(trouble)
-        pause = trouble.after
-        if pause is None:
-            first, longest = self._pace.first_retry, self._pace.longest_retry
-            pause = backoff.delay(self._failures, first=first, longest=longest, random=self._random())
-        await asyncio.sleep(pause.total_seconds())
+        await asyncio.sleep(pause_after(trouble, self._failures, self._pace, self._random).total_seconds())
         self._awake.set()
 
     def _note_failure(self, trouble: Retry) -> None:

@@ -23,9 +23,8 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Final
 
-from pulpit import backoff
 from pulpit.clock import Clock
-from pulpit.delivery.attempts import NOT_TRIED, Tried, letters_of, runs_of
+from pulpit.delivery.attempts import NOT_TRIED, Tried, bug_of, letters_of, log_buried, pause_after, runs_of
 from pulpit.delivery.log_reader import LogReader, filter_of
 from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Retry
 from pulpit.delivery.position_writer import PositionWriter
@@ -224,9 +223,7 @@ class LaneCursor:
         try:
             return await self._notifier.deliver(events)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must not reach the other repositories
-            extra = {"action": "notifier_bug", "listener": self._listener.id}
-            _log.error("a notifier failed", exc_info=error, extra=extra)
-            return [Retry(reason=f"Internal error: {type(error).__name__}.")]
+            return [bug_of(self._listener.id, error)]
 
     async def _recover(self, lane: _Lane) -> None:
         lane.failures, lane.since = 0, None
@@ -261,9 +258,7 @@ class LaneCursor:
     async def _bury(self, lane: _Lane, letters: Sequence[NewDeadLetter], number: int) -> None:
         """Settle the next events of a lane up to a number; with letters when these are written."""
         if letters:
-            numbers = [letter.event_number for letter in letters]
-            extra = {"action": "delivery_buried", "listener": self._listener.id, "events": numbers}
-            _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
+            log_buried(self._listener.id, letters)
             move = self._move(through={lane.name: number})
             await self._writer.bury(self._listener, letters, attempts=lane.failures + 1, move=move)
         while lane.events and lane.events[0].number <= number:
@@ -279,11 +274,7 @@ class LaneCursor:
             await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(lane, trouble)
-        pause = trouble.after
-        if pause is None:
-            first, longest = self._pace.first_retry, self._pace.longest_retry
-            pause = backoff.delay(lane.failures, first=first, longest=longest, random=self._random())
-        await asyncio.sleep(pause.total_seconds())
+        await asyncio.sleep(pause_after(trouble, lane.failures, self._pace, self._random).total_seconds())
 
     def _note_failure(self, lane: _Lane, trouble: Retry) -> None:
         lane.failures += 1
