@@ -8,14 +8,14 @@ from typing import Final
 
 _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?\Z")
 _ENDLESS: Final = 10**9
-"""Seconds; what asks for more is read as this."""
+"""Seconds; a longer `Retry-After` is read as this."""
 
 
 def delay(attempts: int, *, first: timedelta, longest: timedelta, random: float) -> timedelta:
-    """The pause after `attempts` failures: doubling from `first`, never above `longest`, jittered downwards.
+    """Return the pause after `attempts` failures: doubling from `first`, capped at `longest`, with downward jitter.
 
-    `random` is a number from 0 up to 1. The result lies between half of the full pause and all of it, so that many
-    who failed at one moment do not all come back at one moment, and nobody hammers.
+    `random` is a number in [0, 1). The result lies between half of the full pause and all of it, so that clients
+    that failed at the same moment do not all retry at the same moment.
     """
     doublings = min(max(attempts - 1, 0), 62)
     full = min(first * 2**doublings, longest) if doublings < 40 else longest  # noqa: PLR2004 - timedelta overflows above
@@ -23,9 +23,9 @@ def delay(attempts: int, *, first: timedelta, longest: timedelta, random: float)
 
 
 def retry_after(text: str | None, now: datetime) -> timedelta | None:
-    """Read `Retry-After`, seconds or a date (RFC 9110 section 10.2.3); nonsense, zero and the past count as absent.
+    """Parse `Retry-After`: seconds or a date (RFC 9110 section 10.2.3); `None` for an invalid value, zero or the past.
 
-    Fractions are not in the specification and sent all the same: they are rounded up to whole seconds.
+    The specification allows no fractions, but some servers send them: they are rounded up to whole seconds.
     """
     pause = _asked_for((text or "").strip(), now)
     if pause is None or pause <= timedelta(0):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of Pulpit's own events: a JSON Schema (2020-12) for the body of every type, and an AsyncAPI document.
 
-A consumer may rely on what is required here; keys may be added, never taken away within a version. A version is part of
-the schema's `$id`; a change that breaks somebody makes a new one.
+A consumer may rely on every required key. Within a version, keys may be added but never removed. The version is part of
+the schema's `$id`; a breaking change gets a new one.
 """
 
 from typing import Any, Final
@@ -42,13 +42,13 @@ _NAMED_UNIT: Final[dict[str, Any]] = {
 _NUMBER: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
 _CHANGES: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "What the work has changed in the repository, in order; all of it, or the first of it.",
+    "description": "What the task changed in the repository, in order; all changes, or the first ones.",
     "required": ["added", "removed", "replaced", "truncated", "units"],
     "properties": {
         "added": _NUMBER,
         "removed": _NUMBER,
         "replaced": _NUMBER,
-        "truncated": {"type": "boolean", "description": "Whether `units` has not all that the counts count."},
+        "truncated": {"type": "boolean", "description": "Whether `units` is shorter than the counts say."},
         "units": {
             "type": "array",
             "items": {
@@ -67,7 +67,7 @@ _CHANGES: Final[dict[str, Any]] = {
 
 _SHOWN: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "What readers of the place find otherwise, against what it showed before.",
+    "description": "What changed for readers of the place, compared with what it showed before.",
     "required": _CHANGES["required"],
     "properties": {
         **_CHANGES["properties"],
@@ -93,10 +93,10 @@ _FINISH: Final[dict[str, Any]] = {
     "id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
 }
 _PROMOTION: Final[dict[str, Any]] = {
-    "place": {**_TEXT, "description": "Of a promotion: where the publication is shown now, below `/pulp/`."},
+    "place": {**_TEXT, "description": "For a promotion: where the publication is shown now, below `/pulp/`."},
     "promoted_from": {
         "type": "object",
-        "description": "Of a promotion: the publication, which was made before.",
+        "description": "For a promotion: the publication, which existed before.",
         "required": ["publication", "repo_id"],
         "properties": {"repo_id": _TEXT, "publication": {"type": "integer"}},
     },
@@ -194,30 +194,30 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "_ns": {"const": "repo_publish_results"},
         },
     ),
-    events.REPO_CREATE: ("A repository was made.", _REPOSITORY),
+    events.REPO_CREATE: ("A repository was created.", _REPOSITORY),
     events.REPO_UPDATE: (
         "A repository, its importer or a distributor was changed; `changed` names what, never to which value.",
         {"repo_id": _TEXT, "changed": {"type": "array", "items": _TEXT}},
     ),
     events.CONTENT_UPDATE: (
-        "An upload, a copy or a removal has changed what a repository holds; `action` says which.",
+        "An upload, a copy or a removal changed the content of a repository; `action` says which.",
         {"repo_id": _TEXT, "action": _TEXT, "changes": _CHANGES},
     ),
     events.UNIT_WITHDRAWN: (
-        "A sync has found that the upstream takes back what the repository holds, which is told once.",
+        "A sync found that the upstream has withdrawn content of the repository; reported once.",
         {
             "repo_id": _TEXT,
-            "name": {**_TEXT, "description": "What all the units are of: a project."},
+            "name": {**_TEXT, "description": "What all the units belong to: a project."},
             "how": {**_TEXT, "description": "`yanked`, of files, or `quarantined`, of a project."},
             "reason": {**_TEXT_OR_NULL, "description": "The upstream's own words."},
             "count": _NUMBER,
-            "truncated": {"type": "boolean", "description": "Whether `units` has not all that `count` counts."},
+            "truncated": {"type": "boolean", "description": "Whether `units` is shorter than `count`."},
             "units": {"type": "array", "items": _NAMED_UNIT},
         },
     ),
-    events.REPO_DELETE: ("A repository was deleted, with what it had published.", {"repo_id": _TEXT}),
+    events.REPO_DELETE: ("A repository was deleted, with everything that it had published.", {"repo_id": _TEXT}),
     events.REPO_VERSION_CREATE: (
-        "A repository of a Pulp 3 has a new version, whatever task has made it.",
+        "A repository of a Pulp 3 has a new version, whichever task created it.",
         {
             "repo_id": _TEXT,
             "version": {"type": "integer"},
@@ -228,12 +228,12 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     **{f"tasks.{state}": (f"A task is now {state}.", _TASK) for state in events.TASK_STATES},
     events.LISTENER_FAILING: (
-        "A listener does not take events any more; they wait for it. Told to the other listeners that ask for it.",
+        "Deliveries to a listener fail; its events wait in the log. Sent to the other listeners that subscribe to it.",
         _LISTENER | {"reason": _TEXT},
     ),
-    events.LISTENER_RECOVERED: ("A listener takes events again.", _LISTENER),
+    events.LISTENER_RECOVERED: ("Deliveries to a listener succeed again.", _LISTENER),
     events.SCHEDULE_DISABLED: (
-        "A schedule has failed so often in a row that it does not run any more until somebody enables it again.",
+        "A schedule failed too often in a row and is disabled until somebody enables it again.",
         {
             "schedule_id": _TEXT,
             "repo_id": _TEXT,
@@ -243,19 +243,22 @@ _MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             "reason": _TEXT,
         },
     ),
-    events.TEST: ("An operator tries a listener out; it is in no log and has the number 0.", {"listener_id": _TEXT}),
+    events.TEST: (
+        "A test of a listener by an operator; it is not in the log and has the number 0.",
+        {"listener_id": _TEXT},
+    ),
 }
 
 
 _OF_PULP3: Final = events.PULP_TYPES | {events.REPO_VERSION_CREATE} | {f"tasks.{state}" for state in events.TASK_STATES}
-"""The types that a Pulp 3 may be the source of."""
+"""The types that can come from a Pulp 3."""
 
 _OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}, events.PUBLISH_FINISH: {"changes"}}
-"""What is absent when a Pulp 3 did the work."""
+"""Keys that are absent when a Pulp 3 did the work."""
 
 
 def schema(event_type: str) -> dict[str, Any]:
-    """The schema of a type's body.
+    """Return the schema of a type's body.
 
     Raises:
         KeyError: the type is not one of Pulpit's own.
@@ -287,7 +290,7 @@ def schema(event_type: str) -> dict[str, Any]:
 
 
 def asyncapi(version: str) -> dict[str, Any]:
-    """The AMQP side as an AsyncAPI 3 document: one channel, an exchange, with one message for every type."""
+    """Describe the AMQP side as an AsyncAPI 3 document: one channel, an exchange, with one message for every type."""
     types = sorted(EVENT_TYPES)
     return {
         "asyncapi": "3.0.0",

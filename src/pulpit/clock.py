@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time, as an argument: whoever needs to know it is handed a clock."""
+"""The time, passed as an argument: code that needs the time gets a clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Answers the present moment as an aware UTC datetime."""
+"""Returns the current time as an aware UTC datetime."""
 
 
 def system_clock() -> datetime:
-    """Read the clock of the machine."""
+    """Read the machine's clock."""
     return datetime.now(UTC)
 
 
 def iso(moment: datetime | None) -> str | None:
-    """Write a moment as Pulp 2's API does: ISO 8601, UTC, whole seconds, `Z`."""
+    """Format a time as Pulp 2's API does: ISO 8601, UTC, whole seconds, `Z`."""
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso_micro(moment: datetime) -> str:
-    """Write a moment with microseconds (RFC 3339), for places where order within a second matters."""
+    """Format a time with microseconds (RFC 3339), where the order within a second matters."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,7 @@
 """Reads the configuration.
 
-Values come, each overriding the one before, from the default, the file (`/etc/pulp/server.conf`, Pulp 2's INI), the
-environment and the command line. Unknown keys of the file are left alone and reported: a file of Pulp 2 has many.
+Each source overrides the one before: the default, the file (`/etc/pulp/server.conf`, Pulp 2's INI format), the
+environment, the command line. Unknown keys in the file are ignored and reported, because a Pulp 2 file has many.
 """
 
 import configparser
@@ -20,7 +20,7 @@ from pulpit.settings import MESSAGING_URL, SECTIONS, Pulp3Settings, Settings
 DEFAULT_FILE: Final = Path("/etc/pulp/server.conf")
 FILE_VARIABLE: Final = "PULP_SERVER_CONF"
 LONGEST_QUOTED: Final = 60
-"""Characters of a wrong value that are repeated."""
+"""Characters of an invalid value that an error message quotes."""
 PULP3: Final = "pulp3"
 _NAMED_PULP3: Final = re.compile(r"pulp3:([a-z0-9][a-z0-9_-]{0,31})")
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
@@ -35,7 +35,7 @@ _CHOICES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
-    """One key as the file and the documentation know it."""
+    """One key as it appears in the file and the documentation."""
 
     section: str
     name: str
@@ -44,7 +44,7 @@ class Key:
 
 
 def keys() -> list[Key]:
-    """Every key there is."""
+    """List every key that exists."""
     return [key for section in SECTIONS for key in _keys_of(section)]
 
 
@@ -65,16 +65,16 @@ def _keys_of(section: str) -> list[Key]:
 def load(
     config_file: Path | None, environment: Mapping[str, str], options: Mapping[tuple[str, str], str]
 ) -> tuple[Settings, list[str]]:
-    """Read the configuration; the second part of the answer are sentences about what was left alone.
+    """Read the configuration; return the settings and warnings about what was ignored.
 
     Args:
-        config_file: the file of `--config`; without it the one that the environment names, else Pulp 2's place, where
-            it may be absent.
+        config_file: the file of `--config`; by default the one that the environment names, else Pulp 2's path, which
+            need not exist.
         environment: usually `os.environ`.
         options: values of the command line by (section, key).
 
     Raises:
-        ConfigurationError: a file that was asked for is not there or is no INI file, or a value cannot be used.
+        ConfigurationError: the named file is missing or not INI, or a value is invalid.
     """
     given, strangers = _read(config_file, environment)
     named = sorted({section for section, _ in given if section not in SECTIONS})
@@ -115,16 +115,16 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
     strangers = []
     for section, name in given.keys() - known:
-        # What cannot be the name of a key may be a line without a delimiter, and so a password.
+        # A line that is not a valid key may be a line without a delimiter, and so a password: do not quote it.
         usable = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
         key = name if usable else "what stands before a : or = and is no name of a key"
-        strangers.append(f"{path}: [{section}] {key} is unknown here and left alone")
+        strangers.append(f"{path}: [{section}] {key} is unknown and was ignored")
     used = {key: text for key, text in given.items() if key in known}
     return used, [*sorted(strangers), *_exposed(path, used)]
 
 
 def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:
-    """What everybody on this machine can read, although it is a password."""
+    """Warn about passwords in files that every user of this machine can read."""
     if not path.stat().st_mode & stat.S_IROTH:
         return []
     secret = []
@@ -171,7 +171,7 @@ def _check_together(settings: Settings) -> None:
         raise ConfigurationError("[messaging] url_file", "there is a url too; keep one of them.")
     messaging = settings.messaging
     if messaging.url:
-        password = "" if messaging.password_file else None  # what is in the file is read when it is needed
+        password = "" if messaging.password_file else None  # read from the file when it is needed
         urls = [url for url in messaging.url.split(",") if url.strip()]
         parse_all(urls, MESSAGING_URL, transport=messaging.transport, user=messaging.username, password=password)
     if settings.publish.export_dir and not settings.publish.export_dir.startswith("/"):
@@ -192,5 +192,5 @@ def _check_together(settings: Settings) -> None:
 
 
 def default_of(key: Field[Any]) -> Any:
-    """The default of a key, for the documentation."""
+    """Return the default of a key, for the documentation."""
     return None if key.default is MISSING else key.default

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every failure that a person may read, as one tree.
+"""Every failure that a user may see, as one tree.
 
-    PulpitError                     str(error) is one sentence: what was wrong and what to do
-    ├── ConfigurationError          mend the named key and start again
-    ├── InvalidValue                400: send other values for the named properties
-    │   └── MissingValue            400: send the named properties
-    ├── UnsupportedValue            400: leave the named properties out
-    ├── MalformedRequest            400: the body is not JSON
-    │   ├── WrongJsonType           400: the body is JSON, but not an object
-    │   └── RequestTooLarge         413: send less at once
-    ├── MissingResource             404: nothing stands under that name
-    ├── DuplicateResource           409: choose another name
-    ├── ConflictingOperation        409: wait until the other work has ended
-    ├── AuthenticationFailed        401: log in with other credentials
-    ├── PermissionDenied            401: log in as somebody with more rights (Pulp 2 never said 403)
-    ├── TooManyAttempts             429: wait, then log in again
-    ├── StorageFull                 507: make room, then ask again; nothing was accepted
-    ├── DatabaseUnavailable         503: ask again in a moment; nothing was accepted
-    ├── StorageUnavailable          503: the files cannot be reached; ask again when they can
-    └── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
+PulpitError                     str(error) is one sentence: what was wrong and what to do
+├── ConfigurationError          correct the named key and start again
+├── InvalidValue                400: send other values for the named properties
+│   └── MissingValue            400: send the named properties
+├── UnsupportedValue            400: omit the named properties
+├── MalformedRequest            400: the body is not JSON
+│   ├── WrongJsonType           400: the body is JSON, but not an object
+│   └── RequestTooLarge         413: send less at once
+├── MissingResource             404: nothing has that name
+├── DuplicateResource           409: choose another name
+├── ConflictingOperation        409: wait until the other task has ended
+├── AuthenticationFailed        401: log in with other credentials
+├── PermissionDenied            401: log in as a user with more permissions (Pulp 2 never sent 403)
+├── TooManyAttempts             429: wait, then log in again
+├── StorageFull                 507: free some space, then retry; nothing was accepted
+├── DatabaseUnavailable         503: retry later; nothing was accepted
+├── StorageUnavailable          503: the file storage cannot be reached; retry later
+└── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
 
 The codes (`PLP0009`, …) and HTTP statuses are those of Pulp 2, so that an error becomes a response without a table.
 """
@@ -28,19 +28,19 @@ from typing import Any, ClassVar
 
 
 class PulpitError(Exception):
-    """The root: its text is fit for a person and holds no secret."""
+    """The root: its text is written for users and holds no secret."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "PLP0000"
 
     @property
     def data(self) -> dict[str, Any]:
-        """What a program may read of it; these keys also stand at the top of a REST error body."""
+        """Return the machine-readable part; these keys also appear at the top level of a REST error body."""
         return {}
 
 
 class ConfigurationError(PulpitError):
-    """A key of the configuration has a value that cannot work."""
+    """A key of the configuration has an invalid value."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key}: {reason}")
@@ -49,7 +49,7 @@ class ConfigurationError(PulpitError):
 
 
 class InvalidValue(PulpitError):
-    """Properties were given values that are not allowed."""
+    """Properties have values that are not allowed."""
 
     status = 400
     code = "PLP0015"
@@ -62,12 +62,12 @@ class InvalidValue(PulpitError):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The names under Pulp 2's key."""
+        """Return the names under Pulp 2's key."""
         return {"property_names": self.property_names}
 
 
 class MissingValue(InvalidValue):
-    """Properties that must be given are absent."""
+    """Required properties are missing."""
 
     code = "PLP0016"
 
@@ -77,12 +77,12 @@ class MissingValue(InvalidValue):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The names under Pulp 2's key."""
+        """Return the names under Pulp 2's key."""
         return {"missing_property_names": self.property_names}
 
 
 class UnsupportedValue(InvalidValue):
-    """Properties were given that nobody knows here."""
+    """The request has unknown properties."""
 
     code = "PLP0017"
 
@@ -105,14 +105,14 @@ class WrongJsonType(MalformedRequest):
 
 
 class RequestTooLarge(MalformedRequest):
-    """The request's body is longer than this resource takes."""
+    """The request's body is longer than this resource accepts."""
 
     status = 413
     code = "PLP0000"
 
 
 class MissingResource(PulpitError):
-    """Nothing stands under the given names: `MissingResource(repository="zoo")`."""
+    """Nothing has the given name: `MissingResource(repository="zoo")`."""
 
     status = 404
     code = "PLP0009"
@@ -123,7 +123,7 @@ class MissingResource(PulpitError):
 
     @property
     def data(self) -> dict[str, Any]:
-        """Kind and name of what is missing."""
+        """Return the kind and name of what is missing."""
         return {"resources": self.resources}
 
 
@@ -139,12 +139,12 @@ class DuplicateResource(PulpitError):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The taken name."""
+        """Return the name that is taken."""
         return {"resource_id": self.resource_id}
 
 
 class ConflictingOperation(PulpitError):
-    """Other work on the same thing forbids this now."""
+    """Another operation on the same resource forbids this one now."""
 
     status = 409
     code = "PLP0010"
@@ -159,7 +159,7 @@ class AuthenticationFailed(PulpitError):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The word that the original client looks for."""
+        """Return the code that the original client looks for."""
         return {"auth_error_code": self.auth_error_code}
 
 
@@ -171,7 +171,7 @@ class PermissionDenied(AuthenticationFailed):
 
 
 class TooManyAttempts(PulpitError):
-    """Too many passwords from one address wait to be judged; `retry_after` is in seconds."""
+    """Too many logins from one address are waiting for verification; `retry_after` is in seconds."""
 
     status = 429
 
@@ -181,24 +181,24 @@ class TooManyAttempts(PulpitError):
 
 
 class StorageFull(PulpitError):
-    """The disk has no room for what was asked; nothing of it was done."""
+    """The disk is full; nothing was done."""
 
     status = 507
 
 
 class DatabaseUnavailable(PulpitError):
-    """The database does not answer now, or not in time; nothing was done."""
+    """The database is unavailable or timed out; nothing was done."""
 
     status = 503
 
 
 class StorageUnavailable(PulpitError):
-    """The object store or the shared folder does not do what it should; nothing is known of the files in it."""
+    """The object store or the shared folder is unavailable; the state of its files is unknown."""
 
     status = 503
 
 
 class WorkFailed(PulpitError):
-    """A task cannot go on: the upstream, the network or the content is at fault, and the text says how."""
+    """A task cannot go on because of the upstream, the network or the content; the text says why."""
 
     code = "PLP0000"

@@ -30,7 +30,7 @@ SCHEDULE_DISABLED: Final = "schedule.disabled"
 TEST: Final = "event.test"
 
 PULP_TYPES: Final = frozenset({SYNC_START, SYNC_FINISH, PUBLISH_START, PUBLISH_FINISH})
-"""The types that Pulp 2 had."""
+"""The types that Pulp 2 has."""
 
 EVENT_TYPES: Final = (
     PULP_TYPES
@@ -51,24 +51,24 @@ EVENT_TYPES: Final = (
 """Every type that Pulpit itself fires."""
 
 TELLING_CHANGES: Final = frozenset({SYNC_FINISH, PUBLISH_FINISH, CONTENT_UPDATE, UNIT_WITHDRAWN})
-"""The types whose payload names units: what was added, removed and replaced, or taken back by the upstream."""
+"""The types whose payload lists units: added, removed and replaced, or withdrawn by the upstream."""
 
 HOPS: Final = "hops"
-"""Key of a payload: how many hooks led to the event, as one fired it or started its task; a header `pulpit-hops`."""
+"""Payload key, also the header `pulpit-hops`: how many hooks led to the event by firing it or starting its task."""
 MOST_CHANGES: Final = 100
-"""Units that one message names, unless `[events] changes` says otherwise."""
+"""Units that one message lists by default; `[events] changes` overrides it."""
 
 OWN_ROOTS: Final = frozenset({"repo", "unit", "tasks", "listener", "schedule", "event"})
-"""First words that belong to Pulpit: below them only the types of `EVENT_TYPES` exist."""
+"""First words reserved for Pulpit: below them only the types of `EVENT_TYPES` exist."""
 
 SUBJECT_PREFIX: Final = "pulp.server."
-"""Put before the type to make the AMQP subject, as in Pulp 2."""
+"""Prefix of the type in the AMQP subject, as in Pulp 2."""
 
 MAX_TYPE_LENGTH: Final = 200
-"""Characters; with the prefix it stays below the 255 bytes of an AMQP short string."""
+"""Characters; with the prefix below the 255 bytes of an AMQP short string."""
 
 MOST_PATTERNS: Final = 1000
-"""Event types of one listener."""
+"""Patterns that one listener may have."""
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _KNOWN: Final = ", ".join(sorted(EVENT_TYPES))
@@ -78,7 +78,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """One entry of the event log; the same on every attempt, to every listener, over every transport."""
+    """One entry of the event log; identical on every attempt, for every listener, over every transport."""
 
     number: int
     """Position in the log, from 1, growing, unique."""
@@ -87,7 +87,7 @@ class Event:
     event_type: str
     repo_id: str | None
     repo_number: int | None
-    """Counts those events of a repository that a listener's `*` covers, from 1 without holes; null for others."""
+    """Counts those events of a repository that a listener's `*` matches, from 1 without gaps; null for others."""
     result: str | None
     """`payload["result"]` of a finish event, to filter by."""
     occurred_at: datetime
@@ -103,7 +103,7 @@ class Event:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The payload, read from the body."""
+        """Parse the payload from the body."""
         payload: dict[str, Any] = json.loads(self.body)["payload"]
         return payload
 
@@ -115,17 +115,20 @@ def encode_body(event_type: str, payload: dict[str, Any], call_report: dict[str,
 
 
 def own_trace(event_id: str, call_report: dict[str, Any] | None) -> str:
-    """Make a trace of the task, so that all its events are one, and a span of the event (W3C Trace Context)."""
+    """Return a `traceparent` (W3C Trace Context): the task is the trace, shared by all its events.
+
+    The event is the span.
+    """
     trace = str(call_report["task_id"]) if call_report else event_id
     return f"00-{trace.replace('-', '')}-{event_id.replace('-', '')[-16:]}-01"
 
 
 def check_event_type(event_type: str) -> None:
-    """Refuse what cannot be the type of an event.
+    """Reject text that cannot be an event type.
 
     Raises:
-        InvalidValue: the text is not dotted words of letters, digits, `_` and `-`, or claims a type of Pulpit's own
-            that does not exist.
+        InvalidValue: the text is not dotted words of letters, digits, `_` and `-`, or is an unknown type below one of
+            Pulpit's own words.
     """
     complaint = _too_long(event_type) if len(event_type) > MAX_TYPE_LENGTH else _complaint(event_type)
     if complaint:
@@ -133,13 +136,13 @@ def check_event_type(event_type: str) -> None:
 
 
 def check_event_types(patterns: object) -> list[str]:
-    """Answer the patterns of a listener, checked: known types, `*` for all, or AMQP patterns over types.
+    """Validate a listener's patterns and return them: known types, `*` for all, or AMQP patterns over types.
 
-    A pattern whose first word is Pulpit's own must match at least one type that exists; so a slip of the pen is
-    answered when it is made, not by silence later (Pulp 2 checked its four types and `*` the same way).
+    A pattern whose first word is Pulpit's own must match at least one existing type, so that a typo is
+    rejected at once instead of never matching (Pulp 2 checked its four types and `*` the same way).
 
     Raises:
-        InvalidValue: `event_types`, with the entry that is wrong.
+        InvalidValue: `event_types`, with the invalid entry.
     """
     if not isinstance(patterns, list | tuple) or not patterns:
         raise InvalidValue("event_types", "it must be a list with at least one event type, or '*'.")
@@ -153,12 +156,12 @@ def check_event_types(patterns: object) -> list[str]:
 
 
 def star_covers(event_type: str) -> bool:
-    """Whether the lone `*` of a listener stands for a type: those that Pulp 2 had, and those of other systems."""
+    """Return whether a listener's lone `*` matches a type: Pulp 2's types do, and those of other systems."""
     return event_type in PULP_TYPES or event_type.partition(".")[0] not in OWN_ROOTS
 
 
 def as_topic(pattern: str) -> str:
-    """The AMQP pattern that matches at least what a listener's entry asks for."""
+    """Return an AMQP pattern that matches at least what a listener's entry matches."""
     return ANY_WORDS if pattern == ANY_WORD else pattern
 
 
@@ -177,7 +180,7 @@ def _pattern_complaint(pattern: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _complaint(event_type: str) -> str | None:
-    """Why a text, which is not too long, is no type; servers fire the same few again and again."""
+    """Say why a text of bounded length is not a type; cached, because servers fire the same few again and again."""
     parts = event_type.split(".")
     if not _well_formed(parts):
         return _ill_formed(event_type)

@@ -1,7 +1,7 @@
-"""The only door into the event log.
+"""The only way into the event log.
 
-`fire()` writes one row in the transaction that changes the world. It knows no listener, opens no socket and waits for
-nobody: what the transaction commits will be delivered, what it rolls back never happened.
+`fire()` writes one row, in the transaction that makes the change. It knows no listener, opens no socket and waits for
+nothing: once the transaction commits, the event will be delivered; if it rolls back, the event never existed.
 """
 
 from typing import Any
@@ -24,22 +24,22 @@ def fire(
     traceparent: str | None = None,
     event_id: str | None = None,
 ) -> Event:
-    """Enter an event into the log as part of `tx`.
+    """Append an event to the log as part of `tx`.
 
     Args:
-        tx: the transaction that makes the event true.
-        event_type: a type of `events.EVENT_TYPES`, or one of somebody else's under another first word.
-        payload: any JSON object; `repo_id` and `result` in it are what listeners filter by.
-        clock: tells the time of the event.
+        tx: the transaction that makes the change which the event reports.
+        event_type: a type of `events.EVENT_TYPES`, or another system's type with a first word of its own.
+        payload: any JSON object; listeners filter by its `repo_id` and `result`.
+        clock: gives the time of the event.
         call_report: the report of the task that fires, null outside a task (Pulp 2's third key).
         repo_id: the repository that the event is about; by default the payload's.
-
-        traceparent: the trace that somebody else has begun (W3C Trace Context); by default the task is the trace.
-        event_id: the same for what may be told twice, so that a consumer drops the second; by default a new one.
+        traceparent: a trace begun elsewhere (W3C Trace Context); by default the task is the trace.
+        event_id: the same id for an event that may be fired twice, so that consumers drop the duplicate; by default a
+            new one.
 
     Raises:
-        InvalidValue: the type is not one that can be fired.
-        StorageFull: raised by the transaction when the disk has no room; nothing was entered.
+        InvalidValue: the type cannot be fired.
+        StorageFull: raised by the transaction when the disk is full; nothing was written.
     """
     check_event_type(event_type)
     event_id = event_id or uuid7()

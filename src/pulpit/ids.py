@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identifiers that sort by the time at which they were made."""
+"""Identifiers that sort by creation time."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ _62_BITS = 2**62 - 1
 
 
 def uuid7() -> str:
-    """Make a UUID of version 7 (RFC 9562 section 5.7), in order of time as text.
+    """Make a UUID of version 7 (RFC 9562 section 5.7); its text sorts by time.
 
     48 bits of milliseconds, 12 bits of the millisecond's fraction (section 6.2, method 3), 62 random bits.
     """
@@ -24,7 +24,7 @@ def uuid7() -> str:
 
 
 def derived_uuid7(moment: datetime, seed: str) -> str:
-    """Make the UUIDv7 that the same moment and seed always lead to: its bits that are not time come from a hash."""
+    """Make a UUIDv7 that is the same for the same moment and seed: the bits that are not time come from a hash."""
     milliseconds = int(moment.timestamp() * 1000)
     bits = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:10], "big")
     return str(
@@ -33,9 +33,9 @@ def derived_uuid7(moment: datetime, seed: str) -> str:
 
 
 def object_id() -> str:
-    """Make an id of the form that Pulp 2's clients know: 24 hexadecimal digits, in order of time as text too.
+    """Make an id of the form that Pulp 2's clients know: 24 hexadecimal digits that sort by time.
 
-    Four bytes of seconds, as there; three bytes of the second's fraction and five random ones after them.
+    Four bytes of seconds, as in MongoDB; three bytes of the second's fraction and five random ones after them.
     """
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     fraction = int(nanoseconds / _OBJECT_ID_TICK_NS)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ISO 8601 intervals as schedules have them: `[Rn/][start/]Pperiod`, such as `R5/2031-01-31T03:00:00Z/P1M`.
+"""ISO 8601 intervals as schedules use them: `[Rn/][start/]Pperiod`, such as `R5/2031-01-31T03:00:00Z/P1M`.
 
-The slots of an interval are the first one and what lies once, twice, … the period behind it. Each is reckoned from the
-first and not from the one before: the last of January is followed by the last of February and that by the 31st of
-March. Everything is in UTC, so no clock change moves a slot.
+The slots of an interval are the first one and those one, two, … periods after it. Each is computed from the first
+slot, not from the previous one: 31 January is followed by 28 February, and that by 31 March. Everything is in UTC, so
+no clock change moves a slot.
 
-Also spans of time as people write them in options and configurations: `90s`, `15m`, `12h`, `3d`.
+Also durations as people write them in options and configurations: `90s`, `15m`, `12h`, `3d`.
 """
 
 import bisect
@@ -21,7 +21,7 @@ LONGEST_TEXT: Final = 100
 """Characters of an interval."""
 SHORTEST: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(days=36_525)
-"""A period of a hundred years; anything above is a slip of the pen, and dates have an end."""
+"""A period of a hundred years; a longer one is a typo, and dates overflow."""
 MOST_RUNS: Final = 10**9
 
 _YEARS: Final = range(1970, 3000)
@@ -42,13 +42,13 @@ _SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 def span_seconds(text: str) -> int | None:
-    """Seconds of a span such as `90s`, `15m`, `12h` or `3d`; `None` if it is none, or zero."""
+    """Parse a duration such as `90s`, `15m`, `12h` or `3d` into seconds; `None` if it is invalid or zero."""
     match = _SPAN.match(text)
     return (int(match[1]) * _SECONDS[match[2]] or None) if match else None
 
 
 def span_text(seconds: float) -> str:
-    """Seconds in the largest unit that needs no fraction: 259200 is `3d`."""
+    """Write seconds in the largest unit without a fraction: 259200 is `3d`."""
     whole = round(seconds)
     unit = next((unit for unit, size in _SECONDS.items() if whole and whole % size == 0), "s")
     return f"{whole // _SECONDS[unit]}{unit}"
@@ -56,23 +56,23 @@ def span_text(seconds: float) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """When something is to be done again and again."""
+    """When something repeats."""
 
     runs: int | None
-    """How many times in all; without end if it is null."""
+    """Number of runs in all; null for no end."""
     start: datetime | None
-    """The first slot, if it is given; aware, in UTC."""
+    """The first slot, if given; aware, in UTC."""
     months: int
-    """The part of the period that is counted by the calendar."""
+    """The calendar part of the period."""
     span: timedelta
     """The rest of it."""
 
     def slot(self, first: datetime, number: int) -> datetime:
-        """The slot that lies so many periods behind the first."""
+        """Return the slot that lies `number` periods after the first."""
         return _months_later(first, self.months * number) + self.span * number
 
     def next_slot(self, first: datetime, after: datetime) -> datetime:
-        """The earliest slot that is later than a moment."""
+        """Return the earliest slot after a moment."""
         if after < first:
             return first
         shortest = _SHORTEST_MONTH * self.months + self.span
@@ -82,10 +82,10 @@ class Interval:
 
 
 def parse(text: str) -> Interval:
-    """Read an interval.
+    """Parse an interval.
 
     Raises:
-        InvalidValue: `schedule`, with what is wrong with it.
+        InvalidValue: `schedule`, with the reason.
     """
     if len(text) > LONGEST_TEXT:
         raise _wrong(f"it has more than {LONGEST_TEXT} characters.")
@@ -134,7 +134,7 @@ def _period(text: str) -> tuple[int, timedelta]:
 
 
 def _months_later(moment: datetime, months: int) -> datetime:
-    """The same day of a later month, or its last one where there is no such day."""
+    """Return the same day of a later month, or that month's last day if it is shorter."""
     if not months:
         return moment
     years, month = divmod(moment.month - 1 + months, 12)

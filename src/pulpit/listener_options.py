@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a listener of each kind can be told, declared once.
+"""The options of each kind of listener, declared once.
 
-From these declarations come the options of `pulp-admin event listener KIND create`, the forms of the page, what the
-REST API tells of a kind, and which values are secrets. The kinds of Pulpit are declared here because the commands know
-nothing else of the server; a plug-in declares its own in the same words.
+These declarations produce the options of `pulp-admin event listener KIND create`, the forms of the page, what the
+REST API says about a kind, and the list of secrets. Pulpit's own kinds are declared here because the commands import
+nothing else of the server; a plug-in declares its own in the same way.
 """
 
 import re
@@ -19,14 +19,14 @@ LONGEST_TEXT: Final = 4096
 """Characters of one value of an option."""
 LONGEST_DOCUMENT: Final = 64 * 1024
 MOST_VALUES: Final = 100
-"""Values of an option that has several."""
+"""Values of an option that takes several."""
 LARGEST_NUMBER: Final = 1_000_000_000
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
 
 
 class OptionType(StrEnum):
-    """What a value is in `notifier_config`, and how it is given on the command line."""
+    """The type of a value in `notifier_config`, and its form on the command line."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -34,11 +34,11 @@ class OptionType(StrEnum):
     FLAG = "flag"
     """True or false."""
     LIST = "list"
-    """Texts, between commas on the command line."""
+    """Texts, separated by commas on the command line."""
     DOCUMENT = "document"
     """A text of several lines, which the command reads from a file."""
     PAIRS = "pairs"
-    """An object of texts, `NAME=VALUE` on the command line, where it is repeated."""
+    """An object of texts; on the command line a repeated `NAME=VALUE`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,30 +46,30 @@ class Option:
     """One key of a listener's `notifier_config`."""
 
     name: str
-    """Small letters, digits and `_`; the option of the command is this with `-`, unless `flag` says otherwise."""
+    """Small letters, digits and `_`; the command's option is this with `-`, unless `flag` says otherwise."""
     help: str
-    """A sentence that says what it does, and what holds without it."""
+    """A sentence that says what it does, and what applies without it."""
     type: OptionType = OptionType.TEXT
     required: bool = False
     secret: bool = False
-    """Whether it is never shown again: stars stand for it everywhere, and the command reads it from a file."""
+    """Never shown again: masked with asterisks everywhere, and read from a file by the command."""
     choices: tuple[str, ...] = ()
-    """The only texts that it may be, if they are few."""
+    """The only allowed texts, if they are few."""
     label: str = ""
-    """What the page calls it; the name otherwise."""
+    """Label on the page; by default the name."""
     placeholder: str = ""
-    """What stands in the page's empty field: an example, or what holds without it."""
+    """Placeholder of the page's empty field: an example, or what applies without it."""
     default: str = ""
     """What the page fills in for a new listener."""
     metavar: str = ""
     flag: str = ""
-    """The command's option without dashes, where it is not the name."""
+    """The command's option without dashes, if it is not the name."""
     given_openly: bool = False
-    """Whether a secret may also stand on the command line, where others on the machine see it, as in Pulp 2."""
+    """Whether a secret may also be given on the command line, where other users see it, as in Pulp 2."""
 
     @property
     def option(self) -> str:
-        """The option of the command."""
+        """The command's option."""
         return f"--{self.flag or self.name.replace('_', '-')}"
 
     @property
@@ -79,11 +79,11 @@ class Option:
 
     @property
     def is_from_file(self) -> bool:
-        """Whether the command reads it from a file; pairs are given one by one though they are secret."""
+        """Whether the command reads it from a file; pairs are given one by one even when they are secret."""
         return self.secret and self.type is OptionType.TEXT
 
     def complaint(self, value: Any) -> str | None:
-        """What is wrong with a value, as the end of a sentence that begins with the name; a secret is not repeated."""
+        """Say what is wrong with a value, as the end of a sentence that begins with the name; never quote a secret."""
         wrong: tuple[bool, str]
         match self.type:
             case OptionType.NUMBER:
@@ -108,15 +108,17 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListenerKind:
-    """A kind of listener and all that one can be told."""
+    """A kind of listener and all its options."""
 
     id: str
-    """At most 20 small letters, digits and `-`: `notifier_type_id` of its listeners, and the word of the command."""
+    """At most 20 small letters, digits and `-`: the `notifier_type_id` of its listeners, and the name of the
+    command.
+    """
     summary: str
     """A sentence: `Listeners that publish to an AMQP broker.`"""
     options: tuple[Option, ...]
     shown: tuple[str, ...] = ()
-    """The options, none of them secret, that say where the events of a listener go; the first option otherwise."""
+    """The non-secret options that say where a listener's events go; by default the first option."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -129,22 +131,22 @@ class ListenerKind:
         return frozenset(option.name for option in self.options if option.secret)
 
     def flaw(self) -> str | None:
-        """What is wrong with the declaration itself, if anything."""
+        """Say what is wrong with the declaration itself, if anything."""
         if not _KIND.match(str(self.id)):
-            return "its id is not 1 to 20 small letters, digits and '-'"
+            return "its id is not 1 to 20 lowercase letters, digits and '-'"
         if not all(_NAME.match(str(option.name)) for option in self.options):
-            return "an option's name is not small letters, digits and '_'"
+            return "an option's name is not lowercase letters, digits and '_'"
         flags = [name for option in self.options for name in (option.option, option.option_of_file)]
         if len(set(flags)) < len(flags) or set(flags) & TAKEN:
-            return "two options have one name, or one that all listeners have"
+            return "two options have the same name, or one has a name that every listener has already"
         if any(option.secret and option.type not in (OptionType.TEXT, OptionType.PAIRS) for option in self.options):
             return "a secret is neither text nor pairs"
         if not {*self.shown} <= {*self.names} - self.secrets:
-            return "what is shown of a listener is a secret or no option"
+            return "`shown` names a secret or an unknown option"
         return None
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse unknown keys, values of another type, and a configuration without what is required.
+        """Reject unknown keys, values of the wrong type, and missing required options.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -159,7 +161,7 @@ class ListenerKind:
                 raise InvalidValue("notifier_config", f"{option.name} {complaint}.")
 
     def refuse_strangers(self, config: Mapping[str, Any]) -> None:
-        """Refuse unknown keys.
+        """Reject unknown keys.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -171,7 +173,7 @@ class ListenerKind:
             raise InvalidValue("notifier_config", reason)
 
     def target(self, config: Mapping[str, Any]) -> str:
-        """Where the events of a listener go, for lists."""
+        """Say where a listener's events go, for lists."""
         names = self.shown or tuple(name for name in self.names[:1] if name not in self.secrets)
         values = [config[name] for name in names if config.get(name)]
         return " ".join(", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values)
@@ -391,4 +393,4 @@ KAFKA: Final = ListenerKind(
 )
 
 BUILT_IN: Final[Mapping[str, ListenerKind]] = {kind.id: kind for kind in (AMQP, EMAIL, HTTP, KAFKA, NATS)}
-"""The kinds that every Pulpit knows."""
+"""The kinds that Pulpit itself brings."""

@@ -1,4 +1,4 @@
-"""What the processes say on standard error: a line a thing that happened, for people or as JSON."""
+"""Log lines on standard error: one line for each thing that happened, for people or as JSON."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctim
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, and what the caller put into `extra`."""
+    """One JSON object per record: time, level, logger, message, and the caller's `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record."""
@@ -30,15 +30,15 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Time, level and message, and then the details as `key=value`; a traceback follows in lines that are set in."""
+    """Time, level and message, then the details as `key=value`; a traceback follows, indented."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """Write when it happened as everything else does: ISO 8601 in UTC."""
+        """Format the time as everywhere else: ISO 8601 in UTC."""
         del datefmt
         return str(iso_micro(datetime.fromtimestamp(record.created, UTC)))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Write the line, in which nothing of what a stranger wrote ends it or steers a terminal."""
+        """Format the line, with line ends and terminal control characters in foreign text escaped."""
         details = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _PLAIN)
         return escaped(super().formatMessage(record) + (f" [{details}]" if details else ""))
 
@@ -48,13 +48,13 @@ class TextLines(logging.Formatter):
 
 
 def configure(level: str, style: str) -> None:
-    """Send everything from `level` upwards to standard error."""
+    """Log everything from `level` upwards to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # What these say of failures is said again, in one sentence, by whoever called them.
+    # Their callers log these libraries' failures again, in one sentence.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Every key of the configuration with its default, unit and meaning, said once; `configuration` reads their values."""
+"""Every key of the configuration with its default, unit and meaning; `configuration` reads the values."""
 
 import os
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ _PORT: Final[dict[str, Any]] = {"unit": "TCP port, 0 for any free one", "least":
 class ServerSettings:
     """`[server]`: the REST API and the published repositories."""
 
-    host: str = _key("127.0.0.1", "Address to listen on; nothing beyond this machine unless you say so.")
+    host: str = _key("127.0.0.1", "Address to listen on; by default only this machine can connect.")
     port: int = _key(24880, "Port of the REST API and of the published repositories.", **_PORT)
-    data_dir: str = _key("", "Folder of everything that is kept; empty is the platform's place.", unit="path")
+    data_dir: str = _key("", "Folder for all data; empty is the platform's default.", unit="path")
     ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the server speaks HTTPS.", unit="path, PEM")
     ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
     webhook_allow: str = _key(
@@ -38,25 +38,25 @@ class ServerSettings:
         unit="URL",
     )
     keep_events_days: int = _key(
-        90, "How long events stay in the log; 0 is for ever.", unit="days", least=0, most=36_500
+        90, "How long events stay in the log; 0 is forever.", unit="days", least=0, most=36_500
     )
     keep_events_count: int = _key(
-        0, "How many events stay in the log at most; 0 is any number.", unit="events", least=0, most=1_000_000_000
+        0, "How many events stay in the log at most; 0 is no limit.", unit="events", least=0, most=1_000_000_000
     )
     keep_events_for_listeners: bool = _key(
-        True, "Whether an event stays, however old, until every listener has had it or put it aside."
+        True, "Whether an event stays, however old, until it is delivered to every listener or is a dead letter."
     )
-    log_level: str = _key("info", "Least severe messages to log: debug, info, warning or error.")
+    log_level: str = _key("info", "Lowest level to log: debug, info, warning or error.")
     log_format: str = _key("text", "`text` for people, `json` for machines.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventsSettings:
-    """`[events]`: what events say."""
+    """`[events]`: what events contain."""
 
     changes: int = _key(
         MOST_CHANGES,
-        "How many added, removed and replaced units one event names; the API has the others.",
+        "How many added, removed and replaced units one event lists; the API has the others.",
         unit="units",
         least=0,
         most=10_000,
@@ -72,7 +72,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageSettings:
-    """`[storage]`: where package files are kept, so that one server finds them or several do."""
+    """`[storage]`: where package files are kept, for one server or shared by several."""
 
     url: str = _key(
         "",
@@ -88,10 +88,18 @@ class StorageSettings:
         "(`AWS_ACCESS_KEY_ID`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …) or the machine's own role.",
         unit="path, mode 0600",
     )
-    cacert: str = _key("", "Authorities to trust for the object store, beside the system's.", unit="path, PEM")
-    redirect: bool = _key(False, "Whether readers are sent to the object store by signed URLs, or get files from here.")
+    cacert: str = _key(
+        "", "CA certificates to trust for the object store, in addition to the system's.", unit="path, PEM"
+    )
+    redirect: bool = _key(
+        False, "Whether clients are redirected to the object store by signed URLs, or get files from this server."
+    )
     cache_size: int = _key(
-        10_240, "Copies of files of the object store in the data folder.", unit="MiB", least=64, most=1_073_741_824
+        10_240,
+        "Size of the cache of the object store's files in the data folder.",
+        unit="MiB",
+        least=64,
+        most=1_073_741_824,
     )
 
 
@@ -126,7 +134,7 @@ class MessagingSettings:
         "Over AMQP 1.0, the address that a broker of another kind wants, such as `topic://{exchange}` or "
         "`{exchange}.{subject}`; empty is the profile's.",
     )
-    topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; made when missing.")
+    topic_exchange: str = _key("amq.topic", "Exchange of listeners that name none; declared when it is missing.")
     cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
     clientcert: str = _key(
         "",
@@ -134,7 +142,7 @@ class MessagingSettings:
         unit="path, PEM, mode 0600",
     )
     allow_plain_without_tls: bool = _key(
-        False, "Whether the password may travel unencrypted to a broker on another machine."
+        False, "Whether the password may be sent unencrypted to a broker on another machine."
     )
 
 
@@ -142,7 +150,7 @@ class MessagingSettings:
 class EmailSettings:
     """`[email]`: the mail server of email listeners."""
 
-    enabled: bool = _key(False, "Whether email listeners send at all.")
+    enabled: bool = _key(False, "Whether email listeners send anything.")
     host: str = _key("localhost", "Mail server.")
     port: int = _key(25, "Port of the mail server.", unit="TCP port", least=1, most=65535)
     sender: str = _key("pulpit@localhost", "Sender of the messages; the key is `from`.", unit="mail address")
@@ -151,7 +159,7 @@ class EmailSettings:
     username: str = _key("", "User to log in as; empty is no login.")
     password: str = _key("", "Password of the user.")
     password_file: str = _key("", "File with the password, instead of `password`.", unit="path, mode 0600")
-    timeout: int = _key(30, "How long sending one message may take.", unit="seconds", least=1, most=600)
+    timeout: int = _key(30, "Timeout for sending one message.", unit="seconds", least=1, most=600)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +172,7 @@ class NatsSettings:
         "tried when one cannot be used; empty is none, and then there are no nats listeners.",
         unit="URLs",
     )
-    stream: str = _key("PULPIT", "Stream of listeners that name none; made when missing.")
+    stream: str = _key("PULPIT", "Stream of listeners that name none; created when it is missing.")
     credentials_file: str = _key(
         "", "Credentials (`.creds`: a JWT and its key) to log in with.", unit="path, mode 0600"
     )
@@ -173,7 +181,7 @@ class NatsSettings:
     cacert: str = _key("", "Authorities to trust for `tls://`; empty is the system's.", unit="path, PEM")
     clientcert: str = _key("", "Client certificate and its key for `tls://`.", unit="path, PEM, mode 0600")
     allow_plain_without_tls: bool = _key(
-        False, "Whether the password may travel unencrypted to a server on another machine."
+        False, "Whether the password may be sent unencrypted to a server on another machine."
     )
 
 
@@ -183,7 +191,7 @@ class KafkaSettings:
 
     servers: str = _key(
         "",
-        "Brokers to ask for the others, such as `kafka1.example.com:9092,kafka2.example.com:9092`; empty is none, and "
+        "Bootstrap brokers, such as `kafka1.example.com:9092,kafka2.example.com:9092`; empty is none, and "
         "then there are no kafka listeners.",
         unit="host:port",
     )
@@ -195,7 +203,7 @@ class KafkaSettings:
     password_file: str = _key("", "File whose first line is the password.", unit="path, mode 0600")
     mechanism: str = _key("SCRAM-SHA-512", "How to log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.")
     allow_plain_without_tls: bool = _key(
-        False, "Whether the login may travel unencrypted to a broker on another machine."
+        False, "Whether the login may be sent unencrypted to a broker on another machine."
     )
 
 
@@ -214,7 +222,7 @@ class BrokerSettings:
     )
     permissions_file: str = _key(
         "",
-        "What users may do, a line `user operations kind name` each; empty is everything. See [the broker](broker.md).",
+        "Permissions of users, a line `user operations kind name` each; empty allows all. See [the broker](broker.md).",
         unit="path",
     )
     virtual_hosts: str = _key("/", "Virtual hosts, with commas between; the first one is Pulpit's.", unit="names")
@@ -222,10 +230,10 @@ class BrokerSettings:
     ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
     ssl_ca: str = _key("", "Authorities of client certificates (EXTERNAL); empty asks for none.", unit="path, PEM")
     memory_limit: int = _key(
-        256, "Messages in memory above which publishers must wait.", unit="MiB", least=16, most=1_048_576
+        256, "Memory used by messages above which publishers are blocked.", unit="MiB", least=16, most=1_048_576
     )
     disk_free_limit: int = _key(
-        50, "Free room on the disk below which publishers must wait.", unit="MiB", least=1, most=1_048_576
+        50, "Free disk space below which publishers are blocked.", unit="MiB", least=1, most=1_048_576
     )
     max_message_size: int = _key(128, "Largest body of a message.", unit="MiB", least=1, most=2048)
     max_connections: int = _key(4096, "Connections at one time.", unit="connections", least=1, most=65_536)
@@ -238,7 +246,7 @@ class TasksSettings:
 
     workers: int = _key(
         2,
-        "Worker processes, and so tasks at one time; 0 leaves them to other servers.",
+        "Worker processes, and so tasks at a time; 0 leaves tasks to other servers.",
         unit="processes",
         least=0,
         most=64,
@@ -247,36 +255,32 @@ class TasksSettings:
         10, "How long a task may take to stop when it is cancelled.", unit="seconds", least=1, most=3600
     )
     stall_timeout: int = _key(
-        30, "How long an upstream may send nothing before a download is broken off.", unit="seconds", least=1, most=3600
+        30, "How long an upstream may send nothing before a download is aborted.", unit="seconds", least=1, most=3600
     )
     least_speed: int = _key(
         500,
-        "Slower than this over a minute, a download is broken off (or than half of `max_speed`, where that is less).",
+        "A download slower than this over a minute is aborted (or slower than half of `max_speed`, if that is less).",
         unit="bytes per second",
         least=1,
         most=1_000_000_000,
     )
-    download_tries: int = _key(
-        4, "How often a download is begun before it counts as failed.", unit="tries", least=1, most=100
-    )
+    download_tries: int = _key(4, "Attempts before a download counts as failed.", unit="tries", least=1, most=100)
     native_limit: int = _key(
         300,
-        "Processor time that a library may take for one piece of a list or package; then the task ends as an error.",
+        "CPU time that a library may take for one piece of a list or package; beyond that the task fails.",
         unit="seconds",
         least=1,
         most=86_400,
     )
-    keep_days: int = _key(
-        30, "How long tasks that have ended can be asked about; 0 is for ever.", unit="days", least=0, most=36_500
-    )
+    keep_days: int = _key(30, "How long finished tasks are kept; 0 is forever.", unit="days", least=0, most=36_500)
     keep_history_days: int = _key(
-        365, "How long the history of syncs and publishes is kept; 0 is for ever.", unit="days", least=0, most=36_500
+        365, "How long the history of syncs and publishes is kept; 0 is forever.", unit="days", least=0, most=36_500
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SigningSettings:
-    """`[signing]`: signatures of the published lists of packages (`repomd.xml.asc`); none unless a key is named."""
+    """`[signing]`: signatures of the published package lists (`repomd.xml.asc`); off unless a key is named."""
 
     command: str = _key(
         "",
@@ -287,9 +291,11 @@ class SigningSettings:
         "", "Secret key without a passphrase that gpg signs with, instead of `command`.", unit="path, mode 0600"
     )
     public_key: str = _key(
-        "", "Public keys that are published and prove each signature; with `key_file`, empty is its own.", unit="path"
+        "",
+        "Public keys that are published and that verify each signature; with `key_file`, empty is its own.",
+        unit="path",
     )
-    timeout: int = _key(60, "How long making a signature may take.", unit="seconds", least=1, most=3600)
+    timeout: int = _key(60, "Timeout for making a signature.", unit="seconds", least=1, most=3600)
 
     @property
     def is_wanted(self) -> bool:
@@ -299,7 +305,7 @@ class SigningSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulp3Settings:
-    """`[pulp3]`: a Pulp 3 whose syncs and publishes become events; of several, each but one is `[pulp3:NAME]`."""
+    """`[pulp3]`: a Pulp 3 whose syncs and publishes become events; each further one is `[pulp3:NAME]`."""
 
     database_url: str = _key(
         "",
@@ -319,7 +325,7 @@ class Pulp3Settings:
     )
     reconcile_seconds: int = _key(
         60,
-        "How often Pulp's tasks are compared with what was told of them.",
+        "How often Pulp's tasks are compared with the events that were fired for them.",
         unit="seconds",
         least=1,
         most=86_400,
@@ -328,14 +334,14 @@ class Pulp3Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishSettings:
-    """`[publish]`: what stays of what was published before, and where exports go."""
+    """`[publish]`: how long old publications stay, and where exports go."""
 
     keep: int = _key(
-        5, "Publications of a place that stay, the shown one included.", unit="publications", least=1, most=1000
+        5, "Publications kept for each place, including the current one.", unit="publications", least=1, most=1000
     )
     grace: int = _key(
         3600,
-        "How long a list that is named by its checksum is still served after a publish took it away.",
+        "How long a list that is named by its checksum is still served after a publish replaced it.",
         unit="seconds",
         least=0,
         most=30 * 86400,
@@ -370,7 +376,7 @@ class Settings:
 
     @property
     def pulps(self) -> dict[str, Pulp3Settings]:
-        """Each Pulp 3 that events come from, by its name; the one of `[pulp3]` has none."""
+        """Each Pulp 3 that events come from, by name; the name of `[pulp3]` is empty."""
         every = {"": self.pulp3, **self.further_pulp3}
         return {name: section for name, section in every.items() if section.database_url}
 
@@ -381,7 +387,7 @@ class Settings:
 
     @property
     def embedded_broker(self) -> bool:
-        """Whether the broker inside is the one that events go to."""
+        """Whether events go to the embedded broker."""
         return self.messaging.url is None and not self.messaging.url_file and self.broker.enabled
 
 
@@ -403,9 +409,9 @@ SECTIONS: Final[Mapping[str, type]] = {
 
 
 def default_data_dir() -> Path:
-    """Where data is kept when nobody says."""
+    """Return the default data folder."""
     if os.geteuid() == 0:
         return Path("/var/lib/pulpit")
-    import platformdirs  # noqa: PLC0415 - who names a folder need not wait for it
+    import platformdirs  # noqa: PLC0415 - not needed when a folder is configured
 
     return Path(platformdirs.user_data_dir("pulpit", appauthor=False))

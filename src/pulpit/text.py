@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strangers' texts and the system's errors, made fit for a person: one line that cannot steer a terminal or a log.
+"""Make foreign text and system errors safe to show: one line that cannot control a terminal or break a log.
 
-What steers is the same everywhere: control characters, formats such as right-to-left marks, lone surrogates, and
+Unsafe characters are the same everywhere: control characters, formats such as right-to-left marks, lone surrogates, and
 Unicode's line and paragraph ends.
 """
 
@@ -11,9 +11,9 @@ import unicodedata
 from typing import Final
 
 STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of Unicode."""
+"""Unicode categories of unsafe characters."""
 MASK: Final = "*****"
-"""What is shown in the place of a secret."""
+"""What is shown in place of a secret."""
 
 _LONGEST_SHOWN: Final = 32
 _PASSWORD: Final = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*@")
@@ -22,12 +22,12 @@ _NAMED_SECRET: Final = re.compile(r"token|sig|key|auth|pass|secret|cred|polic|hm
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is printable ASCII, as nearly all are: then nobody needs to look at each of its characters."""
+    """Whether a text is printable ASCII: the common case, in which no character needs to be checked."""
     return text.isascii() and text.isprintable()
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""Show what steers as `\x1b` or `\u202e`, but for the characters in `keep`."""
+    r"""Escape unsafe characters as `\x1b` or `\u202e`, except those in `keep`."""
     if is_plain(text):
         return text
     return "".join(
@@ -36,31 +36,31 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def blanked(text: str, keep: str = "") -> str:
-    """Put a space in the place of each character that steers, but for those in `keep`."""
+    """Replace each unsafe character by a space, except those in `keep`."""
     return text if is_plain(text) else "".join(" " if c not in keep and _steers(c) else c for c in text)
 
 
 def clean(text: str) -> str:
-    """Take out what steers; line ends and tabs become spaces."""
+    """Remove unsafe characters; line ends and tabs become spaces."""
     return text if is_plain(text) else "".join(" " if c in "\n\r\t" else "" if _steers(c) else c for c in text)
 
 
 def one_line(text: str, longest: int) -> str:
-    """A text as words with single spaces between, cut to a number of characters."""
+    """Join the words of a text with single spaces and cut it to `longest` characters."""
     line = " ".join(blanked(text[: 4 * longest]).split())
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def shown(text: str, longest: int = 120) -> str:
-    """A stranger's text for a message: what steers is escaped, and the rest cut when it is long."""
+    """Prepare foreign text for a message: unsafe characters escaped, long text cut."""
     line = escaped(text[: longest + 1])
     return line if len(text) <= longest else line[:longest] + "…"
 
 
 def masked_url(url: str) -> str:
-    """A URL without its password, and without what in its query is a secret or may be one.
+    """Return a URL without its password and without those query values that are or may be secret.
 
-    A part of a query that has no name is a token, as SUSE's feeds have one; of the others the name or the length tells.
+    A query part without a name is a token, as in SUSE's repository URLs; others are judged by name or length.
     """
     if "://" not in url:
         return url
@@ -69,13 +69,13 @@ def masked_url(url: str) -> str:
 
 
 def system_reason(error: OSError) -> str:
-    """What the system or OpenSSL calls an error, without the addresses and numbers that asyncio puts around it."""
+    """Return what the system or OpenSSL calls an error, without the addresses and numbers that asyncio adds."""
     for name in ("verify_message", "reason"):  # of ssl's errors
         if found := getattr(error, name, None):
             return str(found).rstrip(".")
     if isinstance(error.errno, int) and error.errno > 0 and not hasattr(error, "reason"):
         return os.strerror(error.errno)
-    return error.strerror or str(error) or type(error).__name__  # of a resolver: its numbers are negative
+    return error.strerror or str(error) or type(error).__name__  # a resolver's error: its numbers are negative
 
 
 def _masked_part(part: str) -> str:

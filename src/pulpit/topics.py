@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topic patterns of AMQP: a trie that is prepared when a pattern is bound and walked when a key is matched.
+"""AMQP topic patterns: a trie that is built when a pattern is bound and walked when a key is matched.
 
 The rules (AMQP 0-9-1 section 3.1.3.3, with RabbitMQ's reading of the empty key):
 
-* keys and patterns are words separated by `.`; a whole pattern matches a whole key; letters' case counts;
+* keys and patterns are words separated by `.`; a whole pattern matches a whole key; matching is case-sensitive;
 * `*` as a whole word stands for exactly one word, which may be empty;
 * `#` as a whole word stands for zero or more words;
 * `*` or `#` inside a longer word is an ordinary character;
-* the empty key has no word at all, so `#` and the empty pattern match it, and `*` does not.
+* the empty key has no words, so `#` and the empty pattern match it, and `*` does not.
 """
 
 from collections.abc import Hashable, Iterator
@@ -36,10 +36,10 @@ class _Node(Generic[T]):
 
 
 class TopicTrie(Generic[T]):
-    """Values bound to topic patterns, found again by key.
+    """Values bound to topic patterns, looked up by key.
 
     Matching costs what the matching part of the trie costs: patterns that do not match are never looked at, however
-    many there are, and several `#` in one pattern cannot make it blow up, because the walk keeps one set of positions.
+    many there are. Several `#` in one pattern cannot make it explode, because the walk keeps one set of positions.
     """
 
     __slots__ = ("_root",)
@@ -48,7 +48,7 @@ class TopicTrie(Generic[T]):
         self._root: _Node[T] = _Node(absorbs=False)
 
     def add(self, pattern: str, value: T) -> None:
-        """Bind `value` to `pattern`; binding it twice is the same as once."""
+        """Bind `value` to `pattern`; binding it again has no effect."""
         node = self._root
         for word in words(pattern):
             child = node.children.get(word)
@@ -58,7 +58,7 @@ class TopicTrie(Generic[T]):
         node.values.add(value)
 
     def remove(self, pattern: str, value: T) -> None:
-        """Take one binding away and prune the branch that it leaves empty; an unknown one is ignored."""
+        """Remove one binding and prune the branch that it leaves empty; an unknown one is ignored."""
         path = list(self._path(pattern))
         if len(path) != len(words(pattern)):
             return
@@ -70,7 +70,7 @@ class TopicTrie(Generic[T]):
             del parent.children[word]
 
     def match(self, key: str) -> set[T]:
-        """All values with a pattern that matches `key`."""
+        """Return all values with a pattern that matches `key`."""
         positions = self._with_empty_runs({self._root})
         for word in words(key):
             positions = self._with_empty_runs(self._step(positions, word))
@@ -92,7 +92,7 @@ class TopicTrie(Generic[T]):
 
     @staticmethod
     def _step(positions: set[_Node[T]], word: str) -> set[_Node[T]]:
-        """Every position that one more word of the key leads to."""
+        """Return every position that one more word of the key leads to."""
         reached: set[_Node[T]] = set()
         for node in positions:
             if node.absorbs:
@@ -122,12 +122,12 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Whether a pattern matches every key that another one matches; a key without wildcards is a pattern too.
+    """Whether a pattern matches every key that another one matches; a key without wildcards is also a pattern.
 
-    A yes is certain. A no may be one to a pattern that says the same in an unusual way: `*.#` for `#.*`.
+    True is certain. False may be wrong for an equivalent pattern written in an unusual way: `*.#` for `#.*`.
     """
     wide, narrow = words(pattern), words(other)
-    reached = {0}  # how many of the words of `wide` may be used up
+    reached = {0}  # how many words of `wide` may be used up
     for word in narrow:
         reached = {
             at if wide[at] == ANY_WORDS else at + 1

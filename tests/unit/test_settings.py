@@ -25,8 +25,8 @@ def test_a_file_of_pulp_2_is_understood_quotes_and_strange_keys_included(tmp_pat
     assert (settings.email.sender, settings.email.enabled) == ("a@b", True)
     assert not settings.embedded_broker
     assert [warning.partition(": ")[2] for warning in warnings] == [
-        "[oauth] enabled is unknown here and left alone",
-        "[server] server_name is unknown here and left alone",
+        "[oauth] enabled is unknown and was ignored",
+        "[server] server_name is unknown and was ignored",
     ]
 
 
