@@ -156,7 +156,7 @@ def test_a_file_named_by_its_checksum_is_found_a_while_after_it_went(upstream: U
     assert seen.locate("isos", "zoo/folder/b.iso") is None
     folder = seen.locate("isos", "zoo/")
     assert isinstance(folder, PublishedFolder)
-    assert [entry.name for entry in folder.entries(lambda _: True)] == ["PULP_MANIFEST", "a.iso"]
+    assert [entry.name for entry in folder.entries(lambda every: every)] == ["PULP_MANIFEST", "a.iso"]
     assert published.known(here.keeping(5, timedelta(0)).context).locate("isos", f"zoo/{listed}") is None
 
 
@@ -360,8 +360,8 @@ def test_files_and_folders_are_located(upstream: Upstream, here: Mirror) -> None
     assert isinstance(seen.locate("isos", "/some/where/folder/b.iso"), PublishedFile)
     top = seen.locate("isos", "")
     assert isinstance(top, PublishedFolder)
-    assert [entry.name for entry in top.entries(lambda _: True)] == ["some"]
-    assert [entry.name for entry in top.entries(lambda _: False)] == []
+    assert [entry.name for entry in top.entries(lambda every: every)] == ["some"]
+    assert [entry.name for entry in top.entries(lambda _: ())] == []
     inner = seen.locate("isos", "/some/where/")
     assert isinstance(inner, PublishedFolder)
-    assert [entry.name for entry in inner.entries(lambda _: True)] == ["folder", "PULP_MANIFEST", "a.iso"]
+    assert [entry.name for entry in inner.entries(lambda every: every)] == ["folder", "PULP_MANIFEST", "a.iso"]

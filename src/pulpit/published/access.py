@@ -11,7 +11,7 @@ import hmac
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,7 +67,7 @@ class AccessRules:
     async def refusal(self, scope: Scope, distributor: str) -> Response | None:
         """What a request gets instead of what a distributor published, or `None` if it may have it."""
         known = self._known_of(distributor)
-        access = known[1] if known else await run_in_threadpool(self._read, distributor)
+        access = known[1] if known else (await run_in_threadpool(self._read, [distributor]))[distributor]
         if access is None:
             return PlainTextResponse(_NOTHING, 404)
         if not self._is_over(scope, access):
@@ -86,7 +86,7 @@ class AccessRules:
 
     def ask(self, distributor: str) -> None:
         """Read its configuration."""
-        self._read(distributor)
+        self._read([distributor])
 
     async def _closed(self, scope: Scope, access: Access) -> Response | None:
         """The same for what is not for everybody."""
@@ -107,24 +107,27 @@ class AccessRules:
             return None
         return PlainTextResponse(_NOTHING, 404)  # protected, and nobody said by what
 
-    def shows(self, scope: Scope, distributor: str) -> bool:
-        """Whether a listing may name it: what is not for everybody is not named."""
-        known = self._known_of(distributor)
-        access = known[1] if known else self._read(distributor)
-        return access is not None and access.is_open and self._is_over(scope, access)
+    def visible(self, scope: Scope, distributors: Collection[str]) -> set[str]:
+        """Those that a listing may name: what is not for everybody is not named."""
+        known = {name: entry[1] for name in distributors if (entry := self._known_of(name))}
+        every = known | self._read([name for name in distributors if name not in known])
+        return {name for name, access in every.items() if access and access.is_open and self._is_over(scope, access)}
 
     def _known_of(self, distributor: str) -> tuple[float, Access | None] | None:
         known = self._known.get(distributor)
         return known if known and known[0] > time.monotonic() else None
 
-    def _read(self, distributor: str) -> Access | None:
+    def _read(self, distributors: Collection[str]) -> dict[str, Access | None]:
+        if not distributors:
+            return {}
         with self._database.read() as connection:
-            config = repositories.distributor_config(connection, distributor)
-        access = None if config is None else Access.of(config)
-        if len(self._known) >= _MOST_KNOWN:
+            configs = repositories.distributor_configs(connection, distributors)
+        read = {name: Access.of(configs[name]) if name in configs else None for name in distributors}
+        if len(self._known) + len(read) > _MOST_KNOWN:
             self._known.clear()
-        self._known[distributor] = (time.monotonic() + FRESH_FOR, access)
-        return access
+        fresh_until = time.monotonic() + FRESH_FOR
+        self._known.update({name: (fresh_until, access) for name, access in read.items()})
+        return read
 
     def _is_over(self, scope: Scope, access: Access) -> bool:
         """Whether a repository is served over the request's protocol.

@@ -6,7 +6,7 @@ told that there is nothing; inventories are searched where they lie in the stora
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -47,14 +47,14 @@ class PublishedFolder:
     """A folder to be listed; above all places it is nobody's, and `distributor` is `None`."""
 
     distributor: str | None
-    entries: Callable[["IsShown"], "Iterator[FolderEntry]"]
+    entries: Callable[["Visible"], "Iterator[FolderEntry]"]
     """Lists it, folders first, by name; above the places only what leads to those that may be shown."""
     file: Callable[[str], PublishedFile | None] = lambda _: None
     """A file in it, by name."""
 
 
-IsShown = Callable[[str], bool]
-"""Whether what a distributor (its object id) published may be seen."""
+Visible = Callable[[Collection[str]], Collection[str]]
+"""Returns those of some distributors (object ids) whose publications a listing may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +155,7 @@ class Publications:
         if not inventory.is_folder(path) and path:
             return None
 
-        def entries(_: IsShown) -> Iterator[FolderEntry]:
+        def entries(_: Visible) -> Iterator[FolderEntry]:
             found = sorted(inventory.entries(path), key=_folders_first)
             for entry in found:
                 yield _entry(entry, shown.since)
@@ -185,10 +185,11 @@ class Publications:
         if not places and "/" in path:
             return None
 
-        def entries(is_shown: IsShown) -> Iterator[FolderEntry]:
+        def entries(visible: Visible) -> Iterator[FolderEntry]:
             latest: dict[str, datetime] = {}
+            named = visible({shown.distributor_object_id for shown in places})
             for shown in places:
-                if is_shown(shown.distributor_object_id):
+                if shown.distributor_object_id in named:
                     name = shown.path[len(path) + 1 :].partition("/")[0]
                     latest[name] = max(latest.get(name, shown.since), shown.since)
             for name, modified in sorted(latest.items()):

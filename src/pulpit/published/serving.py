@@ -11,7 +11,7 @@ import hashlib
 import logging
 import mimetypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formatdate
@@ -171,10 +171,10 @@ class PublishedFiles:
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
         """Whether a folder above the places leads to one that may be named: otherwise it is as if it were not there."""
-        return any(True for _ in found.entries(partial(self._shows, scope)))
+        return any(True for _ in found.entries(partial(self._visible, scope)))
 
-    def _shows(self, scope: Scope, distributor: str) -> bool:
-        return self._rules is None or self._rules.shows(scope, distributor)
+    def _visible(self, scope: Scope, distributors: Collection[str]) -> Collection[str]:
+        return distributors if self._rules is None else self._rules.visible(scope, distributors)
 
     def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
         """The page that a folder holds in several forms, else a listing."""
@@ -186,7 +186,7 @@ class PublishedFiles:
             if kind is None:
                 return PlainTextResponse(f"There is no such format here; {INDEX_JSON} is one.\n", 406)
             return self._file(pages[kind], asked, kind, {"Vary": "Accept"})
-        entries = list(found.entries(partial(self._shows, scope)))
+        entries = list(found.entries(partial(self._visible, scope)))
         root = not scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
         headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
         if listing.wants_json(asked.get("accept", "")):

@@ -1,8 +1,9 @@
 """Repositories with their importers and distributors."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -12,6 +13,8 @@ from pulpit.ids import object_id
 from pulpit.store import event_log, publications
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
+
+_MOST_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,11 +179,17 @@ def distributors_of(connection: Connection, repo_id: str | None = None) -> list[
     return [Distributor(**row) for row in connection.execute(wanted).mappings()]
 
 
-def distributor_config(connection: Connection, object_id: str) -> dict[str, Any] | None:
-    """The configuration of a distributor, if it exists."""
-    wanted = select(distributors.c.config).where(distributors.c.object_id == object_id)
-    config: dict[str, Any] | None = connection.execute(wanted).scalar()
-    return config
+def distributor_configs(connection: Connection, object_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The configurations of those of the distributors that exist, by object id."""
+    columns = distributors.c
+    wanted = select(columns.object_id, columns.config)
+    every = sorted(object_ids)
+    portions = (every[start : start + _MOST_AT_ONCE] for start in range(0, len(every), _MOST_AT_ONCE))
+    return {
+        row.object_id: row.config
+        for portion in portions
+        for row in connection.execute(wanted.where(columns.object_id.in_(portion)))
+    }
 
 
 def authorities(connection: Connection) -> list[dict[str, Any]]:

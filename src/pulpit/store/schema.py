@@ -381,7 +381,7 @@ tasks = Table(
     Column("arguments", Json, nullable=False),
     Column("tags", Json, nullable=False),
     Column("resource", String(300)),
-    Column("state", String(20), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
     Column("principal_login", String(255)),
     Column("parent_id", String(36)),
     Column("worker_name", String(255)),
@@ -394,6 +394,7 @@ tasks = Table(
     Column("error", Json),
     Column("spawned", Json, nullable=False),
     Column("schedule_id", String(24)),
+    Index("ix_tasks_state_object_id", "state", "object_id"),
 )
 Index(
     "uq_tasks_running_resource",

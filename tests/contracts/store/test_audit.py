@@ -118,6 +118,5 @@ def test_who_may_have_what_it_published(database: Database) -> None:
         made = repositories.add_distributor(tx, "zoo", "d", "d", config, auto_publish=True, now=THEN)
         repositories.add_distributor(tx, "zoo", "e", "e", {}, auto_publish=True, now=THEN)
     with database.read() as connection:
-        assert repositories.distributor_config(connection, made.object_id) == config
-        assert repositories.distributor_config(connection, "gone") is None
+        assert repositories.distributor_configs(connection, {made.object_id, "gone"}) == {made.object_id: config}
         assert json.dumps(repositories.authorities(connection)) == json.dumps([config])
