@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every failure that a user may see, as one tree.
 
-PulpitError                     str(error) is one sentence: what was wrong and what to do
-├── ConfigurationError          correct the named key and start again
-├── InvalidValue                400: send other values for the named properties
-│   └── MissingValue            400: send the named properties
-├── UnsupportedValue            400: omit the named properties
-├── MalformedRequest            400: the body is not JSON
-│   ├── WrongJsonType           400: the body is JSON, but not an object
-│   └── RequestTooLarge         413: send less at once
-├── MissingResource             404: nothing has that name
-├── DuplicateResource           409: choose another name
-├── ConflictingOperation        409: wait until the other task has ended
-├── AuthenticationFailed        401: log in with other credentials
-├── PermissionDenied            401: log in as a user with more permissions (Pulp 2 never sent 403)
-├── TooManyAttempts             429: wait, then log in again
-├── StorageFull                 507: free some space, then retry; nothing was accepted
-├── DatabaseUnavailable         503: retry later; nothing was accepted
-├── StorageUnavailable          503: the file storage cannot be reached; retry later
-└── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
+    PulpitError                     str(error) is one sentence: what was wrong and what to do
+    ├── ConfigurationError          correct the named key and start again
+    ├── InvalidValue                400: send other values for the named properties
+    │   └── MissingValue            400: send the named properties
+    ├── UnsupportedValue            400: omit the named properties
+    ├── MalformedRequest            400: the body is not JSON
+    │   ├── WrongJsonType           400: the body is JSON, but not an object
+    │   └── RequestTooLarge         413: send less at once
+    ├── MissingResource             404: nothing has that name
+    ├── DuplicateResource           409: choose another name
+    ├── ConflictingOperation        409: wait until the other task has ended
+    ├── AuthenticationFailed        401: log in with other credentials
+    ├── PermissionDenied            401: log in as a user with more permissions (Pulp 2 never sent 403)
+    ├── TooManyAttempts             429: wait, then log in again
+    ├── StorageFull                 507: free some space, then retry; nothing was accepted
+    ├── DatabaseUnavailable         503: retry later; nothing was accepted
+    ├── StorageUnavailable          503: the file storage cannot be reached; retry later
+    └── WorkFailed                  a sync, publish or other task cannot go on; it becomes the task's error
 
 The codes (`PLP0009`, …) and HTTP statuses are those of Pulp 2, so that an error becomes a response without a table.
 """

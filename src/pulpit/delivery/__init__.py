@@ -1,1 +1,1 @@
-"""From the event log to the far side: a cursor for every listener, and the notifiers that carry events out."""
+"""From the event log to the receivers: one cursor per listener, and the notifiers that send events."""

@@ -1,4 +1,4 @@
-"""What cursors make of outcomes: what is noted of an attempt, what is put aside, and since when something is tried."""
+"""What both kinds of cursor do with outcomes: record attempts, write dead letters, and time how long events failed."""
 
 import logging
 from collections import deque
@@ -14,19 +14,19 @@ from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery
 
 NOT_TRIED: Final = Retry(reason="It was not tried.", after=timedelta(0))
-"""What stands for the outcome of an event that a notifier did not come to."""
+"""The outcome of an event that the notifier did not get to."""
 _LONGEST_ATTEMPT: Final = timedelta(minutes=1)
-"""What one attempt may take; with the longest pause it bounds how long so many attempts have taken before a restart."""
+"""Upper bound for one attempt; with the longest pause it bounds how long a number of attempts before a restart took."""
 _SAMPLES: Final = 100
 
 _log = logging.getLogger(__name__)
 
 
 class Tried:
-    """Which events have been tried for as long as a listener's patience, by a clock that nobody sets.
+    """Which events have been tried for as long as `give_up_after`, by the monotonic clock.
 
-    At failures it is noted how far the log went, at most a hundred times in the patience: what was there so long ago
-    has been tried since.
+    Each failure records the head of the log, at most a hundred times per `give_up_after`: events that were in the log
+    that long ago have been tried ever since.
     """
 
     def __init__(self, patience: float, monotonic: Callable[[], float]) -> None:
@@ -35,23 +35,26 @@ class Tried:
         self._heads: Final[deque[tuple[float, int]]] = deque()
 
     def note(self, head: int, *, before: float = 0) -> None:
-        """Note a failure; `before` is for how many seconds there have been failures before this one."""
+        """Record a failure; `before` is for how many seconds deliveries had been failing before this one."""
         now = self._monotonic()
         if not self._heads or now - self._heads[-1][0] >= self._patience / _SAMPLES:
             self._heads.append((now - before, head))
 
     def resume(self, head: int, *, attempts: int, since: datetime, now: datetime, longest_retry: timedelta) -> None:
-        """Go on after a restart with what is written down of failures; so many cannot have taken longer than that."""
+        """Restore the state after a restart from the stored failures.
+
+        That many cannot have taken longer than this assumes.
+        """
         most = attempts * (longest_retry + _LONGEST_ATTEMPT).total_seconds()
         self.note(head, before=min(max((now - since).total_seconds(), 0), most))
 
     def forget(self) -> None:
-        """Begin anew: the listener takes events again."""
+        """Reset: the listener takes events again."""
         self._heads.clear()
 
     @property
     def up_to(self) -> int:
-        """The number of the last event that has been tried for long enough, 0 if none has."""
+        """Return the number of the last event that has been tried for long enough, 0 if none has."""
         began = self._monotonic() - self._patience
         while len(self._heads) > 1 and self._heads[1][0] <= began:
             self._heads.popleft()
@@ -59,7 +62,7 @@ class Tried:
 
 
 def letters_of(event: Event, outcome: Outcome) -> list[NewDeadLetter]:
-    """The dead letters that an outcome leaves: the event, or the addresses that refused it."""
+    """Return the dead letters for an outcome: the event, or the addresses that refused it."""
     if isinstance(outcome, Refused):
         return [NewDeadLetter(event_number=event.number, reason=outcome.reason)]
     if isinstance(outcome, Delivered):
@@ -71,8 +74,8 @@ def letters_of(event: Event, outcome: Outcome) -> list[NewDeadLetter]:
 def runs_of(
     listener_id: str, events: Sequence[Event], outcomes: Sequence[Outcome], *, at: datetime, seconds: float
 ) -> list[Delivery]:
-    """What an operator wants to see of a call: equal outcomes in a row summed up, nothing of what was not tried."""
-    if outcomes.count(DELIVERED) == len(events):  # there is nothing to say about any of them
+    """Return what an operator sees of a call: runs of equal outcomes summed up, without events that were not tried."""
+    if outcomes.count(DELIVERED) == len(events):  # nothing to report about any of them
         return [_attempt(listener_id, events, described(DELIVERED), at, seconds)]
     tried = [(e, o) for e, o in zip(events, outcomes, strict=False) if not isinstance(o, Later)]
     runs = [(said, [event for event, _ in run]) for said, run in groupby(tried, key=lambda pair: described(pair[1]))]
@@ -80,20 +83,20 @@ def runs_of(
 
 
 def bug_of(listener_id: str, error: BaseException) -> Retry:
-    """Log what a notifier raised, whatever it was; it must not reach other listeners, and the event is tried again."""
+    """Log an exception of a notifier; it must not reach other listeners, and the event is retried."""
     _log.error("a notifier failed", exc_info=error, extra={"action": "notifier_bug", "listener": listener_id})
     return Retry(reason=f"Internal error: {type(error).__name__}.")
 
 
 def log_buried(listener_id: str, letters: Sequence[NewDeadLetter]) -> None:
-    """Say what is put aside, and why the first of it is."""
+    """Log the dead letters, with the reason of the first one."""
     numbers = [letter.event_number for letter in letters]
     extra = {"action": "delivery_buried", "listener": listener_id, "events": numbers}
     _log.warning("put aside as dead letters: %s", letters[0].reason, extra=extra)
 
 
 def pause_after(trouble: Retry, failures: int, pace: Pace, random: Callable[[], float]) -> timedelta:
-    """How long to wait before the next attempt: as the receiver asked for, or longer with each failure."""
+    """Return the pause before the next attempt: what the receiver asked for, or longer with each failure."""
     if trouble.after is not None:
         return trouble.after
     return backoff.delay(failures, first=pace.first_retry, longest=pace.longest_retry, random=random())

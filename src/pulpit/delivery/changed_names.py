@@ -1,7 +1,8 @@
-"""Which events have changed a package that a listener asks for, judged by all that they changed, however many.
+"""Which events changed a package that a listener subscribes to, judged by all their changes, however many.
 
-The names of an event are read once for all listeners, off the event loop, and looked through with each pattern once.
-Listeners without patterns never come here.
+The names of an event are read once for all listeners, off the event loop, and each pattern is matched against them
+once.
+Listeners without package patterns never come here.
 """
 
 import asyncio
@@ -18,16 +19,16 @@ from pulpit.store import changes
 from pulpit.store.database import Database, when_available
 
 MOST_NAMES: Final = 500_000
-"""Names that are kept in memory, of all events together, and answers about them."""
+"""Names kept in memory, of all events together, and match results about them."""
 MOST_EVENTS: Final = 1_000
 _EVENTS_AT_ONCE: Final = 10
 _FEW: Final = 2_000
-"""Names that are looked through without leaving the event loop."""
+"""Names that are matched without leaving the event loop."""
 _WILD: Final = re.compile(r"[*?\[]")
 
 
 class Names:
-    """The names of all units that one event tells of; `None` if they are too many to be known, and may be any."""
+    """The names of all units that one event lists; `None` if there are too many to know, so it may be any."""
 
     def __init__(self, names: Iterable[str] | None) -> None:
         self._any: Final = names is None
@@ -36,11 +37,11 @@ class Names:
 
     @property
     def size(self) -> int:
-        """What it costs to keep."""
+        """Memory that it takes, in names."""
         return 1 + len(self._sorted) + len(self._known)
 
     def any_like(self, patterns: Iterable[str]) -> bool:
-        """Whether one of them is like one of the patterns; whether letters are small does not count."""
+        """Whether one of the names matches one of the patterns, ignoring case."""
         return self._any or any(self._has(pattern.casefold()) for pattern in patterns)
 
     def _has(self, pattern: str) -> bool:
@@ -59,7 +60,7 @@ class Names:
 
 
 class ChangedNames:
-    """The names of the latest events that were asked about."""
+    """The names of the events that were asked about last."""
 
     def __init__(self, database: Database) -> None:
         self._database: Final = database
@@ -67,12 +68,12 @@ class ChangedNames:
         self._reading: Final = asyncio.Lock()
 
     async def having(self, events: Sequence[Event], patterns: Collection[str], limit: int) -> list[Event]:
-        """The first of the events that have changed a unit whose name is like one of the patterns."""
+        """Return the first events that changed a unit whose name matches one of the patterns."""
         telling = [event for event in events if event.event_type in TELLING_CHANGES]
         found: list[Event] = []
         for start in range(0, len(telling), _EVENTS_AT_ONCE):
             portion = telling[start : start + _EVENTS_AT_ONCE]
-            async with self._reading:  # so that a thousand listeners have the same names read once
+            async with self._reading:  # so that a thousand listeners read the same names once
                 names = await self._of([event.number for event in portion])
                 like = partial(_like, portion, names, patterns)
                 few = sum(of_event.size for of_event in names.values()) <= _FEW

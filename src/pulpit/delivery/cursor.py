@@ -1,12 +1,12 @@
-"""One listener's way through the log: read, hand over in order, settle, move on.
+"""One listener's progress through the log: read, deliver in order, settle, move on.
 
-    parked ──offer──▶ reading ──▶ under way ──outcomes──▶ settled ──▶ reading … ──nothing left──▶ parked
-                                      │ Retry
-                                      ▼
-                                   waiting ──▶ reading, from the first event that is not settled
+    parked ──offer──▶ reading ──▶ in flight ──outcomes──▶ settled ──▶ reading … ──nothing left──▶ parked
+                                     │ Retry
+                                     ▼
+                                  waiting ──▶ reading, from the first event that is not settled
 
-A cursor is parked when it has seen all that was announced; it then costs nothing at all. Several batches may be under
-way at a time, but only the oldest settles, so the position never passes an event whose fate is unknown.
+A cursor is parked when it has handled everything announced; it then costs nothing. Several batches may be in flight at
+a time, but only the oldest settles, so the position never passes an event whose outcome is unknown.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _UnderWay:
-    """A batch that the notifier is busy with, since a moment of the loop's clock and of the world's."""
+    """A batch that the notifier is working on, with its start by the monotonic and by the wall clock."""
 
     batch: Batch
     task: asyncio.Task[Sequence[Outcome]]
@@ -54,7 +54,7 @@ class _UnderWay:
 
 
 class Cursor:
-    """Carries one listener from its stored position to the head of the log, for ever."""
+    """Carries one listener from its stored position to the head of the log, until cancelled."""
 
     def __init__(
         self,
@@ -94,13 +94,16 @@ class Cursor:
         return self._parked
 
     def offer(self, number: int) -> None:
-        """Announce a wanted event; a parked cursor has settled everything before it. `wake` has it taken up."""
+        """Announce a matching event; a parked cursor has settled everything before it.
+
+        `wake` makes the cursor start.
+        """
         if self._parked:
             self._parked = False
             self._read_to = number - 1
 
     def wake(self) -> None:
-        """Take up what has been offered."""
+        """Start on what has been offered."""
         self._awake.set()
 
     async def run(self) -> None:
@@ -118,11 +121,12 @@ class Cursor:
             await self._notifier.close()
 
     async def _advance(self) -> Retry | None:
-        """One round: start what there is room for, then settle the oldest batch if it has ended."""
+        """Do one round: start as many batches as may be in flight, then settle the oldest if it has ended."""
         self._awake.clear()
         await self._start_batches()
         if not self._under_way:
-            # Rest, unless more was announced meanwhile; nothing is awaited here, so no announcement can fall between.
+            # Park unless more was announced meanwhile. There is no await between the check and parking, so no
+            # announcement is missed.
             if self._read_to >= self._reader.head:
                 self._parked = True
             else:
@@ -160,9 +164,9 @@ class Cursor:
         woken.cancel()
 
     async def _settle(self, done: _UnderWay) -> Retry | None:
-        """Write down what became of a batch, in order, up to the first event that must be tried again."""
+        """Record the outcomes of a batch, in order, up to the first event that must be retried."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
-        plain = outcomes.count(DELIVERED) == len(events)  # there is nothing to say about any of them
+        plain = outcomes.count(DELIVERED) == len(events)  # nothing to report about any of them
         self._note(done, outcomes)
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
@@ -185,13 +189,13 @@ class Cursor:
         return [bug_of(self._listener.id, error)]
 
     def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
-        """Keep what an operator wants to see: runs of deliveries summed up, everything else one by one."""
+        """Record what an operator wants to see: runs of deliveries summed up, everything else individually."""
         seconds = asyncio.get_running_loop().time() - done.begun
         for attempt in runs_of(self._listener.id, done.batch.events, outcomes, at=done.begun_at, seconds=seconds):
             self._writer.note(attempt)
 
     async def _postpone(self, event: Event, trouble: Retry) -> Retry:
-        """Go back to before an event that must be tried again, and put aside what has been tried for too long."""
+        """Go back to before an event that must be retried, and dead-letter what has been tried for too long."""
         self._read_to = event.number - 1
         self._writer.settle(self._listener, self._read_to)
         reason = f"Given up after {self._failures + 1} attempts: {trouble.reason}"
@@ -201,9 +205,9 @@ class Cursor:
         return trouble
 
     async def _expired(self) -> list[Event]:
-        """The next events whose time is over: wanted, and the listener failing, for all of `give_up_after`.
+        """Return the next events that have expired: they matched, and the listener failed, for all of `give_up_after`.
 
-        Both the world's clock and one that nobody sets must say so: when the first leaps ahead, nothing is given up.
+        Both the wall clock and the monotonic clock must say so: if the wall clock jumps ahead, nothing is given up.
         """
         tried_up_to = self._tried.up_to
         if self._failing_since is None or tried_up_to <= self._read_to:
@@ -227,7 +231,7 @@ class Cursor:
             extra = {"action": "listener_paused", "listener": self._listener.id}
             _log.warning("listener paused: %s", trouble.reason, extra=extra)
             await self._writer.pause(self._listener, trouble.reason)
-            await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
+            await asyncio.Event().wait()  # until the dispatcher notices and cancels this cursor
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(trouble)
         await asyncio.sleep(pause_after(trouble, self._failures, self._pace, self._random).total_seconds())
@@ -242,7 +246,7 @@ class Cursor:
         self._writer.fail(self._listener, trouble.reason)
 
     async def _drop_under_way(self) -> None:
-        """Abandon what is under way; it will be read again from the position."""
+        """Abandon the batches in flight; they will be read again from the position."""
         dropped = {each.task for each in self._under_way}
         self._under_way.clear()
         for task in dropped:
@@ -250,4 +254,4 @@ class Cursor:
         if dropped:
             await asyncio.wait(dropped)
         for task in dropped:
-            _ = task.cancelled() or task.exception()  # seen, so that nobody complains
+            _ = task.cancelled() or task.exception()  # retrieved, so that asyncio does not log it

@@ -1,7 +1,7 @@
-"""Announces new events to the listeners that want them, and keeps one cursor running for every listener.
+"""Announces new events to the listeners that match them, and keeps one cursor running for every listener.
 
-The dispatcher reads every new event once and asks one trie who wants it. Whoever does not is not touched, so a listener
-that wants nothing costs nothing.
+The dispatcher reads every new event once and looks up the matching listeners in one trie. Listeners that do not match
+are not touched, so a listener without matching events costs nothing.
 """
 
 import asyncio
@@ -30,22 +30,22 @@ from pulpit.store.wakeups import Wakeup
 from pulpit.topics import TopicTrie
 
 POLL: Final = 1.0
-"""Seconds after which the log is looked at though no wakeup came."""
+"""Seconds between looks at the log when no wakeup arrives."""
 IDLE_NOTE: Final = 30.0
-"""Seconds between writing down the positions of listeners that want nothing."""
+"""Seconds between writing the positions of listeners that no event matches."""
 LAST_WORDS: Final = 3.0
-"""Seconds that a stopping server waits for the database to take the last positions."""
+"""Seconds that a stopping server waits for the database to store the last positions."""
 READ_ALONE: Final = 100
-"""Changed listeners up to which they are read by their ids; of more, all are read."""
+"""Up to this many changed listeners are read by their ids; beyond, all are read."""
 WOKEN_AT_ONCE: Final = 50
-"""Cursors that begin in one turn of the loop."""
+"""Cursors that are woken in one turn of the loop."""
 MOST_HANDED: Final = 1_000
-"""Transactions whose events wait to be announced; when there are more, the log is read."""
+"""Transactions whose events may wait in memory to be announced; beyond, the log is read."""
 RESTART_PAUSE: Final = 1.0
-"""Seconds before a cursor that failed by a bug is started again."""
+"""Seconds before a cursor that failed through a bug is restarted."""
 
 RENEW: Final = 4.0
-"""Seconds between renewals; a lease outlives two that fail."""
+"""Seconds between renewals; a lease survives two failed ones."""
 
 _ALONE: Final = Instance()
 
@@ -64,7 +64,7 @@ class Dispatcher:
         me: Instance = _ALONE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; `me` is this server where several share the database."""
+        """Prepare the engine; `me` is this server's name where several share the database."""
         self._database: Final = database
         self._types: Final = types
         self._clock: Final = clock
@@ -76,7 +76,7 @@ class Dispatcher:
         self._events_fired: Final = asyncio.Event()
         self._handed: Final[deque[Sequence[Event]]] = deque(maxlen=MOST_HANDED)
         self._look = False
-        """Whether the log may have more than what is handed over."""
+        """Whether the log may hold more than what was handed over."""
         self._listeners_rang: Final = asyncio.Event()
         self._leases: Final = Leases(database, me, self._listeners_rang.set)
         self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
@@ -85,11 +85,11 @@ class Dispatcher:
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
-        """What to do at which wakeup."""
+        """The handler of each wakeup."""
         return {Wakeup.EVENTS: self._events_rang, Wakeup.LISTENERS: self._listeners_changed}
 
     def position(self, listener: Listener) -> int:
-        """How far a listener is at this moment; the stored position follows a little later."""
+        """Return a listener's current position; the stored position follows a little later."""
         running = self._cursors.get(listener.id)
         return self._recent.head if running and running[1].parked else listener.position
 
@@ -106,7 +106,7 @@ class Dispatcher:
         self._redriver.ring()
 
     async def run(self) -> None:
-        """Deliver until cancelled; then every settled position has been written."""
+        """Deliver until cancelled; on return every settled position has been written."""
         self._recent = RecentEvents(await when_available(self._head))
         self._reader = LogReader(self._database, self._recent)
         writing = asyncio.create_task(self._writer.run())
@@ -145,14 +145,14 @@ class Dispatcher:
                 await _set_or_due(self._events_fired)
 
     def _handed_over(self) -> list[Event]:
-        """What transactions of this process have committed, as far as it leads on from the head without a gap."""
+        """Take the events that transactions of this process committed, as far as they follow the head without a gap."""
         events: list[Event] = []
         head = self._recent.head
         while self._handed:
             following = [event for event in self._handed.popleft() if event.number > head]
             numbers = [event.number for event in following]
             if numbers != list(range(head + 1, head + 1 + len(numbers))):
-                self._look = True  # others have fired too, or a transaction was rolled back; what was handed is there
+                self._look = True  # others fired too, or a rollback left a gap
                 self._handed.clear()
                 break
             events += following
@@ -160,14 +160,14 @@ class Dispatcher:
         return events
 
     async def _tell(self, events: Sequence[Event]) -> None:
-        # A few at a time: ten thousand at once would keep the loop from everybody else.
+        # A few at a time: waking ten thousand at once would block the loop for everything else.
         for number, cursor in enumerate(self._announce(events).values(), 1):
             cursor.wake()
             if number % WOKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def _announce(self, events: Sequence[Event]) -> dict[str, Cursor | LaneCursor]:
-        """Tell everybody at one moment, and return the cursors that are to be woken."""
+        """Announce the events to all matching listeners at once, and return the cursors to wake."""
         self._recent.extend(events)
         woken: dict[str, Cursor | LaneCursor] = {}
         takers: dict[str, set[str]] = {}
@@ -190,7 +190,7 @@ class Dispatcher:
             await _set_or_due(self._listeners_rang)
 
     async def _take_over(self, revisions: dict[str, int]) -> None:
-        """Stop the cursors of listeners that were changed or deleted, start those of new and changed ones."""
+        """Stop the cursors of changed and deleted listeners, start those of new and changed ones."""
         changed = {listener_id for listener_id, number in revisions.items() if self._known.get(listener_id) != number}
         stale = [
             listener_id
@@ -212,7 +212,7 @@ class Dispatcher:
         self._known = revisions | {listener.id: listener.revision for listener in current}
 
     def _start(self, listener: Listener) -> None:
-        if listener.notifier_type_id not in self._types:  # it fails, and says why
+        if listener.notifier_type_id not in self._types:  # its events fail with the reason
             extra = {"action": "notifier_unknown", "listener": listener.id}
             _log.error("no notifier of type %s here", listener.notifier_type_id, extra=extra)
         notifier_type = self._types[listener.notifier_type_id]
@@ -227,9 +227,9 @@ class Dispatcher:
             self._wanted_by.add(as_topic(pattern), listener.id)
 
     async def _keep_going(self, listener: Listener, cursor: Cursor | LaneCursor) -> None:
-        """Run a cursor, and start anew when it ends.
+        """Run a cursor, and restart it when it ends.
 
-        A bug in one listener's delivery ends in the log and a fresh start, never with the others.
+        A bug in one listener's delivery is logged and its cursor restarted; other listeners are not affected.
         """
         try:
             await cursor.run()
@@ -244,7 +244,7 @@ class Dispatcher:
     async def _stop(self, listener_id: str) -> None:
         task = self._forget(listener_id)
         task.cancel()
-        await asyncio.wait({task})  # unlike `await task`, this cannot mistake the end of the task for an end of our own
+        await asyncio.wait({task})  # unlike `await task`, this cannot confuse the task's cancellation with our own
 
     def _forget(self, listener_id: str) -> asyncio.Task[None]:
         listener, _, task = self._cursors.pop(listener_id)
@@ -287,7 +287,7 @@ class Dispatcher:
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, take: Callable[[Sequence[Event]], None], events: Sequence[Event]) -> None:
-    """Have the loop take events; one that has ended meanwhile needs none."""
+    """Pass events to the loop's thread; a loop that has ended meanwhile needs none."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(take, events)
 
@@ -299,7 +299,10 @@ async def _set_or_due(event: asyncio.Event) -> None:
 
 
 class Leases:
-    """The server's own listeners, kept by renewal; after a lease has run out nothing is its own any more."""
+    """The listeners leased to this server, kept by renewal.
+
+    Once a lease has expired the server delivers nothing more.
+    """
 
     def __init__(self, database: Database, me: Instance, changed: Callable[[], None]) -> None:
         self._database: Final = database
@@ -308,11 +311,11 @@ class Leases:
         self._mine: set[str] | None = None if database.is_sqlite else set()
 
     def has(self, listener_id: str) -> bool:
-        """Whether a listener is this server's to deliver to."""
+        """Whether this server delivers to a listener."""
         return self._mine is None or listener_id in self._mine
 
     async def run(self) -> None:
-        """Renew until cancelled; where one server is alone there is nothing to do."""
+        """Renew until cancelled; a server that is alone has nothing to renew."""
         if self._mine is None:
             return
         loop = asyncio.get_running_loop()
@@ -321,7 +324,8 @@ class Leases:
             asked_at = loop.time()
             renewal = asyncio.ensure_future(asyncio.to_thread(self._renew))
             try:
-                # A database that keeps silent may have answered others, who took what was ours when its time was over.
+                # While the database does not answer us, another server may have taken our listeners once our leases
+                # expired.
                 await asyncio.wait({renewal}, timeout=max(sure_until - asked_at, RENEW))
                 if not renewal.done():
                     _log.warning("leases not renewed in time", extra={"action": "lease_not_renewed"})
@@ -340,7 +344,7 @@ class Leases:
             self._changed()
 
     def leave(self) -> None:
-        """Let go of everything, so that others take over at once."""
+        """Release every lease, so that other servers take over at once."""
         if self._mine is not None:
             with self._database.write() as tx:
                 servers.leave(tx, self._me)

@@ -1,6 +1,6 @@
-"""What travels beside an event's body.
+"""The headers that accompany an event's body.
 
-CloudEvents 1.0 attributes (binary mode), and signatures of web hooks as Standard Webhooks 1.0 defines them, scheme `v1`
+CloudEvents 1.0 attributes (binary mode), and webhook signatures by Standard Webhooks 1.0, scheme `v1`
 (HMAC-SHA256).
 """
 
@@ -20,7 +20,7 @@ from pulpit.events import Event
 
 _KEPT = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~:/-]*")
-"""What needs no look at each character."""
+"""Text that needs no check of each character."""
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24
 LONGEST: Final = 64
@@ -28,7 +28,7 @@ LONGEST: Final = 64
 
 
 def attributes(event: Event, source: str) -> dict[str, str]:
-    """The attributes by their names without any prefix; `subject` is the repository, if there is one."""
+    """Return the attributes by name, without a prefix; `subject` is the repository, if there is one."""
     context = {
         "specversion": "1.0",
         "id": event.id,
@@ -40,25 +40,28 @@ def attributes(event: Event, source: str) -> dict[str, str]:
 
 
 def http_headers(event: Event, source: str) -> dict[str, str]:
-    """The same as HTTP headers."""
+    """Return the attributes as HTTP headers."""
     return as_http(attributes(event, source))
 
 
 def as_http(context: Mapping[str, str]) -> dict[str, str]:
-    """Attributes as HTTP headers; what is no printable ASCII is percent-encoded (HTTP binding, section 3.1.3.2)."""
+    """Write attributes as HTTP headers.
+
+    Non-printable and non-ASCII characters are percent-encoded (HTTP binding, 3.1.3.2).
+    """
     return {f"ce-{name}": text if _PLAIN.fullmatch(text) else quote(text, safe=_KEPT) for name, text in context.items()}
 
 
 def new_secret() -> str:
-    """Make a secret of 32 random bytes, in the written form."""
+    """Make a secret of 32 random bytes, in its text form."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def key_of(secret: str) -> bytes:
-    """The key behind a written secret; the prefix and the padding may be missing.
+    """Decode the key from a secret; the prefix and the padding may be missing.
 
     Raises:
-        ValueError: the text is not base64 of 24 to 64 bytes; the message is fit for a person and does not repeat it.
+        ValueError: the text is not base64 of 24 to 64 bytes; the message is fit for users and does not quote it.
     """
     text = secret.removeprefix(PREFIX).rstrip("=")
     try:
@@ -74,13 +77,13 @@ def key_of(secret: str) -> bytes:
 
 
 def plain_signatures(body: bytes, key: bytes) -> dict[str, str]:
-    """The headers of receivers that check an HMAC of the body alone: GitHub's and those like it, and Flux's."""
+    """Return the headers for receivers that check an HMAC of the body alone: those of GitHub and of Flux."""
     signature = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
     return {"X-Hub-Signature-256": signature, "X-Signature": signature}
 
 
 def signature_headers(message_id: str, body: bytes, keys: Sequence[bytes], now: datetime) -> dict[str, str]:
-    """The three headers of one attempt; each key signs, so that a receiver may know the old or the new one."""
+    """Return the three headers of one attempt, signed with each key, so that the receiver may know either."""
     timestamp = str(int(now.timestamp()))
     signed = b".".join((message_id.encode(), timestamp.encode(), body))
     signatures = (base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys)

@@ -1,14 +1,14 @@
-"""One listener's way through the log where repositories do not wait for each other.
+"""One listener's progress through the log where repositories do not wait for each other.
 
-    log ──▶ a lane for each repository with open events ──▶ slots, so many calls at a time ──▶ settled
-                │ Retry: its pause is its own, and so are its failures and the time to give up
+    log ──▶ a lane for each repository with open events ──▶ slots, the calls in flight at a time ──▶ settled
+                      │ Retry: each lane has its own pause, failures and give-up time
 
     position      everything up to it is settled
-    ahead         what is settled beyond it: all up to a number, but for what is held by some repositories
+    ahead         what is settled beyond it: all up to a number, except what some repositories hold back
 
-Both are written together, so that after a kill only what was not settled comes again. A lane keeps few events in
-memory, and one alone while it fails; the others are read from the log again when their turn comes. So a repository
-that nobody takes for days costs one event in memory, and the position waits for it.
+Both are written together, so that after a kill only unsettled events are sent again. A lane keeps few events in
+memory, and only one while it fails; the others are read from the log again when their turn comes. So a repository
+that fails for days costs one event in memory, and the position waits for it.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Ahead, Listener, Move
 
 MOST_LANES: Final = 1_000
-"""Repositories with open events; when there are more, the log is not read on."""
+"""Repositories with open events; beyond, the log is not read further."""
 MOST_IN_LANE: Final = 50
-"""Events of one repository in memory, if its notifier does not want more of them together."""
+"""Events of one repository in memory, unless its notifier takes larger batches."""
 MOST_WAITING: Final = 1_000
-"""Events of one listener in memory, beside the one of each repository that fails."""
+"""Events of one listener in memory, besides one for each failing repository."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ class _Lane:
 
     name: str
     settled_to: int
-    """Its events up to here are settled, or were none."""
+    """Its events up to this number are settled or do not match."""
     tried: Tried
     events: deque[Event] = field(default_factory=deque)
     more: bool = False
-    """Whether the log has further ones that were read and left."""
+    """Whether the log has further events of the lane that were left unread."""
     failures: int = 0
     since: datetime | None = None
 
@@ -62,7 +62,7 @@ class _Lane:
 
 
 class LaneCursor:
-    """Carries one listener to the head of the log, for ever; what is kept open is kept open by its repository alone."""
+    """Carries one listener to the head of the log; a failing event holds back its own repository only."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class LaneCursor:
         self._wanted: Final = filter_of(listener)
         self._before: Final = listener.settled_ahead or Ahead(to=listener.position, held={}, failing={})
         self._not_read: Final = dict(self._before.held)
-        """Repositories whose open events of before the restart have not been come to yet."""
+        """Repositories whose open events from before the restart have not been reached yet."""
         self._read_to = listener.position
         self._most_in_lane: Final = max(MOST_IN_LANE, pace.batch)
         self._failing = listener.failing_since is not None
@@ -95,7 +95,7 @@ class LaneCursor:
         self._lanes: Final[dict[str, _Lane]] = {}
         self._slots: Final = asyncio.Semaphore(pace.lanes)
         self._slots_of_failing: Final = asyncio.Semaphore(max(1, pace.lanes // 2))
-        """Receivers that hang would else have all."""
+        """A limit for failing lanes: receivers that hang would otherwise take every slot."""
         self._awake: Final = asyncio.Event()
         self._awake.set()
 
@@ -105,17 +105,23 @@ class LaneCursor:
         return self._parked
 
     def offer(self, number: int) -> None:
-        """Announce a wanted event; a parked cursor has settled everything before it. `wake` has it taken up."""
+        """Announce a matching event; a parked cursor has settled everything before it.
+
+        `wake` makes the cursor start.
+        """
         if self._parked:
             self._parked = False
             self._read_to = number - 1
 
     def wake(self) -> None:
-        """Take up what has been offered."""
+        """Start on what has been offered."""
         self._awake.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled; a listener that has lanes no more, until nothing is settled beyond its position."""
+        """Deliver until cancelled.
+
+        If the listener no longer has lanes, until nothing is settled beyond its position.
+        """
         try:
             await self._notifier.prepare()
             async with asyncio.TaskGroup() as group:
@@ -127,24 +133,24 @@ class LaneCursor:
             await self._notifier.close()
 
     async def _read_on(self, group: asyncio.TaskGroup) -> None:
-        """Put what comes next into its lanes, as far as there is room, and rest when nothing is left."""
+        """Put the next events into their lanes, as far as there is room, and park when nothing is left."""
         while self._read_to < self._reader.head and self._has_room():
             batch = await self._reader.next_batch(self._read_to, self._is_open, MOST_IN_LANE, self._listener.packages)
             self._read_to = batch.scanned_to
             for event in batch.events:
                 self._put(event, group)
             if self._read_to >= self._before.to:
-                self._not_read.clear()  # what is left there is not wanted any more
+                self._not_read.clear()  # what is left there does not match any more
             self._writer.settle_as(self._listener, self._move)
         if self._read_to >= self._reader.head and not self._lanes:
-            self._parked = True  # nothing was awaited since, so no announcement can fall between
+            self._parked = True  # no await since the check, so no announcement was missed
 
     def _has_room(self) -> bool:
         waiting = sum(len(lane.events) for lane in self._lanes.values() if not lane.failures)
         return waiting < MOST_WAITING and len(self._lanes) < MOST_LANES
 
     def _is_open(self, event: Event) -> bool:
-        """Whether an event is wanted and was not settled before the restart."""
+        """Whether an event matches and was not settled before the restart."""
         if not self._wanted(event):
             return False
         held = self._before.held.get(event.repo_id or "")
@@ -186,7 +192,7 @@ class LaneCursor:
         self._awake.set()
 
     async def _read_again(self, lane: _Lane) -> None:
-        """Read on from the log in one lane, up to where everything has been read."""
+        """Read on in the log for one lane, up to where the whole log has been read."""
         up_to = self._read_to
 
         def is_next(event: Event) -> bool:
@@ -199,7 +205,7 @@ class LaneCursor:
         lane.more = min(batch.scanned_to, up_to) < self._read_to
 
     async def _deliver(self, lane: _Lane) -> Retry | None:
-        """Hand the next events of a lane over and settle what has come of them, up to one that must be tried again."""
+        """Deliver the next events of a lane and settle them, up to one that must be retried."""
         events = list(islice(lane.events, 1 if lane.failures else self._pace.batch))
         async with AsyncExitStack() as slots:
             if lane.failures:
@@ -235,14 +241,14 @@ class LaneCursor:
             await self._writer.recover(self._listener)
 
     async def _give_up(self, lane: _Lane, trouble: Retry) -> None:
-        """Put aside the events of a lane that have been tried for too long."""
+        """Dead-letter the events of a lane that have been tried for too long."""
         reason = f"Given up after {lane.failures + 1} attempts: {trouble.reason}"
         while expired := await self._expired(lane):
             letters = [NewDeadLetter(event_number=event.number, reason=reason) for event in expired]
             await self._bury(lane, letters, expired[-1].number)
 
     async def _expired(self, lane: _Lane) -> list[Event]:
-        """A lane's next events that were wanted, and the lane failing, for all of `give_up_after` by both clocks."""
+        """Return a lane's next events that have matched and failed for all of `give_up_after` by both clocks."""
         since, tried_up_to = lane.since, lane.tried.up_to
         if since is None or tried_up_to <= lane.settled_to:
             return []
@@ -256,7 +262,7 @@ class LaneCursor:
         )
 
     async def _bury(self, lane: _Lane, letters: Sequence[NewDeadLetter], number: int) -> None:
-        """Settle the next events of a lane up to a number; with letters when these are written."""
+        """Settle the next events of a lane up to a number, writing their dead letters first if there are any."""
         if letters:
             log_buried(self._listener.id, letters)
             move = self._move(through={lane.name: number})
@@ -271,7 +277,7 @@ class LaneCursor:
             extra = {"action": "listener_paused", "listener": self._listener.id}
             _log.warning("listener paused: %s", trouble.reason, extra=extra)
             await self._writer.pause(self._listener, trouble.reason)
-            await asyncio.Event().wait()  # until the dispatcher takes notice and ends this cursor
+            await asyncio.Event().wait()  # until the dispatcher notices and cancels this cursor
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(lane, trouble)
         await asyncio.sleep(pause_after(trouble, lane.failures, self._pace, self._random).total_seconds())
@@ -292,7 +298,7 @@ class LaneCursor:
         self._writer.settle_as(self._listener, self._move)
 
     def _move(self, *, through: dict[str, int] | None = None) -> Move:
-        """How far the listener is; `through` names events that are settled in the same transaction."""
+        """Return the listener's progress; `through` names events that are settled in the same transaction."""
         held = dict(self._not_read)
         for name, lane in self._lanes.items():
             held[name] = lane.first_open
@@ -308,5 +314,5 @@ class LaneCursor:
 
 
 def in_lanes(listener: Listener, pace: Pace) -> bool:
-    """Whether a listener is served in lanes, or was and has something left of it."""
+    """Whether a listener is served in lanes, or was and still has events settled ahead of its position."""
     return pace.lanes > 1 or listener.settled_ahead is not None

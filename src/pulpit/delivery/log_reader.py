@@ -1,4 +1,4 @@
-"""Reading on in the event log: from memory near its end, from the database before, through a listener's filter."""
+"""Reads on in the event log through a listener's filter: near its end from memory, before that from the database."""
 
 import asyncio
 import contextlib
@@ -19,33 +19,33 @@ from pulpit.store.listeners import Listener
 from pulpit.topics import ANY_WORD, ANY_WORDS, TopicTrie
 
 Filter = Callable[[Event], bool]
-"""Whether a listener wants an event."""
+"""Whether an event matches a listener."""
 
 MOST_EVENTS: Final = 2_000
 MOST_CHARACTERS: Final = 16 * 1024 * 1024
-"""What is kept in memory of the end of the log, for all listeners together."""
+"""Characters of the log's end kept in memory, for all listeners together."""
 REMEMBERED: Final = 1_000
-"""Different texts whose answer is remembered; strangers may make up more, memory stays bounded."""
+"""Distinct texts whose result is cached; foreign event types may be many, memory stays bounded."""
 READ_AT_ONCE: Final = 500
-"""Rows in one look at the database."""
+"""Rows read by one query."""
 
 READERS_AT_ONCE: Final = 10
-"""Listeners that begin a round of deliveries in one turn of the loop."""
+"""Listeners that start a round of deliveries in one turn of the loop."""
 SHORT_TURN: Final = 0.002
-"""Seconds; after a longer turn of the loop the next listeners begin when others have had as much time."""
+"""Seconds; after a longer turn of the loop the next listeners wait until other tasks had as much time."""
 LONGEST_REST: Final = 0.1
-"""Seconds that the others have at most."""
+"""Seconds that other tasks get at most."""
 
 KEPT: Final = 8
-"""Looks that are kept for others who come to the same position."""
+"""Query results kept for listeners that reach the same position."""
 BATCH_CHARACTERS: Final = 2 * 1024 * 1024
-"""Characters of bodies in one batch, but for a single event that has more."""
+"""Characters of bodies in one batch, unless a single event has more."""
 
 
 class RecentEvents:
     """The newest events, shared so that a thousand listeners do not read the same rows.
 
-    It is a window on the end of the log: every event after `start`, up to `head`, without a gap.
+    A window on the end of the log: every event after `start`, up to `head`, without a gap.
     """
 
     def __init__(self, head: int) -> None:
@@ -55,7 +55,7 @@ class RecentEvents:
         self._characters = 0
 
     def extend(self, events: Sequence[Event]) -> None:
-        """Take in the next events of the log and let go of the oldest when there are too many."""
+        """Add the next events of the log and drop the oldest when there are too many."""
         for event in events:
             self._events.append(event)
             self._characters += len(event.body)
@@ -70,14 +70,14 @@ class RecentEvents:
         return position >= self.start
 
     def after(self, position: int, limit: int) -> list[Event]:
-        """The next events after a position that is covered."""
+        """Return the next events after a position that is covered."""
         first = bisect_right(self._events, position, key=lambda event: event.number)
         return list(islice(self._events, first, first + limit))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Look:
-    """What one look at the database has found after a position."""
+    """The result of one query for the events after a position."""
 
     position: int
     events: Sequence[Event]
@@ -94,17 +94,17 @@ class _Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Wanted events, and the position up to which the log has been looked through for them."""
+    """Matching events, and the position up to which the log has been searched for them."""
 
     events: Sequence[Event]
     scanned_to: int
 
 
 class Turns:
-    """Lets so many go on in one turn of the loop, in the order in which they came, and for half of the time.
+    """Lets a few tasks continue in each turn of the loop, in order of arrival, and for half of the time.
 
-    When the pauses of thousands of failing listeners end together, whoever else uses the loop, such as the REST API,
-    would otherwise wait for all of them at every step. After a turn that took long the loop is left to others for as
+    When the pauses of thousands of failing listeners end together, other users of the loop, such as the REST API,
+    would otherwise wait for all of them at every step. After a long turn the loop is left to the others for as
     long again.
     """
 
@@ -115,7 +115,7 @@ class Turns:
         self._waiting: Final[deque[asyncio.Future[None]]] = deque()
 
     async def next(self) -> None:
-        """Wait for a turn; it costs nothing while few want one."""
+        """Wait for a turn; immediate while few are waiting."""
         loop = asyncio.get_running_loop()
         if not self._planned:
             self._planned = True
@@ -128,7 +128,7 @@ class Turns:
         await turn
 
     def _plan(self, loop: asyncio.AbstractEventLoop, before: float) -> None:
-        """Begin the next turn: at once if the last one was short, else when others have had as much time."""
+        """Schedule the next turn: at once if the last one was short, else when others have had as much time."""
         took = loop.time() - before
         if took < SHORT_TURN or not self._waiting:
             self._begin(loop)
@@ -166,7 +166,10 @@ class LogReader:
     async def next_batch(
         self, position: int, wanted: Filter, limit: int, packages: Collection[str] | None = None
     ) -> Batch:
-        """Look on from a position until something is wanted or the head is reached; `packages` as of the listener."""
+        """Search on from a position until something matches or the head is reached.
+
+        `packages` are the listener's patterns.
+        """
         await self._turns.next()
         while position < self._recent_events.head:
             if self._recent_events.covers(position):
@@ -187,7 +190,7 @@ class LogReader:
         return Batch(events=(), scanned_to=position)
 
     async def close(self) -> None:
-        """Stop looking ahead."""
+        """Cancel the read-ahead."""
         readings = list(self._readings.values())
         for reading in readings:
             reading.cancel()
@@ -195,7 +198,7 @@ class LogReader:
             await asyncio.wait(readings)
 
     async def _shared(self, position: int) -> Sequence[Event]:
-        """Read once for all who ask at one position: after a restart a thousand listeners may stand at the same one."""
+        """Query once for all listeners at one position: after a restart a thousand may stand at the same one."""
         for known in self._looks:
             if known.position <= position < known.end:
                 look = known
@@ -203,7 +206,7 @@ class LogReader:
         else:
             look = await asyncio.shield(self._readings.get(position) or self._begin(position))
         if not self._readings and look.end < self._recent_events.head and not self._has(look.end):
-            self._begin(look.end)  # while the broker is busy with what was found here
+            self._begin(look.end)  # read ahead while the broker is busy with these events
         return look.after(position)
 
     def _has(self, position: int) -> bool:
@@ -227,9 +230,9 @@ class LogReader:
 
 
 class Announcements:
-    """Tells those of new events who wait without a cursor: consumers that pull, and streams.
+    """Tells readers without a cursor about new events: consumers that pull, and streams.
 
-    Whoever takes a ticket before looking can miss nothing.
+    A reader that takes a ticket before it looks at the log misses nothing.
     """
 
     def __init__(self) -> None:
@@ -238,25 +241,25 @@ class Announcements:
 
     @property
     def over(self) -> bool:
-        """Whether nothing will come any more, because the server stops."""
+        """Whether no more events will be announced because the server is stopping."""
         return self._over
 
     def ticket(self) -> asyncio.Event:
-        """What will be set when the next news comes."""
+        """Return the event that is set at the next announcement."""
         return self._next
 
     def ring(self) -> None:
-        """Wake everybody who waits."""
+        """Wake every waiting reader."""
         current, self._next = self._next, asyncio.Event()
         current.set()
 
     def end(self) -> None:
-        """Wake everybody for the last time."""
+        """Wake every waiting reader for the last time."""
         self._over = True
         self.ring()
 
     async def wait(self, ticket: asyncio.Event, seconds: float) -> bool:
-        """Wait for news, and answer whether it came in time."""
+        """Wait for an announcement; return whether one came in time."""
         if self._over:
             return False
         with contextlib.suppress(TimeoutError):
@@ -265,7 +268,7 @@ class Announcements:
 
 
 def _fitting(events: Sequence[Event]) -> Sequence[Event]:
-    """The first of some events, as many as may go in one batch."""
+    """Return the first of some events, as many as may go into one batch."""
     characters = 0
     for count, event in enumerate(events):
         characters += len(event.body)
@@ -275,9 +278,9 @@ def _fitting(events: Sequence[Event]) -> Sequence[Event]:
 
 
 def filter_of(listener: Listener) -> Filter:
-    """Prepare a listener's filter: event types, repositories, results, what its owner may see, what a replay is about.
+    """Prepare a listener's filter: event types, repositories, results, what its owner may see, the scope of a replay.
 
-    Its patterns of packages are for `LogReader.next_batch`, as the names must be read first.
+    Its package patterns are left to `LogReader.next_batch`, because the names must be read first.
     """
     of_type = _of_types(tuple(listener.event_types))
     of_replay = _of_types(tuple(listener.replay_types or [ANY_WORDS]))
@@ -293,7 +296,7 @@ def filter_of(listener: Listener) -> Filter:
             and (event.number > replay_to or of_replay(event.event_type))
             and (listener.results is None or event.result in listener.results)
             and (not narrowed or (event.repo_id is not None and of_repository(event.repo_id)))
-            # a listener cannot be told of its own failing
+            # a listener cannot be notified of its own failure
             and not (event.event_type.startswith("listener.") and event.payload.get("listener_id") == listener.id)
         )
 
@@ -302,7 +305,7 @@ def filter_of(listener: Listener) -> Filter:
 
 @lru_cache(maxsize=256)
 def _of_types(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether a type is wanted; many listeners want the same."""
+    """Whether a type matches; cached because many listeners have the same patterns."""
     trie: TopicTrie[bool] = TopicTrie()
     entries = set(patterns)
     for pattern in entries - {ANY_WORD}:
@@ -312,7 +315,7 @@ def _of_types(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def _remembering(answer: Callable[[str], bool]) -> Callable[[str], bool]:
-    """Texts repeat, so each is asked about once."""
+    """Cache the result for each text, because texts repeat."""
     known: dict[str, bool] = {}
 
     def remembered(text: str) -> bool:

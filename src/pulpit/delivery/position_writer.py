@@ -1,8 +1,9 @@
-"""Writes down how far every listener is: many positions and failures in one transaction, dead letters at once.
+"""Stores the position of every listener: many positions and failures in one transaction, dead letters at once.
 
-A position that is lost with the process costs a repeated delivery, with the same id, and no event. So positions may
-wait a moment for company; what puts an event aside for good may not. Who fires wants the same database, so nothing here
-holds it for long, and after each transaction it is left to others for as long as that took.
+A position lost with the process costs a repeated delivery with the same id, but no event. So positions may wait a
+moment
+to be written together; dead letters may not. `fire()` needs the same database, so nothing here locks it for long, and
+after each transaction it is left to others for as long as that took.
 """
 
 import asyncio
@@ -23,19 +24,19 @@ from pulpit.store.listeners import Delivery, Failure, Listener, Move
 PATIENCE: Final = 0.2
 """Seconds for which a position may wait to be written."""
 AT_ONCE: Final = 20
-"""Recoveries and dead letters of different listeners that are written in one transaction."""
+"""Recoveries and dead letters of different listeners in one transaction."""
 MOST_LISTENERS: Final = 200
-"""Listeners whose positions, attempts and failures are."""
+"""Listeners whose positions, attempts and failures go into one transaction."""
 LONGEST_PAUSE: Final = 0.1
-"""Seconds for which the database is left to others at most, after a transaction that took so long."""
+"""Seconds that the database is left to others at most after a transaction."""
 FORGET_EVERY: Final = 100
-"""Attempts of a listener after which its oldest ones are forgotten."""
+"""Attempts of a listener after which its oldest ones are deleted."""
 
 T = TypeVar("T")
 
 
 class PositionWriter:
-    """Everything that the delivery engine writes."""
+    """Everything that the delivery engine writes to the database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database: Final = database
@@ -59,24 +60,27 @@ class PositionWriter:
                 self._noted.clear()
                 await asyncio.sleep(PATIENCE)
                 writing = asyncio.create_task(self.flush())
-                await asyncio.shield(writing)  # what it has taken must not be lost with us
+                await asyncio.shield(writing)  # a write that has begun must finish
         finally:
             if writing is not None and not writing.done():
                 await writing
             await asyncio.shield(self.flush())
 
     def settle(self, listener: Listener, position: int) -> None:
-        """Note that a listener is through up to a position."""
+        """Note that a listener has settled everything up to a position."""
         move = Move(listener_id=listener.id, epoch=listener.epoch, position=position)
         self.settle_as(listener, lambda: move)
 
     def settle_as(self, listener: Listener, move: Callable[[], Move]) -> None:
-        """Note that a listener has settled something; how far it is will be asked when it is written."""
+        """Note that a listener has settled something; `move` is called for its progress when it is written."""
         self._moved[listener.id] = move
         self._noted.set()
 
     def note(self, attempt: Delivery, *, sum_up: bool = True) -> None:
-        """Note an attempt; successes in a row are summed up, unless events of others may stand between them."""
+        """Note an attempt.
+
+        Successive successes are summed up, unless attempts for other events may lie between them.
+        """
         noted = self._attempts.setdefault(attempt.listener_id, [])
         if (
             sum_up
@@ -90,7 +94,7 @@ class PositionWriter:
         self._noted.set()
 
     def fail(self, listener: Listener, reason: str) -> None:
-        """Note a failed attempt; the other listeners are told of the first one."""
+        """Note a failed attempt; the first one fires an event for the other listeners."""
         now, before = self._clock(), self._failed.get(listener.id)
         self._failed[listener.id] = _Failed(
             listener,
@@ -105,7 +109,7 @@ class PositionWriter:
         self._noted.set()
 
     async def flush(self) -> None:
-        """Write everything that is noted."""
+        """Write everything noted so far."""
         for part in _parts(sorted(self._moved.keys() | self._attempts.keys() | self._failed.keys())):
             moved = [move() for listener_id in part if (move := self._moved.pop(listener_id, None))]
             noted = [attempts for listener_id in part if (attempts := self._attempts.pop(listener_id, None))]
@@ -113,14 +117,14 @@ class PositionWriter:
             await self._write(partial(self._write_notes, moved, noted, failed))
 
     async def idle(self, moves: Sequence[Move]) -> None:
-        """Move listeners that wanted nothing."""
+        """Move the positions of listeners that no event matched."""
         fresh = [move for move in moves if self._idle.get(move.listener_id) != move]
         self._idle = {move.listener_id: move for move in moves}
         for part in _parts(fresh):
             await self._write(partial(listeners.settle, moves=part))
 
     async def recover(self, listener: Listener) -> None:
-        """Write down that a listener takes events again, and tell the others."""
+        """Store that a listener takes events again, and fire the event about it."""
         failed = self._failed.pop(listener.id, None)
 
         def work(tx: Transaction) -> None:
@@ -132,11 +136,11 @@ class PositionWriter:
         await self._write(work)
 
     async def pause(self, listener: Listener, reason: str) -> None:
-        """Pause a listener whose far side wants no more."""
+        """Pause a listener whose receiver wants no more events."""
         await self._write(lambda tx: listeners.pause(tx, listener.id, reason))
 
     async def go_back(self, replayed: Sequence[Listener]) -> None:
-        """Send listeners back that nobody delivers to now."""
+        """Move listeners back that this server does not deliver to now."""
 
         def work(tx: Transaction) -> None:
             for listener in sorted(replayed, key=lambda listener: listener.id):
@@ -147,7 +151,7 @@ class PositionWriter:
     async def bury(
         self, listener: Listener, letters: Sequence[NewDeadLetter], *, attempts: int, move: Move | None = None
     ) -> None:
-        """Put events aside as dead letters and the position behind them, or where `move` says, in one transaction."""
+        """Store dead letters and the position behind them, or what `move` returns, in one transaction."""
         now = self._clock()
         last = max(letter.event_number for letter in letters)
         to = move or Move(listener_id=listener.id, epoch=listener.epoch, position=last)
@@ -188,7 +192,7 @@ class PositionWriter:
             fire(tx, LISTENER_FAILING, payload, clock=self._clock)
 
     async def _write(self, write: Callable[[Transaction], object]) -> None:
-        """Write in a transaction, together with all that others want to write by then."""
+        """Write in a transaction, together with everything that others have queued by then."""
         work = _Work(write, asyncio.get_running_loop().create_future())
         self._waiting.append(work)
         if self._committing is None or self._committing.done():
@@ -201,14 +205,14 @@ class PositionWriter:
             await asyncio.sleep(self._paused_until - clock())
             started = clock()
             together = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
-            together = [work for work in together if not work.done.cancelled()]  # a cursor that ended does it again
+            together = [work for work in together if not work.done.cancelled()]  # a cancelled cursor will do it again
             try:
                 await when_available(lambda: self._commit(together))  # noqa: B023 - it has ended before the next round
-            except Exception:  # noqa: BLE001 - each must answer for itself
+            except Exception:  # noqa: BLE001 - retried one by one below, so that each fails by itself
                 for work in together:
                     try:
                         await when_available(lambda: self._commit([work]))  # noqa: B023 - the same
-                    except Exception as error:  # noqa: BLE001 - whoever waits has it
+                    except Exception as error:  # noqa: BLE001 - raised to its waiter
                         if not work.done.done():
                             work.done.set_exception(error)
             for work in together:
@@ -224,7 +228,7 @@ class PositionWriter:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A listener, and its failures that are not written yet."""
+    """A listener, and its failures that are not stored yet."""
 
     listener: Listener
     failure: Failure
@@ -232,14 +236,14 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Something to be written, and who waits for it."""
+    """A queued write and its waiter."""
 
     write: Callable[[Transaction], object]
     done: asyncio.Future[None]
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Portions that do not keep others from writing for long."""
+    """Split work into transactions that do not lock others out for long."""
     for start in range(0, len(items), MOST_LISTENERS):
         yield items[start : start + MOST_LISTENERS]
 

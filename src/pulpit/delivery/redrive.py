@@ -1,8 +1,8 @@
-"""Events out of turn: dead letters that an operator has marked to be sent again, and tests of a listener.
+"""Deliveries outside the cursor: dead letters that an operator marked for redelivery, and tests of a listener.
 
-    marked ──▶ delivered: gone │ refused: the new reason, no mark │ to be tried again: still marked, after a pause
+    marked ──▶ delivered: deleted │ refused: new reason, unmarked │ retry: still marked, after a pause
 
-Listeners do not wait for one another, a listener that fails is left alone for a growing time, and a paused one until it
+Listeners do not wait for one another, a failing listener is left alone for a growing time, and a paused one until it
 is resumed.
 """
 
@@ -27,16 +27,16 @@ from pulpit.store.dead_letters import DeadLetter, NewDeadLetter
 from pulpit.store.listeners import Delivery, Listener
 
 LOOK_EVERY: Final = 30.0
-"""Seconds after which marked letters are looked for though no wakeup came."""
+"""Seconds between looks for marked dead letters when no wakeup arrives."""
 AT_ONCE: Final = 200
-"""Letters of one round."""
+"""Dead letters in one round."""
 PATIENCE: Final = 60.0
-"""Seconds that one letter may take."""
+"""Timeout in seconds for one dead letter."""
 SHORTEST_PAUSE: Final = 0.1
-"""Seconds between two rounds in which there was nothing more to do at once."""
+"""Seconds between two rounds when the first had nothing left to do."""
 
 TEST_PATIENCE: Final = 20.0
-"""Seconds that a test may take."""
+"""Timeout in seconds for a test."""
 TIMEOUT: Final = "timeout"
 
 _log = logging.getLogger(__name__)
@@ -44,14 +44,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rest:
-    """How long a failing listener is left alone, by the loop's clock."""
+    """How long a failing listener is left alone, by the monotonic clock."""
 
     failures: int
     until: float
 
 
 class Redriver:
-    """Takes care of marked dead letters until cancelled."""
+    """Redelivers marked dead letters until cancelled."""
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class Redriver:
         self._resting: Final[dict[str, _Rest]] = {}
 
     def ring(self) -> None:
-        """Hint that letters were marked, or that a listener changed."""
+        """Signal that dead letters were marked or a listener changed."""
         self._rang.set()
 
     async def run(self) -> None:
-        """Send marked letters again."""
+        """Redeliver marked dead letters."""
         while True:
             self._rang.clear()
             if not await self._round():
@@ -85,7 +85,7 @@ class Redriver:
                     await asyncio.wait_for(self._rang.wait(), min([LOOK_EVERY, *pauses]))
 
     async def _round(self) -> bool:
-        """Send the letters that are due, and answer whether there may be more at once."""
+        """Send the dead letters that are due; return whether more may be due at once."""
         now = asyncio.get_running_loop().time()
         resting = {listener_id for listener_id, rest in self._resting.items() if rest.until > now}
         portions = await when_available(lambda: self._read(resting))
@@ -95,7 +95,7 @@ class Redriver:
         return sum(len(letters) for _, letters in portions) == AT_ONCE
 
     async def _serve(self, listener: Listener, letters: Sequence[DeadLetter]) -> None:
-        """Send letters of one listener, address by address in the order of their events, until one must wait."""
+        """Send one listener's dead letters, address by address in the order of their events, until one must wait."""
         ordered = sorted(letters, key=lambda letter: (letter.recipient or "", letter.event_number))
         try:
             for recipient, some in groupby(ordered, key=lambda letter: letter.recipient):
@@ -121,7 +121,7 @@ class Redriver:
         return True
 
     async def _send(self, listener: Listener, notifier: Notifier, letter: DeadLetter) -> Outcome:
-        """Send one letter and write down what came of it."""
+        """Send one dead letter and store the outcome."""
         begun_at, begun = self._clock(), asyncio.get_running_loop().time()
         event = await when_available(lambda: self._event(letter.event_number))
         if event is None:
@@ -147,13 +147,13 @@ class Redriver:
     def _settle(self, letter: DeadLetter, outcome: Outcome, attempt: Delivery) -> None:
         with self._database.write() as tx:
             if letter.listener_id not in listeners.revisions(tx.connection):
-                return  # it was deleted meanwhile, and its letters with it
+                return  # it was deleted meanwhile, with its dead letters
             listeners.add_deliveries(tx, [attempt])
             if isinstance(outcome, Refused):
                 dead_letters.refused_again(tx, letter, outcome.reason, now=self._clock())
             elif isinstance(outcome, Delivered):
                 dead_letters.drop(tx, letter.listener_id, [letter.id])
-                # Put aside anew for those of several addresses that refused the event while others took it.
+                # New dead letters for those of several addresses that refused the event while others accepted it.
                 fresh = [
                     NewDeadLetter(event_number=letter.event_number, reason=why, recipient=who)
                     for who, why in outcome.refused.items()
@@ -169,7 +169,7 @@ class Redriver:
         self._resting[listener.id] = _Rest(failures=failures, until=until)
 
     def _read(self, resting: set[str]) -> list[tuple[Listener, list[DeadLetter]]]:
-        """The letters that are due, by listener; nothing is due for listeners that rest, pause or are unknown here."""
+        """Read the due dead letters by listener, skipping listeners that rest, are paused, or are unknown here."""
         with self._database.read() as connection:
             known = {listener.id: listener for listener in listeners.every(connection)}
             for gone in self._resting.keys() - known.keys():
@@ -181,7 +181,7 @@ class Redriver:
         return [(known[listener_id], list(letters)) for listener_id, letters in portions if listener_id in known]
 
     def _serves(self, listener: Listener) -> bool:
-        """Whether anything may be sent to a listener now, and by this server of several."""
+        """Whether this server may send to a listener now."""
         return not listener.paused and listener.notifier_type_id in self._types and self._mine(listener.id)
 
     def _event(self, number: int) -> Event | None:
@@ -191,7 +191,7 @@ class Redriver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What a test sent, and what came of it."""
+    """What a test sent, and its outcome."""
 
     request: Mapping[str, Any]
     outcome: str
@@ -202,7 +202,7 @@ class Trial:
 
 
 def config_for_one(config: Mapping[str, Any], recipient: str | None) -> dict[str, Any]:
-    """A configuration that sends one event at once, and only to one of several addresses if one is named."""
+    """Return a configuration that sends one event at once, to a single address if one is named."""
     narrowed = {key: value for key, value in config.items() if key != "digest"}
     if narrowed.get("batch"):
         narrowed["batch"] = "1"
@@ -210,7 +210,7 @@ def config_for_one(config: Mapping[str, Any], recipient: str | None) -> dict[str
 
 
 def test_event(listener: Listener, clock: Clock) -> Event:
-    """An event that is in no log; its number is 0."""
+    """Make an event that is not in the log; its number is 0."""
     event_id = uuid7()
     return Event(
         number=0,
@@ -226,7 +226,7 @@ def test_event(listener: Listener, clock: Clock) -> Event:
 
 
 async def try_out(listener: Listener, types: NotifierTypes, clock: Clock, *, patience: float = TEST_PATIENCE) -> Trial:
-    """Send a test event by a listener's way and tell everything about it."""
+    """Send a test event to a listener and return all details."""
     notifier = types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
     event = test_event(listener, clock)
     begun = asyncio.get_running_loop().time()
@@ -246,7 +246,7 @@ async def try_out(listener: Listener, types: NotifierTypes, clock: Clock, *, pat
 
 
 async def deliver_one(notifier: Notifier, event: Event, *, patience: float) -> Outcome:
-    """Deliver one event within a time; whatever else goes wrong is a reason to try again."""
+    """Deliver one event within a time limit; any other error is a reason to retry."""
     outcome = await _bounded(notifier, event, patience)
     return outcome or Retry(reason=f"Nothing was answered within {patience:g} seconds.")
 

@@ -1,1 +1,1 @@
-"""One file per way out; sockets begin here."""
+"""One file for each kind of notifier; only these open sockets."""

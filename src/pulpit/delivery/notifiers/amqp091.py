@@ -1,8 +1,8 @@
 """The amqp notifier: events as persistent messages to a topic exchange, over AMQP 0-9-1.
 
 Messages go out in a pipelined window of publisher confirms and count as delivered when the broker has confirmed them.
-The exchange is made when it is missing: durable and of type topic. Names that begin with `amq.` belong to brokers and
-are never declared (AMQP 0-9-1 section 3.1.3); an exchange that stands already is used as it is, if it is of type topic.
+A missing exchange is declared: durable and of type topic. Names that begin with `amq.` are reserved for the broker and
+never declared (AMQP 0-9-1 section 3.1.3); an existing exchange is used as it is if its type is topic.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from pulpit.events import Event
 from pulpit.listener_options import AMQP
 
 CONFIRM_TIMEOUT: Final = 30.0
-"""Seconds until a broker must have confirmed a window of messages."""
+"""Seconds within which a broker must confirm a window of messages."""
 WRITERS: Final = 256
-"""Kinds of messages whose headers are kept encoded; listeners of one kind share them."""
+"""Message writers with cached encoded headers; listeners with the same options share one."""
 WINDOW: Final = 1_000
-"""Messages of a listener that may wait for their confirms; those of further batches wait, encoded, for room."""
+"""Unconfirmed messages of a listener; further batches wait, already encoded, for room."""
 
 
 class Amqp091:
@@ -60,13 +60,13 @@ class Amqp091:
 
 
 class Amqp091Disabled:
-    """What `[messaging] url` set to nothing means: amqp listeners exist and nothing is sent (Pulp 2's rule)."""
+    """The notifier when `[messaging] url` is empty: amqp listeners exist and nothing is sent (Pulp 2's rule)."""
 
     pace: Final = Amqp091.pace
     kind: Final = AMQP
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept what would be accepted.
+        """Accept what the real notifier would accept.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -74,11 +74,11 @@ class Amqp091Disabled:
         check_config(config)
 
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
-        """Take every event and send none."""
+        """Accept every event and send none."""
         return Discarding()
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class _Notifier:
@@ -103,7 +103,7 @@ class _Notifier:
         self._failures = 0
 
     async def prepare(self) -> None:
-        """Make the exchange, so that subscribers can bind to it before the first event."""
+        """Declare the exchange, so that subscribers can bind to it before the first event."""
         self._upkeep.add(self)
         try:
             async with self._sending:
@@ -112,16 +112,16 @@ class _Notifier:
             self._upkeep.on_lost()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publish all as soon as there is room, wait for the confirms, and say how far they came."""
+        """Publish all as soon as there is room, wait for the confirms, and return the outcomes."""
         failures_before = self._failures
-        messages = [self._writer.write(event) for event in events]  # while others are under way
+        messages = [self._writer.write(event) for event in events]  # encode while other messages are in flight
         outcomes = await self._publish(events, messages, failures_before)
         if outcomes and isinstance(outcomes[-1], Retry):
             self._failures += 1
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The message and where it is published."""
+        """Return the message and where it is published."""
         said = properties(event, self._writer.source, self._writer.form)
         return {
             "broker": self._publisher.address,
@@ -150,7 +150,7 @@ class _Notifier:
                 async with asyncio.timeout(CONFIRM_TIMEOUT):
                     await channel.settled(channel.published + len(messages) - WINDOW)
                 if self._failures != failures_before:
-                    return []  # an earlier call failed while this one waited: to go on would overtake it
+                    return []  # an earlier call failed while this one waited: sending now would break the order
                 tags = channel.publish(self._exchange, messages, mandatory=self._require_route)
             async with asyncio.timeout(CONFIRM_TIMEOUT):
                 await channel.settled(tags[-1])

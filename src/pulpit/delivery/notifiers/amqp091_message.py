@@ -1,7 +1,7 @@
-"""An event as a message over AMQP 0-9-1: where it goes, its properties, and their bytes.
+"""An event as an AMQP 0-9-1 message: routing key, properties, and their encoding.
 
-The content headers of a type and a repository differ in numbers, identifiers and times alone. Everything else is
-encoded once, as a template, and a further event costs one formatting of bytes. A test compares them with pika's own.
+The content headers of a type and a repository differ only in numbers, identifiers and times. Everything else is
+encoded once, as a template, and each event costs one formatting of bytes. A test compares the result with pika's own.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from pulpit.delivery.notifiers.port import DELIVERED
 from pulpit.events import Event
 
 MOST_TEMPLATES: Final = 1_000
-"""Templates that are kept: pairs of a type and a repository, mostly."""
+"""Templates that are cached, mostly one for each pair of type and repository."""
 
 _FLAGS: Final = (
     BasicProperties.FLAG_CONTENT_TYPE
@@ -37,7 +37,7 @@ _pack: Final = Struct(">Q").pack
 
 
 def headers(event: Event, source: str, form: Format) -> dict[str, str | int]:
-    """The header table: what no standard property says, and the attributes of CloudEvents if they are asked for."""
+    """The header table: what no standard property holds, and the attributes of CloudEvents if they are asked for."""
     said: dict[str, str | int] = {
         "qpid.subject": event.subject,
         "pulpit-number": event.number,
@@ -53,7 +53,7 @@ def headers(event: Event, source: str, form: Format) -> dict[str, str | int]:
 
 
 def properties(event: Event, source: str, form: Format = Format.PULP) -> BasicProperties:
-    """The basic properties; the same on every attempt."""
+    """The basic properties; identical on every attempt."""
     return BasicProperties(
         content_type="application/json",
         content_encoding="utf-8",
@@ -70,11 +70,11 @@ def properties(event: Event, source: str, form: Format = Format.PULP) -> BasicPr
 class _Template:
     routing_key: str
     properties: bytes
-    """Of the content header (sections 4.2.6.1 and 4.2.5.5), to be formatted with what differs from event to event."""
+    """Of the content header (sections 4.2.6.1 and 4.2.5.5), with placeholders for the values that differ per event."""
 
 
 class MessageWriter:
-    """Writes the messages of listeners that have one form of the routing key and of the headers."""
+    """Writes the messages of listeners that share a routing key template and a header format."""
 
     def __init__(self, key_template: str | None, source: str, form: Format) -> None:
         self._key_template: Final = key_template
@@ -82,10 +82,10 @@ class MessageWriter:
         self.form: Final = form
         self._templates: Final[dict[tuple[object, ...], _Template]] = {}
         self.has_cut = False
-        """Whether a routing key was too long for AMQP; which ones, `delivered` knows."""
+        """Whether a routing key was too long for AMQP; `delivered` reports which."""
 
     def write(self, event: Event) -> Outgoing:
-        """The message of an event."""
+        """Return the message for an event."""
         identity, trace = event.id.encode(), event.traceparent.encode()
         key = (event.event_type, event.repo_id, event.result, event.repo_number is None, len(identity), len(trace))
         template = self._templates.get(key)
@@ -122,7 +122,7 @@ _HOLES: Final[Mapping[str, bytes]] = {
     "cloudEvents:id": b"%(id)b",
     "cloudEvents:time": b"%(time)b",
 }
-"""What stands for the values that differ from event to event."""
+"""Placeholders for the values that differ from event to event."""
 
 
 def _properties(event: Event, table: Mapping[str, str | int]) -> bytes:
@@ -141,7 +141,7 @@ def _properties(event: Event, table: Mapping[str, str | int]) -> bytes:
 
 
 def _short(text: str) -> bytes:
-    """A short string (AMQP 0-9-1 section 4.2.5.3), cut at its 255 bytes."""
+    """Encode a short string (AMQP 0-9-1 section 4.2.5.3), cut at its 255 bytes."""
     raw = text.encode()[:LONGEST_KEY].decode(errors="ignore").encode()
     return bytes((len(raw),)) + raw
 

@@ -1,7 +1,7 @@
-"""The amqp notifier over AMQP 1.0: events as durable messages to an exchange of whatever broker there is.
+"""The amqp notifier over AMQP 1.0: events as durable messages to an exchange of any broker.
 
-Messages go out as far as the broker's credit allows and count as delivered when the broker has accepted them. Which
-exchange that is, and whether it can be created, is the matter of the broker's profile (`amqp.amqp10.profiles`).
+Messages go out as far as the broker's credit allows and count as delivered when the broker has accepted them. How the
+exchange is addressed, and whether it can be created, is up to the broker's profile (`amqp.amqp10.profiles`).
 """
 
 import asyncio
@@ -32,9 +32,9 @@ from pulpit.events import Event
 from pulpit.listener_options import AMQP
 
 ACCEPT_TIMEOUT: Final = 30.0
-"""Seconds until a broker must have decided about a window of messages."""
+"""Seconds within which a broker must settle a window of messages."""
 HOPELESS: Final = frozenset({TOO_LARGE, DECODE_ERROR, FRAME_TOO_SMALL, INVALID_FIELD})
-"""Conditions that say that this very message will never do; any other may heal."""
+"""Conditions that mean a permanent failure of this message; any other may be transient."""
 
 
 class Amqp10:
@@ -108,10 +108,10 @@ class _Notifier:
         self._sending: Final = asyncio.Lock()
         self._failures = 0
         self._single = 0
-        """Events that go alone, because one among them is too large and the broker does not say which."""
+        """Events to send one by one, because one among them is too large and the broker does not say which."""
 
     async def prepare(self) -> None:
-        """Attach the link, and so make the exchange, before the first event."""
+        """Attach the link, which creates the exchange, before the first event."""
         self._upkeep.add(self)
         try:
             async with self._sending:
@@ -120,7 +120,7 @@ class _Notifier:
             self._upkeep.on_lost()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Send all, wait until the broker has decided, and say how far it came."""
+        """Send all, wait until the broker has settled them, and return the outcomes."""
         failures_before = self._failures
         async with self._sending:
             try:
@@ -128,7 +128,7 @@ class _Notifier:
             except BrokerUnavailable as error:
                 return self._failed(str(error))
             if self._failures != failures_before:
-                return []  # an earlier call failed while this one waited: to go on would overtake it
+                return []  # an earlier call failed while this one waited: sending now would break the order
             if self._require_route and not link.profile.released_is_unrouted:
                 place = self._publisher.address
                 reason = f"The broker at {place} does not say over AMQP 1.0 whether a queue took a message"
@@ -142,7 +142,7 @@ class _Notifier:
         return self._judged(window)
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The message and where it is sent."""
+        """Return the message and where it is sent."""
         profile = self._publisher.profile or PLAIN
         said = self._message(event, profile)
         return {
@@ -187,7 +187,7 @@ class _Notifier:
         return outcomes
 
     def _undecided(self, window: "_Window") -> Outcome:
-        """What to say of the first event that the broker has not decided about."""
+        """Return the outcome of the first event that the broker has not settled."""
         if not window.link.sender.lost:
             silent = Retry(reason=f"The broker at {self._publisher.address} accepted nothing in time.")
             self._link = None
@@ -223,7 +223,7 @@ class _Notifier:
 
 
 class _Window:
-    """Some events on their way over one link."""
+    """Events in flight on one link."""
 
     def __init__(self, link: ExchangeLink, events: Sequence[Event], *, seconds: float) -> None:
         self.link: Final = link
@@ -235,7 +235,7 @@ class _Window:
         self._deadline: Final = asyncio.get_running_loop().time() + seconds
 
     async def send(self, encoded: Callable[[Event], bytes]) -> None:
-        """Send as many as the link takes within the time."""
+        """Send as many as the link accepts in time."""
         sender = self.link.sender
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._deadline):
@@ -252,7 +252,7 @@ class _Window:
                     self.trouble = lost
 
     async def decided(self) -> None:
-        """Wait until the broker has decided about all that were sent, or cannot any more, or takes too long."""
+        """Wait until the broker has settled all that were sent, or has failed or timed out."""
         last = max(self._numbers, default=0)
         if last > 0:
             with contextlib.suppress(TimeoutError):
@@ -260,7 +260,7 @@ class _Window:
                     await self.link.sender.settled(last)
 
     def answers(self) -> list[tuple[Event, Answer | None]]:
-        """Those that are decided, in order, up to the first that is not."""
+        """Return the settled ones, in order, up to the first that is not."""
         sender = self.link.sender
         found: list[tuple[Event, Answer | None]] = []
         for event, number in zip(self.events, self._numbers, strict=False):
@@ -273,7 +273,7 @@ class _Window:
         return found
 
     def _too_large(self, size: int) -> int:
-        """Refuse here what the broker has said that it does not take; its number is no delivery's."""
+        """Reject a message that exceeds the broker's announced limit; its number is not that of a delivery."""
         largest, number = self.link.sender.largest_message, -1 - len(self._numbers)
         self._refused[number] = Rejected(Condition(TOO_LARGE, f"it has {size} bytes, and {largest} are the most"))
         return number

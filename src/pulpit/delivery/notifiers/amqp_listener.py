@@ -1,4 +1,4 @@
-"""What an amqp listener is, whichever version of AMQP carries its events, and an event as a message over AMQP 1.0."""
+"""The configuration of an amqp listener for both versions of AMQP, and an event as an AMQP 1.0 message."""
 
 import asyncio
 import random
@@ -22,29 +22,30 @@ LONGEST_NAME: Final = 127
 LONGEST_KEY: Final = 255
 """Bytes of a routing key (AMQP 0-9-1, a short string)."""
 PLACEHOLDERS: Final = ("event_type", "repo_id", "result")
-"""What a template for routing keys may hold, in braces."""
+"""What a routing key template may contain, in braces."""
 _PLACEHOLDER: Final = re.compile(f"{{({'|'.join(PLACEHOLDERS)})}}")
 NOTHING: Final = "_"
-"""Stands for what an event does not have, and for dots in a repository's id: the number of words stays the same."""
+"""Stands for a missing value, and for the dots in a repository's id, so that the number of words stays the same."""
 APP_ID: Final = "pulpit"
 PERSISTENT: Final = 2
 
 
 class Format(StrEnum):
-    """What the headers of a message over 0-9-1 say.
+    """The headers of a message over AMQP 0-9-1.
 
-    CloudEvents has a binding for AMQP 1.0 alone, which messages over 1.0 always follow; over 0-9-1 its attributes are
-    headers with the prefix that it uses there.
+    CloudEvents defines a binding for AMQP 1.0 only, which messages over 1.0 always follow; over 0-9-1 its attributes
+    are
+    headers with the prefix of that binding.
     """
 
     PULP = "pulp"
-    """What Pulp 2 said, the numbers, and the trace."""
+    """What Pulp 2 sent, the numbers, and the trace."""
     CLOUDEVENTS = "cloudevents"
     """The same and the attributes of CloudEvents, most of which repeat standard properties."""
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse unknown keys and values that AMQP does not allow.
+    """Reject unknown keys and values that AMQP does not allow.
 
     Raises:
         InvalidValue: `notifier_config`.
@@ -69,22 +70,22 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def routing_key(event: Event, template: str | None) -> str:
-    """The key (0-9-1) or subject (1.0) of an event: its own, or that of the listener's template, cut at 255 bytes."""
+    """Return the routing key (0-9-1) or subject (1.0): the event's own or the listener's template, cut at 255 bytes."""
     key = event.subject if template is None else _filled(event, template)
     return key.encode()[:LONGEST_KEY].decode(errors="ignore")
 
 
 def delivered(event: Event, template: str | None) -> Delivered:
-    """The outcome of an event that the broker has taken; it says so if the key had to be cut."""
+    """Return the outcome of an event that the broker has accepted; it says so if the key had to be cut."""
     if template is None or len(_filled(event, template).encode()) <= LONGEST_KEY:
         return DELIVERED
     return Delivered(answer=f"The routing key was cut at {LONGEST_KEY} bytes, which AMQP allows at most.")
 
 
 class Upkeep:
-    """Has the notifiers of one connection prepare again when it was lost, however idle they are.
+    """Prepares the notifiers of a connection again after it was lost, even idle ones.
 
-    So a broker that keeps nothing on disk has its exchange again before the next event, and subscribers can bind to it.
+    So a broker that keeps nothing on disk has its exchange back before the next event, and subscribers can bind to it.
     """
 
     def __init__(self, connected: Callable[[], bool]) -> None:
@@ -93,15 +94,15 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, notifier: Notifier) -> None:
-        """Take care of a notifier."""
+        """Include a notifier."""
         self._notifiers.add(notifier)
 
     def discard(self, notifier: Notifier) -> None:
-        """Leave a notifier alone."""
+        """Leave a notifier out from now on."""
         self._notifiers.discard(notifier)
 
     def on_lost(self) -> None:
-        """Begin, unless it is under way."""
+        """Start preparing, unless that is already running."""
         if self._notifiers and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._restore())
 
@@ -127,7 +128,7 @@ class Upkeep:
 
 
 def _filled(event: Event, template: str) -> str:
-    """Fill a template in; a repository's id stays one word, so that subscribers can count on the number of words."""
+    """Fill in a template; a repository's id stays one word, so that subscribers can rely on the number of words."""
     values = {
         "event_type": event.event_type,
         "repo_id": (event.repo_id or NOTHING).replace(".", NOTHING),
@@ -137,7 +138,7 @@ def _filled(event: Event, template: str) -> str:
 
 
 def message(event: Event, source: str, *, subject: str, to: str | None) -> Message:
-    """The message of an event over AMQP 1.0; the same on every attempt."""
+    """Return the AMQP 1.0 message of an event; identical on every attempt."""
     return Message(
         durable=True,
         message_id=event.id,
@@ -152,7 +153,7 @@ def message(event: Event, source: str, *, subject: str, to: str | None) -> Messa
 
 
 def application_properties(event: Event, source: str) -> dict[str, Any]:
-    """What the headers of 0-9-1 say, under the same names; `datacontenttype` is the content type (section 3.1)."""
+    """The headers of 0-9-1 under the same names; `datacontenttype` is the content type (section 3.1)."""
     said: dict[str, Any] = {"pulpit-number": event.number, "traceparent": event.traceparent}
     if event.repo_id is not None:
         said["pulpit-repo-id"] = event.repo_id
@@ -162,7 +163,7 @@ def application_properties(event: Event, source: str) -> dict[str, Any]:
 
 
 def task_id(event: Event) -> str | None:
-    """The task that fired an event, which is its trace; an event outside a task is a trace of its own."""
+    """The task that fired an event, taken from its trace; an event outside a task is its own trace."""
     trace = event.traceparent[3:35]
     if trace == event.id.replace("-", ""):
         return None

@@ -1,10 +1,10 @@
-"""Events as the CDEvents specification 0.4.1 names them: a sync or publish is the run of a task.
+"""Events as defined by the CDEvents specification 0.4.1: a sync or publish is the run of a task.
 
-repo.sync.start,  repo.publish.start        dev.cdevents.taskrun.started.0.2.0
-repo.sync.finish, repo.publish.finish       dev.cdevents.taskrun.finished.0.2.0
+    repo.sync.start,  repo.publish.start        dev.cdevents.taskrun.started.0.2.0
+    repo.sync.finish, repo.publish.finish       dev.cdevents.taskrun.finished.0.2.0
 
-Nothing else that happens here has a type there: its repositories hold source code, and an event of it is about one
-artifact, while a publish shows many packages. These stand in `customData`, with their package URLs.
+The specification has no type for the other events: its repositories hold source code, and an artifact event is about
+one artifact, while a publish shows many packages. These are in `customData`, with their package URLs.
 """
 
 import json
@@ -19,16 +19,16 @@ FINISHED: Final = "dev.cdevents.taskrun.finished.0.2.0"
 TYPES: Final = {SYNC_START: STARTED, PUBLISH_START: STARTED, SYNC_FINISH: FINISHED, PUBLISH_FINISH: FINISHED}
 
 _OUTCOMES: Final = {"success": "success", "skipped": "success", "failed": "failure", "canceled": "cancel"}
-"""Of the specification; whatever else has gone wrong is an `error`."""
+"""The specification's outcomes; any other failure is an `error`."""
 
 
 def missing(event: Event) -> str | None:
-    """Why there is nothing to send for an event, or nothing if there is."""
+    """Say why there is nothing to send for an event; empty if there is."""
     return None if event.event_type in TYPES else f"CDEvents has no type for {event.event_type}."
 
 
 def document(event: Event, source: str) -> dict[str, Any]:
-    """An event in the specification's words, with the whole message as `customData`."""
+    """Return a CDEvent, with the whole message as `customData`."""
     kind, payload = TYPES[event.event_type], event.payload
     content: dict[str, Any] = {"taskName": f"{event.event_type.rpartition('.')[0]} {event.repo_id}"}
     if kind == FINISHED:
@@ -50,7 +50,7 @@ def document(event: Event, source: str) -> dict[str, Any]:
 
 
 def attributes(event: Event, source: str) -> dict[str, str]:
-    """The CloudEvents attributes that the specification's binding asks for, by their names without any prefix."""
+    """The CloudEvents attributes that the specification's binding requires, by name, without a prefix."""
     return {
         "specversion": "1.0",
         "id": event.id,
@@ -62,7 +62,7 @@ def attributes(event: Event, source: str) -> dict[str, str]:
 
 
 def _run(event: Event) -> str:
-    """The same for the start and the finish of one run: the task, and what it did where it did several things."""
+    """An id shared by the start and the finish of one run: the task, and its operation where it has several."""
     message = json.loads(event.body)
     task = (message["call_report"] or {}).get("task_id") or event.id
     words = [task, event.event_type.rpartition(".")[0], event.repo_id, message["payload"].get("distributor_id")]

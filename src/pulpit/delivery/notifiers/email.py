@@ -1,9 +1,9 @@
-"""The email notifier: one message per event to all addresses of a listener, or a digest of the events of some minutes.
+"""The email notifier: one mail per event to all addresses of a listener, or a digest of the events of some minutes.
 
-    events ──▶ due? ──▶ group (one event, or all of a digest) ──▶ letter ──▶ mail server ──▶ each address: taken,
-               Later                                              letter.py   mail_line.py   put off or refused
+    events ──▶ due? ──▶ group (one event, or all of a digest) ──▶ mail ──▶ mail server ──▶ each address: accepted,
+               Later                                 email_message.py   email_session.py   deferred or refused
 
-A group is done when every address has taken or refused it. Addresses that the server puts off are tried again alone.
+A group is done when every address has accepted or refused it. Deferred addresses are retried alone.
 A digest needs no memory: the events stay in the log until it is sent, and its time counts from the first of them.
 """
 
@@ -47,11 +47,11 @@ from pulpit.settings import EmailSettings
 from pulpit.text import one_line, system_reason
 
 MOST_SESSIONS: Final = 8
-"""Connections to the mail server at one time."""
+"""Connections to the mail server at a time."""
 MOST_MESSAGES: Final = 5
-"""Messages of one call: so many people at most get a message twice when the process dies in between."""
+"""Messages of one call, and so the most that a person gets twice when the process dies during it."""
 MOST_UNFINISHED: Final = 1_000
-"""Messages of one listener that some addresses have and others do not."""
+"""Messages of one listener that only some addresses have received."""
 _SERVICE_CLOSES: Final = 421
 
 _log = logging.getLogger(__name__)
@@ -89,11 +89,11 @@ class Email:
             return Misconfigured(error)
 
     async def close(self) -> None:
-        """Have nothing to close: sessions end with the calls that began them."""
+        """Do nothing: sessions end with the calls that opened them."""
 
 
 class EmailDisabled:
-    """What `[email] enabled` set to false means: email listeners exist and nothing is sent (Pulp 2's rule)."""
+    """The notifier when `[email] enabled` is false: email listeners exist and nothing is sent (Pulp 2's rule)."""
 
     pace: Final = Email.pace
     kind: Final = EMAIL
@@ -102,7 +102,7 @@ class EmailDisabled:
         self._said = False
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept what would be accepted.
+        """Accept what the real notifier would accept.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -110,7 +110,7 @@ class EmailDisabled:
         email_config.read(config)
 
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
-        """Take every event and send none."""
+        """Accept every event and send none."""
         if not self._said:
             _log.debug("[email] enabled is false: nothing is sent", extra={"action": "email_disabled"})
             self._said = True
@@ -122,7 +122,7 @@ class EmailDisabled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Group:
-    """Events of one message, and what has become of it so far."""
+    """The events of one message, and what has become of it so far."""
 
     events: tuple[Event, ...]
     taken: set[str] = field(default_factory=set)
@@ -133,15 +133,15 @@ class _Group:
         return bool(self.taken or self.refused)
 
     def starts(self, events: Sequence[Event]) -> bool:
-        """Whether the events begin with these."""
+        """Whether `events` begins with the events of this group."""
         return [event.id for event in events[: len(self.events)]] == [event.id for event in self.events]
 
     def waiting(self, addresses: Sequence[str]) -> list[str]:
-        """The addresses that have neither taken nor refused it."""
+        """Return the addresses that have neither accepted nor refused it."""
         return [address for address in addresses if address not in self.taken and address not in self.refused]
 
     def outcome(self) -> Outcome:
-        """What came of it when every address has answered."""
+        """Return the outcome once every address has accepted or refused it."""
         if self.taken:
             return Delivered(answer=f"Taken for {', '.join(sorted(self.taken))}.", refused=dict(self.refused))
         return Refused(reason=_listed(self.refused.items()))
@@ -154,13 +154,13 @@ class _Mailer:
         self._mailing: Final = mailing
         self._kind: Final = kind
         self._unfinished: Final[dict[str, _Group]] = {}
-        """Groups of which some addresses are done, by the id of their first event; with lanes there are several."""
+        """Groups that some addresses have received, by the id of their first event; with lanes there may be several."""
 
     async def prepare(self) -> None:
         """Have nothing to prepare."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Send what is due, in order, until an address must be tried again."""
+        """Send what is due, in order, until an address must be retried."""
         later = self._later(events)
         if later:
             return [later]
@@ -169,13 +169,13 @@ class _Mailer:
             try:
                 return await self._send_all(events, session)
             except asyncio.CancelledError:
-                session.abandon()  # whoever cancels does not wait for goodbyes
+                session.abandon()  # a cancelled call does not wait for QUIT
                 raise
             finally:
                 await session.close()
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The message as the mail server gets it, and to whom."""
+        """Return the message as the mail server gets it, and its recipients."""
         message = email_message.compose([event], self._mailing, self._kind.server.sender)
         return {
             "server": self._kind.server.place,
@@ -213,18 +213,18 @@ class _Mailer:
 
     def _keep(self, group: _Group) -> None:
         self._unfinished[group.events[0].id] = group
-        if len(self._unfinished) > MOST_UNFINISHED:  # the oldest was given up since
+        if len(self._unfinished) > MOST_UNFINISHED:  # the oldest has been given up since
             del self._unfinished[next(iter(self._unfinished))]
 
     def _later(self, events: Sequence[Event]) -> Later | None:
-        """The wish to wait, while a digest gathers."""
+        """Return `Later` while a digest is gathering."""
         if self._mailing.digest is None or self._begun(events):
             return None
         wait = events[0].occurred_at + self._mailing.digest - self._kind.clock()
         return Later(reason="The digest is gathering.", after=wait) if wait > timedelta(0) else None
 
     async def _send(self, group: _Group, session: MailSession) -> Outcome:
-        """Hand a group's message over in as many transactions as the mail server wants."""
+        """Send a group's message, in as many transactions as the mail server asks for."""
         server = self._kind.server
         message = email_message.compose(group.events, self._mailing, server.sender)
         while True:
@@ -248,7 +248,7 @@ class _Mailer:
                 return outcome
 
     def _noted(self, group: _Group, waiting: Sequence[str], replies: Mapping[str, Reply]) -> Outcome:
-        """Write down what became of each address."""
+        """Record the result for each address."""
         put_off = {address: reply for address, reply in replies.items() if not reply.is_final}
         group.taken.update(address for address in waiting if address not in replies)
         group.refused.update((address, _said(reply)) for address, reply in replies.items() if address not in put_off)
@@ -259,7 +259,7 @@ class _Mailer:
         return group.outcome()
 
     def _failed(self, error: Exception, waiting: Sequence[str], group: _Group) -> Outcome:
-        """What it means when nobody has the message."""
+        """Return the outcome when no address received the message."""
         about_the_message = isinstance(error, aiosmtplib.SMTPDataError) or (
             isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code == MESSAGE_TOO_LARGE
         )
@@ -272,7 +272,7 @@ class _Mailer:
 
 
 def complaint(error: Exception, server: MailServer) -> str:
-    """One sentence about a message that nobody got."""
+    """Say in one sentence why nobody got a message."""
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
@@ -296,7 +296,7 @@ def complaint(error: Exception, server: MailServer) -> str:
 
 
 def _is_the_end_of_a_session(error: Exception) -> bool:
-    """Whether a mail server has had enough of a session in which it took messages: the next one has not failed."""
+    """Whether the mail server ended a session in which it had accepted messages; a new session may still succeed."""
     if isinstance(error, aiosmtplib.SMTPSenderRefused):
         return error.code < PERMANENT
     if isinstance(error, aiosmtplib.SMTPResponseException):

@@ -1,4 +1,4 @@
-"""What an email listener may be given, checked and read into one value."""
+"""The configuration of an email listener, validated and read into one value."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ LONGEST_ADDRESS: Final = 254
 SHORTEST_DIGEST: Final = timedelta(minutes=1)
 LONGEST_DIGEST: Final = timedelta(days=1)
 MOST_LANES: Final = 8
-"""Repositories of one listener that mails are sent about at a time: so many sessions there are."""
+"""Repositories of one listener that mail is sent about at a time, one session each."""
 
 _ADDRESS: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
@@ -32,7 +32,7 @@ _PLACEHOLDER: Final = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mailing:
-    """Who gets the events of an email listener, and how."""
+    """An email listener's recipients, and how they get events."""
 
     subject: str
     addresses: tuple[str, ...]
@@ -64,7 +64,7 @@ def is_address(text: object) -> bool:
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """Put values in the place of the known `{placeholders}`; all other braces are text."""
+    """Replace the known `{placeholders}`; all other braces are text."""
     return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
 
 

@@ -1,8 +1,8 @@
-"""Header fields of mail, written so that every program reads back what was meant (RFC 5322, RFC 2047).
+"""Mail header fields, encoded so that every reader decodes the original text (RFC 5322, RFC 2047).
 
-The standard library folds encoded words into empty ones and into ones of more than 75 characters, and decodes a text
-that only looks like one. Here a field is a row of words; from the first that must be encoded to the last everything is,
-so that the blanks between them belong to the text.
+The standard library folds encoded words into empty ones and into ones of more than 75 characters, and decodes text
+that only looks encoded. Here a field is a row of words; everything from the first to the last word that needs it is
+encoded, so that the blanks between them are part of the text.
 """
 
 import base64
@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 LONGEST_LINE: Final = 76
-"""Characters of a line with encoded words (RFC 2047 section 2); two less than RFC 5322 wishes for every line."""
+"""Characters of a line with encoded words (RFC 2047 section 2); two less than RFC 5322 recommends for every line."""
 LONGEST_ENCODED_WORD: Final = 75
 LONGEST_PLAIN_WORD: Final = 60
 
 _FRAME: Final = len("=?utf-8?q?") + len("?=")
 _LEAST_ROOM: Final = _FRAME + 12
-"""For one character of four bytes, in either encoding."""
+"""Room for one character of four bytes, in either encoding."""
 _Q_SAFE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-"""What stands for itself in a display name too (RFC 2047 section 5, rule 3)."""
+"""Bytes that stand for themselves, in a display name too (RFC 2047 section 5, rule 3)."""
 _PLAIN_PHRASE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=^_`{|}~-]+)*\Z")
 _QUOTABLE: Final = re.compile(r"[\x20-\x7e]*\Z")
 
@@ -49,13 +49,13 @@ def addresses_field(name: str, addresses: Sequence[str]) -> str:
 
 
 class _Encoded(str):
-    """A text that becomes encoded words."""
+    """Text that becomes encoded words."""
 
     __slots__ = ()
 
 
 def _row(words: Sequence[str]) -> list[str]:
-    """Words as they are, and one encoded text from the first to the last that needs it."""
+    """Return plain words, with one encoded text from the first to the last that needs it."""
     needy = [index for index, word in enumerate(words) if _must_be_encoded(word)]
     if not needy:
         return list(words)
@@ -81,8 +81,8 @@ def _folded(name: str, row: Iterable[str]) -> str:
 
 
 def _add_encoded(lines: list[str], text: str) -> None:
-    """Cut a text into encoded words, each of whole characters, as they fit."""
-    encode = _q if len(_q(text)) <= 1.4 * len(_base64(text)) else _base64  # the first can be read by eye
+    """Cut a text into encoded words that fit, never within a character."""
+    encode = _q if len(_q(text)) <= 1.4 * len(_base64(text)) else _base64  # quoted-printable stays readable
     rest = text
     while rest:
         room = min(LONGEST_LINE - len(lines[-1]) - 1, LONGEST_ENCODED_WORD)

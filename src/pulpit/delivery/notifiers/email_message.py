@@ -1,6 +1,7 @@
-"""The text of messages about events: what a person wants to know first, and the JSON as a file for programs.
+"""The text of mails about events: first what a person wants to know, then the JSON as an attachment for programs.
 
-Everything of an event that gets into a header or the text is made printable and short first, so that no event, whoever
+Everything from an event that gets into a header or the text is first made printable and short, so that no event,
+whoever
 fired it, can add a header, an address or a second message.
 """
 
@@ -25,7 +26,7 @@ MOST_PARAGRAPHS: Final = 20
 MOST_CHANGES_SHOWN: Final = 50
 MOST_CHANGES_IN_DIGEST: Final = 5
 LARGEST_ATTACHMENT: Final = 1024 * 1024
-"""Bytes; what is longer stays in the event log alone."""
+"""Bytes; a larger message is only in the event log."""
 SEVERAL: Final = "several"
 
 _OPERATIONS: Final = {SYNC_START: "Sync", SYNC_FINISH: "Sync", PUBLISH_START: "Publish", PUBLISH_FINISH: "Publish"}
@@ -60,8 +61,8 @@ _COUNTS: Final = frozenset({"added_count", "updated_count", "removed_count"})
 
 
 def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> bytes:
-    """Write the message about one event, or the digest of several; the same events give the same message."""
-    # Made of the events' ids, so that a second copy after a lost answer can be told as one.
+    """Write the mail about one event, or the digest of several; the same events give the same mail."""
+    # Made from the events' ids, so that a second copy after a lost reply is recognised as the same mail.
     several = f".{len(events)}.{events[-1].number}" if len(events) > 1 else ""
     fields = [
         text_field("Subject", subject(events, mailing.subject)),
@@ -76,7 +77,7 @@ def compose(events: Sequence[Event], mailing: Mailing, sender: Address) -> bytes
 
 
 def _content(events: Sequence[Event]) -> EmailMessage:
-    """The text and the file, with the fields that say which is which."""
+    """The text and the attachment, with the fields that say which is which."""
     content = EmailMessage(policy=SMTP)
     file = "\n".join(event.body for event in events).encode()
     attached = len(file) <= LARGEST_ATTACHMENT
@@ -89,7 +90,7 @@ def _content(events: Sequence[Event]) -> EmailMessage:
 
 
 def subject(events: Sequence[Event], template: str) -> str:
-    """Fill in the subject; what differs among the events of a digest is `several`."""
+    """Fill in the subject; a value that differs among the events of a digest is `several`."""
     values = {
         "event_type": _common([event.event_type for event in events]),
         "repo_id": _common([event.repo_id or "" for event in events]),

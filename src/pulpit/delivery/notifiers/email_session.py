@@ -1,4 +1,4 @@
-"""A session with the mail server: it connects for the first message, and says of each address what came of it."""
+"""A session with the mail server: it connects for the first message, and returns the result for each address."""
 
 import contextlib
 import re
@@ -22,18 +22,18 @@ from pulpit.settings import EmailSettings
 
 GOODBYE_TIMEOUT: Final = 2.0
 PERMANENT: Final = 500
-"""The first code of those that refuse for good (RFC 5321 section 4.2.1)."""
+"""The first code of permanent failures (RFC 5321 section 4.2.1)."""
 TOO_MANY_ADDRESSES: Final = frozenset({452, 552})
 MESSAGE_TOO_LARGE: Final = 552
-"""The same code at another command."""
+"""The same code in reply to another command."""
 _ABOUT_US: Final = frozenset({503, 530, 534, 535, 538})
-"""Refusals that complain about this server's login, not about the address (RFC 4954 section 6)."""
+"""Codes that are about this server's login, not about the address (RFC 4954 section 6)."""
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What the server said of one address that it did not take, or of the message."""
+    """The mail server's reply about an address that it did not accept, or about the message."""
 
     code: int
     text: str
@@ -41,7 +41,7 @@ class Reply:
 
     @property
     def is_final(self) -> bool:
-        """Whether another try would change nothing; at an address 552 means 452 (RFC 5321 section 4.5.3.1.10)."""
+        """Whether the failure is permanent; for an address 552 means 452 (RFC 5321 section 4.5.3.1.10)."""
         if self.code in _ABOUT_US or (self.code in TOO_MANY_ADDRESSES and not self.about_message):
             return False
         return self.code >= PERMANENT
@@ -49,7 +49,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MailServer:
-    """Where messages are handed over, and as whom."""
+    """The mail server and the login."""
 
     settings: EmailSettings
     sender: Address
@@ -59,12 +59,12 @@ class MailServer:
 
     @property
     def place(self) -> str:
-        """Names the server in sentences."""
+        """The server's name for use in sentences."""
         return f"The mail server {self.settings.host}:{self.settings.port}"
 
 
 def mail_server(settings: EmailSettings) -> MailServer:
-    """Check the configuration, and read the files that it names.
+    """Validate the configuration, and read the files that it names.
 
     Raises:
         ConfigurationError: a key of `[email]`.
@@ -95,11 +95,11 @@ class MailSession:
         """Whether the mail server has taken a message in this session."""
 
     async def send(self, message: bytes, addresses: Sequence[str]) -> Mapping[str, Reply]:
-        """Hand over a message; returns the addresses that were not taken. All others have it when this returns.
+        """Send a message and return the addresses that were not accepted; all others have received it.
 
         Raises:
-            aiosmtplib.SMTPException: nobody has it.
-            OSError: nobody has it, or the answer was lost.
+            aiosmtplib.SMTPException: no address received it.
+            OSError: no address received it, or the reply was lost.
         """
         if self._smtp is None:
             self._smtp = await self._connected()
@@ -111,7 +111,7 @@ class MailSession:
         return {address: Reply(code=reply.code, text=reply.message) for address, reply in refused.items()}
 
     async def close(self) -> None:
-        """Say goodbye if there is somebody to say it to; never raises."""
+        """Send QUIT if there is a connection; never raises."""
         if self._smtp is None:
             return
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):

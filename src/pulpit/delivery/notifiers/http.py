@@ -43,11 +43,11 @@ from pulpit.net.urls import http_url
 from pulpit.text import one_line, system_reason
 
 LONGEST_ANSWER: Final = 4096
-"""Bytes of an answer that are read."""
+"""Bytes of a reply's body that are read."""
 LONGEST_CALL: Final = 30
-"""Seconds after which no further event of a call is begun, so that progress is written down with slow receivers too."""
+"""Seconds after which a call starts no further event, so that progress is recorded with slow receivers too."""
 ANSWER_TIMEOUT: Final = 5
-"""Seconds for the body of an answer; the status alone decides, so a body that never ends spoils nothing."""
+"""Seconds to read a reply's body; the status alone decides, so a body that never ends does no harm."""
 MOST_REDIRECTS: Final = 5
 _LARGE: Final = 1024 * 1024
 _MORE: Final = Later(reason="More follow.", after=timedelta(0))
@@ -55,13 +55,13 @@ _COMMON: Final[Mapping[tuple[int, str | None], Outcome]] = {
     (status, status.phrase): Delivered(answer=f"{status} {status.phrase}")
     for status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
 }
-"""What the commonest replies without a body mean."""
+"""The outcomes of the most common replies without a body."""
 _REPEATED: Final = frozenset({301, 302, 307, 308})
-"""Redirections after which the same POST is sent again; 303 asks for a GET, which would lose the event."""
+"""Redirects after which the same POST is repeated; 303 asks for a GET, which would lose the event."""
 
 
 class Http:
-    """Posts events; listeners share the pool of connections."""
+    """Posts events; listeners share the connection pool."""
 
     pace: Final = Pace(batch=8, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
     kind: Final = HTTP
@@ -69,7 +69,7 @@ class Http:
     def __init__(
         self, clock: Clock, *, allow: Sequence[Network] = (), source: str = "/pulpit", proxy: Proxy | None = None
     ) -> None:
-        """Prepare; `proxy` is that of listeners which name none, and trusted because the operator has chosen it."""
+        """Prepare; `proxy` is used by listeners that name none, and trusted because the operator configured it."""
         self._clock: Final = clock
         self._guard: Final = WebhookGuard(allow)
         self._source: Final = source
@@ -80,7 +80,7 @@ class Http:
         self._reading: Final = asyncio.Lock()
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Refuse what cannot work, and an address that the operator did not allow.
+        """Reject an invalid configuration, and an address that the operator did not allow.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -95,28 +95,28 @@ class Http:
             return Misconfigured(error)
 
     async def close(self) -> None:
-        """Close every connection, and end what fills templates in."""
+        """Close every connection, and end the template process."""
         await asyncio.to_thread(self._renderer.close)
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
 
     def proxy_for(self, hook: Hook) -> Proxy | None:
-        """Through what a listener's requests go."""
+        """Return the proxy for a listener's requests."""
         return hook.proxy or (None if hook.direct else self._proxy)
 
     def session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
-        """What requests are made with: every connection is guarded, but for those to the operator's own proxy."""
+        """Return the session for requests: every connection is guarded, except those to the operator's own proxy."""
         trusted = proxy is not None and proxy is self._proxy
         if trusted not in self._sessions:
             self._sessions[trusted] = open_session(Anywhere() if trusted else self._guard)
         return self._sessions[trusted]
 
     async def trust(self, ca_path: str) -> ssl.SSLContext:
-        """The authorities of a file or folder, or those of the system, which are read once for all listeners.
+        """Load the CA certificates of a file or folder, or the system's, which are loaded once for all listeners.
 
-        One after the other: thousands of listeners that begin together would keep every thread from those who want
-        the database.
+        One load at a time: thousands of listeners that start together would take every thread from the
+        database.
         """
         async with self._reading:
             if ca_path:
@@ -126,15 +126,15 @@ class Http:
             return self._system_trust
 
     def writer(self, hook: Hook) -> RequestWriter:
-        """What writes a listener's requests."""
+        """Return the writer of a listener's requests."""
         return RequestWriter(hook, self._source, self._clock, self._renderer)
 
     def portion(self, events: Sequence[Event], batch: Batch) -> Sequence[Event] | Later:
-        """The events that go into the next request of a listener with batches."""
+        """Return the events of the next request of a listener with batches."""
         return portion(events, batch, self._clock)
 
     def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
-        """How long the receiver wants to be left alone."""
+        """Return how long the receiver asked to be left alone."""
         return http_reply.pause(response.headers.get("Retry-After"), self._clock())
 
 
@@ -148,10 +148,10 @@ class _Poster:
         self._trust: ssl.SSLContext | None = None
 
     async def prepare(self) -> None:
-        """Have nothing to prepare: a receiver is not asked before there is an event."""
+        """Do nothing: the receiver is not contacted before there is an event."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Post one event or batch after another until one must be tried again, or the call has taken long enough."""
+        """Post one event or batch after another until one must be retried or the call's time is up."""
         outcomes: list[Outcome] = []
         written: dict[int, Request] = {}
         loop = asyncio.get_running_loop()
@@ -161,7 +161,8 @@ class _Poster:
                 return [*outcomes, _MORE]
             if self._hook.batch is None:
                 if count + 1 < len(events):
-                    # Two turns of the loop later aiohttp has written this request, and the receiver is busy with it.
+                    # Two turns of the loop later aiohttp has written this request; encode the next one while the
+                    # receiver handles it.
                     loop.call_soon(loop.call_soon, self._write_ahead, events[count + 1], written)
                 outcomes.append(await self._single(events[count], written.pop(events[count].number, None)))
             else:
@@ -172,7 +173,7 @@ class _Poster:
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The request; the listener's own headers are shown by their names alone, as they may be tokens."""
+        """Return the request; of the listener's own headers only the names, because values may be tokens."""
         missing = self._writer.missing(event)
         if missing:
             return {"nothing": missing}
@@ -185,7 +186,7 @@ class _Poster:
         return {"method": "POST", "url": url, "headers": request.headers | own, "body": request.body.decode()}
 
     async def close(self) -> None:
-        """Have nothing to close: the connections are shared."""
+        """Do nothing: the connections are shared."""
 
     def _write_ahead(self, event: Event, written: dict[int, Request]) -> None:
         if not self._hook.template and not self._writer.missing(event):
@@ -204,7 +205,7 @@ class _Poster:
         return await self._send(request)
 
     async def _together(self, events: Sequence[Event], end: float) -> list[Outcome]:
-        """Post some events in one request; a refused one is halved until those alone are refused that nobody wants."""
+        """Post some events in one request; if it is refused, halve it until only the refused events are left."""
         sent = [event for event in events if not self._writer.missing(event)]
         outcome = await self._send(self._writer.several(sent)) if sent else DELIVERED
         if isinstance(outcome, Retry):
@@ -232,7 +233,7 @@ class _Poster:
             return Retry(reason=self._without_secrets(complaint(error, self._hook)))
 
     async def _follow(self, request: Request, trust: ssl.SSLContext | None) -> Outcome:
-        """Post, and post again where the receiver sends to, if the listener wants that."""
+        """Post, and follow redirects if the listener allows it."""
         url = self._hook.url
         own: Mapping[str, str] = self._hook.headers
         for _ in range(MOST_REDIRECTS + 1):
@@ -242,14 +243,16 @@ class _Poster:
                 target = _target(url, response.headers.get("Location", ""))
             if isinstance(target, Retry):
                 return target
-            own = own if target.origin() == url.origin() else {}  # what is secret stays with the one it was given to
+            own = (
+                own if target.origin() == url.origin() else {}
+            )  # secrets are only sent to the origin that they are for
             url = target
         return Retry(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
 
     async def _post(
         self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext | None
     ) -> aiohttp.ClientResponse:
-        """Send the request; once more if it went into a connection that was kept and is closed by now."""
+        """Send the request; send it again if it went to a kept-alive connection that had been closed."""
         proxy = self._kind.proxy_for(self._hook)
         tunnel = proxy.headers if proxy and url.scheme == "https" else {}
         post = partial(
@@ -284,19 +287,19 @@ class _Poster:
         )
 
     def _without_secrets(self, text: str) -> str:
-        """Blank out what a receiver may have sent back: some repeat the whole request."""
+        """Mask secrets that a receiver may have sent back: some echo the whole request."""
         for secret in self._hook.hidden:
             text = text.replace(secret, "*****")
         return text
 
 
 def _payload(body: bytes) -> bytes | BytesIO:
-    """What aiohttp sends in one go, or in pieces that leave the loop to others."""
+    """Return what aiohttp sends in one go, or a large body in pieces that do not block the loop."""
     return body if len(body) <= _LARGE else BytesIO(body)
 
 
 def complaint(error: Exception, hook: Hook) -> str:
-    """One sentence about a request that got no reply."""
+    """Say in one sentence why a request got no reply."""
     place = _place(hook.url)
     match error:
         case aiohttp.ClientHttpProxyError():
@@ -331,7 +334,7 @@ def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of the body, as far as they come in time."""
+    """Read the first bytes of the body, as far as they arrive in time."""
     body = b""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -364,7 +367,7 @@ def _joined(url: URL, location: str) -> URL:
 
 
 def _named(url: URL, location: str) -> str:
-    """Where a receiver sends to, for people: without a query, and without a path that is the receiver's own."""
+    """Name a redirect target for users: without its query, and without a path that is the receiver's own."""
     target = _target(url, location)
     if isinstance(target, Retry):
         return ""
@@ -373,5 +376,5 @@ def _named(url: URL, location: str) -> str:
 
 
 def _place(url: URL) -> str:
-    """The receiver without path and query, which may hold a token."""
+    """Return the receiver's URL without path and query, which may hold a token."""
     return str(url.origin())

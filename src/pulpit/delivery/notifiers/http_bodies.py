@@ -1,4 +1,4 @@
-"""What the receiver of an http listener reads: Pulp's message, CloudEvents, the event's identity, or a sentence."""
+"""The body of a webhook request: Pulp's message, CloudEvents, the event's identity, or a chat message."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ CLOUDEVENT: Final = "application/cloudevents+json"
 CLOUDEVENTS: Final = "application/cloudevents-batch+json"
 LINES: Final = "application/x-ndjson"
 MOST_CHANGES: Final = 5
-"""Changes that a sentence names."""
+"""Changes listed in a chat message."""
 LONGEST_ERROR: Final = 300
 LONGEST_SENTENCE: Final = 1_900
 """Characters; Discord takes 2,000."""
@@ -30,9 +30,9 @@ class Format(StrEnum):
     """`format` of an http listener."""
 
     PULP = "pulp"
-    """The message as every other listener has it."""
+    """The message as every other listener sends it."""
     THIN = "thin"
-    """Which event it is and where to read it, nothing of its payload."""
+    """Which event it is and where to read it, without its payload."""
     CLOUDEVENTS = "cloudevents"
     """CloudEvents 1.0, structured: attributes and message in one JSON object."""
     CDEVENTS = "cdevents"
@@ -46,7 +46,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is posted."""
+    """A request body and its content type."""
 
     content: bytes
     content_type: str = JSON
@@ -74,7 +74,7 @@ def bodies_of(events: Sequence[Event], form: Format, source: str) -> Body:
 
 
 def _structured(event: Event, source: str) -> str:
-    """An event with its attributes; the message is that of every other listener, byte for byte."""
+    """Write an event with its attributes; the message is identical to every other listener's, byte for byte."""
     attributes = {
         **event_headers.attributes(event, source),
         "datacontenttype": JSON,
@@ -91,7 +91,7 @@ def _compact(document: Mapping[str, Any]) -> str:
 
 
 def sentence(event: Event) -> str:
-    """What happened, then what changed or went wrong, each in a line."""
+    """Say what happened, then what changed or went wrong, one per line."""
     lines = [headline(event)]
     error = event.payload.get("error_message")
     if isinstance(error, str) and error:
@@ -114,12 +114,12 @@ def _thin(event: Event) -> dict[str, Any]:
 
 
 def _slack(text: str) -> dict[str, Any]:
-    """What Slack reads as code is escaped by its own rules: `<!channel>` of a stranger calls nobody."""
+    """Escape what Slack reads as markup: `<!channel>` in foreign text notifies nobody."""
     return {"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
 
 
 def _mattermost(text: str) -> dict[str, Any]:
-    """An `@` of a stranger calls nobody: a zero-width space stands behind it."""
+    """Put a zero-width space after each `@`, so that foreign text notifies nobody."""
     return {"text": text.replace("@", "@\u200b")}
 
 
@@ -128,7 +128,7 @@ def _discord(text: str) -> dict[str, Any]:
 
 
 def _teams(text: str) -> dict[str, Any]:
-    """A message with an adaptive card, as the workflow "post when a webhook request is received" takes it."""
+    """Return a message with an adaptive card, as the workflow "post when a webhook request is received" expects it."""
     lines = [{"type": "TextBlock", "text": line, "wrap": True} for line in text.splitlines()]
     card = {"type": "AdaptiveCard", "version": "1.4", "body": lines}
     return {"type": "message", "attachments": [{"contentType": ADAPTIVE_CARD, "content": card}]}
@@ -142,4 +142,4 @@ _CHATS: Final[Mapping[Format, Callable[[str], dict[str, Any]]]] = {
 }
 
 BATCHED: Final = frozenset({Format.PULP, Format.THIN, Format.CLOUDEVENTS, Format.CDEVENTS, Format.TEXT})
-"""Formats of which several can stand in one body."""
+"""Formats that can hold several events in one body."""

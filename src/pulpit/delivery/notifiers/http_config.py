@@ -1,4 +1,4 @@
-"""What an http listener may be given, checked and read into one value."""
+"""The configuration of an http listener, validated and read into one value."""
 
 import base64
 import re
@@ -26,13 +26,13 @@ DEFAULT_TIMEOUT: Final = 15
 LONGEST_TIMEOUT: Final = 60
 """Seconds (Standard Webhooks advises 15 to 30)."""
 MOST_AT_ONCE: Final = 64
-"""Requests of one listener at a time, for those who give up order, or keep it within a repository alone."""
+"""Concurrent requests of one listener, if it gives up order or keeps it only within a repository."""
 MOST_TOGETHER: Final = 500
 """Events in one request."""
 LONGEST_GATHERING: Final = 3600
 """Seconds."""
 NO_PROXY: Final = "none"
-"""The value of `proxy` that goes past the server's."""
+"""The value of `proxy` that bypasses the server's proxy."""
 MOST_HEADERS: Final = 32
 LONGEST_HEADER: Final = 4096
 LONGEST_LOGIN: Final = 1024
@@ -48,51 +48,51 @@ _RESERVED_ROOTS: Final = ("webhook-", "ce-", "pulpit-", "proxy-", "content-", "a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proxy:
-    """Through which requests go: in absolute form for `http://`, by CONNECT for `https://`."""
+    """A proxy: requests in absolute form for `http://`, by CONNECT for `https://`."""
 
     url: URL
     headers: Mapping[str, str]
-    """`Proxy-Authorization`, if it wants a login."""
+    """`Proxy-Authorization`, if the proxy needs a login."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Events that go in one request."""
+    """How many events go into one request."""
 
     most: int
     wait: timedelta
-    """How long they are gathered, from when the first of them happened."""
+    """How long they are gathered, from the time of the first one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hook:
-    """Where an http listener's events go, and how."""
+    """The receiver of an http listener, and how to post to it."""
 
     url: URL
     headers: Mapping[str, str]
-    """The listener's own, with `Authorization` when it has a user and a password."""
+    """The listener's own, with `Authorization` if it has a user and a password."""
     keys: tuple[bytes, ...]
     plain_key: bytes
-    """Signs the body alone, for receivers that know no Standard Webhooks; empty where that is not wanted."""
+    """Signs the body alone, for receivers without Standard Webhooks; empty if not wanted."""
     form: Format
     template: str
-    """Makes the body instead of a format; empty for none."""
+    """Renders the body instead of a format; empty for none."""
     content_type: str
-    """What the template makes."""
+    """Of the rendered template."""
     batch: Batch | None
-    """`None` posts each event by itself."""
+    """`None` posts each event separately."""
     ca_path: str
     timeout: int
     redirects: bool
     proxy: Proxy | None
-    """The listener's own; without one the server's is used, unless `direct`."""
+    """The listener's own; if `None`, the server's is used, unless `direct`."""
     direct: bool
     hidden: tuple[str, ...]
-    """Secrets as text, which must not stand in anything that is kept or logged."""
+    """Secrets as text, to be masked in everything that is stored or logged."""
 
 
 def check(config: Mapping[str, Any], guard: WebhookGuard) -> None:
-    """Refuse what cannot work, and an address that the operator did not allow.
+    """Reject an invalid configuration, and an address that the operator did not allow.
 
     Raises:
         InvalidValue: `notifier_config`.
@@ -160,16 +160,16 @@ def read(config: Mapping[str, Any]) -> Hook:
 
 
 def proxy_of(url: URL, username: str, password: str) -> Proxy:
-    """A proxy with its login, if it wants one."""
+    """Return a proxy with its login, if it needs one."""
     headers = {"Proxy-Authorization": f"Basic {_basic(username, password)}"} if username else {}
     return Proxy(url=url, headers=headers)
 
 
 def configured_proxy(text: str) -> Proxy | None:
-    """Read `[server] webhook_proxy`; empty is none.
+    """Parse `[server] webhook_proxy`; empty is none.
 
     Raises:
-        ConfigurationError: it cannot be used; nothing of it is quoted, because it may hold a password.
+        ConfigurationError: it is invalid; it is not quoted, because it may hold a password.
     """
     if not text:
         return None
@@ -215,7 +215,7 @@ def _url(text: object) -> URL:
 
 
 def _login(config: Mapping[str, Any]) -> str:
-    """Basic credentials; as in Pulp 2 they are sent when both user and password are there."""
+    """Return Basic credentials; as in Pulp 2 they are sent only if both user and password are given."""
     user, password = (_text(key, config.get(key), LONGEST_LOGIN) for key in ("username", "password"))
     if ":" in user:
         raise _invalid("username must not contain a colon (RFC 7617)")
@@ -261,7 +261,7 @@ def _keys(config: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 
 def _plain_key(config: Mapping[str, Any]) -> bytes:
-    """The whole text of the secret, which is what such receivers are given."""
+    """Return the whole text of the secret as key, as such receivers expect."""
     wanted = config.get("plain_signature")
     if wanted is not None and not isinstance(wanted, bool):
         raise _invalid("plain_signature must be true or false")

@@ -24,14 +24,14 @@ from pulpit.net.addresses import AddressGuard
 
 MOST_CONNECTIONS: Final = 500
 LOOKUPS: Final = 8
-"""Threads that ask for names; names that nobody answers for hold up other names at most."""
+"""Resolver threads; names whose lookup hangs delay only other lookups."""
 LONGEST_HEAD: Final = 1024 * 1024
-"""Bytes of a reply's status line and headers, and of one of them: aiohttp's `max_line_size` and `max_field_size`."""
+"""Bytes of a reply's status line and headers together, and of each: aiohttp's `max_line_size` and `max_field_size`."""
 MOST_HEADERS: Final = 10_000
-"""Headers of a reply: aiohttp's `max_headers`. Servers exist that send hundreds, and 9 kB in one."""
+"""Headers of a reply: aiohttp's `max_headers`. Some servers send hundreds, or 9 kB in one."""
 
 connected: Final[ContextVar[bool]] = ContextVar("connected", default=False)
-"""Whether the request that runs has a connection of its own, not one that was kept."""
+"""Whether the current request opened a new connection instead of reusing one."""
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]([^\r\n]*))?\Z")
 _PLAIN_HEAD: Final = re.compile(
@@ -43,15 +43,15 @@ _PLAIN_FRAMING: Final = re.compile(rb"content-length: ?[0-9]{1,18}\Z|transfer-en
 _TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 _KEPT: Final = frozenset({b"connection", b"location", b"retry-after"})
 KNOWN: Final = 256
-"""Heads whose readable form is remembered: a receiver says the same many times in a second."""
+"""Heads whose cleaned form is cached: a receiver sends the same one many times a second."""
 _LONGEST_KNOWN: Final = 1_000
 _LONGEST_PLAIN: Final = 8000
 _LONGEST_LENGTH: Final = 18
-"""Digits of a `Content-Length` that still means something."""
+"""Digits of a `Content-Length` that is still plausible."""
 
 
 def open_session(guard: AddressGuard) -> aiohttp.ClientSession:
-    """A pool of connections; who uses it bounds the time of each request."""
+    """Open a connection pool; its user limits the time of each request."""
     return aiohttp.ClientSession(
         connector=_Connector(
             limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guarded_sockets(guard), ttl_dns_cache=10
@@ -66,7 +66,7 @@ def open_session(guard: AddressGuard) -> aiohttp.ClientSession:
 
 
 class Resolver(AbstractResolver):
-    """Asks the system for names in threads of its own, so that a dead name server delays nothing else."""
+    """Resolves names in threads of its own, so that an unresponsive name server delays nothing else."""
 
     def __init__(self) -> None:
         self._threads: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
@@ -74,10 +74,10 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name.
+        """Resolve a name.
 
         Raises:
-            OSError: there are none.
+            OSError: the name has no address.
         """
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(
@@ -86,12 +86,12 @@ class Resolver(AbstractResolver):
         return [_result(host, answer) for answer in answers]
 
     async def close(self) -> None:
-        """Let go of the threads; one that still waits for an answer ends by itself."""
+        """Release the threads; one that still waits for a reply ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def guarded_sockets(guard: AddressGuard) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """Make the sockets of a connector, as aiohttp's `socket_factory`; no connection is made without one.
+    """Return aiohttp's `socket_factory` for a connector; every connection goes through it.
 
     The returned function raises `ForbiddenAddress`.
     """
@@ -126,10 +126,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _TolerantReplies(ResponseHandler):
-    """Gives the parser heads that it can read; bodies pass as they are."""
+    """Cleans reply heads so that the parser accepts them; bodies pass unchanged."""
 
     _head: bytearray | None = None
-    """What has come of a head, or null while a body comes."""
+    """The part of a head received so far, or null during a body."""
     _seen = 0
     """Bytes of the interim heads (1xx) of one reply."""
 
@@ -144,7 +144,7 @@ class _TolerantReplies(ResponseHandler):
         looked_at = max(0, len(self._head) - 3)
         self._head += data
         if not b"HTTP/".startswith(self._head[:64].lstrip(b"\r\n")[:5]):
-            self._take_head(len(self._head))  # the parser says that it is no HTTP
+            self._take_head(len(self._head))  # the parser will report that it is not HTTP
             return
         while end := _END_OF_HEAD.search(self._head, looked_at):
             if not _is_interim(self._head[: end.end()]) or self._seen > LONGEST_HEAD:
@@ -162,7 +162,7 @@ class _TolerantReplies(ResponseHandler):
         super().connection_lost(exc)
 
     def _take_head(self, length: int) -> None:
-        """Pass on head and body one after the other, so that what is wrong with the body does not hide the status."""
+        """Pass on head and body separately, so that an invalid body does not hide the status."""
         head, rest = bytes((self._head or b"")[:length]), bytes((self._head or b"")[length:])
         self._head = None
         self._pass_on(_readable(head))
@@ -170,7 +170,7 @@ class _TolerantReplies(ResponseHandler):
             self._pass_on(rest)
 
     def _cut(self) -> None:
-        """Go by the status line alone: the rest of the head never ends, or is too long."""
+        """Use the status line alone: the rest of the head never ends, or is too long."""
         line = bytes(self._head or b"").lstrip(b"\r\n").partition(b"\n")[0]
         self._head = None
         self.force_close()
@@ -179,7 +179,7 @@ class _TolerantReplies(ResponseHandler):
     def _pass_on(self, data: bytes) -> None:
         super().data_received(data)
         if self.exception() is not None and self._payload is not None:
-            self._payload.feed_eof()  # aiohttp would let the reader of a body that cannot be read wait
+            self._payload.feed_eof()  # aiohttp would wait for ever to read an invalid body
 
 
 def _is_interim(head: bytearray) -> bool:
@@ -192,7 +192,7 @@ def _readable(head: bytes) -> bytes:
 
 
 def _made_readable(head: bytes) -> bytes:
-    """The head as it is if nothing in it is odd, else what matters of it; what is no HTTP is left to the parser."""
+    """Return a regular head unchanged, else its relevant parts; what is not HTTP is left to the parser."""
     if len(head) < _LONGEST_PLAIN and _PLAIN_HEAD.match(head):
         framing = _FRAMING.findall(head)
         if not framing or (len(framing) == 1 and _PLAIN_FRAMING.match(framing[0])):
@@ -206,7 +206,7 @@ def _made_readable(head: bytes) -> bytes:
     fields: list[tuple[bytes, bytes]] = []
     for line in rest.split(b"\n"):
         name, colon, text = line.partition(b":")
-        if colon and not line[:1].isspace():  # lines without a colon and folded ones are left out
+        if colon and not line[:1].isspace():  # skip lines without a colon and folded ones
             fields.append((name.strip().lower(), text.strip()))
     kept = [(name, text) for name, text in fields if name in _KEPT and _TEXT.match(text)]
     lines = [b"HTTP/%b %b %b" % (version, status[2], phrase)]
@@ -218,7 +218,7 @@ _known_readable: Final = lru_cache(KNOWN)(_made_readable)
 
 
 def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Where the body ends: at a length that all agree on, after the last chunk, or with the connection."""
+    """Decide where the body ends: at an unambiguous length, after the last chunk, or with the connection."""
     if status == b"204":
         return []
     texts: dict[bytes, set[bytes]] = {b"content-length": set(), b"transfer-encoding": set()}

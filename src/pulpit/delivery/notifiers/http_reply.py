@@ -19,9 +19,9 @@ from pulpit.delivery.notifiers.port import Delivered, Gone, Outcome, Refused, Re
 
 SHORTEST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(hours=1)
-"""Bounds of what is believed of `Retry-After`."""
+"""Upper bound for `Retry-After`."""
 QUOTED: Final = 200
-"""Characters of the receiver's text that go into a reason."""
+"""Characters of the receiver's text that a reason quotes."""
 
 _MENDED_BY_PEOPLE: Final = frozenset({401, 403, 404, 405, 407, 421})
 _PASSING: Final = frozenset({408, 423, 425, 429})
@@ -30,7 +30,7 @@ _PASSING: Final = frozenset({408, 423, 425, 429})
 def outcome_of(
     status: int, phrase: str, text: str, *, receiver: str, after: timedelta | None, target: str = ""
 ) -> Outcome:
-    """What a reply means; `text` is what is kept of its body, `target` where it sends to."""
+    """Return the outcome for a reply; `text` is the start of its body, `target` the redirect's location."""
     answer = " ".join(filter(None, (str(status), phrase)))
     said = f"{receiver} answered {answer}" + (f": {text[:QUOTED]}" if text else ".")
     match status // 100:
@@ -47,6 +47,6 @@ def outcome_of(
 
 
 def pause(retry_after: str | None, now: datetime) -> timedelta | None:
-    """How long to leave a receiver alone that sent this `Retry-After`, as far as it is believed."""
+    """Return how long to wait for a receiver that sent this `Retry-After`, capped at `LONGEST_PAUSE`."""
     asked = backoff.retry_after(retry_after, now)
     return None if asked is None else min(max(asked, SHORTEST_PAUSE), LONGEST_PAUSE)

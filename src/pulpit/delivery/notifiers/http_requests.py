@@ -1,4 +1,4 @@
-"""What is posted: bodies with their headers, signed, for one event or for several together."""
+"""Webhook requests: bodies with their headers, signed, for one event or several."""
 
 import json
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
 from pulpit.events import HOPS, Event
 
 MOST_CHARACTERS: Final = 1024 * 1024
-"""Of the messages in one batch, but for a single one that has more."""
+"""Of the messages in one batch, unless a single one has more."""
 
 _SAME: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"Pulpit/{__version__}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent in one attempt, beside the listener's own headers."""
+    """What one attempt sends, besides the listener's own headers."""
 
     headers: dict[str, str]
     body: bytes
@@ -40,21 +40,21 @@ class RequestWriter:
         self._renderer: Final = renderer
 
     def missing(self, event: Event) -> str | None:
-        """Why there is nothing to send for an event, or nothing if there is."""
+        """Say why there is nothing to send for an event; empty if there is."""
         return cdevents.missing(event) if self._hook.form is Format.CDEVENTS else None
 
     def one(self, event: Event) -> Request:
-        """The request that tells of one event; with a template it takes a while.
+        """Return the request for one event; slow if there is a template.
 
         Raises:
-            TemplateTrouble: there is a template, and it makes no body.
+            TemplateTrouble: the template renders no body.
         """
         body = self._rendered(event) if self._hook.template else body_of(event, self._hook.form, self._source)
         headers = {**_SAME, "Content-Type": body.content_type, "pulpit-number": str(event.number)}
         if event.repo_number is not None:
             headers["pulpit-repo-number"] = str(event.repo_number)
         headers["traceparent"] = event.traceparent
-        if '"hops":' in event.body:  # a hook has fired it, which a receiver that is one must know
+        if '"hops":' in event.body:  # fired by a hook, which a receiver that is a hook itself must know
             headers[f"pulpit-{HOPS}"] = str(_hops(event))
         if self._hook.form is Format.CDEVENTS:
             headers |= event_headers.as_http(cdevents.attributes(event, self._source))
@@ -63,7 +63,7 @@ class RequestWriter:
         return self._signed(headers, event.id, body)
 
     def several(self, events: Sequence[Event]) -> Request:
-        """The request that tells of some events together; its id is the same whenever the same ones are sent."""
+        """Return the request for several events; its id is the same whenever the same events are sent."""
         first, last = events[0], events[-1]
         body = bodies_of(events, self._hook.form, self._source)
         headers = {
@@ -96,7 +96,7 @@ class RequestWriter:
 
 
 def portion(events: Sequence[Event], batch: Batch, clock: Clock) -> Sequence[Event] | Later:
-    """The next events that go together, or the wish to wait for more of them."""
+    """Return the next events that go together, or `Later` to wait for more of them."""
     characters = 0
     for count, event in enumerate(events[: batch.most]):
         characters += len(event.body)

@@ -1,8 +1,8 @@
-"""The kafka notifier: events to a topic, by the idempotent producer of librdkafka that all listeners share.
+"""The kafka notifier: events to a topic, through one idempotent producer of librdkafka that all listeners share.
 
 The repository is the key, so that its events are in one partition and in order. A message counts as delivered when all
-replicas in sync have it. librdkafka has threads of its own; what it says of messages is fetched by one of ours, and the
-loop is told once for each call of `deliver`.
+in-sync replicas have it. librdkafka has threads of its own; a thread of ours polls its delivery reports and wakes the
+loop once for each call of `deliver`.
 """
 
 import asyncio
@@ -25,34 +25,34 @@ from pulpit.listener_options import KAFKA
 from pulpit.text import one_line
 
 MESSAGE_TIMEOUT_S: Final = 15.0
-"""Seconds for which librdkafka tries a message by itself, at whatever broker leads its partition."""
+"""Seconds for which librdkafka retries a message by itself, whichever broker leads its partition."""
 SETTLE_TIMEOUT_S: Final = 5.0
-"""Seconds beyond that, until librdkafka must have said what became of it."""
+"""Seconds beyond that within which librdkafka must report the result."""
 LINGER_MS: Final = 2
 POLL_S: Final = 0.1
 MOST_QUEUED: Final = 10_000
-"""Messages of all listeners that librdkafka holds."""
+"""Messages of all listeners in librdkafka's queue."""
 MOST_QUEUED_KB: Final = 65_536
 FULL_PAUSE_S: Final = 0.05
 CLOSE_S: Final = 2.0
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}\Z")
 _HOPELESS: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD})
-"""What says of this very message that it will never do."""
+"""Errors that mean a permanent failure of this message."""
 _SAID_OTHERWISE: Final = frozenset({KafkaError._MSG_TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - the library's names
-"""Errors that say less than what went before them."""
+"""Generic errors that say less than the ones before them."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KafkaBrokers:
-    """How the brokers are reached."""
+    """How to reach the brokers."""
 
     servers: str
-    """`host:port`, several with commas between: those that are asked for the others."""
+    """`host:port`, separated by commas: the bootstrap brokers."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Of librdkafka, for TLS and the login; the password is among them."""
+    """librdkafka's options for TLS and the login, including the password."""
 
 
 class Kafka:
@@ -87,7 +87,7 @@ class Kafka:
         return _Notifier(self._producing, str(config.get("topic") or self._default_topic), self._source)
 
     async def close(self) -> None:
-        """Let librdkafka go."""
+        """Release librdkafka."""
         await self._producing.close()
 
 
@@ -102,14 +102,14 @@ class _Notifier:
         self._failures = 0
 
     async def prepare(self) -> None:
-        """Have nothing to prepare: brokers make topics, or their operators do."""
+        """Do nothing: brokers or their operators create topics."""
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Produce all in order, wait until it is known what became of them, and say how far they came."""
+        """Produce all in order, wait for the delivery reports, and return the outcomes."""
         failures_before = self._failures
         async with self._sending:
             if self._failures != failures_before:
-                return []  # an earlier call failed while this one waited: to go on would overtake it
+                return []  # an earlier call failed while this one waited: sending now would break the order
             batch = await self._produce(events)
         errors = await batch.settled(self._producing.patience)
         outcomes = self._outcomes(errors, len(events))
@@ -118,7 +118,7 @@ class _Notifier:
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The message and where it is produced to."""
+        """Return the message and where it is produced to."""
         return {
             "brokers": self._producing.servers,
             "topic": self._topic,
@@ -128,10 +128,10 @@ class _Notifier:
         }
 
     async def close(self) -> None:
-        """Have nothing to close: the producer is shared."""
+        """Do nothing: the producer is shared."""
 
     async def _produce(self, events: Sequence[Event]) -> "_Batch":
-        """Hand events to librdkafka, up to the first that it does not take, and wait while it has no room."""
+        """Hand events to librdkafka, up to the first that it rejects, and wait while its queue is full."""
         batch = _Batch(len(events))
         end = asyncio.get_running_loop().time() + self._producing.patience
         for index, event in enumerate(events):
@@ -150,7 +150,7 @@ class _Notifier:
                         continue
                     return batch.ended(index, KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - the library's name
                 except KafkaException as error:
-                    # One that is too large is a dead letter, and those behind it go on.
+                    # One that is too large becomes a dead letter, and those behind it go on.
                     batch.note(index, error.args[0])
                     if error.args[0].code() not in _HOPELESS:
                         return batch.ended(index + 1)
@@ -180,7 +180,7 @@ class _Notifier:
         return Retry(reason=f"The topic {self._topic} did not take it: {_said(error)}.")
 
     def _headers(self, event: Event) -> dict[str, str]:
-        """The binary mode of the Kafka binding of CloudEvents, and what goes beside it everywhere."""
+        """Headers by the binary mode of the Kafka binding of CloudEvents, and those that every notifier sends."""
         headers = {f"ce_{name}": text for name, text in attributes(event, self._source).items()}
         headers |= {
             "content-type": "application/json",
@@ -193,14 +193,14 @@ class _Notifier:
 
 
 class _Open:
-    """Stands for what is not known of a message."""
+    """Marks a message without a delivery report."""
 
 
 _OPEN: Final = _Open()
 
 
 class _Batch:
-    """What became of the messages of one call; written by our thread, read by the loop."""
+    """The results of the messages of one call; written by the polling thread, read by the loop."""
 
     def __init__(self, count: int) -> None:
         self._errors: Final[list[KafkaError | _Open | None]] = [_OPEN] * count
@@ -210,21 +210,21 @@ class _Batch:
         self._done: Final = asyncio.Event()
 
     def callback(self, index: int) -> Any:
-        """What librdkafka calls for one of the messages."""
+        """Return librdkafka's callback for one of the messages."""
         return lambda error, _: self.note(index, error)
 
     def note(self, index: int, error: KafkaError | None) -> None:
-        """Take what became of a message."""
+        """Record the result of a message."""
         with self._lock:
             self._errors[index] = error
             self._left -= 1
             is_last = self._left == 0
         if is_last:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and needs to know nothing
+            with contextlib.suppress(RuntimeError):  # the loop has ended and needs no result
                 self._loop.call_soon_threadsafe(self._done.set)
 
     def ended(self, count: int, error: KafkaError | None = None) -> "_Batch":
-        """End it after so many messages; nothing was tried of those behind, of which the first has an error."""
+        """Close the batch after so many messages; the next one failed with `error`, the others were not tried."""
         with self._lock:
             behind = len(self._errors) - count
         if error is not None:
@@ -238,7 +238,7 @@ class _Batch:
         return self
 
     async def settled(self, seconds: float) -> "Sequence[KafkaError | _Open | None]":
-        """Wait until all are decided, or the time is over."""
+        """Wait until every result is known or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._done.wait()
@@ -247,12 +247,12 @@ class _Batch:
 
 
 class _Producing:
-    """librdkafka's producer, made when it is first needed, and the thread that fetches what it says."""
+    """librdkafka's producer, created when it is first needed, and the thread that polls it."""
 
     def __init__(self, brokers: KafkaBrokers, message_timeout: float) -> None:
         self.servers: Final = brokers.servers
         self.patience: Final = message_timeout + SETTLE_TIMEOUT_S
-        """Seconds after which everything is decided, whatever the brokers do."""
+        """Seconds after which every result is known, whatever the brokers do."""
         self._lock: Final = threading.Lock()
         self._current: Producer | None = None
         self._stop = threading.Event()
@@ -275,11 +275,11 @@ class _Producing:
 
     @property
     def producer(self) -> Producer:
-        """The producer that there is."""
+        """Return the current producer."""
         with self._lock:
             if self._current is None:
-                # What librdkafka would log it repeats by the second, and the outcomes say it.
-                silent = logging.Logger("librdkafka", logging.CRITICAL)  # noqa: LOG001 - nobody shall configure it
+                # librdkafka would repeat its log lines every second, and the outcomes report the same.
+                silent = logging.Logger("librdkafka", logging.CRITICAL)  # noqa: LOG001 - not to be configured
                 self._current = Producer(self._options, logger=silent)
                 self._stop = threading.Event()
                 arguments = (self._current, self._stop)
@@ -287,18 +287,18 @@ class _Producing:
             return self._current
 
     def complaint(self, otherwise: str) -> str:
-        """Why messages were not taken, as far as librdkafka has said."""
+        """Say why messages were not accepted, as far as librdkafka has reported."""
         said = f": {self._last_error}" if self._last_error else ""
         return f"The Kafka brokers at {self.servers} {otherwise}{said}."
 
     def renew(self) -> None:
-        """Give a producer up that has failed for good; the next message makes another."""
+        """Discard a producer that has failed permanently; the next message creates another."""
         with self._lock:
             self._stop.set()
             self._current = None
 
     async def close(self) -> None:
-        """Give the producer up; what it still holds is read from the log again."""
+        """Discard the producer; events still in its queue are read from the log again."""
         with self._lock:
             producer, self._current = self._current, None
             self._stop.set()
@@ -323,7 +323,7 @@ def _let_go(producer: Producer) -> None:
 
 
 def check_topic(name: object) -> None:
-    """Refuse what is no name of a topic.
+    """Reject an invalid topic name.
 
     Raises:
         InvalidValue: `notifier_config`.
@@ -333,6 +333,6 @@ def check_topic(name: object) -> None:
 
 
 def _said(error: KafkaError) -> str:
-    """What librdkafka calls an error, without the name of its thread."""
+    """Return librdkafka's text of an error, without the name of its thread."""
     text = re.sub(r"^(\[thrd:[^\]]*\]: )?[^ ]*/(bootstrap|[0-9]+): ", "", error.str())
     return one_line(text, 300).rstrip(".")

@@ -1,7 +1,7 @@
-"""The kinds of notifiers that a server has, by their ids: its own, those of plug-ins, and those that cannot be used.
+"""The kinds of notifiers that a server has, by id: its own, those of plug-ins, and those that cannot be used.
 
-A listener of a kind that is not there, or cannot be used, fails with the reason until that is mended. So it is told
-where operators look, its events wait, and nobody else notices.
+A listener whose kind is missing or unusable fails with the reason until that is fixed: operators see it, its events
+wait, and no other listener is affected.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,16 +15,16 @@ from pulpit.errors import InvalidValue
 from pulpit.listener_options import ListenerKind
 
 OURS: Final = "pulpit"
-"""The distribution that brings Pulpit's own kinds."""
+"""The distribution of Pulpit's own kinds."""
 MOST_TOGETHER: Final = 500
 """Events in one call that a configuration may ask for."""
 MOST_AT_ONCE: Final = 64
-"""Calls of one listener at a time, for those who give up order or keep it within a repository alone."""
+"""Concurrent calls of one listener, if it gives up order or keeps it only within a repository."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """A kind, and how to come by what opens its notifiers when somebody first asks for it."""
+    """A kind, and a factory for its notifier type, called at first use."""
 
     kind: ListenerKind
     make: Callable[[], NotifierType]
@@ -35,7 +35,7 @@ class Registered:
 
 
 class Unusable:
-    """Stands for a kind that cannot be used here."""
+    """Stands for a kind that cannot be used on this server."""
 
     pace: Final = Pace(batch=1, overlap=1, first_retry=timedelta(seconds=5), longest_retry=timedelta(minutes=5))
 
@@ -44,31 +44,31 @@ class Unusable:
         self._problem: Final = problem
 
     def check_config(self, config: Mapping[str, Any]) -> None:  # noqa: ARG002 - the port's form
-        """Refuse every configuration.
+        """Reject every configuration.
 
         Raises:
-            InvalidValue: `notifier_type_id`, and why.
+            InvalidValue: `notifier_type_id`, with the reason.
         """
         raise InvalidValue("notifier_type_id", self._problem)
 
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
-        """Have every event wait, and say why."""
+        """Return a notifier that retries every event with the reason."""
         return Misconfigured(self._problem)
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def unusable(kind: ListenerKind, problem: str, brought_by: str = OURS) -> Registered:
-    """A kind that is known and cannot be used; the problem is a sentence that says what to do."""
+    """Register a kind that is known but unusable; the problem is a sentence that says what to do."""
     return Registered(kind=kind, make=lambda: Unusable(kind, problem), brought_by=brought_by, problem=problem)
 
 
 class NotifierTypes:
-    """The kinds, as the delivery engine opens them and the API checks what it is given."""
+    """All kinds: the delivery engine opens notifiers with them, and the API validates configurations."""
 
     def __init__(self, by_id: Mapping[str, NotifierType], on_demand: Iterable[Registered] = ()) -> None:
-        """Take those that are made already, and those to be made when they are first asked for."""
+        """Register the types that exist already, and those to be created at first use."""
         self._made: Final = dict(by_id)
         self._registered: Final = {registered.kind.id: registered for registered in on_demand}
         self._lock: Final = Lock()
@@ -77,7 +77,7 @@ class NotifierTypes:
         return type_id in self._made or type_id in self._registered
 
     def __getitem__(self, type_id: str) -> NotifierType:
-        """What opens notifiers of a kind; for one that nobody knows it fails and says so."""
+        """Return the notifier type of a kind; for an unknown kind one that fails with the reason."""
         if type_id not in self._made:
             if type_id not in self._registered:
                 kind = ListenerKind(id=type_id, summary="", options=())
@@ -98,23 +98,23 @@ class NotifierTypes:
         return sorted([*own, *self._registered.values()], key=lambda registered: registered.kind.id)
 
     def kind(self, type_id: str) -> ListenerKind | None:
-        """What listeners of a kind can be told, if that is known; nothing is made for it."""
+        """Return the options of a kind, if known, without creating its notifier type."""
         if type_id in self._registered:
             return self._registered[type_id].kind
         return self._made[type_id].kind if type_id in self._made else None
 
     def check_config(self, type_id: str, config: Mapping[str, Any]) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: `notifier_config`, and what is wrong with it; `notifier_type_id` if the kind cannot be used.
+            InvalidValue: `notifier_config`, with the reason; `notifier_type_id` if the kind cannot be used.
         """
         self[type_id].check_config(config)
 
     def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
-        """How a listener is to be used: `lanes` keep order within a repository, `concurrency` gives it up.
+        """Return a listener's pace: `lanes` keeps order within a repository, `concurrency` gives it up.
 
-        `batch` of a kind that has it begins with how many events are wanted together.
+        A kind with `batch` names the number of events in one call first.
         """
         pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
         together = str(config.get("batch") or "").partition("/")[0]
@@ -124,13 +124,13 @@ class NotifierTypes:
         return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
     def secret_keys(self, type_id: str, config: Mapping[str, Any]) -> frozenset[str]:
-        """Keys that are never shown again; all of them where nobody can tell which are secrets."""
+        """Return the keys that are never shown again: all of them if the kind is unknown."""
         kind = self.kind(type_id)
         declared = frozenset[str]() if kind is None else kind.secrets
         return declared | (config.keys() - set(kind.names if kind else ()))
 
     def target(self, type_id: str, config: Mapping[str, Any]) -> str:
-        """Where the events of a listener go, for lists; empty where that is not known."""
+        """Say where a listener's events go, for lists; empty if unknown."""
         kind = self.kind(type_id)
         return kind.target(config) if kind else ""
 
@@ -141,6 +141,6 @@ class NotifierTypes:
 
 
 def _number(given: object) -> int:
-    """A number of a configuration; whatever a plug-in may mean by another value is none of ours."""
+    """Read a number from a configuration; other values are left to the plug-in."""
     text = str(given)
     return max(1, min(int(text[:10]), MOST_AT_ONCE)) if text.isascii() and text.isdigit() else 1

@@ -1,6 +1,6 @@
-"""The connection to NATS that all nats listeners share: made for whoever needs it, and anew when it was lost.
+"""The NATS connection that all nats listeners share: opened at first use, and again after it was lost.
 
-Messages of all listeners are under way on it at a time; what tells that one is stored comes to an inbox of ours.
+Messages of all listeners are in flight on it together; acknowledgements arrive at an inbox of ours.
 """
 
 import asyncio
@@ -23,39 +23,39 @@ from pulpit.text import one_line, system_reason
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one server to answer, with TLS and the login."""
 DUPLICATE_WINDOW: Final = 600.0
-"""Seconds for which a stream that is made here remembers the ids of messages."""
+"""Duplicate window, in seconds, of a stream that is created here."""
 MOST_PENDING: Final = 1_000
-"""Messages of all listeners that may wait to be stored."""
+"""Unacknowledged messages of all listeners."""
 CLOSE_TIMEOUT: Final = 3.0
 PING_S: Final = 10
-"""Seconds between looks whether a silent server is still there; it is given up after two that fail."""
+"""Seconds between pings; a server is given up after two unanswered ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NatsServers:
-    """How the servers are reached."""
+    """How to reach the servers."""
 
     urls: tuple[str, ...]
-    """`nats://host:port` or `tls://host:port`, in the order in which they are tried; they hold no secret."""
+    """`nats://host:port` or `tls://host:port`, in the order in which they are tried; without secrets."""
     tls: ssl.SSLContext | None = None
     username: str = ""
     password: str = field(default="", repr=False)
     credentials: str = ""
-    """Path of a file with a JWT and the key that belongs to it."""
+    """Path of a file with a JWT and its key."""
 
 
 class NatsUnavailable(Exception):
-    """None of the servers can be used now; the text is a sentence."""
+    """No server can be used now; the text is a sentence."""
 
 
 Acknowledgement = asyncio.Future[Mapping[str, Any] | None]
-"""Ends when the server has decided: null is stored, else JetStream's error, empty if no stream has answered."""
+"""Done when the server has replied: null if stored, else JetStream's error, empty if no stream replied."""
 
 
 class Link:
-    """A connection, what is under way on it, and whether it is lost.
+    """A connection, its messages in flight, and whether it is lost.
 
-    The client's own `publish_async` never ends for a message that JetStream answers with an error.
+    The client's own `publish_async` never completes for a message that JetStream rejects with an error.
     """
 
     def __init__(self, client: Client) -> None:
@@ -72,7 +72,7 @@ class Link:
         await self.client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Acknowledgement:
-        """Publish when there is room, and return what will tell that it is stored."""
+        """Publish when there is room, and return the pending acknowledgement."""
         await self._room.acquire()
         self._number += 1
         token = str(self._number)
@@ -103,15 +103,15 @@ class Link:
         acknowledgement.set_result(error)
 
     async def on_closed(self) -> None:
-        """Take notice."""
+        """Fail everything in flight."""
         self.lost.set()
 
     async def settled(self, acknowledgements: Sequence[Acknowledgement], seconds: float) -> None:
-        """Wait until all are decided, the connection is lost, or the time is over."""
+        """Wait until all are acknowledged or rejected, the connection is lost, or the time is up."""
         lost: asyncio.Future[Any] = asyncio.ensure_future(self.lost.wait())
         end = asyncio.get_running_loop().time() + seconds
         try:
-            # Those of one stream mostly come in order, so that the last one tells of all.
+            # Those of one stream mostly arrive in order, so wait for the last one first.
             last = acknowledgements[-1]
             await asyncio.wait({last, lost}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             pending = {ack for ack in acknowledgements if not ack.done()}
@@ -128,7 +128,7 @@ class Link:
 
 
 class Connection:
-    """The connection that there is, if any, made by whoever needs it first."""
+    """The current connection, if any; opened by whichever listener needs it first."""
 
     def __init__(self, servers: NatsServers) -> None:
         self._servers: Final = servers
@@ -140,18 +140,18 @@ class Connection:
 
     @property
     def complaint(self) -> str:
-        """The last thing that the server said was wrong, such as a permission that is missing."""
+        """Return the server's last error, such as a missing permission."""
         return self._errors[-1] if self._errors else ""
 
     def forget(self, stream: str) -> None:
-        """Look anew whether a stream is there before the next message."""
+        """Check again whether a stream exists before the next message."""
         self._known_streams.discard(stream)
 
     async def link(self, stream: str, subjects: str) -> "Link":
-        """A connection on which the stream is known to be.
+        """Return a connection on which the stream is known to exist.
 
         Raises:
-            NatsUnavailable: no server can be used, or there is no such stream and none can be made.
+            NatsUnavailable: no server can be used, or the stream is missing and cannot be created.
         """
         async with self._connecting:
             if self._link is None or self._link.lost.is_set():
@@ -164,7 +164,7 @@ class Connection:
         return link
 
     async def drop(self) -> None:
-        """Close the connection; it is made anew when it is needed."""
+        """Close the connection; it is reopened when needed."""
         link, self._link = self._link, None
         self._known_streams.clear()
         if link is not None:
@@ -216,7 +216,7 @@ class Connection:
             connected = True
         except TimeoutError:
             failure = f"it did not answer within {CONNECT_TIMEOUT:g} seconds."
-        except Exception as error:  # noqa: BLE001 - whatever a server's first words make of the client
+        except Exception as error:  # noqa: BLE001 - whatever the client makes of a server's first bytes
             failure = _why_not(causes[0] if causes else error, servers)
         finally:
             if not connected:  # it may also have been cancelled
@@ -244,7 +244,7 @@ class Connection:
 
 
 class _Client(Client):
-    """A client that hands no login and no event to a server without TLS where TLS is wanted."""
+    """A client that sends no login and no event to a server without TLS if TLS is required."""
 
     def __init__(self, *, wants_tls: bool) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class _Client(Client):
 
 
 async def _closed(client: Client) -> None:
-    """Close a client, to the end though whoever waits for it is cancelled: half a close leaves the socket open."""
+    """Close a client completely even if the caller is cancelled: half a close leaves the socket open."""
     closing = asyncio.ensure_future(client.close())
     _closing.add(closing)
     closing.add_done_callback(_let_go)
@@ -267,15 +267,15 @@ async def _closed(client: Client) -> None:
 
 def _let_go(closing: asyncio.Future[None]) -> None:
     _closing.discard(closing)
-    _ = closing.cancelled() or closing.exception()  # seen, so that nobody complains
+    _ = closing.cancelled() or closing.exception()  # retrieved, so that asyncio does not log it
 
 
 _closing: Final[set[asyncio.Future[None]]] = set()
-"""Held until they are done, as the loop itself does not."""
+"""Referenced until they are done, because the loop itself keeps no reference."""
 
 
 def _why_not(error: BaseException, servers: NatsServers) -> str:
-    """Why there is no connection, as the end of a sentence."""
+    """Say why there is no connection, as the end of a sentence."""
     match error:
         case ssl.SSLError():
             return in_words(error)
@@ -285,13 +285,13 @@ def _why_not(error: BaseException, servers: NatsServers) -> str:
             return "it did not answer in time."
         case nats.errors.Error():
             pass
-        case _ if servers.credentials:  # what nkeys and base64 say may hold a piece of the key
+        case _ if servers.credentials:  # errors of nkeys and base64 may quote part of the key
             return f"the credentials in {servers.credentials} cannot be used ({type(error).__name__})."
     words = said(error)
     return "it refused the login." if "authorization" in words.lower() else f"{words}."
 
 
 def said(error: BaseException) -> str:
-    """What the client or the server calls an error."""
+    """Return the client's or the server's text of an error."""
     text = error.description if isinstance(error, APIError) and error.description else str(error)
     return one_line(text.removeprefix("nats: ").strip("'"), 300).rstrip(".") or type(error).__name__

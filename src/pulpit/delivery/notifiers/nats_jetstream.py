@@ -1,8 +1,8 @@
 """The nats notifier: events into a stream of NATS JetStream, over one connection that all listeners share.
 
 Messages go out in a pipelined window and count as delivered when the stream has stored them. Each has the event's id as
-`Nats-Msg-Id`, by which the server drops what it is sent again within the stream's duplicate window. A connection that
-is lost is made anew for the next event, and the stream is made when it is missing.
+`Nats-Msg-Id`, by which the server drops repeats within the stream's duplicate window. A lost connection is reopened for
+the next event, and a missing stream is created.
 """
 
 import asyncio
@@ -30,22 +30,22 @@ from pulpit.listener_options import NATS
 from pulpit.text import one_line
 
 ACK_TIMEOUT: Final = 30.0
-"""Seconds until the stream must have stored a window of messages."""
+"""Seconds within which the stream must store a window of messages."""
 DEFAULT_SUBJECT: Final = SUBJECT_PREFIX + "{event_type}"
 LONGEST_SUBJECT: Final = 200
 NOTHING: Final = "_"
-"""Stands for what an event does not have, and for what a subject must not have within a word."""
+"""Stands for a missing value, and for characters that a subject must not have within a word."""
 
 _PLACEHOLDER: Final = re.compile(r"\{(event_type|repo_id|result)\}")
 _STREAM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _WORDS: Final = re.compile(r"[A-Za-z0-9_-]+(\.([A-Za-z0-9_-]|\{[a-z_]+\})+)*\Z")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_-]")
 _TOO_LARGE: Final = 10054
-"""JetStream's error for a message that is larger than the stream takes."""
+"""JetStream's error for a message that is larger than the stream allows."""
 
 
 class Nats:
-    """Publishes to the first of some servers that can be used."""
+    """Publishes to the first usable server."""
 
     kind: Final = NATS
     pace: Final = Pace(batch=250, overlap=4, first_retry=timedelta(seconds=0.5), longest_retry=timedelta(seconds=15))
@@ -85,7 +85,7 @@ class Nats:
 
 
 class _Notifier:
-    """Publishes the events of one listener."""
+    """Publishes one listener's events."""
 
     def __init__(self, connection: Connection, stream: str, template: str, *, source: str, ack_timeout: float) -> None:
         self._connection: Final = connection
@@ -97,12 +97,12 @@ class _Notifier:
         self._failures = 0
 
     async def prepare(self) -> None:
-        """Make the stream, so that consumers can be made before the first event."""
+        """Create the stream, so that consumers can be created before the first event."""
         with contextlib.suppress(NatsUnavailable):
             await self._link()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publish all in order, wait until they are stored, and say how far they came."""
+        """Publish all in order, wait until they are stored, and return the outcomes."""
         failures_before = self._failures
         outcomes = await self._publish(events, failures_before)
         if outcomes and isinstance(outcomes[-1], Retry):
@@ -110,7 +110,7 @@ class _Notifier:
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """The message and where it is published."""
+        """Return the message and where it is published."""
         return {
             "server": self._connection.address,
             "stream": self._stream,
@@ -120,7 +120,7 @@ class _Notifier:
         }
 
     async def close(self) -> None:
-        """Have nothing to close: the connection is shared."""
+        """Do nothing: the connection is shared."""
 
     async def _publish(self, events: Sequence[Event], failures_before: int) -> Sequence[Outcome]:
         acknowledgements: list[Acknowledgement] = []
@@ -129,7 +129,7 @@ class _Notifier:
             async with self._sending, asyncio.timeout(self._ack_timeout):
                 link = await self._link()
                 if self._failures != failures_before:
-                    return []  # an earlier call failed while this one waited: to go on would overtake it
+                    return []  # an earlier call failed while this one waited: sending now would break the order
                 for event in events:
                     stopped = await self._send(link, event, acknowledgements)
                     if stopped:
@@ -148,7 +148,7 @@ class _Notifier:
         return outcomes
 
     async def _send(self, link: Link, event: Event, acknowledgements: list[Acknowledgement]) -> Outcome | None:
-        """Publish an event, and keep what will tell that it is stored; an outcome says that it cannot be published."""
+        """Publish an event and keep its pending acknowledgement; returns an outcome if it cannot be published."""
         try:
             subject = subject_of(event, self._template)
             acknowledgement = await link.publish(subject, event.body.encode(), self._headers(event))
@@ -161,14 +161,14 @@ class _Notifier:
         return None
 
     async def _silent(self) -> str:
-        """Why messages were not acknowledged; a connection that is silent is given up."""
+        """Say why messages were not acknowledged; an unresponsive connection is dropped."""
         reason = self._connection.complaint
         await self._connection.drop()
         said = f": {reason}" if reason else "."
         return f"The NATS server at {self._connection.address} did not say that the stream {self._stream} has it{said}"
 
     def _outcomes(self, acknowledgements: Sequence[Acknowledgement]) -> list[Outcome]:
-        """What became of those that are decided, up to the first that is not or must be tried again."""
+        """Return the outcomes of the acknowledged ones, up to the first that is pending or must be retried."""
         outcomes: list[Outcome] = []
         for acknowledgement in acknowledgements:
             if not acknowledgement.done() or acknowledgement.cancelled():
@@ -194,7 +194,7 @@ class _Notifier:
         return await self._connection.link(self._stream, _subjects(self._template))
 
     def _headers(self, event: Event) -> dict[str, str]:
-        """The binary mode of CloudEvents over NATS, and what drops repeats and keeps off other streams."""
+        """CloudEvents headers in the binary mode of NATS, and those that drop repeats and keep other streams out."""
         headers = {
             "Nats-Msg-Id": event.id,
             "Nats-Expected-Stream": self._stream,
@@ -208,7 +208,7 @@ class _Notifier:
 
 
 def subject_of(event: Event, template: str) -> str:
-    """The subject of an event; what is filled in stays one word, but for the dots of its type."""
+    """Return the subject of an event; inserted values stay one word, except for the dots of its type."""
     values = {
         "event_type": event.event_type,
         "repo_id": _ODD.sub(NOTHING, event.repo_id or NOTHING),
@@ -218,13 +218,13 @@ def subject_of(event: Event, template: str) -> str:
 
 
 def _subjects(template: str) -> str:
-    """What a stream that is made here takes: all beneath the words that every subject begins with."""
+    """Return the subjects of a stream that is created here: all below the words with which every subject begins."""
     words = template.partition("{")[0].split(".")[:-1] if "{" in template else [template]
     return ".".join([*words, ">"]) if "{" in template else template
 
 
 def check_stream(name: object) -> None:
-    """Refuse what is no name of a stream.
+    """Reject an invalid stream name.
 
     Raises:
         InvalidValue: `notifier_config`.

@@ -1,8 +1,9 @@
-"""A notifier of others' making: whatever it does costs its own listeners alone.
+"""A third-party notifier, isolated: whatever it does affects only its own listeners.
 
-Its code runs in a thread of its own, on an event loop of its own, and every call has a time. So one that blocks,
-hangs, raises or returns nonsense keeps neither the server's loop nor another kind from working, and its listeners fail
-with the reason. What its kind declares as secrets is blanked out in all that it says.
+Its code runs in a thread of its own, on an event loop of its own, and every call has a time limit. A plug-in that
+blocks,
+hangs, raises or returns nonsense stops neither the server's loop nor another kind, and its listeners fail with the
+reason. Values that its kind declares as secret are masked in all its texts.
 """
 
 import asyncio
@@ -26,14 +27,14 @@ T = TypeVar("T")
 DELIVER_PATIENCE_S: Final = 60.0
 PREPARE_PATIENCE_S: Final = 30.0
 CHECK_PATIENCE_S: Final = 5.0
-"""Seconds that somebody who waits for a response is kept waiting."""
+"""Seconds that a user's request waits for a check by the plug-in."""
 CLOSE_PATIENCE_S: Final = 3.0
 LONGEST_REASON: Final = 1_000
 LONGEST_ANSWER: Final = 4_096
 LONGEST_DESCRIPTION: Final = 256 * 1024
 MOST_REFUSED: Final = 100
 SHORTEST_SECRET: Final = 3
-"""Characters; blanking out shorter ones would spoil every text."""
+"""Characters; masking shorter ones would garble every text."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ class PlugIn:
     """Opens the notifiers of a plug-in behind a guard."""
 
     def __init__(self, notifier_type: NotifierType, *, name: str, patience: float = DELIVER_PATIENCE_S) -> None:
-        """Take what the plug-in has made for a kind of that name.
+        """Wrap the plug-in's notifier type for the kind `name`.
 
         Raises:
-            ValueError: its declaration cannot be used; the text ends a sentence.
+            ValueError: its declaration is invalid; the text ends a sentence.
         """
         self.kind: Final = _checked_kind(notifier_type, name)
         self.pace: Final = _checked_pace(notifier_type)
@@ -54,7 +55,7 @@ class PlugIn:
         self._room: Final = Room(f"notifier-{self.kind.id}")
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Refuse what the declaration does not allow, then what the plug-in does not.
+        """Reject what the declaration does not allow, then what the plug-in does not.
 
         Raises:
             InvalidValue: `notifier_config`.
@@ -69,37 +70,37 @@ class PlugIn:
         except TimeoutError:
             sentence = f"the plug-in of {self.kind.id} did not check it within {CHECK_PATIENCE_S:g} seconds."
             raise InvalidValue("notifier_config", sentence) from None
-        except Exception as error:  # noqa: BLE001 - of others' making
+        except Exception as error:  # noqa: BLE001 - third-party code
             self.log(error, hide)
             sentence = f"the plug-in of {self.kind.id} failed over it ({type(error).__name__})."
             raise InvalidValue("notifier_config", sentence) from None
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
-        """Have the plug-in open a notifier when it is first used."""
+        """Return a notifier that the plug-in opens at first use."""
         return _Guarded(self, dict(config), self._room)
 
     def opened(self, config: Mapping[str, Any]) -> Notifier:
-        """What the plug-in opens; called in its thread."""
+        """Have the plug-in open a notifier; runs in its thread."""
         return self._type.open(config)
 
     def log(self, error: BaseException, hide: Callable[[str], str]) -> None:
-        """Keep where a plug-in failed, without its secrets."""
+        """Log where a plug-in failed, without its secrets."""
         text = hide("".join(traceback.format_exception(error)))
         extra = {"action": "notifier_bug", "kind": self.kind.id}
         _log.error("the plug-in of %s listeners failed:\n%s", self.kind.id, text, extra=extra)
 
     async def close(self) -> None:
-        """Have the plug-in let go of everything, and end its loop."""
+        """Close the plug-in and end its loop."""
         if self._room.is_used:
             try:
                 await self._room.run(self._type.close, CLOSE_PATIENCE_S)
-            except Exception as error:  # noqa: BLE001 - of others' making
+            except Exception as error:  # noqa: BLE001 - third-party code
                 self.log(error, str)
         self._room.end()
 
 
 class Room:
-    """A thread with an event loop, made when it is first needed; it keeps no process from ending."""
+    """A daemon thread with an event loop, started at first use."""
 
     def __init__(self, name: str) -> None:
         self._name: Final = name
@@ -112,16 +113,16 @@ class Room:
         return self._loop is not None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]], patience: float) -> T:
-        """Have the loop do work and wait for it; cancelling this cancels it there.
+        """Run work on the loop and wait for it; cancelling this cancels the work.
 
         Raises:
-            TimeoutError: the work took longer; it is cancelled, which it may not notice.
+            TimeoutError: the work took longer; it is cancelled, which it may ignore.
         """
         async with asyncio.timeout(patience):
             return await asyncio.wrap_future(self._submit(work))
 
     def wait_for(self, work: Callable[[], T], patience: float) -> T:
-        """Have the thread do work and block until it is done.
+        """Run work on the loop and block until it is done.
 
         Raises:
             TimeoutError: the work took longer.
@@ -138,7 +139,7 @@ class Room:
         return future.result()
 
     def end(self) -> None:
-        """End the loop, once whatever runs in it lets it."""
+        """End the loop once its current work lets it."""
         with self._lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
@@ -153,7 +154,7 @@ class Room:
 
 
 class _Guarded:
-    """The way out of one listener of a plug-in."""
+    """The guarded notifier of one listener of a plug-in."""
 
     def __init__(self, plug_in: PlugIn, config: Mapping[str, Any], room: Room) -> None:
         self._plug_in: Final = plug_in
@@ -161,21 +162,21 @@ class _Guarded:
         self._room: Final = room
         self._hide: Final = hiding(plug_in.kind, config)
         self._notifier: Notifier | None = None
-        """Made and used in the plug-in's thread alone."""
+        """Created and used in the plug-in's thread only."""
 
     async def prepare(self) -> None:
-        """Let the plug-in prepare; trouble will show when an event comes."""
+        """Let the plug-in prepare; a failure will show when an event is delivered."""
 
         async def work() -> None:
             await self._opened().prepare()
 
         try:
             await self._room.run(work, PREPARE_PATIENCE_S)
-        except Exception as error:  # noqa: BLE001 - of others' making
+        except Exception as error:  # noqa: BLE001 - third-party code
             self._plug_in.log(error, self._hide)
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Hand the events over, and believe no more of the outcomes than the port allows."""
+        """Deliver through the plug-in, and accept no more of its outcomes than the port allows."""
 
         async def work() -> Sequence[Outcome]:
             return await self._opened().deliver(events)
@@ -185,7 +186,7 @@ class _Guarded:
             outcomes: Any = await self._room.run(work, self._plug_in.patience)
         except TimeoutError:
             return [Retry(reason=f"The plug-in of {kind} did not return within {self._plug_in.patience:g} seconds.")]
-        except Exception as error:  # noqa: BLE001 - of others' making
+        except Exception as error:  # noqa: BLE001 - third-party code
             self._plug_in.log(error, self._hide)
             return [
                 Retry(reason=f"The plug-in of {kind} failed ({type(error).__name__}); the server's log says where.")
@@ -197,19 +198,19 @@ class _Guarded:
         return list(self._believed(outcomes[: len(events)]))
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """What the plug-in says that it would send, without secrets."""
+        """Return the plug-in's description of what it would send, without secrets."""
         try:
             described = self._room.wait_for(lambda: self._opened().describe(event), CHECK_PATIENCE_S)
             text = json.dumps(described, default=repr)
             if len(text) > LONGEST_DESCRIPTION:
                 return {"problem": f"The plug-in's description is longer than {LONGEST_DESCRIPTION} characters."}
             return dict(_hidden(json.loads(text), self._hide))
-        except Exception as error:  # noqa: BLE001 - of others' making
+        except Exception as error:  # noqa: BLE001 - third-party code
             self._plug_in.log(error, self._hide)
             return {"problem": f"The plug-in of {self._plug_in.kind.id} describes nothing ({type(error).__name__})."}
 
     async def close(self) -> None:
-        """Let the plug-in let go."""
+        """Let the plug-in close the notifier."""
 
         async def work() -> None:
             if self._notifier is not None:
@@ -219,7 +220,7 @@ class _Guarded:
         if self._room.is_used:
             try:
                 await self._room.run(work, CLOSE_PATIENCE_S)
-            except Exception as error:  # noqa: BLE001 - of others' making
+            except Exception as error:  # noqa: BLE001 - third-party code
                 self._plug_in.log(error, self._hide)
 
     def _opened(self) -> Notifier:
@@ -228,7 +229,7 @@ class _Guarded:
         return self._notifier
 
     def _believed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-        """The outcomes up to the first that is to be tried again, with texts of a bounded length."""
+        """Return the outcomes up to the first retry, with texts of bounded length."""
         for outcome in outcomes:
             if isinstance(outcome, Delivered):
                 yield self._delivered(outcome)
@@ -251,7 +252,7 @@ class _Guarded:
 def _checked_kind(notifier_type: NotifierType, name: str) -> ListenerKind:
     kind: Any = notifier_type.kind
     if not isinstance(kind, ListenerKind):
-        raise ValueError("its kind is no ListenerKind")  # noqa: TRY004 - one error for all that is wrong with it
+        raise ValueError("its kind is no ListenerKind")  # noqa: TRY004 - one error type for every problem with it
     if kind.id != name:
         raise ValueError(f"its kind has the id {shown(str(kind.id), 40)!r}, and its entry point the name {name!r}")
     if flaw := kind.flaw():
@@ -271,7 +272,7 @@ def _checked_pace(notifier_type: NotifierType) -> Pace:
 
 
 def hiding(kind: ListenerKind, config: Mapping[str, Any]) -> Callable[[str], str]:
-    """What blanks out the secrets of a configuration in a text."""
+    """Return a function that masks the secrets of a configuration in a text."""
     texts: set[str] = set()
     for name in kind.secrets:
         value = config.get(name)

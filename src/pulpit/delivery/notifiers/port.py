@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a way out must do: the port between the delivery engine and everything that opens sockets.
+"""The port between the delivery engine and everything that sends events.
 
-A notifier never decides about time, order or giving up. It is handed events in order, tries each once, and says for
-each what came of it. Failure that can be foreseen is a value; an exception from `deliver` is a bug.
+A notifier never decides about time, order or giving up. It gets events in order, tries each once, and returns an
+outcome for each. Foreseeable failure is a value; an exception from `deliver` is a bug.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,22 @@ from pulpit.listener_options import ListenerKind
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivered:
-    """The far side has taken responsibility."""
+    """The receiver has taken responsibility for the event."""
 
     answer: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Addresses of a listener with several that refused this event for good, with their reasons; the others have it."""
+    """For a listener with several addresses: those that refused this event permanently, with reasons.
+
+    The others have it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """It did not work and may heal; `after` is the far side's own wish, or `None`."""
+    """A transient failure: try again later.
+
+    `after` is the pause that the receiver asked for (such as `Retry-After`), or `None`.
+    """
 
     reason: str
     after: timedelta | None = None
@@ -35,17 +41,17 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gone(Retry):
-    """The far side asked never to be called again: the listener pauses before this event, until somebody resumes it."""
+    """The receiver asked never to be called again: the listener pauses before this event, until a user resumes it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Later(Retry):
-    """Not tried, and no failure: the notifier itself wants to be asked again when `after` has passed."""
+    """Not tried and not a failure: the notifier wants to be called again when `after` has passed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """It did not work and never will for this event."""
+    """A permanent failure for this event: it becomes a dead letter."""
 
     reason: str
 
@@ -56,7 +62,7 @@ DELIVERED = Delivered()
 
 
 def described(outcome: Outcome) -> tuple[str, str]:
-    """The word for an outcome, and the far side's answer or the reason."""
+    """Return the name of an outcome, and the receiver's answer or the reason."""
     if isinstance(outcome, Delivered):
         return "delivered", outcome.answer
     if isinstance(outcome, Gone):
@@ -66,47 +72,50 @@ def described(outcome: Outcome) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How a kind of notifier likes to be used."""
+    """How a kind of notifier should be called."""
 
     batch: int
     """Most events in one call."""
     overlap: int
-    """Calls that may be under way at one time; they are begun in order and never after one has failed."""
+    """Calls that may be in flight at a time; they start in order and never after one has failed."""
     first_retry: timedelta
     longest_retry: timedelta
     lanes: int = 1
-    """Repositories that are served beside each other; with more than one, `deliver` is called for several at a time."""
+    """Repositories served concurrently; with more than one, `deliver` is called for several at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
-    """What a plug-in is told of the server that it is loaded into."""
+    """What a plug-in is told about the server that loads it."""
 
     source: str
-    """The CloudEvents attribute `source` of all its events: `/pulpit/` and the id of the server."""
+    """The CloudEvents attribute `source` of all its events: `/pulpit/` and the server's id."""
     clock: Clock
-    """The time, in UTC."""
+    """The current time, in UTC."""
 
 
 class Notifier(Protocol):
-    """The way out of one listener."""
+    """Delivers the events of one listener."""
 
     async def prepare(self) -> None:
-        """Get ready for the first event as far as that can be done in advance; trouble will show when it comes."""
+        """Prepare for the first event, such as declaring an exchange.
+
+        A failure will show when an event is delivered.
+        """
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Try the events, of which there is at least one, in order.
+        """Try the events, at least one, in order.
 
         Returns one outcome for each event in order, and may stop early: events without an outcome have not been tried,
-        or nobody can know what became of them, and are tried again. Nothing follows a `Retry` of any kind.
-        Must return within a bounded time whatever the far side does, and can be cancelled at any moment.
+        or their outcome cannot be known, and they are tried again. Nothing follows a `Retry` of any kind.
+        Must return within a bounded time whatever the receiver does, and can be cancelled at any moment.
         """
 
     def describe(self, event: Event) -> dict[str, Any]:
         """What `deliver` would send for an event, as JSON values for an operator to read, without secrets."""
 
     async def close(self) -> None:
-        """Let go of every resource; never raises."""
+        """Release every resource; never raises."""
 
 
 class NotifierType(Protocol):
@@ -114,28 +123,28 @@ class NotifierType(Protocol):
 
     @property
     def pace(self) -> Pace:
-        """How it likes to be used."""
+        """How it should be called."""
 
     @property
     def kind(self) -> ListenerKind:
-        """What its listeners can be told: the options of the command, the form of the page, and which are secrets."""
+        """The options of its listeners: for the command and the form on the page, with which are secrets."""
 
     def check_config(self, config: Mapping[str, Any]) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: `notifier_config`, and what is wrong with it.
+            InvalidValue: `notifier_config`, with the reason.
         """
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
-        """Make the notifier of one listener; it connects when it is first used, and nothing is raised here."""
+        """Create the notifier of one listener; it connects at first use and never raises here."""
 
     async def close(self) -> None:
-        """Let go of what its notifiers share; never raises."""
+        """Release what its notifiers share; never raises."""
 
 
 class Misconfigured:
-    """What a listener gets that cannot be served as it is: it fails with the reason until that is mended."""
+    """The notifier of a listener that cannot be served as configured: it fails with the reason until that is fixed."""
 
     def __init__(self, complaint: InvalidValue | str) -> None:
         self._reason: Final = str(complaint)
@@ -154,7 +163,7 @@ class Misconfigured:
 
 
 class Discarding:
-    """What a notifier type opens that the configuration switches off: it takes everything (Pulp 2's silent no-op)."""
+    """The notifier of a type that the configuration switches off: it discards everything (Pulp 2's silent no-op)."""
 
     async def prepare(self) -> None:
         pass

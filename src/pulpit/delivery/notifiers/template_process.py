@@ -1,8 +1,8 @@
-"""Renders templates of web hooks in a process of its own, which may be killed: a line of JSON in, a line of JSON out.
+"""Renders webhook templates in a process of its own, which may be killed: a line of JSON in, a line of JSON out.
 
-Administrators write templates, and jinja2's sandbox keeps them from everything but the event; but a loop in a loop
-needs no permission. So this process has little memory, no files to write and little time, and who asks ends it when it
-takes longer.
+Administrators write templates, and jinja2's sandbox gives them access to the event only; but nested loops need no
+permission. So this process may use little memory and time and write no files, and its parent kills it when it takes
+too long.
 """
 
 import json
@@ -15,9 +15,9 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 MOST_MEMORY: Final = 256 * 1024 * 1024
-"""Bytes of address space beside what the process begins with."""
+"""Bytes of address space beyond what the process starts with."""
 MOST_CPU: Final = 3
-"""Seconds of one rendering after which the kernel ends the process, though nobody is left to ask for it."""
+"""Seconds of CPU time per rendering; then the kernel ends the process, even if its parent is gone."""
 LONGEST_OUTPUT: Final = 256 * 1024
 """Characters."""
 
@@ -25,7 +25,7 @@ _environment: Final = SandboxedEnvironment(undefined=StrictUndefined, keep_trail
 
 
 def main() -> None:
-    """Serve until nobody asks any more."""
+    """Serve requests until standard input ends."""
     pages = int(open("/proc/self/statm").read().split()[0]) if sys.platform == "linux" else 0  # noqa: PTH123, SIM115
     limit = pages * resource.getpagesize() + MOST_MEMORY
     if pages:
@@ -55,7 +55,7 @@ def _answer(template: str, variables: dict[str, Any]) -> dict[str, Any]:
         return {"error": "it calls itself too deeply"}
     except TemplateError as error:
         return {"error": str(error.message or type(error).__name__)[:300]}
-    except Exception as error:  # noqa: BLE001 - whatever a filter makes of a value
+    except Exception as error:  # noqa: BLE001 - whatever a filter raises for a value
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
 

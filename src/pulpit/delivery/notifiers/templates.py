@@ -1,7 +1,7 @@
-"""Bodies by the administrator's own template: what it may name, and the process that fills it in.
+"""Bodies from the administrator's own template: the variables, and the process that renders.
 
-One process renders for all listeners, one body at a time. It is started when the first is wanted, ended when a template
-takes too long, and started anew for the next one.
+One process renders for all listeners, one body at a time. It is started at first use, killed when a template
+takes too long, and restarted for the next one.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from pulpit.text import one_line
 LONGEST_TEMPLATE: Final = 16 * 1024
 """Characters."""
 LONGEST_RENDERING: Final = 2.0
-"""Seconds, from when the process begins."""
+"""Seconds, from when the process starts rendering."""
 LONGEST_START: Final = 30.0
 VARIABLES: Final = (
     "number",
@@ -39,17 +39,17 @@ VARIABLES: Final = (
     "payload",
     "units",
 )
-"""What a template may name."""
+"""Variables of a template."""
 
-_environment: Final = Environment(autoescape=False)  # noqa: S701 - it only reads templates; none is rendered here
+_environment: Final = Environment(autoescape=False)  # noqa: S701 - it only parses templates; none is rendered here
 
 
 class TemplateTrouble(Exception):
-    """A template cannot be used or filled in; the message is the end of a sentence that begins with "the template"."""
+    """A template is invalid or cannot be rendered; the message ends a sentence that begins with "the template"."""
 
 
 def check(template: str) -> None:
-    """Refuse a template that is none, or names what there is not.
+    """Reject a template that is invalid or names unknown variables.
 
     Raises:
         TemplateTrouble: what is wrong with it.
@@ -73,7 +73,7 @@ def check(template: str) -> None:
 
 
 def variables_of(event: Event, source: str) -> dict[str, Any]:
-    """What an event is to a template."""
+    """Return the variables for an event."""
     payload = event.payload
     changes = payload.get("changes")
     units = changes.get("units") if isinstance(changes, dict) else None
@@ -94,17 +94,17 @@ def variables_of(event: Event, source: str) -> dict[str, Any]:
 
 
 class Renderer:
-    """Fills templates in, from any thread."""
+    """Renders templates, from any thread."""
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def render(self, template: str, variables: dict[str, Any]) -> str:
-        """Fill a template in.
+        """Render a template.
 
         Raises:
-            TemplateTrouble: it makes no text, or does not come to an end.
+            TemplateTrouble: it cannot be rendered, or does not end in time.
         """
         asked = json.dumps({"template": template, "variables": variables}).encode() + b"\n"
         with self._lock:
@@ -136,8 +136,8 @@ class Renderer:
         return process
 
     def _read(self, process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
-        """Read a line in time, or end the process."""
-        assert process.stdout  # noqa: S101 - it was asked for
+        """Read a line in time, or kill the process."""
+        assert process.stdout  # noqa: S101 - opened with stdout=PIPE
         end, line = time.monotonic() + seconds, b""
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -164,7 +164,7 @@ class Renderer:
 
 
 def _write(process: subprocess.Popen[bytes], asked: bytes) -> None:
-    """Hand a request over; in a thread, as a process that hangs reads nothing."""
+    """Write a request; runs in a thread, because a hanging process does not read."""
     with contextlib.suppress(OSError, ValueError):
         view = memoryview(asked)
         while view and process.stdin:
