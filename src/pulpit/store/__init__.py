@@ -1,1 +1,1 @@
-"""The tables and everything that is said to them, on SQLite or PostgreSQL."""
+"""The tables and every SQL statement, for SQLite and PostgreSQL."""

@@ -1,6 +1,6 @@
-"""What must hold between the tables, asked for row by row: every statement answers the rows that break a rule.
+"""Consistency checks between the tables: each statement returns the rows that violate a rule.
 
-They only look. What may be read in one snapshot is; files are asked for folder by folder, so that nothing holds a
+They only read. What can be read in one snapshot is; files are read in portions by prefix, so that nothing holds a
 snapshot for long.
 """
 
@@ -27,7 +27,7 @@ from pulpit.store.tasks import ENDED, RUNNING
 from pulpit.store.units import StoredFile
 
 MOST: Final = 1000
-"""Rows of one rule that are answered; whoever breaks a rule so often will read no more."""
+"""Rows returned per rule; nobody reads more violations of one rule."""
 _PORTION: Final = 1000
 
 Rows = Sequence[Any]
@@ -36,7 +36,7 @@ Rows = Sequence[Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A file that the database counts on; `used` if a unit consists of it."""
+    """A file that the database refers to; `used` if a unit consists of it."""
 
     sha256: str
     size: int
@@ -45,14 +45,14 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Use:
-    """Where a kept file is a part of a unit; `repo_id` is none if no repository holds the unit."""
+    """A stored file as part of a unit; `repo_id` is null if no repository holds the unit."""
 
     repo_id: str | None
     relative_path: str
 
 
 def damage(connection: Connection) -> list[str]:
-    """What SQLite finds wrong with its own file; PostgreSQL is not asked."""
+    """What SQLite's own integrity check reports; PostgreSQL has none."""
     if connection.dialect.name != "sqlite":
         return []
     found = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check"))]
@@ -60,7 +60,7 @@ def damage(connection: Connection) -> list[str]:
 
 
 def broken_references(connection: Connection) -> list[tuple[str, str]]:
-    """Table of a row that refers to nothing, and the table where it should be; PostgreSQL lets none come to be."""
+    """The table of each row with a dangling reference, and the table referred to; PostgreSQL does not allow any."""
     if connection.dialect.name != "sqlite":
         return []
     rows = connection.execute(text("PRAGMA foreign_key_check")).fetchmany(MOST)
@@ -68,7 +68,7 @@ def broken_references(connection: Connection) -> list[tuple[str, str]]:
 
 
 def kept_beneath(connection: Connection, prefix: str) -> list[Kept]:
-    """The files whose SHA-256 begins so."""
+    """The files whose SHA-256 begins with `prefix`."""
     columns = artifacts.c
     used = exists().where(unit_files.c.sha256 == columns.sha256)
     wanted = select(columns.sha256, columns.size, used.label("used"))
@@ -77,7 +77,7 @@ def kept_beneath(connection: Connection, prefix: str) -> list[Kept]:
 
 
 def uses(connection: Connection, sha256: str) -> list[Use]:
-    """Which units consist of a file, and who holds them."""
+    """The units that consist of a file, and the repositories that hold them."""
     joined = unit_files.outerjoin(associations, associations.c.unit_id == unit_files.c.unit_id)
     wanted = select(associations.c.repo_id, unit_files.c.relative_path).select_from(joined)
     rows = connection.execute(wanted.where(unit_files.c.sha256 == sha256).limit(MOST))
@@ -85,7 +85,7 @@ def uses(connection: Connection, sha256: str) -> list[Use]:
 
 
 def sizes_apart(connection: Connection) -> list[tuple[str, StoredFile, int]]:
-    """Unit, file and recorded size, where a unit's file and the kept one have two sizes."""
+    """Unit, file and recorded size, where the unit and the stored file disagree about the size."""
     columns = unit_files.c
     joined = unit_files.join(artifacts, artifacts.c.sha256 == columns.sha256)
     wanted = select(
@@ -99,7 +99,7 @@ def sizes_apart(connection: Connection) -> list[tuple[str, StoredFile, int]]:
 
 
 def types_apart(connection: Connection) -> Rows:
-    """`repo_id`, `unit_id`, `unit_type_id`, `type_id` of units that a repository counts under another type."""
+    """`repo_id`, `unit_id`, `unit_type_id`, `type_id` of units that a repository lists under another type."""
     columns = associations.c
     wanted = select(columns.repo_id, columns.unit_id, columns.unit_type_id, units.c.type_id)
     wanted = wanted.join(units, units.c.id == columns.unit_id).where(units.c.type_id != columns.unit_type_id)
@@ -107,7 +107,7 @@ def types_apart(connection: Connection) -> Rows:
 
 
 def records_left_open(connection: Connection) -> Rows:
-    """`kind`, `repo_id`, `task_id`, `known` (whether the task still is) of open records whose task does not run."""
+    """`kind`, `repo_id`, `task_id`, `known` (whether the task exists) of open records whose task is not running."""
     columns = history.c
     joined = history.outerjoin(tasks, tasks.c.id == columns.task_id)
     wanted = select(columns.kind, columns.repo_id, columns.task_id, tasks.c.id.is_not(None).label("known"))
@@ -116,19 +116,19 @@ def records_left_open(connection: Connection) -> Rows:
 
 
 def open_records(connection: Connection) -> Rows:
-    """`kind`, `task_id` of the records that have no end yet."""
+    """`kind`, `task_id` of the records that are still open."""
     columns = history.c
     return connection.execute(select(columns.kind, columns.task_id).where(columns.completed.is_(None))).all()
 
 
 def running(connection: Connection) -> Rows:
-    """`id`, `task_type`, `arguments` of the tasks that run."""
+    """`id`, `task_type`, `arguments` of running tasks."""
     wanted = select(tasks.c.id, tasks.c.task_type, tasks.c.arguments).where(tasks.c.state == RUNNING)
     return connection.execute(wanted).all()
 
 
 def surely_kept_from(connection: Connection, *, older_than: datetime | None, beyond: int | None) -> int:
-    """The number from which on retention has removed nothing: whatever is missing above it was lost."""
+    """The number from which on retention has deleted nothing: an event missing above it was lost."""
     floor = 0
     if older_than is not None:
         aged = select(func.max(events.c.number)).where(events.c.occurred_at < older_than)
@@ -140,9 +140,9 @@ def surely_kept_from(connection: Connection, *, older_than: datetime | None, bey
 
 
 def gaps(connection: Connection, floor: int) -> Rows:
-    """`repo_id`, `before`, `after` (numbers of the repository), `number` where a repository's numbers do not go on.
+    """`repo_id`, `before`, `after` (repository numbers), `number` where a repository's numbers have a gap.
 
-    A dead letter may be all that retention left of its time, so what follows one is not judged.
+    A dead letter may be the only event of its time that retention kept, so a gap after one does not count.
     """
     columns = events.c
     by_repository: dict[str, Any] = {"partition_by": columns.repo_id, "order_by": columns.number}
@@ -162,7 +162,7 @@ def gaps(connection: Connection, floor: int) -> Rows:
 
 
 def counters_behind(connection: Connection) -> Rows:
-    """`repo_id`, `highest`, `last_number` of repositories whose counter would give a number twice."""
+    """`repo_id`, `highest`, `last_number` of repositories whose counter would repeat a number."""
     columns = events.c
     highest = select(columns.repo_id, func.max(columns.repo_number).label("highest")).group_by(columns.repo_id)
     highest_of = highest.where(columns.repo_number.is_not(None)).subquery()
@@ -184,7 +184,7 @@ def bodies(connection: Connection, event_types: Sequence[str], floor: int) -> It
 
 
 def positions_beyond(connection: Connection, head: int) -> list[tuple[str, int]]:
-    """Listeners that stand behind the end of the log, and where."""
+    """Listeners whose position is beyond the end of the log, with the position."""
     rows = connection.execute(select(listeners.c.id, listeners.c.position).where(listeners.c.position > head))
     return [(row.id, row.position) for row in rows]
 

@@ -1,8 +1,9 @@
-"""What changed in repositories, unit by unit: what came, what went, what took another's place.
+"""What changed in repositories, unit by unit: added, removed, replaced.
 
-Each change is written in the transaction that makes it, into the set of the task that works. The task's ending fires an
-event and gives the set its number, so a set is told once, whatever dies when. Sets go when their events do. A publish
-writes down what is now other for readers, at most `MOST_OF_A_PUBLISH` units by name: all is in the sets before it.
+Each change is written in the transaction that makes it, into the change set of the running task. The end of the task
+fires an event and assigns its number to the set, so a set is reported once, whatever crashes. Sets are deleted with
+their events. A publish records what changed for readers, at most `MOST_OF_A_PUBLISH` units by name; the sets before it
+are complete.
 """
 
 import json
@@ -22,32 +23,32 @@ from pulpit.store.schema import change_sets, changes, events
 _SETS_AT_ONCE: Final = 200
 _NAMES_AT_ONCE: Final = 500
 MOST_OF_A_PUBLISH: Final = 5_000
-"""Units that one publish writes down by name; it counts all."""
+"""Units that one publish records by name; it counts all."""
 
 Unit = dict[str, Any]
-"""A unit as changes name it: `type`, `id`, and what `Description` says."""
+"""A unit in a change: `type`, `id`, and the fields of `Description`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What people and scanners call a unit; `version` has epoch and release where there are such."""
+    """What people and scanners call a unit; `version` includes epoch and release if there are any."""
 
     name: str
     version: str | None = None
     arch: str | None = None
     file: str | None = None
     purl: str | None = None
-    """The package URL, for types that the purl specification knows."""
+    """The package URL, for types that the purl specification defines."""
     advisory: dict[str, str | None] | None = None
     """`type`, `severity` and `title` of an advisory."""
 
 
 Describe = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Description]
-"""Says what the unit of a type, a key and metadata is called."""
+"""Returns the description of a unit, given its type, key and metadata."""
 
 
 class Change(StrEnum):
-    """What happened to a unit; `replaced` is also said of one that stayed itself and whose metadata are now others."""
+    """What happened to a unit; `replaced` also if it is the same unit with other metadata."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -56,7 +57,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitChange:
-    """One change; `before` is what was replaced."""
+    """One change; `before` is the unit that was replaced."""
 
     change: Change
     unit: Unit
@@ -78,7 +79,7 @@ class Counts:
 
     @classmethod
     def of(cls, found: Iterable[UnitChange]) -> Self:
-        """How many of some changes are of each kind."""
+        """Count the changes of each kind."""
         kinds = Counter(change.change for change in found)
         return cls(**{str(kind): kinds[kind] for kind in Change})
 
@@ -94,13 +95,13 @@ class ChangeSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recorder:
-    """Writes changes down for a task; without one nothing is told, and so nothing is written."""
+    """Records changes for a task; without a recorder no event reports them, and none are written."""
 
     task_id: str | None
     describe: Describe
 
     def unit(self, unit_id: str, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Unit:
-        """A unit as changes name it."""
+        """Describe a unit as changes do."""
         said = self.describe(type_id, key, metadata)
         unit = {
             "type": type_id,
@@ -116,7 +117,7 @@ class Recorder:
     def write(
         self, tx: Transaction, repo_id: str, found: Sequence[UnitChange], *, counts: Counts | None = None
     ) -> None:
-        """Add changes to the task's set, which is made with the first; `counts` if there are more than are given."""
+        """Add changes to the task's set, creating it if needed; `counts` if there are more than are given."""
         if self.task_id is None or not found:
             return
         known = untold(tx.connection, self.task_id).get(repo_id)
@@ -143,7 +144,7 @@ class Recorder:
 
 
 def untold(connection: Connection, task_id: str) -> dict[str, ChangeSet]:
-    """The sets of a task of which no event has told yet, by repository."""
+    """Return a task's sets that no event has reported yet, by repository."""
     columns = change_sets.c
     wanted = select(change_sets).where((columns.task_id == task_id) & columns.event_number.is_(None))
     return {
@@ -155,20 +156,20 @@ def untold(connection: Connection, task_id: str) -> dict[str, ChangeSet]:
 
 
 def first_of(connection: Connection, set_id: int, limit: int) -> list[UnitChange]:
-    """The first changes of a set."""
+    """Return the first changes of a set."""
     wanted = select(changes).where(changes.c.set_id == set_id).order_by(changes.c.position).limit(limit)
     return [_change(row) for row in connection.execute(wanted).mappings()]
 
 
 def tell(tx: Transaction, set_id: int, event_number: int) -> None:
-    """Give a set to the event that tells of it."""
+    """Assign a set to the event that reports it."""
     tx.connection.execute(update(change_sets).where(change_sets.c.id == set_id).values(event_number=event_number))
 
 
 def names(connection: Connection, event_numbers: Collection[int]) -> dict[int, list[str] | None]:
-    """The names of all units that each of some events tells of, `None` where not all are written down.
+    """Return the names of all units that each of some events lists, `None` where not all are recorded.
 
-    Events that tell of no unit are absent.
+    Events without units are absent.
     """
     found: dict[int, list[str] | None] = {}
     columns = change_sets.c
@@ -188,13 +189,13 @@ def names(connection: Connection, event_numbers: Collection[int]) -> dict[int, l
             events.c.event_type == UNIT_WITHDRAWN
         )
         for number, body in connection.execute(select(events.c.number, events.c.body).where(withdrawn)):
-            found[number] = [json.loads(body)["payload"]["name"]]  # all its units have the one name
+            found[number] = [json.loads(body)["payload"]["name"]]  # all its units have this name
     return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToldChange:
-    """A change, and the event that told of it."""
+    """A change, and the event that reported it."""
 
     event_number: int
     event_type: str
@@ -207,9 +208,9 @@ class ToldChange:
 def between(
     connection: Connection, repo_id: str, first: int, last: int, *, after: tuple[int, int] = (0, 0), limit: int
 ) -> list[ToldChange]:
-    """The changes of a repository in the events behind one number up to another; `after` is an event and a position.
+    """Return a repository's changes in the events after `first` up to `last`; `after` is an event and a position.
 
-    What publishes showed to readers had come before, and is left out.
+    Those of publishes are left out: they were reported before, when the content changed.
     """
     number, position = change_sets.c.event_number, changes.c.position
     further = (number > after[0]) | ((number == after[0]) & (position > after[1]))
@@ -239,7 +240,7 @@ def count_between(connection: Connection, repo_id: str, first: int, last: int) -
 
 
 def in_place(connection: Connection, repo_id: str, first: int, last: int) -> dict[str, tuple[Unit, Unit]]:
-    """The units that stayed themselves and got other metadata in these events, as they were at first and at last."""
+    """Return the units whose metadata changed in these events, with their first and last state."""
     wanted = select(changes.c.unit, changes.c.before, change_sets.c.event_number)
     wanted = wanted.join(change_sets, change_sets.c.id == changes.c.set_id)
     wanted = wanted.join(events, events.c.number == change_sets.c.event_number)
@@ -253,14 +254,14 @@ def in_place(connection: Connection, repo_id: str, first: int, last: int) -> dic
 
 
 def _of_content(repo_id: str, first: int, last: int) -> ColumnElement[bool]:
-    """Of the sets joined with their events: what changed in a repository itself, behind one event up to another."""
+    """Select from the sets joined with their events: changes of a repository's content between two events."""
     number = change_sets.c.event_number
     mine = (change_sets.c.repo_id == repo_id) & (number > first) & (number <= last)
     return mine & (events.c.event_type != PUBLISH_FINISH)
 
 
 def forget(tx: Transaction, *, limit: int) -> int:
-    """Delete changes whose events the log has no more, about `limit` of them, and return how many rows went."""
+    """Delete changes whose events are no longer in the log, about `limit` of them, and return the number of rows."""
     columns = change_sets.c
     total = columns.added + columns.removed + columns.replaced
     gone = columns.event_number.is_not(None) & ~exists().where(events.c.number == columns.event_number)
@@ -271,7 +272,7 @@ def forget(tx: Transaction, *, limit: int) -> int:
             break
         chosen.append(row.id)
         size += row.size
-    if size > limit:  # a single large one, in portions from its end
+    if size > limit:  # delete a single large set in portions from its end
         mine = changes.c.set_id == chosen[0]
         rest = tx.connection.execute(select(func.max(changes.c.position)).where(mine)).scalar() or 0
         if rest > limit:

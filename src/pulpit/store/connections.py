@@ -1,7 +1,8 @@
-"""Connections to the database, kept between transactions, and how a transaction on one begins and ends.
+"""A small pool of database connections, and how a transaction on one begins and ends.
 
-To take one from SQLAlchemy's pool, to begin by SQLAlchemy and to give it back takes longer than SQLite's commit. So
-some are kept, and transactions are begun and ended on the driver; SQLAlchemy joins at the first statement of its own.
+Checking out of SQLAlchemy's pool, beginning through SQLAlchemy and returning the connection takes longer than SQLite's
+commit. So some connections are kept, and transactions begin and end on the driver; SQLAlchemy joins at the first
+statement of its own.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ LOCK_WAIT_MS: Final = 30_000
 """How long a transaction waits for another one's lock, in milliseconds."""
 
 FROZEN_MS: Final = 600_000
-"""After how long PostgreSQL takes the locks of a transaction away whose process says nothing: it may be frozen."""
+"""Milliseconds after which PostgreSQL ends an idle transaction, whose process may be suspended, to free its locks."""
 
 CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "application_name": "pulpit",
@@ -37,19 +38,19 @@ CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""What libpq is told unless a URL says otherwise: a PostgreSQL that has vanished is noticed within half a minute.
+"""libpq options unless the URL sets them, so that a PostgreSQL that has vanished is noticed within half a minute.
 
 TCP alone would wait for a quarter of an hour. Times are seconds, the last one milliseconds.
 """
 
 KEPT: Final = 8
-"""Connections that stay open between transactions, ready to begin the next one."""
+"""Connections that stay open between transactions."""
 
 FRESH: Final = 1.0
-"""Seconds for which a kept connection is taken without asking whether its server is still there."""
+"""Seconds for which a kept connection is used without a check that its server is still there."""
 
 _UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError)
-"""Of PostgreSQL too: a connection that broke, a server that stops or only reads, a deadlock, a lock held too long."""
+"""Also PostgreSQL's: a lost connection, a server that stops or is read-only, a deadlock, a lock timeout."""
 _FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
 
 
@@ -68,7 +69,7 @@ class Connections:
         self._closed = False
 
     def take(self) -> Connection:
-        """The connection that was used last, whose pages are still in memory, or one of the pool."""
+        """Take the most recently used connection, whose pages are still cached, or one from the pool."""
         while self._kept:
             try:
                 since, connection = self._kept.pop()
@@ -80,15 +81,15 @@ class Connections:
         return self.engine.connect()
 
     def keep(self, connection: Connection) -> None:
-        """Take a connection back whose transaction has ended."""
+        """Return a connection whose transaction has ended."""
         pool: Any = self.engine.pool
         if self._closed or len(self._kept) >= KEPT or pool.checkedout() > KEPT:
-            connection.close()  # who waits for one gets it from the pool
+            connection.close()  # a waiting thread gets it from the pool
         else:
             self._kept.append((time.monotonic(), connection))
 
     def close(self) -> None:
-        """Close them all; those in use follow when they are given back."""
+        """Close them all; those in use are closed when they are returned."""
         self._closed = True
         while self._kept:
             self._kept.pop()[1].close()
@@ -102,11 +103,11 @@ class Transaction:
     connection: Connection
     wakeups: set[Wakeup] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
-    """What it enters into the log, in order."""
+    """Events that it appended to the log, in order."""
 
 
 class _Begun:
-    """A transaction that is begun on the driver; a class, because a generator takes longer."""
+    """A transaction begun on the driver; a class, because a generator-based context manager is slower."""
 
     __slots__ = ("_connection", "_connections", "_driver")
 
@@ -114,7 +115,7 @@ class _Begun:
         self._connections = connections
 
     def begin(self, statement: str) -> Connection:
-        """Begin, on SQLite by a statement."""
+        """Begin; on SQLite by `statement`."""
         try:
             self._connection = self._connections.take()
         except (DBAPIError, PoolTimeout) as error:
@@ -129,7 +130,7 @@ class _Begun:
         return self._connection
 
     def end(self, error: BaseException | None) -> None:
-        """Commit, unless there is an error; it is told in our words, as is what keeps the commit from being done."""
+        """Commit, or roll back if there is an error; database errors are translated by `in_words`."""
         if error is not None:
             self.give_up(error)
             return
@@ -144,10 +145,10 @@ class _Begun:
         self._connections.keep(self._connection)
 
     def give_up(self, error: BaseException) -> None:
-        """Roll back and give the connection to the pool; raises an error of the database in our words."""
+        """Roll back and return the connection to the pool; raises the translation of a database error."""
         try:
             self._driver.rollback()
-        except Exception:  # noqa: BLE001 - what broke it is told already
+        except Exception:  # noqa: BLE001 - the first error has been reported already
             self._connection.invalidate()
         self._connection.close()
         if isinstance(error, DBAPIError | PoolTimeout):
@@ -157,7 +158,7 @@ class _Begun:
 
 
 class Reading(_Begun):
-    """A transaction that reads; the block has its connection."""
+    """A transaction that reads; the block gets its connection."""
 
     __slots__ = ()
 
@@ -169,7 +170,7 @@ class Reading(_Begun):
 
 
 class Writing(_Begun):
-    """A transaction that writes, and is told to others once it is committed."""
+    """A transaction that writes, and wakes waiting readers once it is committed."""
 
     __slots__ = ("_committed", "_transaction")
 
@@ -189,7 +190,7 @@ class Writing(_Begun):
 
 @contextlib.contextmanager
 def in_words() -> Iterator[None]:
-    """Turn what a database says when it cannot go on into an error of ours."""
+    """Translate database errors that make it unavailable into `PulpitError`s."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
@@ -200,18 +201,18 @@ def in_words() -> Iterator[None]:
 
 
 def _told(error: DBAPIError | PoolTimeout) -> Exception:
-    """An error of ours for one that is not the statement's fault, and any other as it is."""
+    """Return a `PulpitError` for an error that is not the statement's fault, and any other unchanged."""
     if isinstance(error, PoolTimeout):
         return DatabaseUnavailable("All connections to the database are in use; try again.")
     if any(sign in str(error.orig) for sign in _FULL):
         return StorageFull("The disk of the database is full; make room and try again.")
-    if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:  # the latter: SQLite's for a damaged file
+    if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:  # the latter: a damaged SQLite file
         return DatabaseUnavailable(f"The database cannot be used now ({first_line(error.orig)}); try again.")
     return error
 
 
 def first_line(error: BaseException | None) -> str:
-    """What an error says, without its details."""
+    """Return the first line of an error, without its details."""
     return str(error).strip().partition("\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""Consumers: named positions in the log of those who pull it, moved on by what they acknowledge."""
+"""Consumers: named positions in the log of pulling clients, advanced by acknowledgements."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +12,10 @@ from pulpit.store.schema import consumers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumer:
-    """One position. It keeps no event from being forgotten: who falls behind retention is told of the gap."""
+    """One position. It keeps no event from retention: a consumer that falls too far behind is told about the gap."""
 
     login: str
-    """Whose it is; names are unique among those of one user."""
+    """Its owner; names are unique per user."""
     name: str
     position: int
     """Every event up to this number is acknowledged."""
@@ -24,7 +24,7 @@ class Consumer:
 
 
 def add(tx: Transaction, login: str, name: str, position: int, *, now: datetime) -> None:
-    """Begin at a position."""
+    """Create a consumer at a position."""
     row = {"login": login, "name": name, "position": position, "created_at": now}
     tx.connection.execute(insert(consumers).values(**row))
 
@@ -62,14 +62,14 @@ def count(connection: Connection, login: str) -> int:
 
 
 def acknowledge(tx: Transaction, login: str, name: str, number: int, *, now: datetime) -> None:
-    """Move on to a number; a position never moves back by this."""
+    """Advance to a number; this never moves a position back."""
     columns = consumers.c
     this = update(consumers).where(columns.login == login, columns.name == name, columns.position <= number)
     tx.connection.execute(this.values(position=number, acknowledged_at=now))
 
 
 def move(tx: Transaction, login: str, name: str, number: int) -> None:
-    """Go to a number, back or on."""
+    """Set the position to a number, back or forward."""
     this = update(consumers).where(consumers.c.login == login, consumers.c.name == name)
     tx.connection.execute(this.values(position=number))
 

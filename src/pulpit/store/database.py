@@ -29,7 +29,7 @@ from pulpit.store.wakeups import Wakeup, WakeupSocket
 __all__ = ("FILE_NAME", "RETRY_PAUSE", "Database", "Transaction", "database_time", "when_available")
 
 HANDED_OVER: Final = 50
-"""Events of one transaction that are handed to who delivers; of more it is woken to read them."""
+"""Events of one transaction that are handed to the dispatcher directly; for more it is woken to read them."""
 
 RETRY_PAUSE: Final = 2.0
 """Seconds between two tries of `when_available`."""
@@ -37,7 +37,7 @@ RETRY_PAUSE: Final = 2.0
 FILE_NAME: Final = "pulpit.db"
 
 _WRONG_LOGIN: Final = ("28000", "28P01", "3D000")
-"""SQLSTATE of PostgreSQL: the user may not connect, the password is wrong, there is no such database."""
+"""PostgreSQL's SQLSTATEs for: user not allowed to connect, wrong password, no such database."""
 _TRY_TO_WRITE: Final = text("DELETE FROM alembic_version WHERE 0")
 _DATABASE_TIME: Final = select(func.clock_timestamp())
 
@@ -50,10 +50,10 @@ class Database:
     """One database, SQLite by default; safe to use from several threads and processes."""
 
     def __init__(self, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> None:
-        """Name a database without looking at it: by its URL, or SQLite in the data folder.
+        """Create the object without connecting: by URL, or SQLite in the data folder.
 
         Raises:
-            ConfigurationError: the URL cannot be read.
+            ConfigurationError: the URL is invalid.
         """
         self._key: Final = "[database] url" if url else "[server] data_dir"
         self._connections: Final = Connections(
@@ -63,21 +63,24 @@ class Database:
         """Whether one file is the whole database."""
         self._wakeups: Final = wakeups
         self.on_events: Callable[[Sequence[Event]], None] | None = None
-        """Takes the events of a transaction of this process that was committed, instead of a wakeup; in any thread."""
+        """Called with the events of each committed transaction of this process, instead of a wakeup.
+
+        From any thread.
+        """
 
     @classmethod
     def open(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> Self:
-        """The configured database, with its tables up to date; raises what `prepare` raises."""
+        """Open the configured database and migrate its tables; raises what `prepare` raises."""
         database = cls(data_dir, wakeups, url=url)
         database.prepare()
         return database
 
     @classmethod
     def look_into(cls, data_dir: Path, wakeups: WakeupSocket, *, url: str = "") -> Self:
-        """A database as it is, without bringing it up to date.
+        """Open a database as it is, without migrating it.
 
         Raises:
-            ConfigurationError: there is none, it is of another version, or it cannot be reached.
+            ConfigurationError: it does not exist, has another version, or cannot be reached.
         """
         if not url and not (data_dir / FILE_NAME).exists():
             raise ConfigurationError("[server] data_dir", f"there is no database in {data_dir}.")
@@ -87,11 +90,11 @@ class Database:
         return database
 
     def prepare(self) -> None:
-        """Make the database if there is none, and bring its tables up to date.
+        """Create the database if it does not exist, and migrate its tables.
 
         Raises:
-            ConfigurationError: what stands there cannot be used by this version.
-            DatabaseUnavailable: its server does not answer now.
+            ConfigurationError: this version cannot use the existing one.
+            DatabaseUnavailable: its server does not respond now.
             StorageFull: its disk is full.
         """
         if self.is_sqlite:
@@ -99,12 +102,12 @@ class Database:
         with self._opening() as connection:
             upgrade(connection)
             if self.is_sqlite:
-                # A file that cannot be written is told now, and not at the first event.
+                # Report a read-only file now, not at the first event.
                 connection.execution_options(pulpit_writes=True).execute(_TRY_TO_WRITE)
                 connection.rollback()
 
     def _make_file(self) -> None:
-        """Make an empty file that its owner alone can read; SQLite would ask the umask."""
+        """Create an empty file with mode 0600; SQLite would use the umask."""
         path = Path(self._connections.engine.url.database or "")
         if self._connections.engine.url.query or path.exists():
             return
@@ -117,7 +120,7 @@ class Database:
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[Connection]:
-        """The first connection; what keeps it from being used becomes a sentence, and closes the database."""
+        """Yield the first connection; an error becomes a sentence, and closes the database."""
         place = self._connections.engine.url
         key = self._key
         name = (
@@ -145,19 +148,19 @@ class Database:
             raise ConfigurationError(key, f"{name} cannot be opened ({first_line(error.orig)}).") from None
 
     def read(self) -> AbstractContextManager[Connection]:
-        """A snapshot to read from.
+        """Open a snapshot to read from.
 
         Raises:
-            DatabaseUnavailable: the database does not answer.
+            DatabaseUnavailable: the database does not respond.
         """
         return Reading(self._connections)
 
     def write(self) -> AbstractContextManager[Transaction]:
-        """A transaction that is committed when the block ends, and never happened if it raises.
+        """Open a transaction that commits when the block ends and rolls back if it raises.
 
         Raises:
-            StorageFull: the disk has no room; nothing was written.
-            DatabaseUnavailable: the database does not answer; nothing was written that we know of.
+            StorageFull: the disk is full; nothing was written.
+            DatabaseUnavailable: the database does not respond; as far as is known nothing was written.
         """
         return Writing(self._connections, self._committed)
 
@@ -169,7 +172,7 @@ class Database:
             self._wakeups.send(wakeup)
 
     def clock(self) -> datetime:
-        """The time by which servers that share this database compare: its own."""
+        """Return the database's time, by which servers that share it compare."""
         if self.is_sqlite:
             return system_clock()
         with self.read() as connection:
@@ -181,9 +184,9 @@ class Database:
 
 
 async def when_available(work: Callable[[], T]) -> T:
-    """Run a query or a transaction in a thread, again and again until the database can be used.
+    """Run a query or a transaction in a thread and retry until the database is available.
 
-    A full disk and a database server that is being restarted are waited out.
+    It waits out a full disk and the restart of a database server.
     """
     while True:
         try:
@@ -194,7 +197,7 @@ async def when_available(work: Callable[[], T]) -> T:
 
 
 def database_time(connection: Connection) -> datetime:
-    """The time by which several servers compare: the database's own, whatever the clocks of their machines say."""
+    """Return the database's time, by which several servers compare, whatever their machines' clocks say."""
     if connection.dialect.name == "sqlite":
         return system_clock()
     moment: datetime = connection.execute(_DATABASE_TIME).scalar_one()
@@ -202,9 +205,9 @@ def database_time(connection: Connection) -> datetime:
 
 
 def _why_not_sqlite(path: Path, cause: BaseException | None) -> str:
-    """Why a file cannot be used as SQLite's database."""
+    """Say why a file cannot be used as SQLite's database."""
     if path.is_dir():
-        return f"{path} is a folder, where the database should be a file."
+        return f"{path} is a folder; the database must be a file."
     if "readonly" in str(cause) or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         return f"{path} cannot be written; look at its owner and mode, and whether its disk is mounted read-only."
     if "not a database" in str(cause) or "malformed" in str(cause):
@@ -213,10 +216,10 @@ def _why_not_sqlite(path: Path, cause: BaseException | None) -> str:
 
 
 def _parse(url: str) -> URL:
-    """Read a database's URL; what cannot be read is not repeated, for it may hold a password."""
+    """Parse a database URL; an invalid one is not quoted, because it may hold a password."""
     try:
         parsed = make_url(url)
-        is_usable = "@" not in (parsed.host or "")  # which would be a piece of the password
+        is_usable = "@" not in (parsed.host or "")  # else part of the password became the host
     except (ArgumentError, ValueError):
         is_usable = False
     if not is_usable:

@@ -1,4 +1,4 @@
-"""Dead letters: events that a listener refused for good, or that could not be delivered in time, with the reason."""
+"""Dead letters: events that a listener refused permanently, or that could not be delivered in time, with the reason."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +16,12 @@ from pulpit.store.wakeups import Wakeup
 Some = TypeVar("Some", Update, Delete)
 
 MOST: Final = 1_000
-"""Dead letters in one answer."""
+"""Dead letters in one result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDeadLetter:
-    """An event to put aside; `recipient` is the one address of several that did not get it."""
+    """An event to dead-letter; `recipient` is the one address of several that did not get it."""
 
     event_number: int
     reason: str
@@ -40,7 +40,7 @@ class DeadLetter:
     attempts: int
     reason: str
     send_again: bool
-    """Whether an operator has asked for another try."""
+    """Whether an operator has asked for redelivery."""
 
 
 def add(
@@ -52,7 +52,7 @@ def add(
     now: datetime,
     send_again: bool = False,
 ) -> None:
-    """Put events of one listener aside, in one go; `send_again` has them tried at once."""
+    """Add dead letters of one listener; `send_again` requests redelivery at once."""
     shared = {"listener_id": listener_id, "refused_at": now, "attempts": attempts, "send_again": send_again}
     rows = [{"id": object_id(), **asdict(letter), **shared} for letter in letters]
     if rows:
@@ -76,16 +76,16 @@ def of_event(connection: Connection, event_number: int) -> list[DeadLetter]:
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """How many each listener has; those without are not in it."""
+    """Return the number of dead letters of each listener that has any."""
     by_listener = select(dead_letters.c.listener_id, func.count()).group_by(dead_letters.c.listener_id)
     return {row[0]: row[1] for row in connection.execute(by_listener)}
 
 
 def get(connection: Connection, listener_id: str, letter_id: str) -> DeadLetter:
-    """One dead letter.
+    """Return one dead letter.
 
     Raises:
-        MissingResource: the listener has none of that id.
+        MissingResource: the listener has none with that id.
     """
     mine = (dead_letters.c.id == letter_id) & (dead_letters.c.listener_id == listener_id)
     row = connection.execute(select(dead_letters).where(mine)).mappings().one_or_none()
@@ -95,7 +95,7 @@ def get(connection: Connection, listener_id: str, letter_id: str) -> DeadLetter:
 
 
 def send_again(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) -> int:
-    """Ask for another try of some dead letters, or all, and return of how many."""
+    """Request redelivery of some dead letters, or all, and return how many."""
     tx.wakeups.add(Wakeup.LISTENERS)
     return tx.connection.execute(_some(update(dead_letters), listener_id, letter_ids).values(send_again=True)).rowcount
 
@@ -106,14 +106,14 @@ def drop(tx: Transaction, listener_id: str, letter_ids: Sequence[str] | None) ->
 
 
 def to_send_again(connection: Connection, *, limit: int, besides: Collection[str] = ()) -> list[DeadLetter]:
-    """The next dead letters of which another try was asked for, but for some listeners."""
+    """Return the next dead letters to redeliver, except those of some listeners."""
     wanted = select(dead_letters).where(dead_letters.c.send_again & dead_letters.c.listener_id.not_in(besides))
     ordered = wanted.order_by(dead_letters.c.id).limit(limit)
     return [DeadLetter(**row) for row in connection.execute(ordered).mappings()]
 
 
 def refused_again(tx: Transaction, letter: DeadLetter, reason: str, *, now: datetime) -> None:
-    """Record that the other try has failed too."""
+    """Record that the redelivery failed too."""
     this = update(dead_letters).where(dead_letters.c.id == letter.id)
     values = {"send_again": False, "attempts": letter.attempts + 1, "reason": reason, "refused_at": now}
     tx.connection.execute(this.values(**values))

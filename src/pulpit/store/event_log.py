@@ -1,7 +1,7 @@
-"""The event log: append-only, numbered in the order of commits, read on from a position.
+"""The event log: append-only, numbered in commit order, read on from a position.
 
-On SQLite one writer at a time makes the order. On PostgreSQL a transaction takes the log's advisory lock before it
-draws a number and holds it until it has committed, so no reader can ever step over a number that is still to come.
+On SQLite the single writer determines the order. On PostgreSQL a transaction takes the log's advisory lock before it
+draws a number and holds it until it has committed, so no reader can skip a number that is not committed yet.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,9 +20,9 @@ from pulpit.store.schema import dead_letters, event_counters, events, idempotenc
 from pulpit.store.wakeups import Wakeup
 
 SCANNED_AT_ONCE: Final = 20_000
-"""Events that one search looks at, wanted or not."""
+"""Events that one search examines."""
 MOST_CHARACTERS: Final = 8 * 2**20
-"""Characters of bodies in one answer, but for a single event that has more."""
+"""Characters of bodies in one result, unless a single event has more."""
 _BUFFERED: Final = 50
 _TIMES_AT_ONCE: Final = 500
 
@@ -37,7 +37,7 @@ _ONE: Final = text("1")
 
 
 def _inserting(dialect: Dialect) -> Any:
-    """The `insert` that knows ON CONFLICT; a server needs that of one dialect, and loads no other."""
+    """Return the `insert` that knows ON CONFLICT; only the dialect in use is imported."""
     if dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as inserting  # noqa: PLC0415 - see above
     else:
@@ -56,13 +56,13 @@ def _sqlite_count(dialect: Dialect) -> ClauseElement:
 
 
 def _or_next(first: Any) -> Any:
-    """A first number of a repository, or the one that follows its last."""
+    """Upsert a repository's counter: its first number, or the one after its last."""
     last = event_counters.c.last_number
     return first.on_conflict_do_update(index_elements=["repo_id"], set_={"last_number": last + _ONE}).returning(last)
 
 
 def _postgresql_append(dialect: Dialect, *, counted: bool) -> ClauseElement:
-    """Lock the log, count, and enter, in one statement: each way to the server costs more than the rest.
+    """Lock the log, count and insert in one statement: each round trip to the server costs more than the rest.
 
     Each step selects from the one before, so the lock is taken before a number is drawn.
     """
@@ -78,7 +78,7 @@ def _postgresql_append(dialect: Dialect, *, counted: bool) -> ClauseElement:
     return insert(events).from_select(_ENTERED, entered).returning(events.c.number, events.c.repo_number)
 
 
-# Statements are built once: building one costs more than running it.
+# Statements are built once: building one takes longer than running it.
 _following: Final = select(events).where(events.c.number > bindparam("position"))
 _SQLITE_COUNT: Final = Prepared(_sqlite_count)
 _SQLITE_APPEND: Final = Prepared(_sqlite_append)
@@ -102,17 +102,18 @@ class NewEvent:
 
 
 def lock(tx: Transaction) -> None:
-    """Be the only one who writes into the log until the transaction ends; SQLite's write lock does so already.
+    """Take the exclusive right to write to the log until the transaction ends; SQLite's write lock implies it.
 
-    Locks are taken in one order: rows of tasks and listeners, this one, then rows of schedules. Who fires and then
-    writes one of the former takes that first; who writes a schedule and may fire later takes this before it.
+    Locks are taken in one order: rows of tasks and listeners, this one, then rows of schedules. A transaction that
+    fires and then writes tasks or listeners locks those first; one that writes a schedule and may fire later takes
+    this lock before.
     """
     if tx.connection.dialect.name == "postgresql":
         execute(tx.connection, _POSTGRESQL_LOCK)
 
 
 def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
-    """Write one event into the log; it exists when, and only when, the transaction is committed.
+    """Append one event to the log; it exists if and only if the transaction commits.
 
     A counted event draws the next number of its repository.
     """
@@ -141,12 +142,15 @@ def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
 
 
 def head(connection: Connection) -> int:
-    """The highest number in the log, 0 when it has never held an event."""
+    """Return the highest number in the log, 0 if it has never held an event."""
     return connection.execute(_HEAD).scalar() or 0
 
 
 def oldest(connection: Connection) -> int:
-    """The lowest number from which on nothing was forgotten, 0 for an empty log; older dead letters do not count."""
+    """Return the lowest number from which on nothing was deleted, 0 for an empty log.
+
+    Older dead letters do not count.
+    """
     is_letter = events.c.number.in_(select(dead_letters.c.event_number))
     return (
         connection.execute(select(events.c.number).where(~is_letter).order_by(events.c.number).limit(1)).scalar() or 0
@@ -154,7 +158,7 @@ def oldest(connection: Connection) -> int:
 
 
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
-    """The next events after a position, at most `limit`, in order."""
+    """Return the next events after a position, at most `limit`, in order."""
     return [
         Event(
             number=row[0],
@@ -172,7 +176,7 @@ def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[E
 
 
 def get(connection: Connection, number: int) -> Event | None:
-    """One event, unless retention has removed it."""
+    """Return one event, or `None` if retention has deleted it."""
     row = connection.execute(select(events).where(events.c.number == number)).mappings().one_or_none()
     return None if row is None else Event(**row)
 
@@ -180,20 +184,20 @@ def get(connection: Connection, number: int) -> Event | None:
 def forget(tx: Transaction, *, older_than: datetime | None, beyond: int | None, past_cursors: bool, limit: int) -> int:
     """Delete the oldest events that need not be kept, at most `limit`, and return how many.
 
-    Kept in any case are the newest event, what stands in dead letters, and, unless `past_cursors`, what a listener has
-    still to be given.
+    The newest event and events of dead letters are always kept, and, unless `past_cursors`, those that a listener has
+    not settled.
 
     Args:
         tx: the transaction.
-        older_than: events from before this moment go; `None` lets age not count.
-        beyond: events go until this many are left; `None` lets number not count.
-        past_cursors: go on although a listener has not had them.
+        older_than: delete events from before this moment; `None` for no limit of age.
+        beyond: delete events until this many are left; `None` for no limit of number.
+        past_cursors: delete events even if a listener has not settled them.
         limit: most events in one call.
     """
     number = events.c.number
     rules: list[ColumnElement[bool]] = []
     if older_than and (end := number_at(tx.connection, older_than)) > 1:
-        # Time grows with numbers: what is behind the first that is young enough need not be looked at.
+        # Time grows with numbers: nothing after the first event that is young enough needs to be examined.
         rules.append((number < end) & (events.c.occurred_at < older_than))
     if beyond:
         newest = select(number).order_by(number.desc()).offset(beyond).limit(1)
@@ -209,7 +213,7 @@ def forget(tx: Transaction, *, older_than: datetime | None, beyond: int | None, 
 
 
 class Outline(NamedTuple):
-    """What an event is judged by without its body."""
+    """The fields of an event without its body."""
 
     number: int
     event_type: str
@@ -222,19 +226,19 @@ Wanted = Callable[[Outline], bool]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Events in order, and the number to go on from."""
+    """Events in order, and the number to continue from."""
 
     events: Sequence[Event]
     through: int
 
 
 def time_after(connection: Connection, position: int) -> datetime | None:
-    """When the first event behind a position happened, if there is one."""
+    """Return the time of the first event after a position, if there is one."""
     return times_after(connection, {position}).get(position)
 
 
 def times_after(connection: Connection, positions: Collection[int]) -> dict[int, datetime]:
-    """When the first event behind each position happened; those behind which there is none are absent."""
+    """Return the time of the first event after each position; positions without a later event are absent."""
     following = {position + 1: position for position in positions}
     times: dict[int, datetime] = {}
     numbers = sorted(following)
@@ -242,7 +246,7 @@ def times_after(connection: Connection, positions: Collection[int]) -> dict[int,
         some = events.c.number.in_(numbers[start : start + _TIMES_AT_ONCE])
         for number, moment in connection.execute(select(events.c.number, events.c.occurred_at).where(some)):
             times[following[number]] = moment
-    for position in set(positions) - times.keys():  # the next number was never given, or its event is forgotten
+    for position in set(positions) - times.keys():  # the next number was rolled back, or its event deleted
         wanted = select(events.c.occurred_at).where(events.c.number > position).order_by(events.c.number).limit(1)
         moment = connection.execute(wanted).scalar()
         if moment is not None:
@@ -251,13 +255,13 @@ def times_after(connection: Connection, positions: Collection[int]) -> dict[int,
 
 
 def first_since(connection: Connection, moment: datetime) -> int | None:
-    """The number of the first event at or after a moment."""
+    """Return the number of the first event at or after a moment."""
     wanted = select(events.c.number).where(events.c.occurred_at >= moment).order_by(events.c.number).limit(1)
     return connection.execute(wanted).scalar()
 
 
 def number_at(connection: Connection, moment: datetime) -> int:
-    """The number from which on events happened at or after a moment, found by halving; time grows with numbers."""
+    """Return the number from which on events are not older than a moment, by binary search; time grows with numbers."""
     columns = events.c
     low, high = max(1, oldest(connection)), head(connection) + 1
     while low < high:
@@ -272,19 +276,19 @@ def number_at(connection: Connection, moment: datetime) -> int:
 
 
 def outlines_after(connection: Connection, number: int, *, limit: int) -> list[Outline]:
-    """The next events after a number without their bodies."""
+    """Return the next events after a number, without their bodies."""
     columns = events.c
     outline = select(columns.number, columns.event_type, columns.repo_id, columns.result)
     rows = connection.execute(outline.where(columns.number > number).order_by(columns.number).limit(limit))
-    return [Outline._make(row) for row in rows]  # thousands at once, in a flood
+    return [Outline._make(row) for row in rows]  # can be thousands at once
 
 
 def page_before(
     connection: Connection, before: int | None, wanted: Wanted | None, *, text_in_body: str = "", limit: int
 ) -> Page:
-    """The events before a number, or the newest, that a filter wants and whose bodies hold a text; in order.
+    """Return the events before a number, or the newest, that match a filter and whose bodies contain a text; in order.
 
-    `through` is the number to go on before; the search ends after some thousand events.
+    `through` is the number to continue before; the search ends after some thousand events.
     """
     columns = events.c
     end = head(connection) + 1 if before is None else before
@@ -306,12 +310,12 @@ def page_before(
 
 
 def those(connection: Connection, numbers: Sequence[int]) -> Page:
-    """The events of some numbers in order, fewer if they are very long."""
+    """Return the events with some numbers in order, fewer if they are very large."""
     return _those(connection, numbers, numbers[-1] if numbers else 0)
 
 
 def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: int) -> Page:
-    """The next events behind a number; with a filter, those among the next few thousand that it wants."""
+    """Return the next events after a number; with a filter, the matching ones among the next few thousand."""
     columns = events.c
     if wanted is None:
         following = select(columns.number).where(columns.number > after).order_by(columns.number).limit(limit)
@@ -331,7 +335,7 @@ def page(connection: Connection, after: int, wanted: Wanted | None, *, limit: in
 
 
 def _those(connection: Connection, numbers: Sequence[int], through: int) -> Page:
-    """The events of some numbers, fewer if they are very long."""
+    """Return the events with some numbers, fewer if they are very large."""
     found: list[Event] = []
     characters = 0
     for start in range(0, len(numbers), _BUFFERED):
@@ -347,14 +351,17 @@ def _those(connection: Connection, numbers: Sequence[int], through: int) -> Page
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
-    """A request that came before under the same key."""
+    """An earlier request with the same idempotency key."""
 
     request_digest: str
     answer: Any
 
 
 def take_key(tx: Transaction, key: str, request_digest: str, *, now: datetime) -> Answered | None:
-    """Take a key for this transaction, or tell what was answered under it; a transaction that holds it is awaited."""
+    """Reserve an idempotency key for this transaction, or return the earlier response.
+
+    Waits for a transaction that holds it.
+    """
     tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEYS_KEPT_FOR))
     row = {"key": key, "request_digest": request_digest, "answer": [], "created_at": now}
     inserting = _inserting(tx.connection.dialect)
@@ -367,5 +374,5 @@ def take_key(tx: Transaction, key: str, request_digest: str, *, now: datetime) -
 
 
 def note_answer(tx: Transaction, key: str, answer: Any) -> None:
-    """Write down what is answered under a key that this transaction has taken."""
+    """Store the response for a key that this transaction has reserved."""
     tx.connection.execute(update(idempotency_keys).where(idempotency_keys.c.key == key).values(answer=answer))

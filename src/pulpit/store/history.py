@@ -1,7 +1,7 @@
-"""The history of syncs and publishes, which is also what pairs every start with its one finish.
+"""The history of syncs and publishes, which also pairs every start event with its one finish event.
 
-A record is opened in the transaction that fires the start and closed in the one that fires the finish. An open record
-is a promise; closing works once.
+A record is opened in the transaction that fires the start and closed in the one that fires the finish. A record can
+be closed only once.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def begin(
 
 
 def close(tx: Transaction, record_id: str, ending: Ending, *, now: datetime) -> Record | None:
-    """Close an open record; `None` if somebody closed it before."""
+    """Close an open record; `None` if it is closed already."""
     row = {name: getattr(ending, name) for name in Ending.__dataclass_fields__}
     unfinished = (history.c.id == record_id) & history.c.completed.is_(None)
     closed = tx.connection.execute(update(history).where(unfinished).values(completed=now, **row))
@@ -77,7 +77,7 @@ def close(tx: Transaction, record_id: str, ending: Ending, *, now: datetime) -> 
 
 
 def open_records(connection: Connection, task_id: str) -> list[Record]:
-    """The records that a task began and nobody closed yet."""
+    """Return the records that a task opened and that are still open."""
     wanted = select(history).where((history.c.task_id == task_id) & history.c.completed.is_(None))
     return [Record(**row) for row in connection.execute(wanted).mappings()]
 
@@ -93,7 +93,7 @@ def of_repository(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Record]:
-    """The closed records of a repository, newest first unless asked otherwise; the times bound `started`."""
+    """Return a repository's closed records, newest first by default; the times bound `started`."""
     columns = history.c
     wanted = select(history).where(
         (columns.repo_id == repo_id) & (columns.kind == kind) & columns.completed.is_not(None)

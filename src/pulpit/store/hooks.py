@@ -1,4 +1,4 @@
-"""Hooks: where other systems tell what happened there, and what it becomes here."""
+"""Hooks: incoming webhooks of other systems, and the events and syncs that they trigger."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,28 +15,28 @@ from pulpit.store.schema import hooks
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hook:
-    """One address that somebody else posts to."""
+    """One incoming webhook."""
 
     id: str
     name: str
     provider: str
-    """Whose requests it takes: `github`, `gitlab`, `gitea` or `generic`."""
+    """Format of the requests: `github`, `gitlab`, `gitea` or `generic`."""
     secret: str
-    """By which they are known; kept as it is, for a signature cannot be checked by less."""
+    """Signs the requests; stored in clear, because a signature cannot be verified from a hash."""
     fires: str
-    """The type of the events, with words in braces that the request fills in."""
+    """The type of the events; words in braces are filled in from the request."""
     repo_id: str | None
-    """What the events are about, with the same words; null is nothing."""
+    """Repository of the events, with the same placeholders; null is none."""
     starts_sync: str | None
-    """The repository whose sync a request starts; null starts none."""
+    """The repository that a request syncs; null is none."""
     only: list[str] | None
-    """The provider's events that count; null is all."""
+    """The provider's events that are accepted; null is all."""
     created_at: datetime
     received: int
-    """Requests that counted."""
+    """Requests that were accepted."""
     last_received_at: datetime | None
     last_problem: str | None
-    """Why the last request did not count, since the last one that did."""
+    """Why the last request was not accepted; null after an accepted one."""
 
 
 def add(tx: Transaction, *, now: datetime, **columns: Any) -> Hook:
@@ -76,13 +76,13 @@ def count(connection: Connection) -> int:
 
 
 def note(tx: Transaction, hook_id: str, *, now: datetime) -> None:
-    """Write down that a request counted."""
+    """Record an accepted request."""
     well = {"received": hooks.c.received + 1, "last_received_at": now, "last_problem": None}
     tx.connection.execute(update(hooks).where(hooks.c.id == hook_id).values(**well))
 
 
 def note_problem(tx: Transaction, hook_id: str, problem: str) -> None:
-    """Write down why a request did not count."""
+    """Record why a request was not accepted."""
     tx.connection.execute(update(hooks).where(hooks.c.id == hook_id).values(last_problem=problem))
 
 

@@ -1,4 +1,4 @@
-"""Listeners: what an administrator asked for, how far in the log each one is, and the latest attempts at delivery."""
+"""Listeners: their configuration, their position in the log, and their latest delivery attempts."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,32 +19,32 @@ DELIVERIES_KEPT: Final = 500
 """Attempts of each listener that are kept."""
 
 GIVE_UP_AFTER: Final = 3 * 24 * 3600
-"""Seconds for which an event is tried unless the listener says otherwise."""
+"""Default time, in seconds, after which delivery of an event is given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ahead:
-    """What a listener with lanes has settled beyond its position: everything up to `to`, but for some repositories.
+    """What a listener with lanes has settled beyond its position: everything up to `to`, except for some repositories.
 
-    A repository's events are settled in order, so that one number says which are left; "" stands for the events
-    without a repository.
+    A repository's events are settled in order, so one number says which are left; "" stands for events without a
+    repository.
     """
 
     to: int
     held: Mapping[str, int]
     """The first number from which a repository's events are not settled."""
     failing: Mapping[str, tuple[int, datetime]]
-    """Failures in a row of those of them that fail, and since when they do."""
+    """For the failing ones: consecutive failures, and the time of the first."""
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
+        """Return the stored form."""
         failing = {repo_id: [attempts, iso_micro(since)] for repo_id, (attempts, since) in self.failing.items()}
         return {"to": self.to, "held": dict(self.held), "failing": failing}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """A listener is through up to a position, and has settled something beyond it if it has lanes."""
+    """Progress of a listener: its position, and what it has settled beyond it if it has lanes."""
 
     listener_id: str
     epoch: int
@@ -63,7 +63,7 @@ _SETTLE: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """Attempts of one listener in a row that failed, since the first of them and up to the last."""
+    """Consecutive failed attempts of one listener, with the times of the first and the last."""
 
     listener_id: str
     count: int
@@ -96,41 +96,43 @@ class Listener:
     event_types: list[str]
     created_at: datetime
     revision: int
-    """Grows with every change that an administrator makes, so that a running delivery notices."""
+    """Grows with every change by an administrator, so that running deliveries notice."""
     repo_ids: list[str] | None
-    """Shell patterns of the repositories whose events are wanted; null is every event."""
+    """Shell patterns of repositories; only their events match; null is every event."""
     results: list[str] | None
-    """Results of the finish events that are wanted; null is every event."""
+    """Results of finish events that match; null is every event."""
     packages: list[str] | None
-    """Shell patterns of the units of which a wanted event must have changed one; null is every event."""
+    """Shell patterns of units; an event matches if it changed one of them; null is every event."""
     give_up_after: int
-    """Seconds for which one event is tried before it is a dead letter."""
+    """Seconds for which one event is tried before it becomes a dead letter."""
     paused: bool
     pause_reason: str | None
-    """Why Pulpit paused it by itself; null if a person did."""
+    """Why Pulpit paused it; null if a user did."""
     position: int
-    """Every event up to this number is settled: delivered, refused into the dead letters, or not wanted."""
+    """Every event up to this number is settled: delivered, dead-lettered, or not matching."""
     epoch: int
-    """Grows with every replay, so that a delivery of before cannot move the position that the replay has set."""
+    """Grows with every replay, so that an older delivery cannot overwrite the position that the replay has set."""
     replay_from: int | None
-    """A replay that was asked for and has not begun."""
+    """A replay that was requested and has not begun."""
     replay_to: int | None
-    """Up to this number only `replay_types` are wanted, by a replay of some types."""
+    """During a replay of some types: up to this number only `replay_types` match."""
     replay_types: list[str] | None
     attempts: int
-    """Failures in a row since the last delivery."""
+    """Consecutive failures since the last delivery."""
     failing_since: datetime | None
     last_error: str | None
     last_error_at: datetime | None
     lease_owner: str | None
-    """The server that delivers, where several share a database; null where one is alone."""
+    """The server that delivers, where several share a database; null on a single server."""
     lease_until: datetime | None
     owner: str | None
-    """The login of the operator who made it; null for those of administrators."""
+    """The login of the operator who created it; null for administrators' listeners."""
     visible: list[list[str] | None] | None
-    """Shell patterns of the repositories whose events may be told: of the owner, then of the token that made it."""
+    """Shell patterns of the repositories whose events it may see: the owner's, then those of the token that created
+    it.
+    """
     ahead: dict[str, Any] | None
-    """`Ahead` as it is kept; see `settled_ahead`."""
+    """`Ahead` in its stored form; see `settled_ahead`."""
 
     @property
     def settled_ahead(self) -> Ahead | None:
@@ -159,7 +161,7 @@ def add(
     owner: str | None = None,
     visible: list[list[str] | None] | None = None,
 ) -> Listener:
-    """Create a listener that begins with the next event to be fired."""
+    """Create a listener that starts with the next event to be fired."""
     listener_id = object_id()
     new = insert(listeners).values(
         id=listener_id,
@@ -181,10 +183,10 @@ def add(
 
 
 def get(connection: Connection, listener_id: str) -> Listener:
-    """One listener.
+    """Return one listener.
 
     Raises:
-        MissingResource: `event_listener`; a malformed id is simply unknown (Pulp 2's rule).
+        MissingResource: `event_listener`; a malformed id is treated as unknown (Pulp 2's rule).
     """
     row = connection.execute(select(listeners).where(listeners.c.id == listener_id)).mappings().one_or_none()
     if row is None:
@@ -195,7 +197,7 @@ def get(connection: Connection, listener_id: str) -> Listener:
 def every(
     connection: Connection, *, after: str = "", limit: int | None = None, owner: str | None = None
 ) -> list[Listener]:
-    """All listeners or those of one owner, oldest first, or a page of those behind an id."""
+    """Return all listeners or one owner's, oldest first, or a page of those after an id."""
     wanted = select(listeners).where(listeners.c.id > after).order_by(listeners.c.id).limit(limit)
     if owner is not None:
         wanted = wanted.where(listeners.c.owner == owner)
@@ -203,18 +205,18 @@ def every(
 
 
 def those(connection: Connection, listener_ids: Collection[str]) -> list[Listener]:
-    """Those of some listeners that exist, oldest first; a few hundred at most."""
+    """Return those of the listeners that exist, oldest first; takes a few hundred ids at most."""
     wanted = select(listeners).where(listeners.c.id.in_(listener_ids)).order_by(listeners.c.id)
     return [Listener(**row) for row in connection.execute(wanted).mappings()]
 
 
 def existing(connection: Connection, listener_ids: Collection[str]) -> set[str]:
-    """Which of a few hundred listeners at most there are."""
+    """Return those of the ids that exist; takes a few hundred at most."""
     return set(connection.execute(select(listeners.c.id).where(listeners.c.id.in_(listener_ids))).scalars())
 
 
 def change(tx: Transaction, listener_id: str, **columns: Any) -> Listener:
-    """Write what an administrator changed, and have the delivery take notice.
+    """Store an administrator's change, which restarts the delivery.
 
     Raises:
         MissingResource: there is no such listener.
@@ -238,13 +240,13 @@ def remove(tx: Transaction, listener_id: str) -> None:
 
 
 def revisions(connection: Connection) -> dict[str, int]:
-    """Id and revision of every listener: enough to see whether any was made, changed or deleted."""
+    """Return id and revision of every listener: enough to notice that one was created, changed or deleted."""
     rows = connection.execute(select(listeners.c.id, listeners.c.revision))
     return {row.id: row.revision for row in rows}
 
 
 def pause(tx: Transaction, listener_id: str, reason: str | None = None) -> Listener:
-    """Keep a listener where it is until it is resumed.
+    """Pause a listener at its position until it is resumed.
 
     Raises:
         MissingResource: there is no such listener.
@@ -253,7 +255,7 @@ def pause(tx: Transaction, listener_id: str, reason: str | None = None) -> Liste
 
 
 def resume(tx: Transaction, listener_id: str) -> Listener:
-    """Let a listener go on from where it is.
+    """Let a listener continue from its position.
 
     Raises:
         MissingResource: there is no such listener.
@@ -262,9 +264,9 @@ def resume(tx: Transaction, listener_id: str) -> Listener:
 
 
 def replay(tx: Transaction, listener_id: str, number: int, event_types: list[str] | None) -> Listener:
-    """Ask that a listener is sent back to before an event, for all that it wants or for the types given.
+    """Request a replay from before an event, for everything that matches or for the given types.
 
-    It happens when whoever delivers has stopped and written how far it was (`go_back`), a moment later.
+    It happens a moment later, when the running delivery has stopped and stored its position (`go_back`).
 
     Raises:
         MissingResource: there is no such listener.
@@ -273,22 +275,22 @@ def replay(tx: Transaction, listener_id: str, number: int, event_types: list[str
 
 
 def go_back(tx: Transaction, listener: Listener) -> None:
-    """Do what `replay` asked for; the stored position is exact, nobody delivers."""
+    """Carry out the replay that was requested; the stored position is exact because no delivery is running."""
     if listener.replay_from is None:
         return
     back = min(listener.replay_from - 1, listener.position)
     this = update(listeners).where(listeners.c.id == listener.id)
     to = listener.position if listener.replay_types else None
     ahead = listener.settled_ahead
-    if ahead is not None:  # what a replay is about counts as not settled
+    if ahead is not None:  # the events of the replay count as unsettled
         ahead = replace(ahead, to=min(ahead.to, listener.replay_from - 1)) if listener.replay_from > back + 1 else None
     values = {"position": back, "replay_to": to, "ahead": ahead and ahead.as_json(), "epoch": listener.epoch + 1}
     tx.connection.execute(this.values(replay_from=None, **values))
 
 
 def settle(tx: Transaction, moves: Iterable[Move]) -> None:
-    """Record how far listeners are; a position never moves back by this, nor past a replay."""
-    in_order = sorted(moves, key=lambda move: move.listener_id)  # the one order in which their rows are locked
+    """Store the progress of listeners; this never moves a position back, nor past a replay."""
+    in_order = sorted(moves, key=lambda move: move.listener_id)  # rows are always locked in this order
     rows = [
         {
             "of": move.listener_id,
@@ -303,13 +305,13 @@ def settle(tx: Transaction, moves: Iterable[Move]) -> None:
 
 
 def narrow(tx: Transaction, owner: str, patterns: list[str] | None) -> None:
-    """Let the listeners of an owner tell what that one may see from now on."""
+    """Restrict an owner's listeners to what the owner may see from now on."""
     for listener in every(tx.connection, owner=owner):
         change(tx, listener.id, visible=[patterns, *(listener.visible or [None])[1:]])
 
 
 def disown(tx: Transaction, owner: str, reason: str) -> None:
-    """Pause the listeners of somebody who may have none any more; an administrator deletes them or lets them go on."""
+    """Pause the listeners of an owner who may no longer have any; an administrator deletes or resumes them."""
     for listener in every(tx.connection, owner=owner):
         pause(tx, listener.id, reason)
 
@@ -321,7 +323,7 @@ def recover(tx: Transaction, listener_id: str) -> None:
 
 
 def fail(tx: Transaction, failures: Iterable[Failure]) -> set[str]:
-    """Record failed attempts of a few hundred listeners at most, and return whose are the first; positions stay."""
+    """Record failed attempts of at most a few hundred listeners, and return those failing for the first time."""
     in_order = {failure.listener_id: failure for failure in sorted(failures, key=lambda failure: failure.listener_id)}
     if not in_order:
         return set()
@@ -344,7 +346,7 @@ def fail(tx: Transaction, failures: Iterable[Failure]) -> set[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """One attempt; those of bulk transports are summed up, so it may be about many events."""
+    """One attempt; those of batch transports are summed up, so it may cover many events."""
 
     listener_id: str
     at: datetime
@@ -355,17 +357,17 @@ class Delivery:
     last_event: int
     event_count: int
     answer: str
-    """What the far side said, or why it did not work."""
+    """The receiver's answer, or the reason of the failure."""
 
 
 def add_deliveries(tx: Transaction, attempts: Sequence[Delivery]) -> None:
-    """Write attempts down."""
+    """Store attempts."""
     if attempts:
         tx.connection.execute(insert(deliveries), [asdict(attempt) for attempt in attempts])
 
 
 def recent_deliveries(connection: Connection, listener_id: str, *, limit: int) -> list[Delivery]:
-    """The latest attempts of a listener, newest first."""
+    """Return the latest attempts of a listener, newest first."""
     wanted = select(deliveries).where(deliveries.c.listener_id == listener_id)
     rows = connection.execute(wanted.order_by(deliveries.c.number.desc()).limit(limit)).mappings()
     return [Delivery(**{name: row[name] for name in Delivery.__dataclass_fields__}) for row in rows]
@@ -374,7 +376,7 @@ def recent_deliveries(connection: Connection, listener_id: str, *, limit: int) -
 def deliveries_of_event(
     connection: Connection, event_number: int, listener_ids: Collection[str], *, limit: int
 ) -> list[Delivery]:
-    """The attempts of some listeners that one event was among, newest first."""
+    """Return the attempts of some listeners that included one event, newest first."""
     columns = deliveries.c
     about = (columns.first_event <= event_number) & (columns.last_event >= event_number)
     wanted = select(deliveries).where(columns.listener_id.in_(listener_ids) & about)
@@ -383,7 +385,7 @@ def deliveries_of_event(
 
 
 def remove_old_deliveries(tx: Transaction, listener_id: str) -> None:
-    """Keep the latest attempts of a listener."""
+    """Delete all but the latest attempts of a listener."""
     mine = deliveries.c.listener_id == listener_id
     oldest_kept = (
         select(deliveries.c.number).where(mine).order_by(deliveries.c.number.desc()).offset(DELIVERIES_KEPT).limit(1)
@@ -394,6 +396,6 @@ def remove_old_deliveries(tx: Transaction, listener_id: str) -> None:
 
 
 def count_deliveries(connection: Connection, listener_id: str) -> int:
-    """How many attempts of a listener are kept."""
+    """Return the number of stored attempts of a listener."""
     wanted = select(func.count()).select_from(deliveries).where(deliveries.c.listener_id == listener_id)
     return connection.execute(wanted).scalar_one()

@@ -1,4 +1,4 @@
-"""Units that no repository holds, and files that no unit consists of."""
+"""Units that no repository holds, and files that belong to no unit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from pulpit.store.units import MOST_AT_ONCE
 
 
 def orphan_counts(connection: Connection) -> dict[str, int]:
-    """How many orphans there are of each unit type that has any."""
+    """Return the number of orphans of each unit type that has any."""
     wanted = select(units.c.type_id, func.count()).where(_unheld()).group_by(units.c.type_id)
     return {type_id: count for type_id, count in connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
 
@@ -19,7 +19,7 @@ def orphan_counts(connection: Connection) -> dict[str, int]:
 def orphan_keys(
     connection: Connection, type_id: str, *, unit_id: str | None = None
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Id and key of every orphan of a type, or of the one that has the id."""
+    """Return id and key of every orphan of a type, or of the one with the id."""
     wanted = select(units.c.id, units.c.key).where(_unheld() & (units.c.type_id == type_id)).order_by(units.c.id)
     if unit_id is not None:
         wanted = wanted.where(units.c.id == unit_id)
@@ -41,7 +41,7 @@ def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) ->
 
 
 def unused_artifacts(connection: Connection, after: str) -> Sequence[str]:
-    """A portion of the files that no unit consists of: the SHA-256 of those that come after one, in order."""
+    """Return a portion of the files that belong to no unit: their SHA-256 in order, after a given one."""
     used = exists().where(unit_files.c.sha256 == artifacts.c.sha256)
     wanted = select(artifacts.c.sha256).where(~used & (artifacts.c.sha256 > after)).order_by(artifacts.c.sha256)
     return connection.execute(wanted.limit(MOST_AT_ONCE)).scalars().all()

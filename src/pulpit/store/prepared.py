@@ -1,7 +1,7 @@
-"""Statements that run so often that SQLAlchemy's books cost more than the database: compiled once, run on the driver.
+"""Statements that run so often that SQLAlchemy's overhead exceeds the database's: compiled once, run on the driver.
 
-They are said in SQLAlchemy's language as all others are, so that there is one text for SQLite and PostgreSQL. Drivers
-prepare what they are given again and again, by themselves.
+They are written in SQLAlchemy's language as all others are, so that there is one text for SQLite and PostgreSQL. The
+drivers themselves cache prepared statements.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ Statement = Callable[[Dialect], ClauseElement]
 
 
 def execute(connection: Connection, text: str, parameters: Any = ()) -> Any:
-    """Run a text on the driver, and return its cursor.
+    """Run a statement on the driver, and return its cursor.
 
     Raises:
-        DBAPIError: whatever the driver complains of, as SQLAlchemy would tell it.
+        DBAPIError: the driver's error, wrapped as SQLAlchemy does.
     """
     driver: Any = connection.connection.dbapi_connection
     try:
@@ -29,7 +29,7 @@ def execute(connection: Connection, text: str, parameters: Any = ()) -> Any:
 
 
 def commit(connection: Connection) -> None:
-    """Commit on the driver what was begun there; raises what `execute` raises."""
+    """Commit a transaction that was begun on the driver; raises what `execute` raises."""
     driver: Any = connection.connection.dbapi_connection
     try:
         driver.commit()
@@ -44,22 +44,22 @@ def _told(connection: Connection, text: str, error: Exception) -> BaseException:
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """A statement as one dialect has it."""
+    """A statement compiled for one dialect."""
 
     text: str
     constants: Mapping[str, Any]
     """Parameters that the dialect itself binds."""
     order: tuple[str, ...] | None
-    """Of the parameters, where the driver wants a tuple of them; others want a mapping."""
+    """Names of the parameters, if the driver takes a tuple instead of a mapping."""
     conversions: tuple[tuple[str, Callable[[Any], Any]], ...]
-    """Of the parameters that the driver does not take as they are."""
+    """Conversions for parameters that the driver does not accept as they are."""
 
 
 class Prepared:
-    """A statement that returns rows; its parameters are the names that it binds."""
+    """A statement that returns rows; its parameters are the names of its bind parameters."""
 
     def __init__(self, statement: Statement) -> None:
-        """Take how to say it in a dialect, which is asked once for each."""
+        """Take a function that builds the statement for a dialect; it is called once for each."""
         self._statement: Final = statement
         self._compiled: Final[dict[str, _Compiled]] = {}
 
@@ -69,7 +69,7 @@ class Prepared:
         return row
 
     def rows(self, connection: Connection, parameters: dict[str, Any]) -> list[Any]:
-        """Run it, and return its rows as the driver has them.
+        """Run it, and return its rows as the driver does.
 
         Raises:
             DBAPIError: as of `execute`.

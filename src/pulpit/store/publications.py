@@ -1,8 +1,8 @@
-"""Publications and the places where readers find them.
+"""Publications and the places where clients read them.
 
-A publication is a row and an inventory, a file of the storage that says which path is which file. A place, such as
-`repos/zoo`, shows one publication. What it showed before is written down with the time, so that readers who have begun
-can end, and so that there is a way back.
+A publication is a row and an inventory, a stored file that maps paths to files. A place, such as `repos/zoo`, shows one
+publication. What it showed before is recorded with the time, so that clients can finish reading, and so that a rollback
+is possible.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ _PORTION: Final = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
-    """What a repository was published as at one moment; its number is its own in the repository for ever."""
+    """The state in which a repository was published at one moment; its number is never reused in the repository."""
 
     id: str
     repo_id: str
@@ -34,44 +34,44 @@ class Publication:
     distributor_object_id: str
     created_at: datetime
     inventory: str
-    """SHA-256 of the file that says what is at which path."""
+    """SHA-256 of the file that maps paths to files."""
     content: str
-    """SHA-256 of the file that says which units the repository held."""
+    """SHA-256 of the file that lists the units that the repository held."""
     file_count: int
     byte_count: int
     unit_counts: dict[str, int]
     made_of: dict[str, Any] | None
-    """What it depends on; if this is still the same, another one would be no other. `None` if it must be made anew."""
+    """What it was made from; if this is unchanged, a new one would be the same. `None` forces a new one."""
     pinned: bool
     last_event: int
-    """The number of the log's last event when the content was read: what later ones tell of is not in it."""
+    """The log's last event when the content was read; changes reported later are not in it."""
     layout: str | None = None
-    """SHA-256 of the file by which the content type makes the next one out of this one, if it wrote any."""
+    """SHA-256 of the file from which the content type derives the next one, if it wrote any."""
 
     @property
     def documents(self) -> list[str]:
-        """The SHA-256 of the files about it, which no reader sees."""
+        """Return the SHA-256 of the internal files about it."""
         return [sha256 for sha256 in (self.inventory, self.content, self.layout) if sha256]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where readers find a publication: a path beneath `/pulp/`, such as `repos/zoo`."""
+    """Where clients read a publication: a path below `/pulp/`, such as `repos/zoo`."""
 
     path: str
     publication_id: str
     distributor_object_id: str
-    """Whose configuration says who may read here."""
+    """The distributor whose configuration says who may read here."""
     shown_at: datetime
     promoted: bool
-    """Whether it shows what was promoted to it, and not what its distributor published last."""
+    """Whether it shows a promoted publication instead of its distributor's last one."""
     only_promoted: bool
-    """Whether only a promotion may change what it shows."""
+    """Whether only promotions may change what it shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """A place, as whoever serves it must know it."""
+    """What serving a place requires."""
 
     path: str
     distributor_object_id: str
@@ -80,13 +80,13 @@ class Shown:
 
 
 def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: datetime, **columns: Any) -> Publication:
-    """Make a publication and give it the repository's next number; `units.lock_artifacts` first.
+    """Add a publication with the repository's next number; `units.lock_artifacts` first.
 
     Args:
         tx: the transaction that also shows it.
         repo_id: the repository.
-        files: those that it needs and that are `unrecorded`; they are in the storage.
-        now: the time of it.
+        files: its files that are `unrecorded`; they are in the storage.
+        now: its creation time.
         columns: the other fields of `Publication`.
 
     Raises:
@@ -106,7 +106,7 @@ def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: date
 
 
 def unrecorded(connection: Connection, files: Iterable[StoredFile]) -> list[StoredFile]:
-    """Those of the files that the database does not count on yet, each once."""
+    """Return those of the files that the database does not refer to yet, each once."""
     by_digest = {file.sha256: file for file in files}
     for portion in _portions(list(by_digest)):
         for sha256 in kept(connection, portion):
@@ -144,7 +144,7 @@ def show(
 
 
 def hide(tx: Transaction, path: str) -> None:
-    """Let a place show nothing, and forget what it showed."""
+    """Let a place show nothing, and delete its history."""
     tx.wakeups.add(Wakeup.PLACES)
     tx.connection.execute(delete(places).where(places.c.path == path))
     tx.connection.execute(delete(former_publications).where(former_publications.c.path == path))
@@ -159,13 +159,13 @@ def take_down(tx: Transaction, path: str) -> None:
 
 
 def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> None:
-    """Forget what a place showed before its last publications, and remove those that nothing needs any more.
+    """Delete old entries of a place's history, and remove publications that are no longer needed.
 
     Args:
         tx: a transaction that writes.
         path: the place.
-        keep: how many publications of the place stay, the one that it shows included.
-        hidden_before: those that went later stay all the same: somebody may still read them.
+        keep: how many publications of the place stay, including the current one.
+        hidden_before: publications replaced after this moment stay too: clients may still read them.
     """
     columns = former_publications.c
     former = select(columns.publication_id, columns.hidden_at).where(columns.path == path)
@@ -179,7 +179,7 @@ def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> 
 
 
 def remove_unneeded(tx: Transaction, which: ColumnElement[bool]) -> int:
-    """Remove those of the publications that no place shows or showed and nobody has pinned; returns how many."""
+    """Remove those of the publications that no place shows or showed and that are not pinned; return how many."""
     shown_now = select(places.c.publication_id).where(places.c.publication_id == publications.c.id).exists()
     shown_before = select(former_publications.c.path).where(former_publications.c.publication_id == publications.c.id)
     unneeded = which & ~publications.c.pinned & ~shown_now & ~shown_before.exists()
@@ -187,7 +187,7 @@ def remove_unneeded(tx: Transaction, which: ColumnElement[bool]) -> int:
 
 
 def remove(tx: Transaction, publication: Publication) -> None:
-    """Remove a publication, and let the places that show it show nothing."""
+    """Remove a publication; places that show it show nothing."""
     shows_it = select(places.c.path).where(places.c.publication_id == publication.id)
     for path in tx.connection.execute(shows_it).scalars().all():
         hide(tx, path)
@@ -206,9 +206,9 @@ def remove_of_distributor(tx: Transaction, distributor_object_id: str) -> None:
 
 
 def pin(tx: Transaction, publication: Publication, *, pinned: bool) -> bool:
-    """Keep a publication for good, or no longer; returns whether it is still there.
+    """Pin a publication, or unpin it; return whether it still exists.
 
-    One that is pinned no longer goes at once if the places have gone on without it.
+    An unpinned one is removed at once if no place needs it any more.
     """
     this = publications.c.id == publication.id
     tx.connection.execute(update(publications).where(this).values(pinned=pinned))
@@ -227,16 +227,16 @@ def protect(tx: Transaction, path: str, *, only_promoted: bool) -> None:
 
 
 def mark_outdated(tx: Transaction, distributor_object_id: str) -> None:
-    """Let the next publish make another publication though nothing has changed; what is shown stays until then."""
+    """Make the next publish create a publication even if nothing changed; the current one stays until then."""
     its = publications.c.distributor_object_id == distributor_object_id
     tx.connection.execute(update(publications).where(its).values(made_of=None))
 
 
 def get(connection: Connection, repo_id: str, number: int) -> Publication:
-    """One publication of a repository.
+    """Return one publication of a repository.
 
     Raises:
-        MissingResource: the repository or the publication is absent.
+        MissingResource: the repository or the publication does not exist.
     """
     wanted = select(publications).where((publications.c.repo_id == repo_id) & (publications.c.number == number))
     row = connection.execute(wanted).mappings().one_or_none()
@@ -254,7 +254,7 @@ def at(connection: Connection, path: str) -> Publication | None:
 
 
 def former(connection: Connection, path: str, *, since: datetime | None = None) -> list[Publication]:
-    """What a place showed before, the latest first, or only what it still showed after a moment."""
+    """Return what a place showed before, the latest first, or only what it still showed after a moment."""
     columns = former_publications.c
     joined = select(publications).join(former_publications, columns.publication_id == publications.c.id)
     joined = joined.where(columns.path == path).order_by(columns.hidden_at.desc(), publications.c.number.desc())
@@ -297,7 +297,7 @@ def place(connection: Connection, path: str) -> Place | None:
 
 
 def taken(connection: Connection, path: str, distributor_object_id: str) -> str | None:
-    """Why a distributor's publication cannot be shown at a place; `None` if it can."""
+    """Say why a distributor's publication cannot be shown at a place; `None` if it can."""
     here = place(connection, path)
     if here is not None and here.distributor_object_id != distributor_object_id:
         return f"Another repository is published at {shown(path)!r}."
@@ -315,13 +315,13 @@ def every_place(connection: Connection) -> list[Place]:
 
 
 def shown_at(connection: Connection, paths: Collection[str]) -> Shown | None:
-    """The place among these paths, of which one at most is a place: none stands above another."""
+    """Return the place among these paths; there is at most one, because no place is below another."""
     row = connection.execute(_shown().where(places.c.path.in_(paths))).mappings().first()
     return Shown(**row) if row else None
 
 
 def beneath(connection: Connection, folder: str) -> list[Shown]:
-    """The places beneath a folder (`repos/some`), by path."""
+    """Return the places below a folder (`repos/some`), by path."""
     inside = (places.c.path > f"{folder}/") & (places.c.path < f"{folder}0")  # "0" comes right after "/"
     return [Shown(**row) for row in connection.execute(_shown().where(inside).order_by(places.c.path)).mappings()]
 

@@ -1,7 +1,7 @@
-"""Of which task or publication of a Pulp 3 which event was fired: a start once, and one finish.
+"""Tasks and publications of a Pulp 3 for which events were fired: one start and one finish each.
 
-Whoever writes here holds the log's lock before, so that two readers of one outbox, one of which does not know yet that
-it has lost its connection, wait for each other and fire nothing twice.
+Writers hold the log's lock, so that two readers of one outbox, one of which has not noticed yet that it lost its
+connection, wait for each other and fire nothing twice.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from pulpit.store.schema import pulp3_work
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A task or publication; `data` is what Pulp's outbox said of its start."""
+    """A task or publication; `data` is what Pulp's outbox recorded at its start."""
 
     source: str
     object_id: str
@@ -30,30 +30,30 @@ class Work:
 
 
 def get(connection: Connection, source: str, object_id: str) -> Work | None:
-    """What was told of something, if anything was."""
+    """Return what was recorded for a task or publication, if anything."""
     row = connection.execute(select(pulp3_work).where(_is(source, object_id))).mappings().one_or_none()
     return None if row is None else Work(**row)
 
 
 def add(tx: Transaction, work: Work) -> None:
-    """Write down something that is not there yet."""
+    """Add a new record."""
     row = {name: getattr(work, name) for name in Work.__dataclass_fields__}
     tx.connection.execute(insert(pulp3_work).values(row))
 
 
 def start(tx: Transaction, work: Work, data: dict[str, Any], *, now: datetime) -> None:
-    """Its start event is fired in this transaction."""
+    """Record that its start event is fired in this transaction."""
     there = update(pulp3_work).where(_is(work.source, work.object_id))
     tx.connection.execute(there.values(started_at=now, data=data))
 
 
 def end(tx: Transaction, source: str, object_id: str, *, now: datetime) -> None:
-    """Its finish event is fired in this transaction."""
+    """Record that its finish event is fired in this transaction."""
     tx.connection.execute(update(pulp3_work).where(_is(source, object_id)).values(ended_at=now))
 
 
 def open_since(connection: Connection, source: str, moment: datetime, *, limit: int) -> list[Work]:
-    """What has begun before a moment and not ended, the oldest first."""
+    """Return those that began before a moment and have not ended, the oldest first."""
     columns = pulp3_work.c
     wanted = select(pulp3_work).where(
         (columns.source == source) & columns.ended_at.is_(None) & (columns.seen_at < moment)
@@ -63,7 +63,7 @@ def open_since(connection: Connection, source: str, moment: datetime, *, limit: 
 
 
 def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
-    """Delete what has ended long ago, and return how many."""
+    """Delete those that ended long ago, and return how many."""
     columns = pulp3_work.c
     old = select(columns.source, columns.object_id).where(columns.ended_at < ended_before).limit(limit)
     rows: Collection[Any] = tx.connection.execute(old).all()

@@ -60,9 +60,12 @@ class Repository:
     last_unit_removed: datetime | None
     created_at: datetime
     last_publication: int
-    """The number of its newest publication, there or not; 0 before the first."""
+    """Number of its newest publication, even if deleted; 0 before the first."""
     changes_from: int
-    """The event behind which every change of the content is known; those before were another repository of this id."""
+    """Events after this one report every change of the content.
+
+    Earlier ones belong to a deleted repository of the same id.
+    """
 
 
 def add(
@@ -111,7 +114,7 @@ def add_distributor(
     """Attach a distributor.
 
     Raises:
-        DuplicateResource: the repository has one of that id.
+        DuplicateResource: the repository has one with that id.
     """
     row = {"repo_id": repo_id, "distributor_type_id": distributor_type_id, "config": config, "last_updated": now}
     _insert(tx, distributors, distributor_id, auto_publish=auto_publish, **row)
@@ -119,10 +122,10 @@ def add_distributor(
 
 
 def get(connection: Connection, repo_id: str) -> Repository:
-    """One repository.
+    """Return one repository.
 
     Raises:
-        MissingResource: there is none of that id.
+        MissingResource: there is none with that id.
     """
     row = connection.execute(select(repositories).where(repositories.c.id == repo_id)).mappings().one_or_none()
     if row is None:
@@ -138,10 +141,10 @@ def every(connection: Connection) -> list[Repository]:
 
 
 def importer(connection: Connection, repo_id: str, importer_id: str | None = None) -> Importer:
-    """The importer of a repository, which is missing too if it has another id than asked for.
+    """Return the importer of a repository; an importer with another id than asked for counts as missing.
 
     Raises:
-        MissingResource: the repository or its importer is absent.
+        MissingResource: the repository or its importer does not exist.
     """
     found = importers_of(connection, repo_id)
     if not found or importer_id not in (None, found[0].id):
@@ -159,10 +162,10 @@ def importers_of(connection: Connection, repo_id: str | None = None) -> list[Imp
 
 
 def distributor(connection: Connection, repo_id: str, distributor_id: str) -> Distributor:
-    """One distributor.
+    """Return one distributor.
 
     Raises:
-        MissingResource: the repository or the distributor is absent.
+        MissingResource: the repository or the distributor does not exist.
     """
     for found in distributors_of(connection, repo_id):
         if found.id == distributor_id:
@@ -193,13 +196,13 @@ def distributor_configs(connection: Connection, object_ids: Collection[str]) -> 
 
 
 def authorities(connection: Connection) -> list[dict[str, Any]]:
-    """The configurations of distributors that may name an authority of client certificates."""
+    """Return the configurations of distributors that may name a CA for client certificates."""
     config = distributors.c.config
     return list(connection.execute(select(config).where(config.contains("CERTIFICATE"))).scalars())
 
 
 def unit_counts(connection: Connection, repo_id: str | None = None) -> dict[str, dict[str, int]]:
-    """How many units of each type each repository holds: repository id → unit type → count."""
+    """Return the number of units by repository id and unit type."""
     columns = associations.c
     wanted = select(columns.repo_id, columns.unit_type_id, func.count()).group_by(columns.repo_id, columns.unit_type_id)
     if repo_id is not None:
@@ -211,18 +214,18 @@ def unit_counts(connection: Connection, repo_id: str | None = None) -> dict[str,
 
 
 def change(tx: Transaction, repo_id: str, **columns: Any) -> None:
-    """Write columns of a repository."""
+    """Update columns of a repository."""
     if columns:
         tx.connection.execute(update(repositories).where(repositories.c.id == repo_id).values(**columns))
 
 
 def change_importer(tx: Transaction, repo_id: str, **columns: Any) -> None:
-    """Write columns of a repository's importer."""
+    """Update columns of a repository's importer."""
     tx.connection.execute(update(importers).where(importers.c.repo_id == repo_id).values(**columns))
 
 
 def change_distributor(tx: Transaction, repo_id: str, distributor_id: str, **columns: Any) -> None:
-    """Write columns of a distributor."""
+    """Update columns of a distributor."""
     which = (distributors.c.repo_id == repo_id) & (distributors.c.id == distributor_id)
     tx.connection.execute(update(distributors).where(which).values(**columns))
 
@@ -235,10 +238,10 @@ def remove_importer(tx: Transaction, repo_id: str) -> None:
 
 
 def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> None:
-    """Detach a distributor with its schedules, and take away what it published.
+    """Detach a distributor with its schedules, and remove what it published.
 
     Raises:
-        MissingResource: the repository or the distributor is absent.
+        MissingResource: the repository or the distributor does not exist.
     """
     publications.remove_of_distributor(tx, distributor(tx.connection, repo_id, distributor_id).object_id)
     event_log.lock(tx)
@@ -250,7 +253,7 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> No
 
 
 def remove(tx: Transaction, repo_id: str) -> None:
-    """Delete a repository with all that belongs to it and that it published; its units stay, as orphans."""
+    """Delete a repository with everything that belongs to it and that it published; its units stay, as orphans."""
     for found in distributors_of(tx.connection, repo_id):
         publications.remove_of_distributor(tx, found.object_id)
     event_log.lock(tx)

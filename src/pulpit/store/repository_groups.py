@@ -35,7 +35,7 @@ def add(
     notes: dict[str, Any],
     repo_ids: Sequence[str],
 ) -> Group:
-    """Make a group of repositories.
+    """Create a group of repositories.
 
     Raises:
         DuplicateResource: the id is taken.
@@ -76,7 +76,7 @@ def every(connection: Connection, group_id: str | None = None) -> list[Group]:
 
 
 def change(tx: Transaction, group_id: str, **columns: Any) -> Group:
-    """Change columns of a group.
+    """Update columns of a group.
 
     Raises:
         MissingResource: `repo_group`.
@@ -97,7 +97,7 @@ def remove(tx: Transaction, group_id: str) -> None:
 
 
 def add_members(tx: Transaction, group_id: str, repo_ids: Sequence[str]) -> Group:
-    """Take repositories into a group; those that are in it already stay.
+    """Add repositories to a group; members stay members.
 
     Raises:
         MissingResource: `repo_group`.
@@ -110,7 +110,7 @@ def add_members(tx: Transaction, group_id: str, repo_ids: Sequence[str]) -> Grou
 
 
 def remove_members(tx: Transaction, group_id: str, repo_ids: Sequence[str]) -> Group:
-    """Take repositories out of a group.
+    """Remove repositories from a group.
 
     Raises:
         MissingResource: `repo_group`.

@@ -1,4 +1,4 @@
-"""Deletes what is older than it has to be kept, a few rows at a time: no table grows for ever, and nobody waits."""
+"""Deletes old rows a few at a time: no table grows without bound, and no other writer waits for long."""
 
 import asyncio
 import logging
@@ -16,19 +16,19 @@ EVERY: Final = 600.0
 AT_ONCE: Final = 1_000
 """Rows of a table in one transaction."""
 _PAUSE: Final = 0.05
-"""Seconds between two transactions, for others want to write too."""
+"""Seconds between two transactions, so that others can write."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retention:
-    """What is kept for how long; `None` is for ever."""
+    """How long rows are kept; `None` is forever."""
 
     events: timedelta | None = None
     event_count: int | None = None
     for_listeners: bool = True
-    """Whether an event stays, however old, while a listener has still to be given it."""
+    """Whether an event stays, however old, until every listener has settled it."""
     tasks: timedelta | None = None
     history: timedelta | None = None
 
@@ -53,12 +53,12 @@ class Retention:
             )
 
     def remove_changes(self, database: Database) -> int:
-        """Delete some of the changes of whose events the log has none any more, and return how many rows went."""
+        """Delete some of the changes whose events are no longer in the log, and return the number of rows."""
         with database.write() as tx:
             return changes.forget(tx, limit=AT_ONCE)
 
     def remove_tasks(self, database: Database, now: datetime) -> int:
-        """Delete some of the tasks and entries of the history that are too old, and return how many."""
+        """Delete some of the expired tasks and history records, and return how many."""
         removed = 0
         with database.write() as tx:
             if self.tasks is not None:

@@ -1,7 +1,7 @@
-"""Schedules: which sync or publish is to be queued when, and how the last ones went.
+"""Schedules: when to queue which sync or publish, and how the last runs went.
 
-The slot that comes next is a column, and meeting it moves it on, in the transaction that queues the task. So a slot is
-met once, whatever dies when and however many servers look.
+The next slot is a column; running it advances the column in the transaction that queues the task. So a slot is run
+once, whatever crashes and however many servers look.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085750)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewSchedule:
-    """What makes a schedule; `plugin_id` is the importer that syncs or the distributor that publishes."""
+    """The fields of a new schedule; `plugin_id` is the importer that syncs or the distributor that publishes."""
 
     repo_id: str
     action: str
@@ -42,7 +42,7 @@ class NewSchedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule(NewSchedule):
-    """A schedule as the table holds it; `first_run` is the slot that all others are reckoned from."""
+    """A schedule as stored; all slots are computed from `first_run`."""
 
     id: str
     consecutive_failures: int
@@ -53,7 +53,7 @@ class Schedule(NewSchedule):
 
 
 def add(tx: Transaction, new: NewSchedule, *, now: datetime) -> Schedule:
-    """Make a schedule."""
+    """Add a schedule."""
     row = {name: getattr(new, name) for name in NewSchedule.__dataclass_fields__}
     schedule_id = object_id()
     tx.connection.execute(insert(schedules).values(id=schedule_id, last_updated=now, **row))
@@ -62,10 +62,10 @@ def add(tx: Transaction, new: NewSchedule, *, now: datetime) -> Schedule:
 
 
 def get(connection: Connection, schedule_id: str) -> Schedule:
-    """One schedule.
+    """Return one schedule.
 
     Raises:
-        MissingResource: there is none of that id.
+        MissingResource: there is none with that id.
     """
     row = connection.execute(select(schedules).where(schedules.c.id == schedule_id)).mappings().one_or_none()
     if row is None:
@@ -74,7 +74,7 @@ def get(connection: Connection, schedule_id: str) -> Schedule:
 
 
 def of_plugin(connection: Connection, repo_id: str, action: str, plugin_id: str) -> list[Schedule]:
-    """The schedules by which a repository's importer syncs or its distributor publishes, oldest first."""
+    """Return the schedules of a repository's importer or distributor, oldest first."""
     columns = schedules.c
     mine = (columns.repo_id == repo_id) & (columns.action == action) & (columns.plugin_id == plugin_id)
     return [
@@ -94,25 +94,28 @@ def every(connection: Connection) -> list[Schedule]:
 
 
 def change(tx: Transaction, schedule_id: str, **columns: Any) -> Schedule:
-    """Write columns of a schedule."""
+    """Update columns of a schedule."""
     tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(**columns))
     tx.wakeups.add(Wakeup.SCHEDULES)
     return get(tx.connection, schedule_id)
 
 
 def remove(tx: Transaction, schedule_id: str) -> None:
-    """Delete a schedule; a task that it queued goes on."""
+    """Delete a schedule; a task that it queued continues."""
     tx.connection.execute(delete(schedules).where(schedules.c.id == schedule_id))
 
 
 def next_slot(connection: Connection) -> datetime | None:
-    """When the next slot of any enabled schedule comes, or has come."""
+    """Return the earliest next slot of all enabled schedules, which may lie in the past."""
     earliest: datetime | None = connection.execute(select(func.min(schedules.c.next_run)).where(_enabled())).scalar()
     return earliest
 
 
 def due(tx: Transaction, *, now: datetime, limit: int) -> Sequence[Schedule]:
-    """Enabled schedules whose slot has come, the longest overdue first; on PostgreSQL one server at a time asks."""
+    """Return enabled schedules that are due, the longest overdue first.
+
+    On PostgreSQL one server at a time gets them.
+    """
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
     wanted = select(schedules).where(_enabled() & (schedules.c.next_run <= now))
@@ -121,7 +124,7 @@ def due(tx: Transaction, *, now: datetime, limit: int) -> Sequence[Schedule]:
 
 
 def later_than(tx: Transaction, moment: datetime) -> Sequence[Schedule]:
-    """Enabled schedules whose next slot lies behind a moment; on PostgreSQL one server at a time asks."""
+    """Return enabled schedules whose next slot is after a moment; on PostgreSQL one server at a time gets them."""
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
     wanted = select(schedules).where(_enabled() & (schedules.c.next_run > moment)).order_by(schedules.c.id)
@@ -129,13 +132,13 @@ def later_than(tx: Transaction, moment: datetime) -> Sequence[Schedule]:
 
 
 def reckon(tx: Transaction, schedule_id: str, *, first_run: datetime, next_run: datetime) -> None:
-    """Write slots that were reckoned anew."""
+    """Store recomputed slots."""
     this = update(schedules).where(schedules.c.id == schedule_id)
     tx.connection.execute(this.values(first_run=first_run, next_run=next_run))
 
 
 def met(tx: Transaction, schedule: Schedule, task_id: str, *, next_run: datetime, now: datetime) -> None:
-    """Note that a slot became a task; the last of a limited number disables the schedule."""
+    """Record that a slot became a task; the last one of a limited number disables the schedule."""
     left = None if schedule.remaining_runs is None else schedule.remaining_runs - 1
     columns: dict[str, Any] = {"next_run": next_run, "last_run_at": now, "last_task_id": task_id}
     columns |= {"total_run_count": schedule.total_run_count + 1, "remaining_runs": left, "enabled": left != 0}
@@ -143,12 +146,12 @@ def met(tx: Transaction, schedule: Schedule, task_id: str, *, next_run: datetime
 
 
 def skip(tx: Transaction, schedule_id: str, *, next_run: datetime) -> None:
-    """Let a slot go by."""
+    """Skip a slot."""
     tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(next_run=next_run))
 
 
 def succeed(tx: Transaction, schedule_id: str) -> None:
-    """Forget the failures of a schedule whose task went well."""
+    """Reset the failures of a schedule after a successful task."""
     tx.connection.execute(update(schedules).where(schedules.c.id == schedule_id).values(consecutive_failures=0))
 
 

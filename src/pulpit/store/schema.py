@@ -1,4 +1,4 @@
-"""Every table, said once; the migrations are proven equal to this by a test."""
+"""Every table, defined once; a test proves that the migrations produce the same."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -25,48 +25,48 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _compact: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-"""Made once, for `json.dumps` makes an encoder at each call that wants anything but its defaults."""
+"""Created once, because `json.dumps` with options creates an encoder at each call."""
 
 Serial = BigInteger().with_variant(Integer, "sqlite")
-"""A number that the database hands out; SQLite does so for INTEGER alone."""
+"""A number that the database generates; SQLite does so for INTEGER only."""
 
 
 class Time(TypeDecorator[datetime]):
-    """An aware UTC datetime, kept as whole microseconds since 1970."""
+    """An aware UTC datetime, stored as whole microseconds since 1970."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the port's form
-        """Write microseconds."""
+        """Convert to microseconds."""
         return None if value is None else (value - EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - as above
-        """Read microseconds."""
+        """Convert from microseconds."""
         return None if value is None else read_time(value)
 
 
 def read_time(microseconds: int) -> datetime:
-    """Read what a column of that type holds, below SQLAlchemy."""
+    """Convert a raw value of a `Time` column, bypassing SQLAlchemy."""
     return EPOCH + timedelta(microseconds=microseconds)
 
 
 class Json(TypeDecorator[Any]):
-    """Any JSON value, kept as compact text; SQL NULL is `None`."""
+    """Any JSON value, stored as compact text; SQL NULL is `None`."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the port's form
-        """Write JSON."""
+        """Convert to JSON."""
         return None if value is None else _compact(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - as above
-        """Read JSON."""
+        """Convert from JSON."""
         return None if value is None else json.loads(value)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:  # noqa: ARG002 - the port's form
-        """Compare as the text that it is, so that LIKE can look inside."""
+        """Compare as text, so that LIKE works."""
         return self.impl_instance
 
 

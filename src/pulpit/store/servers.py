@@ -1,8 +1,8 @@
-"""The servers that share a PostgreSQL: which of them are alive, and who delivers to which listener.
+"""The servers that share a PostgreSQL: which are alive, and which delivers to which listener.
 
-A server that is alive renews its row and its leases; what a dead one held is free when its time is over. Each takes its
-fair share, so listeners spread over the servers by themselves. All times are the database's own, so no server is
-believed to be dead, and no lease to be over, because the clock of a machine is wrong.
+A live server renews its row and its leases; the leases of a dead one expire and become free. Each takes its fair share,
+so listeners spread over the servers by themselves. All times are the database's, so no server is declared dead, and no
+lease expired, because a machine's clock is wrong.
 
 Locks are taken in one order: the advisory one, then the row of a server, then rows of listeners by their ids.
 """
@@ -21,7 +21,7 @@ from pulpit.store.schema import listeners, servers, shared_secrets, tasks
 from pulpit.store.tasks import RUNNING
 
 LEASE: Final = timedelta(seconds=15)
-"""For how long a listener is a server's own without renewal."""
+"""How long a server holds a listener without renewal."""
 
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085749)")
 
@@ -32,21 +32,21 @@ class Instance:
 
     node: str = ""
     id: str = ""
-    """Of this process alone."""
+    """Unique to this process."""
     home: str = ""
-    """Which folder of which machine it serves."""
+    """The folder and machine that it serves."""
     storage: str = ""
-    """Identity of the storage that it shares with others; empty if its files are its own."""
+    """Identity of the shared storage; empty if its files are its own."""
     delivers: bool = True
-    """Whether it takes listeners, and does not only work on tasks."""
+    """Whether it takes listeners, instead of only working on tasks."""
 
 
 def enter(tx: Transaction, me: Instance) -> datetime | None:
-    """Take the name of a server for this process.
+    """Register this process under its server name.
 
     Returns:
-        `None` if it is taken. If a process of another folder has it and has been seen lately, nothing is changed, and
-        this is when that was.
+        `None` if the name is taken. If a process of another folder holds it and was seen recently, nothing is changed,
+        and this is the time when it was seen.
     """
     _lock(tx)
     row = tx.connection.execute(select(servers).where(servers.c.node == me.node)).one_or_none()
@@ -69,7 +69,7 @@ def take_over(tx: Transaction, me: Instance, *, seen_at: datetime) -> bool:
 
 
 def rivals(tx: Transaction, me: Instance) -> dict[str, datetime]:
-    """Which servers are alive and keep their files elsewhere, and when each was seen."""
+    """Return the live servers that keep their files elsewhere, and when each was last seen."""
     _lock(tx)
     other = (servers.c.node != me.node) & (servers.c.seen_at >= database_time(tx.connection) - LEASE)
     if me.storage:
@@ -78,13 +78,13 @@ def rivals(tx: Transaction, me: Instance) -> dict[str, datetime]:
 
 
 def say_storage(tx: Transaction, me: Instance) -> None:
-    """Write down where the files of a server are, and whether it delivers."""
+    """Store where a server's files are, and whether it delivers."""
     values = {"storage": me.storage, "delivers": me.delivers}
     tx.connection.execute(update(servers).where(servers.c.node == me.node).values(**values))
 
 
 def beat(tx: Transaction, me: Instance) -> bool:
-    """Say that a server is alive which takes no listeners; false if another process has its name by now."""
+    """Send the heartbeat of a server without listeners; false if another process has its name by now."""
     _lock(tx)
     row = tx.connection.execute(select(servers.c.instance).where(servers.c.node == me.node)).one_or_none()
     if row is not None and row.instance not in (None, me.id):
@@ -94,7 +94,7 @@ def beat(tx: Transaction, me: Instance) -> bool:
 
 
 def shared_secret(tx: Transaction, name: str, mine: str) -> str:
-    """The secret of a name that all servers have: that of whoever came first."""
+    """Return the named secret that all servers share: the first one stored wins."""
     _lock(tx)
     known = select(shared_secrets.c.content).where(shared_secrets.c.name == name)
     found: str | None = tx.connection.execute(known).scalar()
@@ -104,9 +104,9 @@ def shared_secret(tx: Transaction, name: str, mine: str) -> str:
 
 
 def renew(tx: Transaction, me: Instance) -> set[str] | None:
-    """Say that a server is alive and return the ids of the listeners that are its own for the time of a lease.
+    """Send a heartbeat and return the ids of the listeners leased to the server until the lease expires.
 
-    `None` if another process has its name by now: nothing is its own any more.
+    `None` if another process has its name by now: it holds no leases any more.
     """
     _lock(tx)
     row = tx.connection.execute(select(servers.c.instance).where(servers.c.node == me.node)).one_or_none()
@@ -129,7 +129,7 @@ def renew(tx: Transaction, me: Instance) -> set[str] | None:
 
 
 def leave(tx: Transaction, me: Instance) -> None:
-    """Let go of everything that a server holds, as it stops, unless another process has its name by now."""
+    """Release everything that a stopping server holds, unless another process has its name by now."""
     _lock(tx)
     gone = delete(servers).where((servers.c.node == me.node) & (servers.c.instance == me.id))
     if tx.connection.execute(gone).rowcount:
@@ -138,7 +138,7 @@ def leave(tx: Transaction, me: Instance) -> None:
 
 
 def heartbeats(connection: Connection) -> dict[str, datetime | None]:
-    """When each server was last seen; `None` for one of which nothing is left but tasks that run."""
+    """Return when each server was last seen; `None` for one of which only running tasks are left."""
     owners = connection.execute(select(tasks.c.worker_name).where(tasks.c.state == RUNNING).distinct()).scalars()
     only_tasks: dict[str, datetime | None] = {(owner or "").rpartition("@")[2]: None for owner in owners}
     return only_tasks | {row.node: row.seen_at for row in connection.execute(select(servers.c.node, servers.c.seen_at))}
@@ -146,27 +146,27 @@ def heartbeats(connection: Connection) -> dict[str, datetime | None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A server, as it told of itself when it was seen last."""
+    """A server, as it described itself when last seen."""
 
     node: str
     seen_at: datetime
     delivers: bool
-    """Whether it is a server, and not workers alone."""
+    """False if it only runs workers."""
     version: str | None
-    """`None` of one that is older than this column."""
+    """`None` if it is older than this column."""
     clock_ahead: float | None
     """Seconds by which its clock was ahead of the database's."""
 
 
 def members(connection: Connection) -> list[Member]:
-    """Every server that is known, by name."""
+    """Return every known server, by name."""
     columns = servers.c
     wanted = select(columns.node, columns.seen_at, columns.delivers, columns.version, columns.clock_ahead)
     return [Member(**row) for row in connection.execute(wanted.order_by(columns.node)).mappings()]
 
 
 def strike_off(tx: Transaction, node: str, *, seen_at: datetime | None) -> None:
-    """Forget a server that has not been seen since; call it when its tasks have their ends."""
+    """Delete a server that has not been seen since; call it when its tasks have been ended."""
     tx.connection.execute(delete(servers).where((servers.c.node == node) & (servers.c.seen_at == seen_at)))
 
 

@@ -1,4 +1,4 @@
-"""What a repository holds at one moment, as a publish reads it: ids and versions first, and more only where it must."""
+"""The content of a repository at one moment, as a publish reads it: ids and versions first, the rest if needed."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from pulpit.store.units import MOST_AT_ONCE
 
 
 def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
-    """Of every unit of a repository, by id, its type, and `id TAB version`: another text once the unit has changed."""
+    """Return type and `id TAB version` of a repository's units, by id; the text changes whenever the unit changes."""
     columns = associations.c
     version = columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text)
     wanted = select(columns.unit_type_id, version).where(columns.repo_id == repo_id).order_by(columns.unit_id)
@@ -19,7 +19,7 @@ def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
 
 
 def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Key and detail of each of these units, in this order, read in portions."""
+    """Yield key and detail of these units, in this order, read in portions."""
     wanted = select(units.c.id, units.c.key, units.c.detail)
     for start in range(0, len(unit_ids), MOST_AT_ONCE):
         portion = unit_ids[start : start + MOST_AT_ONCE]
@@ -29,9 +29,9 @@ def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[d
 
 
 def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[bytes] = ()) -> list[bytes]:
-    """What these units are, a line for each in this order: `type TAB id TAB key`, the key as compact JSON.
+    """Return a line for each of these units, in this order: `type TAB id TAB key`, the key as compact JSON.
 
-    Lines of an earlier snapshot that are `known` are not read again, for neither type nor key of a unit ever changes.
+    Lines of an earlier snapshot that are `known` are not read again, because type and key of a unit never change.
     """
     lines = {line.split(b"\t", 2)[1].decode(): line for line in known}
     columns = units.c
@@ -45,7 +45,7 @@ def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[by
 
 
 def read_snapshot(lines: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Type, id and key of every unit of a snapshot.
+    """Parse the type, id and key of every unit in a snapshot.
 
     Raises:
         ValueError: it is damaged.

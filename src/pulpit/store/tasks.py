@@ -1,7 +1,7 @@
-"""Tasks: what is to be done, who does it and how it ended.
+"""Tasks: what to do, which worker does it and how it ended.
 
-Every change of state is one statement that names the state it starts from, so that two hands can never both make it: a
-worker that was declared dead finds its task no longer its own and can change nothing.
+Every change of state is one statement that names the state it starts from, so that two processes can never both make
+it: a worker that was declared dead no longer owns its task and cannot change it.
 """
 
 import uuid
@@ -28,7 +28,7 @@ SKIPPED: Final = "skipped"
 _POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085748)")
 ENDED: Final = frozenset({FINISHED, ERROR, CANCELED, SKIPPED})
 _PORTION: Final = 200
-"""Tasks that are read at once."""
+"""Tasks read by one query."""
 STATES: Final = (WAITING, RUNNING, FINISHED, ERROR, CANCELED, SKIPPED)
 
 
@@ -43,12 +43,12 @@ class NewTask:
     principal_login: str | None = None
     parent_id: str | None = None
     schedule_id: str | None = None
-    """The schedule whose slot it is, if it is one's."""
+    """The schedule that queued it, if any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """A task as the table holds it; `object_id` sorts by creation."""
+    """A task as stored; `object_id` sorts by creation."""
 
     object_id: str
     id: str
@@ -73,11 +73,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedTask:
-    """What is written when a task ends."""
+    """The columns written when a task ends."""
 
     state: str
     progress_report: dict[str, Any] | None = None
-    """None leaves the last one that was written."""
+    """None keeps the last one that was written."""
     result: Any = None
     error: dict[str, Any] | None = None
 
@@ -99,10 +99,10 @@ def find(connection: Connection, task_id: str) -> Task | None:
 
 
 def get(connection: Connection, task_id: str) -> Task:
-    """One task.
+    """Return one task.
 
     Raises:
-        MissingResource: there is none of that id.
+        MissingResource: there is none with that id.
     """
     task = find(connection, task_id)
     if task is None:
@@ -117,7 +117,7 @@ def search(
     not_states: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> list[Task]:
-    """Tasks in one of the states, in none of the others, and with all of the tags; oldest first."""
+    """Return tasks in one of the states, in none of the others, and with all of the tags; oldest first."""
     conditions = _conditions(states, tags)
     if not_states:
         conditions.append(tasks.c.state.not_in(not_states))
@@ -129,7 +129,7 @@ def search(
 def each(
     connection: Connection, *, states: Sequence[str] | None, tags: Sequence[str], newest_first: bool
 ) -> Iterator[Task]:
-    """The same in either order, read in portions as they are taken; keep the transaction open meanwhile."""
+    """Yield the same in either order, read in portions; keep the transaction open meanwhile."""
     column = tasks.c.object_id
     wanted = select(tasks).where(*_conditions(states, tags)).limit(_PORTION)
     wanted = wanted.order_by(column.desc() if newest_first else column)
@@ -140,16 +140,16 @@ def each(
 
 
 def counts(connection: Connection) -> Counter[str]:
-    """How many tasks there are in each state."""
+    """Count the tasks in each state."""
     rows = connection.execute(select(tasks.c.state, func.count()).group_by(tasks.c.state))
     return Counter({row[0]: row[1] for row in rows})
 
 
 def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:
-    """Take the oldest waiting task whose resource nobody works on; `None` when there is none.
+    """Claim the oldest waiting task whose resource is not being worked on; `None` if there is none.
 
-    Claims come one after another, on SQLite by its write lock and on PostgreSQL by an advisory one: to skip what
-    another claim holds would be to take the tasks of a resource out of their order.
+    Claims are serialised, on SQLite by its write lock and on PostgreSQL by an advisory one: skipping locked rows
+    would take the tasks of a resource out of order.
     """
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_POSTGRESQL_LOCK)
@@ -164,12 +164,12 @@ def claim(tx: Transaction, worker_name: str, *, now: datetime) -> Task | None:
 
 
 def report_progress(tx: Transaction, task_id: str, worker_name: str, progress_report: dict[str, Any]) -> None:
-    """Write how far a worker's own running task is."""
+    """Store the progress of a worker's own running task."""
     tx.connection.execute(_own(task_id, worker_name).values(progress_report=progress_report))
 
 
 def end(tx: Transaction, task_id: str, worker_name: str, ended: EndedTask, *, now: datetime) -> Task | None:
-    """End a worker's own running task; `None` if it is not the worker's any more, and nothing has changed."""
+    """End a worker's own running task; `None` and no change if the worker no longer owns it."""
     columns: dict[str, Any] = {"state": ended.state, "result": ended.result, "error": ended.error}
     if ended.progress_report is not None:
         columns["progress_report"] = ended.progress_report
@@ -181,7 +181,7 @@ def end(tx: Transaction, task_id: str, worker_name: str, ended: EndedTask, *, no
 
 
 def amend(tx: Transaction, task_id: str, **columns: Any) -> Task:
-    """Write columns of a task that has just ended in this transaction."""
+    """Update columns of a task that ended in this transaction."""
     tx.connection.execute(update(tasks).where(tasks.c.id == task_id).values(**columns))
     return get(tx.connection, task_id)
 
@@ -202,7 +202,7 @@ def cancel(tx: Transaction, task_id: str, *, now: datetime) -> None:
 
 
 def running_at(connection: Connection, worker_pattern: str) -> list[Task]:
-    """Running tasks of the workers whose name ends in the pattern."""
+    """Return running tasks of the workers whose name ends in the pattern."""
     mine = (tasks.c.state == RUNNING) & tasks.c.worker_name.endswith(worker_pattern, autoescape=True)
     return [Task(**row) for row in connection.execute(select(tasks).where(mine)).mappings()]
 
@@ -221,7 +221,7 @@ def forget(tx: Transaction, *, ended_before: datetime, limit: int) -> int:
 
 
 def _conditions(states: Sequence[str] | None, tags: Sequence[str]) -> list[ColumnElement[bool]]:
-    """What a database can look for; of tags it finds some too many."""
+    """Return the conditions that a database can evaluate; for tags they match too many tasks."""
     conditions: list[ColumnElement[bool]] = [tasks.c.tags.contains(f'"{tag}"', autoescape=True) for tag in tags]
     return conditions if states is None else [*conditions, tasks.c.state.in_(states)]
 

@@ -1,4 +1,4 @@
-"""Tokens: what a program shows instead of a password. Only a digest of each is kept, so none can be read back."""
+"""Tokens: credentials for programs. Only a digest of each is stored, so none can be read back."""
 
 import hashlib
 import re
@@ -16,20 +16,20 @@ from pulpit.store.database import Transaction
 from pulpit.store.schema import tokens
 
 PREFIX: Final = "pulpit_"
-"""What every token begins with, so that scanners of leaked secrets find it."""
+"""Prefix of every token, by which scanners find leaked ones."""
 _BYTES: Final = 32
 _FORM: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}\Z")
 NOTED_EVERY: Final = timedelta(minutes=1)
-"""How often the last use is written down."""
+"""How often the last use is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """What is known of a token."""
+    """A stored token, without its secret."""
 
     id: str
     login: str
-    """Its user, who may do at least what the token may."""
+    """Its user, who may do at least what the token allows."""
     name: str
     """Unique among those of its user."""
     scopes: list[str]
@@ -48,12 +48,12 @@ def is_token(text: str) -> bool:
 
 
 def new_secret() -> str:
-    """A token that nobody has yet."""
+    """Generate a token."""
     return PREFIX + secrets.token_urlsafe(_BYTES)
 
 
 def _digest(secret: str) -> str:
-    """Of 256 random bits, which nobody can try out; so a plain digest does, and is found by an index."""
+    """Hash a token of 256 random bits: it cannot be guessed, so a plain digest is safe and can be indexed."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -67,10 +67,10 @@ def add(
     now: datetime,
     expires_at: datetime | None,
 ) -> Token:
-    """Note a token.
+    """Store a token.
 
     Raises:
-        DuplicateResource: the user has one of that name.
+        DuplicateResource: the user has one with that name.
     """
     row: dict[str, Any] = {"id": object_id(), "login": login, "name": name, "scopes": scopes, "expires_at": expires_at}
     try:
@@ -81,7 +81,7 @@ def add(
 
 
 def shown_as(connection: Connection, secret: str) -> Token | None:
-    """The token that a secret is, or none."""
+    """Return the token with this secret, or none."""
     row = connection.execute(select(*_SHOWN).where(tokens.c.digest == _digest(secret))).mappings().one_or_none()
     return None if row is None else Token(**row)
 
@@ -112,10 +112,10 @@ def get(connection: Connection, token_id: str) -> Token:
 
 
 def note_use(tx: Transaction, token_id: str, *, now: datetime) -> None:
-    """Write down that a token was used."""
+    """Record that a token was used."""
     tx.connection.execute(update(tokens).where(tokens.c.id == token_id).values(last_used_at=now))
 
 
 def remove(tx: Transaction, token_id: str) -> None:
-    """Revoke a token: the next request with it is refused."""
+    """Revoke a token: the next request with it is rejected."""
     tx.connection.execute(delete(tokens).where(tokens.c.id == token_id))

@@ -1,6 +1,6 @@
-"""Units, the files they consist of, and which repository holds which; orphans are held by none.
+"""Units, their files, and which repository holds which; orphans are held by none.
 
-Every function works on a bounded number of units; callers come in batches of at most `MOST_AT_ONCE`.
+Every function works on a bounded number of units; callers pass batches of at most `MOST_AT_ONCE`.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from pulpit.store.database import Transaction
 from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
 
 MOST_AT_ONCE: Final = 500
-_ARTIFACTS_LOCK: Final = 0x70756C70  # any number that nobody else uses
+_ARTIFACTS_LOCK: Final = 0x70756C70  # an arbitrary number that is unique here
 _TICK: Final = timedelta(microseconds=1)
 _in_order: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _COLUMNS: Final = [column for column in units.c if column.name != "detail"]
@@ -44,7 +44,7 @@ Identity = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
-    """A file that is kept: its bytes stand under their SHA-256."""
+    """A stored file, identified by its SHA-256."""
 
     relative_path: str
     sha256: str
@@ -53,7 +53,7 @@ class StoredFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewUnit:
-    """A unit whose files are all kept; `slot` as the content port explains it."""
+    """A unit whose files are all stored; for `slot` see the content port."""
 
     type_id: str
     key: dict[str, Any]
@@ -61,12 +61,12 @@ class NewUnit:
     files: tuple[StoredFile, ...]
     slot: str | None
     detail: bytes | None = None
-    """What is needed to publish it and never searched; `None` leaves it as it is."""
+    """Data for publishing, which is never searched; `None` leaves it unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """A unit as the tables hold it."""
+    """A unit as stored."""
 
     id: str
     type_id: str
@@ -75,9 +75,9 @@ class Unit:
     created_at: datetime
     files: tuple[StoredFile, ...]
     detail: bytes = b""
-    """Empty unless it was asked for."""
+    """Empty unless it was requested."""
     user_metadata: dict[str, Any] | None = None
-    """What users note about it; nothing here reads it."""
+    """Metadata that users attach; nothing here reads it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ class Held:
 
 @dataclass(kw_only=True, slots=True)
 class Saved:
-    """What changed in a repository; `unit_ids` are all that were given, changed or not."""
+    """What changed in a repository; `unit_ids` are all units that were given, changed or not."""
 
     added: int = 0
     updated: int = 0
@@ -99,15 +99,15 @@ class Saved:
 
 
 def key_digest(key: Mapping[str, Any]) -> str:
-    """Equal for equal keys, whatever their order."""
+    """Return a digest that is equal for equal keys, whatever their order."""
     return hashlib.sha256(_in_order(key).encode()).hexdigest()
 
 
 def find(connection: Connection, identities: Collection[Identity]) -> dict[Identity, Unit]:
-    """Those of the units that exist, in whatever repository."""
+    """Return those of the units that exist, in whatever repository."""
     wanted = set(identities)
     types, digests = {type_id for type_id, _ in wanted}, {digest for _, digest in wanted}
-    by_index = units.c.type_id.in_(types) & units.c.key_digest.in_(digests)  # without the type all units are looked at
+    by_index = units.c.type_id.in_(types) & units.c.key_digest.in_(digests)  # without the type the index is not used
     rows = connection.execute(select(*_COLUMNS).where(by_index)).mappings().all()
     mine = {(row["type_id"], row["key_digest"]): row for row in rows}
     mine = {identity: row for identity, row in mine.items() if identity in wanted}
@@ -128,12 +128,12 @@ def files_of(connection: Connection, unit_ids: Collection[str]) -> dict[str, tup
 
 
 def any_kept(connection: Connection) -> bool:
-    """Whether a single file is recorded."""
+    """Return whether any file is recorded."""
     return connection.execute(select(artifacts.c.sha256).limit(1)).first() is not None
 
 
 def kept(connection: Connection, sha256s: Collection[str]) -> dict[str, int]:
-    """The sizes of those files that the storage holds."""
+    """Return the sizes of those files that are recorded as stored."""
     wanted = select(artifacts.c.sha256, artifacts.c.size).where(artifacts.c.sha256.in_(sha256s))
     return {row.sha256: row.size for row in connection.execute(wanted)}
 
@@ -147,7 +147,7 @@ def held_ids(connection: Connection, repo_id: str, type_ids: Collection[str] | N
 
 
 def held_of(connection: Connection, repo_id: str, unit_ids: Collection[str]) -> set[str]:
-    """Those of the units that a repository holds."""
+    """Return those of the units that a repository holds."""
     mine = (associations.c.repo_id == repo_id) & associations.c.unit_id.in_(unit_ids)
     return set(connection.execute(select(associations.c.unit_id).where(mine)).scalars())
 
@@ -155,7 +155,7 @@ def held_of(connection: Connection, repo_id: str, unit_ids: Collection[str]) -> 
 def held(
     connection: Connection, repo_id: str, type_ids: Sequence[str] | None = None, *, with_detail: bool = False
 ) -> Iterator[Held]:
-    """Every unit of a repository with its files, by id, read in portions; keep the transaction open meanwhile."""
+    """Yield every unit of a repository with its files, by id, read in portions; keep the transaction open meanwhile."""
     detail = [units.c.detail] if with_detail else []
     columns = [associations.c.created, associations.c.updated, *_COLUMNS, *detail]
     wanted = select(*columns).join(units, units.c.id == associations.c.unit_id)
@@ -171,7 +171,7 @@ def held(
 
 
 def held_like(connection: Connection, repo_id: str, text: str, *, after: str, limit: int) -> list[Held]:
-    """The units of a repository behind an id whose keys hold a text, by id; every unit for the empty text."""
+    """Return a repository's units after an id whose keys contain a text, by id; every unit for the empty text."""
     columns = [associations.c.created, associations.c.updated, *_COLUMNS]
     wanted = select(*columns).join(units, units.c.id == associations.c.unit_id)
     mine = (associations.c.repo_id == repo_id) & (associations.c.unit_id > after)
@@ -183,7 +183,7 @@ def held_like(connection: Connection, repo_id: str, text: str, *, after: str, li
 
 
 def of_type(connection: Connection, type_id: str) -> Iterator[Unit]:
-    """Every unit of a type, held or not, by id, read in portions; keep the transaction open meanwhile."""
+    """Yield every unit of a type, held or not, by id, read in portions; keep the transaction open meanwhile."""
     wanted = select(*_COLUMNS).where(units.c.type_id == type_id).order_by(units.c.id).limit(MOST_AT_ONCE)
     last = ""
     while rows := connection.execute(wanted.where(units.c.id > last)).mappings().all():
@@ -193,10 +193,10 @@ def of_type(connection: Connection, type_id: str) -> Iterator[Unit]:
 
 
 def get(connection: Connection, type_id: str, unit_id: str) -> Unit:
-    """One unit.
+    """Return one unit.
 
     Raises:
-        MissingResource: there is none of that type and id.
+        MissingResource: there is none with that type and id.
     """
     wanted = select(*_COLUMNS).where((units.c.type_id == type_id) & (units.c.id == unit_id))
     row = connection.execute(wanted).mappings().one_or_none()
@@ -206,7 +206,7 @@ def get(connection: Connection, type_id: str, unit_id: str) -> Unit:
 
 
 def metadata_of(connection: Connection, unit_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The metadata of those of the units that are there."""
+    """Return the metadata of those of the units that exist."""
     found: dict[str, dict[str, Any]] = {}
     for start in range(0, len(unit_ids), MOST_AT_ONCE):
         some = units.c.id.in_(unit_ids[start : start + MOST_AT_ONCE])
@@ -216,10 +216,10 @@ def metadata_of(connection: Connection, unit_ids: Sequence[str]) -> dict[str, di
 
 
 def note(tx: Transaction, type_id: str, unit_id: str, user_metadata: dict[str, Any] | None) -> None:
-    """Keep what users note about a unit, in place of what they noted before.
+    """Replace a unit's user metadata.
 
     Raises:
-        MissingResource: there is no unit of that type and id.
+        MissingResource: there is no unit with that type and id.
     """
     condition = (units.c.type_id == type_id) & (units.c.id == unit_id)
     if not tx.connection.execute(update(units).where(condition).values(user_metadata=user_metadata)).rowcount:
@@ -227,7 +227,7 @@ def note(tx: Transaction, type_id: str, unit_id: str, user_metadata: dict[str, A
 
 
 def holders(connection: Connection, unit_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The repositories that hold each of the units; a unit that none holds is absent."""
+    """Return the repositories that hold each of the units; a unit that none holds is absent."""
     found: dict[str, list[str]] = {}
     columns = associations.c
     for start in range(0, len(unit_ids), MOST_AT_ONCE):
@@ -239,13 +239,13 @@ def holders(connection: Connection, unit_ids: Sequence[str]) -> dict[str, list[s
 
 
 def lock_artifacts(tx: Transaction) -> None:
-    """Let nobody else save or remove files until the transaction ends; SQLite's write lock does so already."""
+    """Lock the saving and removing of files until the transaction ends; SQLite's write lock implies it."""
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ARTIFACTS_LOCK})
 
 
 def save(tx: Transaction, repo_id: str, batch: Sequence[NewUnit], *, now: datetime, recorder: Recorder) -> Saved:
-    """Put units into a repository, making those that are new; `lock_artifacts` first, and their files in place."""
+    """Save units and add them to a repository; call `lock_artifacts` first, with their files stored."""
     if not batch:
         return Saved()
     _save_artifacts(tx, batch, now)
@@ -298,7 +298,7 @@ def hold(
     now: datetime,
     recorder: Recorder,
 ) -> Saved:
-    """Put units that exist into a repository."""
+    """Add existing units to a repository."""
     batch = [
         NewUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=unit.files, slot=slot)
         for unit, slot in zip(found, slots, strict=True)
@@ -307,7 +307,7 @@ def hold(
 
 
 def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> set[str]:
-    """The ids of the units that a repository holds in these slots, of whatever type."""
+    """Return the ids of the units that a repository holds in these slots, of any type."""
     found: set[str] = set()
     every = sorted(slots)
     for start in range(0, len(every), MOST_AT_ONCE):
@@ -317,7 +317,7 @@ def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> se
 
 
 def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime, recorder: Recorder) -> int:
-    """Take units out of a repository, and return how many it held; they stay, perhaps as orphans."""
+    """Remove units from a repository, and return how many it held; the units stay, perhaps as orphans."""
     count = 0
     every = sorted(unit_ids)
     for start in range(0, len(every), MOST_AT_ONCE):
@@ -333,9 +333,9 @@ def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: dat
 
 
 def note_withdrawn(tx: Transaction, repo_id: str, withdrawn: Mapping[str, str], offered: Collection[str]) -> set[str]:
-    """Note how units of a repository were taken back by their upstream, by id; returns those of which it was not known.
+    """Record how the upstream withdrew units of a repository, by id; return the newly withdrawn ids.
 
-    Of those that are `offered` again, nothing is noted any more.
+    The record of units that are `offered` again is deleted.
     """
     columns = associations.c
     mine = columns.repo_id == repo_id
@@ -365,7 +365,7 @@ def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) ->
 def _save_units(
     tx: Transaction, wanted: Mapping[Identity, NewUnit], now: datetime
 ) -> tuple[dict[Identity, str], dict[str, Unit]]:
-    """Make what is missing; return all ids, and as they were the units whose metadata is now another."""
+    """Create missing units; return all ids, and the old state of the units whose metadata changes."""
     old = find(tx.connection, wanted.keys())
     new: dict[Identity, dict[str, Any]] = {
         (type_id, digest): {
@@ -394,9 +394,9 @@ def _save_units(
 
 
 def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]], now: datetime) -> dict[str, Unit]:
-    """Write what is now another in units, given as they are and as they should be; return them as they were.
+    """Update changed units, given in their old and new state; return the old ones.
 
-    Every repository that holds one of them learns it by a time that it has not seen (`versions`).
+    Every repository that holds one of them notices by a new timestamp (`versions`).
     """
     changed = {}
     detailed = [unit_id for unit_id, (_, new) in pairs.items() if new.detail is not None]
@@ -420,7 +420,7 @@ def _change_units(tx: Transaction, pairs: Mapping[str, tuple[Unit, NewUnit]], no
 
 
 def _clear_slots(tx: Transaction, repo_id: str, slots: Mapping[tuple[str, str], str]) -> dict[str, Unit]:
-    """Let go of other units in the slots, and return them by the ids of those that take their place."""
+    """Remove other units from the slots, and return them by the ids of their replacements."""
     if not slots:
         return {}
     columns = associations.c
@@ -444,7 +444,7 @@ def _named(recorder: Recorder, unit: Unit) -> dict[str, Any]:
 
 
 def _mark(tx: Transaction, repo_id: str, column: str, now: datetime) -> None:
-    """Write when content changed last; two changes never carry one time, so that equal times mean equal content."""
+    """Store when content changed last; times are strictly increasing, so that equal times mean equal content."""
     this = repositories.c.id == repo_id
     before = tx.connection.execute(select(repositories.c[column]).where(this)).scalar()
     moment = now if before is None else max(now, before + _TICK)

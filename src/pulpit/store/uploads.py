@@ -1,4 +1,4 @@
-"""Uploads that several servers share: which pieces have come, in which order; the bytes are files of the storage."""
+"""Uploads shared by several servers: which pieces have arrived, in which order; the bytes are files of the storage."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from pulpit.store.schema import upload_pieces, uploads
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """Bytes of an upload from an offset on; a later one lies over earlier ones."""
+    """Bytes of an upload from an offset on; a later piece overwrites earlier ones."""
 
     start: int
     size: int
@@ -19,7 +19,7 @@ class Piece:
 
 
 def begin(tx: Transaction, upload_id: str, *, most: int, now: datetime) -> bool:
-    """Make an empty upload; false if there are so many already."""
+    """Create an empty upload; false if there are too many already."""
     if tx.connection.execute(select(func.count()).select_from(uploads)).scalar_one() >= most:
         return False
     tx.connection.execute(insert(uploads).values(id=upload_id, touched_at=now))
@@ -32,7 +32,7 @@ def ids(connection: Connection) -> list[str]:
 
 
 def size(connection: Connection, upload_id: str) -> int | None:
-    """How many bytes have come; `None` if there is no such upload."""
+    """Return how many bytes have arrived; `None` if there is no such upload."""
     if connection.execute(select(uploads.c.id).where(uploads.c.id == upload_id)).scalar() is None:
         return None
     columns = upload_pieces.c
@@ -44,7 +44,7 @@ def add_piece(tx: Transaction, upload_id: str, piece: Piece, *, most: int, now: 
     """Record a piece whose file is in the storage.
 
     Returns:
-        False if there are so many already or it would leave a hole, `None` if the upload is gone.
+        False if there are too many already or it would leave a gap, `None` if the upload is gone.
     """
     locked = select(uploads.c.id).where(uploads.c.id == upload_id).with_for_update()
     if tx.connection.execute(locked).scalar() is None:
@@ -61,7 +61,7 @@ def add_piece(tx: Transaction, upload_id: str, piece: Piece, *, most: int, now: 
 
 
 def pieces(connection: Connection, upload_id: str) -> list[Piece]:
-    """Those that have come, in their order."""
+    """Return the pieces in order of arrival."""
     columns = upload_pieces.c
     wanted = select(columns.start, columns.size, columns.sha256).where(columns.upload_id == upload_id)
     return [Piece(**row) for row in connection.execute(wanted.order_by(columns.number)).mappings()]
@@ -74,12 +74,12 @@ def remove(tx: Transaction, upload_id: str) -> bool:
 
 
 def forget(tx: Transaction, *, untouched_since: datetime) -> None:
-    """Delete uploads that nobody went on with."""
+    """Delete abandoned uploads."""
     old = select(uploads.c.id).where(uploads.c.touched_at < untouched_since)
     tx.connection.execute(delete(upload_pieces).where(upload_pieces.c.upload_id.in_(old)))
     tx.connection.execute(delete(uploads).where(uploads.c.touched_at < untouched_since))
 
 
 def files(connection: Connection) -> set[str]:
-    """The SHA-256 of every piece, which the storage must keep."""
+    """Return the SHA-256 of every piece, which the storage must keep."""
     return set(connection.execute(select(upload_pieces.c.sha256).distinct()).scalars())

@@ -15,7 +15,7 @@ from pulpit.store.schema import users
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class User:
-    """Somebody who may log in; `role` is `admin`, `operator` or `reader`."""
+    """A user who may log in; `role` is `admin`, `operator` or `reader`."""
 
     login: str
     object_id: str
@@ -24,7 +24,7 @@ class User:
     role: str
     created_at: datetime
     repo_ids: list[str] | None = None
-    """Shell patterns of the repositories that an operator or reader has to do with; null is all."""
+    """Shell patterns of the repositories that an operator or reader may see; null is all."""
 
 
 def add(
@@ -51,16 +51,16 @@ def add(
 
 
 def find(connection: Connection, login: str) -> User | None:
-    """One user, or nobody."""
+    """Return one user, or `None`."""
     row = connection.execute(select(users).where(users.c.login == login)).mappings().one_or_none()
     return None if row is None else User(**row)
 
 
 def get(connection: Connection, login: str) -> User:
-    """One user.
+    """Return one user.
 
     Raises:
-        MissingResource: nobody has that login.
+        MissingResource: there is no user with that login.
     """
     user = find(connection, login)
     if user is None:
@@ -74,10 +74,10 @@ def every(connection: Connection) -> list[User]:
 
 
 def change(tx: Transaction, login: str, **columns: Any) -> User:
-    """Write columns of a user.
+    """Update columns of a user.
 
     Raises:
-        MissingResource: nobody has that login.
+        MissingResource: there is no user with that login.
     """
     get(tx.connection, login)
     tx.connection.execute(update(users).where(users.c.login == login).values(**columns))
@@ -85,7 +85,7 @@ def change(tx: Transaction, login: str, **columns: Any) -> User:
 
 
 def check_administrated(tx: Transaction) -> None:
-    """Refuse a change that leaves nobody who may do everything.
+    """Reject a change that leaves no administrator.
 
     Raises:
         InvalidValue: `login`.
@@ -98,7 +98,7 @@ def remove(tx: Transaction, login: str) -> None:
     """Delete a user.
 
     Raises:
-        MissingResource: nobody has that login.
+        MissingResource: there is no user with that login.
     """
     get(tx.connection, login)
     tx.connection.execute(delete(users).where(users.c.login == login))

@@ -1,6 +1,6 @@
-"""Wakes whoever waits for new events or tasks, in this process or another of the same data folder.
+"""Wakes readers that wait for new events or tasks, in this process or another one on the same data folder.
 
-A wakeup carries no data, only the hint to look: losing one costs the reader's polling interval, never an event.
+A wakeup carries no data: if one is lost, the reader looks after its polling interval, and no event is lost.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wakeup(Enum):
-    """What there is to look for."""
+    """What to look for."""
 
     EVENTS = b"e"
     LISTENERS = b"l"
@@ -30,16 +30,19 @@ class Wakeup(Enum):
 
 
 class WakeupSocket:
-    """A Unix datagram socket in the data folder; anybody who may write there may send to it."""
+    """A Unix datagram socket in the data folder; every process that may write there may send to it."""
 
     def __init__(self, data_dir: Path) -> None:
-        # A socket's path may have 107 bytes at most, a data folder's path more: reach it through an open folder.
+        # A socket's path may have at most 107 bytes, a data folder's more: use an open folder's descriptor.
         self._folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
         self._address = f"/proc/self/fd/{self._folder}/{_FILE_NAME}"
         self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def send(self, wakeup: Wakeup) -> None:
-        """Send one byte; it never fails and never waits, for a full socket is awake and an absent one gone."""
+        """Send one byte.
+
+        Never fails or blocks, because a full socket is awake already and a missing one has no reader.
+        """
         with contextlib.suppress(OSError):
             self._out.sendto(wakeup.value, self._address)
 
@@ -51,7 +54,7 @@ class WakeupSocket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as inbound:
             try:
                 inbound.bind(self._address)
-            except OSError as error:  # a full disk: everybody polls
+            except OSError as error:  # a full disk: readers poll instead
                 _log.warning("no wakeups: %s", error.strerror, extra={"action": "wakeups_missing"})
             loop = asyncio.get_running_loop()
             loop.add_reader(inbound, _receive, inbound, handlers)

@@ -1,26 +1,26 @@
-"""Brings the tables up to date, step by step, with Alembic; each step is a file in `versions/`."""
+"""Migrates the tables with Alembic; each step is a file in `versions/`."""
 
 from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
 HEAD: Final = "0018"
-"""The newest step; a test holds it against `versions/`. It spares every start the import of Alembic."""
+"""The newest step; a test compares it with `versions/`. With it a start need not import Alembic."""
 STEPS: Final = frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
-"""Every step that this version knows."""
+"""Every step of this version."""
 _OURS: Final = frozenset({"events", "listeners", "repositories", "tasks", "units", "users"})
-"""Tables that would be in our way if somebody else had made them."""
+"""Tables that would collide with ours if another program created them."""
 
 
 class UnusableTables(Exception):
-    """What is in a database cannot be used by this version; the text goes on after the name of the database."""
+    """This version cannot use the tables of a database; the text continues a sentence after the database's name."""
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the steps that this database has not seen; all of them or none.
+    """Run the missing steps; all of them or none.
 
     Raises:
-        UnusableTables: a newer version has made the tables, or another program.
+        UnusableTables: the tables are from a newer version, or another program.
     """
     revision = _revision(connection)
     connection.rollback()
@@ -36,7 +36,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def check_current(connection: Connection) -> None:
-    """Look whether the tables are those of this version.
+    """Check that the tables are those of this version.
 
     Raises:
         UnusableTables: they are not.

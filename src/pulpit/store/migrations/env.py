@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, in one transaction, on the connection that it is handed."""
+"""Alembic's entry point: runs the steps in one transaction, on the connection that it is given."""
 
 from alembic import context
 from sqlalchemy import text
