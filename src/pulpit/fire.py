@@ -43,13 +43,14 @@ def fire(
     """
     check_event_type(event_type)
     event_id = event_id or uuid7()
-    new = event_log.NewEvent(
-        id=event_id,
+    return event_log.append(
+        tx,
+        event_id=event_id,
         event_type=event_type,
         repo_id=repo_id or payload.get("repo_id"),
         result=payload.get("result"),
         occurred_at=clock(),
         traceparent=traceparent or own_trace(event_id, call_report),
         body=encode_body(event_type, payload, call_report),
+        counted=star_covers(event_type),
     )
-    return event_log.append(tx, new, counted=star_covers(event_type))

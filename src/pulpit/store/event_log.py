@@ -46,7 +46,7 @@ def _inserting(dialect: Dialect) -> Any:
 
 
 def _sqlite_append(_dialect: Dialect) -> ClauseElement:
-    return insert(events).values({name: bindparam(name) for name in _ENTERED}).returning(events.c.number)
+    return insert(events).values({name: bindparam(name) for name in _ENTERED})
 
 
 def _sqlite_count(dialect: Dialect) -> ClauseElement:
@@ -88,19 +88,6 @@ _HEAD: Final = select(func.max(events.c.number))
 _READ_AFTER: Final = Prepared(lambda _: _following.order_by(events.c.number).limit(bindparam("most")))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewEvent:
-    """An event before it has its numbers."""
-
-    id: str
-    event_type: str
-    repo_id: str | None
-    result: str | None
-    occurred_at: datetime
-    traceparent: str
-    body: str
-
-
 def lock(tx: Transaction) -> None:
     """Take the exclusive right to write to the log until the transaction ends; SQLite's write lock implies it.
 
@@ -112,29 +99,40 @@ def lock(tx: Transaction) -> None:
         execute(tx.connection, _POSTGRESQL_LOCK)
 
 
-def append(tx: Transaction, new: NewEvent, *, counted: bool) -> Event:
+def append(
+    tx: Transaction,
+    *,
+    event_id: str,
+    event_type: str,
+    repo_id: str | None,
+    result: str | None,
+    occurred_at: datetime,
+    traceparent: str,
+    body: str,
+    counted: bool,
+) -> Event:
     """Append one event to the log; it exists if and only if the transaction commits.
 
     A counted event draws the next number of its repository.
     """
     row: dict[str, Any] = {
-        "id": new.id,
-        "event_type": new.event_type,
-        "repo_id": new.repo_id,
+        "id": event_id,
+        "event_type": event_type,
+        "repo_id": repo_id,
         "repo_number": None,
-        "result": new.result,
-        "occurred_at": new.occurred_at,
-        "traceparent": new.traceparent,
-        "body": new.body,
+        "result": result,
+        "occurred_at": occurred_at,
+        "traceparent": traceparent,
+        "body": body,
     }
-    counted = counted and new.repo_id is not None
+    counted = counted and repo_id is not None
     if tx.connection.dialect.name == "postgresql":
         statement = _POSTGRESQL_COUNT_AND_APPEND if counted else _POSTGRESQL_APPEND
         number, row["repo_number"] = statement.row(tx.connection, row)
     else:
         if counted:
             [row["repo_number"]] = _SQLITE_COUNT.row(tx.connection, row)
-        [number] = _SQLITE_APPEND.row(tx.connection, row)
+        number = _SQLITE_APPEND.new_row(tx.connection, row)
     event = Event(number=number, **row)
     tx.events.append(event)
     tx.wakeups.add(Wakeup.EVENTS)

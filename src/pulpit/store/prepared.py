@@ -56,7 +56,7 @@ class _Compiled:
 
 
 class Prepared:
-    """A statement that returns rows; its parameters are the names of its bind parameters."""
+    """A statement; its parameters are the names of its bind parameters."""
 
     def __init__(self, statement: Statement) -> None:
         """Take a function that builds the statement for a dialect; it is called once for each."""
@@ -74,14 +74,26 @@ class Prepared:
         Raises:
             DBAPIError: as of `execute`.
         """
+        rows: list[Any] = self._run(connection, parameters).fetchall()
+        return rows
+
+    def new_row(self, connection: Connection, parameters: dict[str, Any]) -> int:
+        """Run an INSERT on SQLite, and return the number of its row; a RETURNING would take half as long again.
+
+        Raises:
+            DBAPIError: as of `execute`.
+        """
+        number: int = self._run(connection, parameters).lastrowid
+        return number
+
+    def _run(self, connection: Connection, parameters: dict[str, Any]) -> Any:
         compiled = self._compiled.get(connection.dialect.name) or self._compile(connection.dialect)
         if compiled.constants or compiled.conversions:
             parameters = {**compiled.constants, **parameters}
             for name, convert in compiled.conversions:
                 parameters[name] = convert(parameters[name])
         given: Any = parameters if compiled.order is None else [parameters[name] for name in compiled.order]
-        rows: list[Any] = execute(connection, compiled.text, given).fetchall()
-        return rows
+        return execute(connection, compiled.text, given)
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiled: Any = self._statement(dialect).compile(dialect=dialect)

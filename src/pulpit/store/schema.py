@@ -83,7 +83,7 @@ events = Table(
     "events",
     metadata,
     Column("number", Serial, primary_key=True),
-    Column("id", String(36), nullable=False, unique=True),
+    Column("id", String(36), nullable=False),
     Column("event_type", String(200), nullable=False),
     Column("repo_id", String(255)),
     Column("repo_number", BigInteger),
@@ -91,8 +91,9 @@ events = Table(
     Column("occurred_at", Time, nullable=False),
     Column("traceparent", String(55), nullable=False),
     Column("body", Text, nullable=False),
-    sqlite_autoincrement=True,
 )
+"""Whatever page an event changes is written to the disk, so there is no index of the ids, by which nobody asks, and no
+AUTOINCREMENT: SQLite goes on from the newest number, and `event_log.forget` always keeps that row."""
 
 event_counters = Table(
     "event_counters",

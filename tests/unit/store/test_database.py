@@ -31,6 +31,10 @@ OLD_TASK = """
 INSERT INTO tasks(object_id, id, task_type, arguments, tags, state, created_at, progress_report, spawned)
 VALUES ('o', 't', 'sync', '{}', '[]', 'finished', 0, '{}', '[]')
 """
+OLD_EVENT = """
+INSERT INTO events(number, id, event_type, repo_id, repo_number, occurred_at, traceparent, body)
+VALUES (:number, :id, 'a.b', 'farm', 1, 0, '', '{}')
+"""
 ENTRY = "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALUES (:id, 'a.b', 0, '', :body)"
 
 
@@ -54,11 +58,18 @@ def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path: Pa
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         connection.execute(sa.text(OLD_TASK))
+        for number in (3, 7):
+            connection.execute(sa.text(OLD_EVENT), {"number": number, "id": f"id-{number}"})
         connection.commit()
     engine.dispose()
-    with fresh(tmp_path) as (database, _), database.read() as connection:
-        assert tasks.get(connection, "t").schedule_id is None
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    with fresh(tmp_path) as (database, _):
+        with database.read() as connection:
+            assert tasks.get(connection, "t").schedule_id is None
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        fire_one(database)
+        events = log(database)
+    assert [event.number for event in events] == [3, 7, 8]
+    assert [(event.id, event.repo_number, event.body) for event in events[:2]] == [("id-3", 1, "{}"), ("id-7", 1, "{}")]
 
 
 def test_the_newest_step_is_the_one_that_a_start_looks_for() -> None:
