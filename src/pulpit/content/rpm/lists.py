@@ -90,9 +90,12 @@ class PackageList:
         Raises:
             BadFeed: an entry does not end, or is too large.
         """
-        position, begun = self._start, None
+        position, begun, forgotten = self._start, None, self._start
         while (mark := self._next_mark(position)) is not None:
             position = mark.end()
+            if position - forgotten > _WINDOW:
+                self.forget()
+                forgotten = position
             if mark.lastindex in _HIDING:
                 position = self._after(_HIDING[mark.lastindex], position)
             elif not mark[4]:
@@ -145,6 +148,10 @@ class PackageList:
             if package_id in package_ids:
                 places.setdefault(package_id, (begin, end))
         return places
+
+    def forget(self) -> None:
+        """Give back the memory of what was read; whoever reads it again has it from the file."""
+        self._bytes.madvise(mmap.MADV_DONTNEED)
 
     def _next_mark(self, position: int) -> re.Match[bytes] | None:
         while position < self._end:

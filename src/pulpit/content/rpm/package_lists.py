@@ -75,12 +75,12 @@ class PackageLists:
         if packed is None:
             earlier, packed = Layout.nothing(), {}
         self._lines.extend(self._located(dict(zip(earlier.keys, earlier.lines, strict=True))))
-        self._tree.link_lines(self._lines)
         with ExitStack() as stack:
             writers = {name: stack.enter_context(self._list(name)) for name in HEADS}
             for name, head in HEADS.items():
                 writers[name].fresh(f'{XML}{head} packages="{len(self._keys)}">\n', proven=True)
             self._write(writers, earlier, packed)
+            self._tree.link_lines(self._lines)  # while the threads of the lists still write
             for name, tail in TAILS.items():
                 writers[name].fresh(tail, proven=True, last=True)
         lists = {name: packed_list for name, (_, packed_list) in self._lists.items()}

@@ -166,6 +166,8 @@ def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> It
     further = [of_list.where(package_ids) if of_list else None for of_list in (lists.filelists, lists.other)]
     for start in range(0, len(taken), _BATCH):
         yield [_with_rivals(lists, candidate, further, urls) for candidate in taken[start : start + _BATCH]]
+        for of_list in filter(None, (lists.primary, lists.filelists, lists.other)):
+            of_list.forget()
 
 
 def completed(unit: PartlyListed, path: Path) -> WantedUnit:
