@@ -1,1 +1,1 @@
-"""What is done to repositories: sync, publish, and the storage beneath both."""
+"""Operations on repositories: sync, publish, promotion, copies, uploads, exports, and removal of orphans."""

@@ -1,4 +1,4 @@
-"""Blocking work in threads, and much work at once, both so that a cancellation leaves nothing running."""
+"""Blocking work in threads, and concurrent work; cancellation leaves nothing running."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do blocking work in a thread, and let a cancellation wait until it is done, so that it never runs on alone."""
+    """Run blocking work in a thread; a cancellation waits until it is done, so that it never continues alone."""
     task = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
     try:
         return await asyncio.shield(task)
@@ -20,7 +20,7 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 async def in_stoppable_thread(work: Callable[[Event], T]) -> T:
-    """The same for work that looks now and then whether it should stop."""
+    """The same for work that checks now and then whether it should stop."""
     stop = Event()
     task = asyncio.create_task(asyncio.to_thread(work, stop))
     try:
@@ -32,7 +32,7 @@ async def in_stoppable_thread(work: Callable[[Event], T]) -> T:
 
 
 async def in_parallel(most: int, work: Sequence[Coroutine[None, None, None]]) -> None:
-    """Do all the work, at most so many at once; the first exception ends the rest and is raised.
+    """Run all the work, at most `most` at a time; the first exception cancels the rest and is raised.
 
     Raises:
         BaseException: what the work raised, not in a group.
@@ -55,7 +55,7 @@ async def in_parallel(most: int, work: Sequence[Coroutine[None, None, None]]) ->
 
 
 async def _end_of(task: "asyncio.Task[T]") -> None:
-    """Wait for the end, whatever it is; nobody asks for the result any more."""
+    """Wait for the end, whatever it is; the result is not needed."""
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What the work on repositories is done with."""
+"""The dependencies of all work on repositories."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ Tell = Callable[[Transaction, str, dict[str, Any]], object]
 
 
 def _tell_nobody(tx: Transaction, event_type: str, payload: dict[str, Any]) -> None:
-    """Outside of a task."""
+    """Fire nothing: used outside a task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskContext:
-    """Where things are, and the content types, by the type ids of their importers and distributors."""
+    """Folders, storage and database, and the content types by the type ids of their importers and distributors."""
 
     database: Database
     storage: Storage
@@ -35,19 +35,19 @@ class TaskContext:
     clock: Clock = system_clock
     limits: Limits = field(default_factory=Limits)
     keep_publications: int = 5
-    """How many publications of a place stay, the shown one included."""
+    """Publications of a place that are kept, including the current one."""
     grace: timedelta = timedelta(hours=1)
-    """For how long what a place showed stays whatever comes after it, for those who still read it."""
+    """How long a replaced publication is kept for clients that are still reading it."""
     export_dir: Path | None = None
-    """The one folder beneath which the server may write exports."""
+    """The only folder below which the server may write exports."""
     task_id: str | None = None
-    """The task that works, whose ending tells what it changed."""
+    """The running task, whose finish event reports the changes."""
     tell: Tell = _tell_nobody
-    """For what the task tells before its ending."""
+    """Fires the events that the task sends before its end."""
 
     @property
     def recorder(self) -> Recorder:
-        """Writes down what changes in repositories."""
+        """Return the recorder of changes in repositories."""
         return Recorder(task_id=self.task_id, describe=self._described)
 
     def _described(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
@@ -57,7 +57,10 @@ class TaskContext:
         return Description(name=str(next(iter(key.values()), type_id)))  # of a plug-in that is not installed any more
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """What a repository holds one unit of this type of; `None` if such units do not take one another's place."""
+        """Return the slot of which a repository holds one unit of this type.
+
+        `None` if units do not replace each other.
+        """
         content_type = self._type_of_unit(type_id)
         return content_type.slot(type_id, key) if content_type else None
 
@@ -66,11 +69,11 @@ class TaskContext:
 
     @property
     def scratch(self) -> Scratch:
-        """Where work puts what is on its way into the storage."""
+        """Return the folder for work in progress."""
         return Scratch(self.data_dir)
 
     def content_type(self, type_id: str) -> ContentType:
-        """The content type that an importer or distributor belongs to.
+        """Return the content type that an importer or distributor belongs to.
 
         Raises:
             MissingResource: it is not installed.
@@ -81,7 +84,7 @@ class TaskContext:
             raise MissingResource(content_type=type_id) from None
 
     def importers_type(self, repo_id: str) -> ContentType:
-        """The content type of a repository's importer.
+        """Return the content type of a repository's importer.
 
         Raises:
             MissingResource: the repository or its importer does not exist.
@@ -90,7 +93,7 @@ class TaskContext:
             return self.content_type(repositories.importer(connection, repo_id).importer_type_id)
 
     def publishes(self, distributor_type_id: str) -> bool:
-        """Whether distributors of a type lay out trees; the others are there for clients that create them.
+        """Whether distributors of a type write trees; the others exist for clients that create them.
 
         Raises:
             MissingResource: it is not installed.
@@ -99,7 +102,7 @@ class TaskContext:
 
 
 def by_plugin(*content_types: ContentType) -> dict[str, ContentType]:
-    """The mapping that a task context wants."""
+    """Return the mapping that a task context needs."""
     return {
         type_id: content_type
         for content_type in content_types

@@ -1,4 +1,4 @@
-"""Units that are copied from another repository, or removed, by hand."""
+"""Units copied from another repository, or removed, at a user's request."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from pulpit.store import repositories, units
 from pulpit.store.units import Held, Unit
 
 Chooses = Callable[[Held], bool]
-"""Whether a unit is meant."""
+"""Whether a unit is selected."""
 
 
 async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
@@ -24,12 +24,12 @@ async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
     chosen: Chooses,
     options: Config,
 ) -> list[Unit]:
-    """Let a repository hold units of another too; returns those that were chosen, and those that went along.
+    """Add units of one repository to another; return the selected units and those that were copied with them.
 
     Raises:
         MissingResource: a repository, or the target's importer, does not exist.
-        InvalidValue: the target holds units of other types, or an option cannot be as it is.
-        UnsupportedValue: nobody knows an option.
+        InvalidValue: the target holds units of other types, or an option is invalid.
+        UnsupportedValue: an option is unknown.
     """
     return await in_thread(_copy, context, source_id, target_id, type_ids, chosen, options)
 
@@ -37,7 +37,7 @@ async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
 async def remove_units(
     context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses
 ) -> list[Unit]:
-    """Take units out of a repository; returns those that were chosen.
+    """Remove units from a repository; return the selected ones.
 
     Raises:
         MissingResource: the repository does not exist.

@@ -1,4 +1,4 @@
-"""What differs between two publications: of their files, and of what the repository held."""
+"""Differences between two publications: in their files, and in the content of the repository."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from pulpit.store.database import Transaction
 from pulpit.store.publications import Publication
 
 Show = Callable[[Transaction], dict[str, Any]]
-"""Lets a place show a publication, and returns what the event says of it; raises `WorkFailed` if it cannot be."""
+"""Lets a place show a publication, and returns what the event says about it; raises `WorkFailed` if it cannot."""
 
 _NOTHING: Final = frozenset[bytes]()
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileDifference:
-    """A path that one of two publications has, or both with other bytes."""
+    """A path that only one of two publications has, or whose content differs."""
 
     path: str
     before: StoredFile | None
@@ -43,10 +43,10 @@ class Differences:
 
 
 def between(storage: Storage, before: Publication, after: Publication) -> Differences:
-    """What was added, removed and changed on the way from one publication to another; blocks.
+    """Compare two publications and return what was added, removed and changed; blocks.
 
     Raises:
-        FileNotFoundError: the storage has lost an inventory.
+        FileNotFoundError: an inventory is missing from the storage.
         ValueError: an inventory is damaged.
     """
     old_units, new_units = held(storage, before), held(storage, after)
@@ -58,20 +58,20 @@ def between(storage: Storage, before: Publication, after: Publication) -> Differ
 
 
 def files(storage: Storage, publication: Publication) -> dict[str, StoredFile]:
-    """The files of a publication by path, in order.
+    """Return the files of a publication by path, in order.
 
     Raises:
-        FileNotFoundError: the storage has lost the inventory.
+        FileNotFoundError: the inventory is missing from the storage.
         ValueError: the inventory is damaged.
     """
     return {file.relative_path: file for file in inventory.files(storage, publication.inventory)}
 
 
 def held(storage: Storage, publication: Publication) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Type and key of the units that the repository held, by the unit's id.
+    """Return type and key of the units that the repository held, by unit id.
 
     Raises:
-        FileNotFoundError: the storage has lost the file that says it.
+        FileNotFoundError: the file that lists them is missing from the storage.
         ValueError: that file is damaged.
     """
     with storage.open(publication.content) as lines:
@@ -80,7 +80,7 @@ def held(storage: Storage, publication: Publication) -> dict[str, tuple[str, dic
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What a repository held: a line of `snapshots.snapshot` for each unit; and the last event that told of it."""
+    """What a repository held: a line of `snapshots.snapshot` for each unit; and the last event that is included."""
 
     repo_id: str
     lines: frozenset[bytes]
@@ -89,17 +89,17 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContentChanges:
-    """What is other in a snapshot than in an earlier one; `found` are at most `MOST_OF_A_PUBLISH` of it."""
+    """Differences between two snapshots; `found` are at most `MOST_OF_A_PUBLISH` of them."""
 
     counts: Counts
     found: list[UnitChange]
 
 
 def snapshot_of(storage: Storage, publication: Publication) -> Snapshot:
-    """What the repository held.
+    """Read what the repository held.
 
     Raises:
-        FileNotFoundError: the storage has lost the file that says it.
+        FileNotFoundError: the file that lists it is missing from the storage.
     """
     with storage.open(publication.content) as lines:
         return Snapshot(repo_id=publication.repo_id, lines=frozenset(lines), last_event=publication.last_event)
@@ -108,10 +108,10 @@ def snapshot_of(storage: Storage, publication: Publication) -> Snapshot:
 def content_changes(
     context: TaskContext, connection: Connection, before: Publication | None, after: Snapshot
 ) -> ContentChanges:
-    """What a place that showed one publication of a repository shows otherwise from now on; blocks.
+    """Compare the content of a place's new publication with that of the one it showed; blocks.
 
-    Names of units that are in no repository any more are made from their keys alone. Of more than `MOST_OF_A_PUBLISH`
-    changes none counts as replacement.
+    Units that are in no repository any more are named by their keys alone. Beyond `MOST_OF_A_PUBLISH` changes none is
+    reported as a replacement.
     """
     old = Snapshot(repo_id=after.repo_id, lines=_NOTHING, last_event=after.last_event)
     try:
@@ -139,23 +139,23 @@ def content_changes(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChangesAtPlace:
-    """What readers of a place will find otherwise, worked out before the transaction that lets them."""
+    """What will change for readers of a place, computed before the transaction that shows it."""
 
     context: TaskContext
     after: Snapshot
     shown: Publication | None
-    """What the place showed when it was worked out."""
+    """What the place showed when it was computed."""
     changes: ContentChanges
 
     @classmethod
     def prepared(cls, context: TaskContext, connection: Connection, path: str, after: Snapshot) -> Self:
-        """Work it out; blocks."""
+        """Compute it; blocks."""
         shown = publications.at(connection, path)
         changed = content_changes(context, connection, shown, after)
         return cls(context=context, after=after, shown=shown, changes=changed)
 
     def write(self, tx: Transaction, before: Publication | None) -> None:
-        """Write it down for the event, seen from what the place showed in the end."""
+        """Write it for the event, relative to what the place showed in the end."""
         changed = self.changes
         if (before and before.id) != (self.shown and self.shown.id):
             changed = content_changes(self.context, tx.connection, before, self.after)
@@ -163,19 +163,19 @@ class ChangesAtPlace:
 
 
 def publications_shown(before: Publication | None, after: Publication) -> dict[str, Any]:
-    """Between which publications the changes are, as the event says it."""
+    """Return the publications between which the changes lie, as the event names them."""
     return {"publications": {"from": before.number if before else None, "to": after.number}}
 
 
 def _first(lines: frozenset[bytes], most: int) -> list[tuple[str, str, dict[str, Any]]]:
-    """The first units of a snapshot, by id; of many lines the others are not even read."""
+    """Return the first units of a snapshot, by id, without parsing the other lines."""
     return list(snapshots.read_snapshot(sorted(lines, key=lambda line: line.split(b"\t", 2)[1])[:most]))
 
 
 def _named(
     context: TaskContext, connection: Connection, found: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> Iterator[tuple[str | None, Unit]]:
-    """Units as changes name them, each with what it takes the place of others by."""
+    """Yield units as changes name them, each with its slot."""
     recorder = context.recorder
     metadata = units.metadata_of(connection, [unit_id for _, unit_id, _ in found])
     for type_id, unit_id, key in found:
@@ -184,7 +184,7 @@ def _named(
 
 
 def _paired(came: Iterable[tuple[str | None, Unit]], gone: Iterable[tuple[str | None, Unit]]) -> Iterator[UnitChange]:
-    """What came and went; of one type in one slot it is one change."""
+    """Pair added and removed units: in one slot, two units of a type are one replacement."""
     left = {(unit["type"], slot or unit["id"]): unit for slot, unit in gone}
     for slot, unit in came:
         before = left.pop((unit["type"], slot or unit["id"]), None)
@@ -194,7 +194,7 @@ def _paired(came: Iterable[tuple[str | None, Unit]], gone: Iterable[tuple[str | 
 
 
 def _changed_in_place(connection: Connection, old: Snapshot, new: Snapshot) -> Iterator[UnitChange]:
-    """The units that both have and that were told to have got other metadata meanwhile, forwards or backwards."""
+    """Yield the units in both snapshots whose metadata changed in between, in either direction."""
     first, last = sorted((old.last_event, new.last_event))
     told = changes.in_place(connection, new.repo_id, first, last) if first < last else {}
     both = {line.split(b"\t", 2)[1].decode() for line in old.lines & new.lines} if told else ()

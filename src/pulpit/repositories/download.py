@@ -1,6 +1,6 @@
-"""Downloads: many at a time, each gone on with where it broke off, verified before it counts.
+"""Concurrent downloads, resumed where they broke off, and verified before they are stored.
 
-What fails in a way that may pass (`transfer`) is tried again after a pause.
+Transient failures (`transfer`) are retried after a pause.
 """
 
 import asyncio
@@ -37,22 +37,22 @@ from pulpit.text import shown
 _IF_NONE_MATCH: Final = "If-None-Match"
 _IF_MODIFIED_SINCE: Final = "If-Modified-Since"
 _PACKED_MORE: Final = 64 * KIB
-"""So much longer than the file itself a packed body may be."""
+"""Bytes by which a compressed body may be longer than the file itself."""
 _WORTH_ANOTHER_TRY: Final = MIB
-"""A try that brought so many bytes does not count against the limit of tries."""
+"""A try that received so many bytes does not count against the limit of tries."""
 
 T = TypeVar("T")
 
 OnBytes = Callable[[int], None]
-"""Told how many bytes came; a negative number when some of them are thrown away."""
+"""Called with the number of bytes received; negative when some of them are discarded."""
 
 
 class _WrongAfterResume(Exception):
-    """What was gone on with does not have the checksum; perhaps its beginning is to blame."""
+    """A resumed download has the wrong checksum; perhaps its first part is to blame."""
 
 
 class Downloads:
-    """The connections to one upstream; it is the `Upstream` of the content port."""
+    """The connections to one upstream; implements the content port's `Upstream`."""
 
     def __init__(self, feed: Feed, storage: Storage, scratch: Scratch, limits: Limits) -> None:
         self._feed: Final = feed
@@ -80,24 +80,24 @@ class Downloads:
 
     @property
     def limits(self) -> Limits:
-        """What the upstream may cost."""
+        """The limits for this upstream."""
         return self._limits
 
     @property
     def at_once(self) -> int:
-        """How many downloads run at one time."""
+        """Concurrent downloads."""
         return self._feed.max_downloads or self._limits.downloads
 
     def scratch(self) -> Path:
-        """A path for a file that is gone when the sync ends."""
+        """Return a path for a temporary file, which is deleted when the sync ends."""
         return self._room / f"{os.urandom(16).hex()}.list"
 
     async def together(self, work: Sequence[Coroutine[None, None, None]]) -> None:
-        """Do all of the work, so much at once as there are connections."""
+        """Run all of the work, as many at a time as there are connections."""
         await in_parallel(self.at_once, work)
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread; what the disk refuses becomes a sentence."""
+        """Run blocking work in a thread; disk errors become a sentence."""
         with disk_errors("A list of the feed"):
             return await in_thread(work)
 
@@ -110,7 +110,7 @@ class Downloads:
         known: Mapping[str, Any] | None = None,
         accept: str | None = None,
     ) -> Document | None:
-        """Fetch a list, as the port says."""
+        """Fetch a metadata file, as the port describes."""
         tries, given = _Tries(self._limits, [url]), known or {}
         sent = {
             _IF_NONE_MATCH: given.get("etag"),
@@ -125,11 +125,11 @@ class Downloads:
                 await tries.another(error, came=0)
 
     async def file(self, wanted: WantedFile, on_bytes: OnBytes) -> StoredFile:
-        """Download a file into its place in the storage, or go on with a download that broke off.
+        """Download a file into the storage, or resume a download that broke off.
 
         Raises:
-            DownloadFailed: it cannot be had, or is not what it should be.
-            StorageFull: the disk has no room.
+            DownloadFailed: it is unavailable, or not what it should be.
+            StorageFull: the disk is full.
         """
         tries = _Tries(self._limits, wanted.urls)
         if wanted.size is not None and wanted.size <= self._limits.small_bytes:
@@ -160,7 +160,7 @@ class Downloads:
         return StoredFile(relative_path=wanted.relative_path, sha256=sha256, size=len(content))
 
     async def _small_content(self, wanted: WantedFile, size: int, url: str) -> tuple[bytes, str]:
-        """A small file and its SHA-256."""
+        """Download a small file; return its content and SHA-256."""
         parts, came, most = list[bytes](), 0, size
 
         def begin(answer: Answer) -> None:
@@ -190,7 +190,7 @@ class Downloads:
         return content, sha256
 
     async def _receive(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> StoredFile:
-        """Bring a partial file to its end, from the start again if what was gone on with turns out wrong."""
+        """Complete a partial file; start again if the resumed file turns out wrong."""
         try:
             return await self._receive_once(wanted, url, partial, on_bytes)
         except _WrongAfterResume:
@@ -218,7 +218,7 @@ class Downloads:
         return opened
 
     async def _transfer(self, wanted: WantedFile, url: str, partial: Partial, on_bytes: OnBytes) -> bool:
-        """Receive what is missing; whether the server says that it packed it."""
+        """Receive what is missing; return whether the server says that it compressed the body."""
         size = self._limits.file_bytes if wanted.size is None else wanted.size
         most = size
 
@@ -232,7 +232,7 @@ class Downloads:
             starts = answer.headers.get("content-range", "").startswith(f"bytes {partial.size}-")
             if answer.status not in (RANGE_NOT_SATISFIABLE, PARTIAL_CONTENT):
                 _restart(partial, wanted, on_bytes)
-            elif answer.status != PARTIAL_CONTENT or not starts:  # it does not go on where the partial file ends
+            elif answer.status != PARTIAL_CONTENT or not starts:  # it does not resume at the end of the partial file
                 raise _WrongAfterResume
 
         def take(data: bytes) -> None:
@@ -249,14 +249,17 @@ class Downloads:
         return (await self._transfers.get(url, headers, begin, take)).is_encoded
 
     def _opened(self, packed: Path, most: int) -> Path:
-        """Where a body is that a server packed unasked; where it stands, if it is not packed or cannot be opened."""
+        """Return the path of a body that the server compressed unasked, decompressed.
+
+        The same path if it cannot be decompressed.
+        """
         try:
             return encodings.plain(packed, self.scratch(), "the body", most=most)
         except BadFeed:
             return packed
 
     def _opened_file(self, wanted: WantedFile, packed: Path) -> StoredFile | None:
-        """The file that a server packed unasked, in its place in the storage, if it is the right one."""
+        """Store the file from a body that the server compressed unasked, if it is the right one."""
         path = self._opened(packed, self._limits.file_bytes if wanted.size is None else wanted.size)
         if path == packed:
             return None
@@ -318,11 +321,11 @@ class _Tries:
 
     @property
     def url(self) -> str:
-        """The URL to ask now."""
+        """The URL to request now."""
         return self._urls[0]
 
     async def another(self, error: DownloadFailed, *, came: int) -> None:
-        """Return when it is time for another try; a URL that finally has not got it is not asked again.
+        """Wait until the next try is due; a URL that failed permanently is not requested again.
 
         Raises:
             DownloadFailed: there is no point in one.
@@ -347,7 +350,7 @@ def _restart(partial: Partial, wanted: WantedFile, on_bytes: OnBytes) -> None:
 
 
 def _judged(wanted: WantedFile, content: bytes) -> tuple[str, str]:
-    """What is wrong with a content, and its SHA-256."""
+    """Say what is wrong with a content, and return its SHA-256."""
     sha256 = digest = hashlib.sha256(content).hexdigest()
     if wanted.checksum.algorithm != "sha256":
         digest = hashlib.new(wanted.checksum.algorithm, content).hexdigest()

@@ -1,7 +1,7 @@
-"""A request and its answer, as libcurl tells of them: the head, the body in parts, and what went wrong in words.
+"""A request and its response, as libcurl reports them: the head, the body in parts, and errors as sentences.
 
-A failure is transient (the connection broke, nothing came for too long, the server says 5xx) and worth another try, or
-final (404, another size, another checksum).
+A failure is transient (the connection broke, the transfer stalled, the server says 5xx) and worth a retry, or
+permanent (404, wrong size, wrong checksum).
 """
 
 import asyncio
@@ -27,16 +27,16 @@ RANGE_NOT_SATISFIABLE: Final = 416
 
 _OK: Final = 200
 _NON_AUTHORITATIVE: Final = 203
-"""What a proxy may make of 200."""
+"""What a proxy may turn a 200 into."""
 _REDIRECTS: Final = frozenset(range(300, 400)) - {NOT_MODIFIED}
 _FORBIDDEN: Final = frozenset({401, 403, 451})
 _ABSENT: Final = frozenset({404, 410})
 _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _MOST_UNWANTED: Final = 64 * KIB
-"""So much of a body that nobody wants is read, so that its connection can be used again."""
+"""Bytes of an unneeded body that are read so that its connection can be reused."""
 _HANDED_ON: Final = 256 * KIB
-"""So much of a body is handed on at once: libcurl's own parts are small."""
+"""Bytes of a body that are handed on at a time: libcurl's own parts are small."""
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _EMPTY_LINES: Final = (b"\r\n", b"\n")
@@ -44,7 +44,7 @@ _LOGIN: Final = re.compile(r"(?<=://)[^/?#]*@")
 
 
 class DownloadFailed(WorkFailed):
-    """A URL could not be had; `transient` if another try may do better."""
+    """A URL could not be downloaded; `transient` if a retry may succeed."""
 
     def __init__(self, url: str, reason: str, *, transient: bool = False) -> None:
         super().__init__(f"{public(url)} {reason}.")
@@ -53,21 +53,21 @@ class DownloadFailed(WorkFailed):
 
 
 class Absent(DownloadFailed, NotThere):
-    """There is nothing at a URL."""
+    """Nothing exists at a URL (404, 410)."""
 
 
 class Forbidden(DownloadFailed, NotForUs):
-    """We must not have what is at a URL."""
+    """Access to a URL is forbidden."""
 
 
 def public(url: str) -> str:
-    """A URL for people, without credentials."""
+    """Return a URL without credentials, for users."""
     return shown(masked_url(without_login(url)), 500)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """The head of an answer; `url` is where redirects led to, names of headers are in lower case."""
+    """The head of a response; `url` is the final one after redirects, header names are in lower case."""
 
     url: str
     status: int
@@ -76,11 +76,11 @@ class Answer:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the server says that it packed the body, which nobody asked it to do."""
+        """Whether the server says that it compressed the body, which was not requested."""
         return self.headers.get("content-encoding", "identity").lower() != "identity"
 
     def check(self, url: str, *further: int) -> None:
-        """Refuse a status that is neither 200 nor one of these.
+        """Reject a status that is neither 200 nor one of these.
 
         Raises:
             DownloadFailed: with the status in words.
@@ -94,14 +94,14 @@ class Answer:
 
 
 OnAnswer = Callable[[Answer], None]
-"""Called once, before any part of the body; what it raises ends the download."""
+"""Called once, before any part of the body; an exception ends the download."""
 OnData = Callable[[bytes], None]
-"""Called with each part of the body; what it raises ends the download."""
+"""Called with each part of the body; an exception ends the download."""
 
 
 @dataclass(slots=True)
 class TransferPace:
-    """How fast a body comes."""
+    """The speed at which a body arrives."""
 
     limits: Limits
     fastest: float | None = None
@@ -110,11 +110,11 @@ class TransferPace:
 
     @property
     def slowest(self) -> float:
-        """What is worth waiting for, in bytes per second."""
+        """The lowest acceptable speed, in bytes per second."""
         return min(self.limits.slow_bytes_per_second, (self.fastest or float("inf")) / 2)
 
     def too_slow(self, came: int) -> bool:
-        """Count bytes; true at the end of a window in which too few came."""
+        """Count bytes; true at the end of a window in which too few arrived."""
         self.came += came
         elapsed = time.monotonic() - self.began
         if elapsed < self.limits.slow_window:
@@ -126,10 +126,10 @@ class TransferPace:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its answer; what is called by libcurl raises nothing."""
+    """A request and its response; the callbacks for libcurl raise nothing."""
 
     asked: str
-    """The URL before redirects, which sentences name."""
+    """The URL before redirects, for messages."""
     url: str
     guard: FeedGuard
     proxy_host: str | None
@@ -138,9 +138,9 @@ class Exchange:
     limits: Limits
     pace: TransferPace
     ended: asyncio.Future[tuple[int, str]]
-    """What libcurl says of the end: its code, and the text for it."""
+    """libcurl's final result: its code and text."""
     deadline: float
-    """When it has taken too long, by the clock of the event loop; whoever waits for the end sees to it."""
+    """The time limit by the event loop's clock; enforced by whoever awaits the end."""
     head: list[bytes] = field(default_factory=list)
     status: int = 0
     reason: str = ""
@@ -148,22 +148,22 @@ class Exchange:
     head_is_whole: bool = False
     answer: Answer | None = None
     leads_to: str = ""
-    """Where a redirect points to, once it has ended."""
+    """The target of a redirect, once it has ended."""
     failure: Exception | None = None
     forbidden: ForbiddenAddress | None = None
     parts: list[bytes] = field(default_factory=list)
-    """What has come of the body and is not handed on."""
+    """Received parts of the body that are not handed on yet."""
     waiting: int = 0
     """Bytes of these parts."""
     unwanted: int = 0
 
     @property
     def is_transient(self) -> bool:
-        """Whether the status says that another time may be better."""
+        """Whether the status says that a retry may succeed."""
         return self.status in _TRANSIENT or self.status >= _SERVER_ERROR
 
     def open_socket(self, _purpose: int, address: pycurl.CurlSockAddr) -> int:
-        """Make the socket of one connection; no connection is made without it."""
+        """Create the socket of a connection; every connection goes through here."""
         try:
             self.guard.check(str(address.addr[0]), self.proxy_host or urlsplit(self.url).hostname or "")
         except ForbiddenAddress as error:
@@ -172,7 +172,7 @@ class Exchange:
         return socket.socket(address.family, address.socktype, address.protocol).detach()
 
     def on_header(self, line: bytes) -> None:
-        """Take a line of the head, or of one before it: of a proxy, or of a status below 200."""
+        """Handle a header line, of this response or an earlier one: a proxy's, or one with a status below 200."""
         self.head.append(line)
         if line in _EMPTY_LINES:
             self._read_head()
@@ -191,7 +191,7 @@ class Exchange:
             self._more_time()
 
     def on_body(self, data: bytes) -> int:
-        """Take a part of the body, 16 KiB at most as libcurl has it; 0 ends the download."""
+        """Handle a part of the body, at most 16 KiB by libcurl; 0 ends the download."""
         if self.answer is None:
             self._answered()
         if self.failure is not None or self.answer is None:
@@ -208,16 +208,16 @@ class Exchange:
         return len(data) if self.failure is None else 0
 
     def hand_on(self) -> None:
-        """Give away what has come of the body."""
+        """Hand on what has been received of the body."""
         parts, self.parts, self.waiting = self.parts, [], 0
         try:
             if parts:
                 self.take(b"".join(parts))
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for the end
+        except Exception as error:  # noqa: BLE001 - raised again where the end is awaited
             self.failure = error
 
     def end(self, code: int) -> None:
-        """Note how it ended."""
+        """Record how it ended."""
         if self.failure is None and self._is_redirect() and self.head_is_whole:
             self.leads_to = resolved(self.url, self.headers["location"])
             return
@@ -242,12 +242,12 @@ class Exchange:
 
 
 def without_login(url: str) -> str:
-    """A URL without the user and password that may stand in it."""
+    """Return a URL without user and password."""
     return _LOGIN.sub("", url, count=1)
 
 
 def cut(url: str) -> tuple[str, str, str, str]:
-    """Scheme, host with what belongs to it, path, and query with its question mark, byte for byte."""
+    """Split a URL into scheme, authority, path, and query with its question mark, byte for byte."""
     scheme, _, rest = url.partition("#")[0].partition("://")
     address, mark, query = rest.partition("?")
     host, slash, path = address.partition("/")
@@ -255,7 +255,7 @@ def cut(url: str) -> tuple[str, str, str, str]:
 
 
 def resolved(base: str, location: str) -> str:
-    """Where a `Location` leads, as RFC 3986 resolves it and without another byte changed; it is Latin-1 as it came."""
+    """Resolve a `Location` by RFC 3986 without changing any byte; it is Latin-1 as received."""
     target = quote(location.encode("latin-1"), safe=_PRINTABLE).partition("#")[0]
     scheme, host, _, _ = cut(base)
     if _ABSOLUTE.match(target):

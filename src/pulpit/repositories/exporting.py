@@ -1,7 +1,7 @@
-"""Exports that a server writes itself: where it may, one after the other in a folder, and what is said of them.
+"""Exports written by the server: where it may write, one at a time per folder, and the report about them.
 
-`[publish] export_dir` names the one folder beneath which it may. Nobody else may be able to write there, as whoever
-could would lead the server elsewhere by a link, or read what it is about to write.
+`[publish] export_dir` names the only folder below which it may write. No other user may be able to write there: they
+could redirect the server by a symbolic link, or read what it is about to write.
 """
 
 import contextlib
@@ -39,18 +39,18 @@ _ONLY_OF_PULP_2: Final = ("iso_prefix", "iso_size", "start_date", "end_date", "c
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOrder:
-    """What shall be exported to where."""
+    """What to export, and where to."""
 
     repo_id: str
     number: int
     to: str
-    """A folder below `[publish] export_dir`, or a tar there if it ends with `.tar`."""
+    """A folder below `[publish] export_dir`, or a tar if it ends with `.tar`."""
     since: int | None = None
-    """A publication whose files are left out."""
+    """A publication whose files are omitted."""
 
 
 def check_target(to: str) -> None:
-    """Refuse what cannot be a path below a folder.
+    """Reject what is not a path below a folder.
 
     Raises:
         InvalidValue: `to`.
@@ -72,10 +72,10 @@ def found_export(
     place: str | None = None,
     since: int | None = None,
 ) -> Export:
-    """A publication as an export, as it is shown at a place; without one at any, or where it would be.
+    """Return a publication as an export, as a place shows it, or as its own place would.
 
     Raises:
-        MissingResource: `since` is no publication of the repository, or the distributor is gone.
+        MissingResource: `since` is not a publication of the repository, or the distributor is gone.
     """
     earlier = None if since is None else publications.get(connection, publication.repo_id, since)
     distributor = repositories.distributor(connection, publication.repo_id, publication.distributor_id)
@@ -99,10 +99,10 @@ def found_export(
 
 
 def export(context: TaskContext, order: ExportOrder, stop: Event) -> dict[str, Any]:
-    """Write an export, and return what is said of it; blocks.
+    """Write an export, and return the report; blocks.
 
     Raises:
-        PulpitError: there is no such publication, or it may not or cannot be written there.
+        PulpitError: the publication does not exist, or may not or cannot be written there.
     """
     target = _target(context.export_dir, order.to)
     with context.database.read() as connection:
@@ -123,10 +123,10 @@ def export(context: TaskContext, order: ExportOrder, stop: Event) -> dict[str, A
 
 
 def export_as_pulp_2(context: TaskContext, repo_id: str, config: Mapping[str, Any], stop: Event) -> dict[str, Any]:
-    """What the export distributor of Pulp 2 did: a plain tree of what the repository shows, below `export_dir`.
+    """Do what Pulp 2's export distributor did: write a plain tree of the repository below `export_dir`.
 
     Raises:
-        PulpitError: as `export`, and where the configuration asks for what is not done here.
+        PulpitError: as `export`, and if the configuration asks for unsupported features.
     """
     asked = [name for name in _ONLY_OF_PULP_2 if config.get(name) is not None]
     if asked:
@@ -154,7 +154,7 @@ def _allowed(root: Path | None) -> Path:
 
 
 def _below(root: Path | None, wanted: str) -> str:
-    """What a folder is called from the allowed one, if it is named from the root of the file system."""
+    """Return a folder relative to the allowed one, if it is given as an absolute path."""
     allowed = str(_allowed(root))
     wanted = wanted.rstrip("/") or "/"
     if not wanted.startswith("/"):
@@ -165,11 +165,11 @@ def _below(root: Path | None, wanted: str) -> str:
 
 
 def _target(root: Path | None, to: str) -> Path:
-    """The path to write, whose folders are there, are the server's own and lead nowhere else.
+    """Return the path to write; its parent folders exist, belong to the server and contain no symbolic link.
 
     Raises:
-        InvalidValue: `to` cannot be one.
-        WorkFailed: a folder above it is a link, or somebody else may write into it.
+        InvalidValue: `to` is not a valid target.
+        WorkFailed: a parent folder is a symbolic link, or another user may write into it.
     """
     folder = _allowed(root)
     check_target(to)
@@ -201,7 +201,7 @@ def _check_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path, stop: Event) -> Iterator[None]:
-    """Wait until nobody else writes an export into a folder; the kernel ends the lock with the process."""
+    """Wait for the exclusive right to export into a folder; the kernel releases the lock with the process."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         while True:

@@ -1,11 +1,11 @@
-"""Exports: a publication as a plain tree for web servers and rsync, or as a tar, to be carried where no network leads.
+"""Exports: a publication as a plain tree for web servers and rsync, or as a tar for machines without a network.
 
-    <published paths>       the files, at the paths that readers know
-    pulpit-export.json      what it is: repository, publication, the publication that it is built on, checksums
-    pulpit-export.files     every file of the publication: path TAB SHA-256 TAB size, also of those left out by `since`
+    <published paths>       the files, at their published paths
+    pulpit-export.json      the description: repository, publication, base publication, checksums
+    pulpit-export.files     every file of the publication: path TAB SHA-256 TAB size, including those omitted by `since`
 
-An export is made beside its place and gets its name when it is whole. What an interrupted one has written is used by
-the next, once its bytes are proven.
+An export is written beside its target and renamed when it is complete. What an interrupted one has written is reused by
+the next, after verification.
 """
 
 import hashlib
@@ -39,36 +39,36 @@ _FOLDER_MODE: Final = 0o755
 _PARTIAL: Final = ".pulpit-partial"
 _OLD: Final = ".pulpit-old"
 RESERVED_ENDINGS: Final = (_PARTIAL, _OLD)
-"""Of names beside the place of an export."""
+"""Endings of names used beside an export's target."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class About:
-    """What an export says of itself."""
+    """An export's description of itself."""
 
     repo_id: str
     publication: int
     relative_url: str
-    """Where it was shown, beneath the kind of its content type."""
+    """Where it was shown, below the path of its content type."""
     importer_type_id: str
     distributor_type_id: str
     created_at: str
     inventory: str
     """SHA-256 of the list of files."""
     since: int | None
-    """The publication whose files are left out, because whoever imports has them already."""
+    """The publication whose files are omitted because the importing server has them already."""
     base: str | None
-    """SHA-256 of the list of files of that one."""
+    """SHA-256 of that publication's list of files."""
 
     def document(self) -> bytes:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2).encode() + b"\n"
 
     @classmethod
     def read(cls, content: bytes) -> "About":
-        """Read what `document` wrote.
+        """Parse what `document` wrote.
 
         Raises:
-            WorkFailed: it is something else.
+            WorkFailed: it is invalid.
         """
         try:
             fields = json.loads(content)
@@ -86,23 +86,23 @@ class About:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """What shall be exported: a publication's files, of which those of `base` are left out."""
+    """What to export: a publication's files, without those of `base`."""
 
     about: About
     files: tuple[StoredFile, ...]
     base: frozenset[str] = frozenset()
-    """SHA-256 of the files that are left out."""
+    """SHA-256 of the files that are omitted."""
 
     def contained(self) -> Iterator[StoredFile]:
-        """The files that the export has."""
+        """The files that the export contains."""
         return (file for file in self.files if file.sha256 not in self.base)
 
 
 def check_paths(files: Iterable[StoredFile]) -> None:
-    """Refuse files that cannot be one export.
+    """Reject files that cannot be exported together.
 
     Raises:
-        WorkFailed: a path cannot be, or is the export's own.
+        WorkFailed: a path is invalid, or reserved by exports.
     """
     found = set()
     for file in files:
@@ -117,14 +117,14 @@ def check_paths(files: Iterable[StoredFile]) -> None:
 def write_folder(
     export: Export, storage: Storage, folder: Path, *, link: bool, each: Callable[[], None] = lambda: None
 ) -> bool:
-    """Write a plain tree, by hard links where `link` asks for them and the file system lets us; false if it is there.
+    """Write a plain tree, by hard links if `link` is set and the file system allows them; false if it exists already.
 
     `each` is called before each file, and may raise.
 
     Raises:
-        InvalidValue: something else has the place.
-        WorkFailed: a file is gone from the storage.
-        OSError: the disk does not take it.
+        InvalidValue: the target is something else.
+        WorkFailed: a file is missing from the storage.
+        OSError: the disk failed.
     """
     if folder.exists() and not is_export(folder) and any(folder.iterdir()):
         raise InvalidValue("DIR", f"{folder} is not empty and no export; name another folder.")
@@ -162,9 +162,9 @@ def write_tar(export: Export, storage: Storage, path: Path, *, each: Callable[[]
     """Write a tar, and return its SHA-256; `each` is called before each file, and may raise.
 
     Raises:
-        InvalidValue: something else has the place.
-        WorkFailed: a file is gone from the storage, or its bytes are not what they were.
-        OSError: the disk does not take it.
+        InvalidValue: the target is something else.
+        WorkFailed: a file is missing from the storage, or damaged.
+        OSError: the disk failed.
     """
     if path.is_dir():
         raise InvalidValue("--tar", f"{path} is a folder.")
@@ -189,10 +189,10 @@ def write_tar(export: Export, storage: Storage, path: Path, *, each: Callable[[]
 
 
 def verified_folder(folder: Path) -> Export:
-    """The export in a folder, once every byte of it is proven; what else lies there is not looked at.
+    """Verify every byte of the export in a folder and return it; other files in the folder are ignored.
 
     Raises:
-        WorkFailed: it is none, or not whole.
+        WorkFailed: it is not an export, or incomplete.
     """
     if not is_export(folder):
         raise WorkFailed(f"{folder} is no export: {ABOUT} or {FILES} is missing.")
@@ -212,10 +212,10 @@ def verified_folder(folder: Path) -> Export:
 
 
 def unpack(tar_path: Path, folder: Path, say: Callable[[str], None] = lambda _: None) -> Export:
-    """Unpack a tar into a new, empty folder, and return the export in it once every byte is proven.
+    """Unpack a tar into a new, empty folder, verify every byte, and return the export.
 
     Raises:
-        WorkFailed: it is none, not whole, or holds anything else; nothing of it may be used.
+        WorkFailed: it is not an export, incomplete, or contains anything else; none of it may be used.
     """
     try:
         with tarfile.open(tar_path, mode="r:") as tar:
@@ -251,7 +251,7 @@ def _export_of(about: bytes, lines: bytes) -> Export:
 
 
 def _own(tar: tarfile.TarFile, members: Iterator[tarfile.TarInfo], name: str, most: int) -> bytes:
-    """The content of the next member, which must be one of the export's own."""
+    """Read the next member, which must be one of the export's own."""
     member = next(members, None)
     if member is None or member.name != name or not member.isreg() or not 0 <= member.size <= most:
         raise WorkFailed(f"The tar is no export: {name} is not where it must be.")
@@ -287,7 +287,7 @@ def _is_right(path: Path, file: StoredFile) -> bool:
 
 
 def _sweep(partial: Path, wanted: dict[str, StoredFile]) -> None:
-    """Keep of an interrupted export what is proven to be right."""
+    """Delete from an interrupted export what is not verified."""
     for root, folders, names in os.walk(partial):
         for name in (*names, *(name for name in folders if Path(root, name).is_symlink())):
             path = Path(root, name)
@@ -302,7 +302,7 @@ def _place(storage: Storage, file: StoredFile, target: Path, *, link: bool) -> N
             source = storage.local(file.sha256)
             if source.stat().st_size == file.size:
                 os.link(source, target)
-                target.chmod(_MODE)  # of the storage's file too, whose folder nobody else may enter
+                target.chmod(_MODE)  # of the storage's file too, whose folder no other user may enter
                 return
     fresh = target.with_name(f".{file.sha256}{_PARTIAL}")
     with _opened(storage, file) as source_file, fresh.open("wb") as written:
@@ -327,7 +327,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 class _Proven(io.RawIOBase):
-    """Reads a file through and knows in the end whether it was the right one."""
+    """Reads a file to its end and verifies it."""
 
     def __init__(self, source: Any, file: StoredFile) -> None:
         super().__init__()
@@ -343,10 +343,10 @@ class _Proven(io.RawIOBase):
         return piece
 
     def end(self) -> None:
-        """Refuse a file that was another.
+        """Reject a file with another size or checksum.
 
         Raises:
-            WorkFailed: it was.
+            WorkFailed: it differs.
         """
         if self._size != self._file.size or self._hash.hexdigest() != self._file.sha256:
             raise WorkFailed(f"{shown(self._file.relative_path)!r} is damaged: its size or checksum is another.")

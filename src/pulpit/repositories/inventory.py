@@ -1,8 +1,8 @@
-"""What a publication consists of: a line for each file, kept in the storage like any other file.
+"""The files of a publication: a line for each, in a file of the storage.
 
     path TAB SHA-256 TAB size       sorted by the bytes of the path
 
-A path holds no control character (`content.paths`), so a line cannot be misread. The list is searched where it lies, so
+A path contains no control character (`content.paths`), so a line is unambiguous. The file is searched on disk, so
 that a request costs the same in a small publication and in a large one.
 """
 
@@ -16,26 +16,26 @@ from pulpit.content.port import StoredFile
 from pulpit.storage.port import Storage
 
 _AFTER_SLASH: Final = b"0"
-"""The byte that follows the slash: no path of a folder sorts behind its name with this instead of the slash."""
+"""The byte after the slash: every path in a folder sorts before the folder's name with this byte appended."""
 
 
 def document(files: Iterable[StoredFile]) -> bytes:
-    """The inventory of these files."""
+    """Write the inventory of these files."""
     return document_of(map(line, files))
 
 
 def document_of(lines: Iterable[str]) -> bytes:
-    """The inventory of these lines, given in any order and without their ends."""
+    """Write the inventory of these lines, given in any order and without line ends."""
     return "".join(f"{text}\n" for text in sorted(lines)).encode()
 
 
 def line(file: StoredFile) -> str:
-    """The line of a file, without its end."""
+    """Write the line of a file, without its line end."""
     return f"{file.relative_path}\t{file.sha256}\t{file.size}"
 
 
 def file(line: str) -> StoredFile:
-    """The file of a line.
+    """Parse a line.
 
     Raises:
         ValueError: it is damaged.
@@ -45,7 +45,7 @@ def file(line: str) -> StoredFile:
 
 
 def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
-    """Every file of an inventory.
+    """Parse every line of an inventory.
 
     Raises:
         ValueError: it is damaged.
@@ -54,10 +54,10 @@ def read(lines: Iterable[bytes]) -> Iterator[StoredFile]:
 
 
 def lines(storage: Storage, sha256: str) -> list[str]:
-    """Every line of the inventory that a storage holds by a checksum, without its end.
+    """Read every line of an inventory from the storage, without line ends.
 
     Raises:
-        FileNotFoundError: the storage has lost it.
+        FileNotFoundError: it is missing from the storage.
         ValueError: it is damaged.
     """
     with storage.open(sha256) as document:
@@ -65,10 +65,10 @@ def lines(storage: Storage, sha256: str) -> list[str]:
 
 
 def files(storage: Storage, sha256: str) -> Iterator[StoredFile]:
-    """Every file of the inventory that a storage holds by a checksum.
+    """Read every file of an inventory in the storage.
 
     Raises:
-        FileNotFoundError: the storage has lost it.
+        FileNotFoundError: it is missing from the storage.
         ValueError: it is damaged.
     """
     with storage.open(sha256) as lines:
@@ -83,26 +83,26 @@ class Folder:
 
 
 class Inventory:
-    """An inventory that can be searched; it is read from the disk where a search leads, and let go with the object."""
+    """A searchable inventory; only the parts that a search needs are read from disk."""
 
     def __init__(self, file: BufferedReader) -> None:
         size = file.seek(0, 2)
         self._data: Final[mmap.mmap | bytes] = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
 
     def find(self, path: str) -> StoredFile | None:
-        """The file at a path."""
+        """Return the file at a path."""
         wanted = path.encode()
         start, end = self._line_from(wanted)
         return _file(self._data[start:end]) if self._data[start:end].startswith(wanted + b"\t") else None
 
     def is_folder(self, path: str) -> bool:
-        """Whether there is anything beneath a path; the empty path is the whole."""
+        """Whether there is anything below a path; the empty path is the root."""
         prefix = f"{path}/".encode() if path else b""
         start, end = self._line_from(prefix)
         return start < end and self._data[start:end].startswith(prefix)
 
     def entries(self, path: str) -> Iterator[StoredFile | Folder]:
-        """What is in a folder, by the bytes of the names; files have their names as paths.
+        """Yield the entries of a folder, by the bytes of the names; files have their names as paths.
 
         Raises:
             ValueError: the inventory is damaged.
@@ -122,7 +122,7 @@ class Inventory:
                 start, end = end, self._end_of(end)
 
     def _line_from(self, wanted: bytes) -> tuple[int, int]:
-        """Where the first line begins and ends whose path is not less."""
+        """Return start and end of the first line whose path is not less than `wanted`."""
         data = self._data
         low, high = 0, len(data)
         while low < high:

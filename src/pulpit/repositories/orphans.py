@@ -1,4 +1,4 @@
-"""Removal of what nothing needs: orphaned units, files of no unit and no publication, and what broken-off work left."""
+"""Removes what nothing needs: orphaned units, files of no unit and no publication, and remains of interrupted work."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,19 +14,19 @@ from pulpit.store import orphans, publications, units, uploads
 
 DAY: Final = 86400
 PREFIXES: Final = [f"{number:02x}" for number in range(256)]
-"""How the names of files begin: the storage is looked through in so many portions."""
+"""Prefixes of file names: the storage is scanned in these portions."""
 PARTIALS_FOR: Final = 7 * DAY
-"""Seconds for which an unfinished download waits to be gone on with."""
+"""Seconds for which an unfinished download is kept to be resumed."""
 STRAYS_FOR: Final = DAY
 """Seconds for which a file that the database does not know may still be recorded."""
 
 
 class Published:
-    """The files that publications need, by SHA-256; it can be brought up to date while others publish.
+    """The files that publications need, by SHA-256; can be updated while others publish.
 
     Args:
-        storage: where the inventories are.
-        passes_over: whether an inventory that cannot be read is passed over, with what it needs.
+        storage: holds the inventories.
+        passes_over: whether to skip an unreadable inventory, with the files that it needs.
     """
 
     def __init__(self, storage: Storage, *, passes_over: bool = False) -> None:
@@ -36,10 +36,10 @@ class Published:
         self._files: Final[set[bytes]] = set()
 
     def read_on(self, connection: Connection) -> None:
-        """Read the inventories of the publications that were made since; what was removed since still counts.
+        """Read the inventories of publications created since; those removed since still count.
 
         Raises:
-            WorkFailed: an inventory cannot be read, so nobody knows what is needed.
+            WorkFailed: an inventory cannot be read, so it is unknown which files are needed.
         """
         for publication in publications.every(connection):
             if publication.inventory in self._read:
@@ -64,9 +64,9 @@ class Published:
 async def remove_orphans(
     context: TaskContext, type_id: str | None = None, unit_id: str | None = None
 ) -> dict[str, int]:
-    """Remove all orphans, those of a type, or one, with their files; returns how many of each type.
+    """Remove all orphans, those of a type, or one, with their files; return how many of each type.
 
-    A sync that counts on one of the files meanwhile notices when it commits, and fetches it again.
+    A concurrent sync that relies on one of the files notices when it commits, and downloads it again.
 
     Raises:
         WorkFailed: an inventory cannot be read.
@@ -87,7 +87,10 @@ async def remove_orphans(
 
 
 def _remove_files(context: TaskContext) -> None:
-    """Remove files that neither units nor publications need, each portion while nobody can begin to count on it."""
+    """Remove files that neither units nor publications need.
+
+    Each portion under the lock, so that none comes into use.
+    """
     published = Published(context.storage)
     with context.database.read() as connection:
         published.read_on(connection)
@@ -103,7 +106,7 @@ def _remove_files(context: TaskContext) -> None:
 
 
 def remove_strays(context: TaskContext) -> None:
-    """Remove files that were downloaded but never recorded, and downloads that nobody went on with."""
+    """Remove files that were downloaded but never recorded, and abandoned partial downloads."""
     for prefix in PREFIXES:
         old = {file.sha256 for file in context.storage.names(prefix) if file.age > STRAYS_FOR}
         if not old:

@@ -1,4 +1,4 @@
-"""The batches of a catalogue: cut for one transaction each, read ahead, and held against what is kept already."""
+"""The batches of a catalogue: cut to one transaction each, read ahead, and compared with what is stored already."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _BATCH_BYTES: Final = 2 * GIB
 
 @asynccontextmanager
 async def ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncIterator[list[WantedUnit]]]:
-    """The batches, each read in a thread while the one before it is worked on; no thread goes on after the block."""
+    """Yield the batches, each read in a thread while the one before is processed; no thread outlives the block."""
     coming = asyncio.create_task(in_thread(next, batches, None))
 
     async def each() -> AsyncIterator[list[WantedUnit]]:
@@ -37,7 +37,7 @@ async def ahead(batches: Iterator[list[WantedUnit]]) -> AsyncIterator[AsyncItera
 
 
 def portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUnit]]:
-    """Cut batches so that none is too much for one transaction, or too long a way for a sync to lose."""
+    """Cut batches so that none is too large for one transaction, or too much work to lose when a sync ends."""
     for batch in batches:
         portion: list[WantedUnit] = []
         size = 0
@@ -53,7 +53,7 @@ def portions(batches: Iterable[Sequence[WantedUnit]]) -> Iterator[list[WantedUni
 
 @dataclass(kw_only=True, slots=True)
 class Planned:
-    """A unit of the feed, with the metadata and those of its files that are kept already."""
+    """A unit of the feed, with its metadata and those of its files that are stored already."""
 
     unit: WantedUnit
     known: dict[str, Any] | None = None
@@ -61,11 +61,11 @@ class Planned:
 
     @property
     def missing(self) -> list[WantedFile]:
-        """Files that are not kept."""
+        """Return the files that are not stored."""
         return [file for file in self.unit.files if file.relative_path not in self.files]
 
     def stored(self) -> units.NewUnit:
-        """The unit with its files, as it is saved once none is missing."""
+        """Return the unit with its files, as it is saved once none is missing."""
         unit = self.unit
         return units.NewUnit(
             type_id=unit.type_id,
@@ -79,7 +79,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Candidate:
-    """A file that may be kept; without a size if nobody has committed it."""
+    """A file that may be stored; without a size if no transaction has recorded it."""
 
     plan: Planned
     wanted: WantedFile
@@ -88,7 +88,10 @@ class _Candidate:
 
 
 class Planning:
-    """Plans for one repository; `fresh` gets the SHA-256 of files that were there and that nobody had committed."""
+    """Plans for one repository.
+
+    `fresh` collects the SHA-256 of files in the storage that no transaction has recorded.
+    """
 
     def __init__(self, database: Database, storage: Storage, repo_id: str, fresh: set[str]) -> None:
         self._database: Final = database
@@ -97,7 +100,7 @@ class Planning:
         self._fresh: Final = fresh
 
     def of(self, batch: Sequence[WantedUnit]) -> list[Planned]:
-        """See which units of a batch are wanted, and which of their files are kept already."""
+        """Decide which units of a batch are wanted, and which of their files are stored already."""
         with self._database.read() as connection:
             batch = self._wanted(connection, batch)
             identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
@@ -119,7 +122,7 @@ class Planning:
         return planned
 
     def _wanted(self, connection: Connection, batch: Sequence[WantedUnit]) -> Sequence[WantedUnit]:
-        """The batch without what is wanted only by those who hold it, if this repository does not."""
+        """Return the batch without units that are only wanted by repositories that hold them, if this one does not."""
         identities = {(unit.type_id, units.key_digest(unit.key)) for unit in batch if unit.only_if_held}
         if not identities:
             return batch
@@ -129,7 +132,7 @@ class Planning:
         return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
 
     def _reuse(self, candidate: _Candidate, there: Collection[str]) -> None:
-        """Note a file that is kept; one that nobody committed is read again first."""
+        """Use a stored file; one that no transaction has recorded is verified first."""
         sha256, size, file = candidate.sha256, candidate.size, candidate.wanted
         if size is None:
             size = self._storage.verified(sha256) if self._storage.may_hold(sha256) else None
@@ -142,7 +145,7 @@ class Planning:
 
 
 def _candidates(plan: Planned, known: Mapping[str, str], kept: Mapping[str, int]) -> Iterator[_Candidate]:
-    """The files of a unit whose SHA-256 is known, from the list or because the unit is kept already."""
+    """Yield the files of a unit whose SHA-256 is known, from the feed or because the unit is stored already."""
     for file in plan.unit.files:
         old = known.get(file.relative_path)
         sha256 = file.checksum.digest if file.checksum.algorithm == "sha256" else old

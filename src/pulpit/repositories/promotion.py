@@ -1,4 +1,4 @@
-"""Promote: let another place show a publication, or let its own place show an earlier one; no file is touched."""
+"""Promotion: let another place show a publication, or roll its own place back to an earlier one; no file is touched."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +17,20 @@ from pulpit.text import shown
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """What shall be shown where."""
+    """Which publication to show where."""
 
     repo_id: str
     number: int
     path: str
     protect: bool
-    """Whether nothing but promotions may change the place from now on; `False` leaves it as it is."""
+    """Whether only promotions may change the place from now on; `False` leaves that unchanged."""
 
 
 def refuse_protected(connection: Connection, path: str) -> None:
-    """Return unless only promotions may change what a place shows.
+    """Reject a publish to a place that only promotions may change.
 
     Raises:
-        WorkFailed: they alone may; the text names the ways.
+        WorkFailed: the place is protected; the text names the alternatives.
     """
     place = publications.place(connection, path)
     if place is not None and place.only_promoted:
@@ -41,10 +41,10 @@ def refuse_protected(connection: Connection, path: str) -> None:
 
 
 def place_for(content_type: ContentType, repo_id: str, to: str) -> str:
-    """The path of the place that somebody names, with or without its kind in front.
+    """Return the path of a place that a user named, with or without its kind in front.
 
     Raises:
-        InvalidValue: `to` cannot be one.
+        InvalidValue: `to` is not a valid place.
     """
     kind = content_type.published_under
     relative = to.strip("/")
@@ -62,7 +62,7 @@ def place_for(content_type: ContentType, repo_id: str, to: str) -> str:
 
 
 def own_place(connection: Connection, repo_id: str, distributor_id: str | None) -> Place:
-    """The place at which a distributor of a repository publishes by itself; it may be left out if there is one alone.
+    """Return the place to which a distributor publishes; the distributor may be omitted if there is only one.
 
     Raises:
         InvalidValue: there are several, and `distributor_id` names none.
@@ -87,10 +87,10 @@ def own_place(connection: Connection, repo_id: str, distributor_id: str | None) 
 
 
 def before(connection: Connection, place: Place) -> Publication:
-    """The newest publication that a place showed before the one that it shows and that is older.
+    """Return the newest publication that a place showed before and that is older than the current one.
 
     Raises:
-        ConflictingOperation: no such one is kept.
+        ConflictingOperation: none is kept.
     """
     now = publications.at(connection, place.path)
     older = [
@@ -104,11 +104,11 @@ def before(connection: Connection, place: Place) -> Publication:
 
 
 def check(connection: Connection, promotion: Promotion) -> Publication:
-    """The publication of a promotion that can be done.
+    """Return the publication of a promotion that is possible.
 
     Raises:
         MissingResource: the repository or the publication does not exist.
-        ConflictingOperation: the place is another distributor's, or there is one above or beneath it.
+        ConflictingOperation: the place belongs to another distributor, or lies above or below another place.
     """
     publication = publications.get(connection, promotion.repo_id, promotion.number)
     if reason := publications.taken(connection, promotion.path, publication.distributor_object_id):
@@ -117,11 +117,11 @@ def check(connection: Connection, promotion: Promotion) -> Publication:
 
 
 def promote(context: TaskContext, promotion: Promotion) -> Show:
-    """What shows a publication at a place, in the transaction that ends the task.
+    """Return the function that shows a publication at a place, for the transaction that ends the task.
 
     Raises:
         MissingResource: the repository or the publication does not exist.
-        ConflictingOperation: the place is another repository's.
+        ConflictingOperation: the place belongs to another repository.
     """
     with context.database.read() as connection:
         held = snapshot_of(context.storage, check(connection, promotion))
@@ -134,7 +134,7 @@ def promote(context: TaskContext, promotion: Promotion) -> Show:
         except PulpitError as error:
             raise WorkFailed(str(error)) from None
         place = publications.place(tx.connection, promotion.path)
-        is_own = place is not None and not place.promoted  # a way back, after which publishes go on as before
+        is_own = place is not None and not place.promoted  # a rollback, after which publishes continue as before
         before = publications.show(tx, promotion.path, publication, promoted=not is_own, now=now)
         seen.write(tx, before)
         if promotion.protect:
@@ -147,7 +147,7 @@ def promote(context: TaskContext, promotion: Promotion) -> Show:
 
 
 def summary_of(promotion: Promotion) -> dict[str, Any]:
-    """What events and history say of it."""
+    """Return what events and history say about it."""
     return {
         "place": promotion.path,
         "promoted_from": {"repo_id": promotion.repo_id, "publication": promotion.number},

@@ -1,4 +1,4 @@
-"""Publish: lay out a repository's content as files of the storage, then show them to readers in one transaction."""
+"""Publish: write a repository's content as files of the storage, then show them to readers in one transaction."""
 
 import asyncio
 import hashlib
@@ -37,7 +37,7 @@ _NO_CONTENT: Final = frozenset({"force_full"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishOutcome:
-    """How a publish ended; `skipped` if what is published is up to date."""
+    """The result of a publish; `skipped` if the current publication is up to date."""
 
     result: Literal["success", "failed", "skipped"]
     summary: dict[str, Any] | None
@@ -50,7 +50,7 @@ class PublishOutcome:
 async def publish(
     context: TaskContext, repo_id: str, distributor_id: str, override_config: dict[str, Any] | None, report: Report
 ) -> PublishOutcome:
-    """Publish a repository, but for the last step, `show`; the last `report` comes right before the return.
+    """Publish a repository except for the last step, `show`; the last `report` comes right before the return.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
@@ -78,7 +78,7 @@ async def publish(
 def check_place(
     connection: Connection, content_type: ContentType, repo_id: str, distributor: tuple[str, str], config: Config
 ) -> None:
-    """Refuse the configuration of a distributor (type, id) that would publish where another does, or in or around it.
+    """Reject a distributor (type, id) whose configuration publishes at, above or below another's place.
 
     Raises:
         InvalidValue: `relative_url` is taken.
@@ -115,20 +115,20 @@ class _Run:
         self._said_at = time.monotonic()
 
     def export(self, stop: Event) -> dict[str, Any]:
-        """Write a plain tree, as distributors do that lay out nothing for readers; returns what is said of it."""
+        """Write a plain tree, for export distributors, which publish nothing; return the report."""
         return export_as_pulp_2(self._context, self._distributor.repo_id, self._config, stop)
 
     def refuse_protected_place(self) -> None:
-        """Return if publishes may change what the place shows.
+        """Reject the publish if only promotions may change the place.
 
         Raises:
-            WorkFailed: they may not.
+            WorkFailed: the place is protected.
         """
         with self._database.read() as connection:
             refuse_protected(connection, self._path())
 
     def is_up_to_date(self) -> bool:
-        """Whether readers see what they should."""
+        """Whether the current publication is up to date."""
         self._type.check_distributor_config(self._config)
         if self._config.get("force_full"):
             return False
@@ -138,7 +138,7 @@ class _Run:
             return shown is not None and mine and shown.made_of == self._made_of(connection)
 
     def everything(self, stop: Event) -> Show:
-        """Write all files of a publication; returns what shows it."""
+        """Write all files of a publication; return the function that shows it."""
         with disk_errors("The publication"), self._context.scratch.folder() as scratch:
             with self._database.read() as connection:
                 last_event = event_log.head(connection)
@@ -170,7 +170,7 @@ class _Run:
         return lambda tx: self._show(tx, needed, columns, seen)
 
     def _earlier(self, connection: Connection) -> Earlier:
-        """The publication that is shown now, unless it must be made anew."""
+        """Return the current publication, unless everything must be rebuilt."""
         shown, storage = publications.at(connection, self._path()), self._context.storage
         if shown is None or shown.made_of is None:
             return Earlier()
@@ -191,7 +191,7 @@ class _Run:
     def _show(
         self, tx: Transaction, needed: Sequence[StoredFile], columns: Mapping[str, Any], seen: ChangesAtPlace
     ) -> dict[str, Any]:
-        """Write down and show the publication, if all its files are still there."""
+        """Store and show the publication, if all its files still exist."""
         now, path = self._context.clock(), self._path()
         units.lock_artifacts(tx)
         refuse_protected(tx.connection, path)
@@ -209,22 +209,22 @@ class _Run:
         return publications_shown(before, publication)
 
     def enter(self, phase: Phase) -> None:
-        """Go on to a phase and say so."""
+        """Enter a phase and report it."""
         self._progress.enter(phase)
         self._say()
 
     def succeeded(self, show: Show) -> PublishOutcome:
-        """End as success."""
+        """Return a successful outcome."""
         self.enter(Phase.COMPLETE)
         return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None, show=show)
 
     def exported(self, said: dict[str, Any]) -> PublishOutcome:
-        """End as success that readers notice nothing of."""
+        """Return a successful outcome without a change for readers."""
         self.enter(Phase.COMPLETE)
         return PublishOutcome(result="success", summary=self._summary(), details={"export": said}, error_message=None)
 
     def failed(self, sentence: str) -> PublishOutcome:
-        """End as failed."""
+        """Return a failed outcome."""
         self._progress.error_message = sentence
         self.enter(Phase.CONTENT_FAILED)
         return PublishOutcome(result="failed", summary=self._summary(), details=None, error_message=sentence)
@@ -237,11 +237,11 @@ class _Run:
             self._say()
 
     def _path(self) -> str:
-        """Where readers come by."""
+        """The path of the place."""
         return f"{self._type.published_under}/{self._type.relative_url(self._distributor.repo_id, self._config)}"
 
     def _made_of(self, connection: Connection) -> dict[str, Any]:
-        """What the publication depends on."""
+        """Return what the publication depends on."""
         repository = repositories.get(connection, self._distributor.repo_id)
         relevant = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
@@ -258,12 +258,12 @@ class _Run:
 
 
 def summary_of(report: Any) -> dict[str, Any]:
-    """A report as history and events carry it: an object."""
+    """Write a report as history and events contain it: an object."""
     return report if isinstance(report, dict) else {"steps": report}
 
 
 class HeldContent:
-    """What a repository holds; it is the `Content` of the port."""
+    """The content of a repository; implements the port's `Content`."""
 
     def __init__(
         self, connection: Connection, repo_id: str, counted: Callable[[str, int], None] = lambda _type_id, _count: None
@@ -274,7 +274,7 @@ class HeldContent:
         self.counts: Final[Mapping[str, int]] = repositories.unit_counts(connection, repo_id).get(repo_id, {})
 
     def of(self, *type_ids: str) -> Iterator[StoredUnit]:
-        """The units of these types."""
+        """Yield the units of these types."""
         for type_id in type_ids:
             for held in units.held(self._connection, self._repo_id, [type_id], with_detail=True):
                 yield stored(held)
@@ -286,25 +286,25 @@ class HeldContent:
 
     @property
     def ids(self) -> list[str]:
-        """All of them, in order."""
+        """Return the ids of all units, in order."""
         return [version.partition("\t")[0] for _, version in self._versions]
 
     def versions(self, type_id: str) -> list[str]:
-        """Of each unit of a type its id, a tab, and when it came or changed."""
+        """Return for each unit of a type its id, a tab, and when it was added or changed."""
         return [version for of_type, version in self._versions if of_type == type_id]
 
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
-        """The files of some units."""
+        """Yield the files of some units."""
         for start in range(0, len(unit_ids), units.MOST_AT_ONCE):
             yield from units.files_of(self._connection, unit_ids[start : start + units.MOST_AT_ONCE]).values()
 
     def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Key and detail of some units."""
+        """Yield key and detail of some units."""
         return snapshots.details(self._connection, unit_ids)
 
 
 def stored(held: Held) -> StoredUnit:
-    """A unit out of the tables as content types know it."""
+    """Convert a stored unit for content types."""
     unit = held.unit
     return StoredUnit(
         id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=unit.files, detail=unit.detail

@@ -1,4 +1,4 @@
-"""What killed work has left is swept away, and what is found damaged is made anew by the next sync or publish."""
+"""Cleans up after killed work, and makes the next sync or publish rebuild what is damaged."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 def recover(context: TaskContext) -> None:
-    """Sweep what killed work has left, and take over what an earlier version published; for when nobody works yet."""
+    """Clean up after killed work, and convert what an earlier version published; call it before any work starts."""
     sweep(context.scratch)
     try:
         take_over_trees(context)
@@ -22,7 +22,7 @@ def recover(context: TaskContext) -> None:
 
 
 def sweep(scratch: Scratch) -> None:
-    """Remove the scratch folders of dead processes; what the disk refuses is logged and left."""
+    """Remove the scratch folders of dead processes; disk errors are logged."""
     try:
         scratch.sweep()
     except OSError:
@@ -30,9 +30,11 @@ def sweep(scratch: Scratch) -> None:
 
 
 def invalidate_file(context: TaskContext, sha256: str, repo_ids: Sequence[str]) -> None:
-    """Let the next sync of the repositories fetch a file again that is gone or is not what it should be.
+    """Make the next sync of the repositories download a missing or damaged file again.
 
-    What an unchanged upstream is known by is forgotten, and what was published counts as old: it may hold the bad file.
+    The importer's state is reset, so that an unchanged upstream is read again, and publications count as outdated,
+    because
+    they may contain the bad file.
     """
     context.storage.remove([sha256])
     with context.database.write() as tx:

@@ -1,7 +1,7 @@
-"""Uploads by any of several servers: each piece is a file of their storage, and the database knows where it belongs.
+"""Uploads to any of several servers: each piece is a file of the shared storage, and the database records its offset.
 
-Pieces may come to one server after the other, over what stands there or on from the end. A task gets a file of its own
-in the storage, made of all of them.
+Pieces may go to different servers, overwrite earlier bytes or append. A task gets a file of its own in the storage,
+assembled from all pieces.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from pulpit.store.database import Database
 from pulpit.store.uploads import Piece
 
 MOST_PIECES: Final = 100_000
-"""Of one upload."""
+"""Per upload."""
 _COPIED_AT_ONCE: Final = 1 << 20
 _WHAT: Final = "The uploaded file"
 
@@ -42,7 +42,7 @@ class SharedUploads:
         self._limits: Final = limits
 
     def begin(self) -> str:
-        """Make an empty upload and return its id.
+        """Create an empty upload and return its id.
 
         Raises:
             ConflictingOperation: there are too many already.
@@ -60,7 +60,7 @@ class SharedUploads:
             return uploads.ids(connection)
 
     def size(self, upload_id: str) -> int:
-        """How many bytes of an upload have come.
+        """Return how many bytes of an upload have arrived.
 
         Raises:
             MissingResource: `upload_request`.
@@ -72,15 +72,15 @@ class SharedUploads:
         return size
 
     async def write(self, upload_id: str, offset: int, pieces: AsyncIterable[bytes]) -> None:
-        """Take bytes that begin at an offset; what came before the client broke off is kept.
+        """Store bytes from an offset on; what arrived before a client disconnected is kept.
 
         Raises:
             MissingResource: `upload_request`.
-            InvalidValue: `offset` lies behind the end, so that a hole would come to be.
+            InvalidValue: `offset` is beyond the end and would leave a gap.
             ConflictingOperation: there are too many pieces.
             RequestTooLarge: the piece or the whole would be too long.
-            StorageFull: the disk has no room.
-            StorageUnavailable: the storage does not take it.
+            StorageFull: the disk is full.
+            StorageUnavailable: the storage rejects it.
         """
         there = await to_thread.run_sync(self.size, upload_id)
         if not 0 <= offset <= there:
@@ -118,12 +118,12 @@ class SharedUploads:
             raise ConflictingOperation(f"An upload is of {MOST_PIECES} pieces at most; send larger ones.")
 
     def hand_over(self, upload_id: str) -> str:
-        """Put all pieces together as a file of the storage, and return how an import task names it.
+        """Assemble all pieces into a file of the storage, and return its name for an import task.
 
         Raises:
             MissingResource: `upload_request`.
             StorageFull: there is no room for another copy.
-            StorageUnavailable: the storage does not take it, or has lost a piece.
+            StorageUnavailable: the storage rejects it, or has lost a piece.
         """
         self.size(upload_id)
         with self._database.read() as connection:
@@ -149,10 +149,10 @@ class SharedUploads:
         return IN_STORAGE + sha256
 
     def take_back(self, path: str) -> None:
-        """Leave a file that no task got to the removal of orphans."""
+        """Do nothing: a file that no task took is removed as an orphan."""
 
     def remove(self, upload_id: str) -> None:
-        """Delete an upload; an import that is queued keeps its bytes.
+        """Delete an upload; a queued import keeps its bytes.
 
         Raises:
             MissingResource: `upload_request`.

@@ -1,4 +1,4 @@
-"""A publication while it is made: which path will be which file, and what is written anew for it."""
+"""A publication under construction: which path maps to which file, and the files written for it."""
 
 import hashlib
 import os
@@ -20,14 +20,14 @@ from pulpit.text import shown
 
 
 class Stopped(Exception):
-    """The publication is not wanted any more."""
+    """The publication was cancelled."""
 
 
 def go_on(stop: Event) -> None:
-    """Return unless it is time to stop.
+    """Check for cancellation.
 
     Raises:
-        Stopped: it is.
+        Stopped: it is time to stop.
     """
     if stop.is_set():
         raise Stopped
@@ -35,7 +35,7 @@ def go_on(stop: Event) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
-    """A publication that is shown while another is made: nobody removes what it needs meanwhile."""
+    """The current publication, on which the new one is based: nothing that it needs is removed meanwhile."""
 
     lines: frozenset[str] = frozenset()
     """Of its inventory."""
@@ -45,13 +45,13 @@ class Earlier:
 
 
 class Staging:
-    """What a content type lays out; it is the `Tree` of the content port.
+    """The tree that a content type writes; implements the content port's `Tree`.
 
     Args:
-        storage: where written files go when all is laid out.
+        storage: receives the written files when the tree is complete.
         scratch: a folder for them until then.
-        earlier: the publication that is shown.
-        stop: set when nobody wants the publication any more.
+        earlier: the current publication.
+        stop: set to cancel.
     """
 
     def __init__(self, storage: Storage, scratch: Path, earlier: Earlier, stop: Event) -> None:
@@ -67,10 +67,10 @@ class Staging:
         self._written: Final[dict[str, Path]] = {}
         self._numbers: Final = count()
         self.memory: bytes | None = None
-        """What the content type wants to be remembered."""
+        """State that the content type keeps for the next publication."""
 
     def link(self, relative_path: str, file: StoredFile) -> None:
-        """Place a kept file."""
+        """Map a path to a stored file."""
         go_on(self._stop)
         self._check(relative_path)
         if file.sha256 not in self._known and not self._storage.has(file.sha256, file.size):
@@ -78,7 +78,10 @@ class Staging:
         self._files[relative_path] = StoredFile(relative_path=relative_path, sha256=file.sha256, size=file.size)
 
     def link_lines(self, lines: Collection[str]) -> None:
-        """Place many kept files; those that are shown with the same path are there and do not bar one another."""
+        """Map many paths to stored files.
+
+        Those of the current publication exist and do not conflict with one another.
+        """
         go_on(self._stop)
         again = self._earlier.lines.intersection(lines)
         paths = {line.partition("\t")[0] for line in again}
@@ -97,7 +100,7 @@ class Staging:
 
     @contextmanager
     def write(self, relative_path: str) -> Iterator[BinaryIO]:
-        """Open a new file, which has its place when the context ends."""
+        """Open a new file, which is added when the context ends."""
         go_on(self._stop)
         self._check(relative_path)
         path = self._scratch / str(next(self._numbers))
@@ -110,7 +113,7 @@ class Staging:
         self._files[relative_path] = StoredFile(relative_path=relative_path, sha256=sha256, size=size)
 
     def rename(self, old: str, new: str) -> StoredFile:
-        """Give a written file another name, and return it."""
+        """Rename a written file, and return it."""
         self._paths.remove(old)
         self._check(new)
         file = self._files.pop(old)
@@ -118,7 +121,7 @@ class Staging:
         return self._files[new]
 
     def checksum(self, sha256: str, algorithm: str) -> str:
-        """Another checksum of a kept file."""
+        """Return another checksum of a stored file."""
         go_on(self._stop)
         try:
             with self._storage.open(sha256) as file:
@@ -127,11 +130,11 @@ class Staging:
             raise WorkFailed(f"The file {sha256} is gone from the storage; sync again.") from None
 
     def open(self, sha256: str) -> BinaryIO:
-        """Open a kept file."""
+        """Open a stored file."""
         return self._storage.open(sha256)
 
     def remembered(self) -> bytes | None:
-        """What the publication that is shown remembers."""
+        """Return the state that the current publication kept."""
         if self._earlier.layout is None:
             return None
         try:
@@ -141,30 +144,30 @@ class Staging:
             return None
 
     def remember(self, memory: bytes) -> None:
-        """Keep it for the next publication."""
+        """Keep state for the next publication."""
         self.memory = memory
 
     def document(self) -> bytes:
-        """The inventory of everything laid out."""
+        """Write the inventory of the whole tree."""
         return inventory.document_of([*self._lines, *map(inventory.line, self._files.values())])
 
     @property
     def file_count(self) -> int:
-        """How many files are laid out."""
+        """Number of files in the tree."""
         return len(self._lines) + len(self._files)
 
     @property
     def byte_count(self) -> int:
-        """How many bytes they have."""
+        """Their total size in bytes."""
         again = sum(int(line[line.rindex("\t") :]) for line in self._lines)
         return again + sum(file.size for file in self._files.values())
 
     def new(self) -> list[StoredFile]:
-        """The files that the publication shown does not need."""
+        """Return the files that the current publication does not need."""
         return [file for file in self._files.values() if file.sha256 not in self._known]
 
     def keep(self, *documents: bytes) -> list[StoredFile]:
-        """Put what was written into the storage, with documents about it, safe from a loss of power; returns these."""
+        """Move written files into the storage, with documents about the publication, fsynced; return the documents."""
         new = []
         for sha256, path in self._written.items():
             go_on(self._stop)
@@ -182,10 +185,10 @@ class Staging:
         return kept
 
     def _check(self, path: str) -> None:
-        """Refuse a path that cannot be published, and one that is taken, and note it with the folders above it.
+        """Reject a path that is invalid or taken, else register it with its parent folders.
 
         Raises:
-            WorkFailed: it cannot be placed.
+            WorkFailed: it cannot be published.
         """
         reason = flaw(path)
         if reason:

@@ -1,9 +1,8 @@
-"""Sync: make a repository hold what its upstream has.
+"""Sync: make a repository hold the content of its upstream.
 
-The upstream's catalogue is read batch by batch: what is not kept yet is downloaded, all files of the batch are made
-safe from a loss of power, then one transaction puts the units into the repository. So memory stays bounded, and
-whatever ends a sync early leaves whole batches behind. Files that cannot be had fail alone; the sync then ends as
-failed and removes nothing.
+The upstream's catalogue is read batch by batch: missing files are downloaded, all files of the batch are fsynced, then
+one transaction adds the units to the repository. So memory stays bounded, and a sync that ends early leaves whole
+batches behind. A file that cannot be downloaded fails alone; the sync then ends as failed and removes nothing.
 """
 
 import asyncio
@@ -49,15 +48,15 @@ Report = Callable[[dict[str, Any]], None]
 
 _REPORT_EVERY: Final = 0.2  # seconds, while bytes come
 _NO_CONTENT: Final = feed.SECRET_KEYS | {"allow_empty"}
-"""Keys that change nothing about what an upstream has."""
+"""Configuration keys that do not affect the upstream's content."""
 _COMMIT_TRIES: Final = 3
 _EXAMINERS: Final = 4
-_EXAMINED: Final = 100  # units that one of them looks at, one after the other
+_EXAMINED: Final = 100  # units that each examining task checks, one after another
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyncOutcome:
-    """How a sync ended; counts are of units."""
+    """The result of a sync; counts are of units."""
 
     result: Literal["success", "failed"]
     added_count: int
@@ -126,7 +125,7 @@ class _Run:
         self._say()
 
     async def everything(self) -> None:
-        """Read the catalogue and take over what it lists."""
+        """Read the catalogue and save what it lists."""
         self._type.check_importer_config(self._config)
         upstream = Feed.of(self._config)
         if upstream is None:
@@ -182,7 +181,7 @@ class _Run:
         raise WorkFailed("Files vanished from the storage while they were synced; sync again.")
 
     async def _download(self, downloads: Downloads, planned: list[Planned]) -> None:
-        """Fetch what is missing and make it safe."""
+        """Download what is missing and fsync it."""
         waiting: dict[str, list[tuple[Planned, WantedFile]]] = {}
         for plan in planned:
             self._progress.bytes_done += sum(file.size for file in plan.files.values())
@@ -225,7 +224,7 @@ class _Run:
         self._bytes_came(stored.size * (len(group) - 1))
 
     def _instead(self) -> list[WantedUnit]:
-        """What is to be taken instead of units that the upstream lists and has not."""
+        """Return replacements for units that the upstream lists but does not have."""
         others = list[WantedUnit]()
         for plan, error in self._gone:
             unit = plan.unit
@@ -239,7 +238,10 @@ class _Run:
         return others
 
     def _examined(self, complete: list[Planned]) -> list[Planned]:
-        """Those units whose files the content type takes; some at a time, as it may ask other programs."""
+        """Return the units whose files the content type accepts.
+
+        Concurrently, because a check may run other programs.
+        """
         portions = [complete[start : start + _EXAMINED] for start in range(0, len(complete), _EXAMINED)]
         with ThreadPoolExecutor(_EXAMINERS) as pool:
             judged = pool.map(lambda portion: [self._flaw(plan) for plan in portion], portions)
@@ -250,10 +252,10 @@ class _Run:
         return [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
 
     def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
-        """A file of a unit that is not taken, its URL and why; `None` where all are."""
+        """Return a rejected file of a unit, its URL and the reason; `None` if all are accepted."""
         sha256s = [plan.files[wanted.relative_path].sha256 for wanted in plan.unit.files]
         files = [partial(self._storage.local, sha256) for sha256 in sha256s]
-        with suppress(FileNotFoundError):  # an orphan, removed since: the commit sees it, and it is fetched again
+        with suppress(FileNotFoundError):  # an orphan, removed since: the commit notices, and it is downloaded again
             for wanted, local in zip(plan.unit.files, files, strict=True):
                 flaw = self._type.flaw(plan.unit, local, self._config)
                 if flaw:
@@ -268,7 +270,7 @@ class _Run:
             self._progress.failures.append(FileFailure(name=wanted.relative_path, url=url, error=error))
 
     def _commit(self, complete: list[Planned]) -> bool:
-        """Put units into the repository; false if some of their files were removed meanwhile."""
+        """Add units to the repository; false if some of their files were removed meanwhile."""
         with self._database.write() as tx:
             units.lock_artifacts(tx)
             batch = [plan.stored() for plan in complete]
@@ -294,10 +296,10 @@ class _Run:
             return units.let_go(tx, self._repo_id, gone, now=self._context.clock(), recorder=self._context.recorder)
 
     def _refuse_emptying(self, connection: Connection, gone: set[str]) -> None:
-        """Refuse to let go of everything, or of all that the repository is there for, on the word of an empty list.
+        """Refuse to remove everything, or all units of the main type, because of an empty list.
 
         Raises:
-            WorkFailed: the feed does not prove that it means it.
+            WorkFailed: the feed does not prove that it is empty on purpose.
         """
         for type_ids in (None, self._type.unit_type_ids[:1]):
             held = units.held_ids(connection, self._repo_id, type_ids)
@@ -309,7 +311,7 @@ class _Run:
                 )
 
     def _remove_surplus(self) -> int:
-        """Let go of what the content type does not want any more."""
+        """Remove the units that the content type no longer wants."""
         with self._database.read() as connection:
             held = (stored(one) for one in units.held(connection, self._repo_id))
             surplus = self._type.surplus(held, self._config)
@@ -319,7 +321,7 @@ class _Run:
             return units.let_go(tx, self._repo_id, surplus, now=self._context.clock(), recorder=self._context.recorder)
 
     def _known(self) -> dict[str, Any] | None:
-        """What the content type remembered, if neither configuration nor content changed since."""
+        """Return the state that the content type kept, if neither configuration nor content changed since."""
         memory = (self._importer.scratchpad or {}).get("upstream")
         if memory is None or self._config.get("force_full"):
             return None
@@ -328,7 +330,7 @@ class _Run:
         return dict(memory["memory"]) if same else None
 
     def remember(self) -> None:
-        """Write when the sync was, and what it found if it succeeded."""
+        """Store the time of the sync, and the content type's state if it succeeded."""
         now = self._context.clock()
         with self._database.write() as tx:
             scratchpad = dict(self._importer.scratchpad or {})
@@ -339,7 +341,7 @@ class _Run:
             repositories.change_importer(tx, self._repo_id, last_sync=now, scratchpad=scratchpad)
 
     def _state(self, connection: Connection) -> dict[str, Any]:
-        """What must not have changed for the memory to count."""
+        """Return what must be unchanged for that state to be valid."""
         repository = repositories.get(connection, self._repo_id)
         public = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(public, sort_keys=True).encode()).hexdigest()
@@ -347,18 +349,18 @@ class _Run:
         return {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
 
     def enter(self, phase: Phase) -> None:
-        """Go on to a phase and say so."""
+        """Enter a phase and report it."""
         self._progress.enter(phase)
         self._say()
 
     def fail(self, sentence: str) -> None:
-        """End as failed."""
+        """Mark the sync as failed."""
         early = self._progress.phase in (Phase.NOT_STARTED, Phase.METADATA)
         self._progress.error_message = sentence
         self.enter(Phase.METADATA_FAILED if early else Phase.CONTENT_FAILED)
 
     def outcome(self) -> SyncOutcome:
-        """How it ended."""
+        """Return the result."""
         return SyncOutcome(
             result="success" if self._progress.phase is Phase.COMPLETE else "failed",
             added_count=self._total.added,
@@ -370,7 +372,7 @@ class _Run:
         )
 
     def _details(self) -> dict[str, Any] | None:
-        """Files that failed and entries that were left out; the first of each, and how many there are."""
+        """Return the failed files and skipped entries: the first of each, and their number."""
         most = self._context.limits.reported_failures
         details: dict[str, Any] = {}
         if self._progress.failures:

@@ -1,8 +1,8 @@
-"""HTTP by libcurl on the event loop: how an upstream is reached, where it may lead, and what went wrong in words.
+"""HTTP by libcurl on the event loop: how an upstream is reached, where redirects may lead, and errors as sentences.
 
-libcurl is what dnf and curl themselves use, so a server that they can read can be mirrored. Redirects are followed here
-one by one, each to the very bytes that the server wrote: so every step is judged, and the login of a feed goes to its
-own server alone.
+dnf and curl use libcurl too, so a server that they can read can be mirrored. Redirects are followed here one by one,
+each to the exact bytes that the server sent: so every step is checked, and the login of a feed is sent to its own
+server only.
 """
 
 import asyncio
@@ -64,16 +64,16 @@ class Transfers:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._timer: asyncio.TimerHandle | None = None
         self._idle: Final[dict[bool, list[pycurl.Curl]]] = {True: [], False: []}
-        """Handles that wait to be used again: those that show the client certificate, and those that do not."""
+        """Idle handles for reuse, with and without the client certificate."""
         self._not_before: Final[dict[_Origin, float]] = {}
         self._running: Final[dict[pycurl.Curl, Exchange]] = {}
         self._watched: Final[dict[int, int]] = {}
-        """What is waited for on each socket, as libcurl numbers it."""
+        """Events that are watched on each socket, as libcurl numbers them."""
         self._pulse: Final = min(limits.answer_timeout, limits.stall_timeout) / 8
         self._lookout: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        """Close all connections; nothing may be under way."""
+        """Close all connections; no request may be running."""
         self._set_timer(-1)
         if self._lookout is not None:
             self._lookout.cancel()
@@ -82,10 +82,10 @@ class Transfers:
         self._multi.close()
 
     async def get(self, url: str, headers: Mapping[str, str], on_answer: OnAnswer, on_data: OnData) -> Answer:
-        """Ask for a URL, and follow redirects.
+        """Request a URL, and follow redirects.
 
         Raises:
-            DownloadFailed: there was no whole answer; or whatever `on_answer` and `on_data` raise.
+            DownloadFailed: there was no complete response; or whatever `on_answer` and `on_data` raise.
         """
         try:
             asked = _in_ascii(url)
@@ -117,10 +117,10 @@ class Transfers:
         raise DownloadFailed(url, f"redirects more than {self._limits.redirects} times")
 
     def _origin_of(self, url: str) -> _Origin:
-        """Scheme, host and port of a URL, which is mostly one below the feed.
+        """Return scheme, host and port of a URL, cached because most URLs are below the feed.
 
         Raises:
-            ValueError: it is no URL.
+            ValueError: it is not a URL.
         """
         return self._origin if url.startswith(self._root) else _origin(url)
 
@@ -139,7 +139,7 @@ class Transfers:
             )
 
     def _judge_beyond_proxy(self, url: str, target: str) -> None:
-        """Refuse an address that a proxy is to be asked for; it may well stand on this machine itself."""
+        """Reject a forbidden address that a proxy would connect to; it may be on this machine itself."""
         host = urlsplit(target).hostname or ""
         try:
             self._beyond_proxy.check("127.0.0.1" if is_loopback(host) else host, host)
@@ -150,21 +150,21 @@ class Transfers:
         return urlsplit(self._feed.proxy).hostname if self._feed.proxy else None
 
     def _login(self, url: str) -> list[str]:
-        """The header of RFC 7617, for the feed's own server alone."""
+        """Return the header of RFC 7617, for the feed's own server only."""
         if self._user is None or self._origin_of(url) != self._origin:
             return []
         credentials = f"{self._user}:{self._password or ''}".encode()
         return [f"Authorization: Basic {base64.b64encode(credentials).decode()}"]
 
     def _shows_certificate(self, url: str) -> bool:
-        """Whether the host of a URL may see who we are: the feed's own, and those that the operator named."""
+        """Whether the client certificate may be sent to the URL's host: the feed's or one that the operator named."""
         if not self._feed.ssl_client_cert:
             return False
         host = self._origin_of(url)[1]
         return host == self._origin[1] or host in self._feed.ssl_client_cert_hosts
 
     def _with_token(self, url: str) -> str:
-        """The URL as it is sent: below the feed, and only there, the feed's token goes with it."""
+        """Return the URL to send: the feed's token is added below the feed only."""
         token = self._feed.token
         if token is None or self._origin_of(url) != self._origin:
             return url
@@ -174,7 +174,7 @@ class Transfers:
         return f"{url}{'&' if parts.query else '?'}{token}"
 
     def _target(self, url: str) -> str:
-        """What stands in the line of the request: the very bytes of the URL, which libcurl would spell anew."""
+        """Return the request target: the URL's exact bytes, which libcurl would otherwise normalise."""
         scheme, host, path, query = cut(url)
         if "/." in path:
             path = urljoin("http://host/", path).removeprefix("http://host")
@@ -182,7 +182,7 @@ class Transfers:
         return f"{scheme}://{host.rpartition('@')[2]}{target}" if self._feed.proxy and scheme == "http" else target
 
     async def _exchanged(self, url: str, headers: Mapping[str, str], exchange: Exchange) -> None:
-        """One request and its answer."""
+        """Send one request and receive its response."""
         if self._feed.proxy:
             self._judge_beyond_proxy(url, exchange.url)
         shows = self._shows_certificate(exchange.url)
@@ -220,7 +220,7 @@ class Transfers:
             self._idle[shows].append(curl)
 
     def _note_pause(self, url: str, exchange: Exchange) -> None:
-        """Leave a server alone for as long as it asks for, as far as it is believed."""
+        """Respect a server's `Retry-After`, up to a limit."""
         if exchange.is_transient:
             asked = retry_after(exchange.headers.get("retry-after"), datetime.now(UTC))
             if asked is not None:
@@ -228,7 +228,7 @@ class Transfers:
                 self._not_before[self._origin_of(url)] = self._loop.time() + pause
 
     def _failure(self, url: str, code: int, text: str, curl: pycurl.Curl, exchange: Exchange) -> DownloadFailed:
-        """What libcurl could not do, in words."""
+        """Return libcurl's error as a sentence."""
         connect_status, number = curl.getinfo(pycurl.HTTP_CONNECTCODE), curl.getinfo(pycurl.OS_ERRNO)
         transient = False
         if exchange.forbidden is not None:
@@ -259,8 +259,8 @@ class Transfers:
         curl.setopt(pycurl.USERAGENT, f"pulpit/{__version__}")
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._limits.connect_timeout * 1000))
         curl.setopt(pycurl.BUFFERSIZE, _READ_BUFFER)
-        curl.setopt(pycurl.COOKIEFILE, "")  # cookies are kept while redirects are followed
-        curl.setopt(pycurl.PROXY, feed.proxy or "")  # and no proxy of the environment
+        curl.setopt(pycurl.COOKIEFILE, "")  # keep cookies while redirects are followed
+        curl.setopt(pycurl.PROXY, feed.proxy or "")  # never a proxy from the environment
         if feed.proxy_username is not None:
             curl.setopt(pycurl.PROXYUSERNAME, feed.proxy_username)
             curl.setopt(pycurl.PROXYPASSWORD, feed.proxy_password or "")
@@ -282,7 +282,7 @@ class Transfers:
         return curl
 
     def _watch(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        """Watch a socket as libcurl wants it."""
+        """Watch a socket as libcurl asks."""
         wanted = what & pycurl.POLL_INOUT
         changed = wanted ^ self._watched.pop(fd, 0)
         if wanted:
@@ -306,7 +306,7 @@ class Transfers:
             self._timer = self._loop.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
 
     def _act(self, fd: int, events: int) -> None:
-        """Let libcurl go on, and hand out what it has ended."""
+        """Let libcurl continue, and deliver the transfers that have ended."""
         self._multi.socket_action(fd, events)
         left = 1
         while left:
@@ -317,7 +317,7 @@ class Transfers:
                     exchange.ended.set_result((code, text))
 
     def _look_out(self) -> None:
-        """End what has taken too long; one timer for all costs less than one for each."""
+        """End the transfers that have timed out; one timer for all is cheaper than one for each."""
         now = self._loop.time()
         for exchange in self._running.values():
             if exchange.deadline <= now and not exchange.ended.done():
@@ -326,7 +326,7 @@ class Transfers:
 
 
 def _in_ascii(url: str) -> str:
-    """A URL with its other letters encoded, those of its host too (IDNA)."""
+    """Encode a URL's non-ASCII characters, in its host too (IDNA)."""
     return url if url.isascii() else str(URL(url))
 
 
@@ -336,10 +336,10 @@ def _origin(url: str) -> _Origin:
 
 
 def _check_certificates(feed: Feed) -> None:
-    """Refuse PEM texts that cannot be used; nothing of them is told.
+    """Reject invalid PEM texts, without quoting them.
 
     Raises:
-        WorkFailed: they cannot.
+        WorkFailed: they cannot be used.
     """
     if feed.ssl_ca_cert:
         try:

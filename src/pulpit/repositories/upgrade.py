@@ -1,11 +1,11 @@
-"""Trees of links, as earlier versions published them, become publications; no file is copied.
+"""Converts published trees of symbolic links, as earlier versions wrote them, into publications; no file is copied.
 
-    published/isos/<relative URL>               the link that readers came by
-    published/trees/<distributor>/<tree>/       what it led to
+    published/isos/<relative URL>               the link at the published URL
+    published/trees/<distributor>/<tree>/       its target
     published/trees/<distributor>/<tree>.files  its inventory
 
-It happens when the server starts, before it answers anybody. What cannot be taken over is told and left where it is;
-the next publish of that repository makes a publication of its own.
+It runs when the server starts, before the first request. What cannot be converted is logged and left where it is;
+the next publish of that repository creates a publication.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def take_over_trees(context: TaskContext) -> None:
-    """Make publications of the trees that there are, and remove these; nothing happens where there are none."""
+    """Convert existing trees into publications and remove the trees."""
     folder = context.data_dir / _PUBLISHED
     if not folder.is_dir():
         return
@@ -94,7 +94,7 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
 
 
 def _files(root: Path) -> Iterator[StoredFile]:
-    """What is in a tree: by its inventory, or counted, for a tree that is older than inventories."""
+    """Yield the files of a tree: from its inventory, or by scanning trees that are older than inventories."""
     beside = root.with_name(f"{root.name}.files")
     if beside.exists():
         with beside.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""Uploads: a file by hand becomes a unit of a repository."""
+"""Uploads: a file sent by a user becomes a unit of a repository."""
 
 import hashlib
 import os
@@ -20,21 +20,21 @@ from pulpit.store import repositories, units
 from pulpit.store.units import NewUnit
 
 IN_STORAGE: Final = "storage:"
-"""Before the SHA-256 of an uploaded file that lies in the shared storage, where else its path would be."""
+"""Prefix of the SHA-256 of an uploaded file in the shared storage, used instead of its path."""
 NOTES: Final = "pulp_user_metadata"
-"""What a user notes about a unit, beside what it says of itself."""
+"""A user's own metadata of a unit, beside the unit's."""
 _PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadLimits:
-    """What uploads may take of the disk; sizes in bytes."""
+    """Disk limits of uploads; sizes in bytes."""
 
     piece: int = 256 * 2**20
     whole: int = 64 * 2**30
     count: int = 10_000
     kept_for: timedelta = timedelta(days=7)
-    """An upload that nobody has touched for so long is thrown away when the next one begins."""
+    """An upload untouched for so long is deleted when the next one begins."""
 
 
 async def import_file(  # noqa: PLR0917 - the order of the fields of an import request
@@ -45,12 +45,12 @@ async def import_file(  # noqa: PLR0917 - the order of the fields of an import r
     unit_metadata: dict[str, Any],
     path: Path,
 ) -> StoredUnit:
-    """Take an uploaded file into a repository; the file at `path` stays where it is.
+    """Import an uploaded file into a repository; the file at `path` stays where it is.
 
     Raises:
         MissingResource: the repository or its importer does not exist.
-        InvalidValue: the file is not what the key says.
-        StorageFull: the disk has no room.
+        InvalidValue: the file does not match the key.
+        StorageFull: the disk is full.
     """
     return await in_thread(_import, context, repo_id, path, type_id=unit_type_id, key=unit_key, metadata=unit_metadata)
 
@@ -97,7 +97,7 @@ def _import(
 
 
 def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], notes: dict[str, Any] | None) -> StoredUnit:
-    """Put units without files into a repository; returns the first, which is the one that the notes are about."""
+    """Add units without files to a repository; return the first, which is the one that the notes are for."""
     new = [
         NewUnit(
             type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
@@ -114,7 +114,7 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], note
 
 
 def copied(storage: Storage, scratch: Scratch, path: Path) -> StoredFile:
-    """Copy a file into the storage; it is safe there on return."""
+    """Copy a file into the storage, fsynced on return."""
     scratch.prepare()
     running, size = hashlib.sha256(), 0
     with path.open("rb") as source, scratch.folder() as room:
@@ -134,10 +134,10 @@ def copied(storage: Storage, scratch: Scratch, path: Path) -> StoredFile:
 
 @contextmanager
 def handed_over(context: TaskContext, path: str) -> Iterator[Path]:
-    """The file of an import task: one of its own below the data folder, which is gone then, or one of the storage.
+    """Yield the file of an import task: its own file below the data folder, deleted afterwards, or one of the storage.
 
     Raises:
-        WorkFailed: it is gone.
+        WorkFailed: it does not exist any more.
     """
     if path.startswith(IN_STORAGE):
         try:

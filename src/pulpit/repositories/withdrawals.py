@@ -1,7 +1,7 @@
-"""What an upstream takes back of what a repository holds: noted by unit, and told once.
+"""Units that an upstream withdraws while a repository holds them: recorded per unit, and reported once.
 
-Units stay: who mirrors decides what becomes of them. The note and the event are one transaction, so that a sync that
-dies before it tells next time, and one that was told is not told again, whatever other repositories hold of it.
+The units stay: the operator of the mirror decides about them. Record and event are one transaction, so that a sync that
+dies before reporting does so next time, and nothing is reported twice, whatever other repositories hold.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ from pulpit.store.units import Identity, Unit
 
 
 class Withdrawals:
-    """Those of one sync."""
+    """The withdrawals of one sync."""
 
     def __init__(self, context: TaskContext, repo_id: str) -> None:
         self._context: Final = context
@@ -27,7 +27,7 @@ class Withdrawals:
         self._held_before: Final[set[str]] = set()
 
     def take(self, connection: Connection, batch: Sequence[WantedUnit]) -> None:
-        """See what of a batch is withdrawn, and which of it is held before the batch is saved."""
+        """Collect withdrawn units of a batch, and which of it is held before the batch is saved."""
         listed = {
             (unit.type_id, units.key_digest(unit.key)): unit.withdrawal for unit in batch if unit.withdrawal is not None
         }
@@ -37,7 +37,7 @@ class Withdrawals:
             self._listed.update(listed)
 
     def tell(self, catalogue: Catalogue, offered: Collection[str]) -> None:
-        """Fire an event for each name and reason; `offered` are the ids of all units that the catalogue has."""
+        """Fire an event for each name and reason; `offered` are the ids of all units in the catalogue."""
         with self._context.database.write() as tx:
             found = self._found(tx.connection, catalogue)
             how = {unit.id: withdrawal.how for unit, withdrawal in found}

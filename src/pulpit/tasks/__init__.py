@@ -1,1 +1,1 @@
-"""The queue, the worker processes that empty it, and the reports about both."""
+"""The task queue, the worker processes that run it, and the reports about both."""

@@ -1,7 +1,7 @@
-"""How tasks end: the last state, the history record, the finish event and what follows, in one transaction.
+"""How tasks end: the final state, the history record, the finish event and the follow-up tasks, in one transaction.
 
-Whoever ends a task, the worker that did it or the server that found the worker dead, comes through here. The task must
-still be running at that worker, and a history record closes once: a start has exactly one finish, whatever dies when.
+Every task is ended here, by the worker that ran it or by the server that found the worker dead. The task must still be
+running at that worker, and a history record can be closed only once: a start has exactly one finish, whatever crashes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,21 +26,21 @@ from pulpit.tasks.schedules import note_end
 FINISH_EVENTS: Final = {history.SYNC: SYNC_FINISH, history.PUBLISH: PUBLISH_FINISH}
 
 UPDATES: Final = {queue.IMPORT_UPLOAD: "upload", queue.COPY_UNITS: "copy", queue.REMOVE_UNITS: "remove"}
-"""What `repo.content.update` calls the work of a task that changed a repository and is no sync."""
+"""The `action` in `repo.content.update` for tasks that changed a repository and are not a sync."""
 
 _NOTHING_SHOWN: Final[Mapping[str, Any]] = {}
 
 FollowUps = Callable[[Transaction, Task], Sequence[Task]]
-"""Queues what must come after a task, in the transaction that ends it."""
+"""Queues what must follow a task, in the transaction that ends it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """How a task ended."""
+    """The result of a task."""
 
     state: str
     ending: Ending | None = None
-    """For the history record that the task has opened, if it has."""
+    """For the history record that the task opened, if any."""
     result: Any = None
     error: dict[str, Any] | None = None
     progress_report: dict[str, Any] | None = None
@@ -50,15 +50,15 @@ class Completion:
 
 
 class _NotMineAnymoreError(Exception):
-    """Somebody else has ended the task; nothing of this ending may happen."""
+    """Another process has ended the task; nothing of this ending may be written."""
 
 
 def end(
     database: Database, task: Task, completion: Completion, clock: Clock, *, most_changes: int = MOST_CHANGES
 ) -> bool:
-    """End a task that runs at `task.worker_name`; false if it was ended before, and then nothing is changed.
+    """End a task that runs at `task.worker_name`; false and no change if it was ended before.
 
-    `most_changes` is how many changed units its event names.
+    `most_changes` is the number of changed units that its event lists.
     """
     try:
         with database.write() as tx:
@@ -73,7 +73,7 @@ def end(
 
 
 def _failed_at_last(completion: Completion, sentence: str) -> Completion:
-    """How a task ended that came as far as `show`."""
+    """Turn the completion of a task that failed in its last step, `show`, into a failure."""
     ending = replace(completion.ending, result="failed", error_message=sentence) if completion.ending else None
     return replace(
         completion, state=tasks.ERROR, ending=ending, error=error_report(sentence), follow_ups=None, show=None
@@ -91,7 +91,7 @@ def _end(tx: Transaction, task: Task, completion: Completion, clock: Clock, most
     if final is None:
         raise _NotMineAnymoreError
     shown = completion.show(tx) if completion.show else _NOTHING_SHOWN
-    event_log.lock(tx)  # the task's row comes before the log, and that of a schedule behind it
+    event_log.lock(tx)  # locks in order: the task's row, the log, a schedule's row
     followers = completion.follow_ups(tx, task) if completion.follow_ups else ()
     if followers:
         final = tasks.amend(tx, task.id, spawned=[follower.id for follower in followers])
@@ -109,7 +109,7 @@ def _close_records(  # noqa: PLR0917 - the parts of an ending
     most_changes: int = MOST_CHANGES,
     shown: Mapping[str, Any] = _NOTHING_SHOWN,
 ) -> None:
-    """Close what the task has opened, and fire the finish of each; `shown` is what a publish says of its changes."""
+    """Close the records that the task opened, firing a finish for each; `shown` describes the changes of a publish."""
     for record in history.open_records(tx.connection, final.id):
         closed = history.close(tx, record.id, ending or Ending(result="error"), now=final.finish_time or clock())
         if closed:
@@ -121,12 +121,12 @@ def _close_records(  # noqa: PLR0917 - the parts of an ending
             event = fire(tx, FINISH_EVENTS[closed.kind], told, clock=clock, call_report=call_report(final))
             if made:
                 changes.tell(tx, made.id, event.number)
-            if final.state != tasks.ERROR:  # Pulp 2's client prints the message of a result beside the error
+            if final.state != tasks.ERROR:  # beside an error Pulp 2's client prints a result's message
                 tasks.amend(tx, final.id, result=report)
 
 
 def _tell_of_updates(tx: Transaction, final: Task, clock: Clock, most_changes: int) -> None:
-    """Fire what uploads, copies and removals have changed, whether or not the rest of the task came to a good end."""
+    """Fire the content changes of uploads, copies and removals, even if the rest of the task failed."""
     for made in changes.untold(tx.connection, final.id).values():
         action = UPDATES.get(final.task_type, final.task_type)
         told = changes_report(tx.connection, made, most_changes)
@@ -136,24 +136,24 @@ def _tell_of_updates(tx: Transaction, final: Task, clock: Clock, most_changes: i
 
 
 def close_forgotten(database: Database, task_id: str, clock: Clock) -> None:
-    """Close what a task that has ended left open: no way leads there, but one leads back.
+    """Repair records that an ended task left open, which should never happen.
 
     Raises:
-        MissingResource: the task is not known any more.
+        MissingResource: the task does not exist any more.
     """
     with database.write() as tx:
         _close_records(tx, tasks.get(tx.connection, task_id), None, clock)
 
 
 def canceled(reason: str) -> Completion:
-    """For a task that was told to stop."""
+    """Return the completion of a task that was cancelled."""
     return Completion(
         state=tasks.CANCELED, ending=Ending(result="canceled", error_message=reason), error=error_report(reason)
     )
 
 
 def lost(task: Task, reason: str) -> Completion:
-    """For a task whose worker is gone."""
+    """Return the completion of a task whose worker is gone."""
     if task.cancel_requested:
         return canceled(reason)
     return Completion(
@@ -162,7 +162,10 @@ def lost(task: Task, reason: str) -> Completion:
 
 
 def failed(error: Exception, trace: Sequence[str]) -> Completion:
-    """For a task that raised; only what nobody foresaw carries a traceback, for the log and the record."""
+    """Return the completion of a task that raised.
+
+    Only unexpected errors carry a traceback, for the log and the record.
+    """
     foreseen = isinstance(error, PulpitError)
     sentence = str(error) if foreseen else f"Internal error: {type(error).__name__}: {error}"
     ending = Ending(
@@ -179,6 +182,6 @@ def failed(error: Exception, trace: Sequence[str]) -> Completion:
 def error_report(
     description: str, *, code: str = PulpitError.code, data: dict[str, Any] | None = None, causes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """An error as task reports and REST answers hold it; the causes are drawn below it by every client."""
+    """Write an error as task reports and REST responses contain it; clients list the causes below it."""
     sub_errors = [error_report(cause) for cause in causes]
     return {"code": code, "description": description, "data": data or {}, "sub_errors": sub_errors}

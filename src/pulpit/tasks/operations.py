@@ -1,4 +1,4 @@
-"""What each kind of task does. A table says which function does which kind; each returns how it ended."""
+"""What each kind of task does: a table maps kinds to functions, and each returns a `Completion`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,21 +35,21 @@ _PRINTED: Final = {"python_package": ("name", "version")}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A running task and what it needs."""
+    """A running task and its dependencies."""
 
     task: Task
     context: TaskContext
     report: Callable[[dict[str, Any]], None]
-    """Takes the whole progress report whenever it has changed."""
+    """Called with the whole progress report whenever it has changed."""
 
 
 Operation = Callable[[Work], Awaitable[Completion]]
 
 
 async def run_sync(work: Work) -> Completion:
-    """Sync a repository from its feed; when it succeeds, what publishes by itself is queued."""
+    """Sync a repository from its feed; if it succeeds, queue its automatic publishes."""
     arguments = work.task.arguments
-    await in_thread(_begin_sync, work)  # a start that is under way is waited for, or its finish would come first
+    await in_thread(_begin_sync, work)  # not abandoned when cancelled, or the finish would precede the start
     outcome = await sync(work.context, arguments["repo_id"], arguments["override_config"], work.report)
     ending = Ending(
         result=outcome.result,
@@ -89,14 +89,14 @@ async def run_promotion(work: Work) -> Completion:
 
 
 async def run_export(work: Work) -> Completion:
-    """Write a publication as a plain tree or a tar where the server may."""
+    """Write a publication as a plain tree or a tar below the export folder."""
     order = ExportOrder(**work.task.arguments)
     said = await in_stoppable_thread(lambda stop: export(work.context, order, stop))
     return Completion(state=tasks.FINISHED, result=said)
 
 
 async def delete_repository(work: Work) -> Completion:
-    """Take down what a repository published, then the repository."""
+    """Remove what a repository published, then the repository."""
     repo_id = work.task.arguments["repo_id"]
     with work.context.database.write() as tx:
         repositories.remove(tx, repo_id)
@@ -119,7 +119,7 @@ async def update_distributor(work: Work) -> Completion:
 
 
 async def remove_distributor(work: Work) -> Completion:
-    """Take down what a distributor published, then the distributor."""
+    """Remove what a distributor published, then the distributor."""
     repo_id, distributor_id = work.task.arguments["repo_id"], work.task.arguments["distributor_id"]
     with suppress(MissingResource), work.context.database.write() as tx:
         repositories.remove_distributor(tx, repo_id, distributor_id)
@@ -127,7 +127,7 @@ async def remove_distributor(work: Work) -> Completion:
 
 
 async def import_upload(work: Work) -> Completion:
-    """Make a unit of an uploaded file, which is this task's own and goes with it; publish it if that was asked for."""
+    """Create a unit from an uploaded file, which the task owns and deletes; publish it if requested."""
     arguments = work.task.arguments
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
     with handed_over(work.context, arguments["path"]) as path:
@@ -140,7 +140,7 @@ async def import_upload(work: Work) -> Completion:
 
 
 async def copy_chosen_units(work: Work) -> Completion:
-    """Let a repository hold units of another."""
+    """Add units of another repository to a repository."""
     arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
     options = arguments.get("override_config") or {}
@@ -149,7 +149,7 @@ async def copy_chosen_units(work: Work) -> Completion:
 
 
 async def remove_chosen_units(work: Work) -> Completion:
-    """Take units out of a repository."""
+    """Remove units from a repository."""
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
     removed = await remove_units(work.context, repo_id, None, lambda held: held.unit.id in wanted)
@@ -164,10 +164,10 @@ async def remove_unheld_units(work: Work) -> Completion:
 
 
 def successful(repo_id: str, found: Sequence[Unit]) -> dict[str, Any]:
-    """Pulp 2's result of copies and removals."""
+    """Return Pulp 2's result of copies and removals."""
     entries = []
     for unit in found:
-        # its key, with those fields that Pulp 2's clients print and that were part of the key there
+        # The unit's key, and those fields that Pulp 2's clients print and that were part of the key there.
         key = {name: unit.metadata[name] for name in _PRINTED.get(unit.type_id, ()) if name in unit.metadata}
         key |= unit.key
         if "repo_id" in unit.key:
@@ -256,7 +256,7 @@ def _queue_auto_publishes(tx: Transaction, task: Task, context: TaskContext) -> 
 
 
 def _is_held(tx: Transaction, repo_id: str, distributor: Distributor, context: TaskContext) -> bool:
-    """Whether publishes may not change what is shown where a distributor publishes; then nobody asks for one."""
+    """Whether only promotions may change the place of a distributor; then no publish is queued."""
     content_type = context.content_type(distributor.distributor_type_id)
     path = f"{content_type.published_under}/{content_type.relative_url(repo_id, distributor.config)}"
     place = publications.place(tx.connection, path)

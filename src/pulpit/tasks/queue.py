@@ -40,7 +40,7 @@ def sync(
     schedule_id: str | None = None,
     hops: int = 0,
 ) -> Task:
-    """Queue a sync; `schedule_id` names the schedule whose slot it is, `hops` counts the hooks that led here.
+    """Queue a sync; `schedule_id` names the schedule whose slot it is, `hops` counts the hooks that led to it.
 
     Raises:
         MissingResource: the repository or its importer does not exist; nothing is queued and no event fires.
@@ -63,7 +63,7 @@ def publish(
     schedule_id: str | None = None,
     hops: int = 0,
 ) -> Task:
-    """Queue a publish; `parent_id` names the sync that asked for it, the others are those of a sync.
+    """Queue a publish; `parent_id` names the sync that triggered it; the other arguments are those of `sync`.
 
     Raises:
         MissingResource: the repository or the distributor does not exist.
@@ -85,7 +85,7 @@ def promote(tx: Transaction, promotion: Promotion, *, login: str | None, clock: 
 
     Raises:
         MissingResource: the repository or the publication does not exist.
-        ConflictingOperation: the place is another repository's.
+        ConflictingOperation: the place belongs to another repository.
     """
     check(tx.connection, promotion)
     arguments = {
@@ -152,13 +152,13 @@ def import_upload(tx: Transaction, repo_id: str, unit: dict[str, Any], *, login:
     """Queue the import of an uploaded file.
 
     Args:
-        tx: the transaction in which the task comes to be.
+        tx: the transaction that creates the task.
         repo_id: the repository that gets the unit.
         unit: `unit_type_id`, `unit_key`, `unit_metadata`, `override_config`, and `path`: the file below the data
-            folder, which belongs to the task from now on and which it deletes however it ends; `publishes` is true
-            if the repository is to be published then by whatever publishes it by itself.
-        login: who asked.
-        clock: tells the time.
+            folder, which the task owns from now on and deletes however it ends; `publishes` is true if the
+            repository's automatic publishes are to follow.
+        login: the user who asked.
+        clock: gives the time.
 
     Raises:
         MissingResource: the repository or its importer does not exist.
@@ -179,7 +179,7 @@ def copy_units(
     login: str | None,
     clock: Clock,
 ) -> Task:
-    """Queue the copying of units, which were chosen before, into a repository.
+    """Queue the copying of selected units into a repository.
 
     Raises:
         MissingResource: one of the repositories does not exist.
@@ -197,7 +197,7 @@ def copy_units(
 
 
 def remove_units(tx: Transaction, repo_id: str, unit_ids: Sequence[str], *, login: str | None, clock: Clock) -> Task:
-    """Queue the removal of units, which were chosen before, from a repository.
+    """Queue the removal of selected units from a repository.
 
     Raises:
         MissingResource: the repository does not exist.
@@ -219,12 +219,12 @@ def remove_orphans(
 
 
 def repository_tag(repo_id: str) -> str:
-    """The tag of everything that works on a repository; it is also what such tasks reserve."""
+    """Return the tag of every task on a repository, which is also the resource that such tasks reserve."""
     return f"{REPOSITORY_TAG}{repo_id}"
 
 
 def action_tag(action: str) -> str:
-    """The tag of everything that does this."""
+    """Return the tag of every task with this action."""
     return f"pulp:action:{action}"
 
 
@@ -242,7 +242,7 @@ def cancel(tx: Transaction, task_id: str, *, clock: Clock) -> None:
 
 
 def announce(tx: Transaction, task: Task, clock: Clock) -> None:
-    """Fire the event of the state that a task has just come into."""
+    """Fire the event for a task's new state."""
     fire(tx, f"tasks.{task.state}", task_event(task), clock=clock, call_report=call_report(task))
 
 
@@ -257,6 +257,6 @@ def _led_by(hops: int) -> dict[str, Any]:
 
 
 def _on_repository(task_type: str, arguments: dict[str, Any], tags: list[str]) -> NewTask:
-    """A task that reserves the repository it works on."""
+    """Return a task that reserves the repository it works on."""
     repository = repository_tag(arguments["repo_id"])
     return NewTask(task_type=task_type, arguments=arguments, tags=[repository, *tags], resource=repository)

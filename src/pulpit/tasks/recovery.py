@@ -1,4 +1,4 @@
-"""What dead workers and servers leave: tasks that run nowhere, and uploads whose import will never come."""
+"""Cleans up after dead workers and servers: tasks that run nowhere, and uploads whose import will never run."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ from pulpit.tasks import queue
 from pulpit.tasks.completion import end, lost
 
 QUEUED_UPLOADS: Final = Path("uploads", "queued")
-"""Below the data folder; whoever queues an import puts the file there."""
+"""Below the data folder; whoever queues an import moves the file there."""
 LOOK_SPACING: Final = 15.0
 """Least seconds between two looks at the heartbeats of other servers."""
 LOOKS: Final = 4
-"""Looks over which a heartbeat must stand still: a minute."""
+"""Looks during which a dead server's heartbeat must not change: a minute."""
 
 
 def sweep(
@@ -31,9 +31,10 @@ def sweep(
     *,
     most_changes: int = MOST_CHANGES,
 ) -> int:
-    """End every task that runs at dead workers, whose names end in the pattern, and return how many.
+    """End every task of dead workers, whose names end in the pattern, and return how many.
 
-    `recover` puts right what a task left; it comes before the end, which lets the next task of the repository begin.
+    `recover` repairs what a task left behind; it runs before the task ends, which lets the next one of the repository
+    start.
     """
     with database.read() as connection:
         orphans = tasks.running_at(connection, worker_pattern)
@@ -45,20 +46,20 @@ def sweep(
 
 
 class SilentServers:
-    """Which of the servers that share a database are dead: those whose heartbeat stood still over several looks.
+    """Detects dead servers among those that share a database: their heartbeat did not change over several looks.
 
-    No two clocks are compared, and a look that the database keeps waiting is one look: neither a clock that is wrong
-    nor a database that paused makes a server look dead.
+    No two clocks are compared, and a look that has to wait for the database counts once: neither a wrong clock nor a
+    paused database makes a server look dead.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic: Final = monotonic
         self._next_look = 0.0
         self._unchanged: dict[str, tuple[datetime | None, int]] = {}
-        """The last heartbeat of each, and for how many looks it has been that."""
+        """The last heartbeat of each, and the number of looks at which it was the same."""
 
     def dead(self, heartbeats: Mapping[str, datetime | None]) -> list[str]:
-        """Note what is seen now, and return the names of those that are dead."""
+        """Record the heartbeats seen now, and return the names of the dead servers."""
         now = self._monotonic()
         if now < self._next_look:
             return []

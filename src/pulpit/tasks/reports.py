@@ -1,4 +1,4 @@
-"""What is said about tasks and their history: the documents of Pulp 2's API and the parts of an event."""
+"""Reports about tasks and their history: the documents of Pulp 2's API and the parts of an event."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ _COUNTS: Final = ("added_count", "updated_count", "removed_count")
 
 
 def task_report(task: Task) -> dict[str, Any]:
-    """A task as `GET /pulp/api/v2/tasks/<id>/` answers it in the last releases of Pulp 2."""
+    """Write a task as `GET /pulp/api/v2/tasks/<id>/` returns it in the last releases of Pulp 2."""
     return {
         "_href": f"{API}/tasks/{task.id}/",
         "task_id": task.id,
@@ -43,25 +43,25 @@ def task_report(task: Task) -> dict[str, Any]:
 
 
 def spawned_task(task_id: str) -> dict[str, str]:
-    """How a report refers to another task."""
+    """Write a reference to another task."""
     return {"_href": f"{API}/tasks/{task_id}/", "task_id": task_id}
 
 
 def accepted(*tasks: Task) -> dict[str, Any]:
-    """The body of a 202: what was queued."""
+    """Write the body of a 202: what was queued."""
     return {"result": None, "error": None, "spawned_tasks": [spawned_task(task.id) for task in tasks]}
 
 
 def hops_of(task: Task) -> dict[str, Any]:
-    """What the events of a task say of the hooks that led to it: nothing, where there was none."""
+    """Return what a task's events say about the hooks that led to it: nothing if there were none."""
     return {HOPS: task.arguments[HOPS]} if HOPS in task.arguments else {}
 
 
 def call_report(task: Task) -> dict[str, Any]:
-    """The third key of an event: the task report, and the names that it had when the seed was written.
+    """Write the third key of an event: the task report, plus the key names of early Pulp 2.
 
-    Consumers of either era find what they read: `progress`, `principal_login`, `call_request_id` and their like are
-    those of 2012, the others those of the last releases.
+    Consumers of either era find their keys: `progress`, `principal_login`, `call_request_id` and the like are those of
+    2012, the others those of the last releases.
     """
     return task_report(task) | {
         "call_request_id": task.id,
@@ -78,7 +78,7 @@ def call_report(task: Task) -> dict[str, Any]:
 
 
 def task_event(task: Task) -> dict[str, Any]:
-    """The payload of an event about a task's state."""
+    """Write the payload of an event about a task's state."""
     return {
         "task_id": task.id,
         "task_type": task.task_type,
@@ -89,7 +89,7 @@ def task_event(task: Task) -> dict[str, Any]:
 
 
 def changes_report(connection: Connection, made: ChangeSet | None, most: int) -> dict[str, Any]:
-    """What an event says of changes: how many there are, and at most so many of them."""
+    """Write what an event says about changes: how many there are, and the first `most` of them."""
     counts = made.counts if made else Counts()
     first = changes.first_of(connection, made.id, most) if made else []
     return {
@@ -102,13 +102,13 @@ def changes_report(connection: Connection, made: ChangeSet | None, most: int) ->
 
 
 def change_document(change: UnitChange) -> dict[str, Any]:
-    """One change as events and the API name it."""
+    """Write one change as events and the API do."""
     document = {"change": str(change.change), **change.unit}
     return document | {"before": change.before} if change.before else document
 
 
 def promotion_of(task: Task) -> Promotion:
-    """What a task of this kind promotes."""
+    """Return the promotion that a task carries out."""
     arguments = task.arguments
     return Promotion(
         repo_id=arguments["repo_id"],
@@ -119,7 +119,7 @@ def promotion_of(task: Task) -> Promotion:
 
 
 def history_report(record: Record) -> dict[str, Any]:
-    """A history record as the API lists it, as a task's result and as the payload of a finish event."""
+    """Write a history record as the API lists it, as a task's result and as the payload of a finish event."""
     word = _PLUGIN_WORD[record.kind]
     report: dict[str, Any] = {
         "repo_id": record.repo_id,

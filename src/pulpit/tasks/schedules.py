@@ -1,7 +1,7 @@
-"""Queues syncs and publishes when their time has come, and watches how they end.
+"""Queues syncs and publishes when they are due, and records how they end.
 
-A slot that nobody could meet in time, because no server ran, is met once, late, however many of its kind went by. One
-that comes while the task of the last one is still waiting or running goes by, so nothing piles up.
+Slots missed because no server ran are made up by one late run, however many there were. A slot that comes while the
+task of the last one is still waiting or running is skipped, so tasks do not pile up.
 """
 
 import asyncio
@@ -26,10 +26,11 @@ from pulpit.tasks import queue
 from pulpit.tasks.reports import call_report
 
 LOOK_AROUND: Final = 20.0
-"""Seconds after which the schedules are looked at though nobody called: the clock may be set, or another server of the
-same database may have been given a new one."""
+"""Seconds between looks at the schedules without a wakeup: the clock may be set, or another server of the same database
+may have changed one.
+"""
 CLOCK_IS_SET: Final = 1.0
-"""Seconds by which the clock may differ from what has passed before it counts as set."""
+"""Difference in seconds between elapsed wall-clock and monotonic time from which the clock counts as set."""
 AT_ONCE: Final = 100
 """Schedules in one transaction."""
 
@@ -37,23 +38,23 @@ _log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Meets every slot when it comes."""
+    """Runs every slot when it is due."""
 
     def __init__(self, database: Database, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database: Final = database
         self._clock: Final = clock
         self._monotonic: Final = monotonic
         self._ahead: float | None = None
-        """Seconds by which the clock was ahead of the monotonic one at the last look."""
+        """Wall clock minus monotonic clock at the last look, in seconds."""
         self._woken: Final = asyncio.Event()
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
-        """What to do at which wakeup."""
+        """The handler of each wakeup."""
         return {Wakeup.SCHEDULES: self._woken.set}
 
     async def run(self) -> None:
-        """Meet slots until cancelled."""
+        """Run slots until cancelled."""
         while True:
             self._woken.clear()
             pause = await when_available(self.look)
@@ -62,9 +63,9 @@ class Scheduler:
                     await self._woken.wait()
 
     def look(self) -> float:
-        """Meet the slots that have come, and return for how many seconds there is nothing to do.
+        """Run the slots that are due, and return the seconds until the next one.
 
-        What the clock said before it was set right, even before a restart, is reckoned anew.
+        Slots that were computed while the clock was wrong, even before a restart, are recomputed.
         """
         ahead = self._clock().timestamp() - self._monotonic()
         if self._ahead is None or abs(ahead - self._ahead) > CLOCK_IS_SET:
@@ -77,11 +78,11 @@ class Scheduler:
 
 
 def reckon_anew(database: Database, clock: Clock) -> None:
-    """Let no schedule sleep beyond its next slot from now on, as it would after the clock was ahead and is set back."""
+    """Recompute slots so that no schedule sleeps past its next slot after a clock that was ahead has been set back."""
     now = clock()
     with database.write() as tx:
         for schedule in schedules.later_than(tx, now):
-            with contextlib.suppress(PulpitError):  # it will be found impossible when its slot comes
+            with contextlib.suppress(PulpitError):  # an invalid one is found when its slot is due
                 interval = intervals.parse(schedule.schedule)
                 first = schedule.first_run if interval.start else min(schedule.first_run, first_slot(interval, now=now))
                 coming = coming_slot(interval, first, total_run_count=schedule.total_run_count, now=now)
@@ -92,7 +93,7 @@ def reckon_anew(database: Database, clock: Clock) -> None:
 
 
 def meet_slots(database: Database, clock: Clock) -> datetime | None:
-    """Queue the task of every slot that has come, and return when the next one will, if one will."""
+    """Queue the task of every due slot, and return the time of the next slot, if there is one."""
     while True:
         with database.read() as connection:
             coming = schedules.next_slot(connection)
@@ -101,7 +102,7 @@ def meet_slots(database: Database, clock: Clock) -> datetime | None:
             return coming
         with database.write() as tx:
             found = schedules.due(tx, now=now, limit=AT_ONCE)
-            event_log.lock(tx)  # before any row of a schedule, as everybody who fires and then writes one
+            event_log.lock(tx)  # before any row of a schedule; see `event_log.lock`
             outcomes = [(schedule, _meet(tx, schedule, now)) for schedule in found]
         for schedule, outcome in outcomes:
             extra = {"action": f"schedule_{outcome}", "schedule": schedule.id, "repository": schedule.repo_id}
@@ -109,19 +110,19 @@ def meet_slots(database: Database, clock: Clock) -> datetime | None:
 
 
 def first_slot(interval: intervals.Interval, *, now: datetime) -> datetime:
-    """The slot that all others of an interval are reckoned from: its start, or this second."""
+    """Return the slot from which all others of an interval are computed: its start, or the current second."""
     return interval.start or now.replace(microsecond=0)
 
 
 def coming_slot(interval: intervals.Interval, first: datetime, *, total_run_count: int, now: datetime) -> datetime:
-    """When a schedule that was just made or changed runs next: as in Pulp 2 at once, if it never did and might have."""
+    """Return the next run of a new or changed schedule: as in Pulp 2 at once, if a slot has passed and it never ran."""
     if total_run_count == 0:
         return max(first, now)
     return interval.next_slot(first, now)
 
 
 def note_end(tx: Transaction, task: Task, clock: Clock) -> None:
-    """Tell the schedule of a task that has just ended how it went; too many failures in a row disable it."""
+    """Record on its schedule how a task ended; too many failures in a row disable the schedule."""
     if task.schedule_id is None:
         return
     if task.state == tasks.FINISHED:
@@ -133,15 +134,15 @@ def note_end(tx: Transaction, task: Task, clock: Clock) -> None:
 
 
 def resource(schedule: Schedule) -> str:
-    """What a schedule works with, as Pulp 2 wrote it."""
+    """Return what a schedule works on, as Pulp 2 wrote it."""
     kind = "importer" if schedule.action == schedules.SYNC else "distributor"
     return f"pulp:{kind}:{schedule.repo_id}:{schedule.plugin_id}"
 
 
 def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
-    """Queue the task of a slot, or let it go by; returns one word for the log.
+    """Queue the task of a slot, or skip it; return a word for the log.
 
-    One that cannot be met is disabled: it must not keep the others, or the server, from going on.
+    A schedule that cannot run is disabled: it must not stop the others or the server.
     """
     try:
         following = intervals.parse(schedule.schedule).next_slot(schedule.first_run, now)

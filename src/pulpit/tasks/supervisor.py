@@ -1,7 +1,7 @@
-"""Keeps the worker processes running, passes orders to them and ends what a dead one has left.
+"""Keeps the worker processes running, sends them orders and ends the tasks of dead ones.
 
-A worker that dies takes one task with it, and that task gets its end at once. Its successor has another name, so that
-nothing the dead one still had in hand can ever be written.
+The task of a dead worker is ended at once. The worker's successor has another name, so that a write that the dead one
+still had in progress can never take effect.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from pulpit.tasks import watchdog
 from pulpit.tasks.recovery import SilentServers, sweep
 
 RESTART_PAUSE: Final = 1.0
-"""Seconds before the place of a dead worker is filled again."""
+"""Seconds before a dead worker is replaced."""
 LOOK_AROUND: Final = 20.0
-"""Seconds between looks at the tasks, though no process of this machine has changed any."""
+"""Seconds between looks at the tasks without a wakeup from this machine."""
 LOOK_AT_OTHERS: Final = 1.0
-"""The same where other servers may have: they send no wakeups here."""
+"""The same if other servers share the database: they send no wakeups here."""
 STOP_PATIENCE: Final = 5.0
 """Seconds that workers have to end their tasks when the server stops."""
 
@@ -68,14 +68,15 @@ class Supervisor:
         """Prepare.
 
         Args:
-            database: where the tasks are.
-            clock: tells when a task ended.
+            database: holds the tasks.
+            clock: gives the time at which a task ended.
             node: this server's name, the part of its workers' names after the `@`.
-            count: how many workers.
+            count: number of workers.
             module: what a worker runs (`python -m`).
-            briefing: the first line that a worker reads, as JSON; secrets go this way, never by the command line.
+            briefing: the first line that a worker reads, as JSON; it carries secrets, which never go on the command
+            line.
             stop_timeout: seconds that a cancelled task has before its worker is killed.
-            recover: puts right what a task of a dead worker left.
+            recover: repairs what a task of a dead worker left behind.
         """
         self._database: Final = database
         self._clock: Final = clock
@@ -92,16 +93,16 @@ class Supervisor:
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
-        """What to do at which wakeup."""
+        """The handler of each wakeup."""
         return {Wakeup.TASKS: self._woken.set}
 
     @property
     def names(self) -> list[str]:
-        """The workers that run."""
+        """Return the names of the running workers."""
         return sorted(self._workers)
 
     async def run(self) -> None:
-        """Supervise until cancelled; then every worker is gone and every task of theirs has its end."""
+        """Supervise until cancelled; on return every worker is gone and all their tasks are ended."""
         places = [asyncio.create_task(self._keep(place)) for place in range(self._count)]
         try:
             while True:
@@ -119,7 +120,7 @@ class Supervisor:
             await asyncio.gather(*places, return_exceptions=True)
 
     async def _keep(self, place: int) -> None:
-        """Fill one place for ever."""
+        """Keep one worker running, restarting it when it dies."""
         while True:
             name = f"worker-{place}.{secrets.token_hex(4)}@{self._node}"
             worker = _Worker(name=name, process=await self._spawn(name))
@@ -157,7 +158,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(STOP_PATIENCE):
                 await self._sweep(worker.name, "The server was stopped.", self._recover)
-        except TimeoutError:  # the database is away; the next start, or another server, ends what ran here
+        except TimeoutError:  # the database is unavailable; the next start, or another server, ends what ran here
             _log.warning("what ran here has no end yet", extra={"action": "sweep_put_off", "worker": worker.name})
 
     async def _pass_cancellations(self) -> None:
@@ -175,7 +176,7 @@ class Supervisor:
         )
 
     async def _end_dead_servers(self) -> None:
-        """End what servers have left that share the database and are dead."""
+        """End the tasks of dead servers that share the database."""
         if self._database.is_sqlite:
             return
 
@@ -192,10 +193,10 @@ class Supervisor:
             _log.error("a server is dead", extra={"action": "server_dead", "node": node})
             reason = f"The server {node} died while this task ran."
             await self._sweep(f"@{node}", reason, lambda _: None)  # its data folder is not ours
-            await when_available(partial(strike_off, node))  # whoever dies before it ends this
+            await when_available(partial(strike_off, node))  # last: if this server dies, another retries
 
     def _insist(self, worker: _Worker, task_id: str) -> None:
-        """Kill a worker that has not let go of a cancelled task."""
+        """Kill a worker that does not stop a cancelled task."""
         if worker.name in self._workers and any(task.id == task_id for task in self._running()):
             _log.error("worker does not stop", extra={"action": "worker_killed", "worker": worker.name})
             with contextlib.suppress(ProcessLookupError):

@@ -1,10 +1,10 @@
-"""Ends a worker whose native code does not return, so that no feed and no package can hold one.
+"""Kills a worker whose native code does not return, so that no feed and no package can block one for ever.
 
-createrepo_c, libsolv and expressions hold the interpreter's lock while they work: meanwhile no thread and no signal
-handler of ours runs that could stop them. The kernel can. It counts the processor time that this process takes, and
-ends it by SIGPROF when the event loop has had no turn for too much of it; each turn begins the count anew. Time in
-which the machine sleeps, or others work, does not count. The supervisor sees how the worker ended, ends the task with
-a sentence, and starts another worker.
+createrepo_c, libsolv and regular expressions hold the interpreter's lock while they work: meanwhile no thread and no
+signal handler of ours can stop them. The kernel can. It counts the CPU time of this process, and kills it by SIGPROF
+when the event loop has had no turn for too much of it; each turn restarts the count. Time in which the machine sleeps,
+or other processes run, does not count. The supervisor sees how the worker ended, ends the task with a sentence, and
+starts another worker.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import signal
 from typing import Final
 
 LIMIT: Final = 300.0
-"""Seconds of processor time; a package of three gigabytes takes fifteen of them at a time."""
+"""Seconds of CPU time; a package of three gigabytes takes fifteen at a time."""
 _TURNS: Final = 10
 
 
 async def watch(limit: float = LIMIT) -> None:
-    """Keep this process alive for as long as the event loop has its turns; until cancelled."""
+    """Restart the kernel's timer as long as the event loop runs; until cancelled."""
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     try:
         while True:
@@ -28,7 +28,7 @@ async def watch(limit: float = LIMIT) -> None:
 
 
 def reason_of(code: int, limit: float) -> str | None:
-    """Why a worker ended, if it was by this."""
+    """Say why a worker ended, if the watchdog killed it."""
     if code != -signal.SIGPROF:
         return None
     return (

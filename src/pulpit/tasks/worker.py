@@ -1,8 +1,8 @@
-"""The inside of a worker process: takes one task after the other and does it.
+"""The inside of a worker process: it runs one task after another.
 
-The server speaks to it over standard input, a line an order: `wake` (look for tasks), `cancel <task id>`, `stop` (end
-what runs as cancelled, then exit). When the line is cut, the server is dead and will start anew with other workers:
-the worker stops that instant, and the task that it held is ended by the next server.
+The server sends orders over standard input, one per line: `wake` (look for tasks), `cancel <task id>`, `stop` (end the
+running task as cancelled, then exit). End of input means that the server is dead: the worker exits at once, and the
+next server ends its task and starts other workers.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ from pulpit.tasks.queue import announce
 from pulpit.tasks.reports import call_report
 
 POLL: Final = 5.0
-"""Seconds after which the queue is looked at though nobody called."""
+"""Seconds between looks at the queue without an order."""
 PROGRESS_EVERY: Final = 0.4
-"""Seconds between two writings of a progress report."""
+"""Seconds between two writes of a progress report."""
 
 _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works until told to stop."""
+    """Runs tasks until told to stop."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Worker:
         self._stopping = False
         self._task_id = ""
         self._unwanted = ""
-        """The task that an order to cancel named last; it may come before the task has begun here."""
+        """The task that the last `cancel` named; the order may arrive before the task begins here."""
         self._running: asyncio.Task[Completion] | None = None
 
     async def run(self, orders: asyncio.StreamReader) -> None:
-        """Obey orders and do tasks until `stop`."""
+        """Obey orders and run tasks until `stop`."""
         listening = asyncio.create_task(self._obey(orders))
         try:
             while not self._stopping:
@@ -143,7 +143,7 @@ class Worker:
 
 
 class _Progress:
-    """The latest progress report, written now and then."""
+    """The latest progress report, written at intervals."""
 
     def __init__(self, database: Database, task: Task) -> None:
         self._database: Final = database
@@ -159,12 +159,12 @@ class _Progress:
         while True:
             if self._fresh and self._latest is not None:
                 self._fresh = False
-                with contextlib.suppress(StorageFull, DatabaseUnavailable):  # the task itself will meet it
+                with contextlib.suppress(StorageFull, DatabaseUnavailable):  # the task itself will fail on it
                     await asyncio.to_thread(self._write, self._latest)
             await asyncio.sleep(PROGRESS_EVERY)
 
     def complete(self, completion: Completion) -> Completion:
-        """Give the completion the last report, so that it is written with the end."""
+        """Add the last report to the completion, so that it is written with the end."""
         return replace(completion, progress_report=self._latest)
 
     def _write(self, report: dict[str, Any]) -> None:
