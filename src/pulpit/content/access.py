@@ -1,7 +1,7 @@
-"""Who may have what a distributor publishes: the keys of its configuration that say so.
+"""The configuration keys that say who may read what a distributor publishes.
 
 Content types have several names for the same (`serve_http` and `http`, `ssl_auth_ca_cert` and `auth_ca`); they are Pulp
-2's. The user and the password are ours, and the same for all: a content type is never shown them.
+2's. User and password are Pulpit's own, and the same for all: a content type never sees them.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ _AUTHORITIES: Final = ("auth_ca", "ssl_auth_ca_cert")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """What a configuration says; a protocol that it does not speak of is allowed."""
+    """The access rules of a configuration; a protocol that it does not mention is allowed."""
 
     http: bool
     https: bool
     authorities: str | None
-    """Certificates (PEM) of those who sign the client certificates that are asked for."""
+    """CA certificates (PEM) for client certificates, if these are required."""
     login: str | None
     password_hash: str | None
     is_protected: bool
-    """Whether it must not be for everybody, by whatever means."""
+    """Whether access is restricted, by whatever means."""
 
     @classmethod
     def of(cls, config: Config) -> "Access":
@@ -47,20 +47,20 @@ class Access:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may have it."""
+        """Whether everybody may read it."""
         return not (self.authorities or self.login or self.password_hash or self.is_protected)
 
 
 def of_type(config: Config) -> dict[str, Any]:
-    """The configuration as its content type knows it."""
+    """Return the configuration without the keys that content types do not know."""
     return {key: value for key, value in config.items() if key not in _OWN}
 
 
 def check(config: Config) -> None:
-    """Refuse what would protect nothing, or let nobody in.
+    """Reject a configuration that protects nothing, or lets nobody in.
 
     Raises:
-        InvalidValue: the named key cannot work so.
+        InvalidValue: the named key has an invalid value.
     """
     for name in _OWN:
         if config.get(name) is not None:

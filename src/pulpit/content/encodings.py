@@ -1,6 +1,6 @@
-"""Lists that come compressed although nobody asked for it, as servers of static files send them (`Content-Encoding`).
+"""Metadata that is compressed although that was not requested, as servers of static files send it (`Content-Encoding`).
 
-The first bytes decide: neither a manifest nor a page of an index can begin as gzip or zstd do.
+The first bytes decide: neither a manifest nor an index page can begin like gzip or zstd.
 """
 
 import gzip
@@ -19,10 +19,10 @@ _MOST_WINDOW: Final = 128 * 1024 * 1024
 
 
 def plain(source: Path, target: Path, name: str, *, most: int) -> Path:
-    """Where a list can be read uncompressed: at `source`, or at `target`, to which it is then written.
+    """Return the path of the uncompressed list: `source`, or `target` if it had to be decompressed.
 
     Raises:
-        BadFeed: it is broken, or has more than `most` bytes.
+        BadFeed: it is damaged, or larger than `most` bytes.
     """
     with source.open("rb") as file:
         magic = file.read(4)

@@ -1,4 +1,4 @@
-"""The configuration that every importer shares: where the feed is and how to reach it."""
+"""The configuration that all importers share: the feed and how to reach it."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -13,7 +13,7 @@ from pulpit.errors import InvalidValue, UnsupportedValue
 POLICIES: Final = ("immediate", "background", "on_demand")
 MOST_DOWNLOADS: Final = 100
 MOST_RETAINED: Final = 1_000_000
-"""Old versions that `retain_old_count` may keep."""
+"""Maximum of `retain_old_count`."""
 _MOST_PORT: Final = 65535
 _MOST_HOSTS: Final = 100
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
@@ -25,14 +25,14 @@ SECRET_KEYS: Final = frozenset({"basic_auth_password", "proxy_password", "query_
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feed:
-    """How to reach an upstream; PEM texts, speeds in bytes per second of one download."""
+    """How to reach an upstream; PEM texts, speeds in bytes per second for each download."""
 
     url: str
     ssl_ca_cert: str | None
     ssl_client_cert: str | None
     ssl_client_key: str | None
     ssl_client_cert_hosts: frozenset[str]
-    """Hosts besides the feed's own that are shown the client certificate, in lower case."""
+    """Further hosts that may receive the client certificate, in lower case."""
     ssl_validation: bool
     proxy: str | None
     proxy_username: str | None
@@ -40,7 +40,7 @@ class Feed:
     username: str | None
     password: str | None
     token: str | None
-    """What goes as a query with every URL below the feed, and nowhere else."""
+    """Sent as the query of every URL below the feed, and of no other."""
     max_speed: float | None
     max_downloads: int | None
 
@@ -65,9 +65,9 @@ class Feed:
 
 
 def _has_token(url: str) -> bool:
-    """Whether the query of a feed is a token for all below it, as SUSE's have one, and not that of a list of mirrors.
+    """Whether the query of a feed is a token for all below it, as in SUSE's URLs, and not part of a mirrorlist's URL.
 
-    Lists of mirrors are no folders, but for those at the root of their host.
+    The path of a mirrorlist does not end in a slash, unless it is the root of its host.
     """
     parts = urlsplit(url)
     return bool(parts.query) and parts.path.endswith("/") and parts.path != "/"
@@ -85,24 +85,24 @@ _SAME_NAME: Final = (
 
 
 def beneath(url: str, relative_path: str) -> str:
-    """The URL of a path beneath a URL that ends in a slash."""
+    """Return the URL of a path below a URL that ends in a slash."""
     return url + quote(relative_path)
 
 
 def boolean(name: str, value: Any) -> None:
-    """Refuse anything but true and false."""
+    """Reject anything but true and false."""
     if not isinstance(value, bool):
         raise InvalidValue(name, "it must be true or false.")
 
 
 def text(name: str, value: Any) -> None:
-    """Refuse anything but text on one line."""
+    """Reject anything but text on one line."""
     if not isinstance(value, str) or any(ord(character) < ord(" ") for character in value):
         raise InvalidValue(name, "it must be text on one line.")
 
 
 def pem(name: str, value: Any) -> None:
-    """Refuse anything but PEM."""
+    """Reject anything but PEM."""
     if not isinstance(value, str) or "-----BEGIN " not in value:
         raise InvalidValue(name, "it must be the content of a PEM file.")
 
@@ -115,7 +115,7 @@ def _hosts(name: str, value: Any) -> None:
 
 
 def whole(least: int, most: int) -> Callable[[str, Any], None]:
-    """A check for a whole number between bounds."""
+    """Return a check for a whole number between bounds."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -125,7 +125,7 @@ def whole(least: int, most: int) -> Callable[[str, Any], None]:
 
 
 def one_of(values: Collection[str]) -> Callable[[str, Any], None]:
-    """A check for one of a few words."""
+    """Return a check for one of a few words."""
 
     def check(name: str, value: Any) -> None:
         if value not in values:
@@ -140,7 +140,7 @@ def _speed(name: str, value: Any) -> None:
 
 
 def url(name: str, value: Any) -> None:
-    """Refuse anything but an HTTP URL; one with a query is that of a list of mirrors, or has a token."""
+    """Reject anything but an HTTP URL; one with a query is a mirrorlist, or carries a token."""
     text(name, value)
     try:
         parts = urlsplit(value)
@@ -164,7 +164,7 @@ def _token(name: str, value: Any) -> None:
 
 
 def relative_url(name: str, value: Any) -> None:
-    """Refuse what is no place to publish at; the slash that the original client may begin one with is nothing."""
+    """Reject an invalid path to publish at; a leading slash, as the original client may send, is ignored."""
     text(name, value)
     reason = paths.flaw(value.strip("/")) if value else None
     if reason:
@@ -172,7 +172,7 @@ def relative_url(name: str, value: Any) -> None:
 
 
 def place(repo_id: str, config: Config) -> str:
-    """Where a distributor publishes: at its `relative_url`, else at the repository's id."""
+    """Return the path at which a distributor publishes: its `relative_url`, else the repository's id."""
     return (config.get("relative_url") or "").strip("/") or repo_id
 
 
@@ -212,8 +212,8 @@ def check(config: Config, further: Mapping[str, Callable[[str, Any], None]] | No
     """Check an importer's configuration; a null value counts as absent.
 
     Raises:
-        InvalidValue: a value cannot work.
-        UnsupportedValue: nobody knows the key.
+        InvalidValue: a value is invalid.
+        UnsupportedValue: the key is unknown.
     """
     check_keys(config, {**CHECKS, **(further or {})})
     for name, needed in _NEEDS.items():
@@ -225,8 +225,8 @@ def check_keys(config: Config, checks: Mapping[str, Callable[[str, Any], None]])
     """Check every value that is not null by its key's rule.
 
     Raises:
-        InvalidValue: a value cannot work.
-        UnsupportedValue: nobody knows the key.
+        InvalidValue: a value is invalid.
+        UnsupportedValue: the key is unknown.
     """
     unknown = sorted(config.keys() - checks.keys())
     if unknown:

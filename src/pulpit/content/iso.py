@@ -65,15 +65,15 @@ class Iso(ContentType):
     published_under: Final = "isos"
 
     def check_importer_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
+        """Reject an invalid configuration."""
         feed.check(config)
 
     def check_distributor_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
+        """Reject an invalid configuration."""
         feed.check_keys(config, _DISTRIBUTOR_KEYS)
 
     def relative_url(self, repo_id: str, config: Config) -> str:
-        """The configured one, else the repository's id."""
+        """Return the configured path, else the repository's id."""
         return feed.place(repo_id, config)
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
@@ -102,7 +102,7 @@ class Iso(ContentType):
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """The unit of an uploaded file; a key that names size or checksum must name the file's own."""
+        """Return the unit of an uploaded file; size and checksum in the key must match the file."""
         del path
         if type_id != UNIT_TYPE:
             raise InvalidValue("unit_type_id", f"this repository holds units of type {UNIT_TYPE}.")
@@ -116,22 +116,22 @@ class Iso(ContentType):
         return _unit(StoredFile(relative_path=name, sha256=file.sha256, size=file.size), "", metadata)
 
     def check_copy_config(self, config: Config) -> None:
-        """There are no options."""
+        """Accept no options."""
         feed.check_keys(config, {})
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """A repository holds one file of a name."""
+        """Return the file's name: a repository holds one file of each name."""
         del type_id
         return str(key["name"])
 
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        """A file by its name."""
+        """Describe a file by its name."""
         del type_id, metadata
         name = str(key["name"])
         return Description(name=name, file=name, purl=purl.of_file(name, key["checksum"]))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
-        """Every file under its name, and the manifest of them."""
+        """Publish every file under its name, and the manifest."""
         del config
         with tree.write(MANIFEST) as manifest:
             for unit in content.of(UNIT_TYPE):
@@ -140,7 +140,7 @@ class Iso(ContentType):
                     manifest.write(manifest_line(file).encode())
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
-        """Nine keys, times without a zone: the original client fails on anything else."""
+        """Return nine keys, with times without a zone: the original client fails on anything else."""
         return _report(progress, _SYNC_STATES) | {
             "total_bytes": progress.bytes_total,
             "finished_bytes": progress.bytes_done,
@@ -150,13 +150,13 @@ class Iso(ContentType):
         }
 
     def publish_report(self, progress: Progress) -> dict[str, Any]:
-        """Four keys, as above."""
+        """Return four keys, as above."""
         return _report(progress, _PUBLISH_STATES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestEntry:
-    """A file as a manifest lists it; `place` is where it is below the feed, as a URL has it."""
+    """A file as a manifest lists it; `place` is its percent-encoded path below the feed."""
 
     file: StoredFile
     place: str
@@ -164,17 +164,17 @@ class ManifestEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """The files of a manifest, and the lines that cannot be used."""
+    """The files of a manifest, and the lines that were skipped."""
 
     entries: Sequence[ManifestEntry]
     left_out: Sequence[LeftOut]
 
 
 def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
-    """Read a manifest; a line whose name cannot be a file's is left out, and so are two that contradict each other.
+    """Parse a manifest; skip lines with an invalid file name, and lines that contradict each other.
 
     Raises:
-        BadFeed: a line cannot be read, as of a manifest that was cut or is something else; or there are too many.
+        BadFeed: a line is malformed, as in a truncated or foreign file; or there are too many.
     """
     entries: dict[str, ManifestEntry] = {}
     left_out: dict[str, LeftOut] = {}
@@ -210,7 +210,7 @@ def parse_manifest(path: Path, *, limits: Limits) -> Manifest:
 
 
 def _entry_flaw(name: str, size: int, limits: Limits) -> str | None:
-    """Why an entry cannot be taken, as the end of a sentence, or `None`."""
+    """Say why an entry is rejected, as the end of a sentence, or return `None`."""
     if not _is_text(name):
         return "is not written in UTF-8"
     if size > limits.file_bytes:
@@ -219,12 +219,12 @@ def _entry_flaw(name: str, size: int, limits: Limits) -> str | None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether all of a name's bytes were UTF-8; `_fields` keeps others as surrogates."""
+    """Whether a name was valid UTF-8; `_fields` keeps other bytes as surrogates."""
     return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def manifest_line(file: StoredFile) -> str:
-    """A line of a manifest; a name that would be misread is quoted as CSV does."""
+    """Write a line of a manifest; an ambiguous name is quoted as in CSV."""
     name = file.relative_path
     if '"' in name or "," in name or name != name.strip():
         name = '"' + name.replace('"', '""') + '"'
@@ -232,19 +232,19 @@ def manifest_line(file: StoredFile) -> str:
 
 
 def name_flaw(name: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
-    """What is wrong with a file's name, as the end of a sentence, or `None`."""
+    """Say what is wrong with a file's name, as the end of a sentence, or return `None`."""
     if name.split("/", maxsplit=1)[0] == MANIFEST:
         return "is reserved for the manifest"
     return paths.flaw(name, most_bytes=most_bytes)
 
 
 def _fields(raw: bytes, number: int) -> tuple[str, str, int] | None:
-    """Split a line; Pulp's own are CSV, those of shell scripts have a bare name, commas and all.
+    """Split a line; Pulp's own are CSV, those of shell scripts have an unquoted name that may contain commas.
 
     Returns nothing for an empty line or a comment.
 
     Raises:
-        BadFeed: it has not three fields of the right form.
+        BadFeed: it does not have three fields of the right form.
     """
     line = raw.decode(errors="surrogateescape").rstrip("\r\n")
     if not line.strip():
@@ -262,9 +262,9 @@ def _fields(raw: bytes, number: int) -> tuple[str, str, int] | None:
 
 
 def _without_dots(place: str) -> str:
-    """A path as it is published: `find .` writes `./a/b`, and a server finds `a//b` at `a/b`."""
+    """Normalise a path: `find .` writes `./a/b`, and servers treat `a//b` as `a/b`."""
     if place.startswith("/") or place.endswith("/"):
-        return place  # which is no file's
+        return place  # not a file
     return "/".join(part for part in place.split("/") if part not in {"", "."})
 
 

@@ -1,4 +1,4 @@
-"""What an upstream may cost at most."""
+"""Limits on the resources that an upstream may use."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ GIB: Final = 1024 * MIB
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Sizes in bytes, times in seconds; everything that a stranger's server could otherwise make endless."""
+    """Sizes in bytes, times in seconds; everything that a foreign server could otherwise make unbounded."""
 
     manifest_bytes: int = 256 * MIB
     """A list of files or packages, as transferred."""
@@ -21,27 +21,27 @@ class Limits:
     name_bytes: int = 1024
     """A file's path, in UTF-8."""
     small_bytes: int = 256 * KIB
-    """Files up to this size are held in memory while they come; larger ones go to the disk and can be gone on with."""
+    """Files up to this size are downloaded into memory; larger ones go to disk and can be resumed."""
     redirects: int = 5
     connect_timeout: float = 20.0
-    """From asking for a connection until it stands, TLS included."""
+    """From the start of connecting until connected, including TLS."""
     answer_timeout: float = 60.0
-    """From the request until the last header of the answer."""
+    """From the request until the last response header."""
     stall_timeout: float = 30.0
-    """Without a single byte."""
+    """Without receiving a byte."""
     slow_window: float = 60.0
-    """Over how long the speed is judged."""
+    """Period over which the speed is measured."""
     slow_bytes_per_second: int = 500
-    """Slower than this over a whole window is given up."""
+    """A download slower than this over a whole window is aborted."""
     tries: int = 4
-    """How often a download is begun before it counts as failed."""
+    """Attempts before a download counts as failed."""
     first_pause: float = 0.25
     longest_pause: float = 10.0
     longest_wait: float = 120.0
-    """So long at most a server is left alone that asks for it (`Retry-After`)."""
+    """Upper bound for a server's `Retry-After`."""
     downloads: int = 16
-    """Downloads at one time, when `max_downloads` does not say."""
+    """Concurrent downloads, unless `max_downloads` says otherwise."""
     failures_in_a_row: int = 40
-    """So many failed files with no good one between them, and the rest is not tried."""
+    """After so many consecutive failed files the rest is not tried."""
     reported_failures: int = 100
     """Failed files that a report lists."""

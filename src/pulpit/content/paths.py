@@ -1,4 +1,4 @@
-"""Which relative paths may become files, said once for feeds, uploads, URLs and published trees."""
+"""Rules for relative paths that become files, the same for feeds, uploads, URLs and published trees."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from pulpit.content.limits import Limits
 from pulpit.text import is_plain
 
 SEGMENT_BYTES: Final = 255
-"""The longest name of one file or folder that Linux's file systems take."""
+"""The longest file or folder name on Linux's file systems."""
 
 _FORBIDDEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def flaw(path: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
-    """What is wrong with a relative path, as the end of a sentence, or `None`."""
+    """Say what is wrong with a relative path, as the end of a sentence, or return `None`."""
     if not path:
         return "is empty"
     if not is_plain(path) and any(unicodedata.category(character) in _FORBIDDEN for character in path):
@@ -25,7 +25,7 @@ def flaw(path: str, *, most_bytes: int = Limits().name_bytes) -> str | None:
 
 
 def _size(text: str) -> int:
-    """Bytes in UTF-8."""
+    """Size in bytes of the UTF-8 encoding."""
     return len(text) if text.isascii() else len(text.encode())
 
 
@@ -43,7 +43,7 @@ def _segment_flaw(path: str) -> str | None:
 
 
 def beneath_another(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Two of the paths of which the second would have to be a folder for the first to be a file in it."""
+    """Find two paths that conflict: the second is a file where the first needs a folder."""
     every = set(paths)
     for path in every:
         parent = path.rpartition("/")[0]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a content type is: the port behind which files, yum, Python and plug-ins stand.
+"""The port that content types implement: files, yum, Python and plug-ins.
 
-A content type says how its configuration must look, reads an upstream into a catalogue of units, and lays out what is
-published. It opens no socket and no database and moves no published tree: `pulpit.repositories` does that, the same way
-for all, with the values of this module.
+A content type validates its configuration, reads an upstream into a catalogue of units, and writes the published tree.
+It opens no socket and no database and moves no published tree: `pulpit.repositories` does that, the same way for all,
+with the values of this module.
 """
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -24,25 +24,25 @@ Config = Mapping[str, Any]
 T = TypeVar("T")
 StoredFile = units.StoredFile
 LocalFile = Callable[[], Path]
-"""Returns where a file can be read here, fetching it first if it lies elsewhere: call it only if bytes are needed."""
+"""Returns the path of a local copy, downloading it first if needed: call it only if the content is needed."""
 Description = changes.Description
 
 
 class BadFeed(WorkFailed):
-    """The upstream's list cannot be used: it is malformed, too large, or names what must not be named."""
+    """The upstream's metadata cannot be used: it is malformed, too large, or contains forbidden names."""
 
 
 class NotThere(WorkFailed):
-    """The upstream says that there is nothing at a URL."""
+    """The upstream says that a URL does not exist."""
 
 
 class NotForUs(WorkFailed):
-    """The upstream lets us not have what is at a URL; object stores say so too of what is not there."""
+    """The upstream denies access to a URL; object stores do so too for missing objects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checksum:
-    """What a file's bytes must hash to; `algorithm` as `hashlib` knows it, `digest` in lower-case hexadecimal."""
+    """A file's expected checksum; `algorithm` as `hashlib` names it, `digest` in lower-case hexadecimal."""
 
     algorithm: str
     digest: str
@@ -50,7 +50,7 @@ class Checksum:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WantedFile:
-    """A file of a unit at the upstream; further `urls` are mirrors of the first."""
+    """A file of a unit on the upstream; further `urls` are mirrors of the first."""
 
     relative_path: str
     urls: tuple[str, ...]
@@ -62,11 +62,10 @@ class WantedFile:
 class WantedUnit:
     """A unit that the upstream has.
 
-    `key` is what makes it itself: two units of one type and key are one. Of the units of one type with one `slot`, a
-    repository holds a single one, and a new one takes the place of the old; `None` competes with nothing. Two units of
-    one catalogue must not have one slot. `detail` is what the content type needs to publish the unit and nobody
-    searches. One that is wanted `only_if_held` is passed over by a repository that does not hold it: the upstream has
-    withdrawn it.
+    `key` is its identity: two units with the same type and key are the same unit. Of the units of one type with the
+    same `slot`, a repository holds only one, and a new one replaces the old; `None` replaces nothing. Two units of
+    one catalogue must not share a slot. `detail` is data for publishing the unit that is never searched. A unit that
+    is wanted `only_if_held` is skipped by a repository that does not hold it: the upstream has withdrawn it.
     """
 
     type_id: str
@@ -77,16 +76,16 @@ class WantedUnit:
     detail: bytes = b""
     only_if_held: bool = False
     instead: "WantedUnit | None" = None
-    """Another unit of the same slot, for when the upstream has a file of this one no more."""
+    """Another unit of the same slot, used if the upstream no longer has a file of this one."""
     way_past: str = ""
-    """A sentence that tells how to do without the unit, for when a file of it cannot be had."""
+    """A sentence that says how to sync without the unit, used if a file of it is unavailable."""
     withdrawal: "Withdrawal | None" = None
-    """How the upstream takes the unit back while it still lists it; whoever held it before is told so, once."""
+    """How the upstream withdraws the unit while still listing it; reported once by repositories that held it before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withdrawal:
-    """How an upstream takes back what it has given: `yanked`, `quarantined`; `reason` is its own word, or empty."""
+    """How an upstream withdraws a unit: `yanked`, `quarantined`; `reason` is its own text, or empty."""
 
     how: str
     reason: str = ""
@@ -94,7 +93,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """An entry of an upstream's list that cannot be used and is not taken; the rest is.
+    """An entry of an upstream's metadata that is invalid and skipped; the others are used.
 
     What a repository holds in its slot stays, whatever else the upstream dropped.
     """
@@ -106,33 +105,33 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
-    """All that an upstream has; `batches` is read once, in a thread, and may be made as it is read."""
+    """Everything that an upstream has; `batches` is iterated once, in a thread, and may be lazy."""
 
     unit_count: int
     byte_count: int
     batches: Iterable[Sequence[WantedUnit]]
     memory: dict[str, Any]
-    """What `read` is handed next time if this sync succeeds, so that it can tell an unchanged upstream; JSON."""
+    """State passed to the next `read` if this sync succeeds, to detect an unchanged upstream; JSON."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Units by type, for content types that report them so."""
+    """Units by type, for content types that report them."""
     files: Mapping[str, int] = field(default_factory=dict)
-    """Files by type of their unit, for types of which one unit has many."""
+    """Files by type of their unit, for types whose units have many."""
     left_out: Sequence[LeftOut] = ()
-    """What is named in the report because it could not be taken."""
+    """Skipped entries, for the report."""
     proves_empty: bool = False
-    """Whether an upstream that has nothing says so itself: by a list that is whole and announces none.
+    """Whether an empty upstream says so explicitly, by complete metadata that announces no unit.
 
-    Otherwise a repository that holds something is not emptied without `allow_empty`.
+    Otherwise a repository is not emptied without `allow_empty`.
     """
     keeps: Callable[["StoredUnit"], bool] | None = None
-    """Which held units stay although the catalogue has them not: the upstream's word on them could not be read."""
+    """Which held units stay though they are not in the catalogue, because their entries were unreadable."""
     withdrawn: Callable[["StoredUnit"], Withdrawal | None] | None = None
-    """Of which units, held and not in the catalogue, the upstream says that it takes them back; they are to be kept."""
+    """How the upstream withdrew a held unit that is not in the catalogue; such units must be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredUnit:
-    """A unit with all its files kept."""
+    """A unit whose files are all stored."""
 
     id: str
     type_id: str
@@ -144,7 +143,7 @@ class StoredUnit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A fetched list; the file is gone when the sync ends. `url` is where redirects led to."""
+    """A downloaded metadata file, deleted when the sync ends. `url` is the final one after redirects."""
 
     path: Path
     url: str
@@ -157,12 +156,12 @@ class Document:
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What tells next time whether it is still the same."""
+        """The validators by which a later request can tell whether it changed."""
         return {"sha256": self.sha256, "etag": self.etag, "last_modified": self.last_modified}
 
 
 class Upstream(Protocol):
-    """The feed's server, as a content type may use it."""
+    """The feed's server, as a content type sees it."""
 
     @property
     def feed(self) -> str:
@@ -170,7 +169,7 @@ class Upstream(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What the upstream may cost."""
+        """The limits for this upstream."""
 
     async def fetch(
         self,
@@ -181,42 +180,42 @@ class Upstream(Protocol):
         known: Mapping[str, Any] | None = None,
         accept: str | None = None,
     ) -> Document | None:
-        """Fetch a list of at most `most` bytes; `None` if it is still the one of `known` (`etag`, `last_modified`).
+        """Download at most `most` bytes; `None` if it has not changed since `known` (`etag`, `last_modified`).
 
         `accept` is the header of this name.
 
         Raises:
-            NotThere: the server says that there is nothing at the URL.
-            NotForUs: the server says that we must not have it.
-            WorkFailed: it cannot be had; the text names the URL and says why.
+            NotThere: the server says that the URL does not exist.
+            NotForUs: the server denies access.
+            WorkFailed: it is unavailable; the text names the URL and says why.
         """
 
     def scratch(self) -> Path:
-        """A path for a file that is gone when the sync ends; nothing is there yet."""
+        """Return the path of a temporary file that does not exist yet and is deleted when the sync ends."""
 
     async def together(self, work: Sequence[Coroutine[None, None, None]]) -> None:
-        """Do all of the work, as much at once as there may be downloads; the first failure ends the rest.
+        """Run all of the work, as concurrently as downloads may be; the first failure cancels the rest.
 
         Raises:
             BaseException: what the work raised.
         """
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread."""
+        """Run blocking work in a thread."""
 
 
 class Tree(Protocol):
-    """A publication that is being made, out of everybody's sight. Paths are relative and checked again."""
+    """A publication under construction, not yet visible. Paths are relative and are checked again."""
 
     def link(self, relative_path: str, file: StoredFile) -> None:
-        """Place a kept file, whatever path it is known by.
+        """Map a path to a stored file, whatever path the file had before.
 
         Raises:
-            WorkFailed: the path is taken, or lies beneath a file.
+            WorkFailed: the path is taken, or lies below a file.
         """
 
     def link_lines(self, lines: Collection[str]) -> None:
-        """Place many kept files, each as `path TAB SHA-256 TAB size`; those of the last publication cost least.
+        """Map many paths to stored files, each as `path TAB SHA-256 TAB size`; cheapest for unchanged ones.
 
         Raises:
             WorkFailed: as above.
@@ -230,58 +229,61 @@ class Tree(Protocol):
         """
 
     def rename(self, old: str, new: str) -> StoredFile:
-        """Give a written file another name, and return it.
+        """Rename a written file, and return it.
 
         Raises:
             WorkFailed: as above.
         """
 
     def checksum(self, sha256: str, algorithm: str) -> str:
-        """Another checksum of a kept file, which is read for it.
+        """Return another checksum of a stored file, which is read for it.
 
         Raises:
-            WorkFailed: it is gone.
+            WorkFailed: it is missing.
         """
 
     def open(self, sha256: str) -> BinaryIO:
-        """Open a kept file.
+        """Open a stored file.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it is missing.
         """
 
     def remembered(self) -> bytes | None:
-        """What the publication remembers that readers find at the place now; `None` if all is to be made anew."""
+        """Return the state kept by the current publication; `None` if everything must be rebuilt."""
 
     def remember(self, memory: bytes) -> None:
-        """Keep what the next publication may be made out of."""
+        """Keep state from which the next publication can be built."""
 
 
 class Content(Protocol):
-    """What a repository holds, as one snapshot."""
+    """The content of a repository, as one snapshot."""
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many units of each type; a type without any may be absent."""
+        """Return the number of units of each type; a type without any may be absent."""
 
     def of(self, *type_ids: str) -> Iterator[StoredUnit]:
-        """The units of these types, type by type, read as they are taken."""
+        """Yield the units of these types, type by type, read lazily."""
 
     def versions(self, type_id: str) -> list[str]:
-        """`ID TAB VERSION` of each unit of a type in the order of `of`: another text once the unit has changed."""
+        """Return `ID TAB VERSION` for each unit of a type in the order of `of`.
+
+        The text changes whenever the unit changes.
+        """
 
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
-        """The files of each of some units, in this order, read as they are taken."""
+        """Yield the files of each of some units, in this order, read lazily."""
 
     def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Key and detail of each of some units, in this order, read as they are taken."""
+        """Yield key and detail of each of some units, in this order, read lazily."""
 
     def laid_out(self, type_id: str, count: int) -> None:
-        """Count units that were laid out without being taken from `of`."""
+        """Count units that were published without iterating over `of`."""
 
 
 class Phase(StrEnum):
-    """How far a sync or publish is; each goes on to one below it, the last four are ends."""
+    """The phase of a sync or publish; it only moves down this list, and the last four are final."""
 
     NOT_STARTED = "not_started"
     METADATA = "metadata"
@@ -294,7 +296,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileFailure:
-    """A file that could not be had, and why in one sentence."""
+    """A file that could not be downloaded, with the reason in one sentence."""
 
     name: str
     url: str
@@ -303,11 +305,11 @@ class FileFailure:
 
 @dataclass(kw_only=True, slots=True)
 class Progress:
-    """How far the work is, in words that fit every content type; each makes its own report of it."""
+    """Progress in terms that fit every content type; each converts it into its own report."""
 
     clock: Clock
     id: str = field(default_factory=object_id)
-    """Made up; for reports whose parts must have names that nothing else has."""
+    """A random id, for reports whose parts need unique names."""
     phase: Phase = Phase.NOT_STARTED
     phase_times: dict[Phase, datetime] = field(default_factory=dict)
     error_message: str | None = None
@@ -316,10 +318,10 @@ class Progress:
     bytes_total: int = 0
     bytes_done: int = 0
     totals: dict[str, int] = field(default_factory=dict)
-    """Units by type, where the content type counts them so."""
+    """Units by type, if the content type counts them."""
     done: dict[str, int] = field(default_factory=dict)
     files_total: dict[str, int] = field(default_factory=dict)
-    """Files by type of their unit, where the content type counts them so."""
+    """Files by type of their unit, if the content type counts them."""
     files_done: dict[str, int] = field(default_factory=dict)
     failures: list[FileFailure] = field(default_factory=list)
 
@@ -327,7 +329,7 @@ class Progress:
         self.enter(self.phase)
 
     def enter(self, phase: Phase) -> None:
-        """Go on to a phase."""
+        """Enter a phase."""
         self.phase = phase
         self.phase_times[phase] = self.clock()
 
@@ -347,7 +349,7 @@ class Progress:
 
 
 class ContentType(Protocol):
-    """A kind of repository. A class that inherits from this leaves out what has a body here and does not concern it."""
+    """A kind of repository. A subclass may omit the methods that have a body here."""
 
     @property
     def importer_type_id(self) -> str:
@@ -357,7 +359,7 @@ class ContentType(Protocol):
     def distributor_type_ids(self) -> Sequence[str]:
         """The types of its distributors, the one that publishes first: `iso_distributor`.
 
-        Those behind it are taken along for clients that always create them; they publish nothing.
+        The others are accepted for clients that always create them; they publish nothing.
         """
 
     @property
@@ -369,21 +371,21 @@ class ContentType(Protocol):
         """The first part of its published paths: `isos`."""
 
     def check_importer_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: the named keys must be given other values.
+            InvalidValue: the named keys have invalid values.
         """
 
     def check_distributor_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: the named keys must be given other values.
+            InvalidValue: the named keys have invalid values.
         """
 
     def signed_by(self, config: Config) -> str | None:
-        """What tells with which key the lists of such a distributor are signed, or `None`: another one makes them anew.
+        """Return the identity of the key that signs such a distributor's metadata, or `None`; a new one rebuilds all.
 
         Raises:
             PulpitError: the key cannot be read.
@@ -392,89 +394,92 @@ class ContentType(Protocol):
         return None
 
     def relative_url(self, repo_id: str, config: Config) -> str:
-        """Where a distributor of this configuration publishes, beneath `published_under`."""
+        """Return where a distributor with this configuration publishes, below `published_under`."""
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
-        """Read what the upstream has; `None` if it is what `memory` says.
+        """Read what the upstream has; `None` if it has not changed since `memory`.
 
         Raises:
-            BadFeed: the list cannot be used.
-            WorkFailed: it cannot be had.
+            BadFeed: its metadata cannot be used.
+            WorkFailed: it is unavailable.
         """
 
     def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Why a file that came whole is still not taken, as the end of a sentence, or `None`; called in threads."""
+        """Say why a completely downloaded file is rejected, as the end of a sentence, or return `None`.
+
+        Called in threads.
+        """
         del unit, local, config
         return None
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """The unit with what only its files tell, which came whole and are taken; called in threads.
+        """Return the unit with metadata from its files, which are complete and accepted; called in threads.
 
-        `known` is the metadata of a unit that is kept already: what is in files does not change.
+        `known` is the metadata of a unit that is stored already: the content of files does not change.
         """
         del files, known
         return unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
-        """The ids of units that a repository should let go after a sync; `held` is read only if it is taken."""
+        """Return the ids of units that a repository should remove after a sync; `held` is read lazily."""
         del held, config
         return ()
 
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """The unit that an uploaded file becomes, which can be read at `path`; of files only `relative_path` counts.
+        """Return the unit for an uploaded file, which is at `path`; of its files only `relative_path` matters.
 
         Raises:
-            InvalidValue: key and file do not fit each other.
+            InvalidValue: key and file do not match.
         """
 
     def written_by_hand(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
     ) -> Sequence[WantedUnit] | None:
-        """The units that an upload describes and that have no files; `None` if the uploaded file is itself the unit.
+        """Return the units without files that an upload describes; `None` if the uploaded file itself is the unit.
 
         Raises:
-            InvalidValue: the description cannot be used.
-            UnsupportedValue: it has parts that nobody knows.
+            InvalidValue: the description is invalid.
+            UnsupportedValue: it has unknown parts.
         """
         del type_id, key, metadata, path
         return None
 
     def check_copy_config(self, config: Config) -> None:
-        """Refuse options of a copy into such a repository that are not known.
+        """Reject unknown options of a copy into such a repository.
 
         Raises:
-            InvalidValue: an option must have another value.
-            UnsupportedValue: nobody knows it.
+            InvalidValue: an option has an invalid value.
+            UnsupportedValue: an option is unknown.
         """
 
     def copied_along(
         self, chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config
     ) -> Collection[str]:
-        """The ids of further units of the source that a copy of those chosen takes along; called in a thread.
+        """Return the ids of further units of the source to copy with the selected ones; called in a thread.
 
         Raises:
-            WorkFailed: that cannot be found out.
+            WorkFailed: they cannot be determined.
         """
         del chosen, source, target, config
         return ()
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """The slot of a unit; see `WantedUnit`."""
+        """Return the slot of a unit; see `WantedUnit`."""
 
     def description(self, type_id: str, key: Config, metadata: Config) -> Description:
-        """What events and people call a unit; `metadata` is empty of one that is not there any more."""
+        """Return the name of a unit for events and people; `metadata` is empty for one that no longer exists."""
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
-        """Lay out a tree; called in a thread.
+        """Write a tree; called in a thread.
 
         Raises:
-            WorkFailed: the units do not fit into one tree.
+            WorkFailed: the units conflict.
         """
 
     def sync_report(self, progress: Progress) -> Any:
-        """A task's `progress_report` of a sync, without the importer's id around it."""
+        """Return a task's `progress_report` of a sync, without the importer's id around it."""
 
     def publish_report(self, progress: Progress) -> Any:
-        """A task's `progress_report` of a publish, without the distributor's id around it."""
+        """Return a task's `progress_report` of a publish, without the distributor's id around it."""

@@ -1,4 +1,4 @@
-"""Package URLs (purl, ECMA-427): the names by which scanners and advisories know packages, in their canonical form."""
+"""Package URLs (purl, ECMA-427), by which scanners and advisories name packages, in canonical form."""
 
 import re
 from collections.abc import Mapping
@@ -6,22 +6,22 @@ from typing import Final
 from urllib.parse import quote
 
 _PLAIN: Final = ":"
-"""Not percent-encoded, besides letters, digits and `-._~`."""
+"""Not percent-encoded, in addition to letters, digits and `-._~`."""
 _NOTHING_TO_QUOTE: Final = re.compile(r"[A-Za-z0-9._~:-]*")
 
 
 def of_rpm(name: str, version: str, epoch: str, arch: str) -> str:
-    """Of a package, whose `version` has the release; no namespace, as a repository does not say who made it."""
+    """Return the purl of an RPM, whose `version` includes the release; no namespace, because the vendor is unknown."""
     return _url("rpm", "", name, version, {"arch": arch, "epoch": "" if epoch == "0" else epoch})
 
 
 def of_python(name: str, version: str, file: str) -> str:
-    """Of a distribution; the type's rules write names in lower case with `-`."""
+    """Return the purl of a distribution; the type's rules write names in lower case with `-`."""
     return _url("pypi", "", name.lower().replace("_", "-"), version, {"file_name": file})
 
 
 def of_file(path: str, sha256: str) -> str:
-    """Of any file, by what is in it."""
+    """Return the purl of any file, by its content."""
     namespace, _, name = path.rpartition("/")
     return _url("generic", namespace, name, "", {"checksum": f"sha256:{sha256}"})
 

@@ -1,4 +1,4 @@
-"""Progress as a list of steps, the shape that Pulp 2's client draws for whatever it does not know better."""
+"""Progress as a list of steps, which Pulp 2's client draws for content types that it does not know."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ class Step:
 
 
 def publish_report(progress: Progress, steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """The steps of a publish, each under an id that it keeps as long as the task lasts."""
+    """Return the steps of a publish, each with an id that stays the same during the task."""
     states = _publish_states(progress, steps)
     return [report(progress, step, state) for step, state in zip(steps, states, strict=True)]
 
 
 def metadata_state(progress: Progress) -> str:
-    """How far the reading of lists is, with which every sync begins."""
+    """Return the state of reading the metadata, with which every sync begins."""
     if Phase.CONTENT in progress.phase_times or progress.phase is Phase.COMPLETE:
         return FINISHED
     if progress.phase in _ENDS:
@@ -45,7 +45,7 @@ def metadata_state(progress: Progress) -> str:
 
 
 def content_states(progress: Progress, parts: Sequence[Sequence[str]]) -> list[str]:
-    """How far a sync is with the units of these types, part by part."""
+    """Return the state of a sync for the units of these types, part by part."""
     if progress.phase is Phase.COMPLETE:
         unchanged = Phase.CONTENT not in progress.phase_times
         return [SKIPPED if unchanged else FINISHED for _ in parts]
@@ -55,7 +55,7 @@ def content_states(progress: Progress, parts: Sequence[Sequence[str]]) -> list[s
 
 
 def report(progress: Progress, step: Step, state: str) -> dict[str, Any]:
-    """One step."""
+    """Return one step."""
     total, done = count(progress.totals, step.type_ids), count(progress.done, step.type_ids)
     if not step.type_ids:
         total, done = 1, int(state == FINISHED)
@@ -75,7 +75,7 @@ def report(progress: Progress, step: Step, state: str) -> dict[str, Any]:
 
 
 def count(counts: Mapping[str, int], type_ids: Sequence[str]) -> int:
-    """How many units of these types."""
+    """Return the number of units of these types."""
     return sum(counts.get(type_id, 0) for type_id in type_ids)
 
 
@@ -89,7 +89,7 @@ def _publish_states(progress: Progress, steps: Sequence[Step]) -> list[str]:
 
 
 def _in_turn(progress: Progress, parts: Sequence[Sequence[str]]) -> Iterator[str]:
-    """What is done, what is being done (or what the end came upon), and what is to come; one part after the other."""
+    """Yield the state of each part in turn: done, in progress (or where the end came), pending."""
     running = False
     for type_ids in parts:
         if running:

@@ -1,1 +1,1 @@
-"""From a URL to bytes: which publication, which file, who may have it, which ranges."""
+"""From a URL to bytes: which publication, which file, access, ranges."""

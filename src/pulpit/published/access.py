@@ -1,10 +1,10 @@
-"""Who may have what is published: by protocol, by client certificate, by user and password of the repository.
+"""Access to publications: by protocol, by client certificate, by the repository's user and password.
 
-A configuration counts within a second of its change, published again or not.
+A changed configuration takes effect within a second, published again or not.
 
-OpenSSL refuses a certificate whose signer it does not know before any request is read. So the authorities of all
-repositories are made known to it (`TrustedAuthorities`), and who may have what is judged request by request. TLS has
-then proven that the client has the key, and that some authority has signed; which one, is judged here.
+OpenSSL rejects a certificate from an unknown CA before any request is read. So the CAs of all repositories are loaded
+into the TLS context (`TrustedAuthorities`), and access is checked for each request. TLS has by then proven that the
+client has the key and that one of the CAs has signed; which one is checked here.
 """
 
 import hmac
@@ -31,7 +31,7 @@ from pulpit.store import repositories
 from pulpit.store.database import Database
 
 FRESH_FOR: Final = 1.0
-"""Seconds for which a configuration is not read again."""
+"""Seconds for which a configuration is cached."""
 
 _MOST_KNOWN: Final = 10_000
 _BY_PROXY: Final = ("x-forwarded-for", "x-forwarded-proto", "forwarded", "via")
@@ -53,7 +53,7 @@ class Exposure:
 
 
 class AccessRules:
-    """Judges requests for published files; a distributor is named by its object id."""
+    """Checks requests for published files; a distributor is named by its object id."""
 
     def __init__(
         self, database: Database, clock: Clock, exposure: Exposure, *, sleep: Callable[[float], Awaitable[None]]
@@ -61,11 +61,13 @@ class AccessRules:
         self._database: Final = database
         self._clock: Final = clock
         self._exposure: Final = exposure
-        self._throttle: Final = LoginThrottle(sleep=sleep)  # its own: a repository's password forgives no failed login
+        self._throttle: Final = LoginThrottle(
+            sleep=sleep
+        )  # separate: a repository's password resets no failures of logins
         self._known: Final[dict[str, tuple[float, Access | None]]] = {}
 
     async def refusal(self, scope: Scope, distributor: str) -> Response | None:
-        """What a request gets instead of what a distributor published, or `None` if it may have it."""
+        """Return the refusal for a request, or `None` if it may read what the distributor published."""
         known = self._known_of(distributor)
         access = known[1] if known else (await run_in_threadpool(self._read, [distributor]))[distributor]
         if access is None:
@@ -75,21 +77,21 @@ class AccessRules:
         return None if access.is_open else await self._closed(scope, access)
 
     def lets_in(self, scope: Scope, distributor: str) -> bool:
-        """Whether it is known, without asking anybody, that a request may have what is for everybody."""
+        """Whether it is known without any lookup that a request may read public content."""
         known = self._known_of(distributor)
         access = known[1] if known else None
         return access is not None and access.is_open and self._is_over(scope, access)
 
     def knows(self, distributor: str) -> bool:
-        """Whether its configuration was read lately."""
+        """Whether its configuration is cached."""
         return self._known_of(distributor) is not None
 
     def ask(self, distributor: str) -> None:
-        """Read its configuration."""
+        """Load its configuration."""
         self._read([distributor])
 
     async def _closed(self, scope: Scope, access: Access) -> Response | None:
-        """The same for what is not for everybody."""
+        """Return the refusal for restricted content, or `None`."""
         if access.authorities:
             certificate = scope.get("state", {}).get(CERTIFICATE)
             path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -105,10 +107,10 @@ class AccessRules:
             return PlainTextResponse(f"{error}\n", error.status, {"Retry-After": str(error.retry_after)})
         if access.authorities or access.login:
             return None
-        return PlainTextResponse(_NOTHING, 404)  # protected, and nobody said by what
+        return PlainTextResponse(_NOTHING, 404)  # protected, but without any method of access
 
     def visible(self, scope: Scope, distributors: Collection[str]) -> set[str]:
-        """Those that a listing may name: what is not for everybody is not named."""
+        """Return the distributors that a listing may show: restricted ones are hidden."""
         known = {name: entry[1] for name in distributors if (entry := self._known_of(name))}
         every = known | self._read([name for name in distributors if name not in known])
         return {name for name, access in every.items() if access and access.is_open and self._is_over(scope, access)}
@@ -132,8 +134,9 @@ class AccessRules:
     def _is_over(self, scope: Scope, access: Access) -> bool:
         """Whether a repository is served over the request's protocol.
 
-        Where there is one protocol only, one that nobody else can listen to does for the other: HTTPS for HTTP, and on
-        this machine HTTP for HTTPS. What asks for certificates has HTTPS or nothing.
+        Where only one protocol is available, one that nobody else can eavesdrop on replaces the other: HTTPS for HTTP,
+        and
+        on this machine HTTP for HTTPS. Repositories with client certificates need HTTPS.
         """
         over_https = scope["scheme"] == "https"
         if access.https if over_https else access.http:
@@ -158,7 +161,7 @@ class AccessRules:
 
 
 def _is_of_this_machine(scope: Scope) -> bool:
-    """Whether a request came from this machine, and not by way of a proxy on it."""
+    """Whether a request came from this machine, and not through a proxy on it."""
     headers = Headers(scope=scope)
     if any(name in headers for name in _BY_PROXY) or not scope.get("client"):
         return False
@@ -168,10 +171,11 @@ def _is_of_this_machine(scope: Scope) -> bool:
 
 
 class TrustedAuthorities:
-    """Keeps a TLS context up to date with the authorities of protected repositories.
+    """Keeps a TLS context up to date with the CAs of protected repositories.
 
-    A repository that is protected now lets its clients in within `FRESH_FOR`; an authority that is not trusted any more
-    is judged so at once, and forgotten at the next start.
+    Clients of a newly protected repository can connect within `FRESH_FOR`; a CA that is not trusted any more is
+    rejected
+    at once per request, and unloaded at the next start.
     """
 
     def __init__(self, database: Database) -> None:
@@ -180,9 +184,9 @@ class TrustedAuthorities:
         self._looked_at = -FRESH_FOR
 
     def keep(self, context: ssl.SSLContext) -> None:
-        """Look now, and again when clients connect."""
+        """Load them now, and again when clients connect."""
         self._refresh(context)
-        # Called when a client has said hello; whatever it raised would end the connection.
+        # Called after a ClientHello; an exception would end the connection.
         context.sni_callback = lambda _connection, _name, context: self._refresh(context)
 
     def _refresh(self, context: ssl.SSLContext) -> None:

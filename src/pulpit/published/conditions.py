@@ -1,6 +1,6 @@
-"""Conditional requests and ranges (RFC 9110, sections 13 and 14), judged without any file.
+"""Conditional requests and ranges (RFC 9110, sections 13 and 14), evaluated without any file.
 
-A range that cannot be read is passed over, as the RFC asks; one that asks for more work than the whole file is too.
+An invalid range is ignored, as the RFC requires; so are ranges that cost more than the whole file.
 """
 
 import re
@@ -12,14 +12,14 @@ from itertools import pairwise
 from typing import Final
 
 MOST_RANGES: Final = 16
-"""Ranges of one request; whoever asks for more gets the whole file."""
+"""Ranges of one request; with more, the whole file is sent."""
 _LONGEST: Final = 16
-"""Digits of a position; more than any file system holds."""
+"""Digits of a position; more than any file system needs."""
 _SPEC: Final = re.compile(rf"(\d{{0,{_LONGEST}}})-(\d{{0,{_LONGEST}}})", re.ASCII)
 
 
 class Judgement(Enum):
-    """What is to be done with a request, as the status of its answer."""
+    """How to respond to a request, as HTTP status."""
 
     SEND = 200
     NOT_MODIFIED = 304
@@ -28,14 +28,14 @@ class Judgement(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validators:
-    """By what a file is known: a strong entity tag, quotes and all, and the date of its last change."""
+    """A file's validators: a strong entity tag, with its quotes, and its last modification."""
 
     etag: str
     modified: str
 
 
 def judge(headers: Mapping[str, str], file: Validators) -> Judgement:
-    """Weigh the conditions of a GET or HEAD in the order of section 13.2.2; the names of headers are in lower case."""
+    """Evaluate the conditions of a GET or HEAD in the order of section 13.2.2; header names are in lower case."""
     if "if-match" in headers:
         if not _matches(headers["if-match"], file.etag, weak=False):
             return Judgement.FAILED
@@ -44,13 +44,13 @@ def judge(headers: Mapping[str, str], file: Validators) -> Judgement:
     if "if-none-match" in headers:
         same = _matches(headers["if-none-match"], file.etag, weak=True)
     else:
-        # Equal, not later: an older file may come back, and a client has another one then.
+        # Equal, not later: after a rollback the file may be older, and the client has another one.
         same = headers.get("if-modified-since") == file.modified
     return Judgement.NOT_MODIFIED if same else Judgement.SEND
 
 
 def ranges(headers: Mapping[str, str], size: int, file: Validators) -> Sequence[range] | None:
-    """The parts of a file that are asked for, in their order, `None` for all of it, and none if no part exists."""
+    """Return the requested parts of a file, in their order, `None` for all of it, and none if no part exists."""
     asked = headers.get("range", "")
     if not asked.lower().startswith("bytes=") or headers.get("if-range", file.etag) not in (file.etag, file.modified):
         return None
@@ -68,7 +68,7 @@ def ranges(headers: Mapping[str, str], size: int, file: Validators) -> Sequence[
 
 
 def _range(spec: str, size: int) -> range | None:
-    """The bytes of one range, none if it lies behind the end; `None` if it cannot be read."""
+    """Return the bytes of one range, an empty one if it lies beyond the end; `None` if it is invalid."""
     read = _SPEC.fullmatch(spec)
     if read is None or spec == "-":
         return None
@@ -88,7 +88,7 @@ def _matches(tags: str, etag: str, *, weak: bool) -> bool:
 
 
 def _is_later(modified: str, than: str) -> bool:
-    """Whether a file changed after a date; one that cannot be read does not count."""
+    """Whether a file changed after a date; an invalid date does not count."""
     try:
         return parsedate_to_datetime(modified) > parsedate_to_datetime(than)
     except (TypeError, ValueError):

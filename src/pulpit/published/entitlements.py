@@ -1,7 +1,7 @@
-"""Whether a client certificate opens a path.
+"""Whether a client certificate grants access to a path.
 
-As in Pulp 2, a client certificate may say which paths it is for, by extensions `1.3.6.1.4.1.2312.9.2.<product>.1.6`;
-one that says so opens no other path, and one that says nothing opens all repositories of its authority.
+As in Pulp 2, a client certificate may list its paths, in extensions `1.3.6.1.4.1.2312.9.2.<product>.1.6`; one with a
+list grants no other path, and one without grants all repositories of its CA.
 """
 
 import re
@@ -20,12 +20,12 @@ _LONG: Final = 0x80
 
 
 def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
-    """Whether a certificate is signed by one of the authorities (PEM), is valid now, and is for a path.
+    """Whether a certificate is signed by one of the CAs (PEM), is valid now, and covers a path.
 
     Args:
-        der: the certificate that the client showed.
-        authorities: the certificates of those who may sign it directly.
-        path: what is asked for, beneath `/pulp/<kind>`.
+        der: the client's certificate.
+        authorities: certificates of the CAs, which must have signed it directly.
+        path: the requested path, below `/pulp/<kind>`.
         now: the time.
     """
     try:
@@ -44,7 +44,7 @@ def lets_in(der: bytes, authorities: str, path: str, now: datetime) -> bool:
 
 @lru_cache(maxsize=1024)
 def _signers(der: bytes, authorities: str) -> tuple[x509.Certificate, ...]:
-    """The first of the authorities that has signed the certificate, or none."""
+    """Return the first of the CAs that has signed the certificate, or none."""
     certificate = x509.load_der_x509_certificate(der)
     for authority in x509.load_pem_x509_certificates(authorities.encode()):
         try:
@@ -56,7 +56,7 @@ def _signers(der: bytes, authorities: str) -> tuple[x509.Certificate, ...]:
 
 
 def _covers(allowed: str, path: str) -> bool:
-    """Whether a path lies at or beneath an allowed one, in which `$releasever` and the like stand for one folder."""
+    """Whether a path lies at or below an allowed one, in which `$releasever` and the like stand for one folder."""
     pattern = "".join(
         f"/{'[^/]+' if _VARIABLE.fullmatch(part) else re.escape(part)}" for part in allowed.strip("/").split("/")
     )
@@ -64,7 +64,7 @@ def _covers(allowed: str, path: str) -> bool:
 
 
 def _text(value: x509.ExtensionType) -> str:
-    """The text of an extension that cryptography does not know: a DER string, or bare text."""
+    """Return the text of an extension that cryptography does not know: a DER string, or bare text."""
     raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
     if len(raw) > 1 and raw[0] in _STRINGS:
         raw = raw[2:] if raw[1] < _LONG else raw[2 + (raw[1] & ~_LONG) :]

@@ -1,7 +1,7 @@
-"""The page of a published folder: its own, which it may hold in several forms, or a listing.
+"""The page of a published folder: a published page, possibly in several forms, or a generated listing.
 
-Indexes of Python packages have their own (PEP 691): `index.html` beside `index.v1_json`. A client says what it wants by
-`Accept`, or by `?format=` in the URL. A listing is for people, or JSON for programs that ask for it.
+Indexes of Python packages have their own pages (PEP 691): `index.html` beside `index.v1_json`. A client chooses by
+`Accept`, or by `?format=` in the URL. A listing is HTML, or JSON for programs that ask for it.
 """
 
 import html
@@ -27,14 +27,14 @@ INDEX_HTML: Final = "application/vnd.pypi.simple.v1+html"
 INDEX_PLAIN: Final = "text/html"
 
 _FILES: Final = {INDEX_PLAIN: "index.html", INDEX_JSON: "index.v1_json", INDEX_HTML: "index.html"}
-"""Best first, for a client that does not care."""
+"""In order of preference for a client that has none."""
 _NAMES: Final = {kind.replace(".v1+", ".latest+"): kind for kind in (INDEX_JSON, INDEX_HTML)} | {
     kind: kind for kind in _FILES
 }
 
 
 def page(url_path: str, entries: Iterable[FolderEntry], *, has_parent: bool) -> str:
-    """The listing as HTML; every name is made harmless."""
+    """Write the listing as HTML; every name is escaped."""
     title = html.escape(f"Index of {url_path}")
     up = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n' if has_parent else ""
     rows = []
@@ -52,7 +52,7 @@ def page(url_path: str, entries: Iterable[FolderEntry], *, has_parent: bool) -> 
 
 
 def document(url_path: str, entries: Iterable[FolderEntry]) -> str:
-    """The listing as JSON."""
+    """Write the listing as JSON."""
     documents = []
     for entry in entries:
         kind = "folder" if entry.is_folder else "file"
@@ -62,24 +62,24 @@ def document(url_path: str, entries: Iterable[FolderEntry]) -> str:
 
 
 def wants_json(accept: str) -> bool:
-    """Whether a client that names JSON does not name HTML before it."""
+    """Whether a client lists JSON before HTML."""
     media = [part.partition(";")[0].strip() for part in accept.lower().split(",")]
     return JSON in media and "text/html" not in media[: media.index(JSON)]
 
 
 def pages(folder: PublishedFolder) -> dict[str, PublishedFile]:
-    """The pages of a folder by media type, if it holds its page in every form; any other folder is listed."""
+    """Return the pages of a folder by media type if it has all forms; any other folder is listed."""
     found = {kind: folder.file(name) for kind, name in _FILES.items()}
     return {kind: page for kind, page in found.items() if page} if all(found.values()) else {}
 
 
 def named(form: str) -> str | None:
-    """The media type that `?format=` asks for, or `None` if there is no such form."""
-    return _NAMES.get(form.replace(" ", "+"))  # a plus that nobody quoted is a space in a URL
+    """Return the media type that `?format=` asks for, or `None` if it is unknown."""
+    return _NAMES.get(form.replace(" ", "+"))  # an unescaped plus in a URL is a space
 
 
 def preferred(accept: str) -> str:
-    """The media type that an `Accept` header likes best, or the page for people (RFC 9110, 12.5.1)."""
+    """Return the media type that an `Accept` header prefers, by default HTML (RFC 9110, 12.5.1)."""
     ranges = {_NAMES.get(media, media): quality for media, quality in _ranges(accept)}
     liked: dict[str, float] = {}
     for kind in _FILES:

@@ -1,7 +1,7 @@
-"""From the path of a URL to what is published there, so that one request sees one publication and nothing outside it.
+"""From the path of a URL to what is published there; one request sees one publication and nothing outside it.
 
-What a place shows is asked of the database once in `FRESH_FOR`, whenever somebody calls `forget`, and before anybody is
-told that there is nothing; inventories are searched where they lie in the storage.
+What a place shows is read from the database once in `FRESH_FOR`, after each call of `forget`, and before any 404;
+inventories are searched in the storage, without loading them.
 """
 
 import re
@@ -22,44 +22,44 @@ from pulpit.store.database import Database
 from pulpit.store.publications import Shown
 
 FRESH_FOR: Final = 0.5
-"""Seconds after which every server sees what a place shows now."""
+"""Seconds after which every server sees a new publication."""
 _MOST_KNOWN: Final = 10_000
 _OPEN_INVENTORIES: Final = 256
 _LONGEST_URL: Final = 1 << 16
 _DEEPEST_PLACE: Final = 520
-"""Parts of the longest path that can be a place, with its kind."""
+"""Parts of the longest possible path of a place, including its kind."""
 _NAMED_BY_CHECKSUM: Final = re.compile(r"(?:[^/]+/)*[0-9a-f]{32,128}-[^/]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedFile:
-    """A file to be sent; `distributor` is the object id of the one that published it."""
+    """A file to send; `distributor` is the object id of the one that published it."""
 
     distributor: str
     shown: Shown
     """What its place showed when it was found."""
     file: StoredFile
-    """With its name alone as path."""
+    """Its path is the file name only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedFolder:
-    """A folder to be listed; above all places it is nobody's, and `distributor` is `None`."""
+    """A folder to list; above all places it belongs to no distributor, and `distributor` is `None`."""
 
     distributor: str | None
     entries: Callable[["Visible"], "Iterator[FolderEntry]"]
-    """Lists it, folders first, by name; above the places only what leads to those that may be shown."""
+    """Lists it, folders first, by name; above the places only folders that lead to visible ones."""
     file: Callable[[str], PublishedFile | None] = lambda _: None
-    """A file in it, by name."""
+    """Finds a file in it, by name."""
 
 
 Visible = Callable[[Collection[str]], Collection[str]]
-"""Returns those of some distributors (object ids) whose publications a listing may name."""
+"""Filters distributors (object ids): those whose publications a listing may show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderEntry:
-    """A line of a listing; a folder has no size."""
+    """An entry of a listing; a folder has no size."""
 
     name: str
     is_folder: bool
@@ -68,13 +68,13 @@ class FolderEntry:
 
 
 class Publications:
-    """What the server knows of everything published. Its methods block and may be called from several threads.
+    """Everything published on this server. Its methods block and may be called from several threads.
 
     Args:
-        database: where places and publications are.
-        storage: where their files are.
-        grace: for how long a file that is named by its checksum is still found after a publish took it away.
-        clock: the time by which that is told.
+        database: holds places and publications.
+        storage: holds their files.
+        grace: how long a file that is named by its checksum is still served after a publish replaced it.
+        clock: measures the grace period.
     """
 
     def __init__(self, database: Database, storage: Storage, *, grace: timedelta, clock: Clock) -> None:
@@ -86,16 +86,16 @@ class Publications:
         self._inventory: Final = lru_cache(_OPEN_INVENTORIES)(self._opened)
 
     def forget(self) -> None:
-        """Ask the database again: a place may show something else."""
+        """Drop the cache: a place may show something else."""
         self._known.clear()
 
     def locate(self, kind: str, url_path: str) -> PublishedFile | PublishedFolder | None:
-        """What stands at a URL path (already unquoted) beneath `/pulp/<kind>/`, or `None`.
+        """Return what is at a URL path (already unquoted) below `/pulp/<kind>/`, or `None`.
 
         Raises:
-            DatabaseUnavailable: the database does not answer.
-            StorageUnavailable: the storage does not.
-            FileNotFoundError: the storage has lost the inventory.
+            DatabaseUnavailable: the database does not respond.
+            StorageUnavailable: the storage does not respond.
+            FileNotFoundError: the inventory is missing from the storage.
         """
         relative = url_path.strip("/")
         if relative and flaw(relative, most_bytes=_LONGEST_URL):
@@ -107,7 +107,7 @@ class Publications:
         found = self._in_place(shown, path[len(shown.path) + 1 :]) if shown else None
         if found is not None:
             return found
-        # Another server may have shown its readers more since: whoever comes from there is told no 404.
+        # Another server may have shown a newer publication since: its clients must not get a 404 here.
         shown = self._asked_for(above)
         if shown is None:
             return self._above(path)
@@ -115,21 +115,21 @@ class Publications:
         return self._in_place(shown, inside) or self._lately(shown, inside)
 
     def still_shows(self, shown: Shown) -> bool:
-        """Whether a place is known to show this, without asking anybody."""
+        """Whether a place is known to show this, without a lookup."""
         known = self._known.get(shown.path)
         return known is not None and known[0] > time.monotonic() and known[1] == shown
 
     def knows(self, place: str) -> bool:
-        """Whether it was asked lately what a place shows."""
+        """Whether the publication of a place is cached."""
         known = self._known.get(place)
         return known is not None and known[0] > time.monotonic()
 
     def ask(self, place: str) -> None:
-        """Ask the database what a place shows."""
+        """Read from the database what a place shows."""
         self._asked_for([place])
 
     def _known_at(self, above: Sequence[str]) -> Shown | None:
-        """The place that a path leads to or into, if it was asked for lately."""
+        """Return the cached place at or above a path, if any."""
         now = time.monotonic()
         for prefix in above:
             known = self._known.get(prefix)
@@ -167,7 +167,7 @@ class Publications:
         return PublishedFolder(distributor=shown.distributor_object_id, entries=entries, file=inside)
 
     def _lately(self, shown: Shown, path: str) -> PublishedFile | None:
-        """A file that the place had until lately: who has read the list that names it may still have it."""
+        """Return a file that the place had recently: a client with the old metadata may still request it."""
         if not self._grace or not _NAMED_BY_CHECKSUM.fullmatch(path):
             return None
         with self._database.read() as connection:
@@ -179,7 +179,7 @@ class Publications:
         return None
 
     def _above(self, path: str) -> PublishedFolder | None:
-        """A folder that leads to places, if there is one; the kind itself is always there."""
+        """Return a folder above places, if there is one; the kind itself always exists."""
         with self._database.read() as connection:
             places = publications.beneath(connection, path)
         if not places and "/" in path:

@@ -1,7 +1,7 @@
-"""Small files that were asked for lately, as they go out: whoever asks again costs neither a thread nor a disk.
+"""A cache of small files as complete responses: a repeated request needs neither a thread nor the disk.
 
-A file is kept with what its place showed when it was found, and sent only while the place is known to show that still.
-Its bytes are those of its SHA-256: that was proven when it was taken in.
+A file is cached with what its place showed when it was found, and sent only while the place is known to show the same.
+Its content matches its SHA-256: that was verified when it was stored.
 """
 
 import threading
@@ -15,16 +15,16 @@ from starlette.types import Message
 from pulpit.store.publications import Shown
 
 LARGEST: Final = 64 * 1024
-"""Bytes of a file that is kept."""
+"""Bytes of the largest file that is cached."""
 MOST: Final = 32 * 2**20
-"""Bytes that all of them may take."""
+"""Bytes of all of them together."""
 _OVERHEAD: Final = 2048
-"""What one takes beside its bytes, more or less."""
+"""Approximate memory per file besides its content."""
 
 
 @dataclass(kw_only=True, slots=True)
 class ReadyFile:
-    """A whole file and its headers, which many requests share."""
+    """A whole file and its headers, shared by many requests."""
 
     shown: Shown
     headers: Sequence[tuple[bytes, bytes]]
@@ -32,7 +32,7 @@ class ReadyFile:
     start: Message = field(init=False)
     body: Message = field(init=False)
     head: bytes = field(init=False)
-    """The headers as HTTP/1.1 writes them, up to the content."""
+    """The headers as HTTP/1.1 sends them, up to the content."""
 
     def __post_init__(self) -> None:
         self.start = {"type": "http.response.start", "status": 200, "headers": self.headers}
@@ -46,7 +46,7 @@ class ReadyFile:
 
 
 class ReadyFiles:
-    """Those of one kind, by path; the oldest go first. Safe to use from several threads."""
+    """The files of one kind, by path; the oldest are evicted first. Thread-safe."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most: Final = most
@@ -56,7 +56,7 @@ class ReadyFiles:
         self.find: Final = self._files.get
 
     def keep(self, path: str, file: ReadyFile) -> None:
-        """Take in a file of at most `LARGEST` bytes."""
+        """Cache a file of at most `LARGEST` bytes."""
         with self._lock:
             former = self._files.pop(path, None)
             self._cost += file.cost - (former.cost if former else 0)

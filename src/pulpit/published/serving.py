@@ -1,8 +1,8 @@
 """Publications over HTTP: an ASGI application for each kind, with ranges, conditions and listings.
 
-What an upstream wrote is never run in the origin of the API: every answer is sandboxed. Who may have what is for the
-access rules to say; without any, everything published is for everybody. A client that stops reading costs one piece of
-memory and one open file, and no longer than `PATIENCE`.
+Upstream content never runs in the origin of the API: every response is sandboxed. Access is up to the access rules;
+without any, everything published is public. A client that stops reading costs one buffer and one open file, for at most
+`PATIENCE`.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from pulpit.storage.port import Storage
 from pulpit.store.publications import Shown
 
 PATIENCE: Final = 60.0
-"""Seconds within which a client must have taken a piece."""
+"""Seconds within which a client must have read a piece."""
 
 _PIECE: Final = 1 << 20
 _SMALL: Final = 1 << 18
@@ -68,10 +68,10 @@ _OTHERWISE: Final = frozenset(
         *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-proto"),
     }
 )
-"""Headers of requests that may get something else than a whole file, bring something, or come from a proxy."""
+"""Request headers that may ask for something other than a whole file, have a body, or come from a proxy."""
 _NOTHING: Final = "There is nothing published at this address.\n"
 _SIGNED_FOR: Final = timedelta(hours=1)
-"""How long the URL counts that a reader is sent to."""
+"""Validity of a signed URL that a client is redirected to."""
 _FAILED: Final = {"action": "serving_failed"}
 _NOT_NOW: Final = "This cannot be served now; try again.\n"
 
@@ -79,7 +79,7 @@ _log = logging.getLogger(__name__)
 
 
 class PublishedFiles:
-    """Serves everything of one kind (`isos`); mount it where `/pulp/<kind>` stands."""
+    """Serves everything of one kind (`isos`); mounted at `/pulp/<kind>`."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class PublishedFiles:
         self._looking: Final[dict[str, asyncio.Future[None]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         ready = self.at_once(scope, path) or await self._after_a_look(scope, path)
         if ready is not None:
@@ -109,7 +109,7 @@ class PublishedFiles:
         await response(scope, receive, send)
 
     def at_once(self, scope: Scope, path: str) -> ReadyFile | None:
-        """What a request gets, if it is a whole small file, and known without asking anybody."""
+        """Return the response for a request, if it is a whole small file and no lookup is needed."""
         ready = self._ready.find(path)
         if ready is None or scope["method"] != "GET" or not self._publications.still_shows(ready.shown):
             return None
@@ -118,7 +118,7 @@ class PublishedFiles:
         return ready if _OTHERWISE.isdisjoint([name for name, _ in scope["headers"]]) else None
 
     async def _after_a_look(self, scope: Scope, path: str) -> ReadyFile | None:
-        """The same after its place and the rules were looked at again: once for all who come while nobody knows."""
+        """The same after checking its place and the rules again: once for all concurrent requests."""
         ready = self._ready.find(path)
         if ready is None or self._is_known(ready.shown):
             return None
@@ -130,7 +130,7 @@ class PublishedFiles:
         try:
             await asyncio.shield(looking)
         except (OSError, PulpitError):
-            return None  # the request finds that out for itself
+            return None  # the request itself will hit the error
         return self.at_once(scope, path)
 
     def _is_known(self, shown: Shown) -> bool:
@@ -149,13 +149,16 @@ class PublishedFiles:
             found, response = await run_in_threadpool(self._prepared, scope, path)
             if self._rules is not None and found is not None and found.distributor is not None:
                 return await self._rules.refusal(scope, found.distributor) or response
-        except (OSError, PulpitError) as error:  # the storage or database is gone, or a file, which it should have
+        except (
+            OSError,
+            PulpitError,
+        ) as error:  # storage or database unavailable, or a file lost
             _log.error("cannot serve %s: %s", path, error, extra={"action": "serving_failed", "path": path})
             return PlainTextResponse(_NOT_NOW, 503, {"Retry-After": "30"})
         return response
 
     def _prepared(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder | None, Response]:
-        """What is there, and the answer for those who may have it."""
+        """Return what is there, and the response for clients with access."""
         found = self._publications.locate(self._kind, path)
         match found:
             case PublishedFile() if not path.endswith("/"):
@@ -170,14 +173,14 @@ class PublishedFiles:
         return found, PlainTextResponse(_NOTHING, 404)
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
-        """Whether a folder above the places leads to one that may be named: otherwise it is as if it were not there."""
+        """Whether a folder above the places leads to a visible one: otherwise it is treated as missing."""
         return any(True for _ in found.entries(partial(self._visible, scope)))
 
     def _visible(self, scope: Scope, distributors: Collection[str]) -> Collection[str]:
         return distributors if self._rules is None else self._rules.visible(scope, distributors)
 
     def _folder(self, found: PublishedFolder, scope: Scope) -> Response:
-        """The page that a folder holds in several forms, else a listing."""
+        """Return the page of a folder that has several forms, else a listing."""
         asked = Headers(scope=scope)
         pages = listing.pages(found)
         if pages:
@@ -215,14 +218,14 @@ class PublishedFiles:
         return _answer(file, asked, headers, self._patience)
 
     def _keep(self, path: str, found: PublishedFile, file: "_File", headers: Mapping[str, str]) -> None:
-        """Have a small file ready for those who ask for it without conditions."""
+        """Cache a small file for unconditional requests."""
         if file.small is not None and hashlib.sha256(file.small).hexdigest() == found.file.sha256:
             whole = _answer(file, {}, {**headers, **_HEADERS}, self._patience)
             self._ready.keep(path, ReadyFile(shown=found.shown, headers=whole.raw_headers, content=file.small))
 
 
 def media_type(name: str) -> str:
-    """The type of a file by its name; a packed file is that, whatever is in it."""
+    """Return the media type of a file by its name; a compressed file is that, whatever is in it."""
     known = _TYPES.get(Path(name).suffix.lower())
     if known:
         return known
@@ -234,7 +237,7 @@ def media_type(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _File:
-    """A file to be sent and how it is known; `small` is its content if that was read.
+    """A file to send, with its validators; `small` is its content if that was read.
 
     One that is not on this machine has neither path nor stat; it is streamed from the storage.
     """
@@ -263,16 +266,16 @@ def _remote(storage: Storage, found: PublishedFile, media_type: str) -> _File:
 
 
 def _validators(found: PublishedFile, written_at: float = float("inf")) -> Validators:
-    """How a file is known; its time is that of a file of the storage, and not of a copy that came here since."""
+    """Return a file's validators; its time is that of the file in the storage, not of a local copy."""
     modified = formatdate(min(written_at, found.shown.since.timestamp()), usegmt=True)
     return Validators(etag=f'"{found.file.sha256}"', modified=modified)
 
 
 def _opened(path: Path, found: PublishedFile, media_type: str) -> _File:
-    """Look at a file, and read it if it is small.
+    """Stat a file, and read it if it is small.
 
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: it is missing.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -293,7 +296,7 @@ def _opened(path: Path, found: PublishedFile, media_type: str) -> _File:
 
 
 def _answer(file: _File, asked: Mapping[str, str], further: Mapping[str, str], patience: float) -> Response:
-    """The answer to a request with these headers (their names in lower case); `further` headers go with it."""
+    """Return the response to a request with these headers (their names in lower case); `further` headers are added."""
     known = {"ETag": file.validators.etag, "Last-Modified": file.validators.modified, **further}
     judgement = judge(asked, file.validators)
     if judgement is Judgement.FAILED:
@@ -307,14 +310,14 @@ def _answer(file: _File, asked: Mapping[str, str], further: Mapping[str, str], p
     if parts is None and file.small is not None:
         return Response(file.small, headers={**known, "Accept-Ranges": "bytes"}, media_type=file.media_type)
     if file.storage is not None:
-        # Several parts at once may be answered by the whole (RFC 9110, 14.2).
+        # Several ranges may be answered by the whole (RFC 9110, 14.2).
         part = parts[0] if parts is not None and len(parts) == 1 else None
         return _RemoteResponse(file.storage, file, part, known, patience)
     return _FileResponse(file, parts, known, patience)
 
 
 class _FileResponse(FileResponse):
-    """A file or parts of it, to a client that takes them: whoever does not is given up."""
+    """A file or parts of it; a client that stops reading is disconnected."""
 
     chunk_size = _PIECE
     max_ranges = MOST_RANGES
@@ -327,7 +330,7 @@ class _FileResponse(FileResponse):
         self._patience: Final = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; which parts has been judged, so what the client wrote is not read again."""
+        """Send it; the ranges have been parsed, so the request is not read again."""
         headers = [(name, value) for name, value in scope["headers"] if name not in {b"range", b"if-range"}]
         if self._parts is not None:
             parts = ",".join(f"{part.start}-{part.stop - 1}" for part in self._parts)
@@ -339,12 +342,15 @@ class _FileResponse(FileResponse):
 
         try:
             await super().__call__({**scope, "headers": headers}, receive, send_in_time)
-        except (TimeoutError, FileNotFoundError):  # it does not read, or the file was removed since it was looked at
+        except (
+            TimeoutError,
+            FileNotFoundError,
+        ):  # a client that does not read, or a file removed meanwhile
             await _abort(scope, receive)
 
 
 class _RemoteResponse(Response):
-    """A file or a part of it that comes from the storage as it goes to the client, or a signed URL by which it may."""
+    """A file or a part of it that is streamed from the storage to the client, or a redirect to a signed URL."""
 
     def __init__(
         self, storage: Storage, file: _File, part: range | None, headers: Mapping[str, str], patience: float
@@ -360,7 +366,7 @@ class _RemoteResponse(Response):
         self.headers["Content-Length"] = str(len(self._part))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; what the storage does not give at all is 503, what breaks off on the way breaks off here."""
+        """Send it; if the storage fails at the start the response is 503, if it fails later the connection is cut."""
         start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         if scope["method"] == "HEAD":
             await send(start)
@@ -388,7 +394,7 @@ class _RemoteResponse(Response):
 
 
 async def _abort(scope: Scope, receive: Receive) -> None:
-    """End a connection at once; a close would wait for the client."""
+    """Close a connection at once; a normal close would wait for the client."""
     abort = scope.get("state", {}).get(ABORT)
     if abort is not None:
         abort()

@@ -1,1 +1,1 @@
-"""Indexes of Python packages: what Pulp 2's Python plug-in did, with wheels, PEP 691 and the rest of today."""
+"""Indexes of Python packages: Pulp 2's Python plug-in, extended with wheels, PEP 691 and newer standards."""

@@ -1,7 +1,7 @@
-"""Distribution files: what their names say (PEP 503, 427, 625), and the metadata inside them (PEP 566 and successors).
+"""Distribution files: parsing of their names (PEP 503, 427, 625) and of their metadata (PEP 566 and successors).
 
-An archive comes from a stranger. Of a zip file the directory is measured before it is read; of a tar file the fixed
-headers alone are understood, for extended ones are read whole by whoever reads them; and what is unpacked is counted.
+Archives are untrusted. The directory of a zip file is measured before it is read; of a tar file only plain headers are
+accepted, because readers load extended ones whole; and unpacked bytes are counted.
 """
 
 import bz2
@@ -31,16 +31,16 @@ KINDS: Final = (SDIST, WHEEL)
 _PROJECT: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _LONGEST: Final = 200
 _SDIST_ENDS: Final = (".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz", ".tar")
-"""All that pip installs, but for lzma and lzip."""
+"""What pip installs, except for lzma and lzip."""
 _WHEEL_END: Final = ".whl"
 _USABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
-_LONGEST_FILE: Final = 240  # with `.metadata` behind it, it must still be a file's name
+_LONGEST_FILE: Final = 240  # with `.metadata` appended, it must still be a valid file name
 _WHEEL_PARTS: Final = (5, 6)  # without and with a build tag
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileName:
-    """A distribution file's name, taken apart; the tags are those of a wheel, each a set of alternatives."""
+    """A parsed file name; the tags are those of a wheel, each a set of alternatives."""
 
     project: str
     version: Version
@@ -51,24 +51,24 @@ class FileName:
 
 
 def project_name(name: str) -> str | None:
-    """A project's name as indexes spell it in URLs, or `None` if it is no name."""
+    """Normalise a project's name as in index URLs, or return `None` if it is invalid."""
     if len(name) > _LONGEST or not _PROJECT.match(name):
         return None
     return str(canonicalize_name(name))
 
 
 def is_distribution(name: str) -> bool:
-    """Whether a file's name ends as those of wheels and sdists do."""
+    """Whether a file's name has the extension of a wheel or sdist."""
     return name.endswith((_WHEEL_END, *_SDIST_ENDS))
 
 
 def is_usable(name: str) -> bool:
-    """Whether a distribution's name can be a file's name here and on every machine that installs it."""
+    """Whether a distribution's name is a valid file name here and on every machine that installs it."""
     return len(name) <= _LONGEST_FILE and _USABLE.match(name) is not None
 
 
 def parse_filename(name: str, of: str | None = None) -> FileName | None:
-    """Take a file's name apart; `None` if it is no wheel or sdist, or one of another project than `of`."""
+    """Parse a file's name; `None` if it is not a wheel or sdist, or belongs to another project than `of`."""
     if not is_usable(name):
         return None
     if name.endswith(_WHEEL_END):
@@ -90,7 +90,7 @@ def _wheel(stem: str) -> FileName | None:
 
 
 def _sdist(stem: str, of: str | None) -> FileName | None:
-    """Old names have dashes in name and version; the project decides where one ends, else the last dash that can."""
+    """Old names have dashes in name and version; split at the project's name, else at the last possible dash."""
     dashes = [place for place, character in enumerate(stem) if character == "-"]
     for place in reversed(dashes):
         name, version = project_name(stem[:place]), _version_in_name(stem[place + 1 :])
@@ -108,7 +108,7 @@ def _version_in_name(text: str) -> Version | None:
 
 MOST_METADATA: Final = 4 * MIB
 MOST_UNPACKED: Final = 256 * MIB
-"""So far into a tar file its metadata is looked for."""
+"""How far into a tar file its metadata is searched for."""
 MOST_MEMBERS: Final = 200_000
 
 _BLOCK: Final = 512
@@ -116,7 +116,7 @@ _PIECE: Final = MIB
 _END: Final = Struct("<4s4H2LH")
 """A zip file's end of central directory; APPNOTE.TXT, 4.3.16."""
 _LOCATOR: Final = 20
-"""Bytes of what stands before it in a file of zip64, 4.3.15."""
+"""Size of the record before it in a zip64 file, 4.3.15."""
 _MOST_COMMENT: Final = 1 << 16
 _MOST_DIRECTORY: Final = 64 * MIB
 _BROKEN: Final = (
@@ -134,14 +134,14 @@ _BROKEN: Final = (
 
 
 class Unreadable(Exception):
-    """There is no metadata to be had; the text is the end of a sentence about the file."""
+    """The metadata cannot be read; the text is the end of a sentence about the file."""
 
 
 def read_metadata(path: Path, filename: str, named: FileName, *, most: int = MOST_UNPACKED) -> bytes:
-    """The metadata of a distribution, as it is in its file; no more than `most` bytes are unpacked on the way to it.
+    """Return the metadata of a distribution, byte for byte; at most `most` bytes are unpacked to find it.
 
     Raises:
-        Unreadable: it cannot be had.
+        Unreadable: it cannot be read.
     """
 
     def is_wheel_metadata(parts: Sequence[str]) -> bool:
@@ -155,7 +155,7 @@ def read_metadata(path: Path, filename: str, named: FileName, *, most: int = MOS
         if filename.endswith(".zip"):
             return _metadata_from_zip(path, _is_sdist_metadata)
         if filename.endswith("xz"):
-            raise Unreadable("is packed with xz, which is not looked into here")  # its reader would take any memory
+            raise Unreadable("is packed with xz, which is not looked into here")  # it may take any amount of memory
         with _unpacked(path, filename) as unpacked:
             return _metadata_from_tar(unpacked, most)
     except _BROKEN:
@@ -169,7 +169,7 @@ def _unpacked(path: Path, filename: str) -> bz2.BZ2File | gzip.GzipFile | Binary
 
 
 def _is_sdist_metadata(parts: Sequence[str]) -> bool:
-    return len(parts) == 2 and parts[1] == "PKG-INFO"  # noqa: PLR2004 - in the one folder that an sdist has
+    return len(parts) == 2 and parts[1] == "PKG-INFO"  # noqa: PLR2004 - in the one folder of an sdist
 
 
 def _metadata_from_zip(path: Path, is_wanted: Callable[[Sequence[str]], bool]) -> bytes:
@@ -184,7 +184,7 @@ def _metadata_from_zip(path: Path, is_wanted: Callable[[Sequence[str]], bool]) -
 
 
 def _refuse_great_directory(file: BinaryIO) -> None:
-    """Look at the end of a zip file, where the size of its directory stands, as `zipfile` will."""
+    """Check the directory size at the end of a zip file, where `zipfile` reads it too."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _MOST_COMMENT - _END.size - _LOCATOR))
     tail = file.read()
@@ -199,7 +199,7 @@ def _refuse_great_directory(file: BinaryIO) -> None:
 
 
 def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, most: int) -> bytes:
-    """Walk through a tar file (POSIX.1-2017, pax, "ustar Interchange Format") to the metadata."""
+    """Search a tar file (POSIX.1-2017, pax, "ustar Interchange Format") for the metadata."""
     left = most
     while left > 0:
         header = unpacked.read(_BLOCK)
@@ -250,14 +250,14 @@ METADATA_FIELDS: Final = (
     "requires_dist",
     "requires_python",
 )
-"""What is kept of it; the long description, which comes behind the fields, is not."""
+"""Fields that are stored; the long description, which follows the fields, is not."""
 
 
 def metadata_fields(content: bytes) -> dict[str, Any]:
-    """The fields, under the names that `packaging` gives them, with `name` and `version`; what is absent is null."""
+    """Return the fields, named as in `packaging`, with `name` and `version`; absent ones are null."""
     normal = content[:_MOST_HEADERS].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    # What is behind the first empty line would be read as a message, with all that mail can be.
-    from packaging.metadata import parse_email  # noqa: PLC0415 - it takes a while, and most of the time nobody asks
+    # Text after the first empty line would be parsed as a message, with every feature of mail.
+    from packaging.metadata import parse_email  # noqa: PLC0415 - slow to import, and rarely needed
 
     parsed, _ = parse_email(normal.partition(b"\n\n")[0] + b"\n\n")
     raw: Mapping[str, Any] = parsed
@@ -265,7 +265,7 @@ def metadata_fields(content: bytes) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """As it is, but not endless."""
+    """Return a value cut to a bounded size."""
     match value:
         case str():
             return "".join(char if char.isprintable() or char == "\n" else " " for char in value[:_LONGEST_FIELD])

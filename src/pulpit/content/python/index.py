@@ -1,7 +1,7 @@
-"""The pages of an index, in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700), with PEP 740 and 792.
+"""Index pages in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700), with PEP 740 and 792.
 
-The start tags of a page are read in time that grows with the page and no faster: the standard library's parser takes
-half a minute for 64 KiB of `<a <a <a …`, and a page comes from a stranger.
+The start tags of a page are parsed in time linear in its size: the standard library's parser takes half a minute for
+64 KiB of `<a <a <a …`, and pages are untrusted.
 """
 
 import codecs
@@ -34,7 +34,7 @@ _LONGEST_URL: Final = 4096
 _LONGEST_TEXT: Final = 1000
 _MOST_TEXT: Final = 300
 _DIGITS: Final = {name: hashlib.new(name, usedforsecurity=False).digest_size * 2 for name in (*STRONG, *WEAK)}
-"""Hexadecimal digits of each algorithm that everybody's `hashlib` has, the one to rely on first."""
+"""Hexadecimal digits of each algorithm in `hashlib`, the strongest first."""
 _HEXADECIMAL: Final = re.compile("[0-9a-f]+")
 _VERSION: Final = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})*\Z")
 _TITLES: Final = ("links for", "simple index")
@@ -54,18 +54,18 @@ _UNQUOTED: Final = re.compile(r"[^\s>]*")
 _RAW: Final = {
     name: re.compile(rf"</{name}[\s/>]", re.IGNORECASE) for name in ("script", "style", "textarea", "title", "xmp")
 }
-"""Elements whose content is text, whatever it looks like."""
+"""Elements whose content is always text."""
 
 
 class BadMarkup(ValueError):
-    """The page cannot be read; the text is the end of a sentence about it."""
+    """The page cannot be parsed; the text is the end of a sentence about it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """A start tag; names in lower case, values without character references, `""` where there is none.
+    """A start tag; names in lower case, character references in values resolved, `""` for no value.
 
-    `text` is what follows it up to the next tag, cut when it is long.
+    `text` is what follows up to the next tag, cut when it is long.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Tag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedFile:
-    """A file as a project's page names it; `yanked` is the reason, perhaps empty, or `None`.
+    """A file as a project's page lists it; `yanked` is the reason, perhaps empty, or `None`.
 
-    `provenance` is the URL of what attests where it was built (PEP 740).
+    `provenance` is the URL of its build attestation (PEP 740).
     """
 
     filename: str
@@ -92,13 +92,13 @@ class IndexedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectPage:
-    """What a page says of a project."""
+    """The content of a project's page."""
 
     files: Sequence[IndexedFile]
     status: ProjectStatus
     left_out: Sequence[LeftOut]
     is_index: bool
-    """Whether there is any sign that the page is one of an index: a page of a login has none."""
+    """Whether anything shows that this is an index page: a login page, for example, has no such sign."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,7 @@ class RootPage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexPage:
-    """A fetched page; `url` is where redirects led to, `subject` what a sentence calls it."""
+    """A downloaded page; `url` is the final one after redirects, `subject` its name in messages."""
 
     content: bytes
     media_type: str
@@ -120,12 +120,12 @@ class IndexPage:
     subject: str
 
     def refused(self, reason: str) -> BadFeed:
-        """The page cannot be used."""
+        """Return the error for a page that cannot be used."""
         return BadFeed(f"{self.subject} is refused: {reason}.")
 
     @property
     def is_json(self) -> bool:
-        """Whether it is JSON rather than HTML: its bytes say so, for many servers call both something else.
+        """Whether it is JSON rather than HTML, by its content: many servers send a wrong type for both.
 
         Raises:
             BadFeed: it is neither.
@@ -141,7 +141,7 @@ class IndexPage:
 
 
 def read_project(page: IndexPage, project: str) -> ProjectPage:
-    """The files of a project, each name once; links to whatever else are passed over.
+    """Parse the files of a project, each name once; other links are ignored.
 
     Raises:
         BadFeed: the page cannot be used.
@@ -175,7 +175,7 @@ def read_project(page: IndexPage, project: str) -> ProjectPage:
 
 
 def read_root(page: IndexPage) -> RootPage:
-    """The projects of an index.
+    """Parse the projects of an index.
 
     Raises:
         BadFeed: the page cannot be used.
@@ -199,7 +199,7 @@ def read_root(page: IndexPage) -> RootPage:
 
 @dataclass(slots=True)
 class _Signs:
-    """What was seen on the way through a page."""
+    """What was seen while a page was parsed."""
 
     is_index: bool = False
     marker: str = ""
@@ -207,7 +207,7 @@ class _Signs:
 
 
 def _flaw(filename: str, project: str) -> str:
-    """Why a file is not taken, if it was meant as one of the project."""
+    """Say why a file of the project is skipped, if it looks like one."""
     if not distributions.is_distribution(filename):
         return ""
     if not distributions.is_usable(filename):
@@ -217,7 +217,7 @@ def _flaw(filename: str, project: str) -> str:
 
 
 def _contradict(known: IndexedFile, entry: IndexedFile) -> bool:
-    """Whether two entries of one name cannot be the same file; checksums of two kinds say nothing of each other."""
+    """Whether two entries of one name cannot be the same file; checksums of different algorithms are not comparable."""
     if known.checksum is None or entry.checksum is None:
         return False
     return known.checksum.algorithm == entry.checksum.algorithm and known.checksum != entry.checksum
@@ -247,7 +247,7 @@ def _html_entry(url: str, attributes: Mapping[str, str]) -> IndexedFile:
 
 
 def _html_projects(page: IndexPage, signs: _Signs) -> Iterator[str]:
-    """What lies right beneath the root, and what the same server has elsewhere under the name that the link shows."""
+    """Yield projects directly below the root, and elsewhere on the same server under the name that the link shows."""
     root = page.url.partition("?")[0].rpartition("/")[0] + "/"
     for base, tag in _anchors(page, signs):
         url = (_joined(base, tag.attributes["href"]) or "").partition("#")[0].partition("?")[0].rstrip("/")
@@ -261,7 +261,7 @@ def _html_projects(page: IndexPage, signs: _Signs) -> Iterator[str]:
 
 
 def _anchors(page: IndexPage, signs: _Signs) -> Iterator[tuple[str, Tag]]:
-    """Each link, with the URL that it is relative to."""
+    """Yield each link, with its base URL."""
     base = page.url
     is_utf16 = page.content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = page.content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
@@ -316,7 +316,7 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> IndexedFile
 
 
 def _items(page: IndexPage, key: str, signs: _Signs) -> Iterator[Mapping[str, Any]]:
-    """The objects of a list at the top of a JSON page."""
+    """Yield the objects of a list at the top level of a JSON page."""
     document = _json(page)
     items = document.get(key)
     objects = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
@@ -345,7 +345,7 @@ def _json(page: IndexPage) -> Mapping[str, Any]:
 
 
 def _check_version(page: IndexPage, version: Any) -> None:
-    """Refuse another major version than 1 (PEP 629)."""
+    """Reject another major version than 1 (PEP 629)."""
     found = _VERSION.match(version) if isinstance(version, str) else None
     if version is not None and (found is None or int(found[1]) != 1):
         readable = shown(str(version))
@@ -353,9 +353,10 @@ def _check_version(page: IndexPage, version: Any) -> None:
 
 
 def _joined(base: str, link: str) -> str | None:
-    """The absolute URL of a link, or `None` if there can be none to fetch from.
+    """Return the absolute URL of a link, or `None` if it cannot be downloaded.
 
-    Escapes stay as they came, for some servers sign them; what no URL can hold is escaped, as pip and browsers do.
+    Existing escapes are unchanged, because some servers sign them; invalid characters are escaped, as pip and browsers
+    do.
     """
     try:
         url = urljoin(base, link.strip())
@@ -372,7 +373,7 @@ def _joined(base: str, link: str) -> str | None:
 
 
 def _checksum(hashes: Mapping[str, Any]) -> Checksum | None:
-    """The one to rely on most."""
+    """Return the strongest checksum."""
     for algorithm, digits in _DIGITS.items():
         digest = hashes.get(algorithm)
         if isinstance(digest, str) and len(digest) == digits and _HEXADECIMAL.fullmatch(digest.lower()):
@@ -381,20 +382,20 @@ def _checksum(hashes: Mapping[str, Any]) -> Checksum | None:
 
 
 def _provenance(base: str, value: Any) -> str | None:
-    """The absolute URL of an attestation; one with a login in it stays with the index that made it."""
+    """Return the absolute URL of an attestation; one with credentials is dropped."""
     url = _joined(base, value) if isinstance(value, str) and value.strip() else None
     return None if url is None or "@" in urlsplit(url).netloc else url
 
 
 def _text(value: Any) -> str | None:
-    """A stranger's text on one line."""
+    """Return foreign text on one line."""
     if not isinstance(value, str):
         return None
     return blanked(value[:_LONGEST_TEXT]).strip()
 
 
 def _moment(value: Any) -> str | None:
-    """A time as PEP 700 writes it."""
+    """Parse a time as PEP 700 writes it."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         known = moment is not None and moment.tzinfo is not None and moment.year > _EPOCH
@@ -404,7 +405,7 @@ def _moment(value: Any) -> str | None:
 
 
 def start_tags(text: str) -> Iterator[Tag]:
-    """Every start tag outside comments and raw text.
+    """Yield every start tag outside comments and raw text.
 
     Raises:
         BadMarkup: the page ends within a tag or comment, or a tag is too long.
@@ -424,7 +425,7 @@ def start_tags(text: str) -> Iterator[Tag]:
 
 
 def _past(text: str, place: int) -> int:
-    """Where a comment, declaration or end tag ends; a `<` that begins nothing is text."""
+    """Return the end of a comment, declaration or end tag; a `<` that starts nothing is text."""
     following = text[place + 1 : place + 2]
     if text.startswith("<!--", place):
         return _after(text, "-->", place + 2)
@@ -439,7 +440,7 @@ def _after(text: str, what: str, place: int) -> int:
 
 
 def _tag(text: str, name: re.Match[str]) -> tuple[Tag, int]:
-    """Read a tag; answers where it ends, too."""
+    """Parse a tag; also return where it ends."""
     attributes: dict[str, str] = {}
     place = name.end()
     while True:
@@ -469,13 +470,13 @@ def _value(text: str, place: int) -> tuple[str, int]:
 
 
 def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Where a pattern ends that may match nothing."""
+    """Return the end of a pattern that may match the empty string."""
     found = pattern.match(text, place)
     return found.end() if found else place
 
 
 def _plain(value: str) -> str:
-    """Without character references; one of thousands of digits stays as it is."""
+    """Resolve character references; one of thousands of digits stays as it is."""
     try:
         return html.unescape(value)
     except ValueError:

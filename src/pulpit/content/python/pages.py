@@ -1,7 +1,7 @@
-"""Fetching from an upstream index: where its pages are, which of them changed, and files that have no checksum.
+"""Downloads from an upstream index: where its pages are, which ones changed, and files without a checksum.
 
-Pages are fetched side by side and read one after the other, so that one of them at a time is in memory. A project that
-was asked for by name must have a page; one that the index itself lists may have none, and is left out.
+Pages are downloaded concurrently and parsed one at a time, so that only one is in memory. A project that was named in
+the configuration must have a page; one that the index itself lists may have none, and is skipped.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from pulpit.errors import WorkFailed
 T = TypeVar("T")
 
 _LISTS: Final = 4
-"""All pages of one sync may have together so many times the bytes of one list."""
+"""Size limit for all pages of one sync, as a multiple of the limit for one list."""
 _ROOT: Final = ""
-"""Stands for the page that lists all projects, which no project is called."""
+"""Stands for the page that lists all projects; no project has this name."""
 
 
 class NoPage(WorkFailed):
-    """None of the places where a page may be has one that can be used."""
+    """A page is missing or unusable at all its possible URLs."""
 
 
 class Pages(Generic[T]):
-    """The pages of one sync; `read` makes of each project's page what is wanted of it, in a thread.
+    """The pages of one sync; `read` converts each project's page, in a thread.
 
-    `read` raises `BadFeed` if the page is not the project's: then the next place is looked at.
+    `read` raises `BadFeed` if the page is not the project's: then the next URL is tried.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Pages(Generic[T]):
         self._reading: Final = asyncio.Lock()
         self._came = 0
         self.seen: Final[dict[str, dict[str, Any]]] = {}
-        """What tells next time whether the pages are the same: the `pages` of the memory."""
+        """The validators of all pages: the `pages` of the memory."""
         self.missing: Final[dict[str, str]] = {}
-        """Projects that the index lists and has no page of, and why."""
+        """Projects that the index lists without having a page, with the reason."""
         self.left_out: Final[list[LeftOut]] = []
-        """Names in the list of projects that are none."""
+        """Invalid names in the list of projects."""
 
     async def projects(self, *, may_be_empty: bool) -> list[str]:
-        """The projects that the index lists.
+        """Return the projects that the index lists.
 
         Raises:
-            WorkFailed: the list cannot be had, or not be used.
+            WorkFailed: the list is unavailable or unusable.
         """
 
         def read(page: IndexPage) -> RootPage:
@@ -76,10 +76,10 @@ class Pages(Generic[T]):
         return list(root.projects)
 
     async def changed(self, projects: Collection[str], named: Collection[str]) -> dict[str, T] | None:
-        """Read the pages of these projects; `None` if they are the same as last time, all of them.
+        """Read the pages of these projects; `None` if all are unchanged.
 
         Raises:
-            WorkFailed: a page cannot be had, or not be used, of a project that is `named`, or of all of them.
+            WorkFailed: a page of a `named` project, or of all of them, is unavailable or unusable.
         """
         read: dict[str, T] = {}
         await self._read_all(read, projects, named, self._known)
@@ -114,10 +114,10 @@ class Pages(Generic[T]):
         return {name: page["sha256"] for name, page in pages.items()}
 
     async def _page(self, project: str, known: Mapping[str, Any] | None, read: Callable[[IndexPage], Any]) -> Any:
-        """Read a page from where it was last time, else from where it may be; `None` if it is still the known one.
+        """Read a page from its last URL, else from its possible URLs; `None` if it is unchanged.
 
-        Object stores answer 403 for what is not there, and applications with a page of their own: any of that, and a
-        page that cannot be used, makes the next place be looked at.
+        Object stores answer 403 for missing objects, and applications with an HTML page: in these cases, and for an
+        unusable page, the next URL is tried.
         """
         reasons: list[str] = []
         before = self._known.get(project, {}).get("url")
@@ -161,7 +161,7 @@ class Pages(Generic[T]):
 
 
 def roots(feed: str) -> Sequence[str]:
-    """Where an index's root may be: at a feed that ends in `simple`, else there or in a folder `simple` beneath it."""
+    """Return the possible roots of an index: a feed that ends in `simple`, else the feed or its folder `simple`."""
     last = urlsplit(feed).path.rstrip("/").rpartition("/")[2]
     return (feed,) if last.endswith("simple") else (f"{feed}simple/", feed)
 
@@ -171,10 +171,10 @@ Choices = Mapping[str, list[Choice]]
 
 
 class Unhashed:
-    """Files of which an index gives no checksum: fetched once to learn it, where that is allowed.
+    """Files for which an index gives no checksum: downloaded once to compute it, if that is allowed.
 
-    Nobody can tell whether such a file is what its maker made, only that it came twice the same. What is known of them
-    is kept by URL; `known` is the `memory` of last time.
+    Such a file cannot be verified, only compared with an earlier download. Results are stored by URL; `known` is the
+    `memory` of the last sync.
     """
 
     def __init__(self, upstream: Upstream, known: Mapping[str, Mapping[str, Any]]) -> None:
@@ -184,13 +184,13 @@ class Unhashed:
         self.left_out: Final[list[LeftOut]] = []
         """Files that the upstream does not have."""
         self.incomplete: Final[set[str]] = set()
-        """Projects of such files, whose pages are to be read again next time."""
+        """Projects of such files, whose pages must be read again next time."""
 
     async def complete(self, choices: Choices) -> dict[str, list[Choice]]:
-        """Give every file a checksum, and leave out what is not there.
+        """Add a checksum to every file, and skip missing ones.
 
         Raises:
-            WorkFailed: one cannot be had now.
+            WorkFailed: a file is unavailable now.
         """
         unhashed = {
             choice.entry.url: choice.entry.filename

@@ -1,4 +1,4 @@
-"""A published index: pages in both forms, and below `packages/` the files, where Pulp 2 had them."""
+"""A published index: pages in both forms, and the files below `packages/`, as in Pulp 2."""
 
 import hashlib
 import html
@@ -20,7 +20,7 @@ _PAGES: Final = ("index.html", "index.v1_json")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Listed:
-    """A file as its project's page shows it; `metadata` is the SHA-256 of the core metadata beside it."""
+    """A file as its project's page lists it; `metadata` is the SHA-256 of its separate core metadata."""
 
     filename: str
     place: str
@@ -35,7 +35,7 @@ class _Listed:
 
 
 def lay_out(content: Content, tree: Tree) -> None:
-    """Lay out the whole index; of a project in quarantine nothing but that it is."""
+    """Write the whole index; for a quarantined project only its status."""
     statuses = status.by_project(content.of(status.PROJECT))
     projects: dict[str, list[_Listed]] = {name: [] for name, told in statuses.items() if not told.offers_files}
     for unit in content.of(distributions.PACKAGE):
@@ -62,7 +62,7 @@ def lay_out(content: Content, tree: Tree) -> None:
 
 
 def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
-    """Put a file into the tree, and the metadata of a wheel beside it (PEP 658)."""
+    """Add a file to the tree, with the separate metadata of a wheel (PEP 658)."""
     (file,) = unit.files
     name, known = unit.metadata["name"], unit.metadata
     place = f"packages/source/{name[0]}/{name}/{file.relative_path}"
@@ -82,7 +82,7 @@ def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
 
 
 def _metadata_beside(unit: StoredUnit, tree: Tree, place: str) -> str | None:
-    """Write the `METADATA` of a wheel as it is in the file."""
+    """Write the `METADATA` of a wheel, byte for byte."""
     if not unit.detail:
         return None
     content = zlib.decompress(unit.detail)

@@ -42,9 +42,9 @@ from pulpit.errors import InvalidValue, WorkFailed
 from pulpit.text import masked_url, shown
 
 _KINDS: Final = {distributions.SDIST: "sdist", distributions.WHEEL: "bdist_wheel"}
-"""As uploads and Pulp 2 call them."""
+"""Names used by uploads and Pulp 2."""
 _FACTS: Final = frozenset({*distributions.METADATA_FIELDS, "size"})
-"""What a file tells of itself."""
+"""Metadata that comes from the file itself."""
 
 _BATCH: Final = 500
 _PACKAGES: Final = (distributions.PACKAGE,)
@@ -75,19 +75,19 @@ class Python(ContentType):
         self._clock: Final = clock
 
     def check_importer_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
+        """Reject an invalid configuration."""
         selection.check_importer(config)
 
     def check_distributor_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work."""
+        """Reject an invalid configuration."""
         selection.check_distributor(config)
 
     def relative_url(self, repo_id: str, config: Config) -> str:
-        """The configured one, else the repository's id; beneath `web/`, as Pulp 2 had it."""
+        """Return the configured path, else the repository's id; below `web/`, as in Pulp 2."""
         return f"web/{feed.place(repo_id, config)}"
 
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
-        """Fetch the pages of the wanted projects and choose among their files."""
+        """Download the pages of the wanted projects and select among their files."""
         rules = Rules.of(config)
         if not rules.projects and not rules.everything:
             raise WorkFailed("There is nothing to sync: package_names names no project; * stands for all of them.")
@@ -123,11 +123,11 @@ class Python(ContentType):
         )
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """The unit with the metadata inside its file, where there is any."""
+        """Return the unit with the metadata inside its file, if any."""
         return described_unit(unit, files[0], known) if files else unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
-        """Packages of which enough newer versions are held."""
+        """Return packages of which enough newer versions are held."""
         rules = Rules.of(config)
         if rules.retained is None:
             return ()
@@ -136,7 +136,7 @@ class Python(ContentType):
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """The unit of an uploaded distribution, all of whose metadata is its own."""
+        """Return the unit of an uploaded distribution; its metadata comes from the file."""
         del metadata
         if type_id != distributions.PACKAGE:
             raise InvalidValue("unit_type_id", f"this repository holds units of type {distributions.PACKAGE}.")
@@ -148,15 +148,15 @@ class Python(ContentType):
         return unit
 
     def check_copy_config(self, config: Config) -> None:
-        """There are no options."""
+        """Accept no options."""
         feed.check_keys(config, {})
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """A repository holds one file of a name, and one status of a project."""
+        """Return the slot: a repository holds one file of each name, and one status of each project."""
         return str(key["name" if type_id == status.PROJECT else "filename"])
 
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        """A distribution by its project and version; a project's status by the project."""
+        """Describe a distribution by its project and version, a status by its project."""
         if type_id == status.PROJECT:
             return Description(name=str(key["name"]), version=metadata.get("status"))
         file = str(key["filename"])
@@ -166,12 +166,12 @@ class Python(ContentType):
         return Description(name=name, version=version, file=file, purl=purl.of_python(name, version, file))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
-        """The index in `simple/`, the files in `packages/`."""
+        """Publish the index in `simple/`, the files in `packages/`."""
         del config
         publish.lay_out(content, tree)
 
     def sync_report(self, progress: Progress) -> list[dict[str, Any]]:
-        """A list of steps."""
+        """Return a list of steps."""
         (downloading,) = steps.content_states(progress, [_PACKAGES])
         reading = steps.report(progress, _READING, steps.metadata_state(progress))
         report = steps.report(progress, _DOWNLOADING, downloading)
@@ -179,12 +179,12 @@ class Python(ContentType):
         return [reading, report | {"error_details": failures or report["error_details"]}]
 
     def publish_report(self, progress: Progress) -> Any:
-        """A list of steps."""
+        """Return a list of steps."""
         return steps.publish_report(progress, _PUBLISHING)
 
 
 class _Choosing:
-    """Chooses among the files of page after page, and stops where that becomes too many."""
+    """Selects files page by page, and stops when they are too many."""
 
     def __init__(self, rules: Rules, most: int) -> None:
         self._rules: Final = rules
@@ -194,7 +194,7 @@ class _Choosing:
         self.statuses: Final[dict[str, ProjectStatus]] = {}
 
     def of(self, project: str, page: IndexPage) -> list[Choice]:
-        """The wanted files of a page.
+        """Return the wanted files of a page.
 
         Raises:
             BadFeed: it is not the project's page.
@@ -203,7 +203,7 @@ class _Choosing:
         content = index.read_project(page, project)
         self.statuses[project] = content.status
         if not content.status.offers_files:
-            return []  # whatever the page still names
+            return []  # whatever else the page lists
         if not content.files and (project in self._rules.projects or not content.is_index):
             if content.left_out:
                 first = content.left_out[0]
@@ -224,10 +224,10 @@ def _catalogue(
     left_out: list[LeftOut],
     limits: Limits,
 ) -> Catalogue:
-    """All that was chosen, by project; a file that two projects name must be one and the same.
+    """Return everything that was selected, by project; a file that two projects list must be identical.
 
     Raises:
-        BadFeed: a project that was asked for by name has files, and none of them can be taken.
+        BadFeed: a project that was named in the configuration has only unusable files.
     """
     units: dict[str, WantedUnit] = {}
     refused: dict[str, str] = {}
@@ -258,7 +258,7 @@ def _catalogue(
         memory=memory,
         counts={distributions.PACKAGE: len(taken)},
         left_out=left_out,
-        proves_empty=not left_out,  # every page that was read is that of an index
+        proves_empty=not left_out,  # every page that was read is an index page
     )
 
 
@@ -267,7 +267,7 @@ def _batches(units: Sequence[WantedUnit]) -> Iterator[Sequence[WantedUnit]]:
 
 
 def _unusable(choice: Choice, limits: Limits) -> str:
-    """Why a wanted file cannot be taken, as the end of a sentence."""
+    """Say why a wanted file is skipped, as the end of a sentence."""
     if choice.entry.checksum is None:
         return "has no checksum that is known here; with allow_unhashed such files are taken as they come"
     if choice.entry.size is not None and choice.entry.size > limits.file_bytes:
@@ -276,9 +276,9 @@ def _unusable(choice: Choice, limits: Limits) -> str:
 
 
 def wanted_unit(choice: Choice) -> WantedUnit:
-    """The unit of a wanted file whose checksum is known."""
+    """Return the unit of a wanted file whose checksum is known."""
     entry = choice.entry
-    assert entry.checksum is not None  # noqa: S101 - `_unusable` has looked
+    assert entry.checksum is not None  # noqa: S101 - checked by `_unusable`
     wanted = _new_unit(entry.filename, choice.name, entry.checksum, entry.size, entry.url)
     wanted.metadata.update(
         requires_python=entry.requires_python,
@@ -292,7 +292,7 @@ def wanted_unit(choice: Choice) -> WantedUnit:
 
 
 def described_unit(wanted: WantedUnit, local: LocalFile, known: Mapping[str, Any] | None) -> WantedUnit:
-    """The unit with what its file says; one that is known already has been read."""
+    """Return the unit with its file's metadata; the file of a known one has been read before."""
     if known is not None and known.keys() >= _FACTS:
         return replace(wanted, metadata=_joined(known, wanted))
     filename = str(wanted.key["filename"])
@@ -306,10 +306,10 @@ def described_unit(wanted: WantedUnit, local: LocalFile, known: Mapping[str, Any
 
 
 def uploaded_unit(filename: str, sha256: str, size: int, path: Path) -> WantedUnit:
-    """The unit of an uploaded file.
+    """Return the unit of an uploaded file.
 
     Raises:
-        InvalidValue: it is no distribution, or another one than its name says.
+        InvalidValue: it is not a distribution, or not the one that its name says.
     """
     named = distributions.parse_filename(filename)
     if named is None:
@@ -325,7 +325,7 @@ def uploaded_unit(filename: str, sha256: str, size: int, path: Path) -> WantedUn
 
 
 def _agreed(filename: str, named: FileName, fields: Mapping[str, Any]) -> FileName:
-    """The name of a file, which its metadata must bear out."""
+    """Return the parsed name of a file, which its metadata must confirm."""
     name, version = fields["name"] or "", fields["version"] or ""
     agreed = distributions.parse_filename(filename, distributions.project_name(name) or "")
     try:
@@ -339,7 +339,7 @@ def _agreed(filename: str, named: FileName, fields: Mapping[str, Any]) -> FileNa
 
 
 def surplus_packages(held: Iterator[StoredUnit], rules: Rules) -> Collection[str]:
-    """The ids of packages that are older than what is retained."""
+    """Return the ids of packages that are older than the retained versions."""
     projects: dict[str, list[tuple[Version, bool, str]]] = {}
     for unit in held:
         version, yanked = Version(unit.metadata["version"]), bool(unit.metadata.get("yanked"))
@@ -373,7 +373,7 @@ def _with_content(wanted: WantedUnit, content: bytes, size: int) -> WantedUnit:
 
 
 def _joined(known: Mapping[str, Any], wanted: WantedUnit) -> dict[str, Any]:
-    """With the facts out of the file; which Python is needed is what the index says, if it does."""
+    """Merge in the file's metadata; `requires_python` from the index takes precedence."""
     facts = {name: known[name] for name in sorted(_FACTS)}
     needed = wanted.metadata["requires_python"] or facts["requires_python"]
     return {**facts, **wanted.metadata, "requires_python": needed}

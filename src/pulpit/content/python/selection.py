@@ -1,4 +1,4 @@
-"""What an importer and a distributor may be told, and which of a project's files are wanted by it."""
+"""The configuration of importers and distributors, and the selection of a project's files."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -24,16 +24,16 @@ _PATTERN: Final = re.compile(r"[A-Za-z0-9_*?]+\Z")
 
 
 def items(value: Any) -> list[str]:
-    """A list, or text with commas as Pulp 2 took it, as a list; null is an empty one."""
+    """Convert a list, or comma-separated text as in Pulp 2, to a list; null is an empty one."""
     parts = value.split(",") if isinstance(value, str) else list(value or ())
     return [part.strip() for part in parts if part.strip()]
 
 
 def wanted(package_names: Any) -> dict[str, SpecifierSet]:
-    """The projects of `package_names`, each with the versions that are wanted of it; `*` stands for all others.
+    """Parse `package_names`: the projects, each with its wanted versions; `*` stands for all others.
 
     Raises:
-        InvalidValue: one is no requirement, says too much, or is named twice.
+        InvalidValue: one is not a requirement, has unsupported parts, or is named twice.
     """
     projects: dict[str, SpecifierSet] = {}
     for text in _requirements(package_names):
@@ -45,7 +45,10 @@ def wanted(package_names: Any) -> dict[str, SpecifierSet]:
 
 
 def _requirements(package_names: Any) -> list[str]:
-    """In text with commas, what begins with an operator belongs to what is before it: `django>=4,<5,flask`."""
+    """Split comma-separated text.
+
+    A part that begins with an operator belongs to the one before: `django>=4,<5,flask`.
+    """
     if not isinstance(package_names, str):
         return items(package_names)
     requirements: list[str] = []
@@ -104,10 +107,10 @@ def _versions(name: str, value: Any) -> None:
 
 
 def versions(value: Any) -> Sequence[Version]:
-    """The versions of a list.
+    """Parse the versions of a list.
 
     Raises:
-        InvalidVersion: one is none.
+        InvalidVersion: one is invalid.
     """
     return [Version(version) for version in items(value)]
 
@@ -133,17 +136,17 @@ _DISTRIBUTOR: Final[_Checks] = {
 
 
 def check_importer(config: Config) -> None:
-    """Refuse a configuration that cannot work.
+    """Reject an invalid configuration.
 
     Raises:
-        InvalidValue: a value cannot work.
-        UnsupportedValue: nobody knows the key.
+        InvalidValue: a value is invalid.
+        UnsupportedValue: the key is unknown.
     """
     feed.check(config, _IMPORTER)
 
 
 def check_distributor(config: Config) -> None:
-    """Refuse a configuration that cannot work, as above."""
+    """Reject an invalid configuration, as above."""
     feed.check_keys(config, _DISTRIBUTOR)
 
 
@@ -152,7 +155,7 @@ _ANY_VERSION: Final = SpecifierSet()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """A wanted file; one that is `withdrawn` is wanted only where it is held already."""
+    """A wanted file; a `withdrawn` one is wanted only if it is held already."""
 
     entry: IndexedFile
     name: FileName
@@ -161,7 +164,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What an importer wants; an empty collection leaves nothing out."""
+    """What an importer wants; an empty collection excludes nothing."""
 
     projects: Mapping[str, SpecifierSet]
     everything: bool
@@ -200,7 +203,7 @@ class Rules:
         ]
         fitting = [(entry, name) for entry, name in named if self._fits(name) and self._runs(entry.requires_python)]
         versions = self._versions(project, {name.version for _, name in fitting})
-        # A yanked file is withdrawn if it is neither wanted nevertheless nor named by its very version (PEP 592).
+        # A yanked file counts as withdrawn unless yanked files are wanted or its exact version is named (PEP 592).
         takes_yanked = self.include_yanked or any(
             clause.operator == "===" or (clause.operator == "==" and not clause.version.endswith(".*"))
             for clause in self.projects.get(project, _ANY_VERSION)
@@ -214,14 +217,17 @@ class Rules:
         return [choice for choice in choices if oldest is None or choice.name.version >= oldest]
 
     def oldest(self, project: str, versions: Iterable[Version]) -> Version | None:
-        """The oldest version of a project that is retained; `None` if all are."""
+        """Return the oldest version of a project that is retained; `None` if all are."""
         if self.retained is None:
             return None
         newest = sorted(self._versions(project, set(versions)), reverse=True)[: self.retained + 1]
         return newest[-1] if newest else None
 
     def _versions(self, project: str, versions: Collection[Version]) -> set[Version]:
-        """Those that are wanted; as with pip, prereleases only where nothing else fits, unless told otherwise."""
+        """Return the wanted versions.
+
+        As in pip, prereleases only if nothing else matches, unless configured otherwise.
+        """
         wanted = self.projects.get(project, _ANY_VERSION)
         return set(wanted.filter(versions, prereleases=self.prereleases))
 
@@ -235,7 +241,7 @@ class Rules:
         )
 
     def _runs(self, requires_python: str | None) -> bool:
-        """Whether one of the versions of Python is enough; as with pip, what nobody understands requires nothing."""
+        """Whether one of the Python versions satisfies it; as in pip, an invalid requirement matches all."""
         if not self.python_versions or not requires_python:
             return True
         try:

@@ -1,7 +1,7 @@
-"""What an index says of a project as a whole (PEP 792): read from its page, kept as a unit, written to ours.
+"""The status of a project (PEP 792): parsed from the upstream's page, stored as a unit, written to our pages.
 
-A repository holds the status of a project only once that was another one than `active`. Its unit has no file and is
-named by project and index, for two indexes may say different things of one name.
+A repository holds the status of a project only once it has differed from `active`. The unit has no file, and its key is
+project and index, because two indexes may give one name different statuses.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,14 +26,14 @@ class Marker(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectStatus:
-    """The status of a project, and perhaps why."""
+    """The status of a project, with an optional reason."""
 
     marker: Marker = Marker.ACTIVE
     reason: str | None = None
 
     @classmethod
     def read(cls, marker: str, reason: str | None) -> "ProjectStatus":
-        """What stands on a page; a state that nobody knows here is none."""
+        """Parse the status of a page; an unknown state counts as `active`."""
         try:
             return cls(marker=Marker(marker.strip().lower()), reason=reason or None)
         except ValueError:
@@ -41,7 +41,7 @@ class ProjectStatus:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "ProjectStatus":
-        """What a unit holds."""
+        """Read the status from a unit."""
         return cls.read(str(metadata.get("status")), metadata.get("reason"))
 
     @property
@@ -54,7 +54,7 @@ ACTIVE: Final = ProjectStatus()
 
 
 def wanted_unit(project: str, index: str, status: ProjectStatus) -> WantedUnit:
-    """The unit of a project's status; that of an active one takes the place of another, and is otherwise not kept."""
+    """Return the unit of a project's status; `active` replaces another status, and is otherwise not stored."""
     return WantedUnit(
         type_id=PROJECT,
         key={"name": project, "index": index},
@@ -66,5 +66,5 @@ def wanted_unit(project: str, index: str, status: ProjectStatus) -> WantedUnit:
 
 
 def by_project(units: Iterable[StoredUnit]) -> dict[str, ProjectStatus]:
-    """The status of each project of which some is held."""
+    """Return the status of each project that has one."""
     return {unit.metadata["name"]: ProjectStatus.of(unit.metadata) for unit in units}

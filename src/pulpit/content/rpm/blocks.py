@@ -1,9 +1,10 @@
-"""Lists of packages that are made out of those before: what changed is written, all else is taken over packed.
+"""Package lists derived from the previous ones: changed blocks are written, all others are copied in compressed form.
 
 A list is cut into blocks of some dozens of packages, and where a block ends depends on its last package alone, so that
-a package that comes or goes changes one block or two. To a reader the list is one gzip file of one member (RFC 1952).
-In it each block is deflated by itself and flushed to a whole byte (RFC 1951, a stored block of no bytes), so blocks can
-be put together anew without being packed again. They are unpacked, for `repomd.xml` tells the checksum of the XML.
+an added or removed package changes one or two blocks. To a client the list is one gzip file with one member (RFC 1952).
+In it each block is deflated separately and flushed to a whole byte (RFC 1951, an empty stored block), so blocks can
+be combined anew without compressing them again. They are decompressed, because `repomd.xml` has the checksum of the
+XML.
 """
 
 import hashlib
@@ -26,17 +27,17 @@ from pulpit.errors import WorkFailed
 
 _LEVEL: Final = 6
 _RAW: Final = -15
-"""zlib's word for deflate without a header."""
+"""zlib's window size for deflate without a header."""
 _HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-"""Of gzip: deflate, no name, no time, an unknown system."""
+"""A gzip header: deflate, no name, no time, unknown system."""
 _LAST: Final = frozenset({"00", "40", "80", "c0"})
-"""How the id of a package ends that is the last of its block: one in 64 does, for ids end in random digits."""
+"""Endings of package ids that close a block: one in 64 does, because ids end in random digits."""
 _AHEAD: Final = 8
-"""Blocks that may wait for a list to be written."""
+"""Blocks that may be queued for writing."""
 
 
 def cut(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where each block of packages begins and ends; whoever changes this changes the recipe of the lists."""
+    """Yield start and end of each block of packages; changing this requires a new recipe."""
     ends = [end for end, key in enumerate(keys, 1) if key.partition("\t")[0][-2:] in _LAST]
     if keys and (not ends or ends[-1] < len(keys)):
         ends.append(len(keys))
@@ -45,36 +46,36 @@ def cut(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedList:
-    """Where the blocks of a packed list lie: its head, the blocks of packages, its tail."""
+    """Offsets of the blocks in a compressed list: its head, the blocks of packages, its tail."""
 
     sha256: str
     sizes: list[int]
 
 
 Opened = tuple[mmap.mmap, Sequence[int]]
-"""A packed list, and where its blocks begin and end."""
+"""A compressed list, and the offsets of its blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the lists of packages were laid out, as the next publication finds it."""
+    """The layout of a publication's package lists, for use by the next one."""
 
     recipe: list[str]
-    """What the lists depend on besides the packages; with another recipe nothing can be taken over."""
+    """What the lists depend on besides the packages; with another recipe nothing is reused."""
     keys: list[str]
-    """Of each package its unit's id, a tab, and the unit's version."""
+    """For each package its unit's id, a tab, and the unit's version."""
     lines: list[str]
-    """Of each package its line in the inventory."""
+    """For each package its line in the inventory."""
     lists: Mapping[str, PackedList]
 
     @classmethod
     def nothing(cls) -> Self:
-        """Of no publication."""
+        """Return the layout for no publication."""
         return cls(recipe=[], keys=[], lines=[], lists={})
 
     @classmethod
     def read(cls, document: bytes) -> Self:
-        """Read what `document` wrote."""
+        """Parse what `document` wrote."""
         head, *rest = document.decode().split("\n")
         said = json.loads(head)
         count = said["packages"]
@@ -86,29 +87,29 @@ class Layout:
         )
 
     def document(self) -> bytes:
-        """It in writing: a line of JSON, then the keys, then the lines."""
+        """Serialise it: a line of JSON, then the keys, then the lines."""
         lists = {name: {"sha256": packed.sha256, "sizes": packed.sizes} for name, packed in self.lists.items()}
         said = {"recipe": self.recipe, "packages": len(self.keys), "lists": lists}
         return "\n".join([json.dumps(said), *self.keys, *self.lines]).encode()
 
     @cached_property
     def _blocks(self) -> dict[str, tuple[int, int, int]]:
-        """Number, begin and end of each block by its first key."""
+        """Number, start and end of each block by its first key."""
         return {self.keys[begin]: (number, begin, end) for number, (begin, end) in enumerate(cut(self.keys), 1)}
 
     def block(self, keys: Sequence[str], lines: Sequence[str]) -> int | None:
-        """The number of the block that has just these packages, if there is one."""
+        """Return the number of the block with exactly these packages, if there is one."""
         number, begin, end = self._blocks.get(keys[0], (0, 0, 0))
         return number if self.keys[begin:end] == keys and self.lines[begin:end] == lines else None
 
 
 class ListWriter:
-    """Writes one list into a file, in a thread of its own, block by block.
+    """Writes one list to a file, in a thread of its own, block by block.
 
     Args:
-        name: of the list, for people.
+        name: the list's name, for messages.
         target: the file.
-        algorithm: of the checksums that are wanted.
+        algorithm: the checksums to compute.
     """
 
     def __init__(self, name: str, target: BinaryIO, algorithm: str) -> None:
@@ -126,7 +127,7 @@ class ListWriter:
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """End the thread when the context ends, and in peace only if all is written."""
+        """Stop the thread when the context ends; after success everything has been written."""
         try:
             yield self
             self._wait(0)
@@ -135,21 +136,21 @@ class ListWriter:
             self._pool.shutdown(cancel_futures=True)
 
     def fresh(self, text: str, *, proven: bool = False, last: bool = False) -> None:
-        """Write a block anew; what is no sequence of whole XML elements is refused unless that is `proven`."""
+        """Write a new block; it must be a sequence of whole XML elements, which is checked unless it is `proven`."""
         self._do(lambda: self._fresh(text.encode(), proven=proven, last=last))
 
     def again(self, earlier: Opened, numbers: Sequence[int]) -> None:
-        """Take over blocks of an earlier list."""
+        """Copy blocks of an earlier list."""
         self._do(lambda: self._again(*earlier, numbers))
 
     @property
     def digest(self) -> str:
-        """The checksum of the file."""
+        """Return the checksum of the file."""
         return self._packed.hexdigest()
 
     @property
     def open_digest(self) -> str:
-        """The checksum of what is packed in it."""
+        """Return the checksum of the uncompressed list."""
         return self._plain.hexdigest()
 
     def _do(self, work: Callable[[], None]) -> None:
@@ -185,7 +186,7 @@ class ListWriter:
         self._target.write(packed)
 
     def _prove(self, plain: bytes) -> None:
-        """Read what no client has read yet: what none could read is never shown to any."""
+        """Check that new XML is well-formed, so that no client gets a list that it cannot parse."""
         try:
             parser = expat.ParserCreate()
             parser.Parse(b"<whole>", False)
@@ -196,7 +197,7 @@ class ListWriter:
 
 
 def not_well_formed(name: str, error: expat.ExpatError) -> WorkFailed:
-    """Why a list is not published."""
+    """Return the error for a list that is not published."""
     return WorkFailed(
         f"{name} is not published, for it would not be well-formed XML ({error}). "
         "Readers keep what was published before. Remove the unit that was added last, and publish again."
@@ -204,7 +205,7 @@ def not_well_formed(name: str, error: expat.ExpatError) -> WorkFailed:
 
 
 def opened(tree: Tree, lists: Mapping[str, PackedList]) -> dict[str, Opened] | None:
-    """Earlier lists, proven to be what they were; `None` if one is not."""
+    """Open and verify earlier lists; `None` if one is damaged."""
     found: dict[str, Opened] = {}
     for name, packed in lists.items():
         try:

@@ -23,10 +23,10 @@ _MOST_ORDER: Final = 9  # digits
 
 
 def unit(element: Element, list_name: str) -> WantedUnit | None:
-    """The unit of a child of `comps`; `None` for what Pulp 2 has no type for.
+    """Return the unit of a child of `comps`; `None` for elements without a Pulp 2 type.
 
     Raises:
-        BadFeed: an id is missing, or is no text on one line.
+        BadFeed: an id is missing, or not text on one line.
     """
     type_id = _TAGS.get(local(element.tag))
     if type_id is None:
@@ -76,7 +76,7 @@ def _group(element: Element) -> dict[str, Any]:
 
 
 def _text(element: Element, tag: str) -> str | None:
-    """The text of the child that is not a translation."""
+    """Return the text of the child that is not a translation."""
     for child in element.iterfind(tag):
         if _LANGUAGE not in child.attrib:
             return (child.text or "").strip() or None

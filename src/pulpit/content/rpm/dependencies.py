@@ -1,6 +1,6 @@
-"""What goes along with units that are copied: members of groups, packages of errata and modules, what packages require.
+"""Units that are copied together: members of groups, packages of errata and modules, dependencies of packages.
 
-Requirements are resolved by libsolv, as dnf and zypper do it: versions, files, rich dependencies, by rpm's own rules.
+Dependencies are resolved by libsolv, as in dnf and zypper: versions, files, rich dependencies, by rpm's own rules.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
 OPTIONS: Final = {"recursive": feed.boolean, "recursive_conservative": feed.boolean}
-"""Of a copy, as Pulp 2 has them; the second takes nothing that the target has in any version."""
+"""Options of a copy, as in Pulp 2; the second copies nothing that the target has in any version."""
 
 _PARENTS: Final = {
     comps.CATEGORY: ("packagegroupids",),
@@ -29,10 +29,10 @@ _PARENTS: Final = {
 
 
 def copied_along(chosen: Sequence[StoredUnit], source: Content, target: Content, config: Config) -> Collection[str]:
-    """The ids of the units of the source that belong to those chosen; none if nothing of the kind is asked for.
+    """Return the ids of the source's units to copy with the selected ones; none unless an option asks for it.
 
     Raises:
-        WorkFailed: libsolv is not on this machine.
+        WorkFailed: libsolv is not installed.
     """
     conservative = bool(config.get("recursive_conservative"))
     if not (config.get("recursive") or conservative):
@@ -47,10 +47,10 @@ def copied_along(chosen: Sequence[StoredUnit], source: Content, target: Content,
 
 @cache
 def libsolv() -> Any:
-    """Its Python binding, found when it is first used.
+    """Import libsolv's Python binding at first use.
 
     Raises:
-        WorkFailed: it is not on this machine.
+        WorkFailed: it is not installed.
     """
     try:
         return importlib.import_module("solv")
@@ -67,13 +67,13 @@ def _groups(chosen: Iterable[StoredUnit], source: Content) -> Iterator[StoredUni
             entries = unit.metadata.get(name) or ()
             wanted.update(entry["group"] if isinstance(entry, dict) else entry for entry in entries)
     for group in source.of(comps.GROUP) if wanted else ():
-        # In the key of groups that were kept long ago the id has another name.
+        # In the keys of groups stored by older versions the id has another name.
         if str(group.key.get("id") or group.metadata.get("id")) in wanted:
             yield group
 
 
 def _members(groups: Sequence[StoredUnit], source: Content, target: Content | None) -> Iterator[str]:
-    """The newest package of each name and architecture that a group names, mandatory or not."""
+    """Yield the newest package of each name and architecture that a group lists, mandatory or not."""
     names = set[str]()
     for group in groups:
         for kind in comps.KINDS:
@@ -91,7 +91,7 @@ def _members(groups: Sequence[StoredUnit], source: Content, target: Content | No
 
 
 def _named(chosen: Iterable[StoredUnit], source: Content) -> set[str]:
-    """The packages that errata and modules name by version."""
+    """Return the packages that errata and modules list by version."""
     slots = set[str]()
     for unit in chosen:
         if unit.type_id == updateinfo.ERRATUM:
@@ -103,7 +103,7 @@ def _named(chosen: Iterable[StoredUnit], source: Content) -> set[str]:
 
 
 def _closure(roots: Collection[str], source: Content, target: Content | None) -> set[str]:
-    """These packages, with all that they require of the source, and that of those."""
+    """Return these packages with all their transitive dependencies in the source."""
     if not roots:
         return set()
     with tempfile.TemporaryDirectory(prefix="pulpit-solv-") as name:
@@ -116,7 +116,7 @@ def _closure(roots: Collection[str], source: Content, target: Content | None) ->
 
 
 class _Pool:
-    """The packages of the source, and of the target if what it has shall not be copied, in libsolv."""
+    """The packages of the source, and of the target if its packages need not be copied, in libsolv."""
 
     def __init__(self, folder: Path, source: Content, target: Content | None) -> None:
         self._solv: Final = libsolv()
@@ -128,13 +128,13 @@ class _Pool:
         self._index()
 
     def read_files(self) -> None:
-        """Read all files of the packages, which take much memory and are seldom required."""
+        """Load the file lists of all packages, which take much memory and are seldom needed."""
         for repo, path in self._lists:
             self._read(repo, path, "FL", self._solv.Repo.REPO_EXTEND_SOLVABLES)
         self._index()
 
     def closure(self, roots: Collection[str]) -> tuple[set[str], set[str]]:
-        """The ids of packages of the source that these need, with themselves, and what nothing meets."""
+        """Return the ids of the source's packages that these need, including themselves, and the unmet requirements."""
         by_id = {solvable.lookup_location()[0]: solvable for solvable in self._source.solvables}
         waiting = deque(by_id[unit_id] for unit_id in sorted(roots) if unit_id in by_id)
         found, unmet = {solvable.id: solvable for solvable in waiting}, set[str]()
@@ -161,7 +161,7 @@ class _Pool:
                 yield requirement
 
     def _best(self, providers: Sequence[Any], solvable: Any) -> list[Any]:
-        """The newest provider that fits the architecture of what requires it, of every architecture for `noarch`."""
+        """Return the newest provider that fits the requiring package's architecture, for `noarch` one of each."""
         fitting = [provider for provider in providers if provider.arch in {solvable.arch, "noarch"}] or providers
         best: dict[str, Any] = {}
         for provider in sorted(fitting, key=lambda provider: str(provider.name)):

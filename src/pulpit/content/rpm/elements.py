@@ -1,6 +1,6 @@
-"""The children of large XML lists, one at a time; and units that are such a piece, kept as it came.
+"""The children of large XML lists, one at a time; and units that are such an element, stored as received.
 
-A document type with declarations is refused, and so is what nests or swells: the text comes from strangers.
+A document type with declarations is rejected, and so is deep nesting and entity expansion: the text is untrusted.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from xml.etree.ElementTree import Element, TreeBuilder, tostring  # what is parsed here is parsed by expat, guarded
+from xml.etree.ElementTree import Element, TreeBuilder, tostring  # parsing is done by a guarded expat
 from xml.parsers import expat
 
 from pulpit.content.limits import MIB
@@ -20,24 +20,24 @@ MOST_ELEMENT: Final = 64 * MIB
 """Characters in one child of the root."""
 MOST_DEPTH: Final = 64
 MOST_ATTRIBUTES: Final = 100
-"""Of one element; libxml2 compares each with all before it, so a hundred thousand of them take it a minute."""
+"""Of one element; libxml2 compares each with all before it, so a hundred thousand take it a minute."""
 _PIECE: Final = 256 * 1024
 _LONGEST_ID: Final = 255
 _NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-"""What XML 1.0 has no way to write (section 2.2)."""
+"""Characters that XML 1.0 does not allow (section 2.2)."""
 WRITABLE_BYTES: Final = bytes(byte if byte >= ord(" ") or byte in b"\t\n\r" else ord("?") for byte in range(256))
-"""Translates text of one byte for each of ASCII's letters; Fedora's errata once had an escape in them."""
+"""Replaces control characters in single-byte text; Fedora's errata once contained an escape character."""
 
 
 def children(path: Path, root: str, name: str) -> Iterator[Element]:
-    """The children of the root element, each as soon as it is whole; letters that XML has no way to write are `?`.
+    """Yield the children of the root element, each when it is complete; characters not allowed in XML become `?`.
 
     Raises:
-        BadFeed: it is no XML, another document than it should be, or too much of it.
+        BadFeed: it is not XML, another document than expected, or too large.
     """
     reader = _Reader(root, name)
     with path.open("rb") as file:
-        wide = b"\0" in file.read(4)  # UTF-16, in which such a byte is part of another letter
+        wide = b"\0" in file.read(4)  # UTF-16, where such a byte is part of another character
         file.seek(0)
         while piece := file.read(_PIECE):
             yield from reader.feed(piece if wide else piece.translate(WRITABLE_BYTES))
@@ -45,13 +45,13 @@ def children(path: Path, root: str, name: str) -> Iterator[Element]:
 
 
 def written(element: Element) -> str:
-    """The element as XML, without what follows it."""
+    """Serialise the element, without its tail."""
     element.tail = None
     return tostring(element, encoding="unicode")
 
 
 def read(text: str) -> Element:
-    """The element that `written` wrote."""
+    """Parse what `written` serialised."""
     reader = _Reader("whole", "The kept text")
     reader.feed(b"<whole>")
     (element,) = reader.feed(text.encode())
@@ -59,14 +59,14 @@ def read(text: str) -> Element:
 
 
 def writable(text: str) -> str:
-    """A text with a question mark for each character that XML cannot write."""
+    """Replace each character that XML does not allow by a question mark."""
     return _NOT_XML.sub("?", text)
 
 
 def text_unit(type_id: str, key: dict[str, Any], text: str, metadata: dict[str, Any]) -> WantedUnit:
-    """A unit that one repository holds once of a key; another text makes it another unit.
+    """Return a unit of which a repository holds one per key; other text makes it another unit.
 
-    A `repo_id` in the key, as Pulp 2 has it for some types, is the repository that is asked about, whichever that is.
+    A `repo_id` in the key, as Pulp 2 has it for some types, is always the repository of the request.
     """
     digest = hashlib.sha256(text.encode()).hexdigest()
     detail = zlib.compress(text.encode(), 6)
@@ -76,20 +76,20 @@ def text_unit(type_id: str, key: dict[str, Any], text: str, metadata: dict[str, 
 
 
 def slot(key: Mapping[str, Any]) -> str:
-    """Everything of a key but the checksum of the text and the repository."""
+    """Return the key without the text's checksum and the repository."""
     return ":".join(str(value or "") for name, value in sorted(key.items()) if name not in {"checksum", "repo_id"})
 
 
 def text_of(unit: StoredUnit) -> str:
-    """The piece."""
+    """Return the unit's XML text."""
     return zlib.decompress(unit.detail).decode()
 
 
 def checked_id(value: str | None, list_name: str) -> str:
-    """An id that can be told to people.
+    """Return an id that is safe to show.
 
     Raises:
-        BadFeed: it cannot.
+        BadFeed: it is not.
     """
     if not value or len(value) > _LONGEST_ID or not value.isprintable():
         raise BadFeed(f"{list_name} is refused: the id {shown(value or '')!r} is empty, too long or no text.")
@@ -97,7 +97,7 @@ def checked_id(value: str | None, list_name: str) -> str:
 
 
 def local(tag: str) -> str:
-    """A tag without its namespace's prefix."""
+    """Return a tag without its namespace."""
     return tag.rpartition(":")[2]
 
 

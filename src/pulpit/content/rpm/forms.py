@@ -1,6 +1,6 @@
-"""Units that are written by hand: groups, categories, environments, language packs and errata in Pulp 2's forms.
+"""Units described in requests: groups, categories, environments, language packs and errata in Pulp 2's forms.
 
-A form becomes the XML that an upstream would have listed, and that is read as any list is: one way into the repository.
+A form is converted to the XML that an upstream would list, and parsed like any list: there is only one import path.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,18 +16,18 @@ from pulpit.errors import InvalidValue, UnsupportedValue
 TYPES: Final = (*comps.TYPES, updateinfo.ERRATUM, modules.MODULE, modules.DEFAULTS)
 
 _NOT_OURS: Final = ("repo_id", "_content_type_id")
-"""What clients repeat beside the form."""
+"""Fields that clients repeat beside the form."""
 
 _FLAGS: Final = ("reboot_suggested", "relogin_suggested", "restart_suggested")
 _PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "src")
 
 
 def units(type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any], path: Path) -> list[WantedUnit]:
-    """The units of a form, or of all of a `comps.xml` if the uploaded file is not empty.
+    """Return the units of a form, or of a whole `comps.xml` if the uploaded file is not empty.
 
     Raises:
-        InvalidValue: the named part of the form cannot be used.
-        UnsupportedValue: nobody knows it.
+        InvalidValue: the named part of the form is invalid.
+        UnsupportedValue: the part is unknown.
     """
     try:
         if path.stat().st_size:
@@ -38,7 +38,7 @@ def units(type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any], pat
         unit = _READERS[type_id](_WRITERS[type_id](_Form(form)), "The form")
     except BadFeed as error:
         raise InvalidValue("unit_key", f"the unit cannot be used: {error}") from None
-    assert unit is not None  # noqa: S101 - every element that is written here has a reader
+    assert unit is not None  # noqa: S101 - every element written here has a parser
     return [unit]
 
 
@@ -55,7 +55,7 @@ def _of_file(type_id: str, path: Path) -> list[WantedUnit]:
 
 
 def _modules(path: Path) -> list[WantedUnit]:
-    """All documents of a `modules.yaml`; whoever uploads one is told of a bad document, and none is taken."""
+    """Return all documents of a `modules.yaml`; a single invalid document rejects the upload."""
 
     def refuse(sentence: str) -> None:
         raise BadFeed(sentence)
@@ -67,7 +67,7 @@ def _modules(path: Path) -> list[WantedUnit]:
 
 
 class _Form:
-    """What a client sent; null is nothing, each part is taken once, and what nobody takes is refused."""
+    """A client's form; null counts as absent, each part is read once, and unread parts are rejected."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self._parts: Final = {name: value for name, value in parts.items() if value is not None}
@@ -107,7 +107,7 @@ class _Form:
         return [_Form(entry) for entry in entries]
 
     def pairs(self, name: str) -> list[tuple[str, str]]:
-        """Pairs of texts: a list of lists of two, or an object."""
+        """Read pairs of texts: a list of lists of two, or an object."""
         value = self._parts.pop(name, None) or []
         pairs = list(value.items()) if isinstance(value, dict) else value
         if not isinstance(pairs, list) or not all(
@@ -118,7 +118,7 @@ class _Form:
         return [(writable(first), writable(second)) for first, second in pairs]
 
     def sums(self) -> list[tuple[str, str]]:
-        """Types and digests: one after the other in a list, or one each."""
+        """Read types and digests: alternating in a list, or one of each."""
         kind = self.text("type")
         for name in ("sum", "sums"):
             if isinstance(self._parts.get(name), str):

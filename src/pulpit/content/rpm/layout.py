@@ -1,4 +1,4 @@
-"""A published yum repository: links to the packages, and lists of them that are written anew."""
+"""A published yum repository: links to the packages, and newly written metadata."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ _WORTH_PACKING: Final = 128 * KIB
 
 
 def lay_out(content: Content, tree: Tree, config: Config, signer: Signer | None, moment: int) -> None:
-    """Lay out the whole repository; `moment` (seconds) becomes its revision."""
+    """Write the whole repository; `moment` (seconds) becomes its revision."""
     _Publishing(content, tree, config, signer).everything(moment)
 
 
@@ -41,7 +41,7 @@ class _Publishing:
         self._written: Final[list[Written]] = []
         self._errata_kind: Final[str | None] = config.get("updateinfo_checksum_type")
         self._files: Final[dict[str, str]] = {}
-        """The SHA-256 of packages by their file names, where errata shall name checksums."""
+        """SHA-256 of packages by file name, if errata are to contain checksums."""
 
     def everything(self, moment: int) -> None:
         if treeinfo.DISTRIBUTION not in self._skipped:
@@ -99,13 +99,13 @@ class _Publishing:
             self._finished(f"{xml.type}_db", draft, packed, open_digest, path.stat().st_size)
 
     def _erratum(self, text: str) -> str:
-        """An erratum as it came, or with checksums of the type that is asked for."""
+        """Return an erratum unchanged, or with checksums of the configured type."""
         if not self._errata_kind:
             return f"{text}\n"
         algorithm = repomd.ALGORITHMS[self._errata_kind]
 
         def digest(name: str) -> str | None:
-            """`None` if the package is not here."""
+            """Return a package's checksum, or `None` if it is not in the repository."""
             sha256 = self._files.get(name)
             if sha256 is None or algorithm == "sha256":
                 return sha256
@@ -121,7 +121,7 @@ class _Publishing:
         ends: tuple[str, str],
         piece: Callable[[str], str] = lambda text: f"{text}\n",
     ) -> None:
-        """A list of pieces that are as they came; none without any."""
+        """Write a list of elements as they were received, if there are any."""
         type_ids = [type_id for type_id in type_ids if type_id not in self._skipped]
         if not any(self._content.counts.get(type_id) for type_id in type_ids):
             return
@@ -132,7 +132,7 @@ class _Publishing:
             write(ends[1])
 
     def _file(self, unit: StoredUnit) -> None:
-        """A list that is none of ours, as it came."""
+        """Copy a list that Pulpit does not generate."""
         (file,) = unit.files
         path = f"repodata/{file.sha256}-{file.relative_path}"
         self._tree.link(path, file)
@@ -143,7 +143,7 @@ class _Publishing:
 
     @contextmanager
     def _new_list(self, kind: str, name: str) -> Iterator[Callable[[str], None]]:
-        """Yields what writes text to a packed list, which gets its checksum into its name in the end."""
+        """Yield a function that writes text to a compressed list, which is named by its checksum at the end."""
         draft = f"repodata/{name}.gz"
         algorithm = repomd.ALGORITHMS[self._kind]
         with self._tree.write(draft) as file:
@@ -155,7 +155,7 @@ class _Publishing:
         self._finished(kind, draft, packed, plain.digest(), plain.size)
 
     def _finished(self, kind: str, draft: str, packed: "_Counted", open_digest: str, open_size: int) -> None:
-        """Name a list by its checksum, and put it on the list of lists."""
+        """Name a list by its checksum, and add it to `repomd.xml`."""
         digest = packed.digest()
         path = f"repodata/{digest}-{draft.rpartition('/')[2]}"
         self._tree.rename(draft, path)
@@ -173,7 +173,7 @@ class _Publishing:
 
 
 class _Counted:
-    """Passes bytes on and knows their number and checksum; texts wait until they are worth it, or until `flush`."""
+    """Counts and hashes the bytes that pass through; text is buffered until `flush`."""
 
     def __init__(self, target: BinaryIO | gzip.GzipFile, algorithm: str, proof: "_Proof | None" = None) -> None:
         self._target: Final = target
@@ -198,7 +198,7 @@ class _Counted:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on the texts that wait."""
+        """Pass on the buffered text."""
         if self._waiting:
             self.write("".join(self._waiting).encode())
             self._waiting.clear()
@@ -214,7 +214,7 @@ class _Counted:
 
 
 class _Proof:
-    """Reads a list while it is written: one that no client could read is never shown to any."""
+    """Parses a list while it is written, so that clients never get one that is not well-formed."""
 
     def __init__(self, name: str) -> None:
         self._name: Final = name

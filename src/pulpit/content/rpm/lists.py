@@ -1,8 +1,8 @@
-"""The three lists of packages, cut into entries: `primary` says what there is, `filelists` and `other` say more of it.
+"""The three package lists, cut into entries: `primary` lists the packages, `filelists` and `other` add to it.
 
-A scanner cuts them, which knows where XML hides what looks like a tag; createrepo_c then parses each entry alone, once
-expat has found it well-formed. So the lists may stand in any order, one may have more entries than another, and no
-parser is given more than one package at a time.
+A scanner that knows XML's comments and CDATA cuts them; createrepo_c then parses each entry separately, once expat has
+found it well-formed. So the lists may have any order and different numbers of entries, and no parser gets more than one
+package at a time.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from pulpit.text import shown
 
 CREATEREPO: Final = "createrepo_c"
 MOST_ENTRY: Final = 64 * MIB
-"""Bytes that one package may take in a list."""
+"""Bytes of one package's entry in a list."""
 ROOTS: Final = {"primary": "metadata", "filelists": "filelists", "other": "otherdata"}
 HEADS: Final = {
     "primary": '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"',
@@ -33,7 +33,7 @@ HEADS: Final = {
 TAILS: Final = {"primary": "</metadata>\n", "filelists": "</filelists>\n", "other": "</otherdata>\n"}
 
 _WINDOW: Final = 4 * MIB
-"""How much is searched at a time, for the interpreter's lock is held meanwhile."""
+"""Bytes searched at a time, because the interpreter's lock is held meanwhile."""
 _LONGEST_MARK: Final = 16
 _MARK: Final = re.compile(rb"<(?:(!--)|(!\[CDATA\[)|(\?)|(/?)package(?=[\s/>]))")
 _HIDING: Final = {1: b"-->", 2: b"]]>", 3: b"?>"}
@@ -42,15 +42,15 @@ _COUNT: Final = re.compile(rb"""\spackages\s*=\s*["']\s*([0-9]{1,15})\s*["']""")
 _PACKAGE_ID: Final = re.compile(rb"""\spkgid\s*=\s*["']\s*([0-9A-Fa-f]{32,128})\s*["']""")
 _TAIL: Final = 64 * KIB
 _MANY_ATTRIBUTES: Final = re.compile(rb"<(?:[^<>=]*=){%d}" % MOST_ATTRIBUTES)
-"""Perhaps: an equals sign may also be part of a text."""
+"""May match too often: an equals sign may also be part of a text."""
 
 
 @cache
 def createrepo() -> Any:
-    """The module createrepo_c, found when it is first used, because it needs GLib, which not every machine has.
+    """Import createrepo_c at first use, because it needs GLib, which not every machine has.
 
     Raises:
-        WorkFailed: a library that it needs is not on this machine; the text says what to install.
+        WorkFailed: a library is missing; the text says what to install.
     """
     try:
         return importlib.import_module(CREATEREPO)
@@ -60,10 +60,10 @@ def createrepo() -> Any:
 
 
 class PackageList:
-    """An opened list of one of the three kinds; `announced` is the number of packages that its root names, if any.
+    """An opened list of one of the three kinds; `announced` is the package count of its root element, if any.
 
     Raises:
-        BadFeed: it is another document, or not a whole one.
+        BadFeed: it is another document, or truncated.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -85,7 +85,7 @@ class PackageList:
             raise BadFeed(f"{self.name} is refused: it ends in the middle.")
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Where each entry begins and ends.
+        """Yield start and end of each entry.
 
         Raises:
             BadFeed: an entry does not end, or is too large.
@@ -118,10 +118,10 @@ class PackageList:
             raise BadFeed(f"{self.name} is refused: a package does not end.")
 
     def text(self, entry: tuple[int, int], *, proven: bool = False) -> str:
-        """The XML of an entry, well-formed; nobody looks again if that is `proven`.
+        """Return the XML of an entry; well-formedness is checked unless it is `proven`.
 
         Raises:
-            BadFeed: it is not.
+            BadFeed: it is not well-formed.
         """
 
         def refuse_attributes(_tag: str, attributes: dict[str, str]) -> None:
@@ -132,7 +132,7 @@ class PackageList:
         try:
             if not proven:
                 parser = expat.ParserCreate(encoding=self._encoding)
-                if data.count(b"=") > MOST_ATTRIBUTES and _MANY_ATTRIBUTES.search(data):  # to count takes no time
+                if data.count(b"=") > MOST_ATTRIBUTES and _MANY_ATTRIBUTES.search(data):  # counting is cheap
                     parser.StartElementHandler = refuse_attributes
                 parser.Parse(data, True)
             return data.decode(self._encoding)
@@ -140,7 +140,7 @@ class PackageList:
             raise BadFeed(f"{self.name} has an entry that is not well-formed XML ({shown(str(error))}).") from None
 
     def where(self, package_ids: Collection[str]) -> dict[str, tuple[int, int]]:
-        """The entries of these packages; of two of one package the first counts, those of others do not."""
+        """Return the entries of these packages, the first one of each."""
         places: dict[str, tuple[int, int]] = {}
         for begin, end in self:
             mark = _PACKAGE_ID.search(self._bytes, begin, min(end, begin + _TAIL))
@@ -172,10 +172,10 @@ class PackageList:
 
 
 def parsed(primary: str, filelists: str | None, other: str | None) -> Any:
-    """The package of these entries, as createrepo_c holds it; without `filelists` it has the few files of `primary`.
+    """Return createrepo_c's package for these entries; without `filelists` it has only the few files of `primary`.
 
     Raises:
-        BadFeed: createrepo_c cannot read them.
+        BadFeed: createrepo_c cannot parse them.
     """
     cr, packages = createrepo(), list[Any]()
     try:
@@ -192,5 +192,5 @@ def parsed(primary: str, filelists: str | None, other: str | None) -> Any:
 
 
 def _go_on(_kind: int, _message: str) -> bool:
-    """A warning is about what nobody needs, or about what is judged when the package is whole."""
+    """Continue after warnings: they are harmless, or checked once the package is complete."""
     return True

@@ -1,4 +1,4 @@
-"""Where a repository's lists are: at the feed itself, or at mirrors that a mirrorlist or metalink names."""
+"""The URLs of a repository: the feed itself, or the mirrors of a mirrorlist or metalink."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,37 +28,37 @@ _MOST_DIGITS: Final = 9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MirroredRepository:
-    """The URLs of one repository, best first, and what its `repomd.xml` must be where that is known."""
+    """The URLs of one repository, best first, and the checksum of its `repomd.xml` if it is known."""
 
     urls: tuple[str, ...]
     checksum: Checksum | None = None
 
     def first(self, url: str | None) -> "MirroredRepository":
-        """The same with one of the URLs before the others, if it is one of them."""
+        """Move one of the URLs to the front."""
         if url not in self.urls:
             return self
         others = (other for other in self.urls if other != url)
         return MirroredRepository(urls=(str(url), *others), checksum=self.checksum)
 
     def only(self, url: str) -> "MirroredRepository":
-        """One of the URLs alone."""
+        """Keep only one of the URLs."""
         return MirroredRepository(urls=(url,), checksum=self.checksum)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A list, and at which of the URLs it was."""
+    """A downloaded list, and the URL that had it."""
 
     url: str
     document: Document
 
 
 async def source(upstream: Upstream) -> MirroredRepository:
-    """Find the mirrors of a feed that is a list of them; any other feed is its own only one.
+    """Resolve a mirrorlist or metalink; any other feed is its own only mirror.
 
     Raises:
-        WorkFailed: the list cannot be had.
-        BadFeed: it names no mirror that can be used.
+        WorkFailed: the list is unavailable.
+        BadFeed: it names no usable mirror.
     """
     url = upstream.feed if "?" in upstream.feed else upstream.feed.rstrip("/")
     if "?" not in url and not _LIST.search(urlsplit(url).path):
@@ -71,10 +71,10 @@ async def source(upstream: Upstream) -> MirroredRepository:
 
 
 def parse(path: Path) -> MirroredRepository:
-    """Read a mirrorlist (a URL on each line) or a metalink.
+    """Parse a mirrorlist (a URL on each line) or a metalink.
 
     Raises:
-        BadFeed: it names no mirror that can be used.
+        BadFeed: it names no usable mirror.
     """
     content = path.read_bytes()
     if content.lstrip().startswith(b"<"):
@@ -100,10 +100,10 @@ async def fetch(
     checksum: Checksum | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> Found | None:
-    """Fetch a list from the first mirror that has it; `None` if it is still the one of `known`.
+    """Download a list from the first mirror that has it; `None` if it is unchanged since `known`.
 
     Raises:
-        WorkFailed: none has it; the text is about the last one.
+        WorkFailed: no mirror has it; the text is about the last one.
     """
     problem = WorkFailed("There is no mirror.")
     for url in where.urls:
@@ -119,10 +119,11 @@ async def fetch(
 
 
 def places(urls: Sequence[str], href: str, base: str | None = None) -> tuple[str, ...]:
-    """Where a file may be that a list of the repository at these URLs names, as RFC 3986 resolves it.
+    """Return the possible URLs of a file that the repository's metadata lists, resolved by RFC 3986.
 
-    A base is taken for a folder first, as dnf does, whether it ends in a slash or not. What can be read in two ways is
-    tried in both: an `href` that is percent-encoded already or only looks so, and doubled slashes.
+    A base is first taken for a folder, as in dnf, whether it ends in a slash or not. Ambiguous cases are tried both
+    ways:
+    an `href` that is, or only looks, percent-encoded, and doubled slashes.
     """
     found: dict[str, None] = {}
     for url in urls:
@@ -145,7 +146,7 @@ def _spellings(href: str) -> Iterator[str]:
 
 
 def _resolved(folder: str, href: str) -> str:
-    """As `urljoin`, but a doubled slash stays and never begins a host."""
+    """Resolve as `urljoin`, but keep doubled slashes and never let them start a host."""
     if _ABSOLUTE.match(href):
         return href
     parts = urlsplit(folder)
@@ -160,7 +161,7 @@ def _resolved(folder: str, href: str) -> str:
 
 
 def _metalink(path: Path) -> MirroredRepository:
-    """The main `repomd.xml` of a metalink; those of yesterday, which it names too, are not taken."""
+    """Parse the main `repomd.xml` of a metalink; older ones, which it lists too, are ignored."""
     for files in elements.children(path, "metalink", "The metalink"):
         for file in files.iter():
             if elements.local(file.tag) == "file" and file.get("name") == "repomd.xml":
@@ -181,7 +182,7 @@ def _urls(file: Element) -> tuple[str, ...]:
 
 
 def _checksum(file: Element) -> Checksum | None:
-    """The strongest one of the file itself, not of its alternates."""
+    """Return the strongest checksum of the file itself, not of its alternates."""
     for part in file:
         if elements.local(part.tag) == "verification":
             hashes = {(stated.get("type") or "").lower().replace("-", ""): stated.text or "" for stated in part}

@@ -1,7 +1,8 @@
-"""Modules: the documents of `modules.yaml`, each read by libyaml and written anew in one plain form.
+"""Modules: the documents of `modules.yaml`, each parsed by libyaml and rewritten in one plain form.
 
-libmodulemd, which dnf has, reads less of YAML than YAML has: what it stumbles over (directives, comments on the marks,
-documents in braces) is only another spelling of what it reads. So the text that is kept is made of what was read.
+libmodulemd, which dnf uses, supports less than all of YAML: constructs that it rejects (directives, comments on
+document
+markers, flow style) have an equivalent that it accepts. So the stored text is generated from what was parsed.
 """
 
 from codecs import BOM_UTF8
@@ -24,25 +25,25 @@ TYPES: Final = (MODULE, DEFAULTS, OBSOLETES)
 MOST_DOCUMENT: Final = 16 * MIB
 """Characters of a document."""
 MOST_LIST: Final = 128 * MIB
-"""Characters of all documents together; what the largest distributions have is a tenth of it."""
+"""Characters of all documents together; ten times what the largest distributions have."""
 MOST_DEPTH: Final = 50
 _EVENT: Final = 16
-"""Characters that an event counts for besides its text."""
+"""Characters that a parser event counts as, besides its text."""
 _KEY: Final = ("name", "stream", "version", "context", "arch")
 _MODULES: Final = frozenset({"modulemd", "modulemd-stream", "modulemd-packager"})
 
 
 class _Loader(yaml.CSafeLoader):
-    """Leaves every scalar the text that it is: the stream 1.10 is not the number 1.1."""
+    """Keeps every scalar as text: the stream 1.10 is not the number 1.1."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
 def units(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
-    """The units of a list, of two defaults of one module the newer; `leave_out` is told what cannot be one.
+    """Yield the units of a list, for defaults of one module only the newest; `leave_out` is called for invalid ones.
 
     Raises:
-        BadFeed: the list is no YAML, or too much of it.
+        BadFeed: the list is not YAML, or too large.
     """
     defaults: dict[str | None, tuple[str, WantedUnit]] = {}
     for text, document in documents(path, "The list modules"):
@@ -61,10 +62,10 @@ def units(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
 
 
 def documents(path: Path, name: str) -> Iterator[tuple[str, Any]]:
-    """The documents, each between its marks in the form that is published, and what is in it; all scalars are texts.
+    """Yield each document as published text, with its markers, and as parsed value; all scalars are texts.
 
     Raises:
-        BadFeed: it is no YAML, or there is too much of it.
+        BadFeed: it is not YAML, or too large.
     """
     with path.open("rb") as file:
         try:
@@ -76,7 +77,7 @@ def documents(path: Path, name: str) -> Iterator[tuple[str, Any]]:
 
 
 class _WithoutMarks:
-    """A file without the byte order marks that begin a line: files that were put together have them, YAML has not."""
+    """A file without byte order marks at line starts: concatenated files contain them, and YAML does not allow them."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file: Final = file
@@ -91,10 +92,10 @@ class _WithoutMarks:
 
 
 def canonical(text: str) -> str:
-    """A kept document in the form that is published; those kept long ago are as their upstream had them.
+    """Return a stored document in published form; old versions stored them as received.
 
     Raises:
-        WorkFailed: it is no YAML.
+        WorkFailed: it is not YAML.
     """
     try:
         return "".join(map(_written, _split(_bounded(yaml.parse(text, Loader=_Loader), "A kept document"))))
@@ -107,7 +108,7 @@ def canonical(text: str) -> str:
 
 
 def _bounded(events: Iterable[yaml.Event], name: str) -> Iterator[yaml.Event]:
-    """Refuses aliases, a few lines of which can stand for more than any memory holds, towers, and what never ends."""
+    """Reject aliases, a few lines of which can expand beyond memory, deep nesting, and endless input."""
     depth = size = total = 0
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
@@ -124,7 +125,7 @@ def _bounded(events: Iterable[yaml.Event], name: str) -> Iterator[yaml.Event]:
 
 
 def _split(events: Iterable[yaml.Event]) -> Iterator[list[yaml.Event]]:
-    """The events of each document, without those of its marks."""
+    """Yield the events of each document, without those of its markers."""
     document: list[yaml.Event] = []
     for event in events:
         match event:
@@ -146,7 +147,7 @@ def _written(document: Iterable[yaml.Event]) -> str:
 
 
 def _built(document: Iterable[yaml.Event]) -> Any:
-    """What a document says: objects, lists and texts; a key that is no text is one all the same."""
+    """Build a document's value: objects, lists and texts; a key that is not text is converted."""
     levels: list[list[Any]] = [[]]
     for event in document:
         match event:
@@ -164,7 +165,7 @@ def _built(document: Iterable[yaml.Event]) -> Any:
 
 
 def _plain(event: yaml.Event) -> yaml.Event:
-    """Without anchor, tag and braces; a text keeps whether it was quoted."""
+    """Remove anchor, tag and flow style; text keeps its quoting."""
     match event:
         case yaml.ScalarEvent():
             style = event.style if event.style in {"'", '"', "|"} else None
@@ -178,7 +179,10 @@ def _plain(event: yaml.Event) -> yaml.Event:
 
 
 def _unit(text: str, document: Any, name: str) -> tuple[WantedUnit | None, str]:
-    """The unit of a document, none if it is empty or of another kind; and when it was modified, for defaults."""
+    """Return the unit of a document, none if it is empty or of another kind.
+
+    And for defaults their modification time.
+    """
     if document in ("", "null", "~"):
         return None, ""
     data = document.get("data") if isinstance(document, dict) else None

@@ -1,4 +1,4 @@
-"""The packages of a published repository, and the three lists of them, made out of those that are published now."""
+"""The packages of a published repository and their three lists, derived from those of the current publication."""
 
 import zlib
 from collections import Counter
@@ -17,7 +17,7 @@ from pulpit.errors import WorkFailed
 
 XML: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _FORMAT: Final = "1"
-"""To be changed with what is written about a package, so that nothing is taken over that was written otherwise."""
+"""Increment when the format of a package's entry changes, so that older lists are not reused."""
 
 _PLAIN: Final = 2
 """Slashes in the path of a package that has no folder of its own."""
@@ -27,15 +27,15 @@ class PackageLists:
     """The packages of some types, as they are published.
 
     Args:
-        content: the repository's.
-        tree: where they go.
+        content: the repository's content.
+        tree: the tree to write to.
         type_ids: which packages.
-        kind: the type of the checksums of lists.
-        packages_kind: that of the checksums of packages; `None` leaves those that they came with.
-        also: called with the entries of every package, in order; then nothing is taken over.
+        kind: the checksum type of lists.
+        packages_kind: the checksum type of packages; `None` keeps the upstream's.
+        also: called with the entries of every package, in order; then nothing is reused.
 
     Raises:
-        WorkFailed: the content is not what it counts.
+        WorkFailed: the content does not match its counts.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PackageLists:
             raise WorkFailed("The repository changed while it was published; publish it again.")
 
     def lay_out(self) -> list[Written]:
-        """Lay them out and return their lists.
+        """Write them and return their lists.
 
         Raises:
             WorkFailed: they cannot be published.
@@ -89,13 +89,13 @@ class PackageLists:
         return [written for written, _ in self._lists.values()]
 
     def sha256s(self) -> dict[str, str]:
-        """Those of the packages laid out, by file name."""
+        """Return the SHA-256 of the published packages, by file name."""
         return {path.rpartition("/")[2]: sha256 for path, sha256, _ in (line.split("\t") for line in self._lines)}
 
     def _located(self, known: Mapping[str, str]) -> Iterator[str]:
-        """The line of each package in the inventory.
+        """Yield each package's line in the inventory.
 
-        Its path is `Packages/b/bear-4.1-1.noarch.rpm`, and one in a folder of its own for a second one of a file name.
+        Its path is `Packages/b/bear-4.1-1.noarch.rpm`; a second package of one file name gets a folder of its own.
         """
         new = self._content.files([key.partition("\t")[0] for key in self._keys if key not in known])
         taken = set[str]()
@@ -149,7 +149,7 @@ class PackageLists:
                 self._also(entries)
 
     def _placed(self, line: str, key: Mapping[str, Any], detail: bytes) -> Entries:
-        """The entries of a package for its location, and with another checksum if others are wanted."""
+        """Return the entries of a package with its location, and with another checksum if configured."""
         location, sha256, _ = line.split("\t")
         kind, other = self._packages_kind, None
         if kind is not None and repomd.ALGORITHMS[kind] != key["checksumtype"]:
@@ -164,7 +164,7 @@ class PackageLists:
 
     @contextmanager
     def _list(self, kind: str) -> Iterator[ListWriter]:
-        """A list that is written, which gets its checksum into its name in the end."""
+        """Yield the writer of a list, which is named by its checksum at the end."""
         draft, algorithm = f"repodata/{kind}.xml.gz", repomd.ALGORITHMS[self._kind]
         with self._tree.write(draft) as file:
             writer = ListWriter(f"{kind}.xml", file, algorithm)

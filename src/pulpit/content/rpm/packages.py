@@ -1,4 +1,4 @@
-"""Packages: out of the lists of an upstream or out of a file, into units and back into lists."""
+"""Packages: parsed from an upstream's lists or from a file into units, and written back into lists."""
 
 import zlib
 from collections import Counter
@@ -28,7 +28,7 @@ SOURCE: Final = frozenset({"src", "nosrc"})
 _BATCH: Final = 500
 _MOST_RIVALS: Final = 10
 _PLACE: Final = "@"
-"""Stands in a kept entry for the location, which each published tree gives."""
+"""Placeholder in a stored entry for the location, which differs for each published tree."""
 _LOCATION: Final = f'<location href="{_PLACE}"/>'
 _FLAGS: Final = frozenset({"EQ", "LT", "LE", "GT", "GE"})
 _KEY: Final = ("name", "epoch", "version", "release", "arch")
@@ -37,7 +37,7 @@ _DEPENDENCIES: Final = ("requires", "provides", "recommends")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lists:
-    """The opened lists of an upstream; those but the first may be absent."""
+    """The opened lists of an upstream; all but the first may be absent."""
 
     primary: PackageList
     filelists: PackageList | None
@@ -46,32 +46,32 @@ class Lists:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartlyListed(WantedUnit):
-    """A package that `filelists` or `other` does not have; what they would say is in the package itself."""
+    """A package missing from `filelists` or `other`; their data is read from the package itself."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Candidate:
-    """A package that an upstream offers: its entries in the primary list, and what choosing among them needs."""
+    """A package that an upstream offers: its entries in the primary list, and what selection needs."""
 
     entries: list[tuple[int, int]]
-    """Of one package that is listed more than once: each may have another location."""
+    """Several for a package that is listed more than once: each may have another location."""
     package_id: str
     type_id: str
     nevra: str
     version: tuple[tuple[str, str], Evr] | None
-    """Of which name and architecture; only where old versions are left out, as it takes the most memory of all."""
+    """Name and architecture, and version; only if old versions are excluded, because it takes most of the memory."""
     size: int
     location: int
-    """A hash of it."""
+    """Its hash."""
     listed_at: int
-    """The time of the file, by which the newer of two entries that contradict one another is known."""
+    """The file's time, by which the newer of two contradicting entries is recognised."""
     rivals: list["Candidate"] = field(default_factory=list)
-    """Other packages of the same name and version, for when this one is not where it is listed."""
+    """Other packages of the same name and version, used if this one is missing from its location."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Survey:
-    """What a first reading of the primary list found: what to take, how much that is, and what to leave out and why."""
+    """The result of a first pass over the primary list: what to take, how much that is, and what to skip and why."""
 
     counts: Counter[str] = field(default_factory=Counter)
     byte_count: int = 0
@@ -81,7 +81,7 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entries:
-    """A package as it stands in the three lists."""
+    """A package's entries in the three lists."""
 
     primary: str
     filelists: str
@@ -89,16 +89,16 @@ class Entries:
 
 
 def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modular: Collection[str]) -> Survey:
-    """Read the primary list and judge every package in it, before anything is downloaded.
+    """Read the primary list and check every package in it, before anything is downloaded.
 
     Args:
         primary: the list.
-        config: of the importer.
-        limits: what the upstream may cost.
-        modular: the packages of modules, which no newer package of another stream takes the place of.
+        config: the importer's configuration.
+        limits: the limits for the upstream.
+        modular: packages of modules, which packages of other streams never supersede.
 
     Raises:
-        BadFeed: the list cannot be used as a whole.
+        BadFeed: the list as a whole cannot be used.
     """
     survey, by_nevra = Survey(), dict[str, Candidate]()
     skipped, total = frozenset(config.get("type_skip_list") or ()), 0
@@ -140,7 +140,7 @@ def survey(primary: PackageList, config: Mapping[str, Any], limits: Limits, modu
 
 
 def newest(candidates: Iterable[Candidate], retained: int | None, modular: Collection[str]) -> list[Candidate]:
-    """Of each name and architecture so many packages besides the newest one, and all of modules; else all."""
+    """Keep `retained` packages besides the newest of each name and architecture, and all of modules."""
     if retained is None:
         return list(candidates)
     chosen, by_name = list[Candidate](), dict[tuple[str, str], list[tuple[Evr, Candidate]]]()
@@ -157,7 +157,7 @@ def newest(candidates: Iterable[Candidate], retained: int | None, modular: Colle
 
 
 def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> Iterator[Sequence[WantedUnit]]:
-    """The packages that a survey chose, as units; `urls` are those of the repository and its mirrors.
+    """Yield the surveyed packages as units; `urls` are those of the repository and its mirrors.
 
     Raises:
         BadFeed: a list cannot be used.
@@ -171,7 +171,7 @@ def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> It
 
 
 def completed(unit: PartlyListed, path: Path) -> WantedUnit:
-    """The unit with the files and changes that the package itself names; as it is listed if the file is another one."""
+    """Return the unit with files and changelog from the package itself; unchanged if the file is another package."""
     name = unit.files[0].relative_path
     package = _of_file(path, name)
     if package is None or _slot_of(package) != unit.slot:
@@ -181,10 +181,10 @@ def completed(unit: PartlyListed, path: Path) -> WantedUnit:
 
 
 def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: int) -> WantedUnit:
-    """The unit of an uploaded package; a key must not say anything else than the package itself.
+    """Return the unit of an uploaded package; the key must match the package.
 
     Raises:
-        InvalidValue: it is no package, or another one.
+        InvalidValue: it is not a package, or another one.
     """
     package = _of_file(path, name)
     if package is None:
@@ -202,7 +202,7 @@ def from_file(path: Path, name: str, key: Mapping[str, Any], sha256: str, size: 
 
 
 def canonical_name(package: Any) -> str:
-    """The file name that a package without one gets."""
+    """Return the file name for a package without one."""
     return f"{package.name}-{package.version}-{package.release}.{package.arch}.rpm"
 
 
@@ -212,12 +212,12 @@ def type_of(arch: str) -> str:
 
 
 def slot(key: Mapping[str, Any]) -> str:
-    """A repository holds one package of a name, epoch, version, release and architecture."""
+    """Return the slot: name, epoch, version, release and architecture."""
     return f"{key['name']}-{key['epoch']}:{key['version']}-{key['release']}.{key['arch']}"
 
 
 def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-    """A package by its name; its version is written as rpm writes it, without an epoch of 0."""
+    """Describe a package by its name; its version is written as rpm does, without an epoch of 0."""
     version = f"{key['version']}-{key['release']}"
     epoch = str(key["epoch"] or "0")
     return Description(
@@ -230,14 +230,14 @@ def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Descript
 
 
 def entries(detail: bytes) -> Entries:
-    """The entries as they were kept in the detail of a unit, with a mark for the location."""
+    """Return the entries stored in a unit's detail, with a placeholder for the location."""
     kept = zlib.decompress(detail).decode().split("\0")
     primary, filelists, other = (writable(text) for text in kept)
     return Entries(primary=primary, filelists=filelists, other=other)
 
 
 def placed(kept: Entries, location: str, checksum: tuple[str, str, str] | None = None) -> Entries:
-    """The entries for a tree: with a location, and with another checksum if one is given: old digest, type, digest."""
+    """Fill in the location and, if given, another checksum: old digest, type, digest."""
     primary = kept.primary.replace(_LOCATION, f"<location href={quoteattr(location)}/>", 1)
     filelists, other = kept.filelists, kept.other
     if checksum:
@@ -251,7 +251,7 @@ def placed(kept: Entries, location: str, checksum: tuple[str, str, str] | None =
 
 
 def older(held: Iterator[StoredUnit], retained: int) -> Collection[str]:
-    """The ids of packages of which so many newer ones are held besides the newest; none of those of modules."""
+    """Return the ids of packages of which `retained` newer ones besides the newest are held; none of modules."""
     modular, packages = set[str](), list[tuple[str, tuple[str, str], Evr, str]]()
     for unit in held:
         if unit.type_id == MODULE:
@@ -270,7 +270,7 @@ def older(held: Iterator[StoredUnit], retained: int) -> Collection[str]:
 
 
 def _of_file(path: Path, name: str) -> Any:
-    """The package in a file, written and read again as lists have it; `None` if it is none."""
+    """Parse the package in a file via its XML, as from lists; `None` if it is not a package."""
     cr = createrepo()
     try:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
@@ -297,7 +297,7 @@ def _candidate(package: Any, entry: tuple[int, int], *, with_version: bool) -> C
 
 
 def _one_of(first: Candidate, second: Candidate, survey: Survey) -> Candidate:
-    """Of two entries of one name and version the one to take: one package has two places, of two one is stale."""
+    """Choose one of two entries of one name and version: a package with two locations, or a stale entry."""
     if first.package_id == second.package_id:
         first.entries += second.entries
         return first
@@ -310,7 +310,7 @@ def _one_of(first: Candidate, second: Candidate, survey: Survey) -> Candidate:
 
 
 def _of_one_location_one(chosen: Iterable[Candidate], survey: Survey) -> list[Candidate]:
-    """The candidates, of two that would be one file the newer."""
+    """Return the candidates; of two with the same location only the newer."""
     by_location: dict[int, Candidate] = {}
     for candidate in chosen:
         rival = by_location.setdefault(candidate.location, candidate)
@@ -327,7 +327,7 @@ def _newer(first: Candidate, second: Candidate, survey: Survey, reason: str) -> 
 
 
 def _flaws(package: Any, limits: Limits) -> Iterator[str]:
-    """Why a package cannot be one, as ends of a sentence."""
+    """Yield the problems of a package, as ends of a sentence."""
     parts = (package.name, package.version, package.release, package.arch, package.pkgId, package.location_href)
     if not all(parts):
         yield "has no name, version, architecture, checksum or location"
@@ -374,7 +374,7 @@ def _listed_unit(
         again = parsed(lists.primary.text(entry, proven=True), None, None)
         places.update(dict.fromkeys(mirrors.places(urls, again.location_href, again.location_base)))
     name = unquote(package.location_href.partition("?")[0].rpartition("/")[2])
-    if not name.endswith(".rpm") or "/" in name or paths.flaw(name):  # it cannot be the name of a package's file
+    if not name.endswith(".rpm") or "/" in name or paths.flaw(name):  # not a valid file name of a package
         name = canonical_name(package)
     unit = _unit(package, name, tuple(places))
     if all(entries):
@@ -385,7 +385,7 @@ def _listed_unit(
 def _unit(package: Any, name: str, urls: tuple[str, ...]) -> WantedUnit:
     checksum = repomd.checksum(package.checksum_type, package.pkgId, name)
     package.location_href, package.location_base = _PLACE, None
-    package.time_file = package.time_build  # the one of an upstream is when somebody copied it
+    package.time_file = package.time_build  # an upstream's file time says when somebody copied it
     key = {name: getattr(package, name) for name in _KEY}
     key |= {"checksumtype": checksum.algorithm, "checksum": checksum.digest}
     package.pkgId = checksum.digest
@@ -430,7 +430,7 @@ def _metadata(package: Any, name: str) -> dict[str, Any]:
 
 
 def _dependency(entry: Sequence[Any]) -> dict[str, str | None]:
-    """Text or null, never a number: the original client fails on those."""
+    """Convert to text or null, never a number: the original client fails on those."""
     name, flags, epoch, version, release, *_ = entry
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""Reading an upstream: `repomd.xml`, the lists that it names, and the units in them."""
+"""Reading an upstream: `repomd.xml`, its lists, and their units."""
 
 import re
 from collections import Counter
@@ -44,12 +44,12 @@ T = TypeVar("T")
 _BATCH: Final = 500
 _MOST_SIGNATURE: Final = 256 * KIB
 _DERIVED: Final = ("_db", "_zck", "_gz", "_xz", "-ext", "delta", "deltainfo")
-"""Ends of the names of lists that say again what others say, or belong to what is not mirrored."""
+"""Endings of list names that repeat other lists, or belong to what is not mirrored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Accessory:
-    """A list beside those of packages, and what reads it."""
+    """A list beside those of packages, and its parser."""
 
     type_ids: tuple[str, ...]
     units: Callable[[Path, Callable[[str], None]], Iterator[WantedUnit]]
@@ -57,7 +57,7 @@ class _Accessory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Upstream:
-    """All of one state of an upstream: its lists, opened."""
+    """One consistent state of an upstream: its lists, opened."""
 
     where: MirroredRepository
     repomd: Found
@@ -69,11 +69,11 @@ class _Upstream:
 
 
 async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
-    """Fetch `repomd.xml` and, if it is new, the lists that it names.
+    """Download `repomd.xml` and, if it changed, the lists that it names.
 
     Raises:
-        BadFeed: a list cannot be used; the text says how to do without it where that is possible.
-        WorkFailed: one cannot be had.
+        BadFeed: a list cannot be used; the text says how to do without it if that is possible.
+        WorkFailed: a list is unavailable.
     """
     where = (await mirrors.source(upstream)).first(memory.get("url") if memory else None)
     found = await mirrors.fetch(
@@ -139,7 +139,7 @@ async def _package_list(
 
 
 async def _or_refused(wanted: Awaitable[T], type_ids: Collection[str]) -> T:
-    """What is wanted; where it cannot be had, the refusal says how to do without these types."""
+    """Await a download; on failure the error says how to do without these types."""
     try:
         return await wanted
     except WorkFailed as error:
@@ -147,7 +147,7 @@ async def _or_refused(wanted: Awaitable[T], type_ids: Collection[str]) -> T:
 
 
 async def _opened(upstream: Upstream, where: MirroredRepository, record: RepomdRecord) -> Path:
-    """Fetch a list and open it."""
+    """Download and decompress a list."""
     name, most = f"The list {record.type}", upstream.limits.manifest_bytes
     if record.size is not None and record.size > most:
         raise BadFeed(f"{name} is refused: it has more than {most} bytes.")
@@ -205,7 +205,7 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
 
 
 def _announces_none(lists: Lists) -> bool:
-    """Whether the primary list says that there is no package, and the lists beside it do not contradict it."""
+    """Whether the primary list says that there is no package, and the other lists do not contradict it."""
     others = [other for other in (lists.filelists, lists.other) if other is not None]
     return lists.primary.announced == 0 and not any(other.announced for other in others)
 
@@ -213,7 +213,7 @@ def _announces_none(lists: Lists) -> bool:
 def _batches(
     state: _Upstream, taken: Sequence[packages.Candidate], few: Iterable[Sequence[WantedUnit]], skipped: Collection[str]
 ) -> Iterator[Sequence[WantedUnit]]:
-    """Packages first, in the order of the report."""
+    """Yield packages first, in the order of the report."""
     yield from packages.batches(state.lists, taken, state.where.urls)
     yield from filter(None, few)
     for kind in state.accessories:
@@ -228,7 +228,7 @@ def _batches(
 
 
 def _units(state: _Upstream, kind: str, skipped: Collection[str], left_out: list[LeftOut]) -> Iterator[WantedUnit]:
-    """The units of an accessory that are wanted; of two that cannot be held together the one that its list prefers."""
+    """Yield the wanted units of an accessory; of two in the same slot only the one that its list prefers."""
 
     def leave_out(sentence: str) -> None:
         left_out.append(LeftOut(name=f"an entry of {kind}", reason=sentence))
@@ -242,7 +242,7 @@ def _units(state: _Upstream, kind: str, skipped: Collection[str], left_out: list
 
 
 def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
-    """The errata; some distributions write one as several updates of one id, each of other packages."""
+    """Yield the errata; some distributions split one into several updates of one id, each with other packages."""
 
     def updates() -> Iterator[Element]:
         every = elements.children(path, updateinfo.ROOT, "The list updateinfo")
@@ -303,10 +303,10 @@ def _file_unit(record: RepomdRecord, where: MirroredRepository) -> WantedUnit:
 
 
 def uploaded_file(key: Mapping[str, Any], file: StoredFile) -> WantedUnit:
-    """The unit of an uploaded file that repomd.xml names beside the lists, such as a `productid`.
+    """Return the unit of an uploaded file that `repomd.xml` lists beside the others, such as a `productid`.
 
     Raises:
-        InvalidValue: `data_type`, which it is published under.
+        InvalidValue: `data_type`, under which it is published.
     """
     data_type = key.get("data_type")
     if not isinstance(data_type, str) or not _DATA_TYPE.match(data_type):

@@ -15,9 +15,9 @@ from pulpit.text import shown
 
 NAME: Final = "repodata/repomd.xml"
 FILE: Final = "yum_repo_metadata_file"
-"""The type of a list that is kept as it is."""
+"""The type of a list that is stored unchanged."""
 ALIASES: Final = {"metafile": FILE}
-"""Other names for types of units that may be left out."""
+"""Other names for unit types that may be skipped."""
 MOST_BYTES: Final = 4 * MIB
 _MOST_RECORDS: Final = 200
 _SAFE_TYPE: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}\Z")
@@ -30,7 +30,7 @@ ALGORITHMS: Final[Mapping[str, str]] = {
     "sha384": "sha384",
     "sha512": "sha512",
 }
-"""Checksum types as the metadata name them, and as `hashlib` does."""
+"""Checksum types as named in metadata, and in `hashlib`."""
 DIGITS: Final[Mapping[str, int]] = {
     "md5": 32,
     "sha1": 40,
@@ -43,7 +43,7 @@ HEX: Final = re.compile("[0-9a-f]+")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LONGEST_LOCATION: Final = 4096
 _MOST_DIGITS: Final = 16
-"""Of a size; more than any disk has."""
+"""Of a size; larger than any disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class RepomdRecord:
 
     type: str
     path: str
-    """As it is written; relative to `base`, if there is one, else to the repository."""
+    """As written; relative to `base` if there is one, else to the repository."""
     base: str | None
     checksum: Checksum
     size: int | None
@@ -60,7 +60,7 @@ class RepomdRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A list that was written, as `repomd.xml` speaks of it."""
+    """A list that was written, for `repomd.xml`."""
 
     type: str
     path: str
@@ -72,7 +72,7 @@ class Written:
 
 
 def parse(path: Path) -> dict[str, RepomdRecord]:
-    """The lists by type; of two with one type the first counts.
+    """Parse the lists by type; of two with one type the first counts.
 
     Raises:
         BadFeed: it cannot be used.
@@ -90,20 +90,20 @@ def parse(path: Path) -> dict[str, RepomdRecord]:
 
 
 def skipped_types(names: Iterable[str] | None) -> frozenset[str]:
-    """The types of units that a list of a configuration means, by their own names."""
+    """Return the unit types that a configuration's list names, under their own names."""
     return frozenset(ALIASES.get(name, name) for name in names or ())
 
 
 def way_past(type_ids: Collection[str]) -> str:
-    """A sentence that tells how to do without a list of units of these types."""
+    """Return a sentence that says how to sync without a list of units of these types."""
     return f"To mirror the rest without it, put {', '.join(type_ids)} on the type_skip_list of the importer."
 
 
 def checksum(kind: str, digest: str, subject: str) -> Checksum:
-    """A checksum out of metadata.
+    """Parse a checksum in metadata.
 
     Raises:
-        BadFeed: it is nrecord.
+        BadFeed: it is invalid.
     """
     flaw = checksum_flaw(kind, digest)
     if flaw:
@@ -112,7 +112,7 @@ def checksum(kind: str, digest: str, subject: str) -> Checksum:
 
 
 def checksum_flaw(kind: str, digest: str) -> str | None:
-    """What is wrong with a checksum, as the end of a sentence, or `None`."""
+    """Say what is wrong with a checksum, as the end of a sentence, or return `None`."""
     algorithm, digest = ALGORITHMS.get(kind.lower()), digest.strip().lower()
     if algorithm is None:
         return f"has a checksum of the unknown type {shown(kind)!r}"
@@ -122,7 +122,7 @@ def checksum_flaw(kind: str, digest: str) -> str | None:
 
 
 def location_flaw(href: str, base: str | None) -> str | None:
-    """What is wrong with a location, as the end of a sentence, or `None`; it may lead anywhere that HTTP reaches."""
+    """Say what is wrong with a location, as the end of a sentence, or return `None`; any HTTP URL is allowed."""
     for text in (href, base or ""):
         if not text.isprintable():
             return "contains control characters"
@@ -135,7 +135,7 @@ def location_flaw(href: str, base: str | None) -> str | None:
 
 
 def document(revision: int, written: Iterable[Written]) -> str:
-    """The XML of a `repomd.xml`."""
+    """Write the XML of a `repomd.xml`."""
     data = "".join(_data(record, revision) for record in written)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -180,5 +180,5 @@ def _record(data: Element) -> RepomdRecord:
         path=href,
         base=base,
         checksum=checksum(stated.get("type") or "", stated.text or "", subject),
-        size=int(size or 0) or None,  # 0 is what some write who do not know
+        size=int(size or 0) or None,  # some write 0 for unknown
     )

@@ -1,7 +1,7 @@
-"""Signatures: of packages and of `repomd.xml`, proven by gpgv over just the bytes that were signed.
+"""Signatures of packages and of `repomd.xml`, verified by gpgv over exactly the signed bytes.
 
 A package is a lead, a signature header, the header, and the payload. A signature covers either the header alone, which
-names the payload's checksum, or header and payload (RPM's file format, version 4; packages of version 6 keep all their
+contains the payload's checksum, or header and payload (RPM's file format, version 4; packages of version 6 store all
 signatures as text in one entry).
 """
 
@@ -38,12 +38,12 @@ _PAYLOAD_ALGORITHM: Final = 5093
 _ALGORITHMS: Final = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 """As OpenPGP numbers them (RFC 9580, section 9.5)."""
 _TIMEOUT: Final = 300.0
-"""Seconds that gpgv may take; it reads the whole of a package."""
+"""Seconds that gpgv may take; it reads the whole package."""
 _BEGIN: Final = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _END: Final = "-----END PGP PUBLIC KEY BLOCK-----"
 _SIGNATURE_PACKET: Final = 2
 _ISSUERS: Final = {16: 1, 33: 2}
-"""Subpackets that name the signer, and where in them: a key id, and a version with a fingerprint."""
+"""Subpackets that name the signer, and the offset in them: a key id, or a version with a fingerprint."""
 _VALID: Final = "[GNUPG:] VALIDSIG "
 _REVOKED: Final = "[GNUPG:] REVKEYSIG "
 _EXPIRED: Final = ("[GNUPG:] EXPSIG ", "[GNUPG:] EXPKEYSIG ")
@@ -51,7 +51,7 @@ _EXPIRED: Final = ("[GNUPG:] EXPSIG ", "[GNUPG:] EXPKEYSIG ")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signature:
-    """A signature in a package; `signer` is the key id or fingerprint that it names."""
+    """A signature in a package; `signer` is the key id or fingerprint that it claims."""
 
     packet: bytes
     signer: str
@@ -60,7 +60,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header of a package: where it begins and ends in the file, and what is in it by tag."""
+    """A header of a package: its offsets in the file, and its entries by tag."""
 
     start: int
     end: int
@@ -69,7 +69,7 @@ class Header:
 
     @classmethod
     def read(cls, file: BinaryIO, start: int, most_store: int = _MOST_STORE) -> Self | None:
-        """Read the header that begins at a place; `None` if there is none that could be."""
+        """Read the header at an offset; `None` if there is no valid one."""
         file.seek(start)
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size or not head.startswith(_MAGIC):
@@ -83,12 +83,12 @@ class Header:
         return cls(start, start + _HEAD.size + len(index) + size, index, store)
 
     def entries(self) -> Iterator[tuple[int, int, int]]:
-        """Tag, place in the store, and count of every entry."""
+        """Yield tag, offset and count of every entry."""
         for tag, _kind, offset, count in _ENTRY.iter_unpack(self.index):
             yield tag, offset, count
 
     def texts(self, tag: int) -> list[str]:
-        """The texts of an entry."""
+        """Return the texts of an entry."""
         texts: list[str] = []
         for entry, offset, count in self.entries():
             if entry == tag:
@@ -96,7 +96,7 @@ class Header:
         return texts
 
     def number(self, tag: int) -> int | None:
-        """The number of an entry of 32 bits."""
+        """Return the value of a 32-bit entry."""
         places = [offset for entry, offset, _ in self.entries() if entry == tag]
         if len(places) != 1 or places[0] + 4 > len(self.store):
             return None
@@ -104,13 +104,13 @@ class Header:
 
 
 def flaw(path: Path, allowed: Collection[str], public_keys: str | None, *, required: bool) -> str | None:
-    """Why a package's signature is not enough, as the end of a sentence, or `None`.
+    """Say why a package's signature is not accepted, as the end of a sentence, or return `None`.
 
-    `allowed` are the ends of key ids or fingerprints; without any, every signer is. With `public_keys` a signature must
-    be right and made by one of them; without, what it says of its signer is believed.
+    `allowed` are the ends of key ids or fingerprints; empty allows every signer. With `public_keys` a signature must
+    be valid and made by one of them; without, its claimed signer is believed.
 
     Raises:
-        WorkFailed: there is no gpgv to ask.
+        WorkFailed: gpgv is not installed.
     """
     with path.open("rb") as file:
         found = list(signatures(file))
@@ -131,7 +131,7 @@ def flaw(path: Path, allowed: Collection[str], public_keys: str | None, *, requi
 
 
 def signatures(file: BinaryIO) -> Iterator[Signature]:
-    """The signatures in a package; none if it is no package."""
+    """Yield the signatures in a package; none if it is not a package."""
     header = Header.read(file, _LEAD, _MOST_SIGNATURES)
     if header is None:
         return
@@ -150,7 +150,7 @@ def signatures(file: BinaryIO) -> Iterator[Signature]:
 
 
 def _verified(file: BinaryIO, found: Collection[Signature], keys: bytes) -> set[str]:
-    """The fingerprints of the keys that signed header and payload."""
+    """Return the fingerprints of the keys that signed header and payload."""
     outer = Header.read(file, _LEAD, _MOST_SIGNATURES)
     header = Header.read(file, outer.end + -outer.end % 8) if outer else None
     if header is None:
@@ -169,7 +169,7 @@ def _verified(file: BinaryIO, found: Collection[Signature], keys: bytes) -> set[
 
 
 def _payload_is_right(file: BinaryIO, header: Header) -> bool:
-    """Whether the payload is the one that the header names; one that it does not name is none that is signed."""
+    """Whether the payload matches the checksum in the header; without a checksum it does not count as signed."""
     digests, number = header.texts(_PAYLOAD_DIGEST), header.number(_PAYLOAD_ALGORITHM)
     algorithm = _ALGORITHMS.get(8 if number is None else number)
     if len(digests) != 1 or algorithm is None:
@@ -182,10 +182,10 @@ def _payload_is_right(file: BinaryIO, header: Header) -> bool:
 
 
 def dearmored(text: str) -> bytes:
-    """The binary keys of armoured ones (RFC 9580, section 6).
+    """Convert armoured keys to binary (RFC 9580, section 6).
 
     Raises:
-        WorkFailed: they are none.
+        WorkFailed: they are not armoured keys.
     """
     keys = b""
     for block in text.split(_BEGIN)[1:]:
@@ -199,16 +199,16 @@ def dearmored(text: str) -> bytes:
 
 
 def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes, *, in_force: bool = False) -> set[str]:
-    """The fingerprints of the keys, and of the main keys that they belong to, that made a right signature.
+    """Return the fingerprints of the keys that made a valid signature, and of their primary keys.
 
     Args:
         signature: armoured or not.
-        signed: what it should cover; a file is read from where it stands.
+        signed: the signed content; a file is read from its current offset.
         keys: binary public keys.
-        in_force: whether a signature and a key that have expired count no more.
+        in_force: whether to reject expired signatures and keys.
 
     Raises:
-        WorkFailed: there is no gpgv to ask, or it does not end.
+        WorkFailed: gpgv is not installed, or timed out.
     """
     program = shutil.which("gpgv")
     if program is None:
@@ -219,7 +219,7 @@ def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes, *, in_
         command += ["--keyring", f"/proc/self/fd/{keyring}", f"/proc/self/fd/{proof}", "-"]
         source = stack.enter_context(_in_memory(signed)) if isinstance(signed, bytes) else signed
         try:
-            ended = subprocess.run(  # noqa: S603 - our own words
+            ended = subprocess.run(  # noqa: S603 - constant arguments
                 command, stdin=source, capture_output=True, timeout=_TIMEOUT, check=False, pass_fds=(proof, keyring)
             )
         except subprocess.TimeoutExpired:
@@ -234,7 +234,7 @@ def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes, *, in_
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[int]:
-    """A file that never reaches a disk, for a program that reads only such."""
+    """Yield an in-memory file, for a program that only reads files."""
     fd = os.memfd_create("openpgp", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
@@ -246,7 +246,7 @@ def _in_memory(content: bytes) -> Iterator[int]:
 
 
 def claimed_signer(packet: bytes) -> str | None:
-    """Whose signature a packet says it is: a key id or fingerprint in hexadecimal (RFC 9580, section 5.2)."""
+    """Return the signer that a packet claims: a key id or fingerprint in hexadecimal (RFC 9580, section 5.2)."""
     body = _body(packet)
     try:
         if body[0] == 3:  # noqa: PLR2004 - the version
@@ -275,7 +275,7 @@ def _length_octets(first: int) -> int:
 
 
 def _issuer(body: bytes) -> str | None:
-    """The issuer in the subpackets of a version 4 signature, those that are hashed first."""
+    """Return the issuer in the subpackets of a version 4 signature, preferring the hashed ones."""
     position = 4
     for _ in ("hashed", "not hashed"):
         (length,) = struct.unpack_from(">H", body, position)

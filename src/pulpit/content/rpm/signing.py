@@ -1,8 +1,8 @@
-"""Signed lists: `repomd.xml.asc`, made by a program of the administrator's, or by gpg with a key file.
+"""Signed metadata: `repomd.xml.asc`, made by the administrator's program, or by gpg with a key file.
 
 The program gets the path of a file as its last argument. It writes the armoured detached signature to its output, or to
-a file of that name with `.asc`, as signing scripts of Pulp 2 and Pulp 3 do. What it returns is proven before anybody
-sees it: a signature that does not belong to the published keys fails the publish, and readers keep what they had.
+a file of that name with `.asc`, as signing scripts of Pulp 2 and Pulp 3 do. The result is verified before it is
+published: a signature that does not match the published keys fails the publish, and the old publication stays.
 """
 
 import contextlib
@@ -34,32 +34,32 @@ _SECRET: Final = "-----BEGIN PGP PRIVATE KEY BLOCK-----"  # noqa: S105 - how suc
 _SIGNATURE: Final = "-----BEGIN PGP SIGNATURE-----"
 _FOLDER: Final = "pulpit-signing-"
 _LOOK: Final = 0.05
-"""Seconds between looks at how much a program has written."""
+"""Seconds between checks of how much a program has written."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signed:
-    """A signature and the public keys that it can be proven with, both armoured."""
+    """A signature and the public keys that verify it, both armoured."""
 
     signature: bytes
     public_keys: bytes
 
 
 class Signer:
-    """Signs as `[signing]` says; the key's files are read anew for every signature."""
+    """Signs as configured in `[signing]`; the key files are read again for every signature."""
 
     def __init__(self, settings: SigningSettings) -> None:
         self._settings: Final = settings
         self._exported: tuple[str, str] | None = None
-        """The digest of the key file and the public keys that gpg found in it."""
+        """The digest of the key file and its exported public keys."""
 
     def check(self) -> None:
-        """Return if the settings can work.
+        """Validate the settings.
 
         Raises:
-            ConfigurationError: they cannot.
+            ConfigurationError: they are invalid.
         """
         if self._settings.command:
             program = self._command()[0]
@@ -76,21 +76,21 @@ class Signer:
             raise ConfigurationError("[signing]", str(error)) from None
 
     def identity(self, key_id: str | None) -> str:
-        """What a published signature depends on: another command, key or choice of key makes another one.
+        """Return what a published signature depends on: it changes with the command, the key and the choice of key.
 
         Raises:
-            ConfigurationError: the files of the keys cannot be read.
+            ConfigurationError: the key files cannot be read.
             WorkFailed: gpg finds no key in them.
         """
         parts = (self._settings.command, self._public_keys(), key_id or "")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def sign(self, document: bytes, name: str, key_id: str | None) -> Signed:
-        """Sign a list; `key_id` chooses one of several keys.
+        """Sign a list; `key_id` selects one of several keys.
 
         Raises:
-            ConfigurationError: the files of the keys cannot be read.
-            WorkFailed: the program fails, or what it returns is no signature of the list by the right key.
+            ConfigurationError: the key files cannot be read.
+            WorkFailed: the program fails, or its output is not a signature of the list by the right key.
         """
         public_keys = self._public_keys()
         with _private_folder() as folder:
@@ -153,19 +153,19 @@ class Signer:
     def _run(
         self, command: Sequence[str], folder: Path, *, given: bytes = b"", environment: Mapping[str, str] | None = None
     ) -> bytes:
-        """Run a program, without a shell, and return what it wrote to its output.
+        """Run a program, without a shell, and return its output.
 
         Raises:
-            WorkFailed: it cannot be run, fails, writes too much, or does not end in time.
+            WorkFailed: it cannot be run, fails, writes too much, or times out.
         """
         (folder / "input").write_bytes(given)
         written = [folder / "output", folder / "errors"]
         with contextlib.ExitStack() as stack:
-            # Files and no pipes: a process that the program left behind holds nobody up.
+            # Files instead of pipes: a child process that outlives the program cannot block the reader.
             source = stack.enter_context((folder / "input").open("rb"))
             output, errors = (stack.enter_context(path.open("w+b")) for path in written)
             try:
-                process = subprocess.Popen(  # noqa: S603 - the administrator's own words
+                process = subprocess.Popen(  # noqa: S603 - the administrator's own command
                     command,
                     stdin=source,
                     stdout=output,
@@ -188,7 +188,7 @@ class Signer:
             return output.read()
 
     def _wait(self, process: "subprocess.Popen[bytes]", written: Sequence[Path]) -> str | None:
-        """Wait for the end of a program, and return what it did wrong meanwhile; then it is killed."""
+        """Wait for a program and return what it did wrong; then it is killed."""
         deadline = time.monotonic() + self._settings.timeout
         trouble = None
         while trouble is None:
@@ -209,7 +209,7 @@ class Signer:
 
 @contextlib.contextmanager
 def _keyring(folder: Path, secret: str, run: Callable[..., bytes]) -> Iterator[list[str]]:
-    """A GNUPGHOME that holds one file's keys and is gone in the end; yields how gpg is called with it."""
+    """Yield gpg's arguments for a temporary GNUPGHOME with one file's keys."""
     home = folder / "home"
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
@@ -225,9 +225,9 @@ def _keyring(folder: Path, secret: str, run: Callable[..., bytes]) -> Iterator[l
 
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder that nobody else may read and that is gone in the end; those that killed processes left go first.
+    """Yield a private temporary folder; those left by killed processes are removed first.
 
-    It lies outside the data folder, for the path of a socket in it must be short.
+    It is outside the data folder, because the path of a socket in it must be short.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         owner = left.name.removeprefix(_FOLDER).partition("-")[0]

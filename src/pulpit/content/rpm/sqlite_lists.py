@@ -1,4 +1,4 @@
-"""The SQLite forms of the lists of packages, which yum of old reads faster than XML."""
+"""The package lists as SQLite databases, which old versions of yum read faster than XML."""
 
 import bz2
 import tempfile
@@ -15,21 +15,21 @@ from pulpit.text import shown
 
 
 class Target(Protocol):
-    """What bytes can be written to."""
+    """A writable target."""
 
     def write(self, data: bytes, /) -> Any:
         """Write all of them."""
 
 
 class SqliteLists:
-    """Three databases that grow package by package."""
+    """Three databases that are filled package by package."""
 
     def __init__(self, folder: Path, opened: Mapping[str, Any]) -> None:
         self._folder: Final = folder
         self._opened: Final = opened
 
     def add(self, entries: Entries) -> None:
-        """Add a package as it stands in the published lists."""
+        """Add a package with its published entries."""
         cr, found = createrepo(), list[Any]()
         cr.xml_parse_primary_snippet(entries.primary, pkgcb=found.append, do_files=0)
         (package,) = found
@@ -43,7 +43,7 @@ class SqliteLists:
             database.add_pkg(package)
 
     def finish(self, kind: str, list_digest: str) -> Path:
-        """End one of them with the checksum of the XML list that it stands for; returns its path."""
+        """Finish one of them with the checksum of the corresponding XML list; return its path."""
         self._opened[kind].dbinfo_update(list_digest)
         self._opened[kind].close()
         return self._folder / f"{kind}.sqlite"
@@ -51,7 +51,7 @@ class SqliteLists:
 
 @contextmanager
 def sqlite_lists() -> Iterator[SqliteLists]:
-    """New databases, which are gone in the end.
+    """Yield new temporary databases.
 
     Raises:
         WorkFailed: they cannot be written.
@@ -67,7 +67,7 @@ def sqlite_lists() -> Iterator[SqliteLists]:
 
 
 def pack(source: Path, target: Target) -> None:
-    """Write a database packed by bzip2, as yum expects it."""
+    """Compress a database by bzip2, as yum expects it."""
     packer = bz2.BZ2Compressor()
     with source.open("rb") as plain:
         while piece := plain.read(MIB):

@@ -1,6 +1,6 @@
-"""Installation trees: the boot images and installers that `.treeinfo` names beside a repository's packages.
+"""Installation trees: boot images and installers that `.treeinfo` lists beside a repository's packages.
 
-Pulp 2 calls such a tree a distribution. A repository holds one of them.
+Pulp 2 calls such a tree a distribution. A repository holds at most one.
 """
 
 import configparser
@@ -25,22 +25,22 @@ _MOST_BYTES: Final = MIB
 _MOST_FILES: Final = 10_000
 _LONGEST_WORD: Final = 255
 _LISTS: Final = "repodata/"
-"""What is beneath it is published anew, so its checksums are left out."""
+"""Files below are generated, so their checksums are omitted."""
 _NAMED: Final = {
     "family": (("general", "family"), ("release", "name")),
     "variant": (("general", "variant"), ("tree", "variants")),
     "version": (("general", "version"), ("release", "version")),
     "arch": (("general", "arch"), ("tree", "arch")),
 }
-"""Where each word stands, in files of the old form first, whose sections the new form has too."""
+"""Section and option of each value; the old format first, whose sections the new one has too."""
 
 
 async def read(upstream: Upstream, where: MirroredRepository) -> tuple[WantedUnit | None, Sequence[LeftOut]]:
-    """The tree of a repository, if it has one, and what of it cannot be used.
+    """Return the tree of a repository, if it has one, and the skipped entries.
 
     Raises:
         BadFeed: its list cannot be used.
-        WorkFailed: nobody knows whether it has one.
+        WorkFailed: it is unknown whether it has one.
     """
     for name in NAMES:
         try:
@@ -54,7 +54,7 @@ async def read(upstream: Upstream, where: MirroredRepository) -> tuple[WantedUni
 
 
 def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> tuple[WantedUnit, Sequence[LeftOut]]:
-    """The unit of a tree, and what of it cannot be used; `urls` are those of the repository and its mirrors.
+    """Return the unit of a tree, and the skipped entries; `urls` are those of the repository and its mirrors.
 
     Raises:
         BadFeed: the list cannot be used.
@@ -85,9 +85,9 @@ def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> tuple[Wan
 
 
 def published(unit: StoredUnit) -> tuple[str, str]:
-    """Name and text of the list as it is published: with the checksums of what is published beside it alone.
+    """Return name and text of the published list, with the checksums of published files only.
 
-    Those of the lists, which are written anew, and of files that were left out are not in it.
+    Those of generated lists and of skipped files are removed.
     """
     mirrored = {file["relativepath"] for file in unit.metadata["files"]}
     kept, section, keeps = list[str](), "", True
@@ -102,7 +102,7 @@ def published(unit: StoredUnit) -> tuple[str, str]:
 
 
 def _text(path: Path) -> str | None:
-    """The text of a list; `None` for what is none, such as a page that says in HTML that nothing is there."""
+    """Return the text of a list; `None` for anything else, such as an HTML error page."""
     content = path.read_bytes()
     if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"[", b"#", b";")):
         return None
@@ -132,7 +132,7 @@ def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str,
 def _files(
     checksums: Mapping[str, str], urls: Sequence[str], limits: Limits
 ) -> tuple[tuple[WantedFile, ...], list[LeftOut]]:
-    """Every file whose checksum is known, as another one could not be told from a wrong one; and those left out."""
+    """Return every file with a checksum, because others cannot be verified; and the skipped ones."""
     wanted = {path: stated for path, stated in checksums.items() if not path.startswith(_LISTS)}
     if len(wanted) > _MOST_FILES:
         raise BadFeed(f"treeinfo is refused: it names more than {_MOST_FILES} files.")

@@ -1,7 +1,7 @@
-"""Opening of packed lists: never more comes out than is allowed, and nothing that libxml2 could be made to swell.
+"""Decompression of lists within limits, and rejection of XML that libxml2 would expand without bound.
 
-A document type with declarations of its own (where entities are declared that grow when they are used) is refused
-before a parser sees the document, and so is every encoding in which such a declaration could hide.
+A document type with declarations of its own (entities that expand when they are used) is rejected before a parser sees
+the document, and so is every encoding in which such a declaration could be hidden.
 """
 
 import re
@@ -18,9 +18,9 @@ from pulpit.content.limits import GIB, KIB, MIB
 from pulpit.content.port import BadFeed
 
 MOST_OPEN: Final = 8 * GIB
-"""Bytes of one list, opened."""
+"""Bytes of one decompressed list."""
 MOST_GROWTH: Final = 1000
-"""Times that a list may grow when it is opened, from a size on that could hurt."""
+"""Maximum compression ratio, for lists above a size that could be harmful."""
 _HARMLESS: Final = 64 * MIB
 _PIECE: Final = MIB
 _MOST_WINDOW: Final = 128 * MIB
@@ -36,16 +36,16 @@ _PLAIN: Final = {
     **dict.fromkeys((b"utf-8", b"utf8", b"us-ascii", b"ascii"), "utf-8"),
     **dict.fromkeys((b"iso-8859-1", b"latin1"), "iso-8859-1"),
 }
-"""Encodings that hide nothing, by the names that lists have for them."""
+"""Encodings in which nothing can be hidden, by the names used in lists."""
 
 _Broken = (OSError, EOFError, zlib.error, LZMAError, zstandard.ZstdError, ValueError)
 
 
 def unpack(source: Path, target: Path, name: str, *, most: int = MOST_OPEN) -> None:
-    """Write a list opened; which packing it has is seen by its first bytes, whatever it is called.
+    """Decompress a list; the format is recognised by its first bytes, whatever it is called.
 
     Raises:
-        BadFeed: it is broken, or there is more in it than is allowed.
+        BadFeed: it is damaged, or larger than allowed.
     """
     allowed = min(most, max(_HARMLESS, source.stat().st_size * MOST_GROWTH))
     size = 0
@@ -61,7 +61,7 @@ def unpack(source: Path, target: Path, name: str, *, most: int = MOST_OPEN) -> N
 
 
 def _opened(packed: BinaryIO) -> Iterator[bytes]:
-    """The plain bytes: of one packed stream after another, as the packers' own tools read them, or as they come.
+    """Yield the decompressed bytes of one stream after another, as the standard tools do, or uncompressed data.
 
     What follows the last stream is padding.
     """
@@ -90,7 +90,7 @@ def _opened(packed: BinaryIO) -> Iterator[bytes]:
 
 
 class _Stream(Protocol):
-    """A packed stream that is opened, as `bz2` and `lzma` have it."""
+    """A compressed stream, with the interface of `bz2` and `lzma`."""
 
     @property
     def eof(self) -> bool: ...
@@ -105,7 +105,7 @@ class _Stream(Protocol):
 
 
 class _Gzip:
-    """zlib with the interface of the two other modules."""
+    """zlib with the interface of these two modules."""
 
     def __init__(self) -> None:
         self._stream: Final = zlib.decompressobj(wbits=31)
@@ -127,7 +127,10 @@ class _Gzip:
 
 
 class _Zstd:
-    """A frame of zstd, or one to be skipped; it takes little at a time, for a few bytes can stand for very many."""
+    """A frame of zstd, or one to be skipped.
+
+    It takes little input at a time, because a few bytes can expand to very many.
+    """
 
     def __init__(self) -> None:
         self._stream: Final = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).decompressobj()
@@ -159,7 +162,7 @@ _STREAMS: Final[tuple[tuple[re.Pattern[bytes], Callable[[], _Stream]], ...]] = (
     (re.compile(rb"\xfd7zXZ\x00"), lambda: LZMADecompressor(memlimit=_XZ_MEMORY)),
     (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), _Zstd),
 )
-"""By the bytes that a stream begins with."""
+"""By the first bytes of a stream."""
 
 
 def _stream(data: bytes) -> _Stream | None:
@@ -167,7 +170,7 @@ def _stream(data: bytes) -> _Stream | None:
 
 
 def prolog(path: Path, name: str) -> tuple[int, str]:
-    """Where the root element of XML begins, and its encoding.
+    """Return the offset of the XML root element, and the encoding.
 
     Raises:
         BadFeed: it declares entities, or its encoding could hide that it does.

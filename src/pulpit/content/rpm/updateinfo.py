@@ -16,7 +16,7 @@ _FROM: Final = "from"
 
 
 def with_sums(text: str, kind: str, digest_of: Callable[[str], str | None]) -> str:
-    """An erratum whose packages carry checksums of one type, where `digest_of` a file name knows them."""
+    """Return an erratum whose packages have checksums of one type, if `digest_of` knows their file names."""
     erratum = elements.read(text)
     for package in (element for element in erratum.iter() if local(element.tag) == "package"):
         digest = digest_of(_package(package)["filename"] or "")
@@ -28,10 +28,10 @@ def with_sums(text: str, kind: str, digest_of: Callable[[str], str | None]) -> s
 
 
 def unit(element: Element, list_name: str) -> WantedUnit:
-    """The erratum of an `update` element, which is kept whole for publishing.
+    """Return the erratum of an `update` element, which is stored whole for publishing.
 
     Raises:
-        BadFeed: its id is missing, or is no text on one line.
+        BadFeed: its id is missing, or not text on one line.
     """
     parts = {local(child.tag): child for child in element}
     errata_id = checked_id(_text(parts.get("id")), list_name)
@@ -53,7 +53,7 @@ def unit(element: Element, list_name: str) -> WantedUnit:
 
 
 def description(key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-    """An erratum by its id, with what an alarm is raised by."""
+    """Describe an erratum by its id, with what alerts need."""
     advisory = {name: metadata.get(name) for name in ("type", "severity", "title")}
     return Description(name=str(key["id"]), version=metadata.get("version"), advisory=advisory)
 
@@ -63,7 +63,7 @@ def id_of(element: Element) -> str | None:
 
 
 def joined(updates: Sequence[Element]) -> Element:
-    """The first of several updates of one id, with the packages and references of the others too."""
+    """Merge several updates of one id: the first, with the packages and references of the others."""
     whole, *others = updates
     for tag in ("pkglist", "references") if others else ():
         lists = [child for update in updates for child in update if local(child.tag) == tag]

@@ -1,4 +1,4 @@
-"""Versions as rpm orders them, and as Pulp 2 writes them so that plain text sorts alike."""
+"""Versions in rpm's order, and in Pulp 2's form that sorts as plain text."""
 
 import re
 from functools import total_ordering
@@ -6,9 +6,9 @@ from itertools import zip_longest
 from typing import Any, Final
 
 _SEGMENT: Final = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
-_LONGEST: Final = 99  # digits that two digits can count
+_LONGEST: Final = 99  # two digits store a count of digits
 _TILDE, _END, _CARET, _LETTERS, _NUMBER = range(5)
-"""What a segment is, in rpm's order: a tilde is older than the end, a caret newer, letters are older than numbers."""
+"""Kinds of segments, in rpm's order: a tilde is older than the end, a caret newer, letters are older than numbers."""
 
 _Segment = tuple[int, int, str]
 
@@ -34,7 +34,7 @@ class Evr:
 
 @total_ordering
 class _Ordered:
-    """One part, cut into segments."""
+    """One part, split into segments."""
 
     __slots__ = ("segments",)
 
@@ -65,7 +65,7 @@ def _segment(part: str) -> _Segment:
 
 
 def sort_index(text: str) -> str:
-    """The text that Pulp 2 compares instead of a version: `4.1` is `01-4.01-1`."""
+    """Return Pulp 2's sortable form of a version: `4.1` is `01-4.01-1`."""
     encoded = []
     for part in _SEGMENT.findall(text):
         if part.isdigit():
@@ -77,5 +77,5 @@ def sort_index(text: str) -> str:
 
 
 def evr(unit: Any) -> Evr:
-    """Of a unit's key, or whatever else has these names as keys."""
+    """Return epoch, version and release of a unit's key, or of another mapping with these keys."""
     return Evr(str(unit["epoch"]), str(unit["version"]), str(unit["release"]))

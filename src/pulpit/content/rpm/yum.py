@@ -63,7 +63,7 @@ _SYNC_PARTS: Final = (
     ("comps", comps.TYPES),
     ("purge_duplicates", ()),
 )
-"""In the order in which units come."""
+"""In the order in which units are synced."""
 _PUBLISH_STEPS: Final = (
     Step(type="distribution", description="Publishing Distribution files", type_ids=(treeinfo.DISTRIBUTION,)),
     Step(type="rpms", description="Publishing RPMs", type_ids=packages.TYPES),
@@ -95,7 +95,7 @@ class Yum(ContentType):
         self._signer: Final = signer
 
     def check_importer_config(self, config: Config) -> None:
-        """Refuse a configuration that cannot work, and any where createrepo_c cannot."""
+        """Reject an invalid configuration, and any on a machine without createrepo_c."""
         try:
             createrepo()
         except WorkFailed as error:
@@ -119,27 +119,27 @@ class Yum(ContentType):
         return await reading.read(upstream, config, memory)
 
     def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Whether the package is signed as it should be, if that is asked for."""
+        """Check the package's signature, if that is configured."""
         required, allowed = bool(config.get("require_signature")), config.get("allowed_keys") or ()
         if unit.type_id not in packages.TYPES or not (required or allowed):
             return None
         return signatures.flaw(local(), allowed, config.get("gpgkey"), required=required)
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """A package that not all lists have, with what only its file says; one that is kept already has that."""
+        """Complete a package that is missing from some lists from its file; a stored one is complete already."""
         if not isinstance(unit, packages.PartlyListed):
             return unit
         return replace(unit, detail=b"") if known is not None else packages.completed(unit, files[0]())
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
-        """Packages of which enough newer ones are held."""
+        """Return packages of which enough newer ones are held."""
         retained = config.get("retain_old_count")
         return () if retained is None else packages.older(held, retained)
 
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """The unit of an uploaded package, all of whose metadata is its header's, or of a list of another kind."""
+        """Return the unit of an uploaded package, with the metadata of its header, or of another kind of list."""
         del metadata
         if type_id == repomd.FILE:
             return reading.uploaded_file(key, file)
@@ -154,7 +154,7 @@ class Yum(ContentType):
     def written_by_hand(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
     ) -> Sequence[WantedUnit] | None:
-        """Groups, errata and modules, which a form, a `comps.xml` or a `modules.yaml` describes."""
+        """Return groups, errata and modules from a form, a `comps.xml` or a `modules.yaml`."""
         return forms.units(type_id, key, metadata, path) if type_id in forms.TYPES else None
 
     def check_copy_config(self, config: Config) -> None:
@@ -166,7 +166,7 @@ class Yum(ContentType):
         return dependencies.copied_along(chosen, source, target, config)
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
-        """What a repository holds once: a version of a package, an erratum, a group and so on of an id."""
+        """Return the slot: a version of a package, or the id of an erratum, a group and so on."""
         if type_id in packages.TYPES:
             return packages.slot(key)
         if type_id == treeinfo.DISTRIBUTION:
@@ -174,7 +174,7 @@ class Yum(ContentType):
         return elements.slot(key)
 
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        """A package by name and version, an erratum by its id, everything else by its name."""
+        """Describe a package by name and version, an erratum by its id, everything else by its name."""
         if type_id in packages.TYPES:
             return packages.description(key, metadata)
         if type_id == updateinfo.ERRATUM:
@@ -186,14 +186,14 @@ class Yum(ContentType):
         return Description(name=str(next(filter(None, words), type_id)))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
-        """Packages below `Packages/`, lists in `repodata/`."""
+        """Publish packages below `Packages/`, lists in `repodata/`."""
         signer = None if config.get("gpg_sign_metadata") is False else self._signer
         if signer is None and config.get("gpg_sign_metadata"):
             raise WorkFailed("gpg_sign_metadata asks for signed lists, and [signing] of this server names no key.")
         layout.lay_out(content, tree, config, signer, int(self._clock().timestamp()))
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
-        """All seven parts, whatever the state: the original client fails if one is missing."""
+        """Return all seven parts, whatever the state: the original client fails if one is missing."""
         of_parts = steps.content_states(progress, [type_ids for _, type_ids in _SYNC_PARTS])
         states = dict(zip((name for name, _ in _SYNC_PARTS), of_parts, strict=True))
         report: dict[str, Any] = {name: {"state": state} for name, state in states.items()}
@@ -276,7 +276,7 @@ def _content(progress: Progress) -> dict[str, Any]:
 
 
 def _distribution(progress: Progress, state: str) -> dict[str, Any]:
-    """Counted by file, for a tree is one unit of many; where there is none, nothing is drawn."""
+    """Count files, because a tree is one unit with many; without a tree there is nothing to draw."""
     total = steps.count(progress.files_total, (treeinfo.DISTRIBUTION,))
     if not total:
         state = steps.SKIPPED if progress.phase is Phase.COMPLETE else steps.NOT_STARTED
