@@ -16,7 +16,7 @@ MARK = "PULPIT_LISTEN_STARTED_AGAIN"
 
 def start_again() -> None:
     """Replace this process by the same one under the environment's Python, at most once."""
-    if MARK in os.environ or not ENVIRONMENT_PYTHON.exists():
+    if MARK in os.environ or not os.access(ENVIRONMENT_PYTHON, os.X_OK):
         sys.exit(f"listen.py: Pulpit is not installed; run `make demo` once in {CHECKOUT}")
     os.environ[MARK] = "1"
     os.execv(ENVIRONMENT_PYTHON, [str(ENVIRONMENT_PYTHON), __file__, *sys.argv[1:]])  # noqa: S606 - our own interpreter

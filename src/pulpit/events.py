@@ -184,7 +184,9 @@ def _complaint(event_type: str) -> str | None:
     parts = event_type.split(".")
     if not _well_formed(parts):
         return _ill_formed(event_type)
-    if event_type not in EVENT_TYPES and (parts[0] in OWN_ROOTS or len(parts) == 1):
+    if len(parts) == 1 and event_type not in OWN_ROOTS:
+        return f"{event_type!r} is one word; types of your own have two or more, such as {event_type}.finish."
+    if event_type not in EVENT_TYPES and parts[0] in OWN_ROOTS:
         return f"{event_type!r} is unknown; the types are {_KNOWN}, and your own under another first word."
     return None
 

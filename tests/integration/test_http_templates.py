@@ -1,6 +1,7 @@
 """Bodies by an administrator's own template: what it may name, and what becomes of one that loops or explodes."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers import templates
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.port import Delivered, Retry
-from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
+from pulpit.delivery.notifiers.port import Delivered, Refused
+from pulpit.delivery.notifiers.templates import Renderer, RendererTrouble, TemplateTrouble
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import parse_networks
@@ -65,7 +66,7 @@ def test_a_template_may_make_a_form() -> None:
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not come to an end"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more memory or time"),
         ("{% macro m(n) %}{{ m(n + 1) }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}", "calls itself too deeply"),
         ("{{ 'x' * 999999999 }}", "more memory"),
         ("{% for a in range(99999) %}{{ 'xxxxxxxxxx' }}{% endfor %}", "makes more than 256 KiB"),
@@ -78,7 +79,7 @@ def test_a_template_may_make_a_form() -> None:
 )
 def test_a_template_that_loops_explodes_or_is_wrong_is_stopped_and_told(template: str, said: str) -> None:
     (outcome,), far = delivered_to_sink([happened()], template=template)
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Refused), "trying again cannot help"
     assert outcome.reason.startswith("The template ")
     assert said in outcome.reason
     assert outcome.reason.endswith(".")
@@ -97,6 +98,20 @@ def test_others_are_served_after_one_that_had_to_be_killed(renderer: Renderer) -
             renderer.render(template, values)
         assert time.monotonic() - started < 60
         assert renderer.render("{{ number }}", values) == "7"
+
+
+def test_what_is_no_fault_of_the_template_is_tried_again(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = templates.variables_of(happened(), "/pulpit")
+    renderer.render("{{ number }}", values)
+    monkeypatch.setattr(templates, "LONGEST_RENDERING", 0.0)
+    with pytest.raises(RendererTrouble, match="the machine is busy"):
+        renderer.render("{% for a in range(99999) %}{{ a }}{% endfor %}", values)
+    monkeypatch.setattr(templates, "LONGEST_RENDERING", 20.0)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(RendererTrouble, match="no process can be started"):
+        renderer.render("{{ number }}", values)
+    monkeypatch.undo()
+    assert renderer.render("{{ number }}", values) == "7"
 
 
 @pytest.mark.parametrize(

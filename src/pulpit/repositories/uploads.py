@@ -105,6 +105,7 @@ def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], note
         for unit in wanted
     ]
     with context.database.write() as tx:
+        units.lock_artifacts(tx)
         units.save(tx, repo_id, new, now=context.clock(), recorder=context.recorder)
         first = new[0]
         (unit,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()

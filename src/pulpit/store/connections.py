@@ -6,6 +6,7 @@ statement of its own.
 """
 
 import contextlib
+import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,7 +48,10 @@ KEPT: Final = 8
 """Connections that stay open between transactions."""
 
 FRESH: Final = 1.0
-"""Seconds for which a kept connection is used without a check that its server is still there."""
+"""Seconds for which a kept connection is used without asking its server whether it is still there.
+
+If that server was restarted, it has closed the connection, which shows without asking.
+"""
 
 _UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError)
 """Also PostgreSQL's: a lost connection, a server that stops or is read-only, a deadlock, a lock timeout."""
@@ -75,7 +79,7 @@ class Connections:
                 since, connection = self._kept.pop()
             except IndexError:  # another thread was faster
                 break
-            if self.is_sqlite or time.monotonic() - since < FRESH:
+            if self.is_sqlite or (time.monotonic() - since < FRESH and not _was_spoken_to(connection)):
                 return connection
             connection.close()
         return self.engine.connect()
@@ -94,6 +98,16 @@ class Connections:
         while self._kept:
             self._kept.pop()[1].close()
         self.engine.dispose()
+
+
+def _was_spoken_to(connection: Connection) -> bool:
+    """Whether PostgreSQL has sent something unasked: usually that it shuts down, and then the end of the stream."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(driver.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 @dataclass(slots=True)

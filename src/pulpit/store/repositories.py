@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pulpit.errors import DuplicateResource, MissingResource
 from pulpit.ids import object_id
-from pulpit.store import event_log, publications
+from pulpit.store import event_log, publications, units
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
 
@@ -254,6 +254,7 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> No
 
 def remove(tx: Transaction, repo_id: str) -> None:
     """Delete a repository with everything that belongs to it and that it published; its units stay, as orphans."""
+    units.lock_artifacts(tx)
     for found in distributors_of(tx.connection, repo_id):
         publications.remove_of_distributor(tx, found.object_id)
     event_log.lock(tx)

@@ -239,7 +239,11 @@ def holders(connection: Connection, unit_ids: Sequence[str]) -> dict[str, list[s
 
 
 def lock_artifacts(tx: Transaction) -> None:
-    """Lock the saving and removing of files until the transaction ends; SQLite's write lock implies it."""
+    """Lock the saving and removing of files until the transaction ends; SQLite's write lock implies it.
+
+    A unit that is changed in place changes rows of every repository that holds it. So everything that writes such rows
+    takes this lock first; otherwise two transactions that lock the same rows in different orders could deadlock.
+    """
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _ARTIFACTS_LOCK})
 
@@ -318,6 +322,7 @@ def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> se
 
 def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime, recorder: Recorder) -> int:
     """Remove units from a repository, and return how many it held; the units stay, perhaps as orphans."""
+    lock_artifacts(tx)
     count = 0
     every = sorted(unit_ids)
     for start in range(0, len(every), MOST_AT_ONCE):
@@ -337,6 +342,7 @@ def note_withdrawn(tx: Transaction, repo_id: str, withdrawn: Mapping[str, str], 
 
     The record of units that are `offered` again is deleted.
     """
+    lock_artifacts(tx)
     columns = associations.c
     mine = columns.repo_id == repo_id
     wanted = select(columns.unit_id, columns.withdrawn).where(mine & columns.withdrawn.is_not(None))

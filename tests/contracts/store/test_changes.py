@@ -1,14 +1,23 @@
 """What changed in repositories is written, told, counted and forgotten alike on both databases."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import sqlalchemy as sa
 from sqlalchemy import delete
 
 from pulpit.clock import system_clock
 from pulpit.fire import fire
 from pulpit.store import changes, repositories, units
 from pulpit.store.changes import Change, Counts, Description, Recorder
-from pulpit.store.database import Database
+from pulpit.store.database import Database, Transaction
 from pulpit.store.schema import events
 from pulpit.store.units import NewUnit
+from pulpit.store.wakeups import WakeupSocket
+from support.postgresql import PostgreSQL
+from support.waiting import until
 
 
 def unit(name: str, version: int) -> NewUnit:
@@ -66,3 +75,36 @@ def test_changes_are_written_told_counted_and_forgotten(database: Database) -> N
                 break
     with database.read() as connection:
         assert changes.names(connection, [first, second]).keys() == {second}
+
+
+def test_who_writes_what_a_repository_holds_waits_for_those_who_change_units_in_place(
+    tmp_path: Path, cluster: PostgreSQL
+) -> None:
+    """A unit that is changed in place changes rows of every repository that holds it, in whatever order they stand."""
+    recorder = Recorder(task_id=None, describe=lambda _type, key, _metadata: Description(name=key["name"]))
+
+    def let_go(tx: Transaction) -> None:
+        units.let_go(tx, "zoo", ["0" * 24], now=system_clock(), recorder=recorder)
+
+    def withdraw(tx: Transaction) -> None:
+        units.note_withdrawn(tx, "zoo", {}, ())
+
+    def remove(tx: Transaction) -> None:
+        repositories.remove(tx, "zoo")
+
+    def write(work: Callable[[Transaction], None]) -> None:
+        with database.write() as tx:
+            work(tx)
+
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with (
+        WakeupSocket(tmp_path) as wakeups,
+        closing(Database.open(tmp_path, wakeups, url=cluster.fresh())) as database,
+        ThreadPoolExecutor() as pool,
+    ):
+        with database.write() as tx:
+            units.lock_artifacts(tx)
+            writers = [pool.submit(write, work) for work in (let_go, withdraw, remove)]
+            until(lambda: tx.connection.execute(waiting).scalar() == len(writers), what="the others to wait")
+        for writer in writers:
+            writer.result(60)

@@ -26,7 +26,7 @@ from pulpit.tasks.completion import Completion, end
 from pulpit.tasks.recovery import LOOK_SPACING, LOOKS, SilentServers
 from pulpit.tasks.schedules import meet_slots
 from pulpit.tasks.supervisor import Supervisor
-from support.postgresql import PostgreSQL
+from support.postgresql import PostgreSQL, postgresql
 
 ONE = Instance(node="one", id="1", home="here")
 TWO = Instance(node="two", id="2", home="there")
@@ -326,3 +326,22 @@ def test_a_postgresql_that_vanished_is_noticed_and_a_url_may_say_when(tmp_path: 
             with socket.fromfd(driver.fileno(), socket.AF_INET, socket.SOCK_STREAM) as tcp:
                 assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == patience_ms
                 assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+
+
+@pytest.mark.usefixtures("cluster")  # which skips where there is no PostgreSQL
+def test_a_postgresql_that_was_restarted_a_moment_ago_costs_no_transaction(tmp_path: Path) -> None:
+    """The connections that are kept have been hung up, which is seen before they are used."""
+    with (
+        postgresql() as own,
+        WakeupSocket(tmp_path) as wakeups,
+        closing(Database.open(tmp_path, wakeups, url=own.fresh())) as database,
+    ):
+        for _ in range(2):
+            with database.read() as first, database.read() as second:
+                assert database_time(first) <= database_time(second)
+            own.stop()
+            own.start()
+            with database.write() as tx:
+                listeners.add(tx, "http", {}, ["*"], now=system_clock())
+        with database.read() as connection:
+            assert len(listeners.every(connection)) == 2

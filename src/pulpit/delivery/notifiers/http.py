@@ -31,9 +31,10 @@ from pulpit.delivery.notifiers.port import (
     Notifier,
     Outcome,
     Pace,
+    Refused,
     Retry,
 )
-from pulpit.delivery.notifiers.templates import Renderer, TemplateTrouble
+from pulpit.delivery.notifiers.templates import Renderer, RendererTrouble, TemplateTrouble
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.listener_options import HTTP
@@ -200,8 +201,10 @@ class _Poster:
             return await self._send(written or self._writer.one(event))
         try:
             request = await asyncio.to_thread(self._writer.one, event)
-        except TemplateTrouble as trouble:
+        except RendererTrouble as trouble:
             return Retry(reason=f"The template {trouble}.")
+        except TemplateTrouble as trouble:
+            return Refused(reason=f"The template {trouble}.")
         return await self._send(request)
 
     async def _together(self, events: Sequence[Event], end: float) -> list[Outcome]:

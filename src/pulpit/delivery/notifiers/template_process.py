@@ -1,8 +1,8 @@
 """Renders webhook templates in a process of its own, which may be killed: a line of JSON in, a line of JSON out.
 
 Administrators write templates, and jinja2's sandbox gives them access to the event only; but nested loops need no
-permission. So this process may use little memory and time and write no files, and its parent kills it when it takes
-too long.
+permission. So this process may use little memory and processor time and write no files, and its parent kills it when
+it takes too long by the clock.
 """
 
 import json

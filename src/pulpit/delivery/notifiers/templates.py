@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -23,8 +24,8 @@ from pulpit.text import one_line
 
 LONGEST_TEMPLATE: Final = 16 * 1024
 """Characters."""
-LONGEST_RENDERING: Final = 2.0
-"""Seconds, from when the process starts rendering."""
+LONGEST_RENDERING: Final = 20.0
+"""Seconds by the clock; a template that keeps the processor busy is stopped much earlier, by its CPU limit."""
 LONGEST_START: Final = 30.0
 VARIABLES: Final = (
     "number",
@@ -44,8 +45,16 @@ VARIABLES: Final = (
 _environment: Final = Environment(autoescape=False)  # noqa: S701 - it only parses templates; none is rendered here
 
 
+_ENDED_BY_ITS_WORK: Final = frozenset({-signal.SIGXCPU, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS})
+"""Its CPU time is used up, or an allocation failed where Python cannot go on."""
+
+
 class TemplateTrouble(Exception):
     """A template is invalid or cannot be rendered; the message ends a sentence that begins with "the template"."""
+
+
+class RendererTrouble(TemplateTrouble):
+    """The rendering process failed for a reason of its own; the next attempt may work."""
 
 
 def check(template: str) -> None:
@@ -104,7 +113,8 @@ class Renderer:
         """Render a template.
 
         Raises:
-            TemplateTrouble: it cannot be rendered, or does not end in time.
+            RendererTrouble: it may work at the next attempt.
+            TemplateTrouble: it cannot be rendered with these variables, or does not end in time.
         """
         asked = json.dumps({"template": template, "variables": variables}).encode() + b"\n"
         with self._lock:
@@ -123,15 +133,18 @@ class Renderer:
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "pulpit.delivery.notifiers.template_process"]
         kept = {name: text for name, text in os.environ.items() if name in ("PATH", "PYTHONPATH", "LANG")}
-        self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            command,
-            env=kept,
-            start_new_session=True,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        try:
+            self._process = process = subprocess.Popen(  # noqa: S603 - our own interpreter
+                command,
+                env=kept,
+                start_new_session=True,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise RendererTrouble(f"cannot be filled in now: no process can be started ({error.strerror})") from None
         self._read(process, LONGEST_START)
         return process
 
@@ -144,11 +157,14 @@ class Renderer:
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, end - time.monotonic())):
                     self._end()
-                    raise TemplateTrouble(f"did not come to an end within {seconds:g} seconds")
+                    raise RendererTrouble(f"was not filled in within {seconds:g} seconds: the machine is busy")
                 part = os.read(process.stdout.fileno(), 1024 * 1024)
                 if not part:
+                    code = process.wait()
                     self._end()
-                    raise TemplateTrouble("needs more memory or time than it may have")
+                    if code in _ENDED_BY_ITS_WORK:
+                        raise TemplateTrouble("needs more memory or time than it may have")
+                    raise RendererTrouble(f"was not filled in: the process that does it ended ({code})")
                 line += part
         answer: dict[str, Any] = json.loads(line)
         return answer
