@@ -50,9 +50,9 @@ class DyingDatabase(Database):
     after_commit = False
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, *, is_one_statement: bool = False) -> Iterator[Transaction]:
         self.last -= 1
-        with super().write() as tx:
+        with super().write(is_one_statement=is_one_statement) as tx:
             yield tx
             if self.last == 0 and not self.after_commit:
                 os.kill(os.getpid(), signal.SIGKILL)

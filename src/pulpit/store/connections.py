@@ -123,10 +123,12 @@ class Transaction:
 class _Begun:
     """A transaction begun on the driver; a class, because a generator-based context manager is slower."""
 
-    __slots__ = ("_connection", "_connections", "_driver")
+    __slots__ = ("_connection", "_connections", "_driver", "_is_autocommit")
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, *, is_autocommit: bool) -> None:
         self._connections = connections
+        self._is_autocommit = is_autocommit and not connections.is_sqlite
+        """Whether each statement is a transaction of its own, so that PostgreSQL gets no BEGIN and no COMMIT."""
 
     def begin(self, statement: str) -> Connection:
         """Begin; on SQLite by `statement`."""
@@ -134,13 +136,16 @@ class _Begun:
             self._connection = self._connections.take()
         except (DBAPIError, PoolTimeout) as error:
             raise _told(error) from error
-        self._driver: Any = self._connection.connection.dbapi_connection
+        driver: Any = self._connection.connection.dbapi_connection
+        self._driver = driver
         if self._connections.is_sqlite:  # psycopg begins by itself
             try:
                 execute(self._connection, statement)
             except BaseException as error:
                 self.give_up(error)
                 raise
+        elif self._is_autocommit:
+            driver.autocommit = True
         return self._connection
 
     def end(self, error: BaseException | None) -> None:
@@ -153,6 +158,8 @@ class _Begun:
                 self._connection.commit()
             else:
                 commit(self._connection)
+            if self._is_autocommit:
+                self._driver.autocommit = False
         except BaseException as failure:
             self.give_up(failure)
             raise
@@ -162,6 +169,8 @@ class _Begun:
         """Roll back and return the connection to the pool; raises the translation of a database error."""
         try:
             self._driver.rollback()
+            if self._is_autocommit:
+                self._driver.autocommit = False
         except Exception:  # noqa: BLE001 - the first error has been reported already
             self._connection.invalidate()
         self._connection.close()
@@ -172,9 +181,15 @@ class _Begun:
 
 
 class Reading(_Begun):
-    """A transaction that reads; the block gets its connection."""
+    """A transaction that reads; the block gets its connection.
+
+    At PostgreSQL's level READ COMMITTED each statement has a snapshot of its own, in a transaction or not.
+    """
 
     __slots__ = ()
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections, is_autocommit=True)
 
     def __enter__(self) -> Connection:
         return self.begin("BEGIN")
@@ -188,8 +203,10 @@ class Writing(_Begun):
 
     __slots__ = ("_committed", "_transaction")
 
-    def __init__(self, connections: Connections, committed: Callable[[Transaction], None]) -> None:
-        super().__init__(connections)
+    def __init__(
+        self, connections: Connections, committed: Callable[[Transaction], None], *, is_autocommit: bool
+    ) -> None:
+        super().__init__(connections, is_autocommit=is_autocommit)
         self._committed = committed
 
     def __enter__(self) -> Transaction:

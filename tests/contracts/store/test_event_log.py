@@ -36,6 +36,17 @@ def test_what_is_rolled_back_never_happened_and_leaves_no_hole_in_the_repository
     assert [event.repo_number for event in log(database)] == [1, 2]
 
 
+def test_a_transaction_of_one_statement_and_a_read_leave_the_next_one_whole(database: Database) -> None:
+    with database.write(is_one_statement=True) as tx:
+        fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+    assert len(log(database)) == 1
+    with pytest.raises(KeyError), database.write() as tx:
+        fire(tx, "repo.sync.finish", {"repo_id": "zoo"}, clock=system_clock)
+        raise KeyError
+    assert len(log(database)) == 1
+    assert fire_one(database).repo_number == 2
+
+
 def test_the_body_has_the_three_keys_of_pulp_2(database: Database) -> None:
     event = fire_one(database, "repo.sync.finish", result="failed", summary={"ä": 1})
     (kept,) = log(database)

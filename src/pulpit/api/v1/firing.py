@@ -132,7 +132,7 @@ def fire_events(
         ConflictingOperation: the key was used for another request.
         StorageFull: the disk has no room; nothing was entered.
     """
-    with services.database.write() as tx:
+    with services.database.write(is_one_statement=len(events) == 1 and not key) as tx:
         before = event_log.take_key(tx, key, digest, now=services.clock()) if key else None
         if before:
             if before.request_digest != digest:
