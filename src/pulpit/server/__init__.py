@@ -1,1 +1,4 @@
-"""Composition: what `serve`, `worker`, `broker` and `check` put together; only here concrete classes are named."""
+"""Composition: what `serve`, `worker`, `broker` and `check` put together.
+
+The only place that names concrete classes.
+"""

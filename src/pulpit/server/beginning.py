@@ -1,7 +1,7 @@
-"""What must be right before a server works: tables, storage, the server's name, an administrator, what died before.
+"""Startup checks of a server: tables, storage, the server's name, an administrator, recovery.
 
-Several servers share a PostgreSQL. Each has a name of its own, all of them have one storage, and one authority for the
-certificates of users: whoever would come with another storage is refused.
+Several servers share a PostgreSQL. Each has a name of its own; they share one storage, and one CA for users'
+certificates: a server with another storage is rejected.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 class Beginning:
     """The first steps of a server.
 
-    Neither a full disk nor a storage that is away keeps it from starting: it answers requests, by which people see what
-    is wrong, and works when that is over.
+    A full disk or an unavailable storage does not prevent the start: the server answers requests, so that users see the
+    problem, and runs tasks once it is solved.
     """
 
     def __init__(self, settings: Settings, database: Database, storage: Storage, me: Instance) -> None:
@@ -46,7 +46,7 @@ class Beginning:
             database=database, storage=storage, data_dir=settings.data_dir, content_types=content_types()
         )
         self.me = me
-        """This process, and where its files are as soon as that is known."""
+        """This process, and the location of its files once that is known."""
         self._password: str | None = None
         self._is_done = False
 
@@ -54,8 +54,8 @@ class Beginning:
         """Try it once.
 
         Raises:
-            ConfigurationError: it can never be.
-            DatabaseUnavailable: the database does not answer.
+            ConfigurationError: it can never succeed.
+            DatabaseUnavailable: the database does not respond.
         """
         try:
             await asyncio.to_thread(self._database.prepare)
@@ -73,7 +73,7 @@ class Beginning:
             self._is_done = True
 
     async def finish(self) -> None:
-        """Try it until it is done."""
+        """Retry until it succeeds."""
         while not self._is_done:
             await asyncio.sleep(RETRY_PAUSE)
             with contextlib.suppress(DatabaseUnavailable):
@@ -81,14 +81,14 @@ class Beginning:
             self.say_password()
 
     def say_password(self) -> None:
-        """Show a new administrator's password to whoever started the server, once."""
+        """Show a new administrator's password once, to whoever started the server."""
         if self._password is not None:
             where = self._data_dir / ADMIN_PASSWORD_FILE
             process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
             self._password = None
 
     def _begun_storage(self) -> str:
-        """The identity of the storage, which is begun only while no file is known: later it must be there."""
+        """Return the identity of the storage, initialised only while no file is recorded: later it must exist."""
         with self._database.read() as connection:
             is_new = not units.any_kept(connection)
         with disk_errors("The storage folder"):
@@ -98,8 +98,8 @@ class Beginning:
             return self._storage.identity()
 
     def _share_authority(self) -> None:
-        """Have the authority of users' certificates that the first server made."""
-        from pulpit.api.auth import certificates  # noqa: PLC0415 - cryptography is for servers that share a storage
+        """Use the CA for users' certificates that the first server created."""
+        from pulpit.api.auth import certificates  # noqa: PLC0415 - only servers with a shared storage need cryptography
 
         path = certificates.ClientCertificates(self._data_dir, system_clock).authority_file()
         mine = path.read_text(encoding="ascii")
@@ -118,11 +118,11 @@ class Beginning:
 
 
 async def _join(database: Database, me: Instance) -> None:
-    """Be the one server of this name, with the storage of all others, in a database that several share.
+    """Register as the only server of this name, with the shared storage, in a database that several servers share.
 
     Raises:
-        ConfigurationError: a server of another folder has the name and is alive, so one of the folders is a copy; or
-            one is alive that keeps its files elsewhere.
+        ConfigurationError: a live server of another folder has the name, so one of the folders is a copy; or
+            a live server keeps its files elsewhere.
     """
     seen = await asyncio.to_thread(_enter, database, me, None)
     if not seen:
@@ -147,12 +147,12 @@ async def _join(database: Database, me: Instance) -> None:
 
 
 def _enter(database: Database, me: Instance, before: dict[str, datetime] | None) -> dict[str, datetime]:
-    """Take the name, unless others are in the way: these are returned, with when each was seen.
+    """Take the name, unless conflicting servers are alive: these are returned, with the time when each was seen.
 
     Args:
-        database: the one that several share.
-        me: who wants to enter.
-        before: who was in the way some time ago; whoever was not seen since is dead.
+        database: the shared database.
+        me: this server.
+        before: the conflicting servers some time ago; those not seen since are dead.
     """
     with database.write() as tx:
         namesake = servers.enter(tx, me) if before is None else None

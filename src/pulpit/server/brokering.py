@@ -1,4 +1,4 @@
-"""Sets the embedded broker up from the configuration, inside the server or alone (`pulpit broker`)."""
+"""Configures the embedded broker, inside the server or standalone (`pulpit broker`)."""
 
 import asyncio
 import secrets
@@ -20,14 +20,14 @@ from pulpit.server import data_folder, process
 from pulpit.settings import Settings
 
 OWN_LOGIN: Final = "pulpit"
-"""The user by which the server itself publishes; its password lives and dies with the process."""
+"""The user with which the server itself publishes; its password exists only in this process."""
 
 
 def broker_config(settings: Settings) -> BrokerConfig:
-    """The broker that the configuration asks for.
+    """Return the configured broker.
 
     Raises:
-        ConfigurationError: a file that it names cannot be used.
+        ConfigurationError: a configured file cannot be used.
     """
     section = settings.broker
     return BrokerConfig(
@@ -46,10 +46,10 @@ def broker_config(settings: Settings) -> BrokerConfig:
 
 
 def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
-    """Add the server's own user and answer its password, which nobody else ever sees.
+    """Add the server's own user and return its password, which is known to nobody else.
 
     Raises:
-        ConfigurationError: somebody else has that name.
+        ConfigurationError: the name is taken.
     """
     if OWN_LOGIN in config.users:
         raise ConfigurationError(USERS_KEY, f"the name {OWN_LOGIN} is the server's own; choose another.")
@@ -59,19 +59,19 @@ def with_own_user(config: BrokerConfig) -> tuple[BrokerConfig, str]:
 
 
 def own_trust(settings: Settings) -> ssl.SSLContext | None:
-    """How the server itself checks its broker: by the very certificate that it is configured with."""
+    """Return the TLS context with which the server verifies its own broker: it trusts the configured certificate."""
     if not settings.broker.ssl_certificate:
         return None
     context = ssl.create_default_context(cafile=settings.broker.ssl_certificate)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False  # it is reached by the address of this machine, whatever its name
+    context.check_hostname = False  # it connects to a local address, whatever the certificate's name
     return context
 
 
 def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = None) -> list[Watched]:
-    """The files that the broker reads again when they change: users, permissions, certificate and key.
+    """Return the files that the broker reloads when they change: users, permissions, certificate and key.
 
-    `own` is how the server itself checks its broker, and is renewed with the certificate.
+    `own` verifies the server's own broker, and is updated with the certificate.
     """
     files, found = user_files(settings), []
     if files.files:
@@ -94,7 +94,7 @@ def watched(settings: Settings, broker: Broker, own: ssl.SSLContext | None = Non
 
 
 def run_broker(settings: Settings) -> None:
-    """Run the broker alone until SIGTERM or SIGINT.
+    """Run the standalone broker until SIGTERM or SIGINT.
 
     Raises:
         ConfigurationError: it cannot start; the text names the key.
@@ -107,7 +107,7 @@ def run_broker(settings: Settings) -> None:
 
 
 def user_files(settings: Settings) -> UserFiles:
-    """The files that say who may log in and what they may do."""
+    """Return the files with users and permissions."""
     section = settings.broker
     return UserFiles(
         users_file=Path(section.users_file) if section.users_file else None,

@@ -1,4 +1,4 @@
-"""`pulpit check`: looks whether database, storage and publications agree, by one function for each, and heals."""
+"""`pulpit check`: verifies the consistency of database, storage and publications, and repairs it."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from pulpit.store.wakeups import WakeupSocket
 from pulpit.text import clean
 
 FOUND: Final = 3
-"""Exit code: something is wrong, and was not repaired."""
+"""Exit code: a problem was found and not repaired."""
 
 CHECKS: Final[tuple[Callable[[Inspection], Iterator[Finding]], ...]] = (
     check_database,
@@ -35,10 +35,10 @@ CHECKS: Final[tuple[Callable[[Inspection], Iterator[Finding]], ...]] = (
 
 
 def check(settings: Settings, *, deep: bool, repair: bool, as_json: bool) -> int:
-    """Look through a data folder and return the exit code.
+    """Check a data folder and return the exit code.
 
     Raises:
-        ConfigurationError: there is nothing to look into, or a server runs and `repair` is asked for.
+        ConfigurationError: there is nothing to check, or `repair` was requested while a server runs.
     """
     data_folder.check_own(settings.data_dir)
     with (
@@ -61,11 +61,11 @@ def check(settings: Settings, *, deep: bool, repair: bool, as_json: bool) -> int
 
 
 def examine(inspection: Inspection, *, repair: bool) -> Iterator[Finding]:
-    """Look by every rule; with `repair`, heal what each has found before the next one looks.
+    """Apply every rule; with `repair`, fix what each has found before the next one runs.
 
     Args:
-        inspection: where to look.
-        repair: whether to heal; no server may run.
+        inspection: what to check.
+        repair: whether to repair; no server may be running.
     """
     for look in CHECKS:
         found = list(look(inspection)) if repair else look(inspection)
@@ -89,7 +89,7 @@ def _summary(findings: list[Finding], standing: int) -> str:
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the data folder as a server would, so that none starts meanwhile."""
+    """Lock the data folder like a server, so that none starts meanwhile."""
     try:
         with data_folder.locked(settings.data_dir):
             yield
@@ -125,7 +125,7 @@ def _inspection(settings: Settings, say: Say, deep: bool) -> Iterator[Inspection
 
 @contextlib.contextmanager
 def _progress_bar() -> Iterator[Say]:
-    """Show on a terminal how far it is."""
+    """Show progress on a terminal."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return

@@ -1,4 +1,4 @@
-"""What a check finds, and what must hold inside the database: tables, history, event log, listeners."""
+"""Findings of a check, and the rules inside the database: tables, history, event log, listeners."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ from pulpit.tasks.completion import close_forgotten
 
 Mend = Callable[[], object]
 Say = Callable[[str, int, int], None]
-"""Told what is looked at, how many parts of it were, and of how many."""
+"""Called with the current rule, the number of parts done, and their total."""
 
 SYNC_AGAIN: Final = "`--repair` has the next sync fetch it again."
 PUBLISH_AGAIN: Final = "`--repair` has the next publish lay it out anew."
@@ -34,29 +34,29 @@ _PAIRS: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A breach of a rule, or, if `harmless`, something that is left over: nothing is missing, and it goes by itself."""
+    """A violation of a rule, or, if `harmless`, a leftover: nothing is missing, and it is removed automatically."""
 
     rule: str
-    """`books.gap`: part and rule; it stays the same from version to version."""
+    """`books.gap`: part and rule; stable across versions."""
     subject: str
     problem: str
     remedy: str
     harmless: bool = False
     mend: Mend | None = None
-    """Heals it without losing anything; call it when no server runs."""
+    """Repairs it without losing anything; call it while no server runs."""
     repaired: bool = False
 
     @property
     def stands(self) -> bool:
-        """Whether something is wrong that nobody has done anything about."""
+        """Whether it is a problem that has not been repaired."""
         return not (self.harmless or self.repaired)
 
     def line(self) -> str:
-        """For people."""
+        """Format it for people."""
         return f"{self.rule} {self.subject}: {self.problem} {'Repaired.' if self.repaired else self.remedy}"
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """Format it for programs."""
         names = ("rule", "subject", "problem", "remedy", "harmless", "repaired")
         return {name: getattr(self, name) for name in names}
 
@@ -67,28 +67,28 @@ class Inspection:
 
     context: TaskContext
     deep: bool
-    """Whether every file is read and its checksum compared."""
+    """Whether to read every file and compare its checksum."""
     is_served: bool
-    """Whether a server runs here; otherwise nothing is under way, whatever the tables say."""
+    """Whether a server runs here; otherwise no task is running, whatever the tables say."""
     kept_for: timedelta | None
     kept_count: int | None
-    """What retention leaves of the log; `None` is everything."""
+    """How many events retention keeps; `None` is all."""
     say: Say
 
     def busy(self) -> list[Any]:
-        """The tasks under way, if a server runs."""
+        """Return the running tasks, if a server runs."""
         if not self.is_served:
             return []
         with self.context.database.read() as connection:
             return list(audit.running(connection))
 
     def is_busy_with(self, repo_id: str) -> bool:
-        """Whether a task works on a repository at this moment."""
+        """Whether a task is working on a repository now."""
         return any(task.arguments.get("repo_id") == repo_id for task in self.busy())
 
 
 def check_database(inspection: Inspection) -> Iterator[Finding]:
-    """Every rule of the database, in one snapshot of it."""
+    """Check every rule of the database, in one snapshot."""
     with inspection.context.database.read() as connection:
         for number, part in enumerate(_PARTS):
             inspection.say("database", number, len(_PARTS))
@@ -140,7 +140,7 @@ def _log(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
 
 
 def _pairs(inspection: Inspection, connection: Connection) -> Iterator[Finding]:
-    """A start has exactly one finish: a task's own, unless it still runs or its start is not kept any more."""
+    """Check that each start has one finish: per task, unless it still runs or its start is not kept any more."""
     seen: dict[tuple[str, str], Counter[str]] = {}
     for _, event_type, body in audit.bodies(connection, list(_PAIRS), _floor(inspection, connection)):
         report = json.loads(body).get("call_report")

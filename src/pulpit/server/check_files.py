@@ -1,7 +1,7 @@
-"""What must hold between the database and the files: kept files are what they should be, publications are whole.
+"""Rules between the database and the files: stored files are intact, publications are complete.
 
-Others may work meanwhile. What looks wrong in the storage is looked at again while nobody can save or remove files, and
-what a task may be about to record is left alone.
+A server may be running. What looks wrong in the storage is checked again under the lock that saving and removing files
+need, and files that a task may be about to record are ignored.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from pulpit.text import shown
 
 
 def check_storage(inspection: Inspection) -> Iterator[Finding]:
-    """The storage, folder by folder, then what is on its way there."""
+    """Check the storage, prefix by prefix, then the work in progress."""
     strays: list[str] = []
     published = Published(inspection.context.storage, passes_over=True)
     with inspection.context.database.read() as connection:
@@ -58,7 +58,7 @@ def _missing(
         flaw = _flaw(inspection, file)
         if flaw is None:
             continue
-        with inspection.context.database.write() as tx:  # does anything still consist of it?
+        with inspection.context.database.write() as tx:  # does any unit still use it?
             units.lock_artifacts(tx)
             uses = audit.uses(tx.connection, file.sha256)
         needing = [] if uses else _published_with(inspection, file.sha256)
@@ -116,7 +116,7 @@ def _flaw(inspection: Inspection, kept: Kept) -> str | None:
 
 
 def _unknown(inspection: Inspection, stored: Mapping[str, InStorage], kept: Sequence[Kept]) -> list[str]:
-    """Files that the database does not know, but those that somebody may be about to record."""
+    """Return files that the database does not know, except those that may be about to be recorded."""
     found = sorted(stored.keys() - {file.sha256 for file in kept})
     if not found or not inspection.busy():
         return found
@@ -126,7 +126,7 @@ def _unknown(inspection: Inspection, stored: Mapping[str, InStorage], kept: Sequ
 
 
 def _downloads(scratch: Scratch) -> Iterator[Finding]:
-    """Nobody asks for what was begun so long ago; a younger one is gone on with."""
+    """Yield abandoned partial downloads; a younger one may still be resumed."""
     old = [path.name for path in scratch.partials(PARTIALS_FOR)]
     remove = partial(scratch.sweep_partials, PARTIALS_FOR)
     yield from _left_over("files.partial", "downloads", old, "were begun and never ended", remove)
@@ -160,7 +160,7 @@ def _is_there(context: TaskContext, path: str) -> bool:
 
 
 def _left_over(rule: str, where: str, found: Sequence[str], what: str, mend: Mend) -> Iterator[Finding]:
-    """One line for all of a kind."""
+    """Yield one line for all of a kind."""
     if found:
         problem = f"{len(found)} of its files and folders {what}, such as {found[0]}."
         remedy = _GOES_BY.get(rule, BY_STARTING)
@@ -182,7 +182,7 @@ _GOES_BY: Final = {
 
 
 def check_publications(inspection: Inspection) -> Iterator[Finding]:
-    """Every publication has an inventory that can be read, of files that the database counts on."""
+    """Check that every publication has a readable inventory, whose files the database knows."""
     with inspection.context.database.read() as connection:
         found = publications.every(connection)
     for number, publication in enumerate(found):
@@ -218,7 +218,7 @@ def _take_away(inspection: Inspection, publication: Publication) -> None:
 
 
 def _published_with(inspection: Inspection, sha256: str) -> list[tuple[Publication, str]]:
-    """The publications that need a file, and its path in each."""
+    """Return the publications that need a file, with its path in each."""
     found = []
     with inspection.context.database.read() as connection:
         for publication in publications.every(connection):
@@ -233,7 +233,7 @@ def _published_with(inspection: Inspection, sha256: str) -> list[tuple[Publicati
 
 
 def _make_anew(inspection: Inspection, sha256: str, needing: Sequence[Publication]) -> None:
-    """Let the next publish write a file again; what nobody sees any more and needs it is removed."""
+    """Make the next publish write a file again; remove publications that need it and that no place shows."""
     inspection.context.storage.remove([sha256])
     with inspection.context.database.write() as tx:
         shown_now = {place.publication_id for place in publications.every_place(tx.connection)}

@@ -1,4 +1,4 @@
-"""The content types of this installation: Pulpit's own, and those that other distributions add.
+"""The content types of this installation: Pulpit's own, and those that plug-ins add.
 
 A distribution adds one by an entry point of the group `pulpit.content_types` that names a class without arguments; see
 docs/content-types.md.
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def content_types(signer: Signer | None = None) -> Mapping[str, ContentType]:
-    """Every content type, by the type id of its importer and of its distributor."""
+    """Return every content type, by the type ids of its importer and of its distributors."""
     return by_plugin(Iso(), Yum(signer=signer), Python(), *_plug_ins())
 
 
@@ -31,6 +31,6 @@ def _plug_ins() -> list[ContentType]:
     for entry in installed(GROUP):
         try:
             found.append(entry.load()())
-        except Exception:  # noqa: BLE001 - a broken plug-in must not keep the server from starting
+        except Exception:  # noqa: BLE001 - a broken plug-in must not prevent the start
             _log.exception("a content type cannot be loaded", extra={"action": "plug_in_broken", "entry": entry.value})
     return found

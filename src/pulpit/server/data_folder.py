@@ -1,4 +1,4 @@
-"""The data folder: made private, locked by one server at a time, and named."""
+"""The data folder: created private, locked by one server at a time, and given a name."""
 
 import contextlib
 import errno
@@ -24,15 +24,15 @@ _SEVERAL: Final = (
 )
 NAME_FILE: Final = "node"
 _OURS: Final = frozenset({NAME_FILE, "server.lock", "pulpit.db", "broker"})
-"""Any of these makes a folder one of ours."""
+"""Any of these identifies a folder as Pulpit's."""
 _OF_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def prepare(data_dir: Path) -> None:
-    """Make the folder, for its owner alone; what is made in it later is private too.
+    """Create the folder with mode 0700; files created in it later are private too.
 
     Raises:
-        ConfigurationError: it cannot be made or is not the user's own.
+        ConfigurationError: it cannot be created or belongs to another user.
     """
     os.umask(0o077)
     try:
@@ -42,7 +42,7 @@ def prepare(data_dir: Path) -> None:
             raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else.")
         if found.st_mode & _OF_OTHERS:
             names = {path.name for path in data_dir.iterdir()} - {"lost+found"}
-            if names and not names & _OURS:  # closing /tmp or somebody's home to everybody is no small slip
+            if names and not names & _OURS:  # never change the mode of /tmp or a home folder by mistake
                 raise ConfigurationError(
                     _KEY, f"{data_dir} holds other files; name an empty folder, or one to be made."
                 )
@@ -53,7 +53,7 @@ def prepare(data_dir: Path) -> None:
 
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Be the only server of this folder; the lock goes with the process, however it dies.
+    """Be the only server of this folder; the lock is released with the process, however it dies.
 
     Raises:
         ConfigurationError: another server runs here.
@@ -68,10 +68,10 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 def check_own(data_dir: Path) -> None:
-    """Refuse a folder that is not there or is somebody else's: what root leaves in it the server could not open.
+    """Reject a missing folder, or another user's: the server could not open files that root creates in it.
 
     Raises:
-        ConfigurationError: the folder cannot be looked into.
+        ConfigurationError: the folder cannot be read.
     """
     try:
         owner = data_dir.stat().st_uid
@@ -93,19 +93,19 @@ def is_served(data_dir: Path) -> bool:
 
 @contextlib.contextmanager
 def worked_in(data_dir: Path) -> Iterator[None]:
-    """Be a worker in this folder, seen by a server that starts anew while this process has not ended yet."""
+    """Register as a worker in this folder, so that a restarting server waits until this process has ended."""
     with _open(data_dir / "workers.lock") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 
 def instance(data_dir: Path) -> Instance:
-    """This process, and the very folder that it serves: a copy of the folder is another one.
+    """Return the identity of this process and its folder: a copy of the folder has another identity.
 
-    The name is the host's, and letters that stay the same over restarts.
+    The name is the host's, with a suffix that stays the same over restarts.
 
     Raises:
-        StorageFull: the letters cannot be written down.
+        StorageFull: the suffix cannot be written.
     """
     path = data_dir / NAME_FILE
     if not path.exists():
@@ -123,11 +123,11 @@ def instance(data_dir: Path) -> Instance:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, whole or not at all.
+    """Write a file with mode 0600, atomically.
 
     Raises:
-        StorageFull: the disk has no room.
-        ConfigurationError: the folder cannot be written.
+        StorageFull: the disk is full.
+        ConfigurationError: the folder is not writable.
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
@@ -148,7 +148,7 @@ def _unwritable(path: Path, error: OSError) -> PulpitError:
 
 
 def _await_old_workers(data_dir: Path) -> None:
-    """A killed server's workers end by themselves; nothing of theirs may mingle with what starts now."""
+    """Wait for a killed server's workers, which end by themselves, so that their writes do not mix with new ones."""
     deadline = time.monotonic() + OLD_WORKERS_GONE_WITHIN
     with _open(data_dir / "workers.lock") as file:
         while True:

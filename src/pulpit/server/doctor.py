@@ -1,4 +1,4 @@
-"""`pulpit doctor`: looks at everything that a server needs, and says in sentences what to do."""
+"""`pulpit doctor`: checks everything that a server needs, and says in sentences what to do."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ CHECKS: Final[tuple[Callable[[Installation], Iterator[Finding]], ...]] = (
 
 
 def doctor(settings: Settings, warnings: list[str], *, as_json: bool) -> int:
-    """Look at an installation and return the exit code."""
+    """Check an installation and return the exit code."""
     findings: list[Finding] = []
     for finding in examine(settings, warnings):
         findings.append(finding)
@@ -42,7 +42,7 @@ def doctor(settings: Settings, warnings: list[str], *, as_json: bool) -> int:
 
 
 def refused(error: ConfigurationError, *, as_json: bool) -> int:
-    """Tell of a configuration that cannot be read, with which nothing else can be looked at."""
+    """Report an invalid configuration, with which nothing else can be checked."""
     finding = problem("configuration", str(error), "Correct it; nothing else can be looked at before.")
     if not as_json:
         write_line(_line(finding))
@@ -50,7 +50,7 @@ def refused(error: ConfigurationError, *, as_json: bool) -> int:
 
 
 def examine(settings: Settings, warnings: list[str]) -> Iterator[Finding]:
-    """Look by every rule; what each has found comes at once."""
+    """Run every check, and yield findings as they come."""
     for sentence in warnings:
         yield warning("configuration", f"{sentence}.", "Correct or remove it.")
     folder = settings.data_dir

@@ -1,4 +1,4 @@
-"""What `pulpit doctor` finds, and what it looks at on the machine: files, disk, ports, clock, certificates."""
+"""Findings of `pulpit doctor`, and its checks of the machine: files, disk, ports, clock, certificates."""
 
 import ctypes
 import errno
@@ -30,47 +30,47 @@ from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
 
 ENOUGH_ROOM: Final = 1024 * MEBIBYTE
-"""Free bytes below which somebody should make room in time."""
+"""Free bytes below which there is a warning."""
 FEW_INODES: Final = 10_000
 FEW_OPEN_FILES: Final = 4_096
 SOON: Final = timedelta(days=21)
-"""Before the end of a certificate; most are renewed earlier by themselves."""
+"""Time before a certificate expires at which there is a warning; most are renewed automatically before."""
 _TIME_ERROR: Final = 5
-"""What adjtimex(2) returns while nothing keeps the clock right."""
+"""What adjtimex(2) returns while the clock is not synchronised."""
 _ADJTIMEX_BYTES: Final = 512
-"""More than `struct timex` has anywhere."""
+"""Larger than `struct timex` anywhere."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SECRETS: Final = (FILE_NAME, ADMIN_PASSWORD_FILE, "broker")
 
 
 class State(Enum):
-    """How bad it is."""
+    """The severity."""
 
     WELL = "ok"
     WARNING = "warning"
-    """Nothing fails for it today."""
+    """Nothing fails because of it today."""
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     part: str
-    """`disk`, `ports`, …: it stays the same from version to version."""
+    """`disk`, `ports`, …: stable across versions."""
     state: State
     sentence: str
     remedy: str = ""
-    """What to do; empty where all is well."""
+    """What to do; empty if all is well."""
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """Format it for programs."""
         return {**asdict(self), "state": self.state.value}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installation:
-    """The server that is looked at."""
+    """The server that is checked."""
 
     settings: Settings
     is_served: bool
@@ -79,22 +79,22 @@ class Installation:
 
 
 def well(part: str, sentence: str) -> Finding:
-    """Nothing to do."""
+    """Return a finding: nothing to do."""
     return Finding(part=part, state=State.WELL, sentence=sentence)
 
 
 def warning(part: str, sentence: str, remedy: str) -> Finding:
-    """Something to do before long."""
+    """Return a finding: something to do soon."""
     return Finding(part=part, state=State.WARNING, sentence=sentence, remedy=remedy)
 
 
 def problem(part: str, sentence: str, remedy: str) -> Finding:
-    """Something to do now."""
+    """Return a finding: something to do now."""
     return Finding(part=part, state=State.PROBLEM, sentence=sentence, remedy=remedy)
 
 
 def check_configuration(installation: Installation) -> Iterator[Finding]:
-    """Whether a start would take every key: files that it names, addresses, passwords on their way."""
+    """Check that a start would accept every key: named files, addresses, unencrypted passwords."""
     settings = installation.settings
     uses: list[Callable[[], object]] = [
         lambda: brokering.broker_config(settings) if settings.embedded_broker else None,
@@ -131,7 +131,7 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
 
 
 def check_data_folder(installation: Installation) -> Iterator[Finding]:
-    """Owner and mode of what is kept."""
+    """Check owner and mode of the data."""
     folder = installation.settings.data_dir
     if not folder.exists():
         yield well("files", f"{folder} is not there yet; the first start makes it.")
@@ -157,7 +157,7 @@ def check_data_folder(installation: Installation) -> Iterator[Finding]:
 
 
 def check_disk(installation: Installation) -> Iterator[Finding]:
-    """Room for files, the database and the embedded broker."""
+    """Check the free space for files, the database and the embedded broker."""
     folder = installation.settings.data_dir
     while not folder.exists():
         folder = folder.parent
@@ -172,13 +172,13 @@ def check_disk(installation: Installation) -> Iterator[Finding]:
     else:
         yield well("disk", free)
     inodes = os.statvfs(folder)
-    if inodes.f_files and inodes.f_favail < FEW_INODES:  # some file systems have no limit and say 0 of 0
+    if inodes.f_files and inodes.f_favail < FEW_INODES:  # file systems without a limit report 0 of 0
         few = f"Only {inodes.f_favail} more files can be made in {folder}."
         yield warning("disk", few, "Remove files, or use a larger disk.")
 
 
 def check_ports(installation: Installation) -> Iterator[Finding]:
-    """Whether a stopped server would get its ports; of a running one `check_running` asks them."""
+    """Check that a stopped server could listen on its ports; a running one is checked by `check_running`."""
     if installation.is_served:
         return
     settings = installation.settings
@@ -195,7 +195,7 @@ def check_ports(installation: Installation) -> Iterator[Finding]:
 
 
 def why_not_listen(host: str, port: int) -> str | None:
-    """What the system says to a program that wants a port; null if it may have it."""
+    """Return the system's error for listening on a port; null if it is free."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -208,7 +208,7 @@ def why_not_listen(host: str, port: int) -> str | None:
 
 
 def check_clock(installation: Installation) -> Iterator[Finding]:
-    """Whether anything keeps the clock right: signatures of web hooks and certificates go by it."""
+    """Check that the clock is synchronised: webhook signatures and certificates depend on it."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_ADJTIMEX_BYTES))
     except (OSError, AttributeError):
@@ -225,7 +225,7 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 
 
 def check_certificates(installation: Installation) -> Iterator[Finding]:
-    """When the certificates end that are shown to others, and the authorities that others are checked by."""
+    """Check the expiry of the server's certificates, and of the CAs that it trusts."""
     settings = installation.settings
     shown = {
         "[server] ssl_certificate": settings.server.ssl_certificate,
@@ -247,11 +247,11 @@ def check_certificates(installation: Installation) -> Iterator[Finding]:
 
 
 def certificate_ends(key: str, path: Path, now: datetime, *, any_will_do: bool) -> Iterator[Finding]:
-    """When the certificates in a file end: the first of a chain, or the last of several authorities."""
+    """Check the expiry of the certificates in a file: the first of a chain, or the last of several CAs."""
     try:
         found = x509.load_pem_x509_certificates(read_pem(path, key).encode())
     except (ValueError, ConfigurationError):
-        return  # `check_configuration` says so
+        return  # reported by `check_configuration`
     pick = max if any_will_do else min
     end = pick(certificate.not_valid_after_utc for certificate in found)
     start = found[0].not_valid_before_utc
@@ -268,7 +268,7 @@ def certificate_ends(key: str, path: Path, now: datetime, *, any_will_do: bool) 
 
 
 def check_system(_installation: Installation) -> Iterator[Finding]:
-    """Libraries that yum repositories need, and how many connections the system allows."""
+    """Check the libraries for yum repositories, and the limit of open connections."""
     try:
         importlib.import_module("createrepo_c")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What `pulpit doctor` asks of the server's parts: REST API, database, brokers, listeners, schedules, other servers."""
+"""Checks by `pulpit doctor` of the server's parts: REST API, database, brokers, listeners, schedules, other servers."""
 
 import asyncio
 import contextlib
@@ -33,10 +33,10 @@ from pulpit.store.wakeups import WakeupSocket
 from pulpit.text import one_line
 
 MOST: Final = 20
-"""Listeners and schedules that are named one by one."""
+"""Listeners and schedules that are listed individually."""
 SKEW: Final = timedelta(seconds=5)
 LATE: Final = timedelta(minutes=5)
-"""For so long an event may wait before its listener counts as behind."""
+"""Age of an undelivered event from which its listener counts as behind."""
 _AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME: Final = b"\x01"
 _NOBODY: Final = Surroundings(source="/pulpit/doctor", clock=system_clock)
@@ -44,7 +44,7 @@ _NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events 
 
 
 def check_running(installation: Installation) -> Iterator[Finding]:
-    """Whether the server that runs answers at the address that it is configured with, and has workers."""
+    """Check that the running server responds at its configured address, and has workers."""
     settings = installation.settings
     if not installation.is_served:
         yield well("server", f"No server runs in {settings.data_dir}; everything is looked at as it would start.")
@@ -68,7 +68,7 @@ def check_running(installation: Installation) -> Iterator[Finding]:
 
 
 def check_brokers(installation: Installation) -> Iterator[Finding]:
-    """Whether each broker that the configuration names takes a connection and the login."""
+    """Check that each configured broker accepts a connection and the login."""
     section = installation.settings.messaging
     if installation.settings.embedded_broker:
         yield from _embedded(installation)
@@ -76,7 +76,7 @@ def check_brokers(installation: Installation) -> Iterator[Finding]:
     try:
         addresses, tls = messaging.broker_addresses(section), messaging.trust(section)
     except ConfigurationError:
-        return  # `check_configuration` says so
+        return  # reported by `check_configuration`
     if not addresses:
         yield well("broker", "There is none: amqp listeners are turned off.")
         return
@@ -127,7 +127,7 @@ def _embedded(installation: Installation) -> Iterator[Finding]:
 
 
 def check_database(installation: Installation) -> Iterator[Finding]:
-    """Whether the database answers and has the tables of this version; then what stands in it."""
+    """Check that the database responds and has this version's tables; then its content."""
     settings = installation.settings
     if not settings.database.url and not (settings.data_dir / FILE_NAME).exists():
         yield well("database", "The first start makes it.")
@@ -149,7 +149,7 @@ def check_database(installation: Installation) -> Iterator[Finding]:
 
 
 def check_pulps(installation: Installation) -> Iterator[Finding]:
-    """Whether the database of each Pulp 3 can be reached, and notes there what happens."""
+    """Check that the database of each Pulp 3 can be reached, and that its triggers record changes."""
     for name, section in installation.settings.pulps.items():
         key = f"[pulp3:{name}]" if name else "[pulp3]"
         attach = f"Run: pulpit pulp3 attach{f' --name {name}' if name else ''}"
@@ -184,7 +184,7 @@ class _Inside:
 
 
 def _clocks(inside: _Inside) -> Iterator[Finding]:
-    """The clock beside that of the database and the newest event."""
+    """Compare the clock with the database's and with the newest event."""
     now = inside.installation.now
     theirs = database_time(inside.connection)
     if abs(theirs - now) > SKEW:
@@ -199,7 +199,7 @@ def _clocks(inside: _Inside) -> Iterator[Finding]:
 
 
 def _listeners(inside: _Inside) -> Iterator[Finding]:
-    """Those that fail, were paused by Pulpit, have put events aside or are far behind."""
+    """Report listeners that fail, were paused by Pulpit, have dead letters or are far behind."""
     found = listeners.every(inside.connection)
     letters, head = dead_letters.counts(inside.connection), event_log.head(inside.connection)
     behind = event_log.times_after(inside.connection, {entry.position for entry in found if entry.position < head})
@@ -239,7 +239,7 @@ def _of_listener(listener: Listener, letters: int, waits: timedelta) -> Iterator
 
 
 def _kinds(inside: _Inside) -> Iterator[Finding]:
-    """Listeners of a kind that the configuration turns off."""
+    """Report listeners of a kind that the configuration turns off."""
     settings = inside.installation.settings
     kinds = {listener.notifier_type_id for listener in listeners.every(inside.connection) if not listener.paused}
     if "email" in kinds and not settings.email.enabled:
@@ -262,7 +262,7 @@ def _kinds(inside: _Inside) -> Iterator[Finding]:
 
 
 def _extras(settings: Settings) -> list[Registered]:
-    """Those of Pulpit's own that not every installation has; what is wrong with their keys is told elsewhere."""
+    """Return Pulpit's own kinds that need extras; their configuration is checked elsewhere."""
     try:
         return own_extras(settings, _NOBODY.source)
     except ConfigurationError:
@@ -270,7 +270,7 @@ def _extras(settings: Settings) -> list[Registered]:
 
 
 def _schedules(inside: _Inside) -> Iterator[Finding]:
-    """Those whose last runs failed."""
+    """Report schedules whose last runs failed."""
     failing = [entry for entry in schedules.every(inside.connection) if entry.consecutive_failures]
     for schedule in failing[:MOST]:
         state = "goes on" if schedule.enabled else "is disabled"
@@ -283,7 +283,7 @@ def _schedules(inside: _Inside) -> Iterator[Finding]:
 
 
 def _servers(inside: _Inside) -> Iterator[Finding]:
-    """The servers that share a PostgreSQL: when each was seen, its version and its clock."""
+    """Report on the servers that share a PostgreSQL: when each was seen, its version and its clock."""
     now = database_time(inside.connection)
     for member in servers.members(inside.connection):
         name = f"The server {member.node}" if member.delivers else f"`pulpit worker` {member.node}"

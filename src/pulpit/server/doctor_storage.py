@@ -1,4 +1,4 @@
-"""What `pulpit doctor` asks of the storage of published files: is it there, is it ours, does it take a file."""
+"""Checks by `pulpit doctor` of the storage of published files: does it exist, is it Pulpit's, does it accept a file."""
 
 import hashlib
 import os
@@ -15,14 +15,14 @@ from pulpit.storage.opening import open_storage
 from pulpit.storage.port import Storage
 
 ENOUGH_ROOM: Final = 5 * 2**30
-"""Bytes that a shared folder should have left."""
+"""Bytes that should be free in a shared folder."""
 FULL: Final = 200 * 2**20
 _PROBE_BYTES: Final = 64
 _SERVE: Final = "Syncs, publishes and downloads go on by themselves when it is back."
 
 
 def check_storage(installation: Installation) -> Iterator[Finding]:
-    """Whether the shared storage can be reached, read and written with what the configuration says."""
+    """Check that the shared storage can be reached, read and written with the configured credentials."""
     settings = installation.settings.storage
     if not settings.url:
         yield well("storage", f"Files are in {installation.settings.data_dir / 'content'}, for this server alone.")
@@ -51,7 +51,7 @@ def _of_shared(settings: StorageSettings, scratch: Path) -> Iterator[Finding]:
 
 
 def _away(settings: StorageSettings, error: Exception) -> Iterator[Finding]:
-    """Tell a place that was never used from one that is away."""
+    """Distinguish a place that was never used from an unavailable one."""
     folder = Path(settings.url)
     is_folder = "://" not in settings.url
     if is_folder and (not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))):
@@ -66,7 +66,7 @@ def _away(settings: StorageSettings, error: Exception) -> Iterator[Finding]:
 
 
 def _takes_a_file(shown: str, storage: Storage) -> Iterator[Finding]:
-    """Put a small file, read it, remove it."""
+    """Write a small file, read it, remove it."""
     content = os.urandom(_PROBE_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     try:

@@ -1,4 +1,4 @@
-"""`pulpit export`: finds the publication that somebody names, beside a running server or without one."""
+"""`pulpit export`: finds and exports a publication, with or without a running server."""
 
 import re
 from pathlib import Path
@@ -27,8 +27,8 @@ def export(settings: Settings, what: str, target: Path, *, since: int | None, as
         settings: where the data are.
         what: a place such as `repos/zoo`, or a repository and a number such as `zoo:7`.
         target: the folder or the tar.
-        since: the number of a publication of the same repository whose files are left out.
-        as_tar: whether it shall be a tar.
+        since: the number of a publication of the same repository whose files are omitted.
+        as_tar: whether to write a tar.
         link: whether files of a folder may be hard links to the storage.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The first account: an administrator whose password is made at the first start."""
+"""The first account: an administrator whose password is generated at the first start."""
 
 import secrets
 from pathlib import Path
@@ -13,9 +13,9 @@ from pulpit.store.database import Database
 
 
 def ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | None:
-    """Make the administrator if there is no user yet, and return the new password, which is to be shown once.
+    """Create the administrator if there is no user yet, and return the new password, to be shown once.
 
-    The file is written before the row is committed: at no moment is there an administrator whose password nobody has.
+    The file is written before the row is committed: there is never an administrator whose password is unknown.
     """
     with database.write() as tx:
         if users.every(tx.connection):

@@ -1,4 +1,4 @@
-"""Whether a server answers at the address that its configuration names; for `pulpit health` and `pulpit doctor`."""
+"""Whether a server responds at its configured address; for `pulpit health` and `pulpit doctor`."""
 
 import json
 import ssl
@@ -11,33 +11,33 @@ from pulpit.settings import Settings
 from pulpit.text import one_line
 
 PATIENCE_S: Final = 5.0
-"""For an answer over the network."""
+"""Timeout in seconds for a response."""
 LONGEST_REASON: Final = 200
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not listened on
 _LONGEST_ANSWER: Final = 1_000_000
 
 
 def reachable(host: str) -> str:
-    """The address at which this machine reaches what listens on one."""
+    """Return an address at which this machine reaches a server that listens on `host`."""
     return _EVERYWHERE.get(host, host)
 
 
 def url_of(settings: Settings) -> str:
-    """Where the REST API is."""
+    """Return the URL of the REST API."""
     host = reachable(settings.server.host)
     scheme = "https" if settings.server.ssl_certificate else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 def ask(settings: Settings, path: str) -> dict[str, Any]:
-    """Ask without logging in, past every proxy.
+    """Send a request without login, bypassing any proxy.
 
     Raises:
-        OSError: nobody answers, or the answer is no success.
-        ValueError: the answer is no JSON.
+        OSError: nobody responds, or the status is an error.
+        ValueError: the response is not JSON.
     """
     context = None
-    if settings.server.ssl_certificate:  # its own certificate is trusted, whatever name stands in it
+    if settings.server.ssl_certificate:  # trust the server's own certificate, whatever its name
         context = ssl.create_default_context(cafile=settings.server.ssl_certificate)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.check_hostname = False
@@ -48,7 +48,7 @@ def ask(settings: Settings, path: str) -> dict[str, Any]:
 
 
 def why_not(error: OSError | ValueError) -> str:
-    """What `ask` has met, for people."""
+    """Describe an error of `ask` to users."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(error, urllib.error.HTTPError):
         return f"it says {error.code}"

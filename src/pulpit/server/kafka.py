@@ -1,4 +1,4 @@
-"""How the Kafka brokers of `[kafka]` are reached: their addresses, TLS, and the login with its secret."""
+"""Connection settings for the Kafka brokers of `[kafka]`: addresses, TLS, and the login."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def kafka_brokers(section: KafkaSettings) -> "KafkaBrokers":
     """Read the section, and the files that it names.
 
     Raises:
-        ConfigurationError: an address or a file cannot be used, the library is missing, or a password would travel
+        ConfigurationError: an address or a file is invalid, the library is missing, or a password would be sent
             unencrypted to another machine.
     """
     try:

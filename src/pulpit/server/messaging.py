@@ -1,4 +1,4 @@
-"""The way to a broker, from `[messaging]`: its addresses with their secrets, whom to trust there, and the publisher."""
+"""The connection to a broker, from `[messaging]`: addresses with credentials, TLS, and the publisher."""
 
 import secrets
 import ssl
@@ -24,11 +24,11 @@ _CACERT: Final = "[messaging] cacert"
 
 
 def broker_addresses(section: MessagingSettings) -> tuple[BrokerAddress, ...]:
-    """The brokers in the order in which they are tried, each with user and password, wherever those are kept.
+    """Return the brokers in the order in which they are tried, each with user and password, wherever configured.
 
     Raises:
-        ConfigurationError: an address or a file cannot be used, a password would travel unencrypted to another
-            machine, or some addresses mean AMQP 0-9-1 and some 1.0.
+        ConfigurationError: an address or a file is invalid, a password would be sent unencrypted to another
+            machine, or the addresses mix AMQP 0-9-1 and 1.0.
     """
     source, text = MESSAGING_URL, section.url or ""
     if section.url_file:
@@ -48,7 +48,7 @@ def broker_addresses(section: MessagingSettings) -> tuple[BrokerAddress, ...]:
 
 
 def trust(section: MessagingSettings) -> ssl.SSLContext | None:
-    """How brokers are checked, by authority and host name, and the certificate that is shown; None without TLS.
+    """Return the TLS context for brokers, with CAs, host name check and client certificate; None without TLS.
 
     Raises:
         ConfigurationError: a file that the section names cannot be used.
@@ -62,24 +62,24 @@ def trust(section: MessagingSettings) -> ssl.SSLContext | None:
 def publisher(
     section: MessagingSettings, addresses: Sequence[BrokerAddress], tls: ssl.SSLContext | None, *, by_certificate: bool
 ) -> "AmqpPublisher":
-    """The way to some brokers that speak the same version of AMQP; nothing is sent yet.
+    """Return a publisher for brokers that speak the same version of AMQP; it connects later.
 
     Raises:
         ConfigurationError: they speak AMQP 1.0, for which a library is missing.
     """
     if not addresses[0].speaks_10:
         return Publisher(addresses, tls, by_certificate=by_certificate)
-    from pulpit.amqp.amqp10 import proton  # noqa: PLC0415 - an engine for brokers that speak AMQP 1.0 alone
+    from pulpit.amqp.amqp10 import proton  # noqa: PLC0415 - only needed for AMQP 1.0
     from pulpit.amqp.amqp10.client import ClientSettings  # noqa: PLC0415 - as above
     from pulpit.amqp.amqp10.publisher import Publisher as Publisher10  # noqa: PLC0415 - as above
 
-    proton.load()  # says at the start, and not at the first event, that it is not there
+    proton.load()  # reports a missing library at the start, not at the first event
     settings = ClientSettings(name=f"pulpit-events-{secrets.token_hex(4)}", context=tls, by_certificate=by_certificate)
     return Publisher10(addresses, settings, profile=section.profile, template=section.address)
 
 
 def watched(section: MessagingSettings, context: ssl.SSLContext) -> list[Watched]:
-    """The files of `trust` that are read again when they change; an authority is added, and none is taken away."""
+    """Return the files of `trust` that are reloaded when they change; CAs are added, never removed."""
     found = []
     if section.cacert:
         path = Path(section.cacert)

@@ -1,4 +1,4 @@
-"""How the NATS servers of `[nats]` are reached: addresses, whom to trust there, and the login with its secrets."""
+"""Connection settings for the NATS servers of `[nats]`: addresses, TLS, and the login."""
 
 import ssl
 from pathlib import Path
@@ -18,7 +18,7 @@ _SERVERS: Final = "[nats] servers"
 _PASSWORD_FILE: Final = "[nats] password_file"  # noqa: S105 - the name of a key
 _CREDENTIALS_FILE: Final = "[nats] credentials_file"
 _CREDENTIALS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
-"""What such a file must have in it."""
+"""Markers that a credentials file must contain."""
 _DEFAULT_PORT: Final = 4222
 
 
@@ -26,7 +26,7 @@ def nats_servers(section: NatsSettings) -> "NatsServers":
     """Read the section, and the files that it names.
 
     Raises:
-        ConfigurationError: an address or a file cannot be used, the library is missing, or a password would travel
+        ConfigurationError: an address or a file is invalid, the library is missing, or a password would be sent
             unencrypted to another machine.
     """
     try:

@@ -1,7 +1,7 @@
-"""The kinds of notifiers of this installation: Pulpit's own, and those that other distributions add.
+"""The kinds of notifiers of this installation: Pulpit's own, and those that plug-ins add.
 
-A distribution adds one by an entry point of the group `pulpit.notifiers`, named after the kind, that names a class made
-with the installation's `Surroundings`; see docs/notifiers.md.
+A distribution adds one by an entry point of the group `pulpit.notifiers`, named after the kind, that names a class
+created with the installation's `Surroundings`; see docs/notifiers.md.
 """
 
 import logging
@@ -27,25 +27,25 @@ from pulpit.text import one_line
 
 GROUP: Final = "pulpit.notifiers"
 LOAD_PATIENCE_S: Final = 10.0
-"""Seconds that a plug-in may take to be loaded; the server starts without it then."""
+"""Seconds that a plug-in may take to load; then the server starts without it."""
 _LONGEST_REASON: Final = 300
 
 _log = logging.getLogger(__name__)
 
 
 def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | None", node: str) -> NotifierTypes:
-    """Every kind; what takes a while to load is made when its first listener is."""
+    """Return every kind; those that are slow to import are created for their first listener."""
     source = f"/pulpit/{node}"
     networks = parse_networks(settings.server.webhook_allow)
     proxy = configured_proxy(settings.server.webhook_proxy)
 
     def http() -> NotifierType:
-        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp takes a while
+        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp is slow to import
 
         return Http(system_clock, allow=networks, source=source, proxy=proxy)
 
     def email() -> NotifierType:
-        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so does a mail client
+        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so is the mail client
 
         return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
 
@@ -59,16 +59,16 @@ def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: st
         return Amqp091Disabled()
     if isinstance(publisher, Publisher):
         return Amqp091(publisher, exchange, source=source)
-    from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - its engine is loaded where it is used
+    from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - only needed for AMQP 1.0
 
     return Amqp10(publisher, exchange, source=source)
 
 
 def own_extras(settings: Settings, source: str) -> list[Registered]:
-    """Kinds of Pulpit's own that need servers which somebody names, and a library which is not always there.
+    """Return Pulpit's own kinds that need configured servers and an optional library.
 
     Raises:
-        ConfigurationError: what is configured for them cannot be used.
+        ConfigurationError: their configuration is invalid.
     """
     return [_kafka(settings, source), _nats(settings, source)]
 
@@ -109,7 +109,7 @@ def _kafka(settings: Settings, source: str) -> Registered:
 
 
 def plug_ins(surroundings: Surroundings) -> list[Registered]:
-    """The kinds of other distributions, and why those that cannot be used cannot; each was told in the log."""
+    """Return the kinds of other distributions, unusable ones with the reason, which is also logged."""
     entries = sorted(installed(GROUP), key=lambda entry: entry.name)
     found: dict[str, Registered] = {}
     for entry in entries:
@@ -138,7 +138,7 @@ def _registered(entry: EntryPoint, surroundings: Surroundings) -> Registered:
         plug_in = _within(LOAD_PATIENCE_S, lambda: PlugIn(entry.load()(surroundings), name=entry.name))
     except TimeoutError:
         problem = f"{brought_by} was not loaded within {LOAD_PATIENCE_S:g} seconds; mend or remove it, and start again."
-    except BaseException as error:  # noqa: BLE001 - a broken plug-in, even one that exits, must not keep the server from starting
+    except BaseException as error:  # noqa: BLE001 - a broken plug-in must not prevent the start, even by exiting
         reason = one_line(str(error), _LONGEST_REASON).rstrip(".")
         why = reason if isinstance(error, ValueError) and reason else f"{type(error).__name__}: {reason}".rstrip(": ")
         problem = f"{brought_by} cannot be loaded ({why}); mend or remove it, and start again."
@@ -156,7 +156,7 @@ def _brought_by(entry: EntryPoint) -> str:
 
 
 def _within(seconds: float, work: Callable[[], PlugIn]) -> PlugIn:
-    """Do work in a thread that keeps nobody from ending.
+    """Run work in a daemon thread.
 
     Raises:
         BaseException: what the work raised.
@@ -168,7 +168,7 @@ def _within(seconds: float, work: Callable[[], PlugIn]) -> PlugIn:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name="notifier-loading", daemon=True)

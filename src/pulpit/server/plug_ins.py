@@ -1,4 +1,4 @@
-"""What other distributions add to this installation, by entry points."""
+"""Plug-ins of this installation, found by entry points."""
 
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,6 @@ def installed(group: str) -> Sequence[EntryPoint]:
 
 @lru_cache(maxsize=1)
 def _all(_path: tuple[str, ...]) -> Sequence[EntryPoint]:
-    """Read once for a search path: for one group as for all, the metadata of every distribution is looked through."""
+    """Cached per search path: even for one group the metadata of every distribution is searched."""
     every = entry_points()
     return [entry for group in every.groups for entry in every.select(group=group)]

@@ -1,4 +1,4 @@
-"""How a process that serves or works begins: its three standard streams, its log, room for open files, and its end."""
+"""The start of a serving or working process: its standard streams, log, limit of open files, and its end."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ from pulpit.settings import Settings
 
 OPEN_FILES: Final = 65_536
 STOP_LIMIT_S: Final = 60.0
-"""So long may a stop take, which needs a few seconds unless a database or a disk does not answer at all."""
+"""Seconds that a stop may take; usually it takes a few, unless a database or disk does not respond."""
 
 _log = logging.getLogger(__name__)
 
 
 def begin(settings: Settings, warnings: Iterable[str] = ()) -> None:
-    """Do what comes before anything else, and say what is odd about the configuration."""
+    """Do what comes before anything else, and log warnings about the configuration."""
     fill_standard_streams()
     logs.configure(settings.server.log_level, settings.server.log_format)
     for warning in warnings:
@@ -31,7 +31,10 @@ def begin(settings: Settings, warnings: Iterable[str] = ()) -> None:
 
 
 def end_wanted() -> asyncio.Event:
-    """What SIGTERM and SIGINT set from now on, in the running loop; a stop that takes too long is cut off."""
+    """Return an event that SIGTERM and SIGINT set from now on, in the running loop.
+
+    A stop that takes too long is cut off.
+    """
     wanted = asyncio.Event()
 
     def end() -> None:
@@ -47,7 +50,7 @@ def end_wanted() -> asyncio.Event:
 
 
 def _cut_off() -> None:
-    """End where a thread waits for what does not answer; the next start treats it as a crash, which loses nothing."""
+    """Exit although a thread is still waiting; the next start treats it as a crash, which loses nothing."""
     _log.warning("something does not answer, so the stop is cut off", extra={"action": "stop_cut_off"})
     os._exit(1)
 
@@ -55,7 +58,7 @@ def _cut_off() -> None:
 def fill_standard_streams() -> None:
     """Open /dev/null where standard input, output or error is closed; call it before anything else is opened.
 
-    Else the first sockets would get their numbers: what is printed would go to a client, and the event loop aborts when
+    Otherwise the first sockets would get their numbers: output would go to a client, and the event loop aborts when
     it closes one.
     """
     for number in range(3):
@@ -69,13 +72,13 @@ def fill_standard_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error; a full disk behind it must not end a server."""
+    """Print a line on standard error; a full disk must not end a server."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - for whoever started it
 
 
 def raise_open_files() -> None:
-    """Take as many open files as the system allows, for each connection is one."""
+    """Raise the limit of open files to the maximum, because each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -84,7 +87,7 @@ def raise_open_files() -> None:
 
 
 def collect_garbage() -> None:
-    """Look for garbage from now on, and not among what the start has made: that stays as long as the process."""
+    """Start garbage collection, exempting objects created so far: they live as long as the process."""
     gc.collect()
     gc.freeze()
     gc.enable()

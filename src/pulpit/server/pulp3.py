@@ -1,4 +1,4 @@
-"""The readers of the Pulp 3s that `[pulp3]` and `[pulp3:NAME]` name; psycopg is loaded for them alone."""
+"""The readers of the Pulp 3s in `[pulp3]` and `[pulp3:NAME]`; psycopg is imported only for them."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
@@ -13,11 +13,11 @@ from pulpit.store.database import Database
 
 
 class Reading(Protocol):
-    """A reader, of a module that not every installation can load."""
+    """A reader; its module cannot be imported on every installation."""
 
     @property
     def progress(self) -> Progress:
-        """How it stands."""
+        """Its current state."""
         ...
 
     def run(self) -> Coroutine[Any, Any, None]:
@@ -26,10 +26,10 @@ class Reading(Protocol):
 
 
 def pulp3_readers(settings: Settings, database: Database) -> Sequence[Reading]:
-    """A reader for each configured Pulp; none has connected yet.
+    """Return a reader for each configured Pulp; none has connected yet.
 
     Raises:
-        ConfigurationError: a URL or a file of a password cannot be used, or PostgreSQL's client is not installed.
+        ConfigurationError: a URL or a password file is invalid, or PostgreSQL's client is not installed.
     """
     if not settings.pulps:
         return ()
@@ -42,10 +42,10 @@ def pulp3_readers(settings: Settings, database: Database) -> Sequence[Reading]:
 
 
 def pulp3_api(settings: Settings) -> str:
-    """Where the API begins of the Pulp 3 whose users may log in here; empty where none is named.
+    """Return the API's root URL of the Pulp 3 whose users may log in here; empty if none is configured.
 
     Raises:
-        ConfigurationError: it is no URL, or passwords would go unencrypted to another machine.
+        ConfigurationError: it is not a URL, or passwords would be sent unencrypted to another machine.
     """
     url = settings.pulp3.api_url
     if not url:

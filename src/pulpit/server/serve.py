@@ -1,8 +1,8 @@
-"""Composes the server: the one place that names concrete classes.
+"""Composes the server.
 
     data folder ▶ database ▶ embedded broker ▶ dispatcher ▶ REST API ▶ ready ▶ workers
 
-Whatever is opened is closed in the opposite order by one exit stack, so a start that fails half-way leaves nothing.
+Everything is closed in the opposite order by one exit stack, so a failed start leaves nothing open.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ from pulpit.ui import app as ui
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
 REST_PATIENCE: Final = 2
-"""Seconds that requests under way have to end when the server stops."""
+"""Seconds that running requests have to end when the server stops."""
 REACH_PATIENCE_S: Final = 2.0
 REACH_AGAIN_S: Final = 5.0
 
@@ -65,7 +65,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Embedded:
-    """The embedded broker, and how the server itself reaches it."""
+    """The embedded broker, and how the server connects to it."""
 
     broker: Broker
     address: BrokerAddress
@@ -179,7 +179,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embedded | None:
-    """Start the embedded broker, if it is wanted."""
+    """Start the embedded broker, if it is enabled."""
     if not settings.embedded_broker:
         return None
     if TRANSPORTS.get(settings.messaging.transport):
@@ -203,7 +203,7 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
 def _publisher(
     settings: Settings, embedded: _Embedded | None, tls: ssl.SSLContext | None
 ) -> "messaging.AmqpPublisher | None":
-    """The way to the broker: the embedded one, a configured one, or none."""
+    """Return the publisher: to the embedded broker, a configured one, or none."""
     section = settings.messaging
     addresses = (embedded.address,) if embedded else messaging.broker_addresses(section)
     if not addresses:
@@ -218,7 +218,7 @@ def _watched(
     incoming: ssl.SSLContext | None,
     outgoing: ssl.SSLContext | None,
 ) -> list[Watched]:
-    """The files that are read again when they change."""
+    """Return the files that are reloaded when they change."""
     found = brokering.watched(settings, embedded.broker, outgoing) if embedded else []
     if outgoing is not None and not embedded:
         found += messaging.watched(settings.messaging, outgoing)
@@ -255,7 +255,7 @@ def _publications(settings: Settings, database: Database, storage: Storage) -> P
 
 
 class _Reach:
-    """Whether the broker can be reached, tried when it is asked; a try that failed counts for some seconds."""
+    """Whether the broker can be reached, tested on request; a failure is cached for some seconds."""
 
     def __init__(self, publisher: "messaging.AmqpPublisher | None") -> None:
         self._publisher: Final = publisher
@@ -302,7 +302,7 @@ def _services(
 
 
 def _http(settings: Settings, services: Services) -> dict[str, Any]:
-    """How uvicorn speaks HTTP; with TLS by the configured certificate, and asking for those that `login` hands out."""
+    """Return uvicorn's HTTP options; TLS uses the configured certificate and asks for the certificates of `login`."""
     if not settings.server.ssl_certificate:
         return {"http": BoundedHttp}
     _certificate(settings).check()
@@ -316,11 +316,11 @@ def _http(settings: Settings, services: Services) -> dict[str, Any]:
 
 
 class _Rest(uvicorn.Server):
-    """Uvicorn without a hand on the signals, which belong to the whole server."""
+    """Uvicorn without signal handlers, which belong to the whole server."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Install no signal handlers."""
         yield
 
 
@@ -328,7 +328,7 @@ class _Rest(uvicorn.Server):
 async def _rest(
     settings: Settings, app: Application, services: Services, listening: socket.socket, stop: asyncio.Event
 ) -> AsyncIterator[ssl.SSLContext | None]:
-    """Answer requests until the block ends; what is handed out is how TLS is spoken, if it is."""
+    """Serve requests until the block ends; yields the TLS context, if there is one."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -350,12 +350,12 @@ async def _rest(
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
         TrustedAuthorities(services.database).keep(config.ssl)
     async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
-        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers a flag and no event
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag and no event
             await asyncio.sleep(0.005)
         try:
             yield config.ssl
         finally:
-            services.announcements.end()  # those who wait for events would keep the server from ending
+            services.announcements.end()  # waiting readers would delay the stop
             server.should_exit = True
 
 
@@ -363,7 +363,7 @@ async def _rest(
 async def _running(
     name: str, work: Any, stop: asyncio.Event, *, cancel: bool = True
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Run a part of the server beside the others; if it ends by itself, the server stops."""
+    """Run a part of the server in a task; if it ends by itself, the server stops."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(lambda _: stop.set())
     try:

@@ -1,4 +1,4 @@
-"""`pulpit install-service`: unit files of systemd with the program of this installation, written or only shown."""
+"""`pulpit install-service`: writes or shows systemd units for this installation."""
 
 import os
 import subprocess
@@ -15,30 +15,33 @@ from pulpit.errors import PulpitError
 _PROGRAM: Final = "/usr/bin/pulpit"
 """What the shipped units start."""
 _BOOTED: Final = Path("/run/systemd/system")
-"""Is there where systemd runs the machine (sd_booted(3))."""
+"""Exists if systemd is running (sd_booted(3))."""
 _HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - compared with, not written to
 """What `ProtectHome=` and `PrivateTmp=` hide from the service."""
 
 
 class NotInstallable(PulpitError):
-    """The service could not start the program where it is, or the unit cannot be written; the text says what to do."""
+    """The service could not start the program from its location, or the unit cannot be written.
+
+    The text says what to do.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Files to write and commands to run then."""
+    """Files to write and commands to run afterwards."""
 
     files: dict[Path, str]
     commands: Sequence[Sequence[str]]
     start: str
-    """What starts the service, for people."""
+    """The command that starts the service, for the user."""
 
 
 def install(*, for_user: bool, root: Path, dry_run: bool) -> None:
-    """Write the units below a root folder, and have a running systemd read them.
+    """Write the units below a root folder, and reload a running systemd.
 
     Raises:
-        NotInstallable: it cannot be done.
+        NotInstallable: it is impossible.
     """
     program, interpreter = Path(sys.executable).with_name("pulpit"), Path(sys.executable).resolve()
     if not program.exists():
@@ -67,7 +70,7 @@ def install(*, for_user: bool, root: Path, dry_run: bool) -> None:
 
 
 def for_machine(program: Path, interpreter: Path) -> Plan:
-    """A service of the whole machine, with a user of its own.
+    """Plan a system service with a user of its own.
 
     Raises:
         NotInstallable: program or interpreter is hidden from services.
@@ -104,7 +107,7 @@ def _unit(name: str, program: Path) -> str:
 
 
 def quoted(program: Path) -> str:
-    """A path as the first word of `ExecStart=`: quotes, backslashes and specifiers lose their meaning."""
+    """Quote a path as the first word of `ExecStart=`: quotes, backslashes and specifiers are escaped."""
     text = str(program)
     if any(not character.isprintable() for character in text):
         raise NotInstallable("The path of this installation holds a control character; install Pulpit elsewhere.")

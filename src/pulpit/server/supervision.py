@@ -1,4 +1,4 @@
-"""Which workers a server or `pulpit worker` starts, and what they are told."""
+"""The workers that a server or `pulpit worker` starts, and their briefing."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from pulpit.tasks.supervisor import Supervisor
 
 
 def supervisor_of(settings: Settings, database: Database, node: str) -> Supervisor:
-    """The supervisor of this machine's workers, and what they are told at their start."""
+    """Return the supervisor of this machine's workers."""
     if settings.signing.is_wanted:
         Signer(settings.signing).check()
     briefing: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""The notify protocol of systemd: a service says when it is ready, that it lives, and when it stops (sd_notify(3)).
+"""systemd's notify protocol: a service reports that it is ready, alive, or stopping (sd_notify(3)).
 
-Without `NOTIFY_SOCKET` in the environment, as everywhere else, nothing is said to anybody.
+Without `NOTIFY_SOCKET` in the environment nothing is sent.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _MICROSECONDS: Final = 1_000_000
 
 
 class ServiceManager:
-    """Whoever started the service and wants to hear of it; taken from the environment, so that no child speaks too."""
+    """The service manager; its socket is removed from the environment, so that child processes do not use it."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         path = environment.pop(_SOCKET, "")
@@ -25,10 +25,10 @@ class ServiceManager:
         microseconds, pid = environment.pop(_WATCHDOG, ""), environment.pop(_WATCHDOG_PID, "")
         is_meant = pid in ("", str(os.getpid()))
         self.pause: Final = int(microseconds) / _MICROSECONDS / 2 if microseconds.isdecimal() and is_meant else 0.0
-        """Seconds between two signs of life, half of what is waited for one; 0 if nobody waits."""
+        """Seconds between watchdog messages, half of the timeout; 0 without a watchdog."""
 
     def say(self, *assignments: str) -> None:
-        """Send one message, such as `READY=1`; one that cannot be sent must not end a service."""
+        """Send one message, such as `READY=1`; a failure must not end the service."""
         if not self._address:
             return
         with (
@@ -39,7 +39,7 @@ class ServiceManager:
             line.sendto("\n".join(assignments).encode(), self._address)
 
     async def keep_telling(self) -> None:
-        """Give signs of life for as long as the event loop turns; a service that gives none is started anew."""
+        """Send watchdog messages for as long as the event loop runs; otherwise systemd restarts the service."""
         while self.pause:
             self.say("WATCHDOG=1")
             await asyncio.sleep(self.pause)

@@ -1,4 +1,4 @@
-"""Composes workers without a server: `pulpit worker`, on machines that answer no requests."""
+"""Composes workers without a server: `pulpit worker`, on machines that serve no requests."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from pulpit.store.servers import Instance
 from pulpit.store.wakeups import WakeupSocket
 
 BEAT: Final = servers.LEASE.total_seconds() / 3
-"""Seconds between two signs of life in the database."""
+"""Seconds between two heartbeats."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ async def _begin(beginning: Beginning, supervised: Coroutine[None, None, None]) 
 
 
 async def _beat(database: Database, me: Instance) -> None:
-    """Tell the servers that these workers live, until another process has their name."""
+    """Send heartbeats to the database until another process has these workers' name."""
 
     def beat() -> bool:
         with database.write() as tx:

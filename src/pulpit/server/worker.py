@@ -1,4 +1,4 @@
-"""Composes a worker process; the server starts it and briefs it over standard input."""
+"""Composes a worker process; the server starts it and sends its briefing over standard input."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def main() -> None:
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as unbuffered:  # the orders follow the first line
         line = unbuffered.readline()
     if not line:
-        return  # the server died before it could say anything
+        return  # the server died before the briefing
     briefing = json.loads(line)
     logs.configure(briefing["log_level"], briefing["log_format"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)

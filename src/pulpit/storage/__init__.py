@@ -1,1 +1,1 @@
-"""Files, each kept once under its SHA-256: a port, its adapters, and scratch on this machine."""
+"""Content-addressed files: a port, its adapters, and scratch space on this machine."""

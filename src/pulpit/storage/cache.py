@@ -1,10 +1,10 @@
-"""Copies on this machine of files that lie in an object store, at most so many bytes: the longest unused go first.
+"""A size-limited local cache of files in an object store; the least recently used ones are evicted.
 
-    cache/ab/abcdef…     copies, whole and verified; the time of a file is that of its last use
-    cache/outgoing/      files on their way to the object store
-    cache/incoming/      files on their way here
+    cache/ab/abcdef…     whole, verified copies; a file's modification time is that of its last use
+    cache/outgoing/      files being uploaded
+    cache/incoming/      files being downloaded
 
-Server and workers of one machine share the folder without a lock: a copy that is removed meanwhile is fetched again.
+Server and workers of one machine share the folder without a lock: a copy that is removed meanwhile is downloaded again.
 """
 
 import os
@@ -19,9 +19,9 @@ from typing import Final
 from pulpit.storage.disk import FILE_MODE, FOLDER_MODE
 
 SPARED_FOR: Final = 60.0
-"""Seconds for which a copy that was used is left alone, so that whoever was given its path can open it."""
+"""Seconds for which a recently used copy is not evicted, so that its path can be opened."""
 _LOW: Final = 0.9
-"""Share of the limit that is left when room is made."""
+"""Share of the limit that is left after an eviction."""
 _OUTGOING: Final = "outgoing"
 _INCOMING: Final = "incoming"
 
@@ -33,21 +33,21 @@ class Cache:
         """Prepare.
 
         Args:
-            folder: where the copies are.
-            limit: bytes that they may take, beside what is on its way.
+            folder: the cache folder.
+            limit: bytes of the copies, not counting transfers in progress.
         """
         self._folder: Final = folder
         self._limit: Final = limit
         self._lock: Final = threading.Lock()
-        self._added = limit  # so that the first copy has the folder counted
+        self._added = limit  # so that the first copy triggers a count of the folder
 
     def prepare(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         for folder in (self._folder, self._folder / _OUTGOING, self._folder / _INCOMING):
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
     def find(self, sha256: str) -> Path | None:
-        """The copy of a file, which counts as used now."""
+        """Return the copy of a file, and mark it as used."""
         path = self._place(sha256)
         try:
             os.utime(path)
@@ -56,7 +56,7 @@ class Cache:
         return path
 
     def keep(self, path: Path, sha256: str) -> Path:
-        """Take in a whole, verified file of this folder, and make room for the next ones."""
+        """Add a whole, verified file of this folder, and evict others if needed."""
         place = self._place(sha256)
         size = path.stat().st_size
         place.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -70,7 +70,7 @@ class Cache:
         return place
 
     def outgoing(self, source: Path | bytes, sha256: str) -> Path:
-        """Put a file, moved from `source`, where it waits until the object store has it."""
+        """Move a file from `source` to where it waits for its upload."""
         path = self._folder / _OUTGOING / f"{sha256}.{os.urandom(8).hex()}"
         if isinstance(source, bytes):
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
@@ -80,7 +80,7 @@ class Cache:
         return path
 
     def incoming(self) -> Path:
-        """A path for a file that is being fetched."""
+        """Return a path for a file that is being downloaded."""
         return self._folder / _INCOMING / os.urandom(16).hex()
 
     def forget(self, sha256s: Collection[str]) -> None:
@@ -89,7 +89,7 @@ class Cache:
             self._place(sha256).unlink(missing_ok=True)
 
     def sweep(self, older_than: float) -> int:
-        """Remove what killed processes left on its way."""
+        """Remove interrupted transfers of killed processes."""
         count = 0
         for folder in (_OUTGOING, _INCOMING):
             for path in (self._folder / folder).glob("*"):
@@ -113,7 +113,7 @@ class Cache:
                 held -= size
 
     def _copies(self) -> Iterator[tuple[float, int, str]]:
-        """When each copy was used last, its size, and where it is."""
+        """Yield last use, size, and path of each copy."""
         for folder in self._folder.glob("??"):
             with os.scandir(folder) as entries:
                 for entry in entries:

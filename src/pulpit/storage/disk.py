@@ -1,4 +1,4 @@
-"""What is done with files and folders of the disk so that they are whole, private and safe from a loss of power."""
+"""Disk operations that keep files whole, private and durable."""
 
 import ctypes
 import errno
@@ -18,11 +18,11 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @contextmanager
 def disk_errors(what: str) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence.
+    """Turn disk errors into sentences.
 
     Raises:
-        StorageFull: there is no room.
-        WorkFailed: the disk refuses for another reason.
+        StorageFull: the disk is full.
+        WorkFailed: any other disk error.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def disk_errors(what: str) -> Iterator[None]:
 
 
 def make_folders(root: Path, relative: str) -> Path:
-    """Make a folder beneath another one, and those between, for the server's own eyes."""
+    """Create a folder and its parents below `root`, with mode 0700."""
     folder = root
     for part in Path(relative).parts:
         folder /= part
@@ -42,7 +42,7 @@ def make_folders(root: Path, relative: str) -> Path:
 
 
 def flush_file_system(folder: Path) -> None:
-    """Write everything that the file system of a folder still holds in memory."""
+    """Write all cached data of a folder's file system to disk (syncfs)."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -54,17 +54,17 @@ def flush_file_system(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder safe from a loss of power."""
+    """Make the names in a folder durable (fsync)."""
     _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def flush_file(path: Path) -> None:
-    """Make the bytes of a file safe from a loss of power."""
+    """Make the content of a file durable (fsync)."""
     _flush(path, os.O_RDONLY)
 
 
 def write_all(fd: int, view: memoryview) -> None:
-    """Write every byte: a disk that has room for some of them takes those and says nothing."""
+    """Write every byte: on a nearly full disk a write may succeed partially."""
     while view:
         view = view[os.write(fd, view) :]
 

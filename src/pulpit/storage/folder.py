@@ -1,10 +1,10 @@
-"""The storage in a folder: of this machine, or one that several machines mount.
+"""The storage in a folder: of this machine, or shared by several machines.
 
     ab/abcdef…      whole, verified files
-    incoming/       files that are being written here because they cannot be moved from the scratch folder at once
-    pulpit-storage  in a shared one: tells the folder from the empty one that is there while it is not mounted
+    incoming/       files being copied from scratch space on another file system
+    pulpit-storage  in a shared folder: distinguishes it from an empty mount point
 
-What a shared folder lacks is missing only if that file is there; otherwise nothing is known.
+A file missing from a shared folder counts as missing only if that marker exists; otherwise its state is unknown.
 """
 
 import asyncio
@@ -26,33 +26,33 @@ from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, flush_file, flush_file_s
 from pulpit.storage.port import Kept
 
 ONE_BY_ONE: Final = 8
-"""Up to so many new files are flushed one by one, more by flushing the file system once."""
+"""Up to so many new files are synced one by one, more by syncing the file system."""
 INCOMING: Final = "incoming"
 MARKER: Final = "pulpit-storage"
 _AWAY: Final = frozenset({errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENXIO})
-"""What calls fail with while a network file system is not there."""
+"""Errors of an unavailable network file system."""
 _NAME_LENGTH: Final = 64
 _PIECE: Final = 1 << 18
 _LONGEST_IDENTITY: Final = 64
 
 
 class FolderStorage:
-    """A folder; it is a `Storage`. On the disk of the scratch folder, `put` costs one rename."""
+    """A folder; implements `Storage`. If the scratch folder is on the same file system, `put` costs one rename."""
 
     def __init__(self, folder: Path, *, is_shared: bool = False) -> None:
         self.folder: Final = folder
-        self._folder: Final = str(folder)  # joined by hand where it is done for every file of a sync
+        self._folder: Final = str(folder)  # concatenated by hand where every file of a sync passes
         self.is_shared: Final = is_shared
 
     def prepare(self) -> None:
-        """Make the folders; a shared one must have been begun before."""
+        """Create the folders; a shared one must have been initialised before."""
         with self._reached():
             self._prove()
             self.folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
             (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
 
     def begin(self) -> None:
-        """Make the folder, and write into a shared one what tells it from others."""
+        """Create the folder, and the marker in a shared one."""
         with self._reached():
             self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             (self.folder / INCOMING).mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -63,22 +63,22 @@ class FolderStorage:
                 os.rename(path, self.folder / MARKER)  # noqa: PTH104 - whole, or not there
 
     def identity(self) -> str:
-        """What is written in a shared folder."""
+        """Return the content of a shared folder's marker."""
         if not self.is_shared:
             return ""
         with self._reached():
             return (self.folder / MARKER).read_text(encoding="ascii", errors="replace")[:_LONGEST_IDENTITY]
 
     def has(self, sha256: str, size: int) -> bool:
-        """Whether a file stands in its place with its size."""
+        """Whether a file is stored with this size."""
         return self.size(sha256) == size
 
     def present(self, files: Collection[tuple[str, int]]) -> set[str]:
-        """Those that stand in their places with their sizes."""
+        """Return those that are stored with their sizes."""
         return {sha256 for sha256, size in files if self.size(sha256) == size}
 
     def size(self, sha256: str) -> int | None:
-        """How many bytes a file has."""
+        """Return the size of a file."""
         try:
             return os.stat(self._place(sha256)).st_size  # noqa: PTH116 - called for every file of a sync
         except OSError as error:
@@ -88,11 +88,11 @@ class FolderStorage:
             raise
 
     def may_hold(self, sha256: str) -> bool:
-        """Whether there is something in its place."""
+        """Whether there is something at its path."""
         return self.size(sha256) is not None
 
     def verified(self, sha256: str) -> int | None:
-        """The size of a file that was read and is right."""
+        """Return the size of a file after verifying its content."""
         with suppress(FileNotFoundError):
             with self.open(sha256) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -108,19 +108,19 @@ class FolderStorage:
             return open(self._place(sha256), "rb")  # noqa: PTH123 - called for every file of a publish
 
     def local(self, sha256: str) -> Path:
-        """The file itself."""
+        """Return the path of the file itself."""
         place = self._place(sha256)
         with self._reached():
             os.stat(place)  # noqa: PTH116 - called for every file of a sync
         return Path(place)
 
     def at_hand(self, sha256: str, size: int) -> Path:
-        """The file itself."""
+        """Return the path of the file itself."""
         del size
         return self.local(sha256)
 
     async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a file, read piece by piece in a thread."""
+        """Yield the bytes of a file, read piece by piece in a thread."""
         file = await asyncio.to_thread(self.open, sha256)
         if os.fstat(file.fileno()).st_size != size:
             file.close()
@@ -137,11 +137,11 @@ class FolderStorage:
         return pieces()
 
     async def redirected(self, sha256: str, expires_in: timedelta) -> None:
-        """Nowhere: only this server has the file, or others like it."""
+        """Return `None`: only this server, or ones like it, has the file."""
         del sha256, expires_in
 
     def put(self, path: Path, sha256: str) -> None:
-        """Move a file to its place; from another disk it is copied first."""
+        """Move a file into place; from another file system it is copied first."""
         with self._reached():
             try:
                 self._move(str(path), sha256)
@@ -156,7 +156,7 @@ class FolderStorage:
                 path.unlink()
 
     def put_bytes(self, content: bytes, sha256: str) -> None:
-        """Write a file beside the others and move it to its place."""
+        """Write a file to a temporary name and move it into place."""
         with self._reached():
             fd, path = self._incoming()
             try:
@@ -166,27 +166,27 @@ class FolderStorage:
             self._move(path, sha256)
 
     def flush(self, sha256s: Collection[str]) -> None:
-        """Write to the disk what its file system still holds in memory."""
+        """Make files durable."""
         if not sha256s:
             return
         with self._reached():
-            if len(sha256s) > ONE_BY_ONE and not self.is_shared:  # a network file system flushes file by file alone
+            if len(sha256s) > ONE_BY_ONE and not self.is_shared:  # a network file system syncs file by file
                 flush_file_system(self.folder)
                 return
             for sha256 in sha256s:
-                with suppress(FileNotFoundError):  # whoever counts on the file looks again
+                with suppress(FileNotFoundError):  # a missing file will be noticed by its users
                     flush_file(Path(self._place(sha256)))
             for folder in {self.folder / sha256[:2] for sha256 in sha256s} | {self.folder}:
                 flush_folder(folder)
 
     def remove(self, sha256s: Collection[str]) -> None:
-        """Remove files; who has one open, or a link of his own, keeps it."""
+        """Remove files; open files and hard links elsewhere stay usable."""
         with self._reached():
             for sha256 in sha256s:
                 Path(self._place(sha256)).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[Kept]:
-        """The files of one folder."""
+        """Yield the files of one prefix."""
         now = time.time()
         self._prove()
         with suppress(FileNotFoundError), self._reached(), os.scandir(f"{self._folder}/{prefix}") as entries:
@@ -198,7 +198,7 @@ class FolderStorage:
                     yield Kept(sha256=entry.name, size=found.st_size, age=now - found.st_mtime)
 
     def sweep(self, older_than: float) -> int:
-        """Remove old files that were begun here and never moved to their places."""
+        """Remove old temporary files."""
         count = 0
         for path in (self.folder / INCOMING).glob("*"):
             with suppress(FileNotFoundError):
@@ -208,10 +208,10 @@ class FolderStorage:
         return count
 
     def _prove(self) -> None:
-        """Return if a shared folder is there.
+        """Check that a shared folder is available.
 
         Raises:
-            StorageUnavailable: it is not, so that nothing is known of its files.
+            StorageUnavailable: it is not, so the state of its files is unknown.
         """
         if self.is_shared and not os.path.exists(f"{self._folder}/{MARKER}"):  # noqa: PTH110 - called for absent files
             raise StorageUnavailable(
@@ -227,7 +227,7 @@ class FolderStorage:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Tell a shared folder that is away from one in which something is missing."""
+        """Distinguish an unavailable shared folder from a missing file in it."""
         try:
             yield
         except OSError as error:

@@ -1,11 +1,10 @@
-"""The storage in an object store: S3 and what speaks it, Google's, Azure's, by way of obstore.
+"""The storage in an object store: S3 and compatible ones, Google's, Azure's, through obstore.
 
     <prefix>/ab/abcdef…          whole, verified files
-    <prefix>/pulpit-storage      tells the place from an empty or another one
+    <prefix>/pulpit-storage      the marker: distinguishes the place from an empty or another one
 
-An object is there when it is whole: sent in one request, or as a multipart upload that was completed. Files that are
-put go up in the background, and `flush` waits for them. What lies beneath the prefix and is not named like a file of
-ours is left alone.
+An object is visible only when it is complete: sent in one request, or as a completed multipart upload. Files are
+uploaded in the background, and `flush` waits for them. Other objects below the prefix are ignored.
 """
 
 import hashlib
@@ -27,30 +26,30 @@ from pulpit.storage.port import Kept
 
 MARKER: Final = "pulpit-storage"
 PART: Final = 8 << 20
-"""Bytes of a part of a multipart upload; files that are not larger go up in one request."""
+"""Bytes of a part of a multipart upload; smaller files are uploaded in one request."""
 MOST_PARTS: Final = 9_000
 AT_ONCE: Final = 32
-"""Requests at one time, for one process."""
+"""Concurrent requests of one process."""
 LARGE_AT_ONCE: Final = 2
-"""Multipart uploads at one time, each with so many parts at once:"""
+"""Concurrent multipart uploads, each with so many parts at a time:"""
 PARTS_AT_ONCE: Final = 4
 PIECE: Final = 1 << 18
-"""Bytes that are handed on to a reader at once."""
+"""Bytes that are handed to a reader at a time."""
 FETCHED_AT_ONCE: Final = 1 << 20
-"""Bytes of a file that a reader waits for until all of it is here, and the next reader does not."""
+"""Bytes up to which a file is downloaded completely before it is sent, so that the next reader finds it cached."""
 _NAME_LENGTH: Final = 64
 _LONGEST_IDENTITY: Final = 64
 _STATUS: Final = "status code: "
 _REFUSALS: Final = ("401", "403")
 _WHOLE_INSTEAD: Final = "non-partial"
-"""What obstore says of a store that was asked for a part and does not answer with one (rclone's says so of parts)."""
+"""obstore's message for a store that ignores a range request (rclone's does for parts)."""
 _REFUSED: Final = "refuses us, so check the credentials and what they may do there"
 
 T = TypeVar("T")
 
 
 class ObjectStorage:
-    """A bucket, or what is beneath a prefix in it; it is a `Storage`."""
+    """A bucket, or a prefix in it; implements `Storage`."""
 
     is_shared: Final = True
 
@@ -67,12 +66,12 @@ class ObjectStorage:
         """Prepare.
 
         Args:
-            store: the object store as work uses it, which is patient.
-            readers_store: the same for requests of readers, who are told soon that it does not answer.
-            shown: its URL, for people; it holds no secret.
-            cache: copies on this machine.
-            redirect: whether readers may be sent to the object store itself.
-            proves_uploads: whether each request carries the SHA-256 of what it sends, and the store refuses another.
+            store: the object store as tasks use it, with many retries.
+            readers_store: the same for clients' requests, which fail fast.
+            shown: its URL, for messages; without secrets.
+            cache: the local cache.
+            redirect: whether clients may be redirected to the object store.
+            proves_uploads: whether each upload carries its SHA-256, and the store verifies it.
         """
         self._store: Final = store
         self._readers_store: Final = readers_store
@@ -85,12 +84,12 @@ class ObjectStorage:
         self._pending: Final[dict[str, tuple[Path, Future[None]]]] = {}
 
     def prepare(self) -> None:
-        """Make the cache's folders, and see that the bucket is the one that was begun."""
+        """Create the cache's folders, and check that the bucket is the one that was initialised."""
         self._cache.prepare()
         self._prove()
 
     def begin(self) -> None:
-        """Write what tells the place from others, unless it is there."""
+        """Write the marker, unless it exists."""
         with self._sentences():
             if self._meta(MARKER) is None:
                 try:
@@ -99,7 +98,7 @@ class ObjectStorage:
                     raise StorageUnavailable(f"There is no bucket at {self._shown}; make it first.") from None
 
     def identity(self) -> str:
-        """What is written in the place."""
+        """Return the content of the marker."""
         with self._sentences():
             try:
                 return bytes(obstore.get(self._store, MARKER).bytes()).decode(errors="replace")[:_LONGEST_IDENTITY]
@@ -107,11 +106,11 @@ class ObjectStorage:
                 raise StorageUnavailable(self._is_gone()) from None
 
     def has(self, sha256: str, size: int) -> bool:
-        """Whether an object is there with its size."""
+        """Whether an object exists with this size."""
         return self.size(sha256) == size
 
     def present(self, files: Collection[tuple[str, int]]) -> set[str]:
-        """Those that are there with their sizes, asked for side by side."""
+        """Return those that exist with their sizes, with concurrent requests."""
         wanted = list(files)
         with self._sentences():
             sizes = list(self._pool.map(lambda file: self._size(file[0]), wanted))
@@ -121,7 +120,7 @@ class ObjectStorage:
         return found
 
     def size(self, sha256: str) -> int | None:
-        """How many bytes an object has."""
+        """Return the size of an object."""
         with self._sentences():
             size = self._size(sha256)
         if size is None:
@@ -129,11 +128,11 @@ class ObjectStorage:
         return size
 
     def may_hold(self, sha256: str) -> bool:
-        """Whether this machine has put it: to ask for every new file costs more than to send the few again."""
+        """Whether this machine has uploaded it: a request per new file would cost more than some repeated uploads."""
         return self._cache.find(sha256) is not None
 
     def verified(self, sha256: str) -> int | None:
-        """The size of an object that was read and is right."""
+        """Return the size of an object after verifying its content."""
         if self.size(sha256) is None:
             return None
         self._cache.forget([sha256])
@@ -144,7 +143,7 @@ class ObjectStorage:
             return None
 
     def open(self, sha256: str) -> io.BufferedReader:
-        """Open an object as it is in the store."""
+        """Open an object in the store, without the cache."""
         with self._sentences():
             try:
                 stream = obstore.get(self._store, self._key(sha256)).stream(min_chunk_size=PIECE)
@@ -154,14 +153,14 @@ class ObjectStorage:
         return io.BufferedReader(_Reader(iter(stream), self._sentences), PIECE)
 
     def local(self, sha256: str) -> Path:
-        """A copy in the cache."""
+        """Return the path of a copy in the cache."""
         waiting = self._pending.get(sha256)
         if waiting is not None and waiting[0].exists():
             return waiting[0]
         return self._cache.find(sha256) or self._fetched(sha256)
 
     def put(self, path: Path, sha256: str) -> None:
-        """Begin to upload a file."""
+        """Start to upload a file."""
         self._begin(self._cache.outgoing(path, sha256), sha256)
 
     def put_bytes(self, content: bytes, sha256: str) -> None:
@@ -169,7 +168,7 @@ class ObjectStorage:
         self._begin(self._cache.outgoing(content, sha256), sha256)
 
     def flush(self, sha256s: Collection[str]) -> None:
-        """Wait for uploads; the first that failed is raised."""
+        """Wait for uploads; the first error is raised."""
         uploads = [self._pending[sha256] for sha256 in sha256s if sha256 in self._pending]
         failed = [error for _, upload in uploads if (error := upload.exception()) is not None]
         for sha256 in sha256s:
@@ -178,7 +177,7 @@ class ObjectStorage:
             raise failed[0]
 
     def remove(self, sha256s: Collection[str]) -> None:
-        """Remove objects and their copies here; those on other machines go when they are not used."""
+        """Remove objects and their copies here; copies on other machines are evicted when unused."""
 
         def remove(sha256: str) -> None:
             with suppress(FileNotFoundError):
@@ -189,7 +188,7 @@ class ObjectStorage:
         self._cache.forget(sha256s)
 
     def names(self, prefix: str) -> Iterator[Kept]:
-        """The objects beneath one part of the prefix."""
+        """Yield the objects below one part of the prefix."""
         now = datetime.now(UTC)
         with self._sentences():
             for portion in obstore.list(self._store, prefix, chunk_size=1000):
@@ -200,31 +199,34 @@ class ObjectStorage:
                         yield Kept(sha256=name, size=entry["size"], age=age)
 
     def sweep(self, older_than: float) -> int:
-        """Remove what was on its way on this machine; of parts in the store its own rules must take care."""
+        """Remove interrupted transfers on this machine.
+
+        Incomplete multipart uploads are left to the bucket's lifecycle rules.
+        """
         return self._cache.sweep(older_than)
 
     def at_hand(self, sha256: str, size: int) -> Path | None:
-        """The copy in the cache; a small file is fetched into it."""
+        """Return the copy in the cache; a small file is downloaded into it."""
         waiting = self._pending.get(sha256)
         if waiting is not None and waiting[0].exists():
             return waiting[0]
         return self._cache.find(sha256) or (self._fetched(sha256) if size <= FETCHED_AT_ONCE else None)
 
     async def redirected(self, sha256: str, expires_in: timedelta) -> str | None:
-        """A URL by which anybody can read an object for a while; `None` if readers are not sent away."""
+        """Return a signed URL for an object; `None` if clients are not redirected."""
         if not self._redirect:
             return None
         with self._sentences():
             return str(await obstore.sign_async(self._readers_store, "GET", self._key(sha256), expires_in))
 
     async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end` of an object of `size` bytes, asked for before this returns.
+        """Request the bytes from `start` to before `end` of an object of `size` bytes before returning.
 
-        Of a whole object the last piece is given out only if all were right.
+        Of a whole object the last piece is yielded only if the checksum is right.
 
         Raises:
-            FileNotFoundError: it is gone, or has another size.
-            StorageUnavailable: the store does not answer; when it happens on the way, the generator raises it.
+            FileNotFoundError: it does not exist, or has another size.
+            StorageUnavailable: the store does not respond; after the start, the generator raises it.
         """
         with self._sentences():
             if (start, end) != (0, size):
@@ -265,7 +267,7 @@ class ObjectStorage:
         self._pending[sha256] = (path, pool.submit(self._upload, path, sha256))
 
     def _upload(self, path: Path, sha256: str) -> None:
-        """Upload a file, see that it is there if the answer does not say so, and keep it in the cache."""
+        """Upload a file, check that it exists if the response does not say so, and keep it in the cache."""
         size = path.stat().st_size
         try:
             with self._sentences():
@@ -282,7 +284,7 @@ class ObjectStorage:
         self._cache.keep(path, sha256)
 
     def _fetched(self, sha256: str) -> Path:
-        """Fetch an object into the cache."""
+        """Download an object into the cache."""
         path, running = self._cache.incoming(), hashlib.sha256()
         try:
             with self.open(sha256) as source, path.open("xb") as target:
@@ -315,7 +317,7 @@ class ObjectStorage:
             return None
 
     def _prove(self) -> None:
-        """Return if the place is the one that was prepared: a bucket that is gone has no file at all.
+        """Check that the place is the one that was prepared: in a deleted bucket every file is missing.
 
         Raises:
             StorageUnavailable: it is not.
@@ -329,7 +331,7 @@ class ObjectStorage:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """Turn what the store says into a sentence without what only its operators should see."""
+        """Turn the store's errors into sentences without internal details."""
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError):
@@ -339,7 +341,7 @@ class ObjectStorage:
 
 
 class WrongObject(WorkFailed):
-    """An object has other bytes than its name says."""
+    """An object's content does not match its name."""
 
     def __init__(self, shown: str, sha256: str) -> None:
         super().__init__(
@@ -349,7 +351,7 @@ class WrongObject(WorkFailed):
 
 
 def _reason(text: str) -> str:
-    """What went wrong, as the end of a sentence."""
+    """Say what went wrong, as the end of a sentence."""
     _, found, rest = text.partition(_STATUS)
     status = rest[:3]
     if found and status.isdigit():
@@ -362,7 +364,7 @@ def _reason(text: str) -> str:
 
 
 async def _cut(pieces: AsyncIterator[bytes], start: int, end: int) -> AsyncIterator[bytes]:
-    """The bytes from `start` to before `end` of those of a whole object."""
+    """Cut the bytes from `start` to before `end` out of a whole object."""
     position = 0
     async for piece in pieces:
         part = piece[max(start - position, 0) : max(end - position, 0)]

@@ -1,4 +1,4 @@
-"""From the configuration to a storage."""
+"""Creates the storage from the configuration."""
 
 import configparser
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CREDENTIALS: Final = {
     "gs": ("service_account", "service_account_key"),
     "az": ("account_name", "account_key", "sas_key", "client_id", "client_secret", "tenant_id"),
 }
-"""What a file of credentials may hold, by the kind of store."""
+"""Keys of a credentials file, by kind of store."""
 _URL: Final = "[storage] url"
 _FILE: Final = "[storage] credentials_file"
 _MIB: Final = 1 << 20
@@ -31,14 +31,14 @@ _WORK_TRIES: Final = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 _READERS_SILENCE: Final = timedelta(seconds=10)
 _READERS_TRIES: Final = {"max_retries": 1, "retry_timeout": timedelta(seconds=5)}
 _LONGEST: Final = timedelta(days=1)
-"""For one request; what makes no progress is ended much earlier."""
+"""Per request; a request without progress is ended much earlier."""
 
 
 def open_storage(settings: StorageSettings, data_dir: Path) -> Storage:
-    """The storage that the configuration names; nothing is asked of it yet.
+    """Return the configured storage, without contacting it.
 
     Raises:
-        ConfigurationError: it cannot be: a key is wrong, or the library for object stores is not installed.
+        ConfigurationError: a key is invalid, or the library for object stores is not installed.
     """
     if not settings.url:
         return FolderStorage(data_dir / "content")
@@ -52,7 +52,7 @@ def open_storage(settings: StorageSettings, data_dir: Path) -> Storage:
 def _objects(settings: StorageSettings, data_dir: Path) -> Storage:
     scheme = _scheme(settings.url)
     try:
-        from obstore.store import from_url  # noqa: PLC0415 - an extra, which only those need who name an object store
+        from obstore.store import from_url  # noqa: PLC0415 - an extra, only needed for object stores
 
         from pulpit.storage.objects import ObjectStorage  # noqa: PLC0415 - as above
     except ImportError:
@@ -68,7 +68,7 @@ def _objects(settings: StorageSettings, data_dir: Path) -> Storage:
 
     try:
         stores = store(_SILENCE, _WORK_TRIES), store(_READERS_SILENCE, _READERS_TRIES)
-    except Exception as error:  # the library has no common root for what a URL or a value can do wrong
+    except Exception as error:  # the library has no common exception for an invalid URL or value
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(_URL, f"{settings.url} cannot be used with these settings.") from None
@@ -106,7 +106,7 @@ def _scheme(url: str) -> str:
 def _parts(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # it is none, and whoever asks for its scheme sees that
+    except ValueError:  # not a URL, which is noticed where its scheme is checked
         return urlsplit("")
 
 

@@ -1,8 +1,8 @@
-"""What a storage is: files named by their SHA-256, of which none is there before it is whole.
+"""The storage port: files named by their SHA-256, visible only when they are complete.
 
-Every method blocks, so call it in a thread, but for `put_bytes` and `put` where the adapter says that they return at
-once. A file counts when the database says so; one that it does not know (its download was not yet committed when the
-power went) is `verified` before it is used.
+Every method blocks, so call it in a thread, except `put_bytes` and `put` where the adapter says that they return at
+once. A file counts once the database records it; a file that it does not know (its download was not committed before
+a crash) is `verified` before it is used.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -15,7 +15,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A file that a storage holds; `age` in seconds, as the storage's own clock tells it."""
+    """A stored file; `age` in seconds, by the storage's own clock."""
 
     sha256: str
     size: int
@@ -23,104 +23,104 @@ class Kept:
 
 
 class Storage(Protocol):
-    """Where the files are."""
+    """The place where files are stored."""
 
     @property
     def is_shared(self) -> bool:
         """Whether servers on other machines see the same files."""
 
     def begin(self) -> None:
-        """Make the place one of ours, if it is not yet; call it only while no file of it can be known.
+        """Initialise the place, if needed; call it only while no file in it is recorded.
 
         Raises:
             OSError: it cannot be used.
-            StorageUnavailable: it does not answer.
+            StorageUnavailable: it does not respond.
         """
 
     def prepare(self) -> None:
-        """Make what is needed to take files.
+        """Prepare for storing files.
 
         Raises:
             OSError: it cannot be used.
-            StorageUnavailable: it does not answer, or it was never begun: an empty folder where one should be mounted.
+            StorageUnavailable: it does not respond, or was never initialised, such as an empty mount point.
         """
 
     def identity(self) -> str:
-        """Tells a shared place from others, however each server comes there; empty for a folder of one server.
+        """Return the identity of a shared place, the same for every server; empty for a folder of one server.
 
         Raises:
-            StorageUnavailable: it does not answer, or it was never begun.
+            StorageUnavailable: it does not respond, or was never initialised.
         """
 
     def has(self, sha256: str, size: int) -> bool:
-        """Whether a file is there with its size."""
+        """Whether a file is stored with this size."""
 
     def present(self, files: Collection[tuple[str, int]]) -> set[str]:
-        """The SHA-256 of those files (SHA-256, size) that are there with their sizes."""
+        """Return the SHA-256 of those files (SHA-256, size) that are stored with their sizes."""
 
     def size(self, sha256: str) -> int | None:
-        """How many bytes a file has, `None` if it is not there."""
+        """Return the size of a file, `None` if it is not stored."""
 
     def may_hold(self, sha256: str) -> bool:
-        """Whether work that broke off may have left a file here that nobody recorded; asks this machine alone."""
+        """Whether interrupted work may have left an unrecorded file here; asks this machine only."""
 
     def verified(self, sha256: str) -> int | None:
-        """The size of a file that is there and whose bytes were read and are right; another is removed."""
+        """Return the size of a file after reading and verifying it; a damaged one is removed."""
 
     def open(self, sha256: str) -> BufferedReader:
         """Open a file for reading.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it does not exist.
         """
 
     def local(self, sha256: str) -> Path:
-        """A path on this machine by which a file can be read, for programs that want one; nobody writes there.
+        """Return the path of a local copy, for programs that need one; it must not be written to.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it does not exist.
         """
 
     def at_hand(self, sha256: str, size: int) -> Path | None:
-        """The path of a file for a reader who waits; `None` if it lies elsewhere and is better streamed from there.
+        """Return the path of a file for an HTTP client; `None` if it is remote and better streamed.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it does not exist.
         """
 
     async def stream(self, sha256: str, size: int, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end` of a file of `size` bytes; whether it is there is known on return.
+        """Stream the bytes from `start` to before `end` of a file of `size` bytes, after checking that it exists.
 
         Raises:
-            FileNotFoundError: it is gone, or has another size.
-            StorageUnavailable: it cannot be reached; on the way the iterator raises that, or that the file is wrong.
+            FileNotFoundError: it does not exist, or has another size.
+            StorageUnavailable: it is unavailable; later errors, also wrong content, are raised by the iterator.
         """
 
     async def redirected(self, sha256: str, expires_in: timedelta) -> str | None:
-        """A URL by which anybody can read a file for a while; `None` if readers are not sent away."""
+        """Return a signed URL for a file; `None` if clients are not redirected."""
 
     def put(self, path: Path, sha256: str) -> None:
-        """Take over a finished, verified file of the scratch folder, which is gone from there afterwards.
+        """Take a finished, verified file of the scratch folder, removing it from there.
 
-        Others may see it at once, or after `flush`.
+        It is visible to others at once, or after `flush`.
         """
 
     def put_bytes(self, content: bytes, sha256: str) -> None:
         """The same for a small file in memory."""
 
     def flush(self, sha256s: Collection[str]) -> None:
-        """Return when files that were put are there for everybody and safe from a loss of power.
+        """Return when files that were put are visible to everybody and durable.
 
         Raises:
-            OSError: they are not.
-            StorageUnavailable: the storage did not take them.
+            OSError: it failed.
+            StorageUnavailable: the storage did not accept them.
         """
 
     def remove(self, sha256s: Collection[str]) -> None:
-        """Remove files, if they are there."""
+        """Remove files, if they exist."""
 
     def names(self, prefix: str) -> Iterator[Kept]:
-        """The files whose SHA-256 begins so (two digits), in no order; what is not named like one is passed over."""
+        """Yield the files whose SHA-256 has this prefix (two digits), in no order; others are ignored."""
 
     def sweep(self, older_than: float) -> int:
-        """Remove what killed processes began to put there and never ended, if it is so many seconds old; how many."""
+        """Remove unfinished writes of killed processes older than so many seconds; return how many."""

@@ -1,7 +1,7 @@
-"""Scratch: what is on its way into the storage, always on this machine.
+"""Scratch space: files not yet in the storage, always on this machine.
 
-downloads/<name>.part    unfinished files, named after what they are to become, so that they can be gone on with
-downloads/<name>.work/   scratch folders: what one piece of work needs and nobody can go on with
+downloads/<name>.part    partial files, named after their checksum, so that they can be resumed
+downloads/<name>.work/   scratch folders of one piece of work, which cannot be resumed
 """
 
 import fcntl
@@ -24,7 +24,7 @@ _FOLDER: Final = ".work"
 
 @dataclass(kw_only=True, slots=True)
 class Partial:
-    """An unfinished file, locked for one download."""
+    """A partial file, locked for one download."""
 
     path: Path
     fd: int
@@ -40,14 +40,14 @@ class Partial:
         write_all(self.fd, view)
 
     def begin(self, algorithms: Collection[str]) -> None:
-        """Throw away what there is."""
+        """Discard its content."""
         os.ftruncate(self.fd, 0)
         os.lseek(self.fd, 0, os.SEEK_SET)
         self.size = 0
         self.hashes = {name: hashlib.new(name) for name in algorithms}
 
     def resume(self, algorithms: Collection[str]) -> None:
-        """Go on after what there is; reads all of it, so call it in a thread."""
+        """Resume after the existing content; reads all of it, so call it in a thread."""
         self.hashes = {name: hashlib.new(name) for name in algorithms}
         os.lseek(self.fd, 0, os.SEEK_SET)
         while piece := os.read(self.fd, _PIECE):
@@ -55,24 +55,24 @@ class Partial:
                 running.update(piece)
 
     def digest(self, algorithm: str) -> str:
-        """The checksum of all bytes."""
+        """Return the checksum of all bytes."""
         return str(self.hashes[algorithm].hexdigest())
 
 
 class Scratch:
-    """The scratch of one data folder."""
+    """The scratch space of one data folder."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path: Final = data_dir / "downloads"
 
     def prepare(self) -> None:
-        """Make the folder."""
+        """Create the folder."""
         self.path.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A new folder, locked while it is in use and gone with everything in it when the context ends."""
-        self.prepare()  # a server or worker whose first task is a publish has none yet
+        """Create a new folder, locked while it is in use and removed with its content when the context ends."""
+        self.prepare()  # missing if the first task of a server or worker is a publish
         folder, lock = self._new_folder()
         try:
             yield folder
@@ -82,7 +82,7 @@ class Scratch:
 
     @contextmanager
     def partial(self, checksum: str) -> Iterator[Partial]:
-        """Open and lock the unfinished file of a checksum (`algorithm:digest`), or one of its own if that is locked."""
+        """Open and lock the partial file of a checksum (`algorithm:digest`), or a new one if that is locked."""
         name = hashlib.sha256(checksum.encode()).hexdigest()
         path, fd = _open_locked(self.path / f"{name}{_PART}")
         try:
@@ -91,7 +91,7 @@ class Scratch:
             os.close(fd)
 
     def abandoned(self) -> Iterator[Path]:
-        """The folders of dead processes; each is locked until the next one is asked for."""
+        """Yield the folders of dead processes; each is locked until the next one is requested."""
         for folder in sorted(self.path.glob(f"*{_FOLDER}")):
             lock = _lock_folder(folder)
             if lock is not None:
@@ -101,7 +101,7 @@ class Scratch:
                     os.close(lock)
 
     def sweep(self) -> int:
-        """Remove the folders that dead processes left, and return how many there were."""
+        """Remove the folders of dead processes, and return how many there were."""
         count = 0
         for folder in self.abandoned():
             shutil.rmtree(folder, ignore_errors=True)
@@ -109,7 +109,7 @@ class Scratch:
         return count
 
     def partials(self, older_than: float) -> list[Path]:
-        """Unfinished files that nobody has gone on with for so many seconds."""
+        """Return partial files that were not resumed for so many seconds."""
         found = []
         for path in sorted(self.path.glob(f"*{_PART}")):
             with suppress(FileNotFoundError):
@@ -118,7 +118,7 @@ class Scratch:
         return found
 
     def sweep_partials(self, older_than: float) -> None:
-        """Remove those."""
+        """Remove these."""
         for path in self.partials(older_than):
             path.unlink(missing_ok=True)
 
@@ -128,7 +128,7 @@ class Scratch:
             folder.mkdir(mode=FOLDER_MODE)
             lock = _lock_folder(folder)
             if lock is None:
-                continue  # a sweeper came between making and locking
+                continue  # a sweep removed it between creation and locking
             if folder.exists():
                 return folder, lock
             os.close(lock)
