@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp import commands, encode, frame
+from pamqp import body, commands, encode, frame, header
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.connection import State
 from pulpit.broker.frames import FrameReader
-from pulpit.broker.methods import BasicNack, QueueDeclareOk, method_frame, read_method
+from pulpit.broker.methods import BasicAck, BasicNack, QueueDeclareOk, head, method_frame, read_method
 from pulpit.broker.properties import read_properties, write_header
 from pulpit.broker.publishing import Publish
 from pulpit.broker.refusals import ConnectionRefusal, Refusal
@@ -128,6 +128,59 @@ def test_a_connection_survives_strange_frames(frames: list[tuple[int, int, bytes
     client.raw(written([(1 + kind % 3, number % 3, payload) for kind, number, payload in frames]))
     client.read()
     assert client.connection.state in (State.RUNNING, State.CLOSING, State.CLOSED)
+
+
+PUBLISHES = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [(commands.Basic.Publish(0, "", "q"), 1)] * 5
+            + [
+                (commands.Basic.Publish(0, "", "missing", True), 1),
+                (commands.Basic.Publish(0, "nowhere", "q"), 1),
+                (commands.Basic.Publish(0, "", "q"), 2),
+                (commands.Basic.Publish(0, "", "q"), 9),
+            ]
+        ),
+        st.sampled_from([60] * 9 + [61]),
+        st.sampled_from(
+            [commands.Basic.Properties(), commands.Basic.Properties(headers={"CC": ["q"]}, expiration="9")]
+        ),
+        st.lists(st.integers(0, 9), max_size=3),
+        st.sampled_from([0] * 9 + [-1, 1]),
+    ),
+    max_size=5,
+)
+
+
+@given(PUBLISHES, st.lists(st.integers(0, 900), max_size=8))
+def test_a_publish_means_the_same_however_it_is_cut(publishes: list[Any], cuts: list[int]) -> None:
+    data = b""
+    for (method, channel), class_id, properties, sizes, too_long in publishes:
+        content = header.ContentHeader(0, max(0, sum(sizes) + too_long), properties)
+        data += frame.marshal(method, channel)
+        data += frame.marshal(content, channel).replace(b"\x00\x3c", struct.pack(">H", class_id), 1)
+        data += b"".join(frame.marshal(body.ContentBody(b"x" * size), channel) for size in sizes)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    pieces = [data[start:stop] for start, stop in itertools.pairwise(edges)]
+    assert (
+        what_is_said_to([data])
+        == what_is_said_to(pieces)
+        == what_is_said_to([data[at : at + 1] for at in range(len(data))])
+    )
+
+
+def what_is_said_to(pieces: list[bytes]) -> tuple[list[tuple[int, int, bytes]], int]:
+    """The frames that a consumer and a publisher get but for confirms, and how many publishes there were."""
+    client = Box().client()
+    for method in (commands.Queue.Declare(0, "q"), commands.Basic.Consume(0, "q", "c"), commands.Confirm.Select()):
+        client.send(method)
+    client.send(commands.Channel.Open(), 2)
+    client.read()
+    for piece in pieces:
+        client.raw(piece)
+    said = b"".join(iter(client.connection.take_output, b""))
+    frames = [said_frame for said_frame in FrameReader(10**6).feed(said) if said_frame[2][:4] != head(BasicAck)]
+    return frames, client.connection.session.published
 
 
 METHODS = [

@@ -18,7 +18,6 @@ from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import EXCHANGE, WRITE, Rights
 from pulpit.broker.properties import Properties, read_properties
 from pulpit.broker.publishing import (
-    REPLY_PREFIX,
     Budget,
     Confirms,
     ContentAssembler,
@@ -106,48 +105,54 @@ class Channel:
 
     # -- content in
 
+    def take_message(self, payload: bytes, header: bytes, body: bytes) -> None:
+        """Take a basic.publish with the whole of its content."""
+        publish = self.content.whole(payload, len(body))
+        if publish is not None:
+            self._complete(publish, header, body)
+        else:
+            self.content.begin(payload)  # which says what is wrong, or the header does
+            self.take_header(header)
+
     def take_header(self, payload: bytes) -> None:
         """Take the content header of a publish."""
         if self.content.take_header(payload):
-            self._complete(b"")
+            self._complete(*self.content.finish(), b"")
 
     def take_body(self, payload: bytes) -> None:
         """Take a piece of a body; the last one makes the message."""
         body = self.content.take_body(payload)
         if body is not None:
-            self._complete(body)
+            self._complete(*self.content.finish(), body)
 
-    def _complete(self, body: bytes) -> None:
-        publish, header = self.content.publish, self.content.header
-        assert publish is not None and header is not None  # noqa: S101, PT018 - there is a body, so there are both
-        self.content.publish = self.content.header = None
+    def _complete(self, publish: Publish, header: bytes, body: bytes) -> None:
         key = header[_PROPERTIES_START:]
         properties = self._properties.get(key)
         if properties is None:
             properties = read_properties(header)
             remember(self._properties, key, properties)
-        message = Message(
-            exchange=publish.exchange,
-            routing_key=publish.routing_key,
-            address=publish.address,
-            header=header,
-            body=body,
-            properties=properties,
-        )
-        self.session.published += 1
-        self.session.publishing = True
-        if not publish.permitted or properties.has_copies:
-            for routing_key in (publish.routing_key, *further_keys(properties)):  # those of the copies too
-                self.session.rights.require(WRITE, EXCHANGE, publish.exchange, routing_key)
-            publish.permitted = True
-        exchange = self._exchange(publish.exchange)
-        check_message(publish, properties, user=self.session.user)
-        if properties.reply_to is not None:
-            replace_reply_to(message, self.reply_address)
+        message = Message(publish.exchange, publish.routing_key, publish.address, header, body, properties)
+        session = self.session
+        session.published += 1
+        session.publishing = True
+        exchange = self.host.exchanges.get(publish.exchange)
+        if exchange is None or exchange is not publish.permitted or not properties.ordinary:
+            exchange = publish.permitted = self._permitted(publish, message)
         if self.transaction is None:
             self.publish(publish, message, exchange)
         else:
             self.transaction.publishes.append((publish, message, exchange))
+
+    def _permitted(self, publish: Publish, message: Message) -> Exchange:
+        """The exchange of a publish, when nothing speaks against it."""
+        properties = message.properties
+        for routing_key in (publish.routing_key, *further_keys(properties)):  # those of the copies too
+            self.session.rights.require(WRITE, EXCHANGE, publish.exchange, routing_key)
+        exchange = self._exchange(publish.exchange)
+        check_message(publish, properties, user=self.session.user)
+        if properties.reply_to is not None:
+            replace_reply_to(message, self.reply_address)
+        return exchange
 
     def _exchange(self, name: str) -> Exchange:
         exchange = self.host.exchanges.get(name)
@@ -159,36 +164,28 @@ class Channel:
 
     def publish(self, publish: Publish, message: Message, exchange: Exchange) -> None:
         """Route a message, return it if it must not get lost, and confirm it when it is safe."""
-        host = self.host
-        number = 0 if self.confirms is None else self.confirms.expect()
-        if not publish.exchange and publish.routing_key.startswith(REPLY_PREFIX):
-            reply = self.session.replies.find(publish.routing_key)
-            if reply is not None:
-                reply(message)
-                self._confirm_now(number)
-                return
-        queues = host.route(exchange, message)
-        if not queues:
-            if publish.mandatory:
-                method = methods.BasicReturn(312, "NO_ROUTE", message.exchange, message.routing_key)
-                self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
-            self._confirm_now(number)
+        host, confirms = self.host, self.confirms
+        if publish.is_reply and (reply := self.session.replies.find(publish.routing_key)) is not None:
+            reply(message)
+            if confirms is not None:
+                confirms.confirm_next()
             return
-        if message.properties.has_copies:
+        queues = host.route(exchange, message)
+        if not queues and publish.mandatory:
+            method = methods.BasicReturn(312, "NO_ROUTE", message.exchange, message.routing_key)
+            self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
+        properties = message.properties
+        if properties.has_copies:
             hide_blind_copies(message)
         accepted = host.publish(message, queues)
-        if self.confirms is None:
+        if confirms is None:
             return
         if not accepted:
-            self.confirms.refuse(number)
-        elif message.properties.persistent and host.store.has_unwritten and any(queue.durable for queue in queues):
-            host.store.confirm(self.confirms.confirm, number)
+            confirms.refuse(confirms.expect())
+        elif properties.persistent and host.store.has_unwritten and any(queue.durable for queue in queues):
+            host.store.confirm(confirms.confirm, confirms.expect())
         else:
-            self.confirms.confirm(number)
-
-    def _confirm_now(self, number: int) -> None:
-        if self.confirms is not None:
-            self.confirms.confirm(number)
+            confirms.confirm_next()
 
     # -- content out
 

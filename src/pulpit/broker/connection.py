@@ -288,20 +288,24 @@ class Connection:
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         channel = self.channels.get(number)
         if channel is not None and not channel.closing and self.state is _RUNNING:
-            if kind == FRAME_BODY:
-                channel.take_body(payload)
-                return
-            if kind == FRAME_HEADER:
-                channel.take_header(payload)
-                return
             if kind == FRAME_METHOD:
                 start = payload[:4]
                 if start == PUBLISH:
-                    channel.content.begin(payload)
+                    content = self._frames.take_content(number)
+                    if content is None:
+                        channel.content.begin(payload)
+                    else:
+                        channel.take_message(payload, *content)
                     return
                 if start == _ACK and len(payload) == _ACK_SIZE and channel.content.publish is None:
                     fast_ack(channel, payload)
                     return
+            elif kind == FRAME_BODY:
+                channel.take_body(payload)
+                return
+            elif kind == FRAME_HEADER:
+                channel.take_header(payload)
+                return
         self._handle_other(kind, number, payload)
 
     def _handle_other(self, kind: int, number: int, payload: bytes) -> None:
@@ -419,7 +423,8 @@ class Connection:
             config = self.broker.config
             self._send(ConnectionTune(config.channel_max, config.frame_max, config.heartbeat))
             rest, self._greeting = self._greeting, b""
-            self.receive(rest)
+            if rest:
+                self.receive(rest)
             return
         capabilities = self.session.client_properties.get("capabilities")
         if isinstance(capabilities, dict) and capabilities.get("authentication_failure_close") is True:

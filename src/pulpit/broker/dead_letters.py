@@ -38,14 +38,9 @@ def dead_letter(
     if key is not None:
         after.has_copies = False
     routing_key = message.routing_key if key is None else key
-    dead = Message(
-        exchange=exchange,
-        routing_key=routing_key,
-        address=short_string(exchange) + short_string(routing_key),
-        header=properties.write_header(len(message.body), after),
-        body=message.body,
-        properties=after,
-    )
+    address = short_string(exchange) + short_string(routing_key)
+    header = properties.write_header(len(message.body), after)
+    dead = Message(exchange, routing_key, address, header, message.body, after)
     return dead, (keys + copy_keys(before.headers(), "BCC") if key is None else [key])
 
 

@@ -12,10 +12,15 @@ FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
 FRAME_HEAD: Final = struct.Struct(">BHI")
 """Type, channel and size of the payload."""
+CONTENT_HEAD: Final = struct.Struct(">HHQ")
+"""Class, weight and size of the body, with which the payload of a header begins."""
+BASIC: Final = 60
+"""The one class whose methods have content."""
 FRAME_END: Final = b"\xce"
 FRAME_OVERHEAD: Final = FRAME_HEAD.size + len(FRAME_END)
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _END: Final = FRAME_END[0]
+_HEAD_SIZE: Final = FRAME_HEAD.size
 
 Frame = tuple[int, int, bytes]
 """Type, channel and payload."""
@@ -29,11 +34,13 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 class FrameReader:
     """Keeps what is incomplete for the next time; never more than one frame of `limit` bytes and one piece of input."""
 
-    __slots__ = ("_rest", "limit")
+    __slots__ = ("_data", "_position", "_rest", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._rest = b""
+        self._data = b""  # what `feed` is cutting, and how far it has come
+        self._position = 0
 
     @property
     def has_frame(self) -> bool:
@@ -52,22 +59,48 @@ class FrameReader:
         if self._rest:
             data = self._rest + data
         self._rest = b""
-        position, end = 0, len(data)
+        self._data, self._position = data, 0
+        end = len(data)
         unpack = FRAME_HEAD.unpack_from
         try:
-            while end - position >= FRAME_OVERHEAD:
+            while end - (position := self._position) >= FRAME_OVERHEAD:
                 kind, number, size = unpack(data, position)
+                stop = position + _HEAD_SIZE + size
                 if size > self.limit:
-                    position = end
+                    self._position = end
                     raise frame_error(f"a frame of {size} bytes where {self.limit} are the limit")
-                stop = position + FRAME_HEAD.size + size
                 if stop >= end:
                     break
                 if data[stop] != _END:
-                    position = end
+                    self._position = end
                     raise frame_error("a frame does not end where it said")
-                payload = data[position + FRAME_HEAD.size : stop]
-                position = stop + 1
-                yield kind, number, payload
+                self._position = stop + 1
+                yield kind, number, data[position + _HEAD_SIZE : stop]
         finally:
-            self._rest = data[position:]
+            self._rest = data[self._position :]
+            self._data = b""
+
+    def take_content(self, channel: int) -> tuple[bytes, bytes] | None:
+        """Header and body behind the publish that `feed` has just yielded, if each is there in one frame and they fit.
+
+        None takes nothing: `feed` goes on with whatever follows, and finds what is wrong with it.
+        """
+        data, limit = self._data, self.limit
+        header_start = self._position + _HEAD_SIZE
+        try:
+            kind, number, size = FRAME_HEAD.unpack_from(data, self._position)
+            header_stop = header_start + size
+            if kind != FRAME_HEADER or number != channel or size > limit or data[header_stop] != _END:
+                return None
+            class_id, _weight, announced = CONTENT_HEAD.unpack_from(data, header_start)
+            kind, number, size = FRAME_HEAD.unpack_from(data, header_stop + 1)
+            body_start = header_stop + 1 + _HEAD_SIZE
+            body_stop = body_start + size
+            if kind != FRAME_BODY or number != channel or size > limit or data[body_stop] != _END:
+                return None
+            if class_id != BASIC or not size or size != announced or header_stop - header_start < CONTENT_HEAD.size:
+                return None
+        except (struct.error, IndexError):  # the rest has not come yet
+            return None
+        self._position = body_stop + 1
+        return data[header_start:header_stop], data[body_start:body_stop]

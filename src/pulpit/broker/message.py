@@ -11,9 +11,8 @@ class Message:
 
     __slots__ = ("_properties", "address", "body", "exchange", "fanout", "header", "id", "routing_key")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - of every message one is made, and names cost more than values
         self,
-        *,
         exchange: str,
         routing_key: str,
         address: bytes,
@@ -44,7 +43,7 @@ class Message:
 
     def without_body(self) -> "Message":
         """What is kept in memory of a message whose body is on the disk."""
-        message = Message(exchange="", routing_key="", address=b"", header=b"", body=b"", properties=None)
+        message = Message("", "", b"", b"", b"", None)
         message.id = self.id
         return message
 
@@ -54,7 +53,16 @@ class Row:
 
     __slots__ = ("durable", "expires_at", "id", "message", "priority", "queue_id", "redelivered", "size", "state")
 
-    def __init__(self, *, id: int, queue_id: int, message: Message, priority: int, expires_at: int | None) -> None:  # noqa: A002 - the column's name
+    def __init__(
+        self,
+        *,
+        id: int,  # noqa: A002 - the column's name
+        queue_id: int,
+        message: Message,
+        durable: bool,
+        priority: int,
+        expires_at: int | None,
+    ) -> None:
         self.id = id
         self.queue_id = queue_id
         self.message = message
@@ -62,5 +70,5 @@ class Row:
         self.priority = priority
         self.expires_at = expires_at  # milliseconds since 1970
         self.redelivered = False
-        self.durable = False
+        self.durable = durable
         self.state = 0  # which batch of the store holds it, see store.py

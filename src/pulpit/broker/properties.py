@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pulpit.amqp.amqp091 import tables
+from pulpit.broker.frames import BASIC
 from pulpit.broker.methods import short_string
 from pulpit.broker.refusals import frame_error, unexpected_frame
 
 PERSISTENT: Final = 2
 _HEADER: Final = struct.Struct(">HHQH")
-_BASIC: Final = 60
 
 _LAYOUT: Final = (
     ("content_type", 15, "shortstr"),
@@ -32,16 +32,19 @@ _LAYOUT: Final = (
     ("app_id", 3, "shortstr"),
     ("cluster_id", 2, "shortstr"),
 )
+_LOOKED_AT: Final = {"reply_to", "expiration", "user_id"}
 
 
 @dataclass(slots=True, kw_only=True)
 class Properties:
     """Where each property of one header lies, and the values that steer the broker.
 
-    `parts` (name to its bytes, in wire order) is enough to write the header again with one of them changed.
+    `parts` (name to its bytes, in wire order) is enough to write the header again with one of them changed. A publish
+    whose properties are `ordinary` says nothing there that must be looked at.
     """
 
     parts: dict[str, bytes]
+    ordinary: bool = False
     persistent: bool = False
     priority: int = 0
     reply_to: str | None = None
@@ -65,7 +68,7 @@ def body_size(payload: bytes) -> int:
     if len(payload) < _HEADER.size:
         raise frame_error("a content header is cut off")
     class_id, _weight, size, _flags = _HEADER.unpack_from(payload)
-    if class_id != _BASIC:
+    if class_id != BASIC:
         raise unexpected_frame(f"expected content header for class 60, got one for class {class_id} instead")
     return int(size)
 
@@ -92,14 +95,16 @@ def read_properties(payload: bytes) -> Properties:
 
 def _steering(parts: dict[str, bytes], values: dict[str, Any]) -> Properties:
     headers = values.get("headers") or {}
+    has_copies = "CC" in headers or "BCC" in headers
     return Properties(
         parts=parts,
+        ordinary=not has_copies and not values.keys() & _LOOKED_AT,
         persistent=values.get("delivery_mode") == PERSISTENT,
         priority=values.get("priority", 0),
         reply_to=values.get("reply_to"),
         expiration=values.get("expiration"),
         user_id=values.get("user_id"),
-        has_copies="CC" in headers or "BCC" in headers,
+        has_copies=has_copies,
     )
 
 
@@ -107,7 +112,7 @@ def write_header(size: int, properties: Properties) -> bytes:
     """Write a content header from its parts, in the order of the specification."""
     ordered = b"".join(properties.parts[name] for name, _, _ in _LAYOUT if name in properties.parts)
     flags = sum(1 << bit for name, bit, _ in _LAYOUT if name in properties.parts)
-    return _HEADER.pack(_BASIC, 0, size, flags) + ordered
+    return _HEADER.pack(BASIC, 0, size, flags) + ordered
 
 
 def with_part(properties: Properties, name: str, raw: bytes | None) -> Properties:

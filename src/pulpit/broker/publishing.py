@@ -6,11 +6,13 @@ A frame that does not continue the content is an error of the whole connection (
 import base64
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.dead_letters import copy_keys
+from pulpit.broker.exchanges import Exchange
 from pulpit.broker.message import Message
 from pulpit.broker.methods import BasicAck, BasicNack, BasicPublish, head
 from pulpit.broker.properties import Properties, body_size, with_part, with_reply_to
@@ -37,6 +39,8 @@ MAX_FRAGMENTS: Final = 64
 """Pieces that are kept before they are joined."""
 _ADDRESS_START: Final = 6
 """Behind the method's number and the reserved short."""
+PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
+REPLY_PREFIX: Final = PSEUDO_QUEUE + "."
 _MANDATORY: Final = 1
 _IMMEDIATE: Final = 2
 
@@ -44,10 +48,10 @@ _IMMEDIATE: Final = 2
 class Publish:
     """One decoded basic.publish; `address` are the exchange and the key as they came, ready for basic.deliver.
 
-    `permitted` remembers that the user of the channel may do this.
+    `permitted` is the exchange to which the user of the channel may publish this. What `is_reply` goes to who asked.
     """
 
-    __slots__ = ("address", "exchange", "immediate", "mandatory", "permitted", "routing_key")
+    __slots__ = ("address", "exchange", "immediate", "is_reply", "mandatory", "permitted", "routing_key")
 
     def __init__(self, payload: bytes) -> None:
         try:
@@ -63,7 +67,8 @@ class Publish:
         self.address = payload[_ADDRESS_START:end]
         self.mandatory = bool(bits & _MANDATORY)
         self.immediate = bool(bits & _IMMEDIATE)
-        self.permitted = False
+        self.is_reply = not self.exchange and self.routing_key.startswith(REPLY_PREFIX)
+        self.permitted: Exchange | None = None
 
 
 class Budget:
@@ -125,11 +130,13 @@ class ContentAssembler:
         """Take a basic.publish; its content follows."""
         if self.publish is not None:
             raise self.interrupted()
-        publish = self._known.get(payload)
-        if publish is None:
-            publish = Publish(payload)
-            remember(self._known, payload, publish)
-        self.publish = publish
+        self.publish = self._decoded(payload)
+
+    def whole(self, payload: bytes, size: int) -> Publish | None:
+        """A publish whose content is there too; None if it must not come now, or is too large."""
+        if self.publish is None and size <= self._max_size:
+            return self._decoded(payload)
+        return None
 
     def take_header(self, payload: bytes) -> bool:
         """Take the content header; True when nothing will follow."""
@@ -159,6 +166,20 @@ class ContentAssembler:
         body = b"".join((self._joined, *self._fragments, payload))
         self._drop_fragments()
         return body
+
+    def _decoded(self, payload: bytes) -> Publish:
+        publish = self._known.get(payload)
+        if publish is None:
+            publish = Publish(payload)
+            remember(self._known, payload, publish)
+        return publish
+
+    def finish(self) -> tuple[Publish, bytes]:
+        """Publish and header of the message that is whole now; another one may begin."""
+        publish, header = self.publish, self.header
+        assert publish is not None and header is not None  # noqa: S101, PT018 - there is a body, so there are both
+        self.publish = self.header = None
+        return publish, header
 
     def _keep(self, payload: bytes) -> None:
         size = len(payload) + FRAGMENT_OVERHEAD
@@ -225,8 +246,6 @@ def hide_blind_copies(message: Message) -> None:
         message.replace_properties(with_part(message.properties, "headers", tables.join(kept)))
 
 
-PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
-REPLY_PREFIX: Final = PSEUDO_QUEUE + "."
 Reply = Callable[[Message], None]
 
 
@@ -277,8 +296,15 @@ class Confirms:
         self._say = say
         self._soon = soon
 
+    def confirm_next(self) -> None:
+        """Number one more publish, for which the broker has taken responsibility already."""
+        if not self._confirmed and not self._refused:
+            self._soon(self.flush)
+        self.published += 1
+        self._confirmed.append(self.published)
+
     def expect(self) -> int:
-        """Number one more publish."""
+        """Number one more publish, whose fate is not known yet."""
         self.published += 1
         self._waiting[self.published] = None
         return self.published
@@ -302,10 +328,11 @@ class Confirms:
         for number in refused:
             del self._waiting[number]
             self._say(_NACK + _REFUSAL.pack(number, _REQUEUE))
-        for number in confirmed:
-            del self._waiting[number]
+        if self._waiting:
+            for number in confirmed:
+                self._waiting.pop(number, None)
         oldest = next(iter(self._waiting), self.published + 1)
-        covered = sum(number < oldest for number in confirmed)
+        covered = bisect_left(confirmed, oldest)
         if covered:
             self._say(_ACK + _ANSWER.pack(confirmed[covered - 1], covered > 1))
         for number in confirmed[covered:]:

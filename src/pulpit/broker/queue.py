@@ -35,7 +35,15 @@ class Entry(Row):
 
     __slots__ = ("consumer", "failures", "queue", "shed", "tag")
 
-    def __init__(self, *, id: int, message: Message, queue: "Queue", priority: int, expires_at: int | None) -> None:  # noqa: A002 - the column's name
+    def __init__(  # noqa: PLR0917 - as of a Message
+        self,
+        id: int,  # noqa: A002 - the column's name
+        message: Message,
+        queue: "Queue",
+        durable: bool,
+        priority: int,
+        expires_at: int | None,
+    ) -> None:
         self.id = id  # all of a Row here, because a call for every message is felt
         self.queue_id = queue.id
         self.message = message
@@ -43,7 +51,7 @@ class Entry(Row):
         self.priority = priority
         self.expires_at = expires_at
         self.redelivered = False
-        self.durable = False
+        self.durable = durable
         self.state = 0
         self.queue = queue
         self.failures = 0  # attempts to process it that did not end well
@@ -153,6 +161,7 @@ class Queue:
         self._timers: Final = timers
         self._dead_letter: Final = dead_letter
         self._recovered_up_to = 0  # entries up to here count as redelivered
+        self._limited: Final = settings.max_length is not None or settings.max_bytes is not None
         self._has_expiry = settings.ttl is not None
         self._lane: Final = Lane(queue=self, priority=0)
         self._lanes: dict[int, Lane] = {0: self._lane}
@@ -165,22 +174,20 @@ class Queue:
 
     def push(self, message: Message) -> bool:
         """Take a message, give it to a consumer at once if that is possible; False when the queue is full."""
-        settings = self.settings
-        limited = settings.max_length is not None or settings.max_bytes is not None
-        if limited and settings.overflow != "drop-head" and self._is_full(message):
-            if settings.overflow == "reject-publish-dlx":
+        limited = self._limited
+        if limited and self.settings.overflow != "drop-head" and self._is_full(message):
+            if self.settings.overflow == "reject-publish-dlx":
                 self._dead_letter(self, self._entry(message), DeathReason.MAXLEN)
             return False
         entry = self._entry(message)
         self.published += 1
         self._account(entry, 1)
-        durable = self.durable and message.properties.persistent
         if self.consumers and not len(self) and (consumer := self._next_consumer()):
-            if durable and not consumer.no_ack:
-                self.store.insert(entry, durable=True)
+            if entry.durable and not consumer.no_ack:
+                self.store.insert(entry)
             self._hand_to(consumer, entry)
             return True
-        self._lane_of(entry.priority).push(entry, durable=durable)
+        self._lane_of(entry.priority).push(entry)
         self.ready_bytes += entry.size
         if limited:
             self._drop_surplus()
@@ -422,13 +429,8 @@ class Queue:
         priority = 0
         if self.settings.max_priority is not None:
             priority = min(properties.priority, self.settings.max_priority)
-        return Entry(
-            id=self.store.next_id(),
-            message=message,
-            queue=self,
-            priority=priority,
-            expires_at=None if ttl is None else self._timers.now() + ttl,
-        )
+        expires_at = None if ttl is None else self._timers.now() + ttl
+        return Entry(self.store.next_id(), message, self, self.durable and properties.persistent, priority, expires_at)
 
     def _lane_of(self, priority: int) -> "Lane":
         lane = self._lanes.get(priority)
@@ -529,19 +531,19 @@ class Lane:
     def __len__(self) -> int:
         return len(self.head) + self.on_disk + len(self.tail)
 
-    def push(self, entry: Entry, *, durable: bool) -> None:
+    def push(self, entry: Entry) -> None:
         """Add a new entry at the end."""
         if self.on_disk or self.tail or self._store.memory.is_short_for(self._queue.resident_bytes):
             if not self.on_disk and not self.tail:
                 self.last_loaded = entry.id - 1
-            self._store.insert(entry, durable=durable)
+            self._store.insert(entry)
             self.tail.append(entry)
             if not self._waits:
                 self._waits = True
                 self._store.after(self._written)
         else:
-            if durable:
-                self._store.insert(entry, durable=True)
+            if entry.durable:
+                self._store.insert(entry)
             self.head.append(entry)
 
     def first(self) -> Entry | None:
@@ -591,7 +593,7 @@ class Lane:
             queue, priority = self._queue, self.priority
 
             def make(number: int, message: Message, expires_at: int | None) -> Entry:
-                return Entry(id=number, message=message, queue=queue, priority=priority, expires_at=expires_at)
+                return Entry(number, message, queue, True, priority, expires_at)
 
             entries = self._store.load(make, queue.id, priority, self.last_loaded, LOAD_COUNT, LOAD_BYTES)
             for entry in entries:

@@ -5,9 +5,12 @@ from typing import Final
 VERSION: Final = 2
 """Kept as `user_version`; 1 was never written down, so 0 is a new database or one of that version."""
 
+WAIT_FOR_DISK: Final = "PRAGMA synchronous = FULL"
+"""A commit is on the disk when it returns, and so are those before it that did not wait."""
+DO_NOT_WAIT: Final = "PRAGMA synchronous = NORMAL"
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns
+    WAIT_FOR_DISK,
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
@@ -78,10 +81,10 @@ LAST_ID: Final = (
     " coalesce((SELECT max(id) FROM queue), 0))"
 )
 
-ENTRY_COLUMNS: Final = 11
 INSERT_ENTRIES: Final = "INSERT INTO entry VALUES "
-MESSAGE_COLUMNS: Final = 5
+ENTRY: Final = "(?, ?, ?, ?, ?, nullif(?, 0), nullif(?, 0), ?, ?, ?, ?)"
 INSERT_MESSAGES: Final = "INSERT INTO message VALUES "
+MESSAGE: Final = "(?, ?, ?, ?, ?)"
 USED_AGAIN: Final = " ON CONFLICT (id) DO UPDATE SET uses = uses + excluded.uses"
 
 DELETE_RANGE: Final = "DELETE FROM entry WHERE id BETWEEN ? AND ?"

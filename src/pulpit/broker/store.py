@@ -75,13 +75,13 @@ class Store:
         """Bodies that wait for the disk."""
         return self._batch.size + (self._in_flight.size if self._in_flight else 0)
 
-    def insert(self, entry: Row, *, durable: bool) -> None:
+    def insert(self, entry: Row) -> None:
         """Write an entry, once."""
         if entry.state:
             return
         batch = self._batch
         entry.state = batch.number
-        entry.durable = durable
+        batch.durable = batch.durable or entry.durable
         batch.entries.append(entry)
         batch.size += len(entry.message.body)
         if not self._scheduled:
@@ -91,6 +91,7 @@ class Store:
         """Delete a settled entry, if it was written."""
         batch = self._batch
         if 0 < entry.state < batch.number:
+            batch.durable = batch.durable or entry.durable
             batch.deletes.append(entry.id)
             if entry.message.id:
                 batch.uses[entry.message.id] += 1
@@ -100,11 +101,13 @@ class Store:
 
     def wipe(self, queue: int, priority: int, above: int, up_to: int) -> None:
         """Delete what stands on the disk for a queue within these ids."""
+        self._batch.durable = True
         self._batch.wipes.append((queue, priority, above, up_to))
         self._schedule()
 
     def execute(self, statement: str, *values: Any) -> None:
         """Run a statement of the schema in the next commit."""
+        self._batch.durable = True
         self._batch.statements.append((statement, values))
         self._schedule()
 
@@ -198,11 +201,6 @@ class Store:
 def message_from(address: bytes, header: bytes, body: bytes) -> Message:
     """A message as the store keeps it; the address is two short strings."""
     middle = 1 + address[0]
-    return Message(
-        exchange=address[1:middle].decode("utf-8", "surrogateescape"),
-        routing_key=address[middle + 1 :].decode("utf-8", "surrogateescape"),
-        address=address,
-        header=header,
-        body=body,
-        properties=None,
-    )
+    exchange = address[1:middle].decode("utf-8", "surrogateescape")
+    routing_key = address[middle + 1 :].decode("utf-8", "surrogateescape")
+    return Message(exchange, routing_key, address, header, body, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulpit.broker import schema
-from pulpit.broker.message import Row
+from pulpit.broker.message import Message, Row
 
 _log = logging.getLogger(__name__)
 
@@ -25,12 +25,27 @@ _RUN: Final = 8
 
 
 class WriteBatch:
-    """What is committed together; `number` counts batches from 1."""
+    """What is committed together; `number` counts batches from 1.
 
-    __slots__ = ("callbacks", "confirms", "deletes", "entries", "number", "size", "statements", "uses", "wipes")
+    One that is not `durable` holds nothing but transient messages, for which nobody waits until the disk has them.
+    """
+
+    __slots__ = (
+        "callbacks",
+        "confirms",
+        "deletes",
+        "durable",
+        "entries",
+        "number",
+        "size",
+        "statements",
+        "uses",
+        "wipes",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.durable = False
         self.size = 0  # bytes of bodies
         self.entries: list[Row] = []
         self.deletes: list[int] = []
@@ -130,6 +145,7 @@ def _give_room_back(connection: sqlite3.Connection) -> None:
 
 def _commit(connection: sqlite3.Connection, batch: WriteBatch) -> Exception | None:
     try:
+        connection.execute(schema.WAIT_FOR_DISK if batch.durable else schema.DO_NOT_WAIT)
         connection.execute("BEGIN IMMEDIATE")
         _write(connection, batch)
         connection.execute("COMMIT")
@@ -144,9 +160,9 @@ def _commit(connection: sqlite3.Connection, batch: WriteBatch) -> Exception | No
 def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
     """Insert before deleting and wiping, because a batch may wipe what it inserts."""
     shared = Counter(entry.message for entry in batch.entries if entry.message.id)
-    rows = [(m.id, uses, m.address, m.header, m.body) for m, uses in shared.items()]
-    _insert(connection, schema.INSERT_MESSAGES, schema.MESSAGE_COLUMNS, rows, schema.USED_AGAIN)
-    _insert(connection, schema.INSERT_ENTRIES, schema.ENTRY_COLUMNS, [_row(entry) for entry in batch.entries], "")
+    rows = [(message.id, uses, *_content(message)) for message, uses in shared.items()]
+    _insert(connection, schema.INSERT_MESSAGES, schema.MESSAGE, rows, schema.USED_AGAIN)
+    _insert(connection, schema.INSERT_ENTRIES, schema.ENTRY, [_row(entry) for entry in batch.entries], "")
     _delete(connection, batch.deletes)
     uses = batch.uses
     for wipe in batch.wipes:
@@ -161,25 +177,31 @@ def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
 
 
 def _row(entry: Row) -> tuple[Any, ...]:
+    """Values for `schema.ENTRY`: sqlite3 looks for an adapter for every None, bool and bytes.
+
+    That takes longer than to insert them, so there are as few of them as can be.
+    """
     message = entry.message
-    own = (None, None, None) if message.id else (message.address, message.header, message.body)
     return (
         entry.id,
         entry.queue_id,
         entry.priority,
-        entry.durable,
-        entry.redelivered,
-        entry.expires_at,
-        message.id or None,
+        int(entry.durable),
+        int(entry.redelivered),
+        entry.expires_at or 0,
+        message.id,
         entry.size,
-        *own,
+        *((None, None, None) if message.id else _content(message)),
     )
 
 
+def _content(message: Message) -> tuple[bytearray, bytearray, bytearray]:
+    return bytearray(message.address), bytearray(message.header), bytearray(message.body)
+
+
 def _insert(
-    connection: sqlite3.Connection, statement: str, columns: int, rows: Sequence[tuple[Any, ...]], suffix: str
+    connection: sqlite3.Connection, statement: str, one: str, rows: Sequence[tuple[Any, ...]], suffix: str
 ) -> None:
-    one = "(" + ",".join("?" * columns) + ")"
     start = 0
     for size in _CHUNKS:
         while len(rows) - start >= size:

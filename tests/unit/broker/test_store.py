@@ -35,13 +35,13 @@ def timers() -> HandTimers:
     return HandTimers()
 
 
-def row(number: int, message: Message, expires_at: int | None = None) -> Row:
-    return Row(id=number, queue_id=7, message=message, priority=0, expires_at=expires_at)
+def row(number: int, message: Message, expires_at: int | None = None, *, durable: bool = True) -> Row:
+    return Row(id=number, queue_id=7, message=message, durable=durable, priority=0, expires_at=expires_at)
 
 
-def entry(store: Store, body: bytes = b"body") -> Row:
+def entry(store: Store, body: bytes = b"body", *, durable: bool = True) -> Row:
     message = message_from(b"\x02ex\x03key", b"header", body)
-    return row(store.next_id(), message)
+    return row(store.next_id(), message, durable=durable)
 
 
 def made(timers: HandTimers, writer: Any) -> Store:
@@ -52,10 +52,10 @@ def test_a_confirm_waits_for_its_batch(timers: HandTimers) -> None:
     writer = Reluctant()
     store = made(timers, writer)
     confirmed: list[int] = []
-    store.insert(entry(store), durable=True)
+    store.insert(entry(store))
     store.confirm(confirmed.append, 1)
     timers.settle()
-    store.insert(entry(store), durable=True)
+    store.insert(entry(store))
     store.confirm(confirmed.append, 2)
     timers.settle()
     assert (confirmed, len(writer.waiting)) == ([], 1)
@@ -69,19 +69,43 @@ def test_what_is_settled_early_is_never_written(timers: HandTimers) -> None:
     writer = Reluctant()
     store = made(timers, writer)
     gone, kept = entry(store), entry(store)
-    store.insert(gone, durable=True)
-    store.insert(kept, durable=True)
+    store.insert(gone)
+    store.insert(kept)
     store.remove(gone)
     timers.settle()
     batch = writer.finish()
     assert (batch.entries, batch.deletes) == ([kept], [])
 
 
+def test_nobody_waits_for_the_disk_for_transient_messages_alone(timers: HandTimers) -> None:
+    writer = Reluctant()
+    store = made(timers, writer)
+    transient, persistent = entry(store, durable=False), entry(store)
+
+    def waits() -> bool:
+        timers.settle()
+        return writer.finish().durable
+
+    store.insert(transient)
+    assert not waits()
+    store.remove(transient)
+    assert not waits()
+    store.insert(entry(store, durable=False))
+    store.insert(persistent)
+    assert waits()
+    store.remove(persistent)
+    assert waits()
+    store.wipe(7, 0, 0, store.last_id)
+    assert waits()
+    store.execute(schema.TOUCH_QUEUE, 7)
+    assert waits()
+
+
 def test_a_refused_batch_is_tried_again_and_confirms_nothing_meanwhile(timers: HandTimers) -> None:
     writer = Reluctant()
     store = made(timers, writer)
     confirmed: list[int] = []
-    store.insert(entry(store), durable=True)
+    store.insert(entry(store))
     store.confirm(confirmed.append, 1)
     timers.settle()
     first = writer.finish(OSError("no space"))
@@ -102,7 +126,7 @@ def test_messages_come_back_from_sqlite(tmp_path: Path, timers: HandTimers) -> N
     shared = entry(store, b"shared")
     shared.message.id = store.next_id()
     for each in [*entries, shared]:
-        store.insert(each, durable=True)
+        store.insert(each)
     store.execute(schema.SAVE_QUEUE, 7, "/", "q", 0, b"\0\0\0\0")
     store.after(lambda: done.append(None))
     timers.settle()
