@@ -1,1 +1,1 @@
-"""The REST API: version 2 as Pulp 2 had it."""
+"""The REST API: version 2 is Pulp 2's, version 1 Pulpit's own."""

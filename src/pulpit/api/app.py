@@ -1,4 +1,4 @@
-"""What is served over HTTP, put together: the REST API, its descriptions, the published trees."""
+"""The HTTP application: the REST API, its descriptions, the publications."""
 
 import asyncio
 from collections.abc import Iterable
@@ -70,33 +70,33 @@ _BEYOND: Final = "Beyond Pulp 2: an operator's verbs, the event log, and events 
 
 
 class Application(FastAPI):
-    """The API, and before all of it what is published: that needs nothing of FastAPI, whose wrapping costs a third."""
+    """The API, with publications in front of it: these bypass FastAPI, whose middleware would cost a third more."""
 
     published: PublishedFirst
     entrance: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on to whoever serves the path."""
+        """Pass a request to the application for its path."""
         await self.entrance(scope, receive, send)
 
 
 def create_app(services: Services) -> Application:
-    """Make the ASGI application; it opens nothing by itself and may be made many times."""
+    """Create the ASGI application; it opens nothing itself and may be created many times."""
     app = Application(
         title="Pulpit",
         version=__version__,
-        openapi_url=None,  # there are two documents, one for each API
-        docs_url=None,  # FastAPI's page would fetch its scripts from a foreign network
+        openapi_url=None,  # there is one document for each API
+        docs_url=None,  # FastAPI's page loads its scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.services = services
     failures.install(app)
-    # From the inside out: what is added last is passed first.
+    # Innermost first: the last one added sees a request first.
     app.add_middleware(BoundBody)
     pulp_users = None
     if services.pulp_api:
-        from pulpit.api.auth.pulp_users import PulpUsers  # noqa: PLC0415 - aiohttp is for those with a Pulp 3
+        from pulpit.api.auth.pulp_users import PulpUsers  # noqa: PLC0415 - only needed with a Pulp 3
 
         pulp_users = PulpUsers(services.pulp_api, services.clock, role=ADMIN)
     authenticator = Authenticator(
@@ -104,7 +104,7 @@ def create_app(services: Services) -> Application:
     )
     app.add_middleware(Authenticate, authenticator=authenticator)
     app.add_middleware(HeadAsGet)
-    app.state.authenticator = authenticator  # for the page, so that guesses count together
+    app.state.authenticator = authenticator  # for the page, so that failed logins are counted together
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
     kinds = {content_type.published_under for content_type in services.content_types.values()}
     published = {kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
@@ -122,7 +122,7 @@ _ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
 def _install(app: FastAPI, prefix: str, routers: Iterable[Endpoints], about: str) -> None:
-    """Serve an API, and its description beside it; the document is made when it is first asked for."""
+    """Serve an API and its description; the document is generated at the first request."""
     routes = [endpoint.at(prefix) for router in routers for endpoint in router.endpoints]
 
     @cache
@@ -139,9 +139,10 @@ def _install(app: FastAPI, prefix: str, routers: Iterable[Endpoints], about: str
 
 
 def _description(routes: list[APIRoute], about: str) -> dict[str, Any]:
-    """The document of one API."""
+    """Generate the OpenAPI document of one API."""
     document = get_openapi(title="Pulpit", version=__version__, description=about, routes=routes)
-    # Said here and not by a dependency of FastAPI's: those also judge, and take ASCII passwords only.
+    # Declared here instead of by FastAPI's security dependencies, which also check credentials, and accept only ASCII
+    # passwords.
     schemes = {"HTTPBasic": "basic", "HTTPBearer": "bearer"}
     document["components"]["securitySchemes"] = {name: {"type": "http", "scheme": schemes[name]} for name in schemes}
     for path, methods in document["paths"].items():

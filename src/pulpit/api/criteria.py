@@ -1,7 +1,7 @@
-"""Pulp 2's search criteria: the part of MongoDB's query language that its clients send, over plain documents.
+"""Pulp 2's search criteria: the part of MongoDB's query language that its clients use, over plain documents.
 
-A filter is checked and compiled once (`parse`), then applied to documents as the API shows them. As in MongoDB, a
-condition on a list holds if it holds for the list or for one of its members, and null equals an absent key.
+A filter is validated and compiled once (`parse`), then applied to documents as the API shows them. As in MongoDB, a
+condition on a list is true if it is true for the list or for one of its members, and null equals an absent key.
 """
 
 import math
@@ -22,32 +22,34 @@ Condition = Callable[[Any], bool]
 MAX_PATTERN: Final = 1000
 """Characters of a regular expression."""
 MAX_SIZE: Final = 500_000
-"""Characters of all regular expressions of one search, each times the repeats that it counts (`{9}`): the module writes
-counted repeats out, so a short pattern may grow beyond any memory."""
+"""Characters of all regular expressions of one search, each times its counted repeats (`{9}`): the module expands
+counted
+repeats, so a short pattern could exhaust memory.
+"""
 MAX_CLAUSES: Final = 1000
 """Conditions in one filter."""
 MATCHING_TIME_S: Final = 2.0
-"""What the regular expressions of one search may take together."""
+"""Seconds that all regular expressions of one search may take."""
 
 MOST_WORDS: Final = 20
-"""Of a condition that a database is asked to narrow a search by; a statement may not grow without end."""
+"""Values of a condition that is passed to the database; the size of a statement must be bounded."""
 
 _MOST: Final = 2**62 - 1
-"""Of documents; two such numbers can be added where 64 bits are counted with."""
+"""For counts of documents; the sum of two such numbers fits into 64 bits."""
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
 _FLAGS: Final = {"i": "IGNORECASE", "m": "MULTILINE", "s": "DOTALL", "x": "VERBOSE"}
-"""Pulp 2's letters and the names of `regex`."""
+"""Pulp 2's letters and the names in `regex`."""
 _FILTERS: Final = "filters"
 _COUNT: Final = re.compile(r"\{\s*(\d+)")
 _UNBOUNDED: Final = re.compile(r"\(\?(?:R|&|P>|[-+]?\d)|\{\s*(?:\d+\s*<=?\s*)?\d*\s*[eids]\s*[<}:,+]")
-"""Calls of groups, and matches with errors, which MongoDB does not have: their memory and time keep to no limit."""
+"""Group calls and fuzzy matches, which MongoDB does not have: their memory and time are unbounded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Criteria:
-    """One search: which documents, in which order, which part of them, which of their keys."""
+    """One search: which documents, in which order, which slice, which keys."""
 
     matches: Callable[[Document], bool]
     sort: list[tuple[str, int]]
@@ -56,7 +58,7 @@ class Criteria:
     fields: list[str] | None
 
     def select(self, documents: Iterable[Document]) -> list[Document]:
-        """The wanted documents in the wanted order, whole; as they come where no order is asked for.
+        """Return the matching documents, in the requested order or else as they come, with all keys.
 
         Raises:
             InvalidValue: the regular expressions take too long.
@@ -66,10 +68,13 @@ class Criteria:
             matching = list(matching)
             sort(matching, self.sort)
         end = None if self.limit is None else self.skip + self.limit
-        return list(islice(matching, self.skip, end))  # without an order the rest is not even looked at
+        return list(islice(matching, self.skip, end))  # without an order, stop early
 
     def trimmed(self, document: Document, always: Iterable[str]) -> dict[str, Any]:
-        """The document with the wanted fields and those that are always there; a dotted field keeps its parents."""
+        """Return the document with the requested fields and those that are always included.
+
+        A dotted field keeps its parents.
+        """
         if self.fields is None:
             return dict(document)
         trimmed: dict[str, Any] = {}
@@ -79,11 +84,11 @@ class Criteria:
 
 
 def parse(criteria: object) -> Criteria:
-    """Read the `criteria` of a search body.
+    """Parse the `criteria` of a search body.
 
     Raises:
-        UnsupportedValue: it has keys that are no criteria.
-        InvalidValue: the name of the part that cannot be understood.
+        UnsupportedValue: it has unknown keys.
+        InvalidValue: the name of the invalid part.
     """
     if not isinstance(criteria, dict):
         raise InvalidValue("criteria", "it must be an object.")
@@ -100,18 +105,18 @@ def parse(criteria: object) -> Criteria:
 
 
 def compile_filter(filters: object) -> Callable[[Document], bool]:
-    """Turn a filter into a test of one document.
+    """Compile a filter into a test of one document.
 
     Raises:
-        InvalidValue: `filters`, with what cannot be understood.
+        InvalidValue: `filters`, with the reason.
     """
     return _Compiler().filter(filters)
 
 
 def words(condition: object, operator: str) -> list[str] | None:
-    """The few words that a condition on one key allows (or, by another operator, forbids), if it is as plain as that.
+    """Return the few words that a plain condition on one key allows (or, with another operator, forbids); else `None`.
 
-    They narrow what a database has to read; the criteria judge what it found.
+    They reduce what the database reads; the criteria are then applied to the result.
     """
     if isinstance(condition, str):
         return [condition] if operator in ("$in", "$all") else None
@@ -122,7 +127,7 @@ def words(condition: object, operator: str) -> list[str] | None:
 
 
 def read_sort(sort: object) -> list[tuple[str, int]]:
-    """Read `[["id", "descending"], …]`.
+    """Parse `[["id", "descending"], …]`.
 
     Raises:
         InvalidValue: `sort`.
@@ -135,7 +140,7 @@ def read_sort(sort: object) -> list[tuple[str, int]]:
 
 
 def read_count(name: str, count: object) -> int | None:
-    """Read a limit or a skip.
+    """Parse a limit or a skip.
 
     Raises:
         InvalidValue: the name; it is not a whole number from 0.
@@ -148,7 +153,7 @@ def read_count(name: str, count: object) -> int | None:
 
 
 def read_fields(fields: object) -> list[str] | None:
-    """Read a list of field names.
+    """Parse a list of field names.
 
     Raises:
         InvalidValue: `fields`.
@@ -161,20 +166,20 @@ def read_fields(fields: object) -> list[str] | None:
 
 
 def sort(documents: list[Any], by: list[tuple[str, int]], *, part: str | None = None) -> None:
-    """Put documents in order by their own keys, or by those of a part of each; the first key counts most."""
+    """Sort documents by their own keys, or by those of a part of each; the first key is the primary one."""
     for path, direction in reversed(by):
         whole = path if part is None else f"{part}.{path}"
         documents.sort(key=lambda document, whole=whole: _order(first_value(document, whole)), reverse=direction < 0)  # type: ignore[misc]
 
 
 def first_value(document: Any, path: str) -> Any:
-    """What stands under a dotted path; null when nothing does."""
+    """Return the value at a dotted path; null if there is none."""
     found = _values(document, path.split("."))
     return found[0] if found else None
 
 
 class _Compiler:
-    """Compiles one filter, counting its clauses and the time that its regular expressions take."""
+    """Compiles one filter, counting its clauses and the time of its regular expressions."""
 
     def __init__(self) -> None:
         self._clauses = 0
@@ -182,7 +187,7 @@ class _Compiler:
         self._left_size = MAX_SIZE
 
     def filter(self, filters: object) -> Callable[[Document], bool]:
-        """A test of documents by a filter, or by one of those that it consists of."""
+        """Compile a filter, or a part of one."""
         if not isinstance(filters, dict):
             raise InvalidValue(_FILTERS, "a filter must be an object.")
         tests = [self._clause(key, value) for key, value in filters.items()]
@@ -207,7 +212,7 @@ class _Compiler:
         return lambda document: not any(part(document) for part in parts)
 
     def _condition(self, value: object) -> Condition:
-        """A test of all values that stand under a path."""
+        """Compile a test of all values at a path."""
         value = _plain_value(value)
         if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
             return _any_equals(value)
@@ -245,11 +250,11 @@ class _Compiler:
             raise InvalidValue(_FILTERS, f"a regular expression has more than {MAX_PATTERN} characters.")
         if not isinstance(flags, str) or set(flags) - set(_FLAGS):
             raise InvalidValue(_FILTERS, "$options are letters of imsx.")
-        # A pattern may get this large when its counted repeats are written out, whatever stands within what.
+        # Upper bound of a pattern's size when its nested counted repeats are expanded.
         self._left_size -= len(pattern) * math.prod(max(1, int(count)) for count in _COUNT.findall(pattern))
         if self._left_size < 0 or _UNBOUNDED.search(pattern):
             raise InvalidValue(_FILTERS, "its regular expressions are too large.")
-        import regex  # noqa: PLC0415 - it takes as long to import as SQLAlchemy, and few searches need it
+        import regex  # noqa: PLC0415 - slow to import, and few searches need it
 
         try:
             options = sum(getattr(regex, _FLAGS[letter]) for letter in set(flags))
@@ -269,10 +274,10 @@ class _Compiler:
 
 
 def _plain_value(value: Any) -> Any:
-    """A value of MongoDB's extended JSON (an id, or a moment) as documents here show it.
+    """Convert a value of MongoDB's extended JSON (an id, or a date) to its form in documents here.
 
     Raises:
-        InvalidValue: `filters`; the moment is none.
+        InvalidValue: `filters`; the date is invalid.
     """
     match value:
         case {"$oid": str(object_id), **rest} if not rest:
@@ -303,11 +308,11 @@ def _plain(name: str, operand: object) -> Condition:
 
 
 def _values(document: Any, words: list[str]) -> list[Any]:
-    """All that a path leads to; a list on the way is looked through member by member, or by a number."""
+    """Return all values at a path; a list on the way is searched member by member, or by index."""
     if not words:
         return [document]
     if isinstance(document, Mapping):
-        # A key may hold dots itself, as notes do: the longest one that fits is taken.
+        # A key may itself contain dots, as in notes: the longest matching one is used.
         for length in range(len(words), 0, -1):
             key = ".".join(words[:length])
             if key in document:
@@ -355,7 +360,7 @@ _COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def _order(value: Any) -> tuple[int, Any]:
-    """A key that sorts values of any kinds: null, numbers, texts, the rest, as MongoDB does."""
+    """Return a key that sorts values of any type as MongoDB does: null, numbers, texts, the rest."""
     if value is None:
         return 0, 0
     if isinstance(value, bool):

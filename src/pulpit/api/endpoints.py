@@ -1,7 +1,7 @@
-"""Endpoints that are written down at the start and analysed when they are first asked for.
+"""Endpoints that are registered at the start and analysed at their first request.
 
-FastAPI derives from an endpoint's signature how requests are read and how it is described. That takes milliseconds for
-each of more than a hundred endpoints, and most of them nobody asks for while a server runs.
+FastAPI derives request parsing and description from an endpoint's signature. That takes milliseconds for each of more
+than a hundred endpoints, most of which are never requested while a server runs.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 
 class Endpoint(Route):
-    """A route that matches by path and method, and becomes FastAPI's own at its first request."""
+    """A route that matches by path and method, and becomes a FastAPI route at its first request."""
 
     def __init__(self, path: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        """Take the path below the place of the API, the function, and what FastAPI's `add_api_route` is told of it."""
-        # Not by Starlette, which compiles every path, and adds HEAD, which FastAPI's routes refuse.
+        """Take the path below the API's prefix, the function, and the options of FastAPI's `add_api_route`."""
+        # Not Starlette's `Route`, which compiles every path, and adds HEAD, which FastAPI's routes reject.
         self.path = path
         self.endpoint = function
         self.name = function.__name__
@@ -29,16 +29,16 @@ class Endpoint(Route):
         self._options: Final = options
 
     def at(self, prefix: str) -> "Endpoint":
-        """The same below another path."""
+        """Return a copy below another prefix."""
         return Endpoint(prefix + self.path, self.endpoint, self._options)
 
     @cached_property
     def analysed(self) -> APIRoute:
-        """FastAPI's route."""
+        """Return FastAPI's route."""
         return APIRoute(self.path, self.endpoint, **self._options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether a request is for this endpoint; only a path that begins alike is looked at more closely."""
+        """Match a request; only paths with the same beginning are matched in full."""
         if self._beginning not in scope["path"]:
             return Match.NONE, {}
         if "path_regex" not in self.__dict__:
@@ -52,23 +52,23 @@ class Endpoint(Route):
 
 
 class Endpoints(APIRouter):
-    """A router of FastAPI's whose endpoints are not analysed yet."""
+    """A FastAPI router whose endpoints are not analysed yet."""
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """What was registered, in that order."""
+        """The registered endpoints, in order."""
         return [route for route in self.routes if isinstance(route, Endpoint)]
 
     @classmethod
     def of(cls, *parts: Self) -> Self:
-        """One router of several, in that order."""
+        """Combine several routers, in order."""
         made = cls()
         for part in parts:
             made.routes += part.routes
         return made
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """What FastAPI's decorators call."""
+        """Register an endpoint; called by FastAPI's decorators."""
         options["tags"] = [*self.tags, *(options["tags"] or ())]
         options["include_in_schema"] = self.include_in_schema and options["include_in_schema"]
         self.routes.append(Endpoint(self.prefix + path, endpoint, options))

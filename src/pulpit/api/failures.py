@@ -1,4 +1,4 @@
-"""Turns every failure into the error body of Pulp 2's API."""
+"""Turns every error into the error body of Pulp 2's API."""
 
 import logging
 from typing import Any, Final
@@ -38,7 +38,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every answer from 400 on; keys of `error.data` stand at the top too."""
+    """Every response from 400 on; keys of `error.data` are repeated at the top level."""
 
     http_status: int
     http_request_method: str
@@ -50,11 +50,11 @@ class ErrorBody(BaseModel):
 
 
 class ServerFault(PulpitError):
-    """A bug or a broken machine; the log has the rest."""
+    """A bug or a broken machine; details are in the log."""
 
 
 class Unavailable(PulpitError):
-    """The database does not answer; ask again later."""
+    """The database is unavailable; retry later."""
 
     status = 503
 
@@ -68,7 +68,7 @@ class NothingHere(MissingResource):
 
 
 class Refused(PulpitError):
-    """HTTP itself forbids the request, such as a method that a resource does not have."""
+    """The request violates HTTP, such as a method that a resource does not have."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -76,7 +76,7 @@ class Refused(PulpitError):
 
 
 def install(app: FastAPI) -> None:
-    """Have the application answer failures this way."""
+    """Register the handlers for errors."""
     app.add_exception_handler(PulpitError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -85,7 +85,7 @@ def install(app: FastAPI) -> None:
 
 
 def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
-    """The body, with what a program may read both inside `error` and at the top."""
+    """Return the body, with machine-readable data both inside `error` and at the top level."""
     status = error.http_status if isinstance(error, Refused) else error.status
     text = str(error)
     described = {"code": error.code, "description": text, "data": error.data, "sub_errors": []}
@@ -102,7 +102,7 @@ def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
 
 
 def response_to(error: PulpitError | OperationalError, method: str, path: str) -> Response:
-    """The whole response; a 401 also says how to log in, and what a database says stays in the log."""
+    """Return the whole response; a 401 also says how to log in, and database errors are only logged."""
     if isinstance(error, DatabaseUnavailable | OperationalError):
         extra = {"action": "database_unavailable", "method": method, "path": path}
         _log.error("not answered: %s", one_line(str(error), 300), extra=extra)
@@ -126,7 +126,7 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         return _on_fault(request, error)
     first = error.errors()[0]
-    # The first word after `body`, `query` or `path` is the property as Pulp names it.
+    # The first component after `body`, `query` or `path` is the property as Pulp names it.
     locations = [problem["loc"] for problem in error.errors() if problem["type"] == first["type"]]
     names = sorted({str(location[1] if len(location) > 1 else location[0]) for location in locations})
     refusal: PulpitError

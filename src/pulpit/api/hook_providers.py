@@ -1,4 +1,4 @@
-"""What the requests of GitHub, GitLab, Gitea and others have in common: who proves to send them, and what they tell.
+"""A common form for webhook requests of GitHub, GitLab, Gitea and others: verification of the sender, and parsing.
 
 Nothing here opens a socket or a database: a request's headers and body go in, a `Told` comes out.
 """
@@ -22,12 +22,12 @@ GITEA: Final = "gitea"
 GENERIC: Final = "generic"
 LONGEST_WORD: Final = 100
 LONGEST_BODY_PASSED_ON: Final = 256 * 1024
-"""Bytes of the body of a generic request, all of which goes into the event."""
+"""Bytes of the body of a generic request, which becomes part of the event."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 FIELDS: Final = frozenset({"event", "action", "repository", "ref"})
-"""What may stand in braces."""
+"""Allowed placeholders."""
 LONGEST_REPOSITORY: Final = 255
 _NO_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NO_WORD: Final = re.compile(r"[^A-Za-z0-9_-]+")
@@ -37,19 +37,19 @@ Body = dict[str, Any]
 
 
 class NotSigned(AuthenticationFailed):
-    """The request does not prove that its sender knows the secret of the hook."""
+    """The request is not signed with the hook's secret."""
 
     auth_error_code = "invalid_signature"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What a request tells, in the same words whoever sent it; a text is empty where it does not say."""
+    """The content of a request, in the same form for every sender; missing texts are empty."""
 
     event: str
-    """Such as `push` or `release`."""
+    """For example `push` or `release`."""
     delivery: str = ""
-    """The sender's own id of it, the same when it is sent again."""
+    """The sender's own id of it, the same in a redelivery."""
     action: str = ""
     repository: str = ""
     ref: str = ""
@@ -57,32 +57,32 @@ class Told:
     sender: str = ""
     url: str = ""
     body: Body | None = field(default=None, repr=False)
-    """All of it, of a generic request."""
+    """The whole body of a generic request."""
 
     @property
     def is_test(self) -> bool:
-        """Whether the sender only wants to know if somebody is there."""
+        """Whether the sender only tests the connection."""
         return self.event == "ping"
 
     def payload(self) -> dict[str, Any]:
-        """What becomes the payload of an event."""
+        """Return the payload for an event."""
         names = ("event", "delivery", "action", "repository", "ref", "commit", "sender", "url")
         known = {name: getattr(self, name) for name in names if getattr(self, name)}
         return known if self.body is None else {**known, "body": self.body}
 
 
 def check_signature(provider: str, secret: str, headers: Headers, token: str, body: bytes) -> None:
-    """Refuse a request whose sender does not know the secret.
+    """Reject a request whose sender does not know the secret.
 
     Args:
-        provider: whose way it is to prove that.
-        secret: of the hook.
-        headers: of the request, by names in small letters.
-        token: what stands in the address as `token`, for senders who can send no header.
-        body: as it came.
+        provider: decides the form of the signature.
+        secret: the hook's secret.
+        headers: the request's headers, names in lower case.
+        token: the parameter `token` of the URL, for senders that cannot send a header.
+        body: the raw body.
 
     Raises:
-        NotSigned: the proof is wrong or missing.
+        NotSigned: the signature is wrong or missing.
     """
     signature = {
         GITHUB: headers.get("x-hub-signature-256", "").removeprefix("sha256="),
@@ -118,10 +118,10 @@ _HOW: Final = {
 
 
 def read_body(headers: Headers, body: bytes) -> Body:
-    """The object in a body: JSON, or a form whose field `payload` is JSON, which is how GitHub sends unless it is told.
+    """Parse a body: a JSON object, or a form whose field `payload` is JSON, which is GitHub's default.
 
     Raises:
-        MalformedRequest: there is none.
+        MalformedRequest: it is neither.
     """
     if headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
         try:
@@ -135,10 +135,10 @@ def read_body(headers: Headers, body: bytes) -> Body:
 
 
 def read(provider: str, headers: Headers, body: Body) -> Told:
-    """What a request tells.
+    """Parse a request.
 
     Raises:
-        MalformedRequest: it is not of that provider, or too long to be passed on.
+        MalformedRequest: it is not from that provider, or too long to pass on.
     """
     return _READERS[provider](headers, body)
 
@@ -214,15 +214,15 @@ PROVIDERS: Final = tuple(_READERS)
 
 
 def repository(template: str, told: Told) -> str:
-    """What the event is about: the same, in letters as they were sent."""
+    """Return the event's repository: the template with placeholders filled in unchanged."""
     return _FIELD.sub(lambda found: _NO_ID.sub("-", getattr(told, found[1])), template)[:LONGEST_REPOSITORY]
 
 
 def event_type(template: str, told: Told) -> str:
-    """The type of the event, with what is in braces filled in as one word each; one that comes out empty is left out.
+    """Return the event's type, with each placeholder filled in as one word; empty words are omitted.
 
     Raises:
-        InvalidValue: it comes out as one that cannot be fired.
+        InvalidValue: the result cannot be fired.
     """
     words = _FIELD.sub(lambda found: _word(getattr(told, found[1])), template).split(".")
     found = ".".join(word for word in words if word)
@@ -231,7 +231,7 @@ def event_type(template: str, told: Told) -> str:
 
 
 def check_template(name: str, template: str) -> None:
-    """Refuse braces with anything in them that no request fills in.
+    """Reject unknown placeholders.
 
     Raises:
         InvalidValue: the property of that name.

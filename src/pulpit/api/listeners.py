@@ -1,4 +1,4 @@
-"""What both APIs say of listeners: how their delivery goes, and what they are narrowed by."""
+"""What both APIs show of listeners: the state of their delivery, and their filters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,27 +31,27 @@ PageStart = Annotated[
 
 
 MOST_FAILING: Final = 20
-"""Repositories that a state names."""
+"""Repositories that a state lists."""
 
 
 class FailingRepository(BaseModel):
-    """A repository that is tried again by itself, at a listener with lanes."""
+    """A repository that is retried separately, at a listener with lanes."""
 
     repo_id: str | None
     next_event: int
-    """The number of its first event that is not settled."""
+    """The number of its first unsettled event."""
     attempts: int
     failing_since: datetime
 
 
 class DeliveryState(BaseModel):
-    """The delivery of one listener at this moment."""
+    """The current state of one listener's delivery."""
 
     state: str
     pause_reason: str | None
     position: int
     replay_from: int | None
-    """Where a replay that was asked for will begin; null once it has."""
+    """Where a requested replay will begin; null once it has begun."""
     lag_events: int
     lag_seconds: float
     attempts: int
@@ -60,11 +60,11 @@ class DeliveryState(BaseModel):
     last_error_at: datetime | None
     dead_letters: int
     failing_repositories: list[FailingRepository]
-    """Those with most attempts, the worst first; of a listener without lanes, none."""
+    """Those with the most attempts, the worst first; empty for a listener without lanes."""
 
 
 class ListenerFilters(BaseModel):
-    """What a listener wants beyond types, and for how long an event is tried."""
+    """A listener's filters besides event types, and how long an event is tried."""
 
     repo_ids: list[str] | None
     results: list[str] | None
@@ -73,7 +73,7 @@ class ListenerFilters(BaseModel):
 
 
 def delivery_states(connection: Connection, found: Sequence[Listener], services: Services) -> dict[str, DeliveryState]:
-    """The state of each listener's delivery, by the listener's id."""
+    """Return the state of each listener's delivery, by the listener's id."""
     head, letters, now = event_log.head(connection), dead_letters.counts(connection), services.clock()
     positions = {listener.id: services.position_of(listener) for listener in found}
     behind = times_after(connection, {position for position in positions.values() if position < head})
@@ -107,7 +107,7 @@ def delivery_states(connection: Connection, found: Sequence[Listener], services:
 
 
 def _failing(listener: Listener, position: int) -> list[FailingRepository]:
-    """What is kept of them is a moment older than the position, and nothing up to there is open."""
+    """Return failing repositories; the stored ones are older than the position, and events up to there are settled."""
     ahead = listener.settled_ahead
     if ahead is None:
         return []
@@ -122,12 +122,12 @@ def _failing(listener: Listener, position: int) -> list[FailingRepository]:
 
 
 def owner_seen(user: User, rights: Rights) -> str | None:
-    """Whose listeners are shown to somebody; `None` is everybody's."""
+    """Return the owner whose listeners a user sees; `None` is all."""
     return None if rights.may(Verb.READ) else user.login
 
 
 def worst_first(states: Mapping[str, DeliveryState]) -> list[str]:
-    """The ids of listeners, those first that need somebody to look at them."""
+    """Return the ids of listeners, those that need attention first."""
 
     def badness(listener_id: str) -> tuple[int, float, int]:
         state = states[listener_id]
@@ -161,10 +161,10 @@ _RESULT: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 def given_filters(body: ListenerFilterChanges) -> dict[str, Any]:
-    """The columns of a listener that a request names; null and the empty list take a filter away.
+    """Return the columns of a listener that a request sets; null and the empty list remove a filter.
 
     Raises:
-        InvalidValue: a filter that could never match, or a time that is none.
+        InvalidValue: a filter that can never match, or an invalid time.
     """
     checks = {
         "repo_ids": lambda value: _patterns("repo_ids", value),

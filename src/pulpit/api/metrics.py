@@ -1,4 +1,4 @@
-"""The numbers for Prometheus: read from the database and the running parts when they are asked for."""
+"""The metrics for Prometheus: read from the database and the running parts when they are scraped."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,9 +22,9 @@ from pulpit.store.schedules import Schedule
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _OF_LISTENER: Final = ("listener", "notifier")
 MOST_LISTENERS: Final = 100
-"""Listeners that are told about one by one: those that fail most, lag most, have most dead letters."""
+"""Listeners that are reported individually: those with the most failures, lag, or dead letters."""
 MOST_QUEUES: Final = 1_000
-"""Queues that are told about one by one; the totals are of all."""
+"""Queues that are reported individually; the totals include all."""
 _OF_BROKER: Final = {
     "memory_used": "Bytes of messages in memory.",
     "memory_limit": "Bytes above which publishers wait.",
@@ -55,20 +55,20 @@ _TASK_STATES: Final = (tasks.WAITING, tasks.RUNNING, *sorted(tasks.ENDED))
 
 
 def rendered(services: Services) -> bytes:
-    """All numbers in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Server(services))
     return generate_latest(registry)
 
 
 class _Server(Collector):
-    """Everything there is to measure, at one moment."""
+    """All metrics at one moment."""
 
     def __init__(self, services: Services) -> None:
         self._services: Final = services
 
     def describe(self) -> Iterable[Metric]:
-        """Say nothing in advance: the registry need not compare names."""
+        """Return nothing, so that the registry does not compare names."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -101,7 +101,7 @@ class _Server(Collector):
             yield from _of_broker(services.broker_status())
         if services.pulps:
             yield from _of_pulps(services.pulps, services.clock())
-        waiting = MOST_WAITING - services.waiting._value  # noqa: SLF001 - a semaphore has no other way to tell
+        waiting = MOST_WAITING - services.waiting._value  # noqa: SLF001 - a semaphore has no public counter
         yield GaugeMetricFamily("pulpit_feed_waiting", "Requests and streams that wait for events.", value=waiting)
 
 
@@ -160,7 +160,7 @@ def _of_listeners(found: Sequence[Listener], states: dict[str, DeliveryState]) -
 
 
 def _of_kinds(found: Sequence[Listener], states: dict[str, DeliveryState]) -> Iterator[Metric]:
-    """What holds for all listeners of a type of notifier, however many there are."""
+    """Yield the totals over all listeners of a type of notifier."""
     counts = Counter((listener.notifier_type_id, states[listener.id].state) for listener in found)
     count = GaugeMetricFamily("pulpit_listeners", "Listeners, by their state.", labels=("notifier", "state"))
     lag = GaugeMetricFamily("pulpit_listeners_lag_seconds_max", "The greatest of their lags.", labels=("notifier",))

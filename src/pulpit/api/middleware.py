@@ -1,8 +1,8 @@
-"""What every request passes before it reaches an endpoint: one ASGI application around the next.
+"""The middleware that every request passes before it reaches an endpoint.
 
 `CleanAddress` → `PublishedFirst` → FastAPI, with `HeadAsGet` → `Authenticate` → `BoundBody` → the endpoints. So
-nobody unknown has a body read, and no endpoint sees a body that is too long, is not JSON, or holds text that a database
-cannot keep.
+no unauthenticated client has a body read, and no endpoint sees a body that is too long, not JSON, or contains text that
+a database cannot store.
 """
 
 import json
@@ -32,36 +32,36 @@ from pulpit.text import shown
 
 PULP: Final = "/pulp/"
 PACKAGES: Final = "/pulp/python/upload/"
-"""Where twine and uv send packages to."""
+"""Where twine and uv send packages."""
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics", PACKAGES)
-"""Where everything begins that needs a log-in."""
+"""Prefixes that require authentication."""
 HEALTH: Final = "/health/"
 OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
-"""What may be asked without logging in."""
+"""Paths that do not require authentication."""
 UPLOADS: Final = "/pulp/api/v2/content/uploads/"
 FIRING: Final = "/pulpit/v1/events"
-"""Takes bodies that are long, or lists, or lines, and judges them itself."""
+"""Accepts long bodies, lists, and lines, and checks them itself."""
 MAX_BODY: Final = 2**20
-"""Bytes of a JSON body; the pieces of an upload have a limit of their own."""
+"""Bytes of a JSON body; uploads have their own limit."""
 MAX_DEPTH: Final = 64
-"""Objects and lists inside one another."""
+"""Nesting depth of objects and lists."""
 USER: Final = "user"
-"""Key of the request's state under which the endpoints find who is asking."""
+"""Key of the user in the request's state."""
 RIGHTS: Final = "rights"
-"""Key of the request's state under which they find what that one may do."""
+"""Key of the user's rights in the request's state."""
 
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class PublishedFirst:
-    """Hands what is published to its own applications (by kind), past everything that only the API needs."""
+    """Passes requests for publications to their own applications (by kind), bypassing what only the API needs."""
 
     def __init__(self, app: ASGIApp, published: Mapping[str, PublishedFiles]) -> None:
         self._app: Final = app
         self._published: Final = published
 
     def at_once(self, scope: Scope) -> ReadyFile | None:
-        """What a request of a path without escapes gets, if it is a small file that is ready."""
+        """Return the response for a path without escapes, if it is a small file that is cached."""
         path: str = scope["path"]
         if not path.startswith(PULP):
             return None
@@ -70,7 +70,7 @@ class PublishedFirst:
         return published.at_once(scope, path[len(PULP) + len(kind) :]) if published else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on to the application that serves `/pulp/<kind>/`, or to the API."""
+        """Pass on to the application that serves `/pulp/<kind>/`, or to the API."""
         path: str = scope.get("path", "")
         kind = path.removeprefix(PULP).partition("/")[0] if path.startswith(PULP) else ""
         if scope["type"] != "http" or kind not in self._published or path.startswith(PACKAGES):
@@ -81,13 +81,13 @@ class PublishedFirst:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2); the published trees have a HEAD of their own."""
+    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2); publications handle HEAD themselves."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on as GET, and end the answer with its head."""
+        """Pass on as GET, and drop the response's body."""
         if scope["type"] != "http" or scope["method"] != "HEAD" or not scope["path"].startswith((*API, HEALTH)):
             await self._app(scope, receive, send)
             return
@@ -95,23 +95,23 @@ class HeadAsGet:
         async def send_head(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await send(message)
-                # The server now tells whoever streams that the client has gone.
+                # The server now tells streaming endpoints that the client has disconnected.
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(dict(scope, method="GET"), receive, send_head)
 
 
 class CleanAddress:
-    """Reads `//` in a path as `/`: the original client asks for `…/history//sync/`. With a NUL nothing is looked for.
+    """Reads `//` in a path as `/`: the original client requests `…/history//sync/`. A path with NUL is a 404.
 
-    No name holds one, and PostgreSQL takes none even to compare with.
+    No name contains NUL, and PostgreSQL does not even accept it in a comparison.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on with a path that has no empty words."""
+        """Pass on with a path without empty segments."""
         if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
             error: PulpitError = MalformedRequest("The query holds a NUL (%00), which nothing here can have.")
             if "\0" in scope["path"]:
@@ -127,14 +127,14 @@ class CleanAddress:
 
 
 class Authenticate:
-    """Lets nobody into the API but those whom the authenticator knows, and who may do what they ask for."""
+    """Rejects requests without valid credentials, or without the necessary rights."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app: Final = app
         self._authenticator: Final = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on with the user in the state, or answer 401."""
+        """Pass on with the user in the state, or respond with 401."""
         if scope["type"] != "http" or not scope["path"].startswith(API) or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
@@ -147,7 +147,7 @@ class Authenticate:
 
     async def _authenticated(self, scope: Scope) -> Scope:
         headers = Headers(scope=scope)
-        # A browser adds the login that it remembers also to what a page of another site makes it send.
+        # A browser adds its stored login even to requests that another site's page triggers.
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             raise PermissionDenied("Pages of other sites may not use this API.")
@@ -158,7 +158,7 @@ class Authenticate:
         return dict(scope, state={**scope.get("state", {}), USER: user, RIGHTS: rights})
 
     async def _asking(self, scope: Scope, authorization: str) -> tuple[User, Rights]:
-        """Who asks: a password or token counts before a certificate, as in the original client."""
+        """Authenticate: a password or token takes precedence over a certificate, as in the original client."""
         certificate = scope.get("state", {}).get(CERTIFICATE)
         if certificate is not None and not authorization:
             user = await self._authenticator.by_certificate(certificate)
@@ -168,13 +168,13 @@ class Authenticate:
 
 
 class BoundBody:
-    """Hands on bodies that are an object in JSON and not too long; no body counts as the empty object."""
+    """Passes on bodies that are a JSON object of limited size; no body counts as the empty object."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on the whole body once it was read and checked, or answer what is wrong with it."""
+        """Pass on the whole body once it was read and checked, or respond with the error."""
         if scope["type"] != "http" or not _takes_json(scope):
             await self._app(scope, receive, send)
             return
@@ -184,28 +184,28 @@ class BoundBody:
         except PulpitError as error:
             await response_to(error, scope["method"], scope["path"])(scope, receive, send)
             return
-        # The content type is what the body was found to have, whatever the client called it.
+        # Set the content type to what the body is, whatever the client sent.
         others = [header for header in scope["headers"] if header[0] != b"content-type"]
         scope = dict(scope, headers=[*others, (b"content-type", b"application/json")])
         await self._app(scope, _replay(body, receive), send)
 
 
 def check_json(body: bytes) -> None:
-    """Refuse what is not an object in strict JSON, or holds what cannot be stored.
+    """Reject what is not a strict JSON object, or cannot be stored.
 
     Raises:
-        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
-        WrongJsonType: it is JSON but no object.
+        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that cannot be stored.
+        WrongJsonType: it is JSON but not an object.
     """
     if not isinstance(strict_json(body), dict):
         raise WrongJsonType("The body must be a JSON object.")
 
 
 def strict_json(body: bytes) -> Any:
-    """Read JSON that can be stored.
+    """Parse JSON that can be stored.
 
     Raises:
-        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that nobody can keep.
+        MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that cannot be stored.
     """
 
     def refuse_constant(name: str) -> Never:  # NaN and the infinities
@@ -244,18 +244,18 @@ def _takes_json(scope: Scope) -> bool:
     path: str = scope["path"]
     is_piece = scope["method"] == "PUT" and path.startswith(UPLOADS)
     if path in OPEN_PATHS:
-        return False  # nobody has logged in, and none of them takes a body
+        return False  # unauthenticated, and these take no body
     if path.startswith(PACKAGES):
         return False  # a form
     return path.startswith(API) and scope["method"] in _BODY_METHODS and not is_piece and path != FIRING
 
 
 async def whole_body(receive: Receive, longest: int) -> bytes:
-    """Read a body to its end.
+    """Read a whole body.
 
     Raises:
-        RequestTooLarge: it has more bytes than that.
-        MalformedRequest: the client went away.
+        RequestTooLarge: it is longer.
+        MalformedRequest: the client disconnected.
     """
     pieces: list[bytes] = []
     length = 0

@@ -1,4 +1,4 @@
-"""For whoever watches the server: whether it lives, numbers for Prometheus, and a look into the embedded broker."""
+"""Monitoring endpoints: liveness, readiness, Prometheus metrics, and the state of the embedded broker."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -22,13 +22,13 @@ _UNAVAILABLE: Final = 503
 
 @health.get("/live")
 async def read_live() -> JSONResponse:
-    """Tell that requests are answered; whoever gets no answer should start the server anew."""
+    """Report that requests are served; without a response, restart the server."""
     return JSONResponse({"status": "live"})
 
 
 @health.get("/ready")
 def read_ready(services: Provided) -> JSONResponse:
-    """Tell whether the database answers and events are delivered; a 503 says that one of them does not."""
+    """Report whether the database responds and events are delivered; 503 if not."""
     database, delivery = database_is_up(services), services.delivering()
     ready = database and delivery
     body = {"status": "ready" if ready else "not ready", "database": database, "delivery": delivery}
@@ -36,7 +36,7 @@ def read_ready(services: Provided) -> JSONResponse:
 
 
 def database_is_up(services: Services) -> bool:
-    """Whether the database can be asked anything."""
+    """Whether the database responds."""
     try:
         with services.database.read() as connection:
             connection.execute(text("SELECT 1"))
@@ -50,8 +50,8 @@ metrics: Final = Endpoints(include_in_schema=False)
 
 @metrics.get("/metrics")
 def read_metrics(services: Provided) -> Response:
-    """Tell how the server is, in Prometheus' text format."""
-    from pulpit.api.metrics import CONTENT_TYPE, rendered  # noqa: PLC0415 - many servers are never asked
+    """Return the metrics in Prometheus' text format."""
+    from pulpit.api.metrics import CONTENT_TYPE, rendered  # noqa: PLC0415 - many servers are never scraped
 
     return Response(rendered(services), media_type=CONTENT_TYPE)
 
@@ -65,7 +65,7 @@ PARTS: Final = ("queues", "exchanges", "bindings", "connections")
 def read_broker(services: Provided) -> dict[str, Any]:
     """Show the embedded broker: memory, rates, queues, exchanges, bindings and connections.
 
-    Sizes are bytes, rates messages a second within the last second. 404 where the events go to a broker of your own.
+    Sizes are bytes, rates messages per second over the last second. 404 if the events go to an external broker.
     """
     if services.broker_status is None:
         raise MissingResource(broker="embedded")
@@ -77,7 +77,7 @@ pulp3: Final = Endpoints(prefix="/pulp3", tags=["pulp3"])
 
 @pulp3.get("", operation_id="list_pulp3", responses=returns(OK, list[dict[str, Any]]))
 def list_pulp3(services: Provided) -> list[dict[str, Any]]:
-    """Show how it stands with each Pulp 3 that events come from; `name` is empty for the one of `[pulp3]`."""
+    """Show the state of each Pulp 3 that events come from; `name` is empty for the one of `[pulp3]`."""
     return [_shown(pulp) for pulp in services.pulps]
 
 

@@ -1,9 +1,9 @@
-"""What `twine upload` and `uv publish` send: a distribution in a form, which becomes a unit that is published at once.
+"""The endpoint of `twine upload` and `uv publish`: a distribution in a form becomes a unit that is published at once.
 
     twine upload --repository-url https://host/pulp/python/upload/REPO/ dist/*
 
-The file goes through the uploads of Pulp 2's API and becomes a task, so it waits its turn behind a sync; the tool is
-answered when the package is in the repository and published, or, if that takes long, that it is queued.
+The file goes through the uploads of Pulp 2's API and becomes a task, so it waits for a running sync. The tool gets its
+response when the package is in the repository and published, or, if that takes long, that it is queued.
 """
 
 import asyncio
@@ -39,15 +39,15 @@ PATIENCE_S: Final = 30.0
 """How long the tool waits for import and publish; after that it is told that they are queued."""
 _LOOK_EVERY_S: Final = 0.1
 MOST_FIELDS: Final = 2_000
-"""Of a form; metadata such as classifiers come as a field each."""
+"""Of a form; metadata such as classifiers are one field each."""
 LONGEST_FIELDS: Final = 4 * 2**20
-"""Bytes of all fields but the file; a description may be long."""
+"""Bytes of all fields except the file; a description may be long."""
 _AT_ONCE: Final = 2**20
-"""Bytes of the file that are written in one go."""
+"""Bytes of the file that are written at a time."""
 
 
 class FileExists(PulpitError):
-    """The repository has another file of this name; give the new one another version."""
+    """The repository has another file with this name; give the new one another version."""
 
     status = 409
     code = "PLP0018"
@@ -55,7 +55,7 @@ class FileExists(PulpitError):
 
 @dataclass(slots=True)
 class _Form:
-    """The fields of a form as they come; `content` is the file, whose bytes wait in `pieces` to be written."""
+    """The fields of a form while it is received; `content` is the file, whose bytes wait in `pieces` to be written."""
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
@@ -68,7 +68,7 @@ class _Form:
     _length: int = 0
 
     def callbacks(self) -> dict[str, Callable[..., None]]:
-        """What the parser calls."""
+        """Return the parser's callbacks."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
@@ -123,7 +123,7 @@ class _Form:
 @router.post(f"{PACKAGES}{{repo_id}}/")
 @router.post(f"{PACKAGES}{{repo_id}}")
 async def upload_package(repo_id: str, request: Request, services: Provided, user: Asking) -> PlainTextResponse:
-    """Take a distribution into a repository and publish it."""
+    """Add a distribution to a repository and publish it."""
     await asyncio.to_thread(_check_repository, repo_id, services)
     uploads = uploads_of(services)
     upload_id = await asyncio.to_thread(uploads.begin)
@@ -146,7 +146,7 @@ def _check_repository(repo_id: str, services: Services) -> None:
 
 
 async def _receive(request: Request, uploads: Uploads | SharedUploads, upload_id: str) -> tuple[_Form, str]:
-    """Read a form, and write its file into an upload as it comes; returns the form and the file's SHA-256."""
+    """Read a form, writing its file to an upload as it arrives; return the form and the file's SHA-256."""
     kind, options = parse_options_header(request.headers.get("content-type", "").encode())
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
@@ -181,7 +181,7 @@ async def _one(piece: bytes) -> AsyncIterator[bytes]:
 
 
 def _checked(form: _Form, digest: str) -> str:
-    """The file's name, once the form has proven to be an upload whose file came whole."""
+    """Return the file's name after checking that the form is an upload with a complete file."""
     action = form.fields.get(":action")
     if action != "file_upload":
         raise InvalidValue(":action", f"it must be file_upload, not {shown(str(action))!r}.")
@@ -194,10 +194,10 @@ def _checked(form: _Form, digest: str) -> str:
 
 
 def _is_there(repo_id: str, filename: str, digest: str, services: Services) -> bool:
-    """Whether the repository has this very file.
+    """Whether the repository has exactly this file.
 
     Raises:
-        FileExists: it has another one of this name.
+        FileExists: it has another one with this name.
     """
     slot = services.content_types[IMPORTER].slot(PACKAGE, {"filename": filename})
     with services.database.read() as connection:
@@ -246,7 +246,7 @@ async def _outcome(filename: str, task: Task, services: Services) -> PlainTextRe
 
 
 def _ended(task_id: str, services: Services) -> Task | None:
-    """A task that has ended, and everything that it spawned too, or that failed."""
+    """Return the task if it has ended and everything that it spawned too, or if it failed."""
     with services.database.read() as connection:
         task = tasks.get(connection, task_id)
         if task.state not in tasks.ENDED:

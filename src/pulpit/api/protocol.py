@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP, with bounds for clients that are not known yet, and with the certificates that clients show."""
+"""Uvicorn's HTTP protocol with limits for unauthenticated clients, and with access to client certificates."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,21 +12,22 @@ from pulpit.api.app import Application
 from pulpit.net.request_state import ABORT, CERTIFICATE
 
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of a request line with its headers; a read may go beyond it before it is noticed."""
+"""Bytes of a request line with its headers; the last read may exceed it."""
 HEAD_SECONDS: Final = 30.0
 """From the connection, or the first byte of a further request, to the end of the headers."""
 MAX_CONNECTIONS: Final = 4096
-"""At one time. For a further one the one goes that has been without a request for longest, first of an address that has
-many such; where all are at work, the further one is closed before it can say anything."""
+"""Concurrent connections. When it is exceeded, the connection that has been idle for longest is closed, first of an
+address with many idle ones; if none is idle, the new connection is closed at once.
+"""
 MAX_SILENT: Final = 512
-"""Connections of one address without a request."""
+"""Idle connections of one address."""
 
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """To be given to uvicorn as `http`; neither its parser nor the protocol of its own has any of these bounds."""
+    """Passed to uvicorn as `http`; its own protocol and parser have none of these limits."""
 
     head_seconds: ClassVar[float] = HEAD_SECONDS
     most_connections: ClassVar[int] = MAX_CONNECTIONS
@@ -36,14 +37,14 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._silent: Final = self._silent_by_server.setdefault(self.server_state, OrderedDict())
-        """The connections that wait for a head, with their addresses; that which has waited longest comes first."""
+        """The connections that wait for a head, with their addresses, the longest waiting first."""
         app = self.config.app
         self._published: Final = app.published if isinstance(app, Application) else None
-        self._head: int | None = 0  # bytes of an unfinished head; None when there is none
+        self._head: int | None = 0  # bytes of an incomplete head; None if there is none
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, ABORT: transport.abort}
         address = self.client[0] if self.client else ""
@@ -59,18 +60,18 @@ class BoundedHttp(HttpToolsProtocol):
         self._start_clock()
 
     def drop(self) -> None:
-        """Make room for somebody else."""
+        """Close the connection to make room for another one."""
         self._silent.pop(self, None)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time."""
+        """Stop the clock."""
         self._stop_clock()
         self._silent.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and look how long an unfinished head has become."""
+        """Parse, and limit the size of an incomplete head."""
         super().data_received(data)
         if self._head is not None:
             self._head += len(data)
@@ -81,13 +82,13 @@ class BoundedHttp(HttpToolsProtocol):
                 self._start_clock()
 
     def on_message_begin(self) -> None:
-        """A further request begins."""
+        """Start a further request."""
         self._head = 0
-        self._stop_clock()  # most heads are whole when they come; for another the time begins with the end of its piece
+        self._stop_clock()  # most heads arrive complete; otherwise the clock restarts after this piece
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Handle a complete head."""
         self._head = None
         self._stop_clock()
         self._silent.pop(self, None)
@@ -95,18 +96,18 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The body is whole; what was sent at once had none."""
+        """Handle a complete body; requests served from the cache had none."""
         if self.cycle is not None:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The connection waits for its next request, unless that is here already."""
+        """Wait for the next request, unless it is here already."""
         super().on_response_complete()
         if not self.transport.is_closing() and self.cycle.response_complete:
             self._silent[self] = self.client[0] if self.client else ""
 
     def _sent_at_once(self) -> bool:
-        """Send a small published file that is ready, if nothing else is under way; a task and its scope cost more."""
+        """Send a cached published file directly if no other request is in progress; a task and its scope cost more."""
         is_idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # there may be none
         if self._published is None or not is_idle or self.flow.write_paused or self.parser.get_method() != b"GET":
             return False
@@ -135,10 +136,10 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class CertifiedHttp(BoundedHttp):
-    """HTTP over TLS; to be given as `http` together with `ssl_ca_certs` and `ssl_cert_reqs=CERT_OPTIONAL`."""
+    """HTTP over TLS; used as `http` together with `ssl_ca_certs` and `ssl_cert_reqs=CERT_OPTIONAL`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the parent has it
-        """Remember the certificate for all requests of the connection."""
+        """Store the certificate for all requests of the connection."""
         super().connection_made(transport)
         secured = transport.get_extra_info("ssl_object")
         shown = secured.getpeercert(binary_form=True) if secured is not None else None

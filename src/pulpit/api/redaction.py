@@ -1,6 +1,6 @@
-"""Secrets in configurations: shown as five stars, and five stars sent back mean "as it was".
+"""Secrets in configurations: shown as five asterisks, and five asterisks sent back mean "unchanged".
 
-So are the password and the token of a URL, which feeds of Pulp 2 may have: `http://user:*****@host/?*****`.
+The same for password and token of a URL, which feeds of Pulp 2 may have: `http://user:*****@host/?*****`.
 """
 
 from collections.abc import Callable, Collection
@@ -12,11 +12,11 @@ from pulpit.text import MASK, masked_url
 
 SECRET_KEYS: Final = feed.SECRET_KEYS
 _OLD_NAME: Final = "num_threads"
-"""Of `max_downloads`, which Katello still sends."""
+"""The old name of `max_downloads`, which Katello still sends."""
 
 
 def masked(config: dict[str, Any], secret_keys: Collection[str]) -> dict[str, Any]:
-    """The configuration as it may be shown; an absent or empty secret is shown as it is."""
+    """Return the configuration as it may be shown; an absent or empty secret is unchanged."""
     shown = {key: masked_url(value) if isinstance(value, str) else value for key, value in config.items()}
     return shown | {key: MASK for key in secret_keys if config.get(key)}
 
@@ -24,10 +24,10 @@ def masked(config: dict[str, Any], secret_keys: Collection[str]) -> dict[str, An
 def merged(
     old: dict[str, Any], delta: dict[str, Any], secret_keys: Collection[str], *, property_name: str
 ) -> dict[str, Any]:
-    """The configuration after a change: null removes a key, a masked secret leaves it, all else overwrites.
+    """Return the configuration after a change: null removes a key, a masked secret is kept, all else overwrites.
 
     Raises:
-        InvalidValue: `property_name`, when five stars come for a secret that was never given.
+        InvalidValue: `property_name`, if a masked secret was never set.
     """
     shown = masked(old, secret_keys)
     sent_back = {key for key, value in delta.items() if key in old and _has_mask(value) and value == shown[key]}
@@ -41,12 +41,12 @@ def merged(
 def checked_override(
     config: dict[str, Any], override: dict[str, Any] | None, check: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any] | None:
-    """What replaces parts of a configuration for one task, judged as the whole that it leads to.
+    """Return what overrides parts of a configuration for one task, after checking the resulting configuration.
 
-    Stars that stand for a secret of the configuration are left out.
+    Masked secrets are omitted.
 
     Raises:
-        InvalidValue: a key is unknown or its value cannot work; nothing that is asked for is passed over.
+        InvalidValue: a key is unknown or a value invalid; nothing is silently ignored.
     """
     if not override:
         return override

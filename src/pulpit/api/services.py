@@ -1,4 +1,4 @@
-"""What endpoints are made of: the services that they reach, who asks, and how their responses are responses."""
+"""What endpoints depend on: the services, the authenticated user, and the form of responses."""
 
 import math
 import time
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Plugins:
-    """Finds the content type that an importer or a distributor belongs to and has it check the configuration."""
+    """Finds the content type of an importer or distributor and lets it check the configuration."""
 
     def __init__(self, by_type: Mapping[str, ContentType]) -> None:
         self._by_type: Final = by_type
@@ -52,10 +52,10 @@ class Plugins:
         )
 
     def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: `importer_type_id` when nobody knows the type, else with the name of what is wrong.
+            InvalidValue: `importer_type_id` if the type is unknown, else the name of what is wrong.
         """
         found = self._by_type.get(importer_type_id)
         if found is None or found.importer_type_id != importer_type_id:
@@ -63,19 +63,19 @@ class Plugins:
         found.check_importer_config(config)
 
     def check_copy_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
-        """Refuse options of a copy that the type of the target does not know.
+        """Reject options of a copy that the target's type does not know.
 
         Raises:
-            InvalidValue: an option must have another value.
-            UnsupportedValue: nobody knows it.
+            InvalidValue: an option has an invalid value.
+            UnsupportedValue: an option is unknown.
         """
         self._by_type[importer_type_id].check_copy_config(config)
 
     def check_distributor_config(self, distributor_type_id: str, config: dict[str, Any]) -> None:
-        """Refuse a configuration that cannot work.
+        """Reject an invalid configuration.
 
         Raises:
-            InvalidValue: `distributor_type_id` when nobody knows the type, else with the name of what is wrong.
+            InvalidValue: `distributor_type_id` if the type is unknown, else the name of what is wrong.
         """
         found = self._by_type.get(distributor_type_id)
         if found is None or distributor_type_id not in found.distributor_type_ids:
@@ -91,31 +91,31 @@ MOST_FIRING: Final = 2
 
 MOST_HOOKS: Final = 1_000
 MOST_HOOKS_AT_ONCE: Final = 4
-"""Requests of other systems whose bodies are read at one time: until then nobody knows who sends them."""
+"""Hook requests whose bodies are read at a time: until a body is complete its sender cannot be verified."""
 BURST: Final = 60
 PER_SECOND: Final = 2.0
-"""A hook takes so many requests at once, and so many a second in the long run."""
+"""Rate limit of a hook: the size of a burst, and requests per second."""
 
 
 class TooManyRequests(PulpitError):
-    """The hook is sent more than it takes; try again later."""
+    """The hook's rate limit is exceeded; retry later."""
 
     status = 429
 
 
 @dataclass(slots=True)
 class HookGate:
-    """Bounds what strangers and senders can ask of the addresses that other systems post to."""
+    """Limits on requests to hooks, from strangers and from senders."""
 
     reading: Semaphore = field(default_factory=lambda: Semaphore(MOST_HOOKS_AT_ONCE))
     now: Callable[[], float] = time.monotonic
     _buckets: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def check_rate(self, hook_id: str) -> None:
-        """Take one request of a hook into account.
+        """Count one request of a hook.
 
         Raises:
-            TooManyRequests: there were too many lately.
+            TooManyRequests: its rate limit is exceeded.
         """
         now = self.now()
         left, at = self._buckets.get(hook_id, (float(BURST), now))
@@ -130,7 +130,7 @@ class HookGate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worker:
-    """A process that does tasks, or another part of the server, as `status` lists it."""
+    """A process that runs tasks, or another part of the server, as `status` lists it."""
 
     name: str
     last_heartbeat: datetime
@@ -138,7 +138,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """Everything that the endpoints may reach."""
+    """Everything that the endpoints use."""
 
     database: Database
     clock: Clock
@@ -146,45 +146,45 @@ class Services:
     content_types: Mapping[str, ContentType]
     """By the type ids of their importers and distributors."""
     publications: Publications
-    """What is published, for those who serve it."""
+    """The publications, as served."""
     data_dir: Path
-    """Uploads are kept below it, and the authority of client certificates."""
+    """Holds uploads, and the CA of client certificates."""
     messaging_connected: Callable[[], bool]
-    """Whether events can be handed to the broker at this moment."""
+    """Whether events can be sent to the broker now."""
     reach_messaging: Callable[[], Awaitable[bool]]
-    """The same after a try to connect."""
+    """The same after an attempt to connect."""
     workers: Callable[[], list[Worker]]
     position_of: Callable[[Listener], int] = attrgetter("position")
-    """How far a listener is at this moment; the stored position follows a little later."""
+    """A listener's current position; the stored position follows a little later."""
     delivering: Callable[[], bool] = lambda: True
     """Whether the delivery engine runs."""
     broker_status: Callable[[], dict[str, Any]] | None = None
-    """What the embedded broker looks like; none where there is none."""
+    """The state of the embedded broker; none without one."""
     pulp_api: str = ""
-    """Where the API of a Pulp 3 begins whose users may log in here; empty where there is none."""
+    """The API's root URL of the Pulp 3 whose users may log in here; empty for none."""
     pulps: Sequence[Progress] = ()
-    """How it stands with each Pulp 3 that events come from."""
+    """The state of each Pulp 3 that events come from."""
     exposure: Exposure = field(default_factory=Exposure)
     """How the server can be reached."""
     announcements: Announcements = field(default_factory=Announcements)
-    """Word of new events."""
+    """Announces new events."""
     waiting: Semaphore = field(default_factory=lambda: Semaphore(MOST_WAITING))
-    """Places of those who wait for events."""
+    """Limits the readers that wait for events."""
     trials: Semaphore = field(default_factory=lambda: Semaphore(MOST_TRIALS))
-    """Places of tests of listeners that are under way."""
+    """Limits concurrent tests of listeners."""
     hook_gate: HookGate = field(default_factory=HookGate)
-    """What lets requests of other systems through."""
+    """Limits requests to hooks."""
     firing: Semaphore = field(default_factory=lambda: Semaphore(MOST_FIRING))
-    """Places of requests that bring events."""
+    """Limits concurrent requests that fire events."""
 
     @property
     def plugins(self) -> Plugins:
-        """What checks the configurations of importers and distributors."""
+        """The checks of importers' and distributors' configurations."""
         return Plugins(self.content_types)
 
     @property
     def certificates(self) -> "ClientCertificates":
-        """What stands for a login."""
+        """The client certificates of users."""
         from pulpit.api.auth.certificates import ClientCertificates  # noqa: PLC0415 - few logins need cryptography
 
         return ClientCertificates(self.data_dir, self.clock)
@@ -204,7 +204,7 @@ def _services(request: Request) -> Services:
 
 
 def _user(request: Request) -> User:
-    """Who is asking, as `middleware.Authenticate` found out."""
+    """Return the user that `middleware.Authenticate` found."""
     user: User = getattr(request.state, USER)
     return user
 
@@ -217,11 +217,11 @@ def _rights(request: Request) -> Rights:
 Provided = Annotated[Services, Depends(_services)]
 Asking = Annotated[User, Depends(_user)]
 Allowed = Annotated[Rights, Depends(_rights)]
-"""What whoever asks may do; `middleware.Authenticate` has seen that it is enough as far as the path tells."""
+"""The client's rights; `middleware.Authenticate` has checked them as far as the path allows."""
 
 
 def returns(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:
-    """Describe the good answer and the expected failures of an endpoint; 401 is always among them."""
+    """Describe an endpoint's success response and expected errors; 401 is always among them."""
     responses: Responses = {status: {"description": "Done."} if model is None else {"model": model}}
     return responses | {error: {"model": ErrorBody} for error in (*errors, 401)}
 

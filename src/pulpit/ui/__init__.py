@@ -1,1 +1,1 @@
-"""The page: what the REST API shows and does, for people with a browser."""
+"""The web page: shows and does what the REST API does, for browsers."""

@@ -1,4 +1,4 @@
-"""The page as an application of its own, to be mounted at `/ui`."""
+"""The page as an ASGI application, mounted at `/ui`."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,7 +23,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-"""What a page may load: its own files and nothing else, no script or style that stands in a page."""
+"""Content Security Policy: only files of the page itself; no inline scripts or styles."""
 _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -37,7 +37,10 @@ _NOT_FOUND: Final = 404
 
 
 def install(app: FastAPI, services: Services) -> Live:
-    """Serve the page beside the REST API, with the API's own log-in; what is returned samples while it runs."""
+    """Mount the page beside the REST API, sharing its authenticator.
+
+    The returned object collects samples while it runs.
+    """
     live = Live(services, lambda drawn: now.panels(drawn, services))
     site = Site(
         services=services,
@@ -108,7 +111,7 @@ def routes() -> list[Route]:
 
 
 def _file(request: Request) -> Response:
-    """A file of the page; its address changes with its content."""
+    """Serve a static file; its URL changes with its content."""
     name = request.path_params["name"]
     if name not in _FILES:
         raise HTTPException(_NOT_FOUND)
@@ -124,7 +127,7 @@ def _not_here(request: Request, error: Exception) -> Response:
 
 
 class _Guarded:
-    """Adds to every response what keeps a browser from doing more than it should."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app

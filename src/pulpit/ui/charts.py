@@ -1,4 +1,4 @@
-"""Numbers as drawings: what the templates need to write SVG, which has no scripts and no styles of its own."""
+"""Numbers as SVG charts without scripts and styles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ BAR_HEIGHT: Final = 64.0
 LINE_WIDTH: Final = 120.0
 LINE_HEIGHT: Final = 22.0
 LEAST_BAR: Final = 1.5
-"""Height of a bar that is not nothing."""
+"""Height of the smallest bar above zero."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Bar:
 def bars(
     values: Sequence[float], labels: Sequence[str], *, width: float, gap: float = 1.0, kinds: Sequence[str] = ()
 ) -> list[Bar]:
-    """Values side by side on one base line."""
+    """Return bars side by side on one base line."""
     if not values:
         return []
     highest = max(values) or 1.0
@@ -46,7 +46,7 @@ def bars(
 
 
 def sparkline(values: Sequence[float], *, room: int) -> str:
-    """The points of a line from left to right; the newest value is at the right edge, `room` values fill it."""
+    """Return the points of a line from left to right; the newest value is at the right edge of `room` values."""
     if not values:
         return ""
     highest = max(values) or 1.0

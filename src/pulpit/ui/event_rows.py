@@ -1,4 +1,4 @@
-"""An event as one row of a table: what it is about in a few words."""
+"""An event as one table row with a short summary."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,7 @@ from pulpit.ui.rendering import render
 
 LONGEST_SUMMARY: Final = 160
 FEW: Final = 4
-"""Names of changed units that are told."""
+"""Names of changed units that are shown."""
 _COUNTS: Final = (("added_count", "+"), ("updated_count", "~"), ("removed_count", "-"))
 _SIGNS: Final = (("added", "+"), ("replaced", "~"), ("removed", "-"))
 _TELLING: Final = {
@@ -20,9 +20,9 @@ _TELLING: Final = {
     "importer_id": "by ",
     "listener_id": "listener ",
 }
-"""Keys of payloads that say most, the first that is there counts, and what is put before their values."""
+"""The most informative keys of payloads, in order of preference, and the prefixes of their values."""
 _SAID: Final = frozenset({"repo_id", "result", "event_type"})
-"""What other columns show."""
+"""Keys that other columns show."""
 
 
 def draw(event: Event) -> str:
@@ -31,7 +31,7 @@ def draw(event: Event) -> str:
 
 
 def tone(event: Event) -> str:
-    """The colour of an event: how it ended, or what it means."""
+    """Return the colour class of an event, by result or type."""
     if event.result:
         return {"success": "good", "failed": "bad", "error": "bad"}.get(event.result, "odd")
     return {
@@ -45,7 +45,7 @@ def tone(event: Event) -> str:
 
 
 def summary(payload: Mapping[str, Any]) -> str:
-    """What a payload says, in one line."""
+    """Summarise a payload in one line."""
     if "task_type" in payload:
         return f"{str(payload['task_type']).rpartition('.')[2]} {payload.get('state', '')}"
     changes = payload.get("changes")
@@ -67,13 +67,13 @@ def summary(payload: Mapping[str, Any]) -> str:
 
 
 def withdrawn(payload: Mapping[str, Any]) -> str:
-    """What an upstream takes back, in one line."""
+    """Summarise withdrawn units in one line."""
     said = f"{payload.get('name')} {payload.get('how')}" + (f": {payload['reason']}" if payload.get("reason") else "")
     return said.partition("\n")[0][: LONGEST_SUMMARY + 1]
 
 
 def _named(changes: Mapping[str, Any]) -> str:
-    """The first of the units that have changed."""
+    """Return the first of the changed units."""
     units = changes.get("units")
     named = [unit for unit in units if isinstance(unit, Mapping)] if isinstance(units, list) else []
     names = [str(unit["name"]) for unit in named if unit.get("name")]

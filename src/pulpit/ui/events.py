@@ -1,4 +1,4 @@
-"""One event: everything in it, who wanted it, each attempt to deliver it, and the way to send it again."""
+"""One event: its content, the matching listeners, each delivery attempt, and a form to send it again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from pulpit.ui.now import target
 from pulpit.ui.visits import Visit
 
 LISTENERS: Final = 100
-"""Those who wanted an event that are shown."""
+"""Matching listeners that are shown."""
 CHOICE: Final = 300
-"""Those it can be sent to that are listed."""
+"""Listeners that are offered to send it to."""
 ATTEMPTS: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanting:
-    """A listener that wants an event, and what has become of it there."""
+    """A matching listener, and the state of the event there."""
 
     listener: Listener
     target: str
@@ -102,7 +102,7 @@ def _wanting(listener: Listener, event: Event, services: Services, letters: list
 
 
 def changed_units(payload: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What was added, removed, replaced and withdrawn, by name and version, as far as the payload names it."""
+    """Return what was added, removed, replaced and withdrawn, by name and version, as far as the payload lists it."""
     changes = payload.get("changes")
     units = changes.get("units") if isinstance(changes, Mapping) else payload.get("units")
     how = str(payload.get("how"))

@@ -1,6 +1,6 @@
-"""The forms of listeners, made from what each kind can be told, and the command of `pulp-admin` that does the same.
+"""The forms of listeners, generated from each kind's options, and the equivalent command of `pulp-admin`.
 
-Which values can work is judged by the API alone; a form only turns texts into the JSON that the API takes.
+Only the API validates values; a form only converts texts into the API's JSON.
 """
 
 import shlex
@@ -17,7 +17,7 @@ from pulpit.store.listeners import GIVE_UP_AFTER, Listener
 from pulpit.ui.visits import Form
 
 CLEAR: Final = "clear."
-"""Begins the name of the box that takes a kept secret away."""
+"""Prefix of the checkbox that removes a stored secret."""
 
 
 class Kind(Enum):
@@ -25,12 +25,12 @@ class Kind(Enum):
     NUMBER = "number"
     FLAG = "flag"
     LINES = "lines"
-    """Several values, one a line, each an option of its own."""
+    """Several values, one per line, each an option of its own."""
     LIST = "list"
-    """Several values, one a line, joined by commas in one option."""
+    """Several values, one per line, joined by commas in one option."""
     SECRET = "secret"  # noqa: S105 - a kind of field
     PAIRS = "pairs"
-    """`NAME=VALUE`, one a line."""
+    """`NAME=VALUE`, one per line."""
     CHOICE = "choice"
     DOCUMENT = "document"
     """A text of several lines, which the command reads from a file."""
@@ -98,11 +98,11 @@ WANTS: Final = (
         hint="Then an event becomes a dead letter: 90s, 15m, 12h, 3d.",
     ),
 )
-"""What all kinds have: which events are wanted, and for how long they are tried."""
+"""The fields of all kinds: filters, and how long an event is tried."""
 
 
 def fields_of(kind: ListenerKind) -> tuple[Field, ...]:
-    """The fields of a kind's configuration, from what it declares."""
+    """Return the fields of a kind's configuration, from its options."""
     return tuple(map(_field, kind.options))
 
 
@@ -135,7 +135,7 @@ _KINDS: Final = {
 
 
 def texts_of(listener: Listener, secret: Collection[str]) -> dict[str, str]:
-    """A listener as the texts of its form; secrets are never shown again."""
+    """Return the values of a listener's form; secrets are never shown again."""
     shown = masked({key: value for key, value in listener.notifier_config.items() if key not in secret}, ())
     texts = {key: _text(value) for key, value in shown.items()}
     return texts | {
@@ -148,10 +148,10 @@ def texts_of(listener: Listener, secret: Collection[str]) -> dict[str, str]:
 
 
 def wants(form: Form) -> dict[str, Any]:
-    """Event types and filters as the API takes them; what is empty takes a filter away.
+    """Parse event types and filters for the API; an empty field removes a filter.
 
     Raises:
-        InvalidValue: the time to give up after is none.
+        InvalidValue: the time to give up after is invalid.
     """
     text = form.text("give_up_after")
     seconds = intervals.span_seconds(text) if text else None
@@ -162,7 +162,7 @@ def wants(form: Form) -> dict[str, Any]:
 
 
 def config(kind: ListenerKind, form: Form) -> dict[str, Any]:
-    """The configuration as the API takes it: null takes a value away, and a secret that is not given stays."""
+    """Parse the configuration for the API: null removes a value, and an empty secret is unchanged."""
     values: dict[str, Any] = {}
     for field in fields_of(kind):
         value = _value(field, form)
@@ -173,14 +173,14 @@ def config(kind: ListenerKind, form: Form) -> dict[str, Any]:
 
 
 def command(kind: str, listener_id: str = "") -> str:
-    """The command without the options that the form's fields stand for."""
+    """Return the command without the options for the form's fields."""
     if listener_id:
         return f"pulp-admin event listener {kind} update --listener-id {shlex.quote(listener_id)}"
     return f"pulp-admin event listener {kind} create"
 
 
 def _value(field: Field, form: Form) -> Any:
-    """What a field says; `None` if it is empty."""
+    """Return the value of a field; `None` if it is empty."""
     match field.kind:
         case Kind.FLAG:
             return True if form.text(field.name) else None

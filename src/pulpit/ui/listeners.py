@@ -1,4 +1,4 @@
-"""Listeners: how each one is, and everything that an operator does with them, by the functions of the REST API."""
+"""Listeners: the state of each, and every operation on them, by the functions of the REST API."""
 
 import json
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ Order = TypeVar("Order", bound=BaseModel)
 
 
 def show_all(visit: Visit) -> Response:
-    """A page of listeners, those first that need somebody to look at them."""
+    """Show a page of listeners, those that need attention first."""
     kind, state, kinds = visit.asked("kind"), visit.asked("state"), visit.services.listener_types
     page = int(visit.asked("page")) if is_page_number(visit.asked("page")) else 1
     with visit.services.database.read() as connection:
@@ -74,7 +74,7 @@ def show(visit: Visit) -> Response:
 
 
 def show_new(visit: Visit) -> Response:
-    """An empty form, or one that an example fills in."""
+    """Show an empty form, or one filled in with an example."""
     kind = _kind(visit, visit.asked("kind") or "amqp")
     texts = {field.name: field.default for field in (*WANTS, *listener_forms.fields_of(kind))}
     return _form(visit, kind, texts)
@@ -122,7 +122,7 @@ def resume(visit: Visit) -> Response:
 
 
 def replay(visit: Visit) -> Response:
-    """Go back to an event's number, or to a time."""
+    """Move back to an event's number, or to a time."""
     number, time = visit.form.text("number"), visit.form.text("time")
     if not number and not time:
         raise MissingValue("number")
@@ -133,7 +133,7 @@ def replay(visit: Visit) -> Response:
 
 
 async def test(visit: Visit) -> Response:
-    """Send a test event and show the whole exchange."""
+    """Send a test event and show the request and the response."""
     trial = await v1.test(visit.path("id"), visit.services)
     return _page(visit, trial={**asdict(trial), "request": dict(trial.request)})
 
@@ -144,7 +144,7 @@ def delete(visit: Visit) -> Response:
 
 
 def letters(visit: Visit) -> Response:
-    """Send dead letters again, or throw them away: those that are marked, or all."""
+    """Redeliver or delete dead letters: the selected ones, or all."""
     listener_id, verb = visit.path("id"), visit.form.text("do")
     everything = verb.endswith("-all")
     ids = None if everything else visit.form.all("id")
@@ -158,7 +158,7 @@ def letters(visit: Visit) -> Response:
 
 
 def send(visit: Visit) -> Response:
-    """Send one event to a listener out of turn."""
+    """Send one event to a listener out of order."""
     number = whole("number", visit.path("number"))
     v1.send_event(
         visit.form.text("listener"), order(SendOrder, number=number), visit.services, visit.asking, visit.rights
@@ -167,10 +167,10 @@ def send(visit: Visit) -> Response:
 
 
 def order(model: type[Order], **values: Any) -> Order:
-    """A body of the API.
+    """Create a request body for the API.
 
     Raises:
-        InvalidValue: a value that it does not take.
+        InvalidValue: a value is invalid.
     """
     try:
         return model(**values)
@@ -181,10 +181,10 @@ def order(model: type[Order], **values: Any) -> Order:
 
 
 def whole(name: str, text: str) -> int | None:
-    """The number that a field says, if it says anything.
+    """Parse the number in a field, if it is not empty.
 
     Raises:
-        InvalidValue: it is none.
+        InvalidValue: it is not a number.
     """
     if not text:
         return None
@@ -198,7 +198,7 @@ def is_page_number(text: str) -> bool:
 
 
 def _moment(text: str) -> datetime | None:
-    """A time as browsers write it, in UTC."""
+    """Parse a time as browsers send it, in UTC."""
     if not text:
         return None
     try:
@@ -214,7 +214,7 @@ def _listener(visit: Visit) -> Listener:
 
 
 def _kind(visit: Visit, type_id: str) -> ListenerKind:
-    """A kind that the server has; of one that it has not the listeners can be looked at and deleted."""
+    """Return a kind of the server; listeners of an unknown kind can only be viewed and deleted."""
     kind = visit.services.listener_types.kind(type_id)
     if kind is None:
         raise MissingResource(notifier_type_id=type_id)
@@ -250,7 +250,7 @@ def _page(visit: Visit, trial: dict[str, Any] | None = None) -> Response:
 
 
 def _with_types(visit: Visit, letters: Iterable[DeadLetter]) -> list[tuple[DeadLetter, str]]:
-    """Each dead letter with the type of its event."""
+    """Pair each dead letter with the type of its event."""
     found = list(letters)
     with visit.services.database.read() as connection:
         page = event_log.those(connection, sorted({letter.event_number for letter in found}))

@@ -1,9 +1,10 @@
-"""What open pages follow: new events, thinned, and the panels beside them; read once, however many pages look.
+"""The live updates of open pages: new events, rate-limited, and the panels beside them; read once for all pages.
 
-    wakeup ─▶ pulse, at most one a second ─▶ outlines of what is new ─▶ each filter: newest few ─▶ rows as HTML ─▶ pages
+    wakeup ─▶ tick, at most one a second ─▶ outlines of new events ─▶ each filter: newest few ─▶ rows as HTML ─▶ pages
 
-A flood costs the database one look a second at four small columns, and the bodies of what is really shown. Pages that
-show the same are told the same words, which are made once; and the longer a look takes, the more seldom one is taken.
+A flood of events costs the database one query a second for four small columns, and the bodies of the events that are
+shown. Pages with the same filter get the same message, which is rendered once; and the longer a query takes, the longer
+the pause before the next one.
 """
 
 import asyncio
@@ -27,18 +28,18 @@ from pulpit.store import event_log, listeners
 from pulpit.store.event_log import Outline
 from pulpit.ui.event_rows import draw
 
-PULSE_S: Final = 1.0
+TICK_S: Final = 1.0
 """Between two looks at the log."""
 PANELS_S: Final = 3.0
 LEAST_REST: Final = 30
-"""Times as long as a look, panels or a sample took, nothing of their kind is done: who is busy does less for pages."""
+"""The pause after a look, panels or a sample, as a multiple of its duration: a busy server does less for pages."""
 LONGEST_REST_S: Final = 3.0
 """Between two looks at the log."""
 HEARTBEAT_S: Final = 15.0
 SHOWN_AT_ONCE: Final = 25
-"""Most rows of one page and pulse."""
+"""Most rows of one page per tick."""
 TEXTS_AT_ONCE: Final = 300
-"""Most events of one pulse in whose bodies a text is looked for."""
+"""Most events per tick whose bodies are searched for a text."""
 OUTLINES_AT_ONCE: Final = 10_000
 ROWS_KEPT: Final = 1_000
 MOST_PAGES: Final = 64
@@ -54,15 +55,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What a page wants to see: the filter of the API's feed, and a text that the event must hold."""
+class PageFilter:
+    """The events that a page shows: the filter of the API's feed, and a text that the event must contain."""
 
     event_filter: EventFilter
     text: str = ""
 
     @property
     def key(self) -> Hashable:
-        """Equal for pages that show the same."""
+        """Equal for pages that show the same events."""
         wanted = self.event_filter
         kinds = (tuple(wanted.event_types), tuple(wanted.repo_ids), tuple(wanted.results))
         return (*kinds, wanted.rights, self.text)
@@ -72,8 +73,8 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class News:
-    """What a pulse has for pages of one filter: up to which event, and the message, if there is one."""
+class Update:
+    """The update of a tick for pages with one filter: up to which event, and the message, if there is one."""
 
     head: int
     message: str
@@ -88,7 +89,7 @@ class Lag:
 
 
 class Live:
-    """One for a server."""
+    """The live updates of one server."""
 
     def __init__(self, services: Services, panels: Callable[["Live"], str]) -> None:
         self._services: Final = services
@@ -96,74 +97,76 @@ class Live:
         self._pages = 0
         self._outlines: Final[deque[Outline]] = deque(maxlen=OUTLINES_AT_ONCE)
         self._head = -1
-        """Up to here the log was looked at; -1 before the first page."""
+        """The log has been read up to here; -1 before the first page."""
         self._lost = 0
-        """Number up to which events were passed over unseen, because there were too many."""
-        self._pulse: asyncio.Event = asyncio.Event()
-        self._pulsing: asyncio.Task[None] | None = None
+        """Events up to this number were skipped unread, because there were too many."""
+        self._tick: asyncio.Event = asyncio.Event()
+        self._ticker: asyncio.Task[None] | None = None
         self._rows: Final[OrderedDict[int, str]] = OrderedDict()
         self._panels = ""
-        """The message that has them."""
-        self._news_of_pulse: Final[dict[Hashable, asyncio.Task[News]]] = {}
+        """The message with the rendered panels."""
+        self._updates_of_tick: Final[dict[Hashable, asyncio.Task[Update]]] = {}
         self._starts: Final[dict[datetime, int]] = {}
         self.lags: Final[dict[str, Lag]] = {}
 
     async def run(self) -> None:
-        """Sample the lag of every listener until cancelled, so that a page shows also what was before it was opened."""
+        """Sample the lag of every listener until cancelled, so that a page also shows the time before it was opened."""
         loop = asyncio.get_running_loop()
         while True:
             begun = loop.time()
-            with _told("page_sampling_failed"):
+            with _logging_failures("page_sampling_failed"):
                 await asyncio.to_thread(self._sample)
             await asyncio.sleep(max(SAMPLE_S, LEAST_REST * (loop.time() - begun)))
 
     @property
     def full(self) -> bool:
-        """Whether as many pages are open as may be."""
+        """Whether the limit of open pages is reached."""
         return self._pages >= MOST_PAGES
 
-    async def follow(self, wish: Wish, after: int, still: Callable[[], bool]) -> AsyncGenerator[str, None]:
-        """Server-Sent Events for one page until it is closed.
+    async def follow(
+        self, page_filter: PageFilter, after: int, may_continue: Callable[[], bool]
+    ) -> AsyncGenerator[str, None]:
+        """Yield Server-Sent Events for one page until it is closed.
 
         Args:
-            wish: what it wants to see.
+            page_filter: the page's filter.
             after: the number of the last event that it has.
-            still: whether it may go on, asked now and then.
+            may_continue: whether the user still has access; called at intervals.
         """
         self._pages += 1
         if self._head < 0:
             self._head = after
         try:
-            if self._pulsing is None or self._pulsing.done():
-                self._pulsing = asyncio.create_task(self._beat())
+            if self._ticker is None or self._ticker.done():
+                self._ticker = asyncio.create_task(self._beat())
             yield ": Pulpit's page\n\n"
-            through, panels, wanted = after, "", _remembering(wish.event_filter)
+            through, panels, wanted = after, "", _cached(page_filter.event_filter)
             loop = asyncio.get_running_loop()
             asked_at = loop.time()
             while not self._services.announcements.over:
                 if loop.time() - asked_at >= HEARTBEAT_S:
                     asked_at = loop.time()
-                    if not await asyncio.to_thread(still):
+                    if not await asyncio.to_thread(may_continue):
                         yield _message("over", {})
                         return
                 if self._panels != panels:
                     panels = self._panels
                     yield panels
-                news = await self._shared_news(wish, wanted, through)
-                through = max(through, news.head)
-                if news.message:
-                    yield news.message
+                update = await self._shared_update(page_filter, wanted, through)
+                through = max(through, update.head)
+                if update.message:
+                    yield update.message
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._pulse.wait(), HEARTBEAT_S)
+                    await asyncio.wait_for(self._tick.wait(), HEARTBEAT_S)
                     continue
                 yield ": still here\n\n"
         finally:
             self._pages -= 1
 
     def rates(self) -> list[tuple[datetime, int]]:
-        """Events of each of the last minutes, oldest first; the last minute is not over.
+        """Return the number of events in each of the last minutes, oldest first; the last minute is incomplete.
 
-        Numbers grow with time, so the first of a minute is found by halving, and remembered.
+        Numbers grow with time, so the first of a minute is found by binary search, and cached.
         """
         now = self._services.clock().astimezone(UTC)
         last = now.replace(second=0, microsecond=0)
@@ -179,51 +182,54 @@ class Live:
         return [(minute, max(0, starts[place + 1] - starts[place])) for place, minute in enumerate(minutes)]
 
     def rows(self, events: Sequence[Event]) -> list[str]:
-        """Events as rows of a table, newest first."""
+        """Render events as rows of a table, newest first."""
         return [draw(event) for event in reversed(events)]
 
     async def _beat(self) -> None:
-        """Look at the log while a page is open, and wake the pages."""
+        """Read the log while a page is open, and wake the pages."""
         loop = asyncio.get_running_loop()
         panels_at = 0.0
         while self._pages and not self._services.announcements.over:
             begun = loop.time()
             ticket = self._services.announcements.ticket()
-            with _told("page_pulse_failed"):
+            with _logging_failures("page_pulse_failed"):
                 self._head, fresh, lost = await asyncio.to_thread(self._look, self._head)
                 self._outlines.extend(fresh)
                 self._lost = max(self._lost, lost) if self._head >= self._lost else 0
             looked = loop.time()
             if begun >= panels_at:
-                with _told("page_panels_failed"):
+                with _logging_failures("page_panels_failed"):
                     html = await asyncio.to_thread(self._draw_panels, self)
                     self._panels = _message("panels", {"html": html})
                 panels_at = begun + max(PANELS_S, LEAST_REST * (loop.time() - looked))
-            self._news_of_pulse.clear()
-            pulse, self._pulse = self._pulse, asyncio.Event()
-            pulse.set()
-            rest = max(PULSE_S, min(LEAST_REST * (looked - begun), LONGEST_REST_S))
+            self._updates_of_tick.clear()
+            tick, self._tick = self._tick, asyncio.Event()
+            tick.set()
+            rest = max(TICK_S, min(LEAST_REST * (looked - begun), LONGEST_REST_S))
             if await self._services.announcements.wait(ticket, PANELS_S):
                 await asyncio.sleep(max(0.0, begun + rest - loop.time()))
-        self._pulse.set()  # the server stops: those who wait for the next one are to see it
+        self._tick.set()  # the server stops: waiting pages must notice
 
     def _look(self, seen: int) -> tuple[int, list[Outline], int]:
-        """What is new behind a number: up to which one, the newest of it, and up to which one it was passed over."""
+        """Return the last number, the newest outlines after `seen`, and up to which number outlines were skipped."""
         with self._services.database.read() as connection:
             head = event_log.head(connection)
             passed = max(seen, head - OUTLINES_AT_ONCE)
             fresh = event_log.outlines_after(connection, passed, limit=OUTLINES_AT_ONCE)
         return (fresh[-1].number if fresh else head), fresh, (passed if passed > seen else 0)
 
-    async def _shared_news(self, wish: Wish, wanted: Callable[[Outline], bool], through: int) -> News:
-        """The news of a pulse, made once for all pages that show the same; a page that closes takes it from nobody."""
-        key = (wish.key, through, self._head)
-        making = self._news_of_pulse.get(key)
+    async def _shared_update(self, page_filter: PageFilter, wanted: Callable[[Outline], bool], through: int) -> Update:
+        """Return the update of a tick, built once for all pages with the same filter.
+
+        A page that closes does not cancel it.
+        """
+        key = (page_filter.key, through, self._head)
+        making = self._updates_of_tick.get(key)
         if making is None:
-            making = self._news_of_pulse[key] = asyncio.create_task(self._news(wish, wanted, through))
+            making = self._updates_of_tick[key] = asyncio.create_task(self._update(page_filter, wanted, through))
         return await asyncio.shield(making)
 
-    async def _news(self, wish: Wish, wanted: Callable[[Outline], bool], through: int) -> News:
+    async def _update(self, page_filter: PageFilter, wanted: Callable[[Outline], bool], through: int) -> Update:
         numbers: list[int] = []
         head = self._head
         for outline in reversed(self._outlines):
@@ -232,20 +238,20 @@ class Live:
             if wanted(outline):
                 numbers.append(outline.number)
         skipped = max(0, self._lost - through)
-        most = TEXTS_AT_ONCE if wish.text else SHOWN_AT_ONCE
+        most = TEXTS_AT_ONCE if page_filter.text else SHOWN_AT_ONCE
         skipped += len(numbers) - len(numbers[:most])
         rows: list[str] = []
         if numbers:
-            with _told("page_rows_failed"):
-                rows, left_out = await asyncio.to_thread(self._rows_of, numbers[:most], wish)
+            with _logging_failures("page_rows_failed"):
+                rows, left_out = await asyncio.to_thread(self._rows_of, numbers[:most], page_filter)
                 skipped += left_out
         said = {"html": "".join(rows), "skipped": skipped}
         message = f"id: {max(through, head)}\n{_message('rows', said)}" if rows or skipped else ""
-        return News(head=head, message=message)
+        return Update(head=head, message=message)
 
-    def _rows_of(self, numbers: Sequence[int], wish: Wish) -> tuple[list[str], int]:
-        """The rows of some events, newest first, and how many more there would be."""
-        if not wish.text:
+    def _rows_of(self, numbers: Sequence[int], page_filter: PageFilter) -> tuple[list[str], int]:
+        """Return the rows of some events, newest first, and the number of further ones."""
+        if not page_filter.text:
             missing = [number for number in numbers if number not in self._rows]
             for event in self._read(missing):
                 self._rows[event.number] = draw(event)
@@ -253,7 +259,7 @@ class Live:
             while len(self._rows) > ROWS_KEPT:
                 self._rows.popitem(last=False)
             return rows, 0
-        found = [event for event in self._read(numbers) if wish.wants_body(event)]
+        found = [event for event in self._read(numbers) if page_filter.wants_body(event)]
         return self.rows(found[-SHOWN_AT_ONCE:]), max(0, len(found) - SHOWN_AT_ONCE)
 
     def _read(self, numbers: Collection[int]) -> Sequence[Event]:
@@ -273,8 +279,8 @@ class Live:
             lag.seconds.append(state.lag_seconds)
 
 
-def _remembering(event_filter: EventFilter) -> Callable[[Outline], bool]:
-    """The filter, asked once for each kind of event: in a flood they repeat."""
+def _cached(event_filter: EventFilter) -> Callable[[Outline], bool]:
+    """Cache the filter's result for each kind of event: in a flood they repeat."""
     test = event_filter.test()
     if test is None:
         return lambda _: True
@@ -296,9 +302,9 @@ def _message(name: str, value: dict[str, object]) -> str:
 
 
 @contextlib.contextmanager
-def _told(action: str) -> Iterator[None]:
-    """Go on without news when the database has none to give."""
+def _logging_failures(action: str) -> Iterator[None]:
+    """Log a failure of the database and continue without an update."""
     try:
         yield
     except (PulpitError, SQLAlchemyError) as error:
-        _log.warning("the page has no news: %s", type(error).__name__, extra={"action": action})
+        _log.warning("the page has no update: %s", type(error).__name__, extra={"action": action})

@@ -1,4 +1,4 @@
-"""The log-in and the log-out."""
+"""Login and logout."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ def show(visit: Visit) -> Response:
 
 
 async def log_in(visit: Visit) -> Response:
-    """Judge login and password like the REST API's, with the same patience for those who guess."""
+    """Check login and password like the REST API, with the same throttling."""
     login, password = visit.form.text("login"), visit.form.verbatim("password")
     next_page = visit.form.text("next")
     client = visit.request.client
@@ -42,7 +42,7 @@ async def log_in(visit: Visit) -> Response:
 
 
 def log_out(visit: Visit) -> Response:
-    """End the session, wherever a copy of its cookie is."""
+    """End the session, whatever copies of its cookie exist."""
     if visit.user:
         visit.site.sessions.end(visit.session)
     response = done("/login", "out")
@@ -59,7 +59,7 @@ def _form(visit: Visit, *, next_page: str, login: str = "", complaint: str = "",
 
 
 def _safe(address: str) -> str:
-    """A page of this site to go to; anything else is the first page."""
+    """Return a page of this site as redirect target; anything else becomes the start page."""
     parts = urlsplit(address)
     is_ours = not parts.scheme and not parts.netloc and address.startswith(_START) and address.isprintable()
     return address if is_ours and "\\" not in address and "//" not in parts.path else _START

@@ -1,4 +1,4 @@
-"""Now: events as they come, and beside them how listeners, tasks, broker and disk are."""
+"""The start page: events as they come, with the state of listeners, tasks, broker and disk."""
 
 import shutil
 from typing import Any, Final
@@ -18,12 +18,12 @@ from pulpit.store.listeners import Listener
 from pulpit.store.tasks import Task
 from pulpit.text import masked_url
 from pulpit.ui import charts
-from pulpit.ui.live import SAMPLES, Live, Wish
+from pulpit.ui.live import SAMPLES, Live, PageFilter
 from pulpit.ui.rendering import query, render
 from pulpit.ui.visits import COOKIE, Visit, visitor
 
 ROWS: Final = 50
-"""Events of one page."""
+"""Events per page."""
 LISTENERS: Final = 12
 TASKS: Final = 8
 QUEUES: Final = 8
@@ -33,16 +33,18 @@ FILTERS: Final = ("type", "repo", "result", "text")
 
 
 def show(visit: Visit) -> Response:
-    """The page, with the newest events that fit the filters, or with older ones."""
+    """Show the page, with the newest events that match the filter, or with older ones."""
     asked = {name: visit.asked(name) for name in FILTERS}
     complaint = ""
     try:
-        wish = _wish(asked)
+        page_filter = _page_filter(asked)
     except InvalidValue as error:
-        wish, complaint = Wish(event_filter=EventFilter()), str(error)
+        page_filter, complaint = PageFilter(event_filter=EventFilter()), str(error)
     until = _whole(visit.asked("before"))
     with visit.services.database.read() as connection:
-        found = event_log.page_before(connection, until, wish.event_filter.test(), text_in_body=wish.text, limit=ROWS)
+        found = event_log.page_before(
+            connection, until, page_filter.event_filter.test(), text_in_body=page_filter.text, limit=ROWS
+        )
         first, head = event_log.oldest(connection), event_log.head(connection)
     return visit.page(
         "now.html",
@@ -58,19 +60,19 @@ def show(visit: Visit) -> Response:
 
 
 async def stream(visit: Visit) -> Response:
-    """What the page follows."""
+    """Serve the page's event stream."""
     live = visit.site.live
     after = _whole(visit.request.headers.get("last-event-id") or visit.asked("after")) or 0
     if live.full:
         return visit.error(503, "Too many pages are open already; close some, or reload this one later.")
     token, site = visit.request.cookies.get(COOKIE, ""), visit.site
-    wish = _wish({name: visit.asked(name) for name in FILTERS})
-    following = live.follow(wish, after, lambda: visitor(site, token)[1] is not None)
+    page_filter = _page_filter({name: visit.asked(name) for name in FILTERS})
+    following = live.follow(page_filter, after, lambda: visitor(site, token)[1] is not None)
     return StreamingResponse(following, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
 
 def panels(live: Live, services: Services) -> str:
-    """All that stands beside the events; the same for everybody."""
+    """Render the panels beside the events, which are the same for all users."""
     with services.database.read() as connection:
         found = {listener.id: listener for listener in listeners.every(connection)}
         states = delivery_states(connection, list(found.values()), services)
@@ -110,7 +112,7 @@ def panels(live: Live, services: Services) -> str:
 
 
 def described(listener: Listener, state: DeliveryState, live: Live, kinds: NotifierTypes) -> dict[str, Any]:
-    """A listener as lists show it."""
+    """Return a listener as lists show it."""
     lag = live.lags.get(listener.id)
     return {
         "listener": listener,
@@ -122,7 +124,7 @@ def described(listener: Listener, state: DeliveryState, live: Live, kinds: Notif
 
 
 def target(listener: Listener, kinds: NotifierTypes) -> str:
-    """Where a listener's events go, without secrets."""
+    """Return where a listener's events go, without secrets."""
     text = masked_url(kinds.target(listener.notifier_type_id, listener.notifier_config))
     if listener.notifier_type_id == "amqp":
         return f"exchange {text or 'of the server'}"
@@ -130,7 +132,7 @@ def target(listener: Listener, kinds: NotifierTypes) -> str:
 
 
 def bar(task: Task) -> dict[str, Any]:
-    """How far a task is: the step that runs, or the last one that there was."""
+    """Return the progress of a task: the running step, or the last one."""
     steps = progress.steps(task.progress_report)
     running = [step for step in steps if step.stage is progress.Stage.RUNNING] or steps[-1:]
     if not running:
@@ -140,11 +142,11 @@ def bar(task: Task) -> dict[str, Any]:
 
 
 def _whole(text: str) -> int | None:
-    """The number of an event; whatever else stands in an address counts as nothing."""
+    """Parse the number of an event; anything else counts as absent."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
 
 
-def _wish(asked: dict[str, str]) -> Wish:
+def _page_filter(asked: dict[str, str]) -> PageFilter:
     """The filters.
 
     Raises:
@@ -154,7 +156,7 @@ def _wish(asked: dict[str, str]) -> Wish:
         if len(value) > LONGEST_FILTER:
             raise InvalidValue(name, f"it has more than {LONGEST_FILTER} characters.")
     patterns = asked["type"].replace(",", " ").split()
-    return Wish(
+    return PageFilter(
         event_filter=EventFilter(
             event_types=check_event_types(patterns) if patterns else (),
             repo_ids=[asked["repo"]] if asked["repo"] else (),

@@ -1,7 +1,7 @@
-"""What programs have here: tokens to come with, hooks to post to, and consumers, their positions in the log.
+"""Access for programs: tokens, hooks, and consumers with their positions in the log.
 
-All of it by the functions of the REST API, with its rights: tokens and consumers are everybody's own, hooks are the
-administrators'. A secret is in the response to the form that made it, and nowhere again.
+All by the functions of the REST API, with its rights: tokens and consumers belong to each user, hooks to
+administrators. A secret is only in the response to the form that created it.
 """
 
 from typing import Final
@@ -82,10 +82,10 @@ def delete_consumer(visit: Visit) -> Response:
 
 
 def _lifetime(text: str) -> int | None:
-    """Seconds, as the command line reads them; null for a token that does not expire.
+    """Parse a lifetime in seconds, as on the command line; null for a token that does not expire.
 
     Raises:
-        InvalidValue: it is no time.
+        InvalidValue: it is not a duration.
     """
     if text == NEVER:
         return None

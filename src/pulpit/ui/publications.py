@@ -1,4 +1,4 @@
-"""Publications of a repository: which is shown where, what differs between two, promotion, the way back, exports."""
+"""Publications of a repository: places, differences, promotion, rollback, exports."""
 
 from typing import Final
 
@@ -12,11 +12,11 @@ from pulpit.ui.visits import Visit, done
 
 LISTED: Final = 100
 DIFFERENT: Final = 200
-"""Files, and units of each kind, that are shown of a difference."""
+"""Files, and units of each kind, that a difference lists."""
 
 
 def show(visit: Visit) -> Response:
-    """The publications, and the difference between two that are asked for."""
+    """Show the publications, and the difference between two selected ones."""
     repo_id = visit.path("id")
     found = v1.list_publications(repo_id, visit.services).publications
     earlier, later = whole("earlier", visit.asked("earlier")), whole("later", visit.asked("later"))
@@ -44,7 +44,7 @@ def promote(visit: Visit) -> Response:
 
 
 def roll_back(visit: Visit) -> Response:
-    """Show an earlier publication where the repository publishes: a certain one, or the one before."""
+    """Roll back the repository's place to a publication, or to the previous one."""
     repo_id = visit.path("id")
     to = whole("number", visit.form.text("number"))
     body = order(RollbackOrder, to=to, hold=bool(visit.form.text("hold")))
@@ -53,7 +53,7 @@ def roll_back(visit: Visit) -> Response:
 
 
 def pin(visit: Visit) -> Response:
-    """Keep a publication for good, or no longer than others."""
+    """Pin or unpin a publication."""
     repo_id, number = visit.path("id"), _number(visit)
     if visit.form.text("do") == "unpin":
         v1.unpin(repo_id, number, visit.services)
@@ -63,7 +63,7 @@ def pin(visit: Visit) -> Response:
 
 
 def export(visit: Visit) -> Response:
-    """Write a publication, or what is new in it since another, where the server may write exports."""
+    """Export a publication, or what is new since another one, to the server's export folder."""
     repo_id, since = visit.path("id"), whole("since", visit.form.text("since"))
     v1.export(
         repo_id, _number(visit), order(ExportOrder, to=visit.form.text("to"), since=since), visit.services, visit.asking

@@ -1,7 +1,7 @@
-"""Templates to HTML: all that is written into a page is escaped, and what steers a reader's eye is shown as code.
+"""Renders templates to HTML: every value is escaped, and invisible control characters are shown as codes.
 
-So a name with `<script>`, a right-to-left mark or a control character is seen as the text that it is, wherever it
-stands; no template has to think of it. Values of form fields are the exception (`verbatim`): they are sent back.
+So a name with `<script>`, a right-to-left mark or a control character is shown as the text that it is, wherever it
+appears; no template needs to handle it. Values of form fields are the exception (`verbatim`): they are sent back.
 """
 
 import json
@@ -24,15 +24,15 @@ PREFIX: Final = "/ui"
 HERE: Final = Path(__file__).parent
 STATIC: Final = HERE / "static"
 NOTHING: Final = "\N{EN DASH}"
-"""Stands where there is no value."""
+"""Shown for a missing value."""
 LONGEST_JSON: Final = 200_000
-"""Characters of a document that are shown; the rest is told by number."""
+"""Characters of a document that are shown; the number of the rest is given."""
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP: Final = 1000
 
 
 def render(name: str, /, **context: Any) -> Markup:
-    """A template filled in; the values have been escaped."""
+    """Render a template; the values have been escaped."""
     return Markup(_environment().get_template(name).render(context))  # noqa: S704 - as above
 
 
@@ -67,13 +67,13 @@ def _environment() -> Environment:
 
 @cache
 def static_url(name: str) -> str:
-    """A file's address, which changes with its content, so that browsers may keep it."""
+    """Return a static file's URL, which changes with its content, so that browsers may cache it."""
     digest = sha256((STATIC / name).read_bytes()).hexdigest()[:10]
     return f"{PREFIX}/static/{name}?{digest}"
 
 
 def size(count: float) -> str:
-    """`12.3 MB`."""
+    """Format `12.3 MB`."""
     amount, unit = float(count), 0
     while amount >= _STEP and unit < len(_UNITS) - 1:
         amount, unit = amount / _STEP, unit + 1
@@ -81,12 +81,12 @@ def size(count: float) -> str:
 
 
 def number(count: float) -> str:
-    """`12 345`, with a space that does not break."""
+    """Format `12 345`, with a non-breaking space."""
     return f"{count:,.0f}".replace(",", "\u202f")
 
 
 def span(seconds: float | None) -> str:
-    """`250 ms`, `3 s`, `2 min`, `5 h`, `4 d`: as much as the eye wants to know."""
+    """Format `250 ms`, `3 s`, `2 min`, `5 h`, `4 d`: with a readable precision."""
     if seconds is None:
         return NOTHING
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -98,7 +98,7 @@ def span(seconds: float | None) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value of a configuration."""
+    """Format a value of a configuration."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def plain(value: Any) -> str:
 
 
 def time_element(moment: datetime | None, *, whole: bool = False) -> Markup:
-    """A moment as UTC, without the day if that is today and the whole is not wanted; the browser adds its age."""
+    """Format a time as UTC, without the date if it is today, unless `whole`; the browser adds its age."""
     if moment is None:
         return Markup("&ndash;")
     at = moment.astimezone(UTC)
@@ -118,7 +118,7 @@ def time_element(moment: datetime | None, *, whole: bool = False) -> Markup:
 
 
 def document(value: Any) -> str:
-    """JSON for a person, cut when it is very long."""
+    """Format JSON for reading, cut when it is very long."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     if len(text) <= LONGEST_JSON:
         return text
@@ -126,7 +126,7 @@ def document(value: Any) -> str:
 
 
 def query(values: Mapping[str, Any]) -> str:
-    """A query string of what is not empty."""
+    """Return a query string of the non-empty values."""
     return urlencode({name: value for name, value in values.items() if value not in (None, "")}, doseq=True)
 
 

@@ -1,4 +1,4 @@
-"""Repositories: what each holds, where it comes from and goes to, when, and how its syncs and publishes went."""
+"""Repositories: content, importer and distributors, schedules, and the history of syncs and publishes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pulpit.ui.visits import Visit, done
 PAGE: Final = 50
 UNITS: Final = 50
 RUNS: Final = 60
-"""Syncs, and publishes, whose durations are drawn."""
+"""Syncs, and publishes, in the chart of durations."""
 LISTED: Final = 10
 CHART_WIDTH: Final = 600.0
 _KINDS: Final = {history.SYNC: schedules.SYNCS, history.PUBLISH: schedules.PUBLISHES}
@@ -50,7 +50,7 @@ class Content:
 
 
 def show_all(visit: Visit) -> Response:
-    """A page of repositories by id."""
+    """Show a page of repositories by id."""
     wanted = visit.asked("q")
     page = int(visit.asked("page")) if is_page_number(visit.asked("page")) else 1
     with visit.services.database.read() as connection:
@@ -113,7 +113,7 @@ def publish(visit: Visit) -> Response:
 
 
 def add_schedule(visit: Visit) -> Response:
-    """Plan syncs, or publishes by one distributor."""
+    """Add a schedule for syncs, or for publishes by one distributor."""
     action, _, plugin_id = visit.form.text("what").partition(" ")
     if action not in _KINDS:
         raise InvalidValue("what", "it must be a sync or a publish.")
@@ -138,7 +138,7 @@ def change_schedule(visit: Visit) -> Response:
 
 
 def _runs(records: Sequence[Record]) -> Runs:
-    """Each record as a bar as high as it took time."""
+    """Return each record with a bar of its duration."""
     seconds = [(record.completed - record.started).total_seconds() if record.completed else 0.0 for record in records]
     labels = [
         f"{record.started:%Y-%m-%d %H:%M} UTC: {record.result}, {span(length)}"
@@ -161,7 +161,7 @@ def _content(unit: Unit) -> Content:
 
 
 def _name(key: Mapping[str, Any]) -> str:
-    """What people call a unit: name, version, release and architecture, or whatever makes it itself."""
+    """Return the name of a unit: name, version, release and architecture, or its key."""
     if "name" in key:
         version = "-".join(str(key[part]) for part in ("version", "release") if key.get(part))
         return " ".join(filter(None, (str(key["name"]), version, str(key.get("arch") or ""))))

@@ -1,8 +1,8 @@
-"""Who has logged in on the page: a signed cookie, so that looking writes nothing, not even on a full disk.
+"""Login sessions of the page: signed cookies, so that viewing a page writes nothing, even on a full disk.
 
-A token names its user and is signed by a key of this server together with the hash of the user's password. So it ends
-with the password and with the user, when it is not used for some hours, after a week, and when its user logs out. The
-keys change every day; they stand in one file of mode 0600, with the sessions that were ended before their time.
+A token names its user and is signed by a key of this server together with the user's password hash. So it ends when the
+password changes or the user is deleted, after some idle hours, after a week, and at logout. The keys are rotated daily;
+they are in one file of mode 0600, with the sessions that were ended early.
 """
 
 import base64
@@ -24,22 +24,22 @@ from pulpit.net.config_files import read_secret
 FILE: Final = "page-sessions"
 """In the data folder."""
 IDLE_S: Final = 12 * 3600
-"""Seconds without a request after which a session ends."""
+"""Idle seconds after which a session ends."""
 LONGEST_S: Final = 7 * 24 * 3600
 RENEWED_AFTER_S: Final = 600
 KEY_AGE_S: Final = 24 * 3600
-"""Age at which a new key takes the place of the last one, which is good for what it has signed until that ends."""
+"""Age at which a key is replaced; it stays valid for what it has signed until that expires."""
 MOST_ENDED: Final = 10_000
 LONGEST_TOKEN: Final = 2_000
 NOBODY: Final = ""
-"""The login of a visitor who has not logged in."""
+"""The login of an unauthenticated visitor."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """One log-in in one browser; times are seconds since 1970."""
+    """One login in one browser; times are seconds since 1970."""
 
     login: str
     nonce: str
@@ -48,16 +48,16 @@ class Session:
 
 
 class Sessions:
-    """Makes, proves and ends sessions; safe to use from several threads."""
+    """Creates, verifies and ends sessions; thread-safe."""
 
     def __init__(self, data_dir: Path, clock: Clock) -> None:
         self._path: Final = data_dir / FILE
         self._clock: Final = clock
         self._lock: Final = Lock()
         self._keys: list[tuple[int, bytes]] = []
-        """With the time when each was made, newest first."""
+        """With their creation times, newest first."""
         self._ended: dict[str, int] = {}
-        """Nonces of ended sessions, with the time from which on they need not be remembered."""
+        """Nonces of ended sessions, with the time after which they can be forgotten."""
         self._load()
 
     def begin(self, login: str = NOBODY) -> Session:
@@ -65,12 +65,12 @@ class Sessions:
         return Session(login=login, nonce=secrets.token_urlsafe(16), began=now, seen=now)
 
     def token(self, session: Session, password_hash: str) -> str:
-        """The value of the cookie."""
+        """Return the cookie's value."""
         payload = json.dumps(asdict(session), separators=(",", ":")).encode()
         return f"{_text(payload)}.{_text(_signature(self._key(), payload, password_hash))}"
 
     def read(self, token: str) -> Session | None:
-        """What a token claims; nothing is proven yet but that it would still be good."""
+        """Parse a token that has not expired, without verifying it."""
         try:
             claims: dict[str, Any] = json.loads(_bytes(token.partition(".")[0]))
             session = Session(
@@ -87,7 +87,7 @@ class Sessions:
         return session if in_time and is_known and len(token) <= LONGEST_TOKEN else None
 
     def proves(self, token: str, password_hash: str) -> bool:
-        """Whether this server signed a token, for a user who has this password still."""
+        """Whether this server signed a token, and the user's password has not changed since."""
         payload, _, signature = token.partition(".")
         try:
             signed, given = _bytes(payload), _bytes(signature)
@@ -96,12 +96,12 @@ class Sessions:
         return any(hmac.compare_digest(_signature(key, signed, password_hash), given) for _, key in self._keys)
 
     def renewed(self, session: Session) -> Session | None:
-        """The session as used now, if it is time to tell the browser so."""
+        """Return the session with its last use updated, if it is time to send the browser a new cookie."""
         now = self._now()
         return replace(session, seen=now) if now - session.seen >= RENEWED_AFTER_S else None
 
     def end(self, session: Session) -> None:
-        """Let a session count no more, wherever a copy of its cookie is."""
+        """End a session, whatever copies of its cookie exist."""
         now = self._now()
         with self._lock:
             kept = {nonce: until for nonce, until in self._ended.items() if until > now}
@@ -111,7 +111,7 @@ class Sessions:
             self._save()
 
     def form_token(self, session: Session) -> str:
-        """What each form must bring along, so that no page of another site can send it."""
+        """Return the CSRF token for forms."""
         return _text(_form_digest(self._key(), session))
 
     def is_form_token(self, session: Session, given: str) -> bool:
@@ -125,7 +125,7 @@ class Sessions:
         return int(self._clock().timestamp())
 
     def _key(self) -> bytes:
-        """The key that signs now."""
+        """Return the current signing key."""
         now = self._now()
         with self._lock:
             if not self._keys or not 0 <= now - self._keys[0][0] < KEY_AGE_S:
@@ -145,7 +145,7 @@ class Sessions:
             _log.warning("all must log in on the page again", extra={"action": "page_sessions_lost"})
 
     def _save(self) -> None:
-        """Write keys and ended sessions; where that cannot be, they hold until the server stops."""
+        """Write keys and ended sessions; if that fails, they last until the server stops."""
         kept = {"keys": [(made, key.hex()) for made, key in self._keys], "ended": self._ended}
         written = self._path.with_name(f"{FILE}.new")
         try:
@@ -170,7 +170,7 @@ def _text(raw: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """Raises ValueError for what `_text` has not written."""
+    """Raise ValueError for what `_text` has not written."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:

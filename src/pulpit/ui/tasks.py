@@ -1,4 +1,4 @@
-"""Tasks: what waits, runs and has ended, how far each is, why one failed, and the way to stop it."""
+"""Tasks: waiting, running and ended ones, their progress and errors, and cancelling."""
 
 from itertools import islice
 from typing import Final
@@ -17,12 +17,12 @@ from pulpit.ui.visits import Visit, done
 
 PAGE: Final = 50
 MOST_PAGES: Final = 200
-"""What lies further back is found by its state or repository."""
+"""Older tasks are found by their state or repository."""
 SPAWNED: Final = 50
 
 
 def show_all(visit: Visit) -> Response:
-    """A page of tasks, the newest first."""
+    """Show a page of tasks, the newest first."""
     state, repo_id = visit.asked("state"), visit.asked("repo")
     page = min(int(visit.asked("page")), MOST_PAGES) if is_page_number(visit.asked("page")) else 1
     states = [state] if state in tasks.STATES else None
@@ -66,5 +66,5 @@ def cancel(visit: Visit) -> Response:
 
 
 def title(task: Task) -> str:
-    """What a task does, in two words."""
+    """Describe a task in two words."""
     return f"{task.task_type.rpartition('.')[2].replace('_', ' ')} {task.arguments.get('repo_id') or ''}".strip()

@@ -1,4 +1,4 @@
-"""The topic tester: patterns against the types that there are, and against the latest events of the log."""
+"""The topic tester: patterns against the known types, and against the latest events of the log."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from pulpit.topics import ANY_WORD, matches
 from pulpit.ui.visits import Visit
 
 LATEST: Final = 1_000
-"""Events of the log that patterns are tried on."""
+"""Events of the log that patterns are tested with."""
 MOST_PATTERNS: Final = 8
 LONGEST_PATTERN: Final = 255
 MOST_TYPES: Final = 200
@@ -24,12 +24,12 @@ EXAMPLES: Final = {
     QUEUE: ("pulp.server.#", "pulp.server.repo.publish.*", "pulp.server.repo.*.finish"),
     LISTENER: ("*", "repo.publish.*", "repo.*.finish"),
 }
-"""The three subscriptions of the announcement of Pulp 2's events, and the same as event types of a listener."""
+"""The three example subscriptions of Pulp 2's announcement, and the same as event types of a listener."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tried:
-    """A pattern and what it matches; a `complaint` says why it can match nothing."""
+    """A pattern and what it matches; a `complaint` says why it can never match."""
 
     pattern: str
     types: frozenset[str]
@@ -82,7 +82,7 @@ def _try(pattern: str, kind: str, types: list[str], latest: Counter[str]) -> Tri
 
 
 def _test(pattern: str, kind: str) -> Callable[[str], bool]:
-    """Whether a pattern matches a type: as an event type of a listener, or as the binding of a queue."""
+    """Return a test whether a pattern matches a type: as an event type of a listener, or as a queue's binding."""
     if kind == QUEUE:
         return lambda event_type: matches(pattern, SUBJECT_PREFIX + event_type)
     if pattern == ANY_WORD:

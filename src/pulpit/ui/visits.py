@@ -1,9 +1,9 @@
-"""One request of a browser: who asks, what the form says, and the response as a page.
+"""One request of a browser: authentication, form parsing, and the response as a page.
 
-    cookie ▶ session ▶ user          a visitor without one is shown the log-in
-    form ▶ form token ▶ may he? ▶ handler ▶ the functions of the REST API
+    cookie ▶ session ▶ user          without one, the login page is shown
+    form ▶ CSRF token ▶ permission ▶ handler ▶ the functions of the REST API
 
-What a handler refuses by a `PulpitError` becomes a page with its sentence.
+A `PulpitError` raised by a handler becomes a page with its sentence.
 """
 
 import inspect
@@ -57,7 +57,7 @@ class Site:
 
 
 class Form:
-    """The fields of a form; a text that is only blanks counts as absent."""
+    """The fields of a form; a blank text counts as absent."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._pairs: Final = pairs
@@ -66,11 +66,11 @@ class Form:
         return self.verbatim(name).strip()
 
     def verbatim(self, name: str) -> str:
-        """A field as it was sent, with its blanks."""
+        """Return a field unchanged, with its blanks."""
         return next((text for key, text in self._pairs if key == name), "")
 
     def lines(self, name: str) -> list[str]:
-        """The entries of a field that takes several, one a line."""
+        """Return the entries of a field with several, one per line."""
         return [line.strip() for line in self.text(name).splitlines() if line.strip()]
 
     def all(self, name: str) -> list[str]:
@@ -82,7 +82,7 @@ class Form:
 
 @dataclass(kw_only=True, slots=True)
 class Visit:
-    """A request and who makes it."""
+    """A request and its user."""
 
     site: Site
     request: Request
@@ -96,8 +96,8 @@ class Visit:
 
     @property
     def asking(self) -> User:
-        """The user; only visitors of the log-in have none."""
-        assert self.user  # noqa: S101 - `_Endpoint` lets nobody else in
+        """The user; only the login page has none."""
+        assert self.user  # noqa: S101 - guaranteed by `_Endpoint`
         return self.user
 
     @property
@@ -111,15 +111,15 @@ class Visit:
         return Rights((scopes_of(self.asking),))
 
     def asked(self, name: str) -> str:
-        """A parameter of the query."""
+        """Return a parameter of the query."""
         return self.request.query_params.get(name, "").strip()
 
     def path(self, name: str) -> str:
-        """A part of the path."""
+        """Return a part of the path."""
         return str(self.request.path_params[name])
 
     def page(self, template: str, /, *, status: int = 200, **context: Any) -> Response:
-        """A template as response."""
+        """Render a template as response."""
         context |= {
             "user": self.user,
             "may": self.may,
@@ -133,7 +133,7 @@ class Visit:
         return self.page("error.html", status=status, title="This did not work", sentence=sentence)
 
     def set_cookie(self, response: Response, session: Session, password_hash: str) -> None:
-        """Give the browser a session: for this page alone, unseen by scripts, never sent by pages of other sites."""
+        """Set the session cookie: for this page only, hidden from scripts, never sent by pages of other sites."""
         response.set_cookie(
             COOKIE,
             self.site.sessions.token(session, password_hash),
@@ -172,35 +172,38 @@ _DONE: Final = {
     "sent": "It is sent again; what came of it stands among the deliveries.",
     "synced": "The sync is queued.",
 }
-"""What is said after something was done; the address names the key alone, so that nobody can put words into it."""
+"""Messages after an operation; the URL contains only the key, so that a link cannot inject text."""
 
 Handler = Callable[[Visit], Any]
-"""Returns a response, at once or as a coroutine; what is no coroutine runs in a thread."""
+"""Returns a response or a coroutine; plain functions run in a thread."""
 
 
 def done(path: str, word: str = "", **values: str) -> Response:
-    """Lead on after something was done."""
+    """Redirect after an operation."""
     asked = query({"done": word, **values})
     return RedirectResponse(f"{PREFIX}{quote(path)}" + (f"?{asked}" if asked else ""), SEE_OTHER)
 
 
 def looking(handler: Handler) -> Callable[[Request], Any]:
-    """An endpoint for all who have logged in."""
+    """Return an endpoint for all authenticated users."""
     return _endpoint(handler)
 
 
 def doing(handler: Handler) -> Callable[[Request], Any]:
-    """An endpoint of a form, for administrators."""
+    """Return the endpoint of a form, for administrators."""
     return _endpoint(handler, takes_form=True)
 
 
 def owning(handler: Handler) -> Callable[[Request], Any]:
-    """An endpoint of a form about what is one's own, for all who have logged in; the handler judges the rest."""
+    """Return the endpoint of a form about the user's own objects, for all authenticated users.
+
+    The handler checks the rest.
+    """
     return _endpoint(handler, takes_form=True, is_theirs=True)
 
 
 def entering(handler: Handler, *, takes_form: bool = False) -> Callable[[Request], Any]:
-    """An endpoint for everybody: the log-in and the log-out."""
+    """Return an endpoint for everybody: login and logout."""
     return _endpoint(handler, takes_form=takes_form, is_open=True)
 
 
@@ -220,7 +223,7 @@ def _endpoint(
                 response: Response = await handler(visit)
             else:
                 response = await run_in_threadpool(handler, visit)
-        except Exception as error:  # noqa: BLE001 - whatever it was, people are shown a page
+        except Exception as error:  # noqa: BLE001 - whatever it was, users get a page
             return _failed(visit, error)
         renewed = site.sessions.renewed(visit.session)
         if visit.user and renewed and "set-cookie" not in response.headers:
@@ -231,7 +234,7 @@ def _endpoint(
 
 
 def visitor(site: Site, token: str) -> tuple[Session, User | None]:
-    """The session and the user of a cookie; a new session of nobody for one that is not good."""
+    """Return the session and the user of a cookie; a new anonymous session if it is invalid."""
     session = site.sessions.read(token)
     if session is None:
         return site.sessions.begin(), None
@@ -245,11 +248,11 @@ def visitor(site: Site, token: str) -> tuple[Session, User | None]:
 
 
 async def _read_form(visit: Visit, *, for_everybody: bool) -> Form:
-    """The fields of a form that this page has written.
+    """Parse a form, checking that this page sent it.
 
     Raises:
-        PermissionDenied: it comes from elsewhere, or from before the log-in, or the user may only look.
-        MalformedRequest: it is no form.
+        PermissionDenied: it comes from elsewhere, or from before the login, or the user has read access only.
+        MalformedRequest: it is malformed.
     """
     request = visit.request
     origin = request.headers.get("origin")
@@ -271,9 +274,9 @@ async def _read_form(visit: Visit, *, for_everybody: bool) -> Form:
 
 
 def _to_login(request: Request) -> Response:
-    """The log-in, which leads back to a page that was only looked at."""
+    """Redirect to the login page, which leads back to the requested page after a GET."""
     if request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies:
-        # A link of another site, to which a strict cookie is not sent: the same address once more, from here.
+        # A link from another site, for which the browser omits a strict cookie: reload the same URL from here.
         return HTMLResponse(render("again.html", address=_address(request)))
     back = _address(request) if request.method == "GET" else ""
     return RedirectResponse(f"{PREFIX}/login?{query({'next': back})}", SEE_OTHER)

@@ -1,1 +1,1 @@
-"""Who asks: log-in, certificates, and limits on guessing."""
+"""Authentication: logins, certificates, and throttling of failed logins."""

@@ -1,8 +1,8 @@
-"""Certificates that stand for a login: what `pulp-admin login` stores, and shows instead of a password for a week.
+"""Client certificates for logins: `pulp-admin login` stores one and uses it instead of the password for a week.
 
-Pulpit is its own authority for them; key and certificate of the authority are made when they are first needed. A
-certificate names a login and carries a digest of what the password was hashed to, so it ends with the password, and
-with the user.
+Pulpit is its own CA for them; the CA's key and certificate are created when they are first needed. A certificate names
+a login and contains a digest of the password hash, so it becomes invalid when the password changes or the user is
+deleted.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ _USAGES: Final = (
 
 
 class BadCertificate(AuthenticationFailed):
-    """The client certificate is not, or not any more, one of a user."""
+    """The client certificate does not, or no longer, belong to a user."""
 
     code = "PLP0029"
     auth_error_code = "invalid_ssl_certificate"
@@ -54,24 +54,24 @@ class _Authority:
 
 
 class ClientCertificates:
-    """Issues and reads certificates of users, with the authority of one data folder."""
+    """Issues and verifies users' certificates with the CA of one data folder."""
 
     def __init__(self, data_dir: Path, clock: Clock) -> None:
         self._path: Final = data_dir / FILE_NAME
         self._clock: Final = clock
 
     def authority_file(self) -> Path:
-        """The file with the authority's certificate, which a TLS server checks client certificates by."""
+        """The file with the CA's certificate, with which a TLS server verifies client certificates."""
         self._authority()
         return self._path
 
     def issue(self, user: User) -> tuple[str, str]:
-        """Make a key and a certificate for a user, both as PEM."""
+        """Create a key and a certificate for a user, both as PEM."""
         authority = self._authority()
         key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
         name = x509.Name(
             [
-                # 64 is the most that a common name may have (RFC 5280, ub-common-name).
+                # A common name has at most 64 characters (RFC 5280, ub-common-name).
                 x509.NameAttribute(NameOID.COMMON_NAME, user.login[:64]),
                 x509.NameAttribute(NameOID.USER_ID, user.login),
                 x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, _tie(user)),
@@ -86,10 +86,10 @@ class ClientCertificates:
         return _pem(key), certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def login_of(self, der: bytes) -> str:
-        """The login that a certificate names; whether it still fits the user is for `check` to say.
+        """Return the login that a certificate names; `check` decides whether it still belongs to the user.
 
         Raises:
-            BadCertificate: it is not ours, or its time is over.
+            BadCertificate: it is not ours, or has expired.
         """
         with _unreadable_is_bad():
             certificate = x509.load_der_x509_certificate(der)
@@ -100,10 +100,10 @@ class ClientCertificates:
             return _attribute(certificate, NameOID.USER_ID)
 
     def check(self, der: bytes, user: User | None) -> User:
-        """Answer the user if the certificate is still theirs.
+        """Return the user if the certificate is still theirs.
 
         Raises:
-            BadCertificate: the user is gone, or has another password since.
+            BadCertificate: the user is gone, or has changed the password since.
         """
         with _unreadable_is_bad():
             tie = _attribute(x509.load_der_x509_certificate(der), NameOID.ORGANIZATIONAL_UNIT_NAME)
@@ -153,7 +153,7 @@ def _builder(
 
 
 def _tie(user: User) -> str:
-    """What binds a certificate to this user with this password."""
+    """Return what ties a certificate to this user with this password."""
     return hashlib.sha256(f"{user.object_id} {user.password_hash}".encode()).hexdigest()
 
 
@@ -176,7 +176,7 @@ def _unreadable_is_bad() -> Iterator[None]:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all; whoever comes second keeps the first one's."""
+    """Write a file atomically; if it exists already, that one is kept."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mkstemp makes it 0600
     temporary = Path(name)
     try:

@@ -1,4 +1,4 @@
-"""Who is asking: by password, token or client certificate."""
+"""Authentication by password, token or client certificate."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ _BEARER: Final = "bearer"
 
 
 class WrongPassword(AuthenticationFailed):
-    """Login and password do not belong together."""
+    """The login does not exist or has another password."""
 
     code = "PLP0030"
     auth_error_code = "invalid_username_or_password"
 
 
 class WrongToken(AuthenticationFailed):
-    """There is no such token, or its time is over."""
+    """The token does not exist or has expired."""
 
     auth_error_code = "invalid_token"
 
@@ -53,20 +53,21 @@ class Authenticator:
         self._pulp_users: Final = pulp_users
 
     async def by_header(self, authorization: str, address: str) -> tuple[User, Rights]:
-        """Whom an Authorization header names, and what they may do.
+        """Return the user that an Authorization header authenticates, and their rights.
 
-        It holds a token (`Bearer`), a login and a password (`Basic`), or a token in the place of the password, which is
-        what twine, uv and their like can send.
+        It contains a token (`Bearer`), a login and a password (`Basic`), or a token instead of the password, which is
+        what
+        twine, uv and similar tools can send.
 
         Args:
-            authorization: the value of the header.
-            address: where the client sits, to slow down guessing.
+            authorization: the header's value.
+            address: the client's address, for throttling.
 
         Raises:
-            AuthenticationFailed: the header is absent or cannot be read.
-            TooManyAttempts: too many passwords from there wait already.
+            AuthenticationFailed: the header is absent or malformed.
+            TooManyAttempts: too many logins from this address are waiting already.
             WrongPassword: the login does not exist or has another password.
-            WrongToken: it is none of this server's, or its time is over.
+            WrongToken: the token does not exist or has expired.
         """
         scheme, _, secret = authorization.strip().partition(" ")
         if scheme.lower() == _BEARER:
@@ -91,13 +92,13 @@ class Authenticator:
         if token.expires_at is not None and token.expires_at <= now:
             raise WrongToken(f"The token {token.name} has expired at {iso(token.expires_at)}; make another one.")
         if token.last_used_at is None or now - token.last_used_at >= tokens.NOTED_EVERY:
-            # What is only of interest must not stop work that the disk or the database could still do.
+            # This is informational: a failure must not stop a request that disk or database could still serve.
             with contextlib.suppress(StorageFull, DatabaseUnavailable), self._database.write() as tx:
                 tokens.note_use(tx, token.id, now=now)
         return token, user
 
     async def check_owns(self, user: User, listener_id: str) -> None:
-        """Refuse a listener that is not the user's own, as if there were none.
+        """Reject a listener that is not the user's own, as if it did not exist.
 
         Raises:
             MissingResource: `event_listener`.
@@ -111,13 +112,13 @@ class Authenticator:
             raise MissingResource(event_listener=listener_id)
 
     async def by_login(self, login: str, password: str, address: str, *, pulp_users: "PulpUsers | None" = None) -> User:
-        """The user whose login and password these are, one of the server's own or, if they are given, of a Pulp 3.
+        """Return the user with this login and password: one of this server, or, with `pulp_users`, of a Pulp 3.
 
         Raises:
-            TooManyAttempts: too many passwords from there wait already.
+            TooManyAttempts: too many logins from this address are waiting already.
             WrongPassword: the login does not exist or has another password.
             PermissionDenied: a Pulp 3 knows the user, who may not administrate it.
-            PulpUnreachable: a Pulp 3 that may know the user cannot be asked.
+            PulpUnreachable: a Pulp 3 that may know the user is unavailable.
         """
         if pulp_users is not None and (known := pulp_users.known(login, password)):
             return known
@@ -132,10 +133,10 @@ class Authenticator:
         return user
 
     async def by_certificate(self, der: bytes) -> User:
-        """The user whom a client certificate names.
+        """Return the user that a client certificate names.
 
         Raises:
-            BadCertificate: it is none of this server's, or does not count any more.
+            BadCertificate: it is not this server's, or no longer valid.
         """
         certificates = self._certificates()
         login = await asyncio.to_thread(certificates.login_of, der)

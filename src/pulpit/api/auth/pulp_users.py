@@ -1,7 +1,7 @@
-"""Users of a Pulp 3 who log in here with their password there: who may administrate Pulp's users is an administrator.
+"""Logins of a Pulp 3's users with their password there: whoever may administrate Pulp's users is an administrator here.
 
-Pulp is asked by a request with the same login and password: its own reply says whether they are right, whatever it
-checks them against, and whether the user may. A right password is known for a minute: hashing it costs Pulp most of a
+Pulp is sent a request with the same login and password: its response says whether they are valid, whatever backend it
+uses, and whether the user may do this. A valid password is cached for a minute: hashing it costs Pulp most of a
 second.
 """
 
@@ -32,16 +32,16 @@ _log = logging.getLogger(__name__)
 
 
 class PulpUnreachable(PulpitError):
-    """Pulp cannot say now whether a login is right."""
+    """Pulp cannot verify a login now."""
 
     status = 503
 
 
 class PulpUsers:
-    """Asks one Pulp about logins."""
+    """Verifies logins with one Pulp."""
 
     def __init__(self, root: str, clock: Clock, *, role: str, now: Callable[[], float] = time.monotonic) -> None:
-        """Take the address of Pulp's API before `api/v3/`, and the role of those who may administrate Pulp."""
+        """Take the URL of Pulp's API before `api/v3/`, and the role of users who may administrate Pulp."""
         self._url: Final = f"{root.rstrip('/')}/api/v3/users/?limit=1&fields=username"
         self._clock: Final = clock
         self._role: Final = role
@@ -50,7 +50,7 @@ class PulpUsers:
         self._known: Final[OrderedDict[bytes, float]] = OrderedDict()
 
     def known(self, login: str, password: str) -> User | None:
-        """The user, if Pulp has said lately that this is the password."""
+        """Return the user, if Pulp has verified this password recently."""
         until = self._known.get(self._digest(login, password), 0.0)
         return self._user(login) if self._now() < until else None
 
@@ -58,8 +58,8 @@ class PulpUsers:
         """Whether Pulp knows the login, and the user may administrate Pulp.
 
         Raises:
-            PermissionDenied: login and password are right, and the user may not.
-            PulpUnreachable: Pulp cannot be asked.
+            PermissionDenied: login and password are right, but the user may not.
+            PulpUnreachable: Pulp is unavailable.
         """
         if not login or ":" in login:
             return False

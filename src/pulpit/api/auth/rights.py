@@ -1,10 +1,10 @@
-"""What somebody may do: scopes such as `sync:fedora-*`, those of a user's role, and those of a token besides.
+"""Authorization: scopes such as `sync:fedora-*`, of a user's role and of a token.
 
-    rights    layers, each of which must allow what is asked: the user's own, and the token's if one was shown
+    rights    layers, each of which must allow the request: the user's, and the token's if there is one
     layer     scopes, of which one must cover it
 
-So a token never does more than its user may at that moment. Which request needs what stands in one table (`_RULES`);
-what no rule names needs an administrator, or for `GET` somebody who may read everything.
+So a token never allows more than its user may do at that moment. Which request needs which verb is in one table
+(`_RULES`); requests without a rule need an administrator, or for `GET` a user who may read everything.
 """
 
 import re
@@ -30,23 +30,23 @@ LONGEST_PATTERN: Final = 255
 
 
 class Verb(StrEnum):
-    """What a scope is about; all but `fire` and `admin` take a shell pattern of repositories."""
+    """What a scope allows; all but `fire` and `admin` take a shell pattern of repositories."""
 
     FIRE = "fire"
-    """Enter events; takes a pattern of event types, as listeners have."""
+    """Fire events; takes a pattern of event types, as listeners have."""
     READ = "read"
     SYNC = "sync"
     PUBLISH = "publish"
-    """Publish, go back to an earlier publication, and upload packages."""
+    """Publish, roll back to an earlier publication, and upload packages."""
     LISTEN = "listen"
-    """Have listeners and consumers of one's own, and read the events that they see."""
+    """Have own listeners and consumers, and read the events that they see."""
     ADMIN = "admin"
     """Everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A verb, and a pattern of what it may be done to; an empty one is everything."""
+    """A verb, and a pattern of its objects; an empty pattern is everything."""
 
     verb: Verb
     pattern: str = ""
@@ -55,7 +55,7 @@ class Scope:
         return f"{self.verb}:{self.pattern}" if self.pattern else str(self.verb)
 
     def covers(self, verb: Verb, name: str | None) -> bool:
-        """Whether something may be done to what has a name; `None` stands for everything."""
+        """Whether it allows the verb on a name; `None` stands for everything."""
         if self.verb is Verb.ADMIN:
             return True
         if self.verb is not verb:
@@ -69,10 +69,10 @@ Layer = tuple[Scope, ...]
 
 
 def read_scopes(texts: Sequence[str]) -> Layer:
-    """Scopes as people write them: `fire:ci.#`, `sync:fedora-*`, `read`.
+    """Parse scopes as users write them: `fire:ci.#`, `sync:fedora-*`, `read`.
 
     Raises:
-        InvalidValue: `scopes`, with the one that is wrong.
+        InvalidValue: `scopes`, with the invalid one.
     """
     if not 0 < len(texts) <= MOST_SCOPES:
         raise InvalidValue("scopes", f"there must be 1 to {MOST_SCOPES} of them.")
@@ -99,7 +99,7 @@ def _read_scope(text: str) -> Scope:
 
 
 def scopes_of(user: User) -> Layer:
-    """What a user's role allows, in the repositories that the user has to do with."""
+    """Return what a user's role allows, restricted to the user's repositories."""
     if user.role == ADMIN:
         return (Scope(Verb.ADMIN),)
     verbs = (Verb.READ, Verb.SYNC, Verb.PUBLISH, Verb.LISTEN) if user.role == OPERATOR else (Verb.READ,)
@@ -109,34 +109,34 @@ def scopes_of(user: User) -> Layer:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What whoever asks may do."""
+    """What the client may do."""
 
     layers: tuple[Layer, ...]
     token: str | None = None
-    """The name of the token that was shown, if it was one."""
+    """The name of the client's token, if it used one."""
 
     @property
     def is_admin(self) -> bool:
         return self.may(Verb.ADMIN)
 
     def may(self, verb: Verb, name: str | None = None) -> bool:
-        """Whether something may be done to what has a name, or to everything."""
+        """Whether a verb is allowed on a name, or on everything."""
         return all(any(scope.covers(verb, name) for scope in layer) for layer in self.layers)
 
     def may_some(self, *verbs: Verb) -> bool:
-        """Whether one of the verbs is allowed for anything at all; what exactly is judged where the name is known."""
+        """Whether one of the verbs is allowed on anything at all; the endpoint checks the name."""
         wanted = {*verbs, Verb.ADMIN}
         return all(any(scope.verb in wanted for scope in layer) for layer in self.layers)
 
     def sees(self, repo_id: str | None) -> bool:
-        """Whether an event about a repository, or about none, may be shown."""
+        """Whether events about a repository, or about none, are visible."""
         return all(
             any(scope.covers(verb, repo_id) for scope in layer for verb in (Verb.READ, Verb.LISTEN))
             for layer in self.layers
         )
 
     def visible(self) -> list[list[str] | None]:
-        """For each layer the patterns of the repositories whose events may be shown; `None` is all events."""
+        """Return for each layer the patterns of the repositories with visible events; `None` is all events."""
         found: list[list[str] | None] = []
         for layer in self.layers:
             seen = [scope for scope in layer if scope.verb in (Verb.READ, Verb.LISTEN, Verb.ADMIN)]
@@ -144,10 +144,10 @@ class Rights:
         return found
 
     def check_admin(self, what: str) -> None:
-        """Refuse what only an administrator may give.
+        """Reject what only an administrator may do.
 
         Raises:
-            PermissionDenied: whoever asks is none.
+            PermissionDenied: the client is not an administrator.
         """
         if not self.is_admin:
             raise PermissionDenied(f"Only an administrator may give {what}.")
@@ -158,9 +158,9 @@ ALL_RIGHTS: Final = Rights(((Scope(Verb.ADMIN),),))
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request needs: one of the verbs, for one repository, or for whatever the endpoint finds that it is about.
+    """What a request needs: one of the verbs, on one repository, or on whatever the endpoint finds.
 
-    `listener_id` names a listener that must be the asker's own.
+    `listener_id` names a listener that must belong to the client.
     """
 
     verbs: tuple[Verb, ...]
@@ -196,7 +196,7 @@ _RULES: Final = (
     _rule("POST", f"{_V2}{_REPOSITORY}/actions/(?:publish|import_upload)/", Verb.PUBLISH),
     _rule("POST", f"{_V1}{_REPOSITORY}/rollback", Verb.PUBLISH),
     _rule("POST", "/pulp/python/upload/(?P<repo_id>[^/]+)/?", Verb.PUBLISH),
-    # From here on the endpoint judges, or shows only what may be seen.
+    # From here on the endpoint checks, or filters what it shows.
     _rule("GET HEAD", f"{_V2}/repositories/", Verb.READ),
     _rule("POST", f"{_V2}/repositories/search/", Verb.READ),
     _rule("GET HEAD", f"{_V2}/tasks/[^/]+/", Verb.READ, Verb.SYNC, Verb.PUBLISH),
@@ -215,10 +215,10 @@ _RULES: Final = (
 
 
 def check_may(user: User, rights: Rights, method: str, path: str) -> Need | None:
-    """Refuse what somebody may not do; of what they may, say what it still depends on, if it does.
+    """Reject a request that is not allowed; return what an allowed one still depends on, if anything.
 
     Raises:
-        PermissionDenied: somebody with more rights must do this.
+        PermissionDenied: a user with more rights must do this.
     """
     if path == LOGIN:
         if rights.token is not None:
@@ -238,7 +238,7 @@ def check_may(user: User, rights: Rights, method: str, path: str) -> Need | None
 
 
 def needed(method: str, path: str) -> Need | None:
-    """What a request needs of somebody who is no administrator, if such a one may make it at all."""
+    """Return what a request needs of a user who is not an administrator, if such a user may make it at all."""
     for methods, pattern, verbs in _RULES:
         found = pattern.match(path)
         if found and method in methods:

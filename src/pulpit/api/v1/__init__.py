@@ -1,1 +1,1 @@
-"""Pulpit's own API, one module for each resource: what Pulp 2 never had."""
+"""Pulpit's own API, one module for each resource that Pulp 2 does not have."""

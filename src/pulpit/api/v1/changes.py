@@ -1,4 +1,4 @@
-"""What changed in a repository between two moments: all that its events tell of, page by page."""
+"""Changes of a repository between two moments: everything that its events report, page by page."""
 
 import re
 from datetime import UTC, datetime
@@ -27,19 +27,19 @@ Moment = Annotated[str | None, Query(max_length=64)]
 
 
 class ChangesPage(BaseModel):
-    """Changes in order; the counts are of all behind the event `from` up to `to`, not of this page alone."""
+    """Changes in order; the counts are of all after the event `from` up to `to`, not of this page only."""
 
     repo_id: str
     first: int = Field(serialization_alias="from")
     last: int = Field(serialization_alias="to")
     complete: bool
-    """False if `from` is later than was asked for: what was before is not kept any more, or was never written down."""
+    """False if `from` is later than requested, because earlier changes were deleted or never recorded."""
     added: int
     removed: int
     replaced: int
     changes: list[dict[str, Any]]
     next: str | None
-    """What to ask with as `after` for the next page; null on the last one."""
+    """The `after` of the next page; null on the last one."""
 
 
 @router.get("/{repo_id}/changes", operation_id="read_changes", responses=returns(OK, ChangesPage, 400, 404))
@@ -52,11 +52,12 @@ def read_changes(
     after: Annotated[str, Query(max_length=30)] = "",
     limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
 ) -> ChangesPage:
-    """List what came, went and was replaced behind one moment up to another.
+    """List what was added, removed and replaced after one moment up to another.
 
-    A moment is an event's number, a time, or `publication:7` for what that publication holds. Without `from` it is all
-    that is known, without `to` all up to now. Work that has not ended is not told yet. What publishes showed is not
-    listed again.
+    A moment is an event's number, a time, or `publication:7` for the content of that publication. Without `from` the
+    list begins with the oldest known change, without `to` it ends now. A running task's changes are not included.
+    Changes
+    that publishes showed to readers are not listed again.
     """
     begin = _place(after)
     with services.database.read() as connection:
@@ -90,7 +91,7 @@ def read_changes(
 
 
 def _event(connection: Connection, repo_id: str, name: str, text: str) -> int:
-    """The number of an event: as it stands, or of the last event up to a time or before a publication."""
+    """Return the number of an event: as given, or of the last event up to a time or before a publication."""
     if _NUMBER.match(text):
         return int(text)
     if publication := _PUBLICATION.match(text):

@@ -1,9 +1,9 @@
-"""Consumers: positions in the log that the server keeps by name for those who pull.
+"""Consumers: named positions in the log, stored by the server for pulling clients.
 
-PUT  /pulpit/v1/consumers/NAME                  make it, or find it there
-GET  /pulpit/v1/events?consumer=NAME            the events behind its position
-POST /pulpit/v1/consumers/NAME/acknowledge      move on; what is not acknowledged comes again
-POST /pulpit/v1/consumers/NAME/move             go anywhere, also back
+PUT  /pulpit/v1/consumers/NAME                  create it, if it does not exist
+GET  /pulpit/v1/events?consumer=NAME            the events after its position
+POST /pulpit/v1/consumers/NAME/acknowledge      advance; unacknowledged events are sent again
+POST /pulpit/v1/consumers/NAME/move             set the position, also backwards
 """
 
 import re
@@ -24,31 +24,31 @@ from pulpit.store.consumers import Consumer
 router: Final = Endpoints(prefix="/consumers", tags=["event log"])
 
 MOST_CONSUMERS: Final = 1_000
-"""Of one user."""
+"""Per user."""
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\Z")
 HEAD: Final = -1
 
 
 class ConsumerOrder(Order):
-    """Where a new consumer begins: behind this number; -1 is the end of the log."""
+    """Where a new consumer begins: after this number; -1 is the end of the log."""
 
     after: StrictInt = Field(default=HEAD, ge=HEAD, lt=2**63)
 
 
 class MoveOrder(Order):
-    """Where a consumer goes to: behind this number; -1 is the end of the log."""
+    """A consumer's new position: after this number; -1 is the end of the log."""
 
     after: StrictInt = Field(ge=HEAD, lt=2**63)
 
 
 class AcknowledgeOrder(Order):
-    """The number up to which everything was handled: of an event, or the `next` of a page."""
+    """The number up to which everything was handled: an event's, or the `next` of a page."""
 
     number: StrictInt = Field(ge=0, lt=2**63)
 
 
 class ConsumerDocument(BaseModel):
-    """A consumer and how far behind it is."""
+    """A consumer and its lag."""
 
     name: str
     user: str
@@ -82,7 +82,7 @@ def read_consumer(name: str, services: Provided, user: Asking) -> ConsumerDocume
 
 @router.put("/{name}", operation_id="put_consumer", responses=returns(OK, ConsumerDocument, 400, 409))
 def put_consumer(name: str, body: ConsumerOrder, services: Provided, user: Asking) -> ConsumerDocument:
-    """Make a consumer, at the end of the log unless `after` says otherwise; one that is there stays as it is."""
+    """Create a consumer, at the end of the log unless `after` says otherwise; an existing one is unchanged."""
     if not NAME.match(name):
         raise InvalidValue("name", "it has 1 to 100 letters, digits, '.', '-' and '_', and does not begin with '.'.")
     with services.database.write() as tx:
@@ -96,7 +96,7 @@ def put_consumer(name: str, body: ConsumerOrder, services: Provided, user: Askin
 
 @router.post("/{name}/move", operation_id="move_consumer", responses=returns(OK, ConsumerDocument, 400, 404))
 def move_consumer(name: str, body: MoveOrder, services: Provided, user: Asking) -> ConsumerDocument:
-    """Send a consumer to another place in the log, back or on."""
+    """Set a consumer's position, back or forward."""
     with services.database.write() as tx:
         consumers.get(tx.connection, user.login, name)
         consumers.move(tx, user.login, name, _number(tx.connection, body.after))
@@ -104,7 +104,7 @@ def move_consumer(name: str, body: MoveOrder, services: Provided, user: Asking) 
 
 
 def _number(connection: Connection, after: int) -> int:
-    """The number that is meant.
+    """Return the number that is meant.
 
     Raises:
         InvalidValue: `after` is beyond the end of the log.
@@ -117,7 +117,7 @@ def _number(connection: Connection, after: int) -> int:
 
 @router.post("/{name}/acknowledge", operation_id="acknowledge", responses=returns(OK, ConsumerDocument, 400, 404))
 def acknowledge(name: str, body: AcknowledgeOrder, services: Provided, user: Asking) -> ConsumerDocument:
-    """Move a consumer on behind a number; one that is behind its position already changes nothing."""
+    """Advance a consumer to a number; a number before its position changes nothing."""
     with services.database.write() as tx:
         consumers.get(tx.connection, user.login, name)
         head = event_log.head(tx.connection)
@@ -131,7 +131,7 @@ def acknowledge(name: str, body: AcknowledgeOrder, services: Provided, user: Ask
     "/{name}", operation_id="delete_consumer", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
 )
 def delete_consumer(name: str, services: Provided, asking: Asking, rights: Allowed, user: str = "") -> Response:
-    """Delete a consumer; an administrator may name the user whose it is."""
+    """Delete a consumer; an administrator may name its owner."""
     login = user if user and rights.is_admin else asking.login
     with services.database.write() as tx:
         consumers.remove(tx, login, name)
@@ -139,7 +139,7 @@ def delete_consumer(name: str, services: Provided, asking: Asking, rights: Allow
 
 
 def documents(connection: Connection, found: list[Consumer], services: Services) -> list[ConsumerDocument]:
-    """Consumers with their lag, which is told as that of listeners is."""
+    """Return consumers with their lag, computed as for listeners."""
     head, now = event_log.head(connection), services.clock()
     behind = event_log.times_after(connection, {consumer.position for consumer in found if consumer.position < head})
 

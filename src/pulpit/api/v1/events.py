@@ -1,6 +1,7 @@
-"""The event log for consumers that pull: pages, pages that wait, a stream that never ends by itself, and the schemas.
+"""The event log for pulling clients: pages, long polling, an endless stream, and the schemas.
 
-Nobody polls the database: whoever waits takes a ticket, looks, and looks again when the dispatcher has seen new events.
+Nobody polls the database: a waiting request takes a ticket, looks, and looks again when the dispatcher has announced
+new events.
 """
 
 import asyncio
@@ -37,10 +38,10 @@ HIGHEST: Final = 2**63 - 1
 LONGEST_NUMBER: Final = 18
 EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT: Final = 15.0
-"""Seconds between comments in a stream without events, so that proxies and clients see that it lives."""
+"""Seconds between comments in an idle stream, which keep proxies and clients from timing out."""
 STREAM_PAGE: Final = 200
 LOOK_AGAIN: Final = 30.0
-"""Seconds after which a waiting request looks though no news came."""
+"""Seconds after which a waiting request looks without an announcement."""
 
 _events: Final = Endpoints(prefix="/events", tags=["event log"])
 _schemas: Final = Endpoints(prefix="/schemas", tags=["schemas"])
@@ -52,7 +53,7 @@ _FEED[OK]["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gap:
-    """A number was asked from that the log does not lead on from; `first` and `last` are the numbers that it has."""
+    """The log does not continue from the requested number; `first` and `last` are the numbers that it has."""
 
     after: int
     first: int
@@ -71,7 +72,7 @@ class Gap:
 
 
 class LogGap(PulpitError):
-    """The events that follow a number are gone, or never were."""
+    """The events after a number were deleted, or never existed."""
 
     status = 410
 
@@ -89,13 +90,16 @@ class EventFilter:
     event_types: Sequence[str] = ()
     repo_ids: Sequence[str] = ()
     packages: Sequence[str] = ()
-    """Shell patterns of the units of which an event must have changed one; read from the database, not by `test`."""
+    """Shell patterns of units; an event matches if it changed one of them.
+
+    Checked against the database, not by `test`.
+    """
     results: Sequence[str] = ()
     rights: Rights = ALL_RIGHTS
-    """Of whoever asks: an event that they may not see is none."""
+    """The client's rights: events that it may not see are skipped."""
 
     def test(self) -> Wanted | None:
-        """The test of each event, or none if everything is wanted."""
+        """Return the test of each event, or none if everything matches."""
         sees_all = self.rights.sees(None)
         return None if sees_all and not (self.event_types or self.repo_ids or self.results) else self._wants
 
@@ -132,11 +136,12 @@ async def read_events_after(
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Any:
-    """Read the events behind a number, wait for the next ones, or with `Accept: text/event-stream` follow them.
+    """Read the events after a number, wait for the next ones, or with `Accept: text/event-stream` follow them.
 
-    A page answers 410 with the first and the last number that there is when the log does not lead on from `after`: its
-    next events are not kept any more, or it was restored from an older state. A stream says so by an event `gap` and
-    goes on. With `consumer` both begin behind the position that the server keeps under that name, whatever `after` and
+    A page is a 410 with the first and the last existing number when the log does not continue from `after`: the next
+    events were deleted, or the log was restored from an older state. A stream reports this by an event `gap` and
+    continues. With `consumer` both begin after the position that the server stores under that name, whatever `after`
+    and
     `Last-Event-ID` say.
     """
     if consumer:
@@ -150,7 +155,7 @@ async def read_events_after(
 
 
 def _position(services: Services, login: str, name: str) -> int:
-    """Where a consumer stands.
+    """Return a consumer's position.
 
     Raises:
         MissingResource: there is no such consumer.
@@ -192,7 +197,7 @@ def read_schema(event_type: str) -> dict[str, Any]:
 async def _read_feed(
     services: Services, after: int, event_filter: EventFilter, *, limit: int, wait: float
 ) -> EventsPage:
-    """A page behind a number; if it would be empty, wait for an event that is wanted."""
+    """Return a page after a number; if it would be empty, wait for a matching event."""
     end = asyncio.get_running_loop().time() + wait
     ticket = services.announcements.ticket()
     gap = await to_thread.run_sync(_gap, services, after)
@@ -213,7 +218,7 @@ async def _read_feed(
 
 
 async def _is_known(request: Request) -> bool:
-    """Whether the login or token of a stream that goes on still counts; a certificate is judged when it is shown."""
+    """Whether the login or token of an open stream is still valid; a certificate is only checked at the start."""
     authorization = request.headers.get("authorization", "")
     if not authorization:
         return True
@@ -222,7 +227,7 @@ async def _is_known(request: Request) -> bool:
         await authenticator.by_header(authorization, request.client.host if request.client else "")
     except AuthenticationFailed:
         return False
-    except PulpitError:  # nobody can say now
+    except PulpitError:  # cannot be checked now
         return True
     return True
 
@@ -234,7 +239,7 @@ async def _always() -> bool:
 async def stream(
     services: Services, after: int, event_filter: EventFilter, is_known: Callable[[], Awaitable[bool]] = _always
 ) -> AsyncGenerator[str, None]:
-    """Server-Sent Events from behind a number, until the client goes, is not known any more, or the server stops."""
+    """Yield Server-Sent Events after a number, until the client disconnects, loses access, or the server stops."""
     through = after
     clock = asyncio.get_running_loop().time
     known_until = clock() + HEARTBEAT
@@ -253,14 +258,14 @@ async def stream(
             found, head = await to_thread.run_sync(_read, services, through, event_filter, STREAM_PAGE)
             through = found.through
             for event in found.events:
-                data = event_document(event).model_dump_json()  # which has no line breaks
+                data = event_document(event).model_dump_json()  # contains no line breaks
                 yield f"id: {event.number}\nevent: {event.event_type}\ndata: {data}\n\n"
             if not found.events and through >= head and not await services.announcements.wait(ticket, HEARTBEAT):
                 yield ": still here\n\n"
 
 
 def _check_place(services: Services) -> None:
-    """Refuse to let one more wait, while the response can still say so."""
+    """Reject a further waiting request while the response status can still be set."""
     if services.waiting.locked():
         raise Unavailable("Too many wait for events already; try again later.")
 
@@ -273,7 +278,7 @@ async def _place(services: Services) -> AsyncIterator[None]:
 
 
 def _gap(services: Services, after: int) -> Gap | None:
-    """What lies between a number and the log; 0 is the beginning, wherever that is, and -1 the end."""
+    """Return the gap between a number and the log; 0 is the oldest event, and -1 the end."""
     if after <= 0:
         return None
     with services.database.read() as connection:
@@ -294,7 +299,7 @@ def _read(services: Services, after: int, event_filter: EventFilter, limit: int)
 
 
 def _resumed(last_event_id: str | None, after: int) -> int:
-    """Where a stream begins: behind the last event that the client has seen, which counts before `after`."""
+    """Return where a stream begins: after the last event that the client has seen, which overrides `after`."""
     if not last_event_id:
         return after
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= LONGEST_NUMBER):

@@ -1,4 +1,4 @@
-"""Events from elsewhere: read from a request, judged, and entered all or none."""
+"""Events of other systems: parsed from a request, checked, and fired all or none."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ async def fire_from_elsewhere(
     idempotency_key: Annotated[str | None, Header()] = None,
     traceparent: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Enter one event, a list of them, or one on each line; all are entered, in order, or none."""
+    """Fire one event, a list of them, or one per line; all are fired, in order, or none."""
     if idempotency_key is not None and not (0 < len(idempotency_key) <= LONGEST_KEY and idempotency_key.isprintable()):
         raise InvalidValue("Idempotency-Key", f"it must be 1 to {LONGEST_KEY} printable characters.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -80,14 +80,14 @@ async def fire_from_elsewhere(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fired:
-    """The numbers that events got, now or when the same request came before."""
+    """The events' numbers, new or from an earlier identical request."""
 
     numbers: Sequence[int]
     before: bool
 
 
 def read_events(body: bytes, media_type: str) -> list[NewEvent]:
-    """Read one event, a list, or lines of events, and judge each.
+    """Parse one event, a list, or lines of events, and check each.
 
     Raises:
         MalformedRequest: the body, or a line of it, is not JSON.
@@ -107,7 +107,7 @@ def read_events(body: bytes, media_type: str) -> list[NewEvent]:
 
 
 def check_may_fire(rights: Rights, events: Sequence[NewEvent]) -> None:
-    """Refuse types that the token that was shown is not for.
+    """Reject types that the token does not allow.
 
     Raises:
         PermissionDenied: the text says which.
@@ -118,7 +118,7 @@ def check_may_fire(rights: Rights, events: Sequence[NewEvent]) -> None:
 
 
 def read_trace(header: str | None) -> str | None:
-    """The trace that a request belongs to; a header that is none is passed over (W3C Trace Context, section 2.2)."""
+    """Parse the request's `traceparent`; an invalid header is ignored (W3C Trace Context, section 2.2)."""
     found = _TRACE.match(header or "")
     return header if found and found["trace"].strip("0") and found["parent"].strip("0") else None
 
@@ -126,11 +126,11 @@ def read_trace(header: str | None) -> str | None:
 def fire_events(
     services: Services, events: Sequence[NewEvent], key: str | None, digest: str, trace: str | None
 ) -> Fired:
-    """Enter all events in one transaction, once for each idempotency key.
+    """Fire all events in one transaction, once for each idempotency key.
 
     Raises:
         ConflictingOperation: the key was used for another request.
-        StorageFull: the disk has no room; nothing was entered.
+        StorageFull: the disk is full; nothing was fired.
     """
     with services.database.write(is_one_statement=len(events) == 1 and not key) as tx:
         before = event_log.take_key(tx, key, digest, now=services.clock()) if key else None
@@ -149,7 +149,7 @@ def fire_events(
 
 
 def digest_of(body: bytes, media_type: str, login: str) -> str:
-    """What tells one request from another under the same key."""
+    """Return a digest by which requests with the same key are compared."""
     return hashlib.sha256(json.dumps([login, media_type in LINES]).encode() + body).hexdigest()
 
 
@@ -180,7 +180,7 @@ def _event(number: int, value: Any) -> NewEvent:
 
 
 def _complaint(event: NewEvent) -> tuple[str, str] | None:
-    """The property that is wrong, and why."""
+    """Return the invalid property, and the reason."""
     try:
         check_event_type(event.event_type)
     except InvalidValue as error:

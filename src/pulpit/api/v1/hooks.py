@@ -1,9 +1,9 @@
-"""Hooks: addresses to which GitHub, GitLab, Gitea and others post what happened, which becomes events and syncs here.
+"""Hooks: URLs to which GitHub, GitLab, Gitea and others post, which fires events and starts syncs.
 
-    POST /pulpit/v1/hooks           make one: its address, and its secret, which is shown this once
-    POST /pulpit/hooks/ID           what the other system does; the secret is its log-in
+    POST /pulpit/v1/hooks           create one: its URL, and its secret, which is shown only once
+    POST /pulpit/hooks/ID           called by the other system; the secret authenticates it
 
-A request is entered once, however often it is sent, and a sync that waits already is not queued again.
+A request takes effect once, however often it is sent, and a sync that is waiting already is not queued again.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ LONGEST_NAME: Final = 100
 LONGEST_BODY: Final = 4 * 2**20
 PATIENCE_S: Final = 20.0
 MOST_HOPS: Final = 8
-"""Hooks that an event has come through, one after the other, before it counts as going round."""
+"""Hooks in a row that may lead to an event before it counts as a loop."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,5}\Z")
 
@@ -48,7 +48,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class NewHook(Order):
-    """A hook to be made."""
+    """A hook to create."""
 
     name: StrictStr
     provider: StrictStr
@@ -77,7 +77,7 @@ class HookDocument(BaseModel):
 
 
 class MadeHook(HookDocument):
-    """A hook that was made; this is the only time that its secret is shown."""
+    """A new hook; this is the only time that its secret is shown."""
 
     secret: str
 
@@ -90,7 +90,7 @@ class HooksPage(BaseModel):
 
 @router.post("", operation_id="create_hook", status_code=CREATED, responses=returns(CREATED, MadeHook, 400, 404, 409))
 def create_hook(body: NewHook, response: Response, services: Provided) -> MadeHook:
-    """Make a hook; without `fires` its events are of the type `PROVIDER.{event}.{action}`."""
+    """Create a hook; without `fires` its events have the type `PROVIDER.{event}.{action}`."""
     if not 0 < len(body.name) <= LONGEST_NAME or not body.name.isprintable() or body.name != body.name.strip():
         raise InvalidValue("name", f"it has 1 to {LONGEST_NAME} printable characters, without blanks around.")
     if body.provider not in PROVIDERS:
@@ -122,7 +122,7 @@ def create_hook(body: NewHook, response: Response, services: Provided) -> MadeHo
 
 
 def _check_fires(template: str) -> None:
-    """Refuse a template that no request could make a type of, or one that only Pulpit may fire.
+    """Reject a template that can never become a valid type, or one that only Pulpit may fire.
 
     Raises:
         InvalidValue: `fires`.
@@ -140,7 +140,7 @@ def _check_fires(template: str) -> None:
 
 @router.get("", operation_id="list_hooks", responses=returns(OK, HooksPage))
 def list_hooks(services: Provided) -> HooksPage:
-    """List the hooks, with when they were last used and what was wrong then."""
+    """List the hooks, with their last use and its error, if any."""
     with services.database.read() as connection:
         return HooksPage(hooks=[_document(hook) for hook in hooks.every(connection)])
 
@@ -149,7 +149,7 @@ def list_hooks(services: Provided) -> HooksPage:
     "/{hook_id}", operation_id="delete_hook", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
 )
 def delete_hook(hook_id: str, services: Provided) -> Response:
-    """Delete a hook: requests to it are a 404 from then on."""
+    """Delete a hook; requests to it are then a 404."""
     with services.database.write() as tx:
         hooks.remove(tx, hook_id)
     return Response(status_code=NO_CONTENT)
@@ -162,14 +162,14 @@ def _document(hook: Hook) -> HookDocument:
 
 @receiver.post("/pulpit/hooks/{hook_id}")
 async def receive(hook_id: str, request: Request, services: Provided) -> JSONResponse:
-    """Take what another system tells, if it knows the secret."""
+    """Accept a request of another system that knows the secret."""
     hook = await to_thread.run_sync(_find, services, hook_id)
     body = await _read(request, services)
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
         hook_providers.check_signature(hook.provider, hook.secret, headers, request.query_params.get("token", ""), body)
     except NotSigned as error:
-        if hook.last_problem is None:  # or strangers could have it written again and again
+        if hook.last_problem is None:  # only once, or strangers could cause many writes
             await to_thread.run_sync(_note_problem, services, hook, str(error))
         raise
     services.hook_gate.check_rate(hook.id)
@@ -183,10 +183,10 @@ async def receive(hook_id: str, request: Request, services: Provided) -> JSONRes
 
 
 async def _read(request: Request, services: Services) -> bytes:
-    """The body, for which nobody may keep others waiting.
+    """Read the body within limits of time and concurrency.
 
     Raises:
-        MalformedRequest: it does not come, or not in time.
+        MalformedRequest: it is incomplete or too slow.
         RequestTooLarge: it is too long.
     """
     async with services.hook_gate.reading:
@@ -198,14 +198,14 @@ async def _read(request: Request, services: Services) -> bytes:
 
 
 def _find(services: Services, hook_id: str) -> Hook:
-    if not (hook_id.isascii() and hook_id.isalnum()):  # PostgreSQL would not even look for one with a NUL
+    if not (hook_id.isascii() and hook_id.isalnum()):  # PostgreSQL rejects a query with NUL
         raise MissingResource(hook=shown(hook_id))
     with services.database.read() as connection:
         return hooks.get(connection, hook_id)
 
 
 def _note_problem(services: Services, hook: Hook, problem: str) -> None:
-    """Say it with the hook, once for as long as it is the same."""
+    """Record a problem with the hook, unless it is recorded already."""
     if hook.last_problem == problem:
         return
     _log.warning("the hook %s: %s", hook.name, problem, extra={"action": "hook_refused", "hook": hook.name})
@@ -214,7 +214,7 @@ def _note_problem(services: Services, hook: Hook, problem: str) -> None:
 
 
 def _take(services: Services, hook: Hook, told: Told, hops_header: str) -> dict[str, Any]:
-    """Enter the event and queue the sync, in one transaction, once for each delivery of the sender's."""
+    """Fire the event and queue the sync, in one transaction, once for each delivery id."""
     if told.is_test or (hook.only is not None and told.event not in hook.only):
         return {"event": None, "task_id": None, "reason": f"{told.event} is not asked for"}
     hops = 1 + (int(hops_header) if _COUNT.match(hops_header) else 0)
@@ -238,7 +238,7 @@ def _take(services: Services, hook: Hook, told: Told, hops_header: str) -> dict[
 
 
 def _start_sync(tx: Transaction, hook: Hook, hops: int, services: Services) -> str | None:
-    """Queue a sync, unless one waits already, which will see what this one would."""
+    """Queue a sync, unless one is waiting already, which will see the same changes."""
     if hook.starts_sync is None:
         return None
     tags = [queue.repository_tag(hook.starts_sync), queue.action_tag("sync")]

@@ -1,4 +1,4 @@
-"""An operator's verbs on listeners (pause, resume, replay, test, …) and on their dead letters."""
+"""Operations on listeners (pause, resume, replay, test, …) and on their dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -48,9 +48,9 @@ from pulpit.store.listeners import Listener
 _listeners: Final = Endpoints(prefix="/listeners", tags=["listeners"])
 
 MOST_DESCRIBED: Final = 50
-"""Events of a dry run for which it is told what would be sent."""
+"""Events of a dry run that are shown as they would be sent."""
 LONGEST_DRY_RUN: Final = 10.0
-"""Seconds after which no further one is begun."""
+"""Seconds after which no further one is started."""
 
 CHANGED: Final = returns(OK, ListenerDocument, 400, 404)
 ATTEMPTS: Final = returns(OK, DeliveriesPage, 400, 404)
@@ -62,7 +62,10 @@ Limit = Annotated[int, Query(ge=1, le=listeners.DELIVERIES_KEPT)]
 def list_listeners(
     services: Provided, user: Asking, rights: Allowed, limit: PageSize = None, after: PageStart = ""
 ) -> ListenersPage:
-    """List the listeners with the state of their delivery, oldest first; who may not read everything sees their own."""
+    """List the listeners with the state of their delivery, oldest first.
+
+    Users who may not read everything see their own.
+    """
     with services.database.read() as connection:
         found = listeners.every(connection, after=after, limit=limit, owner=owner_seen(user, rights))
         return ListenersPage(listeners=_documents(connection, found, services))
@@ -79,21 +82,21 @@ def read_listener(listener_id: str, services: Provided) -> ListenerDocument:
 
 @_listeners.post("/{listener_id}/pause", operation_id="pause_listener", responses=CHANGED)
 def pause(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerDocument:
-    """Keep a listener where it is; what it misses meanwhile waits in the log."""
+    """Pause a listener at its position; its events wait in the log."""
     with services.database.write() as tx:
         return _document(tx.connection, listeners.pause(tx, listener_id, body.reason if body else None), services)
 
 
 @_listeners.post("/{listener_id}/resume", operation_id="resume_listener", responses=CHANGED)
 def resume(listener_id: str, services: Provided) -> ListenerDocument:
-    """Let a paused listener go on from where it is."""
+    """Let a paused listener continue from its position."""
     with services.database.write() as tx:
         return _document(tx.connection, listeners.resume(tx, listener_id), services)
 
 
 @_listeners.post("/{listener_id}/replay", operation_id="replay_listener", responses=CHANGED)
 def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerDocument:
-    """Send a listener back, so that it gets again what followed then, or only the types given."""
+    """Move a listener back, so that it gets the events from there again, or only those of the given types."""
     if (body.number is None) == (body.time is None):
         raise MissingValue(["number"]) if body.number is None else InvalidValue("time", "give a number or a time.")
     event_types = None if body.event_types is None else check_event_types(body.event_types)
@@ -104,7 +107,7 @@ def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerD
 
 @_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=returns(OK, Trial, 404, 409))
 async def test(listener_id: str, services: Provided) -> Trial:
-    """Send a test event by the listener's real way and tell what was sent and answered."""
+    """Send a test event through the listener's notifier and show the request and the response."""
 
     def read() -> Listener:
         with services.database.read() as connection:
@@ -124,9 +127,9 @@ async def test(listener_id: str, services: Provided) -> Trial:
     responses=returns(ACCEPTED, Count, 400, 404),
 )
 def send_event(listener_id: str, body: SendOrder, services: Provided, user: Asking, rights: Allowed) -> Count:
-    """Send one event of the log out of turn, whatever the listener wants otherwise.
+    """Send one event of the log out of order, whatever the listener's filters.
 
-    Until it is delivered it stands among the dead letters.
+    Until it is delivered it is among the dead letters.
     """
     with services.database.write() as tx:
         listeners.get(tx.connection, listener_id)
@@ -142,7 +145,7 @@ def send_event(listener_id: str, body: SendOrder, services: Provided, user: Aski
     "/{listener_id}/preview", operation_id="preview_listener", responses=returns(OK, PreviewDocument, 400, 404)
 )
 async def preview(listener_id: str, body: SendOrder, services: Provided, rights: Allowed) -> PreviewDocument:
-    """Show what a listener would send for an event of the log, and whether it wants it; nothing is sent."""
+    """Show what a listener would send for an event of the log, and whether its filters match; nothing is sent."""
     listener, event, names = await to_thread.run_sync(_previewed, services, listener_id, body.number, rights)
     notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
     try:
@@ -158,7 +161,7 @@ async def preview(listener_id: str, body: SendOrder, services: Provided, rights:
     "/{listener_id}/dry-run", operation_id="dry_run_listener", responses=returns(OK, DryRunDocument, 400, 404)
 )
 async def dry_run(listener_id: str, body: DryRunOrder, services: Provided, rights: Allowed) -> DryRunDocument:
-    """Show which of the last events of the log a listener wants, and what it would send for them; nothing is sent."""
+    """Show which of the last events of the log match a listener, and what it would send for them; nothing is sent."""
     listener, seen, wanted = await to_thread.run_sync(_wanted_of_last, services, listener_id, body.last, rights)
     notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
     described: list[DryRunEvent] = []
@@ -180,7 +183,7 @@ async def dry_run(listener_id: str, body: DryRunOrder, services: Provided, right
 def _wanted_of_last(
     services: Services, listener_id: str, last: int, rights: Rights
 ) -> tuple[Listener, int, list[Event]]:
-    """A listener, how many events were looked at, and those that it wants."""
+    """Return a listener, the number of events examined, and those that match."""
     with services.database.read() as connection:
         listener = listeners.get(connection, listener_id)
         after = max(0, event_log.head(connection) - last)
@@ -213,7 +216,7 @@ def _previewed(services: Services, listener_id: str, number: int, rights: Rights
     "/{listener_id}/deliveries", operation_id="list_deliveries", responses=returns(OK, DeliveriesPage, 400, 404)
 )
 def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesPage:
-    """List what was tried lately, newest first."""
+    """List recent attempts, newest first."""
     with services.database.read() as connection:
         listeners.get(connection, listener_id)
         found = listeners.recent_deliveries(connection, listener_id, limit=limit)
@@ -221,7 +224,7 @@ def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> 
 
 
 def _number_at(connection: Connection, order: ReplayOrder) -> int:
-    """The number of the first event at or after the time, or the next one that there will be."""
+    """Return the number of the first event at or after the time, or the next number if there is none."""
     if order.time is None or order.time.tzinfo is None:
         raise InvalidValue("time", "it needs a time zone, such as the Z in 2026-11-24T03:00:00Z.")
     try:
@@ -284,7 +287,7 @@ def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> De
     responses=returns(ACCEPTED, Count, 400, 404),
 )
 def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Count:
-    """Have some dead letters, or all, tried once more; each that is delivered goes away."""
+    """Redeliver some dead letters, or all; each that is delivered is removed."""
     ids = _chosen_ids(body.ids, everything=body.all)
     with services.database.write() as tx:
         _check_ids(tx.connection, listener_id, ids)
@@ -298,7 +301,7 @@ def drop_letters(
     ids: Ids = None,
     everything: Annotated[bool, Query(alias="all")] = False,
 ) -> Count:
-    """Throw some dead letters away, or all."""
+    """Delete some dead letters, or all."""
     chosen = _chosen_ids(ids, everything=everything)
     with services.database.write() as tx:
         _check_ids(tx.connection, listener_id, chosen)
@@ -306,7 +309,7 @@ def drop_letters(
 
 
 def _chosen_ids(ids: Sequence[str] | None, *, everything: bool) -> Sequence[str] | None:
-    """The ids that are meant, `None` for all."""
+    """Return the selected ids, `None` for all."""
     if everything and ids is not None:
         raise InvalidValue("all", "name some dead letters, or say all.")
     if not everything and not ids:
@@ -315,7 +318,7 @@ def _chosen_ids(ids: Sequence[str] | None, *, everything: bool) -> Sequence[str]
 
 
 def _check_ids(connection: Connection, listener_id: str, ids: Sequence[str] | None) -> None:
-    """Refuse ids that nobody knows, before anything is done.
+    """Reject unknown ids before anything is done.
 
     Raises:
         MissingResource: `event_listener` or `dead_letter`.
@@ -330,7 +333,7 @@ _notifiers: Final = Endpoints(prefix="/notifiers", tags=["listeners"])
 
 @_notifiers.get("", operation_id="list_notifiers", responses=returns(OK, NotifiersPage))
 def list_notifiers(services: Provided) -> NotifiersPage:
-    """List the kinds of listeners that this server has, with those of plug-ins, and what each can be told."""
+    """List the kinds of listeners of this server, including plug-ins, and their options."""
     return NotifiersPage(
         notifiers=[
             NotifierDocument(

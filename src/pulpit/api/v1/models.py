@@ -1,4 +1,4 @@
-"""The bodies of API v1 as types; what the store and the delivery keep as values is shown as it is."""
+"""The bodies of API v1 as types; values of the store and the delivery are shown unchanged."""
 
 import json
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ from pulpit.store.listeners import Delivery
 from pulpit.store.publications import Place, Publication
 
 _TYPE: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
-"""The form of types for the description; `check_event_type` judges them, with a sentence of its own."""
+"""The form of types, for the description; `check_event_type` validates them with its own message."""
 
 
 class Order(BaseModel):
-    """What all requests are: a key that nobody knows is a typing error."""
+    """The base of all requests: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ListenerDocument(BaseModel):
-    """A listener and how its delivery goes; its configuration is in API v2."""
+    """A listener and the state of its delivery; its configuration is in API v2."""
 
     id: str
     notifier_type_id: str
@@ -54,24 +54,24 @@ class OptionDocument(BaseModel):
     help: str
     required: bool
     secret: bool
-    """Whether stars stand for its value once it is kept."""
+    """Whether its stored value is masked."""
     choices: list[str]
     default: str
     placeholder: str
     metavar: str
     flag: str
-    """The option of `pulp-admin` without dashes, where it is not the name."""
+    """The option of `pulp-admin` without dashes, if it is not the name."""
     given_openly: bool
 
 
 class NotifierDocument(BaseModel):
-    """A kind of listener, and all that one can be told."""
+    """A kind of listener, and all its options."""
 
     id: str
     """The `notifier_type_id` of its listeners."""
     summary: str
     brought_by: str
-    """The distribution that brings it."""
+    """The distribution that provides it."""
     problem: str | None
     """Why no listener of the kind can be served here."""
     options: list[OptionDocument]
@@ -84,20 +84,20 @@ class NotifiersPage(BaseModel):
 
 
 class PreviewDocument(BaseModel):
-    """What would be sent, in the form of the type of notifier, and whether the listener wants the event."""
+    """What would be sent, in the notifier's form, and whether the listener's filters match."""
 
     wanted: bool
     request: dict[str, Any]
 
 
 class DryRunOrder(Order):
-    """How much of the end of the log is looked at."""
+    """How many of the last events to examine."""
 
     last: StrictInt = Field(default=100, ge=1, le=1000)
 
 
 class DryRunEvent(BaseModel):
-    """An event that the listener wants, and what would be sent for it."""
+    """A matching event, and what would be sent for it."""
 
     number: int
     event_type: str
@@ -106,24 +106,24 @@ class DryRunEvent(BaseModel):
 
 
 class DryRunDocument(BaseModel):
-    """What a listener would send of the end of the log; nothing was sent."""
+    """What a listener would send for the last events of the log; nothing was sent."""
 
     looked_at: int
-    """Events of the log."""
+    """Events of the log that were examined."""
     wanted: int
-    """Those of them that the listener wants."""
+    """Those of them that match."""
     events: list[DryRunEvent]
-    """The last of these, in order, as many as could be written in time."""
+    """The last of these, in order, as many as could be prepared in time."""
 
 
 class PauseOrder(Order):
-    """Why a listener is paused, for others to read."""
+    """Why a listener is paused, shown to other users."""
 
     reason: StrictStr | None = Field(default=None, max_length=1000)
 
 
 class ReplayOrder(Order):
-    """Where to go back to: before an event's number, or before the first event at or after a time."""
+    """Where to move back to: before an event's number, or before the first event at or after a time."""
 
     number: StrictInt | None = Field(default=None, ge=1, lt=2**63)
     time: datetime | None = None
@@ -131,7 +131,7 @@ class ReplayOrder(Order):
 
 
 class SendOrder(Order):
-    """Which event is to be sent."""
+    """Which event to send."""
 
     number: StrictInt = Field(ge=1, lt=2**63)
 
@@ -143,7 +143,7 @@ class DeliveriesPage(BaseModel):
 
 
 class EventDocument(BaseModel):
-    """An event of the log, its body taken apart."""
+    """An event of the log, its body parsed."""
 
     number: int
     id: str
@@ -163,7 +163,7 @@ def event_document(event: Event) -> EventDocument:
 
 
 class EventsPage(BaseModel):
-    """Events in order, what to ask with as `after` next time, and the last number of the log."""
+    """Events in order, the `after` of the next page, and the last number of the log."""
 
     events: list[EventDocument]
     next: int
@@ -171,14 +171,14 @@ class EventsPage(BaseModel):
 
 
 class NumbersOfEvents(BaseModel):
-    """The numbers that events got."""
+    """The numbers of new events."""
 
     count: int
     numbers: list[int]
 
 
 class NewEvent(Order):
-    """An event from elsewhere."""
+    """An event of another system."""
 
     event_type: StrictStr = Field(json_schema_extra={"pattern": _TYPE, "maxLength": MAX_TYPE_LENGTH})
     repo_id: StrictStr | None = Field(default=None, min_length=1, max_length=255)
@@ -187,7 +187,7 @@ class NewEvent(Order):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetterWithEvent(DeadLetter):
-    """A dead letter and its event, unless the log has it no more."""
+    """A dead letter and its event, unless the log no longer has it."""
 
     event: EventDocument | None
 
@@ -207,13 +207,13 @@ class LettersOrder(Order):
 
 
 class Count(BaseModel):
-    """Of how many something was done."""
+    """The number of affected objects."""
 
     count: int
 
 
 class PublicationDocument(BaseModel):
-    """What a repository was published as at one moment."""
+    """The state in which a repository was published at one moment."""
 
     number: int
     repo_id: str
@@ -223,7 +223,7 @@ class PublicationDocument(BaseModel):
     byte_count: int
     unit_counts: dict[str, int]
     inventory: str
-    """The SHA-256 of the list of its files: the same for the same files."""
+    """The SHA-256 of the list of its files: the same for identical files."""
     pinned: bool
     places: list[str]
     """Where it is shown now."""
@@ -256,7 +256,7 @@ class FileDocument(BaseModel):
 
 
 class FilesPage(BaseModel):
-    """Files by path, and how many the publication has in all."""
+    """Files by path, and the total number of files."""
 
     files: list[FileDocument]
     total: int
@@ -278,7 +278,7 @@ def file_difference_document(difference: FileDifference) -> DifferentFile:
 
 
 class PublicationDifference(BaseModel):
-    """What is different on the way from one publication to another; counts are whole, lists may be `truncated`."""
+    """The difference between two publications; counts are complete, lists may be `truncated`."""
 
     from_: int = Field(alias="from")
     to: int
@@ -297,14 +297,17 @@ class PromotionOrder(Order):
 
 
 class ExportOrder(Order):
-    """A folder below `[publish] export_dir`, or a tar if it ends with `.tar`; `since` leaves out what that one has."""
+    """A folder below `[publish] export_dir`, or a tar if it ends with `.tar`.
+
+    `since` omits files of that publication.
+    """
 
     to: StrictStr = Field(min_length=1, max_length=4096)
     since: StrictInt | None = Field(default=None, ge=1, lt=2**31)
 
 
 class RollbackOrder(Order):
-    """Which publication (the one before without a number), and whether publishes must leave it shown."""
+    """Which publication (the previous one without a number), and whether publishes may not replace it."""
 
     to: StrictInt | None = Field(default=None, ge=1, lt=2**31)
     distributor_id: StrictStr | None = None
@@ -318,17 +321,17 @@ class PlaceOrder(Order):
 
 
 class PlaceDocument(BaseModel):
-    """A path below `/pulp/` and the publication that readers find there."""
+    """A path below `/pulp/` and the publication that it shows."""
 
     path: str
     repo_id: str
     publication: int
     shown_at: datetime
     promoted: bool
-    """Whether a promotion made the place; otherwise its distributor publishes there."""
+    """Whether the place was created by a promotion; otherwise its distributor publishes there."""
     only_promoted: bool
     former: list[int]
-    """The publications that it showed before and that are kept, the latest first."""
+    """The earlier publications that are kept, the latest first."""
 
 
 def place_document(connection: Connection, place: Place) -> PlaceDocument:

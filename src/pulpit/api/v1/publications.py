@@ -1,4 +1,4 @@
-"""Publications of a repository and the places that show them: look, compare, keep, promote, go back."""
+"""Publications of a repository and the places that show them: list, compare, pin, promote, roll back."""
 
 from typing import Annotated, Final
 
@@ -44,7 +44,7 @@ _ONE: Final = returns(OK, PublicationDocument, 400, 404)
 
 @_publications.get("/publications", operation_id="list_publications", responses=returns(OK, PublicationsPage, 404))
 def list_publications(repo_id: str, services: Provided) -> PublicationsPage:
-    """List what a repository was published as, the newest first, and which places show it now."""
+    """List a repository's publications, the newest first, and which places show them now."""
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
         found = publications.of_repository(connection, repo_id)
@@ -64,7 +64,7 @@ def read_publication(repo_id: str, number: Number, services: Provided) -> Public
 def list_files(
     repo_id: str, number: Number, services: Provided, *, after: str = "", limit: Most = MOST_FILES
 ) -> FilesPage:
-    """List the files of a publication by path, page by page: those behind the path `after`."""
+    """List the files of a publication by path, page by page: those after the path `after`."""
     with services.database.read() as connection:
         publication = publications.get(connection, repo_id, number)
     found = differences.files(services.publications.storage, publication)
@@ -85,7 +85,7 @@ def compare(
     to: Annotated[int, Query(ge=1, le=2**31 - 1)],
     limit: Most = 1000,
 ) -> PublicationDifference:
-    """Say what is added, removed and changed on the way from a publication to another; lists end after `limit`."""
+    """Show what was added, removed and changed between two publications; lists end after `limit`."""
     with services.database.read() as connection:
         earlier = publications.get(connection, repo_id, number)
         later = publications.get(connection, repo_id, to)
@@ -110,7 +110,7 @@ def compare(
 
 @_publications.post("/publications/{number}/pin", operation_id="pin_publication", responses=_ONE)
 def pin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
-    """Keep a publication for good."""
+    """Keep a publication forever."""
     with services.database.write() as tx:
         publications.pin(tx, publications.get(tx.connection, repo_id, number), pinned=True)
         return _document(tx.connection, publications.get(tx.connection, repo_id, number))
@@ -118,7 +118,7 @@ def pin(repo_id: str, number: Number, services: Provided) -> PublicationDocument
 
 @_publications.post("/publications/{number}/unpin", operation_id="unpin_publication", responses=_ONE)
 def unpin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
-    """Keep a publication no longer than others; if no place has it among those that it keeps, it goes at once."""
+    """Unpin a publication; if no place needs it any more, it is removed at once."""
     with services.database.write() as tx:
         found = publications.get(tx.connection, repo_id, number)
         document = _document(tx.connection, found)
@@ -133,7 +133,10 @@ def unpin(repo_id: str, number: Number, services: Provided) -> PublicationDocume
     responses=returns(NO_CONTENT, None, 400, 404, 409),
 )
 def remove(repo_id: str, number: Number, services: Provided) -> None:
-    """Remove a publication that no place shows and nobody has pinned; files go with the next removal of orphans."""
+    """Remove a publication that no place shows and that is not pinned.
+
+    Its files go with the next removal of orphans.
+    """
     with services.database.write() as tx:
         found = publications.get(tx.connection, repo_id, number)
         places = publications.places_by_publication(tx.connection, repo_id).get(found.id, ())
@@ -153,7 +156,7 @@ def remove(repo_id: str, number: Number, services: Provided) -> None:
     responses=returns(ACCEPTED, CallReport, 400, 404, 409),
 )
 def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provided, user: Asking) -> JSONResponse:
-    """Queue the showing of a publication at a further place; no file is copied or written."""
+    """Queue a promotion: a further place shows the publication; no file is copied or written."""
     with services.database.write() as tx:
         publication = publications.get(tx.connection, repo_id, number)
         path = _place_for(tx.connection, services, publication, body.to)
@@ -169,7 +172,7 @@ def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provid
     responses=returns(ACCEPTED, CallReport, 400, 404),
 )
 def export(repo_id: str, number: Number, body: ExportOrder, services: Provided, user: Asking) -> JSONResponse:
-    """Queue the writing of a publication as a plain tree or a tar, below the folder that the settings allow."""
+    """Queue an export of a publication as a plain tree or a tar, below the configured export folder."""
     order = exporting.ExportOrder(repo_id=repo_id, number=number, to=body.to.strip("/"), since=body.since)
     with services.database.write() as tx:
         return queued(queue.export(tx, order, login=user.login, clock=services.clock))
@@ -183,7 +186,7 @@ def export(repo_id: str, number: Number, body: ExportOrder, services: Provided, 
     responses=returns(ACCEPTED, CallReport, 400, 404, 409),
 )
 def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrder | None = None) -> JSONResponse:
-    """Queue the showing of an earlier publication where the repository publishes: the one before, or one by number."""
+    """Queue a rollback of the repository's place to an earlier publication: the previous one, or one by number."""
     order = body or RollbackOrder()
     with services.database.write() as tx:
         place = own_place(tx.connection, repo_id, order.distributor_id)
@@ -194,7 +197,7 @@ def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrde
 
 @_places.get("", operation_id="list_places", responses=returns(OK, PlacesPage))
 def list_places(services: Provided) -> PlacesPage:
-    """List every place at which something is published, and what it shows."""
+    """List every place and the publication that it shows."""
     with services.database.read() as connection:
         return PlacesPage(places=[place_document(connection, place) for place in publications.every_place(connection)])
 
@@ -211,7 +214,7 @@ def read_place(path: str, services: Provided) -> PlaceDocument:
 
 @_places.put("/{path:path}", operation_id="change_place", responses=returns(OK, PlaceDocument, 400, 404))
 def change_place(path: str, body: PlaceOrder, services: Provided) -> PlaceDocument:
-    """Protect a place, so that only promotions change what it shows, or let publishes change it too."""
+    """Protect a place, so that only promotions change what it shows, or unprotect it."""
     with services.database.write() as tx:
         publications.protect(tx, path, only_promoted=body.only_promoted)
         found = publications.place(tx.connection, path)
@@ -224,7 +227,7 @@ def change_place(path: str, body: PlaceOrder, services: Provided) -> PlaceDocume
     "/{path:path}", operation_id="remove_place", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404, 409)
 )
 def remove_place(path: str, services: Provided) -> None:
-    """Show nothing any more at a place that was made by a promotion."""
+    """Remove a place that was created by a promotion."""
     with services.database.write() as tx:
         found = publications.place(tx.connection, path)
         if found is None:

@@ -1,4 +1,4 @@
-"""Tokens for programs: made and shown once, listed with their last use, revoked at once."""
+"""Tokens for programs: created and shown once, listed with their last use, revoked at once."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,11 +21,11 @@ DEFAULT_LIFETIME: Final = 90 * 24 * 3600
 LONGEST_LIFETIME: Final = 10 * 365 * 24 * 3600
 LONGEST_NAME: Final = 100
 MOST_TOKENS: Final = 1_000
-"""Of one user."""
+"""Per user."""
 
 
 class NewToken(Order):
-    """A token to be made; `expires_in` is in seconds, null for one that does not expire."""
+    """A token to create; `expires_in` is in seconds, null for one that does not expire."""
 
     name: StrictStr
     scopes: list[StrictStr] = Field(min_length=1, max_length=MOST_SCOPES)
@@ -34,7 +34,7 @@ class NewToken(Order):
 
 
 class TokenDocument(BaseModel):
-    """What is known of a token; not the token itself."""
+    """A token without its secret."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class TokenDocument(BaseModel):
 
 
 class MadeToken(TokenDocument):
-    """A token that was made; this is the only time that it is shown."""
+    """A new token; this is the only time that it is shown."""
 
     token: str
 
@@ -59,7 +59,7 @@ class TokensPage(BaseModel):
 
 @router.post("", operation_id="create_token", status_code=CREATED, responses=returns(CREATED, MadeToken, 400, 404, 409))
 def create_token(body: NewToken, response: Response, services: Provided, user: Asking, rights: Allowed) -> MadeToken:
-    """Make a token for whoever asks, or as an administrator for another user."""
+    """Create a token for oneself, or as an administrator for another user."""
     if rights.token is not None and not rights.is_admin:
         raise PermissionDenied("A token makes no tokens; this needs the password.")
     if not 0 < len(body.name) <= LONGEST_NAME or not body.name.isprintable() or body.name != body.name.strip():
@@ -95,7 +95,7 @@ def list_tokens(services: Provided, user: Asking, rights: Allowed) -> TokensPage
     "/{token_id}", operation_id="revoke_token", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
 )
 def revoke_token(token_id: str, services: Provided, user: Asking, rights: Allowed) -> Response:
-    """Revoke a token; the next request with it is refused."""
+    """Revoke a token; the next request with it is rejected."""
     with services.database.write() as tx:
         token = tokens.get(tx.connection, token_id)
         if not rights.is_admin and (token.login != user.login or rights.token is not None):
@@ -105,7 +105,7 @@ def revoke_token(token_id: str, services: Provided, user: Asking, rights: Allowe
 
 
 def _check_of_use(owner: User, verbs: set[Verb]) -> None:
-    """Refuse a scope of which the user may do nothing: the token would be refused whatever it is shown for."""
+    """Reject scopes that exceed all of the user's rights: every request with the token would be rejected."""
     may = Rights((scopes_of(owner),))
     for verb in sorted(verbs):
         if not may.may_some(verb):

@@ -53,7 +53,7 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     responses=returns(CREATED, dict[str, Any], 400, 404, 409),
 )
 def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
-    """Give the repository another distributor."""
+    """Add a distributor to the repository."""
     with services.database.write() as tx:
         repositories.get(tx.connection, repo_id)
         distributor_id = attach_distributor(tx, repo_id, body, services)
@@ -91,11 +91,11 @@ def delete_distributor(repo_id: str, distributor_id: str, services: Provided, us
 
 
 def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, services: Services) -> str:
-    """Attach a checked distributor and answer its id, which is made up when none is given.
+    """Add a checked distributor and return its id, which is generated if none is given.
 
     Raises:
-        InvalidValue: the id, the type or the configuration cannot work.
-        DuplicateResource: the repository has one of that id.
+        InvalidValue: the id, the type or the configuration is invalid.
+        DuplicateResource: the repository has one with that id.
     """
     distributor_id = new.distributor_id if new.distributor_id is not None else str(uuid.uuid4())
     if len(distributor_id) > _LONGEST_ID:
@@ -123,11 +123,11 @@ def queue_distributor_update(
     services: Services,
     user: User,
 ) -> Task:
-    """Queue the change of a distributor, once the whole that it leads to has been checked; `auto_publish` is at once.
+    """Queue the change of a distributor after checking the resulting configuration; `auto_publish` changes at once.
 
     Raises:
-        MissingResource: the repository or the distributor is absent.
-        InvalidValue: the configuration cannot work.
+        MissingResource: the repository or the distributor does not exist.
+        InvalidValue: the configuration is invalid.
     """
     found = repositories.distributor(tx.connection, repo_id, distributor_id)
     types = services.plugins
@@ -143,10 +143,10 @@ def queue_distributor_update(
 
 
 def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str, Any]:
-    """The distributor's document.
+    """Return the distributor's document.
 
     Raises:
-        MissingResource: the repository or the distributor is absent.
+        MissingResource: the repository or the distributor does not exist.
     """
     found = repositories.distributor(connection, repo_id, distributor_id)
     return distributor_document(found)
@@ -165,12 +165,12 @@ def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
 
 
 def _prepared(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration as it is kept: with no password but its hash, and with a relative URL that is one.
+    """Return the configuration as stored: with the password hashed, and the relative URL normalised.
 
     The original client sends `/zoo` for a feed without a path.
 
     Raises:
-        InvalidValue: the password is longer than one that could ever fit.
+        InvalidValue: the password is too long ever to match.
     """
     url, password = config.get(_RELATIVE_URL), config.get(access.PASSWORD)
     if isinstance(url, str):

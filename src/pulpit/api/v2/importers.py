@@ -33,7 +33,7 @@ def list_importers(repo_id: str, services: Provided) -> JSONResponse:
 
 @router.post("/", operation_id="create_importer", status_code=202, responses=QUEUED)
 def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSONResponse:
-    """Give the repository an importer in place of the one that it may have; this is done at once, without a task."""
+    """Set the repository's importer, replacing an existing one; done at once, without a task."""
     with services.database.write() as tx:
         repositories.get(tx.connection, repo_id)
         repositories.remove_importer(tx, repo_id)
@@ -51,7 +51,7 @@ def read_importer(repo_id: str, importer_id: str, services: Provided) -> JSONRes
 
 @router.put("/{importer_id}/", operation_id="update_importer", status_code=202, responses=QUEUED)
 def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, services: Provided) -> JSONResponse:
-    """Change the configuration key by key; null removes a key; this is done at once, without a task."""
+    """Change the configuration key by key; null removes a key; done at once, without a task."""
     with services.database.write() as tx:
         change_importer(tx, repo_id, importer_id, body.importer_config, services)
         return _done(show(tx.connection, repo_id, importer_id))
@@ -59,7 +59,7 @@ def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, servi
 
 @router.delete("/{importer_id}/", operation_id="delete_importer", status_code=202, responses=QUEUED)
 def delete_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
-    """Detach the importer; this is done at once, without a task."""
+    """Detach the importer; done at once, without a task."""
     with services.database.write() as tx:
         repositories.importer(tx.connection, repo_id, importer_id)
         repositories.remove_importer(tx, repo_id)
@@ -70,10 +70,10 @@ def delete_importer(repo_id: str, importer_id: str, services: Provided) -> JSONR
 def attach_importer(
     tx: Transaction, repo_id: str, importer_type_id: str, config: dict[str, Any], services: Services
 ) -> None:
-    """Attach a checked importer; null in a new configuration means that the key is not given.
+    """Attach a checked importer; null in a new configuration counts as absent.
 
     Raises:
-        InvalidValue: the type is unknown or the configuration cannot work.
+        InvalidValue: the type is unknown or the configuration is invalid.
     """
     types = services.plugins
     checked = merged({}, config, SECRET_KEYS, property_name=_CONFIG)
@@ -84,11 +84,11 @@ def attach_importer(
 def change_importer(
     tx: Transaction, repo_id: str, importer_id: str | None, delta: dict[str, Any], services: Services
 ) -> None:
-    """Merge a delta into the importer's configuration and check the whole.
+    """Merge a delta into the importer's configuration and check the result.
 
     Raises:
-        MissingResource: the repository or the importer is absent.
-        InvalidValue: the configuration cannot work.
+        MissingResource: the repository or the importer does not exist.
+        InvalidValue: the configuration is invalid.
     """
     found = repositories.importer(tx.connection, repo_id, importer_id)
     types = services.plugins
@@ -99,17 +99,17 @@ def change_importer(
 
 
 def show(connection: Connection, repo_id: str, importer_id: str | None) -> dict[str, Any]:
-    """The importer's document.
+    """Return the importer's document.
 
     Raises:
-        MissingResource: the repository or the importer is absent.
+        MissingResource: the repository or the importer does not exist.
     """
     found = repositories.importer(connection, repo_id, importer_id)
     return importer_document(found)
 
 
 def _done(result: dict[str, Any] | None) -> JSONResponse:
-    """A call report without tasks: Pulp 2 answers 202 here, and its client then has nothing to follow."""
+    """Return a call report without tasks: Pulp 2 responds with 202 here, and its client then has nothing to follow."""
     return JSONResponse(accepted() | {"result": result}, ACCEPTED)
 
 
@@ -123,7 +123,7 @@ def importer_document(value: Importer) -> dict[str, Any]:
         "last_sync": iso(value.last_sync),
         "last_updated": iso(value.last_updated),
         "last_override_config": {},
-        "scratchpad": None,  # what it remembers of its upstream is its own, and may be long
+        "scratchpad": None,  # internal state of the sync, possibly large
         "_href": f"{V2}/repositories/{value.repo_id}/importers/{value.id}/",
         "_id": {"$oid": value.object_id},
         "_ns": "repo_importers",
@@ -131,6 +131,6 @@ def importer_document(value: Importer) -> dict[str, Any]:
 
 
 def repository_changed(tx: Transaction, repo_id: str, changed: list[str], services: Services) -> None:
-    """Tell what of a repository was changed, never to which value: configurations hold secrets."""
+    """Fire that a repository was changed; names the keys but not the values, which may be secret."""
     if changed:
         fire(tx, REPO_UPDATE, {"repo_id": repo_id, "changed": sorted(changed)}, clock=services.clock)

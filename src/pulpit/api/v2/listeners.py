@@ -1,4 +1,4 @@
-"""Event listeners: who is told what, by which notifier (Pulp 2's listener manager, rule by rule)."""
+"""Event listeners: which events are sent where, by which notifier (Pulp 2's listener manager, rule by rule)."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Final
@@ -23,9 +23,9 @@ _CONFIG: Final = "notifier_config"
 
 @router.post("/", operation_id="create_listener", status_code=201, responses=returns(CREATED, ListenerDocument, 400))
 def create_listener(body: NewListener, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
-    """Make a listener that begins with the next event to be fired.
+    """Create a listener that begins with the next event to be fired.
 
-    One that an operator makes belongs to that user, and is told of what the user may see alone.
+    One that an operator creates belongs to that user, and only gets events that the user may see.
     """
     event_types = check_event_types(body.event_types)
     type_id = body.notifier_type_id
@@ -45,7 +45,7 @@ def create_listener(body: NewListener, services: Provided, user: Asking, rights:
 def list_listeners(
     services: Provided, user: Asking, rights: Allowed, limit: PageSize = None, after: PageStart = ""
 ) -> JSONResponse:
-    """List the listeners, oldest first, all or page by page; who may not read everything sees their own."""
+    """List the listeners, oldest first, all or page by page; users who may not read everything see their own."""
     with services.database.read() as connection:
         found = listeners.every(connection, after=after, limit=limit, owner=owner_seen(user, rights))
         return JSONResponse(_documents(connection, found, services))
@@ -61,19 +61,19 @@ def read_listener(listener_id: str, services: Provided) -> JSONResponse:
 
 @router.put("/{listener_id}/", operation_id="update_listener", responses=returns(OK, ListenerDocument, 400, 404))
 def update_listener(listener_id: str, body: ListenerChanges, services: Provided) -> JSONResponse:
-    """Change the configuration key by key and the event types as a whole; the type of notifier stays."""
+    """Change the configuration key by key and replace the event types; the notifier type cannot change."""
     while True:
         with services.database.read() as connection:
             listener = listeners.get(connection, listener_id)
         columns = given_filters(body)
         if body.event_types is not None:
             columns["event_types"] = check_event_types(body.event_types)
-        if body.notifier_config is not None:  # judged outside of any transaction: a plug-in may take its time
+        if body.notifier_config is not None:  # checked outside any transaction: a plug-in may be slow
             old = listener.notifier_config
             columns[_CONFIG] = _config(old, body.notifier_config, listener.notifier_type_id, services)
         with services.database.write() as tx:
             if listeners.get(tx.connection, listener_id).notifier_config != listener.notifier_config:
-                continue  # somebody else has changed it meanwhile
+                continue  # changed concurrently
             changed = listeners.change(tx, listener_id, **columns) if columns else listener
             [document] = _documents(tx.connection, [changed], services)
         return JSONResponse(document)
@@ -110,7 +110,10 @@ def _documents(connection: Connection, found: Sequence[Listener], services: Serv
 
 
 def _document(value: Listener, secret_keys: Collection[str], delivery: dict[str, Any]) -> dict[str, Any]:
-    """A listener with its secrets masked, and how its delivery goes; the original client hides keys with `_`."""
+    """Return a listener with its secrets masked, and the state of its delivery.
+
+    The original client hides keys with `_`.
+    """
     return {
         "id": value.id,
         "notifier_type_id": value.notifier_type_id,

@@ -1,7 +1,7 @@
-"""The bodies of the API as types: what FastAPI reads into, and what the OpenAPI document shows.
+"""The bodies of the API as types: for parsing by FastAPI, and for the OpenAPI document.
 
-Values whose check needs to know more than their type (event types, configurations) are read as they come and judged by
-the endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the description.
+Values that cannot be checked by type alone (event types, configurations) are accepted unchecked and validated by the
+endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the description.
 """
 
 from typing import Annotated, Any, Final
@@ -17,7 +17,7 @@ V2: Final = "/pulp/api/v2"
 
 
 class TaskReference(BaseModel):
-    """Where a task can be asked about."""
+    """A reference to a task."""
 
     href: str = Field(alias="_href")
     task_id: str
@@ -32,7 +32,7 @@ class CallReport(BaseModel):
 
 
 class ObjectId(BaseModel):
-    """An id as MongoDB wrote it."""
+    """An id in MongoDB's form."""
 
     oid: str = Field(alias="$oid")
 
@@ -60,7 +60,7 @@ class TaskReport(BaseModel):
 
 
 class SearchBody(BaseModel):
-    """A search; `importers` and `distributors` ask for those of repositories to be shown too."""
+    """A search; `importers` and `distributors` include those of repositories."""
 
     criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
     importers: bool = False
@@ -68,14 +68,14 @@ class SearchBody(BaseModel):
 
 
 class ContentSearchBody(BaseModel):
-    """A search among the units of a type; `include_repos` asks which repositories hold each."""
+    """A search among the units of a type; `include_repos` adds the repositories that hold each."""
 
     criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
     include_repos: bool = False
 
 
 class ListenerFilterChanges(BaseModel):
-    """What narrows a listener; null or an empty list takes a filter away."""
+    """A listener's filters; null or an empty list removes a filter."""
 
     repo_ids: AnyList = None
     results: AnyList = None
@@ -84,7 +84,7 @@ class ListenerFilterChanges(BaseModel):
 
 
 class NewListener(ListenerFilterChanges):
-    """What makes a listener."""
+    """A new listener."""
 
     notifier_type_id: AnyText = None
     notifier_config: AnyObject = None
@@ -92,7 +92,7 @@ class NewListener(ListenerFilterChanges):
 
 
 class ListenerChanges(ListenerFilterChanges):
-    """What an update of a listener may change: the configuration key by key, the event types as a whole."""
+    """A change of a listener: the configuration key by key, the event types as a whole."""
 
     notifier_config: AnyObject = None
     event_types: AnyList = None
@@ -112,7 +112,7 @@ class ListenerDocument(BaseModel):
 
 
 class NewDistributor(BaseModel):
-    """What makes a distributor."""
+    """A new distributor."""
 
     distributor_type_id: StrictStr
     distributor_id: StrictStr | None = None
@@ -121,14 +121,14 @@ class NewDistributor(BaseModel):
 
 
 class NewImporter(BaseModel):
-    """What makes an importer."""
+    """A new importer."""
 
     importer_type_id: StrictStr
     importer_config: Config | None = None
 
 
 class NewRepository(BaseModel):
-    """What makes a repository, with or without importer and distributors."""
+    """A new repository, with or without importer and distributors."""
 
     id: StrictStr
     display_name: StrictStr | None = None
@@ -140,7 +140,7 @@ class NewRepository(BaseModel):
 
 
 class RepositoryDelta(BaseModel):
-    """What changes of a repository itself; an absent key stays, a null note is deleted."""
+    """Changes of a repository itself; an absent key is unchanged, a null note is deleted."""
 
     display_name: StrictStr | None = None
     description: StrictStr | None = None
@@ -162,7 +162,7 @@ class ImporterChanges(BaseModel):
 
 
 class NewSchedule(BaseModel):
-    """What makes a schedule; other keys are refused, as Pulp 2 did."""
+    """A new schedule; other keys are rejected, as in Pulp 2."""
 
     model_config = ConfigDict(extra="forbid")
     schedule: StrictStr
@@ -172,7 +172,7 @@ class NewSchedule(BaseModel):
 
 
 class ScheduleChanges(BaseModel):
-    """An update of a schedule; an absent key stays."""
+    """A change of a schedule; an absent key is unchanged."""
 
     model_config = ConfigDict(extra="forbid")
     schedule: StrictStr | None = None
@@ -204,7 +204,7 @@ class ScheduleDocument(BaseModel):
 
 
 class DistributorDelta(BaseModel):
-    """What of a distributor is no configuration."""
+    """Changes of a distributor outside its configuration."""
 
     auto_publish: StrictBool | None = None
 
@@ -217,7 +217,7 @@ class DistributorChanges(BaseModel):
 
 
 class RepositoryDocument(BaseModel):
-    """A repository; importers and distributors only when they are asked for."""
+    """A repository; importers and distributors only on request."""
 
     id: str
     display_name: str | None
@@ -234,7 +234,7 @@ class RepositoryDocument(BaseModel):
 
 
 class NewGroup(BaseModel):
-    """What makes a group of repositories; other keys are refused, as Pulp 2 did."""
+    """A new group of repositories; other keys are rejected, as in Pulp 2."""
 
     model_config = ConfigDict(extra="forbid")
     id: StrictStr
@@ -246,7 +246,7 @@ class NewGroup(BaseModel):
 
 
 class GroupChanges(BaseModel):
-    """An update of a group; an absent key stays, a null note is deleted."""
+    """A change of a group; an absent key is unchanged, a null note is deleted."""
 
     model_config = ConfigDict(extra="forbid")
     display_name: StrictStr | None = None
@@ -255,7 +255,7 @@ class GroupChanges(BaseModel):
 
 
 class NewGroupDistributor(BaseModel):
-    """What would make a distributor of a group."""
+    """A distributor of a group, which Pulpit does not support."""
 
     distributor_type_id: StrictStr
     distributor_id: StrictStr | None = None
@@ -300,7 +300,7 @@ class CopyOrder(UnitSearchBody):
 
 
 class UnitDocument(BaseModel):
-    """A unit of a repository, under `metadata`, and when it came there."""
+    """A unit of a repository, under `metadata`, and when it was added."""
 
     repo_id: str
     unit_id: str
@@ -331,7 +331,7 @@ class Connected(BaseModel):
 
 
 class StatusDocument(BaseModel):
-    """How the server is."""
+    """The state of the server."""
 
     api_version: str
     versions: dict[str, str]
@@ -348,7 +348,7 @@ class LoginDocument(BaseModel):
 
 
 class NewUser(BaseModel):
-    """What makes a user; `role` is `admin`, `operator` or `reader`, `repo_ids` narrows the latter two."""
+    """A new user; `role` is `admin`, `operator` or `reader`, `repo_ids` restricts the latter two."""
 
     login: StrictStr
     password: StrictStr
@@ -358,13 +358,13 @@ class NewUser(BaseModel):
 
 
 class RoleMember(BaseModel):
-    """Who is to have a role."""
+    """A new member of a role."""
 
     login: StrictStr
 
 
 class NewRole(BaseModel):
-    """What would make a role."""
+    """A new role, which Pulpit does not support."""
 
     role_id: StrictStr
     display_name: StrictStr | None = None
@@ -372,7 +372,7 @@ class NewRole(BaseModel):
 
 
 class PermissionsOfUser(BaseModel):
-    """What a user may do with a resource."""
+    """A user's permissions on a resource."""
 
     login: StrictStr
     resource: StrictStr
@@ -380,7 +380,7 @@ class PermissionsOfUser(BaseModel):
 
 
 class PermissionsOfRole(BaseModel):
-    """What those with a role may do with a resource."""
+    """A role's permissions on a resource."""
 
     role_id: StrictStr
     resource: StrictStr
@@ -388,7 +388,7 @@ class PermissionsOfRole(BaseModel):
 
 
 class UserDelta(BaseModel):
-    """What of a user changes."""
+    """Changes of a user."""
 
     name: StrictStr | None = None
     password: StrictStr | None = None
@@ -414,14 +414,14 @@ class ImportOrder(BaseModel):
 
 
 class UploadStarted(BaseModel):
-    """An upload that waits for its bytes."""
+    """A new, empty upload."""
 
     upload_id: str
     href: str = Field(alias="_href")
 
 
 class UploadDocument(UploadStarted):
-    """An upload and how many bytes of it have come."""
+    """An upload and the number of bytes received."""
 
     size: int
 
@@ -433,7 +433,7 @@ class UploadIds(BaseModel):
 
 
 class Counted(BaseModel):
-    """How many orphans of one type there are."""
+    """The number of orphans of one type."""
 
     count: StrictInt
     href: str = Field(alias="_href")

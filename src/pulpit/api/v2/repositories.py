@@ -46,7 +46,7 @@ Flag = Annotated[str, Query(description="`true` in any case of letters", max_len
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What is shown of a repository beyond itself."""
+    """What to include with a repository."""
 
     importers: bool = False
     distributors: bool = False
@@ -67,7 +67,7 @@ Asked = Annotated[Parts, Depends(_asked_parts)]
     "/", operation_id="create_repository", status_code=201, responses=returns(CREATED, RepositoryDocument, 400, 409)
 )
 def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
-    """Make a repository, with its importer and distributors if they are named; all of it or nothing."""
+    """Create a repository, with its importer and distributors if given; all or nothing."""
     check_repository_id(body.id)
     display_name = body.display_name if body.display_name is not None else body.id
     notes = merged_notes({}, body.notes or {})
@@ -92,7 +92,7 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
 
 @router.get("/", operation_id="list_repositories", responses=returns(OK, list[RepositoryDocument], 400))
 def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSONResponse:
-    """List the repositories by id, all that whoever asks may read."""
+    """List the repositories that the user may read, by id."""
     with services.database.read() as connection:
         found = show(connection, parts=parts)
     return JSONResponse([document for document in found if rights.may(Verb.READ, document["id"])])
@@ -121,7 +121,7 @@ def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONRespo
     "/{repo_id}/", operation_id="update_repository", responses=returns(OK, RepositoryDocument, 400, 404) | QUEUED
 )
 def update_repository(repo_id: str, body: RepositoryChanges, services: Provided, user: Asking) -> JSONResponse:
-    """Change a repository and its importer at once, its distributors by a task each."""
+    """Change a repository and its importer at once, its distributors by one task each."""
     with services.database.write() as tx:
         found = repositories.get(tx.connection, repo_id)
         changes = _changes(found, body.delta or RepositoryDelta())
@@ -147,7 +147,7 @@ def delete_repository(repo_id: str, services: Provided, user: Asking) -> JSONRes
 
 
 def check_repository_id(repo_id: str) -> None:
-    """Refuse what cannot name a repository, which is also a folder of the published tree.
+    """Reject an invalid repository id, which is also a folder name of the published tree.
 
     Raises:
         InvalidValue: `id`.
@@ -164,10 +164,10 @@ def show(
     repo_id: str | None = None,
     parts: Parts = NOTHING_MORE,
 ) -> list[dict[str, Any]]:
-    """The documents of all repositories, or of one.
+    """Return the documents of all repositories, or of one.
 
     Raises:
-        MissingResource: that one does not exist.
+        MissingResource: it does not exist.
     """
     found = repositories.every(connection) if repo_id is None else [repositories.get(connection, repo_id)]
     counts = repositories.unit_counts(connection, repo_id)
@@ -189,7 +189,7 @@ def searched(
     parts: Parts,
     may_read: Callable[[str], bool] = lambda _: True,
 ) -> list[criteria.Document]:
-    """The repositories that match criteria and may be read; those that `body` names are looked up, or all."""
+    """Return the repositories that match the criteria and may be read, with the parts that `body` asks for."""
     filters = body.get("filters")
     ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
     if ids is None:
@@ -202,7 +202,7 @@ def searched(
 
 
 def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
-    """The columns that a delta changes; a name or description that is given as null becomes null."""
+    """Return the columns that a delta changes; a null name or description becomes null."""
     columns: dict[str, Any] = {
         name: getattr(delta, name) for name in ("display_name", "description") if name in delta.model_fields_set
     }
@@ -220,7 +220,7 @@ def _is_true(flag: str) -> bool:
 
 
 def _document(value: Repository, unit_counts: dict[str, int]) -> dict[str, Any]:
-    """A repository without its importers and distributors."""
+    """Return a repository without its importers and distributors."""
     return {
         "id": value.id,
         "display_name": value.display_name,

@@ -1,6 +1,6 @@
-"""Groups of repositories: a name for several repositories, which are put in and taken out by Pulp 2's criteria.
+"""Groups of repositories: a name for several repositories, which are added and removed by Pulp 2's criteria.
 
-What Pulp 2's group distributors did (exports) is no part of Pulpit: there is no type of them, so a group has none.
+Pulp 2's group distributors (exports) are not part of Pulpit: there is no type of them, so a group has none.
 """
 
 from typing import Any, Final
@@ -38,7 +38,7 @@ _NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each reposi
     responses=returns(CREATED, RepositoryGroupDocument, 400, 404, 409),
 )
 def create_group(body: NewGroup, services: Provided) -> JSONResponse:
-    """Make a group, of some repositories or none."""
+    """Create a group, with or without repositories."""
     check_repository_id(body.id)
     if body.distributors:
         raise InvalidValue("distributors", _NO_DISTRIBUTORS)
@@ -82,7 +82,7 @@ def read_group(group_id: str, services: Provided) -> JSONResponse:
     "/{group_id}/", operation_id="update_repository_group", responses=returns(OK, RepositoryGroupDocument, 400, 404)
 )
 def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
-    """Change name, description and notes; notes merge, and null deletes one."""
+    """Change name, description and notes; notes are merged, and null deletes one."""
     columns: dict[str, Any] = {
         name: getattr(body, name) for name in ("display_name", "description") if name in body.model_fields_set
     }
@@ -106,7 +106,7 @@ def delete_group(group_id: str, services: Provided) -> JSONResponse:
     responses=returns(OK, list[str], 400, 404),
 )
 def associate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
-    """Put the repositories that match into the group, and list those that are in it then."""
+    """Add the matching repositories to the group, and list its members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:
         repository_groups.get(tx.connection, group_id)
@@ -120,7 +120,7 @@ def associate(group_id: str, body: SearchBody, services: Provided) -> JSONRespon
     responses=returns(OK, list[str], 400, 404),
 )
 def unassociate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
-    """Take the repositories that match out of the group, and list those that are in it still."""
+    """Remove the matching repositories from the group, and list its remaining members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:
         repository_groups.get(tx.connection, group_id)
@@ -144,7 +144,7 @@ def list_distributors(group_id: str, services: Provided) -> JSONResponse:
     "/{group_id}/distributors/", operation_id="create_group_distributor", responses=returns(CREATED, None, 400, 404)
 )
 def create_distributor(group_id: str, body: NewGroupDistributor, services: Provided) -> JSONResponse:
-    """Refuse a distributor: no type of them is installed."""
+    """Reject a distributor: no type of them is installed."""
     with services.database.read() as connection:
         repository_groups.get(connection, group_id)
     raise InvalidValue("distributor_type_id", f"there is no {body.distributor_type_id!r}: {_NO_DISTRIBUTORS}")
@@ -166,7 +166,7 @@ def create_distributor(group_id: str, body: NewGroupDistributor, services: Provi
     responses=returns(OK, None, 404),
 )
 def read_distributor(group_id: str, distributor_id: str, services: Provided) -> JSONResponse:
-    """Say that a group has no such distributor."""
+    """Respond that a group has no such distributor."""
     with services.database.read() as connection:
         repository_groups.get(connection, group_id)
     raise MissingResource(repo_group=group_id, distributor_id=distributor_id)
@@ -176,7 +176,7 @@ def read_distributor(group_id: str, distributor_id: str, services: Provided) -> 
     "/{group_id}/actions/publish/", operation_id="publish_repository_group", responses=returns(OK, None, 400, 404)
 )
 def publish(group_id: str, body: PublishOrder, services: Provided) -> JSONResponse:
-    """Say that a group has no such distributor."""
+    """Respond that a group has no such distributor."""
     return read_distributor(group_id, body.id, services)
 
 

@@ -1,4 +1,4 @@
-"""Schedules: when an importer syncs, or a distributor publishes, by itself; the same resource below either."""
+"""Schedules: automatic syncs of an importer or publishes of a distributor; the same resource below either."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -28,18 +28,18 @@ _SCHEDULED_TASKS: Final = {
     schedules.SYNC: "pulp.server.tasks.repository.sync_with_auto_publish",
     schedules.PUBLISH: "pulp.server.tasks.repository.publish",
 }
-"""Pulp 2's names; nothing here reads them."""
+"""Pulp 2's names; unused here."""
 
 
 class Schedules:
-    """The schedules of one kind of plugin; `find` refuses a repository or plugin that is not there."""
+    """The schedules of one kind of plugin; `find` rejects a missing repository or plugin."""
 
     def __init__(self, action: str, find: Callable[[Connection, str, str], Importer | Distributor]) -> None:
         self._action: Final = action
         self._find: Final = find
 
     def router(self, plugins: str) -> Endpoints:
-        """The routes, below the name of the plugins in a URL."""
+        """Return the routes, below the plugins' path segment."""
         action = self._action
         prefix = f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}"
         made = Endpoints(prefix=prefix, tags=["schedules"])
@@ -68,7 +68,7 @@ class Schedules:
         return JSONResponse([_document(schedule) for schedule in found])
 
     def create(self, repo_id: str, plugin_id: str, body: NewSchedule, services: Provided, user: Asking) -> JSONResponse:
-        """Make a schedule; without a start, or with one that is over, it runs for the first time at once."""
+        """Create a schedule; without a start, or with a start in the past, it first runs at once."""
         interval = intervals.parse(body.schedule)
         _check_threshold(body.failure_threshold)
         now = services.clock()
@@ -100,7 +100,7 @@ class Schedules:
     def update(
         self, repo_id: str, plugin_id: str, schedule_id: str, body: ScheduleChanges, services: Provided
     ) -> JSONResponse:
-        """Change what is given; a schedule that is enabled again begins with a clean count of failures."""
+        """Change the given values; enabling a schedule again resets its count of failures."""
         _check_threshold(body.failure_threshold)
         with services.database.write() as tx:
             found = self._get(tx.connection, repo_id, plugin_id, schedule_id)
@@ -114,14 +114,14 @@ class Schedules:
         return JSONResponse(_document(changed))
 
     def delete(self, repo_id: str, plugin_id: str, schedule_id: str, services: Provided) -> JSONResponse:
-        """Delete a schedule; a task that it queued goes on."""
+        """Delete a schedule; a task that it queued continues."""
         with services.database.write() as tx:
             schedules.remove(tx, self._get(tx.connection, repo_id, plugin_id, schedule_id).id)
             self._announce(tx, repo_id, plugin_id, services)
         return JSONResponse(None)
 
     def _check_override(self, plugin: Importer | Distributor, override: dict[str, Any], services: Services) -> None:
-        """Refuse what could not work, or would be passed over, each time that the schedule runs."""
+        """Reject an override that would be invalid, or ignored, at each run."""
         if not override:
             return
         config = {**plugin.config, **override}
@@ -148,13 +148,13 @@ def _check_threshold(threshold: int | None) -> None:
 
 
 def _override(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new configuration in place of the old one, but for secrets that come back as stars."""
+    """Replace the override, keeping masked secrets."""
     kept = {key: value for key, value in old.items() if new.get(key) == MASK}
     return merged(kept, new, SECRET_KEYS, property_name="override_config")
 
 
 def _changes(found: Schedule, body: ScheduleChanges, now: datetime) -> dict[str, Any]:
-    """The columns that an update changes; a null threshold takes it away, other nulls leave things as they are."""
+    """Return the columns that an update changes; a null threshold removes it, other nulls change nothing."""
     columns: dict[str, Any] = {}
     if "failure_threshold" in body.model_fields_set:
         columns["failure_threshold"] = body.failure_threshold
@@ -170,7 +170,7 @@ def _changes(found: Schedule, body: ScheduleChanges, now: datetime) -> dict[str,
 
 
 def _consequences(found: Schedule, columns: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """What else follows from a new interval, and from enabling a schedule that was disabled."""
+    """Return further changes that follow from a new interval, or from enabling a disabled schedule."""
     begins_again = columns.get("enabled", False) and not found.enabled
     if begins_again and columns.get("remaining_runs", found.remaining_runs) == 0:
         raise InvalidValue("enabled", "all its runs are used up; give it a new schedule too.")
@@ -183,7 +183,7 @@ def _consequences(found: Schedule, columns: dict[str, Any], now: datetime) -> di
 
 
 def _document(value: Schedule) -> dict[str, Any]:
-    """A schedule; `last_run` is what the original client looks for, and `last_run_at` what it was sent."""
+    """Return a schedule; the original client reads `last_run`, but was sent `last_run_at`."""
     kind, args = (
         ("importers", [value.repo_id])
         if value.action == schedules.SYNC

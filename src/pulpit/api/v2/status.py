@@ -1,4 +1,4 @@
-"""What the server is: whether it is well, which may be asked without logging in, and which types are installed."""
+"""The state of the server, readable without authentication, and the installed types."""
 
 from collections.abc import Collection
 from typing import Any, Final
@@ -22,7 +22,7 @@ PLATFORM_VERSION: Final = "2.21.5"
 
 @_status_router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
 async def read_status(services: Provided) -> JSONResponse:
-    """Tell whether database and broker can be reached, and which workers there are."""
+    """Show whether database and broker can be reached, and which workers exist."""
     workers = [
         {"_id": worker.name, "_ns": "workers", "last_heartbeat": iso(worker.last_heartbeat)}
         for worker in services.workers()

@@ -29,8 +29,8 @@ _actions: Final = Endpoints(prefix="/repositories/{repo_id}/actions", tags=["act
 
 @_actions.post("/sync/", operation_id="sync_repository", status_code=202, responses=QUEUED)
 def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
-    """Queue a sync; distributors that publish by themselves follow it."""
-    if body.override_config:  # it could name another feed
+    """Queue a sync; automatic publishes follow."""
+    if body.override_config:  # may name another feed
         rights.check_admin("override_config")
     with services.database.write() as tx:
         importer = repositories.importer(tx.connection, repo_id)
@@ -51,7 +51,7 @@ def publish_repository(
         distributor = repositories.distributor(tx.connection, repo_id, body.id)
         own = sorted({access.LOGIN, access.PASSWORD} & (body.override_config or {}).keys())
         if own:
-            raise UnsupportedValue(own)  # who may have what is published follows from the distributor alone
+            raise UnsupportedValue(own)  # access rules come from the distributor only
         check = partial(services.plugins.check_distributor_config, distributor.distributor_type_id)
         override = checked_override(distributor.config, body.override_config, check)
         task = queue.publish(tx, repo_id, body.id, override, login=user.login, clock=services.clock)
@@ -62,19 +62,19 @@ _tasks: Final = Endpoints(prefix="/tasks", tags=["tasks"])
 
 PURGEABLE: Final = frozenset({tasks.FINISHED, tasks.ERROR, tasks.SKIPPED})
 _ALWAYS: Final = ("id", "_id", "_href")
-"""Shown whatever `fields` says: the original client sorts what it finds by `id`."""
+"""Included whatever `fields` says: the original client sorts results by `id`."""
 
 Tags = Annotated[list[str] | None, Query(max_length=criteria.MOST_WORDS)]
 
 
 class UnpurgeableState(InvalidValue):
-    """A state that tasks cannot be purged by."""
+    """Tasks in this state cannot be purged."""
 
     code = "PLP1011"
 
 
 class PurgeWithoutState(PulpitError):
-    """A purge must say which states it means."""
+    """A purge must name the states."""
 
     status = 403
     code = "PLP1012"
@@ -85,7 +85,7 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     states, tags = _narrowing(body.criteria.get("filters"))
-    order_of_ids = wanted.sort in ([("id", 1)], [("id", -1)])  # which the database keeps by itself
+    order_of_ids = wanted.sort in ([("id", 1)], [("id", -1)])  # the database's own order
     newest_first = order_of_ids and wanted.sort[0][1] < 0
     selection = replace(wanted, sort=[]) if order_of_ids else wanted
     with services.database.read() as connection:
@@ -112,7 +112,7 @@ def read_task(task_id: str, services: Provided, rights: Allowed) -> JSONResponse
 
 
 def _may_see(task: Task, rights: Rights) -> bool:
-    """Whether a task is about a repository that whoever asks may read, sync or publish."""
+    """Whether a task is about a repository that the user may read, sync or publish."""
     if rights.may(Verb.READ):
         return True
     repo_ids = [tag.removeprefix(queue.REPOSITORY_TAG) for tag in task.tags if tag.startswith(queue.REPOSITORY_TAG)]
@@ -122,7 +122,7 @@ def _may_see(task: Task, rights: Rights) -> bool:
 
 @_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=returns(OK, None, 404))
 def cancel_task(task_id: str, services: Provided) -> JSONResponse:
-    """Cancel a task, not those that it spawned; one that has ended stays as it is."""
+    """Cancel a task, but not those that it spawned; one that has ended is unchanged."""
     with services.database.write() as tx:
         queue.cancel(tx, task_id, clock=services.clock)
     return JSONResponse(None)
@@ -142,12 +142,12 @@ def purge_tasks(services: Provided, state: Annotated[list[str] | None, Query()] 
 
 
 def _listed(task: tasks.Task) -> dict[str, Any]:
-    """A report as lists show it: without the queue."""
+    """Return a report as in lists: without the queue."""
     return {key: value for key, value in task_report(task).items() if key != "queue"}
 
 
 def _narrowing(filters: object) -> tuple[list[str] | None, list[str]]:
-    """What the database can look for itself: plain states and tags at the top of a filter."""
+    """Return the conditions for the database: plain states and tags at the top level of a filter."""
     if not isinstance(filters, dict):
         return None, []
     states = words(filters.get("state"), "$in")
@@ -168,7 +168,7 @@ _HISTORY_FORM: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _HistoryFilter:
-    """Which entries are wanted, in which order."""
+    """Which entries, in which order."""
 
     limit: int | None
     ascending: bool
@@ -183,7 +183,7 @@ def _history_filter(
     start_date: Annotated[str | None, Query(description="ISO 8601; entries that started from then on")] = None,
     end_date: Annotated[str | None, Query(description="ISO 8601; entries that started up to then")] = None,
 ) -> _HistoryFilter:
-    """Read the query, and name everything in it that is wrong."""
+    """Parse the query, and report all invalid parameters."""
     given = {"limit": limit, "sort": sort, "start_date": start_date, "end_date": end_date}
     readers: dict[str, Callable[[str], Any]] = {
         "limit": _limit,
@@ -238,7 +238,7 @@ def _limit(text: str) -> int:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a query arrives as a blank
+    moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped plus sign in a query arrives as a blank
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

@@ -27,7 +27,7 @@ _of_repository: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["units
 
 @_of_repository.post("/search/units/", operation_id="search_units", responses=returns(OK, list[UnitDocument], 400, 404))
 def search_units(repo_id: str, body: UnitSearchBody, services: Provided) -> JSONResponse:
-    """Find units by Pulp 2's criteria, which judge the unit and its association separately."""
+    """Find units by Pulp 2's criteria, which are applied to the unit and its association separately."""
     wanted = parse(body.criteria)
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
@@ -36,7 +36,7 @@ def search_units(repo_id: str, body: UnitSearchBody, services: Provided) -> JSON
 
 @_of_repository.post("/actions/associate/", operation_id="copy_units", status_code=202, responses=QUEUED)
 def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) -> JSONResponse:
-    """Queue the copying of units from another repository; they are chosen now."""
+    """Queue the copying of units from another repository; they are selected now."""
     wanted = parse(body.criteria)
     source = body.source_repo_id
     with services.database.read() as connection:
@@ -54,7 +54,7 @@ def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) 
 
 @_of_repository.post("/actions/unassociate/", operation_id="remove_units", status_code=202, responses=QUEUED)
 def remove_units(repo_id: str, body: UnitSearchBody, services: Provided, user: Asking) -> JSONResponse:
-    """Queue the removal of units; they are chosen now."""
+    """Queue the removal of units; they are selected now."""
     wanted = parse(body.criteria)
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
@@ -102,7 +102,7 @@ def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
 
 @_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=returns(OK, Document, 404))
 def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
-    """Show what users noted about a unit."""
+    """Show a unit's user metadata."""
     with services.database.read() as connection:
         return JSONResponse(units.get(connection, type_id, unit_id).user_metadata or {})
 
@@ -111,7 +111,7 @@ def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONRe
     "/{unit_id}/pulp_user_metadata/", operation_id="write_user_metadata", responses=returns(OK, None, 400, 404)
 )
 def write_user_metadata(type_id: str, unit_id: str, body: dict[str, Any], services: Provided) -> JSONResponse:
-    """Note something about a unit, in place of what was noted before; the unit itself does not change."""
+    """Replace a unit's user metadata; the unit itself does not change."""
     with services.database.write() as tx:
         units.note(tx, type_id, unit_id, body or None)
     return JSONResponse(None)
@@ -137,7 +137,7 @@ _orphans_router: Final = Endpoints(prefix="/content/orphans", tags=["orphans"])
 
 @_orphans_router.get("/", operation_id="count_orphans", responses=returns(OK, dict[str, Counted]))
 def count_orphans(services: Provided) -> JSONResponse:
-    """Count the orphans of every type there is, also those of which there are none."""
+    """Count the orphans of every type, including types without any."""
     with services.database.read() as connection:
         counts = orphans.orphan_counts(connection)
     shown = sorted({*services.plugins.unit_types, *counts})
@@ -146,7 +146,7 @@ def count_orphans(services: Provided) -> JSONResponse:
 
 @_orphans_router.get("/{type_id}/", operation_id="list_orphans", responses=returns(OK, list[dict[str, Any]], 404))
 def list_orphans(type_id: str, services: Provided) -> JSONResponse:
-    """List the orphans of one type by what makes each itself."""
+    """List the keys of the orphans of one type."""
     _check_type(type_id, services)
     with services.database.read() as connection:
         return JSONResponse([_orphan(type_id, *found) for found in orphans.orphan_keys(connection, type_id)])
@@ -208,7 +208,7 @@ _ALWAYS_ASSOCIATION: Final = ("_id", "repo_id", "unit_id", "unit_type_id")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitCriteria:
-    """One search among the units of a repository."""
+    """A search among the units of a repository."""
 
     type_ids: list[str] | None
     unit: Criteria
@@ -218,11 +218,11 @@ class UnitCriteria:
 
 
 def parse(body: object) -> UnitCriteria:
-    """Read the criteria of a search for units.
+    """Parse the criteria of a search for units.
 
     Raises:
-        UnsupportedValue: it has keys that are no criteria.
-        InvalidValue: the name of the part that cannot be understood.
+        UnsupportedValue: it has unknown keys.
+        InvalidValue: the name of the invalid part.
     """
     if not isinstance(body, dict):
         raise InvalidValue("criteria", "it must be an object.")
@@ -239,7 +239,7 @@ def parse(body: object) -> UnitCriteria:
 
 
 def find(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[Document]:
-    """The units as the API shows them: the association, with the unit under `metadata`."""
+    """Return the units as the API shows them: the association, with the unit under `metadata`."""
     end = None if wanted.limit is None else wanted.skip + wanted.limit
     documents = (_document(repo_id, held) for held in units.held(connection, repo_id, wanted.type_ids))
     matching = (
@@ -255,7 +255,7 @@ def find(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[Doc
 
 
 def find_ids(connection: Connection, repo_id: str, wanted: UnitCriteria) -> list[str]:
-    """The ids of the same units."""
+    """Return the ids of the same units."""
     return [document["unit_id"] for document in find(connection, repo_id, wanted)]
 
 
@@ -273,7 +273,7 @@ def _document(repo_id: str, held: Held) -> Document:
 
 
 def unit_document(unit: Unit, repo_id: str | None = None) -> Document:
-    """What a unit itself is: its description, its key, and who it is; some keys name the repository that is asked."""
+    """Return the unit itself: description, key, and identity; some keys contain the requested repository."""
     noted = {"pulp_user_metadata": unit.user_metadata} if unit.user_metadata else {}
     key = unit.key | {"repo_id": repo_id} if "repo_id" in unit.key else unit.key
     return {**unit.metadata, **key, **noted, "_id": unit.id, "_content_type_id": unit.type_id}
@@ -300,7 +300,7 @@ def _type_ids(type_ids: object) -> list[str] | None:
 
 
 def _side(body: dict[str, Any], side: str) -> Criteria:
-    """The criteria of one of the two sides."""
+    """Return the criteria of one of the two sides."""
     own: dict[str, Any] = {}
     for name in ("filters", "fields", "sort"):
         both = body.get(name)

@@ -3,10 +3,10 @@
     uploads/<id>            what a client has sent so far
     uploads/queued/<id>     a second link to a file that an import task will read
 
-The task's link is its own: the original client deletes the upload as soon as the import is queued, and the bytes stay.
-While both links exist, no further piece is taken.
+The task has a link of its own: the original client deletes the upload as soon as the import is queued, but the content
+stays. While both links exist, no further piece is accepted.
 
-So it is with one server; where several share a storage, `repositories/shared_uploads.py` takes pieces by any of them.
+This is for a single server; with a shared storage, `repositories/shared_uploads.py` accepts pieces at any server.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class Uploads:
         self._limits: Final = limits
 
     def begin(self) -> str:
-        """Make an empty upload and answer its id.
+        """Create an empty upload and return its id.
 
         Raises:
             ConflictingOperation: there are too many already.
@@ -77,7 +77,7 @@ class Uploads:
         return []
 
     def size(self, upload_id: str) -> int:
-        """How many bytes of an upload have come.
+        """Return how many bytes of an upload have arrived.
 
         Raises:
             MissingResource: `upload_request`.
@@ -85,14 +85,14 @@ class Uploads:
         return self._path(upload_id).stat().st_size
 
     async def write(self, upload_id: str, offset: int, pieces: AsyncIterable[bytes]) -> None:
-        """Write bytes at an offset, over what stands there, or on from the end.
+        """Write bytes at an offset, overwriting or appending.
 
         Raises:
             MissingResource: `upload_request`.
-            InvalidValue: `offset` lies behind the end, so that a hole would come to be.
+            InvalidValue: `offset` is beyond the end and would leave a gap.
             ConflictingOperation: an import of this upload is waiting.
             RequestTooLarge: the piece or the whole would be too long.
-            StorageFull: the disk has no room.
+            StorageFull: the disk is full.
         """
         descriptor = await to_thread.run_sync(self._open, upload_id, offset)
         try:
@@ -108,7 +108,7 @@ class Uploads:
             await to_thread.run_sync(os.close, descriptor)
 
     def hand_over(self, upload_id: str) -> str:
-        """Make a link for an import task and return its path below the data folder; the task removes it at its end.
+        """Create a link for an import task and return its path below the data folder; the task removes it at its end.
 
         Raises:
             MissingResource: `upload_request`.
@@ -118,11 +118,11 @@ class Uploads:
         return str(path)
 
     def take_back(self, path: str) -> None:
-        """Remove a link that no task got."""
+        """Remove a link that no task took."""
         (self._data_dir / path).unlink(missing_ok=True)
 
     def remove(self, upload_id: str) -> None:
-        """Delete an upload; an import that is queued keeps its bytes.
+        """Delete an upload; a queued import keeps its content.
 
         Raises:
             MissingResource: `upload_request`.
@@ -185,7 +185,7 @@ def list_uploads(services: Provided) -> JSONResponse:
 
 @router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=returns(OK, UploadDocument, 404))
 def read_upload(upload_id: str, services: Provided) -> JSONResponse:
-    """Tell how many bytes have come, so that a broken upload can be resumed from there."""
+    """Return the number of bytes received, so that an interrupted upload can be resumed."""
     return JSONResponse(_reference(upload_id) | {"size": uploads_of(services).size(upload_id)})
 
 
@@ -198,7 +198,7 @@ def read_upload(upload_id: str, services: Provided) -> JSONResponse:
     },
 )
 async def write_upload(upload_id: str, offset: str, request: Request, services: Provided) -> JSONResponse:
-    """Take bytes that begin at an offset, as they come; whatever arrived before a connection broke is kept."""
+    """Write bytes at an offset as they arrive; what arrived before a connection broke is kept."""
     if not offset.isascii() or not offset.isdigit() or len(offset) > _LONGEST_OFFSET:
         raise InvalidValue("offset", "it must be a whole number from 0.")
     await uploads_of(services).write(upload_id, int(offset), request.stream())
@@ -207,7 +207,7 @@ async def write_upload(upload_id: str, offset: str, request: Request, services: 
 
 @router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=returns(OK, None, 404))
 def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
-    """Delete an upload; an import that is queued goes on."""
+    """Delete an upload; a queued import continues."""
     uploads_of(services).remove(upload_id)
     return JSONResponse(None)
 
@@ -216,7 +216,7 @@ def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
     "/repositories/{repo_id}/actions/import_upload/", operation_id="import_upload", status_code=202, responses=QUEUED
 )
 def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Asking) -> JSONResponse:
-    """Queue the import of what was uploaded, as a unit of the repository."""
+    """Queue the import of an upload as a unit of the repository."""
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
     if body.unit_type_id not in services.plugins.unit_types:
@@ -232,7 +232,7 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
 
 
 def uploads_of(services: Services) -> Uploads | SharedUploads:
-    """The uploads of this server's data folder, or those of all servers."""
+    """Return the uploads of this server's data folder, or the shared ones."""
     storage, limits = services.publications.storage, UploadLimits()
     if storage.is_shared:
         return SharedUploads(services.database, storage, Scratch(services.data_dir), services.clock, limits)

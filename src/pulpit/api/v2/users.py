@@ -1,7 +1,7 @@
 """Users, their roles, and logging in.
 
-Administrators may do everything, readers look and search, operators also sync, publish and listen; both of the latter
-everywhere or in the repositories that fit their patterns.
+Administrators may do everything, readers list and search, operators also sync, publish and listen; the latter two
+everywhere or only in repositories that match their patterns.
 """
 
 import re
@@ -37,7 +37,7 @@ _login: Final = Endpoints(prefix="/actions", tags=["login"])
 
 @_login.post("/login/", operation_id="log_in", responses=returns(OK, LoginDocument))
 def log_in(services: Provided, user: Asking) -> JSONResponse:
-    """Make a key and a client certificate for the user who asks; over HTTPS they do instead of a password."""
+    """Issue a key and a client certificate to the user; over HTTPS they replace the password."""
     key, certificate = services.certificates.issue(user)
     return JSONResponse({"key": key, "certificate": certificate}, headers={"Cache-Control": "no-store"})
 
@@ -45,18 +45,18 @@ def log_in(services: Provided, user: Asking) -> JSONResponse:
 _users: Final = Endpoints(prefix="/users", tags=["users"])
 
 SUPER_USERS: Final = "super-users"
-"""Pulp 2's role of those who may do everything."""
+"""Pulp 2's role of administrators."""
 _LOGIN: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._@-]*\Z")
 _LONGEST_LOGIN: Final = 255
 _LONGEST_NAME: Final = 1000
 MOST_PATTERNS: Final = 25
-"""Of one user: each is a scope for every verb of the role."""
+"""Per user: each becomes a scope for every verb of the role."""
 _ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
 @_users.post("/", operation_id="create_user", status_code=201, responses=returns(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
-    """Make a user, a reader unless another role is given."""
+    """Create a user, a reader unless another role is given."""
     if len(body.login) > _LONGEST_LOGIN:
         raise InvalidValue("login", f"it has {len(body.login)} characters; {_LONGEST_LOGIN} are the most.")
     if not _LOGIN.match(body.login):
@@ -94,7 +94,7 @@ def read_user(login: str, services: Provided) -> JSONResponse:
 
 @_users.put("/{login}/", operation_id="update_user", responses=returns(OK, UserDocument, 400, 404))
 def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
-    """Change name, password or role; whoever is logged in with the old password is not any more."""
+    """Change name, password or role; a new password ends all sessions of the old one."""
     columns = _checked(body.delta)
     with services.database.write() as tx:
         before = users.get(tx.connection, login)
@@ -118,7 +118,7 @@ def delete_user(login: str, services: Provided) -> JSONResponse:
 
 
 def _change(tx: Transaction, login: str, columns: dict[str, Any]) -> User:
-    """Change a user, and let the user's listeners tell no more than the user may see from then on.
+    """Change a user, and restrict the user's listeners to what the user may see from now on.
 
     Raises:
         InvalidValue: `repo_ids` of an administrator.
@@ -137,7 +137,7 @@ def _change(tx: Transaction, login: str, columns: dict[str, Any]) -> User:
 
 
 def user_document(value: User) -> dict[str, Any]:
-    """A user without any trace of the password; Pulp 2's only fixed role is that of the administrator."""
+    """Return a user without the password hash; Pulp 2's only fixed role is that of the administrator."""
     return {
         "login": value.login,
         "name": value.name,
@@ -152,7 +152,7 @@ def user_document(value: User) -> dict[str, Any]:
 
 
 def _checked(delta: UserDelta) -> dict[str, Any]:
-    """The columns that a delta sets; a password becomes its hash."""
+    """Return the columns that a delta sets; a password is hashed."""
     columns: dict[str, Any] = {}
     role = _given_role(delta)
     if role is not None:
@@ -175,7 +175,7 @@ def _checked(delta: UserDelta) -> dict[str, Any]:
 
 
 def _patterns(repo_ids: list[str] | None) -> list[str] | None:
-    """Patterns of repositories; null and the empty list are all."""
+    """Return patterns of repositories; null and the empty list are all."""
     for pattern in repo_ids or ():
         if not 0 < len(pattern) <= LONGEST_PATTERN or not pattern.isprintable():
             raise InvalidValue("repo_ids", f"a pattern has 1 to {LONGEST_PATTERN} printable characters.")
@@ -185,7 +185,7 @@ def _patterns(repo_ids: list[str] | None) -> list[str] | None:
 
 
 def _given_role(delta: UserDelta) -> str | None:
-    """Our word for the role; Pulp 2's list of roles is understood as far as it goes."""
+    """Return Pulpit's name of the role; Pulp 2's list of roles is supported as far as possible."""
     if delta.roles is not None:
         if set(delta.roles) - {SUPER_USERS}:
             raise InvalidValue("roles", f"the only role is {SUPER_USERS}.")
@@ -229,7 +229,7 @@ def read_role(role_id: str, services: Provided) -> JSONResponse:
 
 @_roles.get("/roles/{role_id}/users/", operation_id="list_role_members", responses=returns(OK, list[str], 404))
 def list_members(role_id: str, services: Provided) -> JSONResponse:
-    """List the logins of those who have a role."""
+    """List the logins of a role's members."""
     _check_role(role_id)
     with services.database.read() as connection:
         return JSONResponse(_role(users.every(connection))["users"])
@@ -237,7 +237,7 @@ def list_members(role_id: str, services: Provided) -> JSONResponse:
 
 @_roles.post("/roles/{role_id}/users/", operation_id="add_role_member", responses=returns(OK, None, 400, 404))
 def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONResponse:
-    """Give a user a role."""
+    """Add a user to a role."""
     _check_role(role_id)
     with services.database.write() as tx:
         _change(tx, body.login, {"role": ADMIN})
@@ -246,7 +246,7 @@ def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONRespon
 
 @_roles.delete("/roles/{role_id}/users/{login}/", operation_id="remove_role_member", responses=returns(OK, None, 404))
 def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
-    """Take a role from a user, but never from the last administrator."""
+    """Remove a user from a role, but never the last administrator."""
     _check_role(role_id)
     with services.database.write() as tx:
         _change(tx, login, {"role": READER})
@@ -256,7 +256,7 @@ def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
 
 @_roles.post("/roles/", operation_id="create_role", responses=returns(OK, None, 400, 409))
 def create_role(body: NewRole) -> JSONResponse:
-    """Refuse a further role."""
+    """Reject a further role."""
     if body.role_id == SUPER_USERS:
         raise DuplicateResource(SUPER_USERS)
     raise InvalidValue("role_id", _FIXED_ROLES)
@@ -272,7 +272,7 @@ def change_role(role_id: str) -> JSONResponse:
 
 @_roles.post("/permissions/actions/grant_to_user/", operation_id="grant_to_user", responses=returns(OK, None, 400, 404))
 def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
-    """Take note of what the user may do already; refuse what follows from no role of the user."""
+    """Accept permissions that the user has already; reject those that do not follow from the user's role."""
     if set(body.operations) - set(_operations_of(body.login, services)):
         raise InvalidValue("operations", _FIXED_PERMISSIONS)
     return JSONResponse(None)
@@ -282,7 +282,7 @@ def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     "/permissions/actions/revoke_from_user/", operation_id="revoke_from_user", responses=returns(OK, None, 400, 404)
 )
 def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
-    """Take note of what the user may not do anyway; refuse what follows from the user's role."""
+    """Accept the removal of permissions that the user does not have; reject those that follow from the user's role."""
     if set(body.operations) & set(_operations_of(body.login, services)):
         raise InvalidValue("operations", _FIXED_PERMISSIONS)
     return JSONResponse(None)
@@ -290,7 +290,7 @@ def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONRespons
 
 @_roles.post("/permissions/actions/grant_to_role/", operation_id="grant_to_role", responses=returns(OK, None, 400, 404))
 def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
-    """Take note: those with the role may do everything already."""
+    """Accept: members of the role may do everything already."""
     _check_role(body.role_id)
     if set(body.operations) - set(_OPERATIONS[ADMIN]):
         raise InvalidValue("operations", f"they are {', '.join(_OPERATIONS[ADMIN])}.")
@@ -301,7 +301,7 @@ def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
     "/permissions/actions/revoke_from_role/", operation_id="revoke_from_role", responses=returns(OK, None, 400, 404)
 )
 def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
-    """Refuse: those with the role may do everything."""
+    """Reject: members of the role may do everything."""
     _check_role(body.role_id)
     if body.operations:
         raise InvalidValue("operations", _FIXED_PERMISSIONS)
@@ -310,7 +310,7 @@ def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
 
 @_roles.get("/permissions/", operation_id="list_permissions", responses=returns(OK, list[dict[str, Any]]))
 def list_permissions(services: Provided, resource: str = _EVERYTHING) -> JSONResponse:
-    """Tell what each user may do with a resource, which is the same for all resources."""
+    """Show each user's permissions on a resource, which are the same for all resources."""
     with services.database.read() as connection:
         may = {user.login: _OPERATIONS[user.role] for user in users.every(connection)}
     return JSONResponse([{"resource": resource, "users": may, "_ns": "permissions"}])
