@@ -15,9 +15,14 @@ def system_clock() -> datetime:
 
 def iso(moment: datetime | None) -> str | None:
     """Format a time as Pulp 2's API does: ISO 8601, UTC, whole seconds, `Z`."""
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if moment is None else _utc(moment, "seconds")
 
 
 def iso_micro(moment: datetime) -> str:
     """Format a time with microseconds (RFC 3339), where the order within a second matters."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _utc(moment, "microseconds")
+
+
+def _utc(moment: datetime, precision: str) -> str:
+    moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"

@@ -46,7 +46,9 @@ from pulpit.text import one_line, system_reason
 LONGEST_ANSWER: Final = 4096
 """Bytes of a reply's body that are read."""
 LONGEST_CALL: Final = 30
-"""Seconds after which a call starts no further event, so that progress is recorded with slow receivers too."""
+"""Seconds after which a call starts no further batch, so that progress is recorded with slow receivers too."""
+LONGEST_RUN: Final = 1
+"""The same for one event after the other."""
 ANSWER_TIMEOUT: Final = 5
 """Seconds to read a reply's body; the status alone decides, so a body that never ends does no harm."""
 MOST_REDIRECTS: Final = 5
@@ -64,7 +66,7 @@ _REPEATED: Final = frozenset({301, 302, 307, 308})
 class Http:
     """Posts events; listeners share the connection pool."""
 
-    pace: Final = Pace(batch=8, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
+    pace: Final = Pace(batch=64, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
     kind: Final = HTTP
 
     def __init__(
@@ -146,6 +148,7 @@ class _Poster:
         self._hook: Final = hook
         self._kind: Final = kind
         self._writer: Final = kind.writer(hook)
+        self._proxy: Final = kind.proxy_for(hook)
         self._trust: ssl.SSLContext | None = None
 
     async def prepare(self) -> None:
@@ -156,7 +159,7 @@ class _Poster:
         outcomes: list[Outcome] = []
         written: dict[int, Request] = {}
         loop = asyncio.get_running_loop()
-        end = loop.time() + LONGEST_CALL
+        end = loop.time() + (LONGEST_RUN if self._hook.batch is None else LONGEST_CALL)
         while (count := len(outcomes)) < len(events):
             if outcomes and loop.time() > end:
                 return [*outcomes, _MORE]
@@ -256,7 +259,7 @@ class _Poster:
         self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext | None
     ) -> aiohttp.ClientResponse:
         """Send the request; send it again if it went to a kept-alive connection that had been closed."""
-        proxy = self._kind.proxy_for(self._hook)
+        proxy = self._proxy
         tunnel = proxy.headers if proxy and url.scheme == "https" else {}
         post = partial(
             self._kind.session(proxy).post,

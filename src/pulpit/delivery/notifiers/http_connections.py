@@ -141,6 +141,10 @@ class _TolerantReplies(ResponseHandler):
         if self._head is None:
             self._pass_on(data)
             return
+        if not self._head and len(data) < _LONGEST_KNOWN and (alone := _lone_head(data)) is not None:
+            self._head = None
+            self._pass_on(alone)
+            return
         looked_at = max(0, len(self._head) - 3)
         self._head += data
         if not b"HTTP/".startswith(self._head[:64].lstrip(b"\r\n")[:5]):
@@ -182,7 +186,16 @@ class _TolerantReplies(ResponseHandler):
             self._payload.feed_eof()  # aiohttp would wait for ever to read an invalid body
 
 
-def _is_interim(head: bytearray) -> bool:
+@lru_cache(KNOWN)
+def _lone_head(data: bytes) -> bytes | None:
+    """Return the readable form of a reply that came whole, and is nothing but a head; null for any other."""
+    end = _END_OF_HEAD.search(data)
+    if end is None or end.end() != len(data) or not data.startswith(b"HTTP/") or _is_interim(data):
+        return None
+    return _made_readable(data)
+
+
+def _is_interim(head: bytes | bytearray) -> bool:
     status = _STATUS_LINE.match(head.lstrip(b"\r\n").partition(b"\n")[0].rstrip())
     return status is not None and status[2].startswith(b"1") and status[2] != b"101"
 
