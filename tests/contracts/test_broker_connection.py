@@ -160,6 +160,17 @@ def test_a_method_that_only_servers_send_is_refused(port: int) -> None:
     assert closed.value.hard
 
 
+def test_a_client_of_amqp_0_8_is_given_its_ticket(port: int) -> None:
+    """access.request, which py-amqplib and others of that time send first."""
+    realm = b"\x05/data" + b"\x1f"
+    request = struct.pack(">BHIHH", 1, 1, 4 + len(realm), 30, 10) + realm + b"\xce"
+    with Wire(port) as wire:
+        wire.raw(request)
+        reply = wire.exactly(14)
+        assert reply == struct.pack(">BHIHHH", 1, 1, 6, 30, 11, 1) + b"\xce"
+        assert wire.queue()
+
+
 def test_an_unknown_method_ends_the_connection(port: int) -> None:
     with Wire(port) as wire:
         wire.raw(struct.pack(">BHIHH", 1, 1, 4, 60, 999) + b"\xce")

@@ -224,6 +224,11 @@ def test_an_unbound_queue_gets_nothing_more(port: int) -> None:
         ({"x-match": "any-with-x", "x-a": 1}, {"x-a": 1}, True),
         ({"x-match": "all", "a": 1}, {"a": 70_000}, False),
         ({"x-match": "all", "a": 1}, None, False),
+        ({"a": "text"}, {"a": bytearray(b"text")}, True),
+        ({"a": bytearray(b"text")}, {"a": "text"}, True),
+        ({"a": bytearray(b"text")}, {"a": "other"}, False),
+        ({"a": 1}, {"a": "1"}, False),
+        ({"a": [1, 2]}, {"a": [1, 2]}, True),
     ],
 )
 def test_headers_are_compared(port: int, arguments: Any, headers: Any, matches: bool) -> None:

@@ -68,6 +68,28 @@ def test_a_wrong_expiration_is_refused(port: int, expiration: str) -> None:
         wire.expect(commands.Basic.Ack)
 
 
+TEN_YEARS = 315_360_000_000
+
+
+@pytest.mark.parametrize("name", ["x-message-ttl", "x-expires", "expiration"])
+def test_a_time_to_live_may_be_ten_years_and_no_longer(port: int, name: str) -> None:
+    """Sixty days are more milliseconds than 32 bits hold, and people ask for them."""
+
+    def declare_and_publish(wire: Wire, milliseconds: int) -> str:
+        by_message = name == "expiration"
+        queue = wire.queue(arguments={} if by_message else {name: milliseconds})
+        expiration = str(milliseconds) if by_message else None
+        wire.publish(b"kept", queue, expiration=expiration)
+        return queue
+
+    with Wire(port) as wire:
+        for milliseconds in (60 * 24 * 3600 * 1000, TEN_YEARS):
+            assert wire.drain(declare_and_publish(wire, milliseconds)) == [b"kept"]
+        with refused(406, f"{{value_too_large,{TEN_YEARS + 1}}}"):
+            declare_and_publish(wire, TEN_YEARS + 1)
+            wire.expect(commands.Basic.Ack)
+
+
 def test_an_expired_message_tells_its_story(port: int) -> None:
     with Wire(port) as wire:
         queue, dead = with_dead_letters(wire)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import struct
 from typing import Any
 
 import pytest
@@ -20,6 +21,36 @@ def unused(what: str) -> str:
 def test_the_broker_names_a_queue(port: int) -> None:
     with Wire(port) as wire:
         assert wire.queue().startswith("amq.gen-")
+
+
+def test_what_is_wrong_with_a_queue_that_the_broker_names_is_told_by_that_name(port: int) -> None:
+    with Wire(port) as wire, refused(406, "invalid arg 'x-message-ttl' for queue 'amq.gen-"):
+        wire.declare(arguments={"x-message-ttl": -1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name"),
+    [
+        (b"d", bytes(8), "double"),
+        (b"f", bytes(4), "float"),
+        (b"D", bytes(5), "decimal"),
+        (b"S", b"\0\0\0\x041000", "longstr"),
+        (b"T", bytes(8), "timestamp"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_by_its_name(port: int, kind: bytes, value: bytes, name: str) -> None:
+    entry = b"\x0dx-message-ttl" + kind + value
+    payload = struct.pack(">HHH", 50, 10, 0) + b"\0\x04" + struct.pack(">I", len(entry)) + entry
+    with Wire(port) as wire, refused(406, f'"expected integer, got {name}"', cause=(50, 10)):
+        wire.raw(struct.pack(">BHI", 1, 1, len(payload)) + payload + b"\xce")
+        wire.expect(commands.Queue.DeclareOk)
+
+
+def test_a_text_may_be_sent_as_a_binary_when_a_queue_is_declared_again(port: int) -> None:
+    with Wire(port) as wire:
+        name = unused("texts")
+        wire.declare(name, arguments={"x-dead-letter-exchange": "amq.fanout"})
+        assert wire.declare(name, arguments={"x-dead-letter-exchange": bytearray(b"amq.fanout")}).queue == name
 
 
 def test_declaring_twice_is_once(port: int) -> None:

@@ -141,6 +141,16 @@ class Wire:
         _, channel, value = frame.unmarshal(data)
         return channel, value
 
+    def exactly(self, count: int) -> bytes:
+        """Read so many bytes, whatever they say: for methods that pamqp does not know."""
+        self.socket.settimeout(self._seconds)
+        while len(self._buffer) < count:
+            if not (data := self.socket.recv(1 << 16)):
+                raise Gone
+            self._buffer += data
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data
+
     def take_buffer(self) -> bytes:
         """Bytes that were received but not read, for somebody who goes on reading the socket himself."""
         data, self._buffer = self._buffer, b""

@@ -214,7 +214,14 @@ def _same(sent: Any, wanted: Any) -> bool:
         return False
     if wanted is None:
         return True
+    if isinstance(sent, bytes) != isinstance(wanted, bytes):
+        sent, wanted = _as_text(sent), _as_text(wanted)
     return isinstance(sent, bool) == isinstance(wanted, bool) and bool(sent == wanted)
+
+
+def _as_text(value: Any) -> Any:
+    """A binary as the text that its bytes are; some clients send texts as one, some as the other."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 KINDS: Final[Mapping[str, Callable[[], Kind]]] = {

@@ -330,6 +330,23 @@ class ChannelCloseOk(Method):
     pass
 
 
+@_method(30, 10)
+class AccessRequest(Method):
+    """Of AMQP 0-8: clients of that time ask for leave to use a realm before they do anything else."""
+
+    realm: ShortString
+    exclusive: Bit
+    passive: Bit
+    active: Bit
+    write: Bit
+    read: Bit
+
+
+@_method(30, 11)
+class AccessRequestOk(Method):
+    ticket: Short
+
+
 @_method(40, 10)
 class ExchangeDeclare(Method):
     reserved: Short

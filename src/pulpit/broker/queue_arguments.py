@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pulpit.amqp.amqp091 import tables
 
-MAX_EXPIRY: Final = 4_294_967_295
-"""Milliseconds; the longest time that RabbitMQ's timers take."""
+MAX_EXPIRY: Final = 10 * 365 * 24 * 3600 * 1000
+"""Milliseconds: ten years, the longest time that RabbitMQ accepts."""
 MAX_PRIORITY: Final = 255
 OVERFLOWS: Final = ("drop-head", "reject-publish", "reject-publish-dlx")
 QUEUE_MODES: Final = ("default", "lazy")
@@ -64,11 +64,16 @@ def _not_negative(value: Any, kind: str) -> str | None:
     return "{value_negative," + str(value) + "}" if value < 0 else None
 
 
+def _ttl(value: Any, kind: str) -> str | None:
+    return _not_negative(value, kind) or _too_large(value)
+
+
 def _expiry(value: Any, kind: str) -> str | None:
-    problem = _not_negative(value, kind)
-    if problem is None and value == 0:
-        return "{value_zero,0}"
-    return problem or ("{value_too_large," + str(value) + "}" if value > MAX_EXPIRY else None)
+    return "{value_zero,0}" if is_integer(value) and value == 0 else _ttl(value, kind)
+
+
+def _too_large(milliseconds: int) -> str | None:
+    return "{value_too_large," + str(milliseconds) + "}" if milliseconds > MAX_EXPIRY else None
 
 
 def _priority(value: Any, kind: str) -> str | None:
@@ -82,7 +87,7 @@ def _text(value: Any, kind: str) -> str | None:
 
 CHECKS: Final[Mapping[str, Check]] = {
     "x-expires": _expiry,
-    "x-message-ttl": _not_negative,
+    "x-message-ttl": _ttl,
     "x-dead-letter-exchange": _text,
     "x-dead-letter-routing-key": _text,
     "x-max-length": _not_negative,
@@ -130,4 +135,4 @@ def expiration_problem(expiration: str) -> str | None:
     value = int(number[0])
     if value < 0:
         return "{value_negative," + str(value) + "}"
-    return "{value_too_large," + str(value) + "}" if value > MAX_EXPIRY else None
+    return _too_large(value)

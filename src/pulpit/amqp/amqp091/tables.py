@@ -28,7 +28,7 @@ TYPE_NAMES: Final[Mapping[int, str]] = {
     ord("l"): "long",
     ord("L"): "long",
     ord("f"): "float",
-    ord("d"): "float",
+    ord("d"): "double",
     ord("D"): "decimal",
     ord("S"): "longstr",
     ord("x"): "binary",

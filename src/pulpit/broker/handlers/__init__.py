@@ -11,6 +11,7 @@ from pulpit.broker.methods import Method
 HANDLERS: Final[Mapping[type[Method], Callable[[Channel, Any], None]]] = {
     methods.ChannelFlow: basic.flow,
     methods.ChannelFlowOk: basic.flow_ok,
+    methods.AccessRequest: basic.access_request,
     methods.ExchangeDeclare: exchange.declare,
     methods.ExchangeDelete: exchange.delete,
     methods.ExchangeBind: exchange.bind,

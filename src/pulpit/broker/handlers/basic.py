@@ -16,6 +16,11 @@ from pulpit.broker.refusals import access_refused, not_allowed, not_implemented,
 _DELIVER = methods.head(methods.BasicDeliver)
 
 
+def access_request(channel: Channel, method: methods.AccessRequest) -> None:  # noqa: ARG001 - the table's
+    """Grant what permissions decide about when it is used; everybody's ticket is 1, and nobody looks at it."""
+    channel.reply(methods.AccessRequestOk(1))
+
+
 def qos(channel: Channel, method: methods.BasicQos) -> None:
     """Limit unacknowledged deliveries: of the channel if global, else of each consumer to come."""
     if method.prefetch_size:

@@ -13,6 +13,7 @@ from pulpit.broker.refusals import ChannelRefusal, access_refused, not_found, pr
 
 RESERVED: Final = "amq."
 _UNNAMED_BYTES: Final = 16
+_TEXTS: Final = (b"S", b"x")
 
 
 def invented_name(prefix: str) -> str:
@@ -116,9 +117,11 @@ def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, 
 
 
 def _equal(left: bytes | None, right: bytes | None) -> bool:
-    """Compare values; numbers of any width are alike."""
+    """Compare values; numbers of any width are equal, and so are texts and the same bytes as binary."""
     if left is None or right is None:
         return left is right
+    if left[:1] in _TEXTS and right[:1] in _TEXTS:
+        return left[1:] == right[1:]
     one, other = tables.read_value(left), tables.read_value(right)
     return type(one) is type(other) and bool(one == other)
 

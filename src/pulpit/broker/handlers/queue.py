@@ -72,7 +72,7 @@ def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare)
         _require_equivalent(channel, existing, method, method.arguments)
         return existing
     refuse_reserved("queue", wished)
-    settings = _settings(channel, wished, method, method.arguments)
+    settings = _settings(channel, name, method, method.arguments)
     limit = channel.session.max_queues
     if limit and len(channel.host.queues) >= limit:
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
