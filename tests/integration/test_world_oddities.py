@@ -159,6 +159,7 @@ DIGEST = hashlib.sha256(b"bear-1.0.tar.gz").hexdigest()
         {"dist-info-metadata": True, "core-metadata": True, "data-dist-info-metadata": False},
         {"provenance": None, "gpg-sig": "no"},
         {"size": 15.0},
+        {"size": 0},
     ],
     ids=str,
 )
@@ -177,6 +178,43 @@ def test_a_file_of_an_index_of_another_make_is_taken(
 
     assert outcome.error_message is None
     assert wheels_here.files("zoo") == ["bear-1.0.tar.gz"]
+
+
+WHEEL = "bear-1.0-1local-py2.py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("name", "href", "attributes"),
+    [
+        ("bear-1.0.tar.gz", "/files/bear-1.0.tar.gz#md5={md5}", ' data-gpg-sig="true"'),
+        ("bear-1.0.tar.gz", "/files/bear-1.0.tar.gz#egg=bear&md5={md5}", ""),
+        ("bear-1.0.tar.gz", "../../files/bear-1.0.tar.gz#SHA256={sha256}", ' data-requires-python="&amp;gt;=3"'),
+        ("bear-1.0.tar.gz", "\n /files/bear-1.0.tar.gz#md5=&sha256={sha256} ", ' data-requires-python=">=3.6.*"'),
+        ("bear-1.0.tar.gz", "/files/bear-1.0.tar.gz#sha256={sha256}", ' data-dist-info-metadata="sha256=00"'),
+        ("bear-v1.0.zip", "/files/bear-v1.0.zip", ' data-core-metadata="true"'),
+        ("bear-1.0-1.tar.gz", "/files/bear-1.0-1.tar.gz?x=1&y=%2F#sha256={sha256}", ""),
+        ("bear-1!2.0+cu118.abi.tar.gz", "/files/bear-1%212.0%2Bcu118.abi.tar.gz#sha256={sha256}", ""),
+        (WHEEL, f"/files/{WHEEL}#sha512={{sha512}}", ""),
+    ],
+)
+def test_a_link_of_an_index_of_another_make_is_taken(
+    name: str, href: str, attributes: str, upstream: Upstream, wheels_here: PythonMirror
+) -> None:
+    """Of PyPI of long ago, devpi, pypicloud, Nexus; beside what nobody can install any more."""
+    digests = {kind: hashlib.new(kind, name.encode()).hexdigest() for kind in ("md5", "sha256", "sha512")}
+    upstream.put(f"files/{name}", name.encode())
+    upstream.put(f"files/{name}?x=1&y=/", name.encode())
+    old = "".join(f'<a href="bear-1.0{end}">x</a>' for end in (".win32-py2.7.exe", "-py2.7.egg", "-1.noarch.rpm"))
+    page = f'<title>Index of bear</title>{old}<A href="{href.format(**digests)}"{attributes}>{name[:9]}..&gt;</A>'
+    upstream.put("simple/bear/", page.encode("latin-1"))
+    upstream.kinds["simple/bear/"] = "text/html; charset=iso-8859-1"
+    wheels_here.create("zoo", upstream.url, {"package_names": "Bear", "allow_unhashed": True, "prereleases": True})
+
+    outcome = wheels_here.sync("zoo")
+
+    assert outcome.error_message is None
+    assert wheels_here.files("zoo") == [name]
+    assert wheels_here.publish("zoo").result == "success"
 
 
 def test_an_upstream_that_has_only_an_ipv6_address_is_mirrored(tmp_path: Path) -> None:

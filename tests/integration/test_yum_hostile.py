@@ -323,14 +323,6 @@ def _list_that_is_gone(upstream: Upstream) -> None:
     upstream.put(REPOMD, yum.repomd(yum.record("primary", "repodata/gone", b"x", b"x")))
 
 
-def _type_with_a_slash(upstream: Upstream) -> None:
-    primary_files = repodata({"primary": primary()})
-    records = yum.record(
-        "primary", "repodata/primary.xml.gz", primary_files["repodata/primary.xml.gz"], primary().encode()
-    )
-    serve(upstream, primary_files | {REPOMD: yum.repomd(records + yum.record("../x", "x", b"", b""))})
-
-
 def _too_large_repomd(upstream: Upstream) -> None:
     upstream.put(REPOMD, b"<repomd>" + b" " * (5 * MIB) + b"</repomd>")
 
@@ -349,7 +341,6 @@ def _huge_size(upstream: Upstream) -> None:
         _list_elsewhere,
         _list_of_another_checksum,
         _list_that_is_gone,
-        _type_with_a_slash,
         _too_large_repomd,
         _huge_size,
     ],

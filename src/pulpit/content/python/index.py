@@ -309,7 +309,7 @@ def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> IndexedFile
         checksum=_checksum(hashes if isinstance(hashes, dict) else {}),
         requires_python=_text(item.get("requires-python")) or None,
         yanked=_text(yanked) if isinstance(yanked, str) and yanked else "" if yanked is True else None,
-        size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+        size=size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None,  # 0: nobody knew
         upload_time=_moment(item.get("upload-time")),
         provenance=_provenance(url, item.get("provenance")),
     )

@@ -16,6 +16,8 @@ from pulpit.errors import WorkFailed
 MOST_MIRRORS: Final = 8
 _MOST_BYTES: Final = MIB
 _LIST: Final = re.compile(r"(mirrorlist|metalink)[^/]*$|\.(meta4|metalink|mirrors|txt)$", re.IGNORECASE)
+_WITHIN: Final = re.compile(r"/repodata/(repomd\.xml/)?$")
+"""What people copy from a browser along with the folder that a feed is."""
 _ABSOLUTE: Final = re.compile(r"https?://", re.IGNORECASE)
 _ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _SLASHES: Final = re.compile(r"//+")
@@ -62,7 +64,7 @@ async def source(upstream: Upstream) -> MirroredRepository:
     """
     url = upstream.feed if "?" in upstream.feed else upstream.feed.rstrip("/")
     if "?" not in url and not _LIST.search(urlsplit(url).path):
-        return MirroredRepository(urls=(upstream.feed,))
+        return MirroredRepository(urls=(_WITHIN.sub("/", upstream.feed),))
     document = await upstream.fetch(url, most=_MOST_BYTES)
     if document is None:
         raise BadFeed("The list of mirrors was answered with nothing.")

@@ -149,6 +149,8 @@ async def _or_refused(wanted: Awaitable[T], type_ids: Collection[str]) -> T:
 async def _opened(upstream: Upstream, where: MirroredRepository, record: RepomdRecord) -> Path:
     """Download and decompress a list."""
     name, most = f"The list {record.type}", upstream.limits.manifest_bytes
+    if record.flaw:
+        raise BadFeed(f"{name} of repomd.xml is refused: it {record.flaw}.")
     if record.size is not None and record.size > most:
         raise BadFeed(f"{name} is refused: it has more than {most} bytes.")
     found = await mirrors.fetch(
@@ -180,15 +182,7 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
             raise BadFeed(f"{error} {repomd.way_past(_ACCESSORIES[kind].type_ids)}") from None
     survey = packages.survey(state.lists.primary, {**config, "type_skip_list": skipped}, upstream.limits, modular)
     left_out += [*survey.left_out, *state.tree_left_out]
-    files = (
-        []
-        if repomd.FILE in skipped
-        else [
-            _file_unit(record, state.where)
-            for record in state.records.values()
-            if record.type not in _OWN and not record.type.endswith(_DERIVED)
-        ]
-    )
+    files = [] if repomd.FILE in skipped else list(_file_units(state, left_out))
     trees = [] if state.tree is None else [state.tree]
     counts += survey.counts
     counts += Counter({repomd.FILE: len(files), treeinfo.DISTRIBUTION: len(trees)})
@@ -245,7 +239,7 @@ def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit
     """Yield the errata; some distributions split one into several updates of one id, each with other packages."""
 
     def updates() -> Iterator[Element]:
-        every = elements.children(path, updateinfo.ROOT, "The list updateinfo")
+        every = _children(path, updateinfo.ROOT, "The list updateinfo")
         return (element for element in every if elements.local(element.tag) == updateinfo.TAG)
 
     left = Counter(map(updateinfo.id_of, updates()))
@@ -263,8 +257,13 @@ def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit
             leave_out(str(error))
 
 
+def _children(path: Path, root: str, name: str) -> Iterator[Element]:
+    """Those of a list; one of no bytes is a list of nothing, as dnf takes it."""
+    return elements.children(path, root, name) if path.stat().st_size else iter(())
+
+
 def _groups(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
-    for element in elements.children(path, comps.ROOT, "The list group (comps)"):
+    for element in _children(path, comps.ROOT, "The list group (comps)"):
         try:
             unit = comps.unit(element, "comps")
         except BadFeed as error:
@@ -284,18 +283,30 @@ _OWN: Final = frozenset({*ROOTS, *_ACCESSORIES})
 _DATA_TYPE: Final = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
-def _file_unit(record: RepomdRecord, where: MirroredRepository) -> WantedUnit:
+def _file_units(state: _Upstream, left_out: list[LeftOut]) -> Iterator[WantedUnit]:
+    """The lists that are kept as they come; one that cannot be is left out, and what is held of its type stays."""
+    for record in state.records.values():
+        if record.type in _OWN or record.type.endswith(_DERIVED):
+            continue
+        if record.flaw or record.checksum is None:
+            reason = record.flaw or "has no checksum in repomd.xml"
+            left_out.append(LeftOut(name=f"the list {record.type}", reason=reason, slot=record.type))
+        else:
+            yield _file_unit(record, record.checksum, state.where)
+
+
+def _file_unit(record: RepomdRecord, checksum: Checksum, where: MirroredRepository) -> WantedUnit:
     name = record.path.partition("?")[0].rpartition("/")[2]
     file = WantedFile(
         relative_path=record.type if not name or paths.flaw(name) else name,
         urls=mirrors.places(where.urls, record.path, record.base),
-        checksum=record.checksum,
+        checksum=checksum,
         size=record.size,
     )
     return WantedUnit(
         type_id=repomd.FILE,
-        key={"data_type": record.type, "checksum": record.checksum.digest},
-        metadata={"checksum_type": record.checksum.algorithm},
+        key={"data_type": record.type, "checksum": checksum.digest},
+        metadata={"checksum_type": checksum.algorithm},
         files=(file,),
         slot=record.type,
         way_past=repomd.way_past(["metafile"]),

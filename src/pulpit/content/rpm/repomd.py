@@ -53,9 +53,12 @@ class RepomdRecord:
     type: str
     path: str
     """As written; relative to `base` if there is one, else to the repository."""
-    base: str | None
-    checksum: Checksum
-    size: int | None
+    base: str | None = None
+    checksum: Checksum | None = None
+    """`None` where nothing is stated, as a few tools write it and dnf reads it."""
+    size: int | None = None
+    flaw: str | None = None
+    """Why the list cannot be had, as the end of a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,26 +162,25 @@ def _data(record: Written, timestamp: int) -> str:
 
 def _record(data: Element) -> RepomdRecord:
     kind = data.get("type") or ""
-    subject = f"The list {shown(kind)!r} of repomd.xml"
-    if not _SAFE_TYPE.match(kind):
-        raise BadFeed(f"{subject} is refused: its type is no plain word.")
     parts = {elements.local(child.tag): child for child in data}
-    location, stated = parts.get("location"), parts.get("checksum")
-    if location is None or stated is None:
-        raise BadFeed(f"{subject} is refused: it has no location or no checksum.")
-    href = location.get("href") or ""
-    base = location.get("xml:base")
+    location, stated, size = parts.get("location"), parts.get("checksum"), parts.get("size")
+    href, base = (location.get("href") or "", location.get("xml:base")) if location is not None else ("", None)
+    sum_type, digest = ("", "") if stated is None else (stated.get("type") or "", stated.text or "")
     reason = location_flaw(href, base)
-    if reason:
-        raise BadFeed(f"{subject} is refused: its location {shown(href)!r} {reason}.")
-    stated_size = parts.get("size")
-    size = (stated_size.text or "").strip() if stated_size is not None else ""
-    if size and not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
-        raise BadFeed(f"{subject} is refused: its size is no number.")
+    flaw = (
+        (None if _SAFE_TYPE.match(kind) else "has a type that is no plain word")
+        or (None if location is not None else "has no location")
+        or (reason and f"has a location {shown(href)!r} that {reason}")
+        or (None if stated is None else checksum_flaw(sum_type, digest))
+    )
+    if flaw:
+        return RepomdRecord(type=shown(kind), path="", flaw=flaw)
+    digits = (size.text or "").strip() if size is not None else ""
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
     return RepomdRecord(
         type=kind,
         path=href,
         base=base,
-        checksum=checksum(stated.get("type") or "", stated.text or "", subject),
-        size=int(size or 0) or None,  # some write 0 for unknown
+        checksum=None if stated is None else checksum(sum_type, digest, kind),
+        size=int(digits) or None if is_number else None,  # some write 0 for unknown
     )

@@ -53,6 +53,7 @@ SKIPPABLE: Final = (
     *repomd.ALIASES,
 )
 CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
+_VARIABLE: Final = re.compile(r"\$\{?(releasever_major|releasever_minor|releasever|basearch|arch)\b")
 _KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
 _PACKAGES: Final = (*packages.TYPES, repomd.FILE)
 _SYNC_PARTS: Final = (
@@ -101,6 +102,9 @@ class Yum(ContentType):
         except WorkFailed as error:
             raise InvalidValue("importer_type_id", str(error)) from None
         feed.check(config, _IMPORTER)
+        variable = _VARIABLE.search(config.get("feed") or "")
+        if variable:
+            raise InvalidValue("feed", f"it has ${variable[1]}, which dnf fills in; write what it stands for.")
         if config.get("repo_gpgcheck") and not config.get("gpgkey"):
             raise InvalidValue("repo_gpgcheck", "it needs gpgkey too: the public keys that are trusted.")
 
