@@ -112,5 +112,5 @@ def test_a11_an_odd_entry_is_left_out_and_named_in_event_task_and_command(house:
     assert finish.body["payload"]["details"]["left_out_count"] == 2
     names = [entry["name"] for entry in finish.body["payload"]["details"]["left_out"]]
     assert names == ["../../evil", "good.iso/beneath"]
-    assert all(f"Left out: {name} " in told for name in names)
+    assert all(f"Skipped: {name} " in told for name in names)
     assert house.published() == before

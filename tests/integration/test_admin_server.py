@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_the_sync_running_and_cancel_ends_it(admin: Admin, feed: U
         follower.send_signal(signal.SIGINT)
         _, told = follower.communicate(timeout=60)
     assert follower.returncode == 0
-    assert "goes on at the server" in told
+    assert "the server continues" in told
     [running] = admin.json("tasks", "list")
     with admin.begin(*sync) as second:
         assert second.stdout

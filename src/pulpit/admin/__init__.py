@@ -1,1 +1,1 @@
-"""pulp-admin: Pulp 2's command line, speaking REST API v2 and nothing else with the server."""
+"""pulp-admin: Pulp 2's command line; it talks to the server through REST API v2 and v1 only."""

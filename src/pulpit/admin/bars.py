@@ -1,4 +1,4 @@
-"""Progress as bars on a terminal; a module of its own because rich takes longer to import than all the rest."""
+"""Progress bars on a terminal; a separate module because rich is slower to import than all the rest."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -12,13 +12,13 @@ from pulpit.text import clean
 
 
 class _Pace(ProgressColumn):
-    """How fast a step is and how long it will still take, where that can be known; how it ended afterwards."""
+    """The speed and the remaining time of a step, if they are known; the result once it has ended."""
 
     def __init__(self) -> None:
         super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        """One of the three."""
+        """Render one of the three."""
         if task.fields["word"]:
             return Text(task.fields["word"])
         if task.total is None or not task.speed:
@@ -27,7 +27,7 @@ class _Pace(ProgressColumn):
 
 
 class Bars:
-    """A bar per step, drawn by rich; sentences stand below the bars when all is over."""
+    """A bar per step, drawn by rich; sentences are printed below the bars at the end."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -51,7 +51,7 @@ class Bars:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, steps: Iterable[ProgressStep]) -> None:
-        """Move the bars; one that has ended stays as it is."""
+        """Update the bars; one that has ended stays unchanged."""
         for step in steps:
             if step.key not in self._ended:
                 self._draw(step)
@@ -77,5 +77,5 @@ class Bars:
         )
 
     def line(self, text: str) -> None:
-        """Keep it for the end."""
+        """Keep the line for the end."""
         self._lines.append(clean(text))

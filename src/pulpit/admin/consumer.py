@@ -1,4 +1,4 @@
-"""`event consumer`: positions in the log that the server keeps for those who pull it."""
+"""`event consumer`: named positions in the log, stored by the server for pulling clients."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ _NAME: Final = click.option("--name", required=True, help="The consumer's name."
 
 @click.group("consumer", cls=Group)
 def consumer() -> None:
-    """Positions in the log of those who pull it, kept by name."""
+    """Named positions in the log of clients that pull it."""
 
 
 @consumer.command("list")
@@ -37,11 +37,11 @@ def list_consumers(session: Session, /) -> None:
     "--after",
     type=click.IntRange(min=-1),
     metavar="N",
-    help="Begin behind event N; 0 is the beginning of the log.  [default: its end]",
+    help="Begin after event N; 0 is the beginning of the log.  [default: its end]",
 )
 @with_session
 def create(session: Session, /, *, name: str, after: int | None) -> None:
-    """Create a consumer; one that is there stays where it is."""
+    """Create a consumer; an existing one keeps its position."""
     body: dict[str, Any] = {} if after is None else {"after": after}
     answer = session.server.put(v1_path("consumers", name), body)
     session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
@@ -54,11 +54,11 @@ def create(session: Session, /, *, name: str, after: int | None) -> None:
     type=click.IntRange(min=-1),
     required=True,
     metavar="N",
-    help="Behind event N; 0 is the beginning of the log, -1 its end.",
+    help="After event N; 0 is the beginning of the log, -1 its end.",
 )
 @with_session
 def move(session: Session, /, *, name: str, after: int) -> None:
-    """Send a consumer to another place in the log, back or on."""
+    """Set a consumer's position in the log, back or forward."""
     answer = session.server.post(v1_path("consumers", name, "move"), {"after": after})
     session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
 
@@ -68,16 +68,16 @@ def move(session: Session, /, *, name: str, after: int) -> None:
 @click.option("--number", type=click.IntRange(min=0), required=True, metavar="N", help="Everything up to this event.")
 @with_session
 def acknowledge(session: Session, /, *, name: str, number: int) -> None:
-    """Move a consumer on over what it need not be given any more."""
+    """Acknowledge events, so that the consumer does not get them again."""
     answer = session.server.post(v1_path("consumers", name, "acknowledge"), {"number": number})
     session.screen.succeeded(f"Consumer {name} stands behind event {answer['position']}.", answer)
 
 
 @consumer.command("delete")
 @_NAME
-@click.option("--login", help="The user whose it is.  [default: who asks]")
+@click.option("--login", help="The user who owns it.  [default: who asks]")
 @with_session
 def delete(session: Session, /, *, name: str, login: str | None) -> None:
-    """Delete a consumer; the log stays as it is."""
+    """Delete a consumer; the log is unchanged."""
     answer = session.server.delete(v1_path("consumers", name), {"user": login} if login else None)
     session.screen.succeeded(f"Consumer {name} deleted.", answer)

@@ -1,4 +1,4 @@
-"""`iso repo`, `rpm repo` and `python repo`: what each kind of repository has of its own."""
+"""`iso repo`, `rpm repo` and `python repo`: the options that each kind of repository adds."""
 
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ _ISO_DISTRIBUTOR: Final = (
     click.option("--relative-url", type=TEXT, help="Path below /pulp/isos/; the repository's id otherwise."),
     click.option("--serve-http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
     click.option("--serve-https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
-    click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: authority whose clients alone are served."),
+    click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: CA whose client certificates are required."),
 )
 _ISO_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "serve_http", "serve_https", "ssl_auth_ca_cert"})
 _ISO_SHOWN: Final = ("name", "size", "checksum")
@@ -73,10 +73,12 @@ _RPM_IMPORTER: Final = (
         "--skip",
         "skip",
         multiple=True,
-        help="Leave a type out: rpm, srpm, erratum, modulemd, metafile, …",
+        help="Skip a type: rpm, srpm, erratum, modulemd, metafile, …",
     ),
-    click.option("--require-signature", type=BOOLEAN, help="Take signed packages only (true or false)."),
-    click.option("--allowed-keys", type=TEXT, help="Ids of the keys that may have signed, separated by commas."),
+    click.option("--require-signature", type=BOOLEAN, help="Accept only signed packages (true or false)."),
+    click.option(
+        "--allowed-keys", type=TEXT, help="Ids of the keys whose signatures are accepted, separated by commas."
+    ),
     click.option("--repo-gpgcheck", type=BOOLEAN, help="Check the signature of repomd.xml by --feed-gpg-key."),
     click.option("--feed-gpg-key", type=PEM, help="File: the OpenPGP public keys that are trusted for it."),
 )
@@ -84,7 +86,7 @@ _RPM_DISTRIBUTOR: Final = (
     click.option("--relative-url", type=TEXT, help="Path below /pulp/repos/; the repository's id otherwise."),
     click.option("--serve-http", "http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
     click.option("--serve-https", "https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
-    click.option("--auth-ca", type=PEM, help="File: authority whose clients alone are served."),
+    click.option("--auth-ca", type=PEM, help="File: CA whose client certificates are required."),
     click.option("--checksum-type", type=_RPM_CHECKSUM, help="Checksums of the published lists and packages."),
     click.option("--gpg-key", type=PEM, help="File: a public key to publish beside the packages."),
     click.option("--gpg-sign-metadata", type=BOOLEAN, help="Sign the lists; where the server has a key, it does."),
@@ -115,7 +117,7 @@ _SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
 
 
 def _rpm_settings(options: dict[str, Any]) -> Settings:
-    """The options by where they go, with the lists and shorthands that only packages have."""
+    """Divide the options by their target, with lists and shorthands of packages."""
     skipped = options.pop("skip")
     options["type_skip_list"] = listed(",".join(skipped)) if skipped else None
     options["allowed_keys"] = listed(options["allowed_keys"])
@@ -154,7 +156,7 @@ for _command in RPM.commands():
 
 @rpm_repo.group("export")
 def rpm_export() -> None:
-    """Write what a repository shows as a plain tree on the server."""
+    """Write a repository's publication as a plain tree on the server."""
 
 
 @rpm_export.command("run")
@@ -163,7 +165,7 @@ def rpm_export() -> None:
 @BACKGROUND
 @with_session
 def run_export(session: Session, /, *, repo_id: str, export_dir: str, in_background: bool) -> None:
-    """Write a plain tree by the repository's export distributor, which is made if there is none."""
+    """Write a plain tree by the repository's export distributor, which is created if there is none."""
     distributors = path_of("repositories", repo_id, "distributors")
     if all(found["distributor_type_id"] != _EXPORTING for found in session.server.get(distributors)):
         new = {"distributor_id": _EXPORTING, "distributor_type_id": _EXPORTING, "distributor_config": {}}
@@ -243,7 +245,7 @@ _PYTHON_SHOWN: Final = (
 
 
 def _python_settings(options: dict[str, Any]) -> Settings:
-    """The options by where they go, lists as lists."""
+    """Divide the options by their target, converting lists."""
     options |= {name: listed(options[name]) for name in _LISTS}
     options["retain_old_count"] = retained(options)
     return divided(options, _PYTHON_IMPORTER_KEYS, _PYTHON_DISTRIBUTOR_KEYS)
@@ -273,7 +275,7 @@ for _command in PYTHON.commands():
     python_repo.add_command(_command)
 _uploads = uploads_group(PYTHON_PACKAGE, lambda name, _size, _sha256: {"filename": name})
 python_repo.add_command(_uploads)
-python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 had it
+python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 has it
 python_repo.add_command(units_command("packages", [PYTHON_PACKAGE], _PYTHON_SHOWN, "List the packages."))
 python_repo.add_command(copy_group(_PYTHON_UNITS))
 python_repo.add_command(remove_group(_PYTHON_UNITS))

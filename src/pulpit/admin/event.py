@@ -20,12 +20,12 @@ _DEAD_LETTER_SHOWN: Final = ("id", "event_number", "recipient", "refused_at", "a
 
 @click.group("event", cls=Group)
 def event() -> None:
-    """Events and who is told of them."""
+    """Events and the listeners that they are sent to."""
 
 
 @click.group("log", cls=Group)
 def log() -> None:
-    """All events that were fired, as far as the server keeps them."""
+    """All fired events that the server still has."""
 
 
 @log.command("list")
@@ -33,7 +33,7 @@ def log() -> None:
     "--after",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Show the first ones behind event N of the log.  [default: show the last ones]",
+    help="Show the first ones after event N of the log.  [default: show the last ones]",
 )
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
 @narrowing_options
@@ -79,7 +79,7 @@ _ALL: Final = click.option("--all", "everything", is_flag=True, help="All dead l
 
 @click.group("deadletters", cls=Group)
 def dead_letters() -> None:
-    """Events that a listener refused, or that could not be delivered in time."""
+    """Events that a receiver refused, or that could not be delivered in time."""
 
 
 @dead_letters.command("list")
@@ -122,7 +122,7 @@ def show_dead_letter(session: Session, /, *, listener_id: str, letter_id: str) -
 @_ALL
 @with_session
 def send_again(session: Session, /, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
-    """Try dead letters once more; those that are delivered are gone."""
+    """Redeliver dead letters; those that are delivered are removed."""
     _one_choice(ids, everything=everything)
     body: dict[str, Any] = {"all": True} if everything else {"ids": list(ids)}
     answer = session.server.post(v1_path("listeners", listener_id, "dead-letters", "send-again"), body)
@@ -135,7 +135,7 @@ def send_again(session: Session, /, *, listener_id: str, ids: tuple[str, ...], e
 @_ALL
 @with_session
 def drop(session: Session, /, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
-    """Throw dead letters away; the events stay in the log."""
+    """Delete dead letters; the events stay in the log."""
     _one_choice(ids, everything=everything)
     query: dict[str, Any] = {"all": "true"} if everything else {"id": list(ids)}
     answer = session.server.delete(v1_path("listeners", listener_id, "dead-letters"), query)

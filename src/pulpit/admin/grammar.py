@@ -1,4 +1,4 @@
-"""How click speaks as Pulp 2's client did: all missing options in one list, "" as removal, `--json` everywhere."""
+"""Conventions of Pulp 2's client in click: one message for all missing options, "" to clear, `--json` everywhere."""
 
 import difflib
 import json
@@ -13,7 +13,7 @@ from pulpit.client.options import Section
 from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
-"""An option given as "": the key is to be removed (null on the wire)."""
+"""An option given as "": the key is removed (null in JSON)."""
 
 JSON_FLAG: Final = "pulpit.admin.json"
 TABLE_FLAG: Final = "pulpit.admin.table"
@@ -22,7 +22,7 @@ NOTHING_TO_CHANGE: Final = "Nothing to change was given; the server was not aske
 
 
 class Command(click.Command):
-    """A command that names all missing options at once, and understands `--json`."""
+    """A command that reports all missing options at once, and accepts `--json`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +37,7 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Look for everything that is required before anything is converted; "" counts as missing."""
+        """Check for required options before values are converted; "" counts as missing."""
         if not ctx.resilient_parsing:
             given, _, _ = self.make_parser(ctx).parse_args(list(args))
             if not any(given.get(parameter.name or "") for parameter in self.get_params(ctx) if parameter.is_eager):
@@ -56,7 +56,7 @@ class Command(click.Command):
 
 
 class Group(Section):
-    """A section; its commands are of our kind, and naming none of them is wrong use."""
+    """A section; its commands are of our class, and naming none of them is an error."""
 
     command_class = Command
     group_class = type
@@ -64,7 +64,7 @@ class Group(Section):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; of an unknown one say what may have been meant."""
+        """Find the command; suggest similar ones for an unknown one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -75,7 +75,7 @@ class Group(Section):
 
 
 def _remember(flag: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    """A callback that keeps, for the whole invocation, that an option was given."""
+    """Return a callback that records, for the whole invocation, that an option was given."""
 
     def callback(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -93,19 +93,19 @@ BACKGROUND: Final = click.option("--bg", "in_background", is_flag=True, help="Do
 
 
 class Clearable(click.ParamType[Any]):
-    """Another type whose "" means that the value is to be taken away."""
+    """Another type for which "" clears the value."""
 
     def __init__(self, inner: click.ParamType[Any]) -> None:
         self.inner = inner
         self.name = inner.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Let the inner type judge everything but ""."""
+        """Convert everything but "" by the inner type."""
         return CLEAR if value == "" or value is CLEAR else self.inner.convert(value, param, ctx)
 
 
 class FileContent(click.ParamType[str]):
-    """A file whose text is the value, for certificates and keys."""
+    """The content of a file, for certificates and keys."""
 
     name = "file"
     longest: Final = 1024 * 1024
@@ -130,24 +130,24 @@ PEM: Final = Clearable(FileContent())
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The keys of the options that were used, with null for those that are to be cleared."""
+    """Return the keys of the options that were used, with null for those to clear."""
     return {key: None if value is CLEAR else value for key, value in options.items() if value is not None}
 
 
 def secret(value: Any, path: Path | str | None) -> Any:
-    """A secret from its option or else from its file."""
+    """Return a secret from its option or else from its file."""
     return secret_from(Path(path)) if value is None and path is not None else value
 
 
 def listed(value: Any) -> Any:
-    """Names between commas as a list; nothing but commas takes the value away, as "" does."""
+    """Split comma-separated names into a list; only commas clear the value, as "" does."""
     if not isinstance(value, str):
         return value
     return [name.strip() for name in value.split(",") if name.strip()] or CLEAR
 
 
 def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
-    """Read `key=value` options; an empty value removes the note.
+    """Parse `key=value` options; an empty value removes the note.
 
     Raises:
         WrongData: one has no `=` or no key.
@@ -162,10 +162,10 @@ def note_pairs(pairs: tuple[str, ...]) -> dict[str, str | None] | None:
 
 
 def filters_of(text: str) -> Any:
-    """Pulp 2's criteria, as `--filters` has them.
+    """Parse Pulp 2's criteria, as in `--filters`.
 
     Raises:
-        WrongData: it is no JSON.
+        WrongData: it is not JSON.
     """
     try:
         return json.loads(text)

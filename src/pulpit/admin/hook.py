@@ -1,4 +1,4 @@
-"""`event hook`: addresses to which other systems post what happened there."""
+"""`event hook`: URLs to which other systems post their events."""
 
 from typing import Any, Final
 
@@ -24,11 +24,11 @@ _SHOWN: Final = (
 
 @click.group("hook", cls=Group)
 def hook() -> None:
-    """Addresses to which GitHub, GitLab, Gitea and others post, for events and syncs here."""
+    """URLs to which GitHub, GitLab, Gitea and others post, to fire events and start syncs."""
 
 
 @hook.command("create")
-@click.option("--name", required=True, help="What it is called; unique.")
+@click.option("--name", required=True, help="Its name, unique.")
 @click.option(
     "--provider",
     type=click.Choice(["github", "gitlab", "gitea", "generic"]),
@@ -42,16 +42,16 @@ def hook() -> None:
     help="Type of its events, with {event}, {action}, {repository}, {ref}.  [default: PROVIDER.{event}.{action}]",
 )
 @click.option(
-    "--repo-id", metavar="ID", help="The repository that its events are about; the same words may stand in it."
+    "--repo-id", metavar="ID", help="The repository that its events are about; may contain the same placeholders."
 )
-@click.option("--starts-sync", metavar="ID", help="Sync this repository when something comes.")
+@click.option("--starts-sync", metavar="ID", help="Sync this repository at each request.")
 @click.option(
-    "--only", multiple=True, metavar="EVENT", help="Only for this event of the provider, such as push; repeatable."
+    "--only", multiple=True, metavar="EVENT", help="Accept only this event of the provider, such as push; repeatable."
 )
 @click.option("--secret-file", type=click.Path(), help="File (mode 0600) with the secret.  [default: a new one]")
 @with_session
 def create(session: Session, /, *, secret_file: str | None, only: tuple[str, ...], **options: Any) -> None:
-    """Create a hook, and print its address and its secret, which is shown this once."""
+    """Create a hook, and print its URL and its secret, which is shown only once."""
     body = given(secret=secret(None, secret_file), only=list(only) or None, **options)
     made = session.server.post(v1_path("hooks"), body)
     if session.screen.as_json:
@@ -66,7 +66,7 @@ def create(session: Session, /, *, secret_file: str | None, only: tuple[str, ...
 @TABLE
 @with_session
 def list_hooks(session: Session, /) -> None:
-    """List the hooks, with when they were last used and what was wrong then."""
+    """List the hooks, with their last use and its error."""
     found = session.server.get(v1_path("hooks"))["hooks"]
     if session.screen.as_json:
         session.screen.data(found)
@@ -80,7 +80,7 @@ def list_hooks(session: Session, /) -> None:
 @click.option("--name", required=True, help="The hook's name.")
 @with_session
 def delete(session: Session, /, *, name: str) -> None:
-    """Delete a hook; what it has fired stays in the log."""
+    """Delete a hook; the events that it fired stay in the log."""
     found = session.server.get(v1_path("hooks"))["hooks"]
     ids = [item["id"] for item in found if item["name"] == name]
     if not ids:

@@ -1,4 +1,4 @@
-"""`event listener`: list and delete, and what an operator does: pause, resume, test, replay, deliveries."""
+"""`event listener`: list and delete, pause, resume, test, replay, deliveries."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ SHOWN: Final = ("id", "event_types", "notifier_config", "notifier_type_id")
 def listener() -> None:
     """Manage event listeners.
 
-    Kinds that plug-ins of the server bring are not listed here: `kinds` shows them, KIND create --help their options.
+    Kinds of the server's plug-ins are not listed here: `kinds` shows them, KIND create --help their options.
     """
 
 
@@ -27,7 +27,7 @@ def listener() -> None:
 @TABLE
 @with_session
 def list_kinds(session: Session, /) -> None:
-    """List the kinds of listeners that the server has, with those that its plug-ins bring."""
+    """List the kinds of listeners of the server, including those of its plug-ins."""
     found = kinds_of(session)
     if session.screen.as_json:
         session.screen.data([document for _, document in found])
@@ -69,7 +69,7 @@ def delete(session: Session, /, *, listener_id: str) -> None:
 
 
 def detailed(item: Mapping[str, Any], filters: Any, delivery: Any) -> dict[str, Any]:
-    """A listener with its filters and the state of its delivery in words."""
+    """Return a listener with its filters and the state of its delivery in words."""
     shown = dict(item)
     if isinstance(filters, Mapping):
         shown["filters"] = _filters(filters)
@@ -110,10 +110,10 @@ def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
 
 @listener.command("pause")
 @LISTENER_ID
-@click.option("--reason", help="Why, for others who look at it.")
+@click.option("--reason", help="The reason, for other users.")
 @with_session
 def pause(session: Session, /, *, listener_id: str, reason: str | None) -> None:
-    """Hold a listener's events back until it is resumed; none is lost."""
+    """Pause a listener until it is resumed; its events wait in the log."""
     answer = session.server.post(v1_path("listeners", listener_id, "pause"), {"reason": reason} if reason else None)
     session.screen.succeeded("Event listener paused.", answer)
 
@@ -122,7 +122,7 @@ def pause(session: Session, /, *, listener_id: str, reason: str | None) -> None:
 @LISTENER_ID
 @with_session
 def resume(session: Session, /, *, listener_id: str) -> None:
-    """Go on where a listener was paused."""
+    """Resume a paused listener from its position."""
     answer = session.server.post(v1_path("listeners", listener_id, "resume"))
     session.screen.succeeded("Event listener resumed.", answer)
 
@@ -131,7 +131,7 @@ def resume(session: Session, /, *, listener_id: str) -> None:
 @LISTENER_ID
 @with_session
 def test(session: Session, /, *, listener_id: str) -> None:
-    """Send an event of type event.test by the listener's real way and show what was said on both sides."""
+    """Send an event of type event.test through the listener's notifier and show the request and the response."""
     report = session.server.post(v1_path("listeners", listener_id, "test"))
     if session.screen.as_json:
         session.screen.data(report)
@@ -145,11 +145,14 @@ def test(session: Session, /, *, listener_id: str) -> None:
 @LISTENER_ID
 @click.option("--number", "--event", type=click.IntRange(min=1), metavar="N", help="The event's number in the log.")
 @click.option(
-    "--last", type=click.IntRange(1, 1000), metavar="N", help="Instead: all that it wants of the last N events."
+    "--last",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Instead: those of the last N events that match its filters.",
 )
 @with_session
 def preview(session: Session, /, *, listener_id: str, number: int | None, last: int | None) -> None:
-    """Show what would be sent for an event of the log, or for those at its end; nothing is sent."""
+    """Show what would be sent for an event of the log, or for its last events; nothing is sent."""
     if (number is None) == (last is None):
         raise WrongUse("Give either --number or --last.")
     if last is not None:
@@ -195,7 +198,7 @@ def replay(
     from_time: str | None,
     event_types: tuple[str, ...],
 ) -> None:
-    """Deliver events of the past once more, then go on."""
+    """Deliver past events again, then continue."""
     if (from_number is None) == (from_time is None):
         raise WrongUse("Give either --from-number or --from-time.")
     body: dict[str, Any] = {"time": from_time} if from_number is None else {"number": from_number}
@@ -210,7 +213,7 @@ def replay(
 @click.option("--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number in the log.")
 @with_session
 def send(session: Session, /, *, listener_id: str, number: int) -> None:
-    """Deliver one event of the log out of turn; until it is delivered it stands among the dead letters."""
+    """Deliver one event of the log out of order; until it is delivered it is a dead letter."""
     answer = session.server.post(v1_path("listeners", listener_id, "send"), {"number": number})
     session.screen.succeeded("The event is being sent.", answer)
 
@@ -221,7 +224,7 @@ def send(session: Session, /, *, listener_id: str, number: int) -> None:
 @TABLE
 @with_session
 def deliveries(session: Session, /, *, listener_id: str, limit: int) -> None:
-    """Show the latest attempts at delivery, the newest first."""
+    """Show the latest delivery attempts, the newest first."""
     found = session.server.get(v1_path("listeners", listener_id, "deliveries"), {"limit": limit})
     if session.screen.as_json:
         session.screen.data(found)

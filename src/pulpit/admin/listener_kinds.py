@@ -1,6 +1,6 @@
-"""`event listener KIND create` and `update`: made from what each kind of listener can be told.
+"""`event listener KIND create` and `update`, generated from the options of each kind.
 
-Pulpit's own kinds are known here. One that a plug-in of the server brings is asked of the server when it is named.
+Pulpit's own kinds are known here. Kinds of the server's plug-ins are requested from the server when they are named.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ from pulpit.listener_options import BUILT_IN, LONGEST_DOCUMENT, ListenerKind, Op
 from pulpit.text import shown, system_reason
 
 EVENT_TYPE_CHOICES: Final = (*sorted(PULP_TYPES), "*", *sorted(EVENT_TYPES - PULP_TYPES - {TEST}), "#")
-"""What can be asked for by name: Pulp 2's types and its word for all of them, then Pulpit's own."""
+"""Names for the help text: Pulp 2's types and its `*`, then Pulpit's own."""
 
 LISTENER_ID: Final = click.option("--listener-id", required=True, help="The listener's id, as `list` shows it.")
 
@@ -53,7 +53,11 @@ def _event_type(*, required: bool) -> Decorator:
 
 _FILTERS: Final = (
     click.option(
-        "--repo-id", "repo_ids", multiple=True, metavar="PATTERN", help="Only of such repositories; may be repeated."
+        "--repo-id",
+        "repo_ids",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only events of repositories that match; may be repeated.",
     ),
     click.option("--result", "results", multiple=True, help="Only with this result, such as failed; may be repeated."),
     click.option(
@@ -61,18 +65,18 @@ _FILTERS: Final = (
         "packages",
         multiple=True,
         metavar="PATTERN",
-        help="Only what has changed such a package, such as 'openssl*'; may be repeated.",
+        help="Only events that changed such a package, such as 'openssl*'; may be repeated.",
     ),
     click.option(
         "--give-up-after",
         type=Clearable(Duration()),
-        help="Put an event aside as a dead letter when it was tried for so long, such as 12h; 3d otherwise.",
+        help="How long an event is tried before it becomes a dead letter, such as 12h; 3d otherwise.",
     ),
 )
 
 
 class ListenerGroup(Group):
-    """`event listener`, whose commands are verbs and kinds; a kind that is not known here the server may know."""
+    """`event listener`, whose commands are verbs and kinds; unknown kinds are looked up on the server."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a verb or a kind."""
@@ -90,10 +94,10 @@ class ListenerGroup(Group):
 
 
 def kinds_of(session: Session) -> list[tuple[ListenerKind, Mapping[str, Any]]]:
-    """The kinds that the server knows, each with all that the server says of it.
+    """Return the kinds of the server, each with the server's description.
 
     Raises:
-        ServerTrouble: it does not say what kinds are.
+        ServerTrouble: the response is not understood.
     """
     found = session.server.get(v1_path("notifiers"))
     try:
@@ -119,7 +123,7 @@ def _kind(document: Mapping[str, Any]) -> ListenerKind:
 
 
 def group_of(kind: ListenerKind) -> Group:
-    """The commands of a kind."""
+    """Return the commands of a kind."""
     group = Group(kind.id, help=kind.summary, short_help=kind.summary)
 
     def create(session: Session, /, *, event_types: tuple[str, ...], **options: Any) -> None:
@@ -130,7 +134,7 @@ def group_of(kind: ListenerKind) -> Group:
         session.screen.succeeded(f"Event listener created: {name}" if name else "Event listener created.", answer)
 
     def update(session: Session, /, *, listener_id: str, event_types: tuple[str, ...], **options: Any) -> None:
-        """With nothing given Pulp 2 said so and ended with 0, and so does this."""
+        """Without any change Pulp 2 printed a message and exited with 0, and so does this."""
         config = _config(kind, options)
         body = _chosen_filters(**options)
         if config:
@@ -159,7 +163,7 @@ def _command(name: str, help_text: str, run: Callable[..., None], decorators: tu
 
 
 def _options(option: Option, *, creating: bool) -> list[Decorator]:
-    """The options of a command that one declared option becomes: a secret text may have two."""
+    """Return the command options for one declared option; a secret text may have two."""
     required = option.required and creating
     if option.type is OptionType.PAIRS:
         text = f"{option.help.rstrip('.')}; may be repeated."
@@ -196,7 +200,7 @@ def _options(option: Option, *, creating: bool) -> list[Decorator]:
 
 
 def _config(kind: ListenerKind, options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of the kind out and give the configuration that they are; null for what is cleared."""
+    """Remove the kind's options from `options` and return the configuration; null for cleared ones."""
     config: dict[str, Any] = {}
     for option in kind.options:
         value = options.pop(option.name, None)
@@ -233,7 +237,7 @@ def _document(option: Option, path: str) -> str:
 
 
 def _pairs(option: Option, given_pairs: tuple[str, ...]) -> Any:
-    """Read `NAME=VALUE` options; a lone "" takes all away."""
+    """Parse `NAME=VALUE` options; a lone "" clears all."""
     if given_pairs == ("",):
         return CLEAR
     pairs = {}
@@ -257,7 +261,7 @@ def _values(option: Option, text: Any) -> Any:
 def _chosen_filters(
     repo_ids: tuple[str, ...], results: tuple[str, ...], packages: tuple[str, ...], give_up_after: Any
 ) -> dict[str, Any]:
-    """The filters that were given; those given as "" are taken away."""
+    """Return the filters that were given; "" clears one."""
     lists = {"repo_ids": repo_ids, "results": results, "packages": packages}
     named = {key: [value for value in values if value] for key, values in lists.items() if values}
     return {**named, **given(give_up_after=give_up_after)}

@@ -1,4 +1,4 @@
-"""The program: its general options, and how failures become texts and exit codes."""
+"""The program: its general options, and the conversion of failures to texts and exit codes."""
 
 import os
 import sys
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run and give the exit code."""
+    """Run and return the exit code."""
     return guarded(lambda _: _run(arguments))
 
 
@@ -90,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
     except click.ClickException as error:
-        error.show()  # Pulp 2 told an option that is missing or unknown (64) from one whose value is refused (65)
+        error.show()  # Pulp 2 distinguishes a missing or unknown option (64) from an invalid value (65)
         refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
         return WrongData.exit_code if refused else WrongUse.exit_code
     except BrokenStream:

@@ -1,6 +1,6 @@
-"""A task's progress report, in whatever of Pulp 2's shapes, as steps, and how they are drawn.
+"""Progress reports in any of Pulp 2's forms, converted to steps, and their display.
 
-Lines where output goes to a file or a pipe, bars (see `bars.py`) on a terminal, nothing for programs.
+Lines if output is a file or a pipe, bars (see `bars.py`) on a terminal, nothing for programs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ _FAILURES_SHOWN: Final = 5
 
 
 class Stage(Enum):
-    """How far a step is; the values are the words that end its line."""
+    """The state of a step; the values are the words that end its line."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -32,7 +32,7 @@ ENDED: Final = frozenset({Stage.DONE, Stage.SKIPPED, Stage.FAILED, Stage.CANCELL
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressStep:
-    """One line of progress; a `total` of 0 means that nobody knows how much there is."""
+    """One line of progress; a `total` of 0 means unknown."""
 
     key: str
     title: str
@@ -83,7 +83,7 @@ _PART_TITLES: Final = {
 
 
 def steps(report: Any) -> list[ProgressStep]:
-    """Read a `progress_report`; what has no shape that is known has no steps."""
+    """Parse a `progress_report`; an unknown form has no steps."""
     if not isinstance(report, Mapping):
         return []
     return [step for name, part in report.items() for step in _part(str(name), part) if step.stage != Stage.WAITING]
@@ -152,7 +152,7 @@ def _listed_step(name: str, item: Mapping[str, Any]) -> ProgressStep:
 
 
 def _named_parts(name: str, part: Mapping[str, Any]) -> Iterator[ProgressStep]:
-    """The yum importer's report: one object per kind of work."""
+    """Yield the steps of the yum importer's report: one object per kind of work."""
     for key, item in part.items():
         if isinstance(item, Mapping):
             total = _number(item.get("items_total"))
@@ -190,8 +190,9 @@ def _number(value: Any) -> int:
 class Display(Protocol):
     """Draws steps while a task runs.
 
-    `show` is called with the same steps again and again as they move on, in any number and at any time; `line` adds a
-    sentence that stays. It is a context manager, and what it drew stays when it ends.
+    `show` may be called with the same steps any number of times as they progress; `line` adds a permanent sentence. It
+    is
+    a context manager, and what it drew stays when it ends.
     """
 
     def __enter__(self) -> Self: ...
@@ -201,7 +202,7 @@ class Display(Protocol):
     ) -> None: ...
 
     def show(self, steps: Iterable[ProgressStep]) -> None:
-        """Draw how far the steps are."""
+        """Draw the progress of the steps."""
         ...
 
     def line(self, text: str) -> None:
@@ -219,21 +220,21 @@ class Silent:
         pass
 
     def show(self, steps: Iterable[ProgressStep]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def line(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Lines(Silent):
-    """One line when a step begins and one when it ends, with no control codes; each is flushed."""
+    """One line when a step begins and one when it ends, without control codes; each is flushed."""
 
     def __init__(self) -> None:
         self._begun: set[str] = set()
         self._ended: set[str] = set()
 
     def show(self, steps: Iterable[ProgressStep]) -> None:
-        """Write what is new."""
+        """Write the changes."""
         for step in steps:
             if step.stage in ENDED and step.key not in self._ended:
                 self._ended.add(step.key)
@@ -254,7 +255,7 @@ def _titled(step: ProgressStep) -> str:
 
 
 def amount(step: ProgressStep) -> str:
-    """How much of a step is done, in words."""
+    """Describe how much of a step is done."""
     if step.in_bytes:
         octets = f"{size(step.done)} of {size(step.total)}" if step.total else ""
         return clean(", ".join(part for part in (step.detail, octets) if part))
@@ -262,7 +263,7 @@ def amount(step: ProgressStep) -> str:
 
 
 def pace(speed: float, seconds_left: float | None, *, in_bytes: bool) -> str:
-    """How fast, and how long still: `1.5 MB/s, 0:42 left`; `speed` is of octets or things in a second."""
+    """Describe speed and remaining time: `1.5 MB/s, 0:42 left`; `speed` is bytes or items per second."""
     fast = f"{size(int(speed))}/s" if in_bytes else f"{speed:.0f}/s"
     if seconds_left is None:
         return fast
@@ -273,7 +274,7 @@ def pace(speed: float, seconds_left: float | None, *, in_bytes: bool) -> str:
 
 
 def size(octets: int) -> str:
-    """Octets in decimal units: `1.5 MB`."""
+    """Format bytes in decimal units: `1.5 MB`."""
     if octets < 1000:  # noqa: PLR2004 - where kilo begins
         return f"{octets} B"
     amount = float(octets)

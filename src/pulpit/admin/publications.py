@@ -1,4 +1,4 @@
-"""`repo publications`, `repo places`, `repo promote` and `repo rollback`: what readers see, and what they could."""
+"""`repo publications`, `repo places`, `repo promote` and `repo rollback`: what readers see, and alternatives."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -22,7 +22,7 @@ PLACE: Final = click.option("--place", "path", required=True, help="The place's 
 
 @click.group("publications", cls=Group)
 def publications() -> None:
-    """What a repository was published as, one publication after the other."""
+    """The publications of a repository."""
 
 
 @publications.command("list")
@@ -64,7 +64,7 @@ def show(session: Session, /, *, repo_id: str, number: int, files: bool) -> None
 @click.option("--limit", type=click.IntRange(0, 10_000), default=1000, show_default=True, help="Show at most so many.")
 @with_session
 def diff(session: Session, /, *, repo_id: str, earlier: int, later: int, limit: int) -> None:
-    """Say which units and files are added (+), removed (-) and changed (~) between two publications."""
+    """Show which units and files were added (+), removed (-) and changed (~) between two publications."""
     path = v1_path("repositories", repo_id, "publications", str(earlier), "diff")
     found = session.server.get(path, {"to": later, "limit": limit})
     if session.screen.as_json:
@@ -86,7 +86,7 @@ def diff(session: Session, /, *, repo_id: str, earlier: int, later: int, limit: 
 @NUMBER
 @with_session
 def pin(session: Session, /, *, repo_id: str, number: int) -> None:
-    """Keep a publication for good."""
+    """Keep a publication forever."""
     answer = session.server.post(v1_path("repositories", repo_id, "publications", str(number), "pin"), {})
     session.screen.succeeded(f"Publication {number} stays.", answer)
 
@@ -96,7 +96,7 @@ def pin(session: Session, /, *, repo_id: str, number: int) -> None:
 @NUMBER
 @with_session
 def unpin(session: Session, /, *, repo_id: str, number: int) -> None:
-    """Keep a publication no longer than others; if its time is over, it is removed."""
+    """Unpin a publication; if it is not needed any more, it is removed."""
     answer = session.server.post(v1_path("repositories", repo_id, "publications", str(number), "unpin"), {})
     went = "is not needed any more and was removed" if answer["removed"] else "goes when its time comes"
     session.screen.succeeded(f"Publication {number} {went}.", answer)
@@ -107,7 +107,7 @@ def unpin(session: Session, /, *, repo_id: str, number: int) -> None:
 @NUMBER
 @with_session
 def remove(session: Session, /, *, repo_id: str, number: int) -> None:
-    """Remove a publication that no place shows and nobody has pinned."""
+    """Remove a publication that no place shows and that is not pinned."""
     answer = session.server.delete(v1_path("repositories", repo_id, "publications", str(number)))
     session.screen.succeeded(f"Publication {number} is removed.", answer)
 
@@ -116,7 +116,7 @@ def remove(session: Session, /, *, repo_id: str, number: int) -> None:
 @REPO_ID
 @NUMBER
 @click.option("--to", required=True, help="The place below the repository's kind, such as prod/zoo.")
-@click.option("--protect", is_flag=True, help="From now on let nothing but promotions change the place.")
+@click.option("--protect", is_flag=True, help="Protect the place: from now on only promotions change it.")
 @BACKGROUND
 @with_session
 def promote(session: Session, /, *, repo_id: str, number: int, to: str, protect: bool, in_background: bool) -> None:
@@ -130,7 +130,7 @@ def promote(session: Session, /, *, repo_id: str, number: int, to: str, protect:
 @REPO_ID
 @NUMBER
 @click.option("--to", required=True, help="Path below the server's [publish] export_dir; with the ending .tar a tar.")
-@click.option("--since", type=click.IntRange(min=1), help="Leave out the files of this publication.")
+@click.option("--since", type=click.IntRange(min=1), help="Omit the files of this publication.")
 @BACKGROUND
 @with_session
 def export(session: Session, /, *, repo_id: str, number: int, to: str, since: int | None, in_background: bool) -> None:
@@ -148,7 +148,7 @@ def export(session: Session, /, *, repo_id: str, number: int, to: str, since: in
 @BACKGROUND
 @with_session
 def rollback(session: Session, /, *, repo_id: str, in_background: bool, **order: Any) -> None:
-    """Show an earlier publication where the repository publishes; the next publish shows the newest content again."""
+    """Roll the repository's place back to an earlier publication; the next publish shows the newest content again."""
     body = {name: value for name, value in order.items() if value is not None}
     report = session.server.post(v1_path("repositories", repo_id, "rollback"), body)
     session.follow_report(report, in_background=in_background)
@@ -156,7 +156,7 @@ def rollback(session: Session, /, *, repo_id: str, in_background: bool, **order:
 
 @click.group("places", cls=Group)
 def places() -> None:
-    """The addresses at which readers find publications."""
+    """The URLs at which publications are served."""
 
 
 @places.command("list")
@@ -172,7 +172,7 @@ def list_places(session: Session, /) -> None:
 @PLACE
 @with_session
 def protect(session: Session, /, *, path: str) -> None:
-    """Let nothing but promotions and rollbacks change what a place shows."""
+    """Protect a place: only promotions and rollbacks change what it shows."""
     answer = session.server.put(_path_of(path), {"only_promoted": True})
     session.screen.succeeded("Only promotions change the place from now on.", answer)
 
@@ -181,7 +181,7 @@ def protect(session: Session, /, *, path: str) -> None:
 @PLACE
 @with_session
 def unprotect(session: Session, /, *, path: str) -> None:
-    """Let publishes change what a place shows again."""
+    """Unprotect a place: publishes change what it shows again."""
     answer = session.server.put(_path_of(path), {"only_promoted": False})
     session.screen.succeeded("Publishes change the place again.", answer)
 
@@ -190,7 +190,7 @@ def unprotect(session: Session, /, *, path: str) -> None:
 @PLACE
 @with_session
 def remove_place(session: Session, /, *, path: str) -> None:
-    """Show nothing any more at a place that was made by a promotion."""
+    """Remove a place that was created by a promotion."""
     answer = session.server.delete(_path_of(path))
     session.screen.succeeded("The place shows nothing any more.", answer)
 
@@ -211,4 +211,4 @@ def _show(
 
 
 COMMANDS: Final = (publications, promote, rollback, export, places)
-"""What stands below `repo`."""
+"""The commands below `repo`."""

@@ -1,4 +1,4 @@
-"""`repo`: what repositories of every type have in common; and `orphan`, what none of them holds any more."""
+"""`repo`: commands for repositories of every type; and `orphan`, for content that no repository holds any more."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -25,7 +25,7 @@ _MORE: Final = ("summary", "details")
 
 
 def complete_repository(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The ids that begin so, if the server can be asked without anybody being asked for a password."""
+    """Complete repository ids, if the server can be asked without a password prompt."""
     said = {name: value for name, value in ctx.find_root().params.items() if name in Options.__dataclass_fields__}
     try:
         found = connect(Options(**said), lambda _: "").get(path_of("repositories"))
@@ -45,7 +45,7 @@ def repo() -> None:
 
 
 def listing(wanted: Callable[[Mapping[str, Any]], bool]) -> Callable[..., None]:
-    """Make a `list` command that shows the repositories that are `wanted`."""
+    """Return a `list` command for the repositories that are `wanted`."""
 
     @click.option("--details", is_flag=True, help="Also show importers, distributors and notes.")
     @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
@@ -72,7 +72,7 @@ def listing(wanted: Callable[[Mapping[str, Any]], bool]) -> Callable[..., None]:
 
 
 def show(session: Session, found: list[Mapping[str, Any]], *, details: bool, fields: str | None) -> None:
-    """Show repositories with the keys asked for."""
+    """Show repositories with the requested keys."""
     if session.screen.as_json:
         session.screen.data(found)
     elif fields:
@@ -94,7 +94,7 @@ repo.command("list")(listing(lambda _: True))
 
 @repo.group("history")
 def history() -> None:
-    """What was synced and published, and how it ended."""
+    """The history of syncs and publishes."""
 
 
 def _history_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -134,7 +134,7 @@ def publish_history(
 
 
 def _own_distributor(session: Session, repo_id: str) -> str:
-    """The id of the one distributor that publishes by itself, or of the only one that there is."""
+    """Return the id of the distributor that publishes automatically, or of the only one."""
     found = session.server.get(path_of("repositories", repo_id, "distributors"))
     likely = [item for item in found if item.get("auto_publish")] if len(found) > 1 else found
     if len(likely) != 1:
@@ -205,7 +205,7 @@ def list_orphans(session: Session, /, *, kind: str | None) -> None:
 def remove(
     session: Session, /, *, everything: bool, kind: str | None, unit_id: str | None, in_background: bool
 ) -> None:
-    """Remove orphans and free their room."""
+    """Remove orphans and free their disk space."""
     if everything == bool(kind) or (unit_id and not kind):
         raise WrongUse("Give either --all, or --type (and perhaps --unit-id).")
     names = [name for name in (kind, unit_id) if name]

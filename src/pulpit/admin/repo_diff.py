@@ -1,4 +1,4 @@
-"""`repo diff`: what is different in a repository between two moments, whatever happened meanwhile."""
+"""`repo diff`: the net difference of a repository between two moments."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -20,11 +20,11 @@ Document = dict[str, Any]
 
 @click.command("diff", cls=Command)
 @REPO_ID
-@click.option("--from", "first", metavar=_MOMENT, help="Behind this event, time or publication; all otherwise.")
-@click.option("--to", "last", metavar=_MOMENT, help="Up to this event, time or publication; up to now otherwise.")
+@click.option("--from", "first", metavar=_MOMENT, help="After this event, time or publication; everything otherwise.")
+@click.option("--to", "last", metavar=_MOMENT, help="Up to this event, time or publication; until now otherwise.")
 @with_session
 def diff(session: Session, /, *, repo_id: str, first: str | None, last: str | None) -> None:
-    """Show which packages came, went and were replaced between two moments."""
+    """Show which packages were added, removed and replaced between two moments."""
     page = _page(session, repo_id, {"from": first, "to": last})
     seen = list(page["changes"])
     while page.get("next"):
@@ -40,13 +40,13 @@ def diff(session: Session, /, *, repo_id: str, first: str | None, last: str | No
     for entry in sorted(found, key=_order):
         session.screen.say(line(entry))
     if not found:
-        session.screen.say("Nothing is different.")
+        session.screen.say("There are no differences.")
     if not page["complete"]:
         session.screen.warn(f"What happened up to event {page['from']} is not known.")
 
 
 def net(changes: Iterable[Mapping[str, Any]]) -> list[Document]:
-    """What changes, given in order, come to: who came and went again is not named."""
+    """Return the net result of changes in order: units that were added and removed again are omitted."""
     added: dict[str, Document] = {}
     removed: dict[str, Document] = {}
     for change in changes:
@@ -64,7 +64,7 @@ def net(changes: Iterable[Mapping[str, Any]]) -> list[Document]:
 
 
 def _paired(added: Mapping[str, Document], removed: dict[str, Document]) -> Iterator[Document]:
-    """Added ones that stand where a removed one stood are replacements; equal ones are nothing at all."""
+    """Pair units with the same slot: added and removed ones are a replacement; equal ones cancel out."""
     for unit_id, unit in added.items():
         named = {key: value for key, value in unit.items() if key != "_instead_of"}
         before = removed.pop(unit_id, None) or removed.pop(unit["_instead_of"], None)
@@ -77,7 +77,7 @@ def _paired(added: Mapping[str, Document], removed: dict[str, Document]) -> Iter
 
 
 def line(entry: Mapping[str, Any]) -> str:
-    """One change for people: a sign, the type, the name and the version."""
+    """Format one change: a sign, the type, the name and the version."""
     new = _called(entry)
     if entry["change"] == "replaced" and entry.get("before") and _called(entry["before"]) != new:
         new = f"{_called(entry['before'])} -> {entry.get('version') or new}"

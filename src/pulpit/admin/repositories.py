@@ -1,4 +1,4 @@
-"""The commands that every kind of repository has, from `create` to `publish`, and their options."""
+"""The commands for every kind of repository, from `create` to `publish`, and their options."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,20 +33,20 @@ from pulpit.client.options import Decorator
 from pulpit.client.server import path_of
 
 Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
-"""Of the importer, of the distributor, and of the repository itself."""
+"""For the importer, the distributor, and the repository itself."""
 
 REPOSITORY_OPTIONS: Final = (
     click.option("--display-name", type=TEXT, help="Name for people."),
     click.option("--description", type=TEXT, help="What it is for."),
     click.option("--note", "notes", multiple=True, metavar="KEY=VALUE", help="A note of your own; may be repeated."),
-    click.option("--reader-user", type=TEXT, help="User who alone is served what is published; '' serves everybody."),
+    click.option("--reader-user", type=TEXT, help="User name required to read the publication; '' makes it public."),
     click.option(
         "--reader-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."
     ),
 )
 IMPORTER_OPTIONS: Final = (
     click.option("--validate", type=BOOLEAN, help="Check size and checksum of every file (true or false)."),
-    click.option("--feed-ca-cert", "ssl_ca_cert", type=PEM, help="File: authority to trust for the feed."),
+    click.option("--feed-ca-cert", "ssl_ca_cert", type=PEM, help="File: CA certificate to trust for the feed."),
     click.option("--feed-cert", "ssl_client_cert", type=PEM, help="File: certificate to show to the feed."),
     click.option("--feed-key", "ssl_client_key", type=PEM, help="File: its private key."),
     click.option(
@@ -54,31 +54,40 @@ IMPORTER_OPTIONS: Final = (
         "ssl_client_cert_hosts",
         type=TEXT,
         metavar="HOST,...",
-        help="Hosts besides the feed's own, such as its mirrors, that are shown the certificate.",
+        help="Hosts besides the feed's own, such as its mirrors, that may be sent the certificate.",
     ),
     click.option("--verify-feed-ssl", "ssl_validation", type=BOOLEAN, help="Check the feed's certificate."),
     click.option("--proxy-host", type=TEXT, help="Proxy on the way to the feed."),
     click.option("--proxy-port", type=PORT, help="Its port."),
-    click.option("--proxy-user", "proxy_username", type=TEXT, help="User at the proxy."),
+    click.option("--proxy-user", "proxy_username", type=TEXT, help="User for the proxy."),
     click.option(
-        "--proxy-pass", "proxy_password", type=TEXT, help="Password there, visible to others; better --proxy-pass-file."
+        "--proxy-pass",
+        "proxy_password",
+        type=TEXT,
+        help="Its password, visible to other users of this machine; better --proxy-pass-file.",
     ),
-    click.option("--proxy-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
-    click.option("--basicauth-user", "basic_auth_username", type=TEXT, help="User at the feed."),
+    click.option(
+        "--proxy-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the proxy's password."
+    ),
+    click.option("--basicauth-user", "basic_auth_username", type=TEXT, help="User for the feed."),
     click.option(
         "--basicauth-pass",
         "basic_auth_password",
         type=TEXT,
-        help="Password there, visible to others; better --basicauth-pass-file.",
+        help="Its password, visible to other users of this machine; better --basicauth-pass-file.",
     ),
-    click.option("--basicauth-pass-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with it."),
+    click.option(
+        "--basicauth-pass-file",
+        type=click.Path(path_type=Path),
+        help="File (mode 0600, or - ) with the feed's password.",
+    ),
     click.option("--max-downloads", type=COUNT, help="At most so many downloads at once."),
     click.option("--max-speed", type=COUNT, help="At most so many bytes a second in each download."),
     click.option("--remove-missing", type=BOOLEAN, help="Remove files that the feed no longer has (true or false)."),
 )
 RETAINING_OPTIONS: Final = (
     click.option("--retain-old-count", type=Clearable(click.IntRange(min=0)), help="Keep so many old versions."),
-    click.option("--only-newest", is_flag=True, help="Keep the newest versions alone: the same as 0 old ones."),
+    click.option("--only-newest", is_flag=True, help="Keep only the newest versions: the same as 0 old ones."),
 )
 IMPORTER_KEYS: Final = frozenset(
     {
@@ -110,12 +119,12 @@ def retained(options: dict[str, Any]) -> int | None:
 
 
 def divided(options: dict[str, Any], importer_keys: Collection[str], distributor_keys: Collection[str]) -> Settings:
-    """The options that were used as those of the importer, of the distributor, and of the repository itself."""
+    """Divide the options that were used into those of importer, distributor, and repository."""
     options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
     options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
     reader, file = options.pop("reader_user"), options.pop("reader_pass_file")
     password = CLEAR if reader is CLEAR else secret(None, file)
-    readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user everybody is served
+    readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user everybody may read it
     options["ssl_client_cert_hosts"] = listed(options.get("ssl_client_cert_hosts"))
     used = given(**options)
     importer = {key: value for key, value in used.items() if key in importer_keys}
@@ -125,27 +134,27 @@ def divided(options: dict[str, Any], importer_keys: Collection[str], distributor
 
 
 _ENDED: Final = ["finished", "error", "canceled", "skipped"]
-_FORCE_FULL: Final = click.option("--force-full", is_flag=True, help="Do all the work, also where nothing changed.")
+_FORCE_FULL: Final = click.option("--force-full", is_flag=True, help="Do all the work, even if nothing changed.")
 
 
 def sync_group(importer_id: str) -> click.Group:
-    """The section `sync`, for the importer of this id."""
+    """Return the section `sync`, for the importer with this id."""
 
     @click.group("sync", cls=Group, help="Fetch what the feed has.")
     def sync() -> None:
         """Hold the commands."""
 
-    @sync.command("run", help="Sync now, or follow the sync that runs already.")
+    @sync.command("run", help="Sync now, or follow a running sync.")
     @REPO_ID
     @_FORCE_FULL
-    @click.option("--allow-empty", is_flag=True, help="Let a feed that has nothing any more empty the repository.")
+    @click.option("--allow-empty", is_flag=True, help="Allow a feed without any content to empty the repository.")
     @BACKGROUND
     @with_session
     def run_sync(session: Session, /, *, repo_id: str, in_background: bool, **flags: bool) -> None:
         body = {"override_config": {name: True for name, is_set in flags.items() if is_set} or None}
         _run(session, repo_id, "sync", body, in_background=in_background)
 
-    @sync.command("status", help="Follow the sync that runs.")
+    @sync.command("status", help="Follow the running sync.")
     @REPO_ID
     @with_session
     def sync_status(session: Session, /, *, repo_id: str) -> None:
@@ -156,13 +165,13 @@ def sync_group(importer_id: str) -> click.Group:
 
 
 def publish_group(distributor_id: str) -> click.Group:
-    """The section `publish`, for the distributor of this id."""
+    """Return the section `publish`, for the distributor with this id."""
 
     @click.group("publish", cls=Group, help="Serve what the repository has.")
     def publish() -> None:
         """Hold the commands."""
 
-    @publish.command("run", help="Publish now, or follow the publish that runs already.")
+    @publish.command("run", help="Publish now, or follow a running publish.")
     @REPO_ID
     @_FORCE_FULL
     @BACKGROUND
@@ -171,7 +180,7 @@ def publish_group(distributor_id: str) -> click.Group:
         body = {"id": distributor_id, "override_config": {"force_full": True} if force_full else None}
         _run(session, repo_id, "publish", body, in_background=in_background)
 
-    @publish.command("status", help="Follow the publish that runs.")
+    @publish.command("status", help="Follow the running publish.")
     @REPO_ID
     @with_session
     def publish_status(session: Session, /, *, repo_id: str) -> None:
@@ -182,7 +191,7 @@ def publish_group(distributor_id: str) -> click.Group:
 
 
 def delete_command() -> click.Command:
-    """The command `delete`."""
+    """Return the command `delete`."""
 
     @click.command("delete", cls=Group.command_class, help="Delete a repository and what it published.")
     @REPO_ID
@@ -230,9 +239,9 @@ _TYPE: Final = "_repo-type"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepositoryKind:
-    """A kind of repository: its importer and distributor, the note that marks it, and the options that it has.
+    """A kind of repository: its importer and distributor, the note that marks it, and its options.
 
-    `settings` divides the options of `create` and `update` by where they go.
+    `settings` divides the options of `create` and `update` by target.
     """
 
     importer: str
@@ -243,7 +252,7 @@ class RepositoryKind:
     settings: Callable[[dict[str, Any]], Settings]
 
     def commands(self) -> Iterator[click.Command]:
-        """The commands that repositories of every kind have."""
+        """Yield the commands for repositories of every kind."""
         yield self._create_command()
         yield self._update_command()
         of_kind = listing(lambda repository: (repository.get("notes") or {}).get(_TYPE) == self.note)
@@ -292,9 +301,7 @@ class RepositoryKind:
         }
 
     def _update_command(self) -> click.Command:
-        @click.command(
-            "update", cls=Group.command_class, help='Change a repository; an option given as "" is taken away.'
-        )
+        @click.command("update", cls=Group.command_class, help='Change a repository; an option given as "" is cleared.')
         @REPO_ID
         @self.options
         @with_session
@@ -315,13 +322,13 @@ class RepositoryKind:
 
 
 def search_command(ours: Mapping[str, Any]) -> click.Command:
-    """The command `search`, which looks among repositories of `ours` unless filters are given."""
+    """Return the command `search`, which searches repositories of `ours` unless filters are given."""
 
     @click.command("search", cls=Group.command_class, help="Find repositories.")
     @click.option("--filters", help="Pulp 2's criteria as JSON, instead of all repositories of this kind.")
     @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-    @click.option("--skip", type=click.IntRange(min=1), help="Leave out so many at the beginning.")
+    @click.option("--skip", type=click.IntRange(min=1), help="Skip so many at the beginning.")
     @TABLE
     @with_session
     def search(session: Session, /, *, filters: str | None, fields: str | None, **bounds: int | None) -> None:
@@ -334,7 +341,7 @@ def search_command(ours: Mapping[str, Any]) -> click.Command:
 
 
 def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summary: str) -> click.Command:
-    """A command that lists what a repository holds of these types, by the first of the keys that it shows."""
+    """Return a command that lists a repository's units of these types, by the first of the keys that it shows."""
 
     @click.command(name, cls=Group.command_class, help=summary)
     @REPO_ID
@@ -342,7 +349,7 @@ def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summ
     @CHOICE
     @click.option("--fields", help="Show only these keys, separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
-    @click.option("--skip", type=click.IntRange(min=0), help="Leave out so many at the beginning.")
+    @click.option("--skip", type=click.IntRange(min=0), help="Skip so many at the beginning.")
     @TABLE
     @with_session
     def command(

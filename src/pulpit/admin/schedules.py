@@ -1,4 +1,4 @@
-"""`sync schedules` and `publish schedules`: when the work is done by itself, the same for every type of repository."""
+"""`sync schedules` and `publish schedules`: automatic runs, the same for every type of repository."""
 
 from typing import Any, Final
 
@@ -18,12 +18,12 @@ _UNLIMITED: Final = "N/A"
 
 
 class _IntervalType(click.ParamType[str]):
-    """An ISO 8601 interval, checked before the server is asked."""
+    """An ISO 8601 interval, checked before the server is contacted."""
 
     name = "interval"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Say what is wrong with it, if anything is."""
+        """Reject an invalid interval with the reason."""
         try:
             intervals.parse(value)
         except InvalidValue as error:
@@ -43,7 +43,7 @@ _SCHEDULE_ID: Final = click.option("--schedule-id", required=True, help="The sch
 
 
 def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
-    """The section `schedules` of `sync` (of importers) or `publish` (of distributors)."""
+    """Return the section `schedules` of `sync` (of importers) or `publish` (of distributors)."""
 
     @click.group("schedules", cls=Group, help=f"When a {action} happens by itself.")
     def schedules() -> None:
@@ -62,7 +62,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
     def list_schedules(session: Session, /, *, repo_id: str, details: bool) -> None:
         _show(session, session.server.get(path(repo_id)), (*_SHOWN, *(_MORE if details else ())))
 
-    @schedules.command("create", help="Make a schedule; without a start, or with one that is over, it begins at once.")
+    @schedules.command("create", help="Create a schedule; without a start, or with one in the past, it begins at once.")
     @REPO_ID
     @click.option("-s", "--schedule", required=True, type=_INTERVAL, help=_FORM)
     @_THRESHOLD
@@ -71,7 +71,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
         made = session.server.post(path(repo_id), {**settings, "override_config": {}, "enabled": True})
         session.screen.succeeded(f"Schedule {made.get('_id')} created; it runs at {made.get('next_run')}.", made)
 
-    @schedules.command("update", help="Change a schedule; one that is enabled again forgets its failures.")
+    @schedules.command("update", help="Change a schedule; enabling it again resets its failures.")
     @REPO_ID
     @_SCHEDULE_ID
     @click.option("-s", "--schedule", type=_INTERVAL, help=_FORM)
@@ -86,7 +86,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
         else:
             session.screen.warn(NOTHING_TO_CHANGE)
 
-    @schedules.command("delete", help="Delete a schedule; work that it began goes on.")
+    @schedules.command("delete", help="Delete a schedule; a task that it started continues.")
     @REPO_ID
     @_SCHEDULE_ID
     @with_session

@@ -1,4 +1,4 @@
-"""One run of the command: what was asked for in general, the server and the screen, and staying with its tasks."""
+"""One run of the command: general options, server and screen, and following of tasks."""
 
 import os
 import sys
@@ -26,18 +26,18 @@ R = TypeVar("R")
 
 
 class Session:
-    """Made by the root command and handed to every other one."""
+    """Created by the root command and passed to every other one."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
 
     @cached_property
     def server(self) -> Server:
-        """The server; nothing is read or asked for before a command needs it."""
+        """The server; nothing is read or prompted for before a command needs it."""
         return connect(self._options)
 
     def server_of(self, username: str, password: str | None, password_file: Path | None) -> Server:
-        """The server, asked by somebody else."""
+        """Return the server with another login."""
         options = replace(self._options, username=username, password=password, password_file=password_file)
         return connect(replace(options, token_file=None))
 
@@ -49,7 +49,7 @@ class Session:
         return Screen(as_json=bool(flags.get(JSON_FLAG)), as_table=bool(flags.get(TABLE_FLAG)), color=color)
 
     def display(self) -> Display:
-        """Where to draw progress."""
+        """Return the display for progress."""
         if self.screen.as_json:
             return Silent()
         if not sys.stdout.isatty():
@@ -59,7 +59,7 @@ class Session:
         return Bars()
 
     def watch(self, task_ids: list[str]) -> list[Any]:
-        """Stay with tasks and give their last documents; Ctrl-C leaves them running, as it did in Pulp 2.
+        """Follow tasks and return their final documents; Ctrl-C leaves them running, as in Pulp 2.
 
         Raises:
             WorkNotDone: one of them failed.
@@ -68,11 +68,11 @@ class Session:
             return follow(self.server, task_ids, self.display())
         except KeyboardInterrupt:
             running = ", ".join(task_ids)
-            self.screen.warn(f"\nNot following any more; the work goes on at the server (task {running}).")
+            self.screen.warn(f"\nNot following any more; the server continues (task {running}).")
             raise click.exceptions.Exit(0) from None
 
     def follow(self, task_ids: list[str]) -> None:
-        """Watch tasks, and print what became of them if JSON is asked for.
+        """Follow tasks, and print their results if JSON is requested.
 
         Raises:
             WorkNotDone: one of them failed.
@@ -82,18 +82,18 @@ class Session:
             self.screen.data(documents)
 
     def follow_report(self, report: Any, *, in_background: bool) -> None:
-        """Stay with the tasks of a call report, or only name them."""
+        """Follow the tasks of a call report, or only name them."""
         task_ids = spawned(report)
         if not in_background:
             self.follow(task_ids)
         elif self.screen.as_json:
             self.screen.data(report)
         else:
-            self.screen.say(f"The work goes on at the server (task {', '.join(task_ids) or 'unknown'}).")
+            self.screen.say(f"The server continues the work (task {', '.join(task_ids) or 'unknown'}).")
 
 
 def with_session(function: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
-    """Give a command its session as the first argument."""
+    """Pass the session to a command as the first argument."""
     return click.pass_obj(function)
 
 
@@ -108,10 +108,10 @@ Sleep = Callable[[float], None]
 
 
 def spawned(report: Any) -> list[str]:
-    """The ids of the tasks that an answer speaks of.
+    """Return the ids of the tasks in a response.
 
     Raises:
-        ServerTrouble: it is no call report.
+        ServerTrouble: it is not a call report.
     """
     if isinstance(report, Mapping) and isinstance(report.get("spawned_tasks"), list):
         found = [task.get("task_id") for task in report["spawned_tasks"] if isinstance(task, Mapping)]
@@ -120,10 +120,10 @@ def spawned(report: Any) -> list[str]:
 
 
 def follow(server: Server, task_ids: list[str], display: Display, sleep: Sleep = time.sleep) -> list[Any]:
-    """Show every task's progress up to its end and give the last documents.
+    """Show every task's progress until its end and return the final documents.
 
     Raises:
-        WorkNotDone: a task failed or was cancelled; those behind it are not waited for.
+        WorkNotDone: a task failed or was cancelled; later ones are not waited for.
     """
     waiting = deque(task_ids)
     seen = set(task_ids)
@@ -153,7 +153,7 @@ def _until_end(server: Server, task_id: str, display: Display, sleep: Sleep) -> 
 
 
 def _task(server: Server, task_id: str, sleep: Sleep) -> Mapping[str, Any]:
-    """Read the task; a server that is being started again is waited for."""
+    """Read the task; wait for a server that is being restarted."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -179,21 +179,21 @@ def _conclude(task_id: str, task: Mapping[str, Any], display: Display) -> None:
 
 
 def _left_out(result: Any) -> Iterator[str]:
-    """What a sync did not take because it cannot be used."""
+    """Yield what a sync skipped because it cannot be used."""
     details = result.get("details") if isinstance(result, Mapping) else None
     entries = details.get("left_out") if isinstance(details, Mapping) else None
     if not isinstance(details, Mapping) or not isinstance(entries, list):
         return
     for entry in entries[:_LEFT_OUT_SHOWN]:
         if isinstance(entry, Mapping):
-            yield clean(f"Left out: {entry.get('name')} {entry.get('reason')}")
+            yield clean(f"Skipped: {entry.get('name')} {entry.get('reason')}")
     further = int(details.get("left_out_count") or 0) - _LEFT_OUT_SHOWN
     if further > 0:
-        yield f"Left out: {further} more, which `repo history sync --details` names"
+        yield f"Skipped: {further} more, which `repo history sync --details` names"
 
 
 def reasons_of(task: Mapping[str, Any]) -> list[str]:
-    """Why a task failed, in the server's words, each once."""
+    """Return the reasons why a task failed, in the server's words, each once."""
     told = list(dict.fromkeys(descriptions(task.get("error"))))
     if not told and task.get("exception"):
         told = [str(task["exception"])]

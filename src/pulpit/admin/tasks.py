@@ -1,4 +1,4 @@
-"""`tasks`: the work of the server; `repo tasks` shows that of one repository."""
+"""`tasks`: the tasks of the server; `repo tasks` shows those of one repository."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -25,7 +25,7 @@ TASK_ID: Final = click.option("--task-id", required=True, help="The task's id.")
 
 @click.group("tasks", cls=Group)
 def tasks() -> None:
-    """The work that the server does or did."""
+    """The tasks of the server."""
 
 
 @tasks.command("list")
@@ -34,7 +34,7 @@ def tasks() -> None:
 @TABLE
 @with_session
 def list_tasks(session: Session, /, *, everything: bool, states: str | None) -> None:
-    """List the tasks that run or wait."""
+    """List the running and waiting tasks."""
     if everything and states is not None:
         raise WrongUse("--all and --state exclude each other.")
     criteria: dict[str, Any] = {"fields": list(FIELDS)}
@@ -61,7 +61,7 @@ def details(session: Session, /, *, task_id: str) -> None:
 @TASK_ID
 @with_session
 def cancel(session: Session, /, *, task_id: str) -> None:
-    """Ask the server to stop a task."""
+    """Ask the server to cancel a task."""
     answer = session.server.delete(path_of("tasks", task_id))
     session.screen.succeeded("The task is being cancelled.", answer)
 
@@ -71,12 +71,12 @@ def cancel(session: Session, /, *, task_id: str) -> None:
 @click.option("--state", "states", help="Those in these states, separated by commas: successful, failed, skipped.")
 @with_session
 def purge(session: Session, /, *, everything: bool, states: str | None) -> None:
-    """Forget tasks that have ended."""
+    """Delete tasks that have ended."""
     if everything == (states is not None):
         raise WrongUse("Give either --all or --state.")
     wanted = list(PURGEABLE) if states is None else _state_words(states)
     answer = session.server.delete(path_of("tasks"), {"state": wanted})
-    session.screen.succeeded("The tasks are forgotten.", answer)
+    session.screen.succeeded("The tasks were deleted.", answer)
 
 
 for group_command in (details, cancel):
@@ -95,7 +95,7 @@ def show_tasks(session: Session, found: Iterable[Mapping[str, Any]]) -> None:
 
 
 def summary(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person wants to know of a task."""
+    """Return the most important fields of a task."""
     tags = [str(tag).split(":", 2) for tag in task.get("tags") or ()]
     named = [(parts[1], parts[2]) for parts in tags if len(parts) == _TAG_PARTS]
     state = str(task.get("state"))

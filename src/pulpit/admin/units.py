@@ -1,4 +1,4 @@
-"""Units of a repository: by which options they are chosen, listed, copied, removed and uploaded."""
+"""Units of a repository: selecting, listing, copying, removing and uploading them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _COMPARISONS: Final = ("gt", "gte", "lt", "lte")
 _WORDS: Final = {"gt": "more than", "gte": "at least", "lt": "less than", "lte": "at most"}
 
 CHOICE: Final = with_options(
-    click.option("--filters", help="Pulp 2's filters of units as JSON, instead of the following."),
+    click.option("--filters", help="Pulp 2's filters of units as JSON, instead of the options below."),
     click.option("--str-eq", multiple=True, metavar="KEY=TEXT", help="Only with this text, such as name=bear."),
     click.option("--int-eq", multiple=True, metavar="KEY=NUMBER", help="Only with this number."),
     click.option("--in", "any_of", multiple=True, metavar="KEY=A,B", help="Only with one of these texts."),
@@ -31,16 +31,16 @@ CHOICE: Final = with_options(
         click.option(f"--{name}", multiple=True, metavar="KEY=VALUE", help=f"Only with {_WORDS[name]} this.")
         for name in _COMPARISONS
     ),
-    click.option("--after", metavar="TIME", help="Only what came into the repository since (ISO 8601)."),
-    click.option("--before", metavar="TIME", help="Only what came into the repository until then."),
+    click.option("--after", metavar="TIME", help="Only units added to the repository since (ISO 8601)."),
+    click.option("--before", metavar="TIME", help="Only units added to the repository until then."),
 )
 
 
 def chosen(options: Mapping[str, Any], *further: Clause) -> dict[str, Any]:
-    """The filters of a search for units, out of the options of `CHOICE` and further conditions on the unit.
+    """Return the filters of a search for units, from the options of `CHOICE` and further conditions.
 
     Raises:
-        WrongData: an option has not the form `key=value`, or no number where one must be, or is no JSON.
+        WrongData: an option is not `key=value`, not a number where one is needed, or not JSON.
     """
     if options["filters"] is not None:
         return {"unit": filters_of(options["filters"])}
@@ -95,7 +95,7 @@ _CLAUSES: Final[dict[str, Callable[[str], Any]]] = {
 
 
 Kinds = Iterable[tuple[str, Sequence[str], str]]
-"""The word of a command, the types of units that it is about, and what people call them."""
+"""The name of a command, its types of units, and their name in texts."""
 
 _FROM: Final = click.option(
     "-f", "--from-repo-id", required=True, help="The repository that has them.", shell_complete=complete_repository
@@ -106,15 +106,17 @@ _TO: Final = click.option(
 
 
 def copy_group(kinds: Kinds, *, recursive: bool = False) -> click.Group:
-    """The section `copy`; `recursive` if copies of such units can take others along."""
+    """Return the section `copy`; `recursive` if related units can be copied too."""
     group = Group("copy", help="Copy what another repository holds; nothing is downloaded again.")
     for name, type_ids, people in kinds:
         command = _copy(name, type_ids, f"Copy {people} of another repository: all, or those that you choose.")
         if recursive:
             command.params[2:2] = [
-                click.Option(["-r", "--recursive"], is_flag=True, help="And what belongs to them or is required."),
                 click.Option(
-                    ["--recursive-conservative"], is_flag=True, help="The same, but for what the target meets already."
+                    ["-r", "--recursive"], is_flag=True, help="Also what belongs to them or is required by them."
+                ),
+                click.Option(
+                    ["--recursive-conservative"], is_flag=True, help="The same, except for what the target has already."
                 ),
             ]
         group.add_command(command)
@@ -122,8 +124,8 @@ def copy_group(kinds: Kinds, *, recursive: bool = False) -> click.Group:
 
 
 def remove_group(kinds: Kinds) -> click.Group:
-    """The section `remove`."""
-    group = Group("remove", help="Take something out of a repository; it stays as an orphan.")
+    """Return the section `remove`."""
+    group = Group("remove", help="Remove units from a repository; they stay as orphans.")
     for name, type_ids, people in kinds:
         group.add_command(_remove(name, type_ids, f"Take {people} out of a repository: those that you choose."))
     return group
@@ -164,7 +166,7 @@ def _remove(name: str, type_ids: Sequence[str], summary: str) -> click.Command:
 
 
 def _follow_units(session: Session, report: Any, done: str, *, in_background: bool) -> None:
-    """Wait for the end and tell how many units it was about."""
+    """Wait for the end and report the number of units."""
     if in_background:
         session.follow_report(report, in_background=True)
         return
@@ -181,7 +183,7 @@ _PATH: Final = click.Path(path_type=Path)
 
 
 KeyOf = Callable[[str, int, str], dict[str, Any]]
-"""Makes a unit's key of a file's name, size and SHA-256."""
+"""Returns a unit's key from a file's name, size and SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,19 +194,17 @@ class _Target:
 
 
 def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
-    """The section `uploads`, for units of this type."""
+    """Return the section `uploads`, for units of this type."""
 
-    @click.group("uploads", cls=Group, help="Bring files of your own into a repository.")
+    @click.group("uploads", cls=Group, help="Upload files into a repository.")
     def uploads() -> None:
         """Hold the commands."""
 
-    @uploads.command(
-        "upload", help="Send files; each goes in under its own name, and a failure of one does not stop the others."
-    )
+    @uploads.command("upload", help="Upload files, each under its own name; a failure of one does not stop the others.")
     @REPO_ID
     @click.option("-f", "--file", "files", multiple=True, type=_PATH, help="A file; may be repeated.")
     @click.option("-d", "--dir", "folder", type=_PATH, help="A folder whose files are all sent.")
-    @click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has taken the files in.")
+    @click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has imported the files.")
     @with_session
     def upload(
         session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
@@ -234,7 +234,7 @@ def _upload(session: Session, target: _Target, paths: list[Path], *, in_backgrou
 def _send_all(
     session: Session, target: _Target, paths: list[Path], outcomes: list[Any], *, in_background: bool
 ) -> Iterator[str]:
-    """Send one after the other and give the failures that concern a single file."""
+    """Send files one after another and yield the failures of single files."""
     for path in paths:
         try:
             outcomes += _send(session, target, path, in_background=in_background)
@@ -243,7 +243,7 @@ def _send_all(
 
 
 def _send(session: Session, target: _Target, path: Path, *, in_background: bool) -> list[Any]:
-    """Begin an upload, send the bytes, import them, and delete the upload in any case, as Pulp 2's client did."""
+    """Begin an upload, send the content, import it, and delete the upload in any case, as Pulp 2's client does."""
     begun = session.server.post(path_of("content", "uploads"))
     if not isinstance(begun, dict) or not begun.get("upload_id"):
         raise ServerTrouble("The server's answer has no upload_id.")
@@ -254,7 +254,7 @@ def _send(session: Session, target: _Target, path: Path, *, in_background: bool)
         report = session.server.post(path_of("repositories", target.repo_id, "actions", "import_upload"), body)
         return [report] if in_background else session.watch(spawned(report))
     finally:
-        # The server has its own copy by now, or never will; what happens here must not hide how the import went.
+        # The import has its own copy by now, or failed; an error here must not hide its result.
         try:
             session.server.delete(path_of("content", "uploads", upload_id))
         except Failure as failure:
@@ -262,8 +262,8 @@ def _send(session: Session, target: _Target, path: Path, *, in_background: bool)
 
 
 def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
-    """Send a file piece by piece; returns its size and SHA-256."""
-    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which help texts need not wait for
+    """Send a file piece by piece; return its size and SHA-256."""
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which help texts do not need
 
     digest, sent = hashlib.sha256(), 0
     try:

@@ -1,6 +1,6 @@
-"""`auth user`, `auth token`: who may use the server, and what programs show instead of a password.
+"""`auth user`, `auth token`: who may use the server, and credentials for programs.
 
-`login` and `logout`: a certificate that stands for the password for a while.
+`login` and `logout`: a certificate that replaces the password for a while.
 """
 
 import os
@@ -23,20 +23,22 @@ _TOKEN_SHOWN: Final = ("id", "name", "user", "scopes", "expires_at", "last_used_
 NEVER: Final = "never"
 
 _LOGIN: Final = click.option("--login", required=True, help="The name to log in with.")
-_NAME: Final = click.option("--name", help="The name for people.")
+_NAME: Final = click.option("--name", help="The display name.")
 _ROLE: Final = click.option(
     "--role",
     type=click.Choice(["admin", "operator", "reader"]),
-    help="admin may do everything, a reader look and search, an operator also sync, publish and have listeners.",
+    help="admin may do everything, a reader list and search, an operator also sync, publish and have listeners.",
 )
 _REPO_IDS: Final = click.option(
     "--repo-id",
     "repo_ids",
     multiple=True,
     metavar="PATTERN",
-    help='Only in repositories that fit, such as fedora-*; may be repeated. "" is all.',
+    help='Only in repositories that match, such as fedora-*; may be repeated. "" is all.',
 )
-_PASSWORD: Final = click.option("--password", help="The password, visible to others; better --password-file.")
+_PASSWORD: Final = click.option(
+    "--password", help="The password, visible to other users of this machine; better --password-file."
+)
 _PASSWORD_FILE: Final = click.option(
     "--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password."
 )
@@ -91,7 +93,7 @@ def create(session: Session, /, *, login: str, password: str | None, password_fi
 @_PASSWORD_FILE
 @with_session
 def update(session: Session, /, *, login: str, password: str | None, password_file: Path | None, **more: Any) -> None:
-    """Change a user; who is not an administrator may change their own name and password."""
+    """Change a user; users who are not administrators may change their own name and password."""
     more["repo_ids"] = _patterns(more["repo_ids"])
     delta = given(password=secret(password, password_file), **more)
     if delta:
@@ -111,13 +113,13 @@ def delete(session: Session, /, *, login: str) -> None:
 
 
 def _patterns(repo_ids: tuple[str, ...]) -> list[str] | None:
-    """The patterns that were given; a lone "" takes all away."""
+    """Return the patterns that were given; a lone "" clears them."""
     return None if not repo_ids else [pattern for pattern in repo_ids if pattern]
 
 
 @auth.group("token")
 def token() -> None:
-    """Manage tokens, which programs show instead of a password."""
+    """Manage tokens, which programs use instead of a password."""
 
 
 @token.command("create")
@@ -131,11 +133,11 @@ def token() -> None:
     help="What it may do: fire, read, sync, publish or listen, each perhaps with a pattern (fire:ci.#, sync:fedora-*),"
     " or admin; may be repeated.",
 )
-@click.option("--expires", metavar="TIME", default="90d", show_default=True, help="How long it is good, or never.")
-@click.option("--login", help="The user whose token it is, without whom it ends.  [default: who asks]")
+@click.option("--expires", metavar="TIME", default="90d", show_default=True, help="How long it is valid, or never.")
+@click.option("--login", help="The user who owns the token; it ends with the user.  [default: who asks]")
 @with_session
 def create_token(session: Session, /, *, name: str, scopes: tuple[str, ...], expires: str, login: str | None) -> None:
-    """Create a token and print it; it is shown this once, so keep it in a file of mode 0600."""
+    """Create a token and print it; it is shown only once, so keep it in a file of mode 0600."""
     seconds = None if expires == NEVER else intervals.span_seconds(expires)
     if seconds is None and expires != NEVER:
         raise WrongData(f"--expires is a time such as 12h or 90d, or {NEVER}; {expires!r} is none.")
@@ -163,10 +165,10 @@ def list_tokens(session: Session, /) -> None:
 @token.command("revoke")
 @click.option("--name", help="The token's name.")
 @click.option("--login", help="Its user, where several have a token of that name.")
-@click.option("--token-id", help="The token's id instead, as `list` shows it.")
+@click.option("--token-id", help="The token's id instead, as shown by `list`.")
 @with_session
 def revoke_token(session: Session, /, *, name: str | None, login: str | None, token_id: str | None) -> None:
-    """Revoke a token; the next request with it is refused."""
+    """Revoke a token; the next request with it is rejected."""
     if (name is None) == (token_id is None):
         raise WrongUse("Give either --name or --token-id.")
     if token_id is None:
@@ -181,7 +183,11 @@ def revoke_token(session: Session, /, *, name: str | None, login: str | None, to
 
 @click.command("login", cls=Command)
 @click.option("-u", "--username", required=True, help="Who logs in.")
-@click.option("-p", "--password", help="The password, visible to others; better --password-file, or being asked.")
+@click.option(
+    "-p",
+    "--password",
+    help="The password, visible to other users of this machine; better --password-file, or being asked.",
+)
 @click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password.")
 @with_session
 def login(session: Session, /, *, username: str, password: str | None, password_file: Path | None) -> None:
@@ -190,7 +196,7 @@ def login(session: Session, /, *, username: str, password: str | None, password_
     if server.settings.url.scheme != "https":
         raise WrongUse("A session is a certificate, which needs https; over http give -u with every command.")
     answer = server.post(path_of("actions", "login"))
-    from cryptography import x509  # noqa: PLC0415 - the other commands need not wait for it
+    from cryptography import x509  # noqa: PLC0415 - other commands do not need it
 
     try:
         text = answer["key"] + answer["certificate"]
@@ -204,7 +210,7 @@ def login(session: Session, /, *, username: str, password: str | None, password_
 @click.command("logout", cls=Command)
 @with_session
 def logout(session: Session, /) -> None:
-    """Forget the session of `login`."""
+    """Delete the session of `login`."""
     try:
         session_file().unlink()
     except FileNotFoundError:
@@ -216,7 +222,7 @@ def logout(session: Session, /) -> None:
 
 
 def _keep(text: str) -> None:
-    """Write the file for its owner alone, whole or not at all."""
+    """Write the file atomically with mode 0600."""
     path = session_file()
     new = path.with_suffix(".new")
     try:

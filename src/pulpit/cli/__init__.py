@@ -1,1 +1,1 @@
-"""The `pulpit` command: one thin file a command."""
+"""The `pulpit` command: one thin file per command."""

@@ -1,4 +1,4 @@
-"""`pulpit broker`: the embedded broker alone, and looks into the one of a running server."""
+"""`pulpit broker`: the standalone broker, and inspection of a running server's broker."""
 
 import os
 import sys
@@ -27,27 +27,27 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 _MEANINGS: Final = {
     "queues": "List queues with their messages, consumers and rates (messages a second).",
     "exchanges": "List exchanges.",
-    "bindings": "List what is bound to what.",
-    "connections": "List the clients.",
+    "bindings": "List the bindings.",
+    "connections": "List the connected clients.",
 }
 
 
 @click.group("broker", cls=Section, invoke_without_command=True)
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
-@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--data-dir", help="Folder for all data.")
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
 @click.option("--port", help="Port to listen on, 0 for any free one [default: 5672].")
 @click.pass_context
 def broker(
     context: click.Context, config: Path | None, data_dir: str | None, host: str | None, port: str | None
 ) -> None:
-    """Run the broker alone, or with a command below look into the one of a running server.
+    """Run the broker standalone, or with a command below inspect the one of a running server.
 
-    Its settings are those of [broker] in the configuration file. SIGTERM ends it cleanly.
+    Its settings are those of [broker] in the configuration file. SIGTERM stops it cleanly.
     """
     if context.invoked_subcommand:
         return
-    from pulpit.server.brokering import run_broker  # noqa: PLC0415 - the other commands need none of the broker
+    from pulpit.server.brokering import run_broker  # noqa: PLC0415 - other commands do not need the broker
 
     given = {("server", "data_dir"): data_dir, ("broker", "host"): host, ("broker", "port"): port}
     settings, _ = load(config, os.environ, {key: text for key, text in given.items() if text is not None})
@@ -103,7 +103,7 @@ def _read(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(columns: Iterable[str], rows: list[dict[str, Any]]) -> list[str]:
-    """Aligned columns; the texts come from strangers, so what could steer a terminal is taken out."""
+    """Return aligned columns, with terminal control characters removed from foreign text."""
     names = tuple(columns)
     cells = [tuple(name.replace("_", " ") for name in names)]
     for row in rows:

@@ -1,8 +1,8 @@
-"""`pulpit demo`: a sync fires four events, and three subscribers print the ones they asked for.
+"""`pulpit demo`: a sync fires four events, and three subscribers print those that they subscribed to.
 
 Everything is real and on free ports of this machine: an upstream of wheels with a PULP_MANIFEST, a server with its own
-broker and an empty data folder, the administrator's commands, three subscribers. All of it is compared with what should
-have come, and is gone afterwards; whatever is missing ends the demo with a sentence and exit code 1.
+broker and an empty data folder, the administrator's commands, three subscribers. The output is compared with what is
+expected, and everything is removed at the end; any difference ends the demo with a sentence and exit code 1.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from pulpit.client.failures import Failure
 from pulpit.client.streams import write_line
 
 PATIENCE: Final = 30.0
-"""Seconds for which any one thing is waited for."""
+"""Timeout in seconds for each step."""
 FOUR: Final = (
     "pulp.server.repo.sync.start",
     "pulp.server.repo.sync.finish",
@@ -44,7 +44,7 @@ SUBSCRIBERS: Final = {
     "pulp.server.repo.*.finish": FOUR[1::2],
 }
 PACKAGES: Final = ("bear-4.1", "camel-0.1", "duck-0.6")
-"""What the upstream offers if no folder is named: empty wheels that pip would install."""
+"""The upstream's files if no folder is given: empty wheels that pip would install."""
 
 
 @click.command("demo")
@@ -55,10 +55,10 @@ PACKAGES: Final = ("bear-4.1", "camel-0.1", "duck-0.6")
 )
 @click.option("--listen-program", hidden=True, help="Subscribe by this program instead of `pulpit listen`.")
 def demo(files: Path | None, listen_program: str | None) -> None:
-    """Show the main job: a sync fires four events and three subscribers print theirs.
+    """Demonstrate the main feature: a sync fires four events and three subscribers print theirs.
 
     Starts an upstream, a server with its broker and three subscribers on free ports of this machine, syncs, publishes,
-    compares everything with what should have come, and removes it all.
+    compares everything with what is expected, and removes it all.
     """
     listen = [str(Path(listen_program).resolve())] if listen_program else [sys.executable, "-m", "pulpit.cli", "listen"]
     listen_title = listen_program or "pulpit listen"
@@ -88,11 +88,11 @@ def demo(files: Path | None, listen_program: str | None) -> None:
 
 
 class DemoFailed(Failure):
-    """Something that should have happened did not; the text says what."""
+    """The demo failed; the text says why."""
 
 
 def prepare_upstream(files: Path | None, folder: Path) -> list[str]:
-    """Lay out a file repository: the files, and a line `name,sha256,size` for each.
+    """Create a file repository: the files, and a line `name,sha256,size` for each.
 
     Returns:
         the names of the files.
@@ -128,7 +128,7 @@ def write_wheel(folder: Path, package: str) -> None:
 
 @contextlib.contextmanager
 def upstream(folder: Path) -> Iterator[str]:
-    """Serve a folder over HTTP, and hand out its URL."""
+    """Serve a folder over HTTP, and yield its URL."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the original
@@ -143,7 +143,7 @@ def upstream(folder: Path) -> Iterator[str]:
 
 
 class Program:
-    """A program that runs, and what it has said so far."""
+    """A running program and its output so far."""
 
     def __init__(self, title: str, command: Sequence[str], environment: dict[str, str]) -> None:
         self.title: Final = title
@@ -166,10 +166,10 @@ class Program:
             reader.start()
 
     def wait_for(self, happened: Callable[["Program"], bool], what: str) -> None:
-        """Wait until it has said something.
+        """Wait for output.
 
         Raises:
-            DemoFailed: it did not in time, or ended instead.
+            DemoFailed: it timed out, or ended instead.
         """
         deadline = time.monotonic() + PATIENCE
         while not happened(self):
@@ -182,14 +182,14 @@ class Program:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended."""
         return self._process.poll() is not None
 
     def end(self, number: signal.Signals) -> None:
-        """End it.
+        """Stop it.
 
         Raises:
-            DemoFailed: it did not end well, and nothing else is wrong already.
+            DemoFailed: it failed, and there is no earlier error.
         """
         if self._process.poll() is None:
             self._process.send_signal(number)
@@ -221,7 +221,7 @@ def running(
 
 @contextlib.contextmanager
 def server(data_dir: Path, broker_port: int) -> Iterator[str]:
-    """Run `pulpit serve`, without any configuration of this machine, and hand out its URL."""
+    """Run `pulpit serve`, without any configuration of this machine, and yield its URL."""
     options = ["--data-dir", str(data_dir), "--port", "0", "--broker-port", str(broker_port)]
     command = [sys.executable, "-m", "pulpit.cli", "serve", *options]
     bare = {"PULP_SERVER_CONF": os.devnull}
@@ -251,7 +251,7 @@ def pulp_admin(url: str, data_dir: Path, *words: str) -> None:
 
 
 def show_listings(listen_title: str, subscribers: Sequence[Program]) -> None:
-    """Show what each subscriber printed, and compare it."""
+    """Show what each subscriber printed, and check it."""
     for subscriber, (pattern, expected) in zip(subscribers, SUBSCRIBERS.items(), strict=True):
         count = len(expected)
         subscriber.wait_for(lambda it, count=count: len(it.lines) >= count, f"print {count} subjects")  # type: ignore[misc]
@@ -262,7 +262,7 @@ def show_listings(listen_title: str, subscribers: Sequence[Program]) -> None:
 
 
 def show_message(subscriber: Program) -> None:
-    """Show one whole message, and look at what consumers rely on."""
+    """Show one whole message, and check what consumers rely on."""
     subscriber.wait_for(lambda it: len(it.lines) == 1, "print a message")
     subscriber.wait_for(lambda it: it.has_ended, "end by itself")  # a signal in its last moments would kill it
     message = json.loads(subscriber.lines[0])
@@ -286,7 +286,7 @@ def check_published(url: str, upstream_dir: Path, names: Sequence[str]) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody uses."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

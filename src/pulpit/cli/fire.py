@@ -1,4 +1,4 @@
-"""`pulpit fire`: events of other systems into the log, one by options or many by standard input.
+"""`pulpit fire`: fires events of other systems, one by options or many from standard input.
 
 Lines of JSON are read as they come and sent in batches, each exactly once, however often the connection breaks.
 """
@@ -39,9 +39,9 @@ from pulpit.intervals import span_text
 STDIN: Final = "-"
 _MINUTE: Final = 60
 LARGEST_BATCH: Final = 1_000
-"""Events; the server takes 10,000 at once."""
+"""Events; the server accepts 10,000 per request."""
 LARGEST_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""The server takes 16 MiB at once, and one line may come on top."""
+"""The server accepts 16 MiB per request, and one further line may be added."""
 LONGEST_LINE: Final = 4 * 1024 * 1024
 KEYS: Final = frozenset({"event_type", "repo_id", "payload"})
 _PIECE: Final = 64 * 1024
@@ -53,7 +53,7 @@ _HEADERS: Final = {"Content-Type": "application/x-ndjson"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadyEvent:
-    """One event, ready to be sent, and the number of its line."""
+    """One encoded event, and its line number."""
 
     number: int
     content: bytes
@@ -61,24 +61,24 @@ class ReadyEvent:
 
 @dataclass(kw_only=True, slots=True)
 class Sending:
-    """Sends one batch after the other and counts what the server has acknowledged."""
+    """Sends one batch after another and counts what the server has acknowledged."""
 
     server: Server
     patience: float
-    """Seconds for which one batch is tried again while nobody answers."""
+    """Seconds for which one batch is retried while nobody responds."""
     tell: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     numbers: list[int] = field(default_factory=list)
-    """The places in the log that the last batch got."""
+    """The event numbers of the last batch."""
     count: int = 0
 
     def send(self, batch: Sequence[ReadyEvent]) -> None:
-        """Bring a batch into the log; of one that is refused, that which stands before the first wrong event.
+        """Send a batch; if it is rejected, send the part before the first invalid event.
 
         Raises:
-            WrongData: the server refuses an event; its line is named.
-            Failure: the batch could not be brought there.
+            WrongData: the server rejects an event; its line is named.
+            Failure: the batch could not be sent.
         """
         try:
             self._send_whole(batch)
@@ -91,7 +91,7 @@ class Sending:
             self.send(batch[middle:])
 
     def _send_whole(self, batch: Sequence[ReadyEvent]) -> None:
-        """The key stays the same from try to try: a server that has the batch already only says so."""
+        """Retry with the same idempotency key: a server that has the batch already only confirms it."""
         body = b"".join(entry.content + b"\n" for entry in batch)
         headers = {**_HEADERS, "Idempotency-Key": str(uuid.uuid4())}
         deadline = self.clock() + self.patience
@@ -111,9 +111,9 @@ class Sending:
         if self.clock() + pause > deadline:
             first, last = batch[0].number, batch[-1].number
             which = f"line {first} is" if first == last else f"lines {first} to {last} are"
-            raise type(failure)(f"{failure}\nGiven up; whether {which} in the log is not known.")
+            raise type(failure)(f"{failure}\nGiven up; it is unknown whether {which} in the log is not known.")
         if failures == 1:
-            self.tell(f"{failure} Trying again for {span_text(self.patience)}.")
+            self.tell(f"{failure} Retrying for {span_text(self.patience)}.")
         self.sleep(pause)
 
     def _acknowledge(self, answer: object, expected: int) -> None:
@@ -140,10 +140,10 @@ class Sending:
 def fire(
     *, event_type: str, repo_id: str | None, payload: str | None, retry_for: int, as_json: bool, **options: Any
 ) -> None:
-    """Put an event of TYPE, such as ci.build.finish, into the log of a server.
+    """Fire an event of TYPE, such as ci.build.finish, on a server.
 
     With - as TYPE, events come from standard input, each a line {"event_type": …, "repo_id": …, "payload": {…}}.
-    They are entered in order; 0 says that all are in the log.
+    They are fired in order; exit code 0 means that all are in the log.
     """
     server_options = Options(**options)
     in_bulk = event_type == STDIN
@@ -158,7 +158,7 @@ def fire(
 
 
 def _server(options: Options, *, reads_stdin: bool) -> Server:
-    """Connect; a password cannot be read from where the events come from."""
+    """Connect; the password cannot come from standard input together with events."""
     if not reads_stdin:
         return connect(options)
     if STDIN in (str(options.password_file), str(options.token_file)):
@@ -221,7 +221,10 @@ def _fire_lines(sending: Sending, *, as_json: bool) -> None:
 
 
 def _report(text: str, sentence: str) -> None:
-    """Say what is in the log; on standard error if standard output fails, for it is in there all the same."""
+    """Report what is in the log.
+
+    On standard error if standard output fails, because the events are in the log anyway.
+    """
     try:
         write_line(text)
     except BrokenStream as failure:
@@ -233,7 +236,7 @@ def _tell(sentence: str) -> None:
 
 
 def lines(descriptor: int) -> Iterator[bytes | None]:
-    """Read lines as they come; None says that no more has come for a moment, so that what is there can be sent.
+    """Yield lines as they come; None if nothing has arrived for a moment, so that pending lines can be sent.
 
     Raises:
         BrokenStream: standard input cannot be read.
@@ -257,10 +260,10 @@ def lines(descriptor: int) -> Iterator[bytes | None]:
 
 
 def batches(raw_lines: Iterable[bytes | None]) -> Iterator[list[ReadyEvent]]:
-    """Gather lines into batches of bounded size; what stands before a wrong line is still given.
+    """Gather lines into batches of bounded size; events before an invalid line are still yielded.
 
     Raises:
-        WrongData: a line is no event; its number is named, and nothing behind it is given.
+        WrongData: a line is not an event; its number is named, and nothing after it is yielded.
     """
     batch: list[ReadyEvent] = []
     size = number = 0
@@ -298,10 +301,10 @@ def _checked(raw: bytes, number: int) -> bytes:
 
 
 def parsed(raw: bytes | str) -> Any:
-    """Read strict JSON.
+    """Parse strict JSON.
 
     Raises:
-        WrongData: it is none.
+        WrongData: it is not JSON.
     """
 
     def refuse_constant(name: str) -> None:
@@ -315,7 +318,7 @@ def parsed(raw: bytes | str) -> Any:
 
 
 def encoded(event: Mapping[str, Any]) -> bytes:
-    """One event in one line of plain ASCII, without the line's end."""
+    """Encode one event on one line of plain ASCII, without a line end."""
     return json.dumps(event, separators=(",", ":")).encode("ascii")
 
 

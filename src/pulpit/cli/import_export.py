@@ -1,4 +1,4 @@
-"""`pulpit import`: an export into a server of this machine."""
+"""`pulpit import`: imports an export into a server on this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pulpit.client.settings import Options
 
 @click.command("import")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--repo-id", help="The repository that gets it; made if there is none.  [default: as it was called]")
+@click.option("--repo-id", help="The target repository; created if it does not exist.  [default: as it was called]")
 @click.option(
     "--work-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -19,10 +19,10 @@ from pulpit.client.settings import Options
 )
 @connection_options
 def import_export(source: Path, *, repo_id: str | None, work_dir: Path | None, **options: Any) -> None:
-    """Take an export, a folder or a tar, into a server that runs on this machine, and publish it.
+    """Import an export, a folder or a tar, into a server that runs on this machine, and publish it.
 
-    Every byte is proven before the server is asked for anything. The repository then holds what the export has and
-    nothing else. Doing it again changes nothing.
+    Every byte is verified before the server is contacted. The repository then holds exactly the content of the export.
+    Running it again changes nothing.
     """
     from pulpit.cli.importing import take  # noqa: PLC0415 - no other command needs what it loads
 

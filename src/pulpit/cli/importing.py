@@ -1,7 +1,7 @@
-"""What `pulpit import` does: an export into a server of this machine, proven whole first, synced and published.
+"""The work of `pulpit import`: an export is verified, then synced and published by a server on this machine.
 
-The proven files are offered on loopback to the server's own sync, which reads them as it reads every upstream: what is
-in the lists is proven again, becomes units, and fires the events of a sync and a publish. Nothing needs a network.
+The verified files are served on loopback to the server's own sync, which reads them like any upstream: the lists are
+verified again, become units, and fire the events of a sync and a publish. No network is needed.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ _SERVED: Final[dict[str, dict[str, Any]]] = {
 
 
 def take(source: Path, repo_id: str | None, work_dir: Path | None, options: Options) -> None:
-    """Prove an export, and have a server sync and publish it.
+    """Verify an export, and let a server sync and publish it.
 
     Raises:
-        Failure: what the export or the server has against it.
+        Failure: the export is invalid, or the server reports an error.
     """
     with _proven(source, work_dir) as (export, root):
         server = connect(options)
@@ -69,7 +69,7 @@ def _proven(source: Path, work_dir: Path | None) -> Iterator[tuple[Export, Path]
 
 
 def _repository(server: Server, repo_id: str, about: About) -> str:
-    """The id of the distributor that publishes the repository, which is made if there is none."""
+    """Return the id of the repository's distributor, which is created if there is none."""
     for repository in server.get(path_of("repositories"), {"details": "true"}):
         if repository["id"] == repo_id:
             for distributor in repository["distributors"]:
@@ -77,7 +77,7 @@ def _repository(server: Server, repo_id: str, about: About) -> str:
                     return str(distributor["id"])
             raise WrongData(f"The repository {repo_id} has no distributor of type {about.distributor_type_id}.")
     config = dict(_SERVED.get(about.importer_type_id, {}))
-    if repo_id == about.repo_id:  # under another name it gets a place of that name
+    if repo_id == about.repo_id:  # under another name it gets a place with that name
         config["relative_url"] = about.relative_url
         if about.importer_type_id == _PYTHON:
             config["relative_url"] = about.relative_url.removeprefix("web/")
@@ -100,7 +100,7 @@ def _repository(server: Server, repo_id: str, about: About) -> str:
 
 @contextlib.contextmanager
 def _offered(export: Export, root: Path) -> Iterator[str]:
-    """The files of an export, and nothing else, at a URL that nobody can guess."""
+    """Serve the files of an export, and nothing else, at a URL that cannot be guessed."""
     secret = secrets.token_urlsafe(16)
     files = {f"/{secret}/{file.relative_path}": root / file.relative_path for file in export.contained()}
     pages = {url.removesuffix(_PAGE): path for url, path in files.items() if url.endswith(f"/{_PAGE}")}
@@ -124,7 +124,7 @@ def _offered(export: Export, root: Path) -> Iterator[str]:
                     self.wfile.write(piece)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

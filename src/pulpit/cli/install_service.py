@@ -1,4 +1,4 @@
-"""`pulpit install-service`: the server as a service of systemd."""
+"""`pulpit install-service`: the server as a systemd service."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import click
 
 
 @click.command("install-service")
-@click.option("--user", "for_user", is_flag=True, help="A service of this user alone instead of the machine's.")
+@click.option("--user", "for_user", is_flag=True, help="Install a service of this user instead of a system service.")
 @click.option("--dry-run", is_flag=True, help="Show files and commands, and change nothing.")
 @click.option(
     "--root",
@@ -15,12 +15,12 @@ import click
     help="Write below this folder, such as the root of an image, and run nothing.",
 )
 def install_service(*, for_user: bool, dry_run: bool, root: Path) -> None:
-    """Install the server as a service of systemd.
+    """Install the server as a systemd service.
 
-    Writes a unit that starts this installation's program, confined and watched, and has systemd make the user pulpit
-    and read the unit. Keys of the configuration go into /etc/pulp/server.conf, or as PULPIT_… variables into
+    Writes a hardened unit with a watchdog that starts this installation's program, lets systemd create the user pulpit,
+    and reloads systemd. Configuration keys go into /etc/pulp/server.conf, or as PULPIT_… variables into
     /etc/default/pulpit (with --user: ~/.config/pulpit/environment). It starts nothing: the last line says how.
     """
-    from pulpit.server.service import install  # noqa: PLC0415 - the other commands need none of the server
+    from pulpit.server.service import install  # noqa: PLC0415 - other commands do not need the server
 
     install(for_user=for_user, root=root, dry_run=dry_run)

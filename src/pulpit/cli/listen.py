@@ -1,4 +1,4 @@
-"""`pulpit listen`: print the messages that a topic exchange passes on (Pulp 2's `playpen/listen.py`, grown up)."""
+"""`pulpit listen`: prints the messages of a topic exchange (the successor of Pulp 2's `playpen/listen.py`)."""
 
 import sys
 from collections.abc import Collection
@@ -38,7 +38,7 @@ from pulpit.subscriber.source import QUEUE_TYPES
 @click.option(ALLOW_PLAIN, "allow_plain", is_flag=True, help="Let the password travel unencrypted to another machine.")
 @click.option("--json", "as_json_lines", is_flag=True, help="Show each message as one JSON object on one line.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
-@click.option("--queue", metavar="NAME", help="Use a durable queue that stays and collects while nobody listens.")
+@click.option("--queue", metavar="NAME", help="Use a durable queue, which collects messages while nobody listens.")
 @click.option(
     "--queue-type",
     type=click.Choice(QUEUE_TYPES),
@@ -48,12 +48,12 @@ from pulpit.subscriber.source import QUEUE_TYPES
     "--timeout", type=click.FloatRange(min=0.001), metavar="SECONDS", help="End after so long; 1 if --count is not met."
 )
 def listen(**given: Any) -> None:
-    """Print the messages that a topic exchange passes on, until interrupted."""
+    """Print the messages of a topic exchange, until interrupted."""
     sys.exit(run(**given))
 
 
 def main() -> None:
-    """Run the command as a program of its own."""
+    """Run the command as a separate program."""
 
     def program(_closed: Collection[int]) -> int:
         try:

@@ -1,4 +1,4 @@
-"""The `pulpit` command: its parts, and how failures become sentences and exit codes."""
+"""The `pulpit` command: its subcommands, and the conversion of failures to sentences and exit codes."""
 
 import sys
 from collections.abc import Collection
@@ -29,11 +29,11 @@ from pulpit.client.streams import guarded
 from pulpit.errors import ConfigurationError, PulpitError
 
 EXIT_CONFIGURATION: Final = 78
-"""`EX_CONFIG` of sysexits.h: the configuration cannot work."""
+"""`EX_CONFIG` of sysexits.h: the configuration is invalid."""
 
 
 class _Program(Section):
-    """The outermost group; Ctrl-C ends every command without a word."""
+    """The outermost group; Ctrl-C ends every command silently."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -56,14 +56,14 @@ def completion(shell: str) -> None:
     click.echo(completion_script(pulpit, "pulpit", shell))
 
 
-# In the order in which people meet them.
+# In the order in which users need them.
 _SERVER: Final = (serve, worker, demo, doctor, health, check, export, import_export, broker, pulp3, install_service)
 for _command in (*_SERVER, listen, fire, tail, on, completion):
     pulpit.add_command(_command)
 
 
 def main() -> None:
-    """Run the command; an error that was foreseen is one sentence and an exit code."""
+    """Run the command; an expected error is one sentence and an exit code."""
     sys.exit(guarded(_run))
 
 

@@ -1,4 +1,4 @@
-"""`pulpit on`: a command for each event, from a server's log by a named position, or from a durable queue of AMQP."""
+"""`pulpit on`: runs a command for each event, from a server's log by a stored position, or from a durable queue."""
 
 import asyncio
 import concurrent.futures
@@ -34,7 +34,7 @@ from pulpit.text import clean
 from pulpit.topics import ANY_WORD, ANY_WORDS, matches
 
 SUBJECTS: Final = "pulp.server."
-"""What the subjects of events begin with."""
+"""Prefix of the subjects of events."""
 PREFETCH: Final = 100
 _HOUR: Final = 3600
 _ASKED_EVERY_S: Final = 2.0
@@ -48,7 +48,7 @@ def _tell(sentence: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """Which events the command is for."""
+    """The events that the command is run for."""
 
     pattern: str
     repo_ids: Sequence[str]
@@ -60,7 +60,7 @@ class Wanted:
         return ANY_WORDS if self.pattern == ANY_WORD else self.pattern
 
     def query(self) -> Query:
-        """The same for the log of a server."""
+        """Return the same as a query for the log of a server."""
         asked = {
             "event_type": [self.pattern],
             "repo_id": self.repo_ids,
@@ -70,7 +70,7 @@ class Wanted:
         return {key: list(values) for key, values in asked.items() if values}
 
     def has(self, event: Event) -> bool:
-        """Whether an event is one of them, as far as the event itself tells."""
+        """Whether an event matches, as far as the event itself tells."""
         if not matches(self.topic, str(event.get("event_type") or "")):
             return False
         if self.repo_ids and not any(fnmatchcase(str(event.get("repo_id") or ""), one) for one in self.repo_ids):
@@ -81,20 +81,28 @@ class Wanted:
 @click.command("on")
 @click.argument("pattern")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--name", help="Of the position that the server keeps; the same name goes on where it was.")
-@click.option("--repo-id", "repo_ids", multiple=True, metavar="PATTERN", help="Only of such a repository; repeatable.")
+@click.option("--name", help="Name of the position that the server stores; the same name continues there.")
+@click.option(
+    "--repo-id",
+    "repo_ids",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only events of repositories that match; repeatable.",
+)
 @click.option(
     "--package",
     "packages",
     multiple=True,
     metavar="PATTERN",
-    help="Only what has changed a package of such a name; repeatable.",
+    help="Only events that changed a package with such a name; repeatable.",
 )
 @click.option("--result", "results", multiple=True, help="Only with this result, such as success; repeatable.")
 @click.option(
-    "--after", type=click.IntRange(min=-1), metavar="N", help="Where a new name begins: behind event N.  [default: now]"
+    "--after", type=click.IntRange(min=-1), metavar="N", help="Where a new name begins: after event N.  [default: now]"
 )
-@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Commands at one time.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="Commands that run at a time."
+)
 @click.option(
     "--give-up-after", type=Duration(), default=_HOUR, help="How long to try an event that fails.  [default: 1h]"
 )
@@ -102,7 +110,7 @@ class Wanted:
 @click.option(
     "--dead-letters",
     type=click.Path(path_type=Path),
-    help="File for what was given up.  [default: on-NAME.dead-letters in $STATE_DIRECTORY or ~/.local/state/pulpit]",
+    help="File of dead letters.  [default: on-NAME.dead-letters in $STATE_DIRECTORY or ~/.local/state/pulpit]",
 )
 @click.option("--again", is_flag=True, help="Run the command for the dead letters instead, once each.")
 @click.option("--once", is_flag=True, help="End when the end of the log is reached.")
@@ -134,12 +142,14 @@ def on(
     amqp_url_file: Path | None,
     **options: Any,
 ) -> None:
-    """Run COMMAND for each event whose type fits PATTERN, such as repo.publish.finish, "ci.#" or "*".
+    """Run COMMAND for each event whose type matches PATTERN, such as repo.publish.finish, "ci.#" or "*".
 
     The event is on its standard input as one line of JSON, and in PULPIT_EVENT_TYPE, PULPIT_REPO_ID, PULPIT_RESULT and
-    their like. Exit code 0 acknowledges it. Any other tries again, ever later, until --give-up-after; then the event is
-    put aside into a file, and the next one comes. Nothing is lost when this ends or is killed: what was not
-    acknowledged comes again. With --concurrency the events of one repository stay in order.
+    similar variables. Exit code 0 acknowledges it. Any other retries it, at growing intervals, until --give-up-after;
+    then
+    the event is written to a file of dead letters, and the next one follows. Nothing is lost when this ends or is
+    killed:
+    unacknowledged events come again. With --concurrency the events of one repository stay in order.
     """
     wanted = Wanted(pattern=pattern, repo_ids=repo_ids, packages=packages, results=results)
     which = queue if name is None else name
@@ -183,7 +193,7 @@ def _letters_file(name: str) -> Path:
 
 
 async def _again(make_runner: Callable[[], Runner], letters: Letters, wanted: Wanted) -> None:
-    """Run the command once for each dead letter, and take those out for which it succeeds.
+    """Run the command once for each dead letter, and remove those for which it succeeds.
 
     Raises:
         WorkNotDone: some are left.
@@ -206,7 +216,7 @@ async def _again(make_runner: Callable[[], Runner], letters: Letters, wanted: Wa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handling:
-    """What events are handed to."""
+    """Receives the events."""
 
     runner: Runner
     lanes: Lanes
@@ -214,17 +224,17 @@ class Handling:
     """Whether repositories are independent of each other."""
 
     async def take(self, event: Event, settle: Callable[[], None]) -> None:
-        """Have an event handled, and settled then; waits while too many wait."""
+        """Handle an event and then settle it; waits while too many are pending."""
         lane = str(event.get("repo_id") or "") if self.in_lanes else ""
         await self.lanes.put(lane, partial(self.runner.handle, event, settle))
 
 
 Source = Callable[[Handling], Awaitable[None]]
-"""Hands over events until it is cancelled or there are no more; it stops the lanes before it ends."""
+"""Passes on events until it is cancelled or there are no more; it stops the lanes before it ends."""
 
 
 async def _until_stopped(make_runner: Callable[[], Runner], source: Source, *, in_lanes: bool) -> None:
-    """Handle events until a signal: the first lets running commands end, the second ends them."""
+    """Handle events until a signal: the first lets running commands finish, the second kills them."""
     handling = Handling(runner=make_runner(), lanes=Lanes(), in_lanes=in_lanes)
     stop = asyncio.Event()
 
@@ -232,7 +242,7 @@ async def _until_stopped(make_runner: Callable[[], Runner], source: Source, *, i
         if stop.is_set():
             handling.runner.end_all()
         elif handling.runner.processes:
-            _tell("ending when the running commands have; once more ends them")
+            _tell("waiting for the running commands to end; interrupt again to kill them")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -252,23 +262,25 @@ async def _until_stopped(make_runner: Callable[[], Runner], source: Source, *, i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogPart:
-    """What is to be read of the log of a server."""
+    """What to read of a server's log."""
 
     server: Server
     name: str
-    """Of the consumer whose position it is."""
+    """The name of the consumer that stores the position."""
     after: int | None
     """Where a new consumer begins; `None` is the end."""
     wanted: Wanted
     once: bool
-    """Whether the end of the log is the end."""
+    """Whether to stop at the end of the log."""
 
 
 async def _from_log(part: LogPart, handling: Handling) -> None:
     server, consumer = part.server, v1_path("consumers", part.name)
     body = {} if part.after is None else {"after": part.after}
     query = part.wanted.query()
-    await _patiently(lambda: log.read(server, log.FROM_NOW_ON, query, limit=1))  # so that what is refused makes nothing
+    await _patiently(
+        lambda: log.read(server, log.FROM_NOW_ON, query, limit=1)
+    )  # so that an invalid query creates nothing
     document = await _patiently(lambda: server.put(consumer, body))
     position = Position(int(document["position"]))
     handling.lanes.ahead = partial(len, position)
@@ -310,14 +322,14 @@ def _both(first: Callable[[], None], second: Callable[[], object]) -> Callable[[
 def _read_on(
     server: Server, after: int, query: Query, pages: "asyncio.Queue[log.Page | Exception]", *, wait: bool
 ) -> None:
-    """Read the log in a thread of its own, which does not keep the program from ending."""
+    """Read the log in a daemon thread."""
     loop = asyncio.get_running_loop()
 
     def put(found: log.Page | Exception) -> None:
         asyncio.run_coroutine_threadsafe(pages.put(found), loop).result()
 
     def read() -> None:
-        with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):  # of a loop that has ended
+        with contextlib.suppress(RuntimeError, concurrent.futures.CancelledError):  # the loop has ended
             try:
                 for page in log.pages(server, after, query, _tell, wait=wait):
                     put(page)
@@ -334,7 +346,7 @@ async def _acknowledge(
     changed: asyncio.Event,
     failed: "asyncio.Queue[log.Page | Exception]",
 ) -> None:
-    """Tell the server how far everything is done, as often as it takes that."""
+    """Acknowledge up to the settled position, repeatedly."""
     said = position.number
     while True:
         await changed.wait()
@@ -351,10 +363,10 @@ async def _acknowledge(
 
 
 async def _patiently(ask: Callable[[], Any]) -> Any:
-    """Ask until the server can reply.
+    """Retry until the server responds.
 
     Raises:
-        Failure: it refuses.
+        Failure: it rejects the request.
     """
     told = False
     while True:
@@ -362,7 +374,7 @@ async def _patiently(ask: Callable[[], Any]) -> Any:
             return await asyncio.to_thread(ask)
         except (NoConnection, Busy) as failure:
             if not told:
-                _tell(f"{failure} Trying again until it does.")
+                _tell(f"{failure} Retrying until it does.")
                 told = True
         await asyncio.sleep(_ASKED_EVERY_S)
 
@@ -396,7 +408,7 @@ async def _from_queue(make_subscription: Callable[[], Subscription], wanted: Wan
 
 
 def _document(message: Message) -> Event:
-    """An event of a queue as the log would show it."""
+    """Convert a queue's event to the log's form."""
     return {
         "number": message.number,
         "id": message.id,

@@ -1,4 +1,4 @@
-"""`pulpit pulp3`: makes a Pulp 3 tell its syncs and publishes, shows how that goes, and takes it back."""
+"""`pulpit pulp3`: attaches a Pulp 3 as a source of events, shows its state, and detaches it."""
 
 import os
 from dataclasses import asdict, replace
@@ -22,10 +22,10 @@ _HELP_URL: Final = (
 
 @click.group("pulp3", cls=Section)
 def pulp3() -> None:
-    """Have a Pulp 3 tell its syncs and publishes as events.
+    """Fire events for the syncs and publishes of a Pulp 3.
 
-    Nothing is loaded into Pulp: a table and three triggers in its database note what happens, and `pulpit serve` with
-    `[pulp3] database_url` takes it from there.
+    Nothing is installed into Pulp: a table and three triggers in its database record changes, and `pulpit serve` with
+    `[pulp3] database_url` reads them from there.
     """
 
 
@@ -46,7 +46,7 @@ def _options(function: Any) -> Any:
 @click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--schema", default="public", help="With --print-sql, the schema of Pulp's tables [default: public].")
 def attach(*, print_sql: bool, schema: str, **options: Any) -> None:
-    """Put the outbox and its triggers into Pulp's database; what is there already is left alone."""
+    """Create the outbox and its triggers in Pulp's database; existing ones are unchanged."""
     attachment = _attachment()
     if print_sql:
         click.echo(attachment.script(schema), nl=False)
@@ -58,11 +58,11 @@ def attach(*, print_sql: bool, schema: str, **options: Any) -> None:
 
 @pulp3.command("detach")
 @_options
-@click.option("--discard", is_flag=True, help="Also when rows wait that no server has taken.")
+@click.option("--discard", is_flag=True, help="Detach even if some rows have not been read by a server.")
 @click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--schema", default="public", help="With --print-sql, the schema of Pulp's tables [default: public].")
 def detach(*, discard: bool, print_sql: bool, schema: str, **options: Any) -> None:
-    """Take all of it away again, triggers first; Pulp goes on as before."""
+    """Remove all of it, triggers first; Pulp continues as before."""
     attachment = _attachment()
     if print_sql:
         click.echo(attachment.removal(schema), nl=False)
@@ -79,7 +79,7 @@ def detach(*, discard: bool, print_sql: bool, schema: str, **options: Any) -> No
 @_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(*, as_json: bool, **options: Any) -> None:
-    """Show what stands in Pulp's database; the exit code is 3 unless it is attached and whole."""
+    """Show the state in Pulp's database; the exit code is 3 unless it is attached and complete."""
     attachment = _attachment()
     found = attachment.with_connection(_section(**options), attachment.status)
     shown = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(found).items()}
@@ -93,7 +93,7 @@ def status(*, as_json: bool, **options: Any) -> None:
 
 def _attachment() -> Any:
     try:
-        from pulpit.pulp3 import attachment  # noqa: PLC0415 - an extra of the installation, which few commands need
+        from pulpit.pulp3 import attachment  # noqa: PLC0415 - an extra, rarely needed
     except ModuleNotFoundError:
         reason = "a Pulp 3 needs: pip install 'pulpit[postgresql]'."
         raise ConfigurationError("[pulp3] database_url", reason) from None

@@ -12,7 +12,7 @@ from pulpit.configuration import load
 
 @click.command("serve")
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
-@click.option("--data-dir", help="Folder of everything that is kept.")
+@click.option("--data-dir", help="Folder for all data.")
 @click.option("--host", help="Address of the REST API [default: 127.0.0.1].")
 @click.option("--port", help="Port of the REST API, 0 for any free one [default: 24880].")
 @click.option("--broker-port", help="Port of the embedded broker, 0 for any free one [default: 5672].")
@@ -23,10 +23,10 @@ def serve(context: click.Context, /, config: Path | None, no_workers: bool, **op
     """Run the server: REST API, deliveries, embedded broker and workers.
 
     Every option is also a key of the configuration file and an environment variable (PULPIT_DATA_DIR, PULPIT_HOST,
-    PULPIT_PORT, PULPIT_BROKER_PORT, …); docs/configuration.md lists them all. SIGTERM ends it cleanly.
+    PULPIT_PORT, PULPIT_BROKER_PORT, …); docs/configuration.md lists them all. SIGTERM stops it cleanly.
     """
-    gc.disable()  # of what the imports make nothing is garbage; the server looks for some when it is ready
-    from pulpit.server.serve import serve as run  # noqa: PLC0415 - the other commands need none of the server
+    gc.disable()  # imports create no garbage; collection starts when the server is ready
+    from pulpit.server.serve import serve as run  # noqa: PLC0415 - other commands do not need the server
 
     keys = {"broker_port": ("broker", "port")}
     given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}

@@ -1,4 +1,4 @@
-"""`pulpit tail`: the log of a server, as it grows, for whoever cannot be called by it."""
+"""`pulpit tail`: prints a server's log as it grows, for clients that the server cannot call."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _TAIL = frozenset({"after", "count", "event_type", "repo_id", "result"})
 def tail(*, as_json: bool, **options: Any) -> None:
     """Print events as they are fired, one line each, until Ctrl-C.
 
-    A server that is away is waited for; nothing that its log still has is missed.
+    It waits for a server that is down, and misses nothing that the log still has.
     """
     choice = {name: options.pop(name) for name in _TAIL}
     follow_log(connect(Options(**options)), as_json=as_json, **choice)

@@ -1,4 +1,4 @@
-"""`pulpit worker`: workers alone, beside servers on other machines."""
+"""`pulpit worker`: workers without a server, for servers on other machines."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ from pulpit.configuration import load
 
 @click.command("worker")
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
-@click.option("--data-dir", help="Folder of this machine alone, for scratch and copies.")
-@click.option("--workers", help="Worker processes, and so tasks at one time [default: 2].")
+@click.option("--data-dir", help="Folder for this machine's scratch files and cache.")
+@click.option("--workers", help="Worker processes, and so tasks at a time [default: 2].")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log [default: text].")
 @click.pass_context
 def worker(context: click.Context, /, config: Path | None, **options: str | None) -> None:
-    """Run workers alone: they take tasks of the servers that use the same database and storage.
+    """Run workers only: they take tasks of the servers that use the same database and storage.
 
     The configuration is that of the servers: [database] url must be a PostgreSQL, and [storage] url a storage that all
-    of them share. SIGTERM ends the workers cleanly, and their tasks as cancelled.
+    of them share. SIGTERM stops the workers cleanly; their tasks end as cancelled.
     """
-    from pulpit.server.work import work as run  # noqa: PLC0415 - the other commands need none of the server
+    from pulpit.server.work import work as run  # noqa: PLC0415 - other commands do not need the server
 
     keys = {"workers": ("tasks", "workers")}
     given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}

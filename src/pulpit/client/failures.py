@@ -4,14 +4,14 @@
 Failure
 ├── WrongUse        64  the command line is incomplete or unknown
 ├── WrongData       65  a value is refused, a name is unknown or taken, a certificate is for another host
-│   └── LogGap      65  the log has not what follows the number that was asked for
-├── ServerTrouble   70  the server failed or said what nobody understands
-│   └── Busy        70  it cannot just now (502, 503, 504): the same request may do later
-├── NoConnection    74  nobody answers at the address
+│   └── LogGap      65  the log does not continue from the requested number
+├── ServerTrouble   70  the server failed, or its response is not understood
+│   └── Busy        70  it is unavailable (502, 503, 504): the same request may succeed later
+├── NoConnection    74  nobody responds at the address
 ├── BrokenStream    74  standard input or output is full, closed or broken
 ├── NotAllowed      77  credentials are missing, wrong or not enough
-├── WrongSettings   78  a configuration file or an address cannot be right
-└── WorkNotDone      1  the server did as told, and the task failed or was cancelled
+├── WrongSettings   78  a configuration file or an address is invalid
+└── WorkNotDone      1  the request succeeded, but the task failed or was cancelled
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ from typing import Any, ClassVar, Final
 from pulpit.errors import PulpitError
 
 EXIT_INTERRUPTED: Final = 130
-"""Of a program that Ctrl-C ended: 128 and the signal, as shells count."""
+"""Exit code of a program that Ctrl-C ended: 128 plus the signal, as in shells."""
 
 
 class Failure(PulpitError):
-    """A failure's text is what is printed; it may have several lines."""
+    """A failure's text is printed; it may have several lines."""
 
     exit_code: ClassVar[int] = 1
 
 
 class WrongUse(Failure):
-    """Look at the usage and write the command again."""
+    """Check the usage and correct the command."""
 
     exit_code = 64
 
@@ -43,7 +43,7 @@ class WrongData(Failure):
 
 
 class LogGap(WrongData):
-    """The events that were asked for are not kept any more, or never were; the log has those from `first` to `last`."""
+    """The requested events were deleted, or never existed; the log has those from `first` to `last`."""
 
     def __init__(self, sentence: str, first: int, last: int) -> None:
         super().__init__(sentence)
@@ -58,29 +58,29 @@ class ServerTrouble(Failure):
 
 
 class Busy(ServerTrouble):
-    """Ask again in a while."""
+    """Retry later."""
 
 
 class NoConnection(Failure):
-    """Start the server, or mend the network, and try again."""
+    """Start the server, or fix the network, and retry."""
 
     exit_code = 74
 
 
 class BrokenStream(Failure):
-    """Look at where input comes from and where output goes to."""
+    """Check the source of input and the target of output."""
 
     exit_code = 74
 
 
 class NotAllowed(Failure):
-    """Log in as somebody else."""
+    """Log in as another user."""
 
     exit_code = 77
 
 
 class WrongSettings(Failure):
-    """Mend the configuration."""
+    """Correct the configuration."""
 
     exit_code = 78
 
@@ -91,11 +91,11 @@ class WorkNotDone(Failure):
 
 _DEEPEST: Final = 10
 _PASSING: Final = frozenset({502, 503, 504})
-"""Statuses that say "not now", of the server or of a proxy before it."""
+"""Transient statuses of the server or of a proxy in front of it."""
 
 
 class Asker(Enum):
-    """Who the server was told asks."""
+    """The credentials that the server was sent."""
 
     NOBODY = "nobody"
     USER = "a user with a password"
@@ -104,7 +104,7 @@ class Asker(Enum):
 
 
 def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
-    """Say what a status of 300 or more means."""
+    """Return the failure for a status of 300 or more."""
     if not isinstance(body, dict):
         return trouble(status, f"The server answered with status {status} and no reason.")
     if status == 401:  # noqa: PLR2004 - HTTP's own figure
@@ -120,12 +120,12 @@ def refusal(status: int, body: Any, *, asker: Asker) -> Failure:
 
 
 def trouble(status: int, sentence: str) -> ServerTrouble:
-    """A failure of the server; a passing one is told from the others."""
+    """Return a failure of the server, transient or not."""
     return Busy(sentence) if status in _PASSING else ServerTrouble(sentence)
 
 
 def descriptions(error: Any, depth: int = 0) -> Iterator[str]:
-    """The texts of a Pulp error and of those that it holds."""
+    """Yield the texts of a Pulp error and its causes."""
     if not isinstance(error, dict) or depth > _DEEPEST:
         return
     if error.get("description"):

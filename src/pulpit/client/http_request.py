@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTTP request over one connection, with TLS where the address says so; every failure told in a sentence."""
+"""One HTTP request on one connection, with TLS for https; every failure becomes a sentence."""
 
 import http.client
 import socket
@@ -13,17 +13,17 @@ from pulpit.net.tls import client_context
 from pulpit.text import system_reason
 
 LONGEST: Final = 256 * 1024 * 1024
-"""Bytes of an answer."""
+"""Bytes of a response."""
 _SECONDS: Final = 60.0
 _HOST_MISMATCH: Final = 62  # X509_V_ERR_HOSTNAME_MISMATCH
 _ADDRESS_MISMATCH: Final = 64  # X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 def send(settings: Settings, method: str, target: str, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """The status and the body of the answer, of which one byte more than the most is read.
+    """Return status and body of the response; reads at most one byte more than the limit.
 
     Raises:
-        Failure: there was no answer.
+        Failure: there was no response.
     """
     connection = _connection(settings)
     try:

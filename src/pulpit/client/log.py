@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's event log: read page by page, looked at from its end, or followed on the screen as it grows."""
+"""The server's event log: read page by page, searched from its end, or followed as it grows."""
 
 import contextlib
 import itertools
@@ -22,12 +22,12 @@ from pulpit.client.streams import ending_with_reader, write_line
 from pulpit.text import clean
 
 LARGEST_PAGE: Final = 1000
-"""Events in one answer, by the server's own rule."""
+"""Events in one page, by the server's limit."""
 FROM_NOW_ON: Final = -1
-"""`after` this number are only the events to come."""
+"""`after` this number are only future events."""
 
 _PATIENCE_SECONDS: Final = 30
-"""How long one question waits at the server for an event."""
+"""Seconds that one request waits at the server for an event."""
 _FIRST_PAUSE: Final = timedelta(seconds=0.2)
 _LONGEST_PAUSE: Final = timedelta(seconds=5)
 
@@ -38,7 +38,7 @@ Sleep = Callable[[float], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One answer: some events, where to read on, and the log's last number."""
+    """One page: some events, where to continue, and the log's last number."""
 
     events: list[Event]
     next: int
@@ -46,10 +46,10 @@ class Page:
 
 
 def read(server: Server, after: int, narrowed: Query, *, limit: int = LARGEST_PAGE, wait: int = 0) -> Page:
-    """Ask for the events that follow a number; with `wait` an empty answer comes only after so many seconds.
+    """Request the events after a number; with `wait` an empty page only comes after so many seconds.
 
     Raises:
-        Failure: it is refused, or nobody answers.
+        Failure: it is rejected, or nobody responds.
     """
     bounds = {"after": after, "limit": min(limit, LARGEST_PAGE), **({"wait": wait} if wait else {})}
     answer = server.get(v1_path("events"), {**bounds, **narrowed})
@@ -60,7 +60,7 @@ def read(server: Server, after: int, narrowed: Query, *, limit: int = LARGEST_PA
 
 
 def first(server: Server, after: int, narrowed: Query, *, limit: int) -> list[Event]:
-    """The first matching events behind a number."""
+    """Return the first matching events after a number."""
     found: list[Event] = []
     while len(found) < limit:
         page = read(server, after, narrowed, limit=limit - len(found))
@@ -72,7 +72,7 @@ def first(server: Server, after: int, narrowed: Query, *, limit: int) -> list[Ev
 
 
 def last(server: Server, narrowed: Query, *, limit: int) -> list[Event]:
-    """The last matching events, searched from the end in growing steps, so that a long log need not be read."""
+    """Return the last matching events, searched from the end in growing steps, so that a long log need not be read."""
     end = read(server, FROM_NOW_ON, {}, limit=1).next
     found: deque[Event] = deque(maxlen=limit)
     step = limit
@@ -94,7 +94,10 @@ def _between(server: Server, start: int, end: int, narrowed: Query) -> Iterator[
 
 
 def follow(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep = time.sleep) -> Iterator[Event]:
-    """Give events as they are fired, for ever; a server that is away is waited for, and a gap in its log is told."""
+    """Yield events as they are fired, forever.
+
+    A server that is down is waited for, and gaps in its log are reported.
+    """
     position = after
     if after == FROM_NOW_ON:
         position = _patiently(server, after, narrowed, tell, sleep, wait=0).next
@@ -106,9 +109,9 @@ def follow(server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep
 def pages(
     server: Server, after: int, narrowed: Query, tell: Tell, sleep: Sleep = time.sleep, *, wait: bool = True
 ) -> Iterator[Page]:
-    """Give parts of the log as they come, for ever, empty ones too; as `follow` does it.
+    """Yield pages of the log as they come, forever, including empty ones; otherwise like `follow`.
 
-    Without `wait` an empty part comes at once.
+    Without `wait` an empty page comes at once.
     """
     position = after
     while True:
@@ -130,20 +133,20 @@ def _patiently(server: Server, after: int, narrowed: Query, tell: Tell, sleep: S
         except (NoConnection, Busy) as failure:
             failures += 1
             if failures == 1:
-                tell(f"{failure} Trying again until it does.")
+                tell(f"{failure} Retrying until it does.")
         pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, random=random.random())  # noqa: S311 - no secret
         sleep(pause.total_seconds())
 
 
 def text_line(event: Event) -> str:
-    """An event in one line for people: number, time, type, repository, result."""
+    """Format an event on one line for people: number, time, type, repository, result."""
     parts = [f"{event.get('number'):>7}", event.get("occurred_at"), event.get("event_type")]
     parts += [event.get("repo_id") or "-", event.get("result") or ""]
     return clean("  ".join(str(part) for part in parts)).rstrip()
 
 
 def json_line(event: Event) -> str:
-    """An event in one line for programs, plain ASCII."""
+    """Format an event on one line for programs, in plain ASCII."""
     return json.dumps(event, separators=(",", ":"))
 
 
@@ -165,18 +168,18 @@ tail_options: Final = with_options(
 
 
 def narrowed(**filters: tuple[str, ...]) -> Query:
-    """The filters that were given, as a query."""
+    """Return the given filters as a query."""
     return {key: list(values) for key, values in filters.items() if values}
 
 
 def follow_log(
     server: Server, *, after: int | None, count: int | None, as_json: bool, **filters: tuple[str, ...]
 ) -> None:
-    """Print events until Ctrl-C, which is the usual end, or until there were `count`.
+    """Print events until Ctrl-C, which is the normal end, or until there were `count`.
 
     Raises:
-        Failure: the server refuses. One that is away is waited for.
-        OutputGone: nobody reads any more.
+        Failure: the server rejects the request. A server that is down is waited for.
+        OutputGone: the reader of the output has left.
     """
     written = json_line if as_json else text_line
     start = FROM_NOW_ON if after is None else after

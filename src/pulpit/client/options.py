@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several commands have: which server and who asks, spans of time, groups of commands, completion."""
+"""Options that several commands share: server and credentials, durations, groups of commands, completion."""
 
 import os
 import sys
@@ -17,14 +17,14 @@ from pulpit.client.streams import read_line
 
 SHELLS: Final = ("bash", "zsh", "fish")
 _WHOLE: Final = 1_000
-"""Letters of a sentence in a list of commands; click's own list cuts it at the end of the line."""
+"""Characters of a sentence in a list of commands; click would cut it at the end of the line."""
 
 
 class Section(click.Group):
-    """A group whose list shows the first sentence of each command whole, however narrow the terminal is."""
+    """A group whose list shows the first sentence of each command in full, however narrow the terminal is."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands, with sentences that go on in the next line."""
+        """List the commands, wrapping their sentences."""
         commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(
@@ -33,7 +33,7 @@ class Section(click.Group):
 
 
 class Duration(click.ParamType[int]):
-    """A span of time, read as seconds."""
+    """A duration, converted to seconds."""
 
     name = "duration"
 
@@ -51,7 +51,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def with_options(*options: Decorator) -> Decorator:
-    """All of the options, in this order."""
+    """Return a decorator with all of the options, in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -85,20 +85,20 @@ connection_options: Final = with_options(
         "--ca-path", type=click.Path(path_type=Path), help="Authorities to trust for https: a file or folder."
     ),
 )
-"""The options whose values make `Options`."""
+"""The options that become `Options`."""
 
 
 def connect(options: Options, ask: Callable[[str], str] | None = None) -> Server:
-    """The server that options, environment and files name; nothing is sent yet.
+    """Return the server that options, environment and files name; nothing is sent yet.
 
     Raises:
-        Failure: they cannot be right.
+        Failure: they are invalid.
     """
     return Server(load(options, os.environ, ask or ask_password))
 
 
 def ask_password(user: str) -> str:
-    """Ask for a password at the terminal; otherwise take the first line of standard input."""
+    """Prompt for a password at the terminal; otherwise read the first line of standard input."""
     if sys.stdin.isatty():
         answer: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
         return answer
@@ -106,7 +106,7 @@ def ask_password(user: str) -> str:
 
 
 def completion_script(program: click.Command, name: str, shell: str) -> str:
-    """What a shell must read to complete the words of a program; `shell` is one of `SHELLS`."""
+    """Return the completion script of a program; `shell` is one of `SHELLS`."""
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"there is no completion for {shell}.")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command prints: sentences, documents or a table of them, or the server's JSON when that is asked for.
+"""Output of a command: sentences, documents or tables, or the server's JSON if requested.
 
-Nothing that the server sends can steer the terminal: every text goes through `clean`.
+Nothing that the server sends can control the terminal: every text goes through `clean`.
 """
 
 import json
@@ -24,18 +24,18 @@ _UPPER: Final = frozenset({"ca", "ssl", "url", "id_url"})
 
 
 def clean_lines(text: str) -> str:
-    """The same, with the line ends left in their places."""
+    """Clean text, keeping its line ends."""
     return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def label(key: str) -> str:
-    """A key as people read it: `ca_path` is `CA Path`."""
+    """Format a key for people: `ca_path` is `CA Path`."""
     words = clean(key).replace("-", "_").split("_")
     return " ".join(word.upper() if word.lower() in _UPPER else word[:1].upper() + word[1:] for word in words if word)
 
 
 def scalar(value: Any) -> str:
-    """One value in one line; a list of plain values is joined with commas."""
+    """Format one value on one line; a list of plain values is joined with commas."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Sequence):
@@ -44,14 +44,14 @@ def scalar(value: Any) -> str:
 
 
 def unhidden(value: Any) -> Any:
-    """The same value with no `_` before any key, so that all of them are shown."""
+    """Return the same value without leading `_` in any key, so that all are shown."""
     if isinstance(value, Mapping):
         return {str(key).lstrip("_"): unhidden(item) for key, item in value.items()}
     return [unhidden(item) for item in value] if isinstance(value, list) else value
 
 
 def document(content: Mapping[str, Any], indent: int = 0) -> list[str]:
-    """One document's lines, without keys that begin with `_`."""
+    """Return one document's lines, without keys that begin with `_`."""
     visible = ((str(key), value) for key, value in content.items() if not str(key).startswith("_"))
     shown = sorted(((label(key) or "?", value) for key, value in visible), key=itemgetter(0))
     width = max((len(name) for name, _ in shown), default=0) + 3
@@ -81,16 +81,16 @@ def _entry(name: str, value: Any, indent: int, width: int) -> list[str]:
 
 
 NARROWEST: Final = 8
-"""Characters that a column needs to be of any use; a narrower one needs its own width."""
+"""Minimum width of a column in characters; a narrower one needs its own width."""
 
 _GAP: Final = "  "
 _CUT: Final = "…"
 
 
 def table(items: Iterable[Mapping[str, Any]], width: int | None) -> list[str]:
-    """A line of labels and a line for each item, in the order of the keys; without a width nothing is cut.
+    """Return a line of labels and a line for each item, in the order of the keys; without a width nothing is cut.
 
-    Where there is too little room the columns to the right are cut or left out, so the keys come by importance.
+    If there is too little room the columns to the right are cut or omitted, so keys come by importance.
     """
     rows = list(items)
     keys = list(dict.fromkeys(key for row in rows for key in row if not key.startswith("_")))
@@ -111,7 +111,7 @@ def table(items: Iterable[Mapping[str, Any]], width: int | None) -> list[str]:
 
 
 def _fitted(widths: list[int], room: int) -> list[int]:
-    """The widths of those columns that fit; the last one of them may be cut."""
+    """Return the widths of those columns that fit; the last one may be cut."""
     fitted: list[int] = []
     for width in widths:
         if min(width, NARROWEST) > room:
@@ -122,7 +122,7 @@ def _fitted(widths: list[int], room: int) -> list[int]:
 
 
 def _cell(value: Any) -> str:
-    """One value in one line; nothing where there is nothing."""
+    """Format one value on one line; empty for null."""
     if value is None:
         return ""
     if isinstance(value, Mapping):
@@ -131,7 +131,7 @@ def _cell(value: Any) -> str:
 
 
 class Screen:
-    """Standard output, in one of two voices: for people (`as_table`: in few lines), or (`as_json`) for programs."""
+    """Standard output for people (`as_table`: as tables), or for programs (`as_json`)."""
 
     def __init__(self, *, as_json: bool, as_table: bool = False, color: bool | None = None) -> None:
         self.as_json = as_json
@@ -139,27 +139,30 @@ class Screen:
         self._color = color
 
     def say(self, sentence: str) -> None:
-        """Tell a person; a program that reads JSON is not told."""
+        """Print a sentence for people; nothing with JSON."""
         if not self.as_json:
             click.echo(clean_lines(sentence))
 
     def succeeded(self, sentence: str, answer: Any = None) -> None:
-        """One green line, or the document that the server answered with."""
+        """Print one green line, or the server's document."""
         if self.as_json:
             self.data(answer)
         else:
             click.secho(clean_lines(sentence), fg="green", color=self._color)
 
     def warn(self, sentence: str) -> None:
-        """Tell on standard error, in either voice."""
+        """Print on standard error, in either format."""
         click.secho(clean_lines(sentence), fg="yellow", err=True, color=self._color)
 
     def data(self, answer: Any) -> None:
-        """The answer as indented JSON in plain ASCII."""
+        """Print the response as indented JSON in plain ASCII."""
         click.echo(json.dumps(answer, indent=2))
 
     def documents(self, items: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-        """Each document, followed by two empty lines; or all as a table of these columns (of all keys otherwise)."""
+        """Print each document, followed by two empty lines.
+
+        Or all as a table of these columns (by default all keys).
+        """
         if self._as_table:
             self.table({key: item.get(key) for key in columns or item} for item in items)
             return
@@ -167,7 +170,7 @@ class Screen:
             click.echo("\n".join([*document(item), "", ""]))
 
     def table(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """One line each, below a line of labels; it fits the terminal if there is one."""
+        """Print one line each, below a line of labels, fitted to the terminal if there is one."""
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         for line in table(items, width):
             click.echo(line)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server as seen from here: one request, one answer, every failure told in a sentence."""
+"""The server as the client sees it: one request, one response, every failure as a sentence."""
 
 import base64
 import json
@@ -31,17 +31,17 @@ class Answer:
 
 
 def path_of(*parts: str) -> str:
-    """Join names to a path below `/v2`, each name quoted so that it stays one name."""
+    """Join names to a path below `/v2`, each name quoted."""
     return "/v2/" + "".join(f"{quote(part, safe='')}/" for part in parts)
 
 
 def v1_path(*parts: str) -> str:
-    """Join names to a path of what Pulp 2 never had; it stands at the root, not below the configured prefix."""
+    """Join names to a path of API v1, which is at the root, not below the configured prefix."""
     return _V1 + "/".join(quote(part, safe="") for part in parts)
 
 
 class Server:
-    """A connection's settings; every call opens a connection of its own, so that a pause between two costs nothing."""
+    """The settings of a connection; every call opens a new connection, so that pauses between calls cost nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Final = settings
@@ -52,7 +52,7 @@ class Server:
         return self.call("GET", path, query=query).body
 
     def post(self, path: str, body: Any = None) -> Any:
-        """Create, or ask for an action."""
+        """Create, or request an action."""
         return self.call("POST", path, body=body).body
 
     def put(self, path: str, body: Any) -> Any:
@@ -72,15 +72,15 @@ class Server:
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send one request; `bytes` go as they are, everything else as JSON.
+        """Send one request; `bytes` are sent unchanged, everything else as JSON.
 
         Raises:
-            Failure: whatever went wrong, by kind; see `pulpit.client.failures`.
+            Failure: by kind of error; see `pulpit.client.failures`.
         """
         prefix = "" if path.startswith(_V1) else self.settings.prefix
         target = prefix + path + ("?" + urlencode(query, doseq=True) if query else "")
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode("ascii")
-        from pulpit.client.http_request import LONGEST, send  # noqa: PLC0415 - no help text waits for TLS
+        from pulpit.client.http_request import LONGEST, send  # noqa: PLC0415 - help texts do not need TLS
 
         status, raw = send(self.settings, method, target, content, {**self._headers(), **(headers or {})})
         if len(raw) > LONGEST:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the server is and who is asking, from options, environment, `admin.conf` and the server's data folder.
+"""Server and credentials, from options, environment, `admin.conf` and the server's data folder.
 
 Address:      --url, PULPIT_URL, [server] of the configuration files, http://127.0.0.1:24880
-Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; --token-file, PULPIT_TOKEN; [auth]; over https
+Credentials:  -u with -p, --password-file, PULPIT_PASSWORD or a prompt; --token-file, PULPIT_TOKEN; [auth]; over
+https
               the session of `login`; `admin-password` in the data folder
 Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later one overrides an earlier one by key
 """
@@ -32,7 +33,7 @@ _PULP2_PORT: Final = 443
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A user and the password, which no text made from this shows."""
+    """A user and the password, which its repr does not show."""
 
     user: str
     password: str = field(repr=False)
@@ -40,14 +41,14 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """A token of the server's, which no text made from this shows."""
+    """A token, which its repr does not show."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What the command line says of it; None is "not said"."""
+    """The command line's values; None is "not given"."""
 
     url: str | None = None
     username: str | None = None
@@ -60,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """All that a connection needs."""
+    """The settings of a connection."""
 
     url: SplitResult
     prefix: str = DEFAULT_PREFIX
@@ -68,22 +69,22 @@ class Settings:
     ca_path: Path | None = None
     credentials: Credentials | Token | None = None
     certificate: Path | None = None
-    """Of the session that `login` began; it is shown where there are no credentials."""
+    """Of the session of `login`; used if there are no credentials."""
     poll_seconds: float = 0.5
 
     @property
     def server_name(self) -> str:
-        """The server as people are told of it, without path and password."""
+        """The server's name in messages, without path and password."""
         return f"{self.url.scheme}://{self.url.netloc}"
 
 
 def load(
     options: Options, environment: Mapping[str, str], ask: Callable[[str], str], system_file: Path = SYSTEM_FILE
 ) -> Settings:
-    """Bring all sources together; `ask` is called with the user's name if only that is known.
+    """Combine all sources; `ask` is called with the user's name if only that is known.
 
     Raises:
-        WrongSettings: a file or an address cannot be right, or a file with a secret is open to others.
+        WrongSettings: a file or an address is invalid, or a file with a secret is readable by others.
         WrongUse: a password without a user.
     """
     files = [system_file, Path.home() / ".pulp" / "admin.conf"]
@@ -146,7 +147,7 @@ def _configured_url(read: ConfigParser) -> str | None:
 
 
 def _url(place: str, text: str) -> SplitResult:
-    """Read the server's address; one that cannot be read is not quoted, for it may hold a password."""
+    """Parse the server's address; an invalid one is not quoted, because it may hold a password."""
     try:
         url = urlsplit(text)
         usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
@@ -214,7 +215,7 @@ def _token(text: str, source: str) -> Token:
 
 
 def session_file() -> Path:
-    """Where `login` keeps key and certificate, as Pulp 2's client did."""
+    """Return where `login` stores key and certificate, as in Pulp 2's client."""
     return Path.home() / ".pulp" / "user-cert.pem"
 
 
@@ -223,7 +224,7 @@ def _session(url: SplitResult) -> Path | None:
 
 
 def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
-    """What the server left for us at its first start, if we may read it; it is shown to this machine alone."""
+    """Return the credentials that the server wrote at its first start, if we may read them; for this machine only."""
     path = data_folder(environment) / ADMIN_PASSWORD_FILE
     try:
         return (
@@ -236,7 +237,7 @@ def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
 
 
 def data_folder(environment: Mapping[str, str]) -> Path:
-    """Where a server of the same user keeps its data."""
+    """Return the data folder of a server of the same user."""
     if environment.get("PULPIT_DATA_DIR"):
         return Path(environment["PULPIT_DATA_DIR"]).expanduser()
     if os.geteuid() == 0:
@@ -247,10 +248,10 @@ def data_folder(environment: Mapping[str, str]) -> Path:
 
 
 def secret_lines(path: Path, source: str) -> list[str]:
-    """Read the lines of a file that nobody else may read, without empty ones.
+    """Read the non-empty lines of a file that nobody else may read.
 
     Raises:
-        WrongSettings: the file that `source` names cannot be read or is open to others.
+        WrongSettings: the file that `source` names cannot be read or is readable by others.
     """
     try:
         return [line.strip() for line in read_secret(path, source).splitlines() if line.strip()]
@@ -262,7 +263,7 @@ def secret_from(path: Path, source: str = "--password-file") -> str:
     """Read a password, the first line of a file that nobody else may read; `-` is standard input.
 
     Raises:
-        WrongSettings: the file that `source` names cannot be read or is open to others.
+        WrongSettings: the file that `source` names cannot be read or is readable by others.
     """
     if str(path) == "-":
         return read_line()

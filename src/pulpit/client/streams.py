@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""The standard streams of a command: closed, full, without a reader, or without the letters that are to be written.
+r"""The standard streams of a command: closed, full, without a reader, or unable to encode a character.
 
-A closed descriptor is filled at once, so that no socket or database ever takes its number, with one that refuses what
-is asked of it: whoever needs the stream learns it by an error. Letters that the encoding lacks are written as `\xe9`.
+A closed descriptor is replaced at once, so that no socket or database gets its number, by one on which every operation
+fails: a command that needs the stream gets an error. Characters that the encoding lacks are written as `\xe9`.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from pulpit.text import system_reason
 
 _LONGEST_LINE: Final = 4096
 _REFUSING: Final = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_RDWR}
-"""How /dev/null must be opened so that reading and writing fail; errors alone may vanish."""
+"""Modes in which /dev/null is opened so that reading and writing fail; standard error is discarded."""
 
 
 class OutputGone(Exception):
-    """Nobody reads standard output any more (`pulp-admin … | head`), which is a quiet end."""
+    """The reader of standard output has left (`pulp-admin … | head`): end silently."""
 
 
 def guarded(command: Callable[[Collection[int]], int]) -> int:
-    """Run a command, which is given the descriptors that were closed, and return its exit code.
+    """Run a command, which gets the descriptors that were closed, and return its exit code.
 
-    When standard output or input fails, that is one sentence and 74; when nobody reads any more, it is 0.
+    If standard output or input fails, the result is one sentence and 74; if the reader has left, it is 0.
     """
     closed = _fill_closed()
     _wrap()
@@ -49,7 +49,7 @@ def guarded(command: Callable[[Collection[int]], int]) -> int:
 
 
 def silence(closed: Collection[int]) -> None:
-    """Let closed descriptors be /dev/null: a server needs none of them, and its workers inherit them."""
+    """Redirect closed descriptors to /dev/null: a server needs none of them, and its workers inherit them."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in closed:
         os.dup2(nothing, descriptor)
@@ -57,7 +57,7 @@ def silence(closed: Collection[int]) -> None:
 
 
 def write_line(text: str) -> None:
-    """Write a line and flush it, so that the reader has it now.
+    """Write a line and flush it.
 
     Raises:
         OutputGone: the reader has left.
@@ -68,15 +68,15 @@ def write_line(text: str) -> None:
 
 
 def read_line() -> str:
-    """The first line of standard input, without its end.
+    """Read the first line of standard input, without its end.
 
     Raises:
         BrokenStream: it cannot be read.
-        WrongData: it is no text.
+        WrongData: it is not text.
     """
     try:
         line = sys.stdin.readline(_LONGEST_LINE).rstrip("\r\n")
-        line.encode()  # which lone surrogates, that stand for bytes of no letter, do not pass
+        line.encode()  # fails for lone surrogates, which stand for invalid bytes
     except UnicodeError:
         raise WrongData("Standard input is no text in UTF-8.") from None
     except OSError as error:
@@ -98,7 +98,7 @@ def ending_with_reader() -> Iterator[None]:
     gone = threading.Event()
 
     def interrupt(_signal: int, _frame: object) -> None:
-        if gone.is_set():  # another SIGPIPE is a socket's, whose writer gets an error of its own
+        if gone.is_set():  # otherwise SIGPIPE is from a socket, whose writer gets an error
             raise OutputGone
 
     def watch(descriptor: int, thread: int) -> None:
@@ -117,7 +117,7 @@ def ending_with_reader() -> Iterator[None]:
 
 
 class _Whole(io.FileIO):
-    """Writes all that it is given: no buffer stands before it, which an interrupted write would leave full."""
+    """Unbuffered: after an interrupted write a buffer would stay full."""
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
         view = memoryview(data)
@@ -128,7 +128,7 @@ class _Whole(io.FileIO):
 
 
 class _Output(_Whole):
-    """Standard output, whose errors are ours."""
+    """Standard output that raises our errors."""
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
         try:
@@ -140,7 +140,7 @@ class _Output(_Whole):
 
 
 class _Errors(_Whole):
-    """Standard error, whose own errors nobody could be told."""
+    """Standard error; its own errors are ignored."""
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
         try:
@@ -155,12 +155,12 @@ def _fill_closed() -> set[int]:
         try:
             os.fstat(descriptor)
         except OSError:
-            closed.add(os.open(os.devnull, mode))  # the lowest number that is free
+            closed.add(os.open(os.devnull, mode))  # the lowest free number
     return closed
 
 
 def _wrap() -> None:
-    """Put our own writers in the place of the interpreter's; what a test put there stays."""
+    """Replace the interpreter's streams by ours; a test's replacement is kept."""
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), "utf-8")
     if sys.stdout is None or sys.stdout is sys.__stdout__:
@@ -182,7 +182,7 @@ def _text(raw: io.FileIO, before: object) -> io.TextIOWrapper:
 
 
 def forget_output() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush has nothing to complain about."""
+    """Redirect standard output to /dev/null, so that the interpreter's last flush cannot fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribing to events from a program: `pulpit.subscribe`, and what it hands out.
+"""Subscribing to events from a program: `pulpit.subscribe`, and the classes that it returns.
 
-subscribe      what was asked for, checked and put together
-subscription   events, acknowledged, without duplicates, with a report of `gaps`
-source         the port of a protocol, and a stream of messages over every loss of a connection
+subscribe      checks the arguments and creates a subscription
+subscription   events, acknowledgement, deduplication, reports of `gaps`
+source         the port of a protocol, and a stream of messages that survives reconnects
 amqp091, amqp10   the two protocols
-event          a message, and the event that is read from it
-listen         the same for a person: what `pulpit listen` does
+event          a message, and the event parsed from it
+listen         the same for people: what `pulpit listen` does
 """

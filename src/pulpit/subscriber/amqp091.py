@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages over AMQP 0-9-1, on pika.
 
-    connect ──► exchange there? ──► queue, binding ──► consume
-                     │ no: ask again
+    connect ──► exchange exists? ──► queue, binding ──► consume
+                 │ no: retry
 
-Nothing is made that stays, unless a queue is named: the exchange is only asked for, and the queue is exclusive and goes
-with the connection. What a broker lets us only use, and not declare, is used as it is.
+Nothing permanent is created, unless a queue is named: the exchange is only checked, and the queue is exclusive and
+deleted with the connection. A queue that we may use but not declare is used as it is.
 """
 
 import asyncio
@@ -51,33 +51,33 @@ from pulpit.subscriber.source import (
 from pulpit.text import escaped
 
 EXCHANGE_PAUSE: Final = 0.2
-"""Seconds between two questions for an exchange that does not exist yet."""
+"""Seconds between two checks for an exchange that does not exist yet."""
 
 _CONNECT_TIMEOUT: Final = 20.0
 _HEARTBEAT: Final = 30
 _UNREAD_MILLISECONDS: Final = 60_000
 _NOT_FOUND: Final = 404
 _TURNS_TO_WRITE: Final = 2
-"""pika writes when the loop has found the socket writable: one turn to find out, one to write."""
+"""pika writes when the loop finds the socket writable: one turn to find out, one to write."""
 NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
 _HEALING_CLOSES: Final = frozenset({_NOT_FOUND, 506, 541})
-"""Of a channel: a queue whose node is down is not found, and one without a majority is an internal error."""
+"""Transient reasons to close a channel: the queue's node is down (not found), no majority (internal error)."""
 _HOPELESS_CLOSES: Final = frozenset({402, 403, 530})
 _ACCESS_REFUSED: Final = 403
 _PRECONDITION_FAILED: Final = 406
 _ESSENTIAL: Final = frozenset({"durable", "auto_delete", "exclusive", "x-queue-type"})
-"""What a queue must have as it was asked for; a limit or the like is its owner's."""
+"""What a queue must have as requested; a limit or the like is up to its owner."""
 LOOK_SECONDS: Final = 10.0
-"""Between two looks whether the queue is still bound."""
+"""Between two checks whether the queue is still bound."""
 _LOOKS_APART: Final = 3
-"""Times as long, where a look takes a connection."""
+"""Factor by which the interval is longer if a check needs a connection."""
 
 Ask = Callable[[Channel, Callable[[Any], None]], object]
 """Calls one of the channel's methods with a callback."""
 
 
 class Amqp091Source:
-    """One broker that speaks AMQP 0-9-1."""
+    """A broker that speaks AMQP 0-9-1."""
 
     def __init__(
         self,
@@ -100,8 +100,8 @@ class Amqp091Source:
         """Connect, wait for the exchange, bind and consume.
 
         Raises:
-            Interrupted: it is not to be had now.
-            SubscriptionRefused: credentials, virtual host, permission, certificate, queue or protocol are refused.
+            Interrupted: it is unavailable now.
+            SubscriptionRefused: credentials, virtual host, permission, certificate, queue or protocol are rejected.
         """
         try:
             connection = await self._connect()
@@ -112,12 +112,12 @@ class Amqp091Source:
         return line
 
     async def declare(self, binding: Binding, tell: Tell) -> str:
-        """Make and bind the queue for somebody who receives from it in another way; returns its name.
+        """Declare and bind the queue for a consumer that uses another protocol; return its name.
 
-        One that does not stay goes when its reader does, or after a minute if none comes.
+        A temporary one is deleted with its last consumer, or after a minute without one.
 
         Raises:
-            Interrupted: it is not to be had now.
+            Interrupted: it is unavailable now.
             SubscriptionRefused: as in `open`.
         """
         try:
@@ -131,7 +131,7 @@ class Amqp091Source:
             raise self._judged(error) from None
 
     async def keep_bound(self, queue: str, binding: Binding, tell: Tell) -> None:
-        """Bind the queue of somebody who receives from it in another way, now and then, each time anew."""
+        """Bind the queue of a consumer that uses another protocol again, at intervals."""
         while True:
             await asyncio.sleep(_LOOKS_APART * self._look_seconds)
             with contextlib.suppress(AMQPError, OSError, TimeoutError):
@@ -165,7 +165,7 @@ class Amqp091Source:
         return line
 
     def _judged(self, error: Exception) -> Interrupted | SubscriptionRefused:
-        """Tell what may heal from what will not."""
+        """Classify an error as transient or permanent."""
         for cause in causes(error):
             reason = self._hopeless(cause)
             if reason is not None:
@@ -202,18 +202,18 @@ class _Line:
         self._tell: Final = tell
         self._outgoing: Final = Outgoing(_TURNS_TO_WRITE)
         self._keeping: asyncio.Task[None] | None = None
-        told = f"the queue at {where} is gone, making it again"  # by whoever deleted it
+        told = f"the queue at {where} is gone, making it again"  # somebody deleted it
         channel.add_on_cancel_callback(lambda _frame: inbox.end(Interrupted("the queue is gone", told=told)))
         channel.add_on_close_callback(lambda _channel, reason: inbox.end(Interrupted(_in_words(reason))))
 
     async def consume(self, queue: str, prefetch: int) -> None:
-        """Begin to receive."""
+        """Start to consume."""
         calls = Calls(self._channel)
         await calls.call(lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done))
         await calls.call(lambda done: self._channel.basic_consume(queue, self._on_message, callback=done))
 
     def keep(self, keeping: Coroutine[Any, Any, None]) -> None:
-        """Do something as long as the line lives."""
+        """Run a task as long as the line is open."""
         self._keeping = asyncio.ensure_future(keeping)
 
     async def next(self) -> Delivery:
@@ -222,7 +222,7 @@ class _Line:
         return await self._inbox.next()
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Acknowledge or give back."""
+        """Acknowledge, release or reject."""
         if not self._channel.is_open:
             return
         if verdict is Verdict.ACCEPTED:
@@ -250,9 +250,9 @@ class _Line:
 
 
 class _Queue:
-    """The queue of a subscription: found or made, bound, and kept bound.
+    """The queue of a subscription: found or declared, bound, and kept bound.
 
-    A question that is answered by no costs the channel (AMQP 0-9-1 section 1.3), so the next one goes on another.
+    A failed passive declaration closes the channel (AMQP 0-9-1 section 1.3), so the next one uses another.
     """
 
     def __init__(self, connection: AsyncioConnection, binding: Binding, tell: Tell, name: str = "") -> None:
@@ -264,11 +264,11 @@ class _Queue:
         self._may_bind = True
 
     async def declared(self, *, exclusive: bool, more: Mapping[str, Any] = NOTHING_MORE) -> str:
-        """Wait for the exchange, find or make the queue, and bind it; returns its name.
+        """Wait for the exchange, find or declare the queue, and bind it; return its name.
 
         Raises:
-            AMQPError: the broker says no, or the connection is lost.
-            TimeoutError: there is no answer in time.
+            AMQPError: the broker refuses, or the connection is lost.
+            TimeoutError: there is no reply in time.
         """
         binding = self._binding
         if not await self._exchange_is_there():
@@ -291,14 +291,14 @@ class _Queue:
         return self._name
 
     async def kept_bound(self, seconds: float) -> None:
-        """Bind again, now and then: whoever deletes an exchange takes its bindings along, and nobody is told."""
-        with contextlib.suppress(AMQPError, TimeoutError):  # the line ends too, for the same reason
+        """Bind again at intervals: deleting an exchange deletes its bindings without notice."""
+        with contextlib.suppress(AMQPError, TimeoutError):  # the line ends for the same reason
             while True:
                 await asyncio.sleep(seconds)
                 await self.bind_again()
 
     async def bind_again(self) -> None:
-        """Wait for the exchange, if it is missing, and bind the queue, which changes nothing if it is bound."""
+        """Wait for the exchange, if it is missing, and bind the queue, which has no effect if it is bound."""
         missing = not await self._exchange_is_there()
         if missing:
             self._tell(f"exchange {self._binding.exchange} was deleted, waiting for it")
@@ -308,7 +308,7 @@ class _Queue:
             self._tell(f"exchange {self._binding.exchange} is there again, and the queue is bound to it")
 
     async def _exchange_comes(self) -> None:
-        while not await self._exchange_is_there():  # noqa: ASYNC110 - the broker tells nobody
+        while not await self._exchange_is_there():  # noqa: ASYNC110 - the broker has no notification
             await asyncio.sleep(EXCHANGE_PAUSE)
 
     async def _exchange_is_there(self) -> bool:
@@ -319,10 +319,10 @@ class _Queue:
         return not isinstance(answer, ChannelClosedByBroker)
 
     async def _queue_is_there(self) -> bool:
-        """Whether there is a queue that will do; it is declared all the same, to hear what is different about it.
+        """Whether a suitable queue exists; it is declared anyway, to learn how it differs.
 
         Raises:
-            ChannelClosedByBroker: it does not stay, or is of another type than was asked for.
+            ChannelClosedByBroker: it is temporary, or of another type than requested.
         """
         found = await self._try(
             lambda channel, done: channel.queue_declare(self._name, passive=True, callback=done), _NOT_FOUND
@@ -355,7 +355,7 @@ class _Queue:
             self._tell(sentence)
 
     async def _try(self, ask: Ask, *codes: int) -> Method | ChannelClosedByBroker:
-        """Call a method that the broker may answer by closing the channel with one of these codes."""
+        """Call a method that the broker may refuse by closing the channel with one of these codes."""
         try:
             return await self._call(ask)
         except ChannelClosedByBroker as closed:

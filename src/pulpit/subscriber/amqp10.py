@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages over AMQP 1.0, on the client of `pulpit.amqp.amqp10`.
 
-    connect ──► which broker? ──► its way of subscribing (its profile) ──► attach with a window of credit
+    connect ──► which broker? ──► how it subscribes (its profile) ──► attach with a window of credit
 
-Where a broker speaks AMQP 0-9-1 on the same port, that is what makes and binds a queue: AMQP 1.0 itself knows neither.
+If a broker speaks AMQP 0-9-1 on the same port, that is used to declare and bind a queue, for which AMQP 1.0 has no
+operations.
 """
 
 import asyncio
@@ -60,31 +61,31 @@ _SAME: Final = (
     "group_id",
 )
 _ANNOTATED: Final = {"type": "x-basic-type", "app_id": "x-basic-app-id"}
-"""Properties that AMQP 1.0 does not have; brokers that speak both carry them in annotations."""
+"""Properties that AMQP 1.0 does not have; brokers that speak both protocols send them as annotations."""
 _EARLIEST_MILLISECONDS: Final = 100_000_000_000
-"""March 1973. RabbitMQ 3 hands on the seconds of AMQP 0-9-1 as they are, where milliseconds are due."""
+"""March 1973. RabbitMQ 3 passes on the seconds of AMQP 0-9-1 unchanged, where milliseconds are expected."""
 _PERSISTENT: Final = 2
 
 
 class Amqp10Source:
-    """One broker that speaks AMQP 1.0."""
+    """A broker that speaks AMQP 1.0."""
 
     def __init__(self, over_091: Amqp091Source, recognised: Callable[[Opened | None], Profile] = recognised) -> None:
-        """Make it from the source that makes queues there, where the broker speaks AMQP 0-9-1 too."""
+        """Create it; `over_091` declares queues, if the broker speaks AMQP 0-9-1 too."""
         self.where: Final = over_091.where
         self._over_091: Final = over_091
         self._recognised: Final = recognised
         self._doubts: Final = Doubts()
 
     async def open(self, binding: Binding, tell: Tell) -> Line:
-        """Connect, find the place to receive from, and attach.
+        """Connect, find the address to receive from, and attach.
 
         Raises:
-            Interrupted: it is not to be had now.
-            SubscriptionRefused: credentials, certificate, permission, queue or protocol are refused.
+            Interrupted: it is unavailable now.
+            SubscriptionRefused: credentials, certificate, permission, queue or protocol are rejected.
         """
         over_091 = self._over_091
-        # Brokers know a durable subscription by container and link, and want others to be unique.
+        # Brokers identify a durable subscription by container and link, and need unique names for others.
         name = binding.queue or f"{over_091.name}-{secrets.token_hex(4)}"
         settings = ClientSettings(name=name, context=over_091.context, by_certificate=over_091.by_certificate)
         try:
@@ -114,7 +115,7 @@ class Amqp10Source:
         return line
 
     async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> ClientReceiver:
-        """Attach to the exchange, as soon as there is one."""
+        """Attach to the exchange, once it exists."""
         source = profile.exchange_source(binding.exchange, binding.subject, durable=binding.stays)
         told = False
         while True:
@@ -129,7 +130,7 @@ class Amqp10Source:
             await asyncio.sleep(EXCHANGE_PAUSE)
 
     def _judged(self, lost: Lost) -> Interrupted | SubscriptionRefused:
-        """Tell what may heal from what will not."""
+        """Classify an error as transient or permanent."""
         reason = self._hopeless(lost)
         return Interrupted(_in_words(lost)) if reason is None else SubscriptionRefused(f"{self.where} {reason}")
 
@@ -163,11 +164,11 @@ class _Line:
         self._keeping: asyncio.Task[None] | None = None
 
     def keep(self, keeping: Coroutine[Any, Any, None]) -> None:
-        """Do something as long as the line lives."""
+        """Run a task as long as the line is open."""
         self._keeping = asyncio.ensure_future(keeping)
 
     async def next(self) -> Delivery:
-        """Wait for the next message; those that the broker could not leave out are left out here."""
+        """Wait for the next message, skipping those that the broker could not filter."""
         while True:
             await self._outgoing.written()
             try:
@@ -183,7 +184,7 @@ class _Line:
             self._receiver.settle(arrived, types.ACCEPTED)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Accept or release."""
+        """Accept, release or reject."""
         self._receiver.settle(delivery.tag, _OUTCOMES[verdict])
 
     async def close(self) -> None:
@@ -200,15 +201,15 @@ class _Line:
 
 
 def _in_words(lost: Lost) -> str:
-    """The reason alone, where the client names the broker before it."""
+    """Return the reason without the broker's name, which the client puts before it."""
     sentence = str(lost).rstrip(".")
     return sentence.partition(": ")[2] or sentence
 
 
 def read_message(data: bytes, exchange: str, profile: Profile) -> Message:
-    """Read a message that was received from an exchange; bytes that are none are a message with this body.
+    """Parse a message received from an exchange; undecodable bytes become a message with this body.
 
-    Of a body, data are as they are, a text is its bytes, and other values are JSON.
+    In a body, data are unchanged, a text is encoded, and other values become JSON.
     """
     try:
         arrived = message.decode(data)

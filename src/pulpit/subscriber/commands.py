@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `pulpit on` does with events: a command for each, in order, until it succeeds or is given up.
+"""What `pulpit on` does with events: it runs a command for each, in order, until it succeeds or is given up.
 
-Lanes       events of one repository one after the other, others beside them
-Runner      one event: the command, again and again with back-off, then a dead letter
-Letters     the file of events that were given up, to be run again by hand
-Position    up to where all events are settled, whatever the order in which they were
+Lanes       events of one repository in order, other repositories concurrently
+Runner      one event: the command, retried with back-off, then a dead letter
+Letters     the file of dead letters, which can be run again by hand
+Position    up to where all events are settled, in whatever order that happens
 """
 
 import asyncio
@@ -27,18 +27,18 @@ from pulpit.intervals import span_text
 from pulpit.text import clean, system_reason
 
 MOST_AHEAD: Final = 1_000
-"""Events that are taken in beyond the oldest one that is not settled."""
+"""Events that are accepted beyond the oldest unsettled one."""
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=5)
 _LAST_CHANCE_S: Final = 10.0
-"""Between the signal to end and the one that kills."""
+"""Between the signal to stop and SIGKILL."""
 
 Event = Mapping[str, Any]
 Tell = Callable[[str], None]
 
 
 def variables(event: Event, attempt: int) -> dict[str, str]:
-    """The fields of an event as variables of the environment; one that the event does not have is empty."""
+    """Return the fields of an event as environment variables; a missing field is empty."""
     found = {
         "PULPIT_EVENT_TYPE": event.get("event_type"),
         "PULPIT_EVENT_NUMBER": event.get("number"),
@@ -54,13 +54,13 @@ def variables(event: Event, attempt: int) -> dict[str, str]:
 
 
 class Letters:
-    """A file of events that were given up, one JSON object a line, for its owner alone."""
+    """A file of dead letters, one JSON object per line, with mode 0600."""
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
 
     def add(self, event: Event, reason: str, attempts: int) -> None:
-        """Put an event aside; when this returns the disk has it.
+        """Add an event; it is on disk when this returns.
 
         Raises:
             BrokenStream: it cannot be written.
@@ -79,10 +79,10 @@ class Letters:
                 raise
 
     def every(self) -> list[dict[str, Any]]:
-        """All that were put aside, the oldest first.
+        """Return all dead letters, the oldest first.
 
         Raises:
-            BrokenStream: the file cannot be read, or a line of it is none that was written here.
+            BrokenStream: the file cannot be read, or has a foreign line.
         """
         if not self.path.exists():
             return []
@@ -97,7 +97,7 @@ class Letters:
         raise BrokenStream(f"{self.path} has a line that is no dead letter; take it out first.")
 
     def drop(self, letter: Mapping[str, Any]) -> None:
-        """Take a letter out whose event was handled.
+        """Remove a letter whose event was handled.
 
         Raises:
             BrokenStream: the file cannot be written.
@@ -115,7 +115,7 @@ class Letters:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
-        """The file, made if need be, which nobody else of this machine writes meanwhile."""
+        """Open the file, creating it if needed, and lock it against other processes of this machine."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             while True:
@@ -124,7 +124,7 @@ class Letters:
                 with contextlib.suppress(FileNotFoundError):
                     if os.fstat(descriptor).st_ino == self.path.stat().st_ino:
                         break
-                os.close(descriptor)  # somebody has put another file in its place
+                os.close(descriptor)  # it has been replaced by another file
             try:
                 yield descriptor
             finally:
@@ -140,20 +140,20 @@ class Runner:
     command: Sequence[str]
     letters: Letters
     give_up_after: float
-    """Seconds from the first try of an event on."""
+    """Seconds since the first try of an event."""
     time_limit: float
-    """Seconds of one run."""
+    """Seconds for one run."""
     tell: Tell
     random: Callable[[], float]
     slots: asyncio.Semaphore
-    """Of commands that run at one time; one that waits for its next try has none."""
+    """Limits concurrent commands; one that waits for its next try holds none."""
     first_pause: timedelta = FIRST_PAUSE
     processes: set[asyncio.subprocess.Process] = field(default_factory=set)
 
     async def handle(self, event: Event, settle: Callable[[], None]) -> None:
-        """Run the command until it succeeds, or put the event aside; then the event is settled.
+        """Run the command until it succeeds, or write a dead letter; then settle the event.
 
-        Cancelled, it lets a command that runs come to its end, and settles the event if that went well.
+        When cancelled, it lets a running command finish, and settles the event if that succeeded.
         """
         clock = asyncio.get_running_loop().time
         began, attempts = clock(), 0
@@ -179,22 +179,22 @@ class Runner:
                     self.tell(f"{failure} The event is tried again.")
                 else:
                     self.tell(
-                        f"{which} is given up after {attempts} attempts and stands in {self.letters.path}: {reason}"
+                        f"{which} is given up after {attempts} attempts and written to {self.letters.path}: {reason}"
                     )
                     settle()
                     return
             else:
-                self.tell(f"{which}: {reason}; tried again in {pause:.0f} s")
+                self.tell(f"{which}: {reason}; retrying in {pause:.0f} s")
             await asyncio.sleep(pause)
 
     def end_all(self) -> None:
-        """End the commands that run."""
+        """Stop the running commands."""
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
 
     async def run(self, event: Event, attempt: int) -> str | None:
-        """Run the command once; returns why it did not succeed, or nothing."""
+        """Run the command once; return why it failed, or nothing."""
         text = json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
         try:
             process = await asyncio.create_subprocess_exec(
@@ -224,7 +224,7 @@ class Runner:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a command with all that it has started in its session."""
+    """Kill a command with all processes of its session."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -235,20 +235,20 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 class Lanes:
-    """Does things in order within a lane, and in any order beyond it."""
+    """Runs work in order within a lane, and in any order across lanes."""
 
     def __init__(self) -> None:
         self.ahead: Callable[[], int] = lambda: 0
-        """How many things must be kept in mind beside those that wait."""
+        """Returns the number of items to count besides those that wait."""
         self._lanes: Final[dict[str, deque[Callable[[], Awaitable[None]]]]] = {}
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._count = 0
         self._room: Final = asyncio.Condition()
         self.broken: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        """Fails when a thing fails by a bug."""
+        """Fails when work fails through a bug."""
 
     async def put(self, lane: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Have something done behind what the lane has; waits while too much is waiting."""
+        """Append work to a lane; waits while too much is pending."""
         async with self._room:
             await self._room.wait_for(lambda: max(self._count, self.ahead()) < MOST_AHEAD)
             self._count += 1
@@ -266,7 +266,7 @@ class Lanes:
             await self._room.wait_for(lambda: self._count == 0)
 
     async def stop(self) -> None:
-        """Begin nothing any more, and wait for what has begun."""
+        """Start nothing more, and wait for what has started."""
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
@@ -289,7 +289,7 @@ class Lanes:
 
 
 class Position:
-    """The number up to which everything is settled, though things are settled in any order."""
+    """The number up to which everything is settled, in whatever order that happens."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -299,7 +299,7 @@ class Position:
         return len(self._open)
 
     def take(self, number: int, *, settled: bool = False) -> Callable[[], None]:
-        """Note a number, greater than those before; what is returned settles it."""
+        """Add a number, greater than those before; returns the function that settles it."""
         entry = [number, int(settled)]
         self._open.append(entry)
 
@@ -314,12 +314,12 @@ class Position:
 
 
 def find_command(command: Sequence[str]) -> None:
-    """Refuse a command that is not there.
+    """Reject a command that does not exist.
 
     Raises:
-        WrongSettings: no program of that name can be run.
+        WrongSettings: there is no executable program of that name.
     """
-    import shutil  # noqa: PLC0415 - `pulpit --help` need not wait for it
+    import shutil  # noqa: PLC0415 - help texts do not need it
 
     if not command or shutil.which(command[0]) is None:
         name = clean(command[0]) if command else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message as it arrived, and the event that is read from it: nothing that a stranger may send makes that fail."""
+"""A message as received, and the event parsed from it: no message, however malformed, makes that fail."""
 
 import contextlib
 import json
@@ -17,26 +17,26 @@ TIME: Final = "cloudEvents:time"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What arrived, before anybody has judged it."""
+    """A received message, unchecked."""
 
     subject: str
     """The routing key of AMQP 0-9-1, the property `subject` of AMQP 1.0."""
     exchange: str
     properties: Mapping[str, Any]
-    """Those that were set, by their names in AMQP 0-9-1 with `_` for `-`: `message_id`, `content_type`, …"""
+    """Those that are set, by their names in AMQP 0-9-1 with `_` for `-`: `message_id`, `content_type`, …"""
     headers: Mapping[str, Any]
     """The headers of AMQP 0-9-1, the application properties of AMQP 1.0."""
     body: bytes
     redelivered: bool = False
-    """Whether the broker has handed it out before, to whomever; false proves nothing."""
+    """Whether the broker has delivered it before, to any consumer; false proves nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event(Message):
     """One event.
 
-    A message of somebody else on the same exchange is one too, with what can be known of it: its `event_type` is the
-    property `type` or empty, its payload empty, and its body as it came.
+    A message of another system on the same exchange is one too, as far as it can be parsed: its `event_type` is the
+    property `type` or empty, its payload empty, and its body unchanged.
     """
 
     event_type: str
@@ -45,18 +45,18 @@ class Event(Message):
     call_report: Mapping[str, Any] | None
     """The report of the task that fired it; null outside a task."""
     id: str
-    """The same on every attempt and over every listener; empty if the sender gave none."""
+    """The same on every attempt and for every listener; empty if the sender gave none."""
     number: int | None
-    """Position in the log; 0 for the event of a test."""
+    """Position in the log; 0 for a test event."""
     repo_id: str | None
     repo_number: int | None
-    """Counts those events of the repository that a listener's `*` covers, without holes."""
+    """Counts those events of the repository that a listener's `*` matches, without gaps."""
     occurred_at: datetime | None
     """When it happened, UTC."""
 
 
 def read(message: Message) -> Event:
-    """Read a message as an event."""
+    """Parse a message as an event."""
     parsed = parse_body(message.body)
     body = parsed if isinstance(parsed, dict) and isinstance(parsed.get("event_type"), str) else {}
     headers = message.headers
@@ -74,7 +74,7 @@ def read(message: Message) -> Event:
 
 
 def parse_body(body: bytes) -> Any:
-    """The body as JSON, else as text, else as it is."""
+    """Return the body as JSON, else as text, else as bytes."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -90,9 +90,9 @@ def parse_body(body: bytes) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Turn a value of an AMQP table into one that JSON has (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1).
+    """Convert a value of an AMQP table to JSON (AMQP 0-9-1 section 4.2.5.5, AMQP 1.0 part 1).
 
-    Numbers that JSON does not have, infinity and those that are none, are null.
+    Infinity and NaN become null.
     """
     match value:
         case Mapping():
@@ -121,7 +121,7 @@ def _count(value: Any) -> int | None:
 
 
 def _moment(time: Any, timestamp: Any) -> datetime | None:
-    """The time of CloudEvents, which is one of RFC 3339 and so has an offset, else the timestamp of AMQP."""
+    """Return the time of CloudEvents, which has an offset by RFC 3339, else the timestamp of AMQP."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         moment = datetime.fromisoformat(time)
         if moment.tzinfo:

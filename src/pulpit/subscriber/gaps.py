@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is missing of a repository's events, by the counter that each carries.
+"""Missing events of a repository, detected by the counter that each event carries.
 
-The counter of a repository has no holes in what a listener's `*` covers. So whoever gets all of that, and sees a number
-above the next one, misses those between: they may still come (a dead letter that is sent again, a message that the
-broker refused at first), or they are lost on the way between broker and subscriber.
+The counter of a repository has no gaps in what a listener's `*` matches. So a subscriber that gets all of these events
+and sees a number above the next one misses those between: they may still come (a dead letter that is redelivered, a
+message that the broker refused at first), or they were lost between broker and subscriber.
 
-A counter that goes back with an event that is newer than all that came before began anew: the server's database was
-restored from a copy, or made anew. What was missing before that will never come.
+A counter that goes back with an event newer than all before has restarted: the server's database was restored from a
+backup, or recreated. What was missing before that will never come.
 
-The log's number proves nothing of the kind: what a listener does not ask for has a number too.
+The log's number proves nothing of the kind: events that a listener does not match have numbers too.
 """
 
 from bisect import bisect_left
@@ -24,14 +24,14 @@ from pulpit.topics import matches, words
 _MOST_REPOSITORIES: Final = 100_000
 _MOST_GAPS: Final = 1000
 _CLOCKS_DIFFER: Final = timedelta(minutes=1)
-"""By so much the clock of the server may be ahead of that of the subscriber."""
+"""How far the server's clock may be ahead of the subscriber's."""
 _ANY: Final = "\0"
-"""A word that no pattern names, so only wildcards match it."""
+"""A word that no pattern contains, so only wildcards match it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Gap:
-    """Events of one repository that have not come: the first and the last of their numbers."""
+    """Missing events of one repository: the first and the last of their numbers."""
 
     repo_id: str
     first: int
@@ -39,13 +39,13 @@ class Gap:
 
     @property
     def count(self) -> int:
-        """How many events that are."""
+        """The number of missing events."""
         return self.last - self.first + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BegunAnew:
-    """A repository's counter went back: its number now, and the highest that came before."""
+    """A repository's counter restarted: its number now, and the highest before."""
 
     repo_id: str
     number: int
@@ -54,16 +54,16 @@ class BegunAnew:
 
 @dataclass(slots=True)
 class _Count:
-    """One repository: its highest number, and what is missing below it in order, the newest `_MOST_GAPS`."""
+    """One repository: its highest number, and the missing ranges below it in order, the newest `_MOST_GAPS`."""
 
     highest: int
     latest: datetime
-    """When the newest of its events happened."""
+    """The time of its newest event."""
     missing: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Gaps:
-    """Follows the counters of up to 100,000 repositories; of those above, the longest silent is forgotten."""
+    """Tracks the counters of up to 100,000 repositories; beyond, the least recently seen is forgotten."""
 
     def __init__(self, last_numbers: Mapping[str, int], now: datetime) -> None:
         self._counts: OrderedDict[str, _Count] = OrderedDict(
@@ -71,10 +71,10 @@ class Gaps:
         )
 
     def note(self, repo_id: str, number: int, at: datetime) -> Gap | BegunAnew | None:
-        """Take the number of an event that has come, and when it happened; returns what that shows.
+        """Record the number and time of an event; return what it reveals.
 
-        The first number of a repository shows nothing: what was before it is not known. A number from the past is one
-        that was missing, or is seen again, unless its event is newer than all others.
+        The first number of a repository reveals nothing: what was before it is unknown. A lower number was
+        missing, or is a duplicate, unless its event is newer than all others.
         """
         count = self._counts.get(repo_id)
         if count is None:
@@ -99,12 +99,12 @@ class Gaps:
 
     @property
     def last_numbers(self) -> dict[str, int]:
-        """The highest number of each repository, with which another subscription can go on."""
+        """Return the highest number of each repository, for use by a later subscription."""
         return {repo_id: count.highest for repo_id, count in self._counts.items()}
 
     @property
     def open(self) -> tuple[Gap, ...]:
-        """What is missing still, by repository and number."""
+        """Return what is still missing, by repository and number."""
         return tuple(
             Gap(repo_id=repo_id, first=first, last=last)
             for repo_id, count in sorted(self._counts.items())
@@ -113,7 +113,7 @@ class Gaps:
 
 
 def _fill(missing: list[tuple[int, int]], number: int) -> bool:
-    """Take a number out of the ranges that are missing; returns whether it was in one."""
+    """Remove a number from the missing ranges; return whether it was in one."""
     at = bisect_left(missing, (number + 1,)) - 1
     if at < 0 or missing[at][1] < number:
         return False
@@ -123,10 +123,10 @@ def _fill(missing: list[tuple[int, int]], number: int) -> bool:
 
 
 def leaves_nothing_out(pattern: str) -> bool:
-    """Whether a subscriber with this pattern gets every event, whatever its type: `#`, `pulp.server.#` and their like.
+    """Whether a pattern matches every event, whatever its type: `#`, `pulp.server.#` and the like.
 
-    Types have two words or more; one that is longer than the pattern, made of words that it does not name, is the
-    hardest to match, and the shorter ones must match too.
+    Types have at least two words; the hardest to match is one longer than the pattern, made of words that the pattern
+    does not contain, but shorter ones must match too.
     """
     return all(
         matches(pattern, SUBJECT_PREFIX + ".".join([_ANY] * count)) for count in range(2, len(words(pattern)) + 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `pulpit listen` does: where the broker is, messages as lines, and what ends the work."""
+"""What `pulpit listen` does: choosing the broker, formatting messages, and ending."""
 
 import asyncio
 import base64
@@ -52,8 +52,8 @@ def listen(
     queue_type: QueueType | None,
     timeout: float | None,
 ) -> int:
-    """Do what the options say and give the exit code."""
-    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # what matters of it is told in our own sentences
+    """Carry out the command and return the exit code."""
+    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)  # its important messages are repeated in our own words
     show = as_json if as_json_lines else as_subject if quiet else as_text
     try:
         addresses = choose(
@@ -84,7 +84,7 @@ def listen(
 
 @contextmanager
 def _named_as_options() -> Iterator[None]:
-    """Give what cannot be used the name that it has on the command line."""
+    """Name invalid arguments as on the command line."""
     try:
         yield
     except ConfigurationError as error:
@@ -93,17 +93,17 @@ def _named_as_options() -> Iterator[None]:
 
 
 async def _print(subscription: Subscription, show: Show, count: int | None, ender: "_Ender") -> None:
-    """Print each message, which is acknowledged after that."""
+    """Print each message, then acknowledge it."""
     printed = 0
     async with subscription:
         async for event in subscription:
             try:
                 text = show(event)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not come again for ever
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be redelivered for ever
                 _tell(f"a message with the subject {event.subject} cannot be shown ({error!r}) and is rejected")
                 subscription.reject(event)
                 continue
-            with ender.at_once():  # a reader that takes nothing may hold this up for ever
+            with ender.at_once():  # a blocked reader may hold this up for ever
                 write_line(text)
             printed += 1
             if printed == count:
@@ -115,7 +115,7 @@ def _tell(sentence: str) -> None:
     sys.stderr.flush()
 
 
-# Where the broker is -----------------------------------------------------------------------------------------------
+# Choosing the broker -----------------------------------------------------------------------------------------------
 
 
 def choose(
@@ -127,11 +127,11 @@ def choose(
     environment: Mapping[str, str],
     allow_plain: bool = False,
 ) -> tuple[BrokerAddress, ...]:
-    """Take the URLs from the option, else the file, else the environment; host and port given alone change them.
+    """Take the URLs from the option, else the file, else the environment; host and port override them.
 
     Raises:
-        ConfigurationError: what was given is no AMQP URL, or the file cannot be read or is open to others, or the
-            password would travel unencrypted to another machine and `allow_plain` does not permit it.
+        ConfigurationError: it is not an AMQP URL, or the file cannot be read or is readable by others, or the
+            password would be sent unencrypted to another machine and `allow_plain` does not permit it.
     """
     source, named = _named_brokers(url, url_file, environment)
     addresses = tuple(replace(address, host=host or address.host, port=port or address.port) for address in named)
@@ -153,16 +153,16 @@ def _named_brokers(
     return "--address", (BrokerAddress(),)
 
 
-# A message as lines ------------------------------------------------------------------------------------------------
+# Formatting messages ------------------------------------------------------------------------------------------------
 
 
 def as_subject(message: Message) -> str:
-    """The one line of quiet mode."""
+    """Return the one line of quiet mode."""
     return escaped(message.subject)
 
 
 def as_text(message: Message) -> str:
-    """A separator, what is known of the message, an empty line, and the body; JSON is indented."""
+    """Return a separator, the properties, an empty line, and the body; JSON is indented."""
     known = {
         "subject": message.subject,
         "exchange": message.exchange,
@@ -179,7 +179,7 @@ def as_text(message: Message) -> str:
 
 
 def as_json(message: Message) -> str:
-    """One JSON object in one line of plain ASCII; a body that is neither JSON nor text stands in `body_base64`."""
+    """Return one JSON object on one line of plain ASCII; a binary body is in `body_base64`."""
     document: dict[str, Any] = {
         "subject": message.subject,
         "exchange": message.exchange,
@@ -191,7 +191,7 @@ def as_json(message: Message) -> str:
     if not isinstance(parsed, bytes):
         try:
             return json.dumps({**document, "body": parsed}, allow_nan=False)
-        except (ValueError, RecursionError):  # a number above what a double holds, or too many brackets
+        except (ValueError, RecursionError):  # a number out of range, or nested too deep
             pass
     document["body_base64"] = base64.b64encode(message.body).decode("ascii")
     return json.dumps(document)
@@ -208,11 +208,11 @@ def _readable_body(body: bytes) -> str:
     return escaped(text, keep="\n\t")
 
 
-# What ends the work before it is done ------------------------------------------------------------------------------
+# Ending -------------------------------------------------------------------------------------------------------------
 
 
 class _Ended(BaseException):
-    """A signal asks for the end, with this exit code; no `except Exception` on the way shall hold it."""
+    """A signal requests the end, with this exit code; not caught by `except Exception`."""
 
     def __init__(self, code: int, *, while_writing: bool = False) -> None:
         super().__init__(code)
@@ -221,9 +221,9 @@ class _Ended(BaseException):
 
 
 class _Ender:
-    """While this lasts, Ctrl-C and SIGTERM end the work with 0, and the clock, if asked, with `at_timeout`.
+    """Within this context, Ctrl-C and SIGTERM end the work with 0, and the timeout, if any, with `at_timeout`.
 
-    Work that awaits is cancelled, so that it can end politely. Where it blocks (`at_once`), the signal breaks it off.
+    Awaiting work is cancelled, so that it can close cleanly. Blocking code (`at_once`) is interrupted by the signal.
     """
 
     def __init__(self, timeout: float | None, *, at_timeout: int) -> None:
@@ -236,7 +236,7 @@ class _Ender:
 
     def __enter__(self) -> Self:
         heard = [signal.SIGTERM, signal.SIGALRM]
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is where a shell starts this in its background
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # ignored if a shell started this in the background
             heard.append(signal.SIGINT)
         self._before = {number: signal.signal(number, self._end) for number in heard}
         signal.setitimer(signal.ITIMER_REAL, self._timeout or 0)
@@ -250,7 +250,7 @@ class _Ender:
             signal.signal(number, handler)
 
     async def until_ended(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work.
+        """Run the work.
 
         Raises:
             _Ended: a signal came first.
@@ -266,7 +266,7 @@ class _Ender:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let a signal break off what is done in this block, which awaits nothing."""
+        """Let a signal interrupt this block, which awaits nothing."""
         self._at_once = True
         try:
             yield

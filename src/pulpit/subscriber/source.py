@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The port between a subscription and a protocol, and what keeps a subscription up over every loss of a connection.
+"""The port between a subscription and a protocol, and a stream of messages that survives lost connections.
 
     MessageStream ── next() ──► Source ── open(binding) ──► Line ── next() ──► Delivery
-        ▲                                                    │                    │
-        └── pause, next broker ◄── Interrupted ◄── lost ─────┘    line.settle(delivery, verdict)
+          ▲                                                    │                    │
+          └── pause, next broker ◄── Interrupted ◄── lost ─────┘    line.settle(delivery, verdict)
 
 One suite of tests runs over every source (`tests/contracts/test_sources.py`).
 """
@@ -25,7 +25,7 @@ FIRST_PAUSE: Final = timedelta(seconds=0.4)
 LONGEST_PAUSE: Final = timedelta(seconds=5)
 EVERYTHING: Final = "#"
 PREFETCH: Final = 100
-"""Messages that a broker hands out before the first is acknowledged."""
+"""Messages that a broker sends before the first is acknowledged."""
 
 QueueType = Literal["classic", "quorum"]
 QUEUE_TYPES: Final[tuple[QueueType, ...]] = ("classic", "quorum")
@@ -37,27 +37,27 @@ _MOST: Final = 65_535
 _DOUBTS: Final = 3
 _WRITE_SECONDS: Final = 0.01
 _MOST_TOLD: Final = 1000
-"""Sentences that are told once; those about messages hold what strangers wrote."""
+"""Messages that are reported only once; those about foreign messages may be arbitrarily many."""
 
 Tell = Callable[[str], None]
-"""Takes a sentence for a person."""
+"""Takes a sentence for users."""
 News = Callable[[int, str], None]
-"""Takes what happens to the subscription: a level of `logging` (INFO or WARNING) and a sentence for a person."""
+"""Takes what happens to the subscription: a level of `logging` (INFO or WARNING) and a sentence for users."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """Messages of `exchange` whose subject matches; kept in the durable `queue` if one is named.
+    """Messages of `exchange` whose subject matches; collected in the durable `queue` if one is named.
 
     Raises:
-        ConfigurationError: no broker could be asked for this.
+        ConfigurationError: no broker could accept it.
     """
 
     exchange: str
     subject: str = EVERYTHING
     queue: str | None = None
     queue_type: QueueType | None = None
-    """Null is what the broker makes by itself."""
+    """Null is the broker's default."""
     prefetch: int = PREFETCH
 
     def __post_init__(self) -> None:
@@ -81,25 +81,25 @@ class Binding:
 
     @property
     def queue_arguments(self) -> Mapping[str, Any]:
-        """Those of the declaration."""
+        """The arguments of the declaration."""
         return {} if self.queue_type is None else {"x-queue-type": self.queue_type}
 
 
 class Verdict(Enum):
-    """What becomes of a message that was handed out."""
+    """How a received message is settled."""
 
     ACCEPTED = "accepted"
-    """It is done, and the broker may forget it."""
+    """It is handled, and the broker may delete it."""
     RELEASED = "released"
-    """It goes back into its queue; one without a name of its own hands it to nobody else, so it comes again."""
+    """It is requeued; an exclusive queue has no other consumer, so it comes again here."""
     REJECTED = "rejected"
-    """It will never do: the queue's dead-letter exchange has it, if there is one, and it does not come again."""
+    """It cannot be handled: it goes to the queue's dead-letter exchange, if there is one, and does not come again."""
 
 
 class Interrupted(Exception):
-    """There is no subscription at this moment; the text says why, and trying again is all that is needed.
+    """The subscription is down; the text says why, and a retry may succeed.
 
-    `told` is the sentence for a person when a subscription was lost by this; null is the usual one.
+    `told` is the sentence for users when a subscription was lost; null is the usual one.
     """
 
     def __init__(self, reason: str, *, told: str | None = None) -> None:
@@ -108,12 +108,12 @@ class Interrupted(Exception):
 
 
 class SubscriptionRefused(PulpitError):
-    """The broker said no in a way that waiting will not change; the text says to what."""
+    """The broker refused permanently; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A message in our hands, its line, and what the line knows it by."""
+    """A received message, its line, and the line's identifier for it."""
 
     message: Message
     line: "Line"
@@ -121,23 +121,23 @@ class Delivery:
 
 
 class Line(Protocol):
-    """A subscription for as long as one connection lives. It is bound: what is sent from now on will come."""
+    """A subscription during one connection. It is bound: messages sent from now on will arrive."""
 
     async def next(self) -> Delivery:
-        """Wait for the next message; what was settled before goes out first, every 10 milliseconds at most.
+        """Wait for the next message; pending settlements are sent first, every 10 milliseconds at most.
 
-        Of a durable queue, messages that were not handed over before the loss are not handed over after it, because
-        they will come again; of one that went with the connection, they are.
+        Messages of a durable queue that were not returned before the loss of the connection are dropped, because they
+        will be redelivered; those of a temporary queue are still returned.
 
         Raises:
             Interrupted: the connection or the queue is gone.
         """
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Tell the broker, without waiting for it; a line that is lost has nothing to tell."""
+        """Tell the broker, without waiting; does nothing if the line is lost."""
 
     async def close(self) -> None:
-        """End politely, within two seconds; what was settled reaches the broker first."""
+        """Close cleanly, within two seconds; pending settlements are sent first."""
 
 
 class Source(Protocol):
@@ -145,40 +145,40 @@ class Source(Protocol):
 
     @property
     def where(self) -> str:
-        """Its address for people, without a password."""
+        """Its address for messages, without a password."""
 
     async def open(self, binding: Binding, tell: Tell) -> Line:
-        """Connect and subscribe; an exchange that does not exist yet is waited for, which is told once.
+        """Connect and subscribe; wait for an exchange that does not exist yet, reporting this once.
 
         It may be cancelled at any moment, and leaves nothing behind.
 
         Raises:
-            Interrupted: it is not to be had now.
-            SubscriptionRefused: it never will be.
+            Interrupted: it is unavailable now.
+            SubscriptionRefused: it is refused permanently.
         """
 
 
 class Doubts:
-    """A broker that dies during the login looks like one that refuses it; believe in a refusal the third time."""
+    """A broker that dies during the login looks like one that refuses it: only the third refusal counts."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def believed(self) -> bool:
-        """Doubt once more, and say whether that was enough."""
+        """Count a refusal; return whether it counts as permanent."""
         self._count += 1
         return self._count >= _DOUBTS
 
     def clear(self) -> None:
-        """Forget them: it went well."""
+        """Reset the count after a success."""
         self._count = 0
 
 
 class Outgoing:
-    """Lets the loop write what was settled, which whoever never waits would keep it from.
+    """Lets the loop write settlements, which a consumer that never awaits would prevent.
 
-    Who takes long over a message has the one before written; of those that take no time, a crash may repeat what was
-    done in ten milliseconds.
+    A slow consumer has each settlement written before the next message; for a fast one, a crash may repeat what was
+    handled within ten milliseconds.
     """
 
     def __init__(self, turns: int) -> None:
@@ -196,7 +196,7 @@ class Outgoing:
 
 
 class Inbox:
-    """What has arrived on a line and was not handed over, and the line's end."""
+    """Messages that have arrived but were not returned yet, and the end of the line."""
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps: Final = keeps
@@ -210,12 +210,12 @@ class Inbox:
         return self._end is not None
 
     def put(self, delivery: Delivery) -> None:
-        """Add an arrival."""
+        """Add a message."""
         self._arrived.append(delivery)
         self._change.set()
 
     def end(self, reason: Interrupted) -> None:
-        """Note the end; the first reason counts. A queue that stays (`keeps`) will hand out again what is here."""
+        """Record the end; the first reason counts. A durable queue (`keeps`) will redeliver what is here."""
         if self._end is None:
             self._end = reason
             if self._keeps:
@@ -223,7 +223,7 @@ class Inbox:
             self._change.set()
 
     async def next(self) -> Delivery:
-        """Wait for an arrival, or raise the end when nothing is left."""
+        """Wait for a message, or raise the end when none is left."""
         while not self._arrived:
             if self._end is not None:
                 raise self._end
@@ -233,7 +233,7 @@ class Inbox:
 
 
 class MessageStream:
-    """The messages of a binding, one after the other, for ever, from whichever broker can be used."""
+    """The messages of a binding, one after another, forever, from whichever broker is available."""
 
     def __init__(self, sources: Sequence[Source], binding: Binding, news: News, random: Callable[[], float]) -> None:
         self._sources: Final = sources
@@ -245,15 +245,15 @@ class MessageStream:
         self._line: Line | None = None
 
     async def start(self) -> None:
-        """Subscribe; what is sent from then on will come.
+        """Subscribe; messages sent from then on will arrive.
 
         Raises:
-            SubscriptionRefused: every broker says no in a way that waiting will not change.
+            SubscriptionRefused: every broker refuses permanently.
         """
         self._line = await self._open()
 
     async def next(self) -> Delivery:
-        """Wait for the next message, over as many connections as it takes.
+        """Wait for the next message, reconnecting as often as needed.
 
         Raises:
             SubscriptionRefused: as above, when the subscription has to be made again.
@@ -266,16 +266,16 @@ class MessageStream:
                 return await self._line.next()
             except Interrupted as lost:
                 where = self._source.where
-                self._told.add(where)  # one sentence is enough for its loss and for the vain attempts that follow
+                self._told.add(where)  # one sentence for its loss and the failed retries that follow
                 self._news(logging.WARNING, lost.told or f"connection to {where} lost, trying again")
                 await self.close()
 
     def tell(self, sentence: str) -> None:
-        """Tell whoever follows the subscription of trouble."""
+        """Report a problem to the user."""
         self._news(logging.WARNING, sentence)
 
     async def close(self) -> None:
-        """End the connection, within two seconds."""
+        """Close the connection, within two seconds."""
         line, self._line = self._line, None
         if line is not None:
             await line.close()

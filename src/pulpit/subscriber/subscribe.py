@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pulpit.subscribe`, and how a subscription is put together from what was asked for."""
+"""`pulpit.subscribe`, and the construction of subscriptions."""
 
 import logging
 import random
@@ -17,21 +17,21 @@ from pulpit.subscriber.subscription import OnGap, Subscription, counting
 
 LOGGER: Final = logging.getLogger("pulpit.subscriber")
 REMEMBERED: Final = 10_000
-"""Ids of events by which duplicates are known, a megabyte or so."""
+"""Event ids that are remembered to drop duplicates, about a megabyte."""
 
 Acknowledge = Literal["automatic", "explicit"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What is checked of brokers, and shown to them."""
+    """TLS and connection options for brokers."""
 
     name: str
-    """Of the connection, for the broker's operators."""
+    """The connection's name, for the broker's operators."""
     ca_path: Path | None = None
-    """Authorities to trust, a file or a folder; null is the system's."""
+    """CA certificates to trust, a file or a folder; null is the system's."""
     client_cert: Path | None = None
-    """Certificate and key of one's own, in one file; without a user it is the login, too (EXTERNAL)."""
+    """Client certificate and key, in one file; without a user it is also the login (EXTERNAL)."""
 
 
 def log_news(level: int, sentence: str) -> None:
@@ -57,35 +57,35 @@ def subscribe(
     on_news: News = log_news,
     name: str = "pulpit subscriber",
 ) -> Subscription:
-    """Subscribe to the events that a topic exchange passes on.
+    """Subscribe to the events of a topic exchange.
 
-    Entering the result (`async with`) waits until the broker and the exchange are there and the subscription is made.
-    From then on it is kept up: a connection that is lost is made again, at the next broker if need be.
+    Entering the result (`async with`) waits until the broker and the exchange exist and the subscription is made.
+    From then on it is maintained: a lost connection is reopened, at the next broker if needed.
 
     Args:
         url: `amqp[s]://user:password@host:port/vhost`, or `amqp[s]+10://…` for AMQP 1.0 (extra `amqp10`); several, as a
-            sequence or with commas between, are the nodes of a cluster, tried in turn.
+            sequence or separated by commas, are the nodes of a cluster, tried in turn.
         exchange: name of the topic exchange.
         subject: pattern of subjects: `*` stands for one word, `#` for any number.
-        queue: name of a durable queue, which collects while nobody listens; without one a queue of its own is made,
-            which goes with the connection.
-        queue_type: kind of that queue; without a word `quorum` for several URLs, else what the broker makes.
-        acknowledge: `automatic` when the next event is asked for, or `explicit` by `Subscription.acknowledge`.
-        on_gap: is called with what is missing, before the event that shows it is handed out. Give it only if the
+        queue: name of a durable queue, which collects events while nobody listens; by default a temporary queue,
+            which is deleted with the connection.
+        queue_type: type of that queue; by default `quorum` for several URLs, else the broker's default.
+        acknowledge: `automatic` when the next event is requested, or `explicit` by `Subscription.acknowledge`.
+        on_gap: called with what is missing, before the event that reveals it is returned. Use it only if the
             listener has the event type `*` or `#` and no filter by result.
-        last_numbers: those of an earlier subscription (`Subscription.last_numbers`), to see what is missing since.
-        remember: how many ids are kept to drop duplicates by; 0 drops none.
-        prefetch: messages that the broker hands out before the first is acknowledged.
-        ca_path: authorities to trust for TLS, a file or folder; else the system's.
-        client_cert: file (mode 0600) with a certificate and its key to show over TLS; it is the login where the URL
+        last_numbers: those of an earlier subscription (`Subscription.last_numbers`), to detect what is missing since.
+        remember: number of ids that are remembered to drop duplicates; 0 drops none.
+        prefetch: messages that the broker sends before the first is acknowledged.
+        ca_path: CA certificates to trust for TLS, a file or folder; by default the system's.
+        client_cert: file (mode 0600) with a client certificate and its key for TLS; it is the login if the URL
             names no user.
-        allow_plain_without_tls: whether a password may travel unencrypted to another machine.
-        on_news: takes a level of `logging` and a sentence when something happens to the subscription.
-        name: what the broker shows as the connection's name.
+        allow_plain_without_tls: whether a password may be sent unencrypted to another machine.
+        on_news: called with a level of `logging` and a sentence when something happens to the subscription.
+        name: the connection's name, as the broker shows it.
 
     Raises:
-        ConfigurationError: an argument cannot be used, or the extra is not installed; the text says which. Entering and
-            iterating raise `SubscriptionRefused` when the broker says no for good.
+        ConfigurationError: an argument is invalid, or the extra is not installed; the text says which. Entering and
+            iterating raise `SubscriptionRefused` when the broker refuses permanently.
     """
     if acknowledge not in {"automatic", "explicit"}:
         raise ConfigurationError("acknowledge", "must be automatic or explicit")
@@ -122,10 +122,10 @@ def make(
     gaps: Gaps | None = None,
     on_gap: OnGap | None = None,
 ) -> Subscription:
-    """Put a subscription together from what has been read and checked already.
+    """Create a subscription from checked arguments.
 
     A durable queue at several brokers is of type quorum unless the binding says otherwise: they are the nodes of a
-    cluster, and a classic queue is away with the one node that has it.
+    cluster, and a classic queue is unavailable while its one node is down.
 
     Raises:
         ConfigurationError: as `sources`.
@@ -137,12 +137,12 @@ def make(
 
 
 def sources(addresses: Sequence[BrokerAddress], identity: Identity) -> list[Source]:
-    """One for each broker.
+    """Return a source for each broker.
 
     Raises:
-        ConfigurationError: a file cannot be used, or AMQP 1.0 is asked for and the extra is not installed.
+        ConfigurationError: a file cannot be used, or the extra for AMQP 1.0 is not installed.
     """
-    # The clients are loaded here, so that a help text need not wait for them.
+    # The clients are imported here, because help texts do not need them.
     from pulpit.subscriber.amqp091 import Amqp091Source  # noqa: PLC0415 - see above
 
     in_version_10: Callable[[Amqp091Source], Source] | None = None

@@ -18,11 +18,11 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Subscription:
-    """Events, one after the other: `async with … as events: async for event in events: …`.
+    """Events, one after another: `async with … as events: async for event in events: …`.
 
-    An event counts as done, and the broker forgets it, when the next one is asked for, or when the `async with` block
-    is left without an exception; with one it comes again. With `acknowledge="explicit"` it is done when it is given to
-    `acknowledge`. One task iterates; any may acknowledge.
+    An event is acknowledged, and deleted by the broker, when the next one is requested, or when the `async with` block
+    is left without an exception; with one it is redelivered. With `acknowledge="explicit"` it is acknowledged by
+    `acknowledge`. Only one task may iterate; any may acknowledge.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Subscription:
         self._entered = False
 
     async def __aenter__(self) -> Self:
-        """Wait until the broker and the exchange are there, and subscribe.
+        """Wait until the broker and the exchange exist, and subscribe.
 
         Raises:
-            SubscriptionRefused: the broker says no for good, or every one of them does.
+            SubscriptionRefused: every broker refuses permanently.
         """
         await self._stream.start()
         self._entered = True
@@ -59,11 +59,11 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event:
-        """Wait for the next event, over as many connections as it takes.
+        """Wait for the next event, reconnecting as often as needed.
 
         Raises:
             SubscriptionRefused: as above, when the subscription has to be made again after a loss.
-            RuntimeError: it is asked outside of `async with`.
+            RuntimeError: it is called outside of `async with`.
         """
         if not self._entered:
             raise RuntimeError("a subscription is iterated over within `async with`, which also ends it")
@@ -82,36 +82,36 @@ class Subscription:
                 return event
 
     def acknowledge(self, event: Event) -> None:
-        """Say that an event is done. Saying it twice is saying it once."""
+        """Acknowledge an event; a second time has no effect."""
         for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.ACCEPTED)
             self._handled.add(event.id)
 
     def release(self, event: Event) -> None:
-        """Give an event back into its queue: it comes again, here or to another reader, without a pause."""
+        """Requeue an event: it is redelivered, here or to another consumer, without a pause."""
         for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.RELEASED)
 
     def reject(self, event: Event) -> None:
-        """Say that an event will never do: it does not come again; the queue's dead-letter exchange has it, if any."""
+        """Reject an event: it is not redelivered; it goes to the queue's dead-letter exchange, if any."""
         for delivery in self._unsettled.drop(event):
             delivery.line.settle(delivery, Verdict.REJECTED)
 
     @property
     def missing(self) -> tuple[Gap, ...]:
-        """What was missing and has not come since; empty without `on_gap`."""
+        """Return what was missing and has not arrived since; empty without `on_gap`."""
         return self._gaps.open if self._gaps else ()
 
     @property
     def last_numbers(self) -> dict[str, int]:
-        """The highest number that has come of each repository; empty without `on_gap`."""
+        """Return the highest number that has arrived for each repository; empty without `on_gap`."""
         return self._gaps.last_numbers if self._gaps else {}
 
     def _read(self, delivery: Delivery) -> Event | None:
-        """Read a message; one that cannot be read is set aside, because the next reader would fare no better."""
+        """Parse a message; reject one that cannot be parsed, because the next consumer would fail too."""
         try:
             return read(delivery.message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not come again for ever
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be redelivered for ever
             delivery.line.settle(delivery, Verdict.REJECTED)
             subject = escaped(delivery.message.subject)
             self._stream.tell(f"a message with the subject {subject} cannot be read ({error!r}) and is rejected")
@@ -136,10 +136,10 @@ class Subscription:
 
 
 class _Unsettled:
-    """Events that were handed out and are not done, each with its deliveries.
+    """Events that were returned and are not settled, each with its deliveries.
 
-    After a lost connection the broker hands out again what it had no word of. Such a second copy of an event that
-    somebody is at work on joins the first: it is not handed out, and is settled with it.
+    After a lost connection the broker redelivers what was not acknowledged. Such a duplicate of an event in progress is
+    not returned but settled together with it.
     """
 
     def __init__(self, *, merge: bool) -> None:
@@ -148,14 +148,14 @@ class _Unsettled:
         self._by_id: dict[str, list[Delivery]] = {}
 
     def take(self, event: Event, delivery: Delivery) -> None:
-        """Put an event into somebody's hands."""
+        """Add an event that is being handled."""
         deliveries = [delivery]
         self._deliveries[id(event)] = event, deliveries
         if event.id and self._merge:
             self._by_id[event.id] = deliveries
 
     def join(self, event_id: str, delivery: Delivery) -> bool:
-        """Add a delivery to the event that has this id, if it is in somebody's hands."""
+        """Add a delivery to the event with this id, if it is being handled."""
         deliveries = self._by_id.get(event_id)
         if deliveries is None:
             return False
@@ -163,7 +163,7 @@ class _Unsettled:
         return True
 
     def drop(self, event: Event) -> list[Delivery]:
-        """Take an event out of the hands, and answer what there is to settle: nothing, if it was not in them."""
+        """Remove an event and return the deliveries to settle; none if it was not being handled."""
         known = self._deliveries.pop(id(event), None)
         if known is None or known[0] is not event:
             return []
@@ -172,14 +172,14 @@ class _Unsettled:
 
 
 class HandledIds:
-    """Remembers the last ids, at most `limit` of them; an empty id is nobody's."""
+    """Remembers the last ids, at most `limit` of them; empty ids are ignored."""
 
     def __init__(self, limit: int) -> None:
         self._limit: Final = limit
         self._ids: OrderedDict[str, None] = OrderedDict()
 
     def add(self, event_id: str) -> None:
-        """Remember one, and forget the oldest above the limit."""
+        """Remember one, and forget the oldest beyond the limit."""
         if not event_id or not self._limit:
             return
         self._ids[event_id] = None
@@ -195,10 +195,10 @@ class HandledIds:
 
 
 def counting(on_gap: OnGap | None, subject: str, last_numbers: Mapping[str, int]) -> Gaps | None:
-    """What follows the counters, if somebody wants to hear of gaps.
+    """Return the tracker of gaps, if `on_gap` is given.
 
     Raises:
-        ConfigurationError: the subject leaves events out, so that a number that does not come proves nothing.
+        ConfigurationError: the subject excludes some events, so a missing number proves nothing.
     """
     if on_gap is None:
         return None

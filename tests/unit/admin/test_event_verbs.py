@@ -232,7 +232,7 @@ def test_tail_waits_for_a_server_that_is_away_and_misses_nothing(
     assert admin("event", "tail", "--after", "4", "--count", "1", "--json") == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out) == event(5)
-    assert shown.err.count("Trying again") == 1
+    assert shown.err.count("Retrying") == 1
 
 
 def test_what_tail_shows_cannot_steer_the_terminal(admin: RunAdmin, wire: RestWire, capsys: Screen) -> None:

@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_the_task_running(
     nothing_runs(wire)
     wire.on("POST repositories/wheels/actions/sync/", Reply(status=202, body=REPORT))
     assert admin(*SYNC) == 0
-    assert "goes on at the server (task t1)" in capsys.readouterr().err
+    assert "the server continues (task t1)" in capsys.readouterr().err
     assert len(wire.asked) == 2
 
 

@@ -80,5 +80,5 @@ def test_nothing_and_a_gap_are_said(admin: RunAdmin, wire: RestWire, capsys: pyt
     wire.on(f"{CHANGES}?limit=1000", Reply(body=page))
     assert admin("repo", "diff", "--repo-id", "zoo") == 0
     said = capsys.readouterr()
-    assert said.out == "Nothing is different.\n"
+    assert said.out == "There are no differences.\n"
     assert "up to event 7 is not known" in said.err

@@ -118,7 +118,7 @@ def test_a_broken_connection_is_tried_again_under_the_same_key(pulpit: Pulpit, w
     wire.on(EVENTS, Reply(hang_up=True), away, accepted(1, 2))
     done = pulpit("fire", "-", stdin=fired("a.a", "a.b"))
     assert done.stdout == "2 events are in the log.\n"
-    assert done.stderr.count("Trying again") == 1
+    assert done.stderr.count("Retrying") == 1
     assert len({asked.headers["Idempotency-Key"] for asked in wire.asked}) == 1
     assert len({asked.raw for asked in wire.asked}) == 1
     assert len(wire.asked) == 3
@@ -196,7 +196,7 @@ def test_ctrl_c_says_that_nobody_knows_whether_the_event_is_in_the_log(environme
     command = [sys.executable, "-m", "pulpit.cli", "fire", "a.b", "--url", "http://127.0.0.1:1"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as fire:
         assert fire.stderr
-        assert fire.stderr.readline().endswith("Trying again for 1m.\n")
+        assert fire.stderr.readline().endswith("Retrying for 1m.\n")
         fire.send_signal(signal.SIGINT)
         _, rest = fire.communicate(timeout=60)
     assert (fire.returncode, rest) == (130, "Whether the event is in the log is not known.\n")

@@ -65,7 +65,7 @@ def test_it_is_tried_again_until_it_succeeds(tmp_path: Path) -> None:
     script = f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"
     assert asyncio.run(handled(runner(tmp_path, shell(script)))) == ["settled"]
     assert (tmp_path / "tries").read_text() == "x\n" * 3
-    assert "exit code 1; tried again" in said[0]
+    assert "exit code 1; retrying" in said[0]
 
 
 def test_what_fails_too_long_is_put_aside_for_its_owner_alone(tmp_path: Path) -> None:
