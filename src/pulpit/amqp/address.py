@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a broker is and who asks there: the one parser of brokers' URLs, whatever version of AMQP they mean.
+"""Broker addresses and credentials: the only parser of broker URLs, for both versions of AMQP.
 
-What was read is handed on as values and never put together to a URL again, so nobody reads it a second time in another
-way. A URL may hold a password, so no complaint quotes any part of one.
+The parsed values are passed on and never assembled into a URL again, so nothing parses it differently. A URL may
+contain a password, so no error message quotes any part of one.
 """
 
 import re
@@ -51,7 +51,7 @@ _OF_PIKA: Final = frozenset(
         "tcp_options",
     }
 )
-"""Parameters of a query that fit other clients and that Pulpit decides itself."""
+"""Query parameters for other clients, which Pulpit ignores because it decides them itself."""
 _OF_TLS: Final = frozenset(
     {"cacertfile", "certfile", "keyfile", "password", "server_name_indication", "ssl_options", "verify"}
 )
@@ -59,42 +59,42 @@ _OF_TLS: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerAddress:
-    """A broker; the password stays out of every text made from it."""
+    """A broker; no text made from it contains the password."""
 
     host: str = DEFAULT_HOST
     port: int = PLAIN_PORT
     tls: bool = False
     speaks_10: bool = False
-    """Whether AMQP 1.0 is spoken there, and not 0-9-1."""
+    """Whether AMQP 1.0 is spoken there, instead of 0-9-1."""
     virtual_host: str = "/"
     user: str | None = None
-    """Null is whom the client certificate names, if one is shown; else `guest` over AMQP 0-9-1, and nobody over 1.0."""
+    """Null is the client certificate's name, if there is one; else `guest` over AMQP 0-9-1, and anonymous over 1.0."""
     password: str = field(default="", repr=False)
     heartbeat: int | None = None
-    """Seconds; null is whatever suits the connection."""
+    """Seconds; null is the connection's default."""
     connect_timeout: float | None = None
-    """Seconds; null is whatever suits the connection."""
+    """Seconds; null is the connection's default."""
 
     @property
     def place(self) -> str:
-        """Host and port, for people."""
+        """Host and port, for messages."""
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def __str__(self) -> str:
         return f"{'amqps' if self.tls else 'amqp'}{'+10' if self.speaks_10 else ''}://{self.place}"
 
     def check_password_is_safe(self, source: str, *, allowed: bool, permission: str) -> None:
-        """Let a password go only encrypted, to this machine, or where somebody has allowed it by name.
+        """Allow a password only over TLS, to this machine, or with the operator's explicit permission.
 
-        PLAIN sends it as it is. Over AMQP 1.0 there may be none to send; over 0-9-1 nobody in particular is guest.
+        PLAIN sends it in clear. Over AMQP 1.0 there may be no password; over 0-9-1 the default user is guest.
 
         Args:
             source: the key or option that names the broker.
-            allowed: what `permission` is set to.
-            permission: the key or option that allows it all the same.
+            allowed: the value of `permission`.
+            permission: the key or option that permits it anyway.
 
         Raises:
-            ConfigurationError: it would be readable on the way to another machine.
+            ConfigurationError: it would be sent unencrypted to another machine.
         """
         anonymous = self.speaks_10 and self.user is None
         if anonymous or self.tls or allowed or is_loopback(self.host):
@@ -106,10 +106,10 @@ class BrokerAddress:
 def parse_all(
     urls: str | Sequence[str], source: str, *, transport: str = "", user: str = "", password: str | None = None
 ) -> tuple[BrokerAddress, ...]:
-    """Read several, given as one text with commas between, or one by one; the arguments are those of `parse`.
+    """Parse several URLs, separated by commas in one text, or as a sequence; the arguments are those of `parse`.
 
     Raises:
-        ConfigurationError: one of them cannot be used, or there is none.
+        ConfigurationError: one of them is invalid, or there is none.
     """
     texts = urls.split(",") if isinstance(urls, str) else urls
     if not texts:
@@ -125,19 +125,19 @@ def parse_all(
 
 
 def parse(url: str, source: str, *, transport: str = "", user: str = "", password: str | None = None) -> BrokerAddress:
-    """Read `amqp[s]://[user:password@]host[:port][/virtual host]`, or `amqp[s]+10://…` for AMQP 1.0.
+    """Parse `amqp[s]://[user:password@]host[:port][/virtual host]`, or `amqp[s]+10://…` for AMQP 1.0.
 
     Pulp 2's `tcp://`, `ssl://` and `qpid://` mean AMQP 1.0 too, unless a transport says otherwise.
 
     Args:
         url: the URL; an absent host is this machine, an absent or empty path is the virtual host `/`.
-        source: the key or option that it came from, to be named in a complaint.
-        transport: one of `TRANSPORTS`, or nothing to go by the scheme.
+        source: the key or option that it came from, for messages.
+        transport: one of `TRANSPORTS`, or empty to decide by the scheme.
         user: for a URL without one.
         password: for a user without one.
 
     Raises:
-        ConfigurationError: the URL cannot be used; no part of it is told.
+        ConfigurationError: the URL is invalid; no part of it is quoted.
     """
     parts, port = _split(url.strip(), source)
     login, at, _ = parts.netloc.rpartition("@")
@@ -167,7 +167,7 @@ def parse(url: str, source: str, *, transport: str = "", user: str = "", passwor
 
 
 def _split(url: str, source: str) -> tuple[SplitResult, int | None]:
-    """Cut a URL into its parts, and read its port."""
+    """Split a URL into its parts, and parse its port."""
     if url.partition("://")[0].lower() not in SCHEMES or "://" not in url:
         raise ConfigurationError(source, f"it must begin with {' or '.join(f'{name}://' for name in SCHEMES)}.")
     try:
@@ -175,7 +175,7 @@ def _split(url: str, source: str) -> tuple[SplitResult, int | None]:
         port = parts.port
     except ValueError:
         parts, port = SplitResult("", "", "", "", ""), 0
-    misplaced = "@" in parts.path or "@" in parts.query or "#" in url  # the rest of a password, most likely
+    misplaced = "@" in parts.path or "@" in parts.query or "#" in url  # probably the rest of a password
     if port == 0 or misplaced or re.search(r"[\x00-\x1f\x7f]", url):
         raise ConfigurationError(source, f"it cannot be read as a URL; {_ESCAPES}.")
     return parts, port
@@ -193,7 +193,7 @@ def _host(parts: SplitResult, source: str) -> str:
 
 
 def _tuned(query: str, source: str) -> BrokerAddress:
-    """An address with what RabbitMQ's query parameters ask for (https://www.rabbitmq.com/docs/uri-query-parameters)."""
+    """Return an address with RabbitMQ's query parameters (https://www.rabbitmq.com/docs/uri-query-parameters)."""
     found = BrokerAddress()
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name == "heartbeat":

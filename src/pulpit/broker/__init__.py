@@ -1,6 +1,5 @@
-"""The embedded broker: AMQP 0-9-1 as RabbitMQ 3.10 speaks it.
+"""The embedded broker: AMQP 0-9-1, compatible with RabbitMQ 3.10.
 
-The protocol is inside and knows no socket: `connection.Connection` takes bytes and hands out bytes, `channel.Channel`
-takes methods and answers with methods, `virtualhost.VirtualHost` holds what is declared. `server.Broker` adds sockets
-and the disk.
+The protocol is free of I/O: `connection.Connection` takes bytes and returns bytes, `channel.Channel` takes and
+returns methods, `virtualhost.VirtualHost` holds what is declared. `server.Broker` adds sockets and the disk.
 """

@@ -1,4 +1,4 @@
-"""Judges logins without holding up the loop, and slows down those who guess."""
+"""Verifies logins without blocking the loop, and throttles failures."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class PasswordAuthenticator:
-    """Compares with the configured users; a refusal waits longer with every failure from the same address."""
+    """Compares with the configured users; each failure from an address delays the next refusal longer."""
 
     def __init__(self, config: BrokerConfig) -> None:
         self._users = config.users
@@ -27,7 +27,7 @@ class PasswordAuthenticator:
         self._tasks: Final[set[asyncio.Task[None]]] = set()
 
     def rights(self, user: str, host: str) -> Rights | None:
-        """What the user may do there; None when that is nothing at all."""
+        """Return what the user may do there; None if nothing at all."""
         known = self._users.get(user)
         if known is None or not (known.virtual_hosts is None or host in known.virtual_hosts):
             return None
@@ -37,7 +37,7 @@ class PasswordAuthenticator:
         return GrantedRights(user=user, host=host, grants=grants) if grants else None
 
     def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
-        """Judge at once if that is cheap, else on a thread."""
+        """Verify at once if that is cheap, else in a thread."""
         user = self._users.get(attempt.user)
         if user is not None and not user.password.is_slow and self._fits(attempt):
             self._failures.pop(attempt.address, None)
@@ -48,12 +48,12 @@ class PasswordAuthenticator:
         task.add_done_callback(self._tasks.discard)
 
     def admit(self, users: Mapping[str, BrokerUser]) -> frozenset[str]:
-        """Judge by these users from now on, and return who of the earlier ones is gone or changed."""
+        """Use these users from now on, and return the former ones that were removed or changed."""
         before, self._users = self._users, users
         return frozenset(login for login, user in before.items() if users.get(login) != user)
 
     async def close(self) -> None:
-        """Forget who still waits."""
+        """Drop waiting logins."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
 """A channel: methods and content in, methods and content out.
 
-The two hot paths, publishing and delivering, work on bytes as they came; everything else comes in through the handlers.
+The two hot paths, publishing and delivering, work on raw bytes; everything else goes through the handlers.
 """
 
 import struct
@@ -41,10 +41,9 @@ _PROPERTIES_START: Final = 12
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ConnectionContext:
-    """What a connection agreed on with its client, and what its channels share.
+    """What a connection negotiated with its client, and what its channels share.
 
-    `owned` are its exclusive queues, `publishing` says that the bytes at hand
-    hold a publish.
+    `owned` are its exclusive queues, `publishing` says that the bytes being handled contain a publish.
     """
 
     host: VirtualHost
@@ -80,7 +79,7 @@ class ChannelTransaction:
 
 
 class Channel:
-    """`unacknowledged` maps delivery tags to entries, in the order of the tags."""
+    """`unacknowledged` maps delivery tags to entries, ordered by tag."""
 
     def __init__(self, number: int, session: ConnectionContext) -> None:
         self.number: Final = number
@@ -88,11 +87,11 @@ class Channel:
         self.host: Final = session.host
         self.outbox: Final = session.outbox
         self.consumers: dict[str, Consumer] = {}
-        self._turns: dict[Queue, None] = {}  # that it consumes from; whose turn it is stands first
+        self._turns: dict[Queue, None] = {}  # queues that it consumes from, the next one first
         self.unacknowledged: dict[int, Entry] = {}
-        self.prefetch = 0  # of consumers to come
+        self.prefetch = 0  # of future consumers
         self.global_prefetch = 0
-        self.held = 0  # deliveries to consumers that count against the global prefetch
+        self.held = 0  # deliveries that count against the global prefetch
         self.confirms: Confirms | None = None
         self.transaction: ChannelTransaction | None = None
         self.last_queue = ""
@@ -106,21 +105,21 @@ class Channel:
     # -- content in
 
     def take_message(self, payload: bytes, header: bytes, body: bytes) -> None:
-        """Take a basic.publish with the whole of its content."""
+        """Handle a basic.publish with its whole content."""
         publish = self.content.whole(payload, len(body))
         if publish is not None:
             self._complete(publish, header, body)
         else:
-            self.content.begin(payload)  # which says what is wrong, or the header does
+            self.content.begin(payload)  # reports what is wrong, or the header does
             self.take_header(header)
 
     def take_header(self, payload: bytes) -> None:
-        """Take the content header of a publish."""
+        """Handle the content header of a publish."""
         if self.content.take_header(payload):
             self._complete(*self.content.finish(), b"")
 
     def take_body(self, payload: bytes) -> None:
-        """Take a piece of a body; the last one makes the message."""
+        """Handle a piece of a body; the last one completes the message."""
         body = self.content.take_body(payload)
         if body is not None:
             self._complete(*self.content.finish(), body)
@@ -144,9 +143,9 @@ class Channel:
             self.transaction.publishes.append((publish, message, exchange))
 
     def _permitted(self, publish: Publish, message: Message) -> Exchange:
-        """The exchange of a publish, when nothing speaks against it."""
+        """Return the exchange of a publish, if it is allowed."""
         properties = message.properties
-        for routing_key in (publish.routing_key, *further_keys(properties)):  # those of the copies too
+        for routing_key in (publish.routing_key, *further_keys(properties)):  # CC and BCC too
             self.session.rights.require(WRITE, EXCHANGE, publish.exchange, routing_key)
         exchange = self._exchange(publish.exchange)
         check_message(publish, properties, user=self.session.user)
@@ -163,7 +162,7 @@ class Channel:
         return exchange
 
     def publish(self, publish: Publish, message: Message, exchange: Exchange) -> None:
-        """Route a message, return it if it must not get lost, and confirm it when it is safe."""
+        """Route a message, return it if it is mandatory and unroutable, and confirm it when it is safe."""
         host, confirms = self.host, self.confirms
         if publish.is_reply and (reply := self.session.replies.find(publish.routing_key)) is not None:
             reply(message)
@@ -192,7 +191,7 @@ class Channel:
     def has_room(self) -> bool:
         """Whether consumers of this channel may get another message now.
 
-        Those that do not acknowledge do not count for the global prefetch, and wait all the same while it is reached.
+        Consumers without acknowledgements do not count against the global prefetch, but wait too while it is reached.
         """
         return self.outbox.writable and not (self.global_prefetch and self.held >= self.global_prefetch)
 
@@ -229,7 +228,7 @@ class Channel:
             self.held += 1
 
     def deliver_reply(self, message: Message) -> None:
-        """Deliver a direct reply to what was asked on this channel."""
+        """Deliver a direct reply to a request of this channel."""
         method = methods.BasicDeliver(self.reply_tag, self._next_tag, False, message.exchange, message.routing_key)
         self._next_tag += 1
         self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
@@ -261,14 +260,14 @@ class Channel:
         self.outbox.send(method_frame(self.number, method))
 
     def say(self, payload: bytes) -> None:
-        """Send a method that is encoded already."""
+        """Send an encoded method."""
         if not self.closing:
             self.outbox.send(frame(FRAME_METHOD, self.number, payload))
 
     # -- acknowledgements
 
     def collect(self, tag: int, *, multiple: bool) -> list[Entry]:
-        """Take what a tag stands for out of the unacknowledged; the caller settles it."""
+        """Remove the entries of a delivery tag from the unacknowledged; the caller settles them."""
         held = self.unacknowledged
         if not multiple:
             entry = held.pop(tag, None)
@@ -292,7 +291,7 @@ class Channel:
             self.held -= 1
 
     def hold_again(self, entries: Iterable[Entry]) -> None:
-        """Undo `collect`; the entries keep the tags that they were delivered with."""
+        """Undo `collect`; the entries keep their delivery tags."""
         for entry in entries:
             self.unacknowledged[entry.tag] = entry
             if entry.consumer is not None:
@@ -303,7 +302,7 @@ class Channel:
         self.unacknowledged = dict(sorted(self.unacknowledged.items()))
 
     def acknowledge(self, entries: Iterable[Entry]) -> None:
-        """Settle entries that were collected."""
+        """Settle collected entries."""
         queues = set()
         for entry in entries:
             entry.queue.settle(entry)
@@ -311,7 +310,7 @@ class Channel:
         self._drain(queues)
 
     def reject(self, entries: Iterable[Entry]) -> None:
-        """Send entries to the dead letters."""
+        """Dead-letter entries."""
         queues = set()
         for entry in entries:
             entry.queue.reject(entry)
@@ -319,7 +318,7 @@ class Channel:
         self._drain(queues)
 
     def requeue(self, entries: Iterable[Entry]) -> None:
-        """Put entries back into their queues."""
+        """Requeue entries."""
         by_queue: dict[Queue, list[Entry]] = {}
         for entry in entries:
             by_queue.setdefault(entry.queue, []).append(entry)
@@ -335,7 +334,7 @@ class Channel:
             queue.drain()
 
     def resume(self) -> None:
-        """Deliver again to all consumers, after whatever held them up: one message of each queue in its turn."""
+        """Deliver again to all consumers after a pause: one message from each queue in turn."""
         if len(self._turns) == 1:
             next(iter(self._turns)).drain()
             return
@@ -343,7 +342,7 @@ class Channel:
             pass
 
     def deliver_next(self) -> bool:
-        """Deliver one message, of the queue behind the one that was served last; False if there is none to deliver."""
+        """Deliver one message from the queue whose turn it is; False if there is none to deliver."""
         turns = self._turns
         for _ in range(len(turns)):
             if not self.has_room():
@@ -357,14 +356,14 @@ class Channel:
     # -- consumers and the end
 
     def add_consumer(self, consumer: Consumer) -> None:
-        """Let a consumer begin."""
+        """Start a consumer."""
         self.consumers[consumer.tag] = consumer
         self._turns[consumer.queue] = None
         consumer.queue.add_consumer(consumer)
         consumer.queue.drain()
 
     def remove_consumer(self, tag: str) -> bool:
-        """Let a consumer end; what it holds stays unacknowledged. False if there is none."""
+        """Remove a consumer; its deliveries stay unacknowledged. False if there is none."""
         consumer = self.consumers.pop(tag, None)
         if consumer is None:
             return False
@@ -377,14 +376,14 @@ class Channel:
             self._turns.pop(queue, None)
 
     def cancelled(self, consumer: Consumer) -> None:
-        """A queue went away under a consumer; who deleted it hears first that it is deleted."""
+        """Handle the deletion of a consumer's queue; the client that deletes it first gets its delete-ok."""
         self.consumers.pop(consumer.tag, None)
         self._forget_turn(consumer.queue)
         if self.session.wants_cancel_notices:
             self.outbox.soon(lambda: None if self.closing else self.reply(methods.BasicCancel(consumer.tag, True)))
 
     def close(self) -> None:
-        """End: consumers go first, so that nothing comes back to them, then the unacknowledged return."""
+        """Close: consumers first, so that they get nothing back, then requeue the unacknowledged."""
         self.closing = True
         self.content.forget()
         if self.reply_address is not None:

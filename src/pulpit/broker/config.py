@@ -1,4 +1,4 @@
-"""How a broker is set up."""
+"""The broker's configuration."""
 
 import ssl
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ MEBIBYTE: Final = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerUser:
-    """Who may log in: from this machine only, unless `anywhere`; to these virtual hosts, None for all.
+    """A user: only from this machine, unless `anywhere`; for these virtual hosts, None for all.
 
-    `by_certificate` says whether a client certificate with the user's name will do instead of the password, and
+    `by_certificate` says whether a client certificate with the user's name replaces the password, and
     `grants` are all that the user may do, None without any restriction.
     """
 
@@ -28,35 +28,36 @@ class BrokerUser:
 
 
 def guest() -> Mapping[str, BrokerUser]:
-    """The user guest with the password guest, who must come from this machine, as in RabbitMQ."""
+    """Return the user guest with the password guest, from this machine only, as in RabbitMQ."""
     return {"guest": BrokerUser(password=Password("guest"), anywhere=False)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerConfig:
-    """Everything that can be set; sizes in bytes, times in seconds.
+    """All settings; sizes in bytes, times in seconds.
 
     Attributes:
-        host: address to listen on; one beyond this machine needs users of your own and TLS.
-        port: TCP port; 0 takes a free one, which `Broker.port` then tells.
+        host: address to listen on; one beyond this machine needs configured users and TLS.
+        port: TCP port; 0 takes a free one, see `Broker.port`.
         data_dir: folder of the broker's database; it is created. None keeps everything in memory, for tests.
-        users: who may log in. A client certificate (EXTERNAL) must bear the name of one of them.
+        users: who may log in. A client certificate (EXTERNAL) must have the name of one of them.
         virtual_hosts: names of the virtual hosts; the first one is the default.
         ssl_context: speak TLS with this context; None speaks plain TCP.
-        memory_limit: bytes of messages in memory above which publishers must wait; backlogs go to the disk long before.
-        disk_free_limit: free bytes in `data_dir` below which publishers must wait.
+        memory_limit: bytes of messages in memory above which publishers are blocked; backlogs are paged out long
+        before.
+        disk_free_limit: free bytes in `data_dir` below which publishers are blocked.
         max_message_size: bytes of one body.
-        max_connections: connections at once; a further one is closed before it can say anything.
-        max_connections_handshaking: connections at once that have not logged in yet.
+        max_connections: connections at a time; a further one is closed at once.
+        max_connections_handshaking: connections at a time that have not logged in yet.
         max_queues: queues in one virtual host.
         channel_max: channels of one connection.
-        frame_max: bytes of one frame, with its eight bytes around the payload.
+        frame_max: bytes of one frame, including the eight bytes around the payload.
         heartbeat: seconds that are proposed to clients; 0 proposes none.
         handshake_timeout: seconds from connecting to being logged in.
         failed_login_delay: seconds before a refused login is answered; each failure of an address doubles it.
-        product: what clients are told under `product`. Several decide by it which extensions they use, so it names
-            the dialect; `platform` and `information` say what really runs.
-        shutdown_timeout: seconds that clients get to answer the goodbye.
+        product: what clients are told under `product`. Several choose extensions by it, so it names the compatible
+            broker; `platform` and `information` say what really runs.
+        shutdown_timeout: seconds that clients get to answer connection.close.
     """
 
     host: str = "127.0.0.1"

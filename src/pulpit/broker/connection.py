@@ -1,10 +1,9 @@
-"""A connection: bytes in, bytes out, and what all connections of a broker share.
+"""A connection: bytes in, bytes out, and the state that all connections of a broker share.
 
     HEADER → START → TUNE → OPEN → RUNNING ─┬→ CLOSING → CLOSED
                                             └→ CLOSED
 
-What is to be sent collects in the outbox until the socket fetches it at the end of a turn, so that many frames become
-one write.
+Output is collected in the outbox until the socket takes it at the end of a turn, so that many frames become one write.
 """
 
 import logging
@@ -64,7 +63,7 @@ from pulpit.broker.virtualhost import VirtualHost
 
 
 class State(Enum):
-    """How far a connection has come."""
+    """The state of a connection."""
 
     HEADER = "header"
     START = "start"
@@ -72,13 +71,13 @@ class State(Enum):
     OPEN = "open"
     RUNNING = "running"
     CLOSING = "closing"
-    """connection.close was sent, and its answer is awaited."""
+    """connection.close was sent, and close-ok is awaited."""
     CLOSED = "closed"
 
 
 _RUNNING: Final = State.RUNNING
 _CLOSED: Final = State.CLOSED
-"""For what is asked with every frame: Python 3.11 finds a member of an enum more slowly than a global name."""
+"""For the check of every frame: in Python 3.11 looking up an enum member is slower than a global name."""
 
 _CLOSES: Final = frozenset({ConnectionClose, ConnectionCloseOk})
 LEGAL: Final[Mapping[State, frozenset[type[Method]]]] = {
@@ -94,18 +93,18 @@ LEGAL: Final[Mapping[State, frozenset[type[Method]]]] = {
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
-"""Headers that are taken for 0-9-1, as RabbitMQ does: those of 0-9 and 0-8, whose clients get along with it."""
+"""Protocol headers that are accepted as 0-9-1, as in RabbitMQ: 0-9 and 0-8 clients are compatible enough."""
 AMQP_10: Final = tuple(b"AMQP" + bytes((protocol, 1, 0, 0)) for protocol in (0, 2, 3))
-"""Headers of AMQP 1.0: plain, inside TLS, with SASL."""
+"""Protocol headers of AMQP 1.0: plain, inside TLS, with SASL."""
 HANDSHAKE_FRAME_MAX: Final = 8192
-"""Bytes of a frame before anybody has logged in."""
+"""Frame size limit before the login."""
 FRAME_MIN: Final = 4096
-"""The least that a client may set as `frame_max`."""
+"""The smallest `frame_max` that a client may negotiate."""
 FRAMES_BETWEEN_LOOKS: Final = 12
-"""Frames that are handled between two looks at whether the turn is over."""
+"""Frames that are handled between two checks whether the turn is over."""
 UNEXPECTED_FRAME: Final = 505
 FOLLOWED: Final = "3.10.8"
-"""The RabbitMQ whose behaviour is followed; clients that decide by `version` decide rightly."""
+"""The RabbitMQ version whose behaviour is implemented; clients that check `version` choose correctly."""
 CAPABILITIES: Final = (
     "publisher_confirms",
     "exchange_exchange_bindings",
@@ -128,10 +127,10 @@ _log = logging.getLogger(__name__)
 
 
 class BrokerState:
-    """What the connections of one broker share.
+    """The state that all connections of one broker share.
 
-    `alarm` is empty, or says why publishers must wait; `connections` are those that are open, in order. `finisher` is
-    the connection that may finish its message while memory is short, so that not all wait for each other.
+    `alarm` is empty, or says why publishers are blocked; `connections` are the open ones, in order. `finisher` is
+    the connection that may complete its message while memory is short, so that they do not all wait for each other.
     """
 
     def __init__(
@@ -167,10 +166,10 @@ class BrokerState:
 
 
 class Connection:
-    """One client. `wake` asks the socket to call `take_output` soon; `finished` tells it to hang up after sending.
+    """One client. `wake` asks the socket to call `take_output` soon; `finished` tells it to close after sending.
 
     `turn_over` says when to stop handling frames for a while; the rest is handled by `receive(b"")`. `peer_closes` says
-    that the peer said good-bye and will hang up itself, `blocked` that resources are short and nothing is to be read.
+    that the peer has sent its close and will disconnect itself, `blocked` that reading is paused for lack of resources.
     """
 
     def __init__(
@@ -209,7 +208,7 @@ class Connection:
         self._local: Final = local
         self._certificate_name: Final = certificate_name
         self._turn_over: Final = turn_over
-        self._greeting = b""  # bytes before the first frame, or while a login is judged
+        self._greeting = b""  # bytes before the first frame, or during a login
         self._frames: Final = FrameReader(HANDSHAKE_FRAME_MAX)
         self._heartbeat: Final = Heartbeat(
             timers=state.timers, outbox=self.outbox, lost=self._silent, excused=lambda: self.blocked
@@ -218,7 +217,7 @@ class Connection:
     # -- bytes in
 
     def receive(self, data: bytes) -> None:
-        """Take bytes as they came from the socket."""
+        """Handle bytes from the socket."""
         if data:
             self._heartbeat.heard = True
         if self.state is State.HEADER:
@@ -243,11 +242,11 @@ class Connection:
 
     @property
     def has_more(self) -> bool:
-        """Whether frames wait that `receive` left when the turn was over."""
+        """Whether frames are pending that `receive` left when the turn was over."""
         return self.state is not State.CLOSED and not self.waiting_for_login and self._frames.has_frame
 
     def _read_header(self, data: bytes) -> bytes:
-        """Check the protocol header; anything else is answered with ours, and good-bye."""
+        """Check the protocol header; answer anything else with ours, and close."""
         if len(data) < len(PROTOCOL_HEADER) and b"AMQP".startswith(data[:4]):
             return data
         if data.startswith(AMQP_10):
@@ -268,17 +267,17 @@ class Connection:
         return data[len(PROTOCOL_HEADER) :]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
-        """Handle one frame, and turn what goes wrong into a close method."""
+        """Handle one frame, and convert errors to a close method."""
         try:
             self._handle(kind, number, payload)
         except Refusal as refusal:
             self._fail(refusal, number, self._cause(kind, number, payload, refusal))
-        except Exception:  # noqa: BLE001 - a mistake of ours may end one connection, not the broker
+        except Exception:  # noqa: BLE001 - a bug may end one connection, not the broker
             _log.exception("A frame could not be handled", extra={"action": "broker_frame_failed"})
             self._fail(ConnectionRefusal(541, "the broker made a mistake, see its log"), number, payload)
 
     def _cause(self, kind: int, number: int, payload: bytes, refusal: Refusal) -> bytes:
-        """The method to blame: the frame's own, or the publish whose content it was, or none."""
+        """Return the method that caused an error: the frame's own, or the publish whose content it was, or none."""
         channel = self.channels.get(number)
         in_content = channel is not None and channel.content.publish is not None
         if kind == FRAME_METHOD:
@@ -328,7 +327,7 @@ class Connection:
             raise unexpected_frame("expected method frame, got non method frame instead")
 
     def _handle_closing(self, number: int, payload: bytes) -> None:
-        """After channel.close was sent, only its answer counts, or the client's own close, which crossed it."""
+        """After channel.close was sent, accept only close-ok, or the client's own close, which crossed it."""
         if payload[:4] == _CHANNEL_CLOSE_OK:
             del self.channels[number]
         elif payload[:4] == _CHANNEL_CLOSE:
@@ -384,7 +383,7 @@ class Connection:
                 self._tune_ok(method)
             case ConnectionOpen():
                 self._open(method)
-            case ConnectionUpdateSecret():  # passwords do not run out here, so a new one changes nothing
+            case ConnectionUpdateSecret():  # passwords do not expire here, so a new one changes nothing
                 self._send(ConnectionUpdateSecretOk())
             case ConnectionClose():
                 self._drop_everything()
@@ -477,14 +476,14 @@ class Connection:
         self.broker.timers.after(self.broker.config.handshake_timeout, self.abort)
 
     def shut(self, code: int, text: str) -> None:
-        """Close from the broker's side, in words."""
+        """Close from the broker's side with a reason."""
         if self.state in (State.START, State.TUNE, State.OPEN, State.RUNNING):
             self._fail(ConnectionRefusal(code, text), 0, b"")
         elif self.state is State.HEADER:
             self._finish()
 
     def abort(self) -> None:
-        """Hang up without words."""
+        """Disconnect without a close method."""
         if self.state is not State.CLOSED:
             self._finish()
 
@@ -493,7 +492,7 @@ class Connection:
         self.abort()
 
     def lost(self) -> None:
-        """The socket is gone."""
+        """Handle the loss of the socket."""
         self.state = State.CLOSED
         self._drop_everything()
 
@@ -504,7 +503,7 @@ class Connection:
         self.outbox.wake()
 
     def _drop_everything(self) -> None:
-        """Close the channels, then delete the queues that nobody else may use."""
+        """Close the channels, then delete exclusive queues."""
         self.broker.connections.pop(self, None)
         self._heartbeat.stop()
         for channel in list(self.channels.values()):
@@ -523,11 +522,11 @@ class Connection:
         self.outbox.send(method_frame(channel, method))
 
     def take_output(self) -> bytes:
-        """What is to be written to the socket now."""
+        """Return the bytes to write to the socket now."""
         return self.outbox.take(at_once=self.finished)
 
     def _resume(self) -> None:
-        """Deliver again, to all channels in turn, so that none has to wait until another one's backlog is sent."""
+        """Deliver again, to all channels in turn, so that no channel waits for another one's backlog."""
         channels = [channel for channel in self.channels.values() if channel.consumers]
         if len(channels) == 1:
             channels[0].resume()
@@ -538,9 +537,9 @@ class Connection:
     # -- memory and disk
 
     def _consider_blocking(self) -> None:
-        """Stop reading while resources are short, from who publishes or leaves much unfinished.
+        """Stop reading while resources are short, from connections that publish or have large incomplete messages.
 
-        One at a time may finish its message: who is never finished would hold the memory for which the others wait.
+        One at a time may complete its message: otherwise its memory would never be released for the others.
         """
         session, broker = self.session, self.broker
         if broker.finisher is self and not session.unfinished.is_used:
@@ -554,7 +553,7 @@ class Connection:
                 self._send(ConnectionBlocked(broker.alarm))
 
     def unblock(self) -> None:
-        """Memory and disk suffice again."""
+        """Resume after an alarm."""
         if self.blocked:
             self.blocked = False
             if self.session.wants_blocked_notices:
@@ -562,7 +561,7 @@ class Connection:
 
 
 def _negotiated(name: str, least: int, ours: int, theirs: int) -> int:
-    """Take the client's limit if it is within bounds; 0 is no limit, which is more than any."""
+    """Accept the client's limit if it is within bounds; 0 means no limit, the largest value."""
     if theirs and theirs < least:
         raise not_allowed(f"negotiated {name} = {theirs} is lower than the minimum allowed value ({least})")
     if ours and (not theirs or theirs > ours):

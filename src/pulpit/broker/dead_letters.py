@@ -1,4 +1,4 @@
-"""What a message becomes when it dies: new headers, and new routing keys."""
+"""Conversion of a message to a dead letter: new headers, and new routing keys."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,7 +13,7 @@ COPIES: Final = (b"CC", b"BCC")
 
 
 class DeathReason(StrEnum):
-    """Why a message becomes a dead letter, as `x-death` says it."""
+    """Reasons for dead-lettering, as in `x-death`."""
 
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -23,9 +23,9 @@ class DeathReason(StrEnum):
 def dead_letter(
     message: Message, *, queue: str, reason: DeathReason, exchange: str, key: str | None, seconds: int
 ) -> tuple[Message, list[str]]:
-    """Make the message for the dead-letter exchange, and the keys under which it is routed.
+    """Return the message for the dead-letter exchange, and its routing keys.
 
-    Without a dead-letter routing key the message keeps its own, copies included; BCC is hidden from consumers.
+    Without a dead-letter routing key the message keeps its own, including CC; BCC is hidden from consumers.
     """
     before = message.properties
     headers = before.raw_headers()
@@ -45,13 +45,13 @@ def dead_letter(
 
 
 def copy_keys(headers: Mapping[str, Any], name: str) -> list[str]:
-    """The further routing keys that a sender named in CC or BCC."""
+    """Return the further routing keys that the sender gave in CC or BCC."""
     value = headers.get(name)
     return [key for key in value if isinstance(key, str)] if isinstance(value, list) else []
 
 
 def is_cycle(message: Message, queue: str) -> bool:
-    """Whether the message has died in this queue before without anybody having rejected it since."""
+    """Whether the message has died in this queue before without having been rejected since."""
     deaths = message.properties.headers().get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
         if not isinstance(death, dict):
@@ -64,7 +64,7 @@ def is_cycle(message: Message, queue: str) -> bool:
 
 
 def _death(message: Message, *, queue: str, reason: DeathReason, keys: list[str], seconds: int) -> dict[str, bytes]:
-    """One entry of `x-death`, each value with its type."""
+    """Return one entry of `x-death`, each value with its type."""
     death = {
         "count": tables.long(1),
         "reason": tables.long_string(reason),
@@ -80,9 +80,9 @@ def _death(message: Message, *, queue: str, reason: DeathReason, keys: list[str]
 
 
 def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> list[tuple[bytes, bytes]]:
-    """Put the death in front of the others; the same queue and reason again only counts up.
+    """Put the entry in front of the others; for the same queue and reason only the count is increased.
 
-    What others wrote may have several entries of one queue and reason, and none with a count: they become one.
+    Foreign entries may repeat a queue and reason, or lack a count: they are merged.
     """
     named = dict(headers)
     earlier: dict[tuple[bytes | None, bytes | None], list[dict[str, bytes]]] = {}
@@ -106,13 +106,13 @@ def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> 
 
 
 def _count(death: Mapping[str, bytes], otherwise: int) -> int:
-    """How often it says that it happened, if it says so."""
+    """Return its count, if it has one."""
     count = tables.read_value(death["count"]) if "count" in death else None
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**62 else otherwise
 
 
 def _raw_deaths(raw: bytes | None) -> list[dict[str, bytes]]:
-    """Cut an `x-death` header into its deaths; anything else that calls itself so counts as none."""
+    """Split an `x-death` header into its entries; an invalid one has none."""
     if raw is None or raw[:1] != b"A":
         return []
     return [

@@ -1,4 +1,4 @@
-"""Exchanges: a name, a type and the bindings, which each type keeps in the way that makes its matching cheap."""
+"""Exchanges: name, type and bindings, which each type stores in the way that makes matching cheap."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
@@ -8,16 +8,16 @@ from pulpit.broker.refusals import Refusal, precondition_failed
 from pulpit.topics import TopicTrie
 
 MODES: Final = ("all", "any", "all-with-x", "any-with-x")
-"""Of a headers exchange: what `x-match` may say."""
+"""Values of `x-match` for a headers exchange."""
 _MISSING: Final = object()
 
 BindingKey = tuple[bool, str, str, bytes]
-"""Whether the destination is an exchange, its name, the key and the arguments as they were sent."""
+"""Whether the destination is an exchange, its name, the key and the encoded arguments."""
 Destination: TypeAlias = "Queue | Exchange"
 
 
 class Exchange:
-    """A durable one stands in the store; an auto-deleted one goes with its last binding."""
+    """A durable one is stored; an auto-delete one is deleted with its last binding."""
 
     __slots__ = ("alternate", "arguments", "auto_delete", "bindings", "durable", "internal", "kind", "name", "type")
 
@@ -43,7 +43,7 @@ class Exchange:
         self.bindings: dict[BindingKey, Binding] = {}
 
     def bind(self, key: BindingKey, destination: "Destination", arguments: Mapping[str, Any]) -> bool:
-        """Add a binding; False when it was there already."""
+        """Add a binding; False if it exists already."""
         if key in self.bindings:
             return False
         binding = Binding(source=self.name, destination=destination, key=key[2], arguments=arguments)
@@ -52,7 +52,7 @@ class Exchange:
         return True
 
     def unbind(self, key: BindingKey) -> bool:
-        """Remove a binding; False when there is none."""
+        """Remove a binding; False if there is none."""
         binding = self.bindings.pop(key, None)
         if binding is None:
             return False
@@ -61,7 +61,7 @@ class Exchange:
 
 
 class Binding:
-    """One binding; two with the same source, destination, key and arguments are the same one."""
+    """One binding; it is identified by source, destination, key and arguments."""
 
     __slots__ = ("arguments", "destination", "key", "source")
 
@@ -73,10 +73,10 @@ class Binding:
 
 
 class Kind(Protocol):
-    """The bindings of one exchange, arranged so that matching is cheap.
+    """The bindings of one exchange, arranged for cheap matching.
 
-    `match` answers the destinations of all matching bindings; one may come several times. It has no side effect.
-    `by_headers` says whether the answer depends on more than the key, so that it must not be remembered,
+    `match` returns the destinations of all matching bindings, possibly repeated, without side effects.
+    `by_headers` says whether the result depends on more than the key, so that it must not be cached,
     `ignores_keys` whether it does not depend on the key at all.
     """
 
@@ -84,16 +84,16 @@ class Kind(Protocol):
     ignores_keys: ClassVar[bool]
 
     def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
-        """What is wrong with the arguments of a new binding, if anything."""
+        """Return what is wrong with the arguments of a new binding, if anything."""
 
     def add(self, binding: Binding) -> None:
-        """Take a new binding in."""
+        """Add a new binding."""
 
     def remove(self, binding: Binding) -> None:
-        """Let a binding go that was added before."""
+        """Remove an existing binding."""
 
     def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":
-        """The destinations for a message."""
+        """Return the destinations for a message."""
 
 
 class Direct:
@@ -144,7 +144,7 @@ class Fanout:
 
 
 class Topic:
-    """Binding keys are patterns, kept in a trie; those that do not match cost nothing."""
+    """Binding keys are patterns in a trie; those that do not match cost nothing."""
 
     by_headers: ClassVar[bool] = False
     ignores_keys: ClassVar[bool] = False
@@ -166,7 +166,7 @@ class Topic:
 
 
 class Headers:
-    """Bindings with what each of them demands; `x-match` says whether all or any of it must hold."""
+    """Bindings with the headers that they require; `x-match` says whether all or any must match."""
 
     by_headers: ClassVar[bool] = True
     ignores_keys: ClassVar[bool] = True
@@ -175,7 +175,7 @@ class Headers:
         self._demands: dict[Binding, tuple[bool, list[tuple[str, Any]]]] = {}
 
     def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
-        """Only the known modes of `x-match` are allowed; without one, all must match."""
+        """Only the known values of `x-match` are allowed; the default is all."""
         mode = arguments.get("x-match", "all")
         if not isinstance(mode, str):
             return precondition_failed("Invalid x-match field type; expected longstr")
@@ -186,7 +186,7 @@ class Headers:
         return None
 
     def add(self, binding: Binding) -> None:
-        """Prepare what the binding demands; names with `x-` count only in the modes that say so."""
+        """Prepare what the binding requires; names with `x-` only count in the modes `…-with-x`."""
         mode = binding.arguments.get("x-match", "all")
         with_x = mode.endswith("-with-x")
         demands = [
@@ -209,7 +209,7 @@ class Headers:
 
 
 def _same(sent: Any, wanted: Any) -> bool:
-    """Compare values; a wanted void asks only that the header is there, and truth is no number."""
+    """Compare values; a void value only requires the header, and booleans are not numbers."""
     if sent is _MISSING:
         return False
     if wanted is None:

@@ -11,11 +11,11 @@ FRAME_HEADER: Final = 2
 FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
 FRAME_HEAD: Final = struct.Struct(">BHI")
-"""Type, channel and size of the payload."""
+"""Type, channel and payload size."""
 CONTENT_HEAD: Final = struct.Struct(">HHQ")
-"""Class, weight and size of the body, with which the payload of a header begins."""
+"""Class, weight and body size, at the start of a header's payload."""
 BASIC: Final = 60
-"""The one class whose methods have content."""
+"""The only class whose methods have content."""
 FRAME_END: Final = b"\xce"
 FRAME_OVERHEAD: Final = FRAME_HEAD.size + len(FRAME_END)
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -32,29 +32,29 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 class FrameReader:
-    """Keeps what is incomplete for the next time; never more than one frame of `limit` bytes and one piece of input."""
+    """Buffers incomplete input; at most one frame of `limit` bytes and one piece of input."""
 
     __slots__ = ("_data", "_position", "_rest", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._rest = b""
-        self._data = b""  # what `feed` is cutting, and how far it has come
+        self._data = b""  # what `feed` is reading, and its position
         self._position = 0
 
     @property
     def has_frame(self) -> bool:
-        """Whether `feed` has something to yield without further bytes, after its caller stopped early."""
+        """Whether `feed` can yield without further bytes, after its caller stopped early."""
         rest = self._rest
         return len(rest) >= FRAME_OVERHEAD and len(rest) >= FRAME_HEAD.unpack_from(rest)[2] + FRAME_OVERHEAD
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield every frame that is complete now; whoever stops early gets the others the next time.
+        """Yield every complete frame; a caller that stops early gets the rest the next time.
 
-        A payload may have the whole limit: RabbitMQ lets clients pass that do not count the eight bytes around it.
+        A payload may have the whole limit: RabbitMQ tolerates clients that do not count the eight bytes around it.
 
         Raises:
-            ConnectionRefusal: 501, for a frame that is longer than the limit or does not end where it said.
+            ConnectionRefusal: 501, for a frame that is too long or lacks its end marker.
         """
         if self._rest:
             data = self._rest + data
@@ -81,9 +81,9 @@ class FrameReader:
             self._data = b""
 
     def take_content(self, channel: int) -> tuple[bytes, bytes] | None:
-        """Header and body behind the publish that `feed` has just yielded, if each is there in one frame and they fit.
+        """Return header and body after the publish that `feed` has just yielded, if each is one complete valid frame.
 
-        None takes nothing: `feed` goes on with whatever follows, and finds what is wrong with it.
+        None consumes nothing: `feed` continues with what follows, and reports errors in it.
         """
         data, limit = self._data, self.limit
         header_start = self._position + _HEAD_SIZE
@@ -100,7 +100,7 @@ class FrameReader:
                 return None
             if class_id != BASIC or not size or size != announced or header_stop - header_start < CONTENT_HEAD.size:
                 return None
-        except (struct.error, IndexError):  # the rest has not come yet
+        except (struct.error, IndexError):  # the rest has not arrived yet
             return None
         self._position = body_stop + 1
         return data[header_start:header_stop], data[body_start:body_stop]

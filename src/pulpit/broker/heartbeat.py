@@ -1,4 +1,4 @@
-"""Heartbeats (AMQP 0-9-1, section 4.2.7): speaking when there is nothing to say, and noticing a silent peer."""
+"""Heartbeats (AMQP 0-9-1, section 4.2.7): sending when idle, and detecting a dead peer."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,13 +8,13 @@ from pulpit.broker.outbox import Outbox
 from pulpit.broker.resources import Timer, Timers
 
 MAX_SILENCE: Final = 4
-"""Halves of a heartbeat after which a silent peer counts as gone."""
+"""Half heartbeats of silence after which a peer counts as dead."""
 
 
 class Heartbeat:
-    """Beats twice per heartbeat; `heard` is set by whoever reads, `lost` is called when the peer was silent too long.
+    """Ticks twice per heartbeat; the reader sets `heard`, and `lost` is called when the peer was silent too long.
 
-    `excused` says that nothing is read on purpose, so silence means nothing.
+    `excused` says that reading is paused, so silence means nothing.
     """
 
     __slots__ = ("_excused", "_lost", "_outbox", "_seconds", "_silence", "_timer", "_timers", "heard")
@@ -32,13 +32,13 @@ class Heartbeat:
         self._timer: Timer | None = None
 
     def start(self, heartbeat: int) -> None:
-        """Begin, with the negotiated seconds; 0 is never."""
+        """Start, with the negotiated seconds; 0 is never."""
         if heartbeat:
             self._seconds = heartbeat / 2
             self._timer = self._timers.after(self._seconds, self._beat)
 
     def stop(self) -> None:
-        """End."""
+        """Stop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Every method of AMQP 0-9-1 with RabbitMQ's extensions: one table, from which the bytes are read and written.
+"""Every method of AMQP 0-9-1 with RabbitMQ's extensions: one table, from which they are decoded and encoded.
 
-A field's type is its type on the wire. Reading walks the bytes once and trusts nothing: names may be what RabbitMQ lets
-pass, tables nest no deeper than `tables.MAX_DEPTH`, and a table keeps the bytes that it came as.
+A field's type is its wire type. Decoding walks the bytes once and trusts nothing: names may be what RabbitMQ allows,
+tables are nested at most `tables.MAX_DEPTH` deep, and a table keeps its encoded form.
 """
 
 import re
@@ -16,7 +16,7 @@ from pulpit.broker.refusals import frame_error, not_implemented
 
 
 class Arguments(dict[str, Any]):
-    """A table that was a field of a method; `raw` is how it came, types and all."""
+    """A table field of a method; `raw` is its encoded form, with all types."""
 
     __slots__ = ("raw",)
 
@@ -26,7 +26,7 @@ class Arguments(dict[str, Any]):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """A table of our own."""
+        """Encode a table."""
         return cls(values, write_table(values))
 
 
@@ -50,7 +50,7 @@ _NUMBERS: Final = {
 
 
 class Method:
-    """`title` is the specification's name, `ids` numbers of class and method, `layout` its fields and their types."""
+    """`title` is the specification's name, `ids` the class and method numbers, `layout` the fields and their types."""
 
     __slots__ = ()
     title: ClassVar[str]
@@ -74,7 +74,7 @@ def read_method(payload: bytes) -> Method:
     """Decode the payload of a method frame.
 
     Raises:
-        ConnectionRefusal: 501 or 540, it is none, or none that anybody knows.
+        ConnectionRefusal: 501 or 540, it is malformed or unknown.
     """
     if len(payload) < _INDEX.size:
         raise frame_error("a method frame without a method")
@@ -91,7 +91,7 @@ def read_method(payload: bytes) -> Method:
 
 
 def method_frame(channel: int, method: Method) -> bytes:
-    """Write a method as a frame."""
+    """Encode a method as a frame."""
     parts = [_INDEX.pack(*method.ids)]
     bits: list[bool] = []
     for name, kind in method.layout:
@@ -106,24 +106,24 @@ def method_frame(channel: int, method: Method) -> bytes:
 
 
 def method_ids(payload: bytes) -> tuple[int, int]:
-    """Class and method number of a payload; zeros where it is too short."""
+    """Return class and method number of a payload; zeros if it is too short."""
     return _INDEX.unpack_from(payload) if len(payload) >= _INDEX.size else (0, 0)
 
 
 def head(method: type[Method]) -> bytes:
-    """The first four bytes of a method's payload, for those places that look at nothing else."""
+    """Return the first four bytes of a method's payload, for code that looks at nothing else."""
     return _INDEX.pack(*method.ids)
 
 
 def short_string(text: str) -> bytes:
-    """Write a short string; one that is too long cannot have come from a peer."""
+    """Encode a short string; one that is too long cannot have come from a peer."""
     raw = text.encode("utf-8", "surrogateescape")
     return bytes((len(raw),)) + raw
 
 
 def _read_fields(method: type[Method], payload: bytes) -> list[Any]:
     offset = _INDEX.size
-    bit = 0  # bits in a row share an octet
+    bit = 0  # consecutive bits share an octet
     values: list[Any] = []
     for _, kind in method.layout:
         if kind == "bit":
@@ -195,10 +195,10 @@ def _write(kind: str, value: Any) -> bytes:
 
 @dataclass_transform()
 def _method(class_id: int, method_id: int) -> Callable[[M], M]:
-    """Make a class a method with these numbers."""
+    """Register a class as the method with these numbers."""
 
     def made(cls: M) -> M:
-        # What compares and shows is the same for all: to write it for each takes longer than all other imports here.
+        # Equality and repr are shared: generating them for each class takes longer than all other imports here.
         method: M = dataclass(slots=True, eq=False, repr=False, match_args=False)(cls)  # type: ignore[assignment] # with slots
         family, *words = re.findall("[A-Z][a-z]*", cls.__name__)
         method.title = f"{family}.{'-'.join(words)}".lower()

@@ -1,4 +1,4 @@
-"""What a connection has to say: collected in a turn, fetched by the socket at its end, held while the disk is busy."""
+"""A connection's output: collected during a turn, taken by the socket at its end, held while the disk is busy."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from pulpit.broker.store import Store
 
 WRITE_LIMIT: Final = 256 * 1024
-"""Bytes that wait to be sent; with more, no further deliveries go out until the peer has read."""
+"""Bytes waiting to be sent above which no further deliveries go out until the peer has read."""
 FRAME_COST: Final = 256
-"""What a frame counts beside its bytes, so that many small ones do not keep the loop from everybody else."""
+"""Bytes that a frame counts additionally, so that many small ones do not block the loop."""
 
 
 class Outbox:
-    """`wake` asks the socket to call `take` soon; `writable` says whether deliveries may go on.
+    """`wake` asks the socket to call `take` soon; `writable` says whether deliveries may continue.
 
     `on_writable` is called when they may again.
     """
@@ -60,13 +60,13 @@ class Outbox:
             self.wake()
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call at the end of the turn, before output is fetched."""
+        """Call at the end of the turn, before output is taken."""
         self._endings.append(call)
         if not self._awake:
             self.wake()
 
     def hold(self) -> None:
-        """Keep back what was not fetched yet, until the store has written everything so far."""
+        """Hold back untaken output until the store has written everything so far."""
         self._holds += 1
 
         def release() -> None:
@@ -76,12 +76,12 @@ class Outbox:
         self._store.after(release)
 
     def wake(self) -> None:
-        """Ask the socket to come."""
+        """Ask the socket to call `take`."""
         self._awake = True
         self._wake()
 
     def take(self, *, at_once: bool) -> bytes:
-        """What is to be written to the socket now; `at_once` ignores holds, for last words."""
+        """Return the bytes to write to the socket now; `at_once` ignores holds, for the final bytes."""
         self._awake = False
         while self._endings:
             endings, self._endings = self._endings, []
@@ -100,7 +100,7 @@ class Outbox:
         return data
 
     def peer_reads(self, *, reads: bool) -> None:
-        """The socket's buffer is full, or has room again."""
+        """Record that the socket's buffer is full, or has room again."""
         self._peer_reads = reads
         if not reads:
             self.writable = False

@@ -1,11 +1,11 @@
-"""What users may do, in RabbitMQ's words, for exchanges and queues whose names fit.
+"""What users may do, in RabbitMQ's terms, with exchanges and queues whose names match.
 
     configure   declare and delete it
-    write       an exchange: publish to it; exchange or queue: bind it to something that it then gets messages from
+    write       an exchange: publish to it; exchange or queue: bind it to a source of messages
     read        an exchange: bind something to it; a queue: consume, get, purge
 
-A connection gets its `Rights` when it enters its virtual host. They stay the same as long as the connection lives, so a
-verdict may be remembered.
+A connection gets its `Rights` when it opens its virtual host. They do not change during the connection, so results are
+cached.
 """
 
 from collections.abc import Iterable
@@ -23,17 +23,18 @@ EXCHANGE: Final = "exchange"
 QUEUE: Final = "queue"
 KINDS: Final = frozenset({EXCHANGE, QUEUE})
 DEFAULT_EXCHANGE: Final = "amq.default"
-"""What the nameless exchange is called here, as in RabbitMQ."""
+"""The name of the default exchange here, as in RabbitMQ."""
 MAX_VERDICTS: Final = 1024
-"""Remembered for one connection."""
+"""Results cached for one connection."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """Leave for some operations on what is named so; `*` in a name stands for any characters.
+    """Permits some operations on resources with a name; `*` in a name stands for any characters.
 
-    `key`, a topic pattern, limits publishing and binding to routing keys that it covers. `host` is a virtual host, None
-    every one.
+    `key`, a topic pattern, restricts publishing and binding to routing keys that it covers. `host` is a virtual host,
+    None
+    is all.
     """
 
     operations: frozenset[str] = OPERATIONS
@@ -43,7 +44,7 @@ class Grant:
     host: str | None = None
 
     def fits(self, operation: str, kind: str, name: str) -> bool:
-        """Whether it speaks of this."""
+        """Whether it applies to this."""
         return operation in self.operations and kind in self.kinds and fits(self.name, name)
 
 
@@ -51,7 +52,7 @@ class Rights(Protocol):
     """What one user may do in one virtual host."""
 
     def require(self, operation: str, kind: str, name: str, key: str | None = None) -> None:
-        """Return if it is allowed; `key` is the routing key, where there is one that decides who gets the message.
+        """Check a permission; `key` is the routing key, if it decides who gets the message.
 
         Raises:
             ChannelRefusal: 403, in RabbitMQ's words.
@@ -59,14 +60,14 @@ class Rights(Protocol):
 
 
 class AllRights:
-    """Those of users without any restriction."""
+    """The rights of users without any restriction."""
 
     def require(self, operation: str, kind: str, name: str, key: str | None = None) -> None:
-        """Say yes."""
+        """Allow everything."""
 
 
 class GrantedRights:
-    """Those that grants give, and no others."""
+    """Exactly the rights that grants give."""
 
     def __init__(self, *, user: str, host: str, grants: Iterable[Grant]) -> None:
         self._user: Final = user
@@ -91,7 +92,7 @@ class GrantedRights:
             )
 
     def _limits(self, operation: str, kind: str, name: str) -> frozenset[str | None]:
-        """The routing keys that are allowed; None among them is every one, and none at all is a no."""
+        """Return the routing keys that are allowed; None among them means all, and an empty set none."""
         asked = (operation, kind, name)
         limits = self._verdicts.get(asked)
         if limits is None:
@@ -103,7 +104,7 @@ class GrantedRights:
 
 
 def fits(pattern: str, name: str) -> bool:
-    """Whether a name is like a pattern in which `*` stands for any characters, in one walk from left to right."""
+    """Whether a name matches a pattern in which `*` stands for any characters, in one pass from left to right."""
     first, *middle = pattern.split("*")
     if not middle:
         return pattern == name

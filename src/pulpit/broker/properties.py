@@ -1,6 +1,6 @@
-"""The content header: what of a message's properties the broker itself must know.
+"""The content header: the message properties that the broker itself needs.
 
-The header goes to consumers as it came; only these few values are picked out of it (AMQP 0-9-1, section 4.2.6.1).
+The header is passed to consumers unchanged; only these few values are read from it (AMQP 0-9-1, section 4.2.6.1).
 """
 
 import struct
@@ -37,10 +37,10 @@ _LOOKED_AT: Final = {"reply_to", "expiration", "user_id"}
 
 @dataclass(slots=True, kw_only=True)
 class Properties:
-    """Where each property of one header lies, and the values that steer the broker.
+    """The position of each property in a header, and the values that the broker needs.
 
-    `parts` (name to its bytes, in wire order) is enough to write the header again with one of them changed. A publish
-    whose properties are `ordinary` says nothing there that must be looked at.
+    `parts` (name to its bytes, in wire order) suffices to write the header again with one of them changed. A publish
+    with `ordinary` properties needs no further checks.
     """
 
     parts: dict[str, bytes]
@@ -53,18 +53,18 @@ class Properties:
     has_copies: bool = False
 
     def headers(self) -> tables.Table:
-        """Decode the headers; empty where there are none."""
+        """Decode the headers; empty if there are none."""
         raw = self.parts.get("headers")
         return tables.read_table(raw)[0] if raw else {}
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers as entries that can be passed on."""
+        """Return the headers as raw entries."""
         raw = self.parts.get("headers")
         return tables.split(raw) if raw else []
 
 
 def body_size(payload: bytes) -> int:
-    """Check that this is a header of the class basic, and say how many bytes will follow."""
+    """Check that this is a header of the class basic, and return the size of the body."""
     if len(payload) < _HEADER.size:
         raise frame_error("a content header is cut off")
     class_id, _weight, size, _flags = _HEADER.unpack_from(payload)
@@ -74,7 +74,7 @@ def body_size(payload: bytes) -> int:
 
 
 def read_properties(payload: bytes) -> Properties:
-    """Read a whole content header."""
+    """Parse a whole content header."""
     body_size(payload)
     flags = _HEADER.unpack_from(payload)[3]
     if flags & 1:
@@ -109,14 +109,14 @@ def _steering(parts: dict[str, bytes], values: dict[str, Any]) -> Properties:
 
 
 def write_header(size: int, properties: Properties) -> bytes:
-    """Write a content header from its parts, in the order of the specification."""
+    """Write a content header from its parts, in the specification's order."""
     ordered = b"".join(properties.parts[name] for name, _, _ in _LAYOUT if name in properties.parts)
     flags = sum(1 << bit for name, bit, _ in _LAYOUT if name in properties.parts)
     return _HEADER.pack(BASIC, 0, size, flags) + ordered
 
 
 def with_part(properties: Properties, name: str, raw: bytes | None) -> Properties:
-    """The same properties with one of them replaced, or left out for None; read `write_header` for the bytes."""
+    """Return the properties with one of them replaced, or removed by None; `write_header` encodes them."""
     parts = dict(properties.parts)
     if raw is None:
         parts.pop(name, None)
@@ -134,7 +134,7 @@ def with_part(properties: Properties, name: str, raw: bytes | None) -> Propertie
 
 
 def with_reply_to(properties: Properties, reply_to: str) -> Properties:
-    """The same properties with another address for answers."""
+    """Return the properties with another reply address."""
     changed = with_part(properties, "reply_to", short_string(reply_to))
     changed.reply_to = reply_to
     return changed

@@ -1,6 +1,6 @@
-"""basic.publish: the method with the content that follows it, what a publisher may not say, and confirms.
+"""basic.publish: assembly of method and content, checks of a publish, and confirms.
 
-A frame that does not continue the content is an error of the whole connection (AMQP 0-9-1, section 2.3.5.2).
+A frame that does not continue the content is a connection error (AMQP 0-9-1, section 2.3.5.2).
 """
 
 import base64
@@ -30,15 +30,15 @@ from pulpit.broker.resources import Memory
 T = TypeVar("T")
 PUBLISH: Final = head(BasicPublish)
 MAX_REMEMBERED: Final = 512
-"""Publish methods, or property lists, that a channel remembers decoded."""
+"""Publish methods, or property lists, that a channel caches decoded."""
 MAX_REMEMBERED_SIZE: Final = 256
-"""Bytes; longer ones hardly come twice."""
+"""Bytes; longer ones rarely repeat."""
 FRAGMENT_OVERHEAD: Final = 48
-"""Bytes of memory that a piece of a body costs beside its content."""
+"""Memory of a piece of a body in bytes besides its content."""
 MAX_FRAGMENTS: Final = 64
 """Pieces that are kept before they are joined."""
 _ADDRESS_START: Final = 6
-"""Behind the method's number and the reserved short."""
+"""After the method's number and the reserved short."""
 PSEUDO_QUEUE: Final = "amq.rabbitmq.reply-to"
 REPLY_PREFIX: Final = PSEUDO_QUEUE + "."
 _MANDATORY: Final = 1
@@ -46,9 +46,10 @@ _IMMEDIATE: Final = 2
 
 
 class Publish:
-    """One decoded basic.publish; `address` are the exchange and the key as they came, ready for basic.deliver.
+    """A decoded basic.publish; `address` are exchange and key as encoded, ready for basic.deliver.
 
-    `permitted` is the exchange to which the user of the channel may publish this. What `is_reply` goes to who asked.
+    `permitted` is the exchange to which the channel's user may publish this. A message with `is_reply` goes directly to
+    the requester.
     """
 
     __slots__ = ("address", "exchange", "immediate", "is_reply", "mandatory", "permitted", "routing_key")
@@ -72,7 +73,7 @@ class Publish:
 
 
 class Budget:
-    """Bytes that one connection may leave lying in messages that have not come whole; they count as memory."""
+    """Bytes that one connection may hold in incomplete messages; they count as memory."""
 
     __slots__ = ("_limit", "_memory", "_used")
 
@@ -83,26 +84,26 @@ class Budget:
 
     @property
     def is_used(self) -> bool:
-        """Whether something lies there."""
+        """Whether any are held."""
         return self._used > 0
 
     def take(self, size: int) -> None:
-        """Hold so many bytes more."""
+        """Hold more bytes."""
         self._used += size
         self._memory.used += size
         if self._used > self._limit:
             raise ConnectionRefusal(506, f"unfinished messages hold more than {self._limit} bytes")
 
     def give(self, size: int) -> None:
-        """Hold so many bytes less."""
+        """Release bytes."""
         self._used -= size
         self._memory.used -= size
 
 
 class ContentAssembler:
-    """Puts one message after the other together; `publish` is None between two of them.
+    """Assembles one message after another; `publish` is None between two of them.
 
-    Pieces of a body are joined now and then, so that one in tiny pieces costs what it weighs, not a thousand objects.
+    Pieces of a body are joined at intervals, so that a body in tiny pieces does not cost a thousand objects.
     """
 
     __slots__ = ("_budget", "_fragments", "_held", "_joined", "_known", "_max_size", "_missing", "header", "publish")
@@ -119,7 +120,7 @@ class ContentAssembler:
         self._max_size: Final = max_size
 
     def interrupted(self) -> Refusal:
-        """What is wrong with a frame that does not go on with the content."""
+        """Return the error for a frame that does not continue the content."""
         if self.publish is None:
             return unexpected_frame("expected method frame, got non method frame instead")
         if self.header is None:
@@ -127,19 +128,19 @@ class ContentAssembler:
         return unexpected_frame("expected content body, got non content body frame instead")
 
     def begin(self, payload: bytes) -> None:
-        """Take a basic.publish; its content follows."""
+        """Start with a basic.publish; its content follows."""
         if self.publish is not None:
             raise self.interrupted()
         self.publish = self._decoded(payload)
 
     def whole(self, payload: bytes, size: int) -> Publish | None:
-        """A publish whose content is there too; None if it must not come now, or is too large."""
+        """Return a publish whose content is complete; None if it is not allowed now, or too large."""
         if self.publish is None and size <= self._max_size:
             return self._decoded(payload)
         return None
 
     def take_header(self, payload: bytes) -> bool:
-        """Take the content header; True when nothing will follow."""
+        """Handle the content header; True if there is no body."""
         if self.publish is None or self.header is not None:
             raise self.interrupted()
         self._missing = body_size(payload)
@@ -152,7 +153,7 @@ class ContentAssembler:
         return not self._missing
 
     def take_body(self, payload: bytes) -> bytes | None:
-        """Take a piece of the body; returns the whole body when this was the last piece."""
+        """Handle a piece of the body; return the whole body after the last piece."""
         if self.header is None:
             raise self.interrupted()
         self._missing -= len(payload)
@@ -175,9 +176,9 @@ class ContentAssembler:
         return publish
 
     def finish(self) -> tuple[Publish, bytes]:
-        """Publish and header of the message that is whole now; another one may begin."""
+        """Return publish and header of the complete message; another one may begin."""
         publish, header = self.publish, self.header
-        assert publish is not None and header is not None  # noqa: S101, PT018 - there is a body, so there are both
+        assert publish is not None and header is not None  # noqa: S101, PT018 - a body implies both
         self.publish = self.header = None
         return publish, header
 
@@ -195,7 +196,7 @@ class ContentAssembler:
             self._budget.give(saved)
 
     def forget(self) -> None:
-        """Drop what has come of an unfinished message."""
+        """Drop an incomplete message."""
         self.publish = self.header = None
         self._drop_fragments()
 
@@ -207,7 +208,7 @@ class ContentAssembler:
 
 
 def remember(known: dict[bytes, T], key: bytes, value: T) -> None:
-    """Keep what was decoded, if it is short enough to come again."""
+    """Cache a decoded value, if it is short enough to repeat."""
     if len(key) <= MAX_REMEMBERED_SIZE:
         if len(known) >= MAX_REMEMBERED:
             known.clear()
@@ -215,7 +216,7 @@ def remember(known: dict[bytes, T], key: bytes, value: T) -> None:
 
 
 def check_message(publish: Publish, properties: Properties, *, user: str) -> None:
-    """Refuse what RabbitMQ refuses of a message's flags and properties."""
+    """Reject what RabbitMQ rejects in a message's flags and properties."""
     if publish.immediate:
         raise not_implemented("immediate=true")
     if properties.user_id is not None and properties.user_id != user:
@@ -231,7 +232,7 @@ def check_message(publish: Publish, properties: Properties, *, user: str) -> Non
 
 
 def further_keys(properties: Properties) -> list[str]:
-    """The routing keys of CC and BCC."""
+    """Return the routing keys in CC and BCC."""
     if not properties.has_copies:
         return []
     headers = properties.headers()
@@ -239,7 +240,7 @@ def further_keys(properties: Properties) -> list[str]:
 
 
 def hide_blind_copies(message: Message) -> None:
-    """Take the BCC header out of a routed message, so that no receiver sees it."""
+    """Remove the BCC header from a routed message, so that no receiver sees it."""
     entries = message.properties.raw_headers()
     kept = [(name, value) for name, value in entries if name != b"BCC"]
     if len(kept) < len(entries):
@@ -250,28 +251,28 @@ Reply = Callable[[Message], None]
 
 
 class DirectReplies:
-    """Replies that go straight to the channel of who asked, by the address that it put into its question."""
+    """Direct replies to the channel of the requester, by the address in its request."""
 
     def __init__(self) -> None:
         self._replies: dict[str, Reply] = {}
 
     def enter(self, reply: Reply) -> str:
-        """Make an address that nobody can guess; what is sent to it is given to `reply`."""
+        """Create an unguessable address; messages to it are passed to `reply`."""
         address = REPLY_PREFIX + base64.urlsafe_b64encode(os.urandom(18)).decode()
         self._replies[address] = reply
         return address
 
     def leave(self, address: str) -> None:
-        """Nobody waits there any more."""
+        """Remove an address."""
         self._replies.pop(address, None)
 
     def find(self, address: str) -> Reply | None:
-        """Who waits at this address."""
+        """Return the receiver at an address."""
         return self._replies.get(address)
 
 
 def replace_reply_to(message: Message, reply_address: str | None) -> None:
-    """Put the address of who asks in the place of the pseudo-queue's name."""
+    """Replace the pseudo-queue's name by the requester's address."""
     properties = message.properties
     if properties.reply_to == PSEUDO_QUEUE:
         if reply_address is None:
@@ -280,10 +281,10 @@ def replace_reply_to(message: Message, reply_address: str | None) -> None:
 
 
 class Confirms:
-    """Publisher confirms of one channel, said at the end of a turn, with few frames for many messages.
+    """Publisher confirms of one channel, sent at the end of a turn, with few frames for many messages.
 
-    One ack with `multiple` covers everything below the oldest publish that still waits; the rest is named one by one.
-    `say` gets the payloads, `soon` arranges the end of the turn.
+    One ack with `multiple` covers everything below the oldest pending publish; the rest is acknowledged one by one.
+    `say` sends payloads, `soon` schedules the end of the turn.
     """
 
     __slots__ = ("_confirmed", "_refused", "_say", "_soon", "_waiting", "published")
@@ -297,32 +298,32 @@ class Confirms:
         self._soon = soon
 
     def confirm_next(self) -> None:
-        """Number one more publish, for which the broker has taken responsibility already."""
+        """Number a publish for which the broker has taken responsibility already."""
         if not self._confirmed and not self._refused:
             self._soon(self.flush)
         self.published += 1
         self._confirmed.append(self.published)
 
     def expect(self) -> int:
-        """Number one more publish, whose fate is not known yet."""
+        """Number a publish whose outcome is still open."""
         self.published += 1
         self._waiting[self.published] = None
         return self.published
 
     def confirm(self, number: int) -> None:
-        """The broker has taken responsibility for it."""
+        """Confirm it: the broker has taken responsibility."""
         if not self._confirmed and not self._refused:
             self._soon(self.flush)
         self._confirmed.append(number)
 
     def refuse(self, number: int) -> None:
-        """The message was not accepted."""
+        """Nack it: the message was not accepted."""
         if not self._confirmed and not self._refused:
             self._soon(self.flush)
         self._refused.append(number)
 
     def flush(self) -> None:
-        """Say what was collected."""
+        """Send what was collected."""
         confirmed, refused = sorted(self._confirmed), self._refused
         self._confirmed, self._refused = [], []
         for number in refused:
@@ -344,4 +345,4 @@ _NACK: Final = head(BasicNack)
 _ANSWER: Final = struct.Struct(">Q?")
 _REFUSAL: Final = struct.Struct(">QB")
 _REQUEUE: Final = 2
-"""Means nothing to a publisher, but RabbitMQ sets it."""
+"""Meaningless to a publisher, but RabbitMQ sets it."""

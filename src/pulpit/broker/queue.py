@@ -1,13 +1,13 @@
-"""A queue: messages in order of priority and age, consumers that take turns, and the limits that were declared.
+"""A queue: messages ordered by priority and age, consumers in turn, and the declared limits.
 
-The messages of one priority stand in a `Lane`:
+The messages of one priority are in a `Lane`:
 
     head        in memory, next to be delivered
     on disk     only counted here; loaded in pieces when the head runs out
     tail        in memory until the store has written it, then on disk
 
-New messages go to the head as long as nothing stands behind it and memory is not short. So a lane that is consumed as
-fast as it is filled never touches the tail, and a lane that grows for days costs what its head costs.
+New messages go to the head as long as nothing is behind it and memory is not short. So a lane that is consumed as
+fast as it is filled never uses the tail, and a lane that grows for days costs only its head.
 """
 
 from collections import deque
@@ -24,13 +24,16 @@ from pulpit.broker.store import Store
 LOAD_COUNT: Final = 256
 LOAD_BYTES: Final = 1024 * 1024
 WORTH_SHEDDING: Final = 1024
-"""Bytes of a body that is let go when it is on the disk too; smaller ones cost no more than the rest of a message."""
+"""Bytes of a body from which it is dropped from memory once it is on disk.
+
+Smaller ones cost less than the message object.
+"""
 
 
 class Entry(Row):
-    """A message in a queue; `consumer` holds it unacknowledged under `tag`, None if it was asked for by basic.get.
+    """A message in a queue; `consumer` holds it unacknowledged under `tag`, None after a basic.get.
 
-    Of one that is `shed` the body is on the disk only.
+    If it is `shed`, the body is on disk only.
     """
 
     __slots__ = ("consumer", "failures", "queue", "shed", "tag")
@@ -44,7 +47,7 @@ class Entry(Row):
         priority: int,
         expires_at: int | None,
     ) -> None:
-        self.id = id  # all of a Row here, because a call for every message is felt
+        self.id = id  # copied from Row, because a call per message is measurable
         self.queue_id = queue.id
         self.message = message
         self.size = len(message.body)
@@ -54,17 +57,17 @@ class Entry(Row):
         self.durable = durable
         self.state = 0
         self.queue = queue
-        self.failures = 0  # attempts to process it that did not end well
+        self.failures = 0  # failed attempts to process it
         self.consumer: Consumer | None = None
         self.tag = 0
         self.shed = False
 
 
 class Consumer:
-    """One basic.consume; `prefetch` is how many unacknowledged messages it may hold, 0 is no limit.
+    """One basic.consume; `prefetch` limits its unacknowledged messages, 0 is no limit.
 
     `deliver` sends a message and, unless the consumer does not acknowledge, remembers it; `has_room` says whether the
-    channel may be given another one now, and `cancelled` hears that the queue is gone.
+    channel accepts another one now, and `cancelled` is called when the queue is deleted.
     """
 
     __slots__ = (
@@ -101,16 +104,16 @@ class Consumer:
         self.deliver = deliver
         self.has_room = has_room
         self.cancelled = cancelled
-        self.start = start  # of its deliveries, as bytes
+        self.start = start  # of its deliveries, encoded
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.prefetch = 0 if no_ack else prefetch
         self.priority = priority
         self.unacknowledged = 0
-        self.unacknowledged_bytes = 0  # bodies that are in memory for its sake
+        self.unacknowledged_bytes = 0  # bodies kept in memory for it
 
     def can_take(self) -> bool:
-        """Whether it has room for one more message."""
+        """Whether it accepts one more message."""
         if self.prefetch and self.unacknowledged >= self.prefetch:
             return False
         return self.unacknowledged_bytes <= self.queue.store.memory.consumer_limit and self.has_room()
@@ -119,8 +122,8 @@ class Consumer:
 class Queue:
     """`id` is its number in the store; `owner` the connection of an exclusive one.
 
-    The counts are kept, never counted: `ready_bytes` are bodies that wait, `resident_bytes` what the queue holds in
-    memory, `unacknowledged` what consumers have. `dead_letter` publishes what dies here, `drop` deletes the queue.
+    The counts are updated incrementally: `ready_bytes` are ready bodies, `resident_bytes` what the queue holds in
+    memory, `unacknowledged` what consumers hold. `dead_letter` publishes dead messages, `drop` deletes the queue.
     """
 
     def __init__(
@@ -173,7 +176,7 @@ class Queue:
     # -- what comes in
 
     def push(self, message: Message) -> bool:
-        """Take a message, give it to a consumer at once if that is possible; False when the queue is full."""
+        """Add a message, deliver it at once if possible; False if the queue is full."""
         limited = self._limited
         if limited and self.settings.overflow != "drop-head" and self._is_full(message):
             if self.settings.overflow == "reject-publish-dlx":
@@ -196,7 +199,7 @@ class Queue:
         return True
 
     def give_back(self, entries: Iterable[Entry], *, failed: bool = True) -> None:
-        """Put unacknowledged entries back to their places, to be delivered again; `failed` if somebody tried them."""
+        """Return unacknowledged entries to their places, to be redelivered; `failed` if a consumer tried them."""
         if self.deleted:
             for entry in entries:
                 self.unacknowledged -= 1
@@ -219,7 +222,7 @@ class Queue:
     # -- what goes out
 
     def touch(self) -> bool:
-        """Write down that messages may be delivered; True if that must be on the disk before the first one is."""
+        """Record that messages may be delivered; True if that must be on disk before the first one is."""
         if self.touched:
             return False
         self.touched = True
@@ -244,7 +247,7 @@ class Queue:
             pass
 
     def deliver_next(self) -> bool:
-        """Deliver one message; False if there is none, or nobody with room for it."""
+        """Deliver one message; False if there is none, or no consumer with room."""
         if not self.consumers or self.deleted:
             return False
         lane = self._next_lane()
@@ -258,13 +261,13 @@ class Queue:
         return True
 
     def settle(self, entry: Entry) -> None:
-        """Forget a message that was acknowledged, or delivered to somebody who does not acknowledge."""
+        """Remove a message that was acknowledged, or delivered without acknowledgement."""
         self.unacknowledged -= 1
         self.acknowledged += 1
         self._forget(entry)
 
     def reject(self, entry: Entry) -> None:
-        """Forget an unacknowledged message that nobody wants, by way of the dead letters."""
+        """Remove a rejected message, dead-lettering it."""
         self.unacknowledged -= 1
         if entry.shed and self.settings.dead_letter_exchange is not None:
             self.restore((entry,))
@@ -272,7 +275,7 @@ class Queue:
         self._forget(entry)
 
     def purge(self) -> int:
-        """Throw away what is ready; returns how much that was."""
+        """Delete all ready messages; return their number."""
         count = len(self)
         for lane in self._lanes.values():
             for entry in lane.clear():
@@ -289,14 +292,14 @@ class Queue:
     # -- consumers
 
     def add_consumer(self, consumer: Consumer) -> None:
-        """Let a consumer take part; those with a higher priority come first, equal ones take turns."""
+        """Add a consumer; higher priorities come first, equal ones take turns."""
         self.consumers.append(consumer)
         if not self.settings.single_active_consumer:
             self.consumers.sort(key=lambda consumer: -consumer.priority)
         self.used()
 
     def remove_consumer(self, consumer: Consumer) -> None:
-        """Let a consumer go; an auto-deleted queue goes with its last one."""
+        """Remove a consumer; an auto-delete queue is deleted with its last one."""
         if consumer not in self.consumers:
             return
         self.consumers.remove(consumer)
@@ -308,11 +311,11 @@ class Queue:
 
     @property
     def exclusive_consumer(self) -> bool:
-        """Whether one consumer has the queue to itself."""
+        """Whether one consumer has the queue exclusively."""
         return any(consumer.exclusive for consumer in self.consumers)
 
     def _next_consumer(self) -> Consumer | None:
-        """The next one with room, moved behind those of its own priority."""
+        """Return the next consumer with room, moving it behind those of its priority."""
         consumers = self.consumers
         if self.settings.single_active_consumer:
             return consumers[0] if consumers[0].can_take() else None
@@ -334,7 +337,7 @@ class Queue:
         if entry.size >= WORTH_SHEDDING and not consumer.no_ack:
             if self.store.memory.used > self.store.memory.spare and self.store.is_written(entry):
                 self._account(entry, -1)
-                entry.message = entry.message.without_body()  # loaded from the disk, if it is wanted again
+                entry.message = entry.message.without_body()  # loaded from disk if needed again
                 entry.shed = True
                 self._account(entry, 1)
             else:
@@ -343,7 +346,7 @@ class Queue:
     # -- life and death
 
     def used(self) -> None:
-        """Start the time after which an unused queue expires anew."""
+        """Restart the time after which an unused queue expires."""
         if self.settings.expires is None:
             return
         if self._idle_timer is not None:
@@ -359,7 +362,7 @@ class Queue:
         self._idle_timer = self._timers.after(self.settings.expires / 1000, idle)
 
     def close(self) -> None:
-        """Stop the timers; the queue is deleted or the broker ends."""
+        """Stop the timers; the queue is deleted or the broker stops."""
         self.deleted = True
         for timer in (self._idle_timer, self._expiry_timer):
             if timer is not None:
@@ -367,7 +370,7 @@ class Queue:
         self._idle_timer = self._expiry_timer = None
 
     def measure(self, seconds: float) -> None:
-        """Set `rates` to what was published, delivered and acknowledged a second since the last call."""
+        """Set `rates` to what was published, delivered and acknowledged per second since the last call."""
         counts = (self.published, self.delivered, self.acknowledged)
         published, delivered, acknowledged = (now - before for now, before in zip(counts, self._measured, strict=True))
         self.rates = (published / seconds, delivered / seconds, acknowledged / seconds)
@@ -376,31 +379,31 @@ class Queue:
     # -- memory and disk
 
     def evicted(self, entry: Entry) -> None:
-        """An entry is on the disk only from now on."""
+        """Account for an entry that is now on disk only."""
         self._account(entry, -1)
 
     def loaded(self, entry: Entry) -> None:
-        """An entry came back from the disk."""
+        """Account for an entry that was loaded from disk."""
         self._account(entry, 1)
         entry.redelivered = entry.redelivered or entry.id <= self._recovered_up_to
         entry.failures = int(entry.redelivered)
 
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
-        """Find entries on the disk when the broker starts."""
+        """Add entries found on disk when the broker starts."""
         lane = self._lane_of(priority)
         lane.on_disk, lane.last_loaded = count, 0
         self.ready_bytes += size
-        self._has_expiry = True  # nobody counted them
+        self._has_expiry = True  # their expiry is unknown
         if redelivered:
             self._recovered_up_to = max(self._recovered_up_to, last_id)
         self._watch_expiry()
 
     def resident_entries(self) -> Iterable[Entry]:
-        """What waits in memory, for the last words of a clean end."""
+        """Return the entries waiting in memory, for a clean shutdown."""
         return (entry for lane in self._lanes.values() for entry in lane.head)
 
     def restore(self, entries: Iterable[Entry]) -> None:
-        """Load what was shed of these entries."""
+        """Load the shed bodies of these entries."""
         shed = {entry.id: entry for entry in entries if entry.shed}
         for number, message in self.store.load_messages(list(shed)):
             entry = shed[number]
@@ -440,13 +443,13 @@ class Queue:
         return lane
 
     def _first_lane(self) -> "Lane | None":
-        """The lane with the highest priority that has a message; its head is then in memory."""
+        """Return the highest-priority lane with a message; its head is then in memory."""
         if len(self._lanes) == 1:
             return self._lane if self._lane.first() else None
         return next((lane for lane in self._lanes.values() if lane.first()), None)
 
     def _next_lane(self) -> "Lane | None":
-        """The lane with the message that is delivered next; what has expired in front of it is discarded."""
+        """Return the lane with the next message to deliver, after discarding expired ones in front of it."""
         if self._has_expiry:
             self._expire()
         return self._first_lane()
@@ -457,7 +460,7 @@ class Queue:
         return entry
 
     def _popped(self) -> None:
-        """Look at the message behind the one that was taken: it may have expired, or be the next that will."""
+        """Check the message behind the one that was taken: it may have expired, or be the next that will."""
         if self._has_expiry and not self.deleted:
             self._expire()
             self._watch_expiry()
@@ -475,7 +478,7 @@ class Queue:
             return
         while (length is not None and len(self) > length) or (size is not None and self.ready_bytes > size):
             lane = self._first_lane()
-            assert lane is not None  # noqa: S101 - there is too much, so there is something
+            assert lane is not None  # noqa: S101 - above a limit there is a message
             self._discard(lane, DeathReason.MAXLEN)
 
     def _discard(self, lane: "Lane", reason: DeathReason) -> None:
@@ -484,7 +487,7 @@ class Queue:
         self._forget(entry)
 
     def _expire(self) -> None:
-        """Discard what has expired at the head of each lane."""
+        """Discard expired messages at the head of each lane."""
         now = self._timers.now()
         for lane in list(self._lanes.values()):
             while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
@@ -514,7 +517,7 @@ class Queue:
 
 
 class Lane:
-    """Entries sorted by id; those that were given back come first again by the same rule."""
+    """Entries sorted by id; requeued ones return to their places."""
 
     __slots__ = ("_queue", "_store", "_waits", "head", "last_loaded", "on_disk", "priority", "tail")
 
@@ -532,7 +535,7 @@ class Lane:
         return len(self.head) + self.on_disk + len(self.tail)
 
     def push(self, entry: Entry) -> None:
-        """Add a new entry at the end."""
+        """Append a new entry."""
         if self.on_disk or self.tail or self._store.memory.is_short_for(self._queue.resident_bytes):
             if not self.on_disk and not self.tail:
                 self.last_loaded = entry.id - 1
@@ -547,7 +550,7 @@ class Lane:
             self.head.append(entry)
 
     def first(self) -> Entry | None:
-        """The next entry, which stays where it is; whole, even if its body had to be loaded."""
+        """Return the next entry without removing it, with its body loaded if needed."""
         if self.head:
             entry = self.head[0]
             if entry.shed:
@@ -556,7 +559,7 @@ class Lane:
         return self.head[0] if self._refill() else None
 
     def give_back(self, entries: Iterable[Entry]) -> None:
-        """Put entries where they came from; everything behind the head is younger than they are."""
+        """Return entries to their places; everything behind the head is younger than they are."""
         entries = sorted(entries, key=_by_id)
         if not entries:
             return
@@ -566,7 +569,7 @@ class Lane:
             self.head = deque(sorted([*self.head, *entries], key=_by_id))
 
     def clear(self) -> list[Entry]:
-        """Forget everything; returns what was in memory, so that it can be settled. The rest is wiped in the store."""
+        """Remove everything; return what was in memory, so that it can be settled. The rest is deleted in the store."""
         entries = [*self.head, *self.tail]
         if self.on_disk:
             last = self.tail[0].id - 1 if self.tail else self._store.last_id
@@ -577,7 +580,7 @@ class Lane:
         return entries
 
     def _written(self) -> None:
-        """Let go of what the store has written by now."""
+        """Release what the store has written by now."""
         self._waits = False
         while self.tail and self._store.is_written(self.tail[0]):
             entry = self.tail.popleft()
@@ -588,7 +591,7 @@ class Lane:
             self._store.after(self._written)
 
     def _refill(self) -> bool:
-        """Load the next piece from the disk, or take the tail over if nothing is there."""
+        """Load the next piece from disk, or move the tail to the head if nothing is there."""
         if self.on_disk:
             queue, priority = self._queue, self.priority
 
@@ -610,7 +613,7 @@ class Lane:
         return bool(self.head)
 
     def _restore(self) -> None:
-        """Load the bodies of the next entries, as many as one piece from the disk has."""
+        """Load the bodies of the next entries, as many as one piece from disk has."""
         entries: list[Entry] = []
         size = 0
         for entry in self.head:

@@ -1,4 +1,4 @@
-"""What the arguments of queue.declare mean, and which values RabbitMQ refuses."""
+"""The arguments of queue.declare, and the values that RabbitMQ rejects."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ NOT_FOR_CLASSIC: Final = (
     "x-max-in-memory-length",
     "x-quorum-initial-group-size",
 )
-"""Arguments that a classic queue refuses."""
+"""Arguments that a classic queue rejects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """The arguments of one queue; times in milliseconds, None where nothing was said."""
+    """The arguments of one queue; times in milliseconds, None where not given."""
 
     ttl: int | None = None
     expires: int | None = None
@@ -37,7 +37,7 @@ class QueueSettings:
 
 
 class BadArgument(ValueError):
-    """An argument has a value that cannot be; the text is what RabbitMQ prints of it."""
+    """An argument has an invalid value; the text is RabbitMQ's."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(problem)
@@ -45,16 +45,16 @@ class BadArgument(ValueError):
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is a number of the protocol; truth values are none."""
+    """Whether it is an integer of the protocol; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 Check = Callable[[Any, str], str | None]
-"""Takes a value and the name of its type; answers what is wrong, as RabbitMQ prints it."""
+"""Takes a value and the name of its type; returns the error in RabbitMQ's words."""
 
 
 def unacceptable(kind: str) -> str:
-    """How RabbitMQ prints that a type does not fit."""
+    """Return RabbitMQ's error for a wrong type."""
     return "{unacceptable_type," + kind + "}"
 
 
@@ -102,7 +102,7 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 
 def read_settings(raw: bytes) -> QueueSettings:
-    """Check the arguments of a declaration and take out what they say; unknown ones mean nothing."""
+    """Validate and parse the arguments of a declaration; unknown ones are ignored."""
     arguments, _ = tables.read_table(raw)
     kinds = tables.kinds(raw)
     for name, check in CHECKS.items():
@@ -126,7 +126,7 @@ def read_settings(raw: bytes) -> QueueSettings:
 
 
 def expiration_problem(expiration: str) -> str | None:
-    """What is wrong with a message's `expiration`, as RabbitMQ prints it; a text of milliseconds is right."""
+    """Return what is wrong with a message's `expiration`, in RabbitMQ's words; it must be milliseconds as text."""
     number = re.match(r"[+-]?[0-9]{1,30}", expiration)
     if number is None:
         return "no_integer"

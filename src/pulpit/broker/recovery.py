@@ -1,4 +1,4 @@
-"""Coming back: what stood in the store becomes exchanges, queues, bindings and counts again."""
+"""Recovery: restores exchanges, queues, bindings and counts from the store."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pulpit.broker.queue import Queue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """The rows of the store that become things in memory; messages stay where they are."""
+    """The rows of the store that become objects in memory; messages stay on disk."""
 
     last_id: int
     exchanges: list[tuple[Any, ...]]
@@ -24,14 +24,14 @@ class Stored:
 
 
 class NewerStore(Exception):
-    """A later version of the broker has written it; what that knows may not be lost."""
+    """The store was written by a later version of the broker, whose data must not be lost."""
 
 
 def prepare(connection: sqlite3.Connection) -> Stored:
-    """Make the tables, forget what was not to survive, and read the rest; a long backlog makes this take seconds.
+    """Create the tables, delete what was transient, and read the rest; with a long backlog this takes seconds.
 
     Raises:
-        NewerStore: the tables are not those of this version.
+        NewerStore: the tables are from a later version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > schema.VERSION:
@@ -59,7 +59,7 @@ def prepare(connection: sqlite3.Connection) -> Stored:
 
 
 def recover(stored: Stored, state: BrokerState) -> None:
-    """Fill the virtual hosts; what belongs to one that is not configured any more stays in the store untouched."""
+    """Fill the virtual hosts; data of one that is no longer configured stays in the store."""
     for row in stored.exchanges:
         _exchange(state, *row)
     by_id: dict[int, tuple[Queue, bool]] = {}

@@ -1,14 +1,14 @@
-"""What the broker refuses, with the reply codes of the specification (AMQP 0-9-1, section 1.5.2.5 "constants").
+"""The broker's errors, with the reply codes of the specification (AMQP 0-9-1, section 1.5.2.5 "constants").
 
 Refusal
-├── ChannelRefusal       soft: the channel is closed, the connection lives on
+├── ChannelRefusal       soft: the channel is closed, the connection stays open
 └── ConnectionRefusal    hard: the connection is closed
 """
 
 from typing import Final
 
 MAX_TEXT: Final = 255
-"""Bytes that fit into the reply text, which is a short string."""
+"""Bytes of the reply text, which is a short string."""
 _NAMES: Final = {
     311: "CONTENT_TOO_LARGE",
     312: "NO_ROUTE",
@@ -32,7 +32,7 @@ _NAMES: Final = {
 
 
 class Refusal(Exception):
-    """The peer asked for something that it cannot have; `code` and `text` go into the close method."""
+    """A request cannot be fulfilled; `code` and `text` go into the close method."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"{_NAMES[code]} - {reason}")
@@ -40,25 +40,25 @@ class Refusal(Exception):
 
     @property
     def text(self) -> str:
-        """The reply text, cut to what a short string holds."""
+        """The reply text, cut to the size of a short string."""
         return str(self).encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
 
 
 class ChannelRefusal(Refusal):
-    """Ends the channel on which it happened."""
+    """Closes the channel."""
 
 
 class ConnectionRefusal(Refusal):
-    """Ends the connection on which it happened."""
+    """Closes the connection."""
 
 
 def access_refused(reason: str) -> ChannelRefusal:
-    """403: the name or thing is not for this client."""
+    """403: the client may not use it."""
     return ChannelRefusal(403, reason)
 
 
 def not_found(reason: str) -> ChannelRefusal:
-    """404: nothing stands under that name."""
+    """404: it does not exist."""
     return ChannelRefusal(404, reason)
 
 
@@ -68,27 +68,27 @@ def resource_locked(reason: str) -> ChannelRefusal:
 
 
 def precondition_failed(reason: str) -> ChannelRefusal:
-    """406: it exists, but not in the way that was asked for."""
+    """406: it exists with other properties than requested."""
     return ChannelRefusal(406, reason)
 
 
 def frame_error(reason: str) -> ConnectionRefusal:
-    """501: the bytes are no frame."""
+    """501: the bytes are not a frame."""
     return ConnectionRefusal(501, reason)
 
 
 def syntax_error(reason: str) -> ConnectionRefusal:
-    """502: a frame with values that cannot be."""
+    """502: a frame with invalid values."""
     return ConnectionRefusal(502, reason)
 
 
 def command_invalid(reason: str) -> ConnectionRefusal:
-    """503: a method that does not fit here."""
+    """503: a method that is not allowed here."""
     return ConnectionRefusal(503, reason)
 
 
 def channel_error(reason: str) -> ConnectionRefusal:
-    """504: a channel that is not open, or is so already."""
+    """504: a channel that is not open, or is open already."""
     return ConnectionRefusal(504, reason)
 
 
@@ -103,5 +103,5 @@ def not_allowed(reason: str) -> ConnectionRefusal:
 
 
 def not_implemented(reason: str) -> ConnectionRefusal:
-    """540: nobody offers that here."""
+    """540: not supported."""
     return ConnectionRefusal(540, reason)

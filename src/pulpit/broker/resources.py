@@ -1,25 +1,25 @@
-"""Time and memory, as arguments, so that the broker's inside needs no event loop."""
+"""Time and memory, as arguments, so that the broker's core needs no event loop."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
 
 QUEUE_SHARE: Final = 8
-"""One queue may hold an eighth of the limit in memory before its new messages go to the disk alone."""
+"""One queue may hold an eighth of the limit in memory; beyond, its new messages are kept on disk only."""
 SHORT_SHARE: Final = 0.5
-"""Above this share of the limit every queue sends its new messages to the disk alone, but for a few."""
+"""Above this share of the limit every queue keeps its new messages on disk only, except for a few."""
 SMALL_QUEUE: Final = 256 * 1024
 """Bytes that a queue may always hold in memory."""
 
 
 class Timer(Protocol):
-    """A call that was asked for and has not been made."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """Do not make it."""
+        """Cancel it."""
 
 
 class Timers(Protocol):
-    """The clock of an event loop, or one that a test turns."""
+    """The clock of an event loop, or a test's."""
 
     def now(self) -> int:
         """Milliseconds since 1970."""
@@ -28,14 +28,14 @@ class Timers(Protocol):
         """Call once after some time."""
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call once when the work at hand is done."""
+        """Call after the current work."""
 
 
 class Memory:
-    """Counts bytes of messages that are held; `limit` is where publishers are stopped.
+    """Counts the bytes of messages in memory; at `limit` publishers are blocked.
 
-    `has_disk` says that messages can be kept elsewhere. Above `spare` bytes, bodies that are on the disk too are not
-    kept while a consumer has them; one consumer may hold `consumer_limit` bytes that are nowhere else.
+    `has_disk` says that messages can be paged out. Above `spare` bytes, bodies that are also on disk are dropped
+    from memory while a consumer has them; one consumer may hold `consumer_limit` bytes that are nowhere else.
     """
 
     __slots__ = ("_has_disk", "_queue_limit", "_short_limit", "consumer_limit", "limit", "spare", "used")
@@ -50,12 +50,12 @@ class Memory:
         self._short_limit: Final = int(limit * SHORT_SHARE)
 
     def is_short_for(self, resident: int) -> bool:
-        """Whether a queue that holds so many bytes should keep further messages on the disk only."""
+        """Whether a queue that holds so many bytes should keep further messages on disk only."""
         if resident <= SMALL_QUEUE or not self._has_disk:
             return False
         return resident > self._queue_limit or self.used > self._short_limit
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether publishers must wait."""
+        """Whether publishers are blocked."""
         return self.used > self.limit

@@ -1,4 +1,4 @@
-"""How clients log in: the SASL mechanisms, what they take out of a response, and who judges it."""
+"""Client logins: the SASL mechanisms, how they parse a response, and the authenticator's interface."""
 
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ EXTERNAL: Final = "EXTERNAL"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """Who somebody says to be; `password` is None where a certificate vouches for the name."""
+    """A login attempt; `password` is None if a certificate vouches for the name."""
 
     mechanism: str
     user: str
@@ -27,17 +27,17 @@ class Attempt:
 
 
 Verdict = Callable[[Attempt, bool], None]
-"""Is called once when a login was judged, with whether it is accepted."""
+"""Called once with the attempt and whether it is accepted."""
 
 
 class Authenticator(Protocol):
-    """Who judges logins, which may take time."""
+    """Verifies logins, which may take time."""
 
     def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
-        """Judge, then call."""
+        """Verify, then call `verdict`."""
 
     def rights(self, user: str, host: str) -> Rights | None:
-        """What a user may do in a virtual host, None if not even enter it."""
+        """Return what a user may do in a virtual host, None if it may not open it."""
 
 
 Credentials = tuple[str, str]
@@ -45,12 +45,12 @@ Credentials = tuple[str, str]
 
 
 def composed(login: str) -> str:
-    """A login in the one form in which it is compared, however its accents were typed (RFC 8265)."""
+    """Return the normalised form of a login, however its accents were typed (RFC 8265)."""
     return unicodedata.normalize("NFC", login)
 
 
 def plain(response: bytes) -> Credentials:
-    """RFC 4616: an identity that nobody uses, the name and the password, with NUL between."""
+    """RFC 4616: an unused identity, the name and the password, separated by NUL."""
     parts = response.split(b"\0")
     if len(parts) != 3:  # noqa: PLR2004 - the three parts above
         raise syntax_error("the response to PLAIN is no name and password")
@@ -58,7 +58,7 @@ def plain(response: bytes) -> Credentials:
 
 
 def amqplain(response: bytes) -> Credentials:
-    """AMQP's own: a table without its length that holds LOGIN and PASSWORD."""
+    """AMQP's own mechanism: a table without its length that contains LOGIN and PASSWORD."""
     try:
         values = tables.read_entries(response)
     except tables.BadTable as error:
@@ -70,7 +70,7 @@ def amqplain(response: bytes) -> Credentials:
 
 
 def _text(raw: bytes | str) -> str:
-    """UTF-8 as RFC 4616 has it; clients that send Latin-1 are understood too."""
+    """Decode UTF-8 as in RFC 4616; Latin-1 of some clients is accepted too."""
     if isinstance(raw, str):
         return raw
     try:
@@ -80,4 +80,4 @@ def _text(raw: bytes | str) -> str:
 
 
 MECHANISMS: Final[Mapping[str, Callable[[bytes], Credentials]]] = {"PLAIN": plain, "AMQPLAIN": amqplain}
-"""Those with a password; EXTERNAL takes the name from the client's certificate."""
+"""Mechanisms with a password; EXTERNAL takes the name from the client's certificate."""

@@ -1,12 +1,12 @@
-"""The tables of the broker's store (SQLite), and the statements that are run on them."""
+"""The tables of the broker's store (SQLite), and its statements."""
 
 from typing import Final
 
 VERSION: Final = 2
-"""Kept as `user_version`; 1 was never written down, so 0 is a new database or one of that version."""
+"""Stored as `user_version`; version 1 did not store it, so 0 is a new database or version 1."""
 
 WAIT_FOR_DISK: Final = "PRAGMA synchronous = FULL"
-"""A commit is on the disk when it returns, and so are those before it that did not wait."""
+"""A commit is durable when it returns, and so are earlier ones that did not wait."""
 DO_NOT_WAIT: Final = "PRAGMA synchronous = NORMAL"
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -14,14 +14,14 @@ PRAGMAS: Final = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
-    "PRAGMA journal_size_limit = 16777216",  # bytes that the log keeps when it was longer
-    "PRAGMA secure_delete = OFF",  # some builds overwrite what is deleted, so that a purge writes everything once more
+    "PRAGMA journal_size_limit = 16777216",  # size to which the WAL file is truncated
+    "PRAGMA secure_delete = OFF",  # some builds overwrite deleted data, so that a purge writes everything once more
 )
 
 SPARE_PAGES: Final = 4096
-"""Pages of 4 KiB that stay in the file when they are free."""
+"""Free pages of 4 KiB that stay in the file."""
 QUICKLY_REWRITTEN: Final = 16_384
-"""Pages in use up to which the file is written anew to give free ones back; in a larger one they wait to be used."""
+"""Used pages up to which the file is vacuumed to release free ones; a larger file keeps them for reuse."""
 
 TABLES: Final = (
     (
@@ -37,7 +37,7 @@ TABLES: Final = (
         "CREATE TABLE IF NOT EXISTS binding (vhost TEXT, source TEXT, to_exchange INTEGER, destination TEXT, key TEXT,"
         " arguments BLOB, PRIMARY KEY (vhost, source, to_exchange, destination, key, arguments)) WITHOUT ROWID"
     ),
-    # a message for one queue stands in its entry; one for several queues stands here once
+    # a message for one queue is in its entry; one for several queues is here once
     "CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, uses INTEGER, address BLOB, header BLOB, body BLOB)",
     (
         "CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, queue INTEGER, priority INTEGER, durable INTEGER,"
@@ -48,7 +48,7 @@ TABLES: Final = (
     "CREATE INDEX IF NOT EXISTS entry_not_durable ON entry (id) WHERE durable = 0",
 )
 
-# each of them walks an index, never the bodies
+# each of them uses an index, never the bodies
 FORGET_NOT_DURABLE: Final = (
     "DELETE FROM entry WHERE durable = 0",
     "DELETE FROM entry WHERE queue IN (SELECT DISTINCT queue FROM entry EXCEPT SELECT id FROM queue)",
@@ -59,7 +59,7 @@ FORGET_NOT_DURABLE: Final = (
     ),
 )
 
-# version 1 kept what AMQP 1.0 needed of a message behind its header: a byte 1, the header's length, header, the rest
+# version 1 stored AMQP 1.0 data after the header: a byte 1, the header's length, header, the rest
 UNWRAP_HEADERS: Final = tuple(
     f"UPDATE {table} SET header = unwrapped(header) WHERE substr(header, 1, 1) = x'01'"  # noqa: S608 - our own names
     for table in ("message", "entry")

@@ -1,4 +1,4 @@
-"""The broker with what is outside its protocol: sockets, the clock of the loop, and the folder with the database."""
+"""The broker with its I/O: sockets, the loop's clock, and the folder with the database."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ from pulpit.text import system_reason
 DATABASE: Final = "broker.db"
 LOCK: Final = "broker.lock"
 CHECK_SECONDS: Final = 1.0
-"""Between two looks at memory, disk and rates."""
+"""Between two checks of memory, disk and rates."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +52,7 @@ class LoopTimers:
         return self._loop.call_later(seconds, call)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call once when the work at hand is done."""
+        """Call after the current work."""
         self._loop.call_soon(call)
 
 
@@ -63,7 +63,7 @@ class NoWriter:
         self._loop: Final = loop
 
     def submit(self, batch: WriteBatch, done: Done) -> None:  # noqa: ARG002 - nothing of it is kept
-        """Be done soon."""
+        """Report success soon."""
         self._loop.call_soon(done, None)
 
 
@@ -79,26 +79,26 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """The TCP port that is really used."""
+        """The actual TCP port."""
         assert self._server is not None  # noqa: S101 - only while the broker runs
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def sockets(self) -> Sockets:
-        """Those that are open, and what their connections share."""
+        """The open sockets and their shared state."""
         assert self._sockets is not None  # noqa: S101 - only while the broker runs
         return self._sockets
 
     @property
     def state(self) -> BrokerState:
-        """What the connections share."""
+        """The state that connections share."""
         return self.sockets.state
 
     def admit(self, users: Mapping[str, BrokerUser]) -> None:
-        """Let these users in from now on; connections of those who are gone or changed are closed.
+        """Use these users from now on; connections of removed or changed users are closed.
 
         Raises:
-            ConfigurationError: they must not be let in where the broker listens.
+            ConfigurationError: they are not allowed at the broker's address.
         """
         check_exposure(self.config.host, users, encrypted=self.config.ssl_context is not None)
         changed = self._authenticator.admit(users)
@@ -106,7 +106,7 @@ class Broker:
             socket.dismiss(changed)
 
     def status(self) -> BrokerStatus:
-        """What there is, and how much of it, for people and for metrics."""
+        """Return a snapshot of everything, for people and metrics."""
         return read_status(self.state)
 
     async def __aenter__(self) -> Self:
@@ -166,7 +166,7 @@ class Broker:
             )
             raise ConfigurationError("[broker] data_dir", sentence) from None
         except sqlite3.Error as error:
-            if "full" in str(error):  # it may have room at the next start
+            if "full" in str(error):  # the disk may have room at the next start
                 raise StorageFull(f"The disk of {path} is full; make room and try again.") from error
             raise ConfigurationError("[broker] data_dir", f"{path} cannot be opened as a database: {error}.") from error
 
@@ -196,7 +196,7 @@ class Broker:
         self._exits.push_async_callback(self._hang_up)
 
     async def _hang_up(self) -> None:
-        """Say good-bye to every client, and hang up on those that do not answer in time."""
+        """Close every connection, and disconnect clients that do not answer in time."""
         assert self._server is not None  # noqa: S101 - only called while the broker runs
         self._server.close()
         for socket in list(self.sockets.open):
@@ -209,7 +209,7 @@ class Broker:
         await asyncio.sleep(0)
 
     async def _settle_store(self) -> None:
-        """Write the last words: what was given back is marked, and nothing else counts as delivered."""
+        """Record the requeued messages as redelivered, and no others, before a clean shutdown."""
         state = self.state
         again: list[int] = []
         for host in state.hosts.values():
@@ -236,7 +236,7 @@ class Broker:
             before = now
 
     def check_alarms(self) -> None:
-        """Stop publishers when memory or disk run short, and let them go on when there is room again."""
+        """Block publishers when memory or disk run short, and unblock them when there is room again."""
         state = self.state
         reason = self._shortage()
         if reason == state.alarm:
@@ -255,7 +255,7 @@ class Broker:
             socket.consider_reading()
 
     def _let_one_finish(self) -> None:
-        """Read on from one connection with an unfinished message, so that they do not all hold memory and wait."""
+        """Let one connection complete its message, so that they do not all hold memory and wait."""
         state = self.state
         if state.finisher is None:
             for connection in state.connections:
@@ -278,7 +278,7 @@ class Broker:
 
 
 async def run(config: BrokerConfig, watch: Callable[[Broker], Sequence[Watched]] = lambda _: ()) -> None:
-    """Run a broker until the process gets SIGTERM or SIGINT; `watch` says which files to read again for it."""
+    """Run a broker until the process gets SIGTERM or SIGINT; `watch` names files to reload."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -297,10 +297,10 @@ async def run(config: BrokerConfig, watch: Callable[[Broker], Sequence[Watched]]
 
 
 def check_exposure(host: str, users: Mapping[str, BrokerUser], *, encrypted: bool) -> None:
-    """Listen beyond this machine only with TLS and without the user that everybody knows.
+    """Check that the broker listens beyond this machine only with TLS and without the default user.
 
     Raises:
-        ConfigurationError: that is not so.
+        ConfigurationError: it does not.
     """
     known = "guest" in users and users["guest"].password.fits("guest")
     if not is_loopback(host) and (known or not encrypted):
@@ -322,7 +322,7 @@ def _database(folder: Path) -> Path:
 
 
 def _locked(folder: Path) -> int:
-    """Keep a second broker out of the folder; answers the open file that holds the lock."""
+    """Lock the folder against a second broker; return the descriptor that holds the lock."""
     lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""One socket: moves bytes between asyncio and a connection, and slows the peer down where that protects others."""
+"""One socket: moves bytes between asyncio and a connection, and applies backpressure to protect others."""
 
 import asyncio
 import logging
@@ -12,20 +12,20 @@ from pulpit.broker.connection import BrokerState, Connection, State
 from pulpit.net.addresses import is_loopback
 
 TURN_SECONDS: Final = 0.0005
-"""Of work (`thread_time`) that one connection may do while others have something to do."""
+"""CPU time (`thread_time`) of one connection's turn while others are active."""
 LONG_TURN_SECONDS: Final = 0.008
-"""The same while nobody else has been heard of: longer turns confirm more at once."""
+"""The same while no other connection is active: longer turns confirm more messages at once."""
 COMPANY_SECONDS: Final = 0.05
-"""Of work that is done until others who had something to do do not count any more."""
+"""CPU time after which other connections no longer count as active."""
 WORK_BETWEEN_TURNS: Final = 0.0005
-"""Seconds of work between two turns of a connection, more than the loop itself takes: somebody else had them."""
+"""CPU time between two turns of a connection, beyond the loop's own, from which others were active."""
 
 MAX_UNSENT: Final = 16 * 1024 * 1024
-"""Bytes that a peer may leave unread before nothing more is read from it."""
+"""Unsent bytes of a peer above which nothing more is read from it."""
 UNWRITTEN_SHARE: Final = 8
-"""Publishers wait when an eighth of the memory limit waits for the disk."""
+"""Publishers are blocked when an eighth of the memory limit waits for the disk."""
 LINGER_SECONDS: Final = 2.0
-"""That a peer gets to close its socket after it has said good-bye."""
+"""That a peer has to close its socket after its close method."""
 SEND_BUFFER: Final = 256 * 1024
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Sockets:
         self._company_until = 0.0
 
     def turn(self, socket: "Socket", asked: float) -> float:
-        """When the turn of a socket ends that was asked for at some time (`thread_time`)."""
+        """Return when a turn ends that was requested at `asked` (`thread_time`)."""
         now = thread_time()
         if self._last is not socket or now - asked > WORK_BETWEEN_TURNS:
             self._last = socket
@@ -51,7 +51,7 @@ class Sockets:
         return now + (TURN_SECONDS if now < self._company_until else LONG_TURN_SECONDS)
 
     def make_room(self) -> None:
-        """Hang up on the oldest of the address that has most sockets that do not log in, if there are too many."""
+        """If too many sockets are not logged in, close the oldest one of the address with the most."""
         if len(self.logging_in) < self.config.max_connections_handshaking:
             return
         addresses = Counter(socket.address for socket in self.logging_in)
@@ -81,14 +81,14 @@ class Socket(asyncio.Protocol):
         self._login_timer: asyncio.TimerHandle | None = None
         self._store_full = False
         self._turn_ends = 0.0
-        self._has_more = False  # frames that wait for the next turn
+        self._has_more = False  # frames are pending for the next turn
         self._going_on = False
-        self._asked = 0.0  # when the next turn was
+        self._asked = 0.0  # when the next turn was requested
 
     # -- asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A peer has come; too many of them are sent away."""
+        """Handle a new connection; too many are rejected."""
         transport = self._transport = cast("asyncio.Transport", transport)  # uvloop derives its own from nothing
         config = self._sockets.config
         if len(self._sockets.open) >= config.max_connections:
@@ -104,14 +104,14 @@ class Socket(asyncio.Protocol):
             self._sockets.state,
             wake=self._plan_flush,
             address=self.address,
-            local=self.address == "" or is_loopback(self.address),  # a socket without addresses is on this machine
+            local=self.address == "" or is_loopback(self.address),  # a socket without addresses is local
             certificate_name=_certificate_name(transport),
             secure=transport.get_extra_info("ssl_object") is not None,
             turn_over=lambda: thread_time() > self._turn_ends,
         )
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come; what they hold is handled for a turn, and the rest in later ones."""
+        """Handle received bytes for a turn, and the rest in later ones."""
         self._take_turn(data, thread_time())
 
     def _take_turn(self, data: bytes, asked: float) -> None:
@@ -129,16 +129,16 @@ class Socket(asyncio.Protocol):
         self._protect()
 
     def _go_on(self) -> None:
-        """Take the next turn; everybody else had one meanwhile."""
+        """Take the next turn, after all others had one."""
         self._going_on = False
         self._take_turn(b"", self._asked)
 
     def eof_received(self) -> bool:
-        """The peer will say nothing more; hang up."""
+        """Handle the end of input by closing."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's word
-        """The socket is gone."""
+        """Handle the loss of the socket."""
         self._logged_in()
         self._sockets.open.discard(self)
         if self._connection is not None:
@@ -146,13 +146,13 @@ class Socket(asyncio.Protocol):
             self._connection = None
 
     def pause_writing(self) -> None:
-        """The peer does not read as fast as it is written to."""
+        """Stop writing to a peer that reads too slowly."""
         self._writing_paused = True
         if self._connection is not None:
             self._connection.outbox.peer_reads(reads=False)
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """Resume writing."""
         self._writing_paused = False
         if self._connection is not None:
             self._connection.outbox.peer_reads(reads=True)
@@ -168,7 +168,7 @@ class Socket(asyncio.Protocol):
     def _flush_later(self) -> None:
         self._flush_planned = False
         self._flush()
-        if self._connection is not None and self._connection.has_more:  # a login was judged meanwhile
+        if self._connection is not None and self._connection.has_more:  # a login was verified meanwhile
             self._has_more = True
             self.consider_reading()
 
@@ -184,9 +184,9 @@ class Socket(asyncio.Protocol):
             self._say_goodbye(transport, waits=connection.peer_closes)
 
     def _say_goodbye(self, transport: asyncio.Transport, *, waits: bool) -> None:
-        """Read on for a while: closing with bytes unread resets the connection, and our last words may get lost.
+        """Keep reading for a while: closing with unread input resets the connection, and the last output may be lost.
 
-        A peer that said good-bye closes its socket itself; the others are told by the end of our sending half.
+        A peer that has sent its close method closes its socket itself; for others we shut down our sending half.
         """
         if not self._reading:
             self._reading = True
@@ -202,7 +202,7 @@ class Socket(asyncio.Protocol):
     # -- protection
 
     def _protect(self) -> None:
-        """Stop reading from a peer that publishes more than memory or disk take, or that leaves too much unread."""
+        """Stop reading from a peer that publishes faster than memory or disk allow, or that leaves too much unread."""
         connection, transport = self._connection, self._transport
         if connection is None or transport is None:
             return
@@ -220,7 +220,7 @@ class Socket(asyncio.Protocol):
         self.consider_reading()
 
     def consider_reading(self) -> None:
-        """Read if nothing speaks against it."""
+        """Resume reading if nothing prevents it."""
         connection, transport = self._connection, self._transport
         if connection is None or transport is None or transport.is_closing():
             return
@@ -239,19 +239,19 @@ class Socket(asyncio.Protocol):
                 transport.pause_reading()
 
     def shut(self) -> None:
-        """Close in words."""
+        """Close with a reason."""
         if self._connection is not None:
             self._connection.shut(320, "broker forced connection closure with reason 'shutdown'")
 
     def dismiss(self, users: Container[str]) -> None:
-        """Close in words if it is one of these users, who may come back under new terms."""
+        """Close with a reason if it belongs to one of these users, who may reconnect under the new rules."""
         connection = self._connection
         if connection is not None and connection.session.user in users:
             connection.shut(320, f"the password or the rights of user '{connection.session.user}' have changed")
             self._flush()
 
     def abort(self) -> None:
-        """Hang up; what the peer held is given back at once."""
+        """Disconnect; the peer's unacknowledged messages are requeued at once."""
         self._logged_in()
         if self._connection is not None:
             self._connection.lost()
@@ -267,7 +267,7 @@ class Socket(asyncio.Protocol):
 
 
 def _certificate_name(transport: asyncio.Transport) -> str | None:
-    """The common name of a verified client certificate."""
+    """Return the common name of a verified client certificate."""
     tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     certificate: Any = tls.getpeercert() if tls is not None else None
     for part in (certificate or {}).get("subject", ()):

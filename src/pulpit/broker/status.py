@@ -1,4 +1,4 @@
-"""What a broker looks like from outside: plain values for REST, metrics and `pulpit broker`."""
+"""The observable state of a broker: plain values for REST, metrics and `pulpit broker`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from pulpit.broker.connection import BrokerState
 class QueueStatus:
     """One queue; `published`, `delivered` and `acknowledged` count since the broker started.
 
-    The rates are messages a second, within the last second.
+    The rates are messages per second, over the last second.
     """
 
     vhost: str
@@ -60,7 +60,7 @@ class BindingStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionStatus:
-    """One client; `product` is what it calls itself."""
+    """One client; `product` is its own name."""
 
     address: str
     user: str
@@ -79,7 +79,7 @@ class ConnectionStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerStatus:
-    """Everything; sizes in bytes. `alarm` is empty or says why publishers wait."""
+    """Everything; sizes in bytes. `alarm` is empty or says why publishers are blocked."""
 
     memory_used: int
     memory_limit: int
@@ -95,7 +95,7 @@ class BrokerStatus:
 
 
 def read_status(state: BrokerState) -> BrokerStatus:
-    """Take a picture of the broker; from any thread, because what changes meanwhile is copied before it is walked."""
+    """Take a snapshot of the broker; from any thread, because what may change is copied before it is iterated."""
     queues = _queues(state)
     return BrokerStatus(
         memory_used=state.store.memory.used,

@@ -1,10 +1,10 @@
-"""The store: everything that must survive, written in batches by a thread of its own.
+"""The store: everything durable, written in batches by a thread.
 
-What the loop wants written collects in a batch. When the thread is idle, it gets the batch and commits it while the
-next one collects; so under load many messages share one `fsync`, and alone a message waits for nobody. Batches commit
-in order. An entry that is settled before its batch is taken is never written at all.
+Writes are collected in a batch. When the thread is idle, it gets the batch and commits it while the next one is
+collected; so under load many messages share one `fsync`, and a single message waits for no other. Batches commit
+in order. An entry that is settled before its batch is taken is never written.
 
-SQLite is handed whole rows in few long statements, because the interpreter's lock changes hands once per statement.
+SQLite gets whole rows in few long statements, because the interpreter's lock is released once per statement.
 """
 
 import json
@@ -21,22 +21,22 @@ from pulpit.broker.writer import Done, WriteBatch
 R = TypeVar("R", bound=Row)
 GONE: Final = -1
 RETRY_SECONDS: Final = 1.0
-"""Between two attempts to write when the disk refuses."""
+"""Between two attempts to write when the disk fails."""
 
 _log = logging.getLogger(__name__)
 
 
 class BatchWriter(Protocol):
-    """Who commits batches: a thread, or nobody in tests of the logic alone."""
+    """Commits batches: a thread, or a fake in tests of the logic."""
 
     def submit(self, batch: WriteBatch, done: Done) -> None:
         """Write, then call `done` on the loop."""
 
 
 class Store:
-    """The loop's side: nothing here waits for the disk, but `load`, which reads a piece of a backlog.
+    """The loop's side: nothing here waits for the disk, except `load`, which reads a piece of a backlog.
 
-    `entry.state` is the number of the batch that holds its row, 0 for an entry that has none, GONE for a settled one.
+    `entry.state` is the number of the batch that holds its row, 0 for an entry without a row, GONE for a settled one.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Store:
         self.last_id = last_id
         self.failing = False
         self.on_change: Callable[[], None] = lambda: None
-        self._batch = WriteBatch(2)  # rows from before this start count as batch 1
+        self._batch = WriteBatch(2)  # rows from earlier runs count as batch 1
         self._in_flight: WriteBatch | None = None
         self._committed = 1
         self._scheduled = False
@@ -67,12 +67,12 @@ class Store:
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether entries of this turn still have to be written."""
+        """Whether entries of this turn are still unwritten."""
         return bool(self._batch.entries)
 
     @property
     def unwritten_bytes(self) -> int:
-        """Bodies that wait for the disk."""
+        """Bytes of bodies that wait for the disk."""
         return self._batch.size + (self._in_flight.size if self._in_flight else 0)
 
     def insert(self, entry: Row) -> None:
@@ -100,7 +100,7 @@ class Store:
         entry.state = GONE
 
     def wipe(self, queue: int, priority: int, above: int, up_to: int) -> None:
-        """Delete what stands on the disk for a queue within these ids."""
+        """Delete a queue's rows within these ids."""
         self._batch.durable = True
         self._batch.wipes.append((queue, priority, above, up_to))
         self._schedule()
@@ -112,19 +112,19 @@ class Store:
         self._schedule()
 
     def after(self, callback: Callable[[], None]) -> None:
-        """Call when everything that was given so far is on the disk."""
+        """Call when everything so far is on disk."""
         self._batch.callbacks.append(callback)
         self._schedule()
 
     def confirm(self, confirmed: Callable[[int], None], tag: int) -> None:
-        """Call `confirmed(tag)` when everything that was given so far is on the disk."""
+        """Call `confirmed(tag)` when everything so far is on disk."""
         self._batch.confirms.append((confirmed, tag))
 
     def is_written(self, entry: Row) -> bool:
         """Whether the entry's row is committed."""
         return 0 < entry.state <= self._committed
 
-    def load(  # noqa: PLR0917 - where, from where on, and how much
+    def load(  # noqa: PLR0917 - a key range and limits
         self,
         make: Callable[[int, Message, int | None], R],
         queue: int,
@@ -133,7 +133,7 @@ class Store:
         count: int,
         size: int,
     ) -> list[R]:
-        """Read the next entries of a queue, at most so many and not much more than so many bytes."""
+        """Read the next entries of a queue, at most `count` and not much more than `size` bytes."""
         assert self._reader is not None  # noqa: S101 - only a store without a disk has none, and never writes
         loaded: list[R] = []
         rows = self._reader.execute(schema.LOAD, (queue, priority, after, count))
@@ -166,7 +166,7 @@ class Store:
             self._timers.soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        """Give the batch to the writer, unless that is busy; then `_done` comes here again."""
+        """Pass the batch to the writer, unless it is busy; then `_done` calls this again."""
         if self._in_flight is not None:
             return
         self._scheduled = False
@@ -199,7 +199,7 @@ class Store:
 
 
 def message_from(address: bytes, header: bytes, body: bytes) -> Message:
-    """A message as the store keeps it; the address is two short strings."""
+    """Decode a stored message; the address is two short strings."""
     middle = 1 + address[0]
     exchange = address[1:middle].decode("utf-8", "surrogateescape")
     routing_key = address[middle + 1 :].decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Who may log in and what they may do, from two files: a line `login:password` a user, and a line a permission.
+"""Users and permissions, from two files: a line `login:password` per user, and a line per permission.
 
     # who      may                    what      named       and only
     ci         write                  exchange  ci          key=ci.#
@@ -6,8 +6,8 @@
     scanner    configure,write,read   queue     scanner.*   vhost=blue
     admin      all                    *         *
 
-Words are separated by blanks; quotes hold a name with blanks together. Without a file of permissions every user may do
-everything; with one, nobody may do what it does not say.
+Words are separated by blanks; names with blanks are quoted. Without a permissions file every user may do everything;
+with one, everything that it does not list is forbidden.
 """
 
 import shlex
@@ -29,17 +29,17 @@ PERMISSIONS_KEY: Final = "[broker] permissions_file"
 ANY: Final = "*"
 ALL: Final = "all"
 LIMITS: Final[Mapping[str, str]] = {"key": "key", "vhost": "host"}
-"""What may be added to a permission, and the property of a grant that it becomes."""
+"""Restrictions of a permission, and the properties of a grant that they become."""
 _WORDS: Final = 4
 
 
 class BadLine(ValueError):
-    """A line cannot be understood; the text says why and repeats nothing of a password."""
+    """A line is malformed; the text says why and quotes nothing of a password."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UserFiles:
-    """The two files; without one of users there is the user guest alone."""
+    """The two files; without a users file there is only the user guest."""
 
     users_file: Path | None = None
     permissions_file: Path | None = None
@@ -47,14 +47,15 @@ class UserFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that there are."""
+        """The configured files."""
         return tuple(path for path in (self.users_file, self.permissions_file) if path is not None)
 
     def read(self) -> Mapping[str, BrokerUser]:
-        """Read both files anew.
+        """Read both files again.
 
         Raises:
-            ConfigurationError: one of them cannot be read, is open to others, or has a wrong line; its number is told.
+            ConfigurationError: one of them cannot be read, is readable by others, or has an invalid line, which is
+            numbered.
         """
         users = guest() if self.users_file is None else _users(self.users_file)
         if self.permissions_file is None:
@@ -64,10 +65,10 @@ class UserFiles:
 
 
 def user_line(line: str) -> tuple[str, BrokerUser]:
-    """Read `login:password`.
+    """Parse `login:password`.
 
     Raises:
-        BadLine: it is none.
+        BadLine: it is malformed.
     """
     login, colon, password = line.partition(":")
     if not login or not colon or not password:
@@ -79,10 +80,10 @@ def user_line(line: str) -> tuple[str, BrokerUser]:
 
 
 def permission_line(line: str) -> tuple[str, Grant]:
-    """Read one permission and whom it is given to.
+    """Parse one permission and its user.
 
     Raises:
-        BadLine: it is none.
+        BadLine: it is malformed.
     """
     try:
         words = shlex.split(line)
@@ -129,7 +130,7 @@ def _users(path: Path) -> Mapping[str, BrokerUser]:
 
 
 def _grants(path: Path, users: Iterable[str], hosts: Iterable[str]) -> Mapping[str, tuple[Grant, ...]]:
-    """What each user may do; a name that nobody bears is refused, so that no slip of the pen goes unnoticed."""
+    """Return the grants of each user; an unknown name is rejected, so that typos are noticed."""
     grants: dict[str, list[Grant]] = {login: [] for login in users}
     for line, (who, grant) in _lines(read_trusted(path, PERMISSIONS_KEY), path, PERMISSIONS_KEY, permission_line):
         if who != ANY and who not in grants:

@@ -1,4 +1,4 @@
-"""A virtual host: exchanges, queues and bindings under their names, and the way from one to the other."""
+"""A virtual host: exchanges, queues and bindings by name, and routing between them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -14,7 +14,7 @@ from pulpit.broker.resources import Timers
 from pulpit.broker.store import Store
 
 MAX_ROUTES: Final = 20_000
-"""Answers of `route` that are remembered until a binding changes."""
+"""Results of `route` that are cached until a binding changes."""
 NO_HEADERS: Final[Mapping[str, Any]] = {}
 
 BUILT_IN: Final = (
@@ -28,7 +28,7 @@ BUILT_IN: Final = (
 
 
 class VirtualHost:
-    """What is declared here; names are unique within a virtual host."""
+    """Everything declared here; names are unique within a virtual host."""
 
     def __init__(self, *, name: str, store: Store, timers: Timers) -> None:
         self.name: Final = name
@@ -46,7 +46,7 @@ class VirtualHost:
     # -- routing
 
     def route(self, exchange: Exchange, message: Message) -> tuple[Queue, ...]:
-        """The queues that a message goes to, each once."""
+        """Return the queues that a message goes to, each once."""
         found = self._routes.get((exchange.name, message.routing_key))
         if found is not None and not message.properties.has_copies:
             return found
@@ -58,7 +58,7 @@ class VirtualHost:
     def route_keys(
         self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, Any]]
     ) -> tuple[Queue, ...]:
-        """The queues for a message with these keys, each once."""
+        """Return the queues for a message with these keys, each once."""
         queues: dict[Queue, None] = {}
         seen = {exchange.name}
         waiting = [exchange]
@@ -82,7 +82,7 @@ class VirtualHost:
     def _step(
         self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, Any]]
     ) -> Iterable[Queue | Exchange]:
-        """Where one exchange sends a message: its bindings, or its alternate if none of them matches."""
+        """Return where one exchange sends a message: its matching bindings, or without any its alternate exchange."""
         if exchange is self.default:
             return [self.queues[key] for key in keys if key in self.queues]
         sent = headers() if exchange.kind.by_headers else NO_HEADERS
@@ -92,7 +92,7 @@ class VirtualHost:
         return found
 
     def publish(self, message: Message, queues: tuple[Queue, ...]) -> bool:
-        """Put the message into the queues; False if one of them refused it."""
+        """Add the message to the queues; False if one of them rejected it."""
         if len(queues) == 1:
             return queues[0].push(message)
         if queues:
@@ -125,7 +125,7 @@ class VirtualHost:
     # -- exchanges
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """Take a declared exchange in."""
+        """Add a declared exchange."""
         self.exchanges[exchange.name] = exchange
         self._routes.clear()
         if exchange.durable:
@@ -162,7 +162,7 @@ class VirtualHost:
         return queue
 
     def restore_queue(self, number: int, name: str, *, auto_delete: bool, arguments: bytes) -> Queue:
-        """Take a queue in that stood in the store."""
+        """Add a queue from the store."""
         return self._queue(number, name, True, auto_delete, None, arguments, read_settings(arguments))
 
     def _queue(  # noqa: PLR0917 - the columns of the row
@@ -191,7 +191,7 @@ class VirtualHost:
         return queue
 
     def drop_queue(self, queue: Queue) -> int:
-        """Delete a queue with its messages and bindings; answers how many messages were ready."""
+        """Delete a queue with its messages and bindings; return the number of ready messages."""
         if queue.deleted:
             return 0
         count = queue.purge()
@@ -209,7 +209,7 @@ class VirtualHost:
     # -- bindings
 
     def bind(self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]) -> bool:
-        """Bind a queue or an exchange; True when that must be stored."""
+        """Bind a queue or an exchange; True if that must be stored."""
         if not source.bind(key, destination, arguments):
             return False
         self.inbound.setdefault(destination, {})[source.name, key] = None
@@ -222,12 +222,12 @@ class VirtualHost:
     def restore_binding(
         self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]
     ) -> None:
-        """Take a binding in that stood in the store."""
+        """Add a binding from the store."""
         source.bind(key, destination, arguments)
         self.inbound.setdefault(destination, {})[source.name, key] = None
 
     def unbind(self, source: Exchange, key: BindingKey) -> None:
-        """Take a binding away; an auto-deleted exchange goes with its last one."""
+        """Remove a binding; an auto-delete exchange is deleted with its last one."""
         binding = source.bindings.get(key)
         if binding is None:
             return

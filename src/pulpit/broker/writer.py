@@ -17,17 +17,17 @@ from pulpit.broker.message import Message, Row
 _log = logging.getLogger(__name__)
 
 _CHUNKS: Final = (256, 64, 16, 4, 1)
-"""Rows per statement, so that few different statements are prepared."""
+"""Rows per statement; a few fixed sizes keep the number of prepared statements small."""
 IDLE_SECONDS: Final = 1.0
-"""Without a batch, before the file is made smaller."""
+"""Without a batch, before the file is shrunk."""
 _RUN: Final = 8
-"""Consecutive numbers from which on a range is cheaper than a list."""
+"""Length of consecutive ids from which a range is cheaper than a list."""
 
 
 class WriteBatch:
     """What is committed together; `number` counts batches from 1.
 
-    One that is not `durable` holds nothing but transient messages, for which nobody waits until the disk has them.
+    If it is not `durable`, it contains only transient messages, whose disk write nobody waits for.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class WriteBatch:
         self.size = 0  # bytes of bodies
         self.entries: list[Row] = []
         self.deletes: list[int] = []
-        self.uses: Counter[int] = Counter()  # uses that end, by message
+        self.uses: Counter[int] = Counter()  # references that end, by message
         self.wipes: list[tuple[int, int, int, int]] = []
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
         self.callbacks: list[Callable[[], None]] = []
@@ -65,7 +65,7 @@ Done = Callable[[Exception | None], None]
 
 
 class Writer:
-    """One thread, one connection; `post` brings a call back to the loop."""
+    """One thread, one connection; `post` schedules a call on the loop."""
 
     def __init__(self, path: Path, post: Callable[[Callable[[], None]], None]) -> None:
         self._path: Final = path
@@ -79,11 +79,11 @@ class Writer:
         self._thread.start()
 
     def submit(self, batch: WriteBatch, done: Done) -> None:
-        """Write a batch; `done` is called on the loop with None, or with what went wrong."""
+        """Write a batch; `done` is called on the loop with None, or with the error."""
         self._work.put((batch, done))
 
     def stop(self) -> None:
-        """Finish what was submitted, then end the thread."""
+        """Finish what was submitted, then stop the thread."""
         self._work.put(None)
         self._thread.join()
 
@@ -98,7 +98,7 @@ class Writer:
             connection.close()
 
     def _next(self, connection: sqlite3.Connection) -> tuple[WriteBatch, Done] | None:
-        """The next batch; when none comes for a while, there is time to tidy up."""
+        """Return the next batch; if none comes for a while, tidy up."""
         if self._untidy:
             with contextlib.suppress(queue.Empty):
                 return self._work.get(timeout=IDLE_SECONDS)
@@ -121,7 +121,7 @@ class _Answer:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a connection in which nothing begins a transaction by itself."""
+    """Open a connection without implicit transactions."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for pragma in schema.PRAGMAS:
         connection.execute(pragma)
@@ -129,9 +129,9 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _give_room_back(connection: sqlite3.Connection) -> None:
-    """Write the file anew without its free pages, if they are many and the others few.
+    """Vacuum the file if it has many free and few used pages.
 
-    Pages that could be cut off one by one (`auto_vacuum`) would make every insert a fifth slower.
+    Incremental vacuuming (`auto_vacuum`) would make every insert a fifth slower.
     """
     try:
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -139,7 +139,7 @@ def _give_room_back(connection: sqlite3.Connection) -> None:
         if free > max(schema.SPARE_PAGES, pages // 2) and pages - free <= schema.QUICKLY_REWRITTEN:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error:  # a full disk, perhaps; nothing depends on it
+    except sqlite3.Error:  # a full disk, perhaps; it does not matter
         _log.info("The broker's store keeps its free pages", extra={"action": "broker_store_kept"}, exc_info=True)
 
 
@@ -149,7 +149,7 @@ def _commit(connection: sqlite3.Connection, batch: WriteBatch) -> Exception | No
         connection.execute("BEGIN IMMEDIATE")
         _write(connection, batch)
         connection.execute("COMMIT")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live and the batch be tried again
+    except Exception as error:  # noqa: BLE001 - the thread must survive and the batch be retried
         _log.exception("The broker's store refused a batch", extra={"action": "broker_store_failed"})
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -158,7 +158,7 @@ def _commit(connection: sqlite3.Connection, batch: WriteBatch) -> Exception | No
 
 
 def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
-    """Insert before deleting and wiping, because a batch may wipe what it inserts."""
+    """Insert before deleting, because a batch may delete what it inserts."""
     shared = Counter(entry.message for entry in batch.entries if entry.message.id)
     rows = [(message.id, uses, *_content(message)) for message, uses in shared.items()]
     _insert(connection, schema.INSERT_MESSAGES, schema.MESSAGE, rows, schema.USED_AGAIN)
@@ -177,9 +177,9 @@ def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
 
 
 def _row(entry: Row) -> tuple[Any, ...]:
-    """Values for `schema.ENTRY`: sqlite3 looks for an adapter for every None, bool and bytes.
+    """Return values for `schema.ENTRY`: sqlite3 looks up an adapter for every None, bool and bytes.
 
-    That takes longer than to insert them, so there are as few of them as can be.
+    That takes longer than the insertion, so there are as few of them as possible.
     """
     message = entry.message
     return (

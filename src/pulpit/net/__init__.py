@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes over a network safely: addresses that may be reached, TLS contexts, passwords, files with secrets."""
+"""Network safety: allowed addresses, TLS contexts, passwords, files with secrets."""

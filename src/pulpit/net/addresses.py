@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which addresses the server may connect to on a stranger's word, and which of them are this machine.
+"""Addresses that the server may connect to at a stranger's request, and addresses of this machine.
 
-Two guards judge every address at the moment when a socket is made for it, so neither a name that resolves differently
-the second time, nor a redirect, nor an unusual spelling gets past:
+Two guards check every address when a socket is created for it, so no DNS rebinding, redirect or unusual spelling gets
+past:
 
-* `WebhookGuard`: a web hook reaches the public internet, and the private networks that the operator names.
-* `FeedGuard`: an upstream leads anywhere but to this machine and its nearest network, where other services trust
-  whoever reaches them. A feed (or proxy) that itself has such an address was put there by an administrator: that very
-  host may be reached.
+* `WebhookGuard`: a webhook reaches the public internet, and the private networks that the operator names.
+* `FeedGuard`: an upstream may lead anywhere except to this machine and its nearest network, where other services trust
+  every client. A feed (or proxy) with such an address was configured by an administrator: that exact host may be
+  reached.
 
 Nothing here opens a socket.
 """
@@ -29,20 +29,20 @@ _LOW_32_BITS: Final = 0xFFFFFFFF
 
 
 class ForbiddenAddress(OSError):
-    """No connection may be made there; `strerror` says why, and which key allows it if there is one."""
+    """The connection is forbidden; `strerror` says why, and which key allows it if there is one."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.EACCES, sentence)
 
 
 class AddressGuard(Protocol):
-    """Decides where connections of web hooks may go."""
+    """Decides where webhook connections may go."""
 
     def check(self, host: str) -> None:
-        """Refuse an address; a name passes, because what it resolves to is judged when a socket is made.
+        """Check a host; names pass, because the resolved address is checked when a socket is created.
 
         Raises:
-            ForbiddenAddress: it may not be reached.
+            ForbiddenAddress: the address is not allowed.
         """
 
 
@@ -58,7 +58,7 @@ class WebhookGuard:
             raise ForbiddenAddress(f"{host} is no public address, and its network is not in [server] webhook_allow")
 
     def permits(self, address: Address) -> bool:
-        """Whether a connection may go there; an IPv4 address inside an IPv6 one counts as what it is."""
+        """Whether a connection may go there; an IPv4 address embedded in an IPv6 one is checked as IPv4."""
         inner = embedded(address)
         if any(spelling in network for spelling in (address, *inner) for network in self._allowed):
             return True
@@ -66,29 +66,29 @@ class WebhookGuard:
 
 
 class Anywhere:
-    """Permits every address: for what an operator's own configuration names."""
+    """Permits every address: for the operator's own configuration."""
 
     def check(self, host: str) -> None:
         pass
 
 
 class FeedGuard:
-    """Permits every address but near ones; those only for the very host that an administrator wrote.
+    """Permits every address except near ones; these only for the exact host that an administrator configured.
 
-    Such a host must have been near when it was first reached: a name that turns near later is somebody else's doing.
-    Link-local addresses are never permitted; a cloud's data about its machines stands there.
+    Such a host must have been near when it was first reached: a name that becomes near later is an attack.
+    Link-local addresses are never permitted, because cloud metadata services are there.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
-        """Prepare; `hosts` are those that the administrator has named: of the feed and of its proxy."""
+        """Prepare; `hosts` are those that the administrator configured: the feed's and its proxy's."""
         self._hosts: Final = frozenset(map(_as_compared, hosts))
         self._near_at_first: Final[dict[str, bool]] = {}
 
     def check(self, address: str, host: str) -> None:
-        """Refuse an address that a host was resolved to.
+        """Check an address that a host was resolved to.
 
         Raises:
-            ForbiddenAddress: it may not be reached.
+            ForbiddenAddress: it is not allowed.
         """
         host, near = _as_compared(host), is_near(address)
         if host in self._hosts:
@@ -102,7 +102,7 @@ class FeedGuard:
 
 
 def parse_networks(text: str) -> list[Network]:
-    """Read `127.0.0.0/8, ::1, 10.1.0.0/16`; empty is none.
+    """Parse `127.0.0.0/8, ::1, 10.1.0.0/16`; empty is none.
 
     Raises:
         ConfigurationError: `[server] webhook_allow`.
@@ -115,7 +115,7 @@ def parse_networks(text: str) -> list[Network]:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host of a URL is, with or without brackets and scope, or `None` for a name."""
+    """Return the address in a URL's host, with or without brackets and scope, or `None` for a name."""
     try:
         return ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -123,7 +123,7 @@ def literal(host: str) -> Address | None:
 
 
 def embedded(address: Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 address that an IPv6 one carries (mapped, compatible, 6to4, NAT64), if it does."""
+    """Return the IPv4 address embedded in an IPv6 one (mapped, compatible, 6to4, NAT64), if any."""
     if isinstance(address, IPv4Address):
         return ()
     inner = address.ipv4_mapped or address.sixtofour
@@ -133,7 +133,7 @@ def embedded(address: Address) -> tuple[IPv4Address, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address means this machine alone: `localhost`, 127.0.0.0/8 and ::1; nothing is resolved."""
+    """Whether a name or an address is local to this machine: `localhost`, 127.0.0.0/8 and ::1; nothing is resolved."""
     if host.casefold() == "localhost":
         return True
     address = literal(host)
@@ -142,7 +142,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_near(host: str) -> bool:
-    """Whether an address is one of this machine or its nearest network; a name is not judged."""
+    """Whether an address is of this machine or its nearest network; names are not."""
     address = literal(host)
     return address is not None and any(
         part.is_loopback or part.is_link_local or part.is_unspecified or part.is_multicast
@@ -151,7 +151,7 @@ def is_near(host: str) -> bool:
 
 
 def is_link_local(host: str) -> bool:
-    """Whether an address is one of the network that a machine is plugged into and nothing routes; a name is not."""
+    """Whether an address is link-local, which is never routed; names are not."""
     address = literal(host)
     return address is not None and any(part.is_link_local for part in (address, *embedded(address)))
 

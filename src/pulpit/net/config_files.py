@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the configuration names, and that must not be open to others.
+"""Files that the configuration names, with checks of their permissions.
 
-A secret may be read by its owner alone, and what says who may do what may be written by its owner alone.
+A secret must be readable, and a file with permissions writable, by its owner only.
 """
 
 import configparser
@@ -15,13 +15,13 @@ from pulpit.errors import ConfigurationError
 LONGEST: Final = 1024 * 1024
 """Characters of a secret or trusted file."""
 ADMINISTRATOR: Final = "admin"
-"""The user whom a server makes at its first start."""
+"""The user that a server creates at its first start."""
 ADMIN_PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
-"""In the data folder: the password of that user, for programs of this machine that may read it."""
+"""In the data folder: that user's password, for programs of this machine that may read it."""
 
 
 def ini_flaw(error: configparser.Error) -> str:
-    """What is wrong with an INI file, by line; nothing of it is quoted, for a line may hold a password."""
+    """Say what is wrong with an INI file, by line number; nothing is quoted, because a line may hold a password."""
     match error:
         case configparser.MissingSectionHeaderError():
             return f"there are no section headers before line {error.lineno}"
@@ -35,11 +35,11 @@ def ini_flaw(error: configparser.Error) -> str:
 
 
 def read_secret(path: Path, source: str) -> str:
-    """Read a file that nobody but its owner may read.
+    """Read a file that only its owner may read.
 
     Raises:
-        ConfigurationError: it cannot be read, is too long, or open to others; `source` is the key or option that names
-            it, and nothing of what is in it is told.
+        ConfigurationError: it cannot be read, is too long, or readable by others; `source` is the key or option that
+            names it, and its content is not quoted.
     """
     text, mode = _read(path, source)
     if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -48,10 +48,10 @@ def read_secret(path: Path, source: str) -> str:
 
 
 def read_trusted(path: Path, source: str) -> str:
-    """Read a file that nobody but its owner may write.
+    """Read a file that only its owner may write.
 
     Raises:
-        ConfigurationError: it cannot be read, is too long, or others can write it.
+        ConfigurationError: it cannot be read, is too long, or writable by others.
     """
     text, mode = _read(path, source)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -60,7 +60,7 @@ def read_trusted(path: Path, source: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """The secret in a file that holds but one."""
+    """Return the secret in a file that contains only one."""
     return text.partition("\n")[0].rstrip("\r")
 
 

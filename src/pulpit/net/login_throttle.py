@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares passwords with their hashes: at once for those who know them, ever more slowly for those who guess."""
+"""Checks passwords against hashes: at once for known ones, ever more slowly after failures."""
 
 import asyncio
 import ipaddress
@@ -14,21 +14,21 @@ from pulpit.errors import TooManyAttempts
 from pulpit.net.passwords import VerifiedPasswords, is_password, unmatched_hash
 
 FREE_FAILURES: Final = 3
-"""Wrong passwords of one address that cost nothing; each further one doubles the wait."""
+"""Wrong passwords of one address without a delay; each further one doubles the delay."""
 FIRST_WAIT_S: Final = 0.25
 LONGEST_WAIT_S: Final = 8.0
 FORGIVEN_AFTER_S: Final = 600.0
 MOST_WAITING: Final = 4
-"""Attempts of an address that has guessed which may wait for their turn."""
+"""Waiting attempts of an address with failures."""
 MOST_WAITING_UNSUSPECTED: Final = 20
-"""The same for an address that has not: many users may sit behind it."""
+"""The same for an address without: many users may be behind it."""
 _ADDRESSES: Final = 4096
 _HASHES_AT_ONCE: Final = 2
 
 
 @dataclass(slots=True)
 class _Client:
-    """An address from which passwords came lately that were not known to be right."""
+    """An address that recently sent passwords that were not known to be right."""
 
     failures: int = 0
     last_failure: float = 0.0
@@ -46,10 +46,10 @@ class _Client:
 
 
 class LoginThrottle:
-    """Judges the passwords of one address in turn, whatever logins they are for.
+    """Checks the passwords of one address in turn, whatever logins they are for.
 
-    A password that has fitted before is known again without a hash, and never waits. The same login and password sent
-    several times at once are judged once.
+    A password that has matched before is recognised without hashing, and never waits. Identical concurrent attempts
+    are checked once.
     """
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]], now: Callable[[], float] = time.monotonic) -> None:
@@ -70,17 +70,17 @@ class LoginThrottle:
         *,
         elsewhere: Callable[[], Awaitable[bool]] | None = None,
     ) -> bool:
-        """Whether the password of a login is the hashed one.
+        """Whether the password of a login matches the hash.
 
         Args:
-            login: who it is for.
+            login: the user's login.
             password: what was sent.
-            password_hash: what it must fit; `None` for an unknown login, which takes as long and never fits.
-            address: where the client sits.
-            elsewhere: asks somebody else who may know the login, where the hash does not fit.
+            password_hash: the stored hash; `None` for an unknown login, which takes as long and never matches.
+            address: the client's address.
+            elsewhere: asks another system that may know the login, if the hash does not match.
 
         Raises:
-            TooManyAttempts: others from that address wait already.
+            TooManyAttempts: too many attempts from that address are waiting already.
         """
         if password_hash is not None and self._verified.knows(login, password, password_hash):
             return True
@@ -93,7 +93,7 @@ class LoginThrottle:
             fits = await self._in_turn(network, login, password, password_hash, elsewhere)
         except BaseException as error:
             future.set_exception(error if isinstance(error, TooManyAttempts) else TooManyAttempts(1))
-            future.exception()  # looked at, though nobody else may wait for it
+            future.exception()  # retrieved, though nobody else may await it
             raise
         else:
             future.set_result(fits)
@@ -120,7 +120,7 @@ class LoginThrottle:
                     raise TooManyAttempts(math.ceil(client.wait_s))
                 if client.guesses:
                     await self._sleep(client.wait_s)
-                # An unknown login costs the same hash, so that the time does not tell who exists.
+                # An unknown login costs the same hashing, so that the time does not reveal which logins exist.
                 async with self._hashing:
                     fits = await asyncio.to_thread(is_password, password, password_hash or self._decoy)
                     is_known = password_hash is not None and fits
@@ -148,7 +148,7 @@ class LoginThrottle:
 
 
 def _network(address: str) -> str:
-    """Who shares one fate: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Return what is throttled together: an IPv4 address, or an IPv6 /64 network."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passwords: read from HTTP Basic, kept as scrypt hashes that carry their own parameters, compared in constant time.
+"""Passwords: parsed from HTTP Basic, stored as scrypt hashes with their parameters, compared in constant time.
 
-Letters outside ASCII are those that the user meant, however a client writes them (RFC 7617 section 2.1, RFC 8265):
-UTF-8, composed; a client that still sends Latin-1 is understood.
+Characters outside ASCII are normalised, however a client writes them (RFC 7617 section 2.1, RFC 8265): UTF-8, composed;
+Latin-1 is accepted too.
 """
 
 import base64
@@ -26,15 +26,15 @@ _MEMORY: Final = 64 * 2**20
 _HASH: Final = "scrypt$"
 _DIGITS: Final = 10
 MAX_LENGTH: Final = 1024
-"""Characters of a password; a longer one is wrong without being hashed."""
+"""Characters of a password; a longer one is rejected without hashing."""
 _UNREADABLE: Final = "The Authorization header cannot be read; it must be HTTP Basic."
 
 
 def read_basic(authorization: str) -> tuple[str, str]:
-    """Read login and password from the value of an Authorization header.
+    """Parse login and password from an Authorization header.
 
     Raises:
-        AuthenticationFailed: it is absent, of another scheme, or garbled.
+        AuthenticationFailed: it is absent, of another scheme, or malformed.
     """
     scheme, _, encoded = authorization.strip().partition(" ")
     if not scheme:
@@ -63,12 +63,12 @@ def hash_password(password: str) -> str:
 
 
 def unmatched_hash() -> str:
-    """A hash that no password fits, and that takes as long to compare with as any other."""
+    """Return a hash that no password matches, and that takes as long to check as any other."""
     return f"scrypt${_N}${_R}${_P}${_text(os.urandom(_SALT_BYTES))}${_text(os.urandom(_KEY_BYTES))}"
 
 
 def is_password(password: str, password_hash: str) -> bool:
-    """Whether the password is the hashed one; costs some 50 ms and 16 MiB."""
+    """Whether the password matches the hash; costs some 50 ms and 16 MiB."""
     if len(password) > MAX_LENGTH:
         return False
     n, r, p, salt, key = _read_hash(password_hash)
@@ -76,15 +76,15 @@ def is_password(password: str, password_hash: str) -> bool:
 
 
 class Password:
-    """What a user must say, as it stands in a file: plain, or hashed by `hash_password`. It is never shown."""
+    """A configured password: plain, or hashed by `hash_password`. It is never shown."""
 
     __slots__ = ("_secret",)
 
     def __init__(self, secret: str) -> None:
-        """Take it as it stands there.
+        """Take the configured text.
 
         Raises:
-            ValueError: it begins like a hash and cannot be one.
+            ValueError: it begins like a hash but is not one.
         """
         self._secret: Final = secret
         if self.is_slow:
@@ -101,7 +101,7 @@ class Password:
 
     @property
     def is_slow(self) -> bool:
-        """Whether a check takes tens of milliseconds, and so must not be done on the loop."""
+        """Whether a check takes tens of milliseconds, and so must not run on the loop."""
         return self._secret.startswith(_HASH)
 
     def fits(self, candidate: str) -> bool:
@@ -112,10 +112,10 @@ class Password:
 
 
 class VerifiedPasswords:
-    """Remembers which password fitted which hash, so that Basic authentication does not hash at every request.
+    """A cache of passwords that matched a hash, so that Basic authentication does not hash at every request.
 
-    Neither passwords nor plain digests of them are kept: the key is an HMAC under a secret that lives and dies with the
-    process. A user whose password changes has another hash, so what was remembered does not fit any more.
+    Neither passwords nor plain digests of them are stored: the key is an HMAC with a secret of this process. When a
+    password changes the hash changes too, so cached entries no longer apply.
     """
 
     def __init__(self, *, capacity: int = 256) -> None:
@@ -125,13 +125,13 @@ class VerifiedPasswords:
         self._lock: Final = Lock()
 
     def knows(self, login: str, password: str, password_hash: str) -> bool:
-        """Whether this password was seen to fit this hash before."""
+        """Whether this password is known to match this hash."""
         key = self._key(login, password)
         with self._lock:
             return self._hashes.get(key) == password_hash
 
     def remember(self, login: str, password: str, password_hash: str) -> None:
-        """Keep that the password fits; the oldest memory makes room."""
+        """Cache that the password matches; the oldest entry is evicted."""
         with self._lock:
             self._hashes[self._key(login, password)] = password_hash
             while len(self._hashes) > self._capacity:
@@ -143,10 +143,10 @@ class VerifiedPasswords:
 
 
 def _read_hash(text: str) -> tuple[int, int, int, bytes, bytes]:
-    """Cost (N, r, p), salt and key of a hash.
+    """Parse cost (N, r, p), salt and key of a hash.
 
     Raises:
-        ValueError: there is something else.
+        ValueError: it is not a hash.
     """
     parts = text.removeprefix(_HASH).split("$")
     if len(parts) != 5:  # noqa: PLR2004 - the five above

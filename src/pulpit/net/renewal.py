@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configured files that are read again while a server runs: neither a certificate nor a password needs a restart.
+"""Reloads configured files while a server runs: certificates and passwords need no restart.
 
-A file that has changed and looked the same twice is read again, so whoever writes it in steps is given time to end.
-What cannot be used is told once, and what was read before stays in force.
+A changed file is reloaded once it was the same for two looks, so that a slow write can finish. An invalid file
+is reported once, and the earlier content stays in force.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from typing import Final
 from pulpit.errors import ConfigurationError
 
 LOOK_SECONDS: Final = 2.0
-"""Between two looks; a change is in force after one or two of them."""
+"""Between two looks; a change takes effect after one or two of them."""
 
 _Stamp = tuple[int, int, int] | None
 _log = logging.getLogger(__name__)
 
 
 class Watched:
-    """Some files that are read together; `renew` reads them and may raise ConfigurationError."""
+    """Files that are reloaded together; `renew` reads them and may raise ConfigurationError."""
 
     def __init__(self, name: str, files: Sequence[Path], renew: Callable[[], None]) -> None:
         self._name: Final = name
@@ -30,7 +30,7 @@ class Watched:
         self._seen = self._taken = self._stamps()
 
     def look(self) -> None:
-        """Read the files anew if they have changed and have been the same for two looks."""
+        """Reload the files if they have changed and were the same for two looks."""
         before, self._seen = self._seen, self._stamps()
         if self._seen == before != self._taken:
             self._taken = self._seen
@@ -47,7 +47,7 @@ class Watched:
 
 
 async def keep_fresh(watched: Sequence[Watched], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-    """Look at files again and again."""
+    """Look at files at intervals."""
     while True:
         await sleep(LOOK_SECONDS)
         for files in watched:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS: certificates, keys and authorities in files, what is wrong with them or with a peer, in one sentence.
+"""TLS contexts from certificate, key and CA files; errors as sentences.
 
-A certificate lives shorter than a server, so a context takes a new one over while it is used: handshakes that begin
-later see the new one, connections that stand go on with the old one.
+Certificates expire while a server runs, so a context in use can load a new one: later handshakes use it, existing
+connections keep the old one.
 """
 
 import ssl
@@ -33,29 +33,32 @@ _REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CertificateFiles:
-    """A certificate chain and its private key, which may stand in the same file; `source` names the keys for people."""
+    """A certificate chain and its private key, possibly in one file.
+
+    `source` names the configuration keys for messages.
+    """
 
     certificate: Path
     key: Path
     source: str
 
     def check(self) -> None:
-        """Look whether the files can be used.
+        """Check the files.
 
         Raises:
-            ConfigurationError: they cannot be read, others can read the key, or the two do not belong together.
+            ConfigurationError: they cannot be read, others can read the key, or the two do not match.
         """
         self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def load(self, context: ssl.SSLContext) -> None:
-        """Give them to a context, for every handshake from now on.
+        """Load them into a context, for every handshake from now on.
 
         Raises:
-            ConfigurationError: as above; the context is as it was if it is not a new one.
+            ConfigurationError: as above; a context in use is unchanged.
         """
         self._require(self.certificate, _CERTIFICATE, "certificate")
         self._require(self.key, _KEY, "private key")
-        # A key is for its owner alone; root may let a group read it, as distributions do.
+        # A key must be private to its owner; root may let a group read it, as distributions do.
         found = self.key.stat()
         allowed = stat.S_IRWXU | (stat.S_IRGRP if found.st_uid == _ROOT else 0)
         if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) & ~allowed:
@@ -69,7 +72,7 @@ class CertificateFiles:
             raise ConfigurationError(self.source, reason) from None
 
     def renew(self, context: ssl.SSLContext) -> None:
-        """Give them to a context that is in use, or leave it as it is.
+        """Load them into a context in use, or leave it unchanged.
 
         Raises:
             ConfigurationError: they cannot be used now.
@@ -86,7 +89,7 @@ class CertificateFiles:
 
 
 def client_context(authorities: str | Path | None = None) -> ssl.SSLContext:
-    """How a client checks servers: by the system's authorities, or by those of a file or folder.
+    """Return a client context that trusts the system's CAs, or those of a file or folder.
 
     Raises:
         OSError: the file or folder cannot be used.
@@ -101,12 +104,12 @@ def client_context(authorities: str | Path | None = None) -> ssl.SSLContext:
 def configured_context(
     authorities: Path | None, source: str, certificate: CertificateFiles | None = None
 ) -> ssl.SSLContext:
-    """The same for files that a configuration names, and what is shown to the servers.
+    """Return a client context for configured files, optionally with a client certificate.
 
     Args:
-        authorities: a file or folder; null is the system's.
+        authorities: a file or folder with CA certificates; null is the system's.
         source: the key or option that names it.
-        certificate: our own, if there is one.
+        certificate: the client certificate, if there is one.
 
     Raises:
         ConfigurationError: a file cannot be used.
@@ -125,10 +128,10 @@ def configured_context(
 
 
 def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
-    """Let a context trust the authorities in a file too, or in a folder that `openssl rehash` has gone over.
+    """Let a context also trust the CAs in a file, or in a folder prepared by `openssl rehash`.
 
     Raises:
-        ConfigurationError: a file holds none, or cannot be read.
+        ConfigurationError: a file contains none, or cannot be read.
     """
     if authorities.is_dir():
         context.load_verify_locations(capath=authorities)
@@ -142,19 +145,19 @@ def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -
 
 
 def in_words(error: ssl.SSLError) -> str:
-    """What is wrong with a peer, for a person."""
+    """Describe an error of a peer for users."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message.rstrip('.')}."
     return reason_in(str(error)) or f"TLS failed ({error.strerror or error})."
 
 
 def reason_in(text: str) -> str | None:
-    """What OpenSSL's word for a reason means, where all that is left of an error is its text."""
+    """Translate OpenSSL's reason code in an error's text."""
     return next((words for reason, words in _REASONS.items() if reason in text), None)
 
 
 def read_pem(path: Path, source: str) -> str:
-    """Read a file that should hold PEM.
+    """Read a PEM file.
 
     Raises:
         ConfigurationError: it cannot be read.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URLs that people give for the server to call: read once, so that what was checked is what is sent.
+"""URLs that users configure for the server to call: parsed once, so that the checked URL is the one that is requested.
 
-Judged as strictly as the danger: a spelling that one parser takes for a public name and the next one for an address of
-this machine is refused here, such as `http://127.1/` or `http://a@b/`. Path and query go out byte for byte as they were
-written; only characters outside ASCII are encoded.
+Checks are strict because of SSRF: a spelling that one parser takes for a public name and another for an address of
+this machine, such as `http://127.1/` or `http://a@b/`, is rejected. Path and query are sent byte for byte; only
+characters outside ASCII are encoded.
 """
 
 import re
@@ -25,10 +25,10 @@ _HIGHEST_PORT: Final = 65535
 
 
 def http_url(text: str) -> URL:
-    """Read the URL of something that is to be called, without its fragment.
+    """Parse the URL of something to call, without its fragment.
 
     Raises:
-        ValueError: it cannot be used; the text goes on after "url" and repeats nothing but a host or port.
+        ValueError: it is invalid; the text continues after "url" and quotes nothing but a host or port.
     """
     if not text.isprintable() or " " in text or len(text) > LONGEST_URL:
         raise ValueError(f"must be at most {LONGEST_URL} printable characters without a blank")
@@ -57,10 +57,10 @@ def _port(text: str | None) -> str:
 
 
 def _host(text: str) -> str:
-    """The host as it is looked up and sent: in small letters, internationalised names in ASCII (IDNA)."""
+    """Return the host as it is resolved and sent: in lower case, internationalised names in ASCII (IDNA)."""
     if text.startswith("["):
         try:
-            return f"[{IPv6Address(text[1:-1].replace('%', ' '))}]"  # a zone means something on one machine alone
+            return f"[{IPv6Address(text[1:-1].replace('%', ' '))}]"  # a zone is only meaningful on one machine
         except AddressValueError:
             raise ValueError(f"is not a URL: {text[:60]} is no address, or one with a zone") from None
     try:

@@ -1,1 +1,1 @@
-"""A Pulp 3 as a source of events: an outbox in its database, and the reader that takes rows from there into the log."""
+"""A Pulp 3 as a source of events: an outbox in its database, and the reader that moves rows from there to the log."""

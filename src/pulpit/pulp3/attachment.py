@@ -1,7 +1,7 @@
-"""What Pulpit keeps in a Pulp 3's database: put there, looked at and taken away; nothing runs inside Pulp's processes.
+"""Pulpit's outbox in a Pulp 3's database: created, inspected and removed; nothing runs in Pulp's processes.
 
-The statements stand in `outbox.sql`. They are one transaction, whose locks on Pulp's tables are asked for again and
-again for a moment at a time: who waits for such a lock would make Pulp's own statements wait behind.
+The statements are in `outbox.sql`. They are one transaction, which retries to get its locks on Pulp's tables with a
+short timeout: a waiting lock request would make Pulp's own statements queue behind it.
 """
 
 import time
@@ -23,9 +23,9 @@ from pulpit.settings import Pulp3Settings
 from pulpit.store.connections import CLIENT_OPTIONS
 
 VERSION: Final = 3
-"""Of the schema `pulpit`; raised with every change of `outbox.sql`, which then also leads there from those before."""
+"""Of the schema `pulpit`; incremented with every change of `outbox.sql`, which then also migrates earlier versions."""
 READER_LOCK: Final = (7085747, 3)
-"""The advisory lock that the one reader of an outbox holds."""
+"""The advisory lock of the outbox's only reader."""
 TRIGGERS: Final[Mapping[str, str]] = {
     "pulpit_task": "core_task",
     "pulpit_created": "core_createdresource",
@@ -44,7 +44,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "core_domain": "pulp_id name",
     "django_content_type": "id app_label model",
 }
-"""The columns of Pulp's that are read, by table."""
+"""The columns that are read, by table."""
 LOCK_SECONDS: Final = 2
 LOCK_PATIENCE: Final = 60.0
 DRAIN_PATIENCE: Final = 10.0
@@ -56,37 +56,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """What stands in Pulp's database; times are those of its server."""
+    """The state of Pulp's database; times are those of its server."""
 
     attached: bool
     version: int | None = None
     pulpcore: str | None = None
-    """The last step of pulpcore's own tables."""
+    """The last migration of pulpcore."""
     triggers: Mapping[str, str] | None = None
     """`in place`, `missing` or `disabled`."""
     waiting: int = 0
     full: bool = False
-    """So many wait that nothing more is written down."""
+    """Whether the outbox is full, so that nothing more is recorded."""
     oldest_waiting_at: datetime | None = None
     last_event_at: datetime | None = None
     refused: int = 0
-    """Rows that no event could be made of."""
+    """Rows that could not be translated to an event."""
     reconciled: int = 0
-    """Rows that the reconciler has made up for."""
+    """Rows that the reconciler added."""
     reconciled_at: datetime | None = None
     being_read: bool = False
     every_task: bool = False
 
 
 def conninfo(section: Pulp3Settings, key: str = "[pulp3]") -> str:
-    """How to connect to a Pulp's database, password included.
+    """Return the connection string of a Pulp's database, with the password.
 
     Raises:
-        ConfigurationError: the URL or the file of its password cannot be used.
+        ConfigurationError: the URL or the password file is invalid.
     """
     try:
         given = conninfo_to_dict(section.database_url)
-    except psycopg.ProgrammingError:  # what it says may hold the password
+    except psycopg.ProgrammingError:  # its text may contain the password
         reason = (
             "it is not a URL such as postgresql://user@host/name; in a password write / as %2F, @ as %40, : as %3A."
         )
@@ -100,30 +100,30 @@ def conninfo(section: Pulp3Settings, key: str = "[pulp3]") -> str:
 
 
 def place(url: str) -> str:
-    """Where a database is, without user and password."""
+    """Return a database's location, without user and password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2] or "this host"
     return f"the database {parts.path.lstrip('/') or '(default)'} at {host}"
 
 
 def script(schema: str = "public") -> str:
-    """The statements of `attach`, for administrators who run their own."""
+    """Return the statements of `attach`, for administrators who run them by hand."""
     text = files("pulpit.pulp3").joinpath("outbox.sql").read_text(encoding="utf-8")
     return f"BEGIN;\n\n{text.replace('@pulp@', sql.Identifier(schema).as_string())}\nCOMMIT;\n"
 
 
 def removal(schema: str = "public") -> str:
-    """The statements of `detach`: first the triggers, then what they write to."""
+    """Return the statements of `detach`: first the triggers, then their tables."""
     drops = [f"DROP TRIGGER IF EXISTS {name} ON {_qualified(schema, table)};" for name, table in TRIGGERS.items()]
     return "\n".join(["BEGIN;", *drops, "COMMIT;", "DROP SCHEMA IF EXISTS pulpit CASCADE;", ""])
 
 
 def attach(connection: "psycopg.Connection[Any]", where: str) -> bool:
-    """Put outbox and triggers into Pulp's database; false if all of it was there.
+    """Create outbox and triggers in Pulp's database; false if everything existed.
 
     Raises:
-        ConfigurationError: this is no Pulp 3, one that Pulpit does not know, or attached by a newer Pulpit.
-        ConflictingOperation: Pulp's tables are locked by somebody who does not let go.
+        ConfigurationError: it is not a Pulp 3, an unsupported version, or attached by a newer Pulpit.
+        ConflictingOperation: Pulp's tables stay locked.
     """
     schema = _schema_of_pulp(connection, where)
     _check_columns(connection, schema, where)
@@ -141,13 +141,13 @@ def attach(connection: "psycopg.Connection[Any]", where: str) -> bool:
 
 
 def detach(connection: "psycopg.Connection[Any]", where: str, *, discard: bool) -> bool:
-    """Take away what `attach` has made; false if nothing was there.
+    """Remove what `attach` has created; false if there was nothing.
 
-    Rows that wait are given a moment to be read once the triggers are gone.
+    Pending rows get a moment to be read once the triggers are gone.
 
     Raises:
-        ConfigurationError: this is no Pulp 3.
-        ConflictingOperation: rows still wait and are not to be discarded, or a lock cannot be had.
+        ConfigurationError: it is not a Pulp 3.
+        ConflictingOperation: rows are pending and not to be discarded, or a lock is unavailable.
     """
     schema = _schema_of_pulp(connection, where)
     before = status(connection, where)
@@ -169,10 +169,10 @@ def detach(connection: "psycopg.Connection[Any]", where: str, *, discard: bool) 
 
 
 def status(connection: "psycopg.Connection[Any]", where: str) -> Status:
-    """Look at what stands in Pulp's database.
+    """Inspect Pulp's database.
 
     Raises:
-        ConfigurationError: this is no Pulp 3.
+        ConfigurationError: it is not a Pulp 3.
     """
     schema = _schema_of_pulp(connection, where)
     pulpcore = _one(connection, "SELECT name FROM django_migrations WHERE app = 'core' ORDER BY id DESC LIMIT 1")
@@ -187,7 +187,7 @@ def status(connection: "psycopg.Connection[Any]", where: str) -> Status:
     triggers = {name: words.get(enabled.get(name), "in place") for name in TRIGGERS}
     if _one(connection, _IS_WHOLE) is not True:
         return Status(attached=False, pulpcore=pulpcore, triggers=triggers)
-    kept = _one(connection, "SELECT to_jsonb(a) FROM pulpit.attachment a") or {}  # of whatever version
+    kept = _one(connection, "SELECT to_jsonb(a) FROM pulpit.attachment a") or {}  # of any version
     reconciled_at = kept.get("reconciled_at")
     return Status(
         attached=True,
@@ -212,10 +212,10 @@ def status(connection: "psycopg.Connection[Any]", where: str) -> Status:
 
 
 def with_connection(section: Pulp3Settings, work: Callable[["psycopg.Connection[Any]", str], T]) -> T:
-    """Connect, do something, and say failures of the database in a sentence.
+    """Connect, run `work`, and convert database errors to sentences.
 
     Raises:
-        ConfigurationError: the database cannot be used so.
+        ConfigurationError: the database cannot be used.
         DatabaseUnavailable: it cannot be reached.
     """
     where = place(section.database_url)
@@ -232,7 +232,7 @@ def with_connection(section: Pulp3Settings, work: Callable[["psycopg.Connection[
 
 
 def sentence(error: psycopg.Error) -> str:
-    """The first line of what PostgreSQL says; it repeats users and hosts, and never a password."""
+    """Return the first line of PostgreSQL's message; it contains users and hosts, but never a password."""
     return (error.diag.message_primary or str(error)).strip().partition("\n")[0].rstrip(".")
 
 
@@ -263,7 +263,7 @@ def _check_columns(connection: "psycopg.Connection[Any]", schema: str, where: st
 
 
 def _with_locks(connection: "psycopg.Connection[Any]", statements: str) -> None:
-    """Run statements as one transaction, asking for its locks for a moment at a time."""
+    """Run statements as one transaction, retrying to get its locks with a short timeout."""
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:

@@ -1,6 +1,6 @@
-"""The statements of the reader in Pulp's database, each in a transaction of its own: no lock outlives a statement.
+"""The reader's statements in Pulp's database, each in a transaction of its own: no lock outlives a statement.
 
-A reader that is frozen in the middle can so never be in the way of Pulp's triggers.
+So a suspended reader never blocks Pulp's triggers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from pulpit.pulp3.translation import Row, counts_of
 CHANNEL: Final = "pulpit"
 AT_ONCE: Final = 200
 MOST_NAMES: Final = 100
-"""Names of added content in one event, and as many of removed."""
+"""Names of added content in one event, and of removed content."""
 KEPT: Final = "7 days"
-"""How long a row stays after it was taken, so that the reconciler knows that it was there."""
+"""How long a processed row is kept, so that the reconciler knows that it existed."""
 RECONCILED: Final = "6 days"
-"""How far back the reconciler looks when it begins; less than rows are kept."""
+"""How far back the reconciler looks when it starts; less than rows are kept."""
 RECONCILED_AFTERWARDS: Final = "1 day"
 _FORGOTTEN_AT_ONCE: Final = 5_000
 _NAMES: Final[Mapping[str, tuple[str, str]]] = {
@@ -33,20 +33,20 @@ _NAMES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "python.python": ("python_pythonpackagecontent", "c.filename"),
 }
-"""By type of content: the table, and what people call a row of it."""
+"""By type of content: the table, and the expression for a unit's name."""
 
 Connection = psycopg.AsyncConnection[Any]
 
 
 class NotAttached(Exception):
-    """There is nothing to read from; the text is a sentence."""
+    """There is no outbox to read; the text is a sentence."""
 
 
 async def check_attached(connection: Connection) -> None:
-    """Look whether the outbox is there and of this version.
+    """Check that the outbox exists and has this version.
 
     Raises:
-        NotAttached: it is not.
+        NotAttached: it does not.
     """
     if await _one(connection, "SELECT to_regclass('pulpit.attachment') IS NULL"):
         raise NotAttached("it is not attached; run: pulpit pulp3 attach")
@@ -58,23 +58,23 @@ async def check_attached(connection: Connection) -> None:
 
 
 async def become_reader(connection: Connection) -> bool:
-    """Whether this connection is now the one that reads, until it ends."""
+    """Try to become the only reader, until the connection ends."""
     return bool(await _one(connection, "SELECT pg_try_advisory_lock(%s, %s)", READER_LOCK))
 
 
 async def want_every_task(connection: Connection, *, wanted: bool) -> None:
-    """Have the triggers write of every task, or of those alone that sync, publish or make versions."""
+    """Let the triggers record every task, or only those that sync, publish or create versions."""
     wants = "UPDATE pulpit.attachment SET every_task = %s WHERE every_task <> %s"
     await connection.execute(wants, (wanted, wanted))
 
 
 async def has_domains(connection: Connection) -> bool:
-    """Whether Pulp's paths name a domain; a Pulp without domains has the one alone."""
+    """Whether Pulp's paths contain a domain; a Pulp without domains has only one."""
     return bool(await _one(connection, "SELECT count(*) > 1 FROM core_domain"))
 
 
 async def waiting(connection: Connection) -> Sequence[Row]:
-    """The next rows in the order in which they were written."""
+    """Return the next rows in the order of writing."""
     cursor = connection.cursor(row_factory=kwargs_row(Row))
     await cursor.execute(
         "SELECT id, subject, object::text, phase, task::text, at, data, made_up FROM pulpit.outbox "
@@ -85,7 +85,7 @@ async def waiting(connection: Connection) -> Sequence[Row]:
 
 
 async def taken(connection: Connection, rows: Sequence[Row], problems: Mapping[int, str]) -> None:
-    """Mark rows as taken, some of them with the reason why no event could be made of them."""
+    """Mark rows as processed, some with the reason why they could not be translated."""
     await connection.execute(
         "UPDATE pulpit.outbox o SET taken_at = clock_timestamp(), problem = p.problem "
         "FROM unnest(%s::bigint[], %s::text[]) AS p (id, problem) WHERE o.id = p.id",
@@ -94,20 +94,20 @@ async def taken(connection: Connection, rows: Sequence[Row], problems: Mapping[i
 
 
 async def depth(connection: Connection) -> int:
-    """How many rows wait."""
+    """Return the number of pending rows."""
     return int(await _one(connection, "SELECT count(*) FROM pulpit.outbox WHERE taken_at IS NULL"))
 
 
 async def reconcile(connection: Connection, period: str) -> int:
-    """Make up for rows that a failure has cost, of tasks not older than a period; returns how many."""
+    """Add rows that are missing because of a failure, for tasks within a period; return how many."""
     return int(await _one(connection, "SELECT pulpit.reconcile(clock_timestamp() - %s::interval)", (period,)))
 
 
 async def renote(connection: Connection, tasks: Sequence[str]) -> dict[str, bool]:
-    """Have rows written for some tasks that have ended, if there are none.
+    """Write missing rows for some tasks that have ended.
 
     Returns:
-        whether each has ended; of those that Pulp does not know any more, nothing.
+        whether each has ended; tasks that Pulp no longer knows are absent.
     """
     cursor = await connection.execute(
         "SELECT t.pulp_id::text, CASE WHEN t.state IN ('completed', 'failed', 'canceled', 'skipped') THEN "
@@ -118,7 +118,7 @@ async def renote(connection: Connection, tasks: Sequence[str]) -> dict[str, bool
 
 
 async def forget(connection: Connection) -> None:
-    """Delete rows that were taken long ago."""
+    """Delete rows that were processed long ago."""
     await connection.execute(
         "DELETE FROM pulpit.outbox WHERE id IN (SELECT id FROM pulpit.outbox WHERE taken_at < clock_timestamp() "
         "- %s::interval ORDER BY taken_at LIMIT %s)",
@@ -127,10 +127,9 @@ async def forget(connection: Connection) -> None:
 
 
 async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a version has added and removed by name, as far as its types of content are known here.
+    """Return what a version has added and removed by name, for known types of content.
 
-    Null where nothing of it is known; `complete` is false where there was more than is named, and where the version is
-    gone by now.
+    Null if nothing of it is known; `complete` is false if there was more than is listed, or the version is gone by now.
     """
     counts = counts_of(version)
     kinds = {*counts["A"], *counts["R"]}
@@ -142,7 +141,7 @@ async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[st
         for kind in sorted(kinds & _NAMES.keys()):
             table, name = _NAMES[kind]
             query = (
-                f"SELECT {name} FROM core_repositorycontent r "  # noqa: S608 - the words are our own
+                f"SELECT {name} FROM core_repositorycontent r "  # noqa: S608 - constant identifiers
                 f"JOIN {table} c ON c.content_ptr_id = r.content_id WHERE r.{column} = %s LIMIT %s"
             )
             cursor = await connection.execute(query.encode(), (version["id"], MOST_NAMES + 1 - len(names)))

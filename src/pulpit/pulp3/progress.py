@@ -1,4 +1,4 @@
-"""How it stands with a Pulp that events come from, as log, metrics and status tell it."""
+"""The state of a Pulp that events come from, for log, metrics and status."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,19 +6,19 @@ from enum import Enum
 
 
 class State(Enum):
-    """What a reader is doing."""
+    """The state of a reader."""
 
     CONNECTING = "connecting"
     READING = "reading"
     STANDBY = "standby"
-    """Another server reads."""
+    """Another server is the reader."""
     NOT_ATTACHED = "not attached"
     DOWN = "down"
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a reader has done and seen since the server started; times of rows are those of Pulp's database."""
+    """What a reader has done since the server started; times of rows are those of Pulp's database."""
 
     name: str
     place: str
@@ -26,12 +26,12 @@ class Progress:
     since: datetime | None = None
     reason: str | None = None
     waiting: int = 0
-    """Rows at the last look, before they were taken."""
+    """Rows at the last look, before they were processed."""
     oldest_at: datetime | None = None
     last_row_at: datetime | None = None
     rows: int = 0
     events: int = 0
     refused: int = 0
-    """Rows that no event could be made of."""
+    """Rows that could not be translated to an event."""
     reconciled: int = 0
-    """Rows that were made up for."""
+    """Rows that the reconciler added."""

@@ -1,10 +1,10 @@
-"""Takes rows from the outbox in a Pulp's database into the log, each exactly once, for as long as the server runs.
+"""Moves rows from the outbox in a Pulp's database to the log, each exactly once, as long as the server runs.
 
-    trigger ─▶ outbox ─NOTIFY─▶ reader ─▶ events + pulp3_work, one transaction of Pulpit's ─▶ outbox: taken
+    trigger ─▶ outbox ─NOTIFY─▶ reader ─▶ events + pulp3_work, one transaction of Pulpit's ─▶ outbox: processed
 
-Between the last two steps the server may die: the rows come again, and `pulp3_work` says that their events were fired.
-A notification is a hint alone; the reader looks every few seconds as well. Pulp's database may be away, be restored
-from a backup or be another server's after a failover: the reader says so once and comes back.
+If the server dies between the last two steps, the rows are read again, and `pulp3_work` says that their events were
+fired. Notifications are only hints; the reader also looks every few seconds. Pulp's database may be down, restored
+from a backup or replaced after a failover: the reader logs this once and reconnects.
 """
 
 import asyncio
@@ -31,18 +31,18 @@ from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.pulp3_work import Work
 
 LOOK_SECONDS: Final = 3.0
-"""Between two looks when nothing is notified."""
+"""Between two looks without a notification."""
 FIRST_PAUSE: Final = timedelta(seconds=0.5)
 LONGEST_PAUSE: Final = timedelta(seconds=15)
 STATEMENT_SECONDS: Final = 30
 ANSWER_PATIENCE: Final = timedelta(seconds=45)
-"""How long Pulp's database may be silent, which ends its own statements before; a server that is frozen does not."""
+"""Timeout for Pulp's database, which cancels its own statements before; a suspended server does not."""
 NAMES_SECONDS: Final = 2
-"""How long Pulp's database may take to name what a version has changed."""
+"""Timeout for reading the names that a version has changed."""
 OPEN_AT_ONCE: Final = 500
 OPEN_PATIENCE: Final = timedelta(seconds=10)
 WORK_KEPT: Final = timedelta(days=30)
-"""How long it is remembered that something has ended; longer than rows stay in any outbox."""
+"""How long ended tasks are remembered; longer than rows stay in any outbox."""
 FULL_ROUND_SECONDS: Final = 3600.0
 _GIVEN_UP: Final = "The publication was given up before it was complete."
 _GONE: Final = "Pulp does not know this task any more: it was deleted, or the database was restored from a backup."
@@ -63,10 +63,10 @@ class Reader:
         *,
         patience: timedelta = ANSWER_PATIENCE,
     ) -> None:
-        """Name a Pulp without connecting to it; `patience` is how long its database may be silent.
+        """Create the reader without connecting; `patience` is the timeout for Pulp's database.
 
         Raises:
-            ConfigurationError: its URL or the file of its password cannot be used.
+            ConfigurationError: the URL or the password file is invalid.
         """
         self._section: Final = section
         self._conninfo: Final = attachment.conninfo(section, f"[pulp3:{name}]" if name else "[pulp3]")
@@ -88,7 +88,7 @@ class Reader:
                 self._become(State.NOT_ATTACHED, "it was detached; run: pulpit pulp3 attach")
             except psycopg.Error as error:
                 self._become(State.DOWN, attachment.sentence(error))
-            except Exception as error:  # noqa: BLE001 - what nobody foresaw must not stop the server
+            except Exception as error:  # noqa: BLE001 - an unexpected error must not stop the server
                 _log.exception("a reader failed", extra=self._extra("pulp3_bug"))
                 self._become(State.DOWN, f"Internal error: {type(error).__name__}")
             self._failures += 1
@@ -127,7 +127,7 @@ class Reader:
                 pass
 
     async def _in_time(self, statement: Awaitable[T]) -> T:
-        """Wait for Pulp's database as long as it may be silent."""
+        """Await Pulp's database with a timeout."""
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 return await statement
@@ -153,7 +153,7 @@ class Reader:
         progress.waiting, progress.oldest_at = 0, None
 
     async def _changed(self, connection: Connection, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-        """What the versions of some rows have changed by name; an event can do without."""
+        """Return what the versions of some rows have changed by name; events are complete without."""
         versions = {
             str(item["version"]["id"]): item["version"]
             for row in rows
@@ -171,7 +171,7 @@ class Reader:
         return found
 
     def _enter(self, rows: Sequence[Row], changed: Mapping[str, dict[str, Any]]) -> dict[int, str]:
-        """Fire the events of rows that were not fired; what is answered are rows of which none could be made."""
+        """Fire the events of rows that were not fired; return the rows that could not be translated, with reasons."""
         problems: dict[int, str] = {}
         fired = 0
         with self._database.write() as tx:
@@ -180,7 +180,7 @@ class Reader:
                 known = pulp3_work.get(tx.connection, self.progress.name, row.object)
                 try:
                     told = self._translator.told(row, known.data if known else None, changed)
-                except Exception as error:  # noqa: BLE001 - one row must not be in the way of the others
+                except Exception as error:  # noqa: BLE001 - one row must not block the others
                     problems[row.id] = f"{type(error).__name__}: {error}"
                     _log.exception("a row tells nothing", extra=self._extra("pulp3_row_refused"))
                     continue
@@ -189,7 +189,7 @@ class Reader:
         return problems
 
     def _fire(self, tx: Transaction, row: Row, known: Work | None, told: Told) -> int:
-        """Fire what of a row was not fired yet."""
+        """Fire the events of a row that were not fired yet."""
         now = self._clock()
         wanted: list[NewEvent] = []
         work = known
@@ -227,7 +227,7 @@ class Reader:
         return len(wanted)
 
     async def _reconcile(self, connection: Connection, *, is_full: bool) -> None:
-        """Make up for what was lost: rows that no trigger wrote, and finishes of what Pulp has forgotten."""
+        """Recover what was lost: rows that no trigger wrote, and finishes of objects that Pulp no longer knows."""
         period = outbox.RECONCILED if is_full else outbox.RECONCILED_AFTERWARDS
         try:
             made = await self._in_time(outbox.reconcile(connection, period))
@@ -242,16 +242,16 @@ class Reader:
             _log.warning("%d rows made up for", made, extra=self._extra("pulp3_reconciled"))
 
     async def _close_open(self, connection: Connection) -> int:
-        """Finish what has begun long enough ago and has ended in Pulp, or is not known there any more."""
+        """Finish tasks that began long enough ago and have ended in Pulp, or are unknown there."""
         before = self._clock() - OPEN_PATIENCE
         still_open = await when_available(lambda: self._still_open(before))
         if not still_open:
             return 0
         tasks = sorted({work.task_id for work in still_open})
         has_ended = await self._in_time(outbox.renote(connection, tasks))
-        await self._take_all(connection)  # what was written down just now
+        await self._take_all(connection)  # rows written just now
         still_open = await when_available(lambda: self._still_open(before))
-        # A publication that was given up leaves nothing behind that a row could be made of.
+        # An abandoned publication leaves nothing from which a row could be made.
         gone = [work for work in still_open if has_ended.get(work.task_id, True)]
         if gone:
             await when_available(lambda: self._enter([self._as_ended(work) for work in gone], {}))
@@ -262,7 +262,7 @@ class Reader:
             return pulp3_work.open_since(connection, self.progress.name, before, limit=OPEN_AT_ONCE)
 
     def _as_ended(self, work: Work) -> Row:
-        """The finish of something that Pulp does not know any more."""
+        """Return the finish of an object that Pulp no longer knows."""
         now = self._clock()
         subject = "task" if work.object_id == work.task_id else PUBLICATION
         error = {"description": _GONE if subject == "task" else _GIVEN_UP}
@@ -283,7 +283,7 @@ class Reader:
             pulp3_work.forget(tx, ended_before=self._clock() - WORK_KEPT, limit=OPEN_AT_ONCE)
 
     def _become(self, state: State, reason: str | None) -> None:
-        """Take note of how it stands, and say it when it has changed."""
+        """Record the state, and log it when it has changed."""
         progress = self.progress
         if (progress.state, progress.reason) == (state, reason):
             return

@@ -1,4 +1,4 @@
-"""What Pulp 3 says of its failures, without the secrets that may stand in it: it quotes the URLs of upstreams whole."""
+"""Removes secrets from Pulp 3's error texts, which quote upstream URLs in full."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ _KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z
 
 
 def redacted(text: str) -> str:
-    """A text without logins and secret queries of URLs, passwords and tokens by name, and private keys."""
+    """Mask logins and secret queries of URLs, passwords and tokens by name, and private keys."""
     text = _KEY.sub(MASK, text[: 4 * LONGEST])
     text = _URL.sub(lambda url: masked_url(_LOGIN.sub(f"{MASK}@", url[0])), text)
     text = blanked(_NAMED.sub(rf"\1{MASK}", text), keep="\n\t")

@@ -1,6 +1,6 @@
-"""From a row of the outbox to events: Pulp 2's payload, and Pulp 3's own words beside it under `pulp3`.
+"""From a row of the outbox to events: Pulp 2's payload, and Pulp 3's own fields under `pulp3`.
 
-A row of an end also says what the start would have said, for a start that was never written down must be fired before.
+A row of an end also contains the data of its start, because a start that was not recorded must be fired first.
 Nothing here reads a database or a clock.
 """
 
@@ -49,7 +49,7 @@ _UNSAID: Final = {
 }
 _PLACES: Final = {"file.file": "file/file", "rpm.rpm": "rpm/rpm", "python.python": "python/python"}
 _PUBLICATIONS: Final = {"file.file": "file/file", "rpm.rpm": "rpm/rpm", "python.python": "python/pypi"}
-"""Where Pulp's API has the types that are known here; of others there is the PRN."""
+"""Paths in Pulp's API for known types; others are identified by PRN."""
 _HEX_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}\Z")
 
 Json = dict[str, Any]
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEvent:
-    """An event that is to be fired."""
+    """An event to fire."""
 
     event_type: str
     repo_id: str | None
@@ -83,17 +83,17 @@ class NewEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What a row leads to."""
+    """The events of a row."""
 
     waiting: Sequence[NewEvent] = ()
     start: Sequence[NewEvent] = ()
-    """To be fired unless it was."""
+    """To be fired unless it was already."""
     finish: Sequence[NewEvent] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translator:
-    """How the rows of one Pulp are read."""
+    """Translates the rows of one Pulp."""
 
     pulp: str = ""
     """Its name in the configuration."""
@@ -103,11 +103,11 @@ class Translator:
     every_task: bool = False
 
     def told(self, row: Row, begun: Json | None, changed: Mapping[str, Json]) -> Told:
-        """Read a row.
+        """Translate a row.
 
         Args:
             row: of the outbox.
-            begun: the data of the row of its start, if that is known.
+            begun: the data of the start's row, if known.
             changed: what versions have added and removed by name, by the version's id.
         """
         piece = _Piece(self, row, {**(begun or {}), **{k: v for k, v in row.data.items() if v is not None}}, changed)
@@ -122,7 +122,7 @@ class Translator:
         )
 
     def repo_id(self, repository: Json) -> str:
-        """What events call a repository: its name, in other domains and of further Pulps with those before it."""
+        """Return the repository id for events: its name, prefixed by domain and Pulp where there are several."""
         domain = repository.get("domain") or DEFAULT_DOMAIN
         before = f"{self.pulp}:" if self.pulp else ""
         name = before + ("" if domain == DEFAULT_DOMAIN else f"{domain}/") + str(repository["name"])
@@ -131,13 +131,13 @@ class Translator:
         return f"{name[: LONGEST_REPO_ID - 37]}~{repository['id']}"
 
     def href(self, domain: str | None, path: str) -> str:
-        """The path of something in Pulp's API."""
+        """Return the path of an object in Pulp's API."""
         return f"{self.root}{f'{domain or DEFAULT_DOMAIN}/' if self.has_domains else ''}api/v3/{path}/"
 
 
 @dataclass(slots=True)
 class _Piece:
-    """One row on its way; the data has what the start said where the row itself says nothing."""
+    """One row during translation; the data of the start fills in what the row itself lacks."""
 
     translator: Translator
     row: Row
@@ -213,7 +213,7 @@ class _Piece:
         return [self._event(event_type, history_report(record) | {"pulp3": words})]
 
     def versions(self) -> list[NewEvent]:
-        """An event for each version that the task has made and that is still there."""
+        """Return an event for each version that the task created and that still exists."""
         found = []
         for item in self.data.get("created") or []:
             version = item.get("version")
@@ -236,7 +236,7 @@ class _Piece:
         return found
 
     def task_events(self, state: str) -> list[NewEvent]:
-        """What is told of any task, where that is wanted."""
+        """Return the events about any task, if they are enabled."""
         if not self.translator.every_task or self.row.subject == PUBLICATION:
             return []
         word = _STATES.get(state, tasks.ERROR)
@@ -284,7 +284,7 @@ class _Piece:
         }
 
     def _named(self, thing: Json, what: str) -> Json:
-        """A repository or a remote; where Pulp's API has it is known of the types of `_PLACES`."""
+        """Return a repository or a remote; its API path is known for the types of `_PLACES`."""
         place = _PLACES.get(thing["type"])
         folder = "repositories" if what == "repository" else "remotes"
         app, _, name = str(thing["type"]).partition(".")
@@ -330,7 +330,7 @@ class _Piece:
         }
 
     def _plugin(self) -> tuple[str, str]:
-        """What Pulp 2 called the importer or the distributor, and its type."""
+        """Return Pulp 2's name of the importer or the distributor, and its type."""
         kind = str((self.repository or {}).get("type") or "unknown")
         remote = self.data.get("remote")
         return (str(remote["name"]) if remote and self.kind == history.SYNC else kind), kind
@@ -339,7 +339,7 @@ class _Piece:
         if state == "completed":
             return None, None
         error = self.task.get("error") or {}
-        said = error.get("description") or error.get("reason")  # the latter where a worker ends what has died
+        said = error.get("description") or error.get("reason")  # `reason` if the task's worker died
         description = str(said or "") or _UNSAID.get(state) or "The publication was given up."
         traceback = error.get("traceback")
         lines = [redacted(line) for line in str(traceback).splitlines()[-MOST_LINES:]] if traceback else None
@@ -387,9 +387,9 @@ class _Piece:
 
 
 def counts_of(version: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
-    """How much a version has added (`A`), removed (`R`) and present (`P`), by type of content.
+    """Return the numbers of units that a version added (`A`), removed (`R`) and contains (`P`), by type.
 
-    Rows of an outbox of version 2 have them sorted already.
+    In an outbox of version 2 they are sorted already.
     """
     given = (version or {}).get("counts") or []
     listed = given if isinstance(given, list) else [(word, *pair) for word in given for pair in given[word].items()]
@@ -400,7 +400,7 @@ def counts_of(version: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
 
 
 def _traceparent(correlation_id: Any, task: str, event_id: str) -> str:
-    """The trace that Pulp's correlation id is, or stands for, and a span of the event."""
+    """Return the trace for Pulp's correlation id, and a span for the event."""
     given = str(correlation_id or task).replace("-", "").lower()
     trace = given if _HEX_TRACE.match(given) else hashlib.sha256(given.encode()).hexdigest()[:32]
     return f"00-{trace}-{event_id.replace('-', '')[-16:]}-01"
@@ -411,6 +411,6 @@ def _moment(text: Any) -> datetime | None:
 
 
 def api_root(api_url: str) -> str:
-    """The path that every `pulp_href` begins with."""
+    """Return the path with which every `pulp_href` begins."""
     path = urlsplit(api_url).path.strip("/") if api_url else "pulp"
     return f"/{path or 'pulp'}/"

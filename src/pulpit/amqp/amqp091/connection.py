@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pika's connections and channels as awaitables: opened, asked, closed, and what goes wrong with them in words."""
+"""pika's connections and channels as awaitables: opening, calling, closing, and errors as sentences."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from pulpit.amqp.address import BrokerAddress
 from pulpit.net import tls
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds until a broker must have answered a connection, a channel or a declaration."""
+"""Timeout in seconds for a connection, a channel or a declaration."""
 GOODBYE_TIMEOUT: Final = 2.0
-"""Seconds that a polite end may take."""
+"""Timeout in seconds for a clean close."""
 
 Made = TypeVar("Made", bound=AsyncioConnection)
 Call = Callable[[Callable[[Any], None]], object]
-"""Calls one of pika's methods with the callback that it is given."""
+"""Calls one of pika's methods with the given callback."""
 
 
 def parameters(
@@ -46,15 +46,15 @@ def parameters(
     by_certificate: bool = False,
     timeout: float = CONNECT_TIMEOUT,
 ) -> pika.ConnectionParameters:
-    """What pika wants to know.
+    """Return pika's connection parameters.
 
     Args:
-        address: where and as whom; nobody in particular is `guest`.
-        name: of the connection, for the broker's operators.
+        address: the broker and the user; the default user is `guest`.
+        name: the connection's name, for the broker's operators.
         heartbeat: seconds, unless the address has its own.
         context: for an address with TLS.
-        by_certificate: whether the client certificate in the context is the login, where the address names no user.
-        timeout: seconds until the broker must have let us in, unless the address has its own.
+        by_certificate: whether the context's client certificate is the login, if the address names no user.
+        timeout: seconds for the login, unless the address has its own.
     """
     timeout = address.connect_timeout or timeout
     user, password = ("guest", "guest") if address.user is None else (address.user, address.password)
@@ -79,16 +79,16 @@ async def connect(
     *,
     prepare: Callable[[Made], None] = lambda _: None,
 ) -> Made:
-    """Open a connection; one that does not come about, or is cancelled, leaves nothing behind.
+    """Open a connection; a failed or cancelled attempt leaves nothing behind.
 
     Args:
         kind: a class of pika's asyncio connections.
-        parameters: where and as whom.
+        parameters: the broker and the user.
         prepare: may set callbacks on the connection before its first byte.
 
     Raises:
         AMQPError: the broker refuses or does not speak AMQP.
-        OSError: there is no way to it.
+        OSError: it cannot be reached.
         TimeoutError: it takes longer than the parameters allow.
     """
     loop = asyncio.get_running_loop()
@@ -104,7 +104,7 @@ async def connect(
     try:
         async with asyncio.timeout(parameters.stack_timeout + 1):
             return await opened
-    except AMQPConnectorException as error:  # pika keeps these out of its own tree
+    except AMQPConnectorException as error:  # not a subclass of pika's AMQPError
         abort(connection)
         raise AMQPConnectionError(error) from None
     except BaseException:
@@ -113,13 +113,13 @@ async def connect(
 
 
 def abort(connection: AsyncioConnection) -> None:
-    """Begin the end of a connection, whatever state it is in."""
+    """Start to close a connection, whatever its state."""
     with contextlib.suppress(AMQPError):
         connection.close()
 
 
 async def close(connection: AsyncioConnection) -> None:
-    """Say goodbye to the broker, for two seconds at most; what was written before gets there first."""
+    """Close a connection cleanly, within two seconds; pending output is sent first."""
     if connection.is_closed:
         return
     closed = asyncio.Event()
@@ -135,7 +135,7 @@ async def open_channel(connection: AsyncioConnection) -> Channel:
 
     Raises:
         AMQPError: the connection is gone.
-        TimeoutError: there is no answer in time.
+        TimeoutError: there is no reply in time.
     """
     opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
     connection.channel(on_open_callback=lambda channel: give(opened, channel))
@@ -144,7 +144,7 @@ async def open_channel(connection: AsyncioConnection) -> Channel:
 
 
 class Calls:
-    """Synchronous methods on a channel, such as declarations; its end is the answer to all that are open."""
+    """Synchronous methods on a channel, such as declarations; all pending calls fail when it closes."""
 
     def __init__(self, channel: Channel) -> None:
         self._open: set[asyncio.Future[Any]] = set()
@@ -153,11 +153,11 @@ class Calls:
         channel.add_on_close_callback(self._on_close)
 
     async def call(self, call: Call) -> Method:
-        """Call a method, and wait for the broker's answer.
+        """Call a method, and wait for the broker's reply.
 
         Raises:
             AMQPError: the broker closed the channel or the connection instead.
-            TimeoutError: there is no answer in time.
+            TimeoutError: there is no reply in time.
         """
         if self.closed:
             raise self.closed
@@ -177,26 +177,26 @@ class Calls:
 
 
 def give(future: "asyncio.Future[Any]", result: object = None) -> None:
-    """End a future well, unless it has ended."""
+    """Set a future's result, unless it is done."""
     if not future.done():
         future.set_result(result)
 
 
 def fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
-    """End a future badly, unless it has ended."""
+    """Set a future's exception, unless it is done."""
     if not future.done():
         future.set_exception(error)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that pika has packed into it."""
+    """Yield an error and those that pika has wrapped in it."""
     yield error
     for inner in _packed(error):
         yield from causes(inner)
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, for a person."""
+    """Describe an error for users."""
     match error:
         case ProbableAuthenticationError():
             words = "the login was refused."
@@ -222,7 +222,7 @@ def sentence(error: BaseException) -> str:
 
 
 def _of_pika(error: BaseException) -> str:
-    """What pika gives only as a text or a type."""
+    """Describe what pika reports only as a text or a type."""
     if words := tls.reason_in(str(error)):
         return words
     if isinstance(error, IncompatibleProtocolError | StreamLostError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content headers as strangers send them, read so that no value of theirs costs more than itself.
+"""A tolerant decoder of content headers, in which no foreign value breaks the connection.
 
-pika loses fractions and ends the connection for a date after 9999 or a number that is none, so that the same message
-comes again at once and for ever (pika's issue 1698).
+pika loses fractions and closes the connection for a date after 9999 or an invalid number, so that the same message
+is redelivered at once and for ever (pika's issue 1698).
 """
 
 from collections.abc import Mapping
@@ -37,20 +37,22 @@ PROPERTIES: Final[Mapping[str, Struct | str | None]] = {
     "app_id": _SHORT,
     "cluster_id": _SHORT,
 }
-"""In the order of their flags, from the highest bit, and of their values (section 4.2.6.1 and class `basic`)."""
+"""In the order of their flags, from the highest bit, which is also that of their values (section 4.2.6.1, class
+`basic`).
+"""
 
 
 class ContentProperties(pika.BasicProperties):  # type: ignore[misc] # pika has no types
-    """The properties of a message that came."""
+    """The properties of a received message."""
 
     unreadable: str = ""
-    """Why they cannot be read, if they cannot."""
+    """Why they cannot be decoded; empty if they can."""
     incomplete: str = ""
-    """Why the headers are not all of them, if they are not."""
+    """Why some headers are missing; empty if none are."""
 
 
 class TolerantConnection(AsyncioConnection):  # type: ignore[misc] # pika has no types
-    """pika's, but for content headers, which strangers write: no value in them ends the connection."""
+    """pika's connection, except for content headers, which are foreign: no value in them closes the connection."""
 
     def _read_frame(self) -> tuple[int, Frame | None]:
         data = self._frame_buffer
@@ -61,7 +63,7 @@ class TolerantConnection(AsyncioConnection):  # type: ignore[misc] # pika has no
         if len(data) < end:
             return 0, None
         if data[end - 1] != FRAME_END or size < _CONTENT.size:
-            return super()._read_frame()  # type: ignore[no-any-return] # which says what is wrong
+            return super()._read_frame()  # type: ignore[no-any-return] # reports what is wrong
         _, _, body_size = _CONTENT.unpack_from(data, FRAME_HEADER_SIZE)
         raw = data[FRAME_HEADER_SIZE + _CONTENT.size : end - 1]
         return end, Header(channel, body_size, _read_properties(raw))
@@ -89,5 +91,5 @@ def _read_properties(data: bytes) -> ContentProperties:
 
 
 def short_text(value: str | bytes | None) -> str:
-    """A short string of a method as pika gives it: bytes, if it is not UTF-8."""
+    """Decode a method's short string from pika, which returns bytes if it is not UTF-8."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value or ""

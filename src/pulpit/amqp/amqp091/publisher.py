@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishing over AMQP 0-9-1 with pipelined confirms: pika's callbacks end here.
+"""Publishing over AMQP 0-9-1 with pipelined confirms; hides pika's callbacks.
 
-One `Publisher` is one connection, made when it is needed and again when it was lost. Every user of it opens a
-`ConfirmChannel` of its own, because the broker answers a mistake by closing the channel, and only that.
+One `Publisher` is one connection, opened when it is needed and again after it was lost. Every user of it opens a
+`ConfirmChannel` of its own, because the broker reacts to an error by closing only the channel.
 """
 
 import asyncio
@@ -43,15 +43,15 @@ _END: Final = bytes((FRAME_END,))
 _AROUND: Final = FRAME_HEADER_SIZE + FRAME_END_SIZE
 _BASIC: Final = 60
 MOST_KEYS: Final = 1_000
-"""Routing keys whose `basic.publish` is kept."""
+"""Routing keys whose encoded `basic.publish` is cached."""
 AT_ONCE: Final = 65_536
-"""Bytes that do not wait for what others have to send in the same turn of the loop."""
+"""Bytes from which output is sent without waiting for other output of the same turn of the loop."""
 HEARTBEAT: Final = 20
-"""Seconds between heartbeats; a peer that says nothing for twice as long is gone."""
+"""Seconds between heartbeats; a peer that is silent for twice as long is gone."""
 
 
 class BrokerUnavailable(Exception):
-    """The broker cannot be used now; the text says why, without any secret."""
+    """The broker is unavailable; the text says why, without any secret."""
 
     def __init__(self, reason: str, *, code: int = 0) -> None:
         super().__init__(reason)
@@ -59,27 +59,26 @@ class BrokerUnavailable(Exception):
 
 
 class Outgoing(NamedTuple):
-    """A message as it is published."""
+    """A message to publish."""
 
     routing_key: str
     properties: bytes
-    """As they stand in the content header, flags first (section 4.2.6.1)."""
+    """As encoded in the content header, flags first (section 4.2.6.1)."""
     body: bytes
 
 
 class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no types
-    """pika's, but for what there is one of for each message: frames of content, and `basic.ack`.
+    """pika's connection, with faster handling of per-message frames: content, and `basic.ack`.
 
-    Frames of many messages are written as one piece, and so is what many channels have to send in one turn of the loop,
-    where pika makes a system call for each. Runs of `basic.ack` are read without an object and a search for callbacks
-    for each.
+    Frames of many messages, and of many channels in one turn of the loop, are written together, where pika makes a
+    system call for each. Runs of `basic.ack` are decoded without an object and a callback lookup for each.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.acknowledged: Final[dict[int, Callable[[int, bool], None]]] = {}
-        """By channel, who is told the tag of an ack, and whether it is of all up to there."""
+        """By channel, the handler of acks: called with the tag, and whether it covers all up to it."""
         self.exchanges: Final[dict[str, asyncio.Future[bool]]] = {}
-        """Those that a channel here has asked for, and whether they can be used; so a thousand channels ask once."""
+        """Exchanges that a channel here has declared, and whether they can be used; so a thousand channels ask once."""
         self._unsent: list[bytes] = []
         self._is_turn = False
         super().__init__(*arguments, **options)
@@ -89,7 +88,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
         self._output_marshaled_frames([frames])
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        """Send at once what comes first in a turn of the loop, and the rest of the turn together."""
+        """Send the first output of a turn of the loop at once, and the rest of the turn together."""
         if not self._is_turn:
             self._is_turn = True
             self.ioloop.call_soon(self._end_turn)
@@ -118,7 +117,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
         return super()._read_frame()  # type: ignore[no-any-return] # as above
 
     def _take_acks(self) -> int:
-        """Pass on the acks that the buffer begins with, and return their length."""
+        """Handle the acks at the start of the buffer, and return their length."""
         buffer, offset = self._frame_buffer, 0
         while len(buffer) - offset >= _ACK.size:
             kind, channel, size, method, tag, bits, end = _ACK.unpack_from(buffer, offset)
@@ -131,7 +130,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
 
 
 class ConfirmChannel:
-    """A channel in confirm mode that knows the fate of every message it has published."""
+    """A channel in confirm mode that knows the outcome of every message it has published."""
 
     def __init__(self, channel: Channel, connection: _Connection) -> None:
         self._channel: Final = channel
@@ -140,7 +139,7 @@ class ConfirmChannel:
         self._methods: Final[dict[tuple[str, str, bool], bytes]] = {}
         self._largest_body: Final[int] = connection.params.frame_max - _AROUND
         self.published = 0
-        """Messages, which is the delivery tag of the last one."""
+        """Number of messages, which is the delivery tag of the last one."""
         self._settled_to = 0
         self._early: set[int] = set()
         self._nacked: set[int] = set()
@@ -155,7 +154,7 @@ class ConfirmChannel:
         )
 
     async def confirm(self) -> None:
-        """Switch confirm mode on.
+        """Enable confirm mode.
 
         Raises:
             BrokerUnavailable: the broker closed the channel or the connection instead.
@@ -165,10 +164,10 @@ class ConfirmChannel:
             self._connection.acknowledged[self._number] = self._acknowledged
 
     async def declare_exchange(self, name: str, *, passive: bool = False) -> None:
-        """Make a durable topic exchange, if there is none; or see whether there is one of whatever type.
+        """Declare a durable topic exchange; or, if passive, check that one of any type exists.
 
         Raises:
-            BrokerUnavailable: with the reply code of the broker, 406 if one of that name has other properties.
+            BrokerUnavailable: with the broker's reply code, 406 if it exists with other properties.
         """
         await self._call(
             lambda done: self._channel.exchange_declare(
@@ -177,9 +176,9 @@ class ConfirmChannel:
         )
 
     def publish(self, exchange: str, messages: Iterable[Outgoing], *, mandatory: bool = False) -> range:
-        """Send messages as one piece of data, and return their delivery tags.
+        """Send messages in one write, and return their delivery tags.
 
-        Mandatory ones come back if no queue takes them.
+        Mandatory ones are returned if no queue accepts them.
 
         Raises:
             BrokerUnavailable: the channel is closed.
@@ -209,7 +208,7 @@ class ConfirmChannel:
         return range(first, self.published + 1)
 
     def _method(self, exchange: str, routing_key: str, *, mandatory: bool) -> bytes:
-        """The frame of `basic.publish`: the same for all events of a type."""
+        """Encode `basic.publish`, which is the same for all events of a type."""
         if len(self._methods) >= MOST_KEYS:
             self._methods.clear()
         publish = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
@@ -218,7 +217,7 @@ class ConfirmChannel:
         return frame
 
     async def settled(self, tag: int) -> None:
-        """Wait until every message up to a tag has been confirmed or refused, or the channel is lost."""
+        """Wait until every message up to a tag is confirmed or refused, or the channel is lost."""
         if self._settled_to >= tag or self.lost:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -230,15 +229,15 @@ class ConfirmChannel:
         return tag <= self._settled_to and tag not in self._nacked
 
     def all_confirmed(self, tags: range) -> bool:
-        """Whether the broker has taken responsibility for messages that were published together, and none came back."""
+        """Whether the broker has confirmed all of some messages, and returned none."""
         return tags.stop - 1 <= self._settled_to and not self._nacked and not self._returned
 
     def refused(self, tag: int) -> bool:
-        """Whether the broker has said that it could not take a message (`basic.nack`)."""
+        """Whether the broker has refused a message (`basic.nack`)."""
         return tag in self._nacked
 
     def came_back(self, message_id: str) -> bool:
-        """Whether a mandatory message was returned because no queue took it; asking forgets it."""
+        """Whether a mandatory message was returned because no queue accepted it; asking forgets it."""
         returned = message_id in self._returned
         self._returned.discard(message_id)
         return returned
@@ -265,7 +264,7 @@ class ConfirmChannel:
         self._acknowledged(tag, multiple)
 
     def _acknowledged(self, tag: int, multiple: bool) -> None:
-        """Count what the broker has said yes or no to."""
+        """Record the confirms and refusals of the broker."""
         if not self._early and (multiple or tag == self._settled_to + 1):
             self._settled_to = max(self._settled_to, tag)
         else:
@@ -278,7 +277,7 @@ class ConfirmChannel:
 
     def _on_close(self, _channel: Channel, reason: Exception) -> None:
         self.lost = _lost(reason)
-        if self.lost.code == _NOT_FOUND:  # somebody has deleted an exchange
+        if self.lost.code == _NOT_FOUND:  # an exchange was deleted
             for name in [name for name, asked in self.exchanges.items() if asked.done()]:
                 del self.exchanges[name]
         self._connection.acknowledged.pop(self._number, None)
@@ -287,7 +286,7 @@ class ConfirmChannel:
 
 
 class Publisher:
-    """One connection, shared by all who publish there; of several brokers the next is tried when one cannot be used.
+    """One connection, shared by all publishers; with several brokers the next one is tried when one is unavailable.
 
     `by_certificate`: whether the client certificate of `context` is the login at addresses that name no user.
     """
@@ -306,13 +305,13 @@ class Publisher:
         self._connection: _Connection | None = None
         self._connecting: Final = asyncio.Lock()
         self.blocked: str | None = None
-        """Why the broker takes nothing from publishers at this moment, in its own words."""
+        """Why the broker is blocking publishers now, in its own words."""
         self.on_lost: Callable[[], None] = lambda: None
-        """Is called when a connection is lost that was not given up here."""
+        """Called when a connection is lost that was not closed here."""
 
     @property
     def address(self) -> str:
-        """Host and port of the broker whose turn it is, for people."""
+        """Host and port of the current broker, for messages."""
         return self._address.place
 
     @property
@@ -321,10 +320,10 @@ class Publisher:
         return self._connection is not None and self._connection.is_open
 
     async def channel(self) -> ConfirmChannel:
-        """Open a channel in confirm mode, connecting first if need be.
+        """Open a channel in confirm mode, connecting first if needed.
 
         Raises:
-            BrokerUnavailable: the broker cannot be reached, or says no.
+            BrokerUnavailable: the broker cannot be reached, or refuses.
         """
         connection = await self._connected()
         try:
@@ -338,10 +337,10 @@ class Publisher:
         return channel
 
     async def channel_for(self, exchange: str) -> ConfirmChannel:
-        """Open a channel for an exchange, which is made if it is missing; one that is there is used as it is.
+        """Open a channel for an exchange, which is declared if it is missing; an existing one is used as it is.
 
         Raises:
-            BrokerUnavailable: as above, or it is no topic exchange, or missing and may not be made.
+            BrokerUnavailable: as above, or it is not a topic exchange, or missing and may not be declared.
         """
         channel = await self.channel()
         if exchange.startswith(RESERVED_PREFIX):
@@ -354,7 +353,7 @@ class Publisher:
             channel = await self._declared(channel, exchange)
         except BaseException:
             exchanges.pop(exchange, None)
-            asked.set_result(False)  # each of the others asks for itself
+            asked.set_result(False)  # each waiter asks for itself
             raise
         asked.set_result(True)
         return channel
@@ -370,11 +369,11 @@ class Publisher:
             if "'type'" in str(error):
                 reason = f"The exchange {exchange} exists and is no topic exchange: {error}"
                 raise BrokerUnavailable(reason) from None
-            return await self.channel()  # it differs in durability or the like
+            return await self.channel()  # it exists with another durability or the like
         return channel
 
     async def _channel_for_what_is_there(self, exchange: str, refusal: BrokerUnavailable) -> ConfirmChannel:
-        """What a user may do who has no right to make exchanges."""
+        """Open a channel for a user who may not declare exchanges, if the exchange exists."""
         channel = await self.channel()
         try:
             await channel.declare_exchange(exchange, passive=True)
@@ -386,22 +385,22 @@ class Publisher:
         return channel
 
     async def connect(self) -> None:
-        """Connect, unless there is a connection.
+        """Connect, unless connected.
 
         Raises:
-            BrokerUnavailable: the broker cannot be reached, or says no.
+            BrokerUnavailable: the broker cannot be reached, or refuses.
         """
         await self._connected()
 
     def abandon(self) -> None:
-        """Give up a connection on which nothing moves; the next user makes a new one."""
+        """Abort an unresponsive connection; the next user opens a new one."""
         connection, self._connection = self._connection, None
         self._turn += 1
         if connection:
             amqp091.abort(connection)
 
     async def close(self) -> None:
-        """Say goodbye to the broker, for two seconds at most."""
+        """Close the connection cleanly, within two seconds."""
         connection, self._connection = self._connection, None
         if connection:
             await amqp091.close(connection)

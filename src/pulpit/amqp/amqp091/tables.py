@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Field tables of AMQP 0-9-1 as strangers send them, for the embedded broker and for subscribers.
+"""Field tables of AMQP 0-9-1 from untrusted peers, for the embedded broker and for subscribers.
 
-They are read in one pass, with a limit on how deep they nest: pamqp's own reader copies the rest of the table at every
-level and follows any depth, pika's loses fractions. The types are those of RabbitMQ's errata (section 3). A table that
-is passed on keeps its bytes: `split` cuts it into entries without decoding their values.
+They are decoded in one pass, with a limit on nesting: pamqp's decoder copies the rest of the table at every
+level and allows any depth, pika's loses fractions. The types are those of RabbitMQ's errata (section 3). A table that
+is passed on keeps its bytes: `split` divides it into entries without decoding their values.
 """
 
 import struct
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
-"""Tables and arrays within each other; the deepest that a known client needs is 4."""
+"""Nesting depth of tables and arrays; the deepest that a known client needs is 4."""
 
 Table = dict[str, Any]
 
@@ -37,7 +37,7 @@ TYPE_NAMES: Final[Mapping[int, str]] = {
     ord("F"): "table",
     ord("V"): "void",
 }
-"""What each type is called in RabbitMQ's error texts."""
+"""Names of types in RabbitMQ's error texts."""
 
 _FIXED: Final[Mapping[int, struct.Struct]] = {
     ord("t"): struct.Struct(">?"),
@@ -54,29 +54,29 @@ _FIXED: Final[Mapping[int, struct.Struct]] = {
 }
 _LENGTH: Final = struct.Struct(">I")
 _DECIMAL: Final = struct.Struct(">Bi")
-"""Decimal places, and all digits as a number: unsigned by the specification, signed in every client that writes one."""
+"""Decimal places, and all digits as a number: unsigned in the specification, signed in every client that writes one."""
 _TIMESTAMP: Final = struct.Struct(">Q")
 
 
 class BadTable(ValueError):
-    """The bytes are no field table."""
+    """The bytes are not a field table."""
 
 
 def read_table(data: bytes, offset: int = 0) -> tuple[Table, int]:
-    """Read one table with its length in front; returns it and where it ends."""
+    """Decode a table with its length in front; return it and its end."""
     return _table(data, offset, len(data), 0)
 
 
 def read_entries(data: bytes) -> Table:
-    """Read a table that came without its length, as AMQPLAIN sends it."""
+    """Decode a table without its length, as AMQPLAIN sends it."""
     return _entries(data, 0, len(data), 0)
 
 
 def read_tolerantly(data: bytes, offset: int = 0) -> tuple[Table, int, str]:
-    """Read what can be read of one table: up to the first value that cannot; returns why that cannot, too.
+    """Decode a table up to the first invalid value; also return why that is invalid.
 
     Raises:
-        BadTable: its length is wrong, so nobody knows where it ends.
+        BadTable: its length is wrong, so its end is unknown.
     """
     start, stop = _extent(data, offset, len(data))
     table: Table = {}
@@ -91,10 +91,10 @@ def read_tolerantly(data: bytes, offset: int = 0) -> tuple[Table, int, str]:
 
 
 def read_short(data: bytes, offset: int) -> tuple[str, int]:
-    """Read a short string; of one that is not UTF-8 the odd bytes are shown in hexadecimal.
+    """Decode a short string; bytes that are not UTF-8 are shown in hexadecimal.
 
     Raises:
-        BadTable: it is cut off.
+        BadTable: it is truncated.
     """
     stop = offset + 1 + data[offset] if offset < len(data) else len(data) + 1
     if stop > len(data):
@@ -103,7 +103,7 @@ def read_short(data: bytes, offset: int) -> tuple[str, int]:
 
 
 def split(data: bytes, offset: int = 0) -> list[tuple[bytes, bytes]]:
-    """Cut a table into its names and its values with their type octets, in order, as they were sent."""
+    """Split a table into names and encoded values with their type octets, in order."""
     start, stop = _extent(data, offset, len(data))
     entries: list[tuple[bytes, bytes]] = []
     while start < stop:
@@ -115,18 +115,18 @@ def split(data: bytes, offset: int = 0) -> list[tuple[bytes, bytes]]:
 
 
 def kinds(data: bytes) -> dict[str, str]:
-    """The names of the types of a table's values."""
+    """Return the type names of a table's values."""
     return {name.decode("utf-8", "surrogateescape"): TYPE_NAMES[value[0]] for name, value in split(data)}
 
 
 def join(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Put entries together to a table again."""
+    """Join entries to a table."""
     body = b"".join(bytes((len(name),)) + name + value for name, value in entries)
     return _LENGTH.pack(len(body)) + body
 
 
 def items(raw: bytes) -> list[bytes]:
-    """Cut an array that stands with its type octet into its values with theirs."""
+    """Split an encoded array into its encoded values."""
     start, stop = _extent(raw, 1, len(raw))
     values: list[bytes] = []
     while start < stop:
@@ -137,39 +137,39 @@ def items(raw: bytes) -> list[bytes]:
 
 
 def read_value(raw: bytes) -> Any:
-    """Decode one value that `split` cut out."""
+    """Decode one value from `split`."""
     return _value(raw, 0, len(raw), 0)[0]
 
 
 def long_string(text: str | bytes) -> bytes:
-    """Write a long string with its type octet."""
+    """Encode a long string with its type octet."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     return b"S" + _LENGTH.pack(len(raw)) + raw
 
 
 def long(number: int) -> bytes:
-    """Write a 64-bit number with its type octet."""
+    """Encode a 64-bit number with its type octet."""
     return b"l" + _FIXED[ord("l")].pack(number)
 
 
 def timestamp(seconds: int) -> bytes:
-    """Write a moment, in whole seconds since 1970, with its type octet."""
+    """Encode a time, in whole seconds since 1970, with its type octet."""
     return b"T" + _TIMESTAMP.pack(seconds)
 
 
 def array(values: Iterable[bytes]) -> bytes:
-    """Write values, each with its type octet, as an array."""
+    """Encode an array of encoded values."""
     body = b"".join(values)
     return b"A" + _LENGTH.pack(len(body)) + body
 
 
 def nested(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Write a table as a value with its type octet."""
+    """Encode a table as a value with its type octet."""
     return b"F" + join(entries)
 
 
 def write_table(values: Mapping[str, Any]) -> bytes:
-    """Write a table of texts, truth values, whole numbers and such tables."""
+    """Encode a table of texts, booleans, integers and such tables."""
     return join((name.encode(), _written(value)) for name, value in values.items())
 
 
@@ -239,7 +239,7 @@ def _decimal(data: bytes, offset: int, limit: int, _depth: int) -> tuple[Decimal
 
 
 def _moment(data: bytes, offset: int, limit: int, _depth: int) -> tuple[datetime | int, int]:
-    """Read a moment; one that no calendar holds stays a number."""
+    """Decode a time; one outside the calendar stays a number."""
     if offset + _TIMESTAMP.size > limit:
         raise BadTable("a timestamp is cut off")
     seconds: int = _TIMESTAMP.unpack_from(data, offset)[0]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client's connection: login and engine between the socket and its links (`client_links`).
+"""A client connection: login and engine between the socket and its links (`client_links`).
 
-A connection is made once and never mends itself: when it is `lost`, everything on it is, and whoever used it makes a
-new one. TLS is Python's own, so the host name is checked unless the context that is given says otherwise. Each link has
-a session of its own, because some brokers answer a mistake on a link by ending its session.
+A connection never reconnects: when it is `lost`, its links are too, and its user opens a new one. TLS is Python's own,
+so the host name is checked unless the given context says otherwise. Each link has a session of its own, because some
+brokers react to an error on a link by ending its session.
 """
 
 import asyncio
@@ -36,23 +36,23 @@ from pulpit.amqp.amqp10.types import RESOURCE_LIMIT, Cause, Condition, Lost, Ter
 from pulpit.text import system_reason
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds until a broker must have answered a connection or a link."""
+"""Timeout in seconds for a connection or a link."""
 GOODBYE_TIMEOUT: Final = 2.0
-"""Seconds that a broker has to answer a goodbye."""
+"""Timeout in seconds for the broker's close."""
 IDLE_TIMEOUT: Final = 40.0
-"""Seconds of silence after which a broker is given up; it is asked to say something every half of it."""
+"""Seconds of silence after which a broker is given up; it is told to send something in half that time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientSettings:
-    """How a client connects."""
+    """Options of a connection."""
 
     name: str
-    """The container: what brokers show as the connection's name."""
+    """The container id, which brokers show as the connection's name."""
     context: ssl.SSLContext | None = None
-    """For addresses with TLS; `None` is the system's authorities."""
+    """For addresses with TLS; `None` trusts the system's CAs."""
     by_certificate: bool = False
-    """Whether a client certificate in `context` is the login (SASL EXTERNAL), where the address names no user."""
+    """Whether the client certificate in `context` is the login (SASL EXTERNAL), if the address names no user."""
     connect_timeout: float = CONNECT_TIMEOUT
     idle_timeout: float = IDLE_TIMEOUT
     largest_message: int = 16 * 1024 * 1024
@@ -64,7 +64,7 @@ async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connecti
 
     Raises:
         ConfigurationError: the extra `amqp10` is not installed.
-        Lost: it did not work.
+        Lost: it failed.
     """
     proton.load()
     loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connecti
 
 
 async def _for_a_while(event: asyncio.Event) -> None:
-    """Wait for something that may never happen."""
+    """Wait for an event with a timeout."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_TIMEOUT):
             await event.wait()
@@ -116,9 +116,9 @@ class Connection:
         self.lost: Lost | None = None
         """Why it is dead, if it is."""
         self.remote: Opened | None = None
-        """What the broker says about itself."""
+        """The broker's open performative."""
         self.on_lost: Callable[[], None] = lambda: None
-        """Is called once, when it is dead."""
+        """Called once, when it is lost."""
         self._settings: Final = settings
         hostname = address.host if address.virtual_host == "/" else f"vhost:{address.virtual_host}"
         credentials = Credentials(
@@ -151,10 +151,10 @@ class Connection:
         await self._opened
 
     async def sender(self, target: Terminus, *, name: str = "") -> ClientSender:
-        """Attach a link on which to send.
+        """Attach a sending link.
 
         Raises:
-            Lost: the broker refuses it, with its condition, or does not answer in time.
+            Lost: the broker refuses it, with its condition, or does not respond in time.
         """
         link = self._engine_call(lambda: self._engine.sender(self._engine.begin(), self._name(name)))
         sender = ClientSender(link, self.flush, self.forget)
@@ -162,10 +162,10 @@ class Connection:
         return sender
 
     async def receiver(self, source: Terminus, *, name: str = "", window: int = 100) -> ClientReceiver:
-        """Attach a link on which to receive; the broker may send `window` messages ahead of what is settled.
+        """Attach a receiving link; the broker may send `window` messages ahead of the settled ones.
 
         Raises:
-            Lost: the broker refuses it, with its condition, or does not answer in time.
+            Lost: the broker refuses it, with its condition, or does not respond in time.
         """
         link = self._engine_call(lambda: self._engine.receiver(self._engine.begin(), self._name(name)))
         receiver = ClientReceiver(link, window, self.flush, self.forget)
@@ -175,7 +175,7 @@ class Connection:
         return receiver
 
     async def close(self) -> None:
-        """Say goodbye, and wait for the answer for two seconds at most; never raises."""
+        """Close, and wait at most two seconds for the broker's close; never raises."""
         if self.lost is None:
             self._engine.close()
             self.flush()
@@ -185,18 +185,19 @@ class Connection:
         self.transport.abort()
 
     def abandon(self) -> None:
-        """Give the connection up at once."""
+        """Abort the connection at once."""
         self._lose(self._given_up())
         self.transport.abort()
 
-    # For the transport, and for links ---------------------------------------------------------------------------------
+    # Called by the transport and by links
+    # ------------------------------------------------------------------------------
 
     def begun(self) -> bytes:
-        """There is a socket: what to send first."""
+        """Return the first bytes to send on a new socket."""
         return self._login.take_output() if self._login else b""
 
     def received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Handle received bytes."""
         if self._login:
             data = self._log_in(data)
         if self._login is None:
@@ -204,22 +205,22 @@ class Connection:
             self.handle_events()
 
     def ended(self, error: BaseException | None) -> None:
-        """The socket is gone."""
+        """Handle the loss of the socket."""
         reason = system_reason(error) if isinstance(error, OSError) else "it broke off"
         self._lose(Lost(f"The connection to {self.address.place} is lost: {reason}.", Cause.UNREACHABLE))
 
     def take_output(self) -> bytes:
-        """What to send."""
+        """Return the bytes to send."""
         return self._login.take_output() if self._login else self._engine.take_output()
 
     def tick(self, now: float) -> float | None:
-        """Let time pass."""
+        """Advance the clock."""
         due = None if self._login else self._engine.tick(now)
         self.handle_events()
         return due
 
     def handle_events(self) -> None:
-        """Hand each event to whom it concerns."""
+        """Dispatch each event to its link."""
         for event in self._engine.events():
             match event:
                 case Opened():
@@ -243,11 +244,11 @@ class Connection:
                         user.on_event(event)
 
     def flush(self) -> None:
-        """Write soon what was done."""
+        """Schedule a write."""
         self.transport.flush()
 
     def forget(self, link: Link) -> None:
-        """A link is not used any more."""
+        """Drop a link that is no longer used."""
         self._users.pop(link, None)
 
     def _log_in(self, data: bytes) -> bytes:
@@ -294,13 +295,13 @@ class Connection:
                 user.on_lost(lost)
             if not answered:
                 self._opened.set_exception(lost)
-                self._opened.exception()  # whoever waits has it; nobody may wait any more
+                self._opened.exception()  # retrieved, though nobody may await it
             self._gone.set()
             self.on_lost()
             self.transport.close()
 
     def free(self) -> None:
-        """Give the engine's memory back, when the socket is gone."""
+        """Free the engine's memory once the socket is gone."""
         self._engine.free()
 
     def _name(self, name: str) -> str:
@@ -331,7 +332,7 @@ class Connection:
 
 
 class _Transport(asyncio.Protocol):
-    """The socket of one connection: writes what the engine wants to be sent, and winds the clock."""
+    """The socket of one connection: writes the engine's output, and drives its clock."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Final = connection
@@ -364,7 +365,7 @@ class _Transport(asyncio.Protocol):
         self.unplugged.set()
 
     def pause_writing(self) -> None:
-        """Keep what is to be sent inside the engine."""
+        """Keep output inside the engine."""
         self._paused = True
 
     def resume_writing(self) -> None:
@@ -372,12 +373,12 @@ class _Transport(asyncio.Protocol):
         self.write()
 
     def flush(self) -> None:
-        """Write soon what was done, with everything that is done until then."""
+        """Schedule a write, together with everything else in this turn."""
         if self._flushing is None:
             self._flushing = self._loop.call_soon(self.write)
 
     def write(self) -> None:
-        """Write what is to be sent, and see to the clock."""
+        """Write pending output, and update the clock."""
         if self._flushing:
             self._flushing.cancel()
             self._flushing = None
@@ -391,7 +392,7 @@ class _Transport(asyncio.Protocol):
         self._connection.handle_events()
 
     def close(self) -> None:
-        """Close the socket after what is still to be sent; a peer that does not take it is left."""
+        """Close the socket after pending output; do not wait for a peer that does not read."""
         if self._closed:
             return
         self._closed = True
@@ -408,7 +409,7 @@ class _Transport(asyncio.Protocol):
             self._loop.call_later(GOODBYE_TIMEOUT, self.abort)
 
     def abort(self) -> None:
-        """Close the socket whatever is still to be sent."""
+        """Close the socket without sending pending output."""
         if self._socket and not self.unplugged.is_set():
             self._socket.abort()
 

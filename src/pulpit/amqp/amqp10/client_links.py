@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links of a client as awaitables: credit to wait for, outcomes, messages that come."""
+"""Links of a client as awaitables: credit, outcomes, received messages."""
 
 import asyncio
 import contextlib
@@ -23,10 +23,10 @@ from pulpit.amqp.amqp10.types import ACCEPTED, Cause, Lost, Outcome
 
 
 class ClientLink:
-    """What both kinds of links share: an answer to wait for, and an end."""
+    """What both kinds of links share: the attach, and the end."""
 
     def __init__(self, link: Link, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
-        """`flush` writes soon what was done on the link, `forget` has nobody told of it any more."""
+        """`flush` schedules a write, `forget` ends the dispatch of events to this link."""
         self.lost: Lost | None = None
         """Why it is dead, if it is."""
         self._flush: Final = flush
@@ -36,10 +36,10 @@ class ClientLink:
         self._change = asyncio.Event()
 
     async def attached(self) -> None:
-        """Wait for the broker's answer to the attach.
+        """Wait for the broker's attach.
 
         Raises:
-            Lost: it says no.
+            Lost: it refuses.
         """
         await self._answered
         if self.lost:
@@ -55,11 +55,11 @@ class ClientLink:
         self.on_lost(Lost("The link was closed.", Cause.CLOSED))
 
     def on_event(self, event: Event) -> None:
-        """Take an event of the link."""
+        """Handle an event of the link."""
         raise NotImplementedError
 
     def on_lost(self, lost: Lost) -> None:
-        """Take that the link is dead."""
+        """Handle the loss of the link."""
         if self.lost is None:
             self.lost = lost
         self._answer()
@@ -79,7 +79,7 @@ class ClientLink:
 
 
 class ClientSender(ClientLink):
-    """A link on which messages go out; each one's outcome is kept until it is taken."""
+    """A sending link; each message's outcome is kept until it is taken."""
 
     def __init__(self, link: Sender, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
         super().__init__(link, flush, forget)
@@ -90,12 +90,12 @@ class ClientSender(ClientLink):
 
     @property
     def credit(self) -> int:
-        """Messages that the broker takes now."""
+        """Messages that the broker accepts now."""
         return self._link.credit if self._link.alive else 0
 
     @property
     def largest_message(self) -> int:
-        """Bytes of a message that the broker takes at most; 0 is any."""
+        """Maximum size in bytes of a message that the broker accepts; 0 is unlimited."""
         return self._link.largest_message if self._link.alive else 0
 
     def send(self, message: bytes) -> int:
@@ -114,17 +114,17 @@ class ClientSender(ClientLink):
         return number
 
     async def credited(self) -> None:
-        """Wait until the broker takes messages.
+        """Wait for credit.
 
         Raises:
-            Lost: the link died instead.
+            Lost: the link was lost instead.
         """
         await self._until(lambda: self.credit > 0)
         if self.lost:
             raise self.lost
 
     async def settled(self, number: int) -> None:
-        """Wait until everything up to a number is decided, or the link is dead."""
+        """Wait until everything up to a number is settled, or the link is lost."""
         if self._settled_to >= number or self.lost:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -132,15 +132,18 @@ class ClientSender(ClientLink):
         await future
 
     def decided(self, number: int) -> bool:
-        """Whether the broker has decided about a message."""
+        """Whether the broker has settled a message."""
         return number <= self._settled_to or number in self._outcomes
 
     def take_outcome(self, number: int) -> Outcome | None:
-        """What became of a message that is decided; asked once. No outcome means that the broker forgot it."""
+        """Return and forget the outcome of a settled message.
+
+        None means that the broker settled it without an outcome.
+        """
         return self._outcomes.pop(number, ACCEPTED if number <= self._settled_to else None)
 
     def on_event(self, event: Event) -> None:
-        """Take an event of the link."""
+        """Handle an event of the link."""
         match event:
             case Attached():
                 if self._link.alive and self._link.target:  # else the broker is about to say why not (section 2.6.3)
@@ -156,7 +159,7 @@ class ClientSender(ClientLink):
                 pass
 
     def on_lost(self, lost: Lost) -> None:
-        """Take that the link is dead."""
+        """Handle the loss of the link."""
         super().on_lost(lost)
         while self._waiting:
             self._release(self._waiting.popleft()[1])
@@ -178,7 +181,7 @@ class ClientSender(ClientLink):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """A message that came; unless it came settled, it must be settled."""
+    """A received message; unless it was sent settled, it must be settled."""
 
     number: int
     message: bytes
@@ -186,7 +189,7 @@ class Delivery:
 
 
 class ClientReceiver(ClientLink):
-    """A link on which messages come in; the credit is renewed as they are settled."""
+    """A receiving link; the credit is renewed as messages are settled."""
 
     def __init__(self, link: Receiver, window: int, flush: Callable[[], None], forget: Callable[[Link], None]) -> None:
         super().__init__(link, flush, forget)
@@ -196,10 +199,10 @@ class ClientReceiver(ClientLink):
         self._used = 0
 
     async def next(self) -> Delivery:
-        """The next message; those that came before a loss are handed out first.
+        """Return the next message; those received before a loss are returned first.
 
         Raises:
-            Lost: the link is dead, and there is none left.
+            Lost: the link is lost, and no message is left.
         """
         await self._until(lambda: bool(self._arrived))
         if not self._arrived:
@@ -208,7 +211,7 @@ class ClientReceiver(ClientLink):
         return self._arrived.popleft()
 
     def settle(self, delivery: Delivery, outcome: Outcome = ACCEPTED) -> None:
-        """Say what became of a message; on a dead link that is too late, and nothing happens."""
+        """Settle a message; does nothing on a lost link."""
         with contextlib.suppress(Ended):
             if not delivery.settled:
                 self._link.settle(delivery.number, outcome)
@@ -219,7 +222,7 @@ class ClientReceiver(ClientLink):
             self._flush()
 
     def on_event(self, event: Event) -> None:
-        """Take an event of the link."""
+        """Handle an event of the link."""
         match event:
             case Attached():
                 if self._link.alive and self._link.source:

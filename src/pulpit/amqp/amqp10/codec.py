@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The type system of AMQP 1.0 (part 1 of the specification): Python values to bytes and back.
 
-Integers of a certain width, symbols, characters and times are subclasses of Python's own types, so a value that was
-read is written again as what it was. A plain `int` is a long, a plain `float` a double, a plain `str` a string.
-Decoding is bounded by the bytes there are: no count, size or nesting that a peer claims makes it take much more.
+Integers of a certain width, symbols, characters and times are subclasses of Python's own types, so that a decoded
+value is encoded again with its type. A plain `int` is a long, a plain `float` a double, a plain `str` a string.
+Decoding is bounded by the available bytes: no count, size or nesting that a peer claims allocates much more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from typing import Any, Final
 from uuid import UUID
 
 DEEPEST: Final = 32
-"""Values inside one another that are read at most."""
+"""Maximum nesting depth of decoded values."""
 
 
 class DecodeError(ValueError):
-    """The bytes are no AMQP 1.0 value (`amqp:decode-error`)."""
+    """The bytes are not a valid AMQP 1.0 value (`amqp:decode-error`)."""
 
 
 class Ubyte(int):
@@ -71,7 +71,7 @@ class Symbol(str):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A value with a descriptor, a symbol or an unsigned long, that says what it means."""
+    """A value with a descriptor, a symbol or an unsigned long, that defines its meaning."""
 
     descriptor: Any
     value: Any
@@ -79,20 +79,20 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value that nobody here computes with (decimals): its constructor and its bytes."""
+    """A value that is only passed on (decimals): its constructor and its bytes."""
 
     code: int
     data: bytes
 
 
 class Symbols(tuple[Symbol, ...]):
-    """An array of symbols, as capabilities and lists of mechanisms are written."""
+    """An array of symbols, as used for capabilities and lists of mechanisms."""
 
     __slots__ = ()
 
 
 def encode(value: Any) -> bytes:
-    """The bytes of a value in its shortest common form.
+    """Encode a value in its shortest common form.
 
     Raises:
         TypeError: AMQP has no such type.
@@ -106,10 +106,10 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, at: int = 0) -> tuple[Any, int]:
-    """Read one value; returns it and the offset behind it.
+    """Decode one value; return it and the offset after it.
 
     Raises:
-        DecodeError: there is none, or it is cut short.
+        DecodeError: it is missing or truncated.
     """
     try:
         return _decode(data, at, DEEPEST)
@@ -118,14 +118,14 @@ def decode(data: bytes, at: int = 0) -> tuple[Any, int]:
 
 
 def symbols(value: Any) -> tuple[str, ...]:
-    """The symbols of a field that may hold none, one, or an array of them (section 1.4, `multiple`)."""
+    """Return the symbols of a field that may contain none, one, or an array of them (section 1.4, `multiple`)."""
     if value is None:
         return ()
     return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
 
 
 def described_list(descriptor: int, fields: Sequence[Any]) -> bytes:
-    """A composite type (section 1.4): its fields without the nulls at the end."""
+    """Encode a composite type (section 1.4), omitting trailing nulls."""
     kept = len(fields)
     while kept and fields[kept - 1] is None:
         kept -= 1
@@ -175,7 +175,7 @@ def _encode_binary(value: bytes | bytearray | memoryview) -> bytes:
 
 def _encode_string(value: str) -> bytes:
     raw = value.encode()
-    if len(raw) < _SMALL:  # most of what is written, so it is spared a call
+    if len(raw) < _SMALL:  # inlined, because most written strings are short
         return bytes((0xA1, len(raw))) + raw
     return b"\xb1" + _U32.pack(len(raw)) + raw
 
@@ -279,7 +279,7 @@ def _variable(width: int, kind: Callable[[bytes], Any]) -> _Reader:
 
 
 def _compound_head(data: bytes, at: int, width: int) -> tuple[int, int, int]:
-    """The number of elements, where they begin, and where they must end."""
+    """Return the number of elements, where they begin, and where they must end."""
     size = int.from_bytes(_cut(data, at, width), "big")
     end = at + width + size
     if size < width or end > len(data):

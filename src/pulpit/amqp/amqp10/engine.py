@@ -46,20 +46,20 @@ from pulpit.amqp.amqp10.links import (
 from pulpit.amqp.amqp10.types import AMQP_HEADER, FRAMING_ERROR, TOO_LARGE, Condition
 
 LARGEST_FRAME: Final = 65_536
-"""Bytes of a frame that this side takes."""
+"""Maximum size in bytes of a frame that this side accepts."""
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
-"""Bytes of a message that this side takes, unless told otherwise."""
+"""Maximum size in bytes of a message that this side accepts by default."""
 MOST_SESSIONS: Final = 255
 _MILLI: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """What this side says about itself when it opens the connection."""
+    """The content of this side's open performative."""
 
     container: str
     hostname: str = ""
-    """The host that is wanted, as the specification's `open` has it."""
+    """The requested host, as in the specification's `open`."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     idle_timeout: float = 0
     """Seconds of silence after which the peer is given up; 0 is never. The peer is told half of it."""
@@ -71,7 +71,7 @@ class Engine:
     """The protocol of one connection, after the login (see `sasl`)."""
 
     def __init__(self, setup: Setup) -> None:
-        """Make it; nothing is sent before `open`.
+        """Create it; nothing is sent before `open`.
 
         Raises:
             ConfigurationError: the extra `amqp10` is not installed.
@@ -102,7 +102,7 @@ class Engine:
     # Bytes and time ---------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take what came from the peer; ask for `events` afterwards."""
+        """Process received bytes; call `events` afterwards."""
         if self.over:
             return
         try:
@@ -110,7 +110,7 @@ class Engine:
         except Violation as violation:
             self._break(Condition(FRAMING_ERROR, str(violation)))
         if self._free.alive and self._pn.pn_transport_capacity(self._transport) < 0:
-            self._break()  # Proton takes nothing any more, and does not always say why
+            self._break()  # Proton accepts nothing any more, and does not always say why
 
     def _push(self, piece: bytes) -> None:
         pn, view = self._pn, memoryview(piece)
@@ -123,7 +123,10 @@ class Engine:
             view = view[taken:]
 
     def _greeting(self, data: bytes) -> bytes:
-        """Hold the first bytes back until they are the protocol's header, which Proton gets; the rest is frames."""
+        """Hold back the first bytes until the protocol header is complete.
+
+        Pass it to Proton, and return the rest as frames.
+        """
         if self._greeted is None:
             return data
         self._greeted += data
@@ -137,7 +140,7 @@ class Engine:
         return rest
 
     def take_output(self) -> bytes:
-        """What must be sent to the peer now; calling it moves the protocol on."""
+        """Return the bytes to send to the peer now; this call advances the protocol."""
         pieces = []
         pn = self._pn
         while self._free.alive and (size := pn.pn_transport_pending(self._transport)) > 0:
@@ -152,7 +155,7 @@ class Engine:
         return b"".join(pieces)
 
     def _bury(self) -> None:
-        """Free what has ended (rule 3), now that its end is written and no event of it is left."""
+        """Free what has ended (rule 3), once its end is written and no event of it is left."""
         graves, self._graves = self._graves, []
         for free, pointer in graves:
             free(pointer)
@@ -160,7 +163,7 @@ class Engine:
             self._collect()
 
     def tick(self, now: float) -> float | None:
-        """Let time pass, on a monotonic clock in seconds; returns when to call again at the latest, if ever."""
+        """Advance the clock, monotonic, in seconds; return the latest time for the next call, if any."""
         if not self._free.alive:
             return None
         due = self._pn.pn_transport_tick(self._transport, int(now * _MILLI))
@@ -168,16 +171,17 @@ class Engine:
         return due / _MILLI if due else None
 
     def events(self) -> Iterator[Event]:
-        """What has happened since the last call, each thing once."""
+        """Yield what has happened since the last call."""
         while self._told:
             yield self._told.popleft()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be sent or received: the socket can be closed when the output is gone."""
+        """Whether the connection has ended: the socket can be closed after the remaining output."""
         return self._over or not self._free.alive
 
-    # Acts -------------------------------------------------------------------------------------------------------------
+    # Actions
+    # ------------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Open this side of the connection."""
@@ -203,7 +207,7 @@ class Engine:
         return session
 
     def sender(self, session: Session, name: str) -> Sender:
-        """Prepare a link on which to send; `attach` asks the peer for it.
+        """Prepare a sending link; `attach` requests it from the peer.
 
         Raises:
             Ended: the session is over.
@@ -213,7 +217,7 @@ class Engine:
         return link
 
     def receiver(self, session: Session, name: str) -> Receiver:
-        """Prepare a link on which to receive; `attach` asks the peer for it.
+        """Prepare a receiving link; `attach` requests it from the peer.
 
         Raises:
             Ended: the session is over.
@@ -223,7 +227,7 @@ class Engine:
         return link
 
     def free(self) -> None:
-        """Give everything back; all sessions and links are dead from now on."""
+        """Free everything; all sessions and links are dead from now on."""
         self._end()
         self._free()
 
@@ -233,7 +237,8 @@ class Engine:
             raise Ended("The session is another connection's.")
         return pointer
 
-    # Events of Proton -------------------------------------------------------------------------------------------------
+    # Proton's events
+    # ----------------------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         pn, collector = self._pn, self._collector
@@ -292,7 +297,7 @@ class Engine:
 
     def _on_detached(self, event: Any) -> None:
         pn = self._pn
-        closed = pn.pn_event_type(event) == pn.PN_LINK_REMOTE_CLOSE  # and not only detached for now
+        closed = pn.pn_event_type(event) == pn.PN_LINK_REMOTE_CLOSE  # and not only detached
         pointer = pn.pn_event_link(event)
         link = self._links.pop(pointer, None)
         if link is None:
@@ -340,7 +345,7 @@ class Engine:
 
     @classmethod
     def _handlers_of(cls, pn: Any) -> "Mapping[int, Callable[[Engine, Any], None]]":
-        """Which event of Proton is answered by which method; the others say what this side did itself."""
+        """Return the handlers by Proton's event type; other events report this side's own actions."""
         return {
             pn.PN_CONNECTION_REMOTE_OPEN: cls._on_opened,
             pn.PN_CONNECTION_REMOTE_CLOSE: cls._on_closed,
@@ -355,7 +360,7 @@ class Engine:
 
 
 def _free(transport: Any, connection: Any, collector: Any) -> None:
-    """Take apart what belongs together, events first, because they hold on to the rest."""
+    """Free related objects in order, events first, because they reference the rest."""
     pn = proton.load()
     pn.pn_collector_release(collector)
     pn.pn_transport_unbind(transport)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at each frame before Proton does, for what Proton 0.40 takes and its memory does not survive.
+"""Checks each frame before Proton does, for what corrupts the memory of Proton 0.40.
 
-A channel that is begun twice, or a handle that is attached twice, leaves Proton with references that nobody drops, and
-with memory that it uses after it was freed. Both are the broker's errors (sections 2.7.2, 2.7.3), as is a session
-that it begins of its own accord; the connection ends.
+A channel that is begun twice, or a handle that is attached twice, makes Proton leak references and use memory after
+it was freed. Both are errors of the broker (sections 2.7.2, 2.7.3), as is a session that it begins unasked; the
+connection is closed.
 """
 
 from struct import Struct
@@ -16,17 +16,17 @@ _HEAD: Final = Struct(">IBBH")
 _BEGIN, _ATTACH, _DETACH, _END = 0x11, 0x12, 0x16, 0x17
 _WATCHED: Final = frozenset({_BEGIN, _ATTACH, _DETACH, _END})
 _DESCRIPTOR: Final = 10
-"""Bytes of the longest descriptor: the mark of a described value, and an unsigned long with its own."""
+"""Bytes of the longest descriptor: the constructor of a described value, and an unsigned long with its own."""
 _HANDLE: Final = {_ATTACH: 1, _DETACH: 0}
-"""Where the handle stands among the fields."""
+"""Position of the handle among the fields."""
 
 
 class Violation(Exception):
-    """The peer does what it may not; the text says what."""
+    """The peer violates the protocol; the text says how."""
 
 
 class FrameGuard:
-    """The frames of one peer, behind the protocol's header."""
+    """The frames of one peer, after the protocol header."""
 
     def __init__(self, largest: int) -> None:
         self._largest: Final = largest
@@ -34,13 +34,13 @@ class FrameGuard:
         self._skip = 0
         self._handles: dict[int, set[int]] = {}
         self._answered: dict[int, object] = {}
-        """By the channel of each session, that of ours which it answers."""
+        """By the channel of each session, the one of ours that it answers."""
 
     def judged(self, data: bytes) -> bytes:
-        """What Proton may have now; the rest is kept until more of it has come.
+        """Return what Proton may process now; incomplete frames are kept.
 
         Raises:
-            Violation: it may have no more.
+            Violation: the peer violates the protocol.
         """
         data, self._cut = self._cut + data, b""
         at = min(self._skip, len(data))
@@ -56,7 +56,7 @@ class FrameGuard:
         return data
 
     def _next(self, data: bytes, at: int) -> int:
-        """The size of the frame that begins here, as soon as there is enough of it to be judged; else 0."""
+        """Return the size of the frame that begins here, once enough of it has arrived to check it; else 0."""
         have = len(data) - at
         if have < _HEAD.size:
             return 0
@@ -95,7 +95,7 @@ class FrameGuard:
 
     @staticmethod
     def _code(data: bytes, at: int) -> int | None:
-        """The performative of a frame; none for an empty one, which says that the peer is alive."""
+        """Return the performative of a frame; none for an empty frame, which is a heartbeat."""
         size, offset, _, _ = _HEAD.unpack_from(data, at)
         body = data[at + 4 * offset : at + min(size, 4 * offset + _DESCRIPTOR)]
         if not body:
@@ -108,7 +108,7 @@ class FrameGuard:
 
 
 def _field(frame: bytes, number: int) -> Any:
-    """A field of the performative in a frame; null if it is not there."""
+    """Return a field of the performative in a frame; null if it is absent."""
     try:
         performative, _ = codec.decode(frame, 4 * frame[4])
         return performative.value[number] if isinstance(performative, Described) else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions and links as the engine hands them out, and the events that tell what the peer did with them.
+"""The engine's sessions and links, and the events that report what the peer did with them.
 
-Sessions and links are live objects that turn dead with what they stand for. Every act on a dead one raises `Ended`, and
-never reaches Proton: its memory may be another link's by then.
+Sessions and links become dead when the peer or this side ends them. Every call on a dead one raises `Ended`, and never
+reaches Proton, whose memory may belong to another link by then.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Session:
         return self._pointer is not None
 
     def pointer(self) -> Any:
-        """For the engine alone.
+        """For the engine only.
 
         Raises:
             Ended: it is over.
@@ -40,7 +40,7 @@ class Session:
         return self._pointer
 
     def end(self, condition: Condition | None = None) -> None:
-        """End it, and every link of it.
+        """End it, with all its links.
 
         Raises:
             Ended: it is over already.
@@ -50,7 +50,7 @@ class Session:
         self._pn.pn_session_close(pointer)
 
     def forget(self) -> None:
-        """For the engine alone: the memory behind it is given back."""
+        """For the engine only: its memory is being freed."""
         self._pointer = None
 
 
@@ -70,7 +70,7 @@ class Link:
         return self._pointer is not None and not self._detaching
 
     def pointer(self) -> Any:
-        """For the engine alone.
+        """For the engine only.
 
         Raises:
             Ended: it is over.
@@ -91,13 +91,13 @@ class Link:
 
     @property
     def largest_message(self) -> int:
-        """Bytes of a message that the peer takes at most; 0 is any."""
+        """Maximum size in bytes of a message that the peer accepts; 0 is unlimited."""
         return int(self._pn.pn_link_remote_max_message_size(self.pointer()))
 
     def attach(
         self, *, source: Terminus | None = NOWHERE, target: Terminus | None = NOWHERE, largest_message: int = 0
     ) -> None:
-        """Ask the peer for this link.
+        """Request this link from the peer.
 
         Raises:
             Ended: it is over.
@@ -112,7 +112,7 @@ class Link:
         pn.pn_link_open(pointer)
 
     def detach(self, condition: Condition | None = None) -> None:
-        """Close it for good.
+        """Close it permanently.
 
         Raises:
             Ended: it is over.
@@ -123,12 +123,12 @@ class Link:
         self._pn.pn_link_close(pointer)
 
     def forget(self) -> None:
-        """For the engine alone: the memory behind it is given back."""
+        """For the engine only: its memory is being freed."""
         self._pointer = None
 
 
 class Sender(Link):
-    """A link on which this side sends; deliveries are numbered from 1."""
+    """A sending link; deliveries are numbered from 1."""
 
     def __init__(self, pointer: Any, session: Session, name: str) -> None:
         super().__init__(pointer, session, name)
@@ -137,16 +137,16 @@ class Sender(Link):
 
     @property
     def credit(self) -> int:
-        """Messages that the peer takes now."""
+        """Messages that the peer accepts now."""
         return int(self._pn.pn_link_credit(self.pointer()))
 
     @property
     def draining(self) -> bool:
-        """Whether the peer waits until its credit is used or given back."""
+        """Whether the peer is draining: it waits until its credit is used or returned."""
         return bool(self._pn.pn_link_get_drain(self.pointer()))
 
     def drained(self) -> None:
-        """Give the rest of the credit back to a peer that drains.
+        """Return the remaining credit to a draining peer.
 
         Raises:
             Ended: the link is over.
@@ -154,7 +154,7 @@ class Sender(Link):
         self._pn.pn_link_drained(self.pointer())
 
     def send(self, message: bytes) -> int:
-        """Send one encoded message and answer the delivery's number; without credit it waits inside for some.
+        """Send one encoded message and return the delivery's number; without credit it is buffered.
 
         Raises:
             Ended: the link is over.
@@ -168,7 +168,7 @@ class Sender(Link):
         return self._sent
 
     def decided(self, delivery: Any) -> tuple[int, Outcome | None] | None:
-        """For the engine alone: take the outcome of a delivery, if there is one now, and settle it."""
+        """For the engine only: return the outcome of a delivery, if it has one, and settle it."""
         pn = self._pn
         number = self._unsettled.get(delivery)
         if number is None:
@@ -181,13 +181,13 @@ class Sender(Link):
         return number, outcome
 
     def forget(self) -> None:
-        """For the engine alone."""
+        """For the engine only."""
         super().forget()
         self._unsettled.clear()
 
 
 class Receiver(Link):
-    """A link on which this side receives; deliveries are numbered from 1."""
+    """A receiving link; deliveries are numbered from 1."""
 
     def __init__(self, pointer: Any, session: Session, name: str) -> None:
         super().__init__(pointer, session, name)
@@ -201,7 +201,7 @@ class Receiver(Link):
         return int(self._pn.pn_link_credit(self.pointer()))
 
     def grant(self, count: int) -> None:
-        """Let the peer send so many messages more.
+        """Grant credit for so many further messages.
 
         Raises:
             Ended: the link is over.
@@ -211,7 +211,7 @@ class Receiver(Link):
         self._pn.pn_link_flow(pointer, count)
 
     def settle(self, number: int, outcome: Outcome) -> None:
-        """Say what became of a delivery; one that is settled already, or was by its sender, is left alone.
+        """Settle a delivery with an outcome; does nothing if it is settled already, by either side.
 
         Raises:
             Ended: the link is over.
@@ -223,12 +223,12 @@ class Receiver(Link):
             self._pn.pn_delivery_settle(delivery)
 
     def read(self, largest: int) -> tuple[int, bytes, bool] | None:
-        """For the engine alone: the next whole message with its number and whether its sender has settled it.
+        """For the engine only: return the next whole message with its number and whether it was sent settled.
 
-        What still comes on a link that is being detached is taken in as well, or Proton would keep it.
+        Messages that arrive on a link being detached are read too, or Proton would keep them.
 
         Raises:
-            OverflowError: it is larger than allowed; what has come of it is thrown away.
+            OverflowError: it is larger than allowed; the received part is discarded.
         """
         pn, pointer = self._pn, self._pointer
         while not pn.isnull(delivery := pn.pn_link_current(pointer)) and pn.pn_delivery_readable(delivery):
@@ -261,13 +261,13 @@ class Receiver(Link):
         return self._arrived, data, settled
 
     def forget(self) -> None:
-        """For the engine alone."""
+        """For the engine only."""
         super().forget()
         self._unsettled.clear()
         self._partial.clear()
 
 
-# What the engine tells -------------------------------------------------------------------------------------------
+# The engine's events -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,21 +280,21 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Closed:
-    """The peer has closed the connection, which is answered; no event follows."""
+    """The peer has closed the connection, and was answered; no event follows."""
 
     condition: Condition | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
-    """The protocol was broken, or the peer was silent for too long: nothing can be sent or received any more."""
+    """The protocol was violated, or the peer was silent for too long: nothing can be sent or received any more."""
 
     condition: Condition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionEnded:
-    """The peer ended a session, which is answered; the session and its links are dead."""
+    """The peer ended a session, and was answered; the session and its links are dead."""
 
     session: Session
     condition: Condition | None
@@ -302,31 +302,31 @@ class SessionEnded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attached:
-    """The peer answered a link of ours; without a terminus it refuses it, and detaches it next (section 2.6.3)."""
+    """The peer attached a link of ours; without a terminus it refuses it, and detaches it next (section 2.6.3)."""
 
     link: Link
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detached:
-    """The peer detached a link, which is answered; the link is dead."""
+    """The peer detached a link, and was answered; the link is dead."""
 
     link: Link
     closed: bool
-    """Whether it means for ever, not just for now."""
+    """Whether the link is closed permanently, not only detached."""
     condition: Condition | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreditChanged:
-    """The peer of a sender said how much it takes (`Sender.credit`)."""
+    """The credit of a sender has changed (`Sender.credit`)."""
 
     link: Sender
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrived:
-    """A whole message came; unless it is settled, `Receiver.settle` must be called with its number."""
+    """A whole message has arrived; unless it is settled, `Receiver.settle` must be called with its number."""
 
     link: Receiver
     number: int
@@ -336,7 +336,7 @@ class Arrived:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
-    """The peer decided about a message that was sent; no outcome means that it forgot the message without a word."""
+    """The peer settled a sent message; no outcome means that it gave none."""
 
     link: Sender
     number: int

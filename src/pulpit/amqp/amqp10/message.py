@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message of AMQP 1.0 as a value, and its bytes (section 3.2)."""
+"""A message of AMQP 1.0 as a value, and its encoding (section 3.2)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ SECTIONS: Final = {
     "amqp:amqp-value:*": VALUE,
     "amqp:footer:map": FOOTER,
 }
-"""Symbols that stand for the codes of the sections, which may be sent in their place."""
+"""Symbols that may be sent instead of the codes of the sections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class Message:
 
 
 def encode(message: Message) -> bytes:
-    """The bytes of a message.
+    """Encode a message.
 
     Raises:
-        TypeError: a property has a value that AMQP does not have.
+        TypeError: a property has a value without an AMQP type.
     """
     return b"".join(
         (
@@ -92,10 +92,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Read a message.
+    """Decode a message.
 
     Raises:
-        DecodeError: the bytes are none.
+        DecodeError: the bytes are not a message.
     """
     found: dict[str, Any] = {}
     bodies: list[tuple[int, Any]] = []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What brokers understand by an address, how an exchange or a queue comes to be there, and what their answers mean.
+"""How each broker addresses exchanges and queues, how these are created, and what its outcomes mean.
 
-AMQP 1.0 says how messages travel and leaves to each broker what an address is. A profile is one broker's reading of it,
-found by what the broker calls itself when the connection is opened, or named by `[messaging] profile`.
+AMQP 1.0 defines the transfer of messages and leaves the meaning of addresses to each broker. A profile describes one
+broker; it is chosen by the product that the broker names in its open, or by `[messaging] profile`.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ from pulpit.amqp.amqp10.links import Opened
 from pulpit.amqp.amqp10.types import CREATE_ON_DEMAND, TOPIC_FILTER, Terminus
 
 EXCHANGE, SUBJECT = "{exchange}", "{subject}"
-"""What the template of an address may hold."""
+"""Placeholders in the template of an address."""
 _UNSETTLED_STATE: Final = 2
-"""A terminus that lasts with what is unsettled (section 3.5.5)."""
+"""Durability of a terminus including its unsettled state (section 3.5.5)."""
 
 
 class Creation(Enum):
-    """How an exchange comes to be there."""
+    """How an exchange is created."""
 
     ON_DEMAND = "on demand"
-    """The link asks the broker to create what is missing."""
+    """The link asks the broker to create a missing one."""
     WHEN_MISSING = "when missing"
-    """Over AMQP 0-9-1 on the same port, when the broker says that there is none."""
+    """Over AMQP 0-9-1 on the same port, when the broker says that it is missing."""
     FIRST = "first"
     """Over AMQP 0-9-1 on the same port before anything is sent, because the broker does not say."""
     NEVER = "never"
@@ -37,34 +37,36 @@ class Creation(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
-    """One broker's reading of AMQP 1.0."""
+    """How one broker uses AMQP 1.0."""
 
     name: str
     address: str = EXCHANGE
-    """Template of a target; with `{subject}` in it each message says where it goes, and the link has no address."""
+    """Template of a target; with `{subject}` in it each message names its target, and the link has no address."""
     quoted: bool = False
-    """Whether what is filled in there is percent-encoded."""
+    """Whether inserted values are percent-encoded."""
     creation: Creation = Creation.NEVER
     capabilities: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """What is asked of a node that is created on demand."""
+    """Properties of a node that is created on demand."""
     released_is_unrouted: bool = False
-    """Whether `released` means that the exchange took the message and no queue wanted it."""
+    """Whether `released` means that the exchange accepted the message but no queue matched."""
     queue: str = ""
-    """Before the name of a queue in a source. Such brokers speak AMQP 0-9-1 on the same port, by which a queue is made
-    and bound; from the others a subscriber receives by a filter on the exchange."""
+    """Prefix of a queue's name in a source. Such brokers speak AMQP 0-9-1 on the same port, over which a queue is
+    declared
+    and bound; from the others a subscriber receives by a filter on the exchange.
+    """
     queue_quoted: bool = False
     """Whether a queue's name is percent-encoded."""
     marks_first: bool = False
-    """Whether `first-acquirer` is set on what is handed out for the first time, as the specification wishes."""
+    """Whether `first-acquirer` is set on first deliveries, as in the specification."""
 
     @property
     def per_message(self) -> bool:
-        """Whether each message says where it goes (an anonymous terminus)."""
+        """Whether each message names its target (an anonymous terminus)."""
         return SUBJECT in self.address
 
     def target(self, exchange: str) -> Terminus:
-        """The target of a link for an exchange."""
+        """Return the target of a link for an exchange."""
         if self.per_message:
             return Terminus()
         address = self._fill(exchange, "")
@@ -73,15 +75,18 @@ class Profile:
         return Terminus(address=address, capabilities=self.capabilities, properties=self.properties)
 
     def to(self, exchange: str, subject: str) -> str | None:
-        """Where a message says that it goes, if it must."""
+        """Return the target that a message names, if needed."""
         return self._fill(exchange, subject) if self.per_message else None
 
     def queue_source(self, name: str) -> Terminus:
-        """A queue that is there, to receive from."""
+        """Return the source for an existing queue."""
         return Terminus(address=self.queue + (quote(name, safe="") if self.queue_quoted else name))
 
     def exchange_source(self, exchange: str, subject: str, *, durable: bool) -> Terminus:
-        """An exchange to receive from, filtered by subjects; a durable one keeps its messages under the link's name."""
+        """Return the source for an exchange, filtered by subjects.
+
+        A durable one keeps its messages under the link's name.
+        """
         filters: dict[str, Any] = {"topic": Described(Symbol(TOPIC_FILTER), subject)}
         if durable:
             return Terminus(address=exchange, filters=filters, durability=_UNSETTLED_STATE, expiry="never", copies=True)
@@ -99,7 +104,7 @@ QPID: Final = Profile(
     capabilities=(CREATE_ON_DEMAND, "topic"),
     properties={"exchange-type": "topic", "durable": True},
 )
-"""Qpid's broker in C++."""
+"""Qpid's C++ broker."""
 RABBITMQ_3: Final = Profile(
     name="rabbitmq3",
     address="/exchange/{exchange}",
@@ -108,7 +113,10 @@ RABBITMQ_3: Final = Profile(
     queue="/amq/queue/",
     marks_first=True,
 )
-"""RabbitMQ 3 with its plug-in: `accepted` also for what no queue wanted; its own queues for exchanges stay for ever."""
+"""RabbitMQ 3 with its plug-in: `accepted` also for unroutable messages.
+
+The queues that it creates for exchanges are never deleted.
+"""
 RABBITMQ_4: Final = Profile(
     name="rabbitmq4",
     address="/exchanges/{exchange}/{subject}",
@@ -119,9 +127,9 @@ RABBITMQ_4: Final = Profile(
     queue_quoted=True,
     marks_first=True,
 )
-"""RabbitMQ from 4 on: the subject is no routing key, so it stands in the address of each message."""
+"""RabbitMQ 4 and later: the subject is not the routing key, so it is part of each message's address."""
 PLAIN: Final = Profile(name="plain")
-"""A broker that nobody knows: the address is the exchange's name, or what `[messaging] address` makes of it."""
+"""An unknown broker: the address is the exchange's name, or derived from `[messaging] address`."""
 
 PROFILES: Final = {profile.name: profile for profile in (QPID, RABBITMQ_3, RABBITMQ_4, PLAIN)}
 
@@ -130,7 +138,7 @@ _WITH_THE_PLUG_IN: Final = ("2.", "3.")
 
 
 def recognised(remote: Opened | None) -> Profile:
-    """The profile of a broker, by the `product` and `version` that it names when the connection is opened."""
+    """Choose the profile of a broker, by the `product` and `version` in its open performative."""
     properties = remote.properties if remote else {}
     product, version = (str(properties.get(name, "")) for name in ("product", "version"))
     profile = _BY_PRODUCT.get(product.lower(), PLAIN)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The border to Apache Qpid Proton's engine in C: found when it is first used, and only plain bytes and numbers cross.
+"""The interface to Apache Qpid Proton's C engine: imported at first use, and exchanging only plain bytes and numbers.
 
-The C functions are those of Proton's documented C API, under their own names. What they point to may be looked at while
-the engine that owns it lives, so everything is copied here and no pointer goes further than `engine` and `links`.
+The C functions are those of Proton's documented C API, under their own names. Their pointers are valid only while
+the engine that owns them lives, so everything is copied here and no pointer leaves `engine` and `links`.
 """
 
 import importlib
@@ -38,7 +38,7 @@ def available() -> bool:
 
 @cache
 def load() -> Any:
-    """Proton's functions.
+    """Import Proton's functions.
 
     Raises:
         ConfigurationError: the extra `amqp10` is not installed.
@@ -50,7 +50,7 @@ def load() -> Any:
 
 
 def text(raw: Any) -> str:
-    """A C string as the peer meant it, whatever bytes it is made of."""
+    """Decode a C string from the peer, whatever bytes it contains."""
     ffi = load().ffi
     return "" if raw == ffi.NULL else ffi.string(raw).decode(errors="replace")
 
@@ -64,7 +64,7 @@ def put(data: Any, value: Any) -> None:
 
 
 def get(data: Any) -> Any:
-    """Read the value of a `pn_data_t`, which Proton may not have made; what cannot be read is none."""
+    """Read the value of a `pn_data_t`, which may be null; an invalid value is `None`."""
     pn = load()
     if pn.isnull(data):
         return None
@@ -80,12 +80,12 @@ def get(data: Any) -> Any:
 
 
 def symbol_map(values: Mapping[str, Any]) -> dict[Symbol, Any] | None:
-    """A map as AMQP wants it for properties and filters: keys that are symbols; nothing if it is empty."""
+    """Convert a map for properties and filters: keys become symbols; nothing if it is empty."""
     return {Symbol(name): value for name, value in values.items()} or None
 
 
 def text_map(value: Any) -> dict[str, Any]:
-    """The other way round."""
+    """Convert such a map back."""
     return {str(name): inner for name, inner in value.items()} if isinstance(value, dict) else {}
 
 
@@ -108,7 +108,7 @@ def get_condition(pointer: Any) -> Condition | None:
 
 
 def get_outcome(delivery: Any) -> Outcome | None:
-    """What the peer says became of a delivery; nothing as long as it has not decided."""
+    """Return the peer's outcome of a delivery; nothing as long as it has none."""
     pn = load()
     state = pn.pn_delivery_remote_state(delivery)
     if state == pn.PN_ACCEPTED:
@@ -125,7 +125,7 @@ def get_outcome(delivery: Any) -> Outcome | None:
 
 
 def set_outcome(delivery: Any, outcome: Outcome) -> None:
-    """Say what becomes of a delivery."""
+    """Set the outcome of a delivery."""
     pn = load()
     disposition = pn.pn_delivery_local(delivery)
     match outcome:

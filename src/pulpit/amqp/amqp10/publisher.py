@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishing over AMQP 1.0: one connection for all listeners, a link for each, whatever broker is at the far end."""
+"""Publishing over AMQP 1.0: one connection for all listeners, a link for each, with any broker."""
 
 import asyncio
 import contextlib
@@ -19,17 +19,17 @@ from pulpit.amqp.amqp10.types import NOT_FOUND, Lost
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeLink:
-    """A link on which one listener's messages go to one exchange."""
+    """A link for one listener's messages to one exchange."""
 
     sender: ClientSender
     profile: Profile
 
 
 class Publisher:
-    """One connection, made when it is needed and again when it was lost; of several brokers the next is tried.
+    """One connection, opened when it is needed and again after it was lost; with several brokers the next one is tried.
 
-    `profile` (the name of one) and `template` (of an address) are what an operator says about the broker instead of
-    leaving it to be recognised.
+    `profile` (a name) and `template` (of an address) are the operator's description of the broker, instead of
+    recognising it.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Publisher:
         self._connection: Connection | None = None
         self._connecting: Final = asyncio.Lock()
         self.on_lost: Callable[[], None] = lambda: None
-        """Is called when a connection is lost that was not given up here."""
+        """Called when a connection is lost that was not closed here."""
 
     @property
     def address(self) -> str:
-        """Host and port of the broker whose turn it is, for people."""
+        """Host and port of the current broker, for messages."""
         return self._address.place
 
     @property
@@ -57,14 +57,14 @@ class Publisher:
 
     @property
     def profile(self) -> Profile | None:
-        """The broker's reading of AMQP 1.0, as far as it is known."""
+        """The broker's profile, if it is known."""
         return self._profile_of(self._connection) if self._connection else None
 
     async def link(self, exchange: str) -> ExchangeLink:
-        """Attach a link to an exchange, which is created where the broker's profile says how.
+        """Attach a link to an exchange, which is created as the broker's profile says.
 
         Raises:
-            BrokerUnavailable: the broker cannot be reached, or says no.
+            BrokerUnavailable: the broker cannot be reached, or refuses.
         """
         connection = await self._connected()
         profile = self._profile_of(connection)
@@ -83,22 +83,22 @@ class Publisher:
             raise BrokerUnavailable(str(lost)) from None
 
     async def connect(self) -> None:
-        """Connect, unless there is a connection.
+        """Connect, unless connected.
 
         Raises:
-            BrokerUnavailable: the broker cannot be reached, or says no.
+            BrokerUnavailable: the broker cannot be reached, or refuses.
         """
         await self._connected()
 
     def abandon(self) -> None:
-        """Give up a connection on which nothing moves; the next user makes a new one."""
+        """Abort an unresponsive connection; the next user opens a new one."""
         connection, self._connection = self._connection, None
         self._turn += 1
         if connection:
             connection.abandon()
 
     async def close(self) -> None:
-        """Say goodbye to the broker, for two seconds at most."""
+        """Close the connection cleanly, within two seconds."""
         connection, self._connection = self._connection, None
         if connection:
             await connection.close()
@@ -134,10 +134,10 @@ class Publisher:
         return connection
 
     async def _create(self, exchange: str) -> None:
-        """Create a durable topic exchange over AMQP 0-9-1, which brokers of this kind speak on the same port.
+        """Declare a durable topic exchange over AMQP 0-9-1, which brokers of this kind speak on the same port.
 
         Raises:
-            BrokerUnavailable: that cannot be done, so somebody must.
+            BrokerUnavailable: that fails, so an operator must do it.
         """
         if exchange.startswith(RESERVED_PREFIX):
             return

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The login before AMQP 1.0 (part 5 of the specification, section 5.3), without I/O; SCRAM is RFC 5802 and 7677.
+"""The SASL login before AMQP 1.0 (part 5 of the specification, section 5.3), without I/O; SCRAM is RFC 5802 and 7677.
 
-It is done here and not by Proton, whose own build does not know SCRAM, by which a password is proven and not sent.
+It is implemented here because Proton's own build lacks SCRAM, which proves a password without sending it.
 
     LoginFailed
     ├── LoginRefused     other credentials are needed
@@ -25,7 +25,7 @@ from pulpit.amqp.amqp10.types import AMQP_HEADER
 
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"
 LARGEST_FRAME: Final = 8192
-"""Bytes; the specification asks for 512, and mechanisms with tickets send more."""
+"""Bytes; the specification requires 512, and mechanisms with tickets send more."""
 ANONYMOUS, PLAIN, EXTERNAL = "ANONYMOUS", "PLAIN", "EXTERNAL"
 
 _HEAD: Final = Struct(">IBBH")
@@ -47,29 +47,29 @@ _OTHERS: Final = {
 
 
 class LoginFailed(Exception):
-    """There is no login; the text says why, without any secret."""
+    """The login failed; the text says why, without any secret."""
 
 
 class LoginRefused(LoginFailed):
-    """The peer judged the credentials, so that trying again with them is no use."""
+    """The peer rejected the credentials, so a retry with them is useless."""
 
 
 class NoMechanism(LoginFailed):
-    """The peer offers no way of logging in that these credentials can use, or may."""
+    """The peer offers no mechanism that is possible, or allowed, with these credentials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """By what a client may log in; the first mechanism that both sides know is taken, the strongest first."""
+    """A client's credentials; the strongest mechanism that both sides support is used."""
 
     user: str | None = None
     password: str = field(default="", repr=False)
     external: bool = False
-    """Whether the TLS connection itself shows who it is (a client certificate)."""
+    """Whether TLS authenticates the client (by a client certificate)."""
 
 
 class _Frames:
-    """Bytes of one side's login, as frames: a header, then `(code, fields)` until it is done."""
+    """The frames of one side's login: a header, then `(code, fields)` until it is done."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -78,7 +78,7 @@ class _Frames:
 
     @property
     def rest(self) -> bytes:
-        """What came behind the login."""
+        """Return the bytes received after the login."""
         return bytes(self._buffer) if self.done else b""
 
     def add(self, data: bytes) -> None:
@@ -86,7 +86,7 @@ class _Frames:
         self._buffer += data
 
     def greeted(self) -> bool:
-        """Whether the peer's header is there.
+        """Whether the peer's header has arrived.
 
         Raises:
             LoginFailed: it is another one.
@@ -103,10 +103,10 @@ class _Frames:
         return self._greeted
 
     def next(self) -> tuple[int, Sequence[Any]] | None:
-        """The next whole frame.
+        """Return the next whole frame.
 
         Raises:
-            LoginFailed: the bytes are no frame of a login.
+            LoginFailed: the bytes are not a frame of a login.
         """
         if len(self._buffer) < _HEAD.size:
             return None
@@ -138,7 +138,7 @@ def _frame(code: int, *fields: Any) -> bytes:
 
 
 def _field(fields: Sequence[Any], number: int, kind: type) -> Any:
-    """A field of a frame; one that is absent or of another type is none."""
+    """Return a field of a frame; `None` if it is absent or of another type."""
     value = fields[number] if number < len(fields) else None
     return value if isinstance(value, kind) else None
 
@@ -156,25 +156,25 @@ class ClientLogin:
 
     @property
     def done(self) -> bool:
-        """Whether the client is let in."""
+        """Whether the login succeeded."""
         return self._frames.done
 
     @property
     def rest(self) -> bytes:
-        """What came behind the login, and belongs to the engine."""
+        """Return the bytes received after the login, which belong to the engine."""
         return self._frames.rest
 
     def take_output(self) -> bytes:
-        """What must be sent to the peer now."""
+        """Return the bytes to send to the peer now."""
         output = bytes(self._output)
         self._output.clear()
         return output
 
     def receive(self, data: bytes) -> None:
-        """Take what came from the peer.
+        """Process received bytes.
 
         Raises:
-            LoginFailed: it is no use to go on.
+            LoginFailed: the login has failed.
         """
         self._frames.add(data)
         while self._frames.greeted() and not self.done and (frame := self._frames.next()):
@@ -203,7 +203,7 @@ class ClientLogin:
             if name in offered:
                 self._scram = Scram(name, known.user, known.password)
                 return name, self._scram.first()
-        if PLAIN in offered:  # whether it may be sent as it is was judged with the address
+        if PLAIN in offered:  # whether plain text is allowed was checked with the address
             return PLAIN, b"\0".join((b"", known.user.encode(), known.password.encode()))
         raise NoMechanism(f"The peer knows no login that works here; it offers {_listed(offered)}.")
 
@@ -243,17 +243,17 @@ def _listed(offered: Sequence[str]) -> str:
 # SCRAM ------------------------------------------------------------------------------------------------------------
 
 MOST_ROUNDS: Final = 1_000_000
-"""Rounds of hashing that a peer may ask for; more would only keep this side busy."""
+"""Iterations that a peer may ask for; more would be a denial of service."""
 FEWEST_ROUNDS: Final = 4096
-"""Fewer, and a peer that listens in could try passwords too fast (RFC 7677 section 4)."""
+"""With fewer, an eavesdropping peer could try passwords too fast (RFC 7677 section 4)."""
 
 
 class ScramError(Exception):
-    """The peer does not keep to the mechanism, or does not know the password itself."""
+    """The peer violates the mechanism, or does not know the password itself."""
 
 
 class Scram:
-    """The client's side of one exchange: `first`, `answer` to the challenge, `check` of the peer's last word."""
+    """The client's side of one exchange: `first`, `answer` to the challenge, `check` of the server's final message."""
 
     NAMES: ClassVar = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
     """The mechanisms, the strongest first."""
@@ -267,14 +267,14 @@ class Scram:
         self._signature: bytes | None = None
 
     def first(self) -> bytes:
-        """The first message."""
+        """Return the first message."""
         return f"n,,{self._bare}".encode()
 
     def answer(self, challenge: bytes) -> bytes:
-        """Answer the peer's first message with the proof, and its last one, if it is sent as a challenge, with nothing.
+        """Answer the server's first message with the proof, and a final one that comes as a challenge with nothing.
 
         Raises:
-            ScramError: it does not fit.
+            ScramError: it is invalid.
         """
         if self._signature is not None:
             self.check(challenge)
@@ -290,10 +290,10 @@ class Scram:
         return f"{final},p={base64.b64encode(proof).decode()}".encode()
 
     def check(self, final: bytes | None) -> None:
-        """See that the peer knows the password too; without a last message it must have come as a challenge.
+        """Verify that the server knows the password too; without a final message here it must have come as a challenge.
 
         Raises:
-            ScramError: it does not, or says nothing about it.
+            ScramError: it does not, or did not prove it.
         """
         if self._signature is None:
             raise ScramError("The peer let us in without asking for the password.")

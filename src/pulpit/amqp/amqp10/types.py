@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What crosses the borders of engine and client as values: conditions, outcomes, termini, and why something is lost.
+"""Values of the interfaces of engine and client: conditions, outcomes, termini, and reasons of a loss.
 
 The symbols of conditions are those of part 2, section 2.8.15 and following.
 """
@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
-"""What a connection begins with after the login (section 2.2)."""
+"""The first bytes of a connection after the login (section 2.2)."""
 NOT_FOUND: Final = "amqp:not-found"
 NOT_ALLOWED: Final = "amqp:not-allowed"
 UNAUTHORIZED: Final = "amqp:unauthorized-access"
@@ -28,14 +28,14 @@ RESOURCE_DELETED: Final = "amqp:resource-deleted"
 STOLEN: Final = "amqp:link:stolen"
 FRAME_TOO_SMALL: Final = "amqp:frame-size-too-small"
 TOPIC_FILTER: Final = "apache.org:legacy-amqp-topic-binding:string"
-"""The filter of a source by a topic pattern: Qpid's, which RabbitMQ's clients know too."""
+"""The filter of a source by a topic pattern: Qpid's, which RabbitMQ supports too."""
 CREATE_ON_DEMAND: Final = "create-on-demand"
-"""The capability of a terminus that asks for a node that is missing to be made: Qpid's."""
+"""The capability of a terminus that asks for a missing node to be created: Qpid's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Why something ended or was refused: a symbol of the specification (section 2.8.14) and words of the peer."""
+    """Why something ended or was refused: a symbol of the specification (section 2.8.14) and the peer's text."""
 
     name: str
     description: str = ""
@@ -51,19 +51,19 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The receiver did not take it and will not; nothing is wrong with the message."""
+    """The receiver did not and will not accept it; nothing is wrong with the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The receiver finds the message itself wrong."""
+    """The receiver considers the message itself invalid."""
 
     condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Modified:
-    """Like released, with a word about what was tried."""
+    """Like released, with details of the attempt."""
 
     failed: bool = False
     undeliverable: bool = False
@@ -82,16 +82,19 @@ class Terminus:
     address: str | None = None
     dynamic: bool = False
     durability: int = 0
-    """0 none, 1 its configuration, 2 its unsettled state too."""
+    """0 none, 1 its configuration, 2 also its unsettled state."""
     expiry: str = "session-end"
     """`link-detach`, `session-end`, `connection-close` or `never`."""
     timeout: int = 0
     """Seconds until an expired terminus is forgotten."""
     copies: bool | None = None
-    """Of a source: whether every receiver gets each message (`copy`) or only one (`move`); `None` is the node's way."""
+    """Of a source: whether every receiver gets each message (`copy`) or only one (`move`).
+
+    `None` is the node's default.
+    """
     capabilities: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
-    """Of a dynamic node: what is asked of the node that is made."""
+    """Of a dynamic node: the requested properties."""
     filters: Mapping[str, Any] = field(default_factory=dict)
     """Of a source: filters by name; a value is a `codec.Described`."""
     coordinator: bool = False
@@ -105,23 +108,23 @@ class Cause(Enum):
     """Why a connection or a link is lost."""
 
     UNREACHABLE = "unreachable"
-    """No connection: refused, no such host, no answer, or broken off."""
+    """No connection: refused, unknown host, timeout, or broken."""
     CERTIFICATE = "certificate"
     """The broker's certificate is not trusted."""
     LOGIN = "login"
-    """The broker refuses the credentials."""
+    """The broker rejects the credentials."""
     MECHANISM = "mechanism"
-    """The broker offers no way of logging in that can be used, or may."""
+    """The broker offers no mechanism that is possible, or allowed."""
     PROTOCOL = "protocol"
-    """It does not speak AMQP 1.0, or breaks it."""
+    """It does not speak AMQP 1.0, or violates it."""
     CLOSED = "closed"
     """The broker closed the connection, the session or the link, with or without a condition."""
     SILENT = "silent"
-    """The broker did not answer in time."""
+    """The broker did not respond in time."""
 
 
 class Lost(Exception):
-    """The connection or link cannot be used any more; the text says why, without any secret."""
+    """The connection or link is lost; the text says why, without any secret."""
 
     def __init__(self, reason: str, cause: Cause, condition: Condition | None = None) -> None:
         super().__init__(reason)

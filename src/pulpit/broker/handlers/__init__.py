@@ -1,4 +1,4 @@
-"""Every method that a client may send on an open channel, and what happens then."""
+"""Handlers for every method that a client may send on an open channel."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

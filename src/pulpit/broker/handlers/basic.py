@@ -22,7 +22,7 @@ def access_request(channel: Channel, method: methods.AccessRequest) -> None:  # 
 
 
 def qos(channel: Channel, method: methods.BasicQos) -> None:
-    """Limit unacknowledged deliveries: of the channel if global, else of each consumer to come."""
+    """Limit unacknowledged deliveries: of the channel if global, else of each future consumer."""
     if method.prefetch_size:
         raise not_implemented(f"prefetch_size!=0 ({method.prefetch_size})")
     if method.is_global:
@@ -66,7 +66,7 @@ def consume(channel: Channel, method: methods.BasicConsume) -> None:
 
 
 def _readable(channel: Channel, name: str) -> Queue:
-    """A queue that the user may take messages from."""
+    """Return a queue from which the user may consume."""
     name = queue_name(channel, name)
     channel.session.rights.require(READ, QUEUE, name)
     return find_queue(channel, name)
@@ -95,13 +95,13 @@ def _ask(channel: Channel, method: methods.BasicConsume, tag: str) -> None:
 
 
 def touch(channel: Channel, queue: Queue) -> None:
-    """Write down that messages may be delivered, before the first one is."""
+    """Record that messages may be delivered, before the first one is."""
     if queue.touch():
         channel.outbox.hold()
 
 
 def cancel(channel: Channel, method: methods.BasicCancel) -> None:
-    """Stop a consumer; what it holds stays unacknowledged."""
+    """Stop a consumer; its deliveries stay unacknowledged."""
     tag = method.consumer_tag
     if not channel.remove_consumer(tag) and channel.reply_address is not None and tag == channel.reply_tag:
         channel.session.replies.leave(channel.reply_address)
@@ -131,12 +131,12 @@ def ack(channel: Channel, method: methods.BasicAck) -> None:
 
 
 def nack(channel: Channel, method: methods.BasicNack) -> None:
-    """Refuse one message, or all up to it."""
+    """Reject one message, or all up to it."""
     _refuse(channel, channel.collect(method.delivery_tag, multiple=method.multiple), requeue=method.requeue)
 
 
 def reject(channel: Channel, method: methods.BasicReject) -> None:
-    """Refuse one message."""
+    """Reject one message."""
     _refuse(channel, channel.collect(method.delivery_tag, multiple=False), requeue=method.requeue)
 
 
@@ -150,14 +150,14 @@ def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:
 
 
 def recover(channel: Channel, method: methods.BasicRecover) -> None:
-    """Put everything unacknowledged back; the answer comes before what is delivered again."""
+    """Requeue everything unacknowledged; recover-ok precedes the redeliveries."""
     _require_requeue(requeue=method.requeue)
     channel.reply(methods.BasicRecoverOk())
     channel.requeue(channel.collect(0, multiple=True))
 
 
 def recover_async(channel: Channel, method: methods.BasicRecoverAsync) -> None:
-    """The same, without an answer."""
+    """The same, without a reply."""
     _require_requeue(requeue=method.requeue)
     channel.requeue(channel.collect(0, multiple=True))
 
@@ -168,7 +168,7 @@ def _require_requeue(*, requeue: bool) -> None:
 
 
 def fast_ack(channel: Channel, payload: bytes) -> None:
-    """Acknowledge without building a method; the payload has class, method, tag and a bit."""
+    """Acknowledge without building a method object; the payload has class, method, tag and a bit."""
     tag, bits = struct.unpack_from(">QB", payload, 4)
     entries = channel.collect(tag, multiple=bool(bits & 1))
     if channel.transaction is not None:
@@ -181,14 +181,14 @@ def fast_ack(channel: Channel, payload: bytes) -> None:
 
 
 def flow(channel: Channel, method: methods.ChannelFlow) -> None:
-    """RabbitMQ refuses to stop deliveries this way, and so does this broker; prefetch does it better."""
+    """RabbitMQ does not support pausing deliveries this way, and neither does this broker; use prefetch."""
     if not method.active:
         raise not_implemented("active=false")
     channel.reply(methods.ChannelFlowOk(True))
 
 
 def flow_ok(channel: Channel, method: methods.ChannelFlowOk) -> None:
-    """An answer to a question that is never asked."""
+    """Ignore the reply to a request that is never sent."""
 
 
 def confirm_select(channel: Channel, method: methods.ConfirmSelect) -> None:
@@ -211,7 +211,7 @@ def tx_select(channel: Channel, _method: methods.TxSelect) -> None:
 
 
 def tx_commit(channel: Channel, _method: methods.TxCommit) -> None:
-    """Do what was collected; the answer waits for the disk."""
+    """Apply what was collected; the reply waits for the disk."""
     transaction = _transaction(channel)
     channel.transaction = ChannelTransaction()
     for publish, message, exchange in transaction.publishes:
@@ -224,7 +224,7 @@ def tx_commit(channel: Channel, _method: methods.TxCommit) -> None:
 
 
 def tx_rollback(channel: Channel, _method: methods.TxRollback) -> None:
-    """Forget the publishes; what was acknowledged is unacknowledged again."""
+    """Drop the publishes; acknowledged messages are unacknowledged again."""
     transaction = _transaction(channel)
     channel.transaction = ChannelTransaction()
     channel.hold_again(transaction.settlements + transaction.rejections + transaction.requeues)

@@ -24,7 +24,7 @@ ALTERNATE: Final = "alternate-exchange"
 
 
 def declare(channel: Channel, method: methods.ExchangeDeclare) -> None:
-    """Create an exchange, or check that it is as described."""
+    """Declare an exchange, or check that it matches."""
     name = _clean(method.exchange)
     refuse_default(name)
     if method.passive:
@@ -81,7 +81,7 @@ def _require_equivalent(channel: Channel, existing: Exchange, method: methods.Ex
 
 
 def delete(channel: Channel, method: methods.ExchangeDelete) -> None:
-    """Delete an exchange; one that does not exist is deleted already."""
+    """Delete an exchange; a missing one counts as deleted."""
     name = _clean(method.exchange)
     refuse_default(name)
     if name.startswith(RESERVED):
@@ -99,7 +99,7 @@ def delete(channel: Channel, method: methods.ExchangeDelete) -> None:
 
 
 def bind(channel: Channel, method: methods.ExchangeBind) -> None:
-    """Let an exchange get what another one routes to it."""
+    """Bind an exchange to another one."""
     require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = find_exchange(channel, method.source)
     destination = find_exchange(channel, method.destination)
@@ -115,7 +115,7 @@ def bind(channel: Channel, method: methods.ExchangeBind) -> None:
 
 
 def unbind(channel: Channel, method: methods.ExchangeUnbind) -> None:
-    """Take such a binding away; one that is not there is away already."""
+    """Remove such a binding; a missing one counts as removed."""
     require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = channel.host.exchanges.get(method.source)
     if source is not None:

@@ -1,4 +1,4 @@
-"""Finding what a method names, and refusing what RabbitMQ refuses about names."""
+"""Lookup of what a method names, and RabbitMQ's rules for names."""
 
 import base64
 import os
@@ -17,22 +17,22 @@ _TEXTS: Final = (b"S", b"x")
 
 
 def invented_name(prefix: str) -> str:
-    """A name that nobody else has."""
+    """Return a unique name."""
     return prefix + base64.urlsafe_b64encode(os.urandom(_UNNAMED_BYTES)).rstrip(b"=").decode()
 
 
 def queue_title(channel: Channel, name: str) -> str:
-    """What a queue is called in error texts."""
+    """Return a queue's name for error texts."""
     return f"queue '{name}' in vhost '{channel.host.name}'"
 
 
 def exchange_title(channel: Channel, name: str) -> str:
-    """What an exchange is called in error texts."""
+    """Return an exchange's name for error texts."""
     return f"exchange '{name}' in vhost '{channel.host.name}'"
 
 
 def queue_name(channel: Channel, name: str) -> str:
-    """The name meant by a method; the empty one is the queue that the channel declared last."""
+    """Return the queue name that a method means; empty is the queue that the channel declared last."""
     if name:
         return name
     if not channel.last_queue:
@@ -41,7 +41,7 @@ def queue_name(channel: Channel, name: str) -> str:
 
 
 def find_queue(channel: Channel, name: str) -> Queue:
-    """A queue that exists and is not another connection's own."""
+    """Return a queue that exists and is not exclusive to another connection."""
     name = queue_name(channel, name)
     queue = channel.host.queues.get(name)
     if queue is None:
@@ -51,13 +51,13 @@ def find_queue(channel: Channel, name: str) -> Queue:
 
 
 def check_owner(channel: Channel, queue: Queue) -> None:
-    """Refuse the exclusive queue of another connection."""
+    """Reject the exclusive queue of another connection."""
     if queue.owner is not None and queue.owner is not channel.session:
         raise locked(channel, queue.name)
 
 
 def locked(channel: Channel, name: str) -> ChannelRefusal:
-    """The refusal of a queue that is exclusive elsewhere."""
+    """Return the error for a queue that is exclusive elsewhere."""
     return resource_locked(
         f"cannot obtain exclusive access to locked {queue_title(channel, name)}. It could be originally declared on"
         " another connection or the exclusive property value does not match that of the original declaration."
@@ -65,9 +65,9 @@ def locked(channel: Channel, name: str) -> ChannelRefusal:
 
 
 def require_binding(channel: Channel, kind: str, destination: str, source: str, key: str) -> None:
-    """Refuse a user who may not bind: that takes write on the destination and read on the source.
+    """Check the permission to bind: write on the destination and read on the source.
 
-    Where the binding key does not decide what is passed on, a right that is limited to keys is none.
+    If the binding key does not decide what is passed on, a permission limited to keys does not suffice.
     """
     rights = channel.session.rights
     rights.require(WRITE, kind, destination)
@@ -79,7 +79,7 @@ def require_binding(channel: Channel, kind: str, destination: str, source: str, 
 
 
 def find_exchange(channel: Channel, name: str) -> Exchange:
-    """An exchange that exists."""
+    """Return an existing exchange."""
     exchange = channel.host.exchanges.get(name)
     if exchange is None:
         raise not_found(f"no {exchange_title(channel, name)}")
@@ -87,19 +87,19 @@ def find_exchange(channel: Channel, name: str) -> Exchange:
 
 
 def refuse_default(name: str) -> None:
-    """Nothing may be done to the default exchange but publishing."""
+    """Reject every operation on the default exchange except publishing."""
     if not name:
         raise access_refused("operation not permitted on the default exchange")
 
 
 def refuse_reserved(kind: str, name: str) -> None:
-    """Names that begin like the broker's own are its own."""
+    """Reject names with a reserved prefix."""
     if name.startswith(RESERVED):
         raise access_refused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
 
 
 def require_same(title: str, argument: str, received: bool | str, current: bool | str) -> None:
-    """Refuse a redeclaration that differs in a property."""
+    """Reject a redeclaration that differs in a property."""
     if received != current:
         raise precondition_failed(
             f"inequivalent arg '{argument}' for {title}: received '{_word(received)}' but current is '{_word(current)}'"
@@ -107,7 +107,7 @@ def require_same(title: str, argument: str, received: bool | str, current: bool 
 
 
 def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, current: bytes) -> None:
-    """Refuse a redeclaration that differs in one of these arguments."""
+    """Reject a redeclaration that differs in one of these arguments."""
     new, old = dict(tables.split(received)), dict(tables.split(current))
     for name in names:
         left, right = new.get(name.encode()), old.get(name.encode())
@@ -131,7 +131,7 @@ def _word(value: object) -> str:
 
 
 def _described(raw: bytes | None, *, beside: bytes | None) -> str:
-    """RabbitMQ names the type only where the other side has no such argument."""
+    """Describe a value as RabbitMQ does: with its type only if the other side has no such argument."""
     if raw is None:
         return "none"
     value = _word(tables.read_value(raw))

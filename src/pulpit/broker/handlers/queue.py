@@ -42,7 +42,7 @@ QUORUM: Final = "quorum"
 
 
 def declare(channel: Channel, method: methods.QueueDeclare) -> None:
-    """Create a queue, or check that it is as described."""
+    """Declare a queue, or check that it matches."""
     name = method.queue.replace("\r", "").replace("\n", "")
     if name == PSEUDO_QUEUE or (method.passive and channel.session.replies.find(name)):
         _reply(channel, method, name, 0, 0)
@@ -51,7 +51,7 @@ def declare(channel: Channel, method: methods.QueueDeclare) -> None:
         queue = _declare_actively(channel, name, method)
     elif name:
         queue = find_queue(channel, name)
-    else:  # here alone the empty name is a name, which no queue has
+    else:  # only here the empty name is an ordinary name, which no queue has
         raise not_found(f"no {queue_title(channel, name)}")
     queue.used()
     channel.last_queue = queue.name
@@ -76,7 +76,7 @@ def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare)
     limit = channel.session.max_queues
     if limit and len(channel.host.queues) >= limit:
         raise precondition_failed(f"cannot declare {queue_title(channel, name)}: queue limit ({limit}) is reached")
-    if settings.dead_letter_exchange is not None:  # a queue publishes what dies in it, with the rights of who declares
+    if settings.dead_letter_exchange is not None:  # the queue publishes with the permissions of its declarer
         rights.require(READ, QUEUE, name)
         rights.require(WRITE, EXCHANGE, settings.dead_letter_exchange, settings.dead_letter_key)
     queue = channel.host.add_queue(
@@ -139,7 +139,7 @@ def _require_equivalent(channel: Channel, existing: Queue, method: methods.Queue
 
 
 def _type(arguments: Mapping[str, Any]) -> str:
-    """A queue that does not say what it is is a classic one."""
+    """Return the queue type; the default is classic."""
     return str(arguments.get("x-queue-type", "classic"))
 
 
@@ -160,7 +160,7 @@ def bind(channel: Channel, method: methods.QueueBind) -> None:
 
 
 def unbind(channel: Channel, method: methods.QueueUnbind) -> None:
-    """Take a binding away; one that is not there is away already."""
+    """Remove a binding; a missing one counts as removed."""
     key = _binding_key(channel, method.queue, method.routing_key)
     name = queue_name(channel, method.queue)
     require_binding(channel, QUEUE, name, method.exchange, key)
@@ -179,7 +179,7 @@ def _binding_key(channel: Channel, queue: str, key: str) -> str:
 
 
 def purge(channel: Channel, method: methods.QueuePurge) -> None:
-    """Throw away what is ready."""
+    """Delete all ready messages."""
     name = queue_name(channel, method.queue)
     channel.session.rights.require(READ, QUEUE, name)
     count = find_queue(channel, name).purge()
@@ -188,7 +188,7 @@ def purge(channel: Channel, method: methods.QueuePurge) -> None:
 
 
 def delete(channel: Channel, method: methods.QueueDelete) -> None:
-    """Delete a queue; one that does not exist is deleted already."""
+    """Delete a queue; a missing one counts as deleted."""
     name = queue_name(channel, method.queue)
     channel.session.rights.require(CONFIGURE, QUEUE, name)
     queue = channel.host.queues.get(name)
