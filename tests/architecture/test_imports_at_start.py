@@ -7,8 +7,8 @@ import pytest
 
 LATER = {
     "pulpit.server.serve": {
-        "aiohttp", "aiosmtplib", "alembic", "createrepo_c", "cryptography", "prometheus_client", "proton", "psycopg",
-        "pycurl", "regex", "rich", "solv",
+        "aiohttp", "aiosmtplib", "alembic", "createrepo_c", "cryptography", "jinja2", "prometheus_client", "proton",
+        "psycopg", "pycurl", "regex", "rich", "solv", "sqlalchemy.dialects.postgresql",
     },
     "pulpit.admin.main": {"asyncio", "hashlib", "http.client", "rich", "ssl"},
 }  # fmt: skip

@@ -40,7 +40,7 @@ def commands(
     if not isinstance(command, click.Group):
         yield " ".join(path), command
         return
-    for name in sorted(command.commands):
+    for name in sorted(command.list_commands(click.Context(command))):
         yield from commands(command.commands[name], (*path, name))
 
 

@@ -6,10 +6,11 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from pulpit.api.documents import Document
 from pulpit.errors import (
     DatabaseUnavailable,
     InvalidValue,
@@ -28,7 +29,7 @@ _NOT_FOUND: Final = 404
 _UNAUTHORIZED: Final = 401
 
 
-class ErrorDetail(BaseModel):
+class ErrorDetail(Document):
     """Pulp's own error inside an error body."""
 
     code: str
@@ -37,7 +38,7 @@ class ErrorDetail(BaseModel):
     sub_errors: list[Any]
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(Document):
     """Every response from 400 on; keys of `error.data` are repeated at the top level."""
 
     http_status: int

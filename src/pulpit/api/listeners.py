@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from pulpit.api.auth.rights import Rights, Verb
+from pulpit.api.documents import Document
 from pulpit.api.services import Services
 from pulpit.api.v2.models import ListenerFilterChanges
 from pulpit.errors import InvalidValue
@@ -34,7 +35,7 @@ MOST_FAILING: Final = 20
 """Repositories that a state lists."""
 
 
-class FailingRepository(BaseModel):
+class FailingRepository(Document):
     """A repository that is retried separately, at a listener with lanes."""
 
     repo_id: str | None
@@ -44,7 +45,7 @@ class FailingRepository(BaseModel):
     failing_since: datetime
 
 
-class DeliveryState(BaseModel):
+class DeliveryState(Document):
     """The current state of one listener's delivery."""
 
     state: str
@@ -63,7 +64,7 @@ class DeliveryState(BaseModel):
     """Those with the most attempts, the worst first; empty for a listener without lanes."""
 
 
-class ListenerFilters(BaseModel):
+class ListenerFilters(Document):
     """A listener's filters besides event types, and how long an event is tried."""
 
     repo_ids: list[str] | None

@@ -1,5 +1,6 @@
 """The `pulpit` command: its subcommands, and the conversion of failures to sentences and exit codes."""
 
+import importlib
 import sys
 from collections.abc import Collection
 from typing import Any, Final
@@ -7,21 +8,6 @@ from typing import Any, Final
 import click
 
 from pulpit import __version__
-from pulpit.cli.broker import broker
-from pulpit.cli.check import check
-from pulpit.cli.demo import demo
-from pulpit.cli.doctor import doctor
-from pulpit.cli.export import export
-from pulpit.cli.fire import fire
-from pulpit.cli.health import health
-from pulpit.cli.import_export import import_export
-from pulpit.cli.install_service import install_service
-from pulpit.cli.listen import listen
-from pulpit.cli.on import on
-from pulpit.cli.pulp3 import pulp3
-from pulpit.cli.serve import serve
-from pulpit.cli.tail import tail
-from pulpit.cli.worker import worker
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
 from pulpit.client.options import SHELLS, Section, completion_script
 from pulpit.client.screen import clean_lines
@@ -32,8 +18,41 @@ EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: the configuration is invalid."""
 
 
+_MODULES: Final = {
+    "serve": "serve",
+    "worker": "worker",
+    "demo": "demo",
+    "doctor": "doctor",
+    "health": "health",
+    "check": "check",
+    "export": "export",
+    "import": "import_export",
+    "broker": "broker",
+    "pulp3": "pulp3",
+    "install-service": "install_service",
+    "listen": "listen",
+    "fire": "fire",
+    "tail": "tail",
+    "on": "on",
+}
+"""Each command's module, which has a function of the same name; it is imported when the command is called or listed."""
+
+
 class _Program(Section):
     """The outermost group; Ctrl-C ends every command silently."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command, and import no other."""
+        if cmd_name in _MODULES and cmd_name not in self.commands:
+            module = _MODULES[cmd_name]
+            self.add_command(getattr(importlib.import_module(f"pulpit.cli.{module}"), module))
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List all commands, and import them."""
+        for name in _MODULES:
+            self.get_command(ctx, name)
+        return super().list_commands(ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -49,17 +68,11 @@ def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""
 
 
-@click.command("completion")
+@pulpit.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
     """Print a completion script for SHELL; for bash, put eval "$(pulpit completion bash)" into ~/.bashrc."""
     click.echo(completion_script(pulpit, "pulpit", shell))
-
-
-# In the order in which users need them.
-_SERVER: Final = (serve, worker, demo, doctor, health, check, export, import_export, broker, pulp3, install_service)
-for _command in (*_SERVER, listen, fire, tail, on, completion):
-    pulpit.add_command(_command)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.sql import ClauseElement
 
 from pulpit.events import Event
 from pulpit.store.database import Transaction
-from pulpit.store.prepared import Prepared, execute
+from pulpit.store.prepared import Prepared, execute, inserting
 from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners, read_time
 from pulpit.store.wakeups import Wakeup
 
@@ -36,21 +36,12 @@ _ENTERED: Final = tuple(column.name for column in events.c if column is not even
 _ONE: Final = text("1")
 
 
-def _inserting(dialect: Dialect) -> Any:
-    """Return the `insert` that knows ON CONFLICT; only the dialect in use is imported."""
-    if dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as inserting  # noqa: PLC0415 - see above
-    else:
-        from sqlalchemy.dialects.postgresql import insert as inserting  # type: ignore[assignment] # noqa: PLC0415 - see above
-    return inserting
-
-
 def _sqlite_append(_dialect: Dialect) -> ClauseElement:
     return insert(events).values({name: bindparam(name) for name in _ENTERED})
 
 
 def _sqlite_count(dialect: Dialect) -> ClauseElement:
-    first = _inserting(dialect)(event_counters).values(repo_id=bindparam("repo_id"), last_number=_ONE)
+    first = inserting(dialect)(event_counters).values(repo_id=bindparam("repo_id"), last_number=_ONE)
     counting: ClauseElement = _or_next(first)
     return counting
 
@@ -70,7 +61,7 @@ def _postgresql_append(dialect: Dialect, *, counted: bool) -> ClauseElement:
     values: dict[str, Any] = {name: bindparam(name, type_=events.c[name].type) for name in _ENTERED}
     if counted:
         first = select(values["repo_id"], _ONE).select_from(before)
-        before = _or_next(_inserting(dialect)(event_counters).from_select(["repo_id", "last_number"], first)).cte(
+        before = _or_next(inserting(dialect)(event_counters).from_select(["repo_id", "last_number"], first)).cte(
             "counted"
         )
         values["repo_number"] = before.c.last_number
@@ -362,8 +353,8 @@ def take_key(tx: Transaction, key: str, request_digest: str, *, now: datetime) -
     """
     tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEYS_KEPT_FOR))
     row = {"key": key, "request_digest": request_digest, "answer": [], "created_at": now}
-    inserting = _inserting(tx.connection.dialect)
-    take = inserting(idempotency_keys).values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
+    insert_key = inserting(tx.connection.dialect)(idempotency_keys)
+    take = insert_key.values(row).on_conflict_do_nothing().returning(idempotency_keys.c.key)
     if tx.connection.execute(take).scalar() is not None:
         return None
     wanted = select(idempotency_keys.c.request_digest, idempotency_keys.c.answer)

@@ -42,6 +42,15 @@ def _told(connection: Connection, text: str, error: Exception) -> BaseException:
     return DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, dialect=dialect)
 
 
+def inserting(dialect: Dialect) -> Any:
+    """Return the `insert` that knows ON CONFLICT; only the dialect in use is imported."""
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - see above
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment] # noqa: PLC0415 - see above
+    return insert
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """A statement compiled for one dialect."""

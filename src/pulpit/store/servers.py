@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit import __version__
 from pulpit.clock import system_clock
 from pulpit.store.database import Transaction, database_time
+from pulpit.store.prepared import inserting
 from pulpit.store.schema import listeners, servers, shared_secrets, tasks
 from pulpit.store.tasks import RUNNING
 
@@ -179,8 +179,9 @@ def _say_alive(tx: Transaction, me: Instance) -> datetime:
     now = database_time(tx.connection)
     ahead = (system_clock() - now).total_seconds()
     values = {"seen_at": now, "instance": me.id, "home": me.home, "version": __version__, "clock_ahead": ahead}
-    dialect = postgresql if tx.connection.dialect.name == "postgresql" else sqlite
-    row = dialect.insert(servers).values(node=me.node, storage=me.storage, delivers=me.delivers, **values)
+    row = inserting(tx.connection.dialect)(servers).values(
+        node=me.node, storage=me.storage, delivers=me.delivers, **values
+    )
     tx.connection.execute(row.on_conflict_do_update(index_elements=["node"], set_=values))
     return now
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Insert,
     RowMapping,
     case,
     delete,
@@ -24,12 +23,12 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.changes import Change, Recorder, UnitChange
 from pulpit.store.database import Transaction
+from pulpit.store.prepared import inserting
 from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
 
 MOST_AT_ONCE: Final = 500
@@ -362,10 +361,7 @@ def _save_artifacts(tx: Transaction, batch: Sequence[NewUnit], now: datetime) ->
     rows = [{"sha256": sha256, "size": size, "created_at": now} for sha256, size in sizes.items()]
     if not rows:
         return
-    missing: Insert = sqlite.insert(artifacts).on_conflict_do_nothing()
-    if tx.connection.dialect.name == "postgresql":
-        missing = postgresql.insert(artifacts).on_conflict_do_nothing()
-    tx.connection.execute(missing, rows)
+    tx.connection.execute(inserting(tx.connection.dialect)(artifacts).on_conflict_do_nothing(), rows)
 
 
 def _save_units(

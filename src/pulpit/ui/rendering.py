@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pulpit import __version__, intervals
 from pulpit.clock import iso_micro
 from pulpit.text import escaped, shown
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PREFIX: Final = "/ui"
 HERE: Final = Path(__file__).parent
@@ -37,7 +39,9 @@ def render(name: str, /, **context: Any) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - no start waits for it
+
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,

@@ -12,7 +12,9 @@ from pulpit.cli.main import pulpit
 
 def sections(group: click.Group, *way: str) -> Iterator[tuple[str, ...]]:
     yield way
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from sections(command, *way, name)
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy import Connection
 
+from pulpit.api.documents import Document
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import OK, Provided, returns
 from pulpit.clock import iso_micro
@@ -26,7 +27,7 @@ router: Final = Endpoints(prefix="/repositories", tags=["changes"])
 Moment = Annotated[str | None, Query(max_length=64)]
 
 
-class ChangesPage(BaseModel):
+class ChangesPage(Document):
     """Changes in order; the counts are of all after the event `from` up to `to`, not of this page only."""
 
     repo_id: str

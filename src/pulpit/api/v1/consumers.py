@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Final
 
 from fastapi import Response
-from pydantic import BaseModel, Field, StrictInt
+from pydantic import Field, StrictInt
 from sqlalchemy import Connection
 
+from pulpit.api.documents import Document
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import NO_CONTENT, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import Order
@@ -47,7 +48,7 @@ class AcknowledgeOrder(Order):
     number: StrictInt = Field(ge=0, lt=2**63)
 
 
-class ConsumerDocument(BaseModel):
+class ConsumerDocument(Document):
     """A consumer and its lag."""
 
     name: str
@@ -59,7 +60,7 @@ class ConsumerDocument(BaseModel):
     acknowledged_at: datetime | None
 
 
-class ConsumersPage(BaseModel):
+class ConsumersPage(Document):
     """Consumers by user and name."""
 
     consumers: list[ConsumerDocument]

@@ -16,9 +16,10 @@ from typing import Any, Final
 from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, StrictStr
+from pydantic import Field, StrictStr
 
 from pulpit.api import hook_providers
+from pulpit.api.documents import Document
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.hook_providers import PROVIDERS, NotSigned, Told
 from pulpit.api.middleware import whole_body
@@ -59,7 +60,7 @@ class NewHook(Order):
     secret: StrictStr | None = Field(default=None, min_length=16, max_length=200)
 
 
-class HookDocument(BaseModel):
+class HookDocument(Document):
     """A hook without its secret."""
 
     id: str
@@ -82,7 +83,7 @@ class MadeHook(HookDocument):
     secret: str
 
 
-class HooksPage(BaseModel):
+class HooksPage(Document):
     """Hooks by name."""
 
     hooks: list[HookDocument]

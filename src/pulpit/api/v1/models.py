@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from sqlalchemy import Connection
 
+from pulpit.api.documents import Document
 from pulpit.api.listeners import DeliveryState, ListenerFilters
 from pulpit.content.port import StoredFile
 from pulpit.errors import MissingResource
@@ -30,7 +31,7 @@ class Order(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ListenerDocument(BaseModel):
+class ListenerDocument(Document):
     """A listener and the state of its delivery; its configuration is in API v2."""
 
     id: str
@@ -40,13 +41,13 @@ class ListenerDocument(BaseModel):
     delivery: DeliveryState
 
 
-class ListenersPage(BaseModel):
+class ListenersPage(Document):
     """Listeners, oldest first."""
 
     listeners: list[ListenerDocument]
 
 
-class OptionDocument(BaseModel):
+class OptionDocument(Document):
     """One key of the `notifier_config` of a kind of listener."""
 
     name: str
@@ -64,7 +65,7 @@ class OptionDocument(BaseModel):
     given_openly: bool
 
 
-class NotifierDocument(BaseModel):
+class NotifierDocument(Document):
     """A kind of listener, and all its options."""
 
     id: str
@@ -77,13 +78,13 @@ class NotifierDocument(BaseModel):
     options: list[OptionDocument]
 
 
-class NotifiersPage(BaseModel):
+class NotifiersPage(Document):
     """Every kind, by its id."""
 
     notifiers: list[NotifierDocument]
 
 
-class PreviewDocument(BaseModel):
+class PreviewDocument(Document):
     """What would be sent, in the notifier's form, and whether the listener's filters match."""
 
     wanted: bool
@@ -96,7 +97,7 @@ class DryRunOrder(Order):
     last: StrictInt = Field(default=100, ge=1, le=1000)
 
 
-class DryRunEvent(BaseModel):
+class DryRunEvent(Document):
     """A matching event, and what would be sent for it."""
 
     number: int
@@ -105,7 +106,7 @@ class DryRunEvent(BaseModel):
     request: dict[str, Any]
 
 
-class DryRunDocument(BaseModel):
+class DryRunDocument(Document):
     """What a listener would send for the last events of the log; nothing was sent."""
 
     looked_at: int
@@ -136,13 +137,13 @@ class SendOrder(Order):
     number: StrictInt = Field(ge=1, lt=2**63)
 
 
-class DeliveriesPage(BaseModel):
+class DeliveriesPage(Document):
     """Recent attempts, newest first."""
 
     deliveries: list[Delivery]
 
 
-class EventDocument(BaseModel):
+class EventDocument(Document):
     """An event of the log, its body parsed."""
 
     number: int
@@ -162,7 +163,7 @@ def event_document(event: Event) -> EventDocument:
     return EventDocument(**asdict(event), payload=body["payload"], call_report=body["call_report"])
 
 
-class EventsPage(BaseModel):
+class EventsPage(Document):
     """Events in order, the `after` of the next page, and the last number of the log."""
 
     events: list[EventDocument]
@@ -192,7 +193,7 @@ class DeadLetterWithEvent(DeadLetter):
     event: EventDocument | None
 
 
-class DeadLettersPage(BaseModel):
+class DeadLettersPage(Document):
     """Dead letters by the number of their events."""
 
     dead_letters: list[DeadLetter]
@@ -206,13 +207,13 @@ class LettersOrder(Order):
     all: StrictBool = False
 
 
-class Count(BaseModel):
+class Count(Document):
     """The number of affected objects."""
 
     count: int
 
 
-class PublicationDocument(BaseModel):
+class PublicationDocument(Document):
     """The state in which a repository was published at one moment."""
 
     number: int
@@ -237,13 +238,13 @@ def publication_document(publication: Publication, shown_at: Sequence[Place]) ->
     )
 
 
-class PublicationsPage(BaseModel):
+class PublicationsPage(Document):
     """The newest first."""
 
     publications: list[PublicationDocument]
 
 
-class FileDocument(BaseModel):
+class FileDocument(Document):
     """A published file."""
 
     path: str
@@ -255,14 +256,14 @@ class FileDocument(BaseModel):
         return cls(path=file.relative_path, sha256=file.sha256, size=file.size)
 
 
-class FilesPage(BaseModel):
+class FilesPage(Document):
     """Files by path, and the total number of files."""
 
     files: list[FileDocument]
     total: int
 
 
-class DifferentFile(BaseModel):
+class DifferentFile(Document):
     """A path whose file was added (nothing before), removed (nothing after) or changed."""
 
     path: str
@@ -277,7 +278,7 @@ def file_difference_document(difference: FileDifference) -> DifferentFile:
     return DifferentFile(path=difference.path, **documents)
 
 
-class PublicationDifference(BaseModel):
+class PublicationDifference(Document):
     """The difference between two publications; counts are complete, lists may be `truncated`."""
 
     from_: int = Field(alias="from")
@@ -320,7 +321,7 @@ class PlaceOrder(Order):
     only_promoted: StrictBool
 
 
-class PlaceDocument(BaseModel):
+class PlaceDocument(Document):
     """A path below `/pulp/` and the publication that it shows."""
 
     path: str
@@ -349,7 +350,7 @@ def place_document(connection: Connection, place: Place) -> PlaceDocument:
     )
 
 
-class PlacesPage(BaseModel):
+class PlacesPage(Document):
     """By path."""
 
     places: list[PlaceDocument]

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from fastapi import Response
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr
 
 from pulpit.api.auth.rights import MOST_SCOPES, Rights, Verb, read_scopes, scopes_of
+from pulpit.api.documents import Document
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import CREATED, NO_CONTENT, Allowed, Asking, Provided, returns
 from pulpit.api.v1.models import Order
@@ -33,7 +34,7 @@ class NewToken(Order):
     user: StrictStr | None = None
 
 
-class TokenDocument(BaseModel):
+class TokenDocument(Document):
     """A token without its secret."""
 
     id: str
@@ -51,7 +52,7 @@ class MadeToken(TokenDocument):
     token: str
 
 
-class TokensPage(BaseModel):
+class TokensPage(Document):
     """Tokens by user and name."""
 
     tokens: list[TokenDocument]

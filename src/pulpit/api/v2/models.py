@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
+from pulpit.api.documents import Document
+
 AnyList = Annotated[list[str] | None, SkipValidation]
 AnyObject = Annotated[dict[str, Any] | None, SkipValidation]
 AnyText = Annotated[str | None, SkipValidation]
@@ -16,14 +18,14 @@ Config = dict[str, Any]
 V2: Final = "/pulp/api/v2"
 
 
-class TaskReference(BaseModel):
+class TaskReference(Document):
     """A reference to a task."""
 
     href: str = Field(alias="_href")
     task_id: str
 
 
-class CallReport(BaseModel):
+class CallReport(Document):
     """The body of a 202: the tasks that were queued."""
 
     result: Any = None
@@ -31,13 +33,13 @@ class CallReport(BaseModel):
     spawned_tasks: list[TaskReference]
 
 
-class ObjectId(BaseModel):
+class ObjectId(Document):
     """An id in MongoDB's form."""
 
     oid: str = Field(alias="$oid")
 
 
-class TaskReport(BaseModel):
+class TaskReport(Document):
     """A task."""
 
     href: str = Field(alias="_href")
@@ -98,7 +100,7 @@ class ListenerChanges(ListenerFilterChanges):
     event_types: AnyList = None
 
 
-class ListenerDocument(BaseModel):
+class ListenerDocument(Document):
     """A listener."""
 
     id: str
@@ -181,7 +183,7 @@ class ScheduleChanges(BaseModel):
     enabled: StrictBool | None = None
 
 
-class ScheduleDocument(BaseModel):
+class ScheduleDocument(Document):
     """A schedule."""
 
     id: str = Field(alias="_id")
@@ -216,7 +218,7 @@ class DistributorChanges(BaseModel):
     delta: DistributorDelta | None = None
 
 
-class RepositoryDocument(BaseModel):
+class RepositoryDocument(Document):
     """A repository; importers and distributors only on request."""
 
     id: str
@@ -262,7 +264,7 @@ class NewGroupDistributor(BaseModel):
     distributor_config: Config | None = None
 
 
-class RepositoryGroupDocument(BaseModel):
+class RepositoryGroupDocument(Document):
     """A group of repositories."""
 
     id: str
@@ -274,7 +276,7 @@ class RepositoryGroupDocument(BaseModel):
     object_id: ObjectId = Field(alias="_id")
 
 
-class UserDocument(BaseModel):
+class UserDocument(Document):
     """A user."""
 
     login: str
@@ -299,7 +301,7 @@ class CopyOrder(UnitSearchBody):
     override_config: Config | None = None
 
 
-class UnitDocument(BaseModel):
+class UnitDocument(Document):
     """A unit of a repository, under `metadata`, and when it was added."""
 
     repo_id: str
@@ -324,13 +326,13 @@ class PublishOrder(BaseModel):
     override_config: Config | None = None
 
 
-class Connected(BaseModel):
+class Connected(Document):
     """Whether a part can be reached."""
 
     connected: bool
 
 
-class StatusDocument(BaseModel):
+class StatusDocument(Document):
     """The state of the server."""
 
     api_version: str
@@ -340,7 +342,7 @@ class StatusDocument(BaseModel):
     known_workers: list[dict[str, str]]
 
 
-class LoginDocument(BaseModel):
+class LoginDocument(Document):
     """A private key and a certificate, both as PEM."""
 
     key: str
@@ -413,7 +415,7 @@ class ImportOrder(BaseModel):
     override_config: Config | None = None
 
 
-class UploadStarted(BaseModel):
+class UploadStarted(Document):
     """A new, empty upload."""
 
     upload_id: str
@@ -432,7 +434,7 @@ class UploadIds(BaseModel):
     upload_ids: list[str]
 
 
-class Counted(BaseModel):
+class Counted(Document):
     """The number of orphans of one type."""
 
     count: StrictInt

@@ -23,7 +23,7 @@ MOST_ATTRIBUTES: Final = 100
 """Of one element; libxml2 compares each with all before it, so a hundred thousand take it a minute."""
 _PIECE: Final = 256 * 1024
 _LONGEST_ID: Final = 255
-_NOT_XML: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+_NOT_XML: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 does not allow (section 2.2)."""
 WRITABLE_BYTES: Final = bytes(byte if byte >= ord(" ") or byte in b"\t\n\r" else ord("?") for byte in range(256))
 """Replaces control characters in single-byte text; Fedora's errata once contained an escape character."""

@@ -15,8 +15,6 @@ import threading
 import time
 from typing import Any, Final
 
-from jinja2 import Environment, TemplateSyntaxError, nodes
-
 from pulpit.clock import iso_micro
 from pulpit.delivery.notifiers.email_message import headline
 from pulpit.events import Event
@@ -42,9 +40,6 @@ VARIABLES: Final = (
 )
 """Variables of a template."""
 
-_environment: Final = Environment(autoescape=False)  # noqa: S701 - it only parses templates; none is rendered here
-
-
 _ENDED_BY_ITS_WORK: Final = frozenset({-signal.SIGXCPU, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS})
 """Its CPU time is used up, or an allocation failed where Python cannot go on."""
 
@@ -63,10 +58,13 @@ def check(template: str) -> None:
     Raises:
         TemplateTrouble: what is wrong with it.
     """
+    from jinja2 import Environment, TemplateSyntaxError, nodes  # noqa: PLC0415 - no start waits for it
+
     if len(template) > LONGEST_TEMPLATE:
         raise TemplateTrouble(f"has more than {LONGEST_TEMPLATE // 1024} KiB")
+    environment = Environment(autoescape=False)  # noqa: S701 - it only parses templates; none is rendered here
     try:
-        tree = _environment.parse(template)
+        tree = environment.parse(template)
     except TemplateSyntaxError as error:
         raise TemplateTrouble(f"cannot be read: line {error.lineno}: {one_line(error.message or '', 200)}") from None
     except RecursionError:
@@ -75,7 +73,7 @@ def check(template: str) -> None:
         raise TemplateTrouble("cannot include or import others")
     names = list(tree.find_all(nodes.Name))
     made = {name.name for name in names if name.ctx != "load"} | {macro.name for macro in tree.find_all(nodes.Macro)}
-    made |= {"loop", "caller", "varargs", "kwargs", *_environment.globals, *VARIABLES}
+    made |= {"loop", "caller", "varargs", "kwargs", *environment.globals, *VARIABLES}
     unknown = sorted({name.name for name in names} - made)
     if unknown:
         raise TemplateTrouble(f"names {unknown[0]}, which there is not; there are {', '.join(VARIABLES)}")
