@@ -138,7 +138,7 @@ class MessagingSettings:
     cacert: str = _key("", "Authorities to trust for `amqps://`; empty is the system's.", unit="path, PEM")
     clientcert: str = _key(
         "",
-        "Client certificate and its key for `amqps://`; without a user it is also the log-in (EXTERNAL).",
+        "Client certificate and its key for `amqps://`; without a user it is also the login (EXTERNAL).",
         unit="path, PEM, mode 0600",
     )
     allow_plain_without_tls: bool = _key(
@@ -348,7 +348,7 @@ class PublishSettings:
     )
     export_dir: str = _key(
         "",
-        "Folder beneath which exports may be written over REST and by `pulp-admin repo export`; empty allows none. It "
+        "Folder below which exports may be written over REST and by `pulp-admin repo export`; empty allows none. It "
         "must be the server's own, and nobody else may write there.",
         unit="path",
     )

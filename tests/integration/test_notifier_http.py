@@ -412,7 +412,7 @@ def test_redirects_are_not_followed_unless_wished() -> None:
             redirecting(far, 307, "/new")
             unfollowed = await outcome(f"{far.url}/old")
             assert isinstance(unfollowed, Retry)
-            assert f"it sends to {far.url}/new, and this is not followed" in unfollowed.reason
+            assert f"it redirects to {far.url}/new, and this is not followed" in unfollowed.reason
             assert [call.path for call in far.calls] == ["/old"]
 
     run(story)
@@ -424,12 +424,12 @@ def test_b18_a_page_of_maintenance_costs_no_event_and_gives_no_token_away() -> N
             b"HTTP/1.1 302 Found\r\nLocation: https://sorry.example/T0KEN?key=K3Y\r\nRetry-After: 60\r\n\r\n"
         ) as url:
             assert await outcome(f"{url}/T0KEN?key=K3Y") == Retry(
-                reason=f"{url} answered 302 Found: it sends to https://sorry.example, and this is not followed.",
+                reason=f"{url} answered 302 Found: it redirects to https://sorry.example, and this is not followed.",
                 after=timedelta(seconds=60),
             )
         async with raw(b"HTTP/1.1 304 Not Modified\r\n\r\n") as url:
             assert await outcome(url) == Retry(
-                reason=f"{url} answered 304 Not Modified: it sends elsewhere, and this is not followed."
+                reason=f"{url} answered 304 Not Modified: it redirects elsewhere, and this is not followed."
             )
 
     run(story)

@@ -225,14 +225,14 @@ def _of_listener(listener: Listener, letters: int, waits: timedelta) -> Iterator
         sentence = (
             f"{name} has failed {listener.attempts} times since {listener.failing_since:%Y-%m-%d %H:%M} UTC: {reason}"
         )
-        yield problem("listeners", sentence, f"Mend the far side, then: pulp-admin event listener test {command}")
+        yield problem("listeners", sentence, f"Fix the receiver, then: pulp-admin event listener test {command}")
     elif waits > LATE:
         late = span_text(waits.total_seconds())
         sentence = f"{name} is {late} behind and has not failed."
-        yield warning("listeners", sentence, "Is the server running, and is the far side slow?")
+        yield warning("listeners", sentence, "Is the server running, and is the receiver slow?")
     if listener.paused and listener.pause_reason:
         sentence = f"{name} was paused by Pulpit: {one_line(listener.pause_reason, LONGEST_REASON)}"
-        yield problem("listeners", sentence, f"Mend the far side, then: pulp-admin event listener resume {command}")
+        yield problem("listeners", sentence, f"Fix the receiver, then: pulp-admin event listener resume {command}")
     if letters:
         sentence = f"{name} has {letters} dead letters."
         yield warning("listeners", sentence, f"See why: pulp-admin event deadletters list {command}")

@@ -267,7 +267,7 @@ async def _read_form(visit: Visit, *, for_everybody: bool) -> Form:
         raise MalformedRequest("The form holds a character that is no text (NUL).")
     form = Form(pairs)
     if not visit.site.sessions.is_form_token(visit.session, form.text(FORM_TOKEN)):
-        raise PermissionDenied("This form is too old, or of another log-in; go back, reload the page and try again.")
+        raise PermissionDenied("This form is too old, or of another login; go back, reload the page and try again.")
     if not for_everybody and not visit.may:
         raise PermissionDenied(f"The user {visit.asking.login} may only look; this needs an administrator.")
     return form

@@ -9,13 +9,13 @@ The rules that keep Proton's memory safe, all of them:
 
 1. Proton's objects belong to one engine and are used by the thread that uses it. `free` gives them back, once.
 2. A pointer is looked at only in the call that got it from an event, or through a `Session` or `Link` that is alive.
-3. Whatever ends turns its `Session` or `Link` dead at once, so nobody can follow a stale pointer, and is freed when
-   Proton has written the answer and no event is left: a session that goes before its links would take them along twice.
-4. A delivery is forgotten here before it is settled, because Proton makes the next one of its memory.
-5. Whoever finds a dead object gets `Ended`; whoever uses an engine that was freed gets nothing and no output.
+3. When a session or link ends, its `Session` or `Link` is dead at once, so that no stale pointer is followed;
+   it is freed when Proton has written the answer and no event is left: freeing a session first frees its links twice.
+4. A delivery is forgotten here before it is settled, because Proton reuses its memory for the next one.
+5. A call on a dead object raises `Ended`; a freed engine yields no events and no output.
 
-What the protocol demands of everybody is done here: closing, ending and detaching are answered. Opening, links, credit
-and outcomes are for whoever uses the engine. A peer that begins sessions or links of its own breaks the connection.
+The engine itself answers close, end and detach, as the protocol requires. Opening, links, credit and outcomes are up to
+its user. A peer that begins sessions or links of its own violates the protocol and ends the connection.
 """
 
 import weakref

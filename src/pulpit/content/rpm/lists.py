@@ -150,7 +150,7 @@ class PackageList:
         return places
 
     def forget(self) -> None:
-        """Give back the memory of what was read; whoever reads it again has it from the file."""
+        """Release the memory of what was read; it can be read again from the file."""
         self._bytes.madvise(mmap.MADV_DONTNEED)
 
     def _next_mark(self, position: int) -> re.Match[bytes] | None:

@@ -58,7 +58,7 @@ class RepomdRecord:
     """`None` where nothing is stated, as a few tools write it and dnf reads it."""
     size: int | None = None
     flaw: str | None = None
-    """Why the list cannot be had, as the end of a sentence."""
+    """Why the list is unavailable, as the end of a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

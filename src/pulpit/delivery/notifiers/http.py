@@ -253,7 +253,7 @@ class _Poster:
                 own if target.origin() == url.origin() else {}
             )  # secrets are only sent to the origin that they are for
             url = target
-        return Retry(reason=f"{_place(self._hook.url)} sends elsewhere more than {MOST_REDIRECTS} times.")
+        return Retry(reason=f"{_place(self._hook.url)} redirects more than {MOST_REDIRECTS} times.")
 
     async def _post(
         self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext | None
@@ -356,11 +356,11 @@ def _target(url: URL, location: str) -> URL | Retry:
     try:
         target = _joined(url, location) if location else None
     except ValueError as error:
-        return Retry(reason=f"{place} sends elsewhere with a Location that {error}.")
+        return Retry(reason=f"{place} redirects with a Location that {error}.")
     if target is None:
-        return Retry(reason=f"{place} sends elsewhere without a Location.")
+        return Retry(reason=f"{place} redirects without a Location.")
     if url.scheme == "https" and target.scheme == "http":
-        return Retry(reason=f"{place} sends from https to http, which is not followed.")
+        return Retry(reason=f"{place} redirects from https to http, which is not followed.")
     return target
 
 

@@ -4,7 +4,7 @@
 410                                     gone: the listener pauses
 401 403 404 405 407 421                 retry: the operator of either side can mend address and credentials
 408 423 425 429 and 5xx                 retry: it passes, when the receiver says so in Retry-After
-1xx and 3xx                             retry, unless it was followed: maintenance sends elsewhere for an evening
+1xx and 3xx                             retry, unless it was followed: maintenance may redirect for an evening
 every other status                      refused: the receiver read this event and does not want it
 
 `outcome_of` is this table.
@@ -37,7 +37,7 @@ def outcome_of(
         case 2:
             return Delivered(answer=f"{answer}\n{text}" if text else answer)
         case 3:
-            where = f"it sends to {target}" if target else "it sends elsewhere"
+            where = f"it redirects to {target}" if target else "it redirects elsewhere"
             return Retry(reason=f"{receiver} answered {answer}: {where}, and this is not followed.", after=after)
         case 4 if status == HTTPStatus.GONE:
             return Gone(reason=f"{receiver} answered 410 Gone: it asks for no more events.")
