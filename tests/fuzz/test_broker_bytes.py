@@ -13,7 +13,8 @@ from pamqp import body, commands, encode, frame, header
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.connection import State
 from pulpit.broker.frames import FrameReader
-from pulpit.broker.methods import BasicAck, BasicNack, QueueDeclareOk, head, method_frame, read_method
+from pulpit.broker.method_codec import head, method_frame, read_method
+from pulpit.broker.methods import BasicAck, BasicNack, QueueDeclareOk
 from pulpit.broker.properties import read_properties, write_header
 from pulpit.broker.publishing import Publish
 from pulpit.broker.refusals import ConnectionRefusal, Refusal

@@ -13,7 +13,7 @@ from pulpit.broker import methods
 from pulpit.broker.exchanges import Exchange
 from pulpit.broker.frames import FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD, frame
 from pulpit.broker.message import Message
-from pulpit.broker.methods import Method, method_frame
+from pulpit.broker.method_codec import Method, head, method_frame
 from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import EXCHANGE, WRITE, Rights
 from pulpit.broker.properties import Properties, read_properties
@@ -35,7 +35,7 @@ from pulpit.broker.virtualhost import VirtualHost
 
 _DELIVERY: Final = struct.Struct(">Q?")
 _COUNT: Final = struct.Struct(">I")
-_GET_OK: Final = methods.head(methods.BasicGetOk)
+_GET_OK: Final = head(methods.BasicGetOk)
 _PROPERTIES_START: Final = 12
 
 
@@ -201,19 +201,19 @@ class Channel:
         self._next_tag = tag + 1
         message = entry.message
         start, address, header, body = consumer.start, message.address, message.header, message.body
-        head, number, session = FRAME_HEAD.pack, self.number, self.session
+        pack, number, session = FRAME_HEAD.pack, self.number, self.session
         parts = [
-            head(FRAME_METHOD, number, len(start) + 9 + len(address)),
+            pack(FRAME_METHOD, number, len(start) + 9 + len(address)),
             start,
             _DELIVERY.pack(tag, entry.redelivered),
             address,
             FRAME_END,
-            head(FRAME_HEADER, number, len(header)),
+            pack(FRAME_HEADER, number, len(header)),
             header,
             FRAME_END,
         ]
         if 0 < len(body) <= session.frame_max - FRAME_OVERHEAD:
-            parts += (head(FRAME_BODY, number, len(body)), body, FRAME_END)
+            parts += (pack(FRAME_BODY, number, len(body)), body, FRAME_END)
         elif body:
             parts += self._body_frames(body)
         session.delivered += 1

@@ -14,17 +14,7 @@ from typing import Final
 
 from pulpit.broker.channel import Channel, ConnectionContext
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
-from pulpit.broker.handlers import HANDLERS
-from pulpit.broker.handlers.basic import fast_ack
-from pulpit.broker.heartbeat import Heartbeat
-from pulpit.broker.methods import (
-    Arguments,
-    BasicAck,
-    ChannelClose,
-    ChannelCloseOk,
-    ChannelOpen,
-    ChannelOpenOk,
+from pulpit.broker.connection_methods import (
     ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
@@ -37,12 +27,13 @@ from pulpit.broker.methods import (
     ConnectionUnblocked,
     ConnectionUpdateSecret,
     ConnectionUpdateSecretOk,
-    Method,
-    head,
-    method_frame,
-    method_ids,
-    read_method,
 )
+from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
+from pulpit.broker.handlers import HANDLERS
+from pulpit.broker.handlers.basic import fast_ack
+from pulpit.broker.heartbeat import Heartbeat
+from pulpit.broker.method_codec import Arguments, Method, head, method_frame, method_ids, read_method
+from pulpit.broker.methods import BasicAck, ChannelClose, ChannelCloseOk, ChannelOpen, ChannelOpenOk
 from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import GrantedRights
 from pulpit.broker.publishing import PUBLISH, Budget, DirectReplies

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker import properties
 from pulpit.broker.message import Message
-from pulpit.broker.methods import short_string
+from pulpit.broker.method_codec import short_string
 
 COPIES: Final = (b"CC", b"BCC")
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.frames import BASIC
-from pulpit.broker.methods import short_string
+from pulpit.broker.method_codec import short_string
 from pulpit.broker.refusals import frame_error, unexpected_frame
 
 PERSISTENT: Final = 2

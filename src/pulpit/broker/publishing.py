@@ -14,7 +14,8 @@ from pulpit.amqp.amqp091 import tables
 from pulpit.broker.dead_letters import copy_keys
 from pulpit.broker.exchanges import Exchange
 from pulpit.broker.message import Message
-from pulpit.broker.methods import BasicAck, BasicNack, BasicPublish, head
+from pulpit.broker.method_codec import head
+from pulpit.broker.methods import BasicAck, BasicNack, BasicPublish
 from pulpit.broker.properties import Properties, body_size, with_part, with_reply_to
 from pulpit.broker.queue_arguments import expiration_problem
 from pulpit.broker.refusals import (

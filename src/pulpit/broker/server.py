@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -286,6 +287,8 @@ async def run(config: BrokerConfig, watch: Callable[[Broker], Sequence[Watched]]
     try:
         async with Broker(config) as broker:
             _log.info("The broker listens on %s:%d", config.host, broker.port, extra={"action": "broker_started"})
+            gc.collect()
+            gc.freeze()  # what is here now stays as long as the process, so that no collection needs to look at it
             fresh = loop.create_task(keep_fresh(watch(broker)))
             fresh.add_done_callback(lambda _: ended.set())
             await ended.wait()

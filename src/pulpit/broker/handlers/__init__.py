@@ -6,7 +6,7 @@ from typing import Any, Final
 from pulpit.broker import methods
 from pulpit.broker.channel import Channel
 from pulpit.broker.handlers import basic, exchange, queue
-from pulpit.broker.methods import Method
+from pulpit.broker.method_codec import Method
 
 HANDLERS: Final[Mapping[type[Method], Callable[[Channel, Any], None]]] = {
     methods.ChannelFlow: basic.flow,

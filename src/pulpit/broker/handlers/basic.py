@@ -6,14 +6,14 @@ from pulpit.amqp.amqp091 import tables
 from pulpit.broker import methods
 from pulpit.broker.channel import Channel, ChannelTransaction
 from pulpit.broker.handlers.lookup import find_queue, invented_name, queue_name, queue_title
-from pulpit.broker.methods import Arguments, short_string
+from pulpit.broker.method_codec import Arguments, head, short_string
 from pulpit.broker.permissions import QUEUE, READ
 from pulpit.broker.publishing import PSEUDO_QUEUE, Confirms
 from pulpit.broker.queue import Consumer, Entry, Queue
 from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
 
-_DELIVER = methods.head(methods.BasicDeliver)
+_DELIVER = head(methods.BasicDeliver)
 
 
 def access_request(channel: Channel, method: methods.AccessRequest) -> None:  # noqa: ARG001 - the table's

@@ -16,7 +16,7 @@ from pulpit.broker.handlers.lookup import (
     require_same,
     require_same_arguments,
 )
-from pulpit.broker.methods import Arguments
+from pulpit.broker.method_codec import Arguments
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, READ, WRITE
 from pulpit.broker.refusals import access_refused, command_invalid, precondition_failed
 

@@ -19,7 +19,7 @@ from pulpit.broker.handlers.lookup import (
     require_same,
     require_same_arguments,
 )
-from pulpit.broker.methods import Arguments
+from pulpit.broker.method_codec import Arguments
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
 from pulpit.broker.publishing import PSEUDO_QUEUE
 from pulpit.broker.queue import Queue
