@@ -126,6 +126,39 @@ class Queue:
     memory, `unacknowledged` what consumers hold. `dead_letter` publishes dead messages, `drop` deletes the queue.
     """
 
+    __slots__ = (
+        "_dead_letter",
+        "_expiry_at",
+        "_expiry_timer",
+        "_has_expiry",
+        "_idle_timer",
+        "_lane",
+        "_lanes",
+        "_limited",
+        "_measured",
+        "_recovered_up_to",
+        "_timers",
+        "acknowledged",
+        "arguments",
+        "auto_delete",
+        "consumers",
+        "deleted",
+        "delivered",
+        "drop",
+        "durable",
+        "id",
+        "name",
+        "owner",
+        "published",
+        "rates",
+        "ready_bytes",
+        "resident_bytes",
+        "settings",
+        "store",
+        "touched",
+        "unacknowledged",
+    )
+
     def __init__(
         self,
         *,

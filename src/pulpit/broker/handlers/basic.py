@@ -14,6 +14,7 @@ from pulpit.broker.queue_arguments import is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
 
 _DELIVER = head(methods.BasicDeliver)
+_TAG = struct.Struct(">QB")
 
 
 def access_request(channel: Channel, method: methods.AccessRequest) -> None:  # noqa: ARG001 - the table's
@@ -169,12 +170,11 @@ def _require_requeue(*, requeue: bool) -> None:
 
 def fast_ack(channel: Channel, payload: bytes) -> None:
     """Acknowledge without building a method object; the payload has class, method, tag and a bit."""
-    tag, bits = struct.unpack_from(">QB", payload, 4)
-    entries = channel.collect(tag, multiple=bool(bits & 1))
-    if channel.transaction is not None:
-        channel.transaction.settlements += entries
+    tag, bits = _TAG.unpack_from(payload, 4)
+    if bits & 1 or channel.transaction is not None:
+        ack(channel, methods.BasicAck(tag, bool(bits & 1)))
     else:
-        channel.acknowledge(entries)
+        channel.acknowledge_one(tag)
 
 
 # -- the modes of a channel
