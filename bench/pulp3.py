@@ -3,7 +3,7 @@
 One update of a task with the triggers and without, the way from Pulp's commit to a subscriber, and ten programs that
 are told against ten that ask once a second.
 
-A real pulpcore with pulp_file, one worker, on a PostgreSQL of its own. Rounds with and without triggers take turns.
+A real pulpcore with pulp_file, one worker, on a PostgreSQL of its own. Updates with and without triggers take turns.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -31,9 +31,9 @@ from support.pulp3_upstreams import serve_files
 from support.server import Server
 from support.server import pulpit as server
 
-ROUNDS = 6
-TASKS = 150
-SESSIONS = 20
+TASKS = 500
+WARM_UP = 20
+SESSIONS = 60
 EVENTS = 200
 SECONDS = 20
 ASKING = 10
@@ -46,21 +46,27 @@ MADE = """
 """
 START = "UPDATE core_task SET state = 'running', started_at = now() WHERE pulp_id = %s AND state = 'waiting'"
 FINISH = "UPDATE core_task SET state = 'completed', finished_at = now() WHERE pulp_id = %s AND state = 'running'"
-FORGET_MADE = """
-    DELETE FROM core_createdresource WHERE task_id IN (SELECT pulp_id FROM core_task WHERE logging_cid = 'of-a-test')
-"""
 Connection = psycopg.Connection[Any]
+
+
+class Cost(NamedTuple):
+    """Of one statement: seconds by the clock, and of the processor in the session's process of PostgreSQL."""
+
+    seconds: float
+    cpu: float
 
 
 def main() -> None:
     if reason := pulp3.why_not():
         sys.exit(f"bench: {reason}")
-    with pulp3.pulp3() as pulp, upstream.running() as feed, pulp.cluster.connect() as connection:
+    with pulp3.pulp3() as pulp, upstream.running() as feed:
         repository = pulp.create("file/file", "zoo", serve_files(feed, "zoo", "a.iso", "b.iso", "c.iso"))
         pulp.ended(pulp.sync(repository))
-        cost_of_triggers(pulp, connection)
-        attachment.attach(connection, "Pulp's database")
-        with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as scratch:
+        pulp.stop()  # of a database that is in use, there is no copy
+        cost_of_triggers(pulp)
+        pulp.start()
+        with pulp.cluster.connect() as connection, tempfile.TemporaryDirectory(prefix="pulpit-bench-") as scratch:
+            attachment.attach(connection, "Pulp's database")
             conf = f"[pulp3]\ndatabase_url: {pulp.cluster.url()}\n"
             with server(Path(scratch, "data"), conf) as here:
                 here.listen("pulp")
@@ -68,44 +74,54 @@ def main() -> None:
                 load_of_those_who_want_to_know(pulp, here)
 
 
-def cost_of_triggers(pulp: Pulp3, connection: Connection) -> None:
-    """A state change of a task, committed, with the triggers and without: in one session, and each task in a new one.
+def cost_of_triggers(pulp: Pulp3) -> None:
+    """A state change of a task, committed, in Pulp's database and in a copy of it that has the triggers, by turns.
 
-    Pulp runs each task in a process of its own; there, PostgreSQL compiles and plans what the triggers do.
+    Each pair of changes is a few milliseconds apart, so that what else the machine does falls on both alike, and the
+    median of the differences says what the triggers add. Pulp runs each task in a process of its own, whose session
+    has to compile and plan what the triggers do: that is measured, too.
     """
-    taken: dict[tuple[str, bool], list[float]] = {}
-    for index in range(2 * ROUNDS):
-        with_triggers = bool(index % 2)
-        if with_triggers:
-            attachment.attach(connection, "Pulp's database")
+    with pulp.cluster.connect("postgres") as connection:
+        connection.execute("CREATE DATABASE told TEMPLATE pulp")
+    with pulp.cluster.connect("told") as connection:
+        attachment.attach(connection, "a copy of Pulp's database")
+    pairs: dict[str, list[tuple[Cost, Cost]]] = {}
+    with pulp.cluster.connect() as plain, pulp.cluster.connect("told") as told:
         for name, made in ((SYNC, True), (OTHER, False)):
-            for kind, seconds in changes(connection, name, made=made):
-                taken.setdefault((f"{kind} of {name.rpartition('.')[2]}", with_triggers), []).append(seconds)
-        for _ in range(SESSIONS):
-            with pulp.cluster.connect() as session:
-                for kind, seconds in changes(session, SYNC, made=True, tasks=1):
-                    taken.setdefault((f"{kind} of synchronize, new session", with_triggers), []).append(seconds)
-        if with_triggers:
-            attachment.detach(connection, "Pulp's database", discard=True)
-        connection.execute(FORGET_MADE)
-        connection.execute("DELETE FROM core_task WHERE logging_cid = 'of-a-test'")
-        connection.execute("VACUUM core_task")
-    for title, of in (("medians", statistics.median), ("the least", min)):
-        print(f"{f'one committed update, {title}':40}{'without':>10}{'with':>10}{'more':>10}")
-        for kind in dict.fromkeys(kind for kind, _ in taken):
-            plain, triggered = (of(taken[kind, flag]) * 1000 for flag in (False, True))
-            print(f"{kind:40}{plain:>7.2f} ms{triggered:>7.2f} ms{triggered - plain:>7.2f} ms")
+            for turn in range(TASKS + WARM_UP):
+                for change, pair in changes((plain, told), (plain, told), name, turn, made=made).items():
+                    if turn >= WARM_UP:
+                        pairs.setdefault(f"{change} of {name.rpartition('.')[2]}", []).append(pair)
+        for turn in range(SESSIONS):
+            with pulp.cluster.connect() as new_plain, pulp.cluster.connect("told") as new_told:
+                for change, pair in changes((plain, told), (new_plain, new_told), SYNC, turn, made=True).items():
+                    pairs.setdefault(f"{change} of synchronize, new session", []).append(pair)
+    for column, unit in enumerate(("by the clock", "of the processor")):
+        print(f"{f'one committed update, ms {unit}':40}{'without':>10}{'with':>10}{'more':>10}{'quartiles':>16}")
+        for kind, both in pairs.items():
+            costs = [(without[column] * 1000, triggered[column] * 1000) for without, triggered in both]
+            low, more, high = statistics.quantiles([triggered - without for without, triggered in costs])
+            without, triggered = (statistics.median(side) for side in zip(*costs, strict=True))
+            print(f"{kind:40}{without:>10.2f}{triggered:>10.2f}{more:>10.2f}{f'{low:.2f} to {high:.2f}':>16}")
 
 
-def changes(connection: Connection, name: str, *, made: bool, tasks: int = TASKS) -> Iterator[tuple[str, float]]:
-    resource = reserved(connection)
-    for _ in range(tasks):
-        task = uuid.uuid4()
+def changes(
+    api: tuple[Connection, Connection], worker: tuple[Connection, Connection], name: str, turn: int, *, made: bool
+) -> dict[str, tuple[Cost, Cost]]:
+    """Start and finish of a task that the API has queued, in either database; which comes first alternates."""
+    costs: dict[str, dict[Connection, Cost]] = {"start": {}, "finish": {}}
+    task, resource = uuid.uuid4(), reserved(api[0])
+    for connection in api:
         connection.execute(pulp3.ADD_TASK, {"id": task, "name": name, "resource": resource})
-        yield "start", timed(connection, START, task)
-        if made:
+    in_turn = worker if turn % 2 else worker[::-1]
+    for connection in in_turn:
+        costs["start"][connection] = cost(connection, START, task)
+    if made:
+        for connection in in_turn:
             connection.execute(MADE, (task,))
-        yield "finish", timed(connection, FINISH, task)
+    for connection in in_turn:
+        costs["finish"][connection] = cost(connection, FINISH, task)
+    return {change: (of[worker[0]], of[worker[1]]) for change, of in costs.items()}
 
 
 def reserved(connection: Connection) -> str:
@@ -114,10 +130,17 @@ def reserved(connection: Connection) -> str:
     return str(row[0])
 
 
-def timed(connection: Connection, statement: str, task: uuid.UUID) -> float:
-    started = time.perf_counter()
+def cost(connection: Connection, statement: str, task: uuid.UUID) -> Cost:
+    before, started = used_cpu(connection), time.perf_counter()
     connection.execute(statement.encode(), (task,))
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    time.sleep(0.0005)  # until the session's process rests and its time is booked
+    return Cost(seconds, used_cpu(connection) - before)
+
+
+def used_cpu(connection: Connection) -> float:
+    """Seconds that a session's process of PostgreSQL has had of a processor."""
+    return int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 async def time_to_the_subscriber(here: Server, connection: Connection) -> None:

@@ -19,13 +19,29 @@ pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=REASON or ""),
     pytest.mark.timeout(1200),
 ]
+AS_VERSION_3 = b"""
+    DROP TRIGGER pulpit_repository ON core_repository;
+    DROP TRIGGER pulpit_remote ON core_remote;
+    DROP TRIGGER pulpit_domain ON core_domain;
+    DROP TRIGGER pulpit_counts ON core_repositoryversioncontentdetails;
+    DROP TABLE pulpit.former, pulpit.counted;
+    DROP FUNCTION pulpit.on_counts(), pulpit.on_name();
+    DROP FUNCTION pulpit.version(uuid), pulpit.created(uuid), pulpit.reserved(jsonb, bigint);
+    CREATE FUNCTION pulpit.version(wanted uuid, known jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+    CREATE FUNCTION pulpit.created(task uuid, known jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+    CREATE FUNCTION pulpit.reserved(task jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+    CREATE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT task';
+    CREATE FUNCTION pulpit.note_task(its_row jsonb, is_made_up boolean) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+    UPDATE pulpit.outbox SET data = '{"task": {}, "domain": "default", "repository": {"name": "zoo"}}';
+    UPDATE pulpit.attachment SET version = 3
+"""
+"""What versions 3 and 4 differ in, beside what functions of the same name do; rows said all of it themselves."""
 AS_VERSION_2 = b"""
     CREATE INDEX outbox_task ON pulpit.outbox (task);
     CREATE FUNCTION pulpit.outcome(task uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
     CREATE FUNCTION pulpit.version(wanted uuid) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
     UPDATE pulpit.attachment SET version = 2
 """
-"""What versions 2 and 3 differ in, beside what functions of the same name do."""
 FULL = "UPDATE pulpit.attachment SET is_full = true"
 SYNC = "pulp_file.app.tasks.synchronizing.synchronize"
 
@@ -83,25 +99,35 @@ def test_a_lost_trigger_is_told_and_put_back(pulp: Pulp3, connection: "psycopg.C
     connection.execute("ALTER TABLE core_publication DISABLE TRIGGER pulpit_publication")
     status = run(pulp, "status", "--json")
     assert status.returncode == 3
-    states = {"pulpit_task": "in place", "pulpit_created": "missing", "pulpit_publication": "disabled"}
-    assert json.loads(status.stdout)["triggers"] == states
+    states = json.loads(status.stdout)["triggers"]
+    assert (states["pulpit_task"], states["pulpit_created"], states["pulpit_publication"]) == (
+        "in place",
+        "missing",
+        "disabled",
+    )
     assert run(pulp, "attach").stdout == "Attached.\n"
     assert run(pulp, "status").returncode == 0
 
 
+@pytest.mark.parametrize("version", [3, 2])
 def test_what_an_older_pulpit_has_attached_is_led_here_and_its_rows_stay(
-    pulp: Pulp3, connection: "psycopg.Connection[Any]"
+    pulp: Pulp3, connection: "psycopg.Connection[Any]", version: int
 ) -> None:
     run(pulp, "attach")
     fresh = schema(connection)
     task = add_task(connection)
-    connection.execute(AS_VERSION_2)
-    assert json.loads(run(pulp, "status", "--json").stdout)["version"] == 2
+    connection.execute(AS_VERSION_3)
+    if version == 2:
+        connection.execute(AS_VERSION_2)
+    assert json.loads(run(pulp, "status", "--json").stdout)["version"] == version
     assert run(pulp, "attach").stdout == "Attached.\n"
     assert schema(connection) == fresh
     connection.execute("UPDATE core_task SET state = 'completed', finished_at = now() WHERE pulp_id = %s", (task,))
-    phases = connection.execute("SELECT phase FROM pulpit.outbox WHERE object = %s ORDER BY id", (task,)).fetchall()
-    assert phases == [("start",), ("finish",)]
+    told = connection.execute(
+        "SELECT phase, pulpit.whole(o) #>> '{repository,name}' FROM pulpit.outbox o WHERE object = %s ORDER BY id",
+        (task,),
+    ).fetchall()
+    assert told == [("start", "zoo"), ("finish", "zoo")]
 
 
 def test_what_is_no_pulp_3_or_an_unknown_one_is_refused_with_a_sentence(
@@ -155,22 +181,27 @@ def test_pulps_statements_succeed_whatever_becomes_of_the_outbox(
     pulp: Pulp3, connection: "psycopg.Connection[Any]"
 ) -> None:
     damages = (
-        "DROP TABLE pulpit.outbox",
+        "DROP TABLE pulpit.outbox CASCADE",
         "DROP TABLE pulpit.attachment",
         "DROP FUNCTION pulpit.put",
         "ALTER TABLE pulpit.outbox ADD CHECK (false) NOT VALID",
         FULL,
-        "ALTER TABLE core_repository RENAME TO hidden",
+        "DROP TABLE pulpit.former",
+        "ALTER TABLE core_createdresource RENAME TO hidden",
     )
     for damage in damages:
         run(pulp, "attach")
+        repository = uuid.uuid4()
+        connection.execute(pulp3.ADD_REPOSITORY, {"id": repository, "name": f"zoo-{repository}"})
         connection.execute(damage.encode())
+        connection.execute("UPDATE core_repository SET name = 'camel' WHERE pulp_id = %s", (repository,))
+        assert connection.execute("DELETE FROM core_repository WHERE pulp_id = %s", (repository,)).rowcount == 1
         task = add_task(connection)
         connection.execute("UPDATE core_task SET state = 'completed', finished_at = now() WHERE pulp_id = %s", (task,))
         states = connection.execute("SELECT state FROM core_task WHERE pulp_id = %s", (task,)).fetchall()
         assert states == [("completed",)], damage
         if "hidden" in damage:
-            connection.execute("ALTER TABLE hidden RENAME TO core_repository")
+            connection.execute("ALTER TABLE hidden RENAME TO core_createdresource")
             phases = connection.execute("SELECT phase FROM pulpit.outbox WHERE object = %s ORDER BY id", (task,))
             assert phases.fetchall() == [("start",), ("finish",)]
         assert run(pulp, "detach", "--discard").returncode == 0, damage

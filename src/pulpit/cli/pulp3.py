@@ -24,7 +24,7 @@ _HELP_URL: Final = (
 def pulp3() -> None:
     """Fire events for the syncs and publishes of a Pulp 3.
 
-    Nothing is installed into Pulp: a table and three triggers in its database record changes, and `pulpit serve` with
+    Nothing is installed into Pulp: some tables and triggers in its database record changes, and `pulpit serve` with
     `[pulp3] database_url` reads them from there.
     """
 

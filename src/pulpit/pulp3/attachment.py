@@ -1,7 +1,7 @@
 """Pulpit's outbox in a Pulp 3's database: created, inspected and removed; nothing runs in Pulp's processes.
 
-The statements are in `outbox.sql`. They are one transaction, which retries to get its locks on Pulp's tables with a
-short timeout: a waiting lock request would make Pulp's own statements queue behind it.
+The statements are in `outbox.sql` and `reading.sql`. They are one transaction, which retries to get its locks on Pulp's
+tables with a short timeout: a waiting lock request would make Pulp's own statements queue behind it.
 """
 
 import time
@@ -22,22 +22,27 @@ from pulpit.net.config_files import first_line, read_secret
 from pulpit.settings import Pulp3Settings
 from pulpit.store.connections import CLIENT_OPTIONS
 
-VERSION: Final = 3
-"""Of the schema `pulpit`; incremented with every change of `outbox.sql`, which then also migrates earlier versions."""
+SCRIPTS: Final = ("outbox.sql", "reading.sql")
+VERSION: Final = 4
+"""Of the schema `pulpit`; incremented with every change of `SCRIPTS`, which then also migrate earlier versions."""
 READER_LOCK: Final = (7085747, 3)
 """The advisory lock of the outbox's only reader."""
 TRIGGERS: Final[Mapping[str, str]] = {
     "pulpit_task": "core_task",
     "pulpit_created": "core_createdresource",
     "pulpit_publication": "core_publication",
+    "pulpit_repository": "core_repository",
+    "pulpit_remote": "core_remote",
+    "pulpit_domain": "core_domain",
+    "pulpit_counts": "core_repositoryversioncontentdetails",
 }
 NEEDED: Final[Mapping[str, str]] = {
     "core_task": "pulp_id pulp_created state name logging_cid started_at finished_at error reserved_resources_record "
-    "pulp_domain_id",
+    "pulp_domain_id parent_task_id task_group_id",
     "core_createdresource": "object_id content_type_id task_id pulp_created",
     "core_publication": "pulp_id pulp_type complete repository_version_id",
     "core_repository": "pulp_id name pulp_type pulp_domain_id",
-    "core_remote": "pulp_id name pulp_type",
+    "core_remote": "pulp_id name pulp_type pulp_domain_id",
     "core_repositoryversion": "pulp_id number complete repository_id",
     "core_repositoryversioncontentdetails": "count_type content_type count repository_version_id",
     "core_progressreport": "task_id message code state total done pulp_created",
@@ -108,7 +113,7 @@ def place(url: str) -> str:
 
 def script(schema: str = "public") -> str:
     """Return the statements of `attach`, for administrators who run them by hand."""
-    text = files("pulpit.pulp3").joinpath("outbox.sql").read_text(encoding="utf-8")
+    text = "\n".join(files("pulpit.pulp3").joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
     return f"BEGIN;\n\n{text.replace('@pulp@', sql.Identifier(schema).as_string())}\nCOMMIT;\n"
 
 

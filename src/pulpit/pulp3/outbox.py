@@ -77,8 +77,8 @@ async def waiting(connection: Connection) -> Sequence[Row]:
     """Return the next rows in the order of writing."""
     cursor = connection.cursor(row_factory=kwargs_row(Row))
     await cursor.execute(
-        "SELECT id, subject, object::text, phase, task::text, at, data, made_up FROM pulpit.outbox "
-        "WHERE taken_at IS NULL ORDER BY id LIMIT %s",
+        "SELECT id, subject, object::text, phase, task::text, at, pulpit.whole(o) AS data, made_up "
+        "FROM pulpit.outbox o WHERE taken_at IS NULL ORDER BY id LIMIT %s",
         (AT_ONCE,),
     )
     return await cursor.fetchall()
@@ -111,30 +111,48 @@ async def renote(connection: Connection, tasks: Sequence[str]) -> dict[str, bool
     """
     cursor = await connection.execute(
         "SELECT t.pulp_id::text, CASE WHEN t.state IN ('completed', 'failed', 'canceled', 'skipped') THEN "
-        "pulpit.note_task(to_jsonb(t), true) END IS NOT NULL FROM core_task t WHERE t.pulp_id = ANY(%s::uuid[])",
+        "pulpit.note_again(t.pulp_id) END IS NOT NULL FROM core_task t WHERE t.pulp_id = ANY(%s::uuid[])",
         (list(tasks),),
     )
     return dict(await cursor.fetchall())
 
 
 async def forget(connection: Connection) -> None:
-    """Delete rows that were processed long ago."""
+    """Delete rows that were processed long ago, and names and counts that no waiting row needs."""
     await connection.execute(
         "DELETE FROM pulpit.outbox WHERE id IN (SELECT id FROM pulpit.outbox WHERE taken_at < clock_timestamp() "
         "- %s::interval ORDER BY taken_at LIMIT %s)",
         (KEPT, _FORGOTTEN_AT_ONCE),
+    )
+    await connection.execute(
+        "DELETE FROM pulpit.former f WHERE f.at < clock_timestamp() - %s::interval AND NOT EXISTS "
+        "(SELECT FROM pulpit.outbox o WHERE o.taken_at IS NULL AND o.id < f.until)",
+        (KEPT,),
+    )
+    await connection.execute(
+        "DELETE FROM pulpit.counted WHERE at < clock_timestamp() - %s::interval AND NOT EXISTS "
+        "(SELECT FROM pulpit.outbox o WHERE o.taken_at IS NULL AND o.at < clock_timestamp() - %s::interval)",
+        (KEPT, KEPT),
     )
 
 
 async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a version has added and removed by name, for known types of content.
 
-    Null if nothing of it is known; `complete` is false if there was more than is listed, or the version is gone by now.
+    Null if nothing of it is known; `complete` is false if there was more than is listed, or if the version is gone by
+    now or has taken over the changes of a version that was dropped.
     """
     counts = counts_of(version)
     kinds = {*counts["A"], *counts["R"]}
     if not kinds & _NAMES.keys():
         return None
+    cursor = await connection.execute(
+        "SELECT count_type, content_type, count FROM core_repositoryversioncontentdetails "
+        "WHERE repository_version_id = %s",
+        (version["id"],),
+    )
+    if counts_of({"counts": await cursor.fetchall()}) != counts:
+        return {"added": [], "removed": [], "complete": False}
     known: dict[str, list[str]] = {"version_added_id": [], "version_removed_id": []}
     is_complete = True
     for (column, names), word in zip(known.items(), "AR", strict=True):

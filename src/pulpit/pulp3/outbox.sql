@@ -1,11 +1,16 @@
 -- What Pulpit keeps in the database of a Pulp 3: an outbox, and triggers that write into it. All of it is in the schema
--- `pulpit` but the three triggers; @pulp@ stands for the schema of Pulp's own tables.
+-- `pulpit` but the triggers; @pulp@ stands for the schema of Pulp's own tables.
+--
+-- A task's trigger writes down what the task's own row says, and what may be gone a moment later: versions with their
+-- counts, and publications. The rest is ids, which the reader has looked up by pulpit.whole() of reading.sql. Names stay
+-- right all the same: who renames or deletes a repository, a remote or a domain leaves its name in pulpit.former.
 --
 -- Rules: no trigger names a column of Pulp's (a migration could not alter it any more), nothing refers to Pulp's tables by a
 -- foreign key, and whatever goes wrong in here is a warning: Pulp's own statement must succeed. What a failure has cost is
--- made up for by pulpit.reconcile(). Every statement can be run again. What reads tables is PL/pgSQL, which keeps its plans; a
--- function in SQL that cannot be put in line, such as one that promises more than the functions it calls, is planned at
--- every call. A task of Pulp's is a process with a session of its own, so that few and small functions count, too.
+-- made up for by pulpit.reconcile(). Every statement can be run again.
+--
+-- A task of Pulp's is a process with a session of its own, where PostgreSQL has to compile and plan all of it first. So a
+-- task's trigger has few statements and small functions; those in SQL are such as it puts in line.
 
 CREATE SCHEMA IF NOT EXISTS pulpit;
 
@@ -21,6 +26,25 @@ CREATE TABLE IF NOT EXISTS pulpit.attachment (
 );
 
 ALTER TABLE pulpit.attachment ADD COLUMN IF NOT EXISTS is_full boolean NOT NULL DEFAULT false;  -- since version 2
+
+-- What a repository, a remote or a domain was called until a row of the outbox.
+CREATE TABLE IF NOT EXISTS pulpit.former (
+    object uuid NOT NULL,
+    until bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name text NOT NULL,
+    type text,
+    domain uuid,
+    PRIMARY KEY (object, until)
+);
+
+-- What a version has added, removed and present as it was made. Pulp counts anew when it drops the version before, which it
+-- does within the same sync where few are to be kept, and what that had added counts as added by the next one then.
+CREATE TABLE IF NOT EXISTS pulpit.counted (
+    version uuid PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    counts jsonb NOT NULL
+);
 
 -- One row for each start and each end of a task or a publication, whoever writes it and however often.
 CREATE TABLE IF NOT EXISTS pulpit.outbox (
@@ -48,115 +72,48 @@ CREATE OR REPLACE FUNCTION pulpit.kind(name text) RETURNS text LANGUAGE sql IMMU
                 ELSE 'other' END
 $$;
 
--- The repository, the remote and the domain of a task, by the PRNs that it has reserved or, in older versions, by hrefs.
-CREATE OR REPLACE FUNCTION pulpit.reserved(task jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    its_domain uuid := task ->> 'pulp_domain_id';
-    domain_name text;
-    its_name text;
-    own uuid;
-    found_domain uuid;
-    known jsonb;
-    told jsonb;
-BEGIN
-    SELECT d.name INTO domain_name FROM @pulp@.core_domain d WHERE d.pulp_id = its_domain;
-    told := jsonb_build_object('domain', domain_name);
-    FOR its_name IN SELECT jsonb_array_elements_text(nullif(task -> 'reserved_resources_record', 'null')) LOOP
-        IF its_name LIKE '%repositor%' AND its_name NOT LIKE '%repositoryversion%'
-            AND (NOT told ? 'repository' OR NOT starts_with(its_name, 'shared:')) THEN
-            own := substring(its_name FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}');
-            SELECT r.pulp_domain_id, jsonb_build_object('id', own, 'name', r.name, 'type', r.pulp_type,
-                                                        'domain', domain_name)
-                INTO found_domain, known FROM @pulp@.core_repository r WHERE r.pulp_id = own;
-            IF NOT FOUND THEN  -- it was deleted while the task waited: as it was called in what was told last
-                SELECT o.data -> 'repository' INTO known
-                    FROM (SELECT data FROM pulpit.outbox ORDER BY id DESC LIMIT 1000) AS o
-                    WHERE o.data #>> '{repository,id}' = own::text LIMIT 1;
-                CONTINUE WHEN NOT FOUND;
-            ELSIF found_domain <> its_domain THEN
-                known := known || pulpit.repository(own);
-            END IF;
-            told := told || jsonb_build_object('repository', known, 'repository_prn', substring(its_name FROM 'prn:.*'));
-        ELSIF its_name LIKE '%remote%' AND NOT told ? 'remote' THEN
-            own := substring(its_name FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}');
-            SELECT jsonb_build_object('remote', jsonb_build_object('id', own, 'name', r.name, 'type', r.pulp_type))
-                INTO known FROM @pulp@.core_remote r WHERE r.pulp_id = own;
-            told := told || coalesce(known, '{}');
-        END IF;
-    END LOOP;
-    RETURN told;
-END $$;
-
--- A repository; null if there is none.
-CREATE OR REPLACE FUNCTION pulpit.repository(wanted uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (SELECT jsonb_build_object('id', r.pulp_id, 'name', r.name, 'type', r.pulp_type, 'domain',
-                (SELECT d.name FROM @pulp@.core_domain d WHERE d.pulp_id = r.pulp_domain_id))
-            FROM @pulp@.core_repository r WHERE r.pulp_id = wanted);
-END $$;
-
--- A version of a repository; null if there is none. How much it has added, removed and present is sorted by the reader,
--- who cannot ask for it later, for Pulp may keep the last version alone. `known` is a repository that was looked up
--- before, mostly the same.
-CREATE OR REPLACE FUNCTION pulpit.version(wanted uuid, known jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    its_repository uuid;
-    told jsonb;
-BEGIN
-    SELECT v.repository_id, jsonb_build_object(
-            'id', wanted, 'number', v.number, 'complete', v.complete, 'repository', known, 'counts', (
-                SELECT jsonb_agg(jsonb_build_array(c.count_type, c.content_type, c.count))
-                FROM @pulp@.core_repositoryversioncontentdetails c WHERE c.repository_version_id = wanted))
-        INTO its_repository, told FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted;
-    IF its_repository::text IS DISTINCT FROM known ->> 'id' THEN
-        told := told || jsonb_build_object('repository', pulpit.repository(its_repository));
-    END IF;
-    RETURN told;
-END $$;
-
--- What a task has made, as far as it still exists; the first hundred. Each look goes by a primary key: planned as one
--- statement, tables that are small today are read whole and joined, which takes three times as long.
-CREATE OR REPLACE FUNCTION pulpit.created(task uuid, known jsonb) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    made record;
-    kind record;
-    its_version jsonb;
-    its_publication jsonb;
-    told jsonb := '[]';
-BEGIN
-    FOR made IN SELECT c.object_id, c.content_type_id FROM @pulp@.core_createdresource c
-        WHERE c.task_id = task ORDER BY c.pulp_created LIMIT 100
-    LOOP
-        its_version := pulpit.version(made.object_id, known);
-        IF its_version IS NOT NULL THEN
-            told := told || jsonb_build_object('version', its_version);
-            CONTINUE;
-        END IF;
-        SELECT y.app_label, y.model INTO kind FROM @pulp@.django_content_type y WHERE y.id = made.content_type_id;
-        SELECT jsonb_build_object('type', p.pulp_type, 'complete', p.complete,
-                                  'version', pulpit.version(p.repository_version_id, known))
-            INTO its_publication FROM @pulp@.core_publication p WHERE p.pulp_id = made.object_id;
-        told := told || jsonb_build_object('id', made.object_id, 'app', kind.app_label, 'model', kind.model,
-                                           'publication', its_publication);
-    END LOOP;
-    RETURN told;
-END $$;
-
--- What a task has said of its progress, the first hundred reports.
-CREATE OR REPLACE FUNCTION pulpit.progress(task uuid) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (SELECT jsonb_agg(jsonb_build_object('message', message, 'code', code, 'state', state, 'total', total,
-                                                'done', done))
-            FROM (SELECT * FROM @pulp@.core_progressreport r WHERE r.task_id = task ORDER BY pulp_created LIMIT 100) AS p);
-END $$;
+-- Functions of the versions before, some of which returned something else.
+DROP FUNCTION IF EXISTS pulpit.outcome(uuid), pulpit.created(uuid, jsonb), pulpit.version(uuid, jsonb), pulpit.version(uuid), pulpit.created(uuid),
+    pulpit.slim(jsonb), pulpit.progress(uuid), pulpit.repository(uuid), pulpit.reserved(jsonb),
+    pulpit.note_task(jsonb, boolean), pulpit.note_publication(uuid, text, boolean);
 
 -- What of a task may leave: its arguments may hold secrets.
-CREATE OR REPLACE FUNCTION pulpit.slim(task jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_build_object(
-        'pulp_id', task -> 'pulp_id', 'name', task -> 'name', 'state', task -> 'state', 'error', task -> 'error',
-        'logging_cid', task -> 'logging_cid', 'pulp_created', task -> 'pulp_created',
-        'started_at', task -> 'started_at', 'finished_at', task -> 'finished_at',
-        'parent_task_id', task -> 'parent_task_id', 'task_group_id', task -> 'task_group_id')
+CREATE OR REPLACE FUNCTION pulpit.facts(
+    pulp_id uuid, name text, state text, error jsonb, logging_cid text, pulp_created timestamptz, started_at timestamptz,
+    finished_at timestamptz, parent_task_id uuid, task_group_id uuid, domain_id uuid, reserved text[]
+) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('task', jsonb_build_object(
+        'pulp_id', pulp_id, 'name', name, 'state', state, 'error', error, 'logging_cid', logging_cid,
+        'pulp_created', pulp_created, 'started_at', started_at, 'finished_at', finished_at,
+        'parent_task_id', parent_task_id, 'task_group_id', task_group_id), 'domain_id', domain_id, 'reserved', reserved)
+$$;
+
+-- A version of a repository. How much it has added, removed and present is sorted by the reader, who cannot ask for it
+-- later, for Pulp may keep the last version alone.
+CREATE OR REPLACE FUNCTION pulpit.version(wanted uuid) RETURNS SETOF jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object('id', v.pulp_id, 'number', v.number, 'complete', v.complete,
+            'repository_id', v.repository_id, 'counts', coalesce((
+                SELECT c.counts FROM pulpit.counted c WHERE c.version = v.pulp_id
+            ), (
+                SELECT jsonb_agg(jsonb_build_array(n.count_type, n.content_type, n.count))
+                FROM @pulp@.core_repositoryversioncontentdetails n WHERE n.repository_version_id = v.pulp_id
+            )))
+        FROM @pulp@.core_repositoryversion v WHERE v.pulp_id = wanted
+$$;
+
+-- What a task has made, as far as it still exists; the first hundred. Each look goes by a key (OFFSET 0 sees to it): as
+-- joins, tables that are small today are read whole.
+CREATE OR REPLACE FUNCTION pulpit.created(its_task uuid) RETURNS SETOF jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_agg(jsonb_build_object('id', c.object_id, 'content_type', c.content_type_id, 'publication', p.told,
+                                        'version', v.told))
+    FROM (
+        SELECT * FROM @pulp@.core_createdresource r WHERE r.task_id = its_task ORDER BY r.pulp_created LIMIT 100
+    ) AS c LEFT JOIN LATERAL (
+        SELECT p.repository_version_id, jsonb_build_object('type', p.pulp_type, 'complete', p.complete) AS told
+        FROM @pulp@.core_publication p WHERE p.pulp_id = c.object_id OFFSET 0
+    ) AS p ON true LEFT JOIN LATERAL (
+        SELECT told FROM pulpit.version(coalesce(p.repository_version_id, c.object_id)) AS told OFFSET 0
+    ) AS v ON true
 $$;
 
 -- Write a row once and wake the reader. Once `most_waiting` wait, which is looked at now and then, nothing is written any
@@ -166,106 +123,81 @@ CREATE OR REPLACE FUNCTION pulpit.put(
     its_subject text, its_object uuid, its_phase text, its_task uuid, its_data jsonb, is_made_up boolean
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    its_id bigint;
+    written record;
 BEGIN
     INSERT INTO pulpit.outbox (subject, object, phase, task, data, made_up)
-        VALUES (its_subject, its_object, its_phase, its_task, its_data, is_made_up)
-        ON CONFLICT (object, phase) DO NOTHING RETURNING id INTO its_id;
-    IF its_id IS NULL THEN
-        RETURN false;
-    END IF;
-    IF its_id % 256 = 0 THEN
+        SELECT its_subject, its_object, its_phase, its_task, its_data, is_made_up
+        FROM pulpit.attachment a WHERE NOT a.is_full
+        ON CONFLICT (object, phase) DO NOTHING
+        RETURNING id, CASE WHEN pg_notification_queue_usage() < 0.5 THEN pg_notify('pulpit', '')::text END INTO written;
+    IF written.id % 256 = 0 THEN
         UPDATE pulpit.attachment a SET is_full = true
-            WHERE its_id - (SELECT min(o.id) FROM pulpit.outbox o WHERE o.taken_at IS NULL) >= a.most_waiting;
+            WHERE written.id - (SELECT min(o.id) FROM pulpit.outbox o WHERE o.taken_at IS NULL) >= a.most_waiting;
+        IF FOUND THEN
+            RAISE WARNING 'pulpit: too many rows wait for the reader; nothing more is written down';
+        END IF;
     END IF;
-    IF pg_notification_queue_usage() < 0.5 THEN
-        PERFORM pg_notify('pulpit', '');
-    END IF;
-    RETURN true;
+    RETURN written.id IS NOT NULL;
 END $$;
 
--- Write down that a publication has begun or is complete, unless a task of its own tells that already.
-CREATE OR REPLACE FUNCTION pulpit.note_publication(own uuid, its_phase text, is_made_up boolean)
+-- Tell, at the end of a task, what of its publications was not told yet: those that are complete, and those that it gave up.
+CREATE OR REPLACE FUNCTION pulpit.end_publications(
+    its_task uuid, its_state text, its_data jsonb, made jsonb, is_made_up boolean
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pulpit.put('publication', (m ->> 'id')::uuid, 'finish', its_task, its_data || (m - 'publication')
+            || jsonb_build_object('type', m #> '{publication,type}', 'state', 'completed'), is_made_up)
+        FROM jsonb_array_elements(made) AS m WHERE (m #>> '{publication,complete}')::boolean;
+    PERFORM pulpit.put('publication', o.object, 'finish', its_task,
+            o.data || its_data || jsonb_build_object('state', its_state), is_made_up)
+        FROM pulpit.outbox o WHERE o.task = its_task AND o.subject = 'publication' AND o.phase = 'start';
+END $$;
+
+-- Write down the state of a task, and at its end what it has made.
+CREATE OR REPLACE FUNCTION pulpit.note_task(own uuid, its_name text, its_state text, its_data jsonb, is_made_up boolean)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    known record;
-BEGIN
-    SELECT to_jsonb(t) AS task, p.pulp_type, p.repository_version_id, y.app_label, y.model INTO known
-        FROM @pulp@.core_publication p
-        JOIN @pulp@.core_createdresource c ON c.object_id = p.pulp_id
-        JOIN @pulp@.core_task t ON t.pulp_id = c.task_id
-        JOIN @pulp@.django_content_type y ON y.id = c.content_type_id
-        WHERE p.pulp_id = own LIMIT 1;
-    IF NOT FOUND OR pulpit.kind(known.task ->> 'name') = 'publish' THEN
-        RETURN false;
-    END IF;
-    RETURN pulpit.put('publication', own, its_phase, (known.task ->> 'pulp_id')::uuid, jsonb_build_object(
-        'task', pulpit.slim(known.task), 'type', known.pulp_type, 'app', known.app_label, 'model', known.model,
-        'version', pulpit.version(known.repository_version_id, NULL),
-        'state', CASE its_phase WHEN 'finish' THEN 'completed' END), is_made_up);
-END $$;
-
--- Write down the state of a task, and at its end what of its publications was not told yet.
-CREATE OR REPLACE FUNCTION pulpit.note_task(its_row jsonb, is_made_up boolean) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-    own uuid := its_row ->> 'pulp_id';
-    its_state text := its_row ->> 'state';
-    its_kind text := pulpit.kind(its_row ->> 'name');
-    its_phase text := CASE WHEN its_state IN ('completed', 'failed', 'canceled', 'skipped') THEN 'finish'
-                           WHEN its_state = 'running' THEN 'start'
-                           WHEN its_state = 'waiting' THEN 'waiting' END;
-    wants record;
+    its_kind text := pulpit.kind(its_name);
     made jsonb;
-    told jsonb := '{}';
+    publishes boolean;
 BEGIN
-    SELECT a.every_task, a.is_full INTO wants FROM pulpit.attachment a;
-    IF its_phase IS NULL
-        OR NOT wants.every_task AND (its_phase = 'waiting' OR its_phase = 'start' AND its_kind = 'other') THEN
-        RETURN false;
-    ELSIF wants.is_full THEN
-        RAISE EXCEPTION 'too many rows wait for the reader';
+    IF its_state NOT IN ('completed', 'failed', 'canceled', 'skipped') THEN
+        IF its_state NOT IN ('running', 'waiting')
+            OR (its_kind = 'other' OR its_state = 'waiting') AND NOT (SELECT a.every_task FROM pulpit.attachment a) THEN
+            RETURN false;
+        END IF;
+        RETURN pulpit.put('task', own, CASE its_state WHEN 'running' THEN 'start' ELSE its_state END, own, its_data,
+                          is_made_up);
     END IF;
     BEGIN
-        IF its_phase = 'finish' THEN  -- it is called what it was called at its start, and Pulp's tables are spared
-            SELECT o.data INTO told FROM pulpit.outbox o WHERE o.object = own AND o.phase = 'start';
-            made := pulpit.created(own, told -> 'repository');
-            IF its_kind = 'other' AND NOT wants.every_task AND told IS NULL
-                AND NOT jsonb_path_exists(made, '$[*].version.id')
-                AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.object = own)
-                AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.task = own AND o.subject = 'publication') THEN
+        SELECT m, m @? '$[*].publication.complete' OR EXISTS (
+                SELECT FROM pulpit.outbox o WHERE o.task = own AND o.subject = 'publication')
+            INTO made, publishes FROM pulpit.created(own) AS m;
+        IF publishes AND its_kind <> 'publish' THEN
+            PERFORM pulpit.end_publications(own, its_state, its_data, made, is_made_up);
+        ELSIF its_kind = 'other' THEN
+            IF made @? '$[*].version.id' IS NOT TRUE AND NOT (SELECT a.every_task FROM pulpit.attachment a)
+                AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.object = own) THEN
                 RETURN false;
             END IF;
-            IF its_kind <> 'publish' THEN
-                IF jsonb_path_exists(made, '$[*].publication.complete') THEN
-                    PERFORM pulpit.note_publication((m ->> 'id')::uuid, 'finish', is_made_up)
-                        FROM jsonb_path_query(made, '$[*] ? (@.publication.complete == true)') AS m;
-                END IF;
-                PERFORM pulpit.put('publication', o.object, 'finish', own,
-                        o.data || jsonb_build_object('task', pulpit.slim(its_row), 'state', its_state), is_made_up)
-                    FROM pulpit.outbox o WHERE o.task = own AND o.subject = 'publication' AND o.phase = 'start';
-            END IF;
         END IF;
-        IF told -> 'repository' IS NULL THEN
-            told := coalesce(told, '{}') || pulpit.reserved(its_row);
-        END IF;
-        IF its_phase = 'finish' THEN
-            told := told || jsonb_build_object('created', nullif(made, '[]'), 'progress', pulpit.progress(own));
-        END IF;
-    EXCEPTION WHEN OTHERS THEN
-        told := coalesce(told, '{}');
-        RAISE WARNING 'pulpit: an event will say less: %', SQLERRM;
+        its_data := its_data || jsonb_build_object('created', made);
+    EXCEPTION WHEN OTHERS THEN  -- the reader looks for it again
+        RAISE WARNING 'pulpit: what a task has made was not written down: %', SQLERRM;
     END;
-    told := told || jsonb_build_object('task', pulpit.slim(its_row));
-    RETURN pulpit.put('task', own, its_phase, own, told, is_made_up);
+    RETURN pulpit.put('task', own, 'finish', own, its_data, is_made_up);
 END $$;
 
 CREATE OR REPLACE FUNCTION pulpit.on_task() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     is_noted boolean;
 BEGIN
     IF TG_OP = 'INSERT' OR OLD.state IS DISTINCT FROM NEW.state THEN
-        is_noted := pulpit.note_task(to_jsonb(NEW), false);  -- an assignment takes half as long as PERFORM
+        is_noted := pulpit.note_task(NEW.pulp_id, NEW.name, NEW.state, pulpit.facts(
+            NEW.pulp_id, NEW.name, NEW.state, NEW.error, NEW.logging_cid, NEW.pulp_created, NEW.started_at,
+            NEW.finished_at, NEW.parent_task_id, NEW.task_group_id, NEW.pulp_domain_id, NEW.reserved_resources_record
+        ), false);  -- an assignment takes half as long as PERFORM
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -273,10 +205,21 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END $$;
 
+-- A publication has begun, unless a task of its own tells that already.
 CREATE OR REPLACE FUNCTION pulpit.on_created() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    own record;
 BEGIN
-    PERFORM pulpit.note_publication(NEW.object_id, 'start', false);
+    SELECT p.pulp_type, p.repository_version_id INTO own FROM @pulp@.core_publication p WHERE p.pulp_id = NEW.object_id;
+    IF FOUND THEN
+        PERFORM pulpit.put('publication', NEW.object_id, 'start', NEW.task_id, pulpit.facts(
+                t.pulp_id, t.name, t.state, t.error, t.logging_cid, t.pulp_created, t.started_at, t.finished_at,
+                t.parent_task_id, t.task_group_id, t.pulp_domain_id, t.reserved_resources_record
+            ) || jsonb_build_object('type', own.pulp_type, 'content_type', NEW.content_type_id, 'version', (
+                SELECT v FROM pulpit.version(own.repository_version_id) AS v)), false)
+            FROM @pulp@.core_task t WHERE t.pulp_id = NEW.task_id AND pulpit.kind(t.name) <> 'publish';
+    END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pulpit: the beginning of a publication was not written down: %', SQLERRM;
@@ -284,10 +227,12 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 CREATE OR REPLACE FUNCTION pulpit.on_publication() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     IF NEW.complete AND NOT OLD.complete THEN
-        PERFORM pulpit.note_publication(NEW.pulp_id, 'finish', false);
+        PERFORM pulpit.put('publication', o.object, 'finish', o.task, o.data || jsonb_build_object('state', 'completed'),
+                           false)
+            FROM pulpit.outbox o WHERE o.object = NEW.pulp_id AND o.phase = 'start';
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -295,32 +240,36 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END $$;
 
--- Make up for what failing open has cost: tasks that run or have ended, of which no row tells. Who calls this has taken all
--- rows before, so that the outbox is not full any more. Only those created or finished since the moment are looked at, by
--- indexes of Pulp's.
-CREATE OR REPLACE FUNCTION pulpit.reconcile(created_since timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    made bigint;
+CREATE OR REPLACE FUNCTION pulpit.on_counts() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    UPDATE pulpit.attachment SET is_full = false WHERE is_full;
-    SELECT count(*) FILTER (WHERE pulpit.note_task(missing.task, true)) INTO made FROM (
-        SELECT to_jsonb(t) AS task
-        FROM @pulp@.core_task t, pulpit.attachment a
-        WHERE t.pulp_created > created_since AND t.state IN ('completed', 'failed', 'canceled')
-            AND t.finished_at BETWEEN a.attached_at AND clock_timestamp() - interval '5 seconds'
-            AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.object = t.pulp_id AND o.phase = 'finish')
-        UNION ALL
-        SELECT to_jsonb(t)
-        FROM @pulp@.core_task t, pulpit.attachment a
-        WHERE t.state = 'running' AND t.started_at BETWEEN a.attached_at AND clock_timestamp() - interval '5 seconds'
-            AND NOT EXISTS (SELECT FROM pulpit.outbox o WHERE o.object = t.pulp_id AND o.phase = 'start')
-    ) AS missing;
-    UPDATE pulpit.attachment SET reconciled_at = clock_timestamp(), reconciled = reconciled + made;
-    RETURN made;
+    INSERT INTO pulpit.counted (version, counts)
+        SELECT m.repository_version_id, jsonb_agg(jsonb_build_array(m.count_type, m.content_type, m.count))
+        FROM made AS m GROUP BY m.repository_version_id
+        ON CONFLICT (version) DO NOTHING;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pulpit: what a version has changed was not written down: %', SQLERRM;
+    RETURN NULL;
 END $$;
 
-DROP FUNCTION IF EXISTS pulpit.outcome(uuid), pulpit.version(uuid), pulpit.created(uuid);  -- of versions 1 and 2
-INSERT INTO pulpit.attachment AS a (version) VALUES (3) ON CONFLICT (only_one) DO UPDATE SET version = 3;
+-- A repository, a remote or a domain has lost its name, which rows that wait are to be told by.
+CREATE OR REPLACE FUNCTION pulpit.on_name() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.name IS DISTINCT FROM NEW.name THEN
+        INSERT INTO pulpit.former (object, until, name, type, domain)
+            SELECT OLD.pulp_id, nextval('pulpit.outbox_id_seq'), OLD.name, its ->> 'pulp_type',
+                   (its ->> 'pulp_domain_id')::uuid
+            FROM pulpit.attachment a, to_jsonb(OLD) AS its WHERE NOT a.is_full;
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pulpit: a name was not written down: %', SQLERRM;
+    RETURN NULL;
+END $$;
+
+INSERT INTO pulpit.attachment AS a (version) VALUES (4) ON CONFLICT (only_one) DO UPDATE SET version = 4;
 
 DROP TRIGGER IF EXISTS pulpit_task ON @pulp@.core_task;
 CREATE TRIGGER pulpit_task AFTER INSERT OR UPDATE ON @pulp@.core_task FOR EACH ROW EXECUTE FUNCTION pulpit.on_task();
@@ -330,3 +279,15 @@ CREATE TRIGGER pulpit_created AFTER INSERT ON @pulp@.core_createdresource
 DROP TRIGGER IF EXISTS pulpit_publication ON @pulp@.core_publication;
 CREATE TRIGGER pulpit_publication AFTER UPDATE ON @pulp@.core_publication
     FOR EACH ROW EXECUTE FUNCTION pulpit.on_publication();
+DROP TRIGGER IF EXISTS pulpit_repository ON @pulp@.core_repository;
+CREATE TRIGGER pulpit_repository AFTER UPDATE OR DELETE ON @pulp@.core_repository
+    FOR EACH ROW EXECUTE FUNCTION pulpit.on_name();
+DROP TRIGGER IF EXISTS pulpit_remote ON @pulp@.core_remote;
+CREATE TRIGGER pulpit_remote AFTER UPDATE OR DELETE ON @pulp@.core_remote
+    FOR EACH ROW EXECUTE FUNCTION pulpit.on_name();
+DROP TRIGGER IF EXISTS pulpit_domain ON @pulp@.core_domain;
+CREATE TRIGGER pulpit_domain AFTER UPDATE OR DELETE ON @pulp@.core_domain
+    FOR EACH ROW EXECUTE FUNCTION pulpit.on_name();
+DROP TRIGGER IF EXISTS pulpit_counts ON @pulp@.core_repositoryversioncontentdetails;
+CREATE TRIGGER pulpit_counts AFTER INSERT ON @pulp@.core_repositoryversioncontentdetails
+    REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION pulpit.on_counts();
