@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import pytest
 from sqlalchemy import update
 
 from pulpit.clock import system_clock
+from pulpit.server import notifiers
 from pulpit.server.doctor import examine
 from pulpit.server.doctor_machine import Finding, State
 from pulpit.settings import (
     BrokerSettings,
     EmailSettings,
+    KafkaSettings,
     MessagingSettings,
+    NatsSettings,
     Pulp3Settings,
     ServerSettings,
     Settings,
@@ -201,6 +205,30 @@ def test_a_pulp_3_whose_database_is_away_is_told_without_its_password(tmp_path: 
     assert found.state is State.PROBLEM
     assert "cannot be reached" in found.sentence
     assert "verysecret" not in found.sentence + found.remedy
+
+
+def test_nats_and_kafka_are_reached_out_for_and_a_missing_library_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = free_port()
+    settings = settings_of(
+        tmp_path / "data",
+        nats=NatsSettings(servers=f"nats://127.0.0.1:{gone}"),
+        kafka=KafkaSettings(servers=f"127.0.0.1:{gone}"),
+    )
+    for kind, module in (("nats", "nats"), ("kafka", "confluent_kafka")):
+        if find_spec(module):
+            [found] = told(settings, kind)
+            assert found.state is State.PROBLEM
+            assert f"127.0.0.1:{gone}" in found.sentence
+    monkeypatch.setattr(notifiers, "find_spec", lambda _name: None)
+    for kind in ("nats", "kafka"):
+        [found] = told(settings, kind)
+        assert f"pip install 'pulpit[{kind}]'" in found.remedy
+    assert told(settings, "configuration") == []
+    notifiers.notifier_types(settings, None, "node")
+    said = [record.getMessage() for record in caplog.records if vars(record).get("action") == "notifier_unusable"]
+    assert ["pulpit[kafka]" in said[0], "pulpit[nats]" in said[1]] == [True, True]
 
 
 def test_a_certificate_is_told_before_it_ends(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ pytest.importorskip("confluent_kafka", reason="not installed: confluent-kafka, t
 from pulpit.delivery.notifiers.kafka import Kafka, KafkaBrokers
 from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Refused, Retry
 from pulpit.errors import ConfigurationError, InvalidValue
+from pulpit.server.doctor import examine
+from pulpit.server.doctor_machine import State
 from pulpit.server.kafka import kafka_brokers
-from pulpit.settings import KafkaSettings
+from pulpit.settings import KafkaSettings, ServerSettings, Settings
 from support.authority import Authority
 from support.happenings import event
 from support.kafka import Cluster, kafka_cluster
@@ -211,3 +213,12 @@ def test_what_was_fired_is_in_the_topic_though_the_server_is_killed(cluster: Clu
         assert list(dict.fromkeys(told)) == fired, "in order; what was under way at the kill may stand there twice"
     finally:
         server.stop()
+
+
+def test_the_doctor_says_whether_the_cluster_takes_the_login(cluster: Cluster, tmp_path: Path) -> None:
+    named = Settings(
+        server=ServerSettings(data_dir=str(tmp_path / "data")), kafka=KafkaSettings(servers=cluster.servers)
+    )
+    [found] = [finding for finding in examine(named, []) if finding.part == "kafka"]
+    assert found.state is State.WELL
+    assert "of 3 brokers" in found.sentence

@@ -18,11 +18,14 @@ from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Outcome, Refuse
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.events import Event
 from pulpit.net.tls import configured_context
+from pulpit.server.doctor import examine
+from pulpit.server.doctor_machine import State
 from pulpit.server.nats import nats_servers
-from pulpit.settings import NatsSettings
+from pulpit.settings import NatsSettings, ServerSettings, Settings
 from support.authority import Authority
 from support.happenings import event
 from support.nats import NatsServer, Operator, nats_server, needs_nats, stored, stored_now
+from support.ports import free_port
 from support.server import API, Server
 from support.waiting import until
 
@@ -359,3 +362,13 @@ def test_what_was_fired_is_stored_once_though_both_sides_are_killed(own: NatsSer
         assert numbers == sorted(numbers)
     finally:
         server.stop()
+
+
+def test_the_doctor_says_whether_each_server_takes_the_login(server: NatsServer, tmp_path: Path) -> None:
+    gone = f"nats://127.0.0.1:{free_port()}"
+    named = Settings(
+        server=ServerSettings(data_dir=str(tmp_path / "data")), nats=NatsSettings(servers=f"{gone},{server.url}")
+    )
+    found = [finding for finding in examine(named, []) if finding.part == "nats"]
+    assert [finding.state for finding in found] == [State.PROBLEM, State.WELL]
+    assert gone in found[0].sentence

@@ -1,7 +1,7 @@
 """The HTTP application: the REST API, its descriptions, the publications."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from pulpit.api import failures, monitoring, package_uploads
 from pulpit.api.auth.login import Authenticator
 from pulpit.api.auth.rights import ADMIN
 from pulpit.api.endpoints import Endpoints
+from pulpit.api.listeners import config_schema
 from pulpit.api.middleware import OPEN_PATHS, Authenticate, BoundBody, CleanAddress, HeadAsGet, PublishedFirst
 from pulpit.api.services import Services
 from pulpit.api.v1 import changes, consumers, events, firing, hooks, publications, tokens
@@ -34,6 +35,7 @@ from pulpit.api.v2 import (
     users,
 )
 from pulpit.api.v2.models import V2
+from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.published.access import AccessRules
 from pulpit.published.serving import PublishedFiles
 
@@ -112,7 +114,7 @@ def create_app(services: Services) -> Application:
     app.entrance = CleanAddress(app.published)
     app.router.routes += [*package_uploads.router.endpoints, *hooks.receiver.endpoints]
     app.router.routes += [*monitoring.metrics.endpoints, *monitoring.health.endpoints]
-    _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.")
+    _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.", partial(_describe_listeners, services.listener_types))
     _install(app, V1, _V1_ROUTERS, _BEYOND)
     return app
 
@@ -121,13 +123,21 @@ _NEVER = "422"
 _ITS_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
-def _install(app: FastAPI, prefix: str, routers: Iterable[Endpoints], about: str) -> None:
+def _install(
+    app: FastAPI,
+    prefix: str,
+    routers: Iterable[Endpoints],
+    about: str,
+    complete: Callable[[dict[str, Any]], None] = lambda _document: None,
+) -> None:
     """Serve an API and its description; the document is generated at the first request."""
     routes = [endpoint.at(prefix) for router in routers for endpoint in router.endpoints]
 
     @cache
     def described() -> dict[str, Any]:
-        return _description([route.analysed for route in routes], about)
+        document = _description([route.analysed for route in routes], about)
+        complete(document)
+        return document
 
     description = Endpoints(include_in_schema=False)
 
@@ -136,6 +146,15 @@ def _install(app: FastAPI, prefix: str, routers: Iterable[Endpoints], about: str
         return JSONResponse(described())
 
     app.router.routes += [*description.endpoints, *routes]
+
+
+def _describe_listeners(kinds: NotifierTypes, document: dict[str, Any]) -> None:
+    """Say what `notifier_config` may be, for every kind of listener that this server has."""
+    schemas = document["components"]["schemas"]
+    named = {f"NotifierConfig-{registered.kind.id}": config_schema(registered.kind) for registered in kinds.registered}
+    schemas |= named
+    references = [{"$ref": f"#/components/schemas/{name}"} for name in named]
+    schemas["NewListener"]["properties"]["notifier_config"] = {"anyOf": [*references, {"type": "null"}]}
 
 
 def _description(routes: list[APIRoute], about: str) -> dict[str, Any]:

@@ -14,6 +14,15 @@ from pulpit.api.documents import Document
 from pulpit.api.services import Services
 from pulpit.api.v2.models import ListenerFilterChanges
 from pulpit.errors import InvalidValue
+from pulpit.listener_options import (
+    LARGEST_NUMBER,
+    LONGEST_DOCUMENT,
+    LONGEST_TEXT,
+    MOST_VALUES,
+    ListenerKind,
+    Option,
+    OptionType,
+)
 from pulpit.store import dead_letters, event_log
 from pulpit.store.event_log import times_after
 from pulpit.store.listeners import GIVE_UP_AFTER, Listener
@@ -209,3 +218,34 @@ def _texts(name: str, value: object) -> list[str]:
     if len(value) > MOST:
         raise InvalidValue(name, f"there are {len(value)} of them; {MOST} are the most.")
     return value
+
+
+def config_schema(kind: ListenerKind) -> dict[str, Any]:
+    """What `notifier_config` of a kind may be, as JSON schema."""
+    return {
+        "type": "object",
+        "title": f"notifier_config of {kind.id} listeners",
+        "description": kind.summary,
+        "properties": {option.name: _option_schema(option) for option in kind.options},
+        "required": [option.name for option in kind.options if option.required],
+        "additionalProperties": False,
+    }
+
+
+def _option_schema(option: Option) -> dict[str, Any]:
+    """Null is as if the option were not there."""
+    text: dict[str, Any] = {"type": "string", "maxLength": LONGEST_TEXT}
+    fits: dict[str, Any] = {"enum": [*option.choices]} if option.choices else text
+    match option.type:
+        case OptionType.NUMBER:
+            fits = {"type": "integer", "minimum": 1, "maximum": LARGEST_NUMBER}
+        case OptionType.FLAG:
+            fits = {"type": "boolean"}
+        case OptionType.LIST:
+            fits = {"type": "array", "items": text, "minItems": 1, "maxItems": MOST_VALUES}
+        case OptionType.PAIRS:
+            fits = {"type": "object", "additionalProperties": text, "maxProperties": MOST_VALUES // 2}
+        case OptionType.DOCUMENT:
+            fits = {"type": "string", "maxLength": LONGEST_DOCUMENT}
+    only_sent = {"writeOnly": True} if option.secret else {}
+    return {"anyOf": [fits, {"type": "null"}], "description": option.help, **only_sent}

@@ -24,6 +24,7 @@ CHECKS: Final[tuple[Callable[[Installation], Iterator[Finding]], ...]] = (
     doctor_machine.check_ports,
     doctor_server.check_database,
     doctor_server.check_brokers,
+    doctor_server.check_streams,
     doctor_server.check_pulps,
     doctor_machine.check_certificates,
     doctor_machine.check_clock,

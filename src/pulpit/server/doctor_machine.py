@@ -20,12 +20,14 @@ from cryptography import x509
 from pulpit.broker.config import MEBIBYTE
 from pulpit.delivery.notifiers.http_config import configured_proxy
 from pulpit.errors import ConfigurationError
+from pulpit.listener_options import KAFKA, NATS
 from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
 from pulpit.net.tls import CertificateFiles, read_pem
 from pulpit.server import brokering, messaging
 from pulpit.server.kafka import kafka_brokers
 from pulpit.server.nats import nats_servers
+from pulpit.server.notifiers import not_ready
 from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
 
@@ -101,8 +103,8 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
         lambda: messaging.trust(settings.messaging),
         lambda: parse_networks(settings.server.webhook_allow),
         lambda: configured_proxy(settings.server.webhook_proxy),
-        lambda: nats_servers(settings.nats) if settings.nats.servers else None,
-        lambda: kafka_brokers(settings.kafka) if settings.kafka.servers else None,
+        lambda: nats_servers(settings.nats) if not not_ready(settings, NATS) else None,
+        lambda: kafka_brokers(settings.kafka) if not not_ready(settings, KAFKA) else None,
     ]
     if settings.server.ssl_certificate:
         pair = CertificateFiles(

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -20,11 +20,13 @@ from pulpit.delivery.notifiers.kinds import OURS, Registered, unusable
 from pulpit.delivery.notifiers.port import Surroundings
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.intervals import span_text
-from pulpit.listener_options import BUILT_IN
+from pulpit.listener_options import BUILT_IN, KAFKA, NATS
 from pulpit.server import messaging
 from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
 from pulpit.server.health import LONGEST_REASON, PATIENCE_S, ask, reachable, url_of, why_not
-from pulpit.server.notifiers import own_extras, plug_ins
+from pulpit.server.kafka import kafka_brokers
+from pulpit.server.nats import nats_servers
+from pulpit.server.notifiers import not_ready, own_extras, plug_ins, servers_of
 from pulpit.settings import Settings
 from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time
@@ -92,6 +94,52 @@ def check_brokers(installation: Installation) -> Iterator[Finding]:
             yield problem("broker", f"The broker at {address.place} does not answer within {PATIENCE_S:.0f} s.", remedy)
         else:
             yield well("broker", f"The broker at {address.place} takes connections and the login.")
+
+
+def check_streams(installation: Installation) -> Iterator[Finding]:
+    """Whether the NATS servers and the Kafka brokers that are configured take a connection and the login."""
+    settings = installation.settings
+    for kind, look in ((NATS, _nats_servers), (KAFKA, _kafka_brokers)):
+        if not servers_of(settings, kind):
+            continue
+        if reason := not_ready(settings, kind):
+            yield problem(kind.id, f"[{kind.id}] servers is set, and no such listener can be served.", reason)
+            continue
+        with contextlib.suppress(ConfigurationError):  # `check_configuration` says so
+            yield from look(settings)
+
+
+def _nats_servers(settings: Settings) -> Iterator[Finding]:
+    from pulpit.delivery.notifiers import nats_connection as nats  # noqa: PLC0415 - an extra of the installation
+
+    section = nats_servers(settings.nats)
+
+    async def reach(url: str) -> None:
+        connection = nats.Connection(replace(section, urls=(url,)))
+        try:
+            await connection.reach()
+        finally:
+            await connection.drop()
+
+    for url in section.urls:
+        try:
+            asyncio.run(reach(url))
+        except nats.NatsUnavailable as error:
+            yield problem("nats", one_line(str(error), LONGEST_REASON), "Start it, or correct [nats]; events wait.")
+        else:
+            yield well("nats", f"The server at {url} takes connections and the login.")
+
+
+def _kafka_brokers(settings: Settings) -> Iterator[Finding]:
+    from pulpit.delivery.notifiers.kafka import KafkaUnavailable, reach  # noqa: PLC0415 - an extra of the installation
+
+    brokers = kafka_brokers(settings.kafka)
+    try:
+        count = reach(brokers, PATIENCE_S)
+    except KafkaUnavailable as error:
+        yield problem("kafka", one_line(str(error), LONGEST_REASON), "Start them, or correct [kafka]; events wait.")
+    else:
+        yield well("kafka", f"The cluster at {brokers.servers} of {count} brokers takes connections and the login.")
 
 
 async def _connect(way: "messaging.AmqpPublisher") -> None:

@@ -29,6 +29,8 @@ GROUP: Final = "pulpit.notifiers"
 LOAD_PATIENCE_S: Final = 10.0
 """Seconds that a plug-in may take to load; then the server starts without it."""
 _LONGEST_REASON: Final = 300
+_LIBRARIES: Final = {NATS.id: ("nats", "nats-py"), KAFKA.id: ("confluent_kafka", "confluent-kafka")}
+"""By kind: the module that it needs, and the distribution of that."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,11 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
 
         return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
 
-    own = [Registered(kind=HTTP, make=http), Registered(kind=EMAIL, make=email), *own_extras(settings, source)]
+    extras = own_extras(settings, source)
+    for entry in extras:
+        if servers_of(settings, entry.kind) and entry.problem:
+            _log.error("%s", entry.problem, extra={"action": "notifier_unusable", "kind": entry.kind.id})
+    own = [Registered(kind=HTTP, make=http), Registered(kind=EMAIL, make=email), *extras]
     amqp = _amqp(publisher, settings.messaging.topic_exchange, source)
     return NotifierTypes({"amqp": amqp}, [*own, *plug_ins(Surroundings(source=source, clock=system_clock))])
 
@@ -73,11 +79,24 @@ def own_extras(settings: Settings, source: str) -> list[Registered]:
     return [_kafka(settings, source), _nats(settings, source)]
 
 
+def servers_of(settings: Settings, kind: ListenerKind) -> str:
+    """What is configured as the servers of one of those kinds."""
+    return {NATS.id: settings.nats.servers, KAFKA.id: settings.kafka.servers}[kind.id]
+
+
+def not_ready(settings: Settings, kind: ListenerKind) -> str:
+    """Why one of those kinds cannot be used at all, as a sentence that says what to do; empty if it can."""
+    if not servers_of(settings, kind):
+        return f"[{kind.id}] servers names none; set it, and start the server again."
+    module, distribution = _LIBRARIES[kind.id]
+    if find_spec(module) is None:
+        return f"{kind.id} listeners need {distribution}: pip install 'pulpit[{kind.id}]', and start the server again."
+    return ""
+
+
 def _nats(settings: Settings, source: str) -> Registered:
-    if not settings.nats.servers:
-        return unusable(NATS, "[nats] servers names none; set it, and start the server again.")
-    if find_spec("nats") is None:
-        return unusable(NATS, "nats listeners need nats-py: pip install 'pulpit[nats]', and start the server again.")
+    if problem := not_ready(settings, NATS):
+        return unusable(NATS, problem)
     from pulpit.server.nats import nats_servers  # noqa: PLC0415 - an extra of the installation
 
     servers = nats_servers(settings.nats)
@@ -91,10 +110,7 @@ def _nats(settings: Settings, source: str) -> Registered:
 
 
 def _kafka(settings: Settings, source: str) -> Registered:
-    if not settings.kafka.servers:
-        return unusable(KAFKA, "[kafka] servers names none; set it, and start the server again.")
-    if find_spec("confluent_kafka") is None:
-        problem = "kafka listeners need confluent-kafka: pip install 'pulpit[kafka]', and start the server again."
+    if problem := not_ready(settings, KAFKA):
         return unusable(KAFKA, problem)
     from pulpit.server.kafka import kafka_brokers  # noqa: PLC0415 - an extra of the installation
 

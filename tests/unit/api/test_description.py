@@ -46,6 +46,18 @@ def test_the_description_knows_pulps_errors_and_not_fastapis(operations: list[tu
             assert operation["security"], path
 
 
+def test_what_listeners_of_each_kind_can_be_told_is_described(api: Api) -> None:
+    schemas = api.client.get(f"{V2}/openapi.json").json()["components"]["schemas"]
+    kinds = api.client.get("/pulpit/v1/notifiers").json()["notifiers"]
+    named = [branch.get("$ref") for branch in schemas["NewListener"]["properties"]["notifier_config"]["anyOf"]]
+    for kind in kinds:
+        assert f"#/components/schemas/NotifierConfig-{kind['id']}" in named
+        properties = schemas[f"NotifierConfig-{kind['id']}"]["properties"]
+        assert [*properties] == [option["name"] for option in kind["options"]]
+        secrets = {name for name, schema in properties.items() if schema.get("writeOnly")}
+        assert secrets == {option["name"] for option in kind["options"] if option["secret"]}
+
+
 def test_there_is_no_page_that_needs_a_foreign_network(api: Api) -> None:
     assert api.client.get("/docs").status_code == 404
     assert api.client.get("/redoc").status_code == 404

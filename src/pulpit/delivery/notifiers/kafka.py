@@ -55,6 +55,28 @@ class KafkaBrokers:
     """librdkafka's options for TLS and the login, including the password."""
 
 
+class KafkaUnavailable(Exception):
+    """No broker can be used now; the text is a sentence."""
+
+
+def reach(brokers: KafkaBrokers, seconds: float) -> int:
+    """Connect, log in and ask who is in the cluster; returns how many brokers are.
+
+    Raises:
+        KafkaUnavailable: none has answered.
+    """
+    said: list[str] = []
+    options = {"bootstrap.servers": brokers.servers, "error_cb": lambda error: said.append(error.str())}
+    silent = logging.Logger("librdkafka", logging.CRITICAL)  # noqa: LOG001 - nobody shall configure it
+    asking = Producer({**options, **brokers.options}, logger=silent)
+    try:
+        return len(asking.list_topics(timeout=seconds).brokers)
+    except KafkaException as error:
+        asking.poll(0)
+        reason = one_line(said[0] if said else error.args[0].str(), 300).rstrip(".")
+        raise KafkaUnavailable(f"The Kafka brokers at {brokers.servers} cannot be reached: {reason}.") from None
+
+
 class Kafka:
     """Produces to one cluster."""
 

@@ -163,6 +163,14 @@ class Connection:
                 self._known_streams.add(stream)
         return link
 
+    async def reach(self) -> None:
+        """Connect and log in, and look at no stream.
+
+        Raises:
+            NatsUnavailable: no server can be used.
+        """
+        self._link = await self._connected()
+
     async def drop(self) -> None:
         """Close the connection; it is reopened when needed."""
         link, self._link = self._link, None
