@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import jsonschema
 import pytest
 
 from pulpit import catalogue
+from pulpit.listener_options import BUILT_IN
 from support import postgresql, pulp3, yum
 from support.pulp3 import Pulp3
 from support.pulp3_upstreams import serve_files, serve_index, serve_packages
@@ -117,6 +119,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return f"zoo-{runs[0]}"
 
 
+OF_ADMIN_ALONE = {"--json", "--table"}
+"""Options of pulp-admin's commands; pulp-cli has its own `--format` before the command."""
 RUNS = pytest.StashKey[list[int]]()
 BEGUN = [("sync.start", None)]
 PUBLISHED = [("publish.start", None), ("publish.finish", "success")]
@@ -337,6 +341,33 @@ def test_what_pulp_has_deleted_and_purged_meanwhile_is_told_whole(stage: Stage, 
     assert finish["pulp3"]["version"]["changed"] == {"added": [], "removed": [], "complete": False}
 
 
+def test_what_is_renamed_trimmed_or_deleted_while_pulpit_is_away_is_told_as_it_was(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    feed = serve_files(stage.upstream, name, "a.iso")
+    repository = pulp.create("file/file", name, feed, autopublish=True, retain_repo_versions=1)
+    server.kill()
+    pulp.ended(pulp.sync(repository))
+    serve_files(stage.upstream, name, "b.iso")
+    pulp.ended(pulp.sync(repository))  # which drops the first version
+    remote = pulp.call("GET", repository)["remote"]
+    pulp.ended(pulp.call("PATCH", repository, {"name": f"{name}-new"})["task"])
+    pulp.ended(pulp.call("DELETE", remote)["task"])
+    version = pulp.call("GET", repository)["latest_version_href"]
+    files = pulp.call("GET", f"{pulp3.API}/content/file/files/?repository_version={version}")["results"]
+    gone = {"remove_content_units": [file["pulp_href"] for file in files if file["relative_path"] == "b.iso"]}
+    pulp.ended(pulp.call("POST", f"{repository}modify/", gone)["task"])
+    server.start()
+    events = stage.events(name, 8)
+    assert short(events) == [*BEGUN, *PUBLISHED, ("sync.finish", "success")] * 2
+    finishes = [event["payload"] for event in events if event["event_type"] == "repo.sync.finish"]
+    assert [(finish["importer_id"], finish["added_count"]) for finish in finishes] == [(f"{name}-remote", 1)] * 2
+    assert finishes[1]["pulp3"]["version"]["changed"] == {"added": [], "removed": [], "complete": False}
+    assert short(stage.events(f"{name}-new", 2)) == PUBLISHED
+    every = server.call("GET", f"/pulpit/v1/events?repo_id={name}-new&after=0&limit=1000")["events"]
+    [made] = [event["payload"] for event in every if event["event_type"] == "repo.version.create"]
+    assert (made["version"], made["removed_count"], made["present_count"]) == (3, 1, 1)
+
+
 def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name: str) -> None:
     pulp, server = stage.pulp, stage.server
     pulp.call("POST", f"{pulp3.API}/users/", {"username": name, "password": "Camels-and-lions"})
@@ -369,6 +400,7 @@ def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> No
         assert not done.returncode, done.stderr
         return json.loads(done.stdout) if done.stdout else None
 
+    server.call("POST", "/pulpit/v1/events", {"event_type": "ci.build.finish"})
     made = said("amqp", "create", "--event-type", "*", "--exchange", "pulp", "--give-up-after", "12h")
     mine = ("--listener-id", made["id"])
     assert made["notifier_config"] == {"exchange": "pulp"}
@@ -378,7 +410,22 @@ def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> No
     assert said("pause", *mine, "--reason", "a test")["delivery"]["state"] == "paused"
     said("resume", *mine)
     said("replay", *mine, "--from-number", "1")
-    hook = said("http", "create", "--event-type", "#", "--url", "https://example.com/hook", "--header", "X-A=b")
+    secrets, body = tmp_path / "headers", tmp_path / "body.j2"
+    secrets.write_text("X-Token=hush-hush\n")
+    secrets.chmod(0o600)
+    body.write_text('{"text": {{ headline|tojson }}}')
+    hook = said(
+        *("http", "create", "--event-type", "#", "--url", "https://example.com/hook", "--header", "X-A=b"),
+        *("--header-file", str(secrets), "--template", str(body), "--lanes", "4", "--package", "camel*"),
+    )
+    assert hook["notifier_config"]["headers"] == "*****"
+    assert hook["_filters"]["packages"] == ["camel*"]
+    changed = said("http", "update", "--listener-id", hook["id"], "--template", "", "--format", "thin", "--package", "")
+    assert (changed["notifier_config"].get("template"), changed["notifier_config"]["format"]) == (None, "thin")
+    assert not changed["_filters"]["packages"]
+    assert said("preview", "--listener-id", hook["id"], "--last", "1", "dry")["looked_at"] == 1
+    assert {kind["id"] for kind in said("kinds")} == {"amqp", "email", "http", "kafka", "nats"}
+    assert json.loads(event("deadletters", "list", "--listener-id", hook["id"]).stdout) == []
     mail = said("email", "create", "--event-type", "*", "--subject", "Pulp", "--addresses", "a@example.com")
     assert {item["id"] for item in said("list")} >= {made["id"], hook["id"], mail["id"]}
     assert event("listener", "delete", *mine, "dry").returncode == 1
@@ -386,15 +433,30 @@ def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> No
         assert said("show", "--listener-id", listener["id"])["id"] == listener["id"]
         said("delete", "--listener-id", listener["id"])
     assert json.loads(event("log", "list", "--limit", "2").stdout)[0]["number"] == 1
+    assert json.loads(event("log", "show", "--number", "1").stdout)["number"] == 1
+    for words in (
+        *(("listener", kind, verb) for kind in BUILT_IN for verb in ("create", "update")),
+        *(("listener", verb) for verb in ("pause", "test", "preview", "replay", "send", "deliveries")),
+        *(("deadletters", verb) for verb in ("list", "show", "send-again", "drop")),
+    ):
+        admin = [sys.executable, "-m", "pulpit.admin", "event", *words, "--help"]
+        theirs = subprocess.run(admin, capture_output=True, text=True, timeout=60, check=True).stdout
+        ours = event(*words, "--help").stdout
+        assert options(ours) == options(theirs) - OF_ADMIN_ALONE, words
     refusals = {
         "Missing resource": event("listener", "show", *mine),
         "login or the password is wrong": event("listener", "list", password="wrong"),
         "cannot be reached": event("listener", "list", url="http://127.0.0.1:1"),
         "does not go over http": event("listener", "list", url="http://pulpit.example.com"),
         "is perhaps no Pulpit": event("listener", "list", url=pulp.url),
+        "[nats] servers names none": event("listener", "nats", "create", "--event-type", "*"),
+        "chmod 600": event(
+            *("listener", "http", "create", "--event-type", "*", "--url", "https://example.com/"),
+            *("--secret-file", str(body)),
+        ),
     }
-    for words, done in refusals.items():
-        assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+    for sentence, done in refusals.items():
+        assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
 
 
 def test_rows_wait_for_a_pulpit_that_is_away_and_are_told_once(stage: Stage, name: str) -> None:
@@ -493,6 +555,11 @@ def test_a_database_that_breaks_down_is_told_and_come_back_to(stage: Stage, name
     until(lambda: stage.status()["state"] == "reading", what="the reader", seconds=60)
     assert 'pulpit_pulp3_reading{pulp=""} 1.0' in metrics(server)
     assert not [line for line in server.said if pulp.cluster.password in line]
+
+
+def options(help_text: str) -> set[str]:
+    """The options that a help text lists."""
+    return set(re.findall(r"^  (?:-\w, )?(--[a-z][a-z-]+)", help_text, re.MULTILINE))
 
 
 def one(connection: Any, query: str) -> Any:

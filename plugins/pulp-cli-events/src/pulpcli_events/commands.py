@@ -1,31 +1,17 @@
 """The commands, word for word those of `pulp-admin event …`."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 from pulp_cli.generic import PulpCLIContext, pass_pulp_context, pulp_group
 
-from pulpcli_events.server import LISTENERS, V1, Pulpit
+from pulpcli_events.kinds import ID, ListenerGroup
+from pulpcli_events.server import LISTENERS, V1, Pulpit, path_of
 
-Decorator = Callable[[Any], Any]
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Span(click.ParamType):
-    """A span of time such as 90s, 15m, 12h or 3d, read as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it."""
-        found = re.fullmatch(r"([0-9]{1,9})([smhd])", str(value))
-        if not found:
-            self.fail(f"{value!r} is no time such as 90s, 15m, 12h or 3d", param, ctx)
-        return int(found[1]) * _UNITS[found[2]]
+_NUMBER: Final = click.option(
+    "--number", type=click.IntRange(min=1), required=True, metavar="N", help="The event's number in the log."
+)
 
 
 def _with_pulpit(function: Callable[..., None]) -> Any:
@@ -40,55 +26,24 @@ def _with_pulpit(function: Callable[..., None]) -> Any:
     return run
 
 
-def _with(*options: Decorator) -> Decorator:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-def _event_type(*, required: bool) -> Decorator:
-    return click.option(
-        "--event-type",
-        "event_types",
-        multiple=True,
-        required=required,
-        help="repo.sync.start, repo.sync.finish, repo.publish.start, repo.publish.finish, * (all of these), "
-        "repo.version.create, or a pattern such as repo.*.finish; # is everything. May be repeated.",
-    )
-
-
-_ID: Final = click.option("--listener-id", required=True, help="The listener's id, as `list` shows it.")
-_FILTERS: Final = (
-    click.option("--repo-id", "repo_ids", multiple=True, metavar="PATTERN", help="Only of such repositories."),
-    click.option("--result", "results", multiple=True, help="Only with this result, such as error."),
-    click.option("--give-up-after", type=Span(), help="A dead letter after so long, such as 12h; 3d otherwise."),
-)
-_AMQP: Final = (
-    click.option("--exchange", help="Topic exchange; without it the server's own choice."),
-    click.option("--routing-key", metavar="TEMPLATE", help="Subject, such as pulp.server.{event_type}.{repo_id}."),
-    click.option("--require-route", type=bool, help="Try again what no queue takes (true or false)."),
-    click.option("--format", type=click.Choice(["pulp", "cloudevents"]), help="Headers over AMQP 0-9-1."),
-)
-_HTTP: Final = (
-    click.option("--username", help="User for the receiver's Basic authentication."),
-    click.option("--password-file", type=click.Path(path_type=Path), help="File with the password."),
-    click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A further header."),
-    click.option("--secret-file", type=click.Path(path_type=Path), help="File with the secret that signs requests."),
-    click.option("--timeout", type=int, help="Seconds for one request, 1 to 60; 15 otherwise."),
-)
-
-
-@pulp_group(name="event", help="Events, and who is told of them.")
+@pulp_group(name="event")
 def event() -> None:
-    """The command that pulp-cli gets."""
+    """Events, and who is told of them.
+
+    Hooks, consumers, and the log as it grows (`tail`) are commands of pulp-admin alone.
+    """
 
 
-@event.group("listener", help="Manage event listeners.")
+@event.group("listener", cls=ListenerGroup)
 def listener() -> None:
-    """The commands about listeners."""
+    """Manage event listeners; which kinds there are, the server says."""
+
+
+@listener.command("kinds")
+@_with_pulpit
+def list_kinds(pulpit: Pulpit) -> None:
+    """List the kinds of listeners that the server has, with those of its plug-ins, and what each can be told."""
+    pulpit.show(pulpit.call("GET", f"{V1}/notifiers")["notifiers"])
 
 
 @listener.command("list")
@@ -99,145 +54,157 @@ def list_listeners(pulpit: Pulpit) -> None:
 
 
 @listener.command("show")
-@_ID
+@ID
 @_with_pulpit
 def show(pulpit: Pulpit, *, listener_id: str) -> None:
     """Show one listener."""
-    pulpit.show(pulpit.call("GET", _path(listener_id)))
+    pulpit.show(pulpit.call("GET", path_of(listener_id)))
 
 
 @listener.command("delete")
-@_ID
+@ID
 @_with_pulpit
 def delete(pulpit: Pulpit, *, listener_id: str) -> None:
     """Delete a listener with its dead letters."""
-    pulpit.call("DELETE", _path(listener_id))
+    pulpit.call("DELETE", path_of(listener_id))
 
 
 @listener.command("pause")
-@_ID
+@ID
 @click.option("--reason", help="Why, for others who look at it.")
 @_with_pulpit
 def pause(pulpit: Pulpit, *, listener_id: str, reason: str | None) -> None:
     """Hold a listener's events back until it is resumed; none is lost."""
-    pulpit.show(pulpit.call("POST", _path(listener_id, "pause"), {"reason": reason} if reason else None))
+    pulpit.show(pulpit.call("POST", path_of(listener_id, "pause"), {"reason": reason} if reason else None))
 
 
 @listener.command("resume")
-@_ID
+@ID
 @_with_pulpit
 def resume(pulpit: Pulpit, *, listener_id: str) -> None:
     """Go on where a listener was paused."""
-    pulpit.show(pulpit.call("POST", _path(listener_id, "resume")))
+    pulpit.show(pulpit.call("POST", path_of(listener_id, "resume")))
 
 
 @listener.command("test")
-@_ID
+@ID
 @_with_pulpit
 def test(pulpit: Pulpit, *, listener_id: str) -> None:
     """Send an event of type event.test by the listener's real way."""
-    report = pulpit.call("POST", _path(listener_id, "test"))
+    report = pulpit.call("POST", path_of(listener_id, "test"))
     pulpit.show(report)
     if report.get("outcome") != "delivered":
         raise click.ClickException(f"The test event was not delivered: {report.get('reason') or report.get('outcome')}")
 
 
+@listener.command("preview")
+@ID
+@click.option("--number", "--event", type=click.IntRange(min=1), metavar="N", help="The event's number in the log.")
+@click.option("--last", type=click.IntRange(1, 1000), metavar="N", help="Instead: all it wants of the last N events.")
+@_with_pulpit
+def preview(pulpit: Pulpit, *, listener_id: str, number: int | None, last: int | None) -> None:
+    """Show what would be sent for an event of the log, or for those at its end; nothing is sent."""
+    if (number is None) == (last is None):
+        raise click.UsageError("Give either --number or --last.")
+    verb, body = ("preview", {"number": number}) if last is None else ("dry-run", {"last": last})
+    pulpit.show(pulpit.ask(path_of(listener_id, verb), body))
+
+
 @listener.command("replay")
-@_ID
+@ID
 @click.option("--from-number", type=click.IntRange(min=1), metavar="N", help="Begin with event N of the log.")
 @click.option("--from-time", metavar="TIME", help="Begin with the first event at or after this ISO 8601 time.")
+@click.option("--event-type", "event_types", multiple=True, help="Only this type or pattern; may be repeated.")
 @_with_pulpit
-def replay(pulpit: Pulpit, *, listener_id: str, from_number: int | None, from_time: str | None) -> None:
+def replay(
+    pulpit: Pulpit, *, listener_id: str, from_number: int | None, from_time: str | None, event_types: tuple[str, ...]
+) -> None:
     """Deliver events of the past once more, then go on."""
     if (from_number is None) == (from_time is None):
         raise click.UsageError("Give either --from-number or --from-time.")
-    body = {"time": from_time} if from_number is None else {"number": from_number}
-    pulpit.show(pulpit.call("POST", _path(listener_id, "replay"), body))
+    body: dict[str, Any] = {"time": from_time} if from_number is None else {"number": from_number}
+    if event_types:
+        body["event_types"] = list(event_types)
+    pulpit.show(pulpit.call("POST", path_of(listener_id, "replay"), body))
 
 
-@listener.group("amqp", help="Listeners that publish to an AMQP broker.")
-def amqp() -> None:
-    """The commands about one kind of listeners."""
-
-
-@amqp.command("create")
-@_with(_event_type(required=True), *_AMQP, *_FILTERS)
+@listener.command("send")
+@ID
+@_NUMBER
 @_with_pulpit
-def create_amqp(pulpit: Pulpit, **options: Any) -> None:
-    """Create an AMQP listener."""
-    _create(pulpit, "amqp", _taken(options, "exchange", "routing_key", "require_route", "format"), **options)
+def send(pulpit: Pulpit, *, listener_id: str, number: int) -> None:
+    """Deliver one event of the log out of turn; until it is delivered it stands among the dead letters."""
+    pulpit.show(pulpit.call("POST", path_of(listener_id, "send"), {"number": number}))
 
 
-@amqp.command("update")
-@_with(_ID, _event_type(required=False), *_AMQP, *_FILTERS)
+@listener.command("deliveries")
+@ID
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
 @_with_pulpit
-def update_amqp(pulpit: Pulpit, **options: Any) -> None:
-    """Change an AMQP listener."""
-    _update(pulpit, _taken(options, "exchange", "routing_key", "require_route", "format"), **options)
+def deliveries(pulpit: Pulpit, *, listener_id: str, limit: int) -> None:
+    """Show the latest attempts at delivery, the newest first."""
+    pulpit.show(pulpit.call("GET", path_of(listener_id, "deliveries"), limit=limit)["deliveries"])
 
 
-@listener.group("email", help="Listeners that send e-mail.")
-def email() -> None:
-    """The commands about one kind of listeners."""
+@event.group("deadletters")
+def dead_letters() -> None:
+    """Events that a listener refused, or that could not be delivered in time."""
 
 
-@email.command("create")
-@_with(
-    _event_type(required=True),
-    click.option("--subject", required=True, help="Subject of the messages."),
-    click.option("--addresses", required=True, help="Recipients, separated by commas."),
-    *_FILTERS,
-)
+_LETTERS: Final = click.option("--id", "ids", multiple=True, help="A dead letter's id, as `list` shows it.")
+_ALL: Final = click.option("--all", "everything", is_flag=True, help="All dead letters of the listener.")
+
+
+@dead_letters.command("list")
+@ID
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
 @_with_pulpit
-def create_email(pulpit: Pulpit, *, subject: str, addresses: str, **options: Any) -> None:
-    """Create an e-mail listener."""
-    _create(pulpit, "email", {"subject": subject, "addresses": _listed(addresses)}, **options)
+def list_letters(pulpit: Pulpit, *, listener_id: str, limit: int) -> None:
+    """List the dead letters of a listener in the order of their events."""
+    pulpit.show(pulpit.call("GET", path_of(listener_id, "dead-letters"), limit=limit)["dead_letters"])
 
 
-@email.command("update")
-@_with(
-    _ID,
-    _event_type(required=False),
-    click.option("--subject", help="Subject of the messages."),
-    click.option("--addresses", help="Recipients, separated by commas."),
-    *_FILTERS,
-)
+@dead_letters.command("show")
+@ID
+@click.option("--id", "letter_id", required=True, help="The dead letter's id, as `list` shows it.")
 @_with_pulpit
-def update_email(pulpit: Pulpit, *, addresses: str | None, **options: Any) -> None:
-    """Change an e-mail listener."""
-    config = _taken(options, "subject") | ({"addresses": _listed(addresses)} if addresses is not None else {})
-    _update(pulpit, config, **options)
+def show_letter(pulpit: Pulpit, *, listener_id: str, letter_id: str) -> None:
+    """Show one dead letter with its event."""
+    pulpit.show(pulpit.call("GET", path_of(listener_id, "dead-letters", letter_id)))
 
 
-@listener.group("http", help="Listeners that call a URL.")
-def http() -> None:
-    """The commands about one kind of listeners."""
-
-
-@http.command("create")
-@_with(
-    _event_type(required=True),
-    click.option("--url", required=True, help="Where to POST the events to."),
-    *_HTTP,
-    *_FILTERS,
-)
+@dead_letters.command("send-again")
+@ID
+@_LETTERS
+@_ALL
 @_with_pulpit
-def create_http(pulpit: Pulpit, **options: Any) -> None:
-    """Create an HTTP listener."""
-    _create(pulpit, "http", _receiver(options), **options)
+def send_again(pulpit: Pulpit, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
+    """Try dead letters once more; those that are delivered are gone."""
+    _one_choice(ids, everything=everything)
+    body: dict[str, Any] = {"all": True} if everything else {"ids": list(ids)}
+    pulpit.show(pulpit.call("POST", path_of(listener_id, "dead-letters", "send-again"), body))
 
 
-@http.command("update")
-@_with(_ID, _event_type(required=False), click.option("--url", help="Where to POST to."), *_HTTP, *_FILTERS)
+@dead_letters.command("drop")
+@ID
+@_LETTERS
+@_ALL
 @_with_pulpit
-def update_http(pulpit: Pulpit, **options: Any) -> None:
-    """Change an HTTP listener; --header replaces all further headers."""
-    _update(pulpit, _receiver(options), **options)
+def drop(pulpit: Pulpit, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
+    """Throw dead letters away; the events stay in the log."""
+    _one_choice(ids, everything=everything)
+    query: dict[str, Any] = {"all": "true"} if everything else {"id": list(ids)}
+    pulpit.show(pulpit.call("DELETE", path_of(listener_id, "dead-letters"), **query))
 
 
-@event.group("log", help="All events that were fired, as far as the server keeps them.")
+def _one_choice(ids: tuple[str, ...], *, everything: bool) -> None:
+    if bool(ids) == everything:
+        raise click.UsageError("Give either --id or --all.")
+
+
+@event.group("log")
 def log() -> None:
-    """The commands about the log."""
+    """All events that were fired, as far as the server keeps them."""
 
 
 @log.command("list")
@@ -245,6 +212,7 @@ def log() -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
 @click.option("--event-type", multiple=True, help="Only this type or pattern; may be repeated.")
 @click.option("--repo-id", multiple=True, metavar="PATTERN", help="Only of such repositories; may be repeated.")
+@click.option("--result", multiple=True, help="Only with this result, such as error; may be repeated.")
 @_with_pulpit
 def list_events(pulpit: Pulpit, **query: Any) -> None:
     """List events, the oldest first."""
@@ -252,66 +220,9 @@ def list_events(pulpit: Pulpit, **query: Any) -> None:
     pulpit.show(pulpit.call("GET", f"{V1}/events", **given)["events"])
 
 
-def _path(listener_id: str, verb: str = "") -> str:
-    name = quote(listener_id, safe="")
-    return f"{V1}/listeners/{name}/{verb}" if verb else f"{LISTENERS}{name}/"
-
-
-def _taken(options: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Take the options of a listener's configuration out of all of them; those that were not given are left out."""
-    taken = {key: options.pop(key) for key in keys}
-    return {key: value for key, value in taken.items() if value is not None}
-
-
-def _receiver(options: dict[str, Any]) -> dict[str, Any]:
-    config = _taken(options, "url", "username", "timeout")
-    for key in ("password", "secret"):
-        path = options.pop(f"{key}_file")
-        if path is not None:
-            config[key] = _first_line(path)
-    headers = dict(_header(pair) for pair in options.pop("headers"))
-    return config | ({"headers": headers} if headers else {})
-
-
-def _header(pair: str) -> tuple[str, str]:
-    name, equals, value = pair.partition("=")
-    if not name or not equals:
-        raise click.UsageError("--header must look like NAME=VALUE.")
-    return name, value
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").partition("\n")[0]
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read ({error.strerror}).") from None
-
-
-def _listed(text: str) -> list[str]:
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not found:
-        raise click.UsageError("--addresses must name at least one recipient.")
-    return found
-
-
-def _filters(event_types: tuple[str, ...], filters: dict[str, Any]) -> dict[str, Any]:
-    given = {"event_types": event_types, **filters}
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in given.items()
-        if value not in (None, ())
-    }
-
-
-def _create(pulpit: Pulpit, kind: str, config: dict[str, Any], event_types: tuple[str, ...], **filters: Any) -> None:
-    body = {"notifier_type_id": kind, "notifier_config": config, **_filters(event_types, filters)}
-    pulpit.show(pulpit.call("POST", LISTENERS, body))
-
-
-def _update(
-    pulpit: Pulpit, config: dict[str, Any], listener_id: str, event_types: tuple[str, ...], **filters: Any
-) -> None:
-    body = _filters(event_types, filters) | ({"notifier_config": config} if config else {})
-    if not body:
-        raise click.UsageError("Name what to change.")
-    pulpit.show(pulpit.call("PUT", _path(listener_id), body))
+@log.command("show")
+@_NUMBER
+@_with_pulpit
+def show_event(pulpit: Pulpit, *, number: int) -> None:
+    """Show everything of one event."""
+    pulpit.show(pulpit.call("GET", f"{V1}/events/{number}"))

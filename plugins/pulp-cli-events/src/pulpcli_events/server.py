@@ -6,7 +6,7 @@ import stat
 import tomllib
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import requests
@@ -46,6 +46,17 @@ class Pulpit:
         """
         if self._dry_run and method not in _SAFE:
             raise click.ClickException(f"Nothing was done, as --dry-run says: {method} {path}")
+        return self._send(method, path, body, query)
+
+    def ask(self, path: str, body: Any) -> Any:
+        """Ask something by POST that changes nothing, so that pulp-cli's --dry-run lets it through.
+
+        Raises:
+            click.ClickException: it failed, in a sentence.
+        """
+        return self._send("POST", path, body, {})
+
+    def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> Any:
         try:
             reply = self._session.request(
                 method, f"{self._url}{path}", json=body, params=query, timeout=TIMEOUT, allow_redirects=False
@@ -77,6 +88,16 @@ class Pulpit:
         if password is None:
             password = click.prompt(f"Password of {username} at {self._url}", hide_input=True)
         return str(username).encode(), str(password).encode()
+
+
+def path_of(listener_id: str, *words: str) -> str:
+    """Where a listener is, or what can be done with it."""
+    name = quote(listener_id, safe="")
+    return (
+        "/".join((f"{V1}/listeners/{name}", *(quote(word, safe="") for word in words)))
+        if words
+        else f"{LISTENERS}{name}/"
+    )
 
 
 def _settings(profile: str | None) -> dict[str, Any]:
