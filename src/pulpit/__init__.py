@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pulpit: a package-repository server whose every sync and publish becomes an event that reaches every listener.
 
-For programs that subscribe, `pulpit.subscribe` and what belongs to it stand here. They are loaded at their first use
-(PEP 562): every command imports this package, and few of them speak AMQP.
+It exports `pulpit.subscribe` and its types for programs that subscribe. They are imported at their first use (PEP 562),
+because every command imports this package, and few of them speak AMQP.
 """
 
 from importlib import import_module

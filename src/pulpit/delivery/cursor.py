@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _UnderWay:
+class _InFlight:
     """A batch that the notifier is working on, with its start by the monotonic and by the wall clock."""
 
     batch: Batch
@@ -77,7 +77,7 @@ class Cursor:
         self._random: Final = random
         self._wanted: Final = filter_of(listener)
         self._awake: Final = asyncio.Event()
-        self._under_way: deque[_UnderWay] = deque()
+        self._in_flight: deque[_InFlight] = deque()
         self._read_to = listener.position
         self._failures = listener.attempts
         self._failing_since = listener.failing_since
@@ -114,17 +114,17 @@ class Cursor:
                 await self._awake.wait()
                 trouble = await self._advance()
                 if trouble:
-                    await self._drop_under_way()
+                    await self._drop_in_flight()
                     await self._wait_after(trouble)
         finally:
-            await self._drop_under_way()
+            await self._drop_in_flight()
             await self._notifier.close()
 
     async def _advance(self) -> Retry | None:
         """Do one round: start as many batches as may be in flight, then settle the oldest if it has ended."""
         self._awake.clear()
         await self._start_batches()
-        if not self._under_way:
+        if not self._in_flight:
             # Park unless more was announced meanwhile. There is no await between the check and parking, so no
             # announcement is missed.
             if self._read_to >= self._reader.head:
@@ -132,38 +132,38 @@ class Cursor:
             else:
                 self._awake.set()
             return None
-        oldest = self._under_way[0]
+        oldest = self._in_flight[0]
         await self._until_done_or_awake(oldest.task)
         if not oldest.task.done():
             return None
         trouble = await self._settle(oldest)
         if not trouble:
-            self._under_way.popleft()
+            self._in_flight.popleft()
         self._awake.set()
         return trouble
 
     async def _start_batches(self) -> None:
-        while len(self._under_way) < self._pace.overlap:
+        while len(self._in_flight) < self._pace.overlap:
             batch = await self._next_batch(self._pace.batch)
             self._read_to = batch.scanned_to
             if not batch.events:
                 return
             task = asyncio.create_task(self._notifier.deliver(batch.events))
             begun = asyncio.get_running_loop().time()
-            self._under_way.append(_UnderWay(batch=batch, task=task, begun=begun, begun_at=self._clock()))
+            self._in_flight.append(_InFlight(batch=batch, task=task, begun=begun, begun_at=self._clock()))
 
     async def _next_batch(self, limit: int) -> Batch:
         return await self._reader.next_batch(self._read_to, self._wanted, limit, self._listener.packages)
 
     async def _until_done_or_awake(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
-        if len(self._under_way) >= self._pace.overlap:
+        if len(self._in_flight) >= self._pace.overlap:
             await asyncio.wait({task})
             return
         woken = asyncio.create_task(self._awake.wait())
         await asyncio.wait({task, woken}, return_when=asyncio.FIRST_COMPLETED)
         woken.cancel()
 
-    async def _settle(self, done: _UnderWay) -> Retry | None:
+    async def _settle(self, done: _InFlight) -> Retry | None:
         """Record the outcomes of a batch, in order, up to the first event that must be retried."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
         plain = outcomes.count(DELIVERED) == len(events)  # nothing to report about any of them
@@ -188,7 +188,7 @@ class Cursor:
             return task.result()
         return [bug_of(self._listener.id, error)]
 
-    def _note(self, done: _UnderWay, outcomes: Sequence[Outcome]) -> None:
+    def _note(self, done: _InFlight, outcomes: Sequence[Outcome]) -> None:
         """Record what an operator wants to see: runs of deliveries summed up, everything else individually."""
         seconds = asyncio.get_running_loop().time() - done.begun
         for attempt in runs_of(self._listener.id, done.batch.events, outcomes, at=done.begun_at, seconds=seconds):
@@ -245,10 +245,10 @@ class Cursor:
         _log.warning("delivery failed: %s", trouble.reason, extra=extra)
         self._writer.fail(self._listener, trouble.reason)
 
-    async def _drop_under_way(self) -> None:
+    async def _drop_in_flight(self) -> None:
         """Abandon the batches in flight; they will be read again from the position."""
-        dropped = {each.task for each in self._under_way}
-        self._under_way.clear()
+        dropped = {each.task for each in self._in_flight}
+        self._in_flight.clear()
         for task in dropped:
             task.cancel()
         if dropped:

@@ -57,7 +57,7 @@ class LoginThrottle:
         self._sleep: Final = sleep
         self._verified: Final = VerifiedPasswords()
         self._clients: Final[OrderedDict[str, _Client]] = OrderedDict()
-        self._under_way: Final[dict[tuple[str, str, str, str | None], asyncio.Future[bool]]] = {}
+        self._pending: Final[dict[tuple[str, str, str, str | None], asyncio.Future[bool]]] = {}
         self._hashing: Final = asyncio.Semaphore(_HASHES_AT_ONCE)
         self._decoy: Final = unmatched_hash()
 
@@ -86,9 +86,9 @@ class LoginThrottle:
             return True
         network = _network(address)
         attempt = (network, login, password, password_hash)
-        if attempt in self._under_way:
-            return await asyncio.shield(self._under_way[attempt])
-        future = self._under_way[attempt] = asyncio.get_running_loop().create_future()
+        if attempt in self._pending:
+            return await asyncio.shield(self._pending[attempt])
+        future = self._pending[attempt] = asyncio.get_running_loop().create_future()
         try:
             fits = await self._in_turn(network, login, password, password_hash, elsewhere)
         except BaseException as error:
@@ -99,7 +99,7 @@ class LoginThrottle:
             future.set_result(fits)
             return fits
         finally:
-            del self._under_way[attempt]
+            del self._pending[attempt]
 
     async def _in_turn(
         self,

@@ -69,7 +69,7 @@ class Transfers:
         self._running: Final[dict[pycurl.Curl, Exchange]] = {}
         self._watched: Final[dict[int, int]] = {}
         """Events that are watched on each socket, as libcurl numbers them."""
-        self._pulse: Final = min(limits.answer_timeout, limits.stall_timeout) / 8
+        self._tick: Final = min(limits.answer_timeout, limits.stall_timeout) / 8
         self._lookout: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class Transfers:
         curl.setopt(pycurl.OPENSOCKETFUNCTION, exchange.open_socket)
         self._running[curl] = exchange
         if self._lookout is None:
-            self._lookout = self._loop.call_later(self._pulse, self._look_out)
+            self._lookout = self._loop.call_later(self._tick, self._look_out)
         try:
             self._multi.add_handle(curl)
             code, text = await exchange.ended
@@ -322,7 +322,7 @@ class Transfers:
         for exchange in self._running.values():
             if exchange.deadline <= now and not exchange.ended.done():
                 exchange.ended.set_exception(TimeoutError())
-        self._lookout = self._loop.call_later(self._pulse, self._look_out) if self._running else None
+        self._lookout = self._loop.call_later(self._tick, self._look_out) if self._running else None
 
 
 def _in_ascii(url: str) -> str:

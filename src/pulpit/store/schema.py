@@ -96,8 +96,8 @@ events = Table(
     Column("traceparent", String(55), nullable=False),
     Column("body", Text, nullable=False),
 )
-"""Whatever page an event changes is written to the disk, so there is no index of the ids, by which nobody asks, and no
-AUTOINCREMENT: SQLite goes on from the newest number, and `event_log.forget` always keeps that row."""
+"""Every page that an event changes is written to disk, so there is no index of the ids, which no query uses, and no
+AUTOINCREMENT: SQLite continues from the newest number, and `event_log.forget` always keeps that row."""
 
 event_counters = Table(
     "event_counters",

@@ -146,7 +146,7 @@ def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
     """
     try:
         following = intervals.parse(schedule.schedule).next_slot(schedule.first_run, now)
-        if _under_way(tx, schedule.last_task_id):
+        if _is_running(tx, schedule.last_task_id):
             schedules.skip(tx, schedule.id, next_run=following)
             return "skipped"
         task = _QUEUED_BY[schedule.action](tx, schedule, lambda: now)
@@ -157,7 +157,7 @@ def _meet(tx: Transaction, schedule: Schedule, now: datetime) -> str:
     return "met"
 
 
-def _under_way(tx: Transaction, task_id: str | None) -> bool:
+def _is_running(tx: Transaction, task_id: str | None) -> bool:
     try:
         return task_id is not None and tasks.get(tx.connection, task_id).state not in tasks.ENDED
     except MissingResource:  # it was purged

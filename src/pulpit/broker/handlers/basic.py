@@ -18,7 +18,7 @@ _TAG = struct.Struct(">QB")
 
 
 def access_request(channel: Channel, method: methods.AccessRequest) -> None:  # noqa: ARG001 - the table's
-    """Grant what permissions decide about when it is used; everybody's ticket is 1, and nobody looks at it."""
+    """Grant every request: permissions are checked at each use; the ticket is always 1 and is ignored."""
     channel.reply(methods.AccessRequestOk(1))
 
 

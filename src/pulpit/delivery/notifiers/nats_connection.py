@@ -64,7 +64,7 @@ class Link:
         self.lost: Final = asyncio.Event()
         self._inbox: Final = client.new_inbox()
         self._number = 0
-        self._under_way: Final[dict[str, Acknowledgement]] = {}
+        self._in_flight: Final[dict[str, Acknowledgement]] = {}
         self._room: Final = asyncio.Semaphore(MOST_PENDING)
 
     async def begin(self) -> None:
@@ -77,10 +77,10 @@ class Link:
         self._number += 1
         token = str(self._number)
         acknowledgement: Acknowledgement = asyncio.get_running_loop().create_future()
-        self._under_way[token] = acknowledgement
+        self._in_flight[token] = acknowledgement
 
         def ended(_: Acknowledgement) -> None:
-            del self._under_way[token]
+            del self._in_flight[token]
             self._room.release()
 
         acknowledgement.add_done_callback(ended)
@@ -92,7 +92,7 @@ class Link:
         return acknowledgement
 
     async def _on_reply(self, message: Msg) -> None:
-        acknowledgement = self._under_way.get(message.subject.rpartition(".")[2])
+        acknowledgement = self._in_flight.get(message.subject.rpartition(".")[2])
         if acknowledgement is None or acknowledgement.done():
             return
         try:

@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Make the tables of changes; of what repositories hold already nobody knows how it came."""
+    """Create the tables of changes; how existing content was added is unknown."""
     serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "change_sets",

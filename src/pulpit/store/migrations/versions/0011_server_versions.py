@@ -1,4 +1,4 @@
-"""What a server tells the others of itself, so that `pulpit doctor` can compare them."""
+"""Version and clock of each server, which `pulpit doctor` compares."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Hooks, by which other systems tell what happened there."""
+"""Hooks, to which other systems post their events."""
 
 import sqlalchemy as sa
 from alembic import op

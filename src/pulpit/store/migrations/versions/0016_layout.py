@@ -8,5 +8,5 @@ down_revision = "0015"
 
 
 def upgrade() -> None:
-    """Keep how a publication was laid out; those that are there are made anew once."""
+    """Store the layout of a publication; existing publications are rebuilt once."""
     op.add_column("publications", sa.Column("layout", sa.String(length=64), nullable=True))

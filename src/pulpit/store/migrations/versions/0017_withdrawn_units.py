@@ -1,4 +1,4 @@
-"""Which units that a repository holds their upstream has taken back, as far as that was told."""
+"""Which units of a repository their upstream has withdrawn, as far as that was reported."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
-    """Let what was yanked before count as told."""
+    """Count units that were yanked before as reported."""
     op.add_column("associations", sa.Column("withdrawn", sa.String(length=20), nullable=True))
     op.create_index(
         "ix_associations_withdrawn",

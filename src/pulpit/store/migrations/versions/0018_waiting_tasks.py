@@ -7,6 +7,6 @@ down_revision = "0017"
 
 
 def upgrade() -> None:
-    """Put the order into the index by state."""
+    """Add the order of creation to the index by state."""
     op.create_index("ix_tasks_state_object_id", "tasks", ["state", "object_id"])
     op.drop_index("ix_tasks_state", "tasks")

@@ -10,7 +10,7 @@ COLUMNS = "number, id, event_type, repo_id, repo_number, result, occurred_at, tr
 
 
 def upgrade() -> None:
-    """Drop the index; SQLite can take neither away from a table that is there, so that one is written anew."""
+    """Drop both; SQLite cannot alter the table that way, so it is copied."""
     if op.get_context().dialect.name == "postgresql":
         op.drop_constraint("uq_events_id", "events")
         return
