@@ -18,6 +18,7 @@ import pytest
 
 import pulpit
 from support.server import API, Server
+from support.types import check_types
 from support.waiting import until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -237,12 +238,4 @@ def test_it_keeps_the_port(tmp_path: Path) -> None:
         "from pulpit_notifier_matrix import Matrix\n\n\n"
         "def make(surroundings: Surroundings) -> NotifierType:\n    return Matrix(surroundings)\n"
     )
-    (tmp_path / "check.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "check.py"]
-    path = {"MYPYPATH": str(PLUG_IN / "src"), "PATH": "/usr/bin:/bin"}
-    if subprocess.run([*command[:3], "--version"], capture_output=True, timeout=60, check=False).returncode:
-        pytest.skip("not installed: mypy")
-
-    ended = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=110, check=False)
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    check_types(tmp_path, code, PLUG_IN)

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from support import database, published
 from support import upstream as serving
+from support.types import check_types
 
 PLUG_IN = Path(__file__).parents[1] / "support" / "plugin"
 NOTE = b"a note\n"
@@ -87,12 +87,4 @@ def test_it_keeps_the_port(tmp_path: Path) -> None:
     code = (
         "from pulpit.content.port import ContentType\nfrom pulpit_notes import Notes\n\nnotes: ContentType = Notes()\n"
     )
-    (tmp_path / "check.py").write_text(code)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "check.py"]
-    path = {"MYPYPATH": str(PLUG_IN / "src"), "PATH": "/usr/bin:/bin"}
-    if subprocess.run([*command[:3], "--version"], capture_output=True, timeout=60, check=False).returncode:
-        pytest.skip("not installed: mypy")
-
-    ended = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=110, check=False)
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    check_types(tmp_path, code, PLUG_IN)

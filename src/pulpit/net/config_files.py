@@ -47,6 +47,18 @@ def read_secret(path: Path, source: str) -> str:
     return text
 
 
+def section_password(section: str, username: str, password_file: str) -> str:
+    """Return the password in the `password_file` of a section, empty if the section names no login.
+
+    Raises:
+        ConfigurationError: the file cannot be used, or one of `username` and `password_file` is missing.
+    """
+    password = first_line(read_secret(Path(password_file), f"[{section}] password_file")) if password_file else ""
+    if bool(password) != bool(username):
+        raise ConfigurationError(f"[{section}] username", "it and a password in password_file belong together.")
+    return password
+
+
 def read_trusted(path: Path, source: str) -> str:
     """Read a file that only its owner may write.
 

@@ -127,6 +127,21 @@ def configured_context(
     return context
 
 
+def section_context(section: str, cacert: str, clientcert: str) -> ssl.SSLContext:
+    """Return the context of a section of the configuration that has these two keys; they are empty if not set.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    certificate = client_certificate(section, clientcert) if clientcert else None
+    return configured_context(Path(cacert) if cacert else None, f"[{section}] cacert", certificate)
+
+
+def client_certificate(section: str, clientcert: str) -> CertificateFiles:
+    """Return the files behind the key `clientcert` of a section: one file holds the certificate and its key."""
+    return CertificateFiles(certificate=Path(clientcert), key=Path(clientcert), source=f"[{section}] clientcert")
+
+
 def trust_authorities(authorities: Path, source: str, context: ssl.SSLContext) -> None:
     """Let a context also trust the CAs in a file, or in a folder prepared by `openssl rehash`.
 

@@ -257,7 +257,7 @@ def _listeners(inside: _Inside) -> Iterator[Finding]:
         waits = inside.installation.now - since if since and not listener.paused else timedelta(0)
         findings += _of_listener(listener, letters.get(listener.id, 0), waits)
     if not findings:
-        yield well("listeners", f"{len(found)} listeners, none of them in trouble.")
+        yield well("listeners", f"{len(found)} {'listener' if len(found) == 1 else 'listeners'}, none in trouble.")
     yield from findings[:MOST]
     if len(findings) > MOST:
         yield warning(

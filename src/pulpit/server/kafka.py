@@ -1,13 +1,12 @@
 """Connection settings for the Kafka brokers of `[kafka]`: addresses, TLS, and the login."""
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import first_line, read_secret
-from pulpit.net.tls import CertificateFiles, configured_context
+from pulpit.net.config_files import section_password
+from pulpit.net.tls import section_context
 from pulpit.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _SERVERS: Final = "[kafka] servers"
-_PASSWORD_FILE: Final = "[kafka] password_file"  # noqa: S105 - the name of a key
 _SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?\Z")
 _DEFAULT_PORT: Final = 9092
 _LAST_PORT: Final = 65535
@@ -56,9 +54,7 @@ def _server(text: str) -> str:
 
 
 def _login(section: KafkaSettings) -> dict[str, Any]:
-    password = first_line(read_secret(Path(section.password_file), _PASSWORD_FILE)) if section.password_file else ""
-    if bool(password) != bool(section.username):
-        raise ConfigurationError("[kafka] username", "it and a password in password_file belong together.")
+    password = section_password("kafka", section.username, section.password_file)
     if section.mechanism not in MECHANISMS:
         raise ConfigurationError("[kafka] mechanism", f"it must be one of {', '.join(MECHANISMS)}.")
     if not password:
@@ -69,11 +65,7 @@ def _login(section: KafkaSettings) -> dict[str, Any]:
 def _tls(section: KafkaSettings) -> dict[str, Any]:
     if not section.tls:
         return {}
-    certificate = None
-    if section.clientcert:
-        path = Path(section.clientcert)
-        certificate = CertificateFiles(certificate=path, key=path, source="[kafka] clientcert")
-    configured_context(Path(section.cacert) if section.cacert else None, "[kafka] cacert", certificate)
+    section_context("kafka", section.cacert, section.clientcert)  # librdkafka reads them itself; this only checks them
     options: dict[str, Any] = {"enable.ssl.certificate.verification": True}
     if section.cacert:
         options["ssl.ca.location"] = section.cacert

@@ -11,7 +11,7 @@ from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.net.renewal import Watched
-from pulpit.net.tls import CertificateFiles, configured_context, trust_authorities
+from pulpit.net.tls import client_certificate, section_context, trust_authorities
 from pulpit.settings import MESSAGING_URL, MessagingSettings
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def trust(section: MessagingSettings) -> ssl.SSLContext | None:
     """
     if not any(address.tls for address in broker_addresses(section)):
         return None
-    authorities = Path(section.cacert) if section.cacert else None
-    return configured_context(authorities, _CACERT, _client_certificate(section) if section.clientcert else None)
+    return section_context("messaging", section.cacert, section.clientcert)
 
 
 def publisher(
@@ -85,11 +84,6 @@ def watched(section: MessagingSettings, context: ssl.SSLContext) -> list[Watched
         path = Path(section.cacert)
         found.append(Watched("cacert", [path], lambda: trust_authorities(path, _CACERT, context)))
     if section.clientcert:
-        pair = _client_certificate(section)
+        pair = client_certificate("messaging", section.clientcert)
         found.append(Watched("clientcert", [pair.certificate], lambda: pair.renew(context)))
     return found
-
-
-def _client_certificate(section: MessagingSettings) -> CertificateFiles:
-    path = Path(section.clientcert)
-    return CertificateFiles(certificate=path, key=path, source="[messaging] clientcert")

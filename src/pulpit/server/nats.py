@@ -1,21 +1,19 @@
 """Connection settings for the NATS servers of `[nats]`: addresses, TLS, and the login."""
 
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import first_line, read_secret
-from pulpit.net.tls import CertificateFiles, configured_context
+from pulpit.net.config_files import read_secret, section_password
+from pulpit.net.tls import section_context
 from pulpit.settings import NatsSettings
 
 if TYPE_CHECKING:
     from pulpit.delivery.notifiers.nats_connection import NatsServers
 
 _SERVERS: Final = "[nats] servers"
-_PASSWORD_FILE: Final = "[nats] password_file"  # noqa: S105 - the name of a key
 _CREDENTIALS_FILE: Final = "[nats] credentials_file"
 _CREDENTIALS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
 """Markers that a credentials file must contain."""
@@ -39,9 +37,7 @@ def nats_servers(section: NatsSettings) -> "NatsServers":
         check_stream(section.stream)
     except InvalidValue as error:
         raise ConfigurationError("[nats] stream", error.reason.removeprefix("stream ")) from None
-    password = first_line(read_secret(Path(section.password_file), _PASSWORD_FILE)) if section.password_file else ""
-    if bool(password) != bool(section.username):
-        raise ConfigurationError("[nats] username", "it and a password in password_file belong together.")
+    password = section_password("nats", section.username, section.password_file)
     if section.credentials_file:
         text = read_secret(Path(section.credentials_file), _CREDENTIALS_FILE)
         if not all(mark in text for mark in _CREDENTIALS):
@@ -51,9 +47,10 @@ def nats_servers(section: NatsSettings) -> "NatsServers":
     for url in urls:
         if password and not url.startswith("tls:") and not section.allow_plain_without_tls:
             _check_near(url)
+    wants_tls = any(url.startswith("tls:") for url in urls)
     return NatsServers(
         urls=urls,
-        tls=_context(section) if any(url.startswith("tls:") for url in urls) else None,
+        tls=section_context("nats", section.cacert, section.clientcert) if wants_tls else None,
         username=section.username,
         password=password,
         credentials=section.credentials_file,
@@ -78,11 +75,3 @@ def _check_near(url: str) -> None:
     if not is_loopback(urlsplit(url).hostname or ""):
         reason = f"the password would travel unencrypted to {url}; use tls://, or set allow_plain_without_tls."
         raise ConfigurationError(_SERVERS, reason)
-
-
-def _context(section: NatsSettings) -> ssl.SSLContext:
-    certificate = None
-    if section.clientcert:
-        path = Path(section.clientcert)
-        certificate = CertificateFiles(certificate=path, key=path, source="[nats] clientcert")
-    return configured_context(Path(section.cacert) if section.cacert else None, "[nats] cacert", certificate)
