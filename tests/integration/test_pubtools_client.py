@@ -152,6 +152,23 @@ def test_tasks_are_found(client: Any, files: Any) -> None:
     assert all(task.succeeded for task in tasks)
 
 
+@pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
+def test_a_source_package_is_uploaded_as_any_other_and_copied(client: Any, server: Server, tmp_path: Path) -> None:
+    """As pubtools-pulp does when it pushes: with type `rpm`, then by a copy that says that it need not be signed."""
+    sources = made(client, pulplib.YumRepository, "sources", "yum_distributor")
+    target = made(client, pulplib.YumRepository, "sources-pushed", "yum_distributor")
+    assert all(
+        task.succeeded for task in sources.upload_rpm(str(yum.build(tmp_path, "bear", "2.0", source=True))).result()
+    )
+
+    options = pulplib.CopyOptions(require_signed_rpms=False)
+    copied = client.copy_content(sources, target, criteria=Criteria.with_unit_type(pulplib.RpmUnit), options=options)
+
+    assert all(task.succeeded for task in copied.result())
+    counts = server.call("GET", "/pulp/api/v2/repositories/sources-pushed/")["content_unit_counts"]
+    assert counts == {"srpm": 1}
+
+
 @pytest.mark.timeout(200)
 @pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
 @pytest.mark.skipif(dnf.missing() is not None, reason=dnf.missing() or "")

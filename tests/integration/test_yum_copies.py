@@ -123,9 +123,15 @@ def test_d2_modules_take_along_their_packages(here: YumMirror) -> None:
     assert copy(here, "modulemd", RECURSIVE) == ["bear-4.1", "camel-1.0"]
 
 
+def test_clients_may_say_that_unsigned_packages_are_copied_too(here: YumMirror) -> None:
+    assert copy(here, "rpm", {"require_signature": False}, name="camel") == ["camel-1.0"]
+
+
 def test_d2_options_that_are_not_done_are_refused(here: YumMirror) -> None:
     with pytest.raises(UnsupportedValue):
         copy(here, "rpm", {"additional_repos": {}}, name="camel")
     with pytest.raises(InvalidValue):
         copy(here, "rpm", {"recursive": "yes"}, name="camel")
+    with pytest.raises(InvalidValue, match="signatures are checked by a sync, not by a copy"):
+        copy(here, "rpm", {"require_signature": True}, name="camel")
     assert here.held("farm") == []

@@ -143,17 +143,17 @@ class Yum(ContentType):
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """Return the unit of an uploaded package, with the metadata of its header, or of another kind of list."""
+        """Return the unit of an uploaded package, with the metadata of its header, or of another kind of list.
+
+        As in Pulp 2 the package tells whether it is a source package: there are clients that upload those as `rpm` too.
+        """
         del metadata
         if type_id == repomd.FILE:
             return reading.uploaded_file(key, file)
         if type_id not in packages.TYPES:
             known = ", ".join((*packages.TYPES, *forms.TYPES, repomd.FILE))
             raise InvalidValue("unit_type_id", f"only {known} can be uploaded.")
-        unit = packages.from_file(path, file.relative_path, key, file.sha256, file.size)
-        if unit.type_id != type_id:
-            raise InvalidValue("unit_type_id", f"the uploaded file is of type {unit.type_id}.")
-        return unit
+        return packages.from_file(path, file.relative_path, key, file.sha256, file.size)
 
     def written_by_hand(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
