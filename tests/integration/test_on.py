@@ -204,7 +204,7 @@ def test_a_package_narrows_the_events(served: Server, tmp_path: Path) -> None:
     [
         (["ci.on"], 64, "--name"),
         (["ci.on", "--name", "a b"], 65, "--name has 1 to 100 letters"),
-        (["no-such-type", "--name", "x"], 65, "is unknown"),
+        (["no-such-type", "--name", "x"], 65, "is one word"),
         (["ci.on", "--name", "x", "--queue", "q", "--once"], 64, "are for the log"),
         (["ci.on", "--name", "x", "-u", "reader", "-p", "wrong"], 77, "does not accept"),
         (["ci.on", "--name", "x", "--give-up-after", "soon"], 2, "is no time"),

@@ -278,9 +278,7 @@ async def _from_log(part: LogPart, handling: Handling) -> None:
     server, consumer = part.server, v1_path("consumers", part.name)
     body = {} if part.after is None else {"after": part.after}
     query = part.wanted.query()
-    await _patiently(
-        lambda: log.read(server, log.FROM_NOW_ON, query, limit=1)
-    )  # so that an invalid query creates nothing
+    await _patiently(lambda: log.read(server, log.FROM_NOW_ON, query, limit=1))  # an invalid query creates nothing
     document = await _patiently(lambda: server.put(consumer, body))
     position = Position(int(document["position"]))
     handling.lanes.ahead = partial(len, position)
