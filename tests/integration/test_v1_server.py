@@ -192,7 +192,7 @@ def test_a_stream_follows_the_log_and_goes_on_where_it_was(server: Server) -> No
     assert [first["id"], second["id"]] == [str(number) for number in numbers]
     assert first["event"] == "ci.streamed"
     assert json.loads(first["data"]) == server.call("GET", f"{V1}/events/{numbers[0]}")
-    again, answer = stream(server, f"{V1}/events?event_type=ci.streamed", **{"Last-Event-ID": first["id"]})
+    again, answer = stream(server, f"{V1}/events?event_type=ci.streamed", **{"Last-Event-ID": first["id"] + " "})
     with closing(again), closing(answer):
         assert message(answer) == second
 
@@ -276,3 +276,11 @@ def _status(server: Server, path: str) -> int:
         with error:
             return error.code
     return 200
+
+
+@pytest.mark.parametrize("seen", ["garbage", "-1", "1.5", "0x3", "1e2", "null", "9" * 23, "%D9%A3"])
+def test_a_stream_after_what_is_no_number_is_refused_in_a_sentence(server: Server, seen: str) -> None:
+    connection, answer = stream(server, f"{V1}/events", **{"Last-Event-ID": seen})
+    with closing(connection), closing(answer):
+        assert answer.status == 400
+        assert "Last-Event-ID" in json.loads(answer.read())["error_message"]

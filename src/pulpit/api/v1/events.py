@@ -300,6 +300,7 @@ def _read(services: Services, after: int, event_filter: EventFilter, limit: int)
 
 def _resumed(last_event_id: str | None, after: int) -> int:
     """Return where a stream begins: after the last event that the client has seen, which overrides `after`."""
+    last_event_id = (last_event_id or "").strip()  # blanks around a header's value are no part of it
     if not last_event_id:
         return after
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= LONGEST_NUMBER):
