@@ -138,8 +138,8 @@ def check_event_type(event_type: str) -> None:
 def check_event_types(patterns: object) -> list[str]:
     """Validate a listener's patterns and return them: known types, `*` for all, or AMQP patterns over types.
 
-    A pattern whose first word is Pulpit's own must match at least one existing type, so that a typo is
-    rejected at once instead of never matching (Pulp 2 checked its four types and `*` the same way).
+    A pattern whose first word is Pulpit's own must match at least one existing type, so that a typo is rejected at once
+    instead of never matching (Pulp 2 checked its four types and `*` the same way).
 
     Raises:
         InvalidValue: `event_types`, with the invalid entry.

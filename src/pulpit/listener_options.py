@@ -111,8 +111,7 @@ class ListenerKind:
     """A kind of listener and all its options."""
 
     id: str
-    """At most 20 small letters, digits and `-`: the `notifier_type_id` of its listeners, and the name of the
-    command.
+    """At most 20 small letters, digits and `-`: the `notifier_type_id` of its listeners, and the name of the command.
     """
     summary: str
     """A sentence: `Listeners that publish to an AMQP broker.`"""

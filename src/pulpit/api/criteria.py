@@ -23,8 +23,7 @@ MAX_PATTERN: Final = 1000
 """Characters of a regular expression."""
 MAX_SIZE: Final = 500_000
 """Characters of all regular expressions of one search, each times its counted repeats (`{9}`): the module expands
-counted
-repeats, so a short pattern could exhaust memory.
+counted repeats, so a short pattern could exhaust memory.
 """
 MAX_CLAUSES: Final = 1000
 """Conditions in one filter."""

@@ -1,8 +1,8 @@
 """The store: everything durable, written in batches by a thread.
 
 Writes are collected in a batch. When the thread is idle, it gets the batch and commits it while the next one is
-collected; so under load many messages share one `fsync`, and a single message waits for no other. Batches commit
-in order. An entry that is settled before its batch is taken is never written.
+collected; so under load many messages share one `fsync`, and a single message waits for no other. Batches commit in
+order. An entry that is settled before its batch is taken is never written.
 
 SQLite gets whole rows in few long statements, because the interpreter's lock is released once per statement.
 """

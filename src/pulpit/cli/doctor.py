@@ -20,9 +20,9 @@ from pulpit.errors import ConfigurationError
 def doctor(config: Path | None, *, as_json: bool, **options: str | None) -> None:
     """Check everything that a server needs, and say what to do.
 
-    Configuration, files, disk, ports, database, brokers, certificates, clock, failing listeners, other servers;
-    beside a running server, or before its first start. Run it as the server's user, with the server's
-    options. The exit code is 0 if there is no problem (warnings do not count), else 3.
+    Configuration, files, disk, ports, database, brokers, certificates, clock, failing listeners, other servers; beside
+    a running server, or before its first start. Run it as the server's user, with the server's options. The exit code
+    is 0 if there is no problem (warnings do not count), else 3.
     """
     from pulpit.server.doctor import doctor as run  # noqa: PLC0415 - other commands do not need the server
     from pulpit.server.doctor import refused  # noqa: PLC0415 - as above

@@ -142,8 +142,8 @@ def fire(
 ) -> None:
     """Fire an event of TYPE, such as ci.build.finish, on a server.
 
-    With - as TYPE, events come from standard input, each a line {"event_type": …, "repo_id": …, "payload": {…}}.
-    They are fired in order; exit code 0 means that all are in the log.
+    With - as TYPE, events come from standard input, each a line {"event_type": …, "repo_id": …, "payload": {…}}. They
+    are fired in order; exit code 0 means that all are in the log.
     """
     server_options = Options(**options)
     in_bulk = event_type == STDIN

@@ -146,10 +146,8 @@ def on(
 
     The event is on its standard input as one line of JSON, and in PULPIT_EVENT_TYPE, PULPIT_REPO_ID, PULPIT_RESULT and
     similar variables. Exit code 0 acknowledges it. Any other retries it, at growing intervals, until --give-up-after;
-    then
-    the event is written to a file of dead letters, and the next one follows. Nothing is lost when this ends or is
-    killed:
-    unacknowledged events come again. With --concurrency the events of one repository stay in order.
+    then the event is written to a file of dead letters, and the next one follows. Nothing is lost when this ends or is
+    killed: unacknowledged events come again. With --concurrency the events of one repository stay in order.
     """
     wanted = Wanted(pattern=pattern, repo_ids=repo_ids, packages=packages, results=results)
     which = queue if name is None else name

@@ -1,8 +1,7 @@
 """Which events changed a package that a listener subscribes to, judged by all their changes, however many.
 
 The names of an event are read once for all listeners, off the event loop, and each pattern is matched against them
-once.
-Listeners without package patterns never come here.
+once. Listeners without package patterns never come here.
 """
 
 import asyncio

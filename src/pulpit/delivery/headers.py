@@ -1,7 +1,6 @@
 """The headers that accompany an event's body.
 
-CloudEvents 1.0 attributes (binary mode), and webhook signatures by Standard Webhooks 1.0, scheme `v1`
-(HMAC-SHA256).
+CloudEvents 1.0 attributes (binary mode), and webhook signatures by Standard Webhooks 1.0, scheme `v1` (HMAC-SHA256).
 """
 
 import base64

@@ -103,9 +103,8 @@ class Batch:
 class Turns:
     """Lets a few tasks continue in each turn of the loop, in order of arrival, and for half of the time.
 
-    When the pauses of thousands of failing listeners end together, other users of the loop, such as the REST API,
-    would otherwise wait for all of them at every step. After a long turn the loop is left to the others for as
-    long again.
+    When the pauses of thousands of failing listeners end together, other users of the loop, such as the REST API, would
+    otherwise wait for all of them at every step. After a long turn the loop is left to the others for as long again.
     """
 
     def __init__(self, at_once: int) -> None:

@@ -1,9 +1,8 @@
 """Stores the position of every listener: many positions and failures in one transaction, dead letters at once.
 
 A position lost with the process costs a repeated delivery with the same id, but no event. So positions may wait a
-moment
-to be written together; dead letters may not. `fire()` needs the same database, so nothing here locks it for long, and
-after each transaction it is left to others for as long as that took.
+moment to be written together; dead letters may not. `fire()` needs the same database, so nothing here locks it for
+long, and after each transaction it is left to others for as long as that took.
 """
 
 import asyncio

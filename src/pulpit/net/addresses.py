@@ -75,8 +75,8 @@ class Anywhere:
 class FeedGuard:
     """Permits every address except near ones; these only for the exact host that an administrator configured.
 
-    Such a host must have been near when it was first reached: a name that becomes near later is an attack.
-    Link-local addresses are never permitted, because cloud metadata services are there.
+    Such a host must have been near when it was first reached: a name that becomes near later is an attack. Link-local
+    addresses are never permitted, because cloud metadata services are there.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:

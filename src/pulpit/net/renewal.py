@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reloads configured files while a server runs: certificates and passwords need no restart.
 
-A changed file is reloaded once it was the same for two looks, so that a slow write can finish. An invalid file
-is reported once, and the earlier content stays in force.
+A changed file is reloaded once it was the same for two looks, so that a slow write can finish. An invalid file is
+reported once, and the earlier content stays in force.
 """
 
 import asyncio

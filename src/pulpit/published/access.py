@@ -135,8 +135,7 @@ class AccessRules:
         """Whether a repository is served over the request's protocol.
 
         Where only one protocol is available, one that nobody else can eavesdrop on replaces the other: HTTPS for HTTP,
-        and
-        on this machine HTTP for HTTPS. Repositories with client certificates need HTTPS.
+        and on this machine HTTP for HTTPS. Repositories with client certificates need HTTPS.
         """
         over_https = scope["scheme"] == "https"
         if access.https if over_https else access.http:
@@ -174,8 +173,7 @@ class TrustedAuthorities:
     """Keeps a TLS context up to date with the CAs of protected repositories.
 
     Clients of a newly protected repository can connect within `FRESH_FOR`; a CA that is not trusted any more is
-    rejected
-    at once per request, and unloaded at the next start.
+    rejected at once per request, and unloaded at the next start.
     """
 
     def __init__(self, database: Database) -> None:

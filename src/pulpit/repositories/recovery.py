@@ -33,8 +33,7 @@ def invalidate_file(context: TaskContext, sha256: str, repo_ids: Sequence[str]) 
     """Make the next sync of the repositories download a missing or damaged file again.
 
     The importer's state is reset, so that an unchanged upstream is read again, and publications count as outdated,
-    because
-    they may contain the bad file.
+    because they may contain the bad file.
     """
     context.storage.remove([sha256])
     with context.database.write() as tx:

@@ -4,8 +4,8 @@
     published/trees/<distributor>/<tree>/       its target
     published/trees/<distributor>/<tree>.files  its inventory
 
-It runs when the server starts, before the first request. What cannot be converted is logged and left where it is;
-the next publish of that repository creates a publication.
+It runs when the server starts, before the first request. What cannot be converted is logged and left where it is; the
+next publish of that repository creates a publication.
 """
 
 import hashlib

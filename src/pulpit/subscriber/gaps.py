@@ -73,8 +73,8 @@ class Gaps:
     def note(self, repo_id: str, number: int, at: datetime) -> Gap | BegunAnew | None:
         """Record the number and time of an event; return what it reveals.
 
-        The first number of a repository reveals nothing: what was before it is unknown. A lower number was
-        missing, or is a duplicate, unless its event is newer than all others.
+        The first number of a repository reveals nothing: what was before it is unknown. A lower number was missing, or
+        is a duplicate, unless its event is newer than all others.
         """
         count = self._counts.get(repo_id)
         if count is None:

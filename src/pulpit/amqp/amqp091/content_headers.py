@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tolerant decoder of content headers, in which no foreign value breaks the connection.
 
-pika loses fractions and closes the connection for a date after 9999 or an invalid number, so that the same message
-is redelivered at once and for ever (pika's issue 1698).
+pika loses fractions and closes the connection for a date after 9999 or an invalid number, so that the same message is
+redelivered at once and for ever (pika's issue 1698).
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Field tables of AMQP 0-9-1 from untrusted peers, for the embedded broker and for subscribers.
 
-They are decoded in one pass, with a limit on nesting: pamqp's decoder copies the rest of the table at every
-level and allows any depth, pika's loses fractions. The types are those of RabbitMQ's errata (section 3). A table that
-is passed on keeps its bytes: `split` divides it into entries without decoding their values.
+They are decoded in one pass, with a limit on nesting: pamqp's decoder copies the rest of the table at every level and
+allows any depth, pika's loses fractions. The types are those of RabbitMQ's errata (section 3). A table that is passed
+on keeps its bytes: `split` divides it into entries without decoding their values.
 """
 
 import struct

@@ -52,8 +52,7 @@ class Profile:
     """Whether `released` means that the exchange accepted the message but no queue matched."""
     queue: str = ""
     """Prefix of a queue's name in a source. Such brokers speak AMQP 0-9-1 on the same port, over which a queue is
-    declared
-    and bound; from the others a subscriber receives by a filter on the exchange.
+    declared and bound; from the others a subscriber receives by a filter on the exchange.
     """
     queue_quoted: bool = False
     """Whether a queue's name is percent-encoded."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface to Apache Qpid Proton's C engine: imported at first use, and exchanging only plain bytes and numbers.
 
-The C functions are those of Proton's documented C API, under their own names. Their pointers are valid only while
-the engine that owns them lives, so everything is copied here and no pointer leaves `engine` and `links`.
+The C functions are those of Proton's documented C API, under their own names. Their pointers are valid only while the
+engine that owns them lives, so everything is copied here and no pointer leaves `engine` and `links`.
 """
 
 import importlib

@@ -56,8 +56,7 @@ class Authenticator:
         """Return the user that an Authorization header authenticates, and their rights.
 
         It contains a token (`Bearer`), a login and a password (`Basic`), or a token instead of the password, which is
-        what
-        twine, uv and similar tools can send.
+        what twine, uv and similar tools can send.
 
         Args:
             authorization: the header's value.

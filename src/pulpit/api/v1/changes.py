@@ -57,8 +57,7 @@ def read_changes(
 
     A moment is an event's number, a time, or `publication:7` for the content of that publication. Without `from` the
     list begins with the oldest known change, without `to` it ends now. A running task's changes are not included.
-    Changes
-    that publishes showed to readers are not listed again.
+    Changes that publishes showed to readers are not listed again.
     """
     begin = _place(after)
     with services.database.read() as connection:

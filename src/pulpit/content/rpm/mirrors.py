@@ -124,8 +124,7 @@ def places(urls: Sequence[str], href: str, base: str | None = None) -> tuple[str
     """Return the possible URLs of a file that the repository's metadata lists, resolved by RFC 3986.
 
     A base is first taken for a folder, as in dnf, whether it ends in a slash or not. Ambiguous cases are tried both
-    ways:
-    an `href` that is, or only looks, percent-encoded, and doubled slashes.
+    ways: an `href` that is, or only looks, percent-encoded, and doubled slashes.
     """
     found: dict[str, None] = {}
     for url in urls:

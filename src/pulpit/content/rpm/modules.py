@@ -1,8 +1,7 @@
 """Modules: the documents of `modules.yaml`, each parsed by libyaml and rewritten in one plain form.
 
 libmodulemd, which dnf uses, supports less than all of YAML: constructs that it rejects (directives, comments on
-document
-markers, flow style) have an equivalent that it accepts. So the stored text is generated from what was parsed.
+document markers, flow style) have an equivalent that it accepts. So the stored text is generated from what was parsed.
 """
 
 from codecs import BOM_UTF8

@@ -34,8 +34,7 @@ class Format(StrEnum):
     """The headers of a message over AMQP 0-9-1.
 
     CloudEvents defines a binding for AMQP 1.0 only, which messages over 1.0 always follow; over 0-9-1 its attributes
-    are
-    headers with the prefix of that binding.
+    are headers with the prefix of that binding.
     """
 
     PULP = "pulp"

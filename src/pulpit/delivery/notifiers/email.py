@@ -3,8 +3,8 @@
     events ──▶ due? ──▶ group (one event, or all of a digest) ──▶ mail ──▶ mail server ──▶ each address: accepted,
                Later                                 email_message.py   email_session.py   deferred or refused
 
-A group is done when every address has accepted or refused it. Deferred addresses are retried alone.
-A digest needs no memory: the events stay in the log until it is sent, and its time counts from the first of them.
+A group is done when every address has accepted or refused it. Deferred addresses are retried alone. A digest needs no
+memory: the events stay in the log until it is sent, and its time counts from the first of them.
 """
 
 import asyncio

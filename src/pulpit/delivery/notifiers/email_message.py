@@ -1,8 +1,7 @@
 """The text of mails about events: first what a person wants to know, then the JSON as an attachment for programs.
 
 Everything from an event that gets into a header or the text is first made printable and short, so that no event,
-whoever
-fired it, can add a header, an address or a second message.
+whoever fired it, can add a header, an address or a second message.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

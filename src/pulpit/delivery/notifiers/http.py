@@ -118,8 +118,7 @@ class Http:
     async def trust(self, ca_path: str) -> ssl.SSLContext:
         """Load the CA certificates of a file or folder, or the system's, which are loaded once for all listeners.
 
-        One load at a time: thousands of listeners that start together would take every thread from the
-        database.
+        One load at a time: thousands of listeners that start together would take every thread from the database.
         """
         async with self._reading:
             if ca_path:

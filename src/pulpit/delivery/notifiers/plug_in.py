@@ -1,9 +1,8 @@
 """A third-party notifier, isolated: whatever it does affects only its own listeners.
 
 Its code runs in a thread of its own, on an event loop of its own, and every call has a time limit. A plug-in that
-blocks,
-hangs, raises or returns nonsense stops neither the server's loop nor another kind, and its listeners fail with the
-reason. Values that its kind declares as secret are masked in all its texts.
+blocks, hangs, raises or returns nonsense stops neither the server's loop nor another kind, and its listeners fail with
+the reason. Values that its kind declares as secret are masked in all its texts.
 """
 
 import asyncio

@@ -107,8 +107,8 @@ class Notifier(Protocol):
         """Try the events, at least one, in order.
 
         Returns one outcome for each event in order, and may stop early: events without an outcome have not been tried,
-        or their outcome cannot be known, and they are tried again. Nothing follows a `Retry` of any kind.
-        Must return within a bounded time whatever the receiver does, and can be cancelled at any moment.
+        or their outcome cannot be known, and they are tried again. Nothing follows a `Retry` of any kind. Must return
+        within a bounded time whatever the receiver does, and can be cancelled at any moment.
         """
 
     def describe(self, event: Event) -> dict[str, Any]:

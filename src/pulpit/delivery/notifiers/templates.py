@@ -1,7 +1,7 @@
 """Bodies from the administrator's own template: the variables, and the process that renders.
 
-One process renders for all listeners, one body at a time. It is started at first use, killed when a template
-takes too long, and restarted for the next one.
+One process renders for all listeners, one body at a time. It is started at first use, killed when a template takes too
+long, and restarted for the next one.
 """
 
 import contextlib
