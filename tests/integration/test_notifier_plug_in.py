@@ -18,7 +18,7 @@ import pytest
 
 import pulpit
 from support.server import API, Server
-from support.types import check_types
+from support.type_checking import check_types
 from support.waiting import until
 
 CHECKOUT = Path(__file__).parents[2]

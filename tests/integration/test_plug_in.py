@@ -16,7 +16,7 @@ from pulpit.storage.folder import FolderStorage
 from pulpit.store import repositories
 from support import database, published
 from support import upstream as serving
-from support.types import check_types
+from support.type_checking import check_types
 
 PLUG_IN = Path(__file__).parents[1] / "support" / "plugin"
 NOTE = b"a note\n"
