@@ -104,6 +104,26 @@ def test_a_routing_key_of_ones_own(broker: RabbitMQ, template: str, key: str) ->
         assert ours.basic_get(queue, auto_ack=True)[0].routing_key == key
 
 
+def test_a_refused_message_is_sent_again_on_another_channel(broker: RabbitMQ) -> None:
+    """A channel that RabbitMQ opened while a quorum queue had no leader refuses everything for ever."""
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+
+    async def story(ours: Any) -> None:
+        async with notifier({"exchange": "full"}, broker.url) as opened:
+            assert await opened.deliver([event(1)]) == [DELIVERED]
+            before = broker.control("list_channels", "--no-table-headers", "pid")
+            assert await opened.deliver([event(2)]) == [Retry(reason="The broker refused the message (basic.nack).")]
+            ours.queue_purge("full")
+            assert await opened.deliver([event(2)]) == [DELIVERED]
+            assert broker.control("list_channels", "--no-table-headers", "pid") != before
+
+    with channel(broker) as ours:
+        ours.exchange_declare("full", "topic", durable=True)
+        ours.queue_declare("full", arguments=full)
+        ours.queue_bind("full", "full", "#")
+        asyncio.run(story(ours))
+
+
 def test_without_a_queue_an_event_is_delivered_unless_a_route_is_required(broker: RabbitMQ) -> None:
     assert deliver({"exchange": "lonely"}, broker.url) == [DELIVERED] * 3
     (outcome,) = deliver({"exchange": "lonely", "require_route": True}, broker.url)

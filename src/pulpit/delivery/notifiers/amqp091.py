@@ -175,13 +175,25 @@ class _Notifier:
         outcomes: list[Outcome] = []
         for tag, event in published:
             if not channel.confirmed(tag):
-                refusal = "The broker refused the message (basic.nack)."
-                return [*outcomes, Retry(reason=refusal if channel.refused(tag) else reason)]
+                if channel.refused(tag):
+                    self._leave(channel)
+                    reason = "The broker refused the message (basic.nack)."
+                return [*outcomes, Retry(reason=reason)]
             if self._require_route and channel.came_back(event.id):
                 unrouted = f"No queue is bound to {self._exchange} for {routing_key(event, self._template)}."
                 return [*outcomes, Retry(reason=unrouted)]
             outcomes.append(delivered(event, self._template))
         return outcomes or [Retry(reason=reason)]
+
+    def _leave(self, channel: ConfirmChannel) -> None:
+        """Send no more on a channel that refused a message.
+
+        RabbitMQ asks once, at a channel's first message, which node leads a quorum queue. If that node is down by then,
+        the channel refuses everything that comes after, although another node has long taken over.
+        """
+        if self._channel is channel:
+            self._channel = None
+            channel.close()
 
     async def _ready(self) -> ConfirmChannel:
         if self._channel is None or self._channel.lost:
