@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -13,8 +13,6 @@ from pulpit.ids import object_id
 from pulpit.store import event_log, publications, units
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
-
-_MOST_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,7 +185,7 @@ def distributor_configs(connection: Connection, object_ids: Collection[str]) -> 
     columns = distributors.c
     wanted = select(columns.object_id, columns.config)
     every = sorted(object_ids)
-    portions = (every[start : start + _MOST_AT_ONCE] for start in range(0, len(every), _MOST_AT_ONCE))
+    portions = (every[start : start + units.MOST_AT_ONCE] for start in range(0, len(every), units.MOST_AT_ONCE))
     return {
         row.object_id: row.config
         for portion in portions
