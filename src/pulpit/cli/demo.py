@@ -212,6 +212,8 @@ def running(
     title: str, *command: str, stop_by: signal.Signals = signal.SIGINT, environment: dict[str, str] | None = None
 ) -> Iterator[Program]:
     """Run a program until the block ends."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job passes that on to its programs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     program = Program(title, command, environment or {})
     try:
         yield program
