@@ -50,6 +50,7 @@ class RabbitMQ:
         self.node = f"test-{secrets.token_hex(4)}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
+        self._has_booted = False
         folder.mkdir(parents=True, exist_ok=True)
         cookie = folder / ".erlang.cookie"
         cookie.write_text(self._cookie)
@@ -78,6 +79,7 @@ class RabbitMQ:
             self._process = subprocess.Popen(
                 [_SERVER], env=self._environment(), stdout=log, stderr=log, start_new_session=True, cwd=self._folder
             )
+        self._has_booted = False
 
     def until_ready(self) -> None:
         """Wait until it takes connections."""
@@ -102,9 +104,21 @@ class RabbitMQ:
             self._epmd.wait(60)
 
     def control(self, *words: str) -> str:
-        """Run `rabbitmqctl` and answer what it prints."""
+        """Run `rabbitmqctl` and return what it prints.
+
+        A node that takes connections already may still be starting, and `rabbitmqctl` refuses it then (exit code 64).
+        """
+        if not self._has_booted:
+            self._rabbitmqctl("await_startup")
+            self._has_booted = True
+        return self._rabbitmqctl(*words)
+
+    def _rabbitmqctl(self, *words: str) -> str:
         command = [str(_SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self.node, *words]
-        done = subprocess.run(command, env=self._environment(), check=True, capture_output=True, timeout=120, text=True)
+        done = subprocess.run(
+            command, env=self._environment(), check=False, capture_output=True, timeout=120, text=True
+        )
+        assert done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def _answers(self) -> bool:
