@@ -322,7 +322,7 @@ async def many_listeners(broker: RabbitMQ) -> None:
 
 
 async def beside_a_hanging_receiver(broker: RabbitMQ) -> None:
-    """An amqp listener alone, and beside 50 web hooks whose receiver takes connections and never answers."""
+    """An amqp listener alone, and beside 50 webhooks whose receiver takes connections and never answers."""
     times = {}
     with hanging() as url:
         for hooks in (0, 50):

@@ -1,4 +1,4 @@
-"""How long `fire()` takes beside thousands of web hooks whose receivers are not there, in a worker's way and over REST.
+"""How long `fire()` takes beside thousands of webhooks whose receivers are not there, in a worker's way and over REST.
 
 python -m bench.failing 0 2000 10000
 """
@@ -80,7 +80,7 @@ def measure(server: Server, count: int) -> None:
         said, _ = worker.communicate()
     for way, times in (("as a worker", json.loads(said)), ("over REST", over_rest)):
         longest, middle = max(times), statistics.median(times)
-        print(f"fire() {way} beside {count:,} failing web hooks: p50 {middle * 1000:.1f} ms, longest {longest:.2f} s")
+        print(f"fire() {way} beside {count:,} failing webhooks: p50 {middle * 1000:.1f} ms, longest {longest:.2f} s")
 
 
 def poster(server: Server) -> Callable[[], None]:

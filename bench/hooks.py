@@ -1,4 +1,4 @@
-"""Web hooks: events a second to a sink in a process of its own, beside aiohttp that posts the same bytes in order.
+"""Webhooks: events a second to a sink in a process of its own, beside aiohttp that posts the same bytes in order.
 
 Rounds are interleaved and rates are medians. `python -m bench.hooks`
 """
@@ -110,7 +110,7 @@ async def rates() -> None:
         rounds = [(await theirs(url, plain, EVENTS), await ours(plain, EVENTS)) for _ in range(ROUNDS)]
         peer, hooks = (EVENTS / statistics.median(times) for times in zip(*rounds, strict=True))
         line("aiohttp alone, the same bytes, in order", peer, "/s")
-        line("  web hooks, one listener, in order", hooks, "/s", hooks / peer, "of aiohttp", aim="0.8")
+        line("  webhooks, one listener, in order", hooks, "/s", hooks / peer, "of aiohttp", aim="0.8")
         for form in ("pulp", "cloudevents"):
             together = {**plain, "batch": "100", "format": form}
             many = 5 * EVENTS / statistics.median([await ours(together, 5 * EVENTS) for _ in range(ROUNDS)])

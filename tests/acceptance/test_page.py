@@ -71,7 +71,7 @@ class House:
 
 
 def hooked(url: str, *event_types: str) -> dict[str, Any]:
-    """The body that makes a web hook."""
+    """The body that makes a webhook."""
     return {"notifier_type_id": "http", "notifier_config": {"url": url}, "event_types": list(event_types)}
 
 

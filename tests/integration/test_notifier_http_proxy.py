@@ -1,4 +1,4 @@
-"""Web hooks through a real proxy: tinyproxy, asked in absolute form and for a tunnel."""
+"""Webhooks through a real proxy: tinyproxy, asked in absolute form and for a tunnel."""
 
 import asyncio
 import contextlib

@@ -21,7 +21,7 @@ CONF = "[messaging]\nurl =\n[server]\nwebhook_allow = 127.0.0.0/8\n"
 
 
 class Receiver:
-    """A receiver of web hooks that answers with `status` and keeps what came."""
+    """A receiver of webhooks that answers with `status` and keeps what came."""
 
     def __init__(self) -> None:
         self.status = 204

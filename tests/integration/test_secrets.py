@@ -22,7 +22,7 @@ from support.waiting import until
 SECRETS = {
     name: f"{name}-hush/t@ps%&:x" for name in ("broker", "mail", "feed", "proxy", "basic", "hook", "user", "secondary")
 }
-SIGNING = "whsec_" + base64.b64encode(b"a secret of web hooks, long enough").decode()
+SIGNING = "whsec_" + base64.b64encode(b"a secret of webhooks, long enough").decode()
 
 
 def spellings() -> Iterator[str]:

@@ -149,7 +149,7 @@ def _post(request: urllib.request.Request, *, repeats: bool) -> bool:
 
 
 def receive(port: str, file: str) -> None:
-    """Take web hooks on a port; each line of the file is one, written before it is answered."""
+    """Take webhooks on a port; each line of the file is one, written before it is answered."""
     record = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     class Receiver(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A receiver of web hooks on loopback that answers what its test says and keeps what came."""
+"""A receiver of webhooks on loopback that answers what its test says and keeps what came."""
 
 import asyncio
 import contextlib

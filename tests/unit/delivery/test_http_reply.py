@@ -1,4 +1,4 @@
-"""Reading what a web hook's receiver answers."""
+"""Reading what a webhook's receiver answers."""
 
 from datetime import UTC, datetime, timedelta
 

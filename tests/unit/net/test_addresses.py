@@ -1,4 +1,4 @@
-"""Which addresses web hooks and upstreams may reach, and which are this machine."""
+"""Which addresses webhooks and upstreams may reach, and which are this machine."""
 
 import socket
 from ipaddress import ip_address

@@ -1,6 +1,6 @@
-"""The connections of web hooks: guarded sockets, proxies, and replies whose head is odd.
+"""The connections of webhooks: guarded sockets, proxies, and replies whose head is odd.
 
-aiohttp's parser refuses a reply for a header that nobody needs. For a web hook the status decides, so what is odd in a
+aiohttp's parser refuses a reply for a header that nobody needs. For a webhook the status decides, so what is odd in a
 head is left out before the parser sees it:
 
     bytes ──▶ head complete? ──▶ plain: as it came

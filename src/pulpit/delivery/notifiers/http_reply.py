@@ -1,4 +1,4 @@
-"""What the reply of a web hook means for the event, and how long the receiver wants to be left alone.
+"""What the reply of a webhook means for the event, and how long the receiver wants to be left alone.
 
 2xx                                     delivered
 410                                     gone: the listener pauses
