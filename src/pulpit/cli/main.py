@@ -18,41 +18,47 @@ EXIT_CONFIGURATION: Final = 78
 """`EX_CONFIG` of sysexits.h: the configuration is invalid."""
 
 
-_MODULES: Final = {
-    "serve": "serve",
-    "worker": "worker",
-    "demo": "demo",
-    "doctor": "doctor",
-    "health": "health",
-    "check": "check",
-    "export": "export",
-    "import": "import_export",
-    "broker": "broker",
-    "pulp3": "pulp3",
-    "install-service": "install_service",
-    "listen": "listen",
-    "fire": "fire",
-    "tail": "tail",
-    "on": "on",
+_COMMANDS: Final = {
+    "serve": ("serve", "Run the server: REST API, deliveries, embedded broker and workers."),
+    "worker": ("worker", "Run workers only: they take tasks of the servers that use the same database and storage."),
+    "demo": ("demo", "Demonstrate the main feature: a sync fires four events and three subscribers print theirs."),
+    "doctor": ("doctor", "Check everything that a server needs, and say what to do."),
+    "health": ("health", "Check whether the server on this machine is ready."),
+    "check": ("check", "Verify that database, storage and publications are consistent."),
+    "export": (
+        "export",
+        "Write what a place such as repos/zoo shows, or a publication such as zoo:7, as a plain tree.",
+    ),
+    "import": (
+        "import_export",
+        "Import an export, a folder or a tar, into a server that runs on this machine, and publish it.",
+    ),
+    "broker": ("broker", "Run the broker standalone, or with a command below inspect the one of a running server."),
+    "pulp3": ("pulp3", "Fire events for the syncs and publishes of a Pulp 3."),
+    "install-service": ("install_service", "Install the server as a systemd service."),
+    "listen": ("listen", "Print the messages of a topic exchange, until interrupted."),
+    "fire": ("fire", "Fire an event of TYPE, such as ci.build.finish, on a server."),
+    "tail": ("tail", "Print events as they are fired, one line each, until Ctrl-C."),
+    "on": ("on", 'Run COMMAND for each event whose type matches PATTERN, such as repo.publish.finish, "ci.#" or "*".'),
 }
-"""Each command's module, which has a function of the same name; it is imported when the command is called or listed."""
+"""Each command's module, which has a function of the same name, and the sentence that the list of commands shows."""
 
 
 class _Program(Section):
-    """The outermost group; Ctrl-C ends every command silently."""
+    """The outermost group: it imports only the command that is called; Ctrl-C ends every command silently."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, sentence) in _COMMANDS.items():
+            self.add_command(click.Command(name, help=sentence))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Find a command, and import no other."""
-        if cmd_name in _MODULES and cmd_name not in self.commands:
-            module = _MODULES[cmd_name]
-            self.add_command(getattr(importlib.import_module(f"pulpit.cli.{module}"), module))
+        """Import a command."""
+        if cmd_name in _COMMANDS:
+            module, _ = _COMMANDS[cmd_name]
+            command: click.Command = getattr(importlib.import_module(f"pulpit.cli.{module}"), module)
+            return command
         return super().get_command(ctx, cmd_name)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """List all commands, and import them."""
-        for name in _MODULES:
-            self.get_command(ctx, name)
-        return super().list_commands(ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

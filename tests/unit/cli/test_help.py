@@ -31,4 +31,6 @@ def test_a_group_lists_its_commands_with_a_sentence_each(program: click.Group) -
         command = program.get_command(context, name)
         assert f"  {name} " in listed
         assert command
-        assert command.get_short_help_str()
+        sentence = command.get_short_help_str(limit=1000)
+        assert sentence
+        assert sentence == program.commands[name].get_short_help_str(limit=1000)  # as the list has it
