@@ -94,6 +94,7 @@ def test_a_page_says_everything_of_a_file(index: str) -> None:
     wheel, sdist = found["files"]
     content = ask(urljoin(f"{index}simple/polar-bear/", wheel["url"]))[2]
     metadata = ask(urljoin(f"{index}simple/polar-bear/", wheel["url"]) + ".metadata")[2]
+    # Nothing beside these keys: pip 22.3 to 23.1 crash on an object as "dist-info-metadata".
     assert wheel == {
         "filename": "polar_bear-4-py3-none-any.whl",
         "url": "../../packages/source/p/polar-bear/polar_bear-4-py3-none-any.whl",
@@ -102,7 +103,6 @@ def test_a_page_says_everything_of_a_file(index: str) -> None:
         "yanked": False,
         "requires-python": ">=3.8",
         "core-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
-        "dist-info-metadata": {"sha256": hashlib.sha256(metadata).hexdigest()},
     }
     assert b"Requires-Dist: bear<2" in metadata
     assert (sdist["filename"], sdist["core-metadata"]) == ("polar_bear-4.tar.gz", False)

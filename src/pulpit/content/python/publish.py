@@ -142,8 +142,7 @@ def _file(file: _Listed) -> dict[str, Any]:
         "hashes": {"sha256": file.sha256},
         "size": file.size,
         "yanked": False if file.yanked is None else file.yanked or True,
-        "core-metadata": digest,
-        "dist-info-metadata": digest,
+        "core-metadata": digest,  # and not PEP 658's "dist-info-metadata" too: pip 22.3 to 23.1 crash on it (PEP 714)
         **{key: value for key, value in optional.items() if value is not None},
     }
 
