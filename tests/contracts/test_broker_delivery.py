@@ -502,6 +502,14 @@ def test_asking_needs_a_consumer_that_does_not_acknowledge(port: int) -> None:
         wire.consume("amq.rabbitmq.reply-to", no_ack=True)
 
 
+def test_the_name_of_direct_replies_can_be_asked_for(port: int) -> None:
+    with Wire(port) as wire:
+        said = wire.declare("amq.rabbitmq.reply-to", exclusive=False, passive=True)
+        assert (said.queue, said.message_count, said.consumer_count) == ("amq.rabbitmq.reply-to", 0, 1)
+        with refused(404, "NOT_FOUND - no queue 'amq.rabbitmq.reply-to.nobody' in vhost '/'"):
+            wire.declare("amq.rabbitmq.reply-to.nobody", exclusive=False)
+
+
 def test_a_global_prefetch_does_not_hold_back_those_who_do_not_acknowledge(port: int) -> None:
     with Wire(port) as wire:
         queue = wire.queue()

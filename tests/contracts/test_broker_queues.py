@@ -3,12 +3,14 @@
 import itertools
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from pamqp import commands
 
-from support.amqp import Wire, refused
+from support.amqp import Content, Wire, refused
 from support.waiting import until
 
 _numbers = itertools.count()
@@ -187,6 +189,101 @@ def test_bad_arguments_are_refused(port: int, arguments: Any, text: str) -> None
 def test_unknown_queue_types_are_refused(port: int, kind: Any) -> None:
     with Wire(port) as wire, refused(406):
         wire.declare(unused("type"), arguments={"x-queue-type": kind})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"x-max-age": "1D"}, "'x-max-age' for {} of queue type rabbit_classic_queue"),
+        ({"x-delivery-limit": 5}, "'x-delivery-limit' for {} of queue type rabbit_classic_queue"),
+        ({"x-dead-letter-strategy": "at-least-once"}, "'x-dead-letter-strategy' for {} of queue type rabbit_classic_"),
+        ({"x-queue-version": 9}, "'x-queue-version' for {}: \"unsupported queue version '9'\""),
+        ({"x-queue-type": "quorum", "x-max-priority": 5}, "'x-max-priority' for {} of queue type rabbit_quorum_queue"),
+        ({"x-queue-type": "quorum", "x-queue-mode": "lazy"}, "'x-queue-mode' for {} of queue type rabbit_quorum_queue"),
+        (
+            {"x-queue-type": "quorum", "x-quorum-initial-group-size": 0},
+            "'x-quorum-initial-group-size' for {}: {{value_",
+        ),
+        ({"x-queue-type": "quorum", "x-queue-leader-locator": "n"}, "'x-queue-leader-locator' for {}: invalid_queue_"),
+        ({"x-queue-type": "quorum", "x-dead-letter-strategy": "n"}, "'x-dead-letter-strategy' for {}: invalid_dlx_"),
+    ],
+)
+def test_each_type_of_queue_has_its_own_arguments(port: int, arguments: Any, text: str) -> None:
+    name = unused("fit")
+    with Wire(port) as wire, refused(406, "invalid arg " + text.format(f"queue '{name}' in vhost '/'")):
+        wire.declare(name, exclusive=False, durable=True, arguments=arguments)
+
+
+def test_the_type_of_a_queue_can_be_left_out_if_it_is_classic(port: int) -> None:
+    name = unused("typed")
+    with Wire(port) as wire:
+        wire.declare(name)
+        assert wire.declare(name, arguments={"x-queue-type": "classic"}).queue == name
+        with refused(
+            406, f"inequivalent arg 'x-queue-type' for queue '{name}' in vhost '/': received the value 'quorum'"
+        ):
+            wire.declare(name, arguments={"x-queue-type": "quorum"})
+
+
+@pytest.mark.parametrize(("kind", "text"), [("classic", "x-stream-offset"), ("quorum", "x-cancel-on-ha-failover")])
+def test_each_type_of_queue_takes_its_own_arguments_from_consumers(port: int, kind: str, text: str) -> None:
+    with (
+        quorum_queue(port, {"x-queue-type": kind}) as (wire, name),
+        refused(406, f"{text}' for queue '{name}' in vhost"),
+    ):
+        wire.consume(name, arguments={text: True})
+
+
+@contextmanager
+def quorum_queue(port: int, arguments: dict[str, Any]) -> Iterator[tuple[Wire, str]]:
+    """A durable queue with a name of its own, and who declared it."""
+    name = unused("quorum")
+    with Wire(port) as wire:
+        wire.declare(name, exclusive=False, durable=True, arguments={"x-queue-type": "quorum"} | arguments)
+        yield wire, name
+    with Wire(port) as wire:
+        wire.call(commands.Queue.Delete(0, name))
+
+
+def test_a_quorum_queue_counts_how_often_a_message_came_back(port: int) -> None:
+    with quorum_queue(port, {}) as (wire, name):
+        wire.publish(b"x", name, headers={"mine": 1, "x-delivery-count": 7})
+        wire.consume(name)
+        seen = []
+        for _ in range(3):
+            content = wire.content()
+            seen.append(content.properties.headers)
+            wire.send(commands.Basic.Nack(content.method.delivery_tag, False, True))
+        assert seen == [{"mine": 1, "x-delivery-count": count} for count in (7, 1, 2)]
+
+
+def test_a_quorum_queue_lets_a_message_die_that_came_back_too_often(port: int) -> None:
+    with Wire(port) as watcher:
+        dead = watcher.queue()
+        limits = {"x-delivery-limit": 1, "x-dead-letter-exchange": "amq.direct", "x-dead-letter-routing-key": dead}
+        watcher.bind(dead, "amq.direct", dead)
+        with quorum_queue(port, limits) as (wire, name):
+            wire.publish(b"poison", name)
+            wire.consume(name)
+            wire.content()
+            wire.hang_up()
+            with Wire(port) as again:
+                again.consume(name)
+                content = again.content()
+                assert content.method.redelivered
+                again.send(commands.Basic.Reject(content.method.delivery_tag, True))
+                letter: Content = until(lambda: watcher.get(dead))  # type: ignore[assignment]
+        assert letter.body == b"poison"
+        headers: Any = letter.properties.headers
+        [death] = headers["x-death"]
+        assert (death["reason"], death["queue"], death["count"]) == ("delivery_limit", name, 1)
+
+
+def test_a_quorum_queue_cannot_be_deleted_by_its_last_consumer(port: int) -> None:
+    with Wire(port) as wire, refused(406, "invalid property 'auto-delete'"):
+        wire.declare(
+            unused("auto"), exclusive=False, durable=True, auto_delete=True, arguments={"x-queue-type": "quorum"}
+        )
 
 
 def test_a_quorum_queue_must_be_durable(port: int) -> None:

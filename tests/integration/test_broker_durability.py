@@ -2,14 +2,17 @@
 
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from pamqp import commands
 
+from pulpit.amqp.amqp091.tables import write_table
+from pulpit.broker.server import DATABASE
 from support.amqp import Gone, Wire, refused
 from support.broker_process import BrokerProcess, broker_process
 from support.waiting import until
@@ -149,6 +152,40 @@ def test_a_clean_end_keeps_the_redelivered_flags_exact(tmp_path: Path) -> None:
         with Wire(broker.port) as wire:
             contents = [wire.get("kept") for _ in range(3)]
             assert [each.method.redelivered for each in contents if each] == [True, False, False]
+
+
+def test_a_quorum_queue_counts_from_the_start_of_the_broker(tmp_path: Path) -> None:
+    with running(tmp_path) as broker:
+        with Wire(broker.port) as wire:
+            wire.declare("kept", exclusive=False, durable=True, arguments={"x-queue-type": "quorum"})
+            wire.publish(b"x", "kept", delivery_mode=2)
+            counts = []
+            for _ in range(3):
+                content = wire.get("kept", no_ack=False)
+                assert content
+                wire.send(commands.Basic.Reject(content.method.delivery_tag, True))
+                counts.append(content.properties.headers)
+            assert counts == [{"x-delivery-count": count} for count in range(3)]
+            broker.stop()
+        broker.start()
+        with Wire(broker.port) as wire:
+            content = wire.get("kept")
+            assert content
+            assert content.properties.headers == {"x-delivery-count": 1}
+
+
+def test_a_queue_from_a_release_that_took_more_arguments_is_still_there(tmp_path: Path) -> None:
+    with running(tmp_path) as broker:
+        with Wire(broker.port) as wire:
+            wire.declare("old", exclusive=False, durable=True)
+        broker.stop()
+        with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as database, database:
+            database.execute(
+                "UPDATE queue SET arguments = ?", (write_table({"x-max-age": "1D", "x-queue-version": 9}),)
+            )
+        broker.start()
+        with Wire(broker.port) as wire:
+            assert wire.declare("old", exclusive=False, durable=True, passive=True).queue == "old"
 
 
 def test_clients_are_told_when_the_broker_ends(tmp_path: Path) -> None:

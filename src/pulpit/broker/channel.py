@@ -30,6 +30,7 @@ from pulpit.broker.publishing import (
     replace_reply_to,
 )
 from pulpit.broker.queue import WORTH_SHEDDING, Consumer, Entry, Queue
+from pulpit.broker.queue_arguments import QUORUM
 from pulpit.broker.refusals import access_refused, not_found, precondition_failed
 from pulpit.broker.virtualhost import VirtualHost
 
@@ -200,6 +201,8 @@ class Channel:
         tag = self._next_tag
         self._next_tag = tag + 1
         message = entry.message
+        if entry.returns and entry.queue.settings.type == QUORUM:
+            message = message.counted(entry.returns)
         start, address, header, body = consumer.start, message.address, message.header, message.body
         pack, number, session = FRAME_HEAD.pack, self.number, self.session
         parts = [
@@ -238,6 +241,8 @@ class Channel:
         tag = self._next_tag
         self._next_tag += 1
         message = entry.message
+        if entry.queue.settings.type == QUORUM:
+            message = message.counted(entry.returns)
         payload = _GET_OK + _DELIVERY.pack(tag, entry.redelivered) + message.address + _COUNT.pack(remaining)
         self.session.delivered += 1
         self.outbox.send(frame(FRAME_METHOD, self.number, payload) + self._content_frames(message))

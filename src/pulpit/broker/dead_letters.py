@@ -18,6 +18,7 @@ class DeathReason(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     MAXLEN = "maxlen"
+    DELIVERY_LIMIT = "delivery_limit"
 
 
 def dead_letter(

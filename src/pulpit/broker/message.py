@@ -1,9 +1,11 @@
 """A published message, shared by all queues that it was routed to, and its stored state in each of them."""
 
-from pulpit.broker.properties import Properties, read_properties, write_header
+from pulpit.amqp.amqp091 import tables
+from pulpit.broker.properties import Properties, read_properties, with_part, write_header
 
 OVERHEAD = 600
 """Memory of a message in bytes besides its body, as measured with `tracemalloc`."""
+DELIVERY_COUNT = b"x-delivery-count"
 
 
 class Message:
@@ -46,6 +48,14 @@ class Message:
         message = Message("", "", b"", b"", b"", None)
         message.id = self.id
         return message
+
+    def counted(self, returns: int) -> "Message":
+        """Return the message as a quorum queue delivers it: with the number of times that it came back."""
+        headers = [header for header in self.properties.raw_headers() if header[0] != DELIVERY_COUNT]
+        headers.append((DELIVERY_COUNT, tables.long(returns)))
+        properties = with_part(self.properties, "headers", tables.join(headers))
+        header = write_header(len(self.body), properties)
+        return Message(self.exchange, self.routing_key, self.address, header, self.body, properties)
 
 
 class Row:

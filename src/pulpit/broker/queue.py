@@ -36,7 +36,7 @@ class Entry(Row):
     If it is `shed`, the body is on disk only.
     """
 
-    __slots__ = ("consumer", "failures", "queue", "shed", "tag")
+    __slots__ = ("consumer", "queue", "returns", "shed", "tag")
 
     def __init__(  # noqa: PLR0917 - as of a Message
         self,
@@ -57,7 +57,7 @@ class Entry(Row):
         self.durable = durable
         self.state = 0
         self.queue = queue
-        self.failures = 0  # failed attempts to process it
+        self.returns = 0  # how often it came back from consumers
         self.consumer: Consumer | None = None
         self.tag = 0
         self.shed = False
@@ -231,18 +231,22 @@ class Queue:
             self._watch_expiry()
         return True
 
-    def give_back(self, entries: Iterable[Entry], *, failed: bool = True) -> None:
-        """Return unacknowledged entries to their places, to be redelivered; `failed` if a consumer tried them."""
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Return unacknowledged entries to their places, to be redelivered, unless they came back too often."""
         if self.deleted:
             for entry in entries:
                 self.unacknowledged -= 1
                 self._forget(entry)
             return
         by_lane: dict[int, list[Entry]] = {}
+        limit = self.settings.delivery_limit
         for entry in entries:
             entry.redelivered = True
-            entry.failures += failed
+            entry.returns += 1
             entry.consumer = None
+            if limit is not None and entry.returns > limit:
+                self.reject(entry, DeathReason.DELIVERY_LIMIT)
+                continue
             self.unacknowledged -= 1
             self.ready_bytes += entry.size
             by_lane.setdefault(entry.priority, []).append(entry)
@@ -299,12 +303,12 @@ class Queue:
         self.acknowledged += 1
         self._forget(entry)
 
-    def reject(self, entry: Entry) -> None:
-        """Remove a rejected message, dead-lettering it."""
+    def reject(self, entry: Entry, reason: DeathReason = DeathReason.REJECTED) -> None:
+        """Remove a message that consumers do not want, dead-lettering it."""
         self.unacknowledged -= 1
         if entry.shed and self.settings.dead_letter_exchange is not None:
             self.restore((entry,))
-        self._dead_letter(self, entry, DeathReason.REJECTED)
+        self._dead_letter(self, entry, reason)
         self._forget(entry)
 
     def purge(self) -> int:
@@ -419,7 +423,7 @@ class Queue:
         """Account for an entry that was loaded from disk."""
         self._account(entry, 1)
         entry.redelivered = entry.redelivered or entry.id <= self._recovered_up_to
-        entry.failures = int(entry.redelivered)
+        entry.returns = int(entry.redelivered)
 
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
         """Add entries found on disk when the broker starts."""

@@ -12,13 +12,30 @@ MAX_EXPIRY: Final = 10 * 365 * 24 * 3600 * 1000
 MAX_PRIORITY: Final = 255
 OVERFLOWS: Final = ("drop-head", "reject-publish", "reject-publish-dlx")
 QUEUE_MODES: Final = ("default", "lazy")
-NOT_FOR_CLASSIC: Final = (
-    "x-delivery-limit",
-    "x-max-in-memory-bytes",
-    "x-max-in-memory-length",
-    "x-quorum-initial-group-size",
-)
-"""Arguments that a classic queue rejects."""
+QUEUE_VERSIONS: Final = (1, 2)
+LEADER_LOCATORS: Final = ("client-local", "balanced")
+DEAD_LETTER_STRATEGIES: Final = ("at-most-once", "at-least-once")
+CLASSIC: Final = "classic"
+QUORUM: Final = "quorum"
+_FOR_STREAMS: Final = ("x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size")
+UNFIT: Final[Mapping[str, tuple[str, ...]]] = {
+    CLASSIC: (
+        "x-delivery-limit",
+        "x-max-in-memory-bytes",
+        "x-max-in-memory-length",
+        "x-quorum-initial-group-size",
+        "x-queue-leader-locator",
+        "x-dead-letter-strategy",
+        *_FOR_STREAMS,
+    ),
+    QUORUM: ("x-max-priority", "x-queue-master-locator", "x-queue-mode", "x-queue-version", *_FOR_STREAMS),
+}
+"""Arguments that a queue of each type rejects."""
+UNFIT_FOR_CONSUMERS: Final[Mapping[str, tuple[str, ...]]] = {
+    CLASSIC: ("x-stream-offset",),
+    QUORUM: ("x-stream-offset", "x-cancel-on-ha-failover"),
+}
+"""Arguments that it rejects from its consumers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +51,13 @@ class QueueSettings:
     dead_letter_key: str | None = None
     max_priority: int | None = None
     single_active_consumer: bool = False
+    type: str = CLASSIC
+    delivery_limit: int | None = None
+    """A message that came back more often is a dead letter."""
 
 
 class BadArgument(ValueError):
-    """An argument has an invalid value; the text is RabbitMQ's."""
+    """An argument has an invalid value; the text is RabbitMQ's, as it follows the name of the queue."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(problem)
@@ -81,11 +101,26 @@ def _priority(value: Any, kind: str) -> str | None:
     return problem or ("{max_value_exceeded," + str(value) + "}" if value > MAX_PRIORITY else None)
 
 
+def _group_size(value: Any, kind: str) -> str | None:
+    return _not_negative(value, kind) or (None if value else "{value_zero,0}")
+
+
+def _version(value: Any, kind: str) -> str | None:
+    if not is_integer(value):
+        return f'"expected integer, got {kind}"'
+    return None if value in QUEUE_VERSIONS else f"\"unsupported queue version '{value}'\""
+
+
 def _text(value: Any, kind: str) -> str | None:
     return None if isinstance(value, str) else unacceptable(kind)
 
 
+def _one_of(values: tuple[str, ...], problem: str) -> Check:
+    return lambda value, kind: _text(value, kind) or (None if value in values else problem.format(value))
+
+
 CHECKS: Final[Mapping[str, Check]] = {
+    "x-queue-type": _one_of(tuple(UNFIT), "\"unsupported queue type '{}'\""),
     "x-expires": _expiry,
     "x-message-ttl": _ttl,
     "x-dead-letter-exchange": _text,
@@ -93,25 +128,46 @@ CHECKS: Final[Mapping[str, Check]] = {
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
     "x-max-priority": _priority,
-    "x-overflow": lambda value, kind: _text(value, kind) or (None if value in OVERFLOWS else "invalid_overflow"),
-    "x-queue-mode": lambda value, kind: (
-        _text(value, kind) or (None if value in QUEUE_MODES else f"\"unsupported queue mode '{value}'\"")
-    ),
+    "x-max-in-memory-length": _not_negative,
+    "x-max-in-memory-bytes": _not_negative,
+    "x-quorum-initial-group-size": _group_size,
+    "x-queue-leader-locator": _one_of(LEADER_LOCATORS, "invalid_queue_locator_arg"),
+    "x-dead-letter-strategy": _one_of(DEAD_LETTER_STRATEGIES, "invalid_dlx_strategy"),
+    "x-overflow": _one_of(OVERFLOWS, "invalid_overflow"),
+    "x-queue-mode": _one_of(QUEUE_MODES, "\"unsupported queue mode '{}'\""),
+    "x-queue-version": _version,
     "x-single-active-consumer": lambda value, kind: None if isinstance(value, bool) else unacceptable(kind),
+    "x-queue-master-locator": _text,
+    "x-delivery-limit": lambda _value, _kind: None,
 }
+"""The known arguments; a queue that is declared again must have the same ones."""
 
 
-def read_settings(raw: bytes) -> QueueSettings:
-    """Validate and parse the arguments of a declaration; unknown ones are ignored."""
+def check_arguments(raw: bytes) -> None:
+    """Validate the arguments of a declaration; unknown ones are ignored.
+
+    Raises:
+        BadArgument: the first one that is wrong.
+    """
     arguments, _ = tables.read_table(raw)
+    type_ = arguments.get("x-queue-type", CLASSIC)
+    for name in UNFIT.get(type_, ()) if isinstance(type_, str) else ():
+        if name in arguments:
+            raise BadArgument(name, f" of queue type rabbit_{type_}_queue")
     kinds = tables.kinds(raw)
     for name, check in CHECKS.items():
         if name in arguments:
             problem = check(arguments[name], kinds[name])
             if problem:
-                raise BadArgument(name, problem)
+                raise BadArgument(name, f": {problem}")
     if "x-dead-letter-routing-key" in arguments and "x-dead-letter-exchange" not in arguments:
-        raise BadArgument("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
+        raise BadArgument("x-dead-letter-routing-key", ": routing_key_but_no_dlx_defined")
+
+
+def read_settings(raw: bytes) -> QueueSettings:
+    """Parse the arguments of a declaration, which were checked when it was made, perhaps by an older release."""
+    arguments, _ = tables.read_table(raw)
+    limit = arguments.get("x-delivery-limit")
     return QueueSettings(
         ttl=arguments.get("x-message-ttl"),
         expires=arguments.get("x-expires"),
@@ -122,6 +178,8 @@ def read_settings(raw: bytes) -> QueueSettings:
         dead_letter_key=arguments.get("x-dead-letter-routing-key"),
         max_priority=arguments.get("x-max-priority"),
         single_active_consumer=arguments.get("x-single-active-consumer", False),
+        type=arguments.get("x-queue-type", CLASSIC),
+        delivery_limit=limit if is_integer(limit) else None,
     )
 
 

@@ -10,7 +10,7 @@ from pulpit.broker.method_codec import Arguments, head, short_string
 from pulpit.broker.permissions import QUEUE, READ
 from pulpit.broker.publishing import PSEUDO_QUEUE, Confirms
 from pulpit.broker.queue import Consumer, Entry, Queue
-from pulpit.broker.queue_arguments import is_integer
+from pulpit.broker.queue_arguments import UNFIT_FOR_CONSUMERS, is_integer
 from pulpit.broker.refusals import access_refused, not_allowed, not_implemented, precondition_failed
 
 _DELIVER = head(methods.BasicDeliver)
@@ -74,6 +74,12 @@ def _readable(channel: Channel, name: str) -> Queue:
 
 
 def _priority(channel: Channel, queue: Queue, arguments: Arguments) -> int:
+    """Return the priority of a consumer, if its arguments fit the queue."""
+    type_ = queue.settings.type
+    for name in UNFIT_FOR_CONSUMERS[type_]:
+        if name in arguments:
+            title = queue_title(channel, queue.name)
+            raise precondition_failed(f"invalid arg '{name}' for {title} of queue type rabbit_{type_}_queue")
     value = arguments.get("x-priority", 0)
     if not is_integer(value):
         raise precondition_failed(

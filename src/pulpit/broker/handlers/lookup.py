@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from pulpit.amqp.amqp091 import tables
@@ -106,7 +107,7 @@ def require_same(title: str, argument: str, received: bool | str, current: bool 
         )
 
 
-def require_same_arguments(title: str, names: tuple[str, ...], received: bytes, current: bytes) -> None:
+def require_same_arguments(title: str, names: Iterable[str], received: bytes, current: bytes) -> None:
     """Reject a redeclaration that differs in one of these arguments."""
     new, old = dict(tables.split(received)), dict(tables.split(current))
     for name in names:

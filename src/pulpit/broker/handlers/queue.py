@@ -1,8 +1,5 @@
 """queue.*: declare, bind, unbind, purge, delete."""
 
-from collections.abc import Mapping
-from typing import Any, Final
-
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker import methods
 from pulpit.broker.channel import Channel
@@ -23,29 +20,25 @@ from pulpit.broker.method_codec import Arguments
 from pulpit.broker.permissions import CONFIGURE, EXCHANGE, QUEUE, READ, WRITE
 from pulpit.broker.publishing import PSEUDO_QUEUE
 from pulpit.broker.queue import Queue
-from pulpit.broker.queue_arguments import NOT_FOR_CLASSIC, BadArgument, QueueSettings, read_settings, unacceptable
-from pulpit.broker.refusals import not_found, not_implemented, precondition_failed
-
-COMPARED: Final = (
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-overflow",
-    "x-queue-mode",
-    "x-single-active-consumer",
+from pulpit.broker.queue_arguments import (
+    CHECKS,
+    CLASSIC,
+    QUORUM,
+    BadArgument,
+    QueueSettings,
+    check_arguments,
+    read_settings,
 )
-QUORUM: Final = "quorum"
+from pulpit.broker.refusals import not_found, precondition_failed
 
 
 def declare(channel: Channel, method: methods.QueueDeclare) -> None:
     """Declare a queue, or check that it matches."""
     name = method.queue.replace("\r", "").replace("\n", "")
-    if name == PSEUDO_QUEUE or (method.passive and channel.session.replies.find(name)):
-        _reply(channel, method, name, 0, 0)
+    if name.startswith(PSEUDO_QUEUE):
+        if name != PSEUDO_QUEUE and channel.session.replies.find(name) is None:
+            raise not_found(f"no {queue_title(channel, name)}")
+        _reply(channel, method, name, 0, 1)
         return
     if not method.passive:
         queue = _declare_actively(channel, name, method)
@@ -96,35 +89,24 @@ def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare)
 
 def _settings(channel: Channel, name: str, method: methods.QueueDeclare, arguments: Arguments) -> QueueSettings:
     title = queue_title(channel, name)
-    _check_type(title, method, arguments)
-    if arguments.get("x-queue-type") != QUORUM:
-        for unfit in NOT_FOR_CLASSIC:
-            if unfit in arguments:
-                raise precondition_failed(f"invalid arg '{unfit}' for {title} of queue type rabbit_classic_queue")
     exchange = arguments.get("x-dead-letter-exchange", "")
     if not isinstance(exchange, str):
         kind = tables.kinds(arguments.raw)["x-dead-letter-exchange"]
         raise precondition_failed(f"invalid type '{kind}' for arg 'x-dead-letter-exchange' in {title}")
     try:
-        return read_settings(arguments.raw)
+        check_arguments(arguments.raw)
     except BadArgument as error:
-        raise precondition_failed(f"invalid arg '{error.name}' for {title}: {error}") from error
-
-
-def _check_type(title: str, method: methods.QueueDeclare, arguments: Arguments) -> None:
-    kind = arguments.get("x-queue-type", "classic")
-    if not isinstance(kind, str):
-        problem = unacceptable(tables.kinds(arguments.raw)["x-queue-type"])
-        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: {problem}")
-    if kind == "stream":
-        raise not_implemented("queues of type 'stream'")
-    if kind not in ("classic", QUORUM):
-        raise precondition_failed(f"invalid arg 'x-queue-type' for {title}: \"unsupported queue type '{kind}'\"")
-    if kind == QUORUM:
-        if not method.durable:
-            raise precondition_failed(f"invalid property 'non-durable' for {title}")
-        if method.exclusive:
-            raise precondition_failed(f"invalid property 'exclusive-owner' for {title}")
+        raise precondition_failed(f"invalid arg '{error.name}' for {title}{error}") from error
+    if arguments.get("x-queue-type") == QUORUM:
+        unfit_properties = {
+            "non-durable": not method.durable,
+            "exclusive-owner": method.exclusive,
+            "auto-delete": method.auto_delete,
+        }
+        for unfit, is_set in unfit_properties.items():
+            if is_set:
+                raise precondition_failed(f"invalid property '{unfit}' for {title}")
+    return read_settings(arguments.raw)
 
 
 def _require_equivalent(channel: Channel, existing: Queue, method: methods.QueueDeclare, arguments: Arguments) -> None:
@@ -134,13 +116,10 @@ def _require_equivalent(channel: Channel, existing: Queue, method: methods.Queue
     title = queue_title(channel, existing.name)
     require_same(title, "durable", method.durable and not method.exclusive, existing.durable)
     require_same(title, "auto_delete", method.auto_delete, existing.auto_delete)
-    require_same(title, "x-queue-type", _type(arguments), _type(tables.read_table(existing.arguments)[0]))
-    require_same_arguments(title, COMPARED, arguments.raw, existing.arguments)
-
-
-def _type(arguments: Mapping[str, Any]) -> str:
-    """Return the queue type; the default is classic."""
-    return str(arguments.get("x-queue-type", "classic"))
+    current = tables.read_table(existing.arguments)[0].get("x-queue-type", CLASSIC)
+    same_type = arguments.get("x-queue-type", CLASSIC) == current
+    compared = [name for name in CHECKS if not (same_type and name == "x-queue-type")]
+    require_same_arguments(title, compared, arguments.raw, existing.arguments)
 
 
 def bind(channel: Channel, method: methods.QueueBind) -> None:
