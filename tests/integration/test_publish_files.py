@@ -91,7 +91,9 @@ def test_an_unchanged_repository_is_skipped_unless_forced(upstream: Upstream, he
     here.publish("zoo")
     here.reports.clear()
 
-    assert here.publish("zoo").result == "skipped"
+    skipped = here.publish("zoo")
+    assert skipped.result == "skipped"
+    assert skipped.summary == "Skipped: Repository content has not changed since last publish."
     assert here.reports == []
     assert here.publish("zoo", {"force_full": True}).result == "success"
 

@@ -184,5 +184,5 @@ def test_a_pulpit_mirrors_a_pulpit(index: str, here: PythonMirror, tmp_path: Pat
         again = second.sync("copy")
 
         assert again.summary is not None
-        assert again.summary["steps"][1]["state"] == "SKIPPED"
+        assert "SKIPPED" in again.summary.values()
         assert second.published("copy") == here.published("zoo")

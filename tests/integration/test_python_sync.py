@@ -216,7 +216,7 @@ def test_an_unchanged_index_costs_one_conditional_request_a_project(upstream: Up
     assert sorted(upstream.paths()) == ["simple/bear/", "simple/camel/"]
     assert all("If-None-Match" in headers for _, headers in upstream.asked)
     assert outcome.summary is not None
-    assert [step["state"] for step in outcome.summary["steps"]] == ["FINISHED", "SKIPPED"]
+    assert list(outcome.summary.values()) == ["FINISHED", "SKIPPED"]
 
 
 def test_an_index_without_etags_is_known_by_what_it_says(index: str, here: PythonMirror) -> None:
@@ -226,7 +226,7 @@ def test_an_index_without_etags_is_known_by_what_it_says(index: str, here: Pytho
     outcome = here.sync("zoo")
 
     assert outcome.summary is not None
-    assert [step["state"] for step in outcome.summary["steps"]] == ["FINISHED", "SKIPPED"]
+    assert list(outcome.summary.values()) == ["FINISHED", "SKIPPED"]
 
 
 def test_one_changed_project_does_not_cost_the_others(upstream: Upstream, here: PythonMirror) -> None:

@@ -129,6 +129,14 @@ def test_d7_forms_become_units_that_are_published(here: YumMirror, nothing: Path
     assert here.leftovers() == []
 
 
+def test_d7_what_a_form_leaves_out_is_as_in_pulp_2(here: YumMirror, nothing: Path) -> None:
+    upload(here, "package_group", {"id": "bare"}, {}, nothing)
+
+    (group,) = here.held("zoo", "package_group")
+    shown = {name: group.unit.metadata[name] for name in ("display_order", "user_visible", "default")}
+    assert shown == {"display_order": 1024, "user_visible": False, "default": False}
+
+
 def test_d7_a_form_of_one_id_takes_the_place_of_the_other(here: YumMirror, nothing: Path) -> None:
     for name in ("Beasts", "Monsters"):
         upload(here, "package_group", {"id": "beasts"}, GROUP | {"name": name}, nothing)

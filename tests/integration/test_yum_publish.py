@@ -16,6 +16,7 @@ import createrepo_c as cr
 import pytest
 
 from pulpit.errors import InvalidValue
+from pulpit.repositories.publish import PublishOutcome
 from pulpit.repositories.uploads import import_file
 from support import upstream as serving
 from support import yum
@@ -266,10 +267,19 @@ def test_the_export_distributor_says_what_it_needs_and_changes_nothing_for_reade
 
 
 def test_nothing_changed_is_not_published_again(here: YumMirror) -> None:
-    here.publish("zoo")
+    def packages_of(outcome: PublishOutcome) -> int:
+        assert isinstance(outcome.details, list)
+        return sum(step["num_processed"] for step in outcome.details if step["step_type"] == "rpms")
 
-    assert here.publish("zoo").result == "skipped"
-    assert here.publish("zoo", {"force_full": True}).result == "success"
+    first = here.publish("zoo")
+    assert isinstance(first.summary, dict)
+    assert first.summary["rpms"] == "FINISHED"
+    assert packages_of(first) > 0
+
+    again = here.publish("zoo", {"force_full": False})
+    assert (again.result, packages_of(again)) == ("skipped", 0)
+    forced = here.publish("zoo", {"force_full": True})
+    assert (forced.result, packages_of(forced)) == ("success", packages_of(first))
 
 
 def test_packages_of_one_file_name_both_find_a_place(here: YumMirror, tmp_path: Path, rpms: list[Path]) -> None:

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from pulpit.api.documents import Document
 from pulpit.errors import (
@@ -146,11 +147,22 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         return _on_fault(request, error)
     if error.status_code == _NOT_FOUND:
+        if _lacks_slash(request):
+            return RedirectResponse(request.url.replace(path=f"{request.url.path}/"), 301)
         return response_to(NothingHere(request.url.path), request.method, request.url.path)
     refused = Refused(error.status_code, f"{error.detail}.")
     response = response_to(refused, request.method, request.url.path)
     response.headers.update(error.headers or {})
     return response
+
+
+def _lacks_slash(request: Request) -> bool:
+    """Whether only the last slash is missing: Pulp 2 redirects such requests, whatever their method."""
+    path = request.url.path
+    if path.endswith("/") or not path.startswith("/pulp/api/v2/"):
+        return False
+    scope = {**request.scope, "path": f"{path}/"}
+    return any(route.matches(scope)[0] is not Match.NONE for route in request.app.router.routes)
 
 
 def _on_fault(request: Request, error: Exception) -> Response:

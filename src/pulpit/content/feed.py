@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pulpit.content import paths
 from pulpit.content.port import Config
@@ -62,6 +62,20 @@ class Feed:
             password=config.get("basic_auth_password"),
             **{name: config.get(name) for name in _SAME_NAME},
         )
+
+
+def without_credentials(config: dict[str, Any]) -> dict[str, Any]:
+    """Move a user and a password from the feed's URL to the keys of their own, where Pulp 2 keeps and shows them."""
+    url = config.get("feed")
+    scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
+    authority, slash, path = rest.partition("/")
+    login, at, host = authority.rpartition("@")
+    if not (separator and at):
+        return config
+    user, _, password = login.partition(":")
+    names = {"basic_auth_username": unquote(user), "basic_auth_password": unquote(password)}
+    kept = {key: value for key, value in config.items() if key not in names}
+    return kept | {"feed": f"{scheme}://{host}{slash}{path}"} | {key: value for key, value in names.items() if value}
 
 
 def _has_token(url: str) -> bool:

@@ -31,6 +31,8 @@ from pulpit.store.units import Held
 
 Report = Callable[[dict[str, Any]], None]
 
+UNCHANGED: Final = "Skipped: Repository content has not changed since last publish."
+"""The summary of a publish that had nothing to do; clients of Pulp 2 compare it word for word."""
 _REPORT_EVERY: Final = 0.5  # seconds
 _NO_CONTENT: Final = frozenset({"force_full"})
 
@@ -40,8 +42,8 @@ class PublishOutcome:
     """The result of a publish; `skipped` if the current publication is up to date."""
 
     result: Literal["success", "failed", "skipped"]
-    summary: dict[str, Any] | None
-    details: dict[str, Any] | None
+    summary: dict[str, Any] | str
+    details: dict[str, Any] | list[dict[str, Any]] | None
     error_message: str | None
     show: Show | None = None
     """Shows the publication to readers; for the transaction that ends the task."""
@@ -63,7 +65,7 @@ async def publish(
             run.enter(Phase.CONTENT)
             return run.exported(await in_stoppable_thread(run.export))
         if await in_thread(run.is_up_to_date):
-            return PublishOutcome(result="skipped", summary=None, details=None, error_message=None)
+            return PublishOutcome(result="skipped", summary=UNCHANGED, details=run.steps(), error_message=None)
         await in_thread(run.refuse_protected_place)
         run.enter(Phase.CONTENT)
         show = await in_stoppable_thread(run.everything)
@@ -216,7 +218,9 @@ class _Run:
     def succeeded(self, show: Show) -> PublishOutcome:
         """Return a successful outcome."""
         self.enter(Phase.COMPLETE)
-        return PublishOutcome(result="success", summary=self._summary(), details=None, error_message=None, show=show)
+        return PublishOutcome(
+            result="success", summary=self._summary(), details=self.steps(), error_message=None, show=show
+        )
 
     def exported(self, said: dict[str, Any]) -> PublishOutcome:
         """Return a successful outcome without a change for readers."""
@@ -227,7 +231,12 @@ class _Run:
         """Return a failed outcome."""
         self._progress.error_message = sentence
         self.enter(Phase.CONTENT_FAILED)
-        return PublishOutcome(result="failed", summary=self._summary(), details=None, error_message=sentence)
+        return PublishOutcome(result="failed", summary=self._summary(), details=self.steps(), error_message=sentence)
+
+    def steps(self) -> list[dict[str, Any]] | None:
+        """Return the report as history keeps it in full, for content types that report steps."""
+        report = self._type.publish_report(self._progress)
+        return report if isinstance(report, list) else None
 
     def _counted(self, type_id: str, count: int) -> None:
         self._progress.units_came(type_id, count)
@@ -250,7 +259,7 @@ class _Run:
         signed_by = self._type.signed_by(self._config)
         return state | ({"signed_by": signed_by} if signed_by else {})
 
-    def _summary(self) -> dict[str, Any] | None:
+    def _summary(self) -> dict[str, Any]:
         return summary_of(self._type.publish_report(self._progress))
 
     def _say(self) -> None:
@@ -258,8 +267,8 @@ class _Run:
 
 
 def summary_of(report: Any) -> dict[str, Any]:
-    """Write a report as history and events contain it: an object."""
-    return report if isinstance(report, dict) else {"steps": report}
+    """Write a report as the summary of history and events: an object, of steps their states."""
+    return report if isinstance(report, dict) else {step["step_type"]: step["state"] for step in report}
 
 
 class HeldContent:

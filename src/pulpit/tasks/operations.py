@@ -229,7 +229,7 @@ def _completion(
     if outcome.result != "failed":
         return Completion(state=tasks.FINISHED, ending=ending, follow_ups=follow_ups)
     sentence = outcome.error_message or "It failed."
-    errors = (outcome.details or {}).get("errors", ())
+    errors = outcome.details.get("errors", ()) if isinstance(outcome.details, dict) else ()
     texts = dict.fromkeys(cause["error"] for cause in errors)
     causes = [text for text in texts if text not in sentence][:MOST_CAUSES]  # clients print both
     return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, causes=causes))

@@ -50,7 +50,8 @@ def test_create_answers_the_repository(api: Api, zoo: dict[str, Any]) -> None:
 
 def test_importers_and_distributors_are_shown_when_asked_for(api: Api, zoo: dict[str, Any]) -> None:
     asked = api.client.get(zoo["_href"], params={"importers": "True", "distributors": "True"}).json()
-    assert asked == api.client.get(zoo["_href"], params={"details": "true"}).json()
+    counts = {"total_repository_units": 0, "locally_stored_units": 0}
+    assert asked | counts == api.client.get(zoo["_href"], params={"details": "true"}).json()
     [importer] = asked["importers"]
     assert (importer["id"], importer["importer_type_id"], importer["repo_id"]) == (
         "yum_importer",
@@ -61,6 +62,26 @@ def test_importers_and_distributors_are_shown_when_asked_for(api: Api, zoo: dict
     assert importer["last_override_config"] == {}
     assert [one["id"] for one in asked["distributors"]] == ["export_distributor", "yum_distributor"]
     assert asked["distributors"][1]["auto_publish"] is True
+
+
+def test_credentials_in_a_feed_go_to_the_keys_of_their_own(api: Api, zoo: dict[str, Any]) -> None:
+    importer = f"{zoo['_href']}importers/yum_importer/"
+    for login, shown in (
+        ("keeper%40zoo:a%2Fb@", {"basic_auth_username": "keeper@zoo", "basic_auth_password": "*****"}),
+        ("guest@", {"basic_auth_username": "guest"}),
+    ):
+        feed = f"http://{login}f:8080/pub/zoo/"
+        assert api.client.put(importer, json={"importer_config": {"feed": feed}}).status_code == 202
+        config = api.client.get(importer).json()["config"]
+        assert config == {"feed": "http://f:8080/pub/zoo/", "proxy_password": "*****", **shown}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_a_missing_last_slash_is_redirected_as_in_pulp_2(api: Api, zoo: dict[str, Any], method: str) -> None:
+    answer = api.client.request(method, zoo["_href"].rstrip("/"), params={"details": "true"}, follow_redirects=False)
+    assert answer.status_code == 301
+    assert answer.headers["location"].endswith(f"{zoo['_href']}?details=true")
+    assert api.client.request(method, f"{V2}/nothing/here", follow_redirects=False).status_code == 404
 
 
 def test_a_leading_slash_of_a_relative_url_is_taken_away(api: Api, zoo: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import ACCEPTED, OK, QUEUED, Provided, Services, returns
 from pulpit.api.v2.models import V2, ImporterChanges, NewImporter
 from pulpit.clock import iso
+from pulpit.content.feed import without_credentials
 from pulpit.events import REPO_UPDATE
 from pulpit.fire import fire
 from pulpit.store import repositories
@@ -76,7 +77,7 @@ def attach_importer(
         InvalidValue: the type is unknown or the configuration is invalid.
     """
     types = services.plugins
-    checked = merged({}, config, SECRET_KEYS, property_name=_CONFIG)
+    checked = without_credentials(merged({}, config, SECRET_KEYS, property_name=_CONFIG))
     types.check_importer_config(importer_type_id, checked)
     repositories.add_importer(tx, repo_id, importer_type_id, checked, now=services.clock())
 
@@ -92,7 +93,7 @@ def change_importer(
     """
     found = repositories.importer(tx.connection, repo_id, importer_id)
     types = services.plugins
-    config = merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG)
+    config = without_credentials(merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG))
     types.check_importer_config(found.importer_type_id, config)
     repositories.change_importer(tx, repo_id, config=config, last_updated=services.clock())
     repository_changed(tx, repo_id, ["importer"], services)

@@ -110,10 +110,13 @@ def search_repositories(body: SearchBody, services: Provided, rights: Allowed) -
 
 
 @router.get("/{repo_id}/", operation_id="read_repository", responses=returns(OK, RepositoryDocument, 400, 404))
-def read_repository(repo_id: str, services: Provided, parts: Asked) -> JSONResponse:
-    """Show one repository."""
+def read_repository(repo_id: str, services: Provided, parts: Asked, details: Flag = "") -> JSONResponse:
+    """Show one repository; as in Pulp 2 `details` also count its units, all of which are stored here."""
     with services.database.read() as connection:
         [document] = show(connection, repo_id=repo_id, parts=parts)
+    if _is_true(details):
+        document["total_repository_units"] = sum(document["content_unit_counts"].values())
+        document["locally_stored_units"] = document["total_repository_units"]
     return JSONResponse(document)
 
 

@@ -20,6 +20,9 @@ _NOT_OURS: Final = ("repo_id", "_content_type_id")
 
 _FLAGS: Final = ("reboot_suggested", "relogin_suggested", "restart_suggested")
 _PACKAGE: Final = ("name", "epoch", "version", "release", "arch", "src")
+_MODULE: Final = ("name", "stream", "version", "context", "arch")
+_ORDER_OF_GROUPS: Final = "1024"
+"""Pulp 2's place for groups that name none: behind all that do."""
 
 
 def units(type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any], path: Path) -> list[WantedUnit]:
@@ -82,11 +85,11 @@ class _Form:
             raise InvalidValue(name, "it must be a text.")
         return writable(str(value))
 
-    def flag(self, name: str, *, unless_said: bool = False) -> bool:
+    def flag(self, name: str) -> bool:
         value = self._parts.pop(name, None)
         if not isinstance(value, bool | None) and str(value).lower() not in {"true", "false"}:
             raise InvalidValue(name, "it must be true or false.")
-        return unless_said if value is None else str(value).lower() == "true"
+        return str(value).lower() == "true"
 
     def entries(self, name: str) -> list[Any]:
         value = self._parts.pop(name, None)
@@ -105,6 +108,13 @@ class _Form:
         if not all(isinstance(entry, dict) for entry in entries):
             raise InvalidValue(name, "it must be a list of objects.")
         return [_Form(entry) for entry in entries]
+
+    def form(self, name: str) -> "list[_Form]":
+        """Read an object: none or one."""
+        value = self._parts.pop(name, None)
+        if not isinstance(value, dict | None):
+            raise InvalidValue(name, "it must be an object.")
+        return [_Form(value)] if value else []
 
     def pairs(self, name: str) -> list[tuple[str, str]]:
         """Read pairs of texts: a list of lists of two, or an object."""
@@ -131,20 +141,20 @@ class _Form:
             raise UnsupportedValue(sorted(self._parts))
 
 
-def _described(form: _Form, element: Element) -> None:
+def _described(form: _Form, element: Element, usual_order: str | None = None) -> None:
     _child(element, "id", form.text("id"))
     for tag in ("name", "description"):
         _child(element, tag, form.text(tag))
         for language, text in form.pairs(f"translated_{tag}"):
             _child(element, tag, text, {"xml:lang": language})
-    _child(element, "display_order", form.text("display_order"))
+    _child(element, "display_order", form.text("display_order") or usual_order)
 
 
 def _group(form: _Form) -> Element:
     element = Element("group")
-    _described(form, element)
+    _described(form, element, _ORDER_OF_GROUPS)
     _child(element, "default", str(form.flag("default")).lower())
-    _child(element, "uservisible", str(form.flag("user_visible", unless_said=True)).lower())
+    _child(element, "uservisible", str(form.flag("user_visible")).lower())
     _child(element, "langonly", form.text("langonly"))
     listed = SubElement(element, "packagelist")
     for kind in comps.KINDS:
@@ -221,6 +231,10 @@ def _collection(form: _Form, parent: Element) -> None:
     short = form.text("short")
     element = SubElement(parent, "collection", {} if short is None else {"short": short})
     _child(element, "name", form.text("name"))
+    for module in form.form("module"):
+        parts = {name: module.text(name) for name in _MODULE}
+        SubElement(element, "module", {name: text for name, text in parts.items() if text is not None})
+        module.done()
     for package in form.forms("packages"):
         parts = {name: package.text(name) for name in _PACKAGE}
         listed = SubElement(element, "package", {name: text for name, text in parts.items() if text is not None})

@@ -54,6 +54,7 @@ SKIPPABLE: Final = (
 )
 CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
 _VARIABLE: Final = re.compile(r"\$\{?(releasever_major|releasever_minor|releasever|basearch|arch)\b")
+_LONGEST_THRESHOLD: Final = 100 * 366 * 24 * 3600
 _KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
 _PACKAGES: Final = (*packages.TYPES, repomd.FILE)
 _SYNC_PARTS: Final = (
@@ -253,6 +254,8 @@ _DISTRIBUTOR: Final[dict[str, Callable[[str, Any], None]]] = {
     "updateinfo_checksum_type": feed.one_of(CHECKSUM_TYPES),
     "generate_sqlite": feed.boolean,
     "repoview": feed.boolean,
+    "remove_old_repodata": feed.boolean,
+    "remove_old_repodata_threshold": feed.whole(0, _LONGEST_THRESHOLD),
     "gpgkey": _public_keys,
     "gpg_sign_metadata": feed.boolean,
     "gpg_key_id": _key_id,
