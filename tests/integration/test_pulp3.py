@@ -21,7 +21,7 @@ from pulpit.admin.event import event as event_of_admin
 from pulpit.listener_options import BUILT_IN
 from support import postgresql, pulp3, yum
 from support.pulp3 import Pulp3
-from support.pulp3_upstreams import serve_files, serve_index, serve_packages
+from support.pulp3_upstreams import serve_files, serve_index, serve_packages, serve_tree
 from support.server import Server, pulpit
 from support.upstream import Upstream, running, status
 from support.waiting import until
@@ -207,6 +207,20 @@ def test_packages_are_named_as_people_name_them(stage: Stage, name: str, tmp_pat
     version = events[-1]["payload"]["pulp3"]["version"]
     assert version["changed"] == {"added": ["camel-1.0-1.noarch", "lion-2.0-1.noarch"], "removed": [], "complete": True}
     assert version["pulp_href"] in task["created_resources"]
+
+
+@pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
+def test_a_distribution_tree_is_told_by_the_repository_that_was_synced(stage: Stage, name: str, tmp_path: Path) -> None:
+    """pulp_rpm makes hidden repositories inside during the sync, which the task has reserved at its end."""
+    pulp = stage.pulp
+    camel, lion = (yum.build(tmp_path, kind, "1.0") for kind in ("camel", "lion"))
+    repository = pulp.create("rpm/rpm", name, serve_tree(stage.upstream, name, [camel], [lion]))
+    task = pulp.ended(pulp.sync(repository))
+    assert task["state"] == "completed", task["error"]
+    events = stage.events(name, 2)
+    assert short(events) == [*BEGUN, ("sync.finish", "success")]
+    told = events[1]["payload"]["pulp3"]
+    assert (told["repository"]["pulp_href"], told["version"]["pulp_href"]) == (repository, task["created_resources"][0])
 
 
 @pytest.mark.skipif(pulp3.VERSION != pulp3.NEWEST, reason="older pulp_python mirrors over https alone")

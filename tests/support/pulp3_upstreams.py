@@ -25,6 +25,48 @@ def serve_packages(upstream: Upstream, under: str, rpms: list[Path]) -> str:
     return f"{upstream.url}{under}/"
 
 
+TREE = """\
+[header]
+type = productmd.treeinfo
+version = 1.2
+[release]
+name = Zoo
+short = Zoo
+version = 1
+[tree]
+arch = x86_64
+build_timestamp = 1
+platforms = x86_64
+variants = AppStream,BaseOS
+[general]
+family = Zoo
+version = 1
+arch = x86_64
+variant = BaseOS
+[variant-BaseOS]
+id = BaseOS
+uid = BaseOS
+name = BaseOS
+type = variant
+packages = Packages
+repository = .
+[variant-AppStream]
+id = AppStream
+uid = AppStream
+name = AppStream
+type = variant
+packages = AppStream/Packages
+repository = AppStream
+"""
+
+
+def serve_tree(upstream: Upstream, under: str, rpms: list[Path], appstream: list[Path]) -> str:
+    """A distribution as it is installed from, with a second repository inside; returns the feed."""
+    serve_packages(upstream, f"{under}/AppStream", appstream)
+    upstream.put(f"{under}/.treeinfo", TREE.encode())
+    return serve_packages(upstream, under, rpms)
+
+
 def serve_index(upstream: Upstream, name: str, version: str) -> str:
     """An index of one Python package, by the JSON that PyPI has, which must stand at the root; returns the feed."""
     filename = f"{name}-{version}.tar.gz"

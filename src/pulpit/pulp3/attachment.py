@@ -23,7 +23,7 @@ from pulpit.settings import Pulp3Settings
 from pulpit.store.connections import CLIENT_OPTIONS
 
 SCRIPTS: Final = ("outbox.sql", "reading.sql")
-VERSION: Final = 4
+VERSION: Final = 5
 """Of the schema `pulpit`; incremented with every change of `SCRIPTS`, which then also migrate earlier versions."""
 READER_LOCK: Final = (7085747, 3)
 """The advisory lock of the outbox's only reader."""

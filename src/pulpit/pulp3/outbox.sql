@@ -269,7 +269,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN NULL;
 END $$;
 
-INSERT INTO pulpit.attachment AS a (version) VALUES (4) ON CONFLICT (only_one) DO UPDATE SET version = 4;
+INSERT INTO pulpit.attachment AS a (version) VALUES (5) ON CONFLICT (only_one) DO UPDATE SET version = 5;
 
 DROP TRIGGER IF EXISTS pulpit_task ON @pulp@.core_task;
 CREATE TRIGGER pulpit_task AFTER INSERT OR UPDATE ON @pulp@.core_task FOR EACH ROW EXECUTE FUNCTION pulpit.on_task();

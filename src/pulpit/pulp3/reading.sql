@@ -22,19 +22,20 @@ BEGIN
 END $$;
 
 -- The repository, the remote and the domain of a task, by the PRNs that it has reserved or, in older versions, by hrefs. Of
--- several repositories it is one that the task does not share.
+-- several repositories it is the first one that the task does not share: those that it has made itself come after it, such
+-- as the hidden ones of a distribution tree.
 CREATE OR REPLACE FUNCTION pulpit.reserved(its_data jsonb, since bigint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
     its_name text;
     known jsonb;
     told jsonb := jsonb_build_object('domain', pulpit.named((its_data ->> 'domain_id')::uuid, since) -> 'name');
 BEGIN
-    FOR its_name IN SELECT jsonb_array_elements_text(nullif(its_data -> 'reserved', 'null')) LOOP
+    FOR its_name IN SELECT r FROM jsonb_array_elements_text(nullif(its_data -> 'reserved', 'null')) WITH ORDINALITY AS e (r, n)
+        ORDER BY starts_with(r, 'shared:'), n LOOP
         known := pulpit.named(substring(its_name FROM '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')::uuid, since);
         IF known IS NULL THEN
             CONTINUE;
-        ELSIF its_name LIKE '%repositor%' AND its_name NOT LIKE '%repositoryversion%'
-            AND (NOT told ? 'repository' OR NOT starts_with(its_name, 'shared:')) THEN
+        ELSIF its_name LIKE '%repositor%' AND its_name NOT LIKE '%repositoryversion%' AND NOT told ? 'repository' THEN
             told := told || jsonb_build_object('repository', known, 'repository_prn', substring(its_name FROM 'prn:.*'));
         ELSIF its_name LIKE '%remote%' AND NOT told ? 'remote' THEN
             told := told || jsonb_build_object('remote', known - 'domain');
@@ -73,7 +74,8 @@ BEGIN
             SELECT jsonb_build_object('app', y.app_label, 'model', y.model)
             FROM @pulp@.django_content_type y WHERE y.id = (its.data ->> 'content_type')::int);
     END IF;
-    told := CASE WHEN begun.data ? 'repository' THEN begun.data ELSE pulpit.reserved(its.data, since) END || told;
+    told := CASE WHEN begun.data ? 'repository' THEN begun.data
+                 ELSE pulpit.reserved(coalesce(begun.data, its.data), since) END || told;
     IF its.phase <> 'finish' THEN
         RETURN told;
     END IF;
