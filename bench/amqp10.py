@@ -1,6 +1,6 @@
 """What an event costs over AMQP 1.0, from the log until it is accepted, against bare Proton in the same run.
 
-Rates are medians of interleaved rounds. 1 kB durable messages, a RabbitMQ of the benchmark's own with its plug-in, one
+Rates are medians of interleaved rounds. 1 kB durable messages, a separate RabbitMQ with its plug-in, one
 durable queue. Bare Proton sends the same bytes in messages with nothing but a subject.
 """
 

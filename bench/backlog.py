@@ -35,8 +35,6 @@ PATIENCE = 1800.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drain:
-    """How one log was drained."""
-
     rate: float
     memory: float
     """The most that the server's process took, in MiB."""
@@ -80,7 +78,6 @@ def drained(folder: Path, broker: RabbitMQ, count: int) -> Drain:
 
 
 def configured(broker: RabbitMQ) -> str:
-    """A server's configuration."""
     return f"[messaging]\nurl: {broker.url}\n"
 
 

@@ -274,7 +274,6 @@ def main() -> None:
 
 
 def print_line(name: str, medians: list[float], more_is_better: bool) -> None:
-    """One row of the table."""
     shown = " | ".join(f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in medians)
     ratio = ""
     if len(medians) > 1:

@@ -1,6 +1,6 @@
 """What an event costs, from `fire()` to the subscriber, each against a named peer in the same run.
 
-Rates are medians of interleaved rounds. 1 kB persistent messages, a RabbitMQ of the benchmark's own, one durable queue.
+Rates are medians of interleaved rounds. 1 kB persistent messages, a separate RabbitMQ, one durable queue.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def cost_of_fire() -> None:
-    """One `fire()` in a transaction of its own, against one bare insert of the same durability, and with listeners."""
+    """One `fire()` in a separate transaction, against one bare insert of the same durability, and with listeners."""
     with tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder:
         for name in ("none", "thousand"):
             Path(folder, name).mkdir()
@@ -111,7 +111,7 @@ def cost_of_fire() -> None:
 
 
 def cost_of_fire_on_postgresql() -> None:
-    """The same against one bare insert of psycopg in a transaction of its own."""
+    """The same against one bare insert of psycopg in a separate transaction."""
     with (
         tempfile.TemporaryDirectory(prefix="pulpit-bench-") as folder,
         postgresql.postgresql(durable=True) as cluster,
@@ -234,7 +234,7 @@ def fired_latency(url: str, database: Database, count: int) -> Latencies:
 
 @contextlib.contextmanager
 def firing_elsewhere(folder: Path) -> Iterator[Callable[[], float]]:
-    """A process that fires when it is told to, as a worker's does, and tells when `fire()` returned."""
+    """A process that fires when it is asked to, as a worker's does, and tells when `fire()` returned."""
     spawned = multiprocessing.get_context("spawn")
     here, there = spawned.Pipe()
     process = spawned.Process(target=fire_when_told, args=(folder, there))
@@ -322,7 +322,7 @@ async def many_listeners(broker: RabbitMQ) -> None:
 
 
 async def beside_a_hanging_receiver(broker: RabbitMQ) -> None:
-    """An amqp listener alone, and beside 50 webhooks whose receiver takes connections and never answers."""
+    """An amqp listener alone, and beside 50 webhooks whose receiver accepts connections and never answers."""
     times = {}
     with hanging() as url:
         for hooks in (0, 50):
@@ -348,7 +348,6 @@ async def beside_a_hanging_receiver(broker: RabbitMQ) -> None:
 async def delivering(
     database: Database, wakeups: WakeupSocket, url: str, amqp: NotifierType | None = None
 ) -> AsyncIterator[Dispatcher]:
-    """Run a dispatcher."""
     http = Http(system_clock, allow=parse_networks("127.0.0.0/8"))
     kinds = NotifierTypes({"amqp": amqp or Amqp091(Publisher([parse(url, "bench")]), "amq.topic"), "http": http})
     dispatcher = Dispatcher(database, kinds, system_clock)

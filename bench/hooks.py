@@ -1,4 +1,4 @@
-"""Webhooks: events a second to a sink in a process of its own, beside aiohttp that posts the same bytes in order.
+"""Webhooks: events a second to a sink in a separate process, beside aiohttp that posts the same bytes in order.
 
 Rounds are interleaved and rates are medians. `python -m bench.hooks`
 """

@@ -101,7 +101,6 @@ _clients: dict[str, Any] = {}
 
 
 async def stored(url: str, stream: str) -> int:
-    """Messages of a stream."""
     if url not in _clients:
         _clients[url] = await nats.connect(url)
     with contextlib.suppress(nats.js.errors.NotFoundError):

@@ -78,7 +78,6 @@ def main() -> None:
 
 
 def log_in(server: Server) -> str:
-    """The cookie of a session."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("GET", "/ui/login")
     response = connection.getresponse()

@@ -33,7 +33,7 @@ def bind_queue(url: str) -> None:
 
 
 async def bare_pika(url: str, count: int, body: bytes) -> float:
-    """Publish persistent messages over pika's asyncio adapter and answer the seconds until the last confirm."""
+    """Publish persistent messages over pika's asyncio adapter and return the seconds until the last confirm."""
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Channel] = loop.create_future()
     connection = AsyncioConnection(

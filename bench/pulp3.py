@@ -3,7 +3,7 @@
 One update of a task with the triggers and without, the way from Pulp's commit to a subscriber, and ten programs that
 are told against ten that ask once a second.
 
-A real pulpcore with pulp_file, one worker, on a PostgreSQL of its own. Updates with and without triggers take turns.
+A real pulpcore with pulp_file, one worker, on a separate PostgreSQL. Updates with and without triggers take turns.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ def cost_of_triggers(pulp: Pulp3) -> None:
     """A state change of a task, committed, in Pulp's database and in a copy of it that has the triggers, by turns.
 
     Each pair of changes is a few milliseconds apart, so that what else the machine does falls on both alike, and the
-    median of the differences says what the triggers add. Pulp runs each task in a process of its own, whose session
+    median of the differences says what the triggers add. Pulp runs each task in a separate process, whose session
     has to compile and plan what the triggers do: that is measured, too.
     """
     with pulp.cluster.connect("postgres") as connection:

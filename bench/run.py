@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def run(name: str) -> bool:
-    """Run one in a process of its own."""
+    """Run one in a separate process."""
     print(f"\n== {name} ==", flush=True)
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False, cwd=HERE.parent)

@@ -2,8 +2,8 @@
 
     python -m bench.storage [--rounds N] [--folder FOLDER]
 
-The store is moto's S3 server in a process of its own, which is slow; so read the ratios. `cold` is a server that was
-started anew with an empty cache, `warm` the same one asked again.
+The store is moto's S3 server in a separate process, which is slow; so read the ratios. `cold` is a server that was
+started again with an empty cache, `warm` the same one asked again.
 """
 
 import contextlib
@@ -38,7 +38,6 @@ ROUNDS: Final = 3
 
 
 def main() -> None:
-    """Measure each set of files."""
     with sets(__doc__, ROUNDS) as (rounds, each):
         for name, here, url in each:
             print(f"{name} (medians of {rounds} rounds)")
@@ -86,7 +85,6 @@ def uploads(here: Path, url: str, rounds: int) -> None:
 
 
 def client(store: s3.S3) -> S3Store:
-    """Obstore alone."""
     return S3Store(
         "bucket",
         endpoint=store.endpoint,
@@ -98,7 +96,6 @@ def client(store: s3.S3) -> S3Store:
 
 
 def put_alone(here: Path, store: s3.S3) -> float:
-    """Seconds to upload the files."""
     bucket = client(store)
     paths = [here / "upstream" / name for name in file_names(here)]
     is_large = paths[0].stat().st_size > PART
@@ -169,7 +166,6 @@ def conf_of(settings: StorageSettings) -> str:
 
 
 def tell(costs: dict[str, list[float]], peer: str) -> None:
-    """Print the medians."""
     medians = {way: statistics.median(found) for way, found in costs.items()}
     for way, wall in medians.items():
         ratio = "" if way == peer else f"   takes {wall / medians[peer]:.2f} times as long as {peer}"

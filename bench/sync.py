@@ -39,8 +39,6 @@ SETS = {"1,000 files of 4 KiB": (1000, 4 * KIB), "20 files of 20 MiB": (20, 20 *
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Seconds."""
-
     wall: float
     cpu: float
 

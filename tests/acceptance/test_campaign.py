@@ -50,8 +50,6 @@ class Arrival:
 
 @dataclass(kw_only=True)
 class House:
-    """Everything that can be hit."""
-
     server: Server
     broker: RabbitMQ
     receiver: Running

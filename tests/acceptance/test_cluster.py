@@ -39,16 +39,14 @@ class Counter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Subscribe."""
         self._thread.start()
         assert self.ready.wait(60)
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many events have come; one confirm that is lost with its node costs 45 seconds."""
+        """Wait until enough events have come; one confirm that is lost with its node costs 45 seconds."""
         until(lambda: len(self.events) >= count, what=f"{count} events", seconds=180)
 
     def stop(self) -> None:
-        """Leave."""
         if self._task:
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(60)

@@ -1,4 +1,4 @@
-"""C8, C13: PostgreSQL restarts and freezes under a running server, which goes on by itself and loses nothing."""
+"""PostgreSQL restarts and freezes under a running server, which continues by itself and loses nothing."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ class Traffic:
             thread.join(120)
 
     def more(self, count: int = 10) -> None:
-        """Wait until so many further events are acknowledged."""
+        """Wait until enough further events are acknowledged."""
         before = len(self.acknowledged)
         until(lambda: len(self.acknowledged) >= before + count, what="further events to be acknowledged")
 

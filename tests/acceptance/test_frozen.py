@@ -1,4 +1,4 @@
-"""C-neighbours: processes that are frozen for a while, and a server that has few open files. All goes on by itself."""
+"""Processes that are frozen for a while, and a server that has few open files. All continues by itself."""
 
 import contextlib
 import os

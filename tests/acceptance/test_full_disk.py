@@ -1,4 +1,4 @@
-"""The disk of the data folder fills: clear refusals, nothing lost, and work goes on by itself when there is room."""
+"""The disk of the data folder fills: clear refusals, nothing lost, and work continues by itself when there is space."""
 
 import contextlib
 import json
@@ -55,7 +55,6 @@ class Ballast:
                         file.write(bytes(size))
 
     def drop(self) -> None:
-        """Make room."""
         self._file.unlink()
 
 
@@ -119,7 +118,7 @@ def test_a_full_disk_refuses_clearly_loses_nothing_and_heals_by_itself(small_dis
 def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is_room(
     small_disk: Path, tmp_path: Path, gone: list[str]
 ) -> None:
-    """C15: with a task that must get its end, and with what SQLite keeps beside its file there or not."""
+    """With a task that must get its end, and with what SQLite keeps beside its file there or not."""
     ballast = Ballast(small_disk)
     data = tmp_path / "house"
     data.symlink_to(small_disk, target_is_directory=True)
@@ -157,7 +156,7 @@ def test_a_server_killed_on_a_full_disk_starts_says_so_and_goes_on_when_there_is
 
 
 def test_a_first_start_on_a_full_disk_is_one_sentence(small_disk: Path) -> None:
-    """C15: there is nothing yet that could be served."""
+    """There is nothing yet that could be served."""
     (small_disk / "data").mkdir(mode=0o700)
     Ballast(small_disk).fill()
     command = [sys.executable, "-m", "pulpit.cli", "serve", "--data-dir", str(small_disk / "data")]

@@ -35,8 +35,8 @@ LATEST = 0.7
 TAKEN_OVER = {"files.stray"}
 """What a kill may leave: whole files that were not recorded yet.
 
-The next sync takes over what it downloads again byte for byte; lists that a struck publish had written are written anew
-with their time, and the first ones wait a day for `orphan remove`.
+The next sync reuses files that it would download again unchanged; lists of a killed publish are written again
+with a new time, and the first ones wait a day for `orphan remove`.
 """
 CHANGED = 10
 """Files that are others in the next state of the upstream."""
@@ -57,13 +57,13 @@ class Feed:
     place: str
     states: Iterator[Mapping[str, bytes]]
     suffix: str
-    """What the files end in that are taken over as they are; the others are written anew."""
+    """What the files end in that are taken over as they are; the others are written again."""
     is_whole: Callable[[Mapping[str, bytes]], bool]
     """Whether the lists of a tree fit its files."""
     state: Tree
 
     def go_on(self) -> Tree:
-        """Serve the next state and answer what a tree of it holds."""
+        """Serve the next state and return what a tree of it holds."""
         files = next(self.states)
         self.upstream.files.clear()
         for path, content in files.items():

@@ -95,7 +95,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("axe")

@@ -55,7 +55,7 @@ WHAT_MUST_BE_TOLD = """
 
 
 class Campaign:
-    """What is done, by chance, to a Pulp 3 and to the server."""
+    """What is done, at random, to a Pulp 3 and to the server."""
 
     def __init__(self, pulp: Pulp3, server: Server, upstream: Upstream) -> None:
         self.pulp, self.server, self.upstream = pulp, server, upstream

@@ -62,7 +62,7 @@ def said(pulp: pulp3.Pulp3, verb: str) -> str:
 
 
 def told(server: Server, count: int) -> list[tuple[str, str | None]]:
-    """Types and results of the repository's events of syncs, once there are so many."""
+    """Types and results of the repository's events of syncs, once there are enough."""
 
     def found() -> list[tuple[str, str | None]]:
         page = server.call("GET", "/pulpit/v1/events?repo_id=zoo&event_type=repo.sync.*&limit=1000&after=0")

@@ -58,7 +58,6 @@ def read(server: Server, name: str) -> tuple[int, bytes]:
 
 
 def said(server: Server) -> str:
-    """What a sync fails with."""
     report = server.ended(server.sync("zoo"), seconds=240)
     assert report["state"] == "error", report
     assert report["traceback"] in (None, "")
@@ -81,7 +80,7 @@ def move(path: Path, target: Path) -> None:
 
 
 def mounted(kept: Path, shared: Path) -> tuple[Callable[[], None], Callable[[], None]]:
-    """How a folder is taken away, as by an unmount where that may be done, and brought back."""
+    """How a folder is removed, as by an unmount where that may be done, and brought back."""
     kept.mkdir()
     shared.mkdir()
 

@@ -76,7 +76,7 @@ def test_listeners_are_shared_and_taken_over(tmp_path: Path, conf: tuple[str, st
 def test_a_copy_of_a_data_folder_is_refused_while_the_first_is_alive(
     tmp_path: Path, conf: tuple[str, str, str]
 ) -> None:
-    """C11: and it is not refused any more when the first has stopped, or when it has a name of its own."""
+    """And it is not refused any more when the first has stopped, or when it has a name of its own."""
     text, _, _ = conf
     with pulpit(tmp_path / "one", text) as one:
         copy = Server(tmp_path / "copy", text)

@@ -28,5 +28,4 @@ def amqp(
 
 @pytest.fixture(scope="session")
 def port(amqp: BrokerProcess | RabbitMQ) -> int:
-    """Its port."""
     return amqp.port

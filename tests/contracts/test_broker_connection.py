@@ -1,4 +1,4 @@
-"""Connecting: header, log-in, tuning, virtual host, channels, heartbeats and the end."""
+"""Connecting: header, login, tuning, virtual host, channels, heartbeats and the end."""
 
 import contextlib
 import struct

@@ -15,7 +15,6 @@ EXCHANGE = "perm.in"
 
 @pytest.fixture(autouse=True)
 def exchange(port: int) -> Iterator[None]:
-    """What the permissions speak of."""
     with Wire(port) as wire:
         wire.exchange(EXCHANGE)
         wire.exchange("worker.dead")

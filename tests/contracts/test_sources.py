@@ -35,7 +35,6 @@ class World:
     """It also breaks the connection when a queue is deleted."""
 
     def source(self, *, port: int | None = None, user: str = "guest:guest") -> Source:
-        """The source under test."""
         address = parse(f"{self.scheme}://{user}@127.0.0.1:{port or self.port}", "test")
         [made] = sources([address], Identity(name="test"))
         return made

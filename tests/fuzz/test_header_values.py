@@ -1,4 +1,4 @@
-"""Any value that AMQP 0-9-1 allows in headers, by three encoders, is read by a subscriber over one connection (B2, B3).
+"""Any value that AMQP 0-9-1 allows in headers, by three encoders, is read by a subscriber over one connection.
 
 `PULPIT_FUZZ_ROUNDS` makes it longer, `PULPIT_FUZZ_SEED` repeats a run.
 """

@@ -60,7 +60,7 @@ def acknowledgements(_queue: str) -> bytes:
 
 @pytest.mark.parametrize("what", [empty, tiny_pieces, acknowledgements])
 def test_one_that_floods_leaves_the_loop_to_others(what: Callable[[str], bytes]) -> None:
-    """C1: between two turns of a connection everybody else has one."""
+    """Between two turns of a connection everybody else has one."""
     with broker_thread() as broker, Wire(broker.port) as other:
         queue = other.queue(exclusive=False, arguments={"x-max-length": 10})
         with flood(broker.port, what(queue)):
@@ -83,7 +83,7 @@ def begun(port: int, size: int, piece: int) -> Wire:
 
 
 def test_unfinished_messages_count_and_are_not_read_further_while_memory_is_short() -> None:
-    """C2: at a limit of 16 MiB not much more is held, and every message can be finished after the other."""
+    """At a limit of 16 MiB not much more is held, and every message can be finished after the other."""
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(broker_thread(memory_limit=16 * MEBIBYTE))
         wires = [stack.enter_context(begun(broker.port, 2 * MEBIBYTE, 65_536)) for _ in range(6)]
@@ -116,7 +116,7 @@ def test_a_body_in_tiny_pieces_counts_with_what_it_costs() -> None:
 
 
 def test_what_a_consumer_hoards_is_not_held_twice_when_it_is_on_the_disk(tmp_path: Path) -> None:
-    """C3: a consumer without prefetch, and a backlog of four times the limit; whatever it gives back comes whole."""
+    """A consumer without prefetch, and a backlog of four times the limit; whatever it gives back comes whole."""
     with (
         broker_thread(data_dir=tmp_path, memory_limit=16 * MEBIBYTE, max_message_size=MEBIBYTE) as broker,
         Wire(broker.port, seconds=60) as wire,
@@ -164,7 +164,7 @@ def test_a_hoarded_message_that_is_rejected_goes_whole_to_the_dead_letters(tmp_p
 
 
 def test_many_that_never_log_in_keep_nobody_out() -> None:
-    """C4: the oldest of the address that has most of them is sent away."""
+    """The oldest of the address that has most of them is disconnected."""
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(broker_thread(max_connections_handshaking=16, handshake_timeout=60))
         idle = [
@@ -184,7 +184,7 @@ def files(folder: Path) -> int:
 
 
 def test_the_room_of_what_was_purged_is_given_back(tmp_path: Path) -> None:
-    """C5: file and log shrink while the broker runs, and the purge is answered at once."""
+    """File and log shrink while the broker runs, and the purge is answered at once."""
     with broker_thread(data_dir=tmp_path) as broker, Wire(broker.port, seconds=60) as wire:
         queue = wire.declare("q", exclusive=False, durable=True).queue
         for _ in range(800):
@@ -214,7 +214,7 @@ def test_the_room_of_what_was_purged_is_given_back(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_used_is_a_sentence(
     tmp_path: Path, spoil: Callable[[Path], object], sentence: str
 ) -> None:
-    """C10: what `pulpit broker` and `pulpit serve` end with, exit code 78."""
+    """What `pulpit broker` and `pulpit serve` end with, exit code 78."""
     with broker_thread(data_dir=tmp_path) as broker, Wire(broker.port) as wire:
         wire.declare("q", exclusive=False, durable=True)
     path = tmp_path / "broker.db"
@@ -238,7 +238,7 @@ def amqplain(login: bytes, password: bytes) -> bytes:
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("typed", ["\u00e9t\u00e9", "e\u0301te\u0301"], ids=["composed", "decomposed"])
 def test_letters_outside_ascii_log_in_by_every_mechanism(hashed: bool, encoding: str, typed: str) -> None:
-    """B1: a name and a password, however they are typed."""
+    """A name and a password, however they are typed."""
     try:
         raw = typed.encode(encoding)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Letters outside ASCII in users and passwords at the doors of brokers, however they log in (B1)."""
+"""Letters outside ASCII in users and passwords at the doors of brokers, however they log in."""
 
 import asyncio
 from collections.abc import Iterator

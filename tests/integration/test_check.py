@@ -38,7 +38,6 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def here(tmp_path: Path, upstream: Upstream) -> Iterator[Mirror]:
-    """A synced and published repository."""
     with mirror(tmp_path) as one:
         one.create("zoo", upstream.url)
         work(one)

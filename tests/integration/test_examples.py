@@ -40,19 +40,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Example:
-    """A running example."""
-
     def __init__(self, process: "subprocess.Popen[bytes]", output: Path) -> None:
         self._process = process
         self._output = output
 
     @property
     def lines(self) -> list[str]:
-        """What it has printed."""
         return self._output.read_text().splitlines()
 
     def until_printed(self, count: int) -> list[str]:
-        """Wait for so many lines."""
         until(lambda: len(self.lines) >= count or self._process.poll() is not None, what=f"{count} lines")
         return self.lines
 
@@ -75,7 +71,6 @@ def example(name: str, server: Server, folder: Path, *, queue: str, **environmen
 
 
 def readers(server: Server, queue: str) -> int:
-    """How many read a queue."""
     queues = server.call("GET", "/pulpit/v1/broker")["queues"]
     return sum(one["consumers"] for one in queues if one["name"] == queue)
 
@@ -120,7 +115,6 @@ def test_events_are_counted_and_what_is_missing_is_said(house: Server, tmp_path:
 
 
 def publish(server: Server) -> None:
-    """Fire the four events."""
     force = {"override_config": {"force_full": True}}
     answer = server.call("POST", "/pulp/api/v2/repositories/files/actions/sync/", force)
     server.ended(answer["spawned_tasks"][0]["task_id"])

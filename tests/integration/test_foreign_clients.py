@@ -163,7 +163,6 @@ def program(command: list[str]) -> Generator[Came, None, None]:
 
 
 def readers(url: str, queue: str) -> int:
-    """How many read a queue."""
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
         count: int = connection.channel().queue_declare(queue, passive=True).method.consumer_count
         return count

@@ -34,7 +34,6 @@ def authority(tmp_path: Path) -> Authority:
 
 @contextlib.asynccontextmanager
 async def notifier(section: MessagingSettings) -> AsyncIterator[Notifier]:
-    """As the server opens it."""
     publisher = Publisher(broker_addresses(section), trust(section), by_certificate=bool(section.clientcert))
     kind = Amqp091(publisher, "amq.topic", source="/pulpit/test")
     opened = kind.open({})

@@ -248,7 +248,7 @@ def test_a_configuration_that_cannot_work_is_refused_when_it_is_given(config: di
 
 
 def test_an_idle_notifier_makes_the_exchange_again_when_a_broker_that_keeps_nothing_comes_back() -> None:
-    """D9: subscribers can bind before the next event."""
+    """Subscribers can bind before the next event."""
     port = free_port()
 
     def is_there() -> bool:
@@ -272,7 +272,6 @@ def test_an_idle_notifier_makes_the_exchange_again_when_a_broker_that_keeps_noth
 
 
 def test_a_user_without_the_right_to_configure_publishes_to_what_is_there(broker: RabbitMQ) -> None:
-    """B9."""
     broker.control("add_user", "writer", "writer")
     broker.control("set_permissions", "writer", "^$", ".*", ".*")
     url = broker.url.replace("guest:guest", "writer:writer")

@@ -344,7 +344,7 @@ def test_a_log_in_that_is_refused_is_said_without_the_password() -> None:
 
 
 def test_an_idle_notifier_makes_the_exchange_again_when_a_broker_that_keeps_nothing_comes_back() -> None:
-    """D9: subscribers can bind before the next event."""
+    """Subscribers can bind before the next event."""
 
     async def story() -> None:
         qpid: dict[str, Any] = {"properties": {"product": "qpid-cpp"}, "port": free_port()}

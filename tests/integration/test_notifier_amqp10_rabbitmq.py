@@ -185,7 +185,7 @@ def test_a_broker_killed_in_mid_window_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[tuple[int, Authority]]:
-    """A RabbitMQ over TLS that takes client certificates as log-ins."""
+    """A RabbitMQ over TLS that takes client certificates as logins."""
     authority, port = Authority(tmp_path / "authority"), free_port()
     server = authority.issue("server")
     settings = certificate_log_in(port, authority.file, server, must_show=False)

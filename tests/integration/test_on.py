@@ -28,7 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class On:
-    """The program in a process of its own, whose command writes the numbers of the events into a file."""
+    """The program in a separate process, whose command writes the numbers of the events into a file."""
 
     def __init__(self, server: Server, folder: Path, *words: str, script: str = "") -> None:
         self._server = server
@@ -61,7 +61,6 @@ class On:
         return self.process.returncode, said
 
     def ended(self) -> tuple[int, str]:
-        """Wait for the end."""
         assert self.process
         _, said = self.process.communicate(timeout=120)
         return self.process.returncode, said

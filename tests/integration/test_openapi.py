@@ -16,7 +16,7 @@ PROGRAM = Path(sys.executable).with_name("schemathesis")
 CHECKS = "not_a_server_error,response_schema_conformance,status_code_conformance,content_type_conformance"
 EXAMPLES = os.environ.get("PULPIT_OPENAPI_EXAMPLES", "5")
 WAITING = "read_events"
-"""It would wait as long as it is told to; tests of its own ask it random questions."""
+"""It would wait as long as it is asked to; tests of its own ask it random questions."""
 
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])

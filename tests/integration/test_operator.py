@@ -58,8 +58,6 @@ def receiver() -> Iterator[Receiver]:
 
 
 class Operator:
-    """Somebody at the server's machine."""
-
     def __init__(self, server: Server, home: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PULP")}
         where = {"PULPIT_URL": server.url, "PULPIT_DATA_DIR": str(server.data_dir)}

@@ -237,7 +237,7 @@ def test_a_failed_iso_sync_says_why(client: OriginalClient, repo_id: str) -> Non
     [task] = client.run("POST", f"/v2/repositories/{repo_id}/actions/sync/", {"override_config": None})
     assert task["state"] == "error"
     assert task["error"]["description"]
-    assert task["error"]["sub_errors"] == []  # D4: the reason is said once
+    assert task["error"]["sub_errors"] == []  # the reason is said once
     assert task["result"] is None
     assert (task["exception"], task["traceback"]) == (None, None)
 

@@ -76,7 +76,6 @@ def change(server: Server, repo_id: str, **config: Any) -> None:
 
 
 def curl(url: str, *options: str) -> int:
-    """The status of the answer."""
     command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *options, url]
     return int(subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout)
 

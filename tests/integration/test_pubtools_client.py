@@ -173,7 +173,7 @@ def test_a_source_package_is_uploaded_as_any_other_and_copied(client: Any, serve
 @pytest.mark.skipif(yum.tools("rpmbuild") is not None, reason=yum.tools("rpmbuild") or "")
 @pytest.mark.skipif(dnf.missing() is not None, reason=dnf.missing() or "")
 def test_d7_what_it_uploads_is_published_and_read_by_dnf(client: Any, server: Server, tmp_path: Path) -> None:
-    """A package, modules, comps.xml unit by unit (twice, the second time anew), an erratum, a metafile."""
+    """A package, modules, comps.xml unit by unit (twice, the second time again), an erratum, a metafile."""
     repository = made(client, pulplib.YumRepository, "uploads", "yum_distributor")
     bear = yum.build(tmp_path, "bear", "1.0")
     erratum = pulplib.ErratumUnit(

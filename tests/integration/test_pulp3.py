@@ -42,7 +42,7 @@ class Stage:
         self._last = 0
 
     def events(self, repo_id: str, count: int, *, seconds: float = 60) -> list[dict[str, Any]]:
-        """The four kinds of events of a repository, once there are so many; no more may follow."""
+        """The four kinds of events of a repository, once there are enough; no more may follow."""
 
         def found() -> list[dict[str, Any]]:
             page = self.server.call("GET", f"/pulpit/v1/events?repo_id={repo_id}&limit=1000&after=0")

@@ -99,7 +99,7 @@ def connected(cluster: Cluster, database: str) -> Iterator[Pulp]:
 
 
 def types(server: Server, repo_id: str, count: int) -> list[str]:
-    """The events of a repository, once there are so many."""
+    """The events of a repository, once there are enough."""
 
     def found() -> list[str]:
         page = server.call("GET", f"/pulpit/v1/events?repo_id={repo_id}&limit=1000&after=0")

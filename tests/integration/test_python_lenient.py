@@ -1,4 +1,4 @@
-"""Odd indexes that pip can use: what is usable is taken, what is not is left out and named (CASES A3, A9, A11, A16)."""
+"""Odd indexes that pip can use: what is usable is taken, what is not is skipped and reported."""
 
 import gzip
 import hashlib

@@ -77,7 +77,6 @@ class Odd:
         return self._random.random() < chance
 
     def serve(self) -> None:
-        """Put files and page up."""
         normal = re.sub("[-_.]+", "-", self.name).lower()
         files = [wheel(self.name, version) for version in self.versions]
         page_path = f"simple/{normal}/"

@@ -34,8 +34,6 @@ def upstream() -> Iterator[Upstream]:
 
 
 class Told:
-    """What a mirror fires."""
-
     def __init__(self) -> None:
         self.payloads: list[dict[str, Any]] = []
 

@@ -22,7 +22,6 @@ BEARS = [
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of distributions."""
     folder = tmp_path_factory.mktemp("dist")
     for version in ("1.0", "1.1", "2.0", "2.1rc1"):
         build(folder, "bear", version, requires_python=">=3.11" if version == "2.0" else ">=3.8")

@@ -134,8 +134,6 @@ def recipes() -> dict[str, Recipe]:
 
 
 class Receivers(ThreadingHTTPServer):
-    """All receivers at one address."""
-
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"

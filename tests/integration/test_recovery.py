@@ -54,13 +54,11 @@ def findings(here: Mirror) -> set[str]:
 
 
 def move(here: Mirror, place: str) -> None:
-    """Publish elsewhere from now on."""
     with here.context.database.write() as tx:
         repositories.change_distributor(tx, "zoo", DISTRIBUTOR, config={"relative_url": place})
 
 
 def seen(here: Mirror) -> dict[str, bytes]:
-    """All that readers see, wherever."""
     return {
         name: content
         for path in published.paths(here.context)

@@ -103,7 +103,7 @@ def test_a_wrong_value_is_one_sentence_that_names_the_key(tmp_path: Path, option
 
 
 def test_a_database_of_a_newer_version_is_one_sentence(tmp_path: Path) -> None:
-    """C10: and an exit code that systemd does not restart upon; so it is for `pulpit check`."""
+    """And an exit code that systemd does not restart upon; so it is for `pulpit check`."""
     with pulpit(tmp_path / "data") as server:
         server.stop()
         with contextlib.closing(sqlite3.connect(server.data_dir / "pulpit.db")) as connection:
@@ -228,7 +228,7 @@ def test_the_broker_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [(0,), (0, 1), (1, 2), (0, 1, 2)])
 def test_closed_standard_streams_are_filled(tmp_path: Path, closed: tuple[int, ...]) -> None:
-    """B7: no socket gets their numbers, so nothing is printed to a client and the event loop does not abort."""
+    """No socket gets their numbers, so nothing is printed to a client and the event loop does not abort."""
     data, port = tmp_path / "data", free_port()
     redirections = " ".join(f"{number}>&-" for number in closed)
     command = f'exec "$0" -m pulpit.cli serve --data-dir "$1" --port {port} --broker-port 0 {redirections}'
@@ -250,7 +250,7 @@ def test_closed_standard_streams_are_filled(tmp_path: Path, closed: tuple[int, .
 
 
 def test_a_full_standard_error_ends_no_server(tmp_path: Path) -> None:
-    """B7: what cannot be said is not said."""
+    """What cannot be said is not said."""
     port = free_port()
     command = [sys.executable, "-m", "pulpit.cli", "serve", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
     with Path("/dev/full").open("w") as full:

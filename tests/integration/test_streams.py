@@ -1,4 +1,4 @@
-"""Standard streams that are full, closed, or have no reader any more: one sentence, and 74 (CASES B7, B8)."""
+"""Standard streams that are full, closed, or have no reader any more: one sentence, and 74."""
 
 import os
 import subprocess
@@ -16,7 +16,6 @@ ADMIN = f"{sys.executable} -c 'from pulpit.admin.main import main; main()'"
 
 
 def run(command: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a line of shell."""
     return subprocess.run(
         ["/bin/sh", "-c", command],
         env={**os.environ, **(environment or {})},

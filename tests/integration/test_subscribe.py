@@ -85,7 +85,7 @@ def publish(
 
 
 def repeat(broker: BrokerProcess | RabbitMQ, exchange: str, event: pulpit.Event) -> None:
-    """Publish the very message once more, as a server does that died before it could note the confirm."""
+    """Publish the very message again, as a server does that died before it could note the confirm."""
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:
         properties = pika.BasicProperties(headers=dict(event.headers), message_id=event.id, delivery_mode=2)
         connection.channel().basic_publish(exchange, event.subject, event.body, properties)
@@ -101,7 +101,6 @@ def waiting(broker: BrokerProcess | RabbitMQ, queue: str) -> int:
 
 
 async def some(events: pulpit.Subscription, count: int) -> list[pulpit.Event]:
-    """Take so many events."""
     taken = []
     async with asyncio.timeout(SOON):
         for _ in range(count):

@@ -18,7 +18,7 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def test_links_and_containers_are_unique_unless_the_subscription_stays() -> None:
-    """D1: three listeners side by side, of which no broker takes one for another."""
+    """Three listeners side by side, of which no broker takes one for another."""
 
     async def story() -> None:
         async with peer(properties={"product": "qpid-cpp"}) as broker:
@@ -38,7 +38,6 @@ def test_links_and_containers_are_unique_unless_the_subscription_stays() -> None
 
 
 def test_values_that_json_does_not_have_and_messages_that_are_none_are_handed_out() -> None:
-    """B2 over AMQP 1.0."""
     odd = {
         "seconds": Timestamp(-(2**63)),
         "float": Float("nan"),

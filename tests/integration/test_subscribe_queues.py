@@ -61,7 +61,7 @@ def at(url: str, act: Callable[[BlockingChannel], Any]) -> None:
 def test_an_exchange_that_was_deleted_and_made_again_is_bound_again_and_told(
     url: str, exchange: str, *, stays: bool
 ) -> None:
-    """B14: nobody tells a subscriber that its binding went with the exchange."""
+    """Nobody tells a subscriber that its binding went with the exchange."""
     told: list[str] = []
 
     async def story() -> None:
@@ -85,7 +85,6 @@ def test_an_exchange_that_was_deleted_and_made_again_is_bound_again_and_told(
 @needs_rabbitmq
 @pytest.mark.needs_rabbitmq
 def test_over_amqp_10_too(node: RabbitMQ, exchange: str) -> None:
-    """B14."""
     told: list[str] = []
 
     async def story() -> None:
@@ -138,7 +137,7 @@ def test_a_queue_with_limits_of_its_owner_is_used_as_it_is(url: str, exchange: s
 def test_a_user_without_the_right_to_configure_uses_what_is_there(
     node: RabbitMQ, exchange: str, *, may_bind: bool
 ) -> None:
-    """B9: passive declarations need no right, and a queue that is bound already needs no binding."""
+    """Passive declarations need no right, and a queue that is bound already needs no binding."""
     user = f"reader-{exchange[-8:]}"
     node.control("add_user", user, "reader")
     node.control("set_permissions", user, "^$", ".*" if may_bind else "^$", ".*")
@@ -196,7 +195,7 @@ async def spoilt(port: int, written: bytes, read: bytes) -> AsyncIterator[int]:
 def test_a_message_that_cannot_be_read_costs_itself_alone(
     url: str, exchange: str, *, written: bytes, read: bytes, words: str, seen: dict[str, Any] | None
 ) -> None:
-    """B2: one connection, one sentence; what can be read is handed out, what cannot be is rejected."""
+    """One connection, one sentence; what can be read is handed out, what cannot be is rejected."""
     told: list[str] = []
     dead = f"{exchange}-dead"
 

@@ -1,4 +1,4 @@
-"""`pulpit.subscribe` over TLS, with a certificate that is the log-in."""
+"""`pulpit.subscribe` over TLS, with a certificate that is the login."""
 
 import asyncio
 import ssl

@@ -104,7 +104,6 @@ BAD_NAMES = {
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_must_not_be_used_is_left_out_and_named(upstream: Upstream, here: Mirror, name: str) -> None:
-    """A11, for manifests."""
     upstream.put("good", GOOD)
     upstream.manifest(line("good", GOOD), line(name, GOOD))
     here.create("zoo", upstream.url)
@@ -401,7 +400,6 @@ ODD_MANIFESTS = {
 @pytest.mark.parametrize("packed", [lambda text: text, gzip.compress])
 @pytest.mark.parametrize("case", ODD_MANIFESTS)
 def test_an_odd_manifest_is_read(upstream: Upstream, here: Mirror, case: str, packed: Callable[[bytes], bytes]) -> None:
-    """A11 and A16, for manifests."""
     upstream.put("a.iso", GOOD)
     upstream.put("sub folder/100%, ü.iso", GOOD)
     b = line("sub folder/100%, ü.iso", GOOD)

@@ -77,7 +77,7 @@ def test_servers_that_answer_in_their_own_way_are_mirrored_too(upstream: Upstrea
 
     assert (outcome.result, outcome.added_count) == ("success", len(FILES))
     assert len(here.stored()) == len(FILES)
-    assert sorted(path for path in upstream.paths() if path in FILES) == sorted(FILES)  # A21: once each
+    assert sorted(path for path in upstream.paths() if path in FILES) == sorted(FILES)  # once each
 
 
 def test_a_redirect_is_followed(upstream: Upstream, here: Mirror) -> None:

@@ -49,7 +49,6 @@ def wheels_here(tmp_path: Path) -> Iterator[PythonMirror]:
 
 
 def mirrored(here: YumMirror, upstream: Upstream) -> None:
-    """Sync and publish."""
     here.create("zoo", upstream.url)
     for outcome in (here.sync("zoo"), here.publish("zoo")):
         assert (outcome.result, outcome.error_message) == ("success", None)

@@ -83,7 +83,6 @@ FORMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[YumMirror]:
-    """A repository with a bear."""
     with yum.yum_mirror(tmp_path / "data") as one:
         one.create("zoo", None)
         upload(one, "rpm", {}, {}, yum.build(tmp_path, "bear", "4.1"))
@@ -152,7 +151,7 @@ def test_d7_a_whole_comps_is_taken_apart(here: YumMirror, tmp_path: Path) -> Non
 
     types = {held.unit.type_id for held in here.held("zoo")} - {"rpm"}
     assert types == {"package_group", "package_category", "package_environment", "package_langpacks"}
-    assert len(here.stored()) == 1  # the package; the comps.xml is written anew
+    assert len(here.stored()) == 1  # the package; the comps.xml is written again
     assert seen_by_dnf(here).found["groups"] == [["animals", "Animals", ["bear", "camel"]]]
 
 

@@ -42,8 +42,6 @@ class Gone(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A method with its message."""
-
     method: Any
     properties: commands.Basic.Properties
     body: bytes
@@ -105,14 +103,12 @@ class Wire:
         self.socket.close()
 
     def close(self) -> None:
-        """Close the connection in words."""
         self.send(commands.Connection.Close(200, "bye", 0, 0), 0)
         while not isinstance(self.read()[1], commands.Connection.CloseOk):
             pass
         self.hang_up()
 
     def open(self, channel: int) -> None:
-        """Open a channel."""
         self.call(commands.Channel.Open(), channel, answer=commands.Channel.OpenOk)
 
     def raw(self, data: bytes) -> None:
@@ -120,7 +116,6 @@ class Wire:
         self.socket.sendall(data)
 
     def send(self, method: Any, channel: int = 1) -> None:
-        """Send one frame."""
         self.raw(frame.marshal(method, channel))
 
     def read(self, seconds: float | None = None) -> tuple[int, Any]:
@@ -167,7 +162,7 @@ class Wire:
             assert isinstance(value, heartbeat.Heartbeat), f"expected {kind.name}, got {value!r}"
 
     def call(self, method: Any, channel: int = 1, *, answer: type[M] | None = None) -> Any:
-        """Send a method and answer what comes back."""
+        """Send a method and return what comes back."""
         self.send(method, channel)
         return self.expect(answer or Frame)
 
@@ -182,7 +177,6 @@ class Wire:
         immediate: bool = False,
         **properties: Any,
     ) -> None:
-        """Publish one message."""
         head = header.ContentHeader(0, len(payload), commands.Basic.Properties(**properties))
         size = (self.frame_max or 131072) - 8
         parts = [
@@ -206,7 +200,6 @@ class Wire:
         return Content(method=method, properties=head.properties, body=data)
 
     def get(self, queue: str, *, no_ack: bool = True, channel: int = 1) -> Content | None:
-        """Take one message with basic.get."""
         self.send(commands.Basic.Get(0, queue, no_ack), channel)
         while True:
             number, value = self.read()
@@ -243,11 +236,9 @@ class Wire:
         self.call(commands.Exchange.Declare(0, name, kind, **flags), answer=commands.Exchange.DeclareOk)
 
     def bind(self, queue: str, exchange: str, key: str = "", arguments: dict[str, Any] | None = None) -> None:
-        """Bind a queue."""
         self.call(commands.Queue.Bind(0, queue, exchange, key, arguments=arguments), answer=commands.Queue.BindOk)
 
     def consume(self, queue: str, tag: str = "", *, channel: int = 1, **flags: Any) -> str:
-        """Start a consumer."""
         method = commands.Basic.Consume(0, queue, tag, **flags)
         return str(self.call(method, channel, answer=commands.Basic.ConsumeOk).consumer_tag)
 

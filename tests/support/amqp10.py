@@ -87,14 +87,13 @@ class Pair:
         self.server = ServerEngine(Setup(container="server", largest_message=largest_message))
 
     def open(self) -> "Pair":
-        """Open both."""
         self.client.open()
         self.server.open()
         self.talk()
         return self
 
     def talk(self) -> tuple[list[Event], list[Any]]:
-        """Carry bytes to and fro until there are none; answers what happened at the client and at the server."""
+        """Carry bytes to and fro until there are none; returns what happened at the client and at the server."""
         at_client: list[Event] = []
         at_server: list[Any] = []
         while True:
@@ -118,7 +117,6 @@ class Pair:
         return sender, receiver
 
     def free(self) -> None:
-        """Give the memory back."""
         self.client.free()
         self.server.free()
 

@@ -80,8 +80,6 @@ async def peer(tls: ssl.SSLContext | None = None, **does: Any) -> AsyncIterator[
 
 
 class _Visit:
-    """One connection."""
-
     def __init__(self, one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._peer, self._reader, self._writer = one, reader, writer
         self._container = ""
@@ -203,7 +201,7 @@ class ServerLogin:
         return output
 
     def receive(self, data: bytes) -> Login | None:
-        """Take what came from the client; answers what it asks, which must be answered before it is given more.
+        """Take what came from the client; returns what it asks, which must be answered before it is given more.
 
         Raises:
             LoginFailed: the peer does not keep to the protocol; send the output, and close.
@@ -222,7 +220,6 @@ class ServerLogin:
         return self._ask(*frame) if frame else None
 
     def accept(self) -> None:
-        """Let the client in."""
         self._output += sasl._frame(sasl._OUTCOME, Ubyte(sasl._OK))
         self._frames.done = True
 
@@ -231,7 +228,6 @@ class ServerLogin:
         self._output += sasl._frame(sasl._OUTCOME, Ubyte(sasl._AUTH))
 
     def challenge(self, data: bytes) -> None:
-        """Ask the client for more."""
         self._output += sasl._frame(sasl._CHALLENGE, data)
 
     def _ask(self, code: int, fields: Sequence[Any]) -> Login:

@@ -1,4 +1,4 @@
-"""The REST API as tests use it: on a fresh database, with content types that accept what they are told to."""
+"""The REST API as tests use it: on a fresh database, with content types that accept what they are asked to."""
 
 import base64
 import contextlib
@@ -80,7 +80,6 @@ def notifier_types() -> NotifierTypes:
 
 
 def basic(login: str, password: str = PASSWORD) -> dict[str, str]:
-    """The header that logs in."""
     return {"Authorization": "Basic " + base64.b64encode(f"{login}:{password}".encode()).decode()}
 
 

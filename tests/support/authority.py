@@ -1,4 +1,4 @@
-"""An authority of the test's own, with its certificates as files."""
+"""An authority started by the test, with its certificates as files."""
 
 import ssl
 from datetime import UTC, datetime, timedelta

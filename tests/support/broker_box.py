@@ -17,7 +17,7 @@ from pulpit.broker.writer import Done, WriteBatch
 
 
 class HandTimers:
-    """A clock that moves when it is told to."""
+    """A clock that moves when it is asked to."""
 
     def __init__(self) -> None:
         self.milliseconds = 1_000_000
@@ -44,7 +44,6 @@ class HandTimers:
                 call()
 
     def pass_time(self, milliseconds: int) -> None:
-        """Turn the clock."""
         self.settle()
         self.milliseconds += milliseconds
         while self._later and self._later[0][0] <= self.milliseconds:
@@ -73,8 +72,6 @@ class Forgetful:
 
 
 class LetsEverybodyIn:
-    """Lets everybody in."""
-
     def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
         verdict(attempt, True)
 
@@ -83,8 +80,6 @@ class LetsEverybodyIn:
 
 
 class Box:
-    """A broker in a box."""
-
     def __init__(self, **settings: Any) -> None:
         self.timers = HandTimers()
         config = BrokerConfig(data_dir=None, **settings)
@@ -130,7 +125,6 @@ class BoxClient:
         self.raw(frame.marshal(method, channel))
 
     def publish(self, payload: bytes, key: str, *, exchange: str = "", channel: int = 1, **properties: Any) -> None:
-        """Publish one message."""
         head = header.ContentHeader(0, len(payload), commands.Basic.Properties(**properties))
         parts: list[Any] = [commands.Basic.Publish(0, exchange, key), head]
         pieces = [body.ContentBody(payload)] if payload else []

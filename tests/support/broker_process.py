@@ -1,4 +1,4 @@
-"""The embedded broker alone, in a process of its own that can be killed."""
+"""The embedded broker alone, in a separate process that can be killed."""
 
 import contextlib
 import json
@@ -35,12 +35,11 @@ class BrokerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process."""
         assert self._process
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         with self.log.open("ab") as log:
             environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
             command = [sys.executable, __file__, self._settings]

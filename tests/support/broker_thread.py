@@ -31,7 +31,6 @@ class BrokerThread:
             raise self._failure
 
     def stop(self) -> None:
-        """End it."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(60)

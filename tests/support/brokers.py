@@ -18,7 +18,6 @@ class Broker:
 
 @contextmanager
 def rabbitmq_broker(folder: Path) -> Iterator[Broker]:
-    """A RabbitMQ of its own."""
     with rabbitmq(folder) as broker:
         yield Broker(port=broker.port)
 

@@ -42,7 +42,6 @@ class Blow:
 
 
 def seeded(seed: int) -> random.Random:
-    """Chance that can be repeated."""
     return random.Random(seed)  # noqa: S311 - nothing secret is drawn
 
 
@@ -66,12 +65,10 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         assert self._process
         return self._process.pid
 
     def start(self) -> None:
-        """Start it."""
         self._process = subprocess.Popen(self._command)
 
     def kill(self) -> None:
@@ -81,7 +78,7 @@ class Running:
         self._process.wait(60)
 
     def end(self, *, seconds: float) -> int:
-        """SIGTERM; answers the exit code."""
+        """SIGTERM; returns the exit code."""
         assert self._process
         self._process.terminate()
         return self._process.wait(seconds)

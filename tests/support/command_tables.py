@@ -1,6 +1,6 @@
 """The options of the commands as tables of docs/commands.md.
 
-`python tests/support/command_tables.py` writes the tables of the page anew; a test holds page and code together.
+`python tests/support/command_tables.py` writes the tables of the page again; a test holds page and code together.
 """
 
 import re
@@ -96,7 +96,6 @@ def _meaning(parameter: click.Parameter) -> str:
 
 
 def main() -> None:
-    """Write the page's tables anew."""
     made = tables()
     text = PAGE.read_text()
     PAGE.write_text(_SECTION.sub(lambda found: f"{found['start']}{made.get(found['name'], '')}{found['end']}", text))

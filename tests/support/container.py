@@ -1,6 +1,6 @@
 """What a container engine does with a Containerfile and an image, as far as a root user without an engine can do it.
 
-The steps are run in a root folder that debootstrap has made; an image is started in namespaces of its own, with a
+The steps are run in a root folder that debootstrap has made; an image is started in its own namespaces, with a
 read-only root, one volume and a temporary file system, without root and as process 1. The network is the machine's.
 """
 
@@ -174,7 +174,6 @@ class Container:
 
 @contextlib.contextmanager
 def running(image: Image, volume: Path, variables: Mapping[str, str]) -> Iterator[Container]:
-    """Start an image."""
     environment = {**image.environment, **variables}
     user, _, group = image.user.partition(":")
     os.chown(volume, int(user), int(group))

@@ -1,4 +1,4 @@
-"""A fresh database in a folder of its own."""
+"""A fresh database in a separate folder."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def fresh(folder: Path) -> Iterator[tuple[Database, WakeupSocket]]:
 
 
 def fire_one(database: Database, event_type: str = "repo.sync.start", repo_id: str = "zoo", **payload: object) -> Event:
-    """Fire an event in a transaction of its own."""
+    """Fire an event in a separate transaction."""
     with database.write() as tx:
         return fire(tx, event_type, {"repo_id": repo_id, **payload}, clock=system_clock)
 
@@ -37,12 +37,11 @@ def told(database: Database) -> list[Event]:
 
 
 def log(database: Database) -> list[Event]:
-    """The whole log."""
     with database.read() as connection:
         return list(event_log.read_after(connection, 0, limit=100_000))
 
 
 def fail(tx: Transaction, listener_id: str, error: str, *, now: datetime, count: int = 1) -> bool:
-    """Record attempts of one listener that failed, and answer whether they are the first."""
+    """Record attempts of one listener that failed, and return whether they are the first."""
     failure = Failure(listener_id=listener_id, count=count, error=error, since=now, at=now)
     return listeners.fail(tx, [failure]) == {listener_id}

@@ -128,6 +128,5 @@ class Reader:
 
 
 def read(url: str, *, download: bool = False) -> Seen:
-    """The same, once."""
     with Reader() as reader:
         return reader.read(url, download=download)

@@ -1,4 +1,4 @@
-"""The mock cluster of librdkafka in a process of its own, and what is in its topics as another client reads it.
+"""The mock cluster of librdkafka in a separate process, and what is in its topics as another client reads it.
 
 It speaks the protocol of Kafka over sockets; it keeps nothing on disk, and a new one has other ports.
 """
@@ -27,8 +27,6 @@ sys.stdin.read()
 
 
 class Cluster:
-    """Some brokers."""
-
     def __init__(self, process: "subprocess.Popen[str]", servers: str) -> None:
         self._process = process
         self.servers = servers
@@ -45,7 +43,7 @@ class Cluster:
         self._process.send_signal(signal.SIGCONT)
 
     def messages(self, topic: str, count: int) -> list[Any]:
-        """The messages of a topic, partition by partition in order, once there are so many, or after a minute."""
+        """The messages of a topic, partition by partition in order, once there are enough, or after a minute."""
         from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition  # noqa: PLC0415 - an extra
 
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": "test", "log_level": 0})
@@ -65,7 +63,6 @@ class Cluster:
 
 @contextlib.contextmanager
 def kafka_cluster(brokers: int = 1) -> Iterator[Cluster]:
-    """Run some brokers."""
     command = [sys.executable, "-c", _HOST, str(brokers)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

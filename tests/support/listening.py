@@ -1,4 +1,4 @@
-"""`playpen/listen.py` in a process of its own."""
+"""`playpen/listen.py` in a separate process."""
 
 import os
 import signal
@@ -29,7 +29,6 @@ class Listening:
 
     @property
     def lines(self) -> list[str]:
-        """What it printed."""
         return self._output.read_text().splitlines()
 
     @property
@@ -38,7 +37,7 @@ class Listening:
         return self._errors.read_text().splitlines()
 
     def until_told(self, words: str, times: int = 1) -> None:
-        """Wait until it has said something so many times."""
+        """Wait until it has said something the given number of times."""
         until(lambda: sum(words in line for line in self.told) >= times, what=f"{words!r} from listen.py")
 
     def until_ready(self, times: int = 1) -> None:
@@ -46,12 +45,10 @@ class Listening:
         self.until_told("listening on exchange", times)
 
     def until_printed(self, count: int) -> list[str]:
-        """Wait for so many lines."""
         until(lambda: len(self.lines) >= count, what=f"{count} lines from listen.py, which said {self.told}")
         return self.lines
 
     def code(self) -> int:
-        """Wait for its own end."""
         return self._process.wait(60)
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -60,7 +57,6 @@ class Listening:
         return self.code()
 
     def discard(self) -> None:
-        """End it in any case."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(60)

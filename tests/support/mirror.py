@@ -100,7 +100,6 @@ class Mirror:
         return published.contents(self.context, f"{self.kind}/{place}")
 
     def root(self, place: str) -> Path:
-        """A folder with them."""
         return published.folder(self.context, f"{self.kind}/{place}")
 
     def stored(self) -> list[Path]:
@@ -111,13 +110,11 @@ class Mirror:
         return files
 
     def leftovers(self) -> list[Path]:
-        """Unfinished downloads."""
         return sorted((self.data_dir / "downloads").glob("*"))
 
 
 @contextlib.contextmanager
 def mirror(folder: Path, *, clock: Callable[[], Any] = system_clock, limits: Limits | None = None) -> Iterator[Mirror]:
-    """A context in a folder."""
     with database.fresh(folder) as (opened, _):
         yield Mirror(
             TaskContext(

@@ -1,4 +1,4 @@
-"""A real nats-server with JetStream in a process of its own, which can be killed, frozen and started again."""
+"""A real nats-server with JetStream in a separate process, which can be killed, frozen and started again."""
 
 import asyncio
 import base64
@@ -34,8 +34,6 @@ needs_nats = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 class NatsServer:
-    """The server of one folder."""
-
     def __init__(self, folder: Path, conf: str = "") -> None:
         self.port = free_port()
         self._folder = folder
@@ -77,7 +75,6 @@ class NatsServer:
 
 @contextlib.contextmanager
 def nats_server(folder: Path, conf: str = "") -> Iterator[NatsServer]:
-    """Run one."""
     folder.mkdir(parents=True, exist_ok=True)
     server = NatsServer(folder, conf)
     server.start()

@@ -199,7 +199,6 @@ class _Making:
         return packages + packages[:1] if self.odd(f"{kind} has one twice", 0.12) else packages
 
     def further(self, texts: dict[str, bytes]) -> None:
-        """Lists beside those of packages."""
         if self.odd("groups", 0.4):
             texts["group"] = COMPS.encode()
         if self.odd("errata", 0.4):

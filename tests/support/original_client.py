@@ -202,7 +202,6 @@ def iso_sync(report: dict[str, Any], screen: Screen) -> None:
 
 
 def iso_publish(report: dict[str, Any], screen: Screen) -> None:
-    """Four keys, and no list."""
     assert set(report) == ISO_PUBLISH_KEYS
     states = ("not_started", "in_progress", "complete", "failed")
     forward(screen, "iso", states.index(report["state"]))

@@ -38,8 +38,6 @@ class _Text(HTMLParser):
 
 @dataclass(kw_only=True)
 class Seen:
-    """A page as it came."""
-
     response: Response
 
     @property
@@ -75,7 +73,7 @@ class Page:
     sessions: Sessions
 
     def take_session(self, login: str) -> None:
-        """Be somebody without a log-in, which costs a hash."""
+        """Be somebody without a login, which costs a hash."""
         token = self.sessions.token(self.sessions.begin(login), PASSWORD_HASH)
         self.client.cookies.set("pulpit-session", token, domain="testserver.local", path="/ui")
 
@@ -88,7 +86,6 @@ class Page:
         return self.send(path, {"form_token": token, **(fields or {})}, **headers)
 
     def send(self, path: str, fields: dict[str, Any], **headers: str) -> Seen:
-        """Send these fields alone."""
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode(fields, doseq=True)
         return Seen(response=self.client.post(f"{UI}{path}", content=body, headers=kind | headers))

@@ -35,7 +35,7 @@ _TOPICS = [("zoo", "perm.in", r"^zoo(\.|$)", r"^zoo\.[^.#]*$")]
 
 
 def write_people(folder: Path) -> dict[str, str]:
-    """Write the embedded broker's files and answer where they are."""
+    """Write the embedded broker's files and return where they are."""
     files = {"users_file": USERS, "permissions_file": PERMISSIONS}
     for name, text in files.items():
         path = folder / name

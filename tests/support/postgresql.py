@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the test's own, on a port and a folder of its own; root runs it as Debian's user for it."""
+"""A real PostgreSQL started by the test, on a port and a folder of its own; root runs it as Debian's user for it."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ class PostgreSQL:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         programs = _programs()
         assert programs
         command = [
@@ -72,7 +72,6 @@ class PostgreSQL:
         self._process.wait(60)
 
     def kill(self) -> None:
-        """End it at once."""
         if self._process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(60)
@@ -105,7 +104,7 @@ class PostgreSQL:
         return f"postgresql://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     def fresh(self) -> str:
-        """Make an empty database and answer its URL."""
+        """Make an empty database and return its URL."""
         name = f"t{secrets.token_hex(6)}"
         engine = sa.create_engine(
             self.url().replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"

@@ -20,7 +20,6 @@ from pulpit.store.wakeups import WakeupSocket
 
 
 def known(context: TaskContext) -> Publications:
-    """What a server would serve."""
     return Publications(context.database, context.storage, grace=context.grace, clock=context.clock)
 
 
@@ -57,7 +56,6 @@ def read(context: TaskContext, file: StoredFile) -> bytes:
 
 
 def paths(context: TaskContext) -> list[str]:
-    """Every place that shows something."""
     with context.database.read() as connection:
         return [place.path for place in publications.every_place(connection)]
 

@@ -1,4 +1,4 @@
-"""A real Pulp 3 of the test's own: pulpcore with its plug-ins from PyPI in an environment of its own, on a PostgreSQL.
+"""A real Pulp 3 started by the test: pulpcore with its plug-ins from PyPI in a separate environment, on a PostgreSQL.
 
 What takes long is done once and kept below `.venv/pulp3/<version>`: the installation, and a cluster with Pulp's tables.
 """
@@ -171,7 +171,6 @@ class Cluster:
             assert connection.execute("SELECT pg_promote()").fetchall() == [(True,)]
 
     def dump(self, database: str) -> bytes:
-        """A backup of one database."""
         done = subprocess.run(
             [str(self._programs / "pg_dump"), "-Fc", self.url(database)], capture_output=True, check=True
         )

@@ -63,7 +63,7 @@ def build(
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    """Run a program that must end well, whatever this machine has told pip and uv; answers what it wrote."""
+    """Run a program that must end well, whatever this machine has told pip and uv; returns what it wrote."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment = clean | {"PIP_CONFIG_FILE": os.devnull}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=cwd, env=environment)
@@ -137,7 +137,6 @@ class PythonMirror(Mirror):
 
 @contextlib.contextmanager
 def python_mirror(folder: Path, limits: Limits | None = None) -> Iterator[PythonMirror]:
-    """A context in a folder."""
     folder.mkdir(exist_ok=True)
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)

@@ -1,4 +1,4 @@
-"""A real RabbitMQ (Debian's `rabbitmq-server`) of the test's own: own ports, own node, own data folder, own epmd."""
+"""A real RabbitMQ (Debian's `rabbitmq-server`) started by the test: own ports, own node, own data folder, own epmd."""
 
 import contextlib
 import os
@@ -61,12 +61,11 @@ class RabbitMQ:
         )
 
     def configure(self, settings: str) -> None:
-        """Add lines to its configuration."""
         with (self._folder / "rabbitmq.conf").open("a") as conf:
             conf.write(settings)
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it accepts connections."""
         self.launch()
         self.until_ready()
 
@@ -82,7 +81,6 @@ class RabbitMQ:
         self._has_booted = False
 
     def until_ready(self) -> None:
-        """Wait until it takes connections."""
         until(self._answers, what=f"RabbitMQ; see {self._folder / 'out.log'}", seconds=180)
 
     def remember(self) -> None:
@@ -106,7 +104,7 @@ class RabbitMQ:
     def control(self, *words: str) -> str:
         """Run `rabbitmqctl` and return what it prints.
 
-        A node that takes connections already may still be starting, and `rabbitmqctl` refuses it then (exit code 64).
+        A node that accepts connections already may still be starting, and `rabbitmqctl` refuses it then (exit code 64).
         """
         if not self._has_booted:
             self._rabbitmqctl("await_startup")
@@ -184,7 +182,7 @@ def rabbitmq_cluster(folder: Path) -> Iterator[list[RabbitMQ]]:
 
 
 def certificate_log_in(port: int, authority: Path, server: Path, *, must_show: bool) -> str:
-    """Settings of a node with TLS on `port` that takes the common name of a client certificate as the log-in.
+    """Settings of a node with TLS on `port` that takes the common name of a client certificate as the login.
 
     It needs the plug-in `rabbitmq_auth_mechanism_ssl`; with `must_show`, nobody else is let in.
     """

@@ -22,7 +22,6 @@ class Asked:
 
     @property
     def body(self) -> Any:
-        """What came, as JSON."""
         return json.loads(self.raw) if self.raw else None
 
 

@@ -34,7 +34,6 @@ class S3:
     """Where the buckets are folders."""
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket."""
         if self.folder is not None:
             (self.folder / name).mkdir()
             return
@@ -72,7 +71,6 @@ class S3:
 
 
 def credentials_in(folder: Path) -> Path:
-    """The file that Pulpit reads."""
     credentials = folder / "credentials"
     credentials.write_text(f"access_key_id = {ACCESS_KEY}\nsecret_access_key = {SECRET_KEY}\n", encoding="ascii")
     credentials.chmod(0o600)

@@ -26,7 +26,6 @@ class Proxy(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -70,7 +69,6 @@ class Passing(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def before(endpoint: str) -> Iterator[Proxy]:
-    """Run one."""
     with Proxy(endpoint) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         yield proxy

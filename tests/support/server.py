@@ -1,4 +1,4 @@
-"""A real `pulpit serve` in a process of its own, which can be killed and started again."""
+"""A real `pulpit serve` in a separate process, which can be killed and started again."""
 
 import base64
 import contextlib
@@ -38,7 +38,6 @@ class Server:
 
     @property
     def amqp_url(self) -> str:
-        """Where the embedded broker is."""
         return f"amqp://guest:guest@127.0.0.1:{self.broker_port}/%2F"
 
     @property
@@ -49,7 +48,6 @@ class Server:
 
     @property
     def password(self) -> str:
-        """The administrator's password."""
         return (self.data_dir / "admin-password").read_text().strip()
 
     def start(self) -> None:
@@ -69,7 +67,7 @@ class Server:
         self._process.wait(60)
 
     def stop(self) -> int:
-        """SIGTERM; answers the exit code."""
+        """SIGTERM; returns the exit code."""
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
@@ -104,7 +102,7 @@ class Server:
         return status, json.loads(text) if is_json else text.decode()
 
     def listen(self, exchange: str, *event_types: str) -> str:
-        """Create an amqp listener and answer its id."""
+        """Create an amqp listener and return its id."""
         body = {"notifier_type_id": "amqp", "notifier_config": {"exchange": exchange}}
         made = self.call("POST", f"{API}/events/", {**body, "event_types": list(event_types) or ["*"]})
         return str(made["id"])
@@ -122,12 +120,11 @@ class Server:
         self.call("POST", f"{API}/repositories/", body)
 
     def sync(self, repo_id: str) -> str:
-        """Queue a sync and answer the task's id."""
+        """Queue a sync and return the task's id."""
         answer = self.call("POST", f"{API}/repositories/{repo_id}/actions/sync/", {"override_config": None})
         return str(answer["spawned_tasks"][0]["task_id"])
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """A task report."""
         report: dict[str, Any] = self.call("GET", f"{API}/tasks/{task_id}/")
         return report
 

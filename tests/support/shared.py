@@ -74,7 +74,7 @@ class Workers:
         self._process.wait(60)
 
     def stop(self) -> int:
-        """SIGTERM; answers the exit code."""
+        """SIGTERM; returns the exit code."""
         assert self._process
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)

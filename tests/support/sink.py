@@ -19,8 +19,6 @@ from pulpit.net.addresses import parse_networks
 
 @dataclass(kw_only=True)
 class Call:
-    """One request as it came."""
-
     method: str
     path: str
     headers: CIMultiDict[str]
@@ -30,8 +28,6 @@ class Call:
 
 @dataclass(kw_only=True)
 class Sink:
-    """The receiver."""
-
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     answer: Callable[[Call], web.StreamResponse | Awaitable[web.StreamResponse]] = lambda _: web.Response()

@@ -17,8 +17,6 @@ from support.waiting import PATIENCE, until
 
 @dataclass(frozen=True)
 class Received:
-    """One message."""
-
     subject: str
     body: dict[str, Any]
     properties: BasicProperties
@@ -60,7 +58,7 @@ class Subscriber:
         return [one.properties.headers["pulpit-repo-number"] for one in self.arrived]
 
     def wait_for(self, count: int, *, seconds: float = PATIENCE) -> list[Received]:
-        """Wait for so many different messages."""
+        """Wait for a number of different messages."""
         until(lambda: len(self.arrived) >= count, what=f"{count} messages, having {self.subjects}", seconds=seconds)
         return self.arrived
 
@@ -69,7 +67,6 @@ class Subscriber:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave; the queue stays."""
         self._stop.set()
         self._thread.join(60)
 

@@ -35,7 +35,6 @@ class Upstream:
         self._modified: dict[str, int] = {}
 
     def put(self, path: str, content: bytes) -> None:
-        """Serve a file."""
         self.files[path] = content
         self._modified[path] = self._modified.get(path, 1_700_000_000) + 1
 
@@ -66,13 +65,10 @@ class Upstream:
 
 
 def line(name: str, content: bytes) -> str:
-    """A line of a manifest."""
     return f"{name},{hashlib.sha256(content).hexdigest()},{len(content)}"
 
 
 class Answering(BaseHTTPRequestHandler):
-    """One connection."""
-
     protocol_version = "HTTP/1.1"
     upstream: Upstream
 
@@ -135,7 +131,6 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
 
     def hang_up(self) -> None:
-        """Break the connection off."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.wfile.flush()
@@ -143,7 +138,7 @@ class Answering(BaseHTTPRequestHandler):
 
 
 def status(code: int, *, times: int | None = None) -> Behaviour:
-    """Answer with a status, so many times, then well."""
+    """Answer with a status, the given number of times, then well."""
     left = [times if times is not None else 1 << 30]
 
     def behave(answering: Answering) -> None:
@@ -157,17 +152,15 @@ def status(code: int, *, times: int | None = None) -> Behaviour:
 
 
 def body(content: bytes, headers: dict[str, str] | None = None) -> Behaviour:
-    """Answer with other content."""
     return lambda answering: answering.answer(200, content, headers)
 
 
 def redirect(location: str) -> Behaviour:
-    """Send elsewhere."""
     return lambda answering: answering.answer(302, b"", {"Location": location})
 
 
 def truncated(content: bytes, after: int, *, times: int = 1 << 30) -> Behaviour:
-    """Break off in the middle, so many times, then serve well."""
+    """Break off in the middle, the given number of times, then serve well."""
     left = [times]
 
     def behave(answering: Answering) -> None:

@@ -247,7 +247,6 @@ class YumMirror(Mirror):
         return published.show(self.context, outcome)
 
     def impatient_too(self) -> "YumMirror":
-        """The same with short patience."""
         return YumMirror(self.impatient().context)
 
     def distributor(self, repo_id: str) -> Distributor:
@@ -266,7 +265,6 @@ class YumMirror(Mirror):
 
 @contextlib.contextmanager
 def yum_mirror(folder: Path, limits: Limits | None = None) -> Iterator[YumMirror]:
-    """A context in a folder."""
     folder.mkdir(exist_ok=True)
     with database.fresh(folder) as (opened, _):
         limits = limits or Limits(first_pause=0.01, longest_pause=0.05)

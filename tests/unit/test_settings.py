@@ -135,7 +135,6 @@ def test_every_key_says_what_it_means_and_numbers_have_a_unit() -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_by_place_and_never_quoted(tmp_path: Path, text: str, words: str) -> None:
-    """B6."""
     path = tmp_path / "server.conf"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as refused:
@@ -145,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_named_by_place_and_never_quoted(tmp_path:
 
 
 def test_what_stands_before_a_stray_delimiter_is_not_shown(tmp_path: Path) -> None:
-    """B6: a password of which a piece is taken for a key."""
+    """A password of which a piece is taken for a key."""
     path = tmp_path / "server.conf"
     path.write_text("[email]\npassword ge:heim\n")
     path.chmod(0o600)

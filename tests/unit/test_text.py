@@ -1,4 +1,4 @@
-"""Strangers' texts and the system's errors, made fit for a person."""
+"""Untrusted texts and the system's errors, made fit for a person."""
 
 import errno
 import socket

@@ -12,7 +12,6 @@ from support.postgresql import PostgreSQL, postgresql, why_not
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[PostgreSQL]:
-    """One PostgreSQL for all tests."""
     if why_not():
         pytest.skip(why_not() or "")
     with postgresql() as running:

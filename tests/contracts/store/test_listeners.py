@@ -1,4 +1,4 @@
-"""Listeners, their positions and what is put aside for them."""
+"""Listeners, their positions and what is dead-lettered for them."""
 
 from datetime import timedelta
 

@@ -257,7 +257,7 @@ class Machine:
 def test_a_clock_that_was_ahead_and_is_right_again_keeps_no_schedule_asleep(
     database: Database, interval: str, restarted: bool
 ) -> None:
-    """C7: twenty days ahead for half a minute."""
+    """Twenty days ahead for half a minute."""
     machine = Machine(NOON)
     add_repository(database)
     schedule = add_schedule(database, interval)
@@ -278,7 +278,7 @@ def test_a_clock_that_was_ahead_and_is_right_again_keeps_no_schedule_asleep(
 
 
 def test_a_schedule_made_while_the_clock_was_ahead_runs_from_when_it_is_right(database: Database) -> None:
-    """C7: without a start of its own, its first slot is the clock's too."""
+    """Without a start of its own, its first slot is the clock's too."""
     machine = Machine(NOON)
     add_repository(database)
     schedule = add_schedule(database, "PT10S")
@@ -290,7 +290,7 @@ def test_a_schedule_made_while_the_clock_was_ahead_runs_from_when_it_is_right(da
 
 
 def test_a_start_in_the_future_stays_there_when_the_clock_is_set(database: Database) -> None:
-    """C7: what a person wrote is no slip of the clock."""
+    """What a person wrote is no slip of the clock."""
     machine = Machine(NOON)
     add_repository(database)
     schedule = add_schedule(database, "2031-06-01T00:00:00Z/P1D")
@@ -303,7 +303,7 @@ def test_a_start_in_the_future_stays_there_when_the_clock_is_set(database: Datab
 
 
 def test_a_clock_that_was_behind_and_is_right_again_meets_what_is_overdue_once(database: Database) -> None:
-    """C7, the other way: a machine that begins in 1970 until it has asked for the time."""
+    """A machine that begins in 1970 until it has asked for the time."""
     machine = Machine(datetime(1970, 1, 1, 0, 5, tzinfo=UTC))
     add_repository(database)
     schedule = add_schedule(database, "PT1H")

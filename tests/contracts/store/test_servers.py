@@ -82,7 +82,7 @@ def supervising(database: Database, node: str, skew: timedelta) -> Iterator[Supe
 
 @pytest.mark.parametrize("skew", [timedelta(seconds=90), timedelta(days=20), timedelta(days=-20)])
 def test_a_server_whose_clock_is_wrong_declares_nobody_dead(shared: Database, skew: timedelta) -> None:
-    """C8: the other says that it is alive, and its running task goes on."""
+    """The other says that it is alive, and its running task goes on."""
     task = run_a_task(shared, "worker-0.aa@two")
     renew(shared, TWO)
     with supervising(shared, "one", skew) as supervisor:
@@ -94,7 +94,7 @@ def test_a_server_whose_clock_is_wrong_declares_nobody_dead(shared: Database, sk
 
 
 def test_leases_are_judged_by_the_clock_of_the_database(shared: Database) -> None:
-    """C8: nothing that a server says about time reaches a lease."""
+    """Nothing that a server says about time reaches a lease."""
     add_listeners(shared, 4)
     mine = renew(shared, ONE)
     assert mine is not None
@@ -123,7 +123,7 @@ def test_a_server_that_stands_still_is_dead_and_its_tasks_end(shared: Database) 
 
 
 def test_tasks_of_a_server_that_has_no_row_any_more_end_too(shared: Database) -> None:
-    """C13: whoever struck it off was killed before it had ended them."""
+    """Whoever struck it off was killed before it had ended them."""
     task, own = run_a_task(shared, "worker-0.aa@gone"), run_a_task(shared, "worker-0.bb@one")
     with supervising(shared, "one", timedelta(0)) as supervisor:
         for _ in range(LOOKS + 1):
@@ -155,7 +155,6 @@ def test_looks_in_quick_succession_count_once() -> None:
 
 
 def test_the_name_of_a_living_server_of_another_folder_is_not_given_away(shared: Database) -> None:
-    """C11."""
     copy = replace(ONE, id="9", home="copy")
     with shared.write() as tx:
         assert servers.enter(tx, ONE) is None
@@ -170,7 +169,7 @@ def test_the_name_of_a_living_server_of_another_folder_is_not_given_away(shared:
 
 
 def test_a_restart_in_the_same_folder_and_a_folder_whose_server_died_have_the_name(shared: Database) -> None:
-    """C11: nobody waits who need not, and the one that was superseded holds nothing."""
+    """Nobody waits who need not, and the one that was superseded holds nothing."""
     add_listeners(shared, 1)
     with shared.write() as tx:
         assert servers.enter(tx, ONE) is None
@@ -192,7 +191,7 @@ def test_a_restart_in_the_same_folder_and_a_folder_whose_server_died_have_the_na
 
 
 def test_servers_and_their_cursors_never_wait_for_one_another_in_a_circle(shared: Database) -> None:
-    """C13: renewing, leaving and settling lock the same rows, many times at once."""
+    """Renewing, leaving and settling lock the same rows, many times at once."""
     every = add_listeners(shared, 30)
     for position, listener in enumerate(every):
         with shared.write() as tx:
@@ -220,7 +219,7 @@ def test_servers_and_their_cursors_never_wait_for_one_another_in_a_circle(shared
 
 
 def test_tasks_schedules_and_events_never_wait_for_one_another_in_a_circle(shared: Database) -> None:
-    """C13: whoever ends a task, cancels one, meets a slot or deletes a repository also writes events."""
+    """Whoever ends a task, cancels one, meets a slot or deletes a repository also writes events."""
     now = system_clock()
     with shared.write() as tx:
         for name in ("a", "b", "c"):

@@ -94,7 +94,7 @@ def test_urls_of_brokers_are_read(url: str, expected: BrokerAddress) -> None:
     ],
 )
 def test_other_urls_are_refused_by_a_sentence_that_quotes_nothing(url: str, words: str) -> None:
-    """B5, B6: one parser, whose complaints hold no part of what may be a password."""
+    """One parser, whose complaints hold no part of what may be a password."""
     with pytest.raises(ConfigurationError) as refused:
         parse(url, "--url")
     assert str(refused.value).startswith("--url: ")

@@ -1,4 +1,4 @@
-"""What `override_config` may hold: it is done, or refused by name; and limits are told as limits (B16)."""
+"""What `override_config` may hold: it is done, or refused by name; and limits are told as limits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Groups of repositories, as Pulp 2's clients use them (D8)."""
+"""Groups of repositories, as Pulp 2's clients use them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever a stranger sends, API v1 answers it: never a 5xx, always a body of its own form."""
+"""API v1 handles any input: never a 5xx, always a body of its own form."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever a stranger sends, API v2 answers it: never a 5xx, and every refusal is a document of Pulp 2's form."""
+"""API v2 handles any input: never a 5xx, and every refusal is a document of Pulp 2's form."""
 
 import os
 from collections.abc import Iterator

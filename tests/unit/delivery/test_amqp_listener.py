@@ -88,14 +88,13 @@ def test_headers_repeat_no_standard_property_unless_cloudevents_are_asked_for() 
     ],
 )
 def test_a_key_has_as_many_words_as_its_template(template: str | None, repo_id: str | None, key: str) -> None:
-    """B20: whoever binds `pulp.*.#` gets repositories with dots in their ids, too."""
+    """Whoever binds `pulp.*.#` gets repositories with dots in their ids, too."""
     assert routing_key(event(repo_id=repo_id), template) == key
     assert delivered(event(repo_id=repo_id), template) == DELIVERED
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "日"])
 def test_a_key_that_is_cut_is_told(letter: str) -> None:
-    """B20."""
     fired, template = event(repo_id=letter * 250), "{repo_id}.{event_type}"
     key = routing_key(fired, template)
     assert 252 < len(key.encode()) <= 255

@@ -1,4 +1,4 @@
-"""A notifier of others' making: what it does costs its listeners alone, in a bounded time, and secrets stay so."""
+"""A notifier of a third party: what it does costs its listeners alone, in a bounded time, and secrets stay so."""
 
 import asyncio
 import json

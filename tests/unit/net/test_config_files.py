@@ -12,7 +12,7 @@ from pulpit.net.renewal import Watched, keep_fresh
 
 
 class Reader:
-    """Counts, and fails if it is told to."""
+    """Counts, and fails if it is asked to."""
 
     def __init__(self) -> None:
         self.times = 0

@@ -81,7 +81,7 @@ def test_a_renewal_that_fails_leaves_the_context_as_it_was(authority: Authority)
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, str]:
-    """Shake hands in memory and answer the last name in the certificate."""
+    """Shake hands in memory and return the last name in the certificate."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     left = client.wrap_bio(to_client, to_server, server_hostname="localhost")
     right = server.wrap_bio(to_server, to_client, server_side=True)

@@ -93,7 +93,7 @@ def test_a_file_with_a_secret_must_be_closed_to_others(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_that_cannot_be_used_stops_the_start_and_is_not_repeated(url: str) -> None:
-    """B5: judged when the configuration is read, by the parser that everything uses."""
+    """Judged when the configuration is read, by the parser that everything uses."""
     with pytest.raises(ConfigurationError) as refused:
         load(Path("/dev/null"), {"PULPIT_MESSAGING_URL": url}, {})
     assert refused.value.key == "[messaging] url"

@@ -97,7 +97,7 @@ async def compose(settings: Settings) -> None:
 
 @pytest.mark.parametrize("key", keys(), ids=lambda key: f"{key.section}-{key.name}")
 def test_an_odd_value_is_refused_in_one_sentence_or_is_fine(tmp_path: Path, key: Key) -> None:
-    """B5: no traceback, and nothing of what may be a password."""
+    """No traceback, and nothing of what may be a password."""
     this = (key.section, key.name)
     given = {("server", "data_dir"): str(tmp_path / "data"), ("server", "port"): "0", **TOGETHER.get(this, {})}
     if key.section == "email":

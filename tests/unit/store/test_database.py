@@ -217,7 +217,6 @@ def of_another_program(path: Path) -> None:
 def test_a_file_that_is_no_database_of_ours_is_one_sentence(
     tmp_path: Path, change: Callable[[Path], None], words: str, open_it: Callable[..., Database]
 ) -> None:
-    """C10."""
     with fresh(tmp_path):
         pass
     path = tmp_path / FILE_NAME
@@ -232,7 +231,7 @@ def test_a_file_that_is_no_database_of_ours_is_one_sentence(
 
 
 def test_a_database_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    """C10: the file may be read, and nothing else."""
+    """The file may be read, and nothing else."""
     with fresh(tmp_path):
         pass
     url = f"sqlite:///file:{tmp_path / FILE_NAME}?mode=ro&uri=true"

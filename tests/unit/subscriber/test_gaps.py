@@ -63,7 +63,7 @@ def test_what_comes_again_shows_nothing() -> None:
 
 
 def test_a_counter_that_goes_back_with_a_newer_event_began_anew() -> None:
-    """B13: the database was restored from a copy; what comes from then on is counted from there."""
+    """The database was restored from a copy; what comes from then on is counted from there."""
     gaps = counting()
     noted(gaps, 7, 9)
     assert gaps.note("zoo", 5, at(100)) == BegunAnew(repo_id="zoo", number=5, highest=9)
@@ -73,7 +73,7 @@ def test_a_counter_that_goes_back_with_a_newer_event_began_anew() -> None:
 
 
 def test_the_numbers_of_an_earlier_subscription_may_be_of_another_life_too() -> None:
-    """B13: but clocks differ, and what was on its way may come twice."""
+    """But clocks differ, and what was on its way may come twice."""
     assert counting(zoo=9).note("zoo", 5, at(30)) is None
     assert counting(zoo=9).note("zoo", 5, at(90)) == BegunAnew(repo_id="zoo", number=5, highest=9)
 

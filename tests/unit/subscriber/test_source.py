@@ -11,8 +11,6 @@ LOST = Interrupted("lost")
 
 
 class Discarding:
-    """A line that nobody needs."""
-
     async def next(self) -> Delivery:
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""What the results of copies and removals say of units, which Pulp 2's clients print (D8)."""
+"""What the results of copies and removals say of units, which Pulp 2's clients print."""
 
 from datetime import UTC, datetime
 

@@ -107,7 +107,7 @@ def test_nothing_is_done_for_a_reader_for_nobody_or_without_the_token_of_a_form(
     own = {path for path in acting if path.startswith(("/programs/tokens", "/programs/consumers"))}
     for path in acting:
         refused = reader.post(path, of="/")
-        if path in own:  # theirs, but there is none to be had or taken away
+        if path in own:  # theirs, but there is none to be had or removed
             assert refused.status in (400, 403, 404), path
         else:
             assert (refused.status, "may only look" in refused.text) == (403, True), path

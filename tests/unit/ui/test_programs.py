@@ -1,4 +1,4 @@
-"""Tokens, hooks and consumers on the page: made and taken away with the rights of the REST API, secrets shown once."""
+"""Tokens, hooks and consumers on the page: made and removed with the rights of the REST API, secrets shown once."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is written into pages: strangers' texts as text, sizes and times for the eye."""
+"""What is written into pages: untrusted texts as text, sizes and times for the eye."""
 
 from datetime import UTC, datetime
 

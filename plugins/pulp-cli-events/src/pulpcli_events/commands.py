@@ -119,7 +119,7 @@ def preview(pulpit: Pulpit, *, listener_id: str, number: int | None, last: int |
 def replay(
     pulpit: Pulpit, *, listener_id: str, from_number: int | None, from_time: str | None, event_types: tuple[str, ...]
 ) -> None:
-    """Deliver events of the past once more, then go on."""
+    """Deliver events of the past again, then go on."""
     if (from_number is None) == (from_time is None):
         raise click.UsageError("Give either --from-number or --from-time.")
     body: dict[str, Any] = {"time": from_time} if from_number is None else {"number": from_number}
@@ -179,7 +179,7 @@ def show_letter(pulpit: Pulpit, *, listener_id: str, letter_id: str) -> None:
 @_ALL
 @_with_pulpit
 def send_again(pulpit: Pulpit, *, listener_id: str, ids: tuple[str, ...], everything: bool) -> None:
-    """Try dead letters once more; those that are delivered are gone."""
+    """Try dead letters again; those that are delivered are gone."""
     _one_choice(ids, everything=everything)
     body: dict[str, Any] = {"all": True} if everything else {"ids": list(ids)}
     pulpit.show(pulpit.call("POST", path_of(listener_id, "dead-letters", "send-again"), body))

@@ -97,7 +97,6 @@ def test_scram_refuses_challenges_that_do_not_fit(challenge: bytes) -> None:
 
 
 def test_scram_says_what_the_example_of_the_standard_says() -> None:
-    """RFC 7677 section 3."""
     scram = Scram("SCRAM-SHA-256", "user", "pencil", nonce="rOprNGfwEbeRWgbNEkqO")
     assert scram.first() == b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
     nonce = b"rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"

@@ -54,7 +54,6 @@ class Notes(ContentType):
         feed.check(config)
 
     def check_distributor_config(self, config: Config) -> None:
-        """Know the place alone."""
         feed.check_keys(config, {"relative_url": feed.text, "force_full": feed.boolean})
 
     def relative_url(self, repo_id: str, config: Config) -> str:
@@ -71,7 +70,6 @@ class Notes(ContentType):
         return Catalogue(unit_count=len(units), byte_count=0, batches=[units], memory={"etag": document.etag})
 
     def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Notes are text."""
         del unit, config
         try:
             local().read_text(encoding="utf-8")
@@ -82,7 +80,6 @@ class Notes(ContentType):
     def uploaded(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], file: StoredFile, path: Path
     ) -> WantedUnit:
-        """Take a note by hand."""
         del type_id, path
         name = key.get("name")
         if not isinstance(name, str) or paths.flaw(name):
@@ -90,7 +87,6 @@ class Notes(ContentType):
         return _unit(name, file.sha256, "", metadata)
 
     def check_copy_config(self, config: Config) -> None:
-        """There are no options."""
         feed.check_keys(config, {})
 
     def slot(self, type_id: str, key: Mapping[str, Any]) -> str | None:
@@ -99,7 +95,6 @@ class Notes(ContentType):
         return str(key["name"])
 
     def description(self, type_id: str, key: Mapping[str, Any], metadata: Mapping[str, Any]) -> Description:
-        """What events call a note."""
         del type_id, metadata
         return Description(name=str(key["name"]), file=str(key["name"]))
 
@@ -113,7 +108,6 @@ class Notes(ContentType):
                 notes.write(f"{file.sha256} {file.relative_path}\n".encode())
 
     def sync_report(self, progress: Progress) -> dict[str, Any]:
-        """State and counts."""
         return {
             "state": _STATES.get(progress.phase, "IN_PROGRESS"),
             "items_total": progress.units_total,
@@ -122,7 +116,6 @@ class Notes(ContentType):
         }
 
     def publish_report(self, progress: Progress) -> Any:
-        """The same."""
         return self.sync_report(progress)
 
 
